@@ -1,0 +1,146 @@
+//! The program that people, tests and benchmarks run: see `--help`, and `GET /` for its routes.
+
+#[path = "showcase/options.rs"]
+mod options;
+#[path = "showcase/routes.rs"]
+mod routes;
+#[path = "showcase/slow.rs"]
+mod slow;
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use options::{Options, Parsed};
+use ringress::{Engine, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use slow::Slow;
+
+/// How long requests under way may take after a signal.
+const GRACE: Duration = Duration::from_secs(2);
+/// Enough for a benchmark's every connection to have a request waiting.
+const QUEUE_LENGTH: u32 = 65_536;
+/// Requests that one consumer takes at a time.
+const BATCH: usize = 64;
+
+fn main() -> ExitCode {
+    let options = match options::parse() {
+        Ok(Parsed::Run(options)) => options,
+        Ok(Parsed::Help(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return fail(&error),
+    };
+    match serve(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("showcase: {text}");
+    ExitCode::from(2)
+}
+
+fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
+    let builder = Engine::builder().mode(options.mode).shards(options.shards).cores(&options.cores);
+    let engine = Arc::new(builder.start()?);
+    let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;
+    let mut addresses = Vec::new();
+    for address in &options.listen {
+        addresses.push(engine.listen(*address)?);
+    }
+    let session = engine.server_session();
+    let _groups = register(&session, &queue, &addresses)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let slow = Arc::new(Slow::start());
+    let threads = start_consumers(&engine, &queue, &slow, options)?;
+    for address in &addresses {
+        println!("listening on http://{address}/");
+    }
+    signals.forever().next();
+    drop(slow);
+    engine.shutdown(GRACE)?;
+    for thread in threads {
+        thread.join().map_err(|_| "a consumer panicked")?;
+    }
+    Ok(())
+}
+
+/// Three prefixes of different categories a port, told apart by their contexts.
+fn register(session: &ServerSession, queue: &RequestQueue, addresses: &[SocketAddr]) -> ringress::Result<UrlGroup> {
+    let group = session.url_group();
+    group.bind(queue)?;
+    let ports: BTreeSet<u16> = addresses.iter().map(SocketAddr::port).collect();
+    for port in ports {
+        group.add_url(&format!("http://+:{port}/strong/"), routes::STRONG)?;
+        group.add_url(&format!("http://localhost:{port}/host/"), routes::HOST)?;
+        group.add_url(&format!("http://*:{port}/"), routes::WEAK)?;
+    }
+    Ok(group)
+}
+
+/// Starts the threads that consume the queue, and waits until all of them do.
+fn start_consumers(
+    engine: &Arc<Engine>,
+    queue: &RequestQueue,
+    slow: &Arc<Slow>,
+    options: &Options,
+) -> Result<Vec<thread::JoinHandle<()>>, Box<dyn Error>> {
+    let colocated = options.mode == Mode::Colocated;
+    let count = if colocated { engine.shards() } else { options.consumers.unwrap_or(engine.shards()) };
+    let (ready, all_ready) = mpsc::channel();
+    let mut threads = Vec::new();
+    for index in 0..count {
+        let (engine, queue, slow, ready) = (Arc::clone(engine), queue.clone(), Arc::clone(slow), ready.clone());
+        let consume = move || {
+            let attached = if colocated { engine.attach(index).map(Some) } else { Ok(None) };
+            // The engine must not be kept alive by its consumers.
+            drop(engine);
+            match attached {
+                Ok(_attached) => {
+                    let _ = ready.send(Ok(()));
+                    drop(ready);
+                    consume(&queue, &slow);
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        };
+        threads.push(thread::Builder::new().name(format!("consumer-{index}")).spawn(consume)?);
+    }
+    for _ in 0..count {
+        all_ready.recv()??;
+    }
+    Ok(threads)
+}
+
+/// Answers requests until the engine is shut down.
+fn consume(queue: &RequestQueue, slow: &Slow) {
+    loop {
+        match queue.receive_batch(BATCH) {
+            Ok(batch) => batch.for_each(|request| answer(request, slow)),
+            Err(error) if error.is_closed() => return,
+            Err(error) => return eprintln!("showcase: receiving failed: {error}"),
+        }
+    }
+}
+
+fn answer(request: Request, slow: &Slow) {
+    let answered = match routes::delay(&request) {
+        Some(delay) => {
+            slow.answer_after(delay, request);
+            Ok(())
+        }
+        None => request.respond_with(routes::answer),
+    };
+    match answered {
+        Err(error) if !error.is_gone() => eprintln!("showcase: answering failed: {error}"),
+        _ => {}
+    }
+}

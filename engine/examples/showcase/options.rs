@@ -1,0 +1,76 @@
+//! The command line.
+
+use std::net::SocketAddr;
+
+use lexopt::prelude::*;
+use ringress::Mode;
+
+const HELP: &str = "\
+showcase: an HTTP server that shows, tests and measures ringress
+
+  --listen ADDR:PORT   an address to listen on, repeatable (default 127.0.0.1:8080; port 0: a free one)
+  --shards N           shards, 1 to 255 (default: one for each entry of --cores, or for each physical core)
+  --cores A,B,..       cores to pin shards to (default: not pinned)
+  --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
+  --consumers N        threads that answer, in queue mode (default: as many as shards)
+  --help               this text
+";
+
+pub(crate) struct Options {
+    pub(crate) listen: Vec<SocketAddr>,
+    /// 0: the engine chooses.
+    pub(crate) shards: u32,
+    pub(crate) cores: Vec<usize>,
+    pub(crate) mode: Mode,
+    pub(crate) consumers: Option<usize>,
+}
+
+pub(crate) enum Parsed {
+    Run(Options),
+    Help(&'static str),
+}
+
+pub(crate) fn parse() -> Result<Parsed, String> {
+    read(lexopt::Parser::from_env()).map_err(|error| error.to_string())
+}
+
+fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
+    let mut options = Options { listen: Vec::new(), shards: 0, cores: Vec::new(), mode: Mode::Queue, consumers: None };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("listen") => options.listen.push(parser.value()?.parse()?),
+            Long("shards") => options.shards = parser.value()?.parse_with(|text| ranged(text, 1, 255))?,
+            Long("cores") => options.cores = parser.value()?.parse_with(cores)?,
+            Long("mode") => options.mode = parser.value()?.parse_with(mode)?,
+            Long("consumers") => {
+                options.consumers = Some(parser.value()?.parse_with(|text| ranged(text, 1, 1024))? as usize);
+            }
+            Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    if options.consumers.is_some() && options.mode == Mode::Colocated {
+        return Err("--consumers is for --mode queue: in colocated mode the shards are the consumers".into());
+    }
+    if options.listen.is_empty() {
+        options.listen.push(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    }
+    Ok(Parsed::Run(options))
+}
+
+fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (lowest..=highest).contains(number));
+    number.ok_or_else(|| format!("a number from {lowest} to {highest} is wanted"))
+}
+
+fn cores(text: &str) -> Result<Vec<usize>, String> {
+    text.split(',').map(|core| core.parse().map_err(|_| "core numbers with commas between are wanted".into())).collect()
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    match text {
+        "queue" => Ok(Mode::Queue),
+        "colocated" => Ok(Mode::Colocated),
+        _ => Err("queue or colocated is wanted".into()),
+    }
+}

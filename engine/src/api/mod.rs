@@ -1,0 +1,15 @@
+//! What applications see: requests to read, responses to give, and the ways to wait for the next.
+//!
+//! Laws: a request is answered once, by its handle or by its id; dropping it unanswered answers 500 and is counted;
+//! reading it copies nothing; answering it copies the answer into the shard's memory and allocates only for a borrowed
+//! body that does not fit there.
+//!
+//! Absent: sockets, rings and parsing; the control plane (room `session`).
+
+mod receive;
+mod request;
+mod response;
+
+pub use receive::{Batch, Receive};
+pub use request::{Headers, Request};
+pub use response::{Body, Response};

@@ -1,0 +1,242 @@
+//! The ways to wait for a request: blocked, not at all, for a time, in batches, or as a future.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::time::Instant;
+
+use super::request::Request;
+use super::response::{self, Response};
+use crate::error::{Error, Result};
+use crate::id::RequestId;
+use crate::queue::{BellScope, WaitStrategy, Woken};
+use crate::session::{self, RequestQueue};
+
+/// How often a spinning consumer looks at the clock, in looks at the queue.
+const SPINS_PER_CLOCK: u32 = 64;
+
+impl RequestQueue {
+    /// Waits for the next request.
+    ///
+    /// In co-located mode, on a thread that is attached to a shard, this drives the shard while its queue is empty.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the engine's shutdown; [`Io`](crate::ErrorKind::Io) when the kernel
+    /// refuses to go on.
+    #[inline]
+    pub fn receive(&self) -> Result<Request> {
+        match self.next(None)? {
+            Some(request) => Ok(request),
+            None => Err(Error::CLOSED),
+        }
+    }
+
+    /// The next request, if one is there. On a thread that drives a shard, the shard takes one turn without waiting if
+    /// its queue is empty.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn try_receive(&self) -> Result<Option<Request>> {
+        if let Some(request) = self.claim() {
+            return Ok(Some(request));
+        }
+        if session::attached_shard(self.core.engine()).is_some() {
+            session::drive(Some(Duration::ZERO))?;
+            return Ok(self.claim());
+        }
+        if self.core.is_closed() { Err(Error::CLOSED) } else { Ok(None) }
+    }
+
+    /// Waits for the next request for at most `timeout`; `None` when none came.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Request>> {
+        // A deadline beyond what the clock can say is none.
+        self.next(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits for the next request, and gives it with up to `max` in all of those that are there by then.
+    ///
+    /// Answers given on this thread while the batch lives wake a sleeping shard only when the batch ends: the cheapest way
+    /// to consume where handlers are short. With long ones, use [`receive`](Self::receive).
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_batch(&self, max: usize) -> Result<Batch<'_>> {
+        let first = self.receive()?;
+        Ok(Batch { queue: self, first: Some(first), left: max.max(1), _scope: BellScope::enter(self.core.engine()) })
+    }
+
+    /// The next request as a future, for any executor or none: it needs no runtime, and dropping it loses nothing.
+    ///
+    /// Not for threads attached to a shard (there, the shard would not be driven): it fails with
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    pub fn receive_async(&self) -> Receive<'_> {
+        Receive { queue: self, ticket: None }
+    }
+
+    /// Answers a request by its id, from any thread.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over, [`Invalid`](crate::ErrorKind::Invalid) or
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the request then stays open.
+    pub fn respond(&self, id: RequestId, response: Response<'_>) -> Result<()> {
+        let (shard, _, _) = id.parts();
+        let exchange = self.core.exchanges().get(usize::from(shard.0)).ok_or(Error::GONE)?;
+        let filled = exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), response, area));
+        filled.unwrap_or(Err(Error::GONE))
+    }
+
+    /// Whether a request can still be answered: a moment's view.
+    #[must_use]
+    pub fn is_open(&self, id: RequestId) -> bool {
+        let (shard, _, _) = id.parts();
+        self.core.exchanges().get(usize::from(shard.0)).is_some_and(|exchange| exchange.is_open(id))
+    }
+
+    #[inline]
+    fn claim(&self) -> Option<Request> {
+        match session::attached_shard(self.core.engine()) {
+            Some(shard) => self.core.claim_of(shard),
+            None => self.core.claim(),
+        }
+        .map(Request::new)
+    }
+
+    #[inline]
+    fn next(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
+        if let Some(request) = self.claim() {
+            return Ok(Some(request));
+        }
+        match session::attached_shard(self.core.engine()) {
+            Some(_) => self.drive(deadline),
+            None => self.wait(deadline),
+        }
+    }
+
+    /// Drives this thread's shard until a request is there.
+    fn drive(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
+        loop {
+            let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            session::drive(patience)?;
+            if let Some(request) = self.claim() {
+                return Ok(Some(request));
+            }
+            if patience == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits as the queue's strategy says until a request is there.
+    fn wait(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
+        // A shard that sleeps on what this thread owes it would keep its clients waiting.
+        self.core.settle();
+        let mut spins = 0_u32;
+        loop {
+            if let Some(request) = self.claim() {
+                return Ok(Some(request));
+            }
+            if self.core.is_closed() {
+                return Err(Error::CLOSED);
+            }
+            spins = spins.wrapping_add(1);
+            let spin = match self.wait {
+                WaitStrategy::Park => false,
+                WaitStrategy::SpinThenPark(limit) => spins < limit,
+                WaitStrategy::Spin => true,
+            };
+            if spin {
+                core::hint::spin_loop();
+                if spins % SPINS_PER_CLOCK == 0 && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Ok(None);
+                }
+                continue;
+            }
+            let look = || !self.core.is_empty() || self.core.is_closed();
+            if self.core.sleepers().sleep(deadline, look) == Woken::TimedOut {
+                return Ok(self.claim());
+            }
+        }
+    }
+}
+
+/// Requests that were there together; see [`RequestQueue::receive_batch`]. Not `Send`.
+///
+/// Requests are claimed one by one as the batch is iterated, so that other consumers are not kept from them.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    queue: &'a RequestQueue,
+    first: Option<Request>,
+    left: usize,
+    _scope: BellScope,
+}
+
+impl Iterator for Batch<'_> {
+    type Item = Request;
+
+    #[inline]
+    fn next(&mut self) -> Option<Request> {
+        self.left = self.left.checked_sub(1)?;
+        self.first.take().or_else(|| self.queue.claim())
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.first = None;
+        self.queue.core.settle();
+    }
+}
+
+/// A request to come; see [`RequestQueue::receive_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless polled"]
+pub struct Receive<'a> {
+    queue: &'a RequestQueue,
+    /// This future's name among the sleepers, once it has had to wait.
+    ticket: Option<u64>,
+}
+
+impl Receive<'_> {
+    fn look(&self) -> Option<Result<Request>> {
+        match self.queue.claim() {
+            Some(request) => Some(Ok(request)),
+            None if self.queue.core.is_closed() => Some(Err(Error::CLOSED)),
+            None => None,
+        }
+    }
+}
+
+impl Future for Receive<'_> {
+    type Output = Result<Request>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let queue = self.queue;
+        if session::attached_shard(queue.core.engine()).is_some() {
+            return Poll::Ready(Err(Error::unsupported("receive_async on a thread that drives a shard; use receive")));
+        }
+        if let Some(found) = self.look() {
+            return Poll::Ready(found);
+        }
+        queue.core.settle();
+        let ticket = *self.ticket.get_or_insert_with(|| queue.core.sleepers().ticket());
+        queue.core.sleepers().register(ticket, context.waker());
+        // The sleeper's second look.
+        self.look().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Receive<'_> {
+    /// A wake that came for this future and was not used goes to another consumer.
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket
+            && !self.queue.core.sleepers().unregister(ticket)
+            && !self.queue.core.is_empty()
+        {
+            self.queue.core.sleepers().wake(1);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! One request, to be read without copying and answered once.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use ringress_proto::head::{HeaderSpan, Version};
+use ringress_proto::header::KnownHeader;
+use ringress_proto::method::Method;
+use ringress_proto::url::{CookedPath, TargetForm};
+
+use super::response::{self, Response};
+use crate::error::{Error, Result};
+use crate::id::{ConnectionId, RequestId};
+use crate::queue::{Filled, Lease};
+use crate::record::RequestRecord;
+
+/// A request, with its whole body. `Send`; it borrows nothing.
+///
+/// Dropping it unanswered answers it with 500 and counts it
+/// ([`requests_abandoned`](crate::Counters::requests_abandoned)).
+pub struct Request {
+    lease: Lease<RequestRecord>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = String::from_utf8_lossy(self.method_name());
+        f.debug_struct("Request").field("id", &self.id()).field("method", &method).finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    #[inline]
+    pub(super) fn new(lease: Lease<RequestRecord>) -> Self {
+        Self { lease }
+    }
+
+    #[inline]
+    fn record(&self) -> &RequestRecord {
+        self.lease.record()
+    }
+
+    /// The request's id: what [`RequestQueue::respond`](crate::RequestQueue::respond) takes.
+    #[must_use]
+    pub fn id(&self) -> RequestId {
+        self.lease.id()
+    }
+
+    /// The connection it came on.
+    #[must_use]
+    pub fn connection_id(&self) -> ConnectionId {
+        self.record().connection
+    }
+
+    /// The shard that serves the connection, counted from 0.
+    #[must_use]
+    pub fn shard(&self) -> usize {
+        usize::from(self.lease.shard().0)
+    }
+
+    /// The method; [`Method::Unknown`] for one without a name here.
+    #[inline]
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.record().head.method
+    }
+
+    /// The method as sent, 1 to 32 bytes.
+    #[must_use]
+    pub fn method_name(&self) -> &[u8] {
+        self.record().head.method_name.of(self.lease.received())
+    }
+
+    /// The version the client speaks.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.record().head.version
+    }
+
+    /// The request target as sent: for logs.
+    #[must_use]
+    pub fn raw_url(&self) -> &[u8] {
+        self.record().head.target.of(self.lease.received())
+    }
+
+    /// Which of the four forms the target had (RFC 9112 section 3.2).
+    #[must_use]
+    pub fn target_form(&self) -> TargetForm {
+        self.record().cooked.form
+    }
+
+    /// The path: decoded once (`%2F` stays as it is), without dot segments, UTF-8. `*` for `OPTIONS *`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        // Checked when it was cooked; checking again is cheaper than being wrong.
+        core::str::from_utf8(self.path_bytes()).unwrap_or("")
+    }
+
+    /// The path as bytes.
+    #[inline]
+    #[must_use]
+    pub fn path_bytes(&self) -> &[u8] {
+        match self.record().cooked.path {
+            CookedPath::Raw(span) => span.of(self.lease.received()),
+            CookedPath::Scratch(_) => self.lease.cooked(),
+            CookedPath::Root => b"/",
+        }
+    }
+
+    /// The query as sent, without its `?`; `None` if there was none.
+    #[inline]
+    #[must_use]
+    pub fn query(&self) -> Option<&[u8]> {
+        self.record().cooked.query.of(self.lease.received()).strip_prefix(b"?")
+    }
+
+    /// The host without its port, from the target if that names one, else from the Host field; empty in HTTP/1.0 without
+    /// either.
+    #[must_use]
+    pub fn host(&self) -> &[u8] {
+        self.record().cooked.host.of(self.lease.received())
+    }
+
+    /// The port beside the host; `None` if none was given.
+    #[must_use]
+    pub fn host_port(&self) -> Option<u16> {
+        match self.record().cooked.port {
+            0 => None,
+            port => Some(port),
+        }
+    }
+
+    /// The context given with the URL prefix that matched.
+    #[inline]
+    #[must_use]
+    pub fn url_context(&self) -> u64 {
+        self.record().url_context
+    }
+
+    /// Whether an IP-bound prefix matched.
+    #[must_use]
+    pub fn is_ip_routed(&self) -> bool {
+        self.record().ip_routed
+    }
+
+    /// The client's address.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.record().peer.into()
+    }
+
+    /// The address the client connected to.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.record().local.into()
+    }
+
+    /// The header fields in the order sent, Transfer-Encoding left out (the body is decoded).
+    #[must_use]
+    pub fn headers(&self) -> Headers<'_> {
+        Headers { spans: self.record().head.headers().iter(), bytes: self.lease.received() }
+    }
+
+    /// The value of the first field of a known name, without surrounding white space.
+    #[inline]
+    #[must_use]
+    pub fn header(&self, name: KnownHeader) -> Option<&[u8]> {
+        self.record().head.find(name).map(|span| span.value(self.lease.received()))
+    }
+
+    /// The value of the first field of any name, without regard to case.
+    #[must_use]
+    pub fn header_named(&self, name: &str) -> Option<&[u8]> {
+        let bytes = self.lease.received();
+        self.record().head.find_name(bytes, name).map(|span| span.value(bytes))
+    }
+
+    /// The body, whole and without chunk framing; empty if there was none.
+    #[inline]
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        let record = self.record();
+        let (start, len) = (record.body_start as usize, record.body_len as usize);
+        &self.lease.received()[start..start + len]
+    }
+
+    /// Bytes the request took on the wire, head and framing included.
+    #[must_use]
+    pub fn bytes_received(&self) -> u64 {
+        self.record().wire_bytes
+    }
+
+    /// Whether the connection may go on after the answer, as far as the request says.
+    #[must_use]
+    pub fn keep_alive(&self) -> bool {
+        self.record().keep_alive
+    }
+
+    /// Answers the request.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over; [`Invalid`](crate::ErrorKind::Invalid) or
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the client then gets 500.
+    #[inline]
+    pub fn respond(self, response: Response<'_>) -> Result<()> {
+        let filled = self.fill(response);
+        self.submit(filled)
+    }
+
+    /// Answers the request with what `make` makes of it; the response may borrow from the request.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond).
+    #[inline]
+    pub fn respond_with(self, make: impl for<'r> FnOnce(&'r Self) -> Response<'r>) -> Result<()> {
+        // Made before the right to answer is claimed: if it panics, the request is dropped like any other.
+        let filled = self.fill(make(&self));
+        self.submit(filled)
+    }
+
+    #[inline]
+    fn fill(&self, response: Response<'_>) -> Option<Result<Filled>> {
+        self.lease.fill(|area| response::fill(self.record(), self.lease.imprint(), response, area))
+    }
+
+    #[inline]
+    fn submit(self, filled: Option<Result<Filled>>) -> Result<()> {
+        match filled {
+            Some(Ok(filled)) => {
+                self.lease.submit(filled);
+                Ok(())
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(Error::GONE),
+        }
+    }
+
+    /// Gives the handle up and keeps the id: the request stays open until it is answered by id
+    /// ([`RequestQueue::respond`](crate::RequestQueue::respond)) or its client leaves. It can no longer be read.
+    #[must_use = "without its id the request can never be answered"]
+    pub fn into_id(self) -> RequestId {
+        self.lease.detach()
+    }
+}
+
+/// The header fields of a request: names and values, in the order sent.
+#[derive(Clone, Debug)]
+pub struct Headers<'a> {
+    spans: core::slice::Iter<'a, HeaderSpan>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let span = self.spans.find(|span| span.known != KnownHeader::TransferEncoding)?;
+        Some((span.name(self.bytes), span.value(self.bytes)))
+    }
+}

@@ -1,0 +1,317 @@
+//! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
+
+use bytes::Bytes;
+use ringress_proto::date::IMF_LEN;
+use ringress_proto::header::{HeaderName, ResponseHeader};
+use ringress_proto::response::{Connection, HeadWriter, WriteError, body_allowed};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::{AnswerFlags, Answered};
+use crate::record::RequestRecord;
+
+/// Header fields that a response holds without allocating.
+const INLINE_HEADERS: usize = 8;
+
+/// A response body. Small ones are copied beside the response head; larger ones are sent from where they are, except
+/// borrowed ones, which are copied to the heap first.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Body<'a> {
+    /// Bytes that are copied.
+    Borrowed(&'a [u8]),
+    /// Reference-counted or static bytes.
+    Shared(Bytes),
+}
+
+impl Body<'_> {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Body<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Body<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a> From<&'a str> for Body<'a> {
+    #[inline]
+    fn from(text: &'a str) -> Self {
+        Self::Borrowed(text.as_bytes())
+    }
+}
+
+impl From<Bytes> for Body<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Shared(bytes.into())
+    }
+}
+
+impl From<String> for Body<'_> {
+    fn from(text: String) -> Self {
+        Self::Shared(text.into())
+    }
+}
+
+/// A response, complete in one call: the engine adds Content-Length, Date, Server and Connection.
+///
+/// Nothing is checked before it is given to a request: then a bad status, name or value is
+/// [`Invalid`](crate::ErrorKind::Invalid).
+#[derive(Clone, Debug)]
+#[must_use = "a response does nothing until a request is answered with it"]
+pub struct Response<'a> {
+    status: u16,
+    close: bool,
+    header_count: u8,
+    reason: Option<&'a str>,
+    headers: [(HeaderName<'a>, &'a [u8]); INLINE_HEADERS],
+    /// Header fields beyond the inline ones.
+    more_headers: Vec<(HeaderName<'a>, &'a [u8])>,
+    content_length: Option<u64>,
+    body: Body<'a>,
+}
+
+impl<'a> Response<'a> {
+    /// A response with a final status, 200 to 999, and no body yet.
+    #[inline]
+    pub const fn new(status: u16) -> Self {
+        Self {
+            status,
+            close: false,
+            header_count: 0,
+            reason: None,
+            headers: [(HeaderName::Known(ResponseHeader::ContentType), &[]); INLINE_HEADERS],
+            more_headers: Vec::new(),
+            content_length: None,
+            body: Body::Borrowed(&[]),
+        }
+    }
+
+    /// 200 OK.
+    #[inline]
+    pub const fn ok() -> Self {
+        Self::new(200)
+    }
+
+    /// 200 OK with a text body: `Content-Type: text/plain`.
+    #[inline]
+    pub fn text(body: impl Into<Body<'a>>) -> Self {
+        Self::ok().content_type("text/plain").body(body)
+    }
+
+    /// With a reason phrase other than the status's usual one.
+    pub const fn reason(mut self, reason: &'a str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// With a header field more. Date, Connection, Transfer-Encoding and Content-Length are the engine's and are refused.
+    #[inline]
+    pub fn header(mut self, name: impl Into<HeaderName<'a>>, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        let field = (name.into(), value.as_ref());
+        match self.headers.get_mut(usize::from(self.header_count)) {
+            Some(place) => {
+                *place = field;
+                self.header_count += 1;
+            }
+            None => self.more_headers.push(field),
+        }
+        self
+    }
+
+    /// With a Content-Type field.
+    #[inline]
+    pub fn content_type(self, value: &'a str) -> Self {
+        self.header(ResponseHeader::ContentType, value)
+    }
+
+    /// With a body.
+    #[inline]
+    pub fn body(mut self, body: impl Into<Body<'a>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With a Content-Length other than the body's: for the answer to HEAD, where no body is given. In the answer to
+    /// another method it must be the body's.
+    pub const fn content_length(mut self, length: u64) -> Self {
+        self.content_length = Some(length);
+        self
+    }
+
+    /// The connection ends after this response.
+    pub const fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &(HeaderName<'a>, &'a [u8])> {
+        self.headers[..usize::from(self.header_count)].iter().chain(&self.more_headers)
+    }
+}
+
+/// Writes a response into a request's response area.
+#[inline]
+pub(super) fn fill(record: &RequestRecord, server: &str, response: Response<'_>, area: &mut [u8]) -> Result<Answered> {
+    let status = response.status;
+    let body_len = response.body.as_bytes().len();
+    let length = response.content_length.unwrap_or(body_len as u64);
+    if status < 200 || length != body_len as u64 || !body_allowed(status) {
+        check_rare(record, &response)?;
+    }
+    let keep_alive = record.keep_alive && !response.close;
+    let mut head = HeadWriter::new(area);
+    let written = (|| {
+        head.status(status, response.reason)?;
+        if !server.is_empty() {
+            head.server(server)?;
+        }
+        let date_at = head.date(&[b' '; IMF_LEN])?;
+        for (name, value) in response.fields() {
+            head.header(*name, value)?;
+        }
+        if !keep_alive {
+            head.connection(Connection::Close)?;
+        } else if record.is_http10() {
+            head.connection(Connection::KeepAlive)?;
+        }
+        if body_allowed(status) {
+            head.content_length(length)?;
+        }
+        head.finish().map(|len| (len, date_at))
+    })();
+    let (head_len, date_at) = written.map_err(|error| refused(error, area.len()))?;
+    let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let (area_len, tail) = if record.is_head() || body_len == 0 {
+        (head_len, None)
+    } else if let Some(place) = area.get_mut(head_len..head_len + body_len) {
+        place.copy_from_slice(response.body.as_bytes());
+        (head_len + body_len, None)
+    } else {
+        (head_len, Some(response.body.into_bytes()))
+    };
+    Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
+}
+
+/// Statuses and lengths that need a look.
+#[cold]
+fn check_rare(record: &RequestRecord, response: &Response<'_>) -> Result<()> {
+    let Response { status, content_length, .. } = response;
+    let body_len = response.body.as_bytes().len();
+    if *status < 200 {
+        return Err(Error::invalid(format!("status {status} is not final: a response needs one from 200 to 999")));
+    }
+    if !body_allowed(*status) {
+        if body_len == 0 && (content_length.is_none() || *status == 304) {
+            return Ok(());
+        }
+        return Err(Error::invalid(format!("a response with status {status} has no body: leave it out")));
+    }
+    match content_length {
+        Some(length) if !(record.is_head() && body_len == 0) && *length != body_len as u64 => {
+            let text = format!("content_length is {length}, but the body has {body_len} bytes");
+            Err(Error::invalid(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cold]
+fn refused(error: WriteError, area_bytes: usize) -> Error {
+    match error {
+        WriteError::NoSpace => Error::told(
+            ErrorKind::TooLarge,
+            format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)"),
+        ),
+        WriteError::Reserved => Error::invalid("Date, Connection, Transfer-Encoding and Content-Length are written by the engine: use close() or content_length()"),
+        WriteError::BadStatus => Error::invalid("the status is not one from 200 to 999"),
+        WriteError::BadReason => Error::invalid("the reason phrase has a control character"),
+        WriteError::BadName => Error::invalid("a header name is not a token"),
+        WriteError::BadValue => Error::invalid("a header value has CR, LF or NUL"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Record;
+
+    fn written(record: &RequestRecord, response: Response<'_>) -> Result<(String, Answered)> {
+        let mut area = [0; 512];
+        let answered = fill(record, "s", response, &mut area)?;
+        let text = String::from_utf8_lossy(&area[..answered.area_len as usize]).into_owned();
+        Ok((text, answered))
+    }
+
+    fn keep_alive() -> RequestRecord {
+        RequestRecord { keep_alive: true, ..RequestRecord::EMPTY }
+    }
+
+    #[test]
+    fn a_small_body_is_beside_its_head_and_a_large_one_behind_it() {
+        let (text, small) = written(&keep_alive(), Response::text("hello")).expect("valid");
+        assert!(text.ends_with("Content-Length: 5\r\n\r\nhello") && small.tail.is_none(), "{text}");
+        let (text, large) = written(&keep_alive(), Response::ok().body(vec![7; 1000])).expect("valid");
+        assert!(text.ends_with("Content-Length: 1000\r\n\r\n"), "{text}");
+        assert_eq!(large.tail.map(|tail| tail.len()), Some(1000));
+    }
+
+    #[test]
+    fn more_headers_than_fit_inline_are_kept_in_order() {
+        let names: Vec<String> = (0..12).map(|n| format!("x-{n}")).collect();
+        let response = names.iter().fold(Response::ok(), |response, name| response.header(name.as_str(), "v"));
+        let (text, _) = written(&keep_alive(), response).expect("valid");
+        let found: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(": v")).collect();
+        assert_eq!(found, names);
+    }
+
+    #[test]
+    fn mistakes_are_errors_with_a_reason() {
+        let cases = [
+            Response::new(100),
+            Response::new(204).body("x"),
+            Response::ok().content_length(3).body("x"),
+            Response::ok().header("Content-Length", "1"),
+            Response::ok().header("a b", "1"),
+            Response::ok().header("a", "1\r\nb: 2"),
+        ];
+        for response in cases {
+            let error = written(&keep_alive(), response.clone()).expect_err(&format!("{response:?}"));
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+        }
+        let large = "v".repeat(600);
+        let error = written(&keep_alive(), Response::ok().header("a", &large)).expect_err("too large");
+        assert_eq!(error.kind(), ErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn closing_is_said() {
+        let (text, answered) = written(&keep_alive(), Response::ok().close()).expect("valid");
+        assert!(text.contains("Connection: close\r\n") && answered.flags.has(AnswerFlags::CLOSE));
+    }
+}

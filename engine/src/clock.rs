@@ -1,0 +1,94 @@
+//! The only reader of time in the engine.
+//!
+//! Laws: one read a shard turn, never one a request; ticks count monotonic time from the shard's start, so that a
+//! deadline is 4 bytes; the date follows the wall clock within a second of any step of it.
+//!
+//! Absent: timers (room `timer`) and anything that sleeps.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ringress_proto::date::{IMF_LEN, imf_fixdate};
+
+/// Milliseconds in a tick: the grain of every timeout.
+pub(crate) const TICK_MS: u32 = 64;
+
+/// Ticks since the shard started. 2^32 of them are more than eight years.
+pub(crate) type Tick = u32;
+
+/// How many ticks a duration lasts, rounded up; at least 1.
+pub(crate) fn ticks(duration: Duration) -> Tick {
+    let count = duration.as_millis().div_ceil(u128::from(TICK_MS));
+    Tick::try_from(count).unwrap_or(Tick::MAX / 2).clamp(1, Tick::MAX / 2)
+}
+
+/// A shard's clock: the time as of its last turn.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    now: Instant,
+    /// When the wall clock is to be read again.
+    date_until: Instant,
+    date: [u8; IMF_LEN],
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        let start = Instant::now();
+        let mut clock = Self { start, now: start, date_until: start, date: [b' '; IMF_LEN] };
+        clock.read_date();
+        clock
+    }
+
+    /// Reads the time: once a turn.
+    pub(crate) fn advance(&mut self) {
+        self.now = Instant::now();
+        if self.now >= self.date_until {
+            self.read_date();
+        }
+    }
+
+    #[cold]
+    fn read_date(&mut self) {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.date = imf_fixdate(wall.as_secs());
+        // Until the wall clock's next full second.
+        self.date_until = self.now + Duration::from_nanos(u64::from(1_000_000_000 - wall.subsec_nanos()));
+    }
+
+    /// The tick of the last [`advance`](Self::advance).
+    pub(crate) fn tick(&self) -> Tick {
+        let elapsed = self.now.duration_since(self.start).as_millis() / u128::from(TICK_MS);
+        Tick::try_from(elapsed).unwrap_or(Tick::MAX / 2)
+    }
+
+    /// How long from the last [`advance`](Self::advance) until `tick` begins.
+    pub(crate) fn until(&self, tick: Tick) -> Duration {
+        let due = Duration::from_millis(u64::from(tick) * u64::from(TICK_MS));
+        due.saturating_sub(self.now.duration_since(self.start))
+    }
+
+    /// The value of the Date field (RFC 9110 section 6.6.1) as of the last [`advance`](Self::advance).
+    pub(crate) fn date(&self) -> &[u8; IMF_LEN] {
+        &self.date
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_round_up_and_are_never_zero() {
+        assert_eq!(ticks(Duration::ZERO), 1);
+        assert_eq!(ticks(Duration::from_millis(64)), 1);
+        assert_eq!(ticks(Duration::from_millis(65)), 2);
+        assert_eq!(ticks(Duration::MAX), Tick::MAX / 2);
+    }
+
+    #[test]
+    fn the_date_is_formatted_from_the_start() {
+        let clock = Clock::new();
+        assert!(clock.date().ends_with(b" GMT"));
+        assert_eq!(clock.tick(), 0);
+    }
+}

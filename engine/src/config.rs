@@ -1,0 +1,171 @@
+//! What an engine is told at its start: every bound is a number here, with its owner, its range and its default.
+//!
+//! Laws: values are checked before anything is opened; an error names the setting, the value, the range and the remedy;
+//! [`Config::shard_bytes`] is the sum of what a shard reserves.
+//!
+//! Absent: what can change while the engine runs (room `session`).
+
+use std::time::Duration;
+
+use ringress_proto::limits::Limits;
+
+use crate::error::{Error, Result};
+use crate::mem::ArenaSizes;
+use crate::queue::Sizes;
+
+/// Who runs the shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// The engine starts a thread for each shard; any number of application threads consume the queues.
+    #[default]
+    Queue,
+    /// Application threads are the shards: each [attaches](crate::Engine::attach) one and drives it by receiving.
+    Colocated,
+}
+
+/// Every setting of an engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) mode: Mode,
+    pub(crate) shards: u32,
+    /// The cores to pin shards to, in order; empty: not pinned.
+    pub(crate) cores: Vec<usize>,
+    pub(crate) connections_max: u32,
+    pub(crate) requests_max: u32,
+    pub(crate) receive_buffers: u32,
+    pub(crate) receive_buffer_bytes: u32,
+    pub(crate) assembly_buffers: u32,
+    pub(crate) response_area_bytes: u32,
+    pub(crate) body_bytes_max: u32,
+    pub(crate) pipeline_max: u32,
+    pub(crate) header_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) server: String,
+}
+
+/// Bytes of a coalescing buffer, and how many a shard has: one for each connection with pipelined answers in one turn.
+pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
+const COALESCE_BUFFERS: u32 = 1024;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Queue,
+            shards: 0,
+            cores: Vec::new(),
+            connections_max: 65_536,
+            requests_max: 16_384,
+            receive_buffers: 4096,
+            receive_buffer_bytes: 4096,
+            assembly_buffers: 4096,
+            response_area_bytes: 4096,
+            body_bytes_max: 64 * 1024,
+            pipeline_max: 64,
+            header_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(120),
+            limits: Limits::DEFAULT,
+            server: String::from("ringress"),
+        }
+    }
+}
+
+fn within(name: &str, value: u32, lowest: u32, highest: u32) -> Result<()> {
+    if (lowest..=highest).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name} is {value}, but must be from {lowest} to {highest}")))
+}
+
+impl Config {
+    /// Fills in what depends on the host, and checks everything.
+    pub(crate) fn checked(mut self) -> Result<Self> {
+        if self.shards == 0 {
+            self.shards = match self.cores.len() {
+                0 => physical_cores(),
+                pinned => u32::try_from(pinned).unwrap_or(u32::MAX),
+            };
+        }
+        within("shards", self.shards, 1, 255)?;
+        within("connections_max", self.connections_max, 1, 1 << 24)?;
+        within("requests_max", self.requests_max, 16, 1 << 24)?;
+        within("receive_buffers", self.receive_buffers, 16, 32_768)?;
+        if !self.receive_buffers.is_power_of_two() {
+            let text = format!("receive_buffers is {}, but the kernel takes powers of two only", self.receive_buffers);
+            return Err(Error::invalid(text));
+        }
+        within("receive_buffer_bytes", self.receive_buffer_bytes, 512, 65_535)?;
+        within("assembly_buffers", self.assembly_buffers, 1, 1 << 20)?;
+        within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
+        within("pipeline_max", self.pipeline_max, 1, 1024)?;
+        self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
+        if self.server.bytes().any(|byte| byte.is_ascii_control()) || self.server.len() > 128 {
+            return Err(Error::invalid("server must be at most 128 bytes without control characters"));
+        }
+        let available = core_affinity::get_core_ids().unwrap_or_default();
+        if let Some(core) = self.cores.iter().find(|core| available.iter().all(|known| known.id != **core)) {
+            let known: Vec<usize> = available.iter().map(|core| core.id).collect();
+            return Err(Error::invalid(format!("cores names core {core}, but this process may run on {known:?} only")));
+        }
+        Ok(self)
+    }
+
+    /// The core of a shard, if shards are pinned; cores are used in turn.
+    pub(crate) fn core_of(&self, shard: usize) -> Option<usize> {
+        (!self.cores.is_empty()).then(|| self.cores[shard % self.cores.len()])
+    }
+
+    pub(crate) fn sizes(&self) -> Sizes {
+        let head = u32::from(self.limits.head_bytes_max);
+        Sizes {
+            slots: self.requests_max,
+            arena: ArenaSizes {
+                receive: (self.receive_buffers, self.receive_buffer_bytes),
+                assembly: (self.assembly_buffers, head + self.body_bytes_max),
+                response: (self.requests_max, self.response_area_bytes),
+                cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),
+                coalesce: (COALESCE_BUFFERS, COALESCE_BYTES),
+            },
+        }
+    }
+
+    /// Address space that one shard reserves for its arena, in bytes; it becomes resident as it is used.
+    pub(crate) fn shard_bytes(&self) -> usize {
+        self.sizes().arena.total()
+    }
+}
+
+/// One for each physical core this process may run on: hyper-threads of one core are counted once.
+fn physical_cores() -> u32 {
+    let siblings = |core: usize| {
+        let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+        std::fs::read_to_string(path).unwrap_or_else(|_| core.to_string())
+    };
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let mut distinct: Vec<String> = cores.iter().map(|core| siblings(core.id)).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    u32::try_from(distinct.len()).unwrap_or(1).clamp(1, 255)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_shards_are_counted() {
+        let config = Config::default().checked().expect("defaults hold");
+        assert!(config.shards >= 1);
+        assert!(config.shard_bytes() > 16 << 20);
+    }
+
+    #[test]
+    fn a_bad_value_is_named_with_its_range() {
+        let bad = Config { requests_max: 3, ..Config::default() };
+        let text = bad.checked().expect_err("too few").to_string();
+        assert!(text.contains("requests_max is 3") && text.contains("16"), "{text}");
+        let bad = Config { cores: vec![100_000], ..Config::default() };
+        assert!(bad.checked().expect_err("no such core").to_string().contains("core 100000"));
+    }
+}

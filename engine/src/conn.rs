@@ -1,0 +1,291 @@
+//! What a connection may do next, by RFC 9112: a pure machine of counts and phases, without sockets, bytes or time.
+//!
+//! ```text
+//!            last request taken                 all answers sent
+//!   Open ───────────────────────────▶ Last ───────────────────────▶ Draining ──▶ Over
+//!     │     (close wanted, refused,                                (we have shut our side,
+//!     │      end of input)                                          the client has not)
+//!     └──▶ Over: end of input, or a timeout, with nothing owed
+//! ```
+//!
+//! Laws:
+//! * Requests with safe methods run side by side; whatever follows an unsafe one waits until it is answered
+//!   (RFC 9112 section 9.3.2).
+//! * A connection that will close takes no further request, and closes only after everything owed is sent.
+//! * After the last answer our side is shut first and input is read on, within a bound, so that the client gets to read
+//!   the answer (RFC 9112 section 9.6).
+//!
+//! Absent: which bytes form a request (`proto`), in which order answers are kept (`shard::output`), how long a timeout
+//! is (`config`).
+
+/// Bytes of input read and thrown away after our side is shut; beyond it the connection is closed at once.
+pub(crate) const DRAIN_BYTES_MAX: u32 = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Last,
+    Draining,
+    Over,
+}
+
+/// Whether another request may be taken from the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Now,
+    /// After answers have gone out; input is held until then.
+    Later,
+    /// Not on this connection; input is thrown away.
+    Never,
+}
+
+/// What follows when everything handed to the socket has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterSend {
+    /// The connection goes on.
+    GoOn,
+    /// Shut our side and drain.
+    Drain,
+    /// Close.
+    Close,
+}
+
+/// What a connection waits for, as far as a timer is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// For the application: no timer.
+    Unlimited,
+    /// For the first byte of a request.
+    Idle,
+    /// For the rest of a request.
+    Request,
+    /// For the client to take what is sent, or to end its side.
+    Peer,
+}
+
+/// What to do when patience ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// Nothing: the deadline was of an earlier state.
+    Stale,
+    /// Close without an answer: no request had begun.
+    Close,
+    /// Answer 408, then close.
+    Answer,
+    /// Close at once: the client does not take its answer, or does not end its side.
+    Reset,
+}
+
+/// See the module's head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Machine {
+    phase: Phase,
+    /// The newest request taken is unsafe: the next waits for its answer.
+    exclusive: bool,
+    /// The client has ended its side.
+    input_ended: bool,
+    /// Requests taken whose answers have not been handed to the socket.
+    in_flight: u16,
+    drained: u32,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Self {
+        Self { phase: Phase::Open, exclusive: false, input_ended: false, in_flight: 0, drained: 0 }
+    }
+
+    /// Requests taken whose answers have not been handed to the socket.
+    #[inline]
+    pub(crate) fn in_flight(&self) -> u16 {
+        self.in_flight
+    }
+
+    /// May another request be taken, with at most `pipeline_max` at a time? Changed by [`request`](Self::request),
+    /// [`refusal`](Self::refusal), [`answer`](Self::answer), [`finish`](Self::finish).
+    #[inline]
+    pub(crate) fn admission(&self, pipeline_max: u16) -> Admission {
+        match self.phase {
+            Phase::Open if self.exclusive || self.in_flight >= pipeline_max => Admission::Later,
+            Phase::Open => Admission::Now,
+            Phase::Last | Phase::Draining | Phase::Over => Admission::Never,
+        }
+    }
+
+    /// A request was taken. `keep_alive`: the connection may go on after it.
+    #[inline]
+    pub(crate) fn request(&mut self, safe: bool, keep_alive: bool) {
+        debug_assert!(self.phase == Phase::Open && !self.exclusive);
+        self.in_flight += 1;
+        self.exclusive = !safe;
+        if !keep_alive {
+            self.phase = Phase::Last;
+        }
+    }
+
+    /// The engine owes an answer of its own, after which the connection goes on only if `keep_alive`.
+    pub(crate) fn refusal(&mut self, keep_alive: bool) {
+        self.in_flight += 1;
+        if !keep_alive {
+            self.finish();
+        }
+    }
+
+    /// An answer is handed to the socket; with `close`, nothing may follow it: what else is in flight is lost.
+    #[inline]
+    pub(crate) fn answer(&mut self, close: bool) {
+        debug_assert!(self.in_flight > 0);
+        self.in_flight -= 1;
+        if self.in_flight == 0 {
+            self.exclusive = false;
+        }
+        if close {
+            self.in_flight = 0;
+            self.finish();
+        }
+    }
+
+    /// No further request is taken; what is owed will be sent.
+    pub(crate) fn finish(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Last;
+        }
+    }
+
+    /// The client has ended its side. `true`: nothing is owed, so close.
+    pub(crate) fn end_of_input(&mut self, sending: bool) -> bool {
+        self.input_ended = true;
+        if self.in_flight == 0 && !sending {
+            self.phase = Phase::Over;
+        } else {
+            self.finish();
+        }
+        self.phase == Phase::Over || self.phase == Phase::Draining
+    }
+
+    /// Everything handed to the socket has been sent.
+    #[inline]
+    pub(crate) fn sent(&mut self) -> AfterSend {
+        if self.phase != Phase::Last || self.in_flight > 0 {
+            return AfterSend::GoOn;
+        }
+        if self.input_ended {
+            self.phase = Phase::Over;
+            return AfterSend::Close;
+        }
+        self.phase = Phase::Draining;
+        AfterSend::Drain
+    }
+
+    /// Input was thrown away. `true`: enough is enough, so close.
+    pub(crate) fn drained(&mut self, bytes: u32) -> bool {
+        self.drained = self.drained.saturating_add(bytes);
+        self.drained > DRAIN_BYTES_MAX
+    }
+
+    /// What the connection waits for. `begun`: a part of a request is here; `blocked`: the socket did not take all.
+    #[inline]
+    pub(crate) fn patience(&self, begun: bool, blocked: bool) -> Patience {
+        match self.phase {
+            Phase::Draining => Patience::Peer,
+            _ if blocked => Patience::Peer,
+            Phase::Open if begun => Patience::Request,
+            Phase::Open if self.in_flight == 0 => Patience::Idle,
+            Phase::Open | Phase::Last | Phase::Over => Patience::Unlimited,
+        }
+    }
+
+    /// Patience has ended.
+    pub(crate) fn expired(&self, begun: bool, blocked: bool) -> Expiry {
+        match self.patience(begun, blocked) {
+            Patience::Unlimited => Expiry::Stale,
+            Patience::Idle => Expiry::Close,
+            Patience::Request => Expiry::Answer,
+            Patience::Peer => Expiry::Reset,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn safe_requests_run_side_by_side_up_to_the_limit() {
+        let mut machine = Machine::new();
+        for taken in 0..4 {
+            assert_eq!(machine.admission(4), Admission::Now, "{taken} in flight");
+            machine.request(true, true);
+        }
+        assert_eq!(machine.admission(4), Admission::Later);
+        machine.answer(false);
+        assert_eq!(machine.admission(4), Admission::Now);
+    }
+
+    #[test]
+    fn what_follows_an_unsafe_request_waits_for_every_answer() {
+        let mut machine = Machine::new();
+        machine.request(true, true);
+        machine.request(false, true);
+        machine.answer(false);
+        assert_eq!(machine.admission(64), Admission::Later);
+        machine.answer(false);
+        assert_eq!(machine.admission(64), Admission::Now);
+        assert_eq!(machine.sent(), AfterSend::GoOn);
+    }
+
+    #[test]
+    fn a_last_request_is_answered_then_drained() {
+        let mut machine = Machine::new();
+        machine.request(true, false);
+        assert_eq!((machine.admission(64), machine.sent()), (Admission::Never, AfterSend::GoOn));
+        machine.answer(false);
+        assert_eq!(machine.sent(), AfterSend::Drain);
+        assert_eq!(machine.expired(false, false), Expiry::Reset);
+        assert!(!machine.drained(DRAIN_BYTES_MAX) && machine.drained(1));
+        assert!(machine.end_of_input(false));
+    }
+
+    #[test]
+    fn a_refusal_waits_for_earlier_answers() {
+        let mut machine = Machine::new();
+        machine.request(true, true);
+        machine.refusal(false);
+        assert_eq!(machine.admission(64), Admission::Never);
+        machine.answer(false);
+        assert_eq!(machine.sent(), AfterSend::GoOn);
+        machine.answer(false);
+        assert_eq!(machine.sent(), AfterSend::Drain);
+    }
+
+    #[test]
+    fn a_half_closed_client_gets_its_answers_first() {
+        let mut machine = Machine::new();
+        machine.request(true, true);
+        assert!(!machine.end_of_input(false));
+        machine.answer(false);
+        assert_eq!(machine.sent(), AfterSend::Close);
+        assert!(Machine::new().end_of_input(false));
+        let mut sending = Machine::new();
+        assert!(!sending.end_of_input(true));
+        assert_eq!(sending.sent(), AfterSend::Close);
+    }
+
+    #[test]
+    fn timers_follow_what_is_waited_for() {
+        let mut machine = Machine::new();
+        assert_eq!(machine.expired(false, false), Expiry::Close);
+        assert_eq!(machine.expired(true, false), Expiry::Answer);
+        machine.request(true, true);
+        assert_eq!(machine.expired(false, false), Expiry::Stale);
+        assert_eq!(machine.expired(false, true), Expiry::Reset);
+    }
+
+    #[test]
+    fn an_answer_that_closes_loses_what_is_behind_it() {
+        let mut machine = Machine::new();
+        machine.request(true, true);
+        machine.request(true, true);
+        machine.answer(true);
+        assert_eq!((machine.in_flight(), machine.sent()), (0, AfterSend::Drain));
+    }
+}

@@ -1,0 +1,101 @@
+//! What a shard counts: written by the shard alone, read by anybody.
+//!
+//! Laws: a count is a relaxed load and store by its one writer, no locked instruction; nothing that is refused, dropped
+//! or cut goes uncounted.
+//!
+//! Absent: rates, histograms and formats.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// The counters of one shard.
+        #[derive(Debug, Default)]
+        pub(crate) struct ShardCounters {
+            $(pub(crate) $name: Counter,)+
+        }
+
+        /// What an engine has counted since its start, over all shards.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Adds one shard's counts.
+            pub(crate) fn add(&mut self, shard: &ShardCounters) {
+                $(self.$name += shard.$name.read();)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted.
+    connections_accepted,
+    /// Connections open now.
+    connections_open,
+    /// Connections refused for want of a slot or a descriptor.
+    connections_refused,
+    /// Requests delivered to queues.
+    requests_delivered,
+    /// Request slots in use now: delivered and not yet answered, or answered and not yet sent.
+    requests_open,
+    /// Requests answered by applications.
+    requests_answered,
+    /// Requests that applications dropped without an answer: their clients got 500.
+    requests_abandoned,
+    /// Requests whose clients left before the answer.
+    requests_orphaned,
+    /// Answers the engine made itself: malformed requests, no route, queue full, timeouts.
+    requests_rejected,
+    /// Requests refused with 503 because their queue was full.
+    queue_full,
+    /// Heads or bodies copied because they did not arrive in one buffer, or to free a buffer under pressure.
+    copies,
+    /// Receives stopped because the kernel had run out of buffers.
+    buffers_ran_out,
+    /// Receive buffers in use now.
+    buffers_in_use,
+    /// Sends that the socket did not take at once.
+    sends_short,
+    /// Times the completion queue overflowed.
+    completions_overflowed,
+    /// Completions that named a connection which was gone.
+    completions_stale,
+    /// Connections closed by a timeout.
+    timeouts,
+    /// Connections closed because they held too much input back, or no memory was left for it.
+    input_overflows,
+    /// Times accepting paused for want of descriptors.
+    accept_pauses,
+}
+
+/// One count, or one level.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds 1. For the one writer.
+    #[inline]
+    pub(crate) fn count(&self) {
+        self.add(1);
+    }
+
+    /// Adds `more`. For the one writer.
+    #[inline]
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// Sets a level. For the one writer.
+    #[inline]
+    pub(crate) fn set(&self, level: u64) {
+        self.0.store(level, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,118 @@
+//! The engine's one error type: few kinds, and a text that names the setting, the value, the limit and the remedy.
+//!
+//! Laws: building `Gone` or `Closed` allocates nothing, since applications meet them on the way of a request.
+//!
+//! Absent: errors of peers. A client's mistake becomes an answer on its connection, never an `Err` here.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+/// What went wrong, as far as a program can act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The request is over: answered before, cancelled, or its client is gone. Forget the id and take the next one.
+    Gone,
+    /// The queue or its engine has been shut down: leave the receive loop.
+    Closed,
+    /// A response head does not fit the response area.
+    TooLarge,
+    /// An argument or a setting is not valid; the text names it.
+    Invalid,
+    /// The kernel, or the chosen mode, cannot do this; the text names the cause and the remedy.
+    Unsupported,
+    /// The operating system refused; [`source`](std::error::Error::source) is its error.
+    Io,
+}
+
+/// An error of the engine. See [`ErrorKind`] for what can be done about it.
+pub struct Error(Repr);
+
+enum Repr {
+    Plain(ErrorKind),
+    Told(Box<Told>),
+}
+
+struct Told {
+    kind: ErrorKind,
+    text: Cow<'static, str>,
+    source: Option<io::Error>,
+}
+
+/// The engine's results.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) const GONE: Self = Self(Repr::Plain(ErrorKind::Gone));
+    pub(crate) const CLOSED: Self = Self(Repr::Plain(ErrorKind::Closed));
+
+    #[cold]
+    pub(crate) fn told(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self(Repr::Told(Box::new(Told { kind, text: text.into(), source: None })))
+    }
+
+    #[cold]
+    pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::told(ErrorKind::Invalid, text)
+    }
+
+    #[cold]
+    pub(crate) fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::told(ErrorKind::Unsupported, text)
+    }
+
+    #[cold]
+    pub(crate) fn io(text: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
+        Self(Repr::Told(Box::new(Told { kind: ErrorKind::Io, text: text.into(), source: Some(source) })))
+    }
+
+    /// What kind of error this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match &self.0 {
+            Repr::Plain(kind) => *kind,
+            Repr::Told(told) => told.kind,
+        }
+    }
+
+    /// Whether the request is over ([`ErrorKind::Gone`]).
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.kind() == ErrorKind::Gone
+    }
+
+    /// Whether the queue or engine is shut down ([`ErrorKind::Closed`]).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.kind() == ErrorKind::Closed
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Plain(ErrorKind::Gone) => f.write_str("the request is over: answered, cancelled, or its client is gone"),
+            Repr::Plain(_) => f.write_str("the queue is closed: its engine has been shut down"),
+            Repr::Told(told) => match &told.source {
+                Some(source) => write!(f, "{}: {source}", told.text),
+                None => f.write_str(&told.text),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0 {
+            Repr::Told(told) => told.source.as_ref().map(|source| source as _),
+            Repr::Plain(_) => None,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The shard's mapping cut into areas of equal cells: receive buffers, assembly buffers, response areas, cooked paths
+//! and coalescing buffers.
+//!
+//! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
+//! apart: heads of 4 KiB-aligned buffers all fall into the same few cache sets.
+
+use core::ptr::NonNull;
+use std::io;
+
+use super::mapping::Mapping;
+
+const LINE: usize = 64;
+const PAGE: usize = 4096;
+
+/// One of the arena's areas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Area {
+    /// Buffers lent to the kernel for receiving.
+    Receive,
+    /// Heads and bodies that did not arrive in one buffer.
+    Assembly,
+    /// What applications write their response heads and small bodies into, one a request slot.
+    Response,
+    /// Decoded paths, one a request slot; touched only by targets that are not canonical as sent.
+    Cooked,
+    /// Answers of one connection put together for one send.
+    Coalesce,
+}
+
+const AREAS: usize = 5;
+
+/// How many cells each area has, and how many bytes a cell holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArenaSizes {
+    pub(crate) receive: (u32, u32),
+    pub(crate) assembly: (u32, u32),
+    pub(crate) response: (u32, u32),
+    pub(crate) cooked: (u32, u32),
+    pub(crate) coalesce: (u32, u32),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Cells {
+    start: usize,
+    stride: usize,
+    count: u32,
+    bytes: u32,
+}
+
+impl ArenaSizes {
+    fn each(&self) -> [(u32, u32); AREAS] {
+        [self.receive, self.assembly, self.response, self.cooked, self.coalesce]
+    }
+
+    fn layout(&self) -> ([Cells; AREAS], usize) {
+        let mut areas = [Cells::default(); AREAS];
+        let mut end = 0_usize;
+        for (area, (count, bytes)) in areas.iter_mut().zip(self.each()) {
+            let lines = (bytes as usize).div_ceil(LINE);
+            let stride = (lines | 1) * LINE;
+            *area = Cells { start: end, stride, count, bytes };
+            end += (stride * count as usize).next_multiple_of(PAGE);
+        }
+        (areas, end.max(PAGE))
+    }
+
+    /// Bytes of address space the arena takes.
+    pub(crate) fn total(&self) -> usize {
+        self.layout().1
+    }
+}
+
+/// Bytes lent to the kernel for a send: made only by [`Arena`] and from owned `Bytes`, given only to `ring`.
+///
+/// The shard keeps the cell (or the `Bytes`) until the send that was given this has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lent {
+    pub(crate) address: NonNull<u8>,
+    pub(crate) len: u32,
+}
+
+impl Lent {
+    /// Lends static or reference-counted bytes; whoever calls keeps `bytes` alive until the send has ended.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Self { address: NonNull::from(bytes).cast(), len }
+    }
+
+    /// The rest after `count` bytes; empty when `count` passes the end.
+    pub(crate) fn after(self, count: u32) -> Self {
+        let count = count.min(self.len);
+        // SAFETY: `count` is at most `len`, so the result stays within, or one past, the bytes lent.
+        let address = unsafe { self.address.add(count as usize) };
+        Self { address, len: self.len - count }
+    }
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    mapping: Mapping,
+    areas: [Cells; AREAS],
+}
+
+impl Arena {
+    pub(crate) fn new(sizes: &ArenaSizes) -> io::Result<Self> {
+        let (areas, total) = sizes.layout();
+        Ok(Self { mapping: Mapping::new(total)?, areas })
+    }
+
+    fn cells(&self, area: Area) -> &Cells {
+        &self.areas[area as usize]
+    }
+
+    /// Cells of an area.
+    pub(crate) fn count(&self, area: Area) -> u32 {
+        self.cells(area).count
+    }
+
+    /// Bytes a cell of an area holds.
+    pub(crate) fn cell_bytes(&self, area: Area) -> u32 {
+        self.cells(area).bytes
+    }
+
+    /// The offset of a cell's first byte in the mapping.
+    #[inline]
+    pub(crate) fn offset(&self, area: Area, cell: u32) -> u64 {
+        let cells = self.cells(area);
+        assert!(cell < cells.count, "no such cell");
+        (cells.start + cells.stride * cell as usize) as u64
+    }
+
+    #[inline]
+    fn address(&self, offset: u64, len: u32) -> NonNull<u8> {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = offset.checked_add(len as usize);
+        assert!(end.is_some_and(|end| end <= self.mapping.len()), "bytes outside the arena");
+        // SAFETY: `offset` is within the mapping by the assertion above.
+        unsafe { self.mapping.base().add(offset) }
+    }
+
+    /// Reads bytes at an offset.
+    ///
+    /// # Safety
+    /// 1. The caller owns the bytes, or shares them with readers only, for as long as the result lives: neither the
+    ///    kernel nor another thread writes them.
+    #[inline]
+    pub(crate) unsafe fn read(&self, offset: u64, len: u32) -> &[u8] {
+        let address = self.address(offset, len);
+        // SAFETY: within the mapping (`address` asserts), initialised (anonymous mappings are zeroed), and not written
+        // meanwhile by duty 1.
+        unsafe { core::slice::from_raw_parts(address.as_ptr(), len as usize) }
+    }
+
+    /// Writes bytes at an offset.
+    ///
+    /// # Safety
+    /// 1. The caller is the only owner of the bytes for as long as the result lives.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "the arena hands out disjoint cells, whose owners are told apart by duty 1")]
+    pub(crate) unsafe fn write(&self, offset: u64, len: u32) -> &mut [u8] {
+        let address = self.address(offset, len);
+        // SAFETY: within the mapping (`address` asserts), initialised (zeroed), exclusive by duty 1.
+        unsafe { core::slice::from_raw_parts_mut(address.as_ptr(), len as usize) }
+    }
+
+    /// Lends bytes at an offset to the kernel for a send.
+    #[inline]
+    pub(crate) fn lend(&self, offset: u64, len: u32) -> Lent {
+        Lent { address: self.address(offset, len), len }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_disjoint_and_strides_avoid_powers_of_two() {
+        let sizes = ArenaSizes { receive: (4, 4096), assembly: (2, 100), response: (3, 64), cooked: (1, 1), coalesce: (1, 8192) };
+        let arena = Arena::new(&sizes).expect("a small mapping");
+        assert_eq!(arena.offset(Area::Receive, 1), 4160);
+        let mut ends = Vec::new();
+        for area in [Area::Receive, Area::Assembly, Area::Response, Area::Cooked, Area::Coalesce] {
+            for cell in 0..arena.count(area) {
+                let start = arena.offset(area, cell);
+                ends.push((start, start + u64::from(arena.cell_bytes(area))));
+            }
+        }
+        ends.sort_unstable();
+        assert!(ends.windows(2).all(|pair| pair[0].1 <= pair[1].0));
+        assert!(ends[ends.len() - 1].1 <= sizes.total() as u64);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside the arena")]
+    fn lending_past_the_end_is_refused() {
+        let sizes = ArenaSizes { receive: (1, 64), assembly: (1, 64), response: (1, 64), cooked: (1, 64), coalesce: (1, 64) };
+        let arena = Arena::new(&sizes).expect("a small mapping");
+        let _ = arena.lend(sizes.total() as u64 - 1, 2);
+    }
+}

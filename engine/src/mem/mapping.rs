@@ -1,0 +1,57 @@
+//! An anonymous private mapping that is unmapped when dropped.
+
+use core::ptr::NonNull;
+use std::io;
+
+/// See the module's head. Zeroed, page-aligned, resident only where touched.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory owned by this value; every access goes through the raw pointer of `base`, and
+// those who dereference it state why nobody else does at the time.
+unsafe impl Send for Mapping {}
+// SAFETY: as for Send: `&Mapping` gives out only the address and the length.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Reserves `len` bytes, which must not be 0.
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        // SAFETY: an anonymous mapping at an address of the kernel's choosing touches no memory that exists.
+        let address = unsafe {
+            libc::mmap(
+                core::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, len })
+    }
+
+    /// The first byte. Valid for `len` bytes for as long as `self` lives.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Bytes reserved.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `len` are those of the mapping made in `new`, which nobody else unmaps; users of the
+        // address hold a borrow or an owner of this value.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

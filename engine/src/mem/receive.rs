@@ -1,0 +1,144 @@
+//! The shard's account of its receive buffers: which the kernel has, which are in use, and by how many.
+//!
+//! Laws: a buffer is posted, in use or spare, never two of these; it is in use from the completion that named it until
+//! the last of its users lets go; at least a quarter of all buffers never stays with applications
+//! ([`ReceiveBuffers::pressed`] tells when heads must be copied out instead of pinned).
+//!
+//! Only `posted` buffers circulate through the kernel's ring, the rest waits in a stack, last in first out: a small set
+//! that stays in cache serves as long as it suffices, and doubles when the kernel runs dry.
+
+/// A receive buffer's number, as the kernel names it in a completion.
+pub(crate) type BufferId = u16;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct ReceiveBuffers {
+    /// Users of each buffer; 0 while the kernel has it or it is spare.
+    users: Vec<u16>,
+    spare: Vec<BufferId>,
+    posted: u32,
+    /// How many the kernel is to have.
+    target: u32,
+    count: u32,
+}
+
+/// Buffers the kernel is given at first.
+const TARGET_FIRST: u32 = 256;
+
+impl ReceiveBuffers {
+    pub(crate) fn new(count: u16) -> Self {
+        Self {
+            users: vec![0; usize::from(count)],
+            spare: (0..count).rev().collect(),
+            posted: 0,
+            target: TARGET_FIRST.min(u32::from(count)),
+            count: u32::from(count),
+        }
+    }
+
+    /// The kernel has filled a buffer: its first user is the caller.
+    #[inline]
+    pub(crate) fn take(&mut self, buffer: BufferId) {
+        let users = &mut self.users[usize::from(buffer)];
+        assert!(*users == 0, "the kernel filled a buffer that it did not have");
+        *users = 1;
+        self.posted -= 1;
+    }
+
+    /// One more user of a buffer in use.
+    #[inline]
+    pub(crate) fn share(&mut self, buffer: BufferId) {
+        let users = &mut self.users[usize::from(buffer)];
+        debug_assert!(*users > 0, "only a buffer in use can be shared");
+        *users += 1;
+    }
+
+    /// A user lets go; the last one makes the buffer spare.
+    #[inline]
+    pub(crate) fn release(&mut self, buffer: BufferId) {
+        let users = &mut self.users[usize::from(buffer)];
+        assert!(*users > 0, "a buffer was released twice");
+        *users -= 1;
+        if *users == 0 {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// The next buffer to give to the kernel, while it has fewer than it should.
+    #[inline]
+    pub(crate) fn next_to_post(&mut self) -> Option<BufferId> {
+        if self.posted >= self.target {
+            return None;
+        }
+        let buffer = self.spare.pop()?;
+        self.posted += 1;
+        Some(buffer)
+    }
+
+    /// The kernel ran out of buffers: from now on it gets twice as many.
+    pub(crate) fn ran_out(&mut self) {
+        self.target = (self.target * 2).min(self.count);
+    }
+
+    /// Whether three quarters of the buffers are in use: then heads are copied out instead of pinning one more.
+    #[inline]
+    pub(crate) fn pressed(&self) -> bool {
+        self.in_use() * 4 >= self.count * 3
+    }
+
+    /// Buffers neither posted nor spare.
+    #[inline]
+    pub(crate) fn in_use(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "at most 32,768 buffers")]
+        let spare = self.spare.len() as u32;
+        self.count - self.posted - spare
+    }
+
+    /// Whether the kernel has any buffer.
+    #[inline]
+    pub(crate) fn any_posted(&self) -> bool {
+        self.posted > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_returns_after_its_last_user() {
+        let mut buffers = ReceiveBuffers::new(4);
+        let posted: Vec<_> = core::iter::from_fn(|| buffers.next_to_post()).collect();
+        assert_eq!(posted, [0, 1, 2, 3]);
+        buffers.take(2);
+        buffers.share(2);
+        buffers.release(2);
+        assert_eq!((buffers.in_use(), buffers.next_to_post()), (1, None));
+        buffers.release(2);
+        assert_eq!((buffers.in_use(), buffers.next_to_post()), (0, Some(2)));
+    }
+
+    #[test]
+    fn pressure_begins_at_three_quarters_and_the_target_doubles() {
+        let mut buffers = ReceiveBuffers::new(1024);
+        while buffers.next_to_post().is_some() {}
+        assert_eq!(buffers.posted, 256);
+        (0..256).for_each(|buffer| buffers.take(buffer));
+        assert!(!buffers.any_posted() && !buffers.pressed());
+        buffers.ran_out();
+        while buffers.next_to_post().is_some() {}
+        assert_eq!(buffers.posted, 512);
+        (256..768).for_each(|buffer| buffers.take(buffer));
+        assert!(buffers.pressed());
+    }
+
+    #[test]
+    #[should_panic(expected = "released twice")]
+    fn releasing_twice_is_caught() {
+        let mut buffers = ReceiveBuffers::new(2);
+        buffers.next_to_post();
+        buffers.take(0);
+        buffers.release(0);
+        buffers.release(0);
+    }
+}

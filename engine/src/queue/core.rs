@@ -1,0 +1,142 @@
+//! One request queue: a ring for each shard, and the consumers that sleep on them.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::Arc;
+
+use super::bell::BellScope;
+use super::exchange::{Exchange, Lease, Record};
+use super::request_ring::{Producer, RequestRing};
+use super::sleepers::Sleepers;
+use crate::id::{RequestId, ShardId};
+
+/// What consumers and shards share of a request queue.
+#[derive(Debug)]
+pub(crate) struct QueueCore<R: Record> {
+    rings: Box<[RequestRing]>,
+    exchanges: Arc<[Arc<Exchange<R>>]>,
+    sleepers: Sleepers,
+    /// The most undelivered requests, over all shards.
+    length_max: u32,
+    closed: AtomicBool,
+    active: AtomicBool,
+    /// Where the next consumer begins to look, so that no shard is always last.
+    turn: AtomicU32,
+}
+
+impl<R: Record> QueueCore<R> {
+    pub(crate) fn new(length_max: u32, exchanges: Arc<[Arc<Exchange<R>>]>) -> Self {
+        Self {
+            rings: exchanges.iter().map(|_| RequestRing::new(length_max)).collect(),
+            exchanges,
+            sleepers: Sleepers::default(),
+            length_max,
+            closed: AtomicBool::new(false),
+            active: AtomicBool::new(true),
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn sleepers(&self) -> &Sleepers {
+        &self.sleepers
+    }
+
+    pub(crate) fn exchanges(&self) -> &Arc<[Arc<Exchange<R>>]> {
+        &self.exchanges
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Relaxed);
+    }
+
+    /// Ends the queue: consumers that wait are told so.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.sleepers.wake(u64::MAX);
+    }
+
+    /// Undelivered requests, over all shards.
+    pub(crate) fn len(&self) -> u64 {
+        self.rings.iter().map(RequestRing::len).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rings.iter().all(|ring| ring.len() == 0)
+    }
+
+    /// Whether one shard has nothing undelivered.
+    #[inline]
+    pub(crate) fn is_empty_of(&self, shard: ShardId) -> bool {
+        self.rings[usize::from(shard.0)].len() == 0
+    }
+
+    /// Claims a request of one shard. A claimed request whose client is gone is passed over.
+    #[inline]
+    pub(crate) fn claim_of(&self, shard: usize) -> Option<Lease<R>> {
+        while let Some(id) = self.rings[shard].claim() {
+            let id = RequestId::from_u64(id)?;
+            // SAFETY: duty 1: the ring holds only what this shard's exchange published, and gives each id out once.
+            if let Some(lease) = unsafe { Lease::claim(&self.exchanges[shard], id) } {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// Claims a request of any shard.
+    #[inline]
+    pub(crate) fn claim(&self) -> Option<Lease<R>> {
+        let shards = self.rings.len();
+        if shards == 1 {
+            return self.claim_of(0);
+        }
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
+        (0..shards).find_map(|next| self.claim_of((first + next) % shards))
+    }
+
+    /// The engine this queue belongs to.
+    pub(crate) fn engine(&self) -> u64 {
+        self.exchanges.first().map_or(0, |exchange| exchange.engine())
+    }
+
+    /// Rings the bells that this thread owes the engine.
+    pub(crate) fn settle(&self) {
+        BellScope::settle(self.engine(), |shard| {
+            if let Some(exchange) = self.exchanges.get(usize::from(shard)) {
+                exchange.bell().ring();
+            }
+        });
+    }
+
+    /// The producing side, for one shard: queues an id unless the queue is full.
+    #[inline]
+    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> Result<(), ()> {
+        let limit = u64::from(self.length_max);
+        let share = limit / self.rings.len() as u64;
+        // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
+        if producer.len(&self.rings[shard], share) >= share {
+            let others: u64 = self.rings.iter().enumerate().filter(|(other, _)| *other != shard).map(|(_, ring)| ring.len()).sum();
+            if producer.len(&self.rings[shard], 0) + others >= limit {
+                return Err(());
+            }
+        }
+        producer.push(&self.rings[shard], id.to_u64()).map_err(|_| ())
+    }
+
+    /// Shows consumers what one shard has pushed, and wakes as many of them.
+    #[inline]
+    pub(crate) fn publish(&self, shard: usize, producer: &mut Producer) -> u64 {
+        let fresh = producer.publish(&self.rings[shard]);
+        if fresh > 0 {
+            self.sleepers.wake(fresh);
+        }
+        fresh
+    }
+}

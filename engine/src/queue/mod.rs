@@ -1,0 +1,30 @@
+//! Between a shard and the applications: requests out, answers back, and who sleeps.
+//!
+//! ```text
+//!  shard ──RequestRing──▶ consumers          one ring a queue and shard: one producer, many consumers
+//!    ▲                        │
+//!    └───────Returns──────────┘              one list a shard: many producers, one consumer
+//! ```
+//!
+//! Laws:
+//! * What travels is a plain 64-bit id; the slot it names is plain data in the exchange. No pointers.
+//! * A consumer that claims an id is the only one to hold its [`Lease`]; a slot answers once, whoever tries.
+//! * Who sleeps sets a flag, fences, looks again and only then sleeps (the order Seastar's reactor uses); who brings
+//!   work publishes, fences and looks at the flag. So no wake is lost and none is sent to one awake.
+//! * An exchange outlives every lease on it, also when its shard ends first.
+//!
+//! Absent: HTTP, connections and the kernel's ring. Sources: futex(2), eventfd(2).
+
+mod bell;
+mod core;
+mod exchange;
+mod request_ring;
+mod returns;
+mod sleepers;
+
+pub(crate) use self::bell::BellScope;
+pub(crate) use self::core::QueueCore;
+pub(crate) use self::exchange::{AnswerFlags, Answered, Driving, Exchange, Fate, Filled, Lease, Record, ShardSide, Sizes};
+pub(crate) use self::request_ring::Producer;
+pub(crate) use self::sleepers::Woken;
+pub use self::sleepers::WaitStrategy;

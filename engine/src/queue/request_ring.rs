@@ -1,0 +1,177 @@
+//! A bounded ring of request ids: one producer (a shard), many consumers that claim with one compare-and-swap.
+//!
+//! The algorithm is the stealing side of a Chase-Lev deque without the owner's pop, as work-stealing schedulers use it:
+//! consumers read entries first and own them only if the head is still where they saw it.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+/// Indices count for ever (2^64 is not reached), so a stale head never compares equal.
+#[derive(Debug)]
+pub(crate) struct RequestRing {
+    /// The next entry to claim; moved by consumers.
+    head: CachePadded<AtomicU64>,
+    /// One past the last published entry; moved by the producer.
+    tail: CachePadded<AtomicU64>,
+    entries: Box<[AtomicU64]>,
+}
+
+impl RequestRing {
+    /// A ring for `capacity` ids, rounded up to a power of two.
+    pub(crate) fn new(capacity: u32) -> Self {
+        let capacity = capacity.max(2).next_power_of_two() as usize;
+        Self {
+            head: CachePadded::new(AtomicU64::new(0)),
+            tail: CachePadded::new(AtomicU64::new(0)),
+            entries: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    #[inline]
+    fn entry(&self, index: u64) -> &AtomicU64 {
+        let mask = self.entries.len() as u64 - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "masked below the length of a slice")]
+        let place = (index & mask) as usize;
+        &self.entries[place]
+    }
+
+    /// Ids published and not yet claimed.
+    pub(crate) fn len(&self) -> u64 {
+        // The head first: a tail read after it cannot lie behind it.
+        let head = self.head.load(Ordering::Acquire);
+        self.tail.load(Ordering::Acquire) - head
+    }
+
+    /// Claims one id.
+    #[inline]
+    pub(crate) fn claim(&self) -> Option<u64> {
+        let mut head = self.head.load(Ordering::Acquire);
+        loop {
+            if head == self.tail.load(Ordering::Acquire) {
+                return None;
+            }
+            // The entry may be overwritten only after the head has passed it, and then the exchange below fails.
+            let id = self.entry(head).load(Ordering::Relaxed);
+            match self.head.compare_exchange_weak(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Some(id),
+                Err(moved) => head = moved,
+            }
+        }
+    }
+}
+
+/// The producing end of a [`RequestRing`]; a ring has one.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    /// One past the last entry written.
+    tail: u64,
+    /// The tail consumers see.
+    published: u64,
+    /// The head as last read: the ring holds at most `tail - head_seen` ids.
+    head_seen: u64,
+}
+
+impl Producer {
+    pub(crate) fn new() -> Self {
+        Self { tail: 0, published: 0, head_seen: 0 }
+    }
+
+    /// Ids in the ring, written or published, as an upper bound when at most `enough`, else exactly.
+    #[inline]
+    pub(crate) fn len(&mut self, ring: &RequestRing, enough: u64) -> u64 {
+        if self.tail - self.head_seen >= enough {
+            self.head_seen = ring.head.load(Ordering::Acquire);
+        }
+        self.tail - self.head_seen
+    }
+
+    /// Writes an id, not yet visible to consumers; gives it back when the ring is full.
+    #[inline]
+    pub(crate) fn push(&mut self, ring: &RequestRing, id: u64) -> Result<(), u64> {
+        let capacity = ring.entries.len() as u64;
+        if self.len(ring, capacity) >= capacity {
+            return Err(id);
+        }
+        ring.entry(self.tail).store(id, Ordering::Relaxed);
+        self.tail += 1;
+        Ok(())
+    }
+
+    /// Shows consumers what has been written since the last call; says how many ids.
+    #[inline]
+    pub(crate) fn publish(&mut self, ring: &RequestRing) -> u64 {
+        let fresh = self.tail - self.published;
+        if fresh > 0 {
+            ring.tail.store(self.tail, Ordering::Release);
+            self.published = self.tail;
+        }
+        fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    #[test]
+    fn agrees_with_a_queue_under_every_mix_of_push_publish_and_claim() {
+        let ring = RequestRing::new(4);
+        let mut producer = Producer::new();
+        let (mut written, mut visible) = (VecDeque::new(), VecDeque::new());
+        let mut seed = 7_u64;
+        for id in 1..10_000_u64 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            match (seed >> 60) % 3 {
+                0 => {
+                    let full = written.len() + visible.len() == 4;
+                    assert_eq!(producer.push(&ring, id).is_err(), full);
+                    if !full {
+                        written.push_back(id);
+                    }
+                }
+                1 => {
+                    assert_eq!(producer.publish(&ring), written.len() as u64);
+                    visible.append(&mut written);
+                }
+                _ => assert_eq!(ring.claim(), visible.pop_front()),
+            }
+            assert_eq!(ring.len(), visible.len() as u64);
+        }
+    }
+
+    #[test]
+    fn each_id_is_claimed_by_exactly_one_of_many_consumers() {
+        const IDS: u64 = 50_000;
+        let ring = RequestRing::new(64);
+        let claimed = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut mine = Vec::new();
+                    loop {
+                        match ring.claim() {
+                            Some(u64::MAX) => break,
+                            Some(id) => mine.push(id),
+                            None => std::thread::yield_now(),
+                        }
+                    }
+                    assert!(mine.is_sorted(), "a consumer sees ids in order");
+                    claimed.lock().expect("no panic").append(&mut mine);
+                });
+            }
+            let mut producer = Producer::new();
+            for id in (1..=IDS).chain([u64::MAX; 3]) {
+                while producer.push(&ring, id).is_err() {
+                    std::thread::yield_now();
+                }
+                producer.publish(&ring);
+            }
+        });
+        let mut all = claimed.into_inner().expect("no panic");
+        all.sort_unstable();
+        assert_eq!(all, (1..=IDS).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,243 @@
+//! Consumers that wait for requests: blocked threads (futex) and pending futures (wakers).
+//!
+//! A waker grants one permit for each sleeper it takes off the count, so that a sleeper already granted is not woken
+//! twice while it is on its way: between two batches a shard makes at most one futex call a sleeping consumer.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::task::Waker;
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crossbeam_utils::CachePadded;
+
+/// How a consumer waits on an empty queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// Sleeps at once. Costs no CPU time while idle; the default.
+    #[default]
+    Park,
+    /// Looks again up to this many times, about 10 ns apart, then sleeps. Saves a wake-up where requests come quickly.
+    SpinThenPark(u32),
+    /// Never sleeps: takes a core, answers soonest.
+    Spin,
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// There may be work.
+    Look,
+    /// The time is up.
+    TimedOut,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(crate) struct Sleepers {
+    /// Threads that sleep, or are about to, and have not been granted a permit.
+    parked: CachePadded<AtomicU32>,
+    /// Permits granted and not yet taken: the futex word.
+    permits: AtomicU32,
+    /// Futures in `wakers`.
+    pending: AtomicU32,
+    wakers: Mutex<VecDeque<(Ticket, Waker)>>,
+    tickets: AtomicU64,
+}
+
+/// Names one pending future among the sleepers.
+pub(crate) type Ticket = u64;
+
+impl Sleepers {
+    /// Wakes up to `count` sleepers; what they are to find has been published before.
+    #[inline]
+    pub(crate) fn wake(&self, count: u64) {
+        fence(Ordering::SeqCst);
+        if self.parked.load(Ordering::Relaxed) > 0 {
+            self.grant(u32::try_from(count).unwrap_or(u32::MAX));
+        }
+        if self.pending.load(Ordering::Relaxed) > 0 {
+            self.wake_futures(count);
+        }
+    }
+
+    fn grant(&self, count: u32) {
+        let mut parked = self.parked.load(Ordering::Relaxed);
+        while parked > 0 {
+            let granted = parked.min(count);
+            match self.parked.compare_exchange(parked, parked - granted, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.permits.fetch_add(granted, Ordering::Release);
+                    futex_wake(&self.permits, granted);
+                    return;
+                }
+                Err(now) => parked = now,
+            }
+        }
+    }
+
+    #[cold]
+    fn wake_futures(&self, count: u64) {
+        for _ in 0..count {
+            let waker = {
+                let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+                let waker = wakers.pop_front();
+                self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+                waker
+            };
+            match waker {
+                Some((_, waker)) => waker.wake(),
+                None => return,
+            }
+        }
+    }
+
+    /// Sleeps until woken, until `deadline`, or not at all if `look` finds something after the flag is up.
+    pub(crate) fn sleep(&self, deadline: Option<Instant>, look: impl Fn() -> bool) -> Woken {
+        self.parked.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if look() {
+            self.leave();
+            return Woken::Look;
+        }
+        loop {
+            if self.take_permit() {
+                return Woken::Look;
+            }
+            let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => {
+                    return if self.leave() { Woken::Look } else { Woken::TimedOut };
+                }
+                left => left,
+            };
+            futex_wait(&self.permits, left);
+        }
+    }
+
+    fn take_permit(&self) -> bool {
+        let take = |permits: u32| permits.checked_sub(1);
+        self.permits.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Takes this thread off the count; `true` when it had been granted a permit meanwhile, which it then takes.
+    fn leave(&self) -> bool {
+        loop {
+            let uncount = |parked: u32| parked.checked_sub(1);
+            if self.parked.fetch_update(Ordering::AcqRel, Ordering::Relaxed, uncount).is_ok() {
+                return false;
+            }
+            // Nobody is counted, so this thread has been granted a permit, or is within an instruction of it.
+            if self.take_permit() {
+                return true;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// A name for a future that may come to wait here.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Registers a future's waker. The caller looks for work once more after this.
+    pub(crate) fn register(&self, ticket: Ticket, waker: &Waker) {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        match wakers.iter_mut().find(|(known, _)| *known == ticket) {
+            Some((_, known)) => known.clone_from(waker),
+            None => wakers.push_back((ticket, waker.clone())),
+        }
+        self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        drop(wakers);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes a future's waker back; `false` when it had been woken already (and must pass the wake on if it does not use
+    /// it).
+    pub(crate) fn unregister(&self, ticket: Ticket) -> bool {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = wakers.len();
+        wakers.retain(|(known, _)| *known != ticket);
+        self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        wakers.len() < before
+    }
+}
+
+fn futex_wake(word: &AtomicU32, count: u32) {
+    // SAFETY: the address is that of a live atomic; FUTEX_WAKE reads no other argument.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, count) };
+}
+
+/// Waits while the word is 0, at most `left`; may return early.
+fn futex_wait(word: &AtomicU32, left: Option<Duration>) {
+    let timeout = left.map(|left| libc::timespec {
+        tv_sec: libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(left.subsec_nanos()),
+    });
+    let timeout_address = timeout.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: the address is that of a live atomic, and the timeout is null or lives until the call returns.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            0,
+            timeout_address,
+        )
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_without_work_times_out_and_leaves_no_trace() {
+        let sleepers = Sleepers::default();
+        let deadline = Instant::now() + Duration::from_millis(5);
+        assert_eq!(sleepers.sleep(Some(deadline), || false), Woken::TimedOut);
+        assert!(Instant::now() >= deadline);
+        assert_eq!(sleepers.parked.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_second_look_prevents_sleeping() {
+        assert_eq!(Sleepers::default().sleep(None, || true), Woken::Look);
+    }
+
+    #[test]
+    fn no_wake_is_lost_between_one_producer_and_many_sleepers() {
+        const ITEMS: u64 = 20_000;
+        let (sleepers, made, taken) = (Sleepers::default(), AtomicU64::new(0), AtomicU64::new(0));
+        let take = || {
+            let claim = |taken: u64| (taken < made.load(Ordering::Acquire)).then_some(taken + 1);
+            taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim).is_ok()
+        };
+        let done = || taken.load(Ordering::Acquire) >= ITEMS;
+        let ready = || done() || taken.load(Ordering::Acquire) < made.load(Ordering::Acquire);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !done() {
+                        if !take() {
+                            // A lost wake would stop the test here: the deadline turns that into a failure.
+                            let deadline = Instant::now() + Duration::from_secs(20);
+                            assert_eq!(sleepers.sleep(Some(deadline), ready), Woken::Look);
+                        } else if done() {
+                            sleepers.wake(u64::MAX);
+                        }
+                    }
+                });
+            }
+            for item in 1..=ITEMS {
+                made.store(item, Ordering::Release);
+                sleepers.wake(1);
+                if item % 64 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        assert_eq!(taken.load(Ordering::Relaxed), ITEMS);
+    }
+}

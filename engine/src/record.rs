@@ -1,0 +1,146 @@
+//! What the shard tells the application about a request: plain data, no pointers.
+//!
+//! Laws: every byte range is an offset into the shard's arena or a span of the received head; the record does not change
+//! from the request's delivery until its handle is gone.
+//!
+//! Absent: the bytes themselves (room `mem`) and the application's view of them (room `api`).
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use ringress_proto::head::{Head, Span, Version};
+use ringress_proto::method::Method;
+use ringress_proto::url::{Cooked, CookedPath, TargetForm};
+
+use crate::id::ConnectionId;
+use crate::queue::Record;
+
+/// An IP address and port in 20 bytes; IPv4 is kept in its IPv6-mapped form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    ip: [u8; 16],
+    port: u16,
+}
+
+impl Address {
+    pub(crate) const NONE: Self = Self { ip: [0; 16], port: 0 };
+
+    /// The IP address, IPv4 also where the socket is a dual-stack IPv6 one.
+    pub(crate) fn ip(self) -> IpAddr {
+        Ipv6Addr::from(self.ip).to_canonical()
+    }
+
+    pub(crate) fn port(self) -> u16 {
+        self.port
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        let ip = match address.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            IpAddr::V6(v6) => v6.octets(),
+        };
+        Self { ip, port: address.port() }
+    }
+}
+
+impl From<Address> for SocketAddr {
+    fn from(address: Address) -> Self {
+        Self::new(address.ip(), address.port)
+    }
+}
+
+/// One request, as parsed and routed.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestRecord {
+    /// Where the head begins in the arena; the body may follow it at `body_start`.
+    pub(crate) base: u64,
+    /// Bytes of head and body from `base`.
+    pub(crate) len: u32,
+    /// Where the body begins, counted from `base`.
+    pub(crate) body_start: u32,
+    pub(crate) body_len: u32,
+    /// Bytes on the wire up to the end of the request, chunk framing included.
+    pub(crate) wire_bytes: u64,
+    pub(crate) connection: ConnectionId,
+    pub(crate) url_context: u64,
+    pub(crate) peer: Address,
+    pub(crate) local: Address,
+    pub(crate) cooked: Cooked,
+    /// Whether the connection goes on after the answer, as far as the request says.
+    pub(crate) keep_alive: bool,
+    /// Routed by an IP-bound prefix.
+    pub(crate) ip_routed: bool,
+    pub(crate) head: Head,
+}
+
+impl std::fmt::Debug for RequestRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestRecord").field("method", &self.head.method).field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+impl Record for RequestRecord {
+    const EMPTY: Self = Self {
+        base: 0,
+        len: 0,
+        body_start: 0,
+        body_len: 0,
+        wire_bytes: 0,
+        connection: ConnectionId::NONE,
+        url_context: 0,
+        peer: Address::NONE,
+        local: Address::NONE,
+        cooked: Cooked {
+            form: TargetForm::Origin,
+            host: Span::EMPTY,
+            port: 0,
+            path: CookedPath::Root,
+            query: Span::EMPTY,
+        },
+        keep_alive: false,
+        ip_routed: false,
+        head: Head::EMPTY,
+    };
+
+    #[inline]
+    fn received(&self) -> (u64, u32) {
+        (self.base, self.len)
+    }
+
+    #[inline]
+    fn cooked_bytes(&self) -> u32 {
+        match self.cooked.path {
+            CookedPath::Scratch(len) => u32::from(len),
+            _ => 0,
+        }
+    }
+}
+
+impl RequestRecord {
+    /// What the response writer has to know of the request.
+    #[inline]
+    pub(crate) fn is_head(&self) -> bool {
+        self.head.method == Method::Head
+    }
+
+    #[inline]
+    pub(crate) fn is_http10(&self) -> bool {
+        self.head.version == Version::Http10
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_back_as_they_went_in() {
+        for text in ["127.0.0.1:80", "[::1]:8080", "[2001:db8::1]:1"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            assert_eq!(SocketAddr::from(Address::from(address)), address);
+        }
+        let mapped: SocketAddr = "[::ffff:10.0.0.1]:5".parse().expect("an address");
+        assert_eq!(SocketAddr::from(Address::from(mapped)).to_string(), "10.0.0.1:5");
+    }
+}

@@ -1,0 +1,91 @@
+//! The kernel's contract: io_uring set up, fed and reaped, and the few socket calls around it.
+//!
+//! Laws:
+//! * A ring belongs to the thread that made it (SINGLE_ISSUER, DEFER_TASKRUN): nothing completes unless that thread
+//!   enters.
+//! * Features are found by creating a ring and registering with it, never by a version.
+//! * One enter a turn: submit and wait together, then reap everything.
+//! * A *silent* send ([`SendMode::Silent`]) has ended when the enter that submitted it returns and everything has been
+//!   reaped, unless a completion says that it fell short. See [`uring`].
+//!
+//! Absent: HTTP, connections, queues. The shard is generic over [`Io`], so that tests can stand in for the kernel.
+//! Sources: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_multishot(7)`, `io_uring_provided_buffers(7)`.
+
+mod buffers;
+pub(crate) mod net;
+mod setup;
+mod token;
+mod uring;
+
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use crate::mem::{BufferId, Lent};
+
+pub(crate) use token::{Op, Token};
+pub(crate) use uring::Uring;
+
+/// How a send behaves when the socket's buffer is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendMode {
+    /// Never waits, and completes visibly only when not everything was taken.
+    Silent,
+    /// Waits until everything is taken; always completes.
+    Waiting,
+}
+
+/// How long a turn may wait for a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all.
+    No,
+    /// Until something completes.
+    Forever,
+    /// Until something completes, at most this long.
+    AtMost(Duration),
+}
+
+/// One completion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) token: Token,
+    /// What the operation gave: a count or descriptor, or a negated errno.
+    pub(crate) result: i32,
+    /// More completions of the same operation will follow.
+    pub(crate) more: bool,
+    /// The buffer that was filled, for receives.
+    pub(crate) buffer: Option<BufferId>,
+}
+
+/// What a shard needs of the kernel.
+///
+/// Operations are queued and begin with the next [`turn`](Self::turn), or earlier when the queue is full.
+pub(crate) trait Io {
+    /// Accepts connections until a completion comes without `more`.
+    fn accept(&mut self, listener: RawFd, token: Token);
+    /// Receives into provided buffers until a completion comes without `more`.
+    fn receive(&mut self, socket: RawFd, token: Token);
+    /// Sends one or two pieces, in order, as one operation. The bytes stay lent until it has ended.
+    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode);
+    /// Reports when a descriptor becomes readable, until a completion comes without `more`.
+    fn watch(&mut self, descriptor: RawFd, token: Token);
+    /// Asks for the end of an operation, which still completes itself.
+    fn cancel(&mut self, target: Token);
+    /// Gives a buffer to the kernel with the next [`post_buffers`](Self::post_buffers).
+    fn give_buffer(&mut self, buffer: BufferId);
+    /// Shows the kernel the buffers given since the last call.
+    fn post_buffers(&mut self);
+    /// Submits what is queued, waits as told, and appends everything that has completed to `events`.
+    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()>;
+    /// Completions that did not fit the completion queue at once (counted by the kernel, delivered later).
+    fn overflows(&self) -> u64;
+    /// Closes a descriptor; operations on it have ended before.
+    fn close(&mut self, descriptor: RawFd);
+    /// Shuts one direction of a connection, or both, down.
+    fn shutdown(&mut self, socket: RawFd, how: std::net::Shutdown);
+    /// Makes the coming close reset the connection.
+    fn reset_on_close(&mut self, socket: RawFd);
+    /// The addresses of a connection: the peer's and the local one.
+    fn addresses(&mut self, socket: RawFd) -> Option<(std::net::SocketAddr, std::net::SocketAddr)>;
+}

@@ -1,0 +1,196 @@
+//! The socket calls that are not worth, or not possible as, ring operations.
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn set_option(socket: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let len = socklen::<i32>();
+    // SAFETY: the pointer and length are those of `value`, which outlives the call.
+    check(unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), len) }).map(drop)
+}
+
+fn socklen<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0)
+}
+
+/// A socket address as the kernel takes it.
+enum Raw {
+    V4(libc::sockaddr_in),
+    V6(libc::sockaddr_in6),
+}
+
+fn raw(address: SocketAddr) -> Raw {
+    match address {
+        SocketAddr::V4(v4) => Raw::V4(libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: v4.port().to_be(),
+            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+            sin_zero: [0; 8],
+        }),
+        SocketAddr::V6(v6) => Raw::V6(libc::sockaddr_in6 {
+            sin6_family: libc::AF_INET6 as libc::sa_family_t,
+            sin6_port: v6.port().to_be(),
+            sin6_flowinfo: v6.flowinfo(),
+            sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+            sin6_scope_id: v6.scope_id(),
+        }),
+    }
+}
+
+fn bind(socket: RawFd, address: SocketAddr) -> io::Result<()> {
+    match raw(address) {
+        // SAFETY: the pointer and length are those of `v4`, which outlives the call.
+        Raw::V4(v4) => check(unsafe { libc::bind(socket, (&raw const v4).cast(), socklen::<libc::sockaddr_in>()) }),
+        // SAFETY: as above, of `v6`.
+        Raw::V6(v6) => check(unsafe { libc::bind(socket, (&raw const v6).cast(), socklen::<libc::sockaddr_in6>()) }),
+    }
+    .map(drop)
+}
+
+/// Opens `count` listening sockets on one address, among which the kernel spreads connections (SO_REUSEPORT).
+///
+/// The first is bound without SO_REUSEPORT, so that an address in use, also by another process of ours, is refused.
+/// Port 0 is given a free port, the same for all.
+pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
+    let mut sockets: Vec<OwnedFd> = Vec::with_capacity(count);
+    let mut bound = address;
+    for index in 0..count.max(1) {
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        // SAFETY: the call takes no pointers.
+        let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+        // SAFETY: `fd` was opened by the call above and belongs to nobody else.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+        // Accepted sockets inherit this: answers are whole when they are sent, so waiting for more only delays them.
+        set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+        if index > 0 {
+            set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        }
+        bind(fd, bound)?;
+        if index == 0 {
+            bound = local_address(fd).unwrap_or(bound);
+            if count > 1 {
+                set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+            }
+        }
+        sockets.push(socket);
+    }
+    for socket in &sockets {
+        // SAFETY: the call takes no pointers.
+        check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
+    }
+    Ok(sockets)
+}
+
+/// Accepts one connection without waiting.
+pub(crate) fn accept_now(listener: RawFd) -> io::Result<OwnedFd> {
+    let mut poll = libc::pollfd { fd: listener, events: libc::POLLIN, revents: 0 };
+    // SAFETY: the pointer is that of one `pollfd`, which outlives the call.
+    if check(unsafe { libc::poll(&raw mut poll, 1, 0) })? == 0 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    // SAFETY: null address and length are allowed: the address is not asked for.
+    let fd = check(unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) })?;
+    // SAFETY: `fd` was opened by the call above and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+type NameCall = unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;
+
+fn name(socket: RawFd, call: NameCall) -> Option<SocketAddr> {
+    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut len = socklen::<libc::sockaddr_storage>();
+    // SAFETY: the pointer and length are those of `storage`; `call` is getpeername or getsockname.
+    check(unsafe { call(socket, storage.as_mut_ptr().cast(), &raw mut len) }).ok()?;
+    // SAFETY: all zero bytes are a valid storage, and the kernel wrote over a part of them.
+    let storage = unsafe { storage.assume_init() };
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a sockaddr_in, which is smaller than and aligned as the storage.
+            let v4 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for a sockaddr_in6.
+            let v6 = unsafe { &*(&raw const storage).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// The address a socket is bound to.
+pub(crate) fn local_address(socket: RawFd) -> Option<SocketAddr> {
+    name(socket, libc::getsockname)
+}
+
+/// The address of a connection's other end; `None` when it is gone.
+pub(crate) fn peer_address(socket: RawFd) -> Option<SocketAddr> {
+    name(socket, libc::getpeername)
+}
+
+pub(crate) fn shutdown(socket: RawFd, how: Shutdown) {
+    let how = match how {
+        Shutdown::Read => libc::SHUT_RD,
+        Shutdown::Write => libc::SHUT_WR,
+        Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: the call takes no pointers. Its only failure is a connection that is already gone, which is what was asked.
+    unsafe { libc::shutdown(socket, how) };
+}
+
+/// A close of this socket will reset the connection instead of ending it in order.
+pub(crate) fn reset_on_close(socket: RawFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the pointer and length are those of `linger`, which outlives the call. It cannot fail on a TCP socket.
+    unsafe {
+        libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), socklen::<libc::linger>())
+    };
+}
+
+pub(crate) fn close(descriptor: RawFd) {
+    // SAFETY: the descriptor was given to the shard by the kernel as its own, and the shard closes it once.
+    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+    }
+
+    #[test]
+    fn listeners_share_a_port_among_themselves_and_with_nobody_else() {
+        let sockets = listen(loopback(), 3).expect("a free port");
+        let addresses: Vec<_> = sockets.iter().map(|socket| local_address(socket.as_raw_fd())).collect();
+        assert!(addresses.iter().all(|address| address.is_some() && *address == addresses[0]));
+        let taken = addresses[0].expect("bound");
+        let error = listen(taken, 2).expect_err("the port is taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn accepted_sockets_know_both_addresses() {
+        let listener = listen(loopback(), 1).expect("a free port").remove(0);
+        assert_eq!(accept_now(listener.as_raw_fd()).expect_err("nobody").kind(), io::ErrorKind::WouldBlock);
+        let address = local_address(listener.as_raw_fd()).expect("bound");
+        let client = TcpStream::connect(address).expect("listening");
+        let server = accept_now(listener.as_raw_fd()).expect("connected");
+        assert_eq!(peer_address(server.as_raw_fd()), client.local_addr().ok());
+        assert_eq!(local_address(server.as_raw_fd()), Some(address));
+    }
+}

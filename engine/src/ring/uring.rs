@@ -1,0 +1,260 @@
+//! [`Io`] by the kernel: one io_uring, its buffer ring, and one enter a turn.
+//!
+//! **Silent sends.** MSG_DONTWAIT keeps a send from waiting for room (the kernel fails it with EAGAIN instead of arming a
+//! poll), MSG_WAITALL makes one that falls short a failure, and IOSQE_CQE_SKIP_SUCCESS drops the completion of one that
+//! does not fail. So when `io_uring_enter` has consumed the entry, the bytes are the kernel's no more, and either all of
+//! them are in the socket's buffer or a completion in this very reaping says how many are. The completion queue must be
+//! read to its end for that, overflow included; `turn` does. Measured: see PERF.md, "silent sends".
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use io_uring::{cqueue, opcode, squeue, types};
+
+use super::buffers::{BufferRing, GROUP};
+use super::setup::{self, Ring};
+use super::{Event, Io, SendMode, Token, Wait, net};
+use crate::error::{Error, Result};
+use crate::mem::{Arena, Area, BufferId, Lent};
+
+const ENTER_GETEVENTS: u32 = 1;
+const ENTER_EXT_ARG: u32 = 8;
+/// Waiting must not look like waiting for a disk in the host's statistics (6.15).
+const ENTER_NO_IOWAIT: u32 = 128;
+
+/// Two-piece sends that one submission can carry.
+const MESSAGES: usize = 64;
+
+/// What `io_uring_enter` takes under EXT_ARG (`struct io_uring_getevents_arg`).
+#[repr(C)]
+struct GetEvents {
+    sigmask: u64,
+    sigmask_len: u32,
+    min_wait_usec: u32,
+    timeout: u64,
+}
+
+struct Message {
+    header: libc::msghdr,
+    pieces: [libc::iovec; 2],
+}
+
+/// See the module's head. The field order matters: the kernel's ring closes before what it points to goes.
+pub(crate) struct Uring {
+    ring: Ring,
+    buffers: BufferRing,
+    messages: Box<[Message]>,
+    messages_used: usize,
+    /// Entries written and not yet consumed by the kernel.
+    queued: u32,
+    enter_flags: u32,
+    overflows: u64,
+    /// Owns the receive buffers that the kernel writes to.
+    arena: Arc<Arena>,
+}
+
+impl std::fmt::Debug for Uring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Uring").field("queued", &self.queued).finish_non_exhaustive()
+    }
+}
+
+impl Uring {
+    /// Makes the ring of the current thread, over the receive buffers of `arena`.
+    pub(crate) fn new(arena: Arc<Arena>) -> Result<Self> {
+        let ring = setup::create()?;
+        let params = ring.params();
+        if !(params.is_feature_ext_arg() && params.is_feature_nodrop() && params.is_feature_skip_cqe_on_success()) {
+            return Err(Error::unsupported(
+                "this kernel's io_uring lacks EXT_ARG, NODROP or CQE_SKIP, which the engine needs. Remedy: run Linux 6.1 or later",
+            ));
+        }
+        let no_iowait = if params.is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
+        let count = u16::try_from(arena.count(Area::Receive)).unwrap_or(0);
+        let buffers = BufferRing::register(&ring.submitter(), count).map_err(|error| {
+            Error::io(format!("the kernel refused a ring of {count} receive buffers (receive_buffers)"), error)
+        })?;
+        let message = || Message {
+            // SAFETY: a msghdr is pointers and lengths, for which zero is a valid value.
+            header: unsafe { std::mem::zeroed() },
+            pieces: [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2],
+        };
+        let messages = std::iter::repeat_with(message).take(MESSAGES).collect();
+        let enter_flags = ENTER_GETEVENTS | ENTER_EXT_ARG | no_iowait;
+        Ok(Self { ring, buffers, messages, messages_used: 0, queued: 0, enter_flags, overflows: 0, arena })
+    }
+
+    /// Queues an entry, submitting first if the queue is full.
+    #[inline]
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: an entry's pointers are to lent bytes (`Lent`: kept by the shard until the send has ended), to
+            // `messages` (not reused before an enter has consumed the entry), or there are none.
+            let pushed = unsafe { self.ring.submission().push(entry) };
+            if pushed.is_ok() {
+                self.queued += 1;
+                return;
+            }
+            // A failure here shows again at the turn's own enter, which reports it.
+            let _ = self.enter(Wait::No);
+        }
+    }
+
+    /// Submits everything and waits as told. Completions, if any, are in the queue afterwards.
+    fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let timespec = match wait {
+            Wait::AtMost(duration) => Some(types::Timespec::from(duration)),
+            _ => None,
+        };
+        let timeout = timespec.as_ref().map_or(0, |timespec| std::ptr::from_ref(timespec) as u64);
+        let argument = GetEvents { sigmask: 0, sigmask_len: 8, min_wait_usec: 0, timeout };
+        let want = u32::from(wait != Wait::No);
+        // SAFETY: the argument, and the timespec it points to, live until the call returns; the entries queued keep
+        // their promises by `push`.
+        let entered = unsafe { self.ring.submitter().enter(self.queued, want, self.enter_flags, Some(&argument)) };
+        match entered {
+            Ok(consumed) => {
+                self.queued -= u32::try_from(consumed).unwrap_or(0).min(self.queued);
+                if self.queued == 0 {
+                    self.messages_used = 0;
+                }
+                Ok(())
+            }
+            Err(error) => match error.raw_os_error() {
+                // The time is up, a signal came, or (EBUSY, EAGAIN) completions must be reaped before more is taken: all of
+                // them a turn that may have brought nothing.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn reap(&mut self, events: &mut Vec<Event>) {
+        for entry in self.ring.completion() {
+            let flags = entry.flags();
+            events.push(Event {
+                token: Token::from_bits(entry.user_data()),
+                result: entry.result(),
+                more: cqueue::more(flags),
+                buffer: cqueue::buffer_select(flags),
+            });
+        }
+    }
+
+    /// The slow end of a turn: entries not yet consumed, or completions that did not fit.
+    #[cold]
+    fn finish_turn(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        while self.queued > 0 || self.ring.submission().cq_overflow() {
+            if self.ring.submission().cq_overflow() {
+                self.overflows += 1;
+            }
+            self.enter(Wait::No)?;
+            self.reap(events);
+        }
+        Ok(())
+    }
+}
+
+fn message_flags(mode: SendMode) -> i32 {
+    match mode {
+        SendMode::Silent => libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT,
+        SendMode::Waiting => libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
+    }
+}
+
+fn finish_send(entry: squeue::Entry, token: Token, mode: SendMode) -> squeue::Entry {
+    let entry = entry.user_data(token.bits());
+    match mode {
+        SendMode::Silent => entry.flags(squeue::Flags::SKIP_SUCCESS),
+        SendMode::Waiting => entry,
+    }
+}
+
+impl Io for Uring {
+    fn accept(&mut self, listener: RawFd, token: Token) {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC).build();
+        self.push(&entry.user_data(token.bits()));
+    }
+
+    fn receive(&mut self, socket: RawFd, token: Token) {
+        let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP).build();
+        self.push(&entry.user_data(token.bits()));
+    }
+
+    #[inline]
+    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
+        let flags = message_flags(mode);
+        let Some(second) = second else {
+            let entry = opcode::Send::new(types::Fd(socket), first.address.as_ptr(), first.len).flags(flags).build();
+            return self.push(&finish_send(entry, token, mode));
+        };
+        while self.messages_used == MESSAGES {
+            let _ = self.enter(Wait::No);
+        }
+        let message = &mut self.messages[self.messages_used];
+        self.messages_used += 1;
+        message.pieces = [first, second].map(|piece| libc::iovec {
+            iov_base: piece.address.as_ptr().cast(),
+            iov_len: piece.len as usize,
+        });
+        message.header.msg_iov = message.pieces.as_mut_ptr();
+        message.header.msg_iovlen = 2;
+        let entry = opcode::SendMsg::new(types::Fd(socket), &raw const message.header).flags(flags.cast_unsigned()).build();
+        self.push(&finish_send(entry, token, mode));
+    }
+
+    fn watch(&mut self, descriptor: RawFd, token: Token) {
+        let events = u32::from(libc::POLLIN.cast_unsigned());
+        let entry = opcode::PollAdd::new(types::Fd(descriptor), events).multi(true).build();
+        self.push(&entry.user_data(token.bits()));
+    }
+
+    fn cancel(&mut self, target: Token) {
+        let entry = opcode::AsyncCancel::new(target.bits()).build().user_data(Token::IGNORED.bits());
+        self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS));
+    }
+
+    #[inline]
+    fn give_buffer(&mut self, buffer: BufferId) {
+        let arena = &self.arena;
+        let bytes = arena.cell_bytes(Area::Receive);
+        let place = arena.lend(arena.offset(Area::Receive, u32::from(buffer)), bytes);
+        self.buffers.give(buffer, place.address.as_ptr() as u64, bytes);
+    }
+
+    #[inline]
+    fn post_buffers(&mut self) {
+        self.buffers.post();
+    }
+
+    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        self.enter(wait)?;
+        self.reap(events);
+        if self.queued > 0 || self.ring.submission().cq_overflow() {
+            self.finish_turn(events)?;
+        }
+        Ok(())
+    }
+
+    fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    fn close(&mut self, descriptor: RawFd) {
+        net::close(descriptor);
+    }
+
+    fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
+        net::shutdown(socket, how);
+    }
+
+    fn reset_on_close(&mut self, socket: RawFd) {
+        net::reset_on_close(socket);
+    }
+
+    fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
+        Some((net::peer_address(socket)?, net::local_address(socket)?))
+    }
+}

@@ -1,0 +1,143 @@
+//! Which queue a request goes to: an immutable snapshot of all URL groups.
+//!
+//! Laws: categories are asked in the order strong wildcard, host, IP, weak wildcard, and the first with a match ends the
+//! search; within one the longest path wins, by whole segments and without regard to ASCII case; the port is the one the
+//! connection came in on. A lookup reads, and allocates nothing.
+//!
+//! Absent: registration rules (room `session`) and reservations. Source: the HTTP Server API's "UrlPrefix Strings".
+
+use std::net::IpAddr;
+
+use ringress_proto::reject::Reject;
+use ringress_proto::url::path_rank;
+
+/// Where a matching request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The URL context given with the prefix.
+    pub(crate) context: u64,
+    /// The queue of the prefix's group, an index into the shard's queues; none while the group is unbound.
+    pub(crate) queue: Option<u32>,
+    /// Whether the group and its session are active.
+    pub(crate) active: bool,
+}
+
+/// Which hosts a prefix covers, in the order of the search.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Host {
+    Strong,
+    /// In lower case.
+    Name(Box<str>),
+    Ip(IpAddr),
+    Weak,
+}
+
+/// One prefix with its target.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) port: u16,
+    pub(crate) host: Host,
+    /// With its final slash.
+    pub(crate) path: Box<str>,
+    pub(crate) target: Target,
+}
+
+/// All prefixes of an engine; see the module's head.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// By port, then category, then path length, longest first: the first match is the answer of its category.
+    routes: Vec<Route>,
+}
+
+/// A match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) target: Target,
+    pub(crate) ip_routed: bool,
+}
+
+impl Snapshot {
+    pub(crate) fn new(mut routes: Vec<Route>) -> Self {
+        routes.sort_by(|a, b| {
+            let order = a.port.cmp(&b.port).then_with(|| a.host.cmp(&b.host));
+            order.then_with(|| b.path.len().cmp(&a.path.len()))
+        });
+        Self { routes }
+    }
+
+    /// Finds the target of a request that came in on `local`. `host` is without port and may be empty.
+    #[inline]
+    pub(crate) fn find(&self, local: (IpAddr, u16), host: &[u8], path: &[u8]) -> Result<Found, Reject> {
+        let (ip, port) = local;
+        let mut host_known = false;
+        for route in &self.routes {
+            if route.port != port || !covers(&route.host, host, ip) {
+                continue;
+            }
+            host_known = true;
+            if path_rank(route.path.as_bytes(), path).is_some() {
+                let ip_routed = matches!(route.host, Host::Ip(_));
+                return Ok(Found { target: route.target, ip_routed });
+            }
+        }
+        Err(if host_known { Reject::PathUnknown } else { Reject::HostUnknown })
+    }
+}
+
+#[inline]
+fn covers(pattern: &Host, host: &[u8], local: IpAddr) -> bool {
+    match pattern {
+        Host::Strong | Host::Weak => true,
+        Host::Name(name) => host.eq_ignore_ascii_case(name.as_bytes()),
+        Host::Ip(ip) => *ip == local,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const LOCAL: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+
+    fn route(port: u16, host: Host, path: &str, context: u64) -> Route {
+        Route { port, host, path: path.into(), target: Target { context, queue: Some(0), active: true } }
+    }
+
+    fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {
+        snapshot.find(LOCAL, host.as_bytes(), path.as_bytes()).map(|found| found.target.context)
+    }
+
+    #[test]
+    fn categories_are_asked_in_order_and_the_first_match_ends_the_search() {
+        let snapshot = Snapshot::new(vec![
+            route(80, Host::Weak, "/", 3),
+            route(80, Host::Name("adatum.com".into()), "/", 2),
+            route(80, Host::Strong, "/vroot/", 1),
+            route(80, Host::Ip(LOCAL.0), "/ip/", 4),
+        ]);
+        assert_eq!(context(&snapshot, "adatum.com", "/vroot/x"), Ok(1));
+        assert_eq!(context(&snapshot, "Adatum.COM", "/y"), Ok(2));
+        assert_eq!(context(&snapshot, "other.com", "/z"), Ok(3));
+        assert_eq!(context(&snapshot, "other.com", "/ip/z"), Ok(4));
+        assert_eq!(context(&snapshot, "", "/ip"), Ok(4));
+    }
+
+    #[test]
+    fn the_longest_path_wins_by_whole_segments() {
+        let snapshot = Snapshot::new(vec![route(80, Host::Weak, "/foobar/", 1), route(80, Host::Weak, "/foobar/foo/", 2)]);
+        assert_eq!(context(&snapshot, "h", "/foobar"), Ok(1));
+        assert_eq!(context(&snapshot, "h", "/foobar/foox"), Ok(1));
+        assert_eq!(context(&snapshot, "h", "/FOOBAR/foo"), Ok(2));
+        assert_eq!(context(&snapshot, "h", "/foobar/foo/bar"), Ok(2));
+        assert_eq!(context(&snapshot, "h", "/foobarx"), Err(Reject::PathUnknown));
+    }
+
+    #[test]
+    fn an_unknown_host_is_told_from_an_unknown_path() {
+        let snapshot = Snapshot::new(vec![route(80, Host::Name("a".into()), "/x/", 1)]);
+        assert_eq!(context(&snapshot, "b", "/x/"), Err(Reject::HostUnknown));
+        assert_eq!(context(&snapshot, "a", "/y"), Err(Reject::PathUnknown));
+        assert_eq!(Snapshot::default().find((LOCAL.0, 81), b"a", b"/x/").err(), Some(Reject::HostUnknown));
+    }
+}

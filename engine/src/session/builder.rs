@@ -1,0 +1,125 @@
+//! How an engine is configured and started.
+
+use std::time::Duration;
+
+use ringress_proto::limits::Limits;
+
+use super::engine::Engine;
+use crate::config::{Config, Mode};
+use crate::error::Result;
+
+/// Settings of an [`Engine`]. Every bound has a default; [`start`](Self::start) refuses what does not fit together.
+#[derive(Clone, Debug, Default)]
+#[must_use = "an engine begins with `start`"]
+pub struct EngineBuilder {
+    config: Config,
+}
+
+impl EngineBuilder {
+    /// Who runs the shards; [`Mode::Queue`] unless said otherwise.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.config.mode = mode;
+        self
+    }
+
+    /// How many shards, 1 to 255; by default one for each entry of [`cores`](Self::cores), or for each physical core.
+    pub fn shards(mut self, shards: u32) -> Self {
+        self.config.shards = shards;
+        self
+    }
+
+    /// The cores to pin shards to, in turn, as the kernel numbers them; by default shards are not pinned.
+    pub fn cores(mut self, cores: &[usize]) -> Self {
+        self.config.cores = cores.to_vec();
+        self
+    }
+
+    /// The most connections of one shard, 1 to 16,777,216; 65,536 by default. Further ones are closed on arrival and
+    /// counted.
+    pub fn connections_max(mut self, connections: u32) -> Self {
+        self.config.connections_max = connections;
+        self
+    }
+
+    /// The most requests of one shard that are delivered and not yet answered and sent, 16 to 16,777,216; 16,384 by
+    /// default.
+    pub fn requests_max(mut self, requests: u32) -> Self {
+        self.config.requests_max = requests;
+        self
+    }
+
+    /// Receive buffers of one shard: how many (a power of two, 16 to 32,768; 4,096 by default) and of how many bytes (512
+    /// to 65,535; 4,096 by default). A request that fits one is never copied.
+    pub fn receive_buffers(mut self, count: u32, bytes: u32) -> Self {
+        self.config.receive_buffers = count;
+        self.config.receive_buffer_bytes = bytes;
+        self
+    }
+
+    /// Buffers of one shard for requests that did not arrive in one receive buffer, 1 to 1,048,576; 4,096 by default. Each
+    /// reserves address space for a head and a body of the largest size.
+    pub fn assembly_buffers(mut self, count: u32) -> Self {
+        self.config.assembly_buffers = count;
+        self
+    }
+
+    /// Bytes of a request's response area, 512 to 65,536; 4,096 by default. A response head must fit it; a body that fits
+    /// beside its head is sent without a further allocation.
+    pub fn response_area_bytes(mut self, bytes: u32) -> Self {
+        self.config.response_area_bytes = bytes;
+        self
+    }
+
+    /// The most requests of one connection that are under way at a time, 1 to 1,024; 64 by default. 1 is what http.sys
+    /// does.
+    pub fn pipeline_max(mut self, requests: u32) -> Self {
+        self.config.pipeline_max = requests;
+        self
+    }
+
+    /// How long a request may take to arrive, from the first byte of its head to its end (a body's pieces each start this
+    /// anew), and a new connection's first byte; 120 s by default. In steps of 64 ms.
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.config.header_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may rest between requests; 120 s by default. In steps of 64 ms.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// Limits of request heads: see [`Limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// The Server field of every response, at most 128 bytes; `ringress` by default, none if empty.
+    pub fn server(mut self, value: &str) -> Self {
+        self.config.server = value.to_owned();
+        self
+    }
+
+    /// Bytes of address space the engine will reserve for its shards' buffers and response areas; they become resident
+    /// as they are used.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), for settings that are out of range.
+    pub fn reserved_bytes(&self) -> Result<usize> {
+        let config = self.config.clone().checked()?;
+        Ok(config.shard_bytes() * config.shards as usize)
+    }
+
+    /// Starts the engine. In [`Mode::Queue`] its shards run from now on; in [`Mode::Colocated`] each runs while a thread
+    /// is [attached](Engine::attach) to it.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a setting out of range, [`Unsupported`](crate::ErrorKind::Unsupported)
+    /// when io_uring cannot be had (the text names the cause and the remedy), [`Io`](crate::ErrorKind::Io) when memory
+    /// or threads are refused.
+    pub fn start(self) -> Result<Engine> {
+        Engine::start_with(self.config.checked()?)
+    }
+}

@@ -1,0 +1,388 @@
+//! Engines and request queues: what is made at the start and ends with the shutdown.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::builder::EngineBuilder;
+use super::groups::{Groups, ServerSession};
+use super::listeners::Listeners;
+use super::local;
+use crate::config::{Config, Mode};
+use crate::counters::{Counters, ShardCounters};
+use crate::error::{Error, Result};
+use crate::id::ShardId;
+use crate::queue::{Exchange, QueueCore, ShardSide, WaitStrategy};
+use crate::record::RequestRecord;
+use crate::ring::Uring;
+use crate::shard::{Letter, Mailbox, Shard};
+
+pub(super) type LiveShard = Shard<Uring>;
+
+/// What the control plane knows, behind one lock.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    pub(super) queues: Vec<(String, Arc<QueueCore<RequestRecord>>)>,
+    pub(super) groups: Groups,
+    pub(super) listeners: Listeners,
+    /// Shard sides that no thread has taken yet.
+    sides: Vec<Option<ShardSide<RequestRecord>>>,
+    stopped: bool,
+    failure: Option<Error>,
+}
+
+/// What an engine's handles share.
+#[derive(Debug)]
+pub(crate) struct EngineShared {
+    pub(super) id: u64,
+    pub(super) config: Config,
+    pub(super) exchanges: Arc<[Arc<Exchange<RequestRecord>>]>,
+    mail: Vec<Arc<Mailbox>>,
+    counters: Vec<Arc<ShardCounters>>,
+    control: Mutex<Control>,
+    /// Shards that run.
+    running: Mutex<usize>,
+    stopped_running: Condvar,
+}
+
+/// Engines of this process are told apart by a number.
+static ENGINES: AtomicU64 = AtomicU64::new(1);
+
+impl EngineShared {
+    pub(super) fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a letter to every shard.
+    pub(super) fn post(&self, mut letter: impl FnMut(usize) -> Option<Letter>) {
+        for (index, (mailbox, exchange)) in self.mail.iter().zip(self.exchanges.iter()).enumerate() {
+            if let Some(letter) = letter(index) {
+                mailbox.put(letter);
+                exchange.bell().ring();
+            }
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, usize> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the shard `index` on the current thread.
+    pub(super) fn make_shard(&self, index: usize) -> Result<LiveShard> {
+        if let Some(core) = self.config.core_of(index) {
+            let id = core_affinity::CoreId { id: core };
+            if !core_affinity::set_for_current(id) {
+                return Err(Error::invalid(format!("cores: the kernel refused to pin shard {index} to core {core}")));
+            }
+        }
+        let side = self.control().sides.get_mut(index).and_then(Option::take);
+        let side = side.ok_or_else(|| Error::invalid(format!("shard {index} is attached already, or there is none")))?;
+        let ring = Uring::new(Arc::clone(self.exchanges[index].arena()));
+        let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
+        let (mail, counters) = (Arc::clone(&self.mail[index]), Arc::clone(&self.counters[index]));
+        let shard = Shard::new(ring?, id, side, &self.config, mail, counters)?;
+        *self.running() += 1;
+        Ok(shard)
+    }
+
+    /// A shard has ended, for a reason if it is not a shutdown: then the engine is of no more use.
+    pub(super) fn shard_ended(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let mut control = self.control();
+            control.failure.get_or_insert(error);
+            control.queues.iter().for_each(|(_, queue)| queue.close());
+        }
+        *self.running() -= 1;
+        self.stopped_running.notify_all();
+    }
+
+    fn close_queues(&self) {
+        self.control().queues.iter().for_each(|(_, queue)| queue.close());
+    }
+}
+
+/// A running engine: its shards own the sockets, parse, route and time; applications own their request queues.
+///
+/// Dropping it stops it without grace; [`shutdown`](Self::shutdown) lets requests under way be answered first.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<EngineShared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// An engine's settings, to be [started](EngineBuilder::start).
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// Starts an engine with the default settings: queue mode, one shard for each physical core.
+    ///
+    /// # Errors
+    /// As [`EngineBuilder::start`].
+    pub fn start() -> Result<Self> {
+        Self::builder().start()
+    }
+
+    pub(super) fn start_with(config: Config) -> Result<Self> {
+        let id = ENGINES.fetch_add(1, Ordering::Relaxed);
+        let sizes = config.sizes();
+        let (mut exchanges, mut sides) = (Vec::new(), Vec::new());
+        for index in 0..config.shards {
+            let shard = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
+            let (exchange, side) = Exchange::new(id, shard, &config.server, &sizes).map_err(|error| {
+                let bytes = config.shard_bytes();
+                Error::io(format!("cannot reserve {bytes} bytes for shard {index} (requests_max, response_area_bytes, receive_buffers, assembly_buffers)"), error)
+            })?;
+            exchanges.push(exchange);
+            sides.push(Some(side));
+        }
+        let shared = Arc::new(EngineShared {
+            id,
+            mail: sides.iter().map(|_| Arc::default()).collect(),
+            counters: sides.iter().map(|_| Arc::default()).collect(),
+            exchanges: exchanges.into(),
+            control: Mutex::new(Control { sides, ..Control::default() }),
+            running: Mutex::new(0),
+            stopped_running: Condvar::new(),
+            config,
+        });
+        let engine = Self { shared, threads: Mutex::default() };
+        if engine.shared.config.mode == Mode::Queue {
+            engine.start_threads()?;
+        }
+        Ok(engine)
+    }
+
+    fn start_threads(&self) -> Result<()> {
+        for index in 0..self.shared.exchanges.len() {
+            let shared = Arc::clone(&self.shared);
+            let (started, outcome) = mpsc::sync_channel(1);
+            let run = move || match shared.make_shard(index) {
+                Ok(mut shard) => {
+                    let _ = started.send(Ok(()));
+                    let result = shard.run();
+                    shard.end();
+                    shared.shard_ended(result);
+                }
+                Err(error) => drop(started.send(Err(error))),
+            };
+            let thread = thread::Builder::new().name(format!("ringress-{index}")).spawn(run);
+            let thread = thread.map_err(|error| Error::io(format!("cannot start the thread of shard {index}"), error))?;
+            self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+            outcome.recv().unwrap_or_else(|_| Err(Error::invalid("a shard's thread ended while it started")))?;
+        }
+        Ok(())
+    }
+
+    /// A new server session: the container of URL groups.
+    #[must_use]
+    pub fn server_session(&self) -> ServerSession {
+        ServerSession::new(Arc::clone(&self.shared))
+    }
+
+    /// A new request queue with the default [`QueueOptions`].
+    ///
+    /// # Errors
+    /// As [`request_queue_with`](Self::request_queue_with).
+    pub fn request_queue(&self, name: &str) -> Result<RequestQueue> {
+        self.request_queue_with(name, QueueOptions::default())
+    }
+
+    /// A new request queue. The name is for logs and for finding the queue again; it may be empty.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when another queue of this engine has the name, or an option is out of
+    /// range; [`Closed`](crate::ErrorKind::Closed) after the shutdown.
+    pub fn request_queue_with(&self, name: &str, options: QueueOptions) -> Result<RequestQueue> {
+        if !(1..=1 << 20).contains(&options.length) {
+            let text = format!("the length of queue {name:?} is {}, but must be from 1 to 1,048,576", options.length);
+            return Err(Error::invalid(text));
+        }
+        let mut control = self.shared.control();
+        if control.stopped {
+            return Err(Error::CLOSED);
+        }
+        if !name.is_empty() && control.queues.iter().any(|(known, _)| known == name) {
+            return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
+        }
+        let core = Arc::new(QueueCore::new(options.length, Arc::clone(&self.shared.exchanges)));
+        let index = u32::try_from(control.queues.len()).unwrap_or(u32::MAX);
+        control.queues.push((name.to_owned(), Arc::clone(&core)));
+        self.shared.post(|_| Some(Letter::Queue(Arc::clone(&core))));
+        drop(control);
+        Ok(RequestQueue { core, index, wait: options.wait, name: name.into() })
+    }
+
+    /// Opens listening sockets on an address, one a shard, and gives the address they got (port 0: a free one).
+    ///
+    /// URLs registered for a port that is listened on this way use these addresses alone; for another port, registering
+    /// opens the port on all addresses.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours.
+    pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
+        let mut control = self.shared.control();
+        control.listeners.open(&self.shared, address, true)
+    }
+
+    /// Makes the current thread the shard `index` of a co-located engine: from now on, receiving on this thread drives
+    /// the shard. It ends when the result is dropped.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the engine is not co-located, the shard is attached or this thread
+    /// drives another one; otherwise as [`EngineBuilder::start`].
+    pub fn attach(&self, index: usize) -> Result<Attached> {
+        if self.shared.config.mode != Mode::Colocated {
+            return Err(Error::invalid("attach: this engine's mode is Queue; start it with mode(Mode::Colocated)"));
+        }
+        local::attach(&self.shared, index)
+    }
+
+    /// Shards of this engine.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shared.exchanges.len()
+    }
+
+    /// What has been counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut counters = Counters::default();
+        self.shared.counters.iter().for_each(|shard| counters.add(shard));
+        counters
+    }
+
+    /// Stops: no more connections are taken, idle ones are closed, requests under way may still be answered for `grace`;
+    /// then everything ends and every `receive` gives [`Closed`](crate::ErrorKind::Closed).
+    ///
+    /// Call it from a thread that is not attached to a shard.
+    ///
+    /// # Errors
+    /// The error that ended a shard before, if any did.
+    pub fn shutdown(&self, grace: Duration) -> Result<()> {
+        self.stop(grace);
+        match self.shared.control().failure.take() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn stop(&self, grace: Duration) {
+        {
+            let mut control = self.shared.control();
+            if core::mem::replace(&mut control.stopped, true) {
+                return;
+            }
+        }
+        self.shared.post(|_| Some(Letter::Stop { grace }));
+        let threads = core::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A shard's panic is a fault of the engine; it has been printed, and its queues must close all the same.
+            let _ = thread.join();
+        }
+        self.await_attached(grace);
+        self.shared.close_queues();
+    }
+
+    /// Waits for the shards that application threads drive; those have to receive for that, so only for so long.
+    fn await_attached(&self, grace: Duration) {
+        let deadline = Instant::now() + grace + Duration::from_secs(1);
+        let mut running = self.shared.running();
+        while *running > 0 && !local::drives(self.shared.id) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.shared.stopped_running.wait_timeout(running, left);
+            running = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+/// What a request queue is told when it is made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct QueueOptions {
+    /// The most requests that wait undelivered, 1 to 1,048,576; 1,000 by default. When it is full, the engine answers 503,
+    /// except that a pipelined request waits for the answers before it.
+    pub length: u32,
+    /// How consumers wait while the queue is empty.
+    pub wait: WaitStrategy,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self { length: 1000, wait: WaitStrategy::Park }
+    }
+}
+
+impl QueueOptions {
+    /// With another [`length`](Self::length).
+    #[must_use]
+    pub const fn length(mut self, length: u32) -> Self {
+        self.length = length;
+        self
+    }
+
+    /// With another way to [`wait`](Self::wait).
+    #[must_use]
+    pub const fn wait(mut self, wait: WaitStrategy) -> Self {
+        self.wait = wait;
+        self
+    }
+}
+
+/// A request queue: what an application consumes. Clones are handles to one queue, for as many threads as you like.
+#[derive(Clone, Debug)]
+pub struct RequestQueue {
+    pub(crate) core: Arc<QueueCore<RequestRecord>>,
+    pub(super) index: u32,
+    pub(crate) wait: WaitStrategy,
+    name: Arc<str>,
+}
+
+impl RequestQueue {
+    /// The name given when it was made.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Requests that wait undelivered, over all shards; a moment's view.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.core.len()
+    }
+
+    /// Whether no request waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.core.is_empty()
+    }
+
+    /// Takes requests or not: while inactive, the engine answers 503 in the queue's place.
+    pub fn set_active(&self, active: bool) {
+        self.core.set_active(active);
+    }
+}
+
+/// The shard that the current thread drives; the shard ends when this is dropped. Not `Send`.
+#[derive(Debug)]
+pub struct Attached {
+    pub(super) shared: Arc<EngineShared>,
+    pub(super) _of_this_thread: core::marker::PhantomData<*const ()>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        local::detach(&self.shared);
+    }
+}

@@ -1,0 +1,69 @@
+//! The shard that a thread drives itself, in co-located mode.
+
+use core::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::engine::{Attached, EngineShared, LiveShard};
+use crate::error::{Error, Result};
+use crate::queue::Driving;
+
+struct Local {
+    shard: LiveShard,
+    /// Answers given on this thread return to the shard directly.
+    _driving: Driving,
+}
+
+thread_local! {
+    /// Which engine's shard this thread drives: engine 0 for none.
+    static ATTACHED: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
+    static SHARD: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+/// The shard of this engine that the current thread drives, if any.
+#[inline]
+pub(crate) fn attached_shard(engine: u64) -> Option<usize> {
+    let (attached, shard) = ATTACHED.with(Cell::get);
+    (attached == engine).then_some(shard)
+}
+
+/// Whether the current thread drives a shard of this engine.
+pub(super) fn drives(engine: u64) -> bool {
+    attached_shard(engine).is_some()
+}
+
+/// One turn of the current thread's shard.
+///
+/// # Errors
+/// [`Closed`](crate::ErrorKind::Closed) when the shard has stopped, or none is attached.
+#[inline]
+pub(crate) fn drive(patience: Option<Duration>) -> Result<()> {
+    SHARD.with(|shard| match shard.borrow_mut().as_mut() {
+        Some(local) if !local.shard.is_done() => local.shard.turn(patience),
+        _ => Err(Error::CLOSED),
+    })
+}
+
+pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attached> {
+    if ATTACHED.with(Cell::get).0 != 0 {
+        return Err(Error::invalid("attach: this thread drives a shard already; drop that first"));
+    }
+    let shard = shared.make_shard(index)?;
+    let driving = shard.drive_here();
+    SHARD.with(|place| place.replace(Some(Local { shard, _driving: driving })));
+    ATTACHED.with(|attached| attached.set((shared.id, index)));
+    Ok(Attached { shared: Arc::clone(shared), _of_this_thread: core::marker::PhantomData })
+}
+
+/// Ends the current thread's shard, without grace if it has not stopped yet.
+pub(super) fn detach(shared: &EngineShared) {
+    let Some(mut local) = SHARD.with(|place| place.replace(None)) else { return };
+    ATTACHED.with(|attached| attached.set((0, 0)));
+    let mut result = Ok(());
+    local.shard.stop(Duration::ZERO);
+    while result.is_ok() && !local.shard.is_done() {
+        result = local.shard.turn(Some(Duration::from_millis(10)));
+    }
+    local.shard.end();
+    shared.shard_ended(result);
+}

@@ -1,0 +1,141 @@
+//! Connections come in: listeners, accepting, and what happens when slots or descriptors run out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::Shard;
+use super::connection::Connection;
+use crate::clock::Tick;
+use crate::record::Address;
+use crate::ring::{Event, Io, Op, Token, net};
+use crate::slab::Key;
+
+/// Ticks to wait before accepting again after descriptors ran out: about a tenth of a second.
+const ACCEPT_PAUSE: Tick = 2;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: OwnedFd,
+    /// The one address it is bound to; `None` when it takes any.
+    ip: Option<IpAddr>,
+    port: u16,
+    armed: bool,
+    closing: bool,
+}
+
+impl<I: Io> Shard<I> {
+    pub(super) fn listen(&mut self, socket: OwnedFd, ip: Option<IpAddr>, port: u16) {
+        let listener = Listener { socket, ip, port, armed: false, closing: false };
+        match self.listeners.insert(listener) {
+            Some(key) => self.arm_accept(key),
+            // The socket closes: the control plane never opens more than a slab holds.
+            None => self.counters.connections_refused.count(),
+        }
+    }
+
+    /// Stops listening on a port, or on all.
+    pub(super) fn unlisten(&mut self, port: Option<u16>) {
+        for key in self.listeners.keys() {
+            let Some(listener) = self.listeners.get_mut(key) else { continue };
+            if port.is_some_and(|port| port != listener.port) || listener.closing {
+                continue;
+            }
+            listener.closing = true;
+            if listener.armed {
+                self.io.cancel(Token::new(Op::Accept, key.generation, key.index));
+            } else {
+                self.listeners.remove(key);
+            }
+        }
+    }
+
+    fn arm_accept(&mut self, key: Key) {
+        if let Some(listener) = self.listeners.get_mut(key).filter(|listener| !listener.armed && !listener.closing) {
+            listener.armed = true;
+            self.io.accept(listener.socket.as_raw_fd(), Token::new(Op::Accept, key.generation, key.index));
+        }
+    }
+
+    pub(super) fn on_accept(&mut self, event: Event) {
+        let key = Key { index: event.token.slot(), generation: event.token.generation() };
+        let Some(listener) = self.listeners.get_mut(key) else {
+            if event.result >= 0 {
+                self.io.close(event.result);
+            }
+            return;
+        };
+        let (ip, port) = (listener.ip, listener.port);
+        if !event.more {
+            listener.armed = false;
+        }
+        if listener.closing {
+            if event.result >= 0 {
+                self.io.close(event.result);
+            }
+            if !event.more {
+                self.listeners.remove(key);
+            }
+            return;
+        }
+        if event.result >= 0 {
+            self.open(event.result, ip, port);
+        }
+        let starved = matches!(-event.result, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM);
+        if starved {
+            self.out_of_descriptors(key);
+        } else if !event.more {
+            self.arm_accept(key);
+        }
+    }
+
+    /// Serves a new connection, or refuses it.
+    fn open(&mut self, fd: i32, ip: Option<IpAddr>, port: u16) {
+        self.counters.connections_accepted.count();
+        // A client that is gone already has no address; its receive will say so.
+        let unknown = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
+        let (peer, local) = match ip {
+            Some(ip) => (self.io.addresses(fd).map_or(unknown, |(peer, _)| peer), SocketAddr::new(ip, port)),
+            None => self.io.addresses(fd).unwrap_or((unknown, SocketAddr::new(unknown.ip(), port))),
+        };
+        let connection = Connection::new(fd, Address::from(peer), Address::from(local));
+        match self.connections.insert(connection) {
+            Some(key) => {
+                self.arm_receive(key);
+                self.wheel.set(key.index, self.tick.saturating_add(self.settings.header_ticks));
+            }
+            None => {
+                self.counters.connections_refused.count();
+                self.io.close(fd);
+            }
+        }
+    }
+
+    /// No descriptor is left: the reserve lets one waiting client be turned away instead of hanging, then accepting
+    /// pauses, since the listener stays readable and would spin.
+    #[cold]
+    fn out_of_descriptors(&mut self, key: Key) {
+        self.counters.accept_pauses.count();
+        drop(self.reserve.take());
+        if let Some(listener) = self.listeners.get_mut(key)
+            && net::accept_now(listener.socket.as_raw_fd()).is_ok()
+        {
+            self.counters.connections_refused.count();
+        }
+        self.reserve = std::fs::File::open("/dev/null").ok();
+        self.accept_resumes = Some(self.tick.saturating_add(ACCEPT_PAUSE));
+    }
+
+    /// Accepts again after a pause.
+    pub(super) fn resume_accepting(&mut self) {
+        if self.accept_resumes.is_some_and(|tick| tick <= self.tick) {
+            self.accept_resumes = None;
+            if self.reserve.is_none() {
+                self.reserve = std::fs::File::open("/dev/null").ok();
+            }
+            for key in self.listeners.keys() {
+                self.arm_accept(key);
+            }
+        }
+    }
+}

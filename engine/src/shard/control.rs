@@ -1,0 +1,82 @@
+//! Messages of the control plane to a shard: rare, and the only place where a shard takes a lock.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{QueueEnd, Shard};
+use crate::clock::ticks;
+use crate::queue::{Producer, QueueCore};
+use crate::record::RequestRecord;
+use crate::ring::Io;
+use crate::route::Snapshot;
+
+/// One message.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// A new queue; the number of queues before it is its index in routes.
+    Queue(Arc<QueueCore<RequestRecord>>),
+    /// The routes from now on.
+    Routes(Arc<Snapshot>),
+    /// A listening socket of this shard. `ip` is `None` when it is bound to all addresses.
+    Listen { socket: OwnedFd, ip: Option<IpAddr>, port: u16 },
+    /// Stop listening on a port.
+    Unlisten { port: u16 },
+    /// Take no more connections, answer what is under way for at most this long, then end.
+    Stop { grace: Duration },
+}
+
+/// A shard's letter box.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    any: AtomicBool,
+    letters: Mutex<Vec<Letter>>,
+}
+
+impl Mailbox {
+    /// Puts a letter in; the sender rings the shard's bell afterwards.
+    pub(crate) fn put(&self, letter: Letter) {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+        self.any.store(true, Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(super) fn has_mail(&self) -> bool {
+        self.any.load(Ordering::SeqCst)
+    }
+
+    fn take(&self, into: &mut Vec<Letter>) {
+        self.any.store(false, Ordering::SeqCst);
+        into.append(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl<I: Io> Shard<I> {
+    #[cold]
+    pub(super) fn read_mail(&mut self) {
+        let mut letters = core::mem::take(&mut self.letters);
+        self.mail.take(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Queue(core) => self.queues.push(QueueEnd { core, producer: Producer::new(), touched: false }),
+                Letter::Routes(routes) => self.routes = routes,
+                Letter::Listen { socket, ip, port } => self.listen(socket, ip, port),
+                Letter::Unlisten { port } => self.unlisten(Some(port)),
+                Letter::Stop { grace } => self.stop(grace),
+            }
+        }
+        self.letters = letters;
+    }
+
+    /// Begins to stop: see [`Letter::Stop`].
+    pub(crate) fn stop(&mut self, grace: Duration) {
+        let deadline = if grace.is_zero() { self.tick } else { self.tick.saturating_add(ticks(grace)) };
+        self.stopping = Some(self.stopping.map_or(deadline, |earlier| earlier.min(deadline)));
+        self.unlisten(None);
+        for key in self.connections.keys() {
+            self.finish_connection(key);
+        }
+    }
+}

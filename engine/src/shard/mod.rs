@@ -1,0 +1,362 @@
+//! The loop that joins everything: kernel, memory, protocol, routes, queues and timers, on one thread.
+//!
+//! ```text
+//!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ completions ─▶ publish, wake ─▶ timers
+//!           output              (submit and wait)     output       accept, input   queue           life
+//! ```
+//!
+//! Laws:
+//! * One enter, one clock read and at most one wake a queue for each turn; after the start nothing here allocates, locks
+//!   or formats a date (a control message, `control`, may do all three).
+//! * Nothing re-enters the ring: completions are drained into a list, handlers run after.
+//! * At most one send is in flight for a connection, so answers leave in order.
+//! * What the kernel was lent comes back before it is used again: buffers by completions, sends by [`Uring`]'s rule, a
+//!   connection's descriptor after its last operation.
+//!
+//! Absent: sockets being opened (room `session`), and what applications see (room `api`).
+//!
+//! [`Uring`]: crate::ring::Uring
+
+mod accept;
+mod connection;
+mod control;
+mod input;
+mod life;
+mod output;
+mod refuse;
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringress_proto::limits::Limits;
+
+use self::connection::{Connection, Held, SlotState};
+use crate::clock::{Clock, Tick, ticks};
+use crate::config::Config;
+use crate::counters::ShardCounters;
+use crate::error::{Error, Result};
+use crate::id::ShardId;
+use crate::mem::{Area, ReceiveBuffers};
+use crate::queue::{Driving, Producer, QueueCore, ShardSide};
+use crate::record::RequestRecord;
+use crate::ring::{Event, Io, Op, Token, Wait};
+use crate::route::Snapshot;
+use crate::slab::{Key, Slab};
+use crate::timer::Wheel;
+
+pub(crate) use self::control::{Letter, Mailbox};
+
+/// A queue as a shard sees it.
+#[derive(Debug)]
+struct QueueEnd {
+    core: Arc<QueueCore<RequestRecord>>,
+    producer: Producer,
+    /// It has been pushed to since the last publishing.
+    touched: bool,
+}
+
+/// What of the configuration the loop uses.
+#[derive(Debug)]
+struct Settings {
+    limits: Limits,
+    body_bytes_max: u32,
+    pipeline_max: u16,
+    header_ticks: Tick,
+    idle_ticks: Tick,
+    peer_ticks: Tick,
+    server: String,
+    /// Requests published in one turn before the application gets to run; in co-located mode.
+    publish_max: u32,
+}
+
+/// Requests that co-located mode hands out before it looks at more completions: few enough to stay in cache.
+const COLOCATED_PUBLISH_MAX: u32 = 256;
+/// How long a client may take to read its last answer, or to end its side: 5 seconds.
+const PEER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Shard<I: Io> {
+    io: I,
+    id: ShardId,
+    side: ShardSide<RequestRecord>,
+    settings: Settings,
+    connections: Slab<Connection>,
+    slots: Vec<SlotState>,
+    buffers: ReceiveBuffers,
+    held: Vec<Held>,
+    cells: Cells,
+    wheel: Wheel,
+    clock: Clock,
+    tick: Tick,
+    routes: Arc<Snapshot>,
+    queues: Vec<QueueEnd>,
+    touched: Vec<u32>,
+    /// Requests pushed and not yet published.
+    fresh: u32,
+    listeners: Slab<accept::Listener>,
+    /// Opened only to be closed when descriptors run out.
+    reserve: Option<File>,
+    accept_resumes: Option<Tick>,
+    events: Vec<Event>,
+    /// The next of `events` to handle.
+    cursor: usize,
+    /// Connections whose silent sends end with this turn.
+    silent: Vec<Key>,
+    returned: Vec<u32>,
+    flush: Vec<Key>,
+    /// Connections whose receive ended because the kernel had no buffer.
+    starved: Vec<Key>,
+    mail: Arc<Mailbox>,
+    letters: Vec<Letter>,
+    counters: Arc<ShardCounters>,
+    stopping: Option<Tick>,
+    bell_armed: bool,
+}
+
+/// Free cells of the assembly and coalescing areas: last in, first out, so that few are ever touched.
+#[derive(Debug)]
+struct Cells {
+    assembly: FreeCells,
+    coalesce: FreeCells,
+}
+
+/// One area's free cells.
+#[derive(Debug)]
+struct FreeCells {
+    free: Vec<u32>,
+    /// Cells never used yet begin here.
+    high_water: u32,
+    count: u32,
+}
+
+impl FreeCells {
+    fn new(count: u32) -> Self {
+        Self { free: Vec::with_capacity(count as usize), high_water: 0, count }
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        self.free.pop().or_else(|| {
+            let fresh = (self.high_water < self.count).then_some(self.high_water)?;
+            self.high_water += 1;
+            Some(fresh)
+        })
+    }
+
+    fn give(&mut self, cell: u32) {
+        debug_assert!(cell < self.high_water && self.free.len() < self.high_water as usize);
+        self.free.push(cell);
+    }
+}
+
+impl<I: Io> Shard<I> {
+    pub(crate) fn new(
+        io: I,
+        id: ShardId,
+        side: ShardSide<RequestRecord>,
+        config: &Config,
+        mail: Arc<Mailbox>,
+        counters: Arc<ShardCounters>,
+    ) -> Result<Self> {
+        let reserve = File::open("/dev/null").map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
+        let colocated = config.mode == crate::config::Mode::Colocated;
+        let settings = Settings {
+            limits: config.limits,
+            body_bytes_max: config.body_bytes_max,
+            pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
+            header_ticks: ticks(config.header_timeout),
+            idle_ticks: ticks(config.idle_timeout),
+            peer_ticks: ticks(PEER_PATIENCE),
+            server: config.server.clone(),
+            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { u32::MAX },
+        };
+        let arena = side.arena();
+        let buffers = u16::try_from(arena.count(Area::Receive)).unwrap_or(u16::MAX);
+        let cells = Cells {
+            assembly: FreeCells::new(arena.count(Area::Assembly)),
+            coalesce: FreeCells::new(arena.count(Area::Coalesce)),
+        };
+        let slots = config.requests_max as usize;
+        let connections = config.connections_max as usize;
+        let mut shard = Self {
+            io,
+            id,
+            side,
+            settings,
+            connections: Slab::new(config.connections_max),
+            slots: vec![SlotState::FREE; slots],
+            buffers: ReceiveBuffers::new(buffers),
+            held: vec![Held::NOTHING; usize::from(buffers)],
+            cells,
+            wheel: Wheel::new(config.connections_max),
+            clock: Clock::new(),
+            tick: 0,
+            routes: Arc::default(),
+            queues: Vec::new(),
+            touched: Vec::with_capacity(64),
+            fresh: 0,
+            listeners: Slab::new(1024),
+            reserve: Some(reserve),
+            accept_resumes: None,
+            events: Vec::with_capacity(16 * 1024),
+            cursor: 0,
+            silent: Vec::with_capacity(connections),
+            returned: Vec::with_capacity(slots),
+            flush: Vec::with_capacity(connections),
+            starved: Vec::with_capacity(connections),
+            mail,
+            letters: Vec::new(),
+            counters,
+            stopping: None,
+            bell_armed: false,
+        };
+        shard.post_buffers();
+        Ok(shard)
+    }
+
+    /// From now on answers given on this thread come back without atomics; the shard stays on this thread.
+    pub(crate) fn drive_here(&self) -> Driving {
+        self.side.drive_here()
+    }
+
+    /// Runs until told to stop.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        while !self.is_done() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it has been told to stop, and has.
+    pub(crate) fn is_done(&self) -> bool {
+        self.stopping.is_some() && self.connections.len() == 0 && self.listeners.len() == 0
+    }
+
+    /// One turn of the loop. Waits for something to do, at most `patience`.
+    pub(crate) fn turn(&mut self, patience: Option<Duration>) -> Result<()> {
+        if self.mail.has_mail() {
+            self.read_mail();
+        }
+        self.collect_answers();
+        if self.cursor == self.events.len() {
+            self.enter(patience)?;
+        }
+        self.handle_events();
+        self.rearm_starved();
+        self.post_buffers();
+        self.publish();
+        self.run_timers();
+        self.publish_levels();
+        Ok(())
+    }
+
+    fn enter(&mut self, patience: Option<Duration>) -> Result<()> {
+        if !self.bell_armed {
+            self.bell_armed = true;
+            let bell = self.side.exchange().bell().descriptor();
+            self.io.watch(bell, Token::new(Op::Bell, 0, 0));
+        }
+        // Answers may have made room for held input: those requests are not kept waiting by this wait.
+        self.publish();
+        let mut wait = self.wait(patience);
+        if wait != Wait::No {
+            // The sleeper's order: flag, fence, second look.
+            self.side.exchange().bell().doze();
+            if !self.side.returns_empty() || self.mail.has_mail() {
+                wait = Wait::No;
+            }
+        }
+        self.events.clear();
+        self.cursor = 0;
+        let turned = self.io.turn(wait, &mut self.events);
+        self.side.exchange().bell().rise();
+        turned.map_err(|error| Error::io("io_uring_enter failed", error))?;
+        self.clock.advance();
+        self.tick = self.clock.tick();
+        self.end_sends();
+        Ok(())
+    }
+
+    fn wait(&self, patience: Option<Duration>) -> Wait {
+        if !self.starved.is_empty() || (self.settings.publish_max != u32::MAX && self.fresh_published()) {
+            return Wait::No;
+        }
+        let visits = [self.wheel.next_visit(), self.accept_resumes, self.stopping.filter(|tick| *tick > self.tick)];
+        let timer = visits.into_iter().flatten().min().map(|tick| self.clock.until(tick));
+        match (timer, patience) {
+            (None, None) => Wait::Forever,
+            (Some(one), Some(other)) => at_most(one.min(other)),
+            (Some(one), None) | (None, Some(one)) => at_most(one),
+        }
+    }
+
+    /// Whether requests were published for this same thread to take.
+    fn fresh_published(&self) -> bool {
+        self.queues.iter().any(|queue| !queue.core.is_empty_of(self.id))
+    }
+
+    fn handle_events(&mut self) {
+        while self.cursor < self.events.len() && self.fresh < self.settings.publish_max {
+            let event = self.events[self.cursor];
+            self.cursor += 1;
+            match event.token.op() {
+                Op::Receive => self.on_receive(event),
+                Op::Accept => self.on_accept(event),
+                Op::Bell => self.bell_armed = event.more,
+                // Ended before all others, in `end_sends`.
+                Op::Send | Op::Ignored => {}
+            }
+        }
+    }
+
+    /// Gives spare buffers to the kernel, with one store.
+    fn post_buffers(&mut self) {
+        let mut any = false;
+        while let Some(buffer) = self.buffers.next_to_post() {
+            self.io.give_buffer(buffer);
+            any = true;
+        }
+        if any {
+            self.io.post_buffers();
+        }
+    }
+
+    /// Shows consumers what this turn has pushed, and wakes those that sleep: once a queue.
+    fn publish(&mut self) {
+        if self.fresh == 0 {
+            return;
+        }
+        self.fresh = 0;
+        for index in self.touched.drain(..) {
+            let queue = &mut self.queues[index as usize];
+            queue.touched = false;
+            let count = queue.core.publish(usize::from(self.id.0), &mut queue.producer);
+            self.counters.requests_delivered.add(count);
+        }
+    }
+
+    fn publish_levels(&mut self) {
+        self.counters.connections_open.set(self.connections.len() as u64);
+        self.counters.requests_open.set(self.side.in_use() as u64);
+        self.counters.buffers_in_use.set(u64::from(self.buffers.in_use()));
+        self.counters.completions_overflowed.set(self.io.overflows());
+    }
+
+    /// Ends the shard: requests that wait in queues are dropped, handles that are out get `Gone`.
+    pub(crate) fn end(mut self) {
+        for queue in &self.queues {
+            while let Some(lease) = queue.core.claim_of(usize::from(self.id.0)) {
+                drop(lease);
+            }
+        }
+        self.collect_answers();
+        // The ring closes before the memory it was lent can go.
+        drop(self.io);
+        self.side.end();
+    }
+}
+
+fn at_most(duration: Duration) -> Wait {
+    if duration.is_zero() { Wait::No } else { Wait::AtMost(duration) }
+}

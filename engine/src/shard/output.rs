@@ -1,0 +1,344 @@
+//! Answers go out: taken back from applications, put in order, coalesced and sent.
+//!
+//! Laws: answers leave a connection in the order its requests came; at most one send is in flight for it; an answer alone
+//! is sent from where the application wrote it, several small ones are copied together; a slot is freed after its bytes
+//! are copied, or after the send that named them has ended.
+
+use bytes::Bytes;
+use ringress_proto::date::IMF_LEN;
+
+use super::Shard;
+use super::connection::{NONE, Out, Sending, SlotState, Source};
+use crate::conn::AfterSend;
+use crate::mem::{Area, Lent};
+use crate::queue::{AnswerFlags, Fate};
+use crate::ring::{Event, Io, Op, SendMode, Token};
+use crate::slab::Key;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
+pub(super) const OVERLOADED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
+impl<I: Io> Shard<I> {
+    /// Appends a slot to its connection's answers owed.
+    #[inline]
+    pub(super) fn link(&mut self, key: Key, slot: u32) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.oldest == NONE {
+            connection.oldest = slot;
+        } else {
+            self.slots[connection.newest as usize].next = slot;
+        }
+        connection.newest = slot;
+    }
+
+    /// Puts a connection on the list of those whose answers are looked at.
+    #[inline]
+    pub(super) fn queue_flush(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.flush_queued) {
+            connection.flush_queued = true;
+            self.flush.push(key);
+        }
+    }
+
+    /// Takes what applications have answered, and sends what is next in order.
+    pub(super) fn collect_answers(&mut self) {
+        let mut returned = core::mem::take(&mut self.returned);
+        self.side.take_returns(&mut returned);
+        let mut answered = 0;
+        for slot in returned.drain(..) {
+            answered += u64::from(self.take_back(slot));
+        }
+        self.returned = returned;
+        if answered > 0 {
+            self.counters.requests_answered.add(answered);
+        }
+        self.flush_all();
+    }
+
+    pub(super) fn flush_all(&mut self) {
+        while let Some(key) = self.flush.pop() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.flush_queued = false;
+                self.flush(key);
+            }
+        }
+    }
+
+    /// One slot has come back. `true`: with an application's answer.
+    #[inline]
+    fn take_back(&mut self, slot: u32) -> bool {
+        let SlotState { connection, generation, .. } = self.slots[slot as usize];
+        let flags = self.side.answer_mut(slot).flags;
+        let key = Key { index: connection, generation };
+        if self.side.only_reclaims(slot) {
+            self.release_slot(slot);
+            return false;
+        }
+        if self.connections.get_mut(key).is_none_or(|connection| connection.closing) {
+            if self.connections.get_mut(key).is_none() {
+                self.finish_slot(slot);
+            } else {
+                self.slots[slot as usize].answered = true;
+            }
+            return false;
+        }
+        if flags.has(AnswerFlags::ABANDONED) {
+            self.answer_abandoned(slot);
+        }
+        let state = &mut self.slots[slot as usize];
+        state.answered = true;
+        state.last |= flags.has(AnswerFlags::CLOSE) || !self.side.record(slot).keep_alive;
+        self.queue_flush(key);
+        !flags.has(AnswerFlags::ABANDONED)
+    }
+
+    /// The answer of a slot is dealt with: frees the slot, and what it pinned, unless a handle still reads it.
+    #[inline]
+    pub(super) fn finish_slot(&mut self, slot: u32) {
+        if self.side.finish(slot) == Fate::Free {
+            self.release_source(slot);
+        }
+    }
+
+    /// Frees a slot that is the shard's own.
+    pub(super) fn release_slot(&mut self, slot: u32) {
+        self.release_source(slot);
+        self.side.free(slot);
+    }
+
+    #[inline]
+    pub(super) fn release_source(&mut self, slot: u32) {
+        match core::mem::replace(&mut self.slots[slot as usize].source, Source::Nothing) {
+            Source::Nothing => {}
+            Source::Receive(buffer) => self.buffers.release(buffer),
+            Source::Assembly(cell) => self.cells.assembly.give(cell),
+        }
+    }
+
+    /// Hands a connection's next answers to the socket, if it is free and they are there.
+    fn flush(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.sending != Sending::No || connection.closing {
+            return;
+        }
+        let oldest = connection.oldest;
+        if oldest == NONE {
+            return self.flush_text(key);
+        }
+        let state = self.slots[oldest as usize];
+        if !state.answered {
+            return;
+        }
+        let second = state.next;
+        let has_tail = self.side.answer_mut(oldest).tail.is_some();
+        let alone = second == NONE || state.last || !self.slots[second as usize].answered;
+        if has_tail || alone {
+            return self.send_one(key, oldest, has_tail);
+        }
+        match self.cells.coalesce.take() {
+            Some(cell) => self.send_many(key, cell),
+            None => self.send_one(key, oldest, false),
+        }
+    }
+
+    /// Sends a short text of the engine's own, when nothing is owed before it.
+    fn flush_text(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let text = if core::mem::take(&mut connection.overload_owed) {
+            connection.machine.answer(true);
+            OVERLOADED
+        } else if core::mem::take(&mut connection.continue_owed) {
+            CONTINUE
+        } else {
+            return;
+        };
+        let len = u32::try_from(text.len()).unwrap_or(0);
+        self.start_send(key, Out::Text { text }, len);
+    }
+
+    /// Unlinks the oldest answer and fills in its date. Gives its length in the response area.
+    #[inline]
+    fn pop_answer(&mut self, key: Key, slot: u32) -> u32 {
+        let (len, date_at) = {
+            let answer = self.side.answer_mut(slot);
+            (answer.area_len, answer.date_at)
+        };
+        if date_at > 0 {
+            let offset = self.side.arena().offset(Area::Response, slot) + u64::from(date_at);
+            const DATE_BYTES: u32 = IMF_LEN as u32;
+            self.side.bytes_mut(offset, DATE_BYTES).copy_from_slice(self.clock.date());
+        }
+        let state = self.slots[slot as usize];
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.oldest = state.next;
+            connection.machine.answer(state.last);
+        }
+        len
+    }
+
+    /// Sends one answer from where it is.
+    #[inline]
+    fn send_one(&mut self, key: Key, slot: u32, has_tail: bool) {
+        let len = self.pop_answer(key, slot);
+        let tail_len = self.side.answer_mut(slot).tail.as_ref().map_or(0, Bytes::len);
+        let out = if has_tail { Out::AreaAndTail { slot } } else { Out::Area { slot } };
+        self.start_send(key, out, len.saturating_add(u32::try_from(tail_len).unwrap_or(u32::MAX)));
+    }
+
+    /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
+    fn send_many(&mut self, key: Key, cell: u32) {
+        let base = self.side.arena().offset(Area::Coalesce, cell);
+        let room = self.side.arena().cell_bytes(Area::Coalesce);
+        let mut filled = 0;
+        loop {
+            let Some(slot) = self.connections.get_mut(key).map(|connection| connection.oldest) else { break };
+            if slot == NONE || !self.slots[slot as usize].answered {
+                break;
+            }
+            let answer = self.side.answer_mut(slot);
+            if answer.tail.is_some() || answer.area_len > room - filled {
+                break;
+            }
+            let last = self.slots[slot as usize].last;
+            let len = self.pop_answer(key, slot);
+            let from = self.side.arena().offset(Area::Response, slot);
+            self.side.copy(from, base + u64::from(filled), len);
+            filled += len;
+            self.finish_slot(slot);
+            if last {
+                break;
+            }
+        }
+        if filled == 0 {
+            // The first answer alone is larger than a cell.
+            self.cells.coalesce.give(cell);
+            if let Some(slot) = self.connections.get_mut(key).map(|connection| connection.oldest) {
+                self.send_one(key, slot, false);
+            }
+            return;
+        }
+        self.start_send(key, Out::Cell { cell }, filled);
+    }
+
+    fn start_send(&mut self, key: Key, out: Out, len: u32) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.out = out;
+        connection.out_sent = 0;
+        connection.out_len = len;
+        connection.sending = Sending::Silent;
+        self.silent.push(key);
+        self.submit_send(key, SendMode::Silent);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.held_first != super::connection::NO_BUFFER {
+            self.resume_input(key);
+        }
+    }
+
+    /// Queues the send of what is left of `out`.
+    fn submit_send(&mut self, key: Key, mode: SendMode) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let (fd, sent, len) = (connection.fd, connection.out_sent, connection.out_len);
+        let (first, second) = match connection.out {
+            Out::Nothing => return,
+            Out::Area { slot } => (self.side.lend_response(slot, len).after(sent), None),
+            Out::Cell { cell } => {
+                let arena = self.side.arena();
+                (arena.lend(arena.offset(Area::Coalesce, cell), len).after(sent), None)
+            }
+            Out::Text { text } => (Lent::of(text).after(sent), None),
+            Out::AreaAndTail { slot } => {
+                let (area_len, tail) = {
+                    let answer = self.side.answer_mut(slot);
+                    (answer.area_len, answer.tail.as_ref().map(|tail| Lent::of(tail)))
+                };
+                let area = self.side.lend_response(slot, area_len);
+                match tail {
+                    Some(tail) if sent < area_len => (area.after(sent), Some(tail)),
+                    Some(tail) => (tail.after(sent - area_len), None),
+                    None => (area.after(sent), None),
+                }
+            }
+        };
+        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), first, second, mode);
+    }
+
+    /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
+    pub(super) fn end_sends(&mut self) {
+        for index in 0..self.events.len() {
+            let event = self.events[index];
+            if event.token.op() == Op::Send {
+                self.on_send(event);
+            }
+        }
+        let mut silent = core::mem::take(&mut self.silent);
+        for key in silent.drain(..) {
+            if self.connections.get_mut(key).is_some_and(|connection| connection.sending == Sending::Silent) {
+                self.send_ended(key);
+            }
+        }
+        // What ended may have put connections on the list again; `silent` is empty until they are flushed.
+        self.silent = silent;
+        self.flush_all();
+    }
+
+    /// A waiting send has ended, or a silent one fell short.
+    #[cold]
+    fn on_send(&mut self, event: Event) {
+        let key = Key { index: event.token.slot(), generation: event.token.generation() };
+        let Some(connection) = self.connections.get_mut(key) else {
+            self.counters.completions_stale.count();
+            return;
+        };
+        let was_silent = connection.sending == Sending::Silent;
+        connection.sending = Sending::No;
+        if connection.closing {
+            return self.destroy_if_quiet(key);
+        }
+        if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
+            return self.abort(key);
+        }
+        connection.out_sent += u32::try_from(event.result).unwrap_or(0);
+        if connection.out_sent >= connection.out_len {
+            return self.send_ended(key);
+        }
+        if was_silent {
+            self.counters.sends_short.count();
+        }
+        connection.sending = Sending::Waiting;
+        self.submit_send(key, SendMode::Waiting);
+        self.set_timer(key);
+    }
+
+    /// Everything handed to the socket is sent: its memory is free again.
+    #[inline]
+    fn send_ended(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.sending = Sending::No;
+        let out = core::mem::replace(&mut connection.out, Out::Nothing);
+        if connection.closing {
+            self.release_out(out);
+            return self.destroy_if_quiet(key);
+        }
+        let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
+        let owed = connection.continue_owed || connection.overload_owed;
+        let after = connection.machine.sent();
+        self.release_out(out);
+        match after {
+            AfterSend::GoOn if more || owed => self.queue_flush(key),
+            AfterSend::GoOn => self.set_timer(key),
+            AfterSend::Drain => self.drain(key),
+            AfterSend::Close => self.close(key),
+        }
+    }
+
+    #[inline]
+    pub(super) fn release_out(&mut self, out: Out) {
+        match out {
+            Out::Area { slot } | Out::AreaAndTail { slot } => self.finish_slot(slot),
+            Out::Cell { cell } => self.cells.coalesce.give(cell),
+            Out::Text { .. } | Out::Nothing => {}
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Answers that the engine makes itself: to requests it refuses, and for applications that dropped theirs.
+
+use std::io::Write as _;
+
+use ringress_proto::date::IMF_LEN;
+use ringress_proto::header::{HeaderName, ResponseHeader};
+use ringress_proto::reject::Reject;
+use ringress_proto::response::{Connection as ConnectionField, HeadWriter, WriteError, reason_phrase};
+
+use super::Shard;
+use crate::mem::Area;
+use crate::queue::{AnswerFlags, Answered};
+use crate::ring::Io;
+use crate::slab::Key;
+
+impl<I: Io> Shard<I> {
+    /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the answer's.
+    #[cold]
+    pub(super) fn refuse(&mut self, key: Key, slot: u32, reject: Reject, keep_alive: bool) {
+        self.counters.requests_rejected.count();
+        if reject == Reject::QueueFull {
+            self.counters.queue_full.count();
+        }
+        self.write_refusal(slot, reject, keep_alive);
+        let state = &mut self.slots[slot as usize];
+        state.answered = true;
+        state.last = !keep_alive;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.machine.refusal(keep_alive);
+        }
+        self.link(key, slot);
+        self.queue_flush(key);
+        self.set_timer(key);
+    }
+
+    /// No slot or memory is left: the client is told so in the fewest bytes.
+    #[cold]
+    pub(super) fn refuse_overloaded(&mut self, key: Key) {
+        self.counters.requests_rejected.count();
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.machine.refusal(false);
+            connection.overload_owed = true;
+        }
+        self.queue_flush(key);
+    }
+
+    /// An application dropped a request: its client gets 500.
+    #[cold]
+    pub(super) fn answer_abandoned(&mut self, slot: u32) {
+        self.counters.requests_abandoned.count();
+        let keep_alive = self.side.record(slot).keep_alive;
+        self.write_refusal(slot, Reject::Abandoned, keep_alive);
+    }
+
+    fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool) {
+        let offset = self.side.arena().offset(Area::Response, slot);
+        let len = self.side.arena().cell_bytes(Area::Response);
+        let without_body = self.side.record(slot).is_head() && self.slots[slot as usize].connection != u32::MAX && reject_knows_method(reject);
+        let area = self.side.bytes_mut(offset, len);
+        let written = write_refusal(area, &self.settings.server, reject, keep_alive, without_body);
+        // The smallest response area allowed holds every refusal (tested below); an empty answer would end the connection.
+        let (area_len, date_at) = written.unwrap_or((0, 0));
+        let flags = AnswerFlags::ABANDONED;
+        *self.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: None };
+    }
+}
+
+/// Whether the request was read well enough to know its method.
+fn reject_knows_method(reject: Reject) -> bool {
+    !reject.closes()
+}
+
+/// Writes a whole answer. Gives its length and the place of the date.
+fn write_refusal(
+    area: &mut [u8],
+    server: &str,
+    reject: Reject,
+    keep_alive: bool,
+    without_body: bool,
+) -> Result<(u32, u16), WriteError> {
+    let status = reject.status();
+    let mut text = [0_u8; 160];
+    let mut rest = &mut text[..];
+    // A text longer than the buffer would be cut, not refused.
+    let _ = writeln!(rest, "{status} {}: {}", reason_phrase(status), reject.detail());
+    let unused = rest.len();
+    let body = &text[..text.len() - unused];
+    let mut head = HeadWriter::new(area);
+    head.status(status, None)?;
+    if !server.is_empty() {
+        head.server(server)?;
+    }
+    let date_at = head.date(&[b' '; IMF_LEN])?;
+    head.header(HeaderName::Known(ResponseHeader::ContentType), b"text/plain")?;
+    if status == 503 {
+        head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
+    }
+    if !keep_alive {
+        head.connection(ConnectionField::Close)?;
+    }
+    head.content_length(body.len() as u64)?;
+    let head_len = head.finish()?;
+    let body = if without_body { &[][..] } else { body };
+    let place = area.get_mut(head_len..head_len + body.len()).ok_or(WriteError::NoSpace)?;
+    place.copy_from_slice(body);
+    let len = u32::try_from(head_len + body.len()).map_err(|_| WriteError::NoSpace)?;
+    Ok((len, date_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_fits_the_smallest_response_area() {
+        let server = "s".repeat(128);
+        for reject in Reject::ALL {
+            let mut area = [0; 512];
+            let (len, date_at) = write_refusal(&mut area, &server, *reject, false, false).expect("it fits");
+            let text = String::from_utf8(area[..len as usize].to_vec()).expect("text");
+            assert!(text.starts_with(&format!("HTTP/1.1 {} ", reject.status())), "{text}");
+            assert!(text.contains("Connection: close\r\n") && text.ends_with(".\n"), "{text}");
+            assert!(text[usize::from(date_at)..].starts_with("     "), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_head_has_no_body() {
+        let mut area = [0; 512];
+        let (len, _) = write_refusal(&mut area, "", Reject::PathUnknown, true, true).expect("it fits");
+        assert!(area[..len as usize].ends_with(b"\r\n\r\n"));
+    }
+}

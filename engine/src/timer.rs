@@ -1,0 +1,210 @@
+//! A timer wheel in ticks: one deadline for each connection of a shard.
+//!
+//! Laws: setting a later deadline is a store (the entry stays linked where it is and is moved when the wheel comes by),
+//! so that a request costs no list work; every entry with a deadline is linked in a slot that comes by no later than the
+//! deadline; nothing allocates after the wheel is made.
+//!
+//! Absent: what a deadline means (room `conn`), and the clock (room `clock`).
+
+use crate::clock::Tick;
+
+/// Slots of the wheel; a deadline further away than this many ticks is looked at once a round.
+const SLOTS: u32 = 256;
+const NONE: u32 = u32::MAX;
+/// No deadline.
+pub(crate) const NEVER: Tick = Tick::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    deadline: Tick,
+    /// The tick whose slot the entry is linked in; meaningless while unlinked.
+    visit: Tick,
+    next: u32,
+    /// The previous entry, or `NONE` for the first of its slot.
+    previous: u32,
+    linked: bool,
+}
+
+const UNLINKED: Entry = Entry { deadline: NEVER, visit: 0, next: NONE, previous: NONE, linked: false };
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Wheel {
+    entries: Vec<Entry>,
+    heads: [u32; SLOTS as usize],
+    /// The last tick whose slot has been emptied.
+    now: Tick,
+    linked: u32,
+}
+
+impl Wheel {
+    /// A wheel for the indices `0..capacity`.
+    pub(crate) fn new(capacity: u32) -> Self {
+        Self { entries: Vec::with_capacity(capacity as usize), heads: [NONE; SLOTS as usize], now: 0, linked: 0 }
+    }
+
+    /// Sets the deadline of `index`, or clears it with [`NEVER`].
+    #[inline]
+    pub(crate) fn set(&mut self, index: u32, deadline: Tick) {
+        if index as usize >= self.entries.len() {
+            self.grow(index);
+        }
+        let entry = &mut self.entries[index as usize];
+        entry.deadline = deadline;
+        // A later deadline, or none, is found out when the wheel comes by.
+        if deadline == NEVER || (entry.linked && entry.visit <= deadline) {
+            return;
+        }
+        self.relink(index);
+    }
+
+    /// The first use of an index beyond all before it: within the capacity reserved at the start.
+    #[cold]
+    fn grow(&mut self, index: u32) {
+        self.entries.resize(index as usize + 1, UNLINKED);
+    }
+
+    fn relink(&mut self, index: u32) {
+        self.unlink(index);
+        let deadline = self.entries[index as usize].deadline;
+        let visit = deadline.clamp(self.now + 1, self.now + SLOTS - 1);
+        let slot = (visit % SLOTS) as usize;
+        let first = self.heads[slot];
+        if first != NONE {
+            self.entries[first as usize].previous = index;
+        }
+        self.heads[slot] = index;
+        self.entries[index as usize] = Entry { deadline, visit, next: first, previous: NONE, linked: true };
+        self.linked += 1;
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Entry { linked, next, previous, visit, .. } = self.entries[index as usize];
+        if !linked {
+            return;
+        }
+        if previous == NONE {
+            self.heads[(visit % SLOTS) as usize] = next;
+        } else {
+            self.entries[previous as usize].next = next;
+        }
+        if next != NONE {
+            self.entries[next as usize].previous = previous;
+        }
+        self.entries[index as usize].linked = false;
+        self.linked -= 1;
+    }
+
+    /// An index whose deadline has come by `now`; its deadline is cleared. Call until it gives `None`.
+    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<u32> {
+        // A jump of more than a round visits every slot once: later slots cannot hold anything that one round misses.
+        if now.saturating_sub(self.now) > SLOTS {
+            self.now = now - SLOTS;
+        }
+        while self.now < now {
+            let slot = ((self.now + 1) % SLOTS) as usize;
+            while self.heads[slot] != NONE {
+                let index = self.heads[slot];
+                self.unlink(index);
+                let deadline = self.entries[index as usize].deadline;
+                if deadline <= now {
+                    self.entries[index as usize].deadline = NEVER;
+                    return Some(index);
+                }
+                if deadline != NEVER {
+                    self.relink_after(index, now);
+                }
+            }
+            self.now += 1;
+        }
+        None
+    }
+
+    /// Links an entry that is not due yet, seen while the wheel stands before `now`, into a slot after `now`.
+    fn relink_after(&mut self, index: u32, now: Tick) {
+        let stand = core::mem::replace(&mut self.now, now);
+        self.relink(index);
+        self.now = stand;
+    }
+
+    /// The next tick at which something has to be looked at, if anything is linked.
+    pub(crate) fn next_visit(&self) -> Option<Tick> {
+        if self.linked == 0 {
+            return None;
+        }
+        (1..=SLOTS).map(|ahead| self.now + ahead).find(|tick| self.heads[(tick % SLOTS) as usize] != NONE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(wheel: &mut Wheel, now: Tick) -> Vec<u32> {
+        let mut due: Vec<u32> = core::iter::from_fn(|| wheel.pop_due(now)).collect();
+        due.sort_unstable();
+        due
+    }
+
+    #[test]
+    fn fires_at_its_tick_and_only_once() {
+        let mut wheel = Wheel::new(4);
+        wheel.set(1, 5);
+        wheel.set(2, 6);
+        assert_eq!(wheel.next_visit(), Some(5));
+        assert_eq!(due(&mut wheel, 4), []);
+        assert_eq!(due(&mut wheel, 5), [1]);
+        assert_eq!(due(&mut wheel, 9), [2]);
+        assert_eq!(wheel.next_visit(), None);
+    }
+
+    #[test]
+    fn a_later_deadline_replaces_an_earlier_one_and_the_reverse() {
+        let mut wheel = Wheel::new(4);
+        wheel.set(0, 10);
+        wheel.set(0, 20);
+        assert_eq!(due(&mut wheel, 19), []);
+        assert_eq!(due(&mut wheel, 20), [0]);
+        wheel.set(0, 60);
+        wheel.set(0, 30);
+        assert_eq!(due(&mut wheel, 30), [0]);
+        wheel.set(0, 40);
+        wheel.set(0, NEVER);
+        assert_eq!(due(&mut wheel, 100), []);
+    }
+
+    #[test]
+    fn far_deadlines_and_jumps_over_rounds_are_kept() {
+        let mut wheel = Wheel::new(4);
+        wheel.set(0, 10_000);
+        wheel.set(1, 300);
+        wheel.set(2, 255);
+        assert_eq!(due(&mut wheel, 299), [2]);
+        assert_eq!(due(&mut wheel, 9_999), [1]);
+        assert_eq!(due(&mut wheel, 10_000), [0]);
+    }
+
+    #[test]
+    fn agrees_with_a_sorted_list_under_random_use() {
+        let mut seed = 42_u64;
+        let mut random = move |below: u32| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            u32::try_from(seed >> 33).unwrap_or(0) % below
+        };
+        let mut wheel = Wheel::new(32);
+        let mut model = [NEVER; 32];
+        let mut now = 0;
+        for _ in 0..20_000 {
+            let index = random(32);
+            let deadline = if random(5) == 0 { NEVER } else { now + 1 + random(700) };
+            wheel.set(index, deadline);
+            model[index as usize] = deadline;
+            now += random(40);
+            let expected: Vec<u32> = (0..32).filter(|&i| model[i as usize] <= now).collect();
+            assert_eq!(due(&mut wheel, now), expected);
+            for index in expected {
+                model[index as usize] = NEVER;
+            }
+        }
+    }
+}

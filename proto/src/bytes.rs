@@ -1,0 +1,123 @@
+//! Byte classes and small conversions shared by the parsers.
+//!
+//! Laws: tables are built at compile time; every function is total.
+//! Absent: anything that knows what a field means.
+//! Source: RFC 9110 section 5.6.2 (token), section 5.5 (field-value).
+
+/// `tchar` of RFC 9110 section 5.6.2.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x80 {
+        #[expect(clippy::cast_possible_truncation, reason = "the loop stops at 0x80")]
+        let ascii = byte as u8;
+        table[byte] = ascii.is_ascii_alphanumeric()
+            || matches!(
+                ascii,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
+
+/// Whether `byte` may stand in a method or field name.
+#[inline]
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+/// Whether `bytes` is a token: one or more `tchar`.
+#[inline]
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// Whether `byte` may stand in a field value: HTAB, SP, VCHAR or obs-text.
+#[inline]
+pub(crate) const fn is_value_byte(byte: u8) -> bool {
+    (byte >= 0x20) & (byte != 0x7f) | (byte == b'\t')
+}
+
+/// Whether every byte may stand in a field value: eight bytes at a time while there are no control bytes.
+#[inline]
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk() {
+        if has_control(u64::from_le_bytes(*word)) {
+            return rest.iter().all(|&byte| is_value_byte(byte));
+        }
+        rest = after;
+    }
+    rest.iter().all(|&byte| is_value_byte(byte))
+}
+
+/// Whether one of eight bytes is below SP or is DEL. May say so of others that stand beside one.
+#[inline]
+const fn has_control(word: u64) -> bool {
+    let below_space = word.wrapping_sub(each(0x20)) & !word;
+    (below_space | zeros(word ^ each(0x7f))) & each(0x80) != 0
+}
+
+/// Eight times the same byte.
+#[inline]
+pub(crate) const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The high bit of each of eight bytes that is zero, and perhaps of bytes above it; the other bits mean nothing.
+#[inline]
+pub(crate) const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(each(1)) & !word
+}
+
+/// `bytes` without SP and HTAB at either end (OWS, RFC 9110 section 5.6.3).
+#[inline]
+pub(crate) const fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The value of one hexadecimal digit.
+#[inline]
+pub(crate) const fn hex_value(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// An offset into a head as it is stored: heads are at most 65,535 bytes, so nothing is lost.
+#[inline]
+pub(crate) const fn offset(index: usize) -> u16 {
+    debug_assert!(index <= u16::MAX as usize);
+    #[expect(clippy::cast_possible_truncation, reason = "head_bytes_max is a u16 and only that many bytes are read")]
+    let narrow = index as u16;
+    narrow
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_judged_alike_at_every_length_and_place() {
+        for byte in 0..=255_u8 {
+            for at in 0..20 {
+                let mut text = [b'x'; 20];
+                text[at] = byte;
+                assert_eq!(is_value(&text), is_value_byte(byte), "{byte:#x} at {at}");
+                assert_eq!(is_value(&text[at..]), is_value_byte(byte), "{byte:#x} first");
+                text[0] = b'\t';
+                assert_eq!(is_value(&text), at == 0 || is_value_byte(byte), "{byte:#x} at {at}, after a tab");
+            }
+        }
+    }
+}

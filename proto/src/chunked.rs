@@ -1,0 +1,350 @@
+//! Incremental decoder for chunked bodies.
+//!
+//! Laws: no byte is looked at twice and none is kept; any split of the input gives the same data, the same number
+//! of bytes consumed and the same verdict. Every line ends in CRLF. Sizes are plain hexadecimal numbers of at most
+//! 16 digits. Extensions and trailer fields are checked, bounded and dropped.
+//! Absent: meaning of extensions and trailers; a limit on the size of the body.
+//! Source: RFC 9112 sections 7.1, 7.1.1, 7.1.2; RFC 9110 section 6.5.
+
+use crate::bytes::{hex_value, is_token_byte, is_value_byte};
+use crate::limits::Limits;
+use crate::reject::Reject;
+
+/// Digits of the largest chunk size accepted: 16 hold any 64-bit number.
+const SIZE_DIGITS_MAX: u16 = 16;
+
+/// Where in the body the next byte stands.
+///
+/// ```text
+/// Size -> SizeDigits -> [SizeGap] -> [Extension] -> SizeLf -+-> Data -> DataCr -> DataLf -> Size
+///                                                           |
+///                              size 0: TrailerLine <--------+
+/// TrailerLine -> TrailerName -> TrailerValue -> TrailerLf -> TrailerLine
+/// TrailerLine -> FinalLf -> Done
+/// ```
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// Before the first digit of a size.
+    Size,
+    /// After a digit.
+    SizeDigits,
+    /// In white space between the size and a semicolon.
+    SizeGap,
+    /// After a semicolon.
+    Extension,
+    /// After the CR of a size line.
+    SizeLf,
+    /// In the data of a chunk, `remaining` bytes before its end.
+    Data,
+    /// Before the CR that ends the data.
+    DataCr,
+    /// After that CR.
+    DataLf,
+    /// At the start of a trailer line.
+    TrailerLine,
+    /// In the name of a trailer field.
+    TrailerName,
+    /// In the value of a trailer field.
+    TrailerValue,
+    /// After the CR of a trailer field.
+    TrailerLf,
+    /// After the CR of the blank line.
+    FinalLf,
+    /// After the body.
+    Done,
+}
+
+/// Decodes one chunked body.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Decoder {
+    /// In `Size*`: the size so far. In `Data`: bytes of the chunk still to come.
+    remaining: u64,
+    /// Bytes of the current size line; digits only, while in `SizeDigits`.
+    line_bytes: u16,
+    /// Bytes of the trailer section so far.
+    trailer_bytes: u16,
+    state: State,
+}
+
+const _: () = assert!(size_of::<Decoder>() <= 24);
+
+/// What a call of [`Decoder::step`] found.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// All input is consumed and the body goes on.
+    NeedMore,
+    /// Body bytes: `input[start..start + len]` of the input as passed; `len` is not 0.
+    Data {
+        /// Offset of the first byte.
+        start: usize,
+        /// Number of bytes.
+        len: usize,
+    },
+    /// The body is complete; what follows the consumed bytes belongs to the next request.
+    Done,
+}
+
+impl Decoder {
+    /// A decoder at the start of a body.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { remaining: 0, line_bytes: 0, trailer_bytes: 0, state: State::Size }
+    }
+
+    /// Whether the body is complete.
+    #[inline]
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Decodes from `input`, which begins with the first byte not consumed yet, up to the next piece of data.
+    /// Returns the bytes consumed, data included, and what was found.
+    ///
+    /// # Errors
+    /// 400 for malformed framing or trailers, 431 for a trailer section beyond its limit. The decoder must not be
+    /// used after an error.
+    #[inline]
+    pub fn step(&mut self, input: &[u8], limits: &Limits) -> Result<(usize, Step), Reject> {
+        let mut at = 0;
+        loop {
+            match self.state {
+                State::Data => return Ok(self.take_data(input, at)),
+                State::Done => return Ok((at, Step::Done)),
+                _ => {}
+            }
+            let Some(&byte) = input.get(at) else {
+                return Ok((at, Step::NeedMore));
+            };
+            self.state = self.next(byte, limits)?;
+            at += 1;
+        }
+    }
+
+    /// As much of the chunk's data as is there.
+    #[inline]
+    fn take_data(&mut self, input: &[u8], start: usize) -> (usize, Step) {
+        let here = input.len() - start;
+        let len = usize::try_from(self.remaining).map_or(here, |remaining| remaining.min(here));
+        if len == 0 {
+            return (start, Step::NeedMore);
+        }
+        self.remaining -= len as u64;
+        if self.remaining == 0 {
+            self.state = State::DataCr;
+        }
+        (start + len, Step::Data { start, len })
+    }
+
+    /// The state after `byte`, anywhere but in data.
+    fn next(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
+        match self.state {
+            State::Size | State::SizeDigits => self.size_byte(byte, limits),
+            State::SizeGap | State::Extension => self.extension_byte(byte, limits),
+            State::SizeLf if byte == b'\n' && self.remaining == 0 => Ok(State::TrailerLine),
+            State::SizeLf if byte == b'\n' => Ok(State::Data),
+            State::DataCr if byte == b'\r' => Ok(State::DataLf),
+            State::DataLf if byte == b'\n' => {
+                self.line_bytes = 0;
+                Ok(State::Size)
+            }
+            State::DataCr => Err(if byte == b'\n' { Reject::BareLineFeed } else { Reject::BadChunk }),
+            State::SizeLf | State::DataLf => Err(Reject::BareCarriageReturn),
+            _ => self.trailer_byte(byte, limits),
+        }
+    }
+
+    #[inline]
+    fn size_byte(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
+        if let Some(digit) = hex_value(byte) {
+            if self.line_bytes >= SIZE_DIGITS_MAX {
+                return Err(Reject::BadChunk);
+            }
+            self.count_line_byte(limits)?;
+            self.remaining = self.remaining << 4 | u64::from(digit);
+            return Ok(State::SizeDigits);
+        }
+        match byte {
+            _ if self.state == State::Size => Err(Reject::BadChunk),
+            b'\r' => Ok(State::SizeLf),
+            _ => self.extension_byte(byte, limits),
+        }
+    }
+
+    /// A byte after the size: white space only before a semicolon, then anything printable.
+    fn extension_byte(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
+        let in_extension = self.state == State::Extension;
+        match byte {
+            b'\r' if in_extension => return Ok(State::SizeLf),
+            b'\n' => return Err(Reject::BareLineFeed),
+            _ => self.count_line_byte(limits)?,
+        }
+        match byte {
+            b';' => Ok(State::Extension),
+            _ if in_extension && is_value_byte(byte) => Ok(State::Extension),
+            b' ' | b'\t' => Ok(State::SizeGap),
+            _ => Err(Reject::BadChunk),
+        }
+    }
+
+    #[inline]
+    fn count_line_byte(&mut self, limits: &Limits) -> Result<(), Reject> {
+        if self.line_bytes >= limits.chunk_line_bytes_max {
+            return Err(Reject::ChunkLineTooLong);
+        }
+        self.line_bytes += 1;
+        Ok(())
+    }
+
+    /// A byte of the trailer section: fields as in a head, then a blank line.
+    fn trailer_byte(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
+        if self.trailer_bytes >= limits.trailer_bytes_max {
+            return Err(Reject::TrailersTooLarge);
+        }
+        self.trailer_bytes += 1;
+        match (self.state, byte) {
+            (State::TrailerLf, b'\n') => Ok(State::TrailerLine),
+            (State::FinalLf, b'\n') => Ok(State::Done),
+            (State::TrailerLf | State::FinalLf, _) => Err(Reject::BareCarriageReturn),
+            (_, b'\n') => Err(Reject::BareLineFeed),
+            (State::TrailerLine, b'\r') => Ok(State::FinalLf),
+            (State::TrailerLine, b' ' | b'\t') => Err(Reject::ObsoleteFold),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerLine | State::TrailerName, _) if is_token_byte(byte) => Ok(State::TrailerName),
+            (State::TrailerLine | State::TrailerName, _) => Err(Reject::BadHeaderName),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            _ if is_value_byte(byte) => Ok(State::TrailerValue),
+            _ => Err(Reject::BadHeaderValue),
+        }
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    /// The decoded body and the bytes consumed.
+    fn decode(input: &[u8], limits: &Limits) -> Result<Option<(Vec<u8>, usize)>, Reject> {
+        let mut decoder = Decoder::new();
+        let mut body = Vec::new();
+        let mut at = 0;
+        loop {
+            let (consumed, step) = decoder.step(&input[at..], limits)?;
+            match step {
+                Step::NeedMore => return Ok(None),
+                Step::Data { start, len } => body.extend_from_slice(&input[at + start..at + start + len]),
+                Step::Done => return Ok(Some((body, at + consumed))),
+            }
+            at += consumed;
+        }
+    }
+
+    #[test]
+    fn well_formed_bodies_decode() {
+        let cases: [(&[u8], &[u8]); 13] = [
+            (b"0\r\n\r\n", b""),
+            (b"000\r\n\r\n", b""),
+            (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+            (b"0000000000000005\r\nhello\r\n0\r\n\r\n", b"hello"),
+            (b"a\r\n0123456789\r\n1\r\nX\r\n0\r\n\r\n", b"0123456789X"),
+            (b"A\r\n0123456789\r\n0\r\n\r\n", b"0123456789"),
+            (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n"),
+            (b"1;a=b;c=\"d \xe9\t;\"\r\nX\r\n0;last\r\n\r\n", b"X"),
+            (b"1 ;a\r\nX\r\n0\t ; b\r\n\r\n", b"X"),
+            (b"1;\r\nX\r\n0\r\n\r\n", b"X"),
+            (b"0\r\nX-Sum: 1\r\n\r\n", b""),
+            (b"0\r\na:\r\nb:\t\xe9 \r\n\r\n", b""),
+            (b"0\r\nContent-Length: 5\r\n\r\n", b""),
+        ];
+        for (input, body) in cases {
+            let mut with_next = input.to_vec();
+            with_next.extend_from_slice(b"GET /");
+            let want = Ok(Some((body.to_vec(), input.len())));
+            assert_eq!(decode(&with_next, &Limits::DEFAULT), want, "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused() {
+        let cases: &[(&[u8], Reject)] = &[
+            (b"\r\n", Reject::BadChunk),
+            (b"\n", Reject::BadChunk),
+            (b";a\r\n", Reject::BadChunk),
+            (b" 5\r\n", Reject::BadChunk),
+            (b"\t5\r\n", Reject::BadChunk),
+            (b"+5\r\n", Reject::BadChunk),
+            (b"-5\r\n", Reject::BadChunk),
+            (b"0x5\r\n", Reject::BadChunk),
+            (b"0_5\r\n", Reject::BadChunk),
+            (b"5g\r\n", Reject::BadChunk),
+            (b"5 \r\n", Reject::BadChunk),
+            (b"5 5\r\n", Reject::BadChunk),
+            (b"5\x00\r\n", Reject::BadChunk),
+            (b"5\x0b\r\n", Reject::BadChunk),
+            (b"10000000000000000\r\n", Reject::BadChunk),
+            (b"00000000000000005\r\n", Reject::BadChunk),
+            (b"5\nhello", Reject::BareLineFeed),
+            (b"5\rhello", Reject::BareCarriageReturn),
+            (b"5;a\nhello", Reject::BareLineFeed),
+            (b"5;a\rb\r\n", Reject::BareCarriageReturn),
+            (b"5;a\x00\r\n", Reject::BadChunk),
+            (b"5;a\x7f\r\n", Reject::BadChunk),
+            (b"5 \nhello", Reject::BareLineFeed),
+            (b"1\r\nX\n0\r\n\r\n", Reject::BareLineFeed),
+            (b"1\r\nX\rY", Reject::BareCarriageReturn),
+            (b"1\r\nXY\r\n", Reject::BadChunk),
+            (b"1\r\nX0\r\n\r\n", Reject::BadChunk),
+            (b"1\r\nX\r\n\r\n", Reject::BadChunk),
+            (b"0\n\n", Reject::BareLineFeed),
+            (b"0\r\n\n", Reject::BareLineFeed),
+            (b"0\r\n\rX", Reject::BareCarriageReturn),
+            (b"0\r\n a: b\r\n\r\n", Reject::ObsoleteFold),
+            (b"0\r\na: b\r\n c\r\n\r\n", Reject::ObsoleteFold),
+            (b"0\r\na : b\r\n\r\n", Reject::BadHeaderName),
+            (b"0\r\n: b\r\n\r\n", Reject::BadHeaderName),
+            (b"0\r\na\r\n\r\n", Reject::BadHeaderName),
+            (b"0\r\nGET / HTTP/1.1\r\n\r\n", Reject::BadHeaderName),
+            (b"0\r\na: b\n\r\n", Reject::BareLineFeed),
+            (b"0\r\na: b\rc\r\n\r\n", Reject::BareCarriageReturn),
+            (b"0\r\na: \x00\r\n\r\n", Reject::BadHeaderValue),
+        ];
+        for &(input, cause) in cases {
+            assert_eq!(decode(input, &Limits::DEFAULT), Err(cause), "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let limits = Limits { chunk_line_bytes_max: 8, trailer_bytes_max: 10, ..Limits::DEFAULT };
+        assert!(decode(b"0;345678\r\n\r\n", &limits).is_ok_and(|done| done.is_some()));
+        assert_eq!(decode(b"0;3456789", &limits), Err(Reject::ChunkLineTooLong));
+        assert_eq!(decode(b"000000000", &limits), Err(Reject::ChunkLineTooLong));
+        assert_eq!(decode(b"0        ", &limits), Err(Reject::ChunkLineTooLong));
+        assert!(decode(b"0\r\na: 456\r\n\r\n", &limits).is_ok_and(|done| done.is_some()));
+        assert_eq!(decode(b"0\r\na: 4567\r\n\r\n", &limits), Err(Reject::TrailersTooLarge));
+    }
+
+    #[test]
+    fn the_largest_chunk_is_64_bits() {
+        let mut decoder = Decoder::new();
+        let step = decoder.step(b"ffffffffffffffff\r\nab", &Limits::DEFAULT);
+        assert_eq!(step, Ok((20, Step::Data { start: 18, len: 2 })));
+        assert_eq!(decoder.remaining, u64::MAX - 2);
+    }
+
+    #[test]
+    fn a_finished_decoder_stays_finished() {
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.step(b"0\r\n\r\nGET", &Limits::DEFAULT), Ok((5, Step::Done)));
+        assert!(decoder.is_done());
+        assert_eq!(decoder.step(b"GET", &Limits::DEFAULT), Ok((0, Step::Done)));
+    }
+}

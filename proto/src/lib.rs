@@ -1,0 +1,33 @@
+//! HTTP/1.1 on the server side, as pure functions over bytes.
+//!
+//! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), URL prefixes and cooked URLs
+//! ([`url`]), response heads ([`response`]), dates ([`date`]) and the answers that refusals become ([`reject`]).
+//!
+//! Laws:
+//! - The verdict on a byte stream does not depend on how it was split into reads.
+//! - Peer input yields a [`reject::Reject`], never a panic.
+//! - Results are offsets into the caller's bytes; nothing here owns memory.
+//! - Where the grammar leaves a choice, the strict reading wins: two readers of one message must not disagree
+//!   about where it ends.
+//!
+//! Absent: I/O, clocks, threads, allocation, unsafe code, HTTP/2, client-side parsing.
+//!
+//! Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (URI), RFC 6585 (431).
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod chunked;
+pub mod date;
+pub mod framing;
+pub mod head;
+pub mod header;
+pub mod limits;
+pub mod method;
+pub mod reject;
+pub mod response;
+pub mod url;
+
+mod bytes;

@@ -1,0 +1,525 @@
+//! Response heads, written straight into the caller's memory.
+//!
+//! Laws: nothing written can start a new line or end the head early: names are tokens, values and reasons have no
+//! control bytes but HTAB. The fields that frame the message, end the connection or tell the time are written by
+//! their own methods only. An error leaves what was written before intact.
+//! Absent: bodies, the choice of fields, protocol versions other than the HTTP/1.1 every response states.
+//! Source: RFC 9112 sections 4, 5, 6, 9.6; RFC 9110 sections 5.5, 6.6.1, 8.6, 15.
+
+use crate::bytes::{is_token, is_value};
+use crate::date::IMF_LEN;
+use crate::header::{HeaderName, ResponseHeader};
+use core::fmt;
+
+/// Why a part of a response head was not written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WriteError {
+    /// The memory is full.
+    NoSpace,
+    /// The status is not 100 to 999, or not the first thing written.
+    BadStatus,
+    /// The reason has a control byte.
+    BadReason,
+    /// The name is not a token.
+    BadName,
+    /// The value has a control byte other than HTAB.
+    BadValue,
+    /// The field is not the application's to set (Date, Connection, Transfer-Encoding, Content-Length), or the
+    /// framing is already written.
+    Reserved,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSpace => "the response head does not fit its memory",
+            Self::BadStatus => "the status is not 100 to 999, or not written first",
+            Self::BadReason => "the reason has a control byte",
+            Self::BadName => "the field name is not a token",
+            Self::BadValue => "the field value has a control byte",
+            Self::Reserved => "the field is written by the server itself",
+        })
+    }
+}
+
+impl core::error::Error for WriteError {}
+
+/// What the response says about its connection.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// The connection ends after this response.
+    Close,
+    /// The connection persists; needed towards HTTP/1.0 only.
+    KeepAlive,
+}
+
+/// Writes one response head: the status, then fields, then [`HeadWriter::finish`].
+#[derive(Debug)]
+pub struct HeadWriter<'a> {
+    out: &'a mut [u8],
+    /// Bytes written; at most `out.len()`. 0 until the status is written.
+    len: usize,
+    /// Whether Content-Length or Transfer-Encoding is written.
+    framed: bool,
+}
+
+impl<'a> HeadWriter<'a> {
+    /// A writer at the start of `out`.
+    #[inline]
+    #[must_use]
+    pub const fn new(out: &'a mut [u8]) -> Self {
+        Self { out, len: 0, framed: false }
+    }
+
+    /// Writes the status line, with the registered reason unless one is given. Must come first, once.
+    ///
+    /// # Errors
+    /// [`WriteError::BadStatus`], [`WriteError::BadReason`], [`WriteError::NoSpace`].
+    #[inline]
+    pub fn status(&mut self, status: u16, reason: Option<&str>) -> Result<(), WriteError> {
+        if self.len != 0 {
+            return Err(WriteError::BadStatus);
+        }
+        match (status, reason) {
+            (200, None) => self.put(b"HTTP/1.1 200 OK\r\n"),
+            (204, None) => self.put(b"HTTP/1.1 204 No Content\r\n"),
+            (304, None) => self.put(b"HTTP/1.1 304 Not Modified\r\n"),
+            (404, None) => self.put(b"HTTP/1.1 404 Not Found\r\n"),
+            _ => self.rare_status(status, reason),
+        }
+    }
+
+    fn rare_status(&mut self, status: u16, reason: Option<&str>) -> Result<(), WriteError> {
+        if !(100..=999).contains(&status) {
+            return Err(WriteError::BadStatus);
+        }
+        let reason = reason.unwrap_or_else(|| reason_phrase(status)).as_bytes();
+        if !is_value(reason) {
+            return Err(WriteError::BadReason);
+        }
+        let mut digits = [0; 3];
+        decimal(u64::from(status), &mut digits);
+        self.put_parts([b"HTTP/1.1 ", &digits, b" ", reason, b"\r\n"])
+    }
+
+    /// Writes the Server field.
+    ///
+    /// # Errors
+    /// [`WriteError::BadValue`], [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
+    #[inline]
+    pub fn server(&mut self, value: &str) -> Result<(), WriteError> {
+        self.after_status()?;
+        if !is_value(value.as_bytes()) {
+            return Err(WriteError::BadValue);
+        }
+        self.put_parts([b"Server: ", value.as_bytes(), b"\r\n"])
+    }
+
+    /// Writes the Date field. Returns the offset of the date's 29 bytes, so that a stored head can be freshened in
+    /// place.
+    ///
+    /// # Errors
+    /// [`WriteError::NoSpace`], also if the offset exceeds 65,535; [`WriteError::BadStatus`] before the status.
+    #[inline]
+    pub fn date(&mut self, date: &[u8; IMF_LEN]) -> Result<u16, WriteError> {
+        const NAME: &[u8; 6] = b"Date: ";
+        self.after_status()?;
+        let offset = u16::try_from(self.len + NAME.len()).map_err(|_| WriteError::NoSpace)?;
+        let mut line = [0; NAME.len() + IMF_LEN + 2];
+        line[..NAME.len()].copy_from_slice(NAME);
+        line[NAME.len()..NAME.len() + IMF_LEN].copy_from_slice(date);
+        line[NAME.len() + IMF_LEN..].copy_from_slice(b"\r\n");
+        self.put(&line)?;
+        Ok(offset)
+    }
+
+    /// Writes any field that is the application's to set.
+    ///
+    /// # Errors
+    /// [`WriteError::Reserved`], [`WriteError::BadName`], [`WriteError::BadValue`], [`WriteError::NoSpace`],
+    /// [`WriteError::BadStatus`] before the status.
+    #[inline]
+    pub fn header(&mut self, name: HeaderName<'_>, value: &[u8]) -> Result<(), WriteError> {
+        self.after_status()?;
+        let (known, name) = match name {
+            HeaderName::Known(ResponseHeader::Unknown) => return Err(WriteError::BadName),
+            HeaderName::Known(known) => (known, known.as_str()),
+            HeaderName::Custom(name) if is_token(name.as_bytes()) => (ResponseHeader::lookup(name.as_bytes()), name),
+            HeaderName::Custom(_) => return Err(WriteError::BadName),
+        };
+        if is_reserved(known) {
+            return Err(WriteError::Reserved);
+        }
+        if !is_value(value) {
+            return Err(WriteError::BadValue);
+        }
+        self.put_parts([name.as_bytes(), b": ", value, b"\r\n"])
+    }
+
+    /// Writes the Content-Length field.
+    ///
+    /// # Errors
+    /// [`WriteError::Reserved`] if the framing is already written, [`WriteError::NoSpace`],
+    /// [`WriteError::BadStatus`] before the status.
+    #[inline]
+    pub fn content_length(&mut self, length: u64) -> Result<(), WriteError> {
+        self.frame()?;
+        let digit_count = length.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let room = self.room(CONTENT_LENGTH.len() + digit_count + 2)?;
+        let (name, rest) = room.split_at_mut(CONTENT_LENGTH.len());
+        let (digits, line_end) = rest.split_at_mut(digit_count);
+        name.copy_from_slice(CONTENT_LENGTH);
+        decimal(length, digits);
+        line_end.copy_from_slice(b"\r\n");
+        self.len += CONTENT_LENGTH.len() + digit_count + 2;
+        self.framed = true;
+        Ok(())
+    }
+
+    /// Writes `Transfer-Encoding: chunked`.
+    ///
+    /// # Errors
+    /// As [`HeadWriter::content_length`].
+    #[inline]
+    pub fn chunked(&mut self) -> Result<(), WriteError> {
+        self.frame()?;
+        self.put(b"Transfer-Encoding: chunked\r\n")?;
+        self.framed = true;
+        Ok(())
+    }
+
+    /// Writes the Connection field.
+    ///
+    /// # Errors
+    /// [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
+    #[inline]
+    pub fn connection(&mut self, connection: Connection) -> Result<(), WriteError> {
+        self.after_status()?;
+        match connection {
+            Connection::Close => self.put(b"Connection: close\r\n"),
+            Connection::KeepAlive => self.put(b"Connection: keep-alive\r\n"),
+        }
+    }
+
+    /// Writes the blank line. Returns the bytes of the whole head.
+    ///
+    /// # Errors
+    /// [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
+    #[inline]
+    pub fn finish(mut self) -> Result<usize, WriteError> {
+        self.after_status()?;
+        self.put(b"\r\n")?;
+        Ok(self.len)
+    }
+
+    #[inline]
+    fn after_status(&self) -> Result<(), WriteError> {
+        if self.len == 0 { Err(WriteError::BadStatus) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn frame(&self) -> Result<(), WriteError> {
+        self.after_status()?;
+        if self.framed { Err(WriteError::Reserved) } else { Ok(()) }
+    }
+
+    /// Writes text of a length known to the compiler.
+    #[inline]
+    fn put<const LEN: usize>(&mut self, text: &[u8; LEN]) -> Result<(), WriteError> {
+        let room = self.out[self.len..].first_chunk_mut::<LEN>().ok_or(WriteError::NoSpace)?;
+        *room = *text;
+        self.len += LEN;
+        Ok(())
+    }
+
+    /// Writes all parts, or nothing.
+    #[inline]
+    fn put_parts<const COUNT: usize>(&mut self, parts: [&[u8]; COUNT]) -> Result<(), WriteError> {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let mut room = self.room(len)?;
+        for part in parts {
+            let (start, rest) = room.split_at_mut(part.len());
+            copy_short(start, part);
+            room = rest;
+        }
+        self.len += len;
+        Ok(())
+    }
+
+    /// The next so many bytes of the memory.
+    #[inline]
+    fn room(&mut self, len: usize) -> Result<&mut [u8], WriteError> {
+        self.out[self.len..].get_mut(..len).ok_or(WriteError::NoSpace)
+    }
+}
+
+/// Copies `from` to the equally long `to`. Short texts go in two overlapping pieces, which is cheaper than a call.
+#[inline]
+fn copy_short(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        4..=7 => copy_ends::<4>(to, from),
+        8..=15 => copy_ends::<8>(to, from),
+        16..=32 => copy_ends::<16>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `SIZE` bytes.
+#[inline]
+fn copy_ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<SIZE>(), from.first_chunk()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<SIZE>(), from.last_chunk()) {
+        *to = *from;
+    }
+}
+
+const CONTENT_LENGTH: &[u8; 16] = b"Content-Length: ";
+
+/// Whether the field is written by a method of its own.
+#[inline]
+const fn is_reserved(known: ResponseHeader) -> bool {
+    matches!(
+        known,
+        ResponseHeader::Date
+            | ResponseHeader::Connection
+            | ResponseHeader::TransferEncoding
+            | ResponseHeader::ContentLength
+    )
+}
+
+/// Fills `digits` with the last digits of `value`, in decimal.
+#[inline]
+fn decimal(mut value: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// Whether a response with this status may have a body (RFC 9110 section 6.4.1): not 1xx, 204, 304.
+#[inline]
+#[must_use]
+pub const fn body_allowed(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204 | 304)
+}
+
+/// The registered reason of a status; empty if there is none.
+#[must_use]
+pub const fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        102 => "Processing",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        208 => "Already Reported",
+        226 => "IM Used",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        305 => "Use Proxy",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        _ => error_phrase(status),
+    }
+}
+
+/// [`reason_phrase`] from 400 on.
+const fn error_phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::date::imf_fixdate;
+
+    #[test]
+    fn a_head_is_written_in_the_order_of_the_calls() {
+        let mut out = [0; 256];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(200, None).expect("fits");
+        writer.server("ringress").expect("fits");
+        let date_at = writer.date(&imf_fixdate(784_111_777)).expect("fits");
+        writer.header(ResponseHeader::ContentType.into(), b"text/plain").expect("fits");
+        writer.header("X-Id".into(), b"").expect("fits");
+        writer.content_length(u64::MAX).expect("fits");
+        writer.connection(Connection::Close).expect("fits");
+        let len = writer.finish().expect("fits");
+        let want = "HTTP/1.1 200 OK\r\nServer: ringress\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Type: text/plain\r\nX-Id: \r\nContent-Length: 18446744073709551615\r\nConnection: close\r\n\r\n";
+        assert_eq!(core::str::from_utf8(&out[..len]), Ok(want));
+        assert_eq!(&out[usize::from(date_at)..][..IMF_LEN], &imf_fixdate(784_111_777));
+    }
+
+    #[test]
+    fn status_lines_carry_the_reason_registered_or_given() {
+        let cases = [
+            (404, None, Ok("HTTP/1.1 404 Not Found\r\n\r\n")),
+            (500, None, Ok("HTTP/1.1 500 Internal Server Error\r\n\r\n")),
+            (599, None, Ok("HTTP/1.1 599 \r\n\r\n")),
+            (999, Some(""), Ok("HTTP/1.1 999 \r\n\r\n")),
+            (418, Some("I'm a teapot"), Ok("HTTP/1.1 418 I'm a teapot\r\n\r\n")),
+            (200, Some("Fine"), Ok("HTTP/1.1 200 Fine\r\n\r\n")),
+            (99, None, Err(WriteError::BadStatus)),
+            (1000, None, Err(WriteError::BadStatus)),
+            (200, Some("a\r\nb"), Err(WriteError::BadReason)),
+            (200, Some("a\0"), Err(WriteError::BadReason)),
+        ];
+        for (status, reason, want) in cases {
+            let mut out = [0; 64];
+            let mut writer = HeadWriter::new(&mut out);
+            let len = writer.status(status, reason).and_then(|()| writer.finish());
+            assert_eq!(len.map(|len| core::str::from_utf8(&out[..len]).expect("ASCII")), want);
+        }
+    }
+
+    #[test]
+    fn fields_that_could_break_the_message_are_refused() {
+        let cases: &[(HeaderName<'_>, &[u8], WriteError)] = &[
+            (ResponseHeader::Date.into(), b"x", WriteError::Reserved),
+            (ResponseHeader::Connection.into(), b"x", WriteError::Reserved),
+            (ResponseHeader::TransferEncoding.into(), b"x", WriteError::Reserved),
+            (ResponseHeader::ContentLength.into(), b"0", WriteError::Reserved),
+            ("content-length".into(), b"0", WriteError::Reserved),
+            ("TRANSFER-ENCODING".into(), b"chunked", WriteError::Reserved),
+            (ResponseHeader::Unknown.into(), b"x", WriteError::BadName),
+            ("".into(), b"x", WriteError::BadName),
+            ("a b".into(), b"x", WriteError::BadName),
+            ("a:".into(), b"x", WriteError::BadName),
+            ("a\r\nb".into(), b"x", WriteError::BadName),
+            ("\u{e9}".into(), b"x", WriteError::BadName),
+            ("a".into(), b"x\r\ny: z", WriteError::BadValue),
+            ("a".into(), b"x\ny", WriteError::BadValue),
+            ("a".into(), b"x\ry", WriteError::BadValue),
+            ("a".into(), b"x\0y", WriteError::BadValue),
+            ("a".into(), b"x\x7fy", WriteError::BadValue),
+        ];
+        for &(name, value, want) in cases {
+            let mut out = [0; 64];
+            let mut writer = HeadWriter::new(&mut out);
+            writer.status(200, None).expect("fits");
+            assert_eq!(writer.header(name, value), Err(want), "{name:?}");
+            assert_eq!(writer.finish(), Ok(19), "{name:?} left nothing behind");
+        }
+        let mut out = [0; 64];
+        let mut writer = HeadWriter::new(&mut out);
+        assert_eq!(writer.server("early"), Err(WriteError::BadStatus));
+        writer.status(200, None).expect("fits");
+        assert_eq!(writer.status(200, None), Err(WriteError::BadStatus));
+        assert_eq!(writer.server("a\nb"), Err(WriteError::BadValue));
+    }
+
+    #[test]
+    fn texts_of_every_length_are_copied_whole() {
+        let text: std::vec::Vec<u8> = (b' '..b'~').collect();
+        for len in 0..text.len() {
+            let mut out = [0; 160];
+            let mut writer = HeadWriter::new(&mut out);
+            writer.status(200, None).expect("fits");
+            writer.header("a".into(), &text[..len]).expect("fits");
+            let end = writer.finish().expect("fits");
+            assert_eq!(&out[17..end], [b"a: ", &text[..len], b"\r\n\r\n"].concat());
+        }
+    }
+
+    #[test]
+    fn lengths_are_written_with_all_their_digits() {
+        for length in [0, 1, 9, 10, 99, 100, 12_345, 9_999_999_999, u64::MAX - 1, u64::MAX] {
+            let mut out = [0; 64];
+            let mut writer = HeadWriter::new(&mut out);
+            writer.status(200, None).expect("fits");
+            writer.content_length(length).expect("fits");
+            let end = writer.finish().expect("fits");
+            let want = std::format!("Content-Length: {length}\r\n\r\n");
+            assert_eq!(&out[17..end], want.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_message_is_framed_once() {
+        let mut out = [0; 128];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(200, None).expect("fits");
+        writer.chunked().expect("fits");
+        assert_eq!(writer.content_length(1), Err(WriteError::Reserved));
+        assert_eq!(writer.chunked(), Err(WriteError::Reserved));
+    }
+
+    #[test]
+    fn a_head_that_does_not_fit_says_so_at_every_size() {
+        for size in 0..63 {
+            let mut out = std::vec![0; size];
+            let mut writer = HeadWriter::new(&mut out);
+            let done = writer
+                .status(200, None)
+                .and_then(|()| writer.date(&imf_fixdate(0)))
+                .and_then(|_| writer.content_length(12))
+                .and_then(|()| writer.finish());
+            assert_eq!(done, Err(WriteError::NoSpace), "{size}");
+        }
+        let mut out = [0; 35];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(200, None).expect("fits");
+        assert_eq!(writer.content_length(1), Err(WriteError::NoSpace));
+        assert_eq!(writer.finish(), Ok(19), "a field that does not fit leaves nothing behind");
+    }
+
+    #[test]
+    fn bodies_are_allowed_where_rfc_9110_allows_them() {
+        for status in 100..=999 {
+            assert_eq!(body_allowed(status), !(status < 200 || status == 204 || status == 304));
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! URLs: the prefixes services register, and the cooked form of the URLs clients send.
+//!
+//! Laws:
+//! - A target is judged once, here: its form fits the method, its escapes are whole, its text is UTF-8.
+//! - The cooked path is decoded exactly once; an escaped slash stays the three bytes `%2F`, so segments never
+//!   merge; dot segments are gone and never climb above the root.
+//! - The authority of an absolute target wins over the Host field, and both must be well-formed.
+//!
+//! Absent: DNS, the file system, query decoding, internationalised host names (they arrive in their ASCII form).
+//! Source: RFC 9112 section 3.2, RFC 9110 sections 4.2 and 7.2, RFC 3986 sections 3.2 and 5.2.4.
+
+mod path;
+mod prefix;
+
+pub use path::canonical_path;
+pub use prefix::{Category, HostPattern, Prefix, PrefixError, Scheme, path_rank};
+
+use crate::bytes::{each, offset};
+use crate::head::{Head, Span};
+use crate::method::Method;
+use crate::reject::Reject;
+use core::net::Ipv6Addr;
+
+/// The four forms of a request target (RFC 9112 section 3.2).
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TargetForm {
+    /// `/path?query`.
+    Origin,
+    /// `http://host/path?query`.
+    Absolute,
+    /// `host:port`, of CONNECT.
+    Authority,
+    /// `*`, of OPTIONS.
+    Asterisk,
+}
+
+/// Where the cooked path is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum CookedPath {
+    /// In the request head, which already has it in canonical form. `*` for [`TargetForm::Asterisk`], empty for
+    /// [`TargetForm::Authority`].
+    Raw(Span),
+    /// In the first so many bytes of the scratch area.
+    Scratch(u16),
+    /// Nowhere: it is `/`, from an absolute target without a path.
+    Root,
+}
+
+/// A target taken apart, decoded and checked.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Cooked {
+    /// The form the target had.
+    pub form: TargetForm,
+    /// The host without port, IPv6 literals with their brackets: from the target if it names one, else from the
+    /// Host field; [`Span::EMPTY`] if neither does (HTTP/1.0).
+    pub host: Span,
+    /// The port beside the host; 0 if not given.
+    pub port: u16,
+    /// The path.
+    pub path: CookedPath,
+    /// The query with its `?`, not decoded; [`Span::EMPTY`] if none.
+    pub query: Span,
+}
+
+impl Cooked {
+    /// The bytes of the path. `base` is the input the head was parsed from, `scratch` what was given to [`cook`].
+    ///
+    /// # Panics
+    /// If either is shorter than it was.
+    #[inline]
+    #[must_use]
+    pub fn path<'a>(&self, base: &'a [u8], scratch: &'a [u8]) -> &'a [u8] {
+        match self.path {
+            CookedPath::Raw(span) => span.of(base),
+            CookedPath::Scratch(len) => &scratch[..usize::from(len)],
+            CookedPath::Root => b"/",
+        }
+    }
+}
+
+/// Takes the target and the Host field of `head` apart. `base` is the input the head was parsed from; `scratch`
+/// receives the path if it must be rewritten and should have as many bytes as the target.
+///
+/// # Errors
+/// 400 for a malformed target or host; 414 if `scratch` is too small.
+#[inline]
+pub fn cook(base: &[u8], head: &Head, scratch: &mut [u8]) -> Result<Cooked, Reject> {
+    let (host, port) = if head.host == Span::EMPTY { (Span::EMPTY, 0) } else { authority(base, head.host)? };
+    let target = head.target.of(base);
+    if target.first() == Some(&b'/') && head.method != Method::Connect {
+        let (path, query) = path_and_query(base, head.target, scratch)?;
+        return Ok(Cooked { form: TargetForm::Origin, host, port, path, query });
+    }
+    cook_rare(base, head, scratch, host, port)
+}
+
+/// Targets that do not begin with a slash.
+#[cold]
+fn cook_rare(base: &[u8], head: &Head, scratch: &mut [u8], host: Span, port: u16) -> Result<Cooked, Reject> {
+    let target = head.target.of(base);
+    if head.method == Method::Connect {
+        let (host, port) = authority(base, head.target).map_err(|_| Reject::BadTarget)?;
+        if port == 0 {
+            return Err(Reject::BadTarget);
+        }
+        let path = CookedPath::Raw(Span::EMPTY);
+        return Ok(Cooked { form: TargetForm::Authority, host, port, path, query: Span::EMPTY });
+    }
+    if target == b"*" && head.method == Method::Options {
+        let path = CookedPath::Raw(head.target);
+        return Ok(Cooked { form: TargetForm::Asterisk, host, port, path, query: Span::EMPTY });
+    }
+    let has_scheme = |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|t| t.eq_ignore_ascii_case(scheme));
+    let scheme_len = [&b"http://"[..], b"https://"].iter().find(|s| has_scheme(s)).map_or(0, |s| s.len());
+    if scheme_len == 0 {
+        return Err(Reject::BadTarget);
+    }
+    let rest = &target[scheme_len..];
+    let authority_len = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+    let authority_start = usize::from(head.target.start) + scheme_len;
+    let span = Span { start: offset(authority_start), len: offset(authority_len) };
+    let (host, port) = authority(base, span).map_err(|_| Reject::BadTarget)?;
+    let (path, query) = match rest.get(authority_len) {
+        None => (CookedPath::Root, Span::EMPTY),
+        Some(b'/') => {
+            let span = Span { start: offset(span.end()), len: offset(rest.len() - authority_len) };
+            path_and_query(base, span, scratch)?
+        }
+        Some(_) => return Err(Reject::BadTarget),
+    };
+    Ok(Cooked { form: TargetForm::Absolute, host, port, path, query })
+}
+
+/// Splits at the first `?` and makes the path canonical.
+#[inline]
+fn path_and_query(base: &[u8], span: Span, scratch: &mut [u8]) -> Result<(CookedPath, Span), Reject> {
+    let bytes = span.of(base);
+    let survey = path::survey(bytes);
+    let path_len = if survey.plain { survey.len } else { path::query_start(bytes, survey.len) };
+    let query = if path_len == bytes.len() {
+        Span::EMPTY
+    } else {
+        if memchr::memchr(b'#', &bytes[path_len..]).is_some() {
+            return Err(Reject::BadTarget);
+        }
+        Span { start: span.start + offset(path_len), len: span.len - offset(path_len) }
+    };
+    let path = if survey.plain {
+        CookedPath::Raw(Span { start: span.start, len: offset(path_len) })
+    } else {
+        path::rewrite(&bytes[..path_len], scratch)?
+            .map_or_else(|| CookedPath::Raw(Span { start: span.start, len: offset(path_len) }), CookedPath::Scratch)
+    };
+    Ok((path, query))
+}
+
+/// Bytes of `reg-name` but the percent sign: unreserved and sub-delims (RFC 3986 section 3.2.2).
+const HOST_BYTE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x80 {
+        #[expect(clippy::cast_possible_truncation, reason = "the loop stops at 0x80")]
+        let ascii = byte as u8;
+        table[byte] = ascii.is_ascii_alphanumeric()
+            || matches!(
+                ascii,
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+            );
+        byte += 1;
+    }
+    table
+};
+
+/// Checks `uri-host [":" port]` and takes it apart; port 0 stands for none.
+#[inline]
+fn authority(base: &[u8], span: Span) -> Result<(Span, u16), Reject> {
+    let bytes = span.of(base);
+    let plain_len = plain_host_len(bytes);
+    let host_len = match bytes.get(plain_len) {
+        None | Some(b':') => plain_len,
+        Some(_) => unusual_host_len(bytes, plain_len)?,
+    };
+    if host_len == 0 {
+        return Err(Reject::BadHost);
+    }
+    let port = match &bytes[host_len..] {
+        [] => 0,
+        [b':', digits @ ..] => port(digits)?,
+        _ => return Err(Reject::BadHost),
+    };
+    Ok((Span { start: span.start, len: offset(host_len) }, port))
+}
+
+/// Length of the longest start of `bytes` that is [`HOST_BYTE`]s.
+#[inline]
+fn plain_host_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(word) = bytes[len..].first_chunk()
+        && is_plain_host(u64::from_le_bytes(*word))
+    {
+        len += 8;
+    }
+    bytes[len..].iter().position(|&byte| !HOST_BYTE[usize::from(byte)]).map_or(bytes.len(), |at| len + at)
+}
+
+/// Whether all eight bytes are letters, digits, `-` or `.`.
+#[inline]
+const fn is_plain_host(word: u64) -> bool {
+    // With the high bits clear no sum carries into the next byte: its high bit tells "not less than".
+    let seven_bits = word & each(0x7f);
+    let folded = seven_bits | each(0x20);
+    let letters = (folded + each(0x80 - b'a')) & !(folded + each(0x7f - b'z'));
+    let dash_to_nine = (seven_bits + each(0x80 - b'-')) & !(seven_bits + each(0x7f - b'9'));
+    let not_slash = (seven_bits ^ each(b'/')) + each(0x7f);
+    (letters | (dash_to_nine & not_slash)) & !word & each(0x80) == each(0x80)
+}
+
+/// Length of a host with escapes or of an IPv6 literal; the first `plain_len` bytes are known to be good.
+#[cold]
+fn unusual_host_len(bytes: &[u8], plain_len: usize) -> Result<usize, Reject> {
+    if bytes[0] == b'[' {
+        let close = memchr::memchr(b']', bytes).ok_or(Reject::BadHost)?;
+        let literal = core::str::from_utf8(&bytes[1..close]).map_err(|_| Reject::BadHost)?;
+        return literal.parse::<Ipv6Addr>().map(|_| close + 1).map_err(|_| Reject::BadHost);
+    }
+    let mut at = plain_len;
+    loop {
+        match &bytes[at..] {
+            [] | [b':', ..] => return Ok(at),
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => at += 3,
+            [byte, ..] if HOST_BYTE[usize::from(*byte)] => at += 1,
+            _ => return Err(Reject::BadHost),
+        }
+    }
+}
+
+/// A port of decimal digits, 0 to 65,535; no digits stand for none.
+#[inline]
+fn port(digits: &[u8]) -> Result<u16, Reject> {
+    let mut port: u32 = 0;
+    for &digit in digits {
+        let value = u32::from(digit.wrapping_sub(b'0'));
+        port = port * 10 + value;
+        if value > 9 || port > 0xffff {
+            return Err(Reject::BadHost);
+        }
+    }
+    u16::try_from(port).map_err(|_| Reject::BadHost)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! Properties that hold for every input, on inputs drawn around the valid ones.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use ringress_proto::chunked::{Decoder, Step};
+use ringress_proto::date::{imf_fixdate, parse_imf_fixdate};
+use ringress_proto::head::{Head, Parse, parse};
+use ringress_proto::header::{HeaderName, ResponseHeader};
+use ringress_proto::limits::Limits;
+use ringress_proto::reject::Reject;
+use ringress_proto::response::{Connection, HeadWriter, WriteError};
+use ringress_proto::url::{Prefix, canonical_path, cook, path_rank};
+
+/// Pieces from which request lines and fields are put together, sound and unsound.
+const PIECES: &[&str] = &[
+    "GET ",
+    "POST ",
+    "OPTIONS * ",
+    "CONNECT h:1 ",
+    "/",
+    "/a/../b",
+    "/%41",
+    "/%zz",
+    "http://h/",
+    "?q",
+    "#",
+    " ",
+    " HTTP/1.1\r\n",
+    " HTTP/1.0\r\n",
+    " HTTP/2.0\r\n",
+    " HTTP/1.",
+    "\r\n",
+    "\r\n",
+    "\r\n",
+    "\n",
+    "\r",
+    "\0",
+    "\t",
+    ":",
+    "Host: h\r\n",
+    "Host: h:80\r\n",
+    "Host:\r\n",
+    "Content-Length: 5\r\n",
+    "Content-Length: 0\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Transfer-Encoding: gzip\r\n",
+    "Connection: close\r\n",
+    "Expect: 100-continue\r\n",
+    "Expect: x\r\n",
+    "X: y\r\n",
+    "X: y\r\n z\r\n",
+    "X : y\r\n",
+    "X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n",
+    "\u{e9}",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+];
+
+const VALID: &[&str] = &[
+    "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+    "GET /pipeline?x HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: */*\r\n\r\n",
+    "\r\nPOST /a%20b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nConnection: close, x\r\n\r\nhello",
+    "PUT http://h:80/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n0\r\n\r\n",
+    "OPTIONS * HTTP/1.0\r\nX-Long: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\r\n",
+    "GET / HTTP/2.0\r\nHost: h\r\n\r\n",
+];
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Insert(Vec<u8>),
+    Delete(usize),
+    Replace(u8),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        prop::sample::select(PIECES).prop_map(|piece| Edit::Insert(piece.as_bytes().to_vec())),
+        any::<u8>().prop_map(|byte| Edit::Insert(vec![byte])),
+        (33_usize..300).prop_map(|count| Edit::Insert(vec![b'x'; count])),
+        (1_usize..8).prop_map(Edit::Delete),
+        any::<u8>().prop_map(Edit::Replace),
+        prop::sample::select(&b"\r\n\0\t :/%"[..]).prop_map(Edit::Replace),
+    ]
+}
+
+/// A valid head with a few edits, or pieces in any order.
+fn nearly_a_head() -> impl Strategy<Value = Vec<u8>> {
+    let edited = (prop::sample::select(VALID), vec((any::<prop::sample::Index>(), edit()), 0..4));
+    prop_oneof![
+        4 => edited.prop_map(|(valid, edits)| {
+            let mut bytes = valid.as_bytes().to_vec();
+            for (at, edit) in edits {
+                let at = at.index(bytes.len() + 1);
+                let end = bytes.len();
+                match edit {
+                    Edit::Insert(text) => drop(bytes.splice(at..at, text)),
+                    Edit::Delete(count) => drop(bytes.drain(at..(at + count).min(end))),
+                    Edit::Replace(byte) => drop(bytes.splice(at..(at + 1).min(end), [byte])),
+                }
+            }
+            bytes
+        }),
+        1 => vec(prop::sample::select(PIECES), 0..16).prop_map(|pieces| pieces.concat().into_bytes()),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let small = (0_u16..160, 0_u16..40, 0_u16..6, 0_u16..24, 0_u16..24);
+    prop_oneof![
+        Just(Limits::DEFAULT),
+        small.prop_map(|(head, target, count, line, trailer)| Limits {
+            head_bytes_max: head,
+            target_bytes_max: target,
+            header_count_max: count,
+            chunk_line_bytes_max: line,
+            trailer_bytes_max: trailer,
+        }),
+    ]
+}
+
+/// The verdict on one growing input: the head, no verdict yet, or the status and whether the connection ends.
+fn verdict(input: &[u8], limits: &Limits) -> Result<Option<Head>, (u16, bool)> {
+    let mut head = Head::EMPTY;
+    match parse(input, limits, &mut head) {
+        Ok(Parse::Complete) => Ok(Some(head)),
+        Ok(Parse::Partial) => Ok(None),
+        Err(cause) => Err((cause.status(), cause.closes())),
+    }
+}
+
+/// All data of a chunked body, the bytes consumed and whether it is done, fed in pieces of the given sizes.
+fn decode(input: &[u8], sizes: &[usize], limits: &Limits) -> Result<(Vec<u8>, usize, bool), Reject> {
+    let mut decoder = Decoder::new();
+    let mut body = Vec::new();
+    let (mut at, mut end) = (0, 0);
+    let mut sizes = sizes.iter().cycle();
+    loop {
+        let (consumed, step) = decoder.step(&input[at..end], limits)?;
+        match step {
+            Step::Data { start, len } => {
+                assert!(len > 0 && start + len == consumed);
+                body.extend_from_slice(&input[at + start..at + start + len]);
+            }
+            Step::Done => return Ok((body, at + consumed, true)),
+            Step::NeedMore => assert_eq!(at + consumed, end),
+        }
+        at += consumed;
+        if step == Step::NeedMore {
+            if end == input.len() {
+                return Ok((body, at, false));
+            }
+            end = (end + sizes.next().copied().unwrap_or(1)).min(input.len());
+        }
+    }
+}
+
+fn encode_chunks(pieces: &[Vec<u8>], extension: &str, trailer: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend_from_slice(format!("{:x}{extension}\r\n", piece.len()).as_bytes());
+        out.extend_from_slice(piece);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(format!("0{extension}\r\n{trailer}\r\n").as_bytes());
+    out
+}
+
+/// Paths made mostly of what canonicalisation is about.
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop::sample::select(
+        &[
+            "/", "/", "/.", "/..", "/../", "a", "b", ".", "%2e", "%2F", "%2f", "%41", "%25", "%C3%A9", "%c3", "%ff",
+            "\u{e9}", "\\", "%5c", "%00", "%", "%zz", "%20", "%23", "?", "~", "%7F", "+",
+        ][..],
+    );
+    vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()).into_bytes())
+}
+
+/// The canonical form as bytes of its own.
+fn canonical(raw: &[u8]) -> Result<Vec<u8>, Reject> {
+    let mut scratch = vec![0xaa; raw.len()];
+    Ok(match canonical_path(raw, &mut scratch)? {
+        None => raw.to_vec(),
+        Some(len) => scratch[..usize::from(len)].to_vec(),
+    })
+}
+
+type Field = (String, Vec<u8>);
+
+/// A name and a value, mostly of allowed bytes.
+fn field() -> impl Strategy<Value = Field> {
+    let name = prop_oneof![4 => "[!#-'*+.0-9A-Z^-z|~-]{1,20}", 1 => "[ -~]{0,4}", 1 => "(Date|connection|ETag)"];
+    let value = prop_oneof![4 => "[ -~\t]{0,40}".prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..24)];
+    (name, value)
+}
+
+/// Writes a head and notes the fields that were accepted. Fails only if the memory is full.
+fn write(
+    out: &mut [u8],
+    status: u16,
+    reason: Option<&str>,
+    fields: &[Field],
+    length: Option<u64>,
+    accepted: &mut Vec<Field>,
+) -> Result<usize, WriteError> {
+    let mut note = |name: &str, value: &[u8]| accepted.push((name.into(), value.trim_ascii().to_vec()));
+    let mut writer = HeadWriter::new(out);
+    writer.status(status, reason)?;
+    for (name, value) in fields {
+        match writer.header(HeaderName::from(name.as_str()), value) {
+            Ok(()) => note(name, value),
+            Err(WriteError::NoSpace) => return Err(WriteError::NoSpace),
+            Err(_) => {}
+        }
+    }
+    writer.header(ResponseHeader::ETag.into(), b"\"x\"")?;
+    note("ETag", b"\"x\"");
+    if let Some(length) = length {
+        writer.content_length(length)?;
+        note("Content-Length", length.to_string().as_bytes());
+    } else {
+        writer.chunked()?;
+        note("Transfer-Encoding", b"chunked");
+    }
+    writer.connection(Connection::Close)?;
+    note("Connection", b"close");
+    writer.finish()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn head_split_at_every_byte_gives_same_verdict(input in nearly_a_head(), limits in limits()) {
+        let whole = verdict(&input, &limits);
+        let first = (0..=input.len()).map(|len| verdict(&input[..len], &limits)).find(|v| *v != Ok(None));
+        prop_assert_eq!(first.unwrap_or(Ok(None)), whole);
+    }
+
+    #[test]
+    fn a_parsed_head_stays_within_its_bytes_and_cooks(input in nearly_a_head(), limits in limits()) {
+        let mut head = Head::EMPTY;
+        if parse(&input, &limits, &mut head) == Ok(Parse::Complete) {
+            let head_len = usize::from(head.head_len);
+            prop_assert!(head_len <= input.len() && head_len <= usize::from(limits.head_bytes_max));
+            prop_assert!(head.target.len <= limits.target_bytes_max && head.header_count <= limits.header_count_max);
+            prop_assert!(input[..head_len].ends_with(b"\r\n\r\n"));
+            let lines = input[..head_len].iter().filter(|&&byte| byte == b'\n').count();
+            let skipped = usize::from(input[0] == b'\r');
+            prop_assert_eq!(lines, usize::from(head.header_count) + 2 + skipped);
+            for header in head.headers() {
+                prop_assert!(!header.name(&input).is_empty() && header.value_span().end() < head_len);
+            }
+            let mut scratch = [0; 1_024];
+            if let Ok(cooked) = cook(&input, &head, &mut scratch) {
+                let path = cooked.path(&input, &scratch);
+                prop_assert!(core::str::from_utf8(path).is_ok());
+                prop_assert_eq!(cooked.query.is_empty(), !cooked.query.of(&input).starts_with(b"?"));
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(input in vec(any::<u8>(), 0..400), limits in limits()) {
+        let _ = verdict(&input, &limits);
+        let _ = decode(&input, &[3], &limits);
+        let _ = canonical(&input);
+        let _ = parse_imf_fixdate(&input);
+        let _ = path_rank(&input, &input);
+    }
+
+    #[test]
+    fn canonicalising_twice_equals_once(raw in path()) {
+        if let Ok(once) = canonical(&raw) {
+            prop_assert!(once.starts_with(b"/") && once.len() <= raw.len());
+            prop_assert!(core::str::from_utf8(&once).is_ok());
+            let has_dots = once.split(|&byte| byte == b'/').any(|segment| segment == b"." || segment == b"..");
+            prop_assert!(!has_dots);
+            // These come only out of escapes, and are refused if sent bare.
+            if !once.iter().any(|byte| b"%# ".contains(byte)) {
+                prop_assert_eq!(canonical(&once), Ok(once));
+            }
+        }
+    }
+
+    #[test]
+    fn removing_dot_segments_is_idempotent(
+        segments in vec(prop::sample::select(&["", ".", "..", "a", "..."][..]), 1..10),
+    ) {
+        let raw = format!("/{}", segments.join("/"));
+        let once = canonical(raw.as_bytes());
+        prop_assert!(once.is_ok());
+        let once = once.unwrap_or_default();
+        prop_assert_eq!(canonical(&once), Ok(once));
+    }
+
+    #[test]
+    fn any_split_of_a_chunked_body_decodes_the_same(
+        pieces in vec(vec(any::<u8>(), 1..40), 0..6),
+        extension in prop::sample::select(&["", ";a", " ;a=\"b\""][..]),
+        trailer in prop::sample::select(&["", "X: y\r\n", "a:\r\nb: c\r\n"][..]),
+        sizes in vec(1_usize..20, 1..8),
+    ) {
+        let mut input = encode_chunks(&pieces, extension, trailer);
+        let len = input.len();
+        input.extend_from_slice(b"GET /");
+        let got = decode(&input, &sizes, &Limits::DEFAULT);
+        prop_assert_eq!(got, Ok((pieces.concat(), len, true)));
+    }
+
+    #[test]
+    fn any_split_of_a_damaged_chunked_body_gives_the_same_verdict(
+        pieces in vec(vec(any::<u8>(), 1..10), 0..4),
+        edits in vec((any::<prop::sample::Index>(), prop::sample::select(&b"\r\n\0;: 0g"[..]), any::<bool>()), 0..3),
+        sizes in vec(1_usize..20, 1..8),
+        limits in limits(),
+    ) {
+        let mut input = encode_chunks(&pieces, ";a", "X: y\r\n");
+        for (at, byte, insert) in edits {
+            let at = at.index(input.len());
+            drop(input.splice(at..at + usize::from(!insert), [byte]));
+        }
+        let whole = decode(&input, &[input.len()], &limits);
+        prop_assert_eq!(&decode(&input, &sizes, &limits), &whole);
+        prop_assert_eq!(&decode(&input, &[1], &limits), &whole);
+    }
+
+    #[test]
+    fn dates_round_trip(seconds in 0_u64..253_402_300_800) {
+        prop_assert_eq!(parse_imf_fixdate(&imf_fixdate(seconds)), Some(seconds));
+    }
+
+    #[test]
+    fn prefixes_never_panic(
+        text in "(http|https|HTTP)?:?/?/?[+*a-z0-9.\\[\\]:\u{e9}-]{0,12}:?[0-9]{0,6}/?[ -~\u{e9}]{0,12}",
+    ) {
+        if let Ok(prefix) = Prefix::parse(&text) {
+            prop_assert!(prefix.port > 0 && prefix.path.starts_with('/'));
+            prop_assert!(path_rank(prefix.path.as_bytes(), prefix.path.as_bytes()).is_some());
+        }
+    }
+
+    #[test]
+    fn prefixes_of_any_text_never_panic(text in any::<String>()) {
+        let _ = Prefix::parse(&text);
+    }
+
+    #[test]
+    fn written_heads_parse_to_the_same_fields(
+        status in 100_u16..1_000,
+        reason in prop::option::of("[ -~]{0,12}"),
+        fields in vec(field(), 0..6),
+        length in prop::option::of(any::<u64>()),
+        room in prop_oneof![Just(1_000_usize), 0_usize..300],
+    ) {
+        let mut out = vec![0; room];
+        let mut want = Vec::new();
+        if let Ok(len) = write(&mut out, status, reason.as_deref(), &fields, length, &mut want) {
+            let mut headers = [httparse::EMPTY_HEADER; 16];
+            let mut response = httparse::Response::new(&mut headers);
+            prop_assert_eq!(response.parse(&out[..len]), Ok(httparse::Status::Complete(len)));
+            prop_assert_eq!(response.code, Some(status));
+            let got: Vec<Field> = response.headers.iter().map(|h| (h.name.into(), h.value.to_vec())).collect();
+            prop_assert_eq!(got, want);
+        } else {
+            prop_assert!(room < 300);
+        }
+    }
+}
