@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use ringress_proto::limits::Limits;
+use ringress_proto::response::{Imprint, SERVER_BYTES_MAX};
 
 use crate::error::{Error, Result};
 use crate::mem::ArenaSizes;
@@ -100,15 +101,22 @@ impl Config {
         within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
         within("pipeline_max", self.pipeline_max, 1, 1024)?;
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
-        if self.server.bytes().any(|byte| byte.is_ascii_control()) || self.server.len() > 128 {
-            return Err(Error::invalid("server must be at most 128 bytes without control characters"));
-        }
+        self.imprint()?;
         let available = core_affinity::get_core_ids().unwrap_or_default();
         if let Some(core) = self.cores.iter().find(|core| available.iter().all(|known| known.id != **core)) {
             let known: Vec<usize> = available.iter().map(|core| core.id).collect();
             return Err(Error::invalid(format!("cores names core {core}, but this process may run on {known:?} only")));
         }
         Ok(self)
+    }
+
+    /// What every response begins with.
+    pub(crate) fn imprint(&self) -> Result<Imprint> {
+        let refused = |_| {
+            let (server, most) = (&self.server, SERVER_BYTES_MAX);
+            Error::invalid(format!("server is {server:?}, but must be at most {most} bytes without control characters"))
+        };
+        Imprint::new(&self.server).map_err(refused)
     }
 
     /// The core of a shard, if shards are pinned; cores are used in turn.

@@ -165,7 +165,7 @@ impl Machine {
     /// Everything handed to the socket has been sent.
     #[inline]
     pub(crate) fn sent(&mut self) -> AfterSend {
-        if self.phase != Phase::Last || self.in_flight > 0 {
+        if !self.ends_when_sent() {
             return AfterSend::GoOn;
         }
         if self.input_ended {
@@ -174,6 +174,12 @@ impl Machine {
         }
         self.phase = Phase::Draining;
         AfterSend::Drain
+    }
+
+    /// Whether the connection ends once what is handed to the socket has been sent: see [`sent`](Self::sent).
+    #[inline]
+    pub(crate) fn ends_when_sent(&self) -> bool {
+        self.phase == Phase::Last && self.in_flight == 0
     }
 
     /// Input was thrown away. `true`: enough is enough, so close.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ringress_proto::head::{Head, Span, Version};
 use ringress_proto::method::Method;
+use ringress_proto::response::Imprint;
 use ringress_proto::url::{Cooked, CookedPath, TargetForm};
 
 use crate::id::ConnectionId;
@@ -81,6 +82,8 @@ impl std::fmt::Debug for RequestRecord {
 }
 
 impl Record for RequestRecord {
+    type Imprint = Imprint;
+
     const EMPTY: Self = Self {
         base: 0,
         len: 0,

@@ -11,6 +11,8 @@ use std::net::IpAddr;
 use ringress_proto::reject::Reject;
 use ringress_proto::url::path_rank;
 
+use crate::record::Address;
+
 /// Where a matching request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -47,6 +49,8 @@ pub(crate) struct Route {
 pub(crate) struct Snapshot {
     /// By port, then category, then path length, longest first: the first match is the answer of its category.
     routes: Vec<Route>,
+    /// Each port's part of `routes`.
+    ports: Vec<(u16, core::ops::Range<usize>)>,
 }
 
 /// A match.
@@ -62,16 +66,23 @@ impl Snapshot {
             let order = a.port.cmp(&b.port).then_with(|| a.host.cmp(&b.host));
             order.then_with(|| b.path.len().cmp(&a.path.len()))
         });
-        Self { routes }
+        let mut ports: Vec<(u16, core::ops::Range<usize>)> = Vec::new();
+        for (index, route) in routes.iter().enumerate() {
+            match ports.last_mut() {
+                Some((port, range)) if *port == route.port => range.end = index + 1,
+                _ => ports.push((route.port, index..index + 1)),
+            }
+        }
+        Self { routes, ports }
     }
 
     /// Finds the target of a request that came in on `local`. `host` is without port and may be empty.
     #[inline]
-    pub(crate) fn find(&self, local: (IpAddr, u16), host: &[u8], path: &[u8]) -> Result<Found, Reject> {
-        let (ip, port) = local;
+    pub(crate) fn find(&self, local: Address, host: &[u8], path: &[u8]) -> Result<Found, Reject> {
         let mut host_known = false;
-        for route in &self.routes {
-            if route.port != port || !covers(&route.host, host, ip) {
+        let range = self.ports.iter().find(|(port, _)| *port == local.port()).map_or(0..0, |(_, range)| range.clone());
+        for route in &self.routes[range] {
+            if !covers(&route.host, host, local) {
                 continue;
             }
             host_known = true;
@@ -85,11 +96,11 @@ impl Snapshot {
 }
 
 #[inline]
-fn covers(pattern: &Host, host: &[u8], local: IpAddr) -> bool {
+fn covers(pattern: &Host, host: &[u8], local: Address) -> bool {
     match pattern {
         Host::Strong | Host::Weak => true,
         Host::Name(name) => host.eq_ignore_ascii_case(name.as_bytes()),
-        Host::Ip(ip) => *ip == local,
+        Host::Ip(ip) => *ip == local.ip(),
     }
 }
 
@@ -98,14 +109,18 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    const LOCAL: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+    const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn local(port: u16) -> Address {
+        std::net::SocketAddr::new(IP, port).into()
+    }
 
     fn route(port: u16, host: Host, path: &str, context: u64) -> Route {
         Route { port, host, path: path.into(), target: Target { context, queue: Some(0), active: true } }
     }
 
     fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {
-        snapshot.find(LOCAL, host.as_bytes(), path.as_bytes()).map(|found| found.target.context)
+        snapshot.find(local(80), host.as_bytes(), path.as_bytes()).map(|found| found.target.context)
     }
 
     #[test]
@@ -114,7 +129,7 @@ mod tests {
             route(80, Host::Weak, "/", 3),
             route(80, Host::Name("adatum.com".into()), "/", 2),
             route(80, Host::Strong, "/vroot/", 1),
-            route(80, Host::Ip(LOCAL.0), "/ip/", 4),
+            route(80, Host::Ip(IP), "/ip/", 4),
         ]);
         assert_eq!(context(&snapshot, "adatum.com", "/vroot/x"), Ok(1));
         assert_eq!(context(&snapshot, "Adatum.COM", "/y"), Ok(2));
@@ -138,6 +153,6 @@ mod tests {
         let snapshot = Snapshot::new(vec![route(80, Host::Name("a".into()), "/x/", 1)]);
         assert_eq!(context(&snapshot, "b", "/x/"), Err(Reject::HostUnknown));
         assert_eq!(context(&snapshot, "a", "/y"), Err(Reject::PathUnknown));
-        assert_eq!(Snapshot::default().find((LOCAL.0, 81), b"a", b"/x/").err(), Some(Reject::HostUnknown));
+        assert_eq!(Snapshot::default().find(local(81), b"a", b"/x/").err(), Some(Reject::HostUnknown));
     }
 }

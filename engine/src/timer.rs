@@ -32,15 +32,16 @@ const UNLINKED: Entry = Entry { deadline: NEVER, visit: 0, next: NONE, previous:
 pub(crate) struct Wheel {
     entries: Vec<Entry>,
     heads: [u32; SLOTS as usize],
+    /// A bit for each slot that has entries.
+    filled: [u64; (SLOTS / 64) as usize],
     /// The last tick whose slot has been emptied.
     now: Tick,
-    linked: u32,
 }
 
 impl Wheel {
     /// A wheel for the indices `0..capacity`.
     pub(crate) fn new(capacity: u32) -> Self {
-        Self { entries: Vec::with_capacity(capacity as usize), heads: [NONE; SLOTS as usize], now: 0, linked: 0 }
+        Self { entries: Vec::with_capacity(capacity as usize), heads: [NONE; SLOTS as usize], filled: [0; (SLOTS / 64) as usize], now: 0 }
     }
 
     /// Sets the deadline of `index`, or clears it with [`NEVER`].
@@ -74,8 +75,8 @@ impl Wheel {
             self.entries[first as usize].previous = index;
         }
         self.heads[slot] = index;
+        self.filled[slot / 64] |= 1 << (slot % 64);
         self.entries[index as usize] = Entry { deadline, visit, next: first, previous: NONE, linked: true };
-        self.linked += 1;
     }
 
     fn unlink(&mut self, index: u32) {
@@ -84,7 +85,11 @@ impl Wheel {
             return;
         }
         if previous == NONE {
-            self.heads[(visit % SLOTS) as usize] = next;
+            let slot = (visit % SLOTS) as usize;
+            self.heads[slot] = next;
+            if next == NONE {
+                self.filled[slot / 64] &= !(1 << (slot % 64));
+            }
         } else {
             self.entries[previous as usize].next = next;
         }
@@ -92,7 +97,6 @@ impl Wheel {
             self.entries[next as usize].previous = previous;
         }
         self.entries[index as usize].linked = false;
-        self.linked -= 1;
     }
 
     /// An index whose deadline has come by `now`; its deadline is cleared. Call until it gives `None`.
@@ -102,22 +106,30 @@ impl Wheel {
             self.now = now - SLOTS;
         }
         while self.now < now {
-            let slot = ((self.now + 1) % SLOTS) as usize;
-            while self.heads[slot] != NONE {
-                let index = self.heads[slot];
-                self.unlink(index);
-                let deadline = self.entries[index as usize].deadline;
-                if deadline <= now {
-                    self.entries[index as usize].deadline = NEVER;
-                    return Some(index);
-                }
-                if deadline != NEVER {
-                    self.relink_after(index, now);
-                }
+            let Some(index) = self.first_to_visit(now) else {
+                self.now += 1;
+                continue;
+            };
+            self.unlink(index);
+            let deadline = self.entries[index as usize].deadline;
+            if deadline <= now {
+                self.entries[index as usize].deadline = NEVER;
+                return Some(index);
             }
-            self.now += 1;
+            if deadline != NEVER {
+                self.relink_after(index, now);
+            }
         }
         None
+    }
+
+    /// An entry in the next slot that is to be looked at by `now`; others there were linked for a round to come.
+    fn first_to_visit(&self, now: Tick) -> Option<u32> {
+        let mut index = self.heads[((self.now + 1) % SLOTS) as usize];
+        while index != NONE && self.entries[index as usize].visit > now {
+            index = self.entries[index as usize].next;
+        }
+        (index != NONE).then_some(index)
     }
 
     /// Links an entry that is not due yet, seen while the wheel stands before `now`, into a slot after `now`.
@@ -129,10 +141,19 @@ impl Wheel {
 
     /// The next tick at which something has to be looked at, if anything is linked.
     pub(crate) fn next_visit(&self) -> Option<Tick> {
-        if self.linked == 0 {
-            return None;
-        }
-        (1..=SLOTS).map(|ahead| self.now + ahead).find(|tick| self.heads[(tick % SLOTS) as usize] != NONE)
+        let first = self.now + 1;
+        let (word, bit) = ((first % SLOTS / 64) as usize, first % 64);
+        // Words in the order of the ticks; the first one is seen twice, its bits before `first` last.
+        (0..=self.filled.len()).find_map(|ahead| {
+            let seen = self.filled[(word + ahead) % self.filled.len()];
+            let bits = match ahead {
+                0 => seen & (u64::MAX << bit),
+                _ if ahead == self.filled.len() => seen & !(u64::MAX << bit),
+                _ => seen,
+            };
+            let base = first - bit + 64 * Tick::try_from(ahead).unwrap_or(0);
+            (bits != 0).then(|| base + bits.trailing_zeros())
+        })
     }
 }
 

@@ -92,24 +92,27 @@ fn coding(version: Version, value: &[u8]) -> Result<BodyKind, Reject> {
     }
 }
 
-/// Tells codings that are not understood (501) from lists that are malformed or repeat `chunked` (400).
+/// Tells codings that are not understood (501) from lists that are malformed, repeat `chunked`, or do not end in it, so
+/// that the body has no end (400, RFC 9112 section 6.3).
 #[cold]
 fn refuse_coding(value: &[u8]) -> Reject {
     let mut chunked_count = 0_u32;
+    let mut last_is_chunked = false;
     for element in value.split(|&byte| byte == b',') {
         let mut parts = trim_ows(element).split(|&byte| byte == b';');
         let name = trim_ows(parts.next().unwrap_or_default());
         if !is_token(name) {
             return Reject::BadTransferEncoding;
         }
-        if name.eq_ignore_ascii_case(b"chunked") {
+        last_is_chunked = name.eq_ignore_ascii_case(b"chunked");
+        if last_is_chunked {
             chunked_count += 1;
             if chunked_count > 1 || parts.next().is_some() {
                 return Reject::BadTransferEncoding;
             }
         }
     }
-    Reject::UnknownCoding
+    if last_is_chunked { Reject::UnknownCoding } else { Reject::BadTransferEncoding }
 }
 
 #[cfg(test)]
@@ -158,13 +161,13 @@ mod tests {
         let cases: [(&[&str], Result<BodyKind, Reject>); 17] = [
             (&["chunked"], Ok(BodyKind::Chunked)),
             (&["CHUNKED"], Ok(BodyKind::Chunked)),
-            (&["gzip"], Err(Reject::UnknownCoding)),
-            (&["identity"], Err(Reject::UnknownCoding)),
-            (&["xchunked"], Err(Reject::UnknownCoding)),
+            (&["gzip"], Err(Reject::BadTransferEncoding)),
+            (&["identity"], Err(Reject::BadTransferEncoding)),
+            (&["xchunked"], Err(Reject::BadTransferEncoding)),
             (&["gzip, chunked"], Err(Reject::UnknownCoding)),
-            (&["chunked, gzip"], Err(Reject::UnknownCoding)),
-            (&["chunked, identity"], Err(Reject::UnknownCoding)),
-            (&["gzip;q=1"], Err(Reject::UnknownCoding)),
+            (&["chunked, gzip"], Err(Reject::BadTransferEncoding)),
+            (&["chunked, identity"], Err(Reject::BadTransferEncoding)),
+            (&["gzip;q=1"], Err(Reject::BadTransferEncoding)),
             (&["chunked, chunked"], Err(Reject::BadTransferEncoding)),
             (&["chunked;x=1"], Err(Reject::BadTransferEncoding)),
             (&["chunked,"], Err(Reject::BadTransferEncoding)),

@@ -53,6 +53,49 @@ pub enum Connection {
     KeepAlive,
 }
 
+/// The most bytes a Server field's value may have in an [`Imprint`].
+pub const SERVER_BYTES_MAX: usize = 128;
+const IMPRINT_BYTES: usize = SERVER_BYTES_MAX + 64;
+
+/// The lines that every response of a server begins with after its status: Server and Date, checked once and copied
+/// in one piece.
+#[derive(Copy, Clone)]
+pub struct Imprint {
+    /// `HTTP/1.1 200 OK` and the lines, so that the most common status is one copy with them.
+    bytes: [u8; IMPRINT_BYTES],
+    len: u16,
+    date_at: u16,
+}
+
+const OK_LINE: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
+
+impl core::fmt::Debug for Imprint {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Imprint").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+impl Imprint {
+    /// Lines with this Server value, or without a Server field if it is empty, and with a blank Date to be filled in.
+    ///
+    /// # Errors
+    /// [`WriteError::BadValue`]; [`WriteError::NoSpace`] beyond [`SERVER_BYTES_MAX`] bytes.
+    pub fn new(server: &str) -> Result<Self, WriteError> {
+        if server.len() > SERVER_BYTES_MAX {
+            return Err(WriteError::NoSpace);
+        }
+        let mut bytes = [0; IMPRINT_BYTES];
+        let mut head = HeadWriter::new(&mut bytes);
+        head.status(200, None)?;
+        if !server.is_empty() {
+            head.server(server)?;
+        }
+        let date_at = head.date(&[b' '; IMF_LEN])?;
+        let len = u16::try_from(head.len).map_err(|_| WriteError::NoSpace)?;
+        Ok(Self { bytes, len, date_at })
+    }
+}
+
 /// Writes one response head: the status, then fields, then [`HeadWriter::finish`].
 #[derive(Debug)]
 pub struct HeadWriter<'a> {
@@ -131,6 +174,31 @@ impl<'a> HeadWriter<'a> {
         line[NAME.len() + IMF_LEN..].copy_from_slice(b"\r\n");
         self.put(&line)?;
         Ok(offset)
+    }
+
+    /// Writes the status line and an imprint. Must come first, once. Returns the offset of the date's 29 bytes.
+    ///
+    /// # Errors
+    /// As [`HeadWriter::status`].
+    #[inline]
+    pub fn status_and_imprint(
+        &mut self,
+        status: u16,
+        reason: Option<&str>,
+        imprint: &Imprint,
+    ) -> Result<u16, WriteError> {
+        let len = usize::from(imprint.len);
+        if status == 200 && reason.is_none() && self.len == 0 && self.out.len() >= IMPRINT_BYTES {
+            // Copying the whole array is a few moves of known size; what is beyond `len` is written over.
+            self.put(&imprint.bytes)?;
+            self.len = len;
+            return Ok(imprint.date_at);
+        }
+        self.status(status, reason)?;
+        let before = self.len;
+        self.put_parts([&imprint.bytes[OK_LINE.len()..len]])?;
+        let date_at = before + usize::from(imprint.date_at) - OK_LINE.len();
+        u16::try_from(date_at).map_err(|_| WriteError::NoSpace)
     }
 
     /// Writes any field that is the application's to set.
@@ -401,6 +469,26 @@ mod tests {
              Content-Type: text/plain\r\nX-Id: \r\nContent-Length: 18446744073709551615\r\nConnection: close\r\n\r\n";
         assert_eq!(core::str::from_utf8(&out[..len]), Ok(want));
         assert_eq!(&out[usize::from(date_at)..][..IMF_LEN], &imf_fixdate(784_111_777));
+    }
+
+    #[test]
+    fn an_imprint_writes_what_its_lines_would() {
+        for (server, status, reason) in [("ringress", 200, None), ("", 200, None), ("s", 404, None), ("s", 200, Some("Fine"))] {
+            let imprint = Imprint::new(server).expect("valid");
+            let (mut one, mut other) = ([0xff; 300], [0xff; 300]);
+            let mut writer = HeadWriter::new(&mut one);
+            let date_at = writer.status_and_imprint(status, reason, &imprint).expect("fits");
+            let len = writer.finish().expect("fits");
+            let mut writer = HeadWriter::new(&mut other);
+            writer.status(status, reason).expect("fits");
+            if !server.is_empty() {
+                writer.server(server).expect("fits");
+            }
+            assert_eq!(writer.date(&[b' '; IMF_LEN]), Ok(date_at));
+            assert_eq!(writer.finish().map(|len| &other[..len]), Ok(&one[..len]));
+        }
+        assert_eq!(Imprint::new("a\r\nb").err(), Some(WriteError::BadValue));
+        assert_eq!(Imprint::new(&str::from_utf8(&[b's'; 129]).expect("ASCII")).err(), Some(WriteError::NoSpace));
     }
 
     #[test]

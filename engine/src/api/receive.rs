@@ -82,10 +82,10 @@ impl RequestQueue {
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over, [`Invalid`](crate::ErrorKind::Invalid) or
     /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the request then stays open.
-    pub fn respond(&self, id: RequestId, response: Response<'_>) -> Result<()> {
+    pub fn respond(&self, id: RequestId, mut response: Response<'_>) -> Result<()> {
         let (shard, _, _) = id.parts();
         let exchange = self.core.exchanges().get(usize::from(shard.0)).ok_or(Error::GONE)?;
-        let filled = exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), response, area));
+        let filled = exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
     }
 
@@ -150,7 +150,7 @@ impl RequestQueue {
             };
             if spin {
                 core::hint::spin_loop();
-                if spins % SPINS_PER_CLOCK == 0 && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                if spins.is_multiple_of(SPINS_PER_CLOCK) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                     return Ok(None);
                 }
                 continue;

@@ -202,8 +202,8 @@ impl Request {
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over; [`Invalid`](crate::ErrorKind::Invalid) or
     /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the client then gets 500.
     #[inline]
-    pub fn respond(self, response: Response<'_>) -> Result<()> {
-        let filled = self.fill(response);
+    pub fn respond(self, mut response: Response<'_>) -> Result<()> {
+        let filled = self.fill(&mut response);
         self.submit(filled)
     }
 
@@ -214,12 +214,12 @@ impl Request {
     #[inline]
     pub fn respond_with(self, make: impl for<'r> FnOnce(&'r Self) -> Response<'r>) -> Result<()> {
         // Made before the right to answer is claimed: if it panics, the request is dropped like any other.
-        let filled = self.fill(make(&self));
+        let filled = self.fill(&mut make(&self));
         self.submit(filled)
     }
 
     #[inline]
-    fn fill(&self, response: Response<'_>) -> Option<Result<Filled>> {
+    fn fill(&self, response: &mut Response<'_>) -> Option<Result<Filled>> {
         self.lease.fill(|area| response::fill(self.record(), self.lease.imprint(), response, area))
     }
 

@@ -1,16 +1,15 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
 
 use bytes::Bytes;
-use ringress_proto::date::IMF_LEN;
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::{Connection, HeadWriter, WriteError, body_allowed};
+use ringress_proto::response::{Connection, HeadWriter, Imprint, WriteError, body_allowed};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{AnswerFlags, Answered};
 use crate::record::RequestRecord;
 
 /// Header fields that a response holds without allocating.
-const INLINE_HEADERS: usize = 8;
+const INLINE_HEADERS: usize = 4;
 
 /// A response body. Small ones are copied beside the response head; larger ones are sent from where they are, except
 /// borrowed ones, which are copied to the heap first.
@@ -177,21 +176,22 @@ impl<'a> Response<'a> {
 
 /// Writes a response into a request's response area.
 #[inline]
-pub(super) fn fill(record: &RequestRecord, server: &str, response: Response<'_>, area: &mut [u8]) -> Result<Answered> {
+pub(super) fn fill(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &mut Response<'_>,
+    area: &mut [u8],
+) -> Result<Answered> {
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
     if status < 200 || length != body_len as u64 || !body_allowed(status) {
-        check_rare(record, &response)?;
+        check_rare(record, response)?;
     }
     let keep_alive = record.keep_alive && !response.close;
     let mut head = HeadWriter::new(area);
     let written = (|| {
-        head.status(status, response.reason)?;
-        if !server.is_empty() {
-            head.server(server)?;
-        }
-        let date_at = head.date(&[b' '; IMF_LEN])?;
+        let date_at = head.status_and_imprint(status, response.reason, imprint)?;
         for (name, value) in response.fields() {
             head.header(*name, value)?;
         }
@@ -213,7 +213,8 @@ pub(super) fn fill(record: &RequestRecord, server: &str, response: Response<'_>,
         place.copy_from_slice(response.body.as_bytes());
         (head_len + body_len, None)
     } else {
-        (head_len, Some(response.body.into_bytes()))
+        let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
+        (head_len, Some(body.into_bytes()))
     };
     Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
 }
@@ -261,9 +262,10 @@ mod tests {
     use super::*;
     use crate::queue::Record;
 
-    fn written(record: &RequestRecord, response: Response<'_>) -> Result<(String, Answered)> {
+    fn written(record: &RequestRecord, mut response: Response<'_>) -> Result<(String, Answered)> {
         let mut area = [0; 512];
-        let answered = fill(record, "s", response, &mut area)?;
+        let imprint = Imprint::new("s").expect("valid");
+        let answered = fill(record, &imprint, &mut response, &mut area)?;
         let text = String::from_utf8_lossy(&area[..answered.area_len as usize]).into_owned();
         Ok((text, answered))
     }

@@ -43,6 +43,8 @@ const fn word_of(generation: u32, marks: u64) -> u64 {
 
 /// What the shard tells the application about a request: plain data that says which bytes it may read.
 pub(crate) trait Record: Copy + Send + Sync + 'static {
+    /// What every answer of an engine says; for those who write answers.
+    type Imprint: Send + Sync + 'static;
     /// What a slot holds before its first use.
     const EMPTY: Self;
     /// Offset and length of the received head and body in the arena.
@@ -102,11 +104,11 @@ pub(crate) struct Sizes {
 }
 
 /// See the module's head.
-pub(crate) struct Exchange<R> {
+pub(crate) struct Exchange<R: Record> {
     engine: u64,
     shard: ShardId,
     /// What every answer of this engine says; for those who write answers.
-    imprint: Box<str>,
+    imprint: R::Imprint,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
     slots: Box<[UnsafeCell<MaybeUninit<Slot<R>>>]>,
     /// How many slots are initialised, for those who come with an id.
@@ -135,7 +137,7 @@ unsafe impl<R: Record> Sync for Exchange<R> {}
 // SAFETY: as for Sync; nothing in it is bound to the thread that made it.
 unsafe impl<R: Record> Send for Exchange<R> {}
 
-impl<R> core::fmt::Debug for Exchange<R> {
+impl<R: Record> core::fmt::Debug for Exchange<R> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Exchange").field("shard", &self.shard).finish_non_exhaustive()
     }
@@ -143,11 +145,11 @@ impl<R> core::fmt::Debug for Exchange<R> {
 
 impl<R: Record> Exchange<R> {
     /// Makes an exchange, and the one shard side of it.
-    pub(crate) fn new(engine: u64, shard: ShardId, imprint: &str, sizes: &Sizes) -> io::Result<(Arc<Self>, ShardSide<R>)> {
+    pub(crate) fn new(engine: u64, shard: ShardId, imprint: R::Imprint, sizes: &Sizes) -> io::Result<(Arc<Self>, ShardSide<R>)> {
         let exchange = Arc::new(Self {
             engine,
             shard,
-            imprint: imprint.into(),
+            imprint,
             slots: (0..sizes.slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
             initialised: AtomicU64::new(0),
             arena: Arc::new(Arena::new(&sizes.arena)?),
@@ -178,9 +180,12 @@ impl<R: Record> Exchange<R> {
     #[inline]
     fn slot(&self, slot: u32) -> &Slot<R> {
         let slot = self.slots[slot as usize].get();
+        // SAFETY: the pointer is that of an element; slots are written whole by `allocate_fresh` before anybody refers to
+        // them, and only through their atomics and cells afterwards.
+        let slot = unsafe { &*slot };
         // SAFETY: every caller has a slot that was published, or one below the shard's high-water mark: the shard
         // initialises a slot before it counts it, and ids from outside are compared with `initialised` first.
-        unsafe { (*slot).assume_init_ref() }
+        unsafe { slot.assume_init_ref() }
     }
 
     /// Answers a request by id. See [`Lease::answer`].
@@ -201,7 +206,7 @@ impl<R: Record> Exchange<R> {
     }
 
     /// What every answer of this engine says.
-    pub(crate) fn imprint(&self) -> &str {
+    pub(crate) fn imprint(&self) -> &R::Imprint {
         &self.imprint
     }
 
@@ -316,7 +321,7 @@ impl<R: Record> Exchange<R> {
     }
 }
 
-impl<R> Drop for Exchange<R> {
+impl<R: Record> Drop for Exchange<R> {
     fn drop(&mut self) {
         let initialised = self.initialised.load(Ordering::Acquire);
         for slot in self.slots.iter_mut().take(usize::try_from(initialised).unwrap_or(0)) {
@@ -372,7 +377,7 @@ impl<R: Record> Lease<R> {
     }
 
     /// What every answer of this engine says.
-    pub(crate) fn imprint(&self) -> &str {
+    pub(crate) fn imprint(&self) -> &R::Imprint {
         &self.exchange().imprint
     }
 
@@ -520,7 +525,8 @@ impl<R: Record> ShardSide<R> {
             record: UnsafeCell::new(R::EMPTY),
         };
         // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
-        unsafe { (*place).write(slot) };
+        let place = unsafe { &mut *place };
+        place.write(slot);
         self.high_water = number + 1;
         self.exchange.initialised.store(u64::from(self.high_water), Ordering::Release);
         Some(number)

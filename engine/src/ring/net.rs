@@ -28,16 +28,20 @@ enum Raw {
     V6(libc::sockaddr_in6),
 }
 
+fn family(family: i32) -> libc::sa_family_t {
+    libc::sa_family_t::try_from(family).unwrap_or(0)
+}
+
 fn raw(address: SocketAddr) -> Raw {
     match address {
         SocketAddr::V4(v4) => Raw::V4(libc::sockaddr_in {
-            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_family: family(libc::AF_INET),
             sin_port: v4.port().to_be(),
             sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
             sin_zero: [0; 8],
         }),
         SocketAddr::V6(v6) => Raw::V6(libc::sockaddr_in6 {
-            sin6_family: libc::AF_INET6 as libc::sa_family_t,
+            sin6_family: family(libc::AF_INET6),
             sin6_port: v6.port().to_be(),
             sin6_flowinfo: v6.flowinfo(),
             sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },

@@ -51,7 +51,6 @@ impl Token {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "shifted down to 8 bits")]
     pub(crate) fn op(self) -> Op {
         Op::from_bits((self.0 >> (GENERATION_BITS + SLOT_BITS)) as u8)
     }
@@ -63,7 +62,6 @@ impl Token {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "masked to 24 bits")]
     pub(crate) fn slot(self) -> u32 {
         (self.0 & ((1 << SLOT_BITS) - 1)) as u32
     }

@@ -28,7 +28,7 @@ pub(super) struct Control {
     pub(super) listeners: Listeners,
     /// Shard sides that no thread has taken yet.
     sides: Vec<Option<ShardSide<RequestRecord>>>,
-    stopped: bool,
+    pub(super) stopped: bool,
     failure: Option<Error>,
 }
 
@@ -127,11 +127,11 @@ impl Engine {
 
     pub(super) fn start_with(config: Config) -> Result<Self> {
         let id = ENGINES.fetch_add(1, Ordering::Relaxed);
-        let sizes = config.sizes();
+        let (sizes, imprint) = (config.sizes(), config.imprint()?);
         let (mut exchanges, mut sides) = (Vec::new(), Vec::new());
         for index in 0..config.shards {
             let shard = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
-            let (exchange, side) = Exchange::new(id, shard, &config.server, &sizes).map_err(|error| {
+            let (exchange, side) = Exchange::new(id, shard, imprint, &sizes).map_err(|error| {
                 let bytes = config.shard_bytes();
                 Error::io(format!("cannot reserve {bytes} bytes for shard {index} (requests_max, response_area_bytes, receive_buffers, assembly_buffers)"), error)
             })?;
@@ -224,6 +224,9 @@ impl Engine {
     /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours.
     pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
         let mut control = self.shared.control();
+        if control.stopped {
+            return Err(Error::CLOSED);
+        }
         control.listeners.open(&self.shared, address, true)
     }
 

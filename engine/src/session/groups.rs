@@ -91,6 +91,9 @@ impl Control {
     fn add_url(&mut self, shared: &EngineShared, group: GroupId, url: &str, context: u64) -> Result<()> {
         let (port, host, path) = parse(url)?;
         self.groups.get(group)?;
+        if self.stopped {
+            return Err(Error::CLOSED);
+        }
         let same = |known: &Url| known.port == port && known.host == host && known.path.eq_ignore_ascii_case(&path);
         if self.groups.groups.iter().flat_map(|group| &group.urls).any(same) {
             return Err(Error::invalid(format!("URL {url:?} is registered already in this engine; remove it there first")));

@@ -26,6 +26,9 @@ pub(super) struct Listener {
 
 impl<I: Io> Shard<I> {
     pub(super) fn listen(&mut self, socket: OwnedFd, ip: Option<IpAddr>, port: u16) {
+        if self.stopping.is_some() {
+            return;
+        }
         let listener = Listener { socket, ip, port, armed: false, closing: false };
         match self.listeners.insert(listener) {
             Some(key) => self.arm_accept(key),
@@ -96,7 +99,7 @@ impl<I: Io> Shard<I> {
         let unknown = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
         let (peer, local) = match ip {
             Some(ip) => (self.io.addresses(fd).map_or(unknown, |(peer, _)| peer), SocketAddr::new(ip, port)),
-            None => self.io.addresses(fd).unwrap_or((unknown, SocketAddr::new(unknown.ip(), port))),
+            None => self.io.addresses(fd).unwrap_or_else(|| (unknown, SocketAddr::new(unknown.ip(), port))),
         };
         let connection = Connection::new(fd, Address::from(peer), Address::from(local));
         match self.connections.insert(connection) {

@@ -155,17 +155,11 @@ impl<I: Io> Shard<I> {
     fn take_requests(&mut self, key: Key, mut input: Input) -> Option<Input> {
         while input.start < input.end {
             let connection = self.connections.get_mut(key)?;
+            let admission = connection.machine.admission(self.settings.pipeline_max);
             let taken = match connection.pending {
-                Pending::Nothing => match connection.machine.admission(self.settings.pipeline_max) {
-                    Admission::Now => self.take_in_place(key, input),
-                    Admission::Later => Taken::Later,
-                    Admission::Never => {
-                        if connection.machine.drained(input.len()) {
-                            self.abort(key);
-                        }
-                        Taken::Over
-                    }
-                },
+                _ if admission == Admission::Never => self.throw_away(key, input),
+                Pending::Nothing if admission == Admission::Later => Taken::Later,
+                Pending::Nothing => self.take_in_place(key, input),
                 Pending::Head => self.extend_head(key, input),
                 Pending::Length { slot, missing } => self.extend_length(key, input, slot, missing),
                 Pending::Chunked { slot, decoder } => self.extend_chunked(key, input, slot, decoder),
@@ -177,6 +171,31 @@ impl<I: Io> Shard<I> {
             }
         }
         None
+    }
+
+    /// The connection takes no more requests: neither the one under way nor what follows.
+    #[cold]
+    fn throw_away(&mut self, key: Key, input: Input) -> Taken {
+        self.drop_pending(key);
+        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+        if connection.machine.drained(input.len()) {
+            self.abort(key);
+        }
+        Taken::Over
+    }
+
+    /// Gives up on the request under way, if there is one.
+    fn drop_pending(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let pending = core::mem::replace(&mut connection.pending, Pending::Nothing);
+        let cell = core::mem::replace(&mut connection.assembly, NONE);
+        connection.continue_owed = false;
+        if cell != NONE {
+            self.cells.assembly.give(cell);
+        }
+        if let Pending::Length { slot, .. } | Pending::Chunked { slot, .. } = pending {
+            self.side.free(slot);
+        }
     }
 
     /// The offset of input in the arena.
@@ -197,6 +216,7 @@ impl<I: Io> Shard<I> {
         if connection.machine.in_flight() > 0 && matches!(connection.pending, Pending::Nothing) {
             return Taken::Later;
         }
+        self.drop_pending(key);
         self.refuse_overloaded(key);
         Taken::Over
     }
@@ -455,9 +475,8 @@ impl<I: Io> Shard<I> {
         (record.peer, record.local) = (connection.peer, connection.local);
         record.keep_alive = record.head.keep_alive() && self.stopping.is_none();
         let (safe, keep_alive) = (record.head.method.is_safe(), record.keep_alive);
-        let local = (connection.local.ip(), connection.local.port());
         let path = record.cooked.path(bytes, scratch);
-        let found = self.routes.find(local, record.cooked.host.of(bytes), path);
+        let found = self.routes.find(connection.local, record.cooked.host.of(bytes), path);
         let queue = match found {
             Ok(found) if !found.target.active => Err(Reject::Disabled),
             Ok(found) => {
@@ -474,7 +493,7 @@ impl<I: Io> Shard<I> {
                 connection.machine.request(safe, keep_alive);
                 connection.head_timed = false;
                 self.link(key, slot);
-                self.wheel.set(key.index, crate::timer::NEVER);
+                self.set_timer(key);
                 true
             }
             Err(Reject::QueueFull) if self.can_wait(key, source) => {
@@ -526,13 +545,10 @@ impl<I: Io> Shard<I> {
         self.slots[slot as usize] =
             SlotState { connection: key.index, generation: key.generation, ..SlotState::FREE };
         if let Some(connection) = self.connections.get_mut(key) {
-            let cell = core::mem::replace(&mut connection.assembly, NONE);
+            // The pending request's slot, if it had one, is `slot`, which becomes the answer's.
             connection.pending = Pending::Nothing;
-            connection.continue_owed = false;
-            if cell != NONE {
-                self.cells.assembly.give(cell);
-            }
         }
+        self.drop_pending(key);
         self.refuse(key, slot, reject, false);
     }
 
@@ -585,6 +601,9 @@ impl<I: Io> Shard<I> {
             let Some(connection) = self.connections.get_mut(key) else { return };
             if connection.closing {
                 return;
+            }
+            if connection.held_first == NO_BUFFER {
+                break;
             }
             let begun = connection.begun();
             if !begun && connection.machine.admission(self.settings.pipeline_max) == Admission::Later {

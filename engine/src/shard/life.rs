@@ -109,7 +109,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// The requests of a connection that is gone, from the oldest on.
-    fn orphan(&mut self, oldest: u32) {
+    pub(super) fn orphan(&mut self, oldest: u32) {
         let mut next = oldest;
         while next != NONE {
             let slot = next;

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringress_proto::limits::Limits;
+use ringress_proto::response::Imprint;
 
 use self::connection::{Connection, Held, SlotState};
 use crate::clock::{Clock, Tick, ticks};
@@ -65,13 +66,17 @@ struct Settings {
     header_ticks: Tick,
     idle_ticks: Tick,
     peer_ticks: Tick,
-    server: String,
-    /// Requests published in one turn before the application gets to run; in co-located mode.
+    imprint: Imprint,
+    /// The thread that runs the shard also consumes its queues.
+    colocated: bool,
+    /// Requests published in one turn.
     publish_max: u32,
 }
 
 /// Requests that co-located mode hands out before it looks at more completions: few enough to stay in cache.
-const COLOCATED_PUBLISH_MAX: u32 = 256;
+const COLOCATED_PUBLISH_MAX: u32 = 64;
+/// Requests that queue mode publishes before it looks at more completions: consumers begin while the shard goes on.
+const QUEUE_PUBLISH_MAX: u32 = 128;
 /// How long a client may take to read its last answer, or to end its side: 5 seconds.
 const PEER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -104,6 +109,8 @@ pub(crate) struct Shard<I: Io> {
     cursor: usize,
     /// Connections whose silent sends end with this turn.
     silent: Vec<Key>,
+    /// Something is to be done as soon as the silent sends have ended.
+    follow_up: bool,
     returned: Vec<u32>,
     flush: Vec<Key>,
     /// Connections whose receive ended because the kernel had no buffer.
@@ -168,8 +175,9 @@ impl<I: Io> Shard<I> {
             header_ticks: ticks(config.header_timeout),
             idle_ticks: ticks(config.idle_timeout),
             peer_ticks: ticks(PEER_PATIENCE),
-            server: config.server.clone(),
-            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { u32::MAX },
+            imprint: config.imprint()?,
+            colocated,
+            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
         };
         let arena = side.arena();
         let buffers = u16::try_from(arena.count(Area::Receive)).unwrap_or(u16::MAX);
@@ -202,6 +210,7 @@ impl<I: Io> Shard<I> {
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
             silent: Vec::with_capacity(connections),
+            follow_up: false,
             returned: Vec::with_capacity(slots),
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
@@ -267,6 +276,7 @@ impl<I: Io> Shard<I> {
                 wait = Wait::No;
             }
         }
+        self.follow_up = false;
         self.events.clear();
         self.cursor = 0;
         let turned = self.io.turn(wait, &mut self.events);
@@ -279,7 +289,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn wait(&self, patience: Option<Duration>) -> Wait {
-        if !self.starved.is_empty() || (self.settings.publish_max != u32::MAX && self.fresh_published()) {
+        if self.follow_up || self.is_done() || (self.settings.colocated && self.fresh_published()) {
             return Wait::No;
         }
         let visits = [self.wheel.next_visit(), self.accept_resumes, self.stopping.filter(|tick| *tick > self.tick)];

@@ -15,6 +15,8 @@ use crate::queue::{AnswerFlags, Fate};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 
+const DATE_BYTES: u32 = 29;
+const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
 pub(super) const OVERLOADED: &[u8] =
@@ -76,22 +78,30 @@ impl<I: Io> Shard<I> {
             self.release_slot(slot);
             return false;
         }
-        if self.connections.get_mut(key).is_none_or(|connection| connection.closing) {
-            if self.connections.get_mut(key).is_none() {
+        match self.connections.get_mut(key) {
+            None => {
                 self.finish_slot(slot);
-            } else {
-                self.slots[slot as usize].answered = true;
+                return false;
             }
-            return false;
+            // What it still had is given back when it goes.
+            Some(connection) if connection.closing => {
+                self.slots[slot as usize].answered = true;
+                return false;
+            }
+            Some(connection) if !connection.flush_queued => {
+                connection.flush_queued = true;
+                self.flush.push(key);
+            }
+            Some(_) => {}
         }
-        if flags.has(AnswerFlags::ABANDONED) {
+        let abandoned = flags.has(AnswerFlags::ABANDONED);
+        if abandoned {
             self.answer_abandoned(slot);
         }
         let state = &mut self.slots[slot as usize];
         state.answered = true;
         state.last |= flags.has(AnswerFlags::CLOSE) || !self.side.record(slot).keep_alive;
-        self.queue_flush(key);
-        !flags.has(AnswerFlags::ABANDONED)
+        !abandoned
     }
 
     /// The answer of a slot is dealt with: frees the slot, and what it pinned, unless a handle still reads it.
@@ -121,6 +131,8 @@ impl<I: Io> Shard<I> {
     fn flush(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.sending != Sending::No || connection.closing {
+            // A silent send's end is the moment to look again.
+            self.follow_up = true;
             return;
         }
         let oldest = connection.oldest;
@@ -167,13 +179,16 @@ impl<I: Io> Shard<I> {
         };
         if date_at > 0 {
             let offset = self.side.arena().offset(Area::Response, slot) + u64::from(date_at);
-            const DATE_BYTES: u32 = IMF_LEN as u32;
             self.side.bytes_mut(offset, DATE_BYTES).copy_from_slice(self.clock.date());
         }
         let state = self.slots[slot as usize];
         if let Some(connection) = self.connections.get_mut(key) {
             connection.oldest = state.next;
             connection.machine.answer(state.last);
+            if state.last && state.next != NONE {
+                connection.oldest = NONE;
+                self.orphan(state.next);
+            }
         }
         len
     }
@@ -192,8 +207,7 @@ impl<I: Io> Shard<I> {
         let base = self.side.arena().offset(Area::Coalesce, cell);
         let room = self.side.arena().cell_bytes(Area::Coalesce);
         let mut filled = 0;
-        loop {
-            let Some(slot) = self.connections.get_mut(key).map(|connection| connection.oldest) else { break };
+        while let Some(slot) = self.connections.get_mut(key).map(|connection| connection.oldest) {
             if slot == NONE || !self.slots[slot as usize].answered {
                 break;
             }
@@ -228,8 +242,14 @@ impl<I: Io> Shard<I> {
         connection.out_sent = 0;
         connection.out_len = len;
         connection.sending = Sending::Silent;
+        // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
+        // and its timer runs from now.
+        let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
+        let owed = connection.continue_owed || connection.overload_owed;
+        self.follow_up |= more || owed || connection.machine.ends_when_sent();
         self.silent.push(key);
         self.submit_send(key, SendMode::Silent);
+        self.set_timer(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.held_first != super::connection::NO_BUFFER {
             self.resume_input(key);
@@ -292,11 +312,12 @@ impl<I: Io> Shard<I> {
             return;
         };
         let was_silent = connection.sending == Sending::Silent;
-        connection.sending = Sending::No;
         if connection.closing {
+            connection.sending = Sending::No;
             return self.destroy_if_quiet(key);
         }
         if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
+            connection.sending = Sending::No;
             return self.abort(key);
         }
         connection.out_sent += u32::try_from(event.result).unwrap_or(0);
@@ -315,7 +336,7 @@ impl<I: Io> Shard<I> {
     #[inline]
     fn send_ended(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.sending = Sending::No;
+        let was_waiting = core::mem::replace(&mut connection.sending, Sending::No) == Sending::Waiting;
         let out = core::mem::replace(&mut connection.out, Out::Nothing);
         if connection.closing {
             self.release_out(out);
@@ -327,7 +348,8 @@ impl<I: Io> Shard<I> {
         self.release_out(out);
         match after {
             AfterSend::GoOn if more || owed => self.queue_flush(key),
-            AfterSend::GoOn => self.set_timer(key),
+            AfterSend::GoOn if was_waiting => self.set_timer(key),
+            AfterSend::GoOn => {}
             AfterSend::Drain => self.drain(key),
             AfterSend::Close => self.close(key),
         }

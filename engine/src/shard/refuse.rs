@@ -2,10 +2,9 @@
 
 use std::io::Write as _;
 
-use ringress_proto::date::IMF_LEN;
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::reject::Reject;
-use ringress_proto::response::{Connection as ConnectionField, HeadWriter, WriteError, reason_phrase};
+use ringress_proto::response::{Connection as ConnectionField, HeadWriter, Imprint, WriteError, reason_phrase};
 
 use super::Shard;
 use crate::mem::Area;
@@ -27,6 +26,7 @@ impl<I: Io> Shard<I> {
         state.last = !keep_alive;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.machine.refusal(keep_alive);
+            connection.head_timed = false;
         }
         self.link(key, slot);
         self.queue_flush(key);
@@ -57,7 +57,7 @@ impl<I: Io> Shard<I> {
         let len = self.side.arena().cell_bytes(Area::Response);
         let without_body = self.side.record(slot).is_head() && self.slots[slot as usize].connection != u32::MAX && reject_knows_method(reject);
         let area = self.side.bytes_mut(offset, len);
-        let written = write_refusal(area, &self.settings.server, reject, keep_alive, without_body);
+        let written = write_refusal(area, &self.settings.imprint, reject, keep_alive, without_body);
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
         let flags = AnswerFlags::ABANDONED;
@@ -73,7 +73,7 @@ fn reject_knows_method(reject: Reject) -> bool {
 /// Writes a whole answer. Gives its length and the place of the date.
 fn write_refusal(
     area: &mut [u8],
-    server: &str,
+    imprint: &Imprint,
     reject: Reject,
     keep_alive: bool,
     without_body: bool,
@@ -86,11 +86,7 @@ fn write_refusal(
     let unused = rest.len();
     let body = &text[..text.len() - unused];
     let mut head = HeadWriter::new(area);
-    head.status(status, None)?;
-    if !server.is_empty() {
-        head.server(server)?;
-    }
-    let date_at = head.date(&[b' '; IMF_LEN])?;
+    let date_at = head.status_and_imprint(status, None, imprint)?;
     head.header(HeaderName::Known(ResponseHeader::ContentType), b"text/plain")?;
     if status == 503 {
         head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
@@ -113,10 +109,10 @@ mod tests {
 
     #[test]
     fn every_refusal_fits_the_smallest_response_area() {
-        let server = "s".repeat(128);
+        let imprint = Imprint::new(&"s".repeat(128)).expect("valid");
         for reject in Reject::ALL {
             let mut area = [0; 512];
-            let (len, date_at) = write_refusal(&mut area, &server, *reject, false, false).expect("it fits");
+            let (len, date_at) = write_refusal(&mut area, &imprint, *reject, false, false).expect("it fits");
             let text = String::from_utf8(area[..len as usize].to_vec()).expect("text");
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", reject.status())), "{text}");
             assert!(text.contains("Connection: close\r\n") && text.ends_with(".\n"), "{text}");
@@ -127,7 +123,7 @@ mod tests {
     #[test]
     fn a_refusal_of_head_has_no_body() {
         let mut area = [0; 512];
-        let (len, _) = write_refusal(&mut area, "", Reject::PathUnknown, true, true).expect("it fits");
+        let (len, _) = write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, true, true).expect("it fits");
         assert!(area[..len as usize].ends_with(b"\r\n\r\n"));
     }
 }

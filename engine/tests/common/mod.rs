@@ -1,0 +1,309 @@
+//! What the tests of the public API share: a small engine on a free port, a client with bounded patience, and waiting
+//! for conditions instead of times.
+
+// Each test program uses a part of this.
+#![allow(dead_code, reason = "compiled once for every test program, none of which uses all of it")]
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ringress::{Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
+
+/// How long anything may take before a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One engine in queue mode with one queue, to which everything on one port goes.
+pub(crate) struct Host {
+    // Dropped in this order: URLs first, the engine last.
+    pub(crate) group: UrlGroup,
+    pub(crate) session: ServerSession,
+    pub(crate) queue: RequestQueue,
+    pub(crate) engine: Engine,
+    pub(crate) address: SocketAddr,
+}
+
+/// A builder for one shard.
+pub(crate) fn builder() -> EngineBuilder {
+    Engine::builder().shards(1)
+}
+
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Host {
+    pub(crate) fn start() -> Self {
+        Self::start_with(builder(), QueueOptions::default())
+    }
+
+    pub(crate) fn start_with(builder: EngineBuilder, options: QueueOptions) -> Self {
+        let engine = builder.start().expect("the engine starts");
+        let queue = engine.request_queue_with("test", options).expect("a queue");
+        let address = engine.listen(loopback(0)).expect("a free port");
+        let session = engine.server_session();
+        let group = session.url_group();
+        group.bind(&queue).expect("both are of one engine");
+        group.add_url(&format!("http://*:{}/", address.port()), 7).expect("the URL is free");
+        Self { group, session, queue, engine, address }
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.engine.counters()
+    }
+
+    /// The next request.
+    pub(crate) fn receive(&self) -> Request {
+        receive(&self.queue)
+    }
+
+    /// Waits until no request, no buffer and no connection is in use.
+    pub(crate) fn await_rest(&self) {
+        await_rest(&self.engine);
+    }
+}
+
+/// The next request, within bounds.
+pub(crate) fn receive(queue: &RequestQueue) -> Request {
+    queue.receive_timeout(PATIENCE).expect("the queue is open").expect("a request comes in time")
+}
+
+/// Waits until everything that an engine lent to requests has come back.
+pub(crate) fn await_rest(engine: &Engine) {
+    wait_until("everything comes back", || {
+        let counters = engine.counters();
+        (counters.requests_open, counters.buffers_in_use, counters.connections_open) == (0, 0, 0)
+    });
+}
+
+/// Consumes a queue on a thread of its own until it closes.
+pub(crate) fn serve(queue: &RequestQueue, mut handle: impl FnMut(Request) + Send + 'static) -> JoinHandle<u64> {
+    let queue = queue.clone();
+    thread::spawn(move || {
+        let mut served = 0;
+        while let Ok(request) = queue.receive() {
+            handle(request);
+            served += 1;
+        }
+        served
+    })
+}
+
+/// Runs `application` on a thread that drives the one shard of a co-located engine, and `client` on this one. The
+/// application ends when the engine is shut down, after the client.
+pub(crate) fn colocated<R>(application: impl FnOnce(&RequestQueue) + Send, client: impl FnOnce(&Engine, SocketAddr) -> R) -> R {
+    colocated_with(builder(), application, client)
+}
+
+/// As [`colocated`], with settings.
+pub(crate) fn colocated_with<R>(
+    builder: EngineBuilder,
+    application: impl FnOnce(&RequestQueue) + Send,
+    client: impl FnOnce(&Engine, SocketAddr) -> R,
+) -> R {
+    let engine = builder.mode(Mode::Colocated).start().expect("the engine starts");
+    let queue = engine.request_queue("test").expect("a queue");
+    let address = engine.listen(loopback(0)).expect("a free port");
+    let session = engine.server_session();
+    let group = session.url_group();
+    group.bind(&queue).expect("both are of one engine");
+    group.add_url(&format!("http://*:{}/", address.port()), 7).expect("the URL is free");
+    thread::scope(|scope| {
+        let stop = StopOnDrop(&engine);
+        let driver = scope.spawn(|| {
+            let _attached = engine.attach(0).expect("the shard is free");
+            application(&queue);
+        });
+        let result = client(&engine, address);
+        drop(stop);
+        driver.join().expect("the application ends well");
+        result
+    })
+}
+
+/// Shuts an engine down when a test is over, also by a failed assertion: otherwise its consumers would hold up the end.
+struct StopOnDrop<'a>(&'a Engine);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        let stopped = self.0.shutdown(Duration::ZERO);
+        if !thread::panicking() {
+            stopped.expect("no shard failed");
+        }
+    }
+}
+
+/// Waits for a condition, at most [`PATIENCE`].
+#[track_caller]
+pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(holds_within(PATIENCE, condition), "waited in vain until {what}");
+}
+
+/// Whether a condition comes to hold within a time.
+pub(crate) fn holds_within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    while !condition() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::park_timeout(Duration::from_millis(1));
+    }
+    true
+}
+
+/// Runs something that must end; a hang fails the test instead of stopping it.
+#[track_caller]
+pub(crate) fn within<R: Send + 'static>(time: Duration, what: &str, work: impl FnOnce() -> R + Send + 'static) -> R {
+    let (done, outcome) = mpsc::channel();
+    thread::spawn(move || done.send(work()));
+    match outcome.recv_timeout(time) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} did not end within {time:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("{what} panicked"),
+    }
+}
+
+/// A client connection. Every read and write is bounded by [`PATIENCE`].
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    input: Vec<u8>,
+}
+
+/// A response as the client read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    /// Status line and fields, without the blank line.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    /// The value of a field, by its name in any case.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        fields.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a text body")
+    }
+
+    /// Whether the connection ends with this response.
+    pub(crate) fn closes(&self) -> bool {
+        self.field("connection") == Some("close")
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// In order.
+    Closed,
+    /// By a reset.
+    Reset,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
+        Self::over(stream)
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        Self { stream, input: Vec::new() }
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("the engine takes input in time");
+    }
+
+    /// Sends a GET for `path`.
+    pub(crate) fn get(&mut self, path: &str) {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    }
+
+    /// Sends a GET for `path` and reads the response.
+    pub(crate) fn ask(&mut self, path: &str) -> Reply {
+        self.get(path);
+        self.read()
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; 64 * 1024];
+        let len = self.stream.read(&mut buffer)?;
+        self.input.extend_from_slice(&buffer[..len]);
+        Ok(len)
+    }
+
+    /// Reads one response, of a known length.
+    #[track_caller]
+    pub(crate) fn read(&mut self) -> Reply {
+        let head_len = loop {
+            match self.input.windows(4).position(|four| four == b"\r\n\r\n") {
+                Some(at) => break at,
+                None => self.fill_more(),
+            }
+        };
+        let head = String::from_utf8(self.input[..head_len].to_vec()).expect("a text head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
+        let mut reply = Reply { status, head, body: Vec::new() };
+        let body_len = reply.field("content-length").map_or(0, |length| length.parse().expect("a number"));
+        let end = head_len + 4 + body_len;
+        while self.input.len() < end {
+            self.fill_more();
+        }
+        reply.body = self.input[head_len + 4..end].to_vec();
+        self.input.drain(..end);
+        reply
+    }
+
+    #[track_caller]
+    fn fill_more(&mut self) {
+        let got = self.fill();
+        if !matches!(got, Ok(1..)) {
+            let begun = String::from_utf8_lossy(&self.input[..self.input.len().min(300)]).into_owned();
+            panic!("the response broke off with {got:?} after {} bytes: {begun:?}", self.input.len());
+        }
+    }
+
+    /// Waits for the end of the connection, without any further response.
+    #[track_caller]
+    pub(crate) fn read_end(&mut self) -> End {
+        assert_eq!(String::from_utf8_lossy(&self.input), "", "nothing was left to read");
+        match self.fill() {
+            Ok(0) => End::Closed,
+            Ok(_) => panic!("unexpected: {:?}", String::from_utf8_lossy(&self.input)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => End::Reset,
+            Err(error) => panic!("the connection did not end: {error}"),
+        }
+    }
+
+    /// Leaves for good: a reset, which no server can take for a client that has only finished sending.
+    pub(crate) fn reset(self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let len = libc::socklen_t::try_from(size_of_val(&linger)).expect("a few bytes");
+        let fd = self.stream.as_raw_fd();
+        // SAFETY: the pointer and length are those of `linger`, which outlives the call.
+        let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), len) };
+        assert_eq!(set, 0, "the socket is open");
+    }
+
+    /// Whether something can be read within a time.
+    pub(crate) fn is_readable_within(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("not zero");
+        let readable = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        readable || !self.input.is_empty()
+    }
+}

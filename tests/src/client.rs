@@ -1,0 +1,259 @@
+//! A raw client: the test decides every byte sent, the reader checks every byte received.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::response::{Framing, Response};
+
+/// Longest wait for a byte, and for room to write one.
+const IO_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// One connection, with `TCP_NODELAY` so that every send leaves as its own segment.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    /// Received and not yet read as part of an answer.
+    unread: Vec<u8>,
+    /// What the test is about, for its failures.
+    about: String,
+}
+
+impl Client {
+    /// Connects within a bounded time.
+    ///
+    /// # Panics
+    /// When the server does not accept.
+    #[must_use]
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, IO_WAIT_MAX)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        stream.set_nodelay(true).expect("TCP_NODELAY is always settable");
+        stream.set_read_timeout(Some(IO_WAIT_MAX)).expect("a read timeout above zero is valid");
+        stream.set_write_timeout(Some(IO_WAIT_MAX)).expect("a write timeout above zero is valid");
+        Self { stream, unread: Vec::new(), about: String::new() }
+    }
+
+    /// Names what this connection is for, in a table of many; failures repeat it.
+    #[must_use]
+    pub fn about(self, about: impl Into<String>) -> Self {
+        Self { about: about.into(), ..self }
+    }
+
+    /// Sends all bytes.
+    ///
+    /// # Panics
+    /// When the connection breaks or takes too long.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).unwrap_or_else(|error| panic!("sending failed: {error} {}", self.about));
+    }
+
+    /// Sends all bytes, or reports why not: for peers that may already have closed.
+    ///
+    /// # Errors
+    /// As writing to the socket gives them.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// A second handle that only writes, for sending while another thread reads answers.
+    ///
+    /// # Panics
+    /// When the descriptor cannot be duplicated.
+    #[must_use]
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("a socket can be duplicated")
+    }
+
+    /// The local address of this connection.
+    ///
+    /// # Panics
+    /// When the socket has none.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket has a local address")
+    }
+
+    /// Reads one final answer to a request that may have a body in its answer.
+    ///
+    /// # Panics
+    /// When none comes in time, or it breaks a rule of its framing.
+    #[track_caller]
+    pub fn response(&mut self) -> Response {
+        self.final_response(false)
+    }
+
+    /// Reads one final answer to a HEAD request.
+    ///
+    /// # Panics
+    /// As [`Self::response`].
+    #[track_caller]
+    pub fn response_to_head(&mut self) -> Response {
+        self.final_response(true)
+    }
+
+    /// Reads one answer, interim or final.
+    ///
+    /// # Panics
+    /// As [`Self::response`].
+    #[track_caller]
+    pub fn any_response(&mut self) -> Response {
+        self.read_response(false)
+    }
+
+    /// Sends one request and reads its answer.
+    ///
+    /// # Panics
+    /// As [`Self::send`] and [`Self::response`].
+    #[track_caller]
+    pub fn exchange(&mut self, request: impl AsRef<[u8]>) -> Response {
+        self.send(request);
+        self.response()
+    }
+
+    /// Checks that the server ends the stream in order, with nothing more to read.
+    ///
+    /// # Panics
+    /// When bytes follow, or the stream breaks off instead of ending.
+    #[track_caller]
+    pub fn expect_eof(&mut self) {
+        let rest = self.read_to_end();
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(rest.is_empty(), "unexpected bytes before the end: {rest:?} {}", self.about);
+    }
+
+    /// Checks that the server has not answered anything sent so far with a reset. A reset that comes after the end of
+    /// the stream cannot be seen by reading.
+    ///
+    /// # Panics
+    /// When it has.
+    #[track_caller]
+    pub fn assert_not_reset(&self) {
+        let error = self.stream.take_error().expect("SO_ERROR can be read");
+        assert!(error.is_none(), "the connection was reset: {error:?} {}", self.about);
+    }
+
+    /// Reads all that comes until the server ends the stream.
+    ///
+    /// # Panics
+    /// When the stream is reset or does not end in time.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        while self.fill() > 0 {}
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Whether anything has arrived that no answer read so far has used. Does not wait.
+    ///
+    /// # Panics
+    /// When the socket refuses to be asked.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket can be made non-blocking");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("a socket can be made blocking");
+        !self.unread.is_empty() || peeked.is_ok()
+    }
+
+    /// Ends the sending side: the server sees end of stream, answers still arrive.
+    ///
+    /// # Panics
+    /// When the connection is already gone.
+    pub fn finish_sending(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("a live connection can be half-closed");
+    }
+
+    /// Breaks the connection with a reset.
+    ///
+    /// # Panics
+    /// When the socket refuses `SO_LINGER`.
+    pub fn reset(self) {
+        let linger = Some(Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&self.stream, linger).expect("SO_LINGER is always settable");
+    }
+
+    #[track_caller]
+    fn final_response(&mut self, to_head: bool) -> Response {
+        let answer = self.read_response(to_head);
+        assert!(answer.status >= 200, "interim answer where a final one was due: {answer:?}");
+        answer.assert_well_formed();
+        answer
+    }
+
+    #[track_caller]
+    fn read_response(&mut self, to_head: bool) -> Response {
+        let (mut answer, length) = loop {
+            match Response::parse_head(&self.unread) {
+                Some(head) => break head,
+                None => self.fill_or_panic("a response head"),
+            }
+        };
+        self.unread.drain(..length);
+        answer.body = match answer.framing(to_head) {
+            Framing::None => Vec::new(),
+            Framing::Length(length) => self.take(length),
+            Framing::Chunked => self.take_chunked(),
+            Framing::UntilClose => self.read_to_end(),
+        };
+        answer
+    }
+
+    #[track_caller]
+    fn take(&mut self, length: usize) -> Vec<u8> {
+        while self.unread.len() < length {
+            self.fill_or_panic("the rest of a body");
+        }
+        self.unread.drain(..length).collect()
+    }
+
+    #[track_caller]
+    fn take_line(&mut self) -> String {
+        let end = loop {
+            match self.unread.windows(2).position(|pair| pair == b"\r\n") {
+                Some(end) => break end,
+                None => self.fill_or_panic("a line of chunked framing"),
+            }
+        };
+        let line = self.take(end + 2);
+        String::from_utf8(line[..end].to_vec()).expect("chunk lines are ASCII")
+    }
+
+    #[track_caller]
+    fn take_chunked(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.take_line();
+            let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("chunk size {line:?}"));
+            if size == 0 {
+                while !self.take_line().is_empty() {}
+                return body;
+            }
+            body.extend(self.take(size));
+            assert_eq!(self.take_line(), "", "a chunk ends with CRLF");
+        }
+    }
+
+    #[track_caller]
+    fn fill_or_panic(&mut self, wanted: &str) {
+        let got = self.fill();
+        let have = String::from_utf8_lossy(&self.unread);
+        assert!(got > 0, "stream ended while waiting for {wanted}, have {have:?} {}", self.about);
+    }
+
+    /// Reads once, returning the bytes added; zero at the end of the stream.
+    #[track_caller]
+    fn fill(&mut self) -> usize {
+        let mut block = [0; 64 * 1024];
+        match self.stream.read(&mut block) {
+            Ok(count) => {
+                self.unread.extend_from_slice(&block[..count]);
+                count
+            }
+            Err(error) => {
+                let have = String::from_utf8_lossy(&self.unread[..self.unread.len().min(500)]);
+                panic!("reading failed: {error}; unread: {have:?} {}", self.about)
+            }
+        }
+    }
+}

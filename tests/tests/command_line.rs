@@ -1,0 +1,193 @@
+//! The showcase as a program: what it accepts, how it refuses, how it stops.
+
+use std::net::TcpListener;
+
+use ringress_tests::{Client, Mode, Server, Setup, run_showcase};
+use rustix::process::Signal;
+
+/// Exit status for a command line or a port that cannot be used.
+const STATUS_USAGE: i32 = 2;
+
+/// One clear line on standard error that names what was wrong, nothing on standard output.
+#[track_caller]
+fn assert_refused(args: &[&str], named: &str) {
+    let output = run_showcase(args);
+    assert_eq!(output.status, Some(STATUS_USAGE), "{args:?}: {output:?}");
+    assert_eq!(output.stderr.lines().count(), 1, "{args:?}: one line: {output:?}");
+    assert!(output.stderr.contains(named), "{args:?}: names {named}: {output:?}");
+    assert_eq!(output.stdout, "", "{args:?}");
+}
+
+#[test]
+fn unknown_arguments_are_refused() {
+    assert_refused(&["--nonsense"], "--nonsense");
+    assert_refused(&["-x"], "-x");
+    assert_refused(&["stray"], "stray");
+    assert_refused(&["--mode", "queue", "stray"], "stray");
+}
+
+#[test]
+fn missing_values_are_refused() {
+    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers"] {
+        assert_refused(&[flag], flag);
+    }
+}
+
+#[test]
+fn bad_values_are_refused() {
+    for (flag, value) in [
+        ("--listen", "nowhere"),
+        ("--listen", "127.0.0.1"),
+        ("--listen", "127.0.0.1:99999"),
+        ("--listen", "127.0.0.1:x"),
+        ("--shards", "0"),
+        ("--shards", "two"),
+        ("--shards", "-1"),
+        ("--shards", "99999999999"),
+        ("--cores", "a"),
+        ("--cores", "0,,1"),
+        ("--cores", "4095"),
+        ("--mode", "warp"),
+        ("--mode", ""),
+        ("--consumers", "0"),
+        ("--consumers", "many"),
+    ] {
+        let output = run_showcase(&[flag, value]);
+        assert_eq!(output.status, Some(STATUS_USAGE), "{flag} {value}: {output:?}");
+        assert_eq!(output.stderr.lines().count(), 1, "{flag} {value}: one line: {output:?}");
+        let named = output.stderr.contains(flag) || output.stderr.contains(flag.trim_start_matches('-'));
+        assert!(named, "{flag} {value}: the line names the flag: {output:?}");
+        assert!(output.stderr.contains(value), "{flag} {value}: the line names the value: {output:?}");
+    }
+}
+
+#[test]
+fn a_port_held_by_another_program_is_refused() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = holder.local_addr().expect("a bound socket has an address").to_string();
+    for mode in Mode::ALL {
+        assert_refused(&["--listen", &address, "--mode", mode.as_str()], &address);
+    }
+}
+
+#[test]
+fn a_port_held_by_another_showcase_is_refused() {
+    // SO_REUSEPORT alone would let both bind, and the kernel would deal connections to either.
+    for mode in Mode::ALL {
+        let first = Server::start(&Setup::new(mode));
+        let address = first.address().to_string();
+        for second in Mode::ALL {
+            assert_refused(&["--listen", &address, "--mode", second.as_str()], &address);
+        }
+        first.assert_healthy();
+        first.finish();
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused() {
+    // TEST-NET-1 belongs to nobody.
+    assert_refused(&["--listen", "192.0.2.1:8080"], "192.0.2.1:8080");
+}
+
+#[test]
+fn one_address_given_twice_is_refused() {
+    let probe = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = probe.local_addr().expect("a bound socket has an address").to_string();
+    drop(probe);
+    assert_refused(&["--listen", &address, "--listen", &address], &address);
+}
+
+#[test]
+fn help_names_every_flag_and_exits_with_zero() {
+    let output = run_showcase(&["--help"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--help"] {
+        assert!(output.stdout.contains(flag), "{flag}: {output:?}");
+    }
+    assert_eq!(output.stderr, "");
+}
+
+#[test]
+fn every_address_is_served() {
+    for mode in Mode::ALL {
+        let server = Server::start(&Setup::new(mode).listeners(2));
+        for address in server.addresses() {
+            let request = format!("GET /who HTTP/1.1\r\nHost: {address}\r\n\r\n");
+            let answer = Client::connect(*address).exchange(request);
+            assert_eq!(answer.status, 200);
+            assert!(answer.text().contains(&address.to_string()), "{answer:?}");
+        }
+        server.finish();
+    }
+}
+
+#[test]
+fn shards_and_consumers_are_free_to_choose() {
+    for mode in Mode::ALL {
+        for (shards, consumers) in [(1, 1), (1, 4), (2, 1), (3, 2)] {
+            let server = Server::start(&Setup::new(mode).shards(shards).consumers(consumers));
+            for _ in 0..8 {
+                server.assert_healthy();
+            }
+            server.finish();
+        }
+    }
+}
+
+#[test]
+fn cores_can_be_named() {
+    for mode in Mode::ALL {
+        let server = Server::start(&Setup::new(mode).shards(1).arg("--cores").arg("0"));
+        server.assert_healthy();
+        server.finish();
+    }
+}
+
+#[test]
+fn the_port_is_free_again_after_a_stop() {
+    for mode in Mode::ALL {
+        let server = Server::start(&Setup::new(mode));
+        let address = server.address();
+        // Ended by the server, so that its side is left in TIME_WAIT.
+        let mut client = server.connect();
+        assert!(client.exchange(server.request("GET / HTTP/1.1", &["Connection: close"], "")).closes());
+        client.expect_eof();
+        server.finish();
+        assert!(std::net::TcpStream::connect(address).is_err(), "still accepting after the stop");
+        let again = Server::start_on(&Setup::new(mode), address);
+        again.assert_healthy();
+        again.finish();
+    }
+}
+
+#[test]
+fn sigint_and_sigterm_stop_an_idle_server() {
+    for mode in Mode::ALL {
+        for signal in [Signal::INT, Signal::TERM] {
+            let server = Server::start(&Setup::new(mode));
+            server.finish_by(signal);
+        }
+    }
+}
+
+#[test]
+fn signals_stop_a_server_with_clients_in_every_state() {
+    for mode in Mode::ALL {
+        for signal in [Signal::INT, Signal::TERM] {
+            let server = Server::start(&Setup::new(mode));
+            let fresh = server.connect();
+            let mut idle = server.connect();
+            assert_eq!(idle.exchange(server.get("/pipeline")).text(), "ok");
+            let mut halfway = server.connect();
+            halfway.send("GET / HTTP/1.1\r\nHo");
+            let mut waiting = server.connect();
+            waiting.send(server.get("/slow/60000"));
+            let mut choked = server.connect();
+            choked.send(server.get("/bytes/1000000").repeat(20));
+            server.assert_healthy();
+            server.finish_by(signal);
+            drop((fresh, idle, halfway, waiting, choked));
+        }
+    }
+}

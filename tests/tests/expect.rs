@@ -1,0 +1,100 @@
+//! `Expect: 100-continue` and every other expectation: RFC 9110 section 10.1.1.
+
+use ringress_tests::{Client, Server, both_modes};
+
+both_modes![
+    continue_is_sent_before_the_body,
+    continue_is_sent_before_a_chunked_body,
+    continue_waits_for_the_answers_before_it,
+    a_body_sent_without_waiting_is_answered,
+    a_request_without_body_needs_no_continue,
+    too_large_a_body_gets_413_without_continue,
+    other_expectations_get_417,
+    http10_never_gets_a_continue,
+];
+
+fn expect_continue(client: &mut Client) {
+    let interim = client.any_response();
+    assert_eq!((interim.status, interim.reason.as_str()), (100, "Continue"), "{interim:?}");
+    assert!(!client.has_unread(), "nothing but the continue before the body");
+}
+
+fn expecting(server: &Server, framing: &str) -> Vec<u8> {
+    server.request("POST /echo HTTP/1.1", &["Expect: 100-continue", framing], "")
+}
+
+fn continue_is_sent_before_the_body(server: &Server) {
+    let mut client = server.connect();
+    for (expectation, body) in [("100-continue", "hello"), ("100-Continue", "again")] {
+        let fields = [&format!("Expect: {expectation}")[..], "Content-Length: 5"];
+        client.send(server.request("POST /echo HTTP/1.1", &fields, ""));
+        expect_continue(&mut client);
+        let answer = client.exchange(body);
+        assert_eq!((answer.status, answer.text()), (200, body));
+    }
+    assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
+}
+
+fn continue_is_sent_before_a_chunked_body(server: &Server) {
+    let mut client = server.connect();
+    client.send(expecting(server, "Transfer-Encoding: chunked"));
+    expect_continue(&mut client);
+    let answer = client.exchange("5\r\nhello\r\n0\r\n\r\n");
+    assert_eq!((answer.status, answer.text()), (200, "hello"));
+}
+
+fn continue_waits_for_the_answers_before_it(server: &Server) {
+    let mut client = server.connect();
+    client.send([server.get("/slow/200"), server.get("/json"), expecting(server, "Content-Length: 5")].concat());
+    assert_eq!(client.response().status, 200);
+    assert_eq!(client.response().text(), r#"{"message":"Hello, World!"}"#);
+    expect_continue(&mut client);
+    assert_eq!(client.exchange("hello").text(), "hello");
+}
+
+fn a_body_sent_without_waiting_is_answered(server: &Server) {
+    let mut client = server.connect();
+    client.send([&expecting(server, "Content-Length: 5")[..], b"hello", &server.get("/pipeline")].concat());
+    // The continue may be left out when the body is there already, it must not come late.
+    let first = client.any_response();
+    let answer = if first.status == 100 { client.response() } else { first };
+    assert_eq!((answer.status, answer.text()), (200, "hello"));
+    assert_eq!(client.response().text(), "ok");
+}
+
+fn a_request_without_body_needs_no_continue(server: &Server) {
+    let mut client = server.connect();
+    for framing in ["Content-Length: 0", "X-None: 0"] {
+        let answer = client.exchange(expecting(server, framing));
+        assert_eq!((answer.status, answer.text()), (200, ""), "{framing}");
+    }
+    assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
+}
+
+fn too_large_a_body_gets_413_without_continue(server: &Server) {
+    let mut client = server.connect();
+    let answer = client.exchange(expecting(server, "Content-Length: 65537"));
+    assert_eq!((answer.status, answer.closes()), (413, true), "{answer:?}");
+    client.expect_eof();
+}
+
+fn other_expectations_get_417(server: &Server) {
+    for expectation in ["200-ok", "100-continued", "100-continue, magic", "magic"] {
+        let mut client = server.connect();
+        let field = format!("Expect: {expectation}");
+        let answer = client.exchange(server.request("POST /echo HTTP/1.1", &[&field, "Content-Length: 5"], ""));
+        assert_eq!((answer.status, answer.closes()), (417, true), "{expectation}: {answer:?}");
+        client.expect_eof();
+    }
+    server.assert_healthy();
+}
+
+fn http10_never_gets_a_continue(server: &Server) {
+    let mut client = server.connect();
+    let fields = ["Expect: 100-continue", "Content-Length: 5"];
+    client.send(server.request("POST /echo HTTP/1.0", &fields, ""));
+    server.assert_healthy();
+    assert!(!client.has_unread(), "HTTP/1.0 knows no interim answers");
+    let answer = client.exchange("hello");
+    assert_eq!((answer.status, answer.text()), (200, "hello"));
+}

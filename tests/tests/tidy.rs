@@ -1,0 +1,239 @@
+//! The laws of the house, read from the source: who may import whom, where unsafe may live, how long things get.
+//!
+//! A law broken for a good reason is changed here, in the same commit, where a reviewer sees it.
+
+use ringress_tests::source::{Source, functions, mentions, unsafe_lines};
+
+const FILE_LINES_MAX: usize = 600;
+const FUNCTION_LINES_MAX: usize = 70;
+const LINE_CHARS_MAX: usize = 120;
+
+/// Files that may call `thread::sleep`.
+const SLEEPERS: &[&str] = &[];
+
+/// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
+const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 40), ("ring", 24)];
+
+/// A room: its name, the rooms of the same crate it may import, and words its code must not use.
+type Room = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const PROTO: &[Room] = &[
+    ("bytes", &[], &[]),
+    ("date", &[], &[]),
+    ("method", &[], &[]),
+    ("header", &[], &[]),
+    ("limits", &[], &[]),
+    ("reject", &[], &[]),
+    // Head asks framing for the one decision, framing needs to know the version: two files of one parser.
+    ("head", &["bytes", "framing", "header", "limits", "method", "reject"], &[]),
+    ("framing", &["bytes", "head", "reject"], &[]),
+    ("chunked", &["bytes", "limits", "reject"], &[]),
+    ("url", &["bytes", "head", "limits", "method", "reject"], &[]),
+    ("response", &["bytes", "date", "header"], &[]),
+];
+
+/// What no line of `proto` may mention: it has no I/O, no clock, no threads, and does not know who uses it.
+const PROTO_NEVER: &[&str] = &["std::io", "std::time", "std::thread", "std::net", "std::fs", "ringress", "unsafe"];
+
+const HTTP: &[&str] = &["ringress_proto"];
+const RING_AND_HTTP: &[&str] = &["io_uring", "ringress_proto"];
+const RING: &[&str] = &["io_uring"];
+const LOCKS: &[&str] = &["Mutex", "RwLock", "io_uring"];
+const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", "Mutex", "RwLock", "io_uring"];
+
+/// From the ground up: imports point to rooms above their own line, and `shard` alone sees kernel and protocol together.
+const ENGINE: &[Room] = &[
+    ("id", &[], RING_AND_HTTP),
+    ("slab", &[], RING_AND_HTTP),
+    ("sync", &[], RING_AND_HTTP),
+    ("error", &[], RING),
+    ("counters", &[], RING_AND_HTTP),
+    // Of HTTP it knows the form of a date, which it writes once a second for all answers.
+    ("clock", &[], RING),
+    ("mem", &["id"], RING_AND_HTTP),
+    ("ring", &["error", "id", "mem"], HTTP),
+    ("queue", &["id", "mem", "sync"], RING_AND_HTTP),
+    ("record", &["id", "queue"], RING),
+    ("conn", &["id"], IO),
+    ("timer", &["clock", "id", "slab"], IO),
+    ("route", &["id", "record", "slab"], IO),
+    ("cache", &["id", "slab"], IO),
+    ("log", &["id"], LOCKS),
+    ("config", &["error", "id", "mem", "queue", "record"], RING),
+    ("shard", SHARD_MAY, LOCKS),
+    ("session", SESSION_MAY, RING),
+    ("api", &["config", "error", "id", "mem", "queue", "record", "session"], RING),
+];
+#[rustfmt::skip]
+const SHARD_MAY: &[&str] = &[
+    "cache", "clock", "config", "conn", "counters", "error", "id", "log", "mem", "queue", "record", "ring", "route",
+    "slab", "sync", "timer",
+];
+#[rustfmt::skip]
+const SESSION_MAY: &[&str] = &[
+    "clock", "config", "counters", "error", "id", "mem", "queue", "record", "ring", "route", "shard", "slab", "sync",
+];
+
+/// Files that may use a word their room must not, each with its reason.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // A control message, sent when URLs or queues change, may lock: no request does.
+    ("engine/src/shard/control.rs", "Mutex"),
+];
+
+/// Reading the time is the business of one room.
+const CLOCK_READS: &[&str] = &["Instant::now", "SystemTime::now", "clock_gettime"];
+
+/// Runs a law over the tree; it pushes one line for each breach.
+fn enforce(law: impl Fn(&Source, &mut Vec<String>)) {
+    let mut breaches = Vec::new();
+    for source in Source::all() {
+        law(&source, &mut breaches);
+    }
+    assert!(breaches.is_empty(), "{} breaches:\n{}", breaches.len(), breaches.join("\n"));
+}
+
+#[test]
+fn rooms_import_only_what_their_table_allows() {
+    enforce(|source, breaches| {
+        imports("proto", PROTO, source, breaches);
+        imports("engine", ENGINE, source, breaches);
+    });
+}
+
+fn imports(krate: &str, rooms: &[Room], source: &Source, breaches: &mut Vec<String>) {
+    let Some(own) = source.room(krate) else { return };
+    let Some((_, may, never)) = rooms.iter().find(|(name, ..)| *name == own) else {
+        breaches.push(format!("{}: room {own} is not in the table", source.path));
+        return;
+    };
+    for (line, text) in (1..).zip(source.shipped.lines()) {
+        let excepted = |word: &str| EXCEPTIONS.contains(&(source.path.as_str(), word));
+        for word in never.iter().filter(|word| mentions(text, word) && !excepted(word)) {
+            breaches.push(format!("{}:{line}: {own} must not mention {word}", source.path));
+        }
+        if text.contains("super::super::") {
+            breaches.push(format!("{}:{line}: write crate:: instead of climbing", source.path));
+        }
+    }
+    for imported in source.imported_rooms() {
+        let is_room = rooms.iter().any(|(name, ..)| *name == imported);
+        if is_room && imported != own && !may.contains(&imported.as_str()) {
+            breaches.push(format!("{}: {own} must not import {imported}", source.path));
+        }
+    }
+}
+
+#[test]
+fn proto_knows_no_input_no_output_no_time_and_no_engine() {
+    enforce(|source, breaches| {
+        for (line, text) in (1..).zip(source.shipped.lines()).filter(|_| source.path.starts_with("proto/src/")) {
+            // The root forbids unsafe code by naming it: `unsafe_code` is another word.
+            for word in PROTO_NEVER.iter().filter(|word| mentions(text, word)) {
+                breaches.push(format!("{}:{line}: proto must not mention {word}", source.path));
+            }
+        }
+    });
+}
+
+#[test]
+fn only_the_clock_reads_the_time() {
+    enforce(|source, breaches| {
+        if source.is_library() && source.room("engine") != Some("clock") {
+            for word in CLOCK_READS.iter().filter(|word| source.shipped.contains(**word)) {
+                breaches.push(format!("{}: {word} outside of room clock", source.path));
+            }
+        }
+    });
+}
+
+#[test]
+fn unsafe_lives_in_three_rooms_and_is_counted() {
+    let mut counts = UNSAFE_COUNTS.map(|(room, _)| (room, 0));
+    let mut breaches = Vec::new();
+    for source in Source::all() {
+        let found = unsafe_lines(&source.shipped).len();
+        match counts.iter_mut().find(|(room, _)| source.room("engine") == Some(room)) {
+            Some((_, count)) => *count += found,
+            // The floor of the benchmarks speaks to the kernel itself.
+            None if found > 0 && !source.path.starts_with("bench/") => breaches.push(source.path),
+            None => {}
+        }
+    }
+    assert!(breaches.is_empty(), "unsafe outside of its rooms: {breaches:?}");
+    assert_eq!(counts, UNSAFE_COUNTS, "found on the left: correct the table if the change was meant");
+}
+
+#[test]
+fn every_unsafe_says_why_it_is_sound() {
+    enforce(|source, breaches| {
+        let bare = source.unsafe_without_reason();
+        breaches.extend(bare.iter().map(|at| format!("{}:{}: no // SAFETY: before it", source.path, at + 1)));
+    });
+}
+
+#[test]
+fn files_functions_and_lines_stay_short() {
+    enforce(|source, breaches| {
+        let count = source.raw.lines().count();
+        if count > FILE_LINES_MAX {
+            breaches.push(format!("{}: {count} lines", source.path));
+        }
+        for (line, text) in (1..).zip(source.raw.lines()) {
+            if text.chars().count() > LINE_CHARS_MAX {
+                breaches.push(format!("{}:{line}: {} columns", source.path, text.chars().count()));
+            }
+        }
+        for (name, line, length) in functions(&source.code) {
+            if length > FUNCTION_LINES_MAX {
+                breaches.push(format!("{}:{line}: fn {name} has {length} lines", source.path));
+            }
+        }
+    });
+}
+
+#[test]
+fn every_file_begins_with_its_purpose() {
+    enforce(|source, breaches| {
+        if !source.raw.starts_with("//!") {
+            breaches.push(format!("{}: does not begin with //!", source.path));
+        }
+    });
+}
+
+#[test]
+fn shipped_code_neither_unwraps_nor_prints_nor_postpones() {
+    enforce(|source, breaches| {
+        for (line, text) in (1..).zip(source.shipped.lines()) {
+            let everywhere = [".unwrap()", "todo!", "unimplemented!", "dbg!"];
+            let library = if source.is_library() { &["print!", "println!", "eprint!", "eprintln!"][..] } else { &[] };
+            for word in everywhere.iter().chain(library).filter(|word| mentions(text, word)) {
+                breaches.push(format!("{}:{line}: {word}", source.path));
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_waits_by_sleeping() {
+    enforce(|source, breaches| {
+        let sleeps = source.code.lines().zip(1..).filter(|(text, _)| mentions(text, "thread::sleep"));
+        if !SLEEPERS.contains(&source.path.as_str()) {
+            breaches.extend(sleeps.map(|(_, line)| format!("{}:{line}: thread::sleep", source.path)));
+        }
+    });
+}
+
+#[test]
+fn planted_breaches_of_the_import_table_are_found() {
+    let breaches = |path: &str, raw: &str| {
+        let mut found = Vec::new();
+        imports("engine", ENGINE, &Source::new(path.to_owned(), raw.to_owned()), &mut found);
+        found.len()
+    };
+    let path = "engine/src/conn/close.rs";
+    assert_eq!(breaches(path, "use crate::id::X;\nuse crate::conn::Y;"), 0);
+    assert_eq!(breaches(path, "use crate::{id::X, mem, queue::Y};"), 2);
+    assert_eq!(breaches(path, "use super::super::ring;"), 1);
+    assert_eq!(breaches(path, "use std::io::Read;"), 1);
+    assert_eq!(breaches("engine/src/attic.rs", ""), 1, "a room missing from the table");
+}
