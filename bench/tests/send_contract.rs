@@ -26,11 +26,7 @@ static PIECE: [u8; PIECE_BYTES] = [b'x'; PIECE_BYTES];
 const QUIET: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
 
 fn ring() -> Option<IoUring> {
-    let ring = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_submit_all()
-        .build(8);
+    let ring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_submit_all().build(8);
     match ring {
         Ok(ring) => Some(ring),
         Err(error) => {
@@ -51,10 +47,7 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
 /// with no wait and no request for events.
 fn send(ring: &mut IoUring, fd: RawFd, msg_flags: i32, flags: Flags) -> Vec<i32> {
     let len = u32::try_from(PIECE_BYTES).expect("small");
-    let send = opcode::Send::new(Fd(fd), PIECE.as_ptr(), len)
-        .flags(msg_flags)
-        .build()
-        .flags(flags);
+    let send = opcode::Send::new(Fd(fd), PIECE.as_ptr(), len).flags(msg_flags).build().flags(flags);
     // SAFETY: the entry names only PIECE, which is static and never written.
     unsafe { ring.submission().push(&send) }.expect("the queue is empty");
     assert_eq!(ring.submit().expect("submit"), 1);
@@ -62,20 +55,14 @@ fn send(ring: &mut IoUring, fd: RawFd, msg_flags: i32, flags: Flags) -> Vec<i32>
 }
 
 fn posted(ring: &mut IoUring) -> Vec<i32> {
-    ring.completion()
-        .map(|completion| completion.result())
-        .collect()
+    ring.completion().map(|completion| completion.result()).collect()
 }
 
 /// Runs due task work without waiting for any.
 fn events(ring: &mut IoUring) -> Vec<i32> {
     const GETEVENTS: u32 = 1;
     // SAFETY: submits nothing, waits for nothing, passes no memory.
-    unsafe {
-        ring.submitter()
-            .enter::<libc::sigset_t>(0, 0, GETEVENTS, None)
-    }
-    .expect("enter");
+    unsafe { ring.submitter().enter::<libc::sigset_t>(0, 0, GETEVENTS, None) }.expect("enter");
     posted(ring)
 }
 
@@ -95,10 +82,7 @@ fn fill(ring: &mut IoUring, fd: RawFd) -> (usize, i32) {
 fn complete_send_posts_nothing() {
     let Some(mut ring) = ring() else { return };
     let (near, mut far) = tcp_pair();
-    assert_eq!(
-        send(&mut ring, near.as_raw_fd(), QUIET, Flags::SKIP_SUCCESS),
-        []
-    );
+    assert_eq!(send(&mut ring, near.as_raw_fd(), QUIET, Flags::SKIP_SUCCESS), []);
     let mut read = vec![0; PIECE_BYTES];
     far.read_exact(&mut read).expect("all of it arrived");
     assert_eq!(events(&mut ring), [], "nor later");
@@ -109,43 +93,24 @@ fn without_the_flag_a_complete_send_posts_its_length_at_once() {
     let Some(mut ring) = ring() else { return };
     let (near, _far) = tcp_pair();
     let all = i32::try_from(PIECE_BYTES).expect("small");
-    assert_eq!(
-        send(&mut ring, near.as_raw_fd(), QUIET, Flags::empty()),
-        [all]
-    );
+    assert_eq!(send(&mut ring, near.as_raw_fd(), QUIET, Flags::empty()), [all]);
 }
 
 /// Fills `near`, then checks that exactly the bytes accounted for reach `far`.
 fn short_and_refused_sends_are_posted(near: RawFd, mut far: impl Read, mut ring: IoUring) {
     let (silent, first) = fill(&mut ring, near);
     let taken = usize::try_from(first).unwrap_or(0);
-    assert!(
-        first == -libc::EAGAIN || (1..PIECE_BYTES).contains(&taken),
-        "posted {first}"
-    );
+    assert!(first == -libc::EAGAIN || (1..PIECE_BYTES).contains(&taken), "posted {first}");
     eprintln!("{silent} silent sends, then {first}");
 
     let (more, refused) = fill(&mut ring, near);
-    assert_eq!(
-        (more, refused),
-        (0, -libc::EAGAIN),
-        "a full socket refuses at once"
-    );
+    assert_eq!((more, refused), (0, -libc::EAGAIN), "a full socket refuses at once");
 
     let mut sent = vec![0; silent * PIECE_BYTES + taken];
-    far.read_exact(&mut sent)
-        .expect("what was accounted for is there");
-    assert_eq!(
-        events(&mut ring),
-        [],
-        "a refused send armed nothing that goes on now"
-    );
+    far.read_exact(&mut sent).expect("what was accounted for is there");
+    assert_eq!(events(&mut ring), [], "a refused send armed nothing that goes on now");
     // Whatever else had been sent would arrive before this.
-    assert_eq!(
-        send(&mut ring, near, QUIET, Flags::SKIP_SUCCESS),
-        [],
-        "there is room again"
-    );
+    assert_eq!(send(&mut ring, near, QUIET, Flags::SKIP_SUCCESS), [], "there is room again");
     let mut rest = vec![0; PIECE_BYTES];
     far.read_exact(&mut rest).expect("the last piece");
     assert_eq!(events(&mut ring), []);
@@ -155,8 +120,7 @@ fn short_and_refused_sends_are_posted(near: RawFd, mut far: impl Read, mut ring:
 fn short_and_refused_sends_are_posted_on_tcp() {
     let Some(ring) = ring() else { return };
     let (near, far) = tcp_pair();
-    far.set_read_timeout(Some(std::time::Duration::from_secs(5)))
-        .expect("socket option");
+    far.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("socket option");
     short_and_refused_sends_are_posted(near.as_raw_fd(), far, ring);
 }
 
@@ -164,8 +128,7 @@ fn short_and_refused_sends_are_posted_on_tcp() {
 fn short_and_refused_sends_are_posted_on_unix_sockets() {
     let Some(ring) = ring() else { return };
     let (near, far) = UnixStream::pair().expect("pair");
-    far.set_read_timeout(Some(std::time::Duration::from_secs(5)))
-        .expect("socket option");
+    far.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("socket option");
     short_and_refused_sends_are_posted(near.as_raw_fd(), far, ring);
 }
 
@@ -181,10 +144,7 @@ fn without_waitall_a_short_send_is_silent() {
         .expect("it fills");
     drop(near);
     let read = std::io::copy(&mut far, &mut std::io::sink()).expect("to the end");
-    assert!(
-        read < (silent * PIECE_BYTES) as u64,
-        "no send was short: nothing was shown"
-    );
+    assert!(read < (silent * PIECE_BYTES) as u64, "no send was short: nothing was shown");
 }
 
 #[test]
@@ -195,11 +155,7 @@ fn waiting_send_resumes_what_a_quiet_one_left() {
     let taken = usize::try_from(first).unwrap_or(0);
 
     let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-    assert_eq!(
-        send(&mut ring, near.as_raw_fd(), flags, Flags::empty()),
-        [],
-        "no room yet"
-    );
+    assert_eq!(send(&mut ring, near.as_raw_fd(), flags, Flags::empty()), [], "no room yet");
     let mut sent = vec![0; silent * PIECE_BYTES + taken + PIECE_BYTES];
     let reader = std::thread::spawn(move || far.read_exact(&mut sent).map(|()| far));
     ring.submit_and_wait(1).expect("the reader makes room");
@@ -213,10 +169,7 @@ fn send_on_a_dead_connection_posts_the_error() {
     let Some(mut ring) = ring() else { return };
     let (near, far) = UnixStream::pair().expect("pair");
     drop(far);
-    assert_eq!(
-        send(&mut ring, near.as_raw_fd(), QUIET, Flags::SKIP_SUCCESS),
-        [-libc::EPIPE]
-    );
+    assert_eq!(send(&mut ring, near.as_raw_fd(), QUIET, Flags::SKIP_SUCCESS), [-libc::EPIPE]);
 }
 
 /// The completion of a short send stands before any receive that the peer's reaction causes: a
@@ -226,9 +179,7 @@ fn failure_is_posted_before_a_later_receive() {
     let Some(mut ring) = ring() else { return };
     let (near, mut far) = tcp_pair();
     let mut byte = [0_u8];
-    let receive = opcode::Recv::new(Fd(near.as_raw_fd()), byte.as_mut_ptr(), 1)
-        .build()
-        .user_data(7);
+    let receive = opcode::Recv::new(Fd(near.as_raw_fd()), byte.as_mut_ptr(), 1).build().user_data(7);
     // SAFETY: `byte` outlives the ring's use of it: its completion is awaited below.
     unsafe { ring.submission().push(&receive) }.expect("the queue is empty");
     ring.submit().expect("submit");
@@ -245,10 +196,7 @@ fn failure_is_posted_before_a_later_receive() {
         }
     }
     ring.submit_and_wait(2).expect("both are due");
-    let order: Vec<u64> = ring
-        .completion()
-        .map(|completion| completion.user_data())
-        .collect();
+    let order: Vec<u64> = ring.completion().map(|completion| completion.user_data()).collect();
     assert_eq!(order, [0, 7]);
     assert_eq!(byte, *b"y");
 }

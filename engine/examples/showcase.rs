@@ -94,7 +94,7 @@ fn start_consumers(
     options: &Options,
 ) -> Result<Vec<thread::JoinHandle<()>>, Box<dyn Error>> {
     let colocated = options.mode == Mode::Colocated;
-    let count = if colocated { engine.shards() } else { options.consumers.unwrap_or(engine.shards()) };
+    let count = if colocated { engine.shards() } else { options.consumers.unwrap_or_else(|| engine.shards()) };
     let (ready, all_ready) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..count {

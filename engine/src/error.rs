@@ -92,7 +92,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Repr::Plain(ErrorKind::Gone) => f.write_str("the request is over: answered, cancelled, or its client is gone"),
+            Repr::Plain(ErrorKind::Gone) => {
+                f.write_str("the request is over: answered, cancelled, or its client is gone")
+            }
             Repr::Plain(_) => f.write_str("the queue is closed: its engine has been shut down"),
             Repr::Told(told) => match &told.source {
                 Some(source) => write!(f, "{}: {source}", told.text),

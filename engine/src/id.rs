@@ -20,9 +20,8 @@ pub(crate) struct ShardId(pub(crate) u8);
 /// Packs `shard | generation | slot`; the generation is at least 1, so the result is never 0.
 fn pack(shard: ShardId, generation: u32, slot: u32) -> NonZeroU64 {
     debug_assert!(u64::from(slot) <= SLOT_MASK);
-    let packed = (u64::from(shard.0) << (GENERATION_BITS + SLOT_BITS))
-        | (u64::from(generation) << SLOT_BITS)
-        | u64::from(slot);
+    let packed =
+        (u64::from(shard.0) << (GENERATION_BITS + SLOT_BITS)) | (u64::from(generation) << SLOT_BITS) | u64::from(slot);
     NonZeroU64::new(packed).unwrap_or(NonZeroU64::MAX)
 }
 

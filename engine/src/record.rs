@@ -1,7 +1,7 @@
 //! What the shard tells the application about a request: plain data, no pointers.
 //!
-//! Laws: every byte range is an offset into the shard's arena or a span of the received head; the record does not change
-//! from the request's delivery until its handle is gone.
+//! Laws: every byte range is an offset into the shard's arena or a span of the received head; the record does not
+//! change from the request's delivery until its handle is gone.
 //!
 //! Absent: the bytes themselves (room `mem`) and the application's view of them (room `api`).
 
@@ -77,7 +77,10 @@ pub(crate) struct RequestRecord {
 
 impl std::fmt::Debug for RequestRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestRecord").field("method", &self.head.method).field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("RequestRecord")
+            .field("method", &self.head.method)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which queue a request goes to: an immutable snapshot of all URL groups.
 //!
-//! Laws: categories are asked in the order strong wildcard, host, IP, weak wildcard, and the first with a match ends the
-//! search; within one the longest path wins, by whole segments and without regard to ASCII case; the port is the one the
-//! connection came in on. A lookup reads, and allocates nothing.
+//! Laws: categories are asked in the order strong wildcard, host, IP, weak wildcard, and the first with a match ends
+//! the search; within one the longest path wins, by whole segments and without regard to ASCII case; the port is the
+//! one the connection came in on. A lookup reads, and allocates nothing.
 //!
 //! Absent: registration rules (room `session`) and reservations. Source: the HTTP Server API's "UrlPrefix Strings".
 
@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_longest_path_wins_by_whole_segments() {
-        let snapshot = Snapshot::new(vec![route(80, Host::Weak, "/foobar/", 1), route(80, Host::Weak, "/foobar/foo/", 2)]);
+        let snapshot =
+            Snapshot::new(vec![route(80, Host::Weak, "/foobar/", 1), route(80, Host::Weak, "/foobar/foo/", 2)]);
         assert_eq!(context(&snapshot, "h", "/foobar"), Ok(1));
         assert_eq!(context(&snapshot, "h", "/foobar/foox"), Ok(1));
         assert_eq!(context(&snapshot, "h", "/FOOBAR/foo"), Ok(2));

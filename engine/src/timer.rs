@@ -1,8 +1,8 @@
 //! A timer wheel in ticks: one deadline for each connection of a shard.
 //!
 //! Laws: setting a later deadline is a store (the entry stays linked where it is and is moved when the wheel comes by),
-//! so that a request costs no list work; every entry with a deadline is linked in a slot that comes by no later than the
-//! deadline; nothing allocates after the wheel is made.
+//! so that a request costs no list work; every entry with a deadline is linked in a slot that comes by no later than
+//! the deadline; nothing allocates after the wheel is made.
 //!
 //! Absent: what a deadline means (room `conn`), and the clock (room `clock`).
 
@@ -41,7 +41,12 @@ pub(crate) struct Wheel {
 impl Wheel {
     /// A wheel for the indices `0..capacity`.
     pub(crate) fn new(capacity: u32) -> Self {
-        Self { entries: Vec::with_capacity(capacity as usize), heads: [NONE; SLOTS as usize], filled: [0; (SLOTS / 64) as usize], now: 0 }
+        Self {
+            entries: Vec::with_capacity(capacity as usize),
+            heads: [NONE; SLOTS as usize],
+            filled: [0; (SLOTS / 64) as usize],
+            now: 0,
+        }
     }
 
     /// Sets the deadline of `index`, or clears it with [`NEVER`].

@@ -19,7 +19,8 @@ fn leave(client: Client, host: &Host, request: RequestId) {
 fn made_up(id: RequestId) -> Vec<RequestId> {
     let real = id.to_u64();
     let other_shards = (1..=255_u64).map(|shard| real | shard << 56);
-    let others = [1, 2, u64::MAX, u64::MAX - 1, real ^ 1, real ^ 1 << 24, real + (1 << 24), real - (1 << 24), real | 0xff_ffff];
+    let others =
+        [1, 2, u64::MAX, u64::MAX - 1, real ^ 1, real ^ 1 << 24, real + (1 << 24), real - (1 << 24), real | 0xff_ffff];
     let ids = other_shards.chain(others).filter(|made_up| *made_up != real);
     ids.filter_map(RequestId::from_u64).collect()
 }
@@ -31,12 +32,18 @@ fn answers_come_from_other_threads_by_handle_and_by_id() {
     for round in 0..50 {
         client.get("/by-handle");
         let request = host.receive();
-        thread::spawn(move || request.respond(Response::text(format!("handle {round}")))).join().expect("ends").expect("open");
+        thread::spawn(move || request.respond(Response::text(format!("handle {round}"))))
+            .join()
+            .expect("ends")
+            .expect("open");
         assert_eq!(client.read().text(), format!("handle {round}"));
 
         client.get("/by-id");
         let (id, queue) = (host.receive().into_id(), host.queue.clone());
-        thread::spawn(move || queue.respond(id, Response::text(format!("id {round}")))).join().expect("ends").expect("open");
+        thread::spawn(move || queue.respond(id, Response::text(format!("id {round}"))))
+            .join()
+            .expect("ends")
+            .expect("open");
         assert_eq!(client.read().text(), format!("id {round}"));
     }
     drop(client);

@@ -63,9 +63,26 @@ impl Bare {
 fn malformed_prefixes_are_invalid_and_https_is_unsupported() {
     let bare = bare();
     let malformed = [
-        "", "http", "http:", "http://", "http:///", "http://:80/", "http://h/", "http://h:/", "http://h:0/", "http://h:65536/",
-        "http://h:x/", "http://h:80", "ftp://h:80/", "h:80/", "http://h:80/a?b", "http://h:80/a#b", "http://h h:80/",
-        "http://user@h:80/", "http://h:80/%zz/", "http://[::1:80/",
+        "",
+        "http",
+        "http:",
+        "http://",
+        "http:///",
+        "http://:80/",
+        "http://h/",
+        "http://h:/",
+        "http://h:0/",
+        "http://h:65536/",
+        "http://h:x/",
+        "http://h:80",
+        "ftp://h:80/",
+        "h:80/",
+        "http://h:80/a?b",
+        "http://h:80/a#b",
+        "http://h h:80/",
+        "http://user@h:80/",
+        "http://h:80/%zz/",
+        "http://[::1:80/",
     ];
     for url in malformed {
         let text = assert_kind(bare.group.add_url(url, 0), ErrorKind::Invalid);
@@ -81,9 +98,12 @@ fn a_url_is_registered_once_whatever_its_case_and_final_slash() {
     let bare = bare();
     bare.add("http://Example.test:P/Foo/Bar", 1);
     let other = bare.engine.server_session().url_group();
-    for twin in ["http://example.test:P/Foo/Bar", "http://EXAMPLE.TEST:P/foo/bar/", "HTTP://Example.test:P/Foo/Bar/"] {
-        let twin = twin.replacen('P', &bare.port.to_string(), if twin.starts_with("HTTP") { 2 } else { 1 });
-        let twin = twin.replacen(&format!("HTT{}", bare.port), "HTTP", 1);
+    let port = bare.port;
+    for twin in [
+        format!("http://example.test:{port}/Foo/Bar"),
+        format!("http://EXAMPLE.TEST:{port}/foo/bar/"),
+        format!("http://Example.Test:{port}/FOO/BAR/"),
+    ] {
         for group in [&bare.group, &other] {
             let text = assert_kind(group.add_url(&twin, 2), ErrorKind::Invalid);
             assert!(text.contains("registered already"), "{text}");
@@ -245,7 +265,10 @@ fn contexts_come_back_with_requests_also_the_largest() {
     client.get("/");
     let request = receive(&bare.queue);
     assert_eq!((request.url_context(), request.is_ip_routed()), (u64::MAX, false));
-    assert_eq!((request.local_addr(), request.peer_addr()), (loopback(bare.port), client.stream.local_addr().expect("open")));
+    assert_eq!(
+        (request.local_addr(), request.peer_addr()),
+        (loopback(bare.port), client.stream.local_addr().expect("open"))
+    );
     request.respond(Response::ok()).expect("open");
     client.read();
     client.get("/ip/");
@@ -270,8 +293,13 @@ fn nested_prefixes_go_to_their_own_queues() {
     ];
     let mut client = host.connect();
     wait_until("the routes are known", || client.ask("/foobar/foo").text() == "inner");
-    let cases =
-        [("/foobar/", "outer"), ("/foobar", "outer"), ("/foobar/foobar", "outer"), ("/foobar/foo/bar", "inner"), ("/FooBar/FOO/", "inner")];
+    let cases = [
+        ("/foobar/", "outer"),
+        ("/foobar", "outer"),
+        ("/foobar/foobar", "outer"),
+        ("/foobar/foo/bar", "inner"),
+        ("/FooBar/FOO/", "inner"),
+    ];
     for (path, owner) in cases {
         assert_eq!(client.ask(path).text(), owner, "{path}");
     }
@@ -284,7 +312,7 @@ fn nested_prefixes_go_to_their_own_queues() {
     wait_until("the outer one takes over", || client.ask("/foobar/foo/").text() == "outer");
     drop(client);
     drop(host.engine);
-    consumers.into_iter().for_each(|consumer| drop(consumer.join().expect("ends")));
+    consumers.into_iter().for_each(|consumer| assert!(consumer.join().expect("ends") > 0));
 }
 
 #[test]

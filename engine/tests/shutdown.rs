@@ -138,7 +138,9 @@ fn requests_that_outlive_the_engine_are_read_and_dropped_safely() {
     let queue = host.queue.clone();
     let mut clients: Vec<Client> = (0..6).map(|_| host.connect()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
-        let head = format!("POST /caf%C3%A9/{number} HTTP/1.1\r\nHost: test\r\nX-Number: {number}\r\nContent-Length: 4\r\n\r\n");
+        let head = format!(
+            "POST /caf%C3%A9/{number} HTTP/1.1\r\nHost: test\r\nX-Number: {number}\r\nContent-Length: 4\r\n\r\n"
+        );
         client.send(head + "body");
     }
     let mut held: Vec<Request> = (0..6).map(|_| host.receive()).collect();
@@ -238,7 +240,8 @@ fn colocated_shutdown_with_grace_answers_and_closes() {
                 }
             }
         });
-        let (mut holding, mut other, mut idle) = (Client::connect(address), Client::connect(address), Client::connect(address));
+        let (mut holding, mut other, mut idle) =
+            (Client::connect(address), Client::connect(address), Client::connect(address));
         assert_eq!((other.ask("/").text(), idle.ask("/").text()), ("direct", "direct"));
         holding.get("/hold");
         told.recv_timeout(PATIENCE).expect("it is held");

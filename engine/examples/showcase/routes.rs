@@ -85,7 +85,9 @@ fn answer_other<'r>(request: &'r Request, path: &[u8]) -> Response<'r> {
         _ if get && path.starts_with(b"/bytes/") => bytes(path),
         _ => match allowed(path) {
             Some(allow) if method == Method::Options => Response::new(204).header(ResponseHeader::Allow, allow),
-            Some(allow) => status_text(405, "this path knows other methods only\n").header(ResponseHeader::Allow, allow),
+            Some(allow) => {
+                status_text(405, "this path knows other methods only\n").header(ResponseHeader::Allow, allow)
+            }
             None => not_found(),
         },
     }
@@ -108,7 +110,8 @@ fn page(request: &Request) -> Response<'_> {
             date(since).zip(date(LAST_MODIFIED.as_bytes())).is_some_and(|(since, modified)| modified <= since)
         }),
     };
-    let response = if unchanged { Response::new(304) } else { Response::ok().content_type("text/html; charset=utf-8").body(PAGE) };
+    let response =
+        if unchanged { Response::new(304) } else { Response::ok().content_type("text/html; charset=utf-8").body(PAGE) };
     response.header(ResponseHeader::ETag, ETAG).header(ResponseHeader::LastModified, LAST_MODIFIED)
 }
 

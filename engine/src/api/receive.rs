@@ -59,8 +59,8 @@ impl RequestQueue {
 
     /// Waits for the next request, and gives it with up to `max` in all of those that are there by then.
     ///
-    /// Answers given on this thread while the batch lives wake a sleeping shard only when the batch ends: the cheapest way
-    /// to consume where handlers are short. With long ones, use [`receive`](Self::receive).
+    /// Answers given on this thread while the batch lives wake a sleeping shard only when the batch ends: the cheapest
+    /// way to consume where handlers are short. With long ones, use [`receive`](Self::receive).
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -85,7 +85,8 @@ impl RequestQueue {
     pub fn respond(&self, id: RequestId, mut response: Response<'_>) -> Result<()> {
         let (shard, _, _) = id.parts();
         let exchange = self.core.exchanges().get(usize::from(shard.0)).ok_or(Error::GONE)?;
-        let filled = exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), &mut response, area));
+        let filled =
+            exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
     }
 
@@ -150,7 +151,8 @@ impl RequestQueue {
             };
             if spin {
                 core::hint::spin_loop();
-                if spins.is_multiple_of(SPINS_PER_CLOCK) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                if spins.is_multiple_of(SPINS_PER_CLOCK) && deadline.is_some_and(|deadline| Instant::now() >= deadline)
+                {
                     return Ok(None);
                 }
                 continue;

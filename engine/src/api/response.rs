@@ -129,7 +129,8 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// With a header field more. Date, Connection, Transfer-Encoding and Content-Length are the engine's and are refused.
+    /// With a header field more. Date, Connection, Transfer-Encoding and Content-Length are the engine's and are
+    /// refused.
     #[inline]
     pub fn header(mut self, name: impl Into<HeaderName<'a>>, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         let field = (name.into(), value.as_ref());
@@ -249,7 +250,10 @@ fn refused(error: WriteError, area_bytes: usize) -> Error {
             ErrorKind::TooLarge,
             format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)"),
         ),
-        WriteError::Reserved => Error::invalid("Date, Connection, Transfer-Encoding and Content-Length are written by the engine: use close() or content_length()"),
+        WriteError::Reserved => Error::invalid(
+            "Date, Connection, Transfer-Encoding and Content-Length are written by the engine: use close() or \
+            content_length()",
+        ),
         WriteError::BadStatus => Error::invalid("the status is not one from 200 to 999"),
         WriteError::BadReason => Error::invalid("the reason phrase has a control character"),
         WriteError::BadName => Error::invalid("a header name is not a token"),

@@ -157,7 +157,10 @@ impl Arena {
     /// # Safety
     /// 1. The caller is the only owner of the bytes for as long as the result lives.
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "the arena hands out disjoint cells, whose owners are told apart by duty 1")]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the arena hands out disjoint cells, whose owners are told apart by duty 1"
+    )]
     pub(crate) unsafe fn write(&self, offset: u64, len: u32) -> &mut [u8] {
         let address = self.address(offset, len);
         // SAFETY: within the mapping (`address` asserts), initialised (zeroed), exclusive by duty 1.
@@ -177,7 +180,13 @@ mod tests {
 
     #[test]
     fn cells_are_disjoint_and_strides_avoid_powers_of_two() {
-        let sizes = ArenaSizes { receive: (4, 4096), assembly: (2, 100), response: (3, 64), cooked: (1, 1), coalesce: (1, 8192) };
+        let sizes = ArenaSizes {
+            receive: (4, 4096),
+            assembly: (2, 100),
+            response: (3, 64),
+            cooked: (1, 1),
+            coalesce: (1, 8192),
+        };
         let arena = Arena::new(&sizes).expect("a small mapping");
         assert_eq!(arena.offset(Area::Receive, 1), 4160);
         let mut ends = Vec::new();
@@ -195,7 +204,8 @@ mod tests {
     #[test]
     #[should_panic(expected = "outside the arena")]
     fn lending_past_the_end_is_refused() {
-        let sizes = ArenaSizes { receive: (1, 64), assembly: (1, 64), response: (1, 64), cooked: (1, 64), coalesce: (1, 64) };
+        let sizes =
+            ArenaSizes { receive: (1, 64), assembly: (1, 64), response: (1, 64), cooked: (1, 64), coalesce: (1, 64) };
         let arena = Arena::new(&sizes).expect("a small mapping");
         let _ = arena.lend(sizes.total() as u64 - 1, 2);
     }

@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 
 use super::bell::BellScope;
-use super::exchange::{Exchange, Lease, Record};
+use super::exchange::{Exchange, Record};
+use super::lease::Lease;
 use super::request_ring::{Producer, RequestRing};
 use super::sleepers::Sleepers;
 use crate::id::{RequestId, ShardId};
@@ -122,7 +123,8 @@ impl<R: Record> QueueCore<R> {
         let share = limit / self.rings.len() as u64;
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
         if producer.len(&self.rings[shard], share) >= share {
-            let others: u64 = self.rings.iter().enumerate().filter(|(other, _)| *other != shard).map(|(_, ring)| ring.len()).sum();
+            let others: u64 =
+                self.rings.iter().enumerate().filter(|(other, _)| *other != shard).map(|(_, ring)| ring.len()).sum();
             if producer.len(&self.rings[shard], 0) + others >= limit {
                 return Err(());
             }

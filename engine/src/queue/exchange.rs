@@ -17,8 +17,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicI64, AtomicBool, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
@@ -26,18 +25,19 @@ use bytes::Bytes;
 
 use super::bell::Bell;
 use super::returns::{Link, Returns};
+use super::shard_side::ShardSide;
 use crate::id::{RequestId, ShardId};
-use crate::mem::{Area, Arena, ArenaSizes, Lent};
+use crate::mem::{Area, Arena, ArenaSizes};
 
-const HANDLE: u64 = 1;
-const ANSWERED: u64 = 2;
-const DEAD: u64 = 4;
-const SENT: u64 = 8;
-const ORPHAN: u64 = 16;
-const MARKS: u64 = 31;
+pub(super) const HANDLE: u64 = 1;
+pub(super) const ANSWERED: u64 = 2;
+pub(super) const DEAD: u64 = 4;
+pub(super) const SENT: u64 = 8;
+pub(super) const ORPHAN: u64 = 16;
+pub(super) const MARKS: u64 = 31;
 const GENERATION_SHIFT: u32 = 32;
 
-const fn word_of(generation: u32, marks: u64) -> u64 {
+pub(super) const fn word_of(generation: u32, marks: u64) -> u64 {
     ((generation as u64) << GENERATION_SHIFT) | marks
 }
 
@@ -61,9 +61,9 @@ impl AnswerFlags {
     /// No answer was given: the handle was dropped.
     pub(crate) const ABANDONED: Self = Self(1);
     /// The handle that answered is gone with its answer.
-    const BY_HANDLE: Self = Self(2);
+    pub(super) const BY_HANDLE: Self = Self(2);
     /// The slot only returns to be freed.
-    const RECLAIM: Self = Self(4);
+    pub(super) const RECLAIM: Self = Self(4);
     /// The application wants the connection closed after this answer.
     pub(crate) const CLOSE: Self = Self(8);
 
@@ -89,11 +89,11 @@ pub(crate) struct Answered {
 }
 
 #[repr(C, align(64))]
-struct Slot<R> {
-    word: AtomicU64,
-    link: Link,
-    answer: UnsafeCell<Answered>,
-    record: UnsafeCell<R>,
+pub(super) struct Slot<R> {
+    pub(super) word: AtomicU64,
+    pub(super) link: Link,
+    pub(super) answer: UnsafeCell<Answered>,
+    pub(super) record: UnsafeCell<R>,
 }
 
 /// Sizes of an exchange.
@@ -106,28 +106,28 @@ pub(crate) struct Sizes {
 /// See the module's head.
 pub(crate) struct Exchange<R: Record> {
     engine: u64,
-    shard: ShardId,
+    pub(super) shard: ShardId,
     /// What every answer of this engine says; for those who write answers.
-    imprint: R::Imprint,
+    pub(super) imprint: R::Imprint,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
-    slots: Box<[UnsafeCell<MaybeUninit<Slot<R>>>]>,
+    pub(super) slots: Box<[UnsafeCell<MaybeUninit<Slot<R>>>]>,
     /// How many slots are initialised, for those who come with an id.
-    initialised: AtomicU64,
-    arena: Arc<Arena>,
-    returns: Returns,
+    pub(super) initialised: AtomicU64,
+    pub(super) arena: Arc<Arena>,
+    pub(super) returns: Returns,
     bell: Bell,
-    ended: AtomicBool,
+    pub(super) ended: AtomicBool,
     /// Handles that have outlived the shard, plus one while it counts them.
-    orphans: AtomicI64,
-    local: LocalReturns,
+    pub(super) orphans: AtomicI64,
+    pub(super) local: LocalReturns,
 }
 
 /// Answers given on the shard's own thread (co-located mode): no atomics, no bell.
-struct LocalReturns(UnsafeCell<Vec<u32>>);
+pub(super) struct LocalReturns(pub(super) UnsafeCell<Vec<u32>>);
 
 std::thread_local! {
     /// The exchange whose shard this thread drives, in co-located mode.
-    static DRIVEN: core::cell::Cell<*const ()> = const { core::cell::Cell::new(core::ptr::null()) };
+    pub(super) static DRIVEN: core::cell::Cell<*const ()> = const { core::cell::Cell::new(core::ptr::null()) };
 }
 
 // SAFETY: the shared parts are atomics and plain data that is handed over by them: records are written by the shard
@@ -145,7 +145,12 @@ impl<R: Record> core::fmt::Debug for Exchange<R> {
 
 impl<R: Record> Exchange<R> {
     /// Makes an exchange, and the one shard side of it.
-    pub(crate) fn new(engine: u64, shard: ShardId, imprint: R::Imprint, sizes: &Sizes) -> io::Result<(Arc<Self>, ShardSide<R>)> {
+    pub(crate) fn new(
+        engine: u64,
+        shard: ShardId,
+        imprint: R::Imprint,
+        sizes: &Sizes,
+    ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
         let exchange = Arc::new(Self {
             engine,
             shard,
@@ -159,7 +164,7 @@ impl<R: Record> Exchange<R> {
             orphans: AtomicI64::new(0),
             local: LocalReturns(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
         });
-        let side = ShardSide { exchange: Arc::clone(&exchange), high_water: 0, free: Vec::with_capacity(sizes.slots as usize) };
+        let side = ShardSide::new(Arc::clone(&exchange), sizes.slots);
         Ok((exchange, side))
     }
 
@@ -178,10 +183,10 @@ impl<R: Record> Exchange<R> {
     }
 
     #[inline]
-    fn slot(&self, slot: u32) -> &Slot<R> {
+    pub(super) fn slot(&self, slot: u32) -> &Slot<R> {
         let slot = self.slots[slot as usize].get();
-        // SAFETY: the pointer is that of an element; slots are written whole by `allocate_fresh` before anybody refers to
-        // them, and only through their atomics and cells afterwards.
+        // SAFETY: the pointer is that of an element; slots are written whole by `allocate_fresh` before anybody refers
+        // to them, and only through their atomics and cells afterwards.
         let slot = unsafe { &*slot };
         // SAFETY: every caller has a slot that was published, or one below the shard's high-water mark: the shard
         // initialises a slot before it counts it, and ids from outside are compared with `initialised` first.
@@ -220,7 +225,7 @@ impl<R: Record> Exchange<R> {
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.
     #[inline]
-    fn fill<E>(
+    pub(super) fn fill<E>(
         &self,
         number: u32,
         generation: u32,
@@ -279,7 +284,7 @@ impl<R: Record> Exchange<R> {
 
     /// Puts a slot that this thread owns into the returns.
     #[inline]
-    fn give_back(&self, slot: u32) {
+    pub(super) fn give_back(&self, slot: u32) {
         if DRIVEN.with(core::cell::Cell::get) == core::ptr::from_ref(self).cast() {
             // SAFETY: only the thread that drives this exchange's shard comes here, and neither this nor the shard side
             // keeps the borrow over a call.
@@ -296,7 +301,7 @@ impl<R: Record> Exchange<R> {
 
     /// After the shard's end: whoever gives a slot back takes all that wait and frees the orphans among them.
     #[cold]
-    fn sweep(&self) {
+    pub(super) fn sweep(&self) {
         let mut slots = Vec::new();
         self.returns.take(&mut slots, |slot| &self.slot(slot).link);
         let orphans = slots.iter().filter(|slot| {
@@ -312,7 +317,7 @@ impl<R: Record> Exchange<R> {
     }
 
     #[cold]
-    fn release_orphan(&self) {
+    pub(super) fn release_orphan(&self) {
         if self.orphans.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: `ShardSide::end` leaked one strong count, for the last orphan to release, and the count reaches 0
             // once. Nobody uses `self` after this: the caller's handle is gone.
@@ -331,391 +336,6 @@ impl<R: Record> Drop for Exchange<R> {
     }
 }
 
-/// Proof that a lease's answer has been filled in, to be submitted.
-#[derive(Debug)]
-pub(crate) struct Filled(());
-
-/// The right to read one request, and to answer it unless somebody answers by id first. `Send`, one a request.
-pub(crate) struct Lease<R: Record> {
-    exchange: NonNull<Exchange<R>>,
-    slot: u32,
-    generation: u32,
-}
-
-// SAFETY: a lease is an index into an exchange, which is Sync, plus the exclusive right described above.
-unsafe impl<R: Record> Send for Lease<R> {}
-// SAFETY: `&Lease` only reads the record and bytes that do not change while the lease lives.
-unsafe impl<R: Record> Sync for Lease<R> {}
-
-impl<R: Record> Lease<R> {
-    /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile.
-    ///
-    /// # Safety
-    /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
-    #[inline]
-    pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
-        let (_, generation, slot) = id.parts();
-        let lease = Self { exchange: NonNull::from(exchange), slot, generation };
-        let dead = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN) != 0;
-        // A dead request's lease is dropped here, which frees its slot.
-        (!dead).then_some(lease)
-    }
-
-    #[inline]
-    fn exchange(&self) -> &Exchange<R> {
-        // SAFETY: the exchange outlives its leases: it is dropped after its shard side has ended, which counts every
-        // lease as an orphan and keeps a strong count until the last one is released.
-        unsafe { self.exchange.as_ref() }
-    }
-
-    pub(crate) fn id(&self) -> RequestId {
-        RequestId::new(self.exchange().shard, self.generation, self.slot)
-    }
-
-    pub(crate) fn shard(&self) -> ShardId {
-        self.exchange().shard
-    }
-
-    /// What every answer of this engine says.
-    pub(crate) fn imprint(&self) -> &R::Imprint {
-        &self.exchange().imprint
-    }
-
-    #[inline]
-    pub(crate) fn record(&self) -> &R {
-        // SAFETY: the shard wrote the record before it published the slot and does not touch it while a handle is out.
-        unsafe { &*self.exchange().slot(self.slot).record.get() }
-    }
-
-    /// The received head and body.
-    #[inline]
-    pub(crate) fn received(&self) -> &[u8] {
-        let (offset, len) = self.record().received();
-        // SAFETY: the shard pinned these bytes for this request before it published it; it neither writes them nor gives
-        // their buffer back to the kernel while a handle is out.
-        unsafe { self.exchange().arena.read(offset, len) }
-    }
-
-    /// The decoded path, where the record says there is one.
-    pub(crate) fn cooked(&self) -> &[u8] {
-        let exchange = self.exchange();
-        let offset = exchange.arena.offset(Area::Cooked, self.slot);
-        // SAFETY: as for `received`: the cooked area belongs to the slot.
-        unsafe { exchange.arena.read(offset, self.record().cooked_bytes()) }
-    }
-
-    /// Claims the right to answer and lets `fill` write the response area (which starts with anything). `None`: the
-    /// request was over. After `Some(Ok)` the answer goes with [`submit`](Self::submit).
-    #[inline]
-    pub(crate) fn fill<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<Filled, E>> {
-        let flags = AnswerFlags::BY_HANDLE;
-        let filled = self.exchange().fill(self.slot, self.generation, flags, |_, area| fill(area));
-        filled.map(|result| result.map(|()| Filled(())))
-    }
-
-    /// Gives the filled answer, and with it the handle, to the shard.
-    #[inline]
-    pub(crate) fn submit(self, _filled: Filled) {
-        self.exchange().give_back(self.slot);
-        core::mem::forget(self);
-    }
-
-    /// Gives the handle up; the request lives on and can be answered by id.
-    pub(crate) fn detach(self) -> RequestId {
-        let id = self.id();
-        let before = self.exchange().slot(self.slot).word.fetch_and(!HANDLE, Ordering::AcqRel);
-        self.handle_gone(before);
-        core::mem::forget(self);
-        id
-    }
-
-    /// After HANDLE has been cleared from `before`: frees the slot if that is all it waited for.
-    fn handle_gone(&self, before: u64) {
-        let exchange = self.exchange();
-        if before & ORPHAN != 0 {
-            exchange.release_orphan();
-        } else if before & SENT != 0 || before & (DEAD | ANSWERED) == DEAD {
-            // SAFETY: sent or dead and without a handle, the slot is this thread's until the push.
-            unsafe { (*exchange.slot(self.slot).answer.get()).flags = AnswerFlags::RECLAIM };
-            exchange.give_back(self.slot);
-        }
-    }
-}
-
-impl<R: Record> Drop for Lease<R> {
-    /// A handle dropped without an answer abandons its request: the shard answers 500.
-    fn drop(&mut self) {
-        let exchange = self.exchange();
-        let slot = exchange.slot(self.slot);
-        let mut before = slot.word.load(Ordering::Acquire);
-        loop {
-            let open = before & (ANSWERED | DEAD | ORPHAN) == 0;
-            let after = (before & !HANDLE) | if open { ANSWERED } else { 0 };
-            match slot.word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if open => {
-                    // SAFETY: this thread has just set ANSWERED: the answer is its own until the push.
-                    unsafe { *slot.answer.get() = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() } };
-                    return exchange.give_back(self.slot);
-                }
-                Ok(_) => return self.handle_gone(before),
-                Err(now) => before = now,
-            }
-        }
-    }
-}
-
-/// What has become of a slot whose client is gone, or whose answer is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// The slot is free again, and so is what it pinned.
-    Free,
-    /// A handle still reads it; it comes back through the returns.
-    Held,
-}
-
-/// The shard's side of an exchange: there is one, and it alone frees slots.
-#[derive(Debug)]
-pub(crate) struct ShardSide<R: Record> {
-    exchange: Arc<Exchange<R>>,
-    /// Slots ever used: those below are initialised.
-    high_water: u32,
-    free: Vec<u32>,
-}
-
-/// Marks the current thread as the one that drives a shard, until dropped.
-#[derive(Debug)]
-pub(crate) struct Driving {
-    outer: *const (),
-}
-
-impl Drop for Driving {
-    fn drop(&mut self) {
-        DRIVEN.with(|driven| driven.set(self.outer));
-    }
-}
-
-impl<R: Record> ShardSide<R> {
-    pub(crate) fn exchange(&self) -> &Exchange<R> {
-        &self.exchange
-    }
-
-    /// From now on answers given on this thread return without atomics. The shard side must stay on this thread.
-    pub(crate) fn drive_here(&self) -> Driving {
-        let me = Arc::as_ptr(&self.exchange).cast();
-        Driving { outer: DRIVEN.with(|driven| driven.replace(me)) }
-    }
-
-    /// Takes a free slot; its record is that of its last use.
-    #[inline]
-    pub(crate) fn allocate(&mut self) -> Option<u32> {
-        self.free.pop().or_else(|| self.allocate_fresh())
-    }
-
-    #[cold]
-    fn allocate_fresh(&mut self) -> Option<u32> {
-        let number = self.high_water;
-        if number as usize >= self.exchange.slots.len() {
-            return None;
-        }
-        let place = self.exchange.slots[number as usize].get();
-        let slot = Slot {
-            word: AtomicU64::new(word_of(1, 0)),
-            link: Link::new(0),
-            answer: UnsafeCell::new(Answered::default()),
-            record: UnsafeCell::new(R::EMPTY),
-        };
-        // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
-        let place = unsafe { &mut *place };
-        place.write(slot);
-        self.high_water = number + 1;
-        self.exchange.initialised.store(u64::from(self.high_water), Ordering::Release);
-        Some(number)
-    }
-
-    /// Slots in use.
-    pub(crate) fn in_use(&self) -> usize {
-        self.high_water as usize - self.free.len()
-    }
-
-    /// The record of a slot that the shard has allocated and not published.
-    #[inline]
-    pub(crate) fn record_mut(&mut self, slot: u32) -> &mut R {
-        debug_assert!(self.word(slot) & MARKS == 0, "a published record is not written");
-        // SAFETY: the slot is allocated and has no handle (asserted above), and `&mut self` is the only shard side.
-        unsafe { &mut *self.exchange.slot(slot).record.get() }
-    }
-
-    /// The record of a slot in use.
-    #[inline]
-    pub(crate) fn record(&self, slot: u32) -> &R {
-        // SAFETY: records change only through `record_mut`, which borrows the one shard side exclusively.
-        unsafe { &*self.exchange.slot(slot).record.get() }
-    }
-
-    fn word(&self, slot: u32) -> u64 {
-        self.exchange.slot(slot).word.load(Ordering::Acquire)
-    }
-
-    /// The arena, for offsets and for lending.
-    pub(crate) fn arena(&self) -> &Arena {
-        &self.exchange.arena
-    }
-
-    /// Bytes of a cell that the shard owns.
-    ///
-    /// The shard owns: receive buffers in use as far as no published request names their bytes, assembly and coalescing
-    /// cells it has taken, and the response and cooked cells of slots it has allocated or taken back.
-    #[inline]
-    pub(crate) fn bytes_mut(&mut self, offset: u64, len: u32) -> &mut [u8] {
-        // SAFETY: by the ownership above, which `shard::input`, `shard::output` keep; `&mut self` keeps the shard from
-        // making two overlapping ones.
-        unsafe { self.exchange.arena.write(offset, len) }
-    }
-
-    /// Reads bytes that the shard owns, or that it has published and not freed.
-    #[inline]
-    pub(crate) fn bytes(&self, offset: u64, len: u32) -> &[u8] {
-        // SAFETY: published bytes are only read by everybody; others are the shard's own.
-        unsafe { self.exchange.arena.read(offset, len) }
-    }
-
-    /// Bytes to copy from, the record to parse into, and the cooked area: three disjoint places at once.
-    #[inline]
-    pub(crate) fn parse_view(&mut self, offset: u64, len: u32, slot: u32) -> (&[u8], &mut R, &mut [u8]) {
-        debug_assert!(self.word(slot) & MARKS == 0, "a published record is not written");
-        let exchange = &*self.exchange;
-        let cooked = exchange.arena.offset(Area::Cooked, slot);
-        // SAFETY: the shard owns the received bytes; nobody writes them during the borrow.
-        let input = unsafe { exchange.arena.read(offset, len) };
-        // SAFETY: the slot is allocated and unpublished, so its record is the shard's alone.
-        let record = unsafe { &mut *exchange.slot(slot).record.get() };
-        // SAFETY: as for the record; the cooked area is disjoint from all received bytes by the arena's layout.
-        let scratch = unsafe { exchange.arena.write(cooked, exchange.arena.cell_bytes(Area::Cooked)) };
-        (input, record, scratch)
-    }
-
-    /// Copies between two disjoint ranges that the shard owns.
-    #[inline]
-    pub(crate) fn copy(&mut self, from: u64, to: u64, len: u32) {
-        assert!(from + u64::from(len) <= to || to + u64::from(len) <= from, "ranges overlap");
-        // SAFETY: the shard owns both ranges, and they are disjoint by the assertion.
-        let source = unsafe { self.exchange.arena.read(from, len) };
-        // SAFETY: as above.
-        let target = unsafe { self.exchange.arena.write(to, len) };
-        target.copy_from_slice(source);
-    }
-
-    /// Makes the slot's request answerable, and gives the id to put into a request ring.
-    #[inline]
-    pub(crate) fn publish(&mut self, slot: u32) -> RequestId {
-        let word = &self.exchange.slot(slot).word;
-        let now = word.load(Ordering::Relaxed);
-        debug_assert!(now & MARKS == 0, "a slot is published once");
-        // Release: an answer by id may see this word before the request ring's tail.
-        word.store(now | HANDLE, Ordering::Release);
-        RequestId::new(self.exchange.shard, generation_of(now), slot)
-    }
-
-    /// Takes a published slot back that could not be queued.
-    pub(crate) fn unpublish(&mut self, slot: u32) {
-        self.exchange.slot(slot).word.fetch_and(!HANDLE, Ordering::AcqRel);
-    }
-
-    /// Whether anything waits in the returns; sequentially consistent.
-    pub(crate) fn returns_empty(&self) -> bool {
-        // SAFETY: only the driving thread touches `local`, and this is it (or nobody drives).
-        let local = unsafe { &*self.exchange.local.0.get() };
-        local.is_empty() && self.exchange.returns.is_empty()
-    }
-
-    /// Takes all slots that have come back.
-    #[inline]
-    pub(crate) fn take_returns(&mut self, out: &mut Vec<u32>) {
-        // SAFETY: as in `returns_empty`.
-        let local = unsafe { &mut *self.exchange.local.0.get() };
-        out.append(local);
-        self.exchange.returns.take(out, |slot| &self.exchange.slot(slot).link);
-    }
-
-    /// What was answered in a slot taken from the returns, or by the shard itself.
-    #[inline]
-    pub(crate) fn answer_mut(&mut self, slot: u32) -> &mut Answered {
-        // SAFETY: a slot that has come back, or was never published, belongs to the shard, as does its answer.
-        unsafe { &mut *self.exchange.slot(slot).answer.get() }
-    }
-
-    /// Whether a slot came back only to be freed.
-    pub(crate) fn only_reclaims(&mut self, slot: u32) -> bool {
-        self.answer_mut(slot).flags.has(AnswerFlags::RECLAIM)
-    }
-
-    /// The client of a published, unanswered request is gone.
-    pub(crate) fn kill(&mut self, slot: u32) -> Fate {
-        let before = self.exchange.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
-        if before & (HANDLE | ANSWERED) == 0 {
-            self.free(slot);
-            return Fate::Free;
-        }
-        Fate::Held
-    }
-
-    /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.
-    #[inline]
-    pub(crate) fn finish(&mut self, slot: u32) -> Fate {
-        let answer = self.answer_mut(slot);
-        let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE) || answer.flags.has(AnswerFlags::ABANDONED);
-        if answer.tail.is_some() {
-            answer.tail = None;
-        }
-        if !by_handle {
-            let before = self.exchange.slot(slot).word.fetch_or(SENT, Ordering::AcqRel);
-            if before & HANDLE != 0 {
-                return Fate::Held;
-            }
-        }
-        self.free(slot);
-        Fate::Free
-    }
-
-    /// Frees a slot that the shard owns; late answers by id meet the next generation.
-    #[inline]
-    pub(crate) fn free(&mut self, slot: u32) {
-        let word = &self.exchange.slot(slot).word;
-        let generation = generation_of(word.load(Ordering::Relaxed)).wrapping_add(1).max(1);
-        word.store(word_of(generation, 0), Ordering::Release);
-        self.free.push(slot);
-    }
-
-    /// Lends the first `len` bytes of a slot's response area for a send.
-    #[inline]
-    pub(crate) fn lend_response(&self, slot: u32, len: u32) -> Lent {
-        self.arena().lend(self.arena().offset(Area::Response, slot), len)
-    }
-
-    /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
-    pub(crate) fn end(self) {
-        let exchange = &self.exchange;
-        // The count that the last orphan releases; the 1 keeps it from reaching 0 while orphans are counted.
-        core::mem::forget(Arc::clone(exchange));
-        exchange.orphans.store(1, Ordering::SeqCst);
-        for slot in 0..self.high_water {
-            exchange.orphans.fetch_add(1, Ordering::AcqRel);
-            let before = exchange.slot(slot).word.fetch_or(DEAD | ORPHAN, Ordering::AcqRel);
-            if before & HANDLE == 0 {
-                exchange.orphans.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
-        exchange.ended.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        exchange.sweep();
-        // SAFETY: only the driving thread touches `local`, and it is the one that ends the shard.
-        let local = core::mem::take(unsafe { &mut *exchange.local.0.get() });
-        local.iter().for_each(|slot| exchange.returns.push(*slot, &exchange.slot(*slot).link));
-        exchange.sweep();
-        exchange.release_orphan();
-    }
-}
-
-fn generation_of(word: u64) -> u32 {
+pub(super) fn generation_of(word: u64) -> u32 {
     u32::try_from(word >> GENERATION_SHIFT).unwrap_or(1)
 }

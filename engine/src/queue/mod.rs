@@ -18,13 +18,17 @@
 mod bell;
 mod core;
 mod exchange;
+mod lease;
 mod request_ring;
 mod returns;
+mod shard_side;
 mod sleepers;
 
 pub(crate) use self::bell::BellScope;
 pub(crate) use self::core::QueueCore;
-pub(crate) use self::exchange::{AnswerFlags, Answered, Driving, Exchange, Fate, Filled, Lease, Record, ShardSide, Sizes};
+pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes};
+pub(crate) use self::lease::{Filled, Lease};
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::sleepers::Woken;
+pub(crate) use self::shard_side::{Driving, Fate, ShardSide};
 pub use self::sleepers::WaitStrategy;
+pub(crate) use self::sleepers::Woken;

@@ -153,8 +153,8 @@ impl Sleepers {
         fence(Ordering::SeqCst);
     }
 
-    /// Takes a future's waker back; `false` when it had been woken already (and must pass the wake on if it does not use
-    /// it).
+    /// Takes a future's waker back; `false` when it had been woken already (and must pass the wake on if it does not
+    /// use it).
     pub(crate) fn unregister(&self, ticket: Ticket) -> bool {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         let before = wakers.len();
@@ -178,13 +178,7 @@ fn futex_wait(word: &AtomicU32, left: Option<Duration>) {
     let timeout_address = timeout.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: the address is that of a live atomic, and the timeout is null or lives until the call returns.
     unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            0,
-            timeout_address,
-        )
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, 0, timeout_address)
     };
 }
 

@@ -12,6 +12,8 @@
 //! Sources: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_multishot(7)`, `io_uring_provided_buffers(7)`.
 
 mod buffers;
+#[cfg(test)]
+pub(crate) mod fake;
 pub(crate) mod net;
 mod setup;
 mod token;

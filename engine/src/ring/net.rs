@@ -150,7 +150,8 @@ pub(crate) fn shutdown(socket: RawFd, how: Shutdown) {
         Shutdown::Write => libc::SHUT_WR,
         Shutdown::Both => libc::SHUT_RDWR,
     };
-    // SAFETY: the call takes no pointers. Its only failure is a connection that is already gone, which is what was asked.
+    // SAFETY: the call takes no pointers. Its only failure is a connection that is already gone, which is what was
+    // asked.
     unsafe { libc::shutdown(socket, how) };
 }
 
@@ -159,7 +160,13 @@ pub(crate) fn reset_on_close(socket: RawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: the pointer and length are those of `linger`, which outlives the call. It cannot fail on a TCP socket.
     unsafe {
-        libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), socklen::<libc::linger>())
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            socklen::<libc::linger>(),
+        )
     };
 }
 

@@ -52,22 +52,28 @@ fn explain(error: io::Error) -> Error {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     match (error.raw_os_error(), disabled.trim()) {
         (Some(libc::EPERM), "2") => Error::unsupported(
-            "io_uring is switched off on this host: sysctl kernel.io_uring_disabled is 2. Remedy: sysctl -w kernel.io_uring_disabled=0 (as root)",
+            "io_uring is switched off on this host: sysctl kernel.io_uring_disabled is 2. Remedy: sysctl -w \
+            kernel.io_uring_disabled=0 (as root)",
         ),
         (Some(libc::EPERM), "1") => Error::unsupported(
-            "io_uring is reserved to privileged processes: sysctl kernel.io_uring_disabled is 1. Remedy: set it to 0, or add this user's group to kernel.io_uring_group",
+            "io_uring is reserved to privileged processes: sysctl kernel.io_uring_disabled is 1. Remedy: set it \
+            to 0, or add this user's group to kernel.io_uring_group",
         ),
         (Some(libc::EPERM | libc::EACCES), _) => Error::unsupported(
-            "io_uring_setup was refused although the sysctl allows it: a seccomp filter or security module (container profiles do this by default). Remedy: allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile",
+            "io_uring_setup was refused although the sysctl allows it: a seccomp filter or security module \
+            (container profiles do this by default). Remedy: allow io_uring_setup, io_uring_enter and \
+            io_uring_register in the container's seccomp profile",
         ),
         (Some(libc::ENOSYS), _) => Error::unsupported(
-            "this kernel has no io_uring, or a seccomp filter hides it. Remedy: run Linux 6.1 or later with CONFIG_IO_URING, and allow the io_uring_* system calls in the container's seccomp profile",
+            "this kernel has no io_uring, or a seccomp filter hides it. Remedy: run Linux 6.1 or later with \
+            CONFIG_IO_URING, and allow the io_uring_* system calls in the container's seccomp profile",
         ),
         (Some(libc::EINVAL), _) => Error::unsupported(
             "this kernel's io_uring lacks DEFER_TASKRUN, which the engine needs. Remedy: run Linux 6.1 or later",
         ),
         (Some(libc::ENOMEM), _) => Error::io(
-            "the kernel could not lock memory for the ring, not even for 64 entries. Remedy: raise RLIMIT_MEMLOCK (ulimit -l, or LimitMEMLOCK= in a systemd unit)",
+            "the kernel could not lock memory for the ring, not even for 64 entries. Remedy: raise RLIMIT_MEMLOCK \
+            (ulimit -l, or LimitMEMLOCK= in a systemd unit)",
             error,
         ),
         _ => Error::io("io_uring_setup failed", error),

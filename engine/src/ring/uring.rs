@@ -1,10 +1,10 @@
 //! [`Io`] by the kernel: one io_uring, its buffer ring, and one enter a turn.
 //!
-//! **Silent sends.** MSG_DONTWAIT keeps a send from waiting for room (the kernel fails it with EAGAIN instead of arming a
-//! poll), MSG_WAITALL makes one that falls short a failure, and IOSQE_CQE_SKIP_SUCCESS drops the completion of one that
-//! does not fail. So when `io_uring_enter` has consumed the entry, the bytes are the kernel's no more, and either all of
-//! them are in the socket's buffer or a completion in this very reaping says how many are. The completion queue must be
-//! read to its end for that, overflow included; `turn` does. Measured: see PERF.md, "silent sends".
+//! **Silent sends.** MSG_DONTWAIT keeps a send from waiting for room (the kernel fails it with EAGAIN instead of arming
+//! a poll), MSG_WAITALL makes one that falls short a failure, and IOSQE_CQE_SKIP_SUCCESS drops the completion of one
+//! that does not fail. So when `io_uring_enter` has consumed the entry, the bytes are the kernel's no more, and either
+//! all of them are in the socket's buffer or a completion in this very reaping says how many are. The completion queue
+//! must be read to its end for that, overflow included; `turn` does. Measured: see PERF.md, "silent sends".
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -17,7 +17,7 @@ use super::buffers::{BufferRing, GROUP};
 use super::setup::{self, Ring};
 use super::{Event, Io, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
-use crate::mem::{Arena, Area, BufferId, Lent};
+use crate::mem::{Area, Arena, BufferId, Lent};
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
@@ -68,7 +68,8 @@ impl Uring {
         let params = ring.params();
         if !(params.is_feature_ext_arg() && params.is_feature_nodrop() && params.is_feature_skip_cqe_on_success()) {
             return Err(Error::unsupported(
-                "this kernel's io_uring lacks EXT_ARG, NODROP or CQE_SKIP, which the engine needs. Remedy: run Linux 6.1 or later",
+                "this kernel's io_uring lacks EXT_ARG, NODROP or CQE_SKIP, which the engine needs. Remedy: run \
+                Linux 6.1 or later",
             ));
         }
         let no_iowait = if params.is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
@@ -123,8 +124,8 @@ impl Uring {
                 Ok(())
             }
             Err(error) => match error.raw_os_error() {
-                // The time is up, a signal came, or (EBUSY, EAGAIN) completions must be reaped before more is taken: all of
-                // them a turn that may have brought nothing.
+                // The time is up, a signal came, or (EBUSY, EAGAIN) completions must be reaped before more is taken:
+                // all of them a turn that may have brought nothing.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },
@@ -195,13 +196,12 @@ impl Io for Uring {
         }
         let message = &mut self.messages[self.messages_used];
         self.messages_used += 1;
-        message.pieces = [first, second].map(|piece| libc::iovec {
-            iov_base: piece.address.as_ptr().cast(),
-            iov_len: piece.len as usize,
-        });
+        message.pieces = [first, second]
+            .map(|piece| libc::iovec { iov_base: piece.address.as_ptr().cast(), iov_len: piece.len as usize });
         message.header.msg_iov = message.pieces.as_mut_ptr();
         message.header.msg_iovlen = 2;
-        let entry = opcode::SendMsg::new(types::Fd(socket), &raw const message.header).flags(flags.cast_unsigned()).build();
+        let entry =
+            opcode::SendMsg::new(types::Fd(socket), &raw const message.header).flags(flags.cast_unsigned()).build();
         self.push(&finish_send(entry, token, mode));
     }
 

@@ -48,23 +48,23 @@ impl EngineBuilder {
         self
     }
 
-    /// Receive buffers of one shard: how many (a power of two, 16 to 32,768; 4,096 by default) and of how many bytes (512
-    /// to 65,535; 4,096 by default). A request that fits one is never copied.
+    /// Receive buffers of one shard: how many (a power of two, 16 to 32,768; 4,096 by default) and of how many bytes
+    /// (512 to 65,535; 4,096 by default). A request that fits one is never copied.
     pub fn receive_buffers(mut self, count: u32, bytes: u32) -> Self {
         self.config.receive_buffers = count;
         self.config.receive_buffer_bytes = bytes;
         self
     }
 
-    /// Buffers of one shard for requests that did not arrive in one receive buffer, 1 to 1,048,576; 4,096 by default. Each
-    /// reserves address space for a head and a body of the largest size.
+    /// Buffers of one shard for requests that did not arrive in one receive buffer, 1 to 1,048,576; 4,096 by default.
+    /// Each reserves address space for a head and a body of the largest size.
     pub fn assembly_buffers(mut self, count: u32) -> Self {
         self.config.assembly_buffers = count;
         self
     }
 
-    /// Bytes of a request's response area, 512 to 65,536; 4,096 by default. A response head must fit it; a body that fits
-    /// beside its head is sent without a further allocation.
+    /// Bytes of a request's response area, 512 to 65,536; 4,096 by default. A response head must fit it; a body that
+    /// fits beside its head is sent without a further allocation.
     pub fn response_area_bytes(mut self, bytes: u32) -> Self {
         self.config.response_area_bytes = bytes;
         self
@@ -77,8 +77,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How long a request may take to arrive, from the first byte of its head to its end (a body's pieces each start this
-    /// anew), and a new connection's first byte; 120 s by default. In steps of 64 ms.
+    /// How long a request may take to arrive, from the first byte of its head to its end (a body's pieces each start
+    /// this anew), and a new connection's first byte; 120 s by default. In steps of 64 ms.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.config.header_timeout = timeout;
         self
@@ -112,13 +112,13 @@ impl EngineBuilder {
         Ok(config.shard_bytes() * config.shards as usize)
     }
 
-    /// Starts the engine. In [`Mode::Queue`] its shards run from now on; in [`Mode::Colocated`] each runs while a thread
-    /// is [attached](Engine::attach) to it.
+    /// Starts the engine. In [`Mode::Queue`] its shards run from now on; in [`Mode::Colocated`] each runs while a
+    /// thread is [attached](Engine::attach) to it.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a setting out of range, [`Unsupported`](crate::ErrorKind::Unsupported)
-    /// when io_uring cannot be had (the text names the cause and the remedy), [`Io`](crate::ErrorKind::Io) when memory
-    /// or threads are refused.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a setting out of range,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when io_uring cannot be had (the text names the cause and the
+    /// remedy), [`Io`](crate::ErrorKind::Io) when memory or threads are refused.
     pub fn start(self) -> Result<Engine> {
         Engine::start_with(self.config.checked()?)
     }

@@ -77,7 +77,8 @@ impl EngineShared {
             }
         }
         let side = self.control().sides.get_mut(index).and_then(Option::take);
-        let side = side.ok_or_else(|| Error::invalid(format!("shard {index} is attached already, or there is none")))?;
+        let side =
+            side.ok_or_else(|| Error::invalid(format!("shard {index} is attached already, or there is none")))?;
         let ring = Uring::new(Arc::clone(self.exchanges[index].arena()));
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let (mail, counters) = (Arc::clone(&self.mail[index]), Arc::clone(&self.counters[index]));
@@ -133,7 +134,13 @@ impl Engine {
             let shard = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
             let (exchange, side) = Exchange::new(id, shard, imprint, &sizes).map_err(|error| {
                 let bytes = config.shard_bytes();
-                Error::io(format!("cannot reserve {bytes} bytes for shard {index} (requests_max, response_area_bytes, receive_buffers, assembly_buffers)"), error)
+                Error::io(
+                    format!(
+                        "cannot reserve {bytes} bytes for shard {index} (requests_max, \
+                response_area_bytes, receive_buffers, assembly_buffers)"
+                    ),
+                    error,
+                )
             })?;
             exchanges.push(exchange);
             sides.push(Some(side));
@@ -169,7 +176,8 @@ impl Engine {
                 Err(error) => drop(started.send(Err(error))),
             };
             let thread = thread::Builder::new().name(format!("ringress-{index}")).spawn(run);
-            let thread = thread.map_err(|error| Error::io(format!("cannot start the thread of shard {index}"), error))?;
+            let thread =
+                thread.map_err(|error| Error::io(format!("cannot start the thread of shard {index}"), error))?;
             self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
             outcome.recv().unwrap_or_else(|_| Err(Error::invalid("a shard's thread ended while it started")))?;
         }
@@ -257,8 +265,8 @@ impl Engine {
         counters
     }
 
-    /// Stops: no more connections are taken, idle ones are closed, requests under way may still be answered for `grace`;
-    /// then everything ends and every `receive` gives [`Closed`](crate::ErrorKind::Closed).
+    /// Stops: no more connections are taken, idle ones are closed, requests under way may still be answered for
+    /// `grace`; then everything ends and every `receive` gives [`Closed`](crate::ErrorKind::Closed).
     ///
     /// Call it from a thread that is not attached to a shard.
     ///
@@ -314,8 +322,8 @@ impl Drop for Engine {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct QueueOptions {
-    /// The most requests that wait undelivered, 1 to 1,048,576; 1,000 by default. When it is full, the engine answers 503,
-    /// except that a pipelined request waits for the answers before it.
+    /// The most requests that wait undelivered, 1 to 1,048,576; 1,000 by default. When it is full, the engine answers
+    /// 503, except that a pipelined request waits for the answers before it.
     pub length: u32,
     /// How consumers wait while the queue is empty.
     pub wait: WaitStrategy,

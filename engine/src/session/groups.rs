@@ -69,7 +69,9 @@ impl Groups {
 fn parse(url: &str) -> Result<(u16, Host, Box<str>)> {
     let prefix = Prefix::parse(url).map_err(|error| Error::invalid(format!("URL {url:?}: {error}")))?;
     if prefix.scheme == Scheme::Https {
-        return Err(Error::unsupported(format!("URL {url:?}: https is not served yet; put a TLS proxy in front and register http")));
+        return Err(Error::unsupported(format!(
+            "URL {url:?}: https is not served yet; put a TLS proxy in front and register http"
+        )));
     }
     let host = match prefix.host {
         HostPattern::Strong => Host::Strong,
@@ -96,7 +98,9 @@ impl Control {
         }
         let same = |known: &Url| known.port == port && known.host == host && known.path.eq_ignore_ascii_case(&path);
         if self.groups.groups.iter().flat_map(|group| &group.urls).any(same) {
-            return Err(Error::invalid(format!("URL {url:?} is registered already in this engine; remove it there first")));
+            return Err(Error::invalid(format!(
+                "URL {url:?} is registered already in this engine; remove it there first"
+            )));
         }
         self.listeners.open_port(shared, port)?;
         self.groups.get(group)?.urls.push(Url { port, host, path, context });

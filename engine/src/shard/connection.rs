@@ -41,13 +41,21 @@ pub(super) enum Sending {
 pub(super) enum Out {
     Nothing,
     /// A slot's response area.
-    Area { slot: u32 },
+    Area {
+        slot: u32,
+    },
     /// A slot's response area and then the tail of its answer.
-    AreaAndTail { slot: u32 },
+    AreaAndTail {
+        slot: u32,
+    },
     /// A coalescing cell.
-    Cell { cell: u32 },
+    Cell {
+        cell: u32,
+    },
     /// Text of the engine's own.
-    Text { text: &'static [u8] },
+    Text {
+        text: &'static [u8],
+    },
 }
 
 /// A request that is not whole yet; its bytes are in the connection's assembly cell.
@@ -57,9 +65,15 @@ pub(super) enum Pending {
     /// A part of a head.
     Head,
     /// A head and a part of a body of known length.
-    Length { slot: u32, missing: u32 },
+    Length {
+        slot: u32,
+        missing: u32,
+    },
     /// A head and a part of a chunked body, decoded.
-    Chunked { slot: u32, decoder: Decoder },
+    Chunked {
+        slot: u32,
+        decoder: Decoder,
+    },
 }
 
 /// See the module's head.
@@ -102,7 +116,8 @@ pub(super) struct Connection {
     pub(super) local: Address,
 }
 
-const _: () = assert!(size_of::<Connection>() <= 256 - 16, "an idle connection costs at most 256 bytes, slab entry and all");
+const _: () =
+    assert!(size_of::<Connection>() <= 256 - 16, "an idle connection costs at most 256 bytes, slab entry and all");
 
 impl Connection {
     pub(super) fn new(fd: RawFd, peer: Address, local: Address) -> Self {

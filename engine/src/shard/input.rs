@@ -1,10 +1,9 @@
 //! Bytes come in: requests are taken out of receive buffers in place, or put together where they did not arrive whole.
 //!
-//! Laws: a request that arrives whole in one buffer is never copied, unless buffers are short; one that does not is copied
-//! once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its buffers, in
-//! order, and receiving stops until it has been taken.
+//! Laws: a request that arrives whole in one buffer is never copied, unless buffers are short; one that does not is
+//! copied once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its
+//! buffers, in order, and receiving stops until it has been taken.
 
-use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::framing::BodyKind;
 use ringress_proto::head::{self, Parse};
 use ringress_proto::reject::Reject;
@@ -13,7 +12,6 @@ use ringress_proto::url;
 use super::Shard;
 use super::connection::{Held, NO_BUFFER, NONE, Pending, Receiving, SlotState, Source};
 use crate::conn::Admission;
-use crate::id::ConnectionId;
 use crate::mem::{Area, BufferId};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
@@ -30,7 +28,7 @@ pub(super) struct Input {
 }
 
 impl Input {
-    fn len(self) -> u32 {
+    pub(super) fn len(self) -> u32 {
         self.end - self.start
     }
 
@@ -40,7 +38,7 @@ impl Input {
 }
 
 /// What came of looking at some input.
-enum Taken {
+pub(super) enum Taken {
     /// This much was used.
     Bytes(u32),
     /// The rest can only be taken later.
@@ -185,7 +183,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Gives up on the request under way, if there is one.
-    fn drop_pending(&mut self, key: Key) {
+    pub(super) fn drop_pending(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let pending = core::mem::replace(&mut connection.pending, Pending::Nothing);
         let cell = core::mem::replace(&mut connection.assembly, NONE);
@@ -200,13 +198,13 @@ impl<I: Io> Shard<I> {
 
     /// The offset of input in the arena.
     #[inline]
-    fn offset(&self, input: Input) -> u64 {
+    pub(super) fn offset(&self, input: Input) -> u64 {
         self.side.arena().offset(Area::Receive, u32::from(input.buffer)) + u64::from(input.start)
     }
 
     /// A slot for a request of a connection; without one the client is asked to come back.
     #[inline]
-    fn slot_for(&mut self, key: Key) -> Result<u32, Taken> {
+    pub(super) fn slot_for(&mut self, key: Key) -> Result<u32, Taken> {
         self.side.allocate().ok_or_else(|| self.out_of_slots(key))
     }
 
@@ -275,275 +273,16 @@ impl<I: Io> Shard<I> {
         Source::Receive(input.buffer)
     }
 
-    /// Copies a request that is not whole into an assembly cell. With a slot, its head is whole.
-    #[cold]
-    fn begin_assembly(&mut self, key: Key, input: Input, slot: u32) -> Taken {
-        let Some(cell) = self.cells.assembly.take() else {
-            self.counters.input_overflows.count();
-            if slot != NONE {
-                self.side.free(slot);
-            }
-            self.refuse_overloaded(key);
-            return Taken::Over;
-        };
-        self.counters.copies.count();
-        let to = self.side.arena().offset(Area::Assembly, cell);
-        let (len, pending) = if slot == NONE {
-            (input.len(), Pending::Head)
-        } else {
-            self.side.record_mut(slot).base = to;
-            (u32::from(self.side.record(slot).head.head_len), self.body_to_come(slot))
-        };
-        self.side.copy(self.offset(input), to, len);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        connection.assembly = cell;
-        connection.assembled = len;
-        connection.pending = pending;
-        connection.pending_wire = u64::from(len);
-        self.head_is_here(key, slot, input.len() > len);
-        self.set_timer(key);
-        Taken::Bytes(len)
-    }
-
-    /// What is to come after a whole head with a body.
-    fn body_to_come(&self, slot: u32) -> Pending {
-        match self.side.record(slot).head.body {
-            BodyKind::Length(length) => Pending::Length { slot, missing: u32::try_from(length).unwrap_or(u32::MAX) },
-            BodyKind::Chunked | BodyKind::None => Pending::Chunked { slot, decoder: Decoder::new() },
-        }
-    }
-
-    /// A client that waits for `100 Continue` before it sends its body gets it, unless the body is coming anyway.
-    fn head_is_here(&mut self, key: Key, slot: u32, body_begun: bool) {
-        if slot != NONE && !body_begun && self.side.record(slot).head.expects_continue() {
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.continue_owed = true;
-            }
-            self.queue_flush(key);
-        }
-    }
-
-    /// More of a head.
-    #[cold]
-    fn extend_head(&mut self, key: Key, input: Input) -> Taken {
-        let from = self.offset(input);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        let (cell, before) = (connection.assembly, connection.assembled);
-        let base = self.side.arena().offset(Area::Assembly, cell);
-        let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);
-        let len = input.len().min(head_bytes_max - before.min(head_bytes_max));
-        self.side.copy(from, base + u64::from(before), len);
-        // Without a line's end nothing can have become whole; looking only then keeps a slow head from being parsed anew
-        // for each of its bytes.
-        let any_line = memchr::memchr(b'\n', self.side.bytes(from, len)).is_some();
-        if !any_line && before + len < head_bytes_max {
-            connection.assembled = before + len;
-            connection.pending_wire = u64::from(before + len);
-            return Taken::Bytes(len);
-        }
-        let slot = match self.slot_for(key) {
-            Ok(slot) => slot,
-            Err(taken) => return taken,
-        };
-        let (bytes, record, scratch) = self.side.parse_view(base, before + len, slot);
-        match head::parse(bytes, &self.settings.limits, &mut record.head) {
-            Ok(Parse::Complete) => {}
-            Ok(Parse::Partial) => {
-                self.side.free(slot);
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.assembled = before + len;
-                }
-                return Taken::Bytes(len);
-            }
-            Err(reject) => return self.refuse_unread(key, slot, reject),
-        }
-        match url::cook(bytes, &record.head, scratch) {
-            Ok(cooked) => record.cooked = cooked,
-            Err(reject) => return self.refuse_unread(key, slot, reject),
-        }
-        record.base = base;
-        self.head_assembled(key, input, slot, before)
-    }
-
-    /// A head that came in pieces is whole: `before` of its bytes came earlier.
-    fn head_assembled(&mut self, key: Key, input: Input, slot: u32, before: u32) -> Taken {
-        let head_len = u32::from(self.side.record(slot).head.head_len);
-        let body = self.side.record(slot).head.body;
-        let used = head_len - before.min(head_len);
-        if matches!(body, BodyKind::Length(length) if length > u64::from(self.settings.body_bytes_max)) {
-            return self.refuse_unread(key, slot, Reject::BodyTooLarge);
-        }
-        let pending = self.body_to_come(slot);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        connection.assembled = head_len;
-        connection.pending_wire = u64::from(head_len);
-        if body == BodyKind::None {
-            self.assembly_whole(key, slot, head_len);
-            return Taken::Bytes(used);
-        }
-        connection.pending = pending;
-        self.head_is_here(key, slot, input.len() > used);
-        self.set_timer(key);
-        Taken::Bytes(used)
-    }
-
-    /// More of a body of known length.
-    fn extend_length(&mut self, key: Key, input: Input, slot: u32, missing: u32) -> Taken {
-        let len = missing.min(input.len());
-        let from = self.offset(input);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        let to = self.side.arena().offset(Area::Assembly, connection.assembly) + u64::from(connection.assembled);
-        connection.assembled += len;
-        connection.pending_wire += u64::from(len);
-        connection.continue_owed = false;
-        connection.pending = Pending::Length { slot, missing: missing - len };
-        self.side.copy(from, to, len);
-        if len == missing {
-            let head_len = u32::from(self.side.record(slot).head.head_len);
-            self.assembly_whole(key, slot, head_len);
-        } else {
-            self.set_timer(key);
-        }
-        Taken::Bytes(len)
-    }
-
-    /// More of a chunked body, decoded on its way into the assembly cell.
-    fn extend_chunked(&mut self, key: Key, input: Input, slot: u32, mut decoder: Decoder) -> Taken {
-        let from = self.offset(input);
-        let head_len = u32::from(self.side.record(slot).head.head_len);
-        let mut used = 0;
-        while used < input.len() {
-            let bytes = self.side.bytes(from + u64::from(used), input.len() - used);
-            let (consumed, step) = match decoder.step(bytes, &self.settings.limits) {
-                Ok(done) => done,
-                Err(reject) => return self.refuse_unread(key, slot, reject),
-            };
-            let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-            connection.continue_owed = false;
-            let body_len = connection.assembled - head_len;
-            let at = used;
-            used += u32::try_from(consumed).unwrap_or(u32::MAX);
-            connection.pending_wire += consumed as u64;
-            match step {
-                Step::NeedMore => {}
-                Step::Done => {
-                    self.assembly_whole(key, slot, head_len);
-                    return Taken::Bytes(used);
-                }
-                Step::Data { start, len } => {
-                    let (start, len) = (start as u64, u32::try_from(len).unwrap_or(u32::MAX));
-                    if len > self.settings.body_bytes_max - body_len {
-                        return self.refuse_unread(key, slot, Reject::BodyTooLarge);
-                    }
-                    let base = self.side.arena().offset(Area::Assembly, connection.assembly);
-                    let to = base + u64::from(connection.assembled);
-                    connection.assembled += len;
-                    self.side.copy(from + u64::from(at) + start, to, len);
-                }
-            }
-        }
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.pending = Pending::Chunked { slot, decoder };
-        }
-        self.set_timer(key);
-        Taken::Bytes(used)
-    }
-
-    /// The request in the connection's assembly cell is whole.
-    fn assembly_whole(&mut self, key: Key, slot: u32, head_len: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let (cell, len, wire_bytes) = (connection.assembly, connection.assembled, connection.pending_wire);
-        connection.assembly = NONE;
-        connection.assembled = 0;
-        connection.pending = Pending::Nothing;
-        let record = self.side.record_mut(slot);
-        (record.len, record.wire_bytes) = (len, wire_bytes);
-        (record.body_start, record.body_len) = (head_len, len - head_len);
-        self.deliver(key, slot, Source::Assembly(cell));
-    }
-
-    /// Routes a whole request and queues it, or refuses it. `false`: nothing was taken, because the queue is full and an
-    /// answer under way will bring the connection back.
-    #[inline]
-    fn deliver(&mut self, key: Key, slot: u32, source: Source) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return true };
-        let (bytes, record, scratch) = {
-            let (base, len) = (self.side.record(slot).base, self.side.record(slot).len);
-            self.side.parse_view(base, len, slot)
-        };
-        record.connection = ConnectionId::new(self.id, key.generation, key.index);
-        (record.peer, record.local) = (connection.peer, connection.local);
-        record.keep_alive = record.head.keep_alive() && self.stopping.is_none();
-        let (safe, keep_alive) = (record.head.method.is_safe(), record.keep_alive);
-        let path = record.cooked.path(bytes, scratch);
-        let found = self.routes.find(connection.local, record.cooked.host.of(bytes), path);
-        let queue = match found {
-            Ok(found) if !found.target.active => Err(Reject::Disabled),
-            Ok(found) => {
-                (record.url_context, record.ip_routed) = (found.target.context, found.ip_routed);
-                found.target.queue.ok_or(Reject::Unbound)
-            }
-            Err(reject) => Err(reject),
-        };
-        self.slots[slot as usize] =
-            SlotState { connection: key.index, generation: key.generation, source, ..SlotState::FREE };
-        match queue.and_then(|queue| self.enqueue(queue, slot)) {
-            Ok(()) => {
-                let Some(connection) = self.connections.get_mut(key) else { return true };
-                connection.machine.request(safe, keep_alive);
-                connection.head_timed = false;
-                self.link(key, slot);
-                self.set_timer(key);
-                true
-            }
-            Err(Reject::QueueFull) if self.can_wait(key, source) => {
-                self.release_slot(slot);
-                false
-            }
-            Err(reject) => {
-                self.refuse(key, slot, reject, keep_alive && !reject.closes());
-                true
-            }
-        }
-    }
-
-    /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.
-    fn can_wait(&mut self, key: Key, source: Source) -> bool {
-        let in_flight = self.connections.get_mut(key).map_or(0, |connection| connection.machine.in_flight());
-        in_flight > 0 && matches!(source, Source::Receive(_))
-    }
-
-    /// Pushes a request to its queue.
-    #[inline]
-    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<(), Reject> {
-        let end = self.queues.get_mut(queue as usize).ok_or(Reject::Unbound)?;
-        if !end.core.is_active() || end.core.is_closed() {
-            return Err(Reject::Disabled);
-        }
-        let id = self.side.publish(slot);
-        if end.core.push(usize::from(self.id.0), &mut end.producer, id).is_err() {
-            self.side.unpublish(slot);
-            return Err(Reject::QueueFull);
-        }
-        if !end.touched {
-            end.touched = true;
-            self.touched.push(queue);
-        }
-        self.fresh += 1;
-        Ok(())
-    }
-
     /// Refuses the request at the start of the input; the rest of the input is not read.
     #[cold]
-    fn refuse_unread(&mut self, key: Key, slot: u32, reject: Reject) -> Taken {
+    pub(super) fn refuse_unread(&mut self, key: Key, slot: u32, reject: Reject) -> Taken {
         self.refuse_pending(key, slot, reject);
         Taken::Over
     }
 
     /// Gives up on the request under way and answers it; the connection ends after that.
     pub(super) fn refuse_pending(&mut self, key: Key, slot: u32, reject: Reject) {
-        self.slots[slot as usize] =
-            SlotState { connection: key.index, generation: key.generation, ..SlotState::FREE };
+        self.slots[slot as usize] = SlotState { connection: key.index, generation: key.generation, ..SlotState::FREE };
         if let Some(connection) = self.connections.get_mut(key) {
             // The pending request's slot, if it had one, is `slot`, which becomes the answer's.
             connection.pending = Pending::Nothing;

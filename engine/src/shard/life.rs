@@ -26,6 +26,8 @@ impl<I: Io> Shard<I> {
             return;
         }
         let busy = connection.sending != Sending::No || connection.overload_owed;
+        // The send's end is the moment to close.
+        self.follow_up |= connection.sending == Sending::Silent;
         if connection.machine.end_of_input(busy) {
             self.close(key);
         }
@@ -120,6 +122,8 @@ impl<I: Io> Shard<I> {
                 continue;
             }
             self.counters.requests_orphaned.count();
+            // An answer already on its way back finds no connection.
+            self.slots[slot as usize].connection = NONE;
             if self.side.kill(slot) == Fate::Free {
                 self.release_source(slot);
             }
@@ -131,6 +135,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn finish_connection(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let busy = connection.sending != Sending::No || connection.overload_owed;
+        self.follow_up |= connection.sending == Sending::Silent;
         connection.machine.finish();
         if connection.machine.in_flight() == 0 && !busy {
             self.close(key);
@@ -189,7 +194,8 @@ impl<I: Io> Shard<I> {
     /// A request was begun and not finished in time.
     fn answer_timeout(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let reject = if matches!(connection.pending, Pending::Head) { Reject::HeaderTimeout } else { Reject::BodyTimeout };
+        let reject =
+            if matches!(connection.pending, Pending::Head) { Reject::HeaderTimeout } else { Reject::BodyTimeout };
         let slot = match connection.pending {
             Pending::Length { slot, .. } | Pending::Chunked { slot, .. } => Some(slot),
             Pending::Head | Pending::Nothing => self.side.allocate(),

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Laws:
-//! * One enter, one clock read and at most one wake a queue for each turn; after the start nothing here allocates, locks
-//!   or formats a date (a control message, `control`, may do all three).
+//! * One enter, one clock read and at most one wake a queue for each turn; after the start nothing here allocates,
+//!   locks or formats a date (a control message, `control`, may do all three).
 //! * Nothing re-enters the ring: completions are drained into a list, handlers run after.
 //! * At most one send is in flight for a connection, so answers leave in order.
 //! * What the kernel was lent comes back before it is used again: buffers by completions, sends by [`Uring`]'s rule, a
@@ -18,12 +18,16 @@
 //! [`Uring`]: crate::ring::Uring
 
 mod accept;
+mod assembly;
 mod connection;
 mod control;
+mod deliver;
 mod input;
 mod life;
 mod output;
 mod refuse;
+#[cfg(test)]
+mod sim;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -166,7 +170,8 @@ impl<I: Io> Shard<I> {
         mail: Arc<Mailbox>,
         counters: Arc<ShardCounters>,
     ) -> Result<Self> {
-        let reserve = File::open("/dev/null").map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
+        let reserve = File::open("/dev/null")
+            .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
         let colocated = config.mode == crate::config::Mode::Colocated;
         let settings = Settings {
             limits: config.limits,
@@ -256,7 +261,6 @@ impl<I: Io> Shard<I> {
         self.post_buffers();
         self.publish();
         self.run_timers();
-        self.publish_levels();
         Ok(())
     }
 
@@ -276,6 +280,7 @@ impl<I: Io> Shard<I> {
                 wait = Wait::No;
             }
         }
+        self.publish_levels();
         self.follow_up = false;
         self.events.clear();
         self.cursor = 0;
@@ -289,7 +294,9 @@ impl<I: Io> Shard<I> {
     }
 
     fn wait(&self, patience: Option<Duration>) -> Wait {
-        if self.follow_up || self.is_done() || (self.settings.colocated && self.fresh_published()) {
+        // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
+        let buffers_to_come = !self.starved.is_empty() && !self.silent.is_empty();
+        if buffers_to_come || self.follow_up || self.is_done() || (self.settings.colocated && self.fresh_published()) {
             return Wait::No;
         }
         let visits = [self.wheel.next_visit(), self.accept_resumes, self.stopping.filter(|tick| *tick > self.tick)];

@@ -55,10 +55,13 @@ impl<I: Io> Shard<I> {
     fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool) {
         let offset = self.side.arena().offset(Area::Response, slot);
         let len = self.side.arena().cell_bytes(Area::Response);
-        let without_body = self.side.record(slot).is_head() && self.slots[slot as usize].connection != u32::MAX && reject_knows_method(reject);
+        let without_body = self.side.record(slot).is_head()
+            && self.slots[slot as usize].connection != u32::MAX
+            && reject_knows_method(reject);
         let area = self.side.bytes_mut(offset, len);
         let written = write_refusal(area, &self.settings.imprint, reject, keep_alive, without_body);
-        // The smallest response area allowed holds every refusal (tested below); an empty answer would end the connection.
+        // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
+        // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
         let flags = AnswerFlags::ABANDONED;
         *self.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: None };
@@ -123,7 +126,8 @@ mod tests {
     #[test]
     fn a_refusal_of_head_has_no_body() {
         let mut area = [0; 512];
-        let (len, _) = write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, true, true).expect("it fits");
+        let (len, _) = write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, true, true)
+            .expect("it fits");
         assert!(area[..len as usize].ends_with(b"\r\n\r\n"));
     }
 }

@@ -98,7 +98,10 @@ pub(crate) fn serve(queue: &RequestQueue, mut handle: impl FnMut(Request) + Send
 
 /// Runs `application` on a thread that drives the one shard of a co-located engine, and `client` on this one. The
 /// application ends when the engine is shut down, after the client.
-pub(crate) fn colocated<R>(application: impl FnOnce(&RequestQueue) + Send, client: impl FnOnce(&Engine, SocketAddr) -> R) -> R {
+pub(crate) fn colocated<R>(
+    application: impl FnOnce(&RequestQueue) + Send,
+    client: impl FnOnce(&Engine, SocketAddr) -> R,
+) -> R {
     colocated_with(builder(), application, client)
 }
 

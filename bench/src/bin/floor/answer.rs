@@ -48,13 +48,9 @@ fn imf_fixdate(now: SystemTime) -> String {
         ("Nov", 30),
         ("Dec", 31),
     ];
-    let seconds = now
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let days = seconds / 86_400;
-    let leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let (mut year, mut month, mut day) = (1970, 0, days);
     loop {
         let in_month = MONTHS[month].1 + u64::from(month == 1 && leap(year));
@@ -70,10 +66,7 @@ fn imf_fixdate(now: SystemTime) -> String {
     let weekday = DAYS[usize::try_from(days % 7).expect("below 7")];
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let name = MONTHS[month].0;
-    format!(
-        "{weekday}, {:02} {name} {year} {hour:02}:{minute:02}:{second:02} GMT",
-        day + 1
-    )
+    format!("{weekday}, {:02} {name} {year} {hour:02}:{minute:02}:{second:02} GMT", day + 1)
 }
 
 #[cfg(test)]

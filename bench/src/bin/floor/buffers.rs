@@ -49,10 +49,7 @@ impl Buffers {
             entry.set_bid(bid);
         }
         // SAFETY: the mapping holds `count` entries, page-aligned, and is never unmapped.
-        unsafe {
-            ring.submitter()
-                .register_buf_ring_with_flags(entries as u64, count, GROUP, 0)
-        }?;
+        unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, count, GROUP, 0) }?;
         // SAFETY: `entries` is the first entry of the ring, initialised above.
         let tail_shared = unsafe { BufRingEntry::tail(entries) }.cast::<AtomicU16>();
         let mut buffers = Self {
@@ -78,10 +75,7 @@ impl Buffers {
     /// The bytes received into a buffer that was taken and not yet given back.
     pub(crate) fn bytes(&self, bid: u16, len: usize) -> &[u8] {
         assert!(bid < self.count, "the kernel names a buffer it was lent");
-        assert!(
-            len <= self.buffer_bytes,
-            "the kernel stays inside the buffer"
-        );
+        assert!(len <= self.buffer_bytes, "the kernel stays inside the buffer");
         // SAFETY: `bid` is below `count`, so the address is inside the mapping.
         let start = unsafe { self.data.add(usize::from(bid) * self.stride) };
         // SAFETY: buffer `bid` reaches `buffer_bytes` (at most the stride) from `start`, mapped
@@ -106,11 +100,7 @@ impl Buffers {
 /// Anonymous zeroed pages that are never given back.
 fn map(len: usize, huge_pages: bool) -> io::Result<*mut u8> {
     const HUGE_PAGE: usize = 2 << 20;
-    let (len, slack) = if huge_pages {
-        (len.next_multiple_of(HUGE_PAGE), HUGE_PAGE)
-    } else {
-        (len, 0)
-    };
+    let (len, slack) = if huge_pages { (len.next_multiple_of(HUGE_PAGE), HUGE_PAGE) } else { (len, 0) };
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other.
     let start = unsafe {
         libc::mmap(
@@ -134,9 +124,5 @@ fn map(len: usize, huge_pages: bool) -> io::Result<*mut u8> {
     let start = unsafe { start.add(start.align_offset(HUGE_PAGE)) };
     // SAFETY: the range is inside the mapping made above; the advice changes no contents.
     let rc = unsafe { libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE) };
-    if rc == 0 {
-        Ok(start)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(start) } else { Err(io::Error::last_os_error()) }
 }

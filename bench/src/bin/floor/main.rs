@@ -56,10 +56,7 @@ fn start(options: &Options) -> io::Result<std::convert::Infallible> {
 fn pin(core: usize) -> io::Result<()> {
     const CORES_MAX: usize = libc::CPU_SETSIZE as usize;
     if core >= CORES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("--core must be below {CORES_MAX}"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("--core must be below {CORES_MAX}")));
     }
     // SAFETY: a cpu_set_t is an array of integers, for which all zero bits are a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -67,11 +64,7 @@ fn pin(core: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: `set` is a live cpu_set_t and the size passed is its own.
     let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A listener whose connections inherit `TCP_NODELAY`, which saves a call per connection.
@@ -80,20 +73,12 @@ fn listen(options: &Options) -> io::Result<OwnedFd> {
     let listener = TcpListener::bind(options.listen)?;
     set_tcp_option(&listener, libc::TCP_NODELAY, &1_i32.to_ne_bytes())?;
     if !options.congestion.is_empty() {
-        set_tcp_option(
-            &listener,
-            libc::TCP_CONGESTION,
-            options.congestion.as_bytes(),
-        )?;
+        set_tcp_option(&listener, libc::TCP_CONGESTION, options.congestion.as_bytes())?;
     }
     // A second listen() only changes the backlog; the standard library's is 128.
     // SAFETY: takes a descriptor and a number, no memory.
     let rc = unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) };
-    if rc == 0 {
-        Ok(listener.into())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(listener.into()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn set_tcp_option(socket: &TcpListener, name: libc::c_int, value: &[u8]) -> io::Result<()> {
@@ -101,9 +86,5 @@ fn set_tcp_option(socket: &TcpListener, name: libc::c_int, value: &[u8]) -> io::
     let fd = socket.as_raw_fd();
     // SAFETY: the kernel reads `len` bytes at the address of `value`, which has as many.
     let rc = unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, name, value.as_ptr().cast(), len) };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -56,9 +56,7 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut options = Self {
-            listen: "127.0.0.1:8090"
-                .parse()
-                .map_err(|_| "bad default address")?,
+            listen: "127.0.0.1:8090".parse().map_err(|_| "bad default address")?,
             core: None,
             buffers: 256,
             buffer_bytes: 4096,
@@ -121,6 +119,5 @@ impl Options {
 
 fn value<T: std::str::FromStr>(name: &str, text: Option<String>) -> Result<T, String> {
     let text = text.ok_or_else(|| format!("{name} needs a value"))?;
-    text.parse()
-        .map_err(|_| format!("{name}: {text} is not understood"))
+    text.parse().map_err(|_| format!("{name}: {text} is not understood"))
 }

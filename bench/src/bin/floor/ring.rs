@@ -17,21 +17,9 @@ struct Setup {
 }
 
 const LADDER: [Setup; 3] = [
-    Setup {
-        name: "deferred task work, no index array",
-        deferred: true,
-        no_sqarray: true,
-    },
-    Setup {
-        name: "deferred task work",
-        deferred: true,
-        no_sqarray: false,
-    },
-    Setup {
-        name: "cooperative task work",
-        deferred: false,
-        no_sqarray: false,
-    },
+    Setup { name: "deferred task work, no index array", deferred: true, no_sqarray: true },
+    Setup { name: "deferred task work", deferred: true, no_sqarray: false },
+    Setup { name: "cooperative task work", deferred: false, no_sqarray: false },
 ];
 
 /// The ring, and the name of the set-up that was accepted.
@@ -40,8 +28,7 @@ const LADDER: [Setup; 3] = [
 /// The last refusal, if the kernel takes none of the set-ups.
 pub(crate) fn build(options: &Options) -> io::Result<(IoUring, &'static str)> {
     let mut refusal = io::Error::from(io::ErrorKind::Unsupported);
-    let wanted =
-        |setup: &&Setup| !(setup.no_sqarray && options.sqarray || setup.deferred && options.coop);
+    let wanted = |setup: &&Setup| !(setup.no_sqarray && options.sqarray || setup.deferred && options.coop);
     for setup in LADDER.iter().filter(wanted) {
         match attempt(*setup, options) {
             Ok(ring) => return Ok((ring, setup.name)),

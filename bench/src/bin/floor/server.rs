@@ -86,11 +86,7 @@ impl Server {
             unsettled: Vec::new(),
             buffers: Buffers::register(ring, options)?,
             gather: options.gather,
-            last_send: if options.send_cqe {
-                Send::Now
-            } else {
-                Send::NowQuietly
-            },
+            last_send: if options.send_cqe { Send::Now } else { Send::NowQuietly },
         })
     }
 
@@ -118,11 +114,7 @@ impl Server {
     }
 
     /// Reads every completion there is; says how many there were.
-    fn reap(
-        &mut self,
-        completions: &mut CompletionQueue<'_>,
-        out: &mut Submissions<'_>,
-    ) -> io::Result<usize> {
+    fn reap(&mut self, completions: &mut CompletionQueue<'_>, out: &mut Submissions<'_>) -> io::Result<usize> {
         completions.sync();
         let found = completions.len();
         for completion in &mut *completions {
@@ -139,12 +131,7 @@ impl Server {
     }
 
     #[inline]
-    fn received(
-        &mut self,
-        slot: u32,
-        completion: &cqueue::Entry,
-        out: &mut Submissions<'_>,
-    ) -> io::Result<()> {
+    fn received(&mut self, slot: u32, completion: &cqueue::Entry, out: &mut Submissions<'_>) -> io::Result<()> {
         let flags = completion.flags();
         let len = u32::try_from(completion.result()).unwrap_or(0);
         let connection = &mut self.connections[slot as usize];
@@ -168,13 +155,7 @@ impl Server {
     }
 
     /// A send ended that had news: it fell short, or its end was asked for.
-    fn sent(
-        &mut self,
-        slot: u32,
-        len: u32,
-        result: i32,
-        out: &mut Submissions<'_>,
-    ) -> io::Result<()> {
+    fn sent(&mut self, slot: u32, len: u32, result: i32, out: &mut Submissions<'_>) -> io::Result<()> {
         let connection = &mut self.connections[slot as usize];
         connection.sending = false;
         match u32::try_from(result) {
@@ -194,11 +175,7 @@ impl Server {
         Ok(())
     }
 
-    fn accepted(
-        &mut self,
-        completion: &cqueue::Entry,
-        out: &mut Submissions<'_>,
-    ) -> io::Result<()> {
+    fn accepted(&mut self, completion: &cqueue::Entry, out: &mut Submissions<'_>) -> io::Result<()> {
         let result = completion.result();
         if let Ok(slot) = u32::try_from(result) {
             let index = slot as usize;
@@ -210,11 +187,7 @@ impl Server {
         } else if result != -libc::ECONNABORTED {
             return Err(io::Error::from_raw_os_error(-result));
         }
-        if cqueue::more(completion.flags()) {
-            Ok(())
-        } else {
-            out.accept(self.listener)
-        }
+        if cqueue::more(completion.flags()) { Ok(()) } else { out.accept(self.listener) }
     }
 
     #[inline]
@@ -281,9 +254,6 @@ mod tests {
     #[test]
     fn a_tag_gives_back_what_it_was_made_of() {
         let tag = Tag::new(op::SEND, BLOCK_ANSWERS * ANSWER_BYTES, u32::MAX);
-        assert_eq!(
-            tag.fields(),
-            (op::SEND, BLOCK_ANSWERS * ANSWER_BYTES, u32::MAX)
-        );
+        assert_eq!(tag.fields(), (op::SEND, BLOCK_ANSWERS * ANSWER_BYTES, u32::MAX));
     }
 }

@@ -31,16 +31,9 @@ impl Tag {
         Self((op as u64) << 56 | (len as u64) << 32 | slot as u64)
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "taking a field out of a packed word"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "taking a field out of a packed word")]
     pub(crate) const fn fields(self) -> (u8, u32, u32) {
-        (
-            (self.0 >> 56) as u8,
-            (self.0 >> 32) as u32 & 0xff_ffff,
-            self.0 as u32,
-        )
+        ((self.0 >> 56) as u8, (self.0 >> 32) as u32 & 0xff_ffff, self.0 as u32)
     }
 }
 
@@ -103,10 +96,7 @@ impl<'ring> Submissions<'ring> {
     /// Receives into the buffer ring until told otherwise (6.0).
     pub(crate) fn receive(&mut self, slot: u32) -> io::Result<()> {
         let receive = opcode::RecvMulti::new(fd(slot), buffers::GROUP);
-        self.push(
-            receive.build().flags(self.table()),
-            Tag::new(op::RECV, 0, slot),
-        )
+        self.push(receive.build().flags(self.table()), Tag::new(op::RECV, 0, slot))
     }
 
     /// Sends the last `len` bytes of the block.
@@ -116,21 +106,12 @@ impl<'ring> Submissions<'ring> {
         // DONTWAIT: a full socket is an error now instead of a poll. WAITALL: a short send is an
         // error too, and only errors break the silence.
         let flags = match how {
-            Send::NowQuietly | Send::Now => {
-                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL
-            }
+            Send::NowQuietly | Send::Now => libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL,
             Send::Whole => libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
         };
-        let silence = if how == Send::NowQuietly {
-            Flags::SKIP_SUCCESS
-        } else {
-            Flags::empty()
-        };
+        let silence = if how == Send::NowQuietly { Flags::SKIP_SUCCESS } else { Flags::empty() };
         let send = opcode::Send::new(fd(slot), bytes.as_ptr(), len).flags(flags);
-        self.push(
-            send.build().flags(self.table() | silence),
-            Tag::new(op::SEND, len, slot),
-        )
+        self.push(send.build().flags(self.table() | silence), Tag::new(op::SEND, len, slot))
     }
 
     /// Ends both directions, so that the receive ends.
@@ -141,15 +122,9 @@ impl<'ring> Submissions<'ring> {
     }
 
     pub(crate) fn close(&mut self, slot: u32) -> io::Result<()> {
-        let close = if self.direct {
-            opcode::Close::new(Fixed(slot)).build()
-        } else {
-            opcode::Close::new(fd(slot)).build()
-        };
-        self.push(
-            close.flags(Flags::SKIP_SUCCESS),
-            Tag::new(op::FAREWELL, 0, slot),
-        )
+        let close =
+            if self.direct { opcode::Close::new(Fixed(slot)).build() } else { opcode::Close::new(fd(slot)).build() };
+        self.push(close.flags(Flags::SKIP_SUCCESS), Tag::new(op::FAREWELL, 0, slot))
     }
 
     /// Submits what is queued and waits for completions, in one call.
@@ -159,11 +134,7 @@ impl<'ring> Submissions<'ring> {
             let args = SubmitArgs::new().min_wait_usec(self.batch_us);
             self.submitter.submit_with_args(self.batch, &args)
         } else if self.no_iowait {
-            self.enter(
-                self.queue.len(),
-                1,
-                EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT,
-            )
+            self.enter(self.queue.len(), 1, EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT)
         } else {
             self.submitter.submit_and_wait(self.batch)
         };
@@ -185,10 +156,7 @@ impl<'ring> Submissions<'ring> {
         let submit = u32::try_from(submit).expect("the queue's length is a u32");
         // SAFETY: no argument structure is passed, and the numbers name no memory. The entries
         // it may submit were vetted by `push`.
-        unsafe {
-            self.submitter
-                .enter::<libc::sigset_t>(submit, want, flags.bits(), None)
-        }
+        unsafe { self.submitter.enter::<libc::sigset_t>(submit, want, flags.bits(), None) }
     }
 
     /// Queues an entry, submitting the queue first if it is full.
@@ -214,11 +182,7 @@ impl<'ring> Submissions<'ring> {
 
     #[inline]
     fn table(&self) -> Flags {
-        if self.direct {
-            Flags::FIXED_FILE
-        } else {
-            Flags::empty()
-        }
+        if self.direct { Flags::FIXED_FILE } else { Flags::empty() }
     }
 }
 

@@ -1,0 +1,144 @@
+//! The application's right to one request: to read it, and to answer it unless somebody answers by id first.
+//!
+//! Laws: a claimed id has one lease; what a lease reads does not change while it lives; a lease dropped without an
+//! answer abandons its request. The slot's life is drawn in `exchange`.
+
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, ORPHAN, Record, SENT};
+use crate::id::{RequestId, ShardId};
+use crate::mem::Area;
+
+/// Proof that a lease's answer has been filled in, to be submitted.
+#[derive(Debug)]
+pub(crate) struct Filled(());
+
+/// The right to read one request, and to answer it unless somebody answers by id first. `Send`, one a request.
+pub(crate) struct Lease<R: Record> {
+    exchange: NonNull<Exchange<R>>,
+    slot: u32,
+    generation: u32,
+}
+
+// SAFETY: a lease is an index into an exchange, which is Sync, plus the exclusive right described above.
+unsafe impl<R: Record> Send for Lease<R> {}
+// SAFETY: `&Lease` only reads the record and bytes that do not change while the lease lives.
+unsafe impl<R: Record> Sync for Lease<R> {}
+
+impl<R: Record> Lease<R> {
+    /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile.
+    ///
+    /// # Safety
+    /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
+    #[inline]
+    pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
+        let (_, generation, slot) = id.parts();
+        let lease = Self { exchange: NonNull::from(exchange), slot, generation };
+        let dead = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN) != 0;
+        // A dead request's lease is dropped here, which frees its slot.
+        (!dead).then_some(lease)
+    }
+
+    #[inline]
+    fn exchange(&self) -> &Exchange<R> {
+        // SAFETY: the exchange outlives its leases: it is dropped after its shard side has ended, which counts every
+        // lease as an orphan and keeps a strong count until the last one is released.
+        unsafe { self.exchange.as_ref() }
+    }
+
+    pub(crate) fn id(&self) -> RequestId {
+        RequestId::new(self.exchange().shard, self.generation, self.slot)
+    }
+
+    pub(crate) fn shard(&self) -> ShardId {
+        self.exchange().shard
+    }
+
+    /// What every answer of this engine says.
+    pub(crate) fn imprint(&self) -> &R::Imprint {
+        &self.exchange().imprint
+    }
+
+    #[inline]
+    pub(crate) fn record(&self) -> &R {
+        // SAFETY: the shard wrote the record before it published the slot and does not touch it while a handle is out.
+        unsafe { &*self.exchange().slot(self.slot).record.get() }
+    }
+
+    /// The received head and body.
+    #[inline]
+    pub(crate) fn received(&self) -> &[u8] {
+        let (offset, len) = self.record().received();
+        // SAFETY: the shard pinned these bytes for this request before it published it; it neither writes them nor
+        // gives their buffer back to the kernel while a handle is out.
+        unsafe { self.exchange().arena.read(offset, len) }
+    }
+
+    /// The decoded path, where the record says there is one.
+    pub(crate) fn cooked(&self) -> &[u8] {
+        let exchange = self.exchange();
+        let offset = exchange.arena.offset(Area::Cooked, self.slot);
+        // SAFETY: as for `received`: the cooked area belongs to the slot.
+        unsafe { exchange.arena.read(offset, self.record().cooked_bytes()) }
+    }
+
+    /// Claims the right to answer and lets `fill` write the response area (which starts with anything). `None`: the
+    /// request was over. After `Some(Ok)` the answer goes with [`submit`](Self::submit).
+    #[inline]
+    pub(crate) fn fill<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<Filled, E>> {
+        let flags = AnswerFlags::BY_HANDLE;
+        let filled = self.exchange().fill(self.slot, self.generation, flags, |_, area| fill(area));
+        filled.map(|result| result.map(|()| Filled(())))
+    }
+
+    /// Gives the filled answer, and with it the handle, to the shard.
+    #[inline]
+    pub(crate) fn submit(self, _filled: Filled) {
+        self.exchange().give_back(self.slot);
+        core::mem::forget(self);
+    }
+
+    /// Gives the handle up; the request lives on and can be answered by id.
+    pub(crate) fn detach(self) -> RequestId {
+        let id = self.id();
+        let before = self.exchange().slot(self.slot).word.fetch_and(!HANDLE, Ordering::AcqRel);
+        self.handle_gone(before);
+        core::mem::forget(self);
+        id
+    }
+
+    /// After HANDLE has been cleared from `before`: frees the slot if that is all it waited for.
+    fn handle_gone(&self, before: u64) {
+        let exchange = self.exchange();
+        if before & ORPHAN != 0 {
+            exchange.release_orphan();
+        } else if before & SENT != 0 || before & (DEAD | ANSWERED) == DEAD {
+            // SAFETY: sent or dead and without a handle, the slot is this thread's until the push.
+            unsafe { (*exchange.slot(self.slot).answer.get()).flags = AnswerFlags::RECLAIM };
+            exchange.give_back(self.slot);
+        }
+    }
+}
+
+impl<R: Record> Drop for Lease<R> {
+    /// A handle dropped without an answer abandons its request: the shard answers 500.
+    fn drop(&mut self) {
+        let exchange = self.exchange();
+        let slot = exchange.slot(self.slot);
+        let mut before = slot.word.load(Ordering::Acquire);
+        loop {
+            let open = before & (ANSWERED | DEAD | ORPHAN) == 0;
+            let after = (before & !HANDLE) | if open { ANSWERED } else { 0 };
+            match slot.word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if open => {
+                    // SAFETY: this thread has just set ANSWERED: the answer is its own until the push.
+                    unsafe { *slot.answer.get() = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() } };
+                    return exchange.give_back(self.slot);
+                }
+                Ok(_) => return self.handle_gone(before),
+                Err(now) => before = now,
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The shard's side of an exchange: the only one that allocates, publishes and frees slots.
+//!
+//! Laws: there is one for each exchange; it owns every byte of the arena that is not the kernel's, a lease's or an
+//! answerer's; it ends with its shard and leaves what leases still read to the last of them.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::Arc;
+
+use super::exchange::{
+    ANSWERED, AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, ORPHAN, Record, SENT, Slot, generation_of,
+    word_of,
+};
+use super::returns::Link;
+use crate::id::RequestId;
+use crate::mem::{Area, Arena, Lent};
+
+/// What has become of a slot whose client is gone, or whose answer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The slot is free again, and so is what it pinned.
+    Free,
+    /// A handle still reads it; it comes back through the returns.
+    Held,
+}
+
+/// The shard's side of an exchange: there is one, and it alone frees slots.
+#[derive(Debug)]
+pub(crate) struct ShardSide<R: Record> {
+    exchange: Arc<Exchange<R>>,
+    /// Slots ever used: those below are initialised.
+    high_water: u32,
+    free: Vec<u32>,
+}
+
+/// Marks the current thread as the one that drives a shard, until dropped.
+#[derive(Debug)]
+pub(crate) struct Driving {
+    outer: *const (),
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        DRIVEN.with(|driven| driven.set(self.outer));
+    }
+}
+
+impl<R: Record> ShardSide<R> {
+    /// For the one who makes the exchange.
+    pub(super) fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
+        Self { exchange, high_water: 0, free: Vec::with_capacity(slots as usize) }
+    }
+
+    pub(crate) fn exchange(&self) -> &Exchange<R> {
+        &self.exchange
+    }
+
+    /// From now on answers given on this thread return without atomics. The shard side must stay on this thread.
+    pub(crate) fn drive_here(&self) -> Driving {
+        let me = Arc::as_ptr(&self.exchange).cast();
+        Driving { outer: DRIVEN.with(|driven| driven.replace(me)) }
+    }
+
+    /// Takes a free slot; its record is that of its last use.
+    #[inline]
+    pub(crate) fn allocate(&mut self) -> Option<u32> {
+        self.free.pop().or_else(|| self.allocate_fresh())
+    }
+
+    #[cold]
+    fn allocate_fresh(&mut self) -> Option<u32> {
+        let number = self.high_water;
+        if number as usize >= self.exchange.slots.len() {
+            return None;
+        }
+        let place = self.exchange.slots[number as usize].get();
+        let slot = Slot {
+            word: AtomicU64::new(word_of(1, 0)),
+            link: Link::new(0),
+            answer: UnsafeCell::new(Answered::default()),
+            record: UnsafeCell::new(R::EMPTY),
+        };
+        // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
+        let place = unsafe { &mut *place };
+        place.write(slot);
+        self.high_water = number + 1;
+        self.exchange.initialised.store(u64::from(self.high_water), Ordering::Release);
+        Some(number)
+    }
+
+    /// Slots in use.
+    pub(crate) fn in_use(&self) -> usize {
+        self.high_water as usize - self.free.len()
+    }
+
+    /// The record of a slot that the shard has allocated and not published.
+    #[inline]
+    pub(crate) fn record_mut(&mut self, slot: u32) -> &mut R {
+        debug_assert!(self.word(slot) & MARKS == 0, "a published record is not written");
+        // SAFETY: the slot is allocated and has no handle (asserted above), and `&mut self` is the only shard side.
+        unsafe { &mut *self.exchange.slot(slot).record.get() }
+    }
+
+    /// The record of a slot in use.
+    #[inline]
+    pub(crate) fn record(&self, slot: u32) -> &R {
+        // SAFETY: records change only through `record_mut`, which borrows the one shard side exclusively.
+        unsafe { &*self.exchange.slot(slot).record.get() }
+    }
+
+    fn word(&self, slot: u32) -> u64 {
+        self.exchange.slot(slot).word.load(Ordering::Acquire)
+    }
+
+    /// The arena, for offsets and for lending.
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.exchange.arena
+    }
+
+    /// Bytes of a cell that the shard owns.
+    ///
+    /// The shard owns: receive buffers in use as far as no published request names their bytes, assembly and coalescing
+    /// cells it has taken, and the response and cooked cells of slots it has allocated or taken back.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self, offset: u64, len: u32) -> &mut [u8] {
+        // SAFETY: by the ownership above, which `shard::input`, `shard::output` keep; `&mut self` keeps the shard from
+        // making two overlapping ones.
+        unsafe { self.exchange.arena.write(offset, len) }
+    }
+
+    /// Reads bytes that the shard owns, or that it has published and not freed.
+    #[inline]
+    pub(crate) fn bytes(&self, offset: u64, len: u32) -> &[u8] {
+        // SAFETY: published bytes are only read by everybody; others are the shard's own.
+        unsafe { self.exchange.arena.read(offset, len) }
+    }
+
+    /// Bytes to copy from, the record to parse into, and the cooked area: three disjoint places at once.
+    #[inline]
+    pub(crate) fn parse_view(&mut self, offset: u64, len: u32, slot: u32) -> (&[u8], &mut R, &mut [u8]) {
+        debug_assert!(self.word(slot) & MARKS == 0, "a published record is not written");
+        let exchange = &*self.exchange;
+        let cooked = exchange.arena.offset(Area::Cooked, slot);
+        // SAFETY: the shard owns the received bytes; nobody writes them during the borrow.
+        let input = unsafe { exchange.arena.read(offset, len) };
+        // SAFETY: the slot is allocated and unpublished, so its record is the shard's alone.
+        let record = unsafe { &mut *exchange.slot(slot).record.get() };
+        // SAFETY: as for the record; the cooked area is disjoint from all received bytes by the arena's layout.
+        let scratch = unsafe { exchange.arena.write(cooked, exchange.arena.cell_bytes(Area::Cooked)) };
+        (input, record, scratch)
+    }
+
+    /// Copies between two disjoint ranges that the shard owns.
+    #[inline]
+    pub(crate) fn copy(&mut self, from: u64, to: u64, len: u32) {
+        assert!(from + u64::from(len) <= to || to + u64::from(len) <= from, "ranges overlap");
+        // SAFETY: the shard owns both ranges, and they are disjoint by the assertion.
+        let source = unsafe { self.exchange.arena.read(from, len) };
+        // SAFETY: as above.
+        let target = unsafe { self.exchange.arena.write(to, len) };
+        target.copy_from_slice(source);
+    }
+
+    /// Makes the slot's request answerable, and gives the id to put into a request ring.
+    #[inline]
+    pub(crate) fn publish(&mut self, slot: u32) -> RequestId {
+        let word = &self.exchange.slot(slot).word;
+        let now = word.load(Ordering::Relaxed);
+        debug_assert!(now & MARKS == 0, "a slot is published once");
+        // Release: an answer by id may see this word before the request ring's tail.
+        word.store(now | HANDLE, Ordering::Release);
+        RequestId::new(self.exchange.shard, generation_of(now), slot)
+    }
+
+    /// Takes a published slot back that could not be queued.
+    pub(crate) fn unpublish(&mut self, slot: u32) {
+        self.exchange.slot(slot).word.fetch_and(!HANDLE, Ordering::AcqRel);
+    }
+
+    /// Whether anything waits in the returns; sequentially consistent.
+    pub(crate) fn returns_empty(&self) -> bool {
+        // SAFETY: only the driving thread touches `local`, and this is it (or nobody drives).
+        let local = unsafe { &*self.exchange.local.0.get() };
+        local.is_empty() && self.exchange.returns.is_empty()
+    }
+
+    /// Takes all slots that have come back.
+    #[inline]
+    pub(crate) fn take_returns(&mut self, out: &mut Vec<u32>) {
+        // SAFETY: as in `returns_empty`.
+        let local = unsafe { &mut *self.exchange.local.0.get() };
+        out.append(local);
+        self.exchange.returns.take(out, |slot| &self.exchange.slot(slot).link);
+    }
+
+    /// What was answered in a slot taken from the returns, or by the shard itself.
+    #[inline]
+    pub(crate) fn answer_mut(&mut self, slot: u32) -> &mut Answered {
+        // SAFETY: a slot that has come back, or was never published, belongs to the shard, as does its answer.
+        unsafe { &mut *self.exchange.slot(slot).answer.get() }
+    }
+
+    /// Whether a slot came back only to be freed.
+    pub(crate) fn only_reclaims(&mut self, slot: u32) -> bool {
+        self.answer_mut(slot).flags.has(AnswerFlags::RECLAIM)
+    }
+
+    /// The client of a published, unanswered request is gone.
+    pub(crate) fn kill(&mut self, slot: u32) -> Fate {
+        let before = self.exchange.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
+        if before & (HANDLE | ANSWERED) == 0 {
+            self.free(slot);
+            return Fate::Free;
+        }
+        Fate::Held
+    }
+
+    /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.
+    #[inline]
+    pub(crate) fn finish(&mut self, slot: u32) -> Fate {
+        let answer = self.answer_mut(slot);
+        let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE) || answer.flags.has(AnswerFlags::ABANDONED);
+        if answer.tail.is_some() {
+            answer.tail = None;
+        }
+        if !by_handle {
+            let before = self.exchange.slot(slot).word.fetch_or(SENT, Ordering::AcqRel);
+            if before & HANDLE != 0 {
+                return Fate::Held;
+            }
+        }
+        self.free(slot);
+        Fate::Free
+    }
+
+    /// Frees a slot that the shard owns; late answers by id meet the next generation.
+    #[inline]
+    pub(crate) fn free(&mut self, slot: u32) {
+        let word = &self.exchange.slot(slot).word;
+        let generation = generation_of(word.load(Ordering::Relaxed)).wrapping_add(1).max(1);
+        word.store(word_of(generation, 0), Ordering::Release);
+        self.free.push(slot);
+    }
+
+    /// Lends the first `len` bytes of a slot's response area for a send.
+    #[inline]
+    pub(crate) fn lend_response(&self, slot: u32, len: u32) -> Lent {
+        self.arena().lend(self.arena().offset(Area::Response, slot), len)
+    }
+
+    /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
+    pub(crate) fn end(self) {
+        let exchange = &self.exchange;
+        // The count that the last orphan releases; the 1 keeps it from reaching 0 while orphans are counted.
+        core::mem::forget(Arc::clone(exchange));
+        exchange.orphans.store(1, Ordering::SeqCst);
+        for slot in 0..self.high_water {
+            exchange.orphans.fetch_add(1, Ordering::AcqRel);
+            let before = exchange.slot(slot).word.fetch_or(DEAD | ORPHAN, Ordering::AcqRel);
+            if before & HANDLE == 0 {
+                exchange.orphans.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+        exchange.ended.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        exchange.sweep();
+        // SAFETY: only the driving thread touches `local`, and it is the one that ends the shard.
+        let local = core::mem::take(unsafe { &mut *exchange.local.0.get() });
+        local.iter().for_each(|slot| exchange.returns.push(*slot, &exchange.slot(*slot).link));
+        exchange.sweep();
+        exchange.release_orphan();
+    }
+}

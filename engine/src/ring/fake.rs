@@ -1,0 +1,593 @@
+//! [`Io`] in memory, for tests: sockets, provided buffers and completions, with faults drawn from a seed.
+//!
+//! Laws:
+//! * The contract of [`Io`] is kept to the letter, and the shard is held to its own side of it: a buffer is given
+//!   once, a descriptor is closed once and after its last operation, lent bytes do not change while they are lent.
+//! * Completions of one operation stay in order; those of different ones come in any order, and late.
+//! * Nothing blocks: a wait that nothing can end sets [`Fake::asleep`], and whoever drives decides whether that is a
+//!   hang; a shard that then finds work all the same went to sleep with it ([`Fake::overslept`]). What goes on outside
+//!   while the shard sleeps is done by [`Outside`].
+//! * One seed determines everything.
+//!
+//! Absent: time (a wait with a limit returns at once), and congestion other than a full socket buffer.
+
+mod seed;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::RawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Event, Io, Op, SendMode, Token, Wait};
+use crate::mem::{Area, Arena, BufferId, Lent};
+
+pub(crate) use self::seed::{Faults, Random};
+
+/// Descriptors of accepted connections begin here: none of the process's own is closed by mistake.
+const FIRST_DESCRIPTOR: RawFd = 10_000;
+
+/// What happens outside the shard while it sleeps in the kernel.
+pub(crate) trait Outside {
+    /// Does one thing; `false` when there is nothing left to do.
+    fn act(&mut self, fake: &mut Fake) -> bool;
+}
+
+/// A connection, seen from both ends.
+#[derive(Debug, Default)]
+struct Link {
+    /// The shard's descriptor, from accept to close.
+    descriptor: Option<RawFd>,
+    closed: bool,
+    /// Bytes the client has sent and the shard has not received, and the reverse.
+    inbound: VecDeque<u8>,
+    outbound: VecDeque<u8>,
+    /// Bytes that `outbound` holds at most.
+    room: usize,
+    client_ended: bool,
+    client_reset: bool,
+    write_shut: bool,
+    read_shut: bool,
+    reset_on_close: bool,
+    /// The client has been reset: what it had not read is lost.
+    was_reset: bool,
+    receive: Option<Multishot>,
+    sending: Option<Sending>,
+}
+
+#[derive(Debug)]
+struct Multishot {
+    token: Token,
+    cancelled: bool,
+}
+
+#[derive(Debug)]
+struct Sending {
+    token: Token,
+    pieces: Vec<Lent>,
+    /// What the pieces held when they were lent.
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+#[derive(Debug, Default)]
+struct Listening {
+    accept: Option<Multishot>,
+    backlog: VecDeque<usize>,
+}
+
+/// An operation that begins with the next turn.
+#[derive(Debug)]
+enum Entry {
+    Accept { listener: RawFd, token: Token },
+    Receive { socket: RawFd, token: Token },
+    Send { socket: RawFd, sending: Sending, mode: SendMode },
+    Watch { descriptor: RawFd, token: Token },
+    Cancel { target: Token },
+}
+
+impl Entry {
+    fn socket(&self) -> Option<RawFd> {
+        match self {
+            Self::Receive { socket, .. } | Self::Send { socket, .. } => Some(*socket),
+            _ => None,
+        }
+    }
+}
+
+/// See the module's head.
+pub(crate) struct Fake {
+    arena: Arc<Arena>,
+    pub(crate) random: Random,
+    pub(crate) faults: Faults,
+    pub(crate) outside: Option<Rc<RefCell<dyn Outside>>>,
+    /// The last turn ended without an event although it was to wait for one.
+    pub(crate) asleep: bool,
+    /// What the shard did after it had slept without being woken: it went to sleep with that work before it.
+    pub(crate) overslept: Option<&'static str>,
+    listeners: BTreeMap<RawFd, Listening>,
+    links: Vec<Link>,
+    descriptors: BTreeMap<RawFd, usize>,
+    given: Vec<BufferId>,
+    posted: VecDeque<BufferId>,
+    /// Which buffers the shard has given away.
+    kernel_has: Vec<bool>,
+    queued: Vec<Entry>,
+    done: Vec<Event>,
+    bell: Option<(RawFd, Token)>,
+}
+
+impl std::fmt::Debug for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fake").field("open", &self.descriptors).finish_non_exhaustive()
+    }
+}
+
+impl Fake {
+    pub(crate) fn new(arena: Arc<Arena>, seed: u64, faults: Faults) -> Self {
+        let buffers = arena.count(Area::Receive) as usize;
+        Self {
+            arena,
+            random: Random::new(seed),
+            faults,
+            outside: None,
+            asleep: false,
+            overslept: None,
+            listeners: BTreeMap::new(),
+            links: Vec::new(),
+            descriptors: BTreeMap::new(),
+            given: Vec::new(),
+            posted: VecDeque::new(),
+            kernel_has: vec![false; buffers],
+            queued: Vec::new(),
+            done: Vec::new(),
+            bell: None,
+        }
+    }
+
+    /// A client connects. Its number is for the calls below.
+    pub(crate) fn connect(&mut self, listener: RawFd, room: usize) -> usize {
+        let client = self.links.len();
+        self.links.push(Link { room, ..Link::default() });
+        self.listeners.entry(listener).or_default().backlog.push_back(client);
+        client
+    }
+
+    /// A client sends; to a connection that is closed, that brings a reset.
+    pub(crate) fn write(&mut self, client: usize, bytes: &[u8]) {
+        let link = &mut self.links[client];
+        assert!(!link.client_ended && !link.client_reset, "a client that has ended sends no more");
+        if link.closed {
+            link.was_reset = true;
+            link.outbound.clear();
+            return;
+        }
+        link.inbound.extend(bytes);
+    }
+
+    /// A client reads.
+    pub(crate) fn read(&mut self, client: usize, most: usize) -> Vec<u8> {
+        let link = &mut self.links[client];
+        let count = most.min(link.outbound.len());
+        link.outbound.drain(..count).collect()
+    }
+
+    /// Gives the socket towards a client another size.
+    pub(crate) fn widen(&mut self, client: usize, room: usize) {
+        self.links[client].room = room;
+    }
+
+    /// Bytes a client could read now.
+    pub(crate) fn readable(&self, client: usize) -> usize {
+        self.links[client].outbound.len()
+    }
+
+    /// Whether a client has read everything there will be.
+    pub(crate) fn at_end(&self, client: usize) -> bool {
+        let link = &self.links[client];
+        link.outbound.is_empty() && (link.write_shut || link.closed || link.was_reset)
+    }
+
+    /// Whether the shard has reset a client.
+    pub(crate) fn was_reset(&self, client: usize) -> bool {
+        self.links[client].was_reset
+    }
+
+    /// Whether the shard has closed a connection.
+    pub(crate) fn is_closed(&self, client: usize) -> bool {
+        self.links[client].closed
+    }
+
+    /// A client ends its side.
+    pub(crate) fn end(&mut self, client: usize) {
+        self.links[client].client_ended = true;
+    }
+
+    /// A client is gone.
+    pub(crate) fn reset(&mut self, client: usize) {
+        let link = &mut self.links[client];
+        link.client_reset = true;
+        link.inbound.clear();
+        link.outbound.clear();
+    }
+
+    /// Whether the shard receives from a client at this moment.
+    pub(crate) fn receives(&self, client: usize) -> bool {
+        self.links[client].receive.is_some()
+    }
+
+    /// Whether a listener accepts at this moment.
+    pub(crate) fn accepts(&self, listener: RawFd) -> bool {
+        self.listeners.get(&listener).is_some_and(|listening| listening.accept.is_some())
+    }
+
+    /// A completion out of the blue.
+    pub(crate) fn inject(&mut self, event: Event) {
+        self.done.push(event);
+    }
+
+    /// Descriptors the shard has and not closed.
+    pub(crate) fn open(&self) -> usize {
+        self.descriptors.len()
+    }
+
+    /// Nothing is left behind: no connection, no operation, no completion.
+    pub(crate) fn assert_quiet(&self) {
+        assert!(self.descriptors.is_empty(), "descriptors {:?} were never closed", self.descriptors.keys());
+        assert!(self.queued.is_empty(), "operations were never begun: {:?}", self.queued);
+        let accepts = self.listeners.values().any(|listening| listening.accept.is_some());
+        assert!(!accepts, "a listener still accepts");
+    }
+
+    /// Notes what a shard does that nothing has woken.
+    fn note(&mut self, what: &'static str) {
+        if self.asleep && self.overslept.is_none() {
+            self.overslept = Some(what);
+        }
+    }
+
+    fn link(&mut self, socket: RawFd) -> &mut Link {
+        let client = self.descriptors.get(&socket);
+        let client = *client.unwrap_or_else(|| panic!("descriptor {socket} is not open"));
+        &mut self.links[client]
+    }
+
+    fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<BufferId>) {
+        self.done.push(Event { token, result, more, buffer });
+    }
+
+    /// Begins what is queued, in order.
+    fn begin(&mut self) {
+        for entry in core::mem::take(&mut self.queued) {
+            match entry {
+                Entry::Accept { listener, token } => {
+                    let listening = self.listeners.entry(listener).or_default();
+                    assert!(listening.accept.is_none(), "a second accept on listener {listener}");
+                    listening.accept = Some(Multishot { token, cancelled: false });
+                }
+                Entry::Receive { socket, token } => {
+                    let link = self.link(socket);
+                    assert!(link.receive.is_none(), "a second receive on descriptor {socket}");
+                    link.receive = Some(Multishot { token, cancelled: false });
+                }
+                Entry::Send { socket, sending, mode } => self.begin_send(socket, sending, mode),
+                Entry::Watch { descriptor, token } => {
+                    assert!(self.bell.is_none(), "a second watch");
+                    self.bell = Some((descriptor, token));
+                }
+                Entry::Cancel { target } => self.begin_cancel(target),
+            }
+        }
+    }
+
+    fn begin_send(&mut self, socket: RawFd, mut sending: Sending, mode: SendMode) {
+        assert!(self.link(socket).sending.is_none(), "a second send on descriptor {socket}");
+        if mode == SendMode::Waiting {
+            self.link(socket).sending = Some(sending);
+            return;
+        }
+        if let Some(errno) = self.link(socket).send_error() {
+            return self.finish(sending.token, -errno, false, None);
+        }
+        let whole = sending.bytes.len();
+        let limit = if self.random.chance(self.faults.send_refused) {
+            0
+        } else if self.random.chance(self.faults.send_short) {
+            self.random.below(whole)
+        } else {
+            whole
+        };
+        take(self.link(socket), &mut sending, limit);
+        if sending.sent < whole {
+            let result = if sending.sent == 0 { -libc::EAGAIN } else { count(sending.sent) };
+            self.finish(sending.token, result, false, None);
+        }
+    }
+
+    fn begin_cancel(&mut self, target: Token) {
+        let late = self.random.chance(self.faults.cancel_late);
+        let accepts = self.listeners.values_mut().map(|listening| &mut listening.accept);
+        let receives = self.links.iter_mut().map(|link| &mut link.receive);
+        let mut all = accepts.chain(receives);
+        let Some(place) = all.find(|place| place.as_ref().is_some_and(|multishot| multishot.token == target)) else {
+            return;
+        };
+        if late {
+            place.as_mut().expect("found above").cancelled = true;
+        } else {
+            *place = None;
+            self.finish(target, -libc::ECANCELED, false, None);
+        }
+    }
+
+    /// Lets what can complete do so; with `all`, nothing is late.
+    fn progress(&mut self, all: bool) {
+        let mut order: Vec<usize> = self.descriptors.values().copied().collect();
+        for index in (1..order.len()).rev() {
+            order.swap(index, self.random.below(index + 1));
+        }
+        for client in order {
+            let late = !all && self.random.chance(self.faults.late);
+            if !late {
+                self.progress_send(client);
+                self.progress_receive(client, all);
+            }
+        }
+        for listener in self.listeners.keys().copied().collect::<Vec<_>>() {
+            if all || !self.random.chance(self.faults.late) {
+                self.progress_accept(listener, all);
+            }
+        }
+    }
+
+    fn progress_send(&mut self, client: usize) {
+        let cut = self.random.chance(self.faults.send_cut);
+        let link = &mut self.links[client];
+        let Some(mut sending) = link.sending.take() else { return };
+        let error = link.send_error();
+        if error.is_none() {
+            take(link, &mut sending, usize::MAX);
+        }
+        let over = sending.sent == sending.bytes.len() || (cut && sending.sent > 0) || error.is_some();
+        if !over {
+            link.sending = Some(sending);
+            return;
+        }
+        let result = if sending.sent > 0 { count(sending.sent) } else { -error.unwrap_or(libc::EAGAIN) };
+        self.finish(sending.token, result, false, None);
+    }
+
+    fn progress_receive(&mut self, client: usize, all: bool) {
+        for _ in 0..=self.random.below(3) {
+            let Some(Multishot { token, cancelled }) = self.links[client].receive.take() else { return };
+            let lost = self.random.chance(self.faults.more_lost);
+            let link = &mut self.links[client];
+            let (has_input, ended) = (!link.inbound.is_empty(), link.client_ended || link.read_shut);
+            if link.client_reset {
+                self.finish(token, -libc::ECONNRESET, false, None);
+            } else if has_input && !link.read_shut {
+                self.receive_some(client, token, lost);
+                if lost || self.done.last().is_some_and(|event| !event.more) {
+                    return;
+                }
+                self.links[client].receive = Some(Multishot { token, cancelled });
+            } else if ended {
+                self.finish(token, 0, false, None);
+            } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
+                self.finish(token, -libc::ECANCELED, false, None);
+            } else {
+                link.receive = Some(Multishot { token, cancelled });
+                return;
+            }
+        }
+    }
+
+    fn receive_some(&mut self, client: usize, token: Token, lost: bool) {
+        let missing = self.random.chance(self.faults.buffers_missing);
+        let Some(buffer) = self.posted.front().copied().filter(|_| !missing) else {
+            return self.finish(token, -libc::ENOBUFS, false, None);
+        };
+        self.posted.pop_front();
+        self.kernel_has[usize::from(buffer)] = false;
+        let room = self.arena.cell_bytes(Area::Receive) as usize;
+        let mut len = room.min(self.links[client].inbound.len());
+        if self.random.chance(self.faults.receive_split) {
+            len = 1 + self.random.below(len);
+        }
+        let bytes: Vec<u8> = self.links[client].inbound.drain(..len).collect();
+        let offset = self.arena.offset(Area::Receive, u32::from(buffer));
+        let cell_bytes = self.arena.cell_bytes(Area::Receive);
+        // SAFETY: the shard gave this buffer away and has not had it back: nobody else uses it.
+        let place = unsafe { self.arena.write(offset, cell_bytes) };
+        // What a buffer held before must not matter.
+        place.fill(b'#');
+        place[..len].copy_from_slice(&bytes);
+        self.finish(token, count(len), !lost, Some(buffer));
+    }
+
+    fn progress_accept(&mut self, listener: RawFd, all: bool) {
+        while let Some(listening) = self.listeners.get_mut(&listener)
+            && let Some(Multishot { token, cancelled }) = listening.accept.take()
+        {
+            if let Some(client) = listening.backlog.pop_front() {
+                if self.random.chance(self.faults.descriptors_missing) {
+                    listening.backlog.push_front(client);
+                    return self.finish(token, -libc::EMFILE, false, None);
+                }
+                let more = !self.random.chance(self.faults.more_lost);
+                listening.accept = more.then_some(Multishot { token, cancelled });
+                let descriptor = (FIRST_DESCRIPTOR..).find(|number| !self.descriptors.contains_key(number));
+                let descriptor = descriptor.expect("numbers do not run out");
+                self.descriptors.insert(descriptor, client);
+                self.links[client].descriptor = Some(descriptor);
+                self.finish(token, descriptor, more, None);
+            } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
+                return self.finish(token, -libc::ECANCELED, false, None);
+            } else {
+                listening.accept = Some(Multishot { token, cancelled });
+                return;
+            }
+        }
+    }
+
+    /// Reports the bell if it has been rung.
+    fn listen_for_bell(&mut self) {
+        let Some((descriptor, token)) = self.bell else { return };
+        let mut rung = 0_u64;
+        // SAFETY: the pointer is that of `rung`, which has the 8 bytes asked for; the shard's bell is open meanwhile.
+        let got = unsafe { libc::read(descriptor, (&raw mut rung).cast(), size_of::<u64>()) };
+        if got > 0 {
+            let lost = self.random.chance(self.faults.more_lost);
+            if lost {
+                self.bell = None;
+            }
+            self.finish(token, 1, !lost, None);
+        }
+    }
+
+    /// The shard sleeps: things happen outside until one of them wakes it.
+    fn sleep(&mut self) {
+        self.progress(true);
+        while self.done.is_empty() {
+            let outside = self.outside.clone();
+            let acted = outside.is_some_and(|outside| outside.borrow_mut().act(self));
+            self.listen_for_bell();
+            self.progress(true);
+            if !acted {
+                break;
+            }
+        }
+        self.asleep = self.done.is_empty();
+    }
+}
+
+impl Link {
+    fn send_error(&self) -> Option<i32> {
+        if self.write_shut {
+            Some(libc::EPIPE)
+        } else if self.client_reset {
+            Some(libc::ECONNRESET)
+        } else {
+            None
+        }
+    }
+}
+
+fn count(bytes: usize) -> i32 {
+    i32::try_from(bytes).expect("a send or receive is below 2 GiB")
+}
+
+/// Moves up to `limit` bytes of a send into the socket, as far as there is room.
+fn take(link: &mut Link, sending: &mut Sending, limit: usize) {
+    let now = contents(&sending.pieces);
+    assert!(now == sending.bytes, "lent bytes changed while they were being sent");
+    let room = link.room - link.outbound.len().min(link.room);
+    let end = sending.bytes.len().min(sending.sent.saturating_add(room.min(limit)));
+    link.outbound.extend(&now[sending.sent..end]);
+    sending.sent = end;
+}
+
+fn contents(pieces: &[Lent]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for piece in pieces {
+        // SAFETY: lent bytes stay valid until their send has ended, which this is a part of.
+        all.extend_from_slice(unsafe { core::slice::from_raw_parts(piece.address.as_ptr(), piece.len as usize) });
+    }
+    all
+}
+
+impl Io for Fake {
+    fn accept(&mut self, listener: RawFd, token: Token) {
+        assert_eq!(token.op(), Op::Accept);
+        self.queued.push(Entry::Accept { listener, token });
+    }
+
+    fn receive(&mut self, socket: RawFd, token: Token) {
+        self.note("a receive");
+        assert_eq!(token.op(), Op::Receive);
+        self.link(socket);
+        self.queued.push(Entry::Receive { socket, token });
+    }
+
+    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
+        self.note("a send");
+        assert_eq!(token.op(), Op::Send);
+        self.link(socket);
+        let pieces: Vec<Lent> = [Some(first), second].into_iter().flatten().collect();
+        let bytes = contents(&pieces);
+        assert!(!bytes.is_empty(), "an empty send");
+        self.queued.push(Entry::Send { socket, sending: Sending { token, pieces, bytes, sent: 0 }, mode });
+    }
+
+    fn watch(&mut self, descriptor: RawFd, token: Token) {
+        self.queued.push(Entry::Watch { descriptor, token });
+    }
+
+    fn cancel(&mut self, target: Token) {
+        self.queued.push(Entry::Cancel { target });
+    }
+
+    fn give_buffer(&mut self, buffer: BufferId) {
+        let has = &mut self.kernel_has[usize::from(buffer)];
+        assert!(!*has, "buffer {buffer} was given twice");
+        *has = true;
+        self.given.push(buffer);
+    }
+
+    fn post_buffers(&mut self) {
+        self.posted.extend(self.given.drain(..));
+    }
+
+    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        (self.asleep, self.overslept) = (false, None);
+        self.begin();
+        self.progress(false);
+        self.listen_for_bell();
+        if self.done.is_empty() && wait != Wait::No {
+            self.sleep();
+        }
+        events.append(&mut self.done);
+        Ok(())
+    }
+
+    fn overflows(&self) -> u64 {
+        0
+    }
+
+    fn close(&mut self, descriptor: RawFd) {
+        self.note("a close");
+        let named = self.queued.iter().any(|entry| entry.socket() == Some(descriptor));
+        assert!(!named, "descriptor {descriptor} is closed while an operation on it is queued");
+        let link = self.link(descriptor);
+        assert!(link.receive.is_none(), "descriptor {descriptor} is closed while it receives");
+        assert!(link.sending.is_none(), "descriptor {descriptor} is closed while it sends");
+        link.closed = true;
+        link.descriptor = None;
+        if link.reset_on_close || !link.inbound.is_empty() {
+            link.was_reset = true;
+            link.outbound.clear();
+        }
+        self.descriptors.remove(&descriptor);
+    }
+
+    fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
+        self.note("a shutdown");
+        let link = self.link(socket);
+        link.write_shut |= how != Shutdown::Read;
+        link.read_shut |= how != Shutdown::Write;
+    }
+
+    fn reset_on_close(&mut self, socket: RawFd) {
+        self.link(socket).reset_on_close = true;
+    }
+
+    fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
+        if self.random.chance(self.faults.address_missing) {
+            return None;
+        }
+        let port = u16::try_from(socket - FIRST_DESCRIPTOR).unwrap_or(0);
+        Some((SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
+    }
+}

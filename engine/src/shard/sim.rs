@@ -1,0 +1,18 @@
+//! The shard over a simulated kernel ([`Fake`](crate::ring::fake::Fake)): directed tests, one behaviour each, and a
+//! seeded run with many clients, an application and a mix of faults.
+//!
+//! Laws: no threads, no sockets, no sleeps; a seed determines everything that happens, up to the text of dates; a shard
+//! that sleeps while somebody waits for it is a hang and fails the test, and so does one that turns without end.
+//!
+//! Absent: time. Deadlines are brought about by [`Rig::pass`](rig::Rig::pass), which lets the wheel see a later tick;
+//! the seeded run has no timeouts.
+
+mod answers;
+mod app;
+mod client;
+mod inputs;
+mod life;
+mod rig;
+mod script;
+mod seeded;
+mod world;

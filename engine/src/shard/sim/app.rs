@@ -1,0 +1,144 @@
+//! The simulated application: answers at once or late, in any order, by handle or by id, drops requests, and holds
+//! handles longer than it should.
+//!
+//! What becomes of a request is a function of its number and the seed, so that clients know it too; when and how is
+//! drawn as it goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::rig::{body, target, write_answer};
+use crate::id::RequestId;
+use crate::queue::{Exchange, Lease, QueueCore};
+use crate::record::RequestRecord;
+use crate::ring::fake::Random;
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Answered, with a body of this many bytes or a few more.
+    Answered(usize),
+    /// Answered, and the connection is closed.
+    Closed,
+    /// Dropped: the client gets 500.
+    Dropped,
+}
+
+/// The fate of a request.
+pub(super) fn fate(seed: u64, number: u32) -> Fate {
+    let mut random = Random::new(seed ^ (u64::from(number) << 32));
+    match random.below(40) {
+        0 => Fate::Dropped,
+        1 => Fate::Closed,
+        2..=5 => Fate::Answered(300 + random.below(400)),
+        6..=7 => Fate::Answered(random.below(40_000)),
+        _ => Fate::Answered(random.below(60)),
+    }
+}
+
+/// A sum that tells bodies apart.
+pub(super) fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The body of an answer: the request's number, the sum of its body, and so many bytes of filling.
+pub(super) fn answer_body(number: u32, sum: u64, fate: Fate) -> Vec<u8> {
+    let filling = if let Fate::Answered(len) = fate { len } else { 0 };
+    let mut body = format!("{number}:{sum:x}:").into_bytes();
+    body.extend((0..filling).map(|place| b'a' + u8::try_from(place % 26).expect("below 26")));
+    body
+}
+
+enum Hold {
+    Handle(Box<Lease<RequestRecord>>),
+    Id(RequestId),
+}
+
+struct Pending {
+    number: u32,
+    sum: u64,
+    hold: Hold,
+}
+
+/// See the module's head.
+pub(super) struct App {
+    seed: u64,
+    queue: Arc<QueueCore<RequestRecord>>,
+    exchange: Arc<Exchange<RequestRecord>>,
+    pending: Vec<Pending>,
+    /// Handles of requests that were answered by id.
+    kept: Vec<Lease<RequestRecord>>,
+    delivered: BTreeSet<u32>,
+}
+
+impl App {
+    pub(super) fn new(seed: u64, queue: Arc<QueueCore<RequestRecord>>, exchange: Arc<Exchange<RequestRecord>>) -> Self {
+        Self { seed, queue, exchange, pending: Vec::new(), kept: Vec::new(), delivered: BTreeSet::new() }
+    }
+
+    /// Things it could do now: claim, answer one of the pending, let go of one of the kept.
+    pub(super) fn options(&self) -> (bool, usize, usize) {
+        (!self.queue.is_empty(), self.pending.len(), self.kept.len())
+    }
+
+    /// Takes the next request from the queue.
+    pub(super) fn claim(&mut self, random: &mut Random) {
+        let Some(lease) = self.queue.claim_of(0) else { return };
+        let target = target(&lease);
+        let number = target.strip_prefix("/a/").and_then(|rest| rest.split('?').next()?.parse().ok());
+        let number = number.unwrap_or_else(|| panic!("{target:?} was delivered, which nobody asked for"));
+        assert!(self.delivered.insert(number), "request {number} was delivered twice");
+        let sum = sum(body(&lease));
+        let detach = random.chance(150) && fate(self.seed, number) != Fate::Dropped;
+        let hold = if detach { Hold::Id(lease.detach()) } else { Hold::Handle(Box::new(lease)) };
+        self.pending.push(Pending { number, sum, hold });
+        if random.chance(400) {
+            self.answer(self.pending.len() - 1, random);
+        }
+    }
+
+    /// Answers a pending request, or drops it.
+    pub(super) fn answer(&mut self, index: usize, random: &mut Random) {
+        let Pending { number, sum: expected, hold } = self.pending.swap_remove(index);
+        let fate = fate(self.seed, number);
+        let text = answer_body(number, expected, fate);
+        let close = fate == Fate::Closed;
+        let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, &text, close));
+        match hold {
+            Hold::Id(id) => {
+                let _ = self.exchange.answer_by_id(id, fill);
+            }
+            Hold::Handle(lease) => {
+                assert_eq!(sum(body(&lease)), expected, "the body of request {number} changed under its handle");
+                if random.chance(50) {
+                    // An answer that cannot be written leaves the request open.
+                    assert!(!matches!(lease.fill(|_| Err::<_, ()>(())), Some(Ok(_))));
+                }
+                if fate == Fate::Dropped {
+                    drop(lease);
+                } else if random.chance(150) {
+                    let _ = self.exchange.answer_by_id(lease.id(), fill);
+                    self.kept.push(*lease);
+                } else {
+                    let record = *lease.record();
+                    match lease.fill(|area| fill(&record, area)) {
+                        Some(Ok(filled)) => lease.submit(filled),
+                        _ => drop(lease),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of a handle whose request is over.
+    pub(super) fn release(&mut self, index: usize) {
+        drop(self.kept.swap_remove(index));
+    }
+
+    /// Drops everything, as an application does that ends.
+    pub(super) fn abandon(&mut self) {
+        self.pending.clear();
+        self.kept.clear();
+        while self.queue.claim_of(0).is_some() {}
+    }
+}

@@ -1,0 +1,252 @@
+//! A simulated client: follows its script, and judges every answer it gets.
+
+use super::app::{Fate, answer_body, fate};
+use super::script::{Expected, Outcome, Reading, Script, Step};
+use crate::ring::fake::{Fake, Random};
+
+/// Whether a client is still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// An answer said that the connection ends; the rest of the script is void.
+    Told,
+    /// It has seen the end, or is gone itself.
+    Over,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Client {
+    peer: usize,
+    seed: u64,
+    steps: std::collections::VecDeque<Step>,
+    expected: std::collections::VecDeque<Expected>,
+    reading: Reading,
+    /// Resources are short: any request may be refused with 503.
+    tight: bool,
+    written: usize,
+    inbox: Vec<u8>,
+    answered: usize,
+    continues: usize,
+    asked: usize,
+    ended: bool,
+    state: State,
+}
+
+/// What a client could do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Option_ {
+    Read,
+    SeeEnd,
+    Step,
+}
+
+impl Client {
+    pub(super) fn new(peer: usize, seed: u64, tight: bool, script: Script) -> Self {
+        Self {
+            peer,
+            seed,
+            steps: script.steps.into(),
+            expected: script.expected.into(),
+            reading: script.reading,
+            tight,
+            written: 0,
+            inbox: Vec::new(),
+            answered: 0,
+            continues: 0,
+            asked: 0,
+            ended: false,
+            state: State::Open,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// What it could do now.
+    pub(super) fn options(&self, fake: &Fake) -> impl Iterator<Item = Option_> {
+        let reads = self.reading != Reading::Never;
+        let here = self.state != State::Over;
+        let ready = match self.steps.front() {
+            _ if self.state != State::Open => false,
+            None => false,
+            Some(Step::Await { answers }) => self.answered >= *answers,
+            Some(Step::AwaitContinue) => self.continues > self.asked,
+            Some(Step::Write { .. } | Step::End | Step::Reset) => true,
+        };
+        let read = (here && reads && fake.readable(self.peer) > 0).then_some(Option_::Read);
+        let end = (here && reads && fake.at_end(self.peer)).then_some(Option_::SeeEnd);
+        [read, end, ready.then_some(Option_::Step)].into_iter().flatten()
+    }
+
+    pub(super) fn act(&mut self, option: Option_, fake: &mut Fake, random: &mut Random) {
+        match option {
+            Option_::Read => {
+                let most = if self.reading == Reading::Slowly { 1 + random.below(300) } else { usize::MAX };
+                self.inbox.extend(fake.read(self.peer, most));
+                while self.take_answer() {}
+            }
+            Option_::SeeEnd => self.see_end(fake),
+            Option_::Step => self.step(fake, random),
+        }
+    }
+
+    fn step(&mut self, fake: &mut Fake, random: &mut Random) {
+        match self.steps.pop_front() {
+            Some(Step::Write { mut bytes, pace }) => {
+                let rest = bytes.split_off(bytes.len().min(1 + random.below(pace)));
+                self.written += bytes.len();
+                fake.write(self.peer, &bytes);
+                if !rest.is_empty() {
+                    self.steps.push_front(Step::Write { bytes: rest, pace });
+                }
+            }
+            Some(Step::AwaitContinue) => self.asked += 1,
+            Some(Step::End) => {
+                self.ended = true;
+                fake.end(self.peer);
+            }
+            Some(Step::Reset) => self.leave(fake),
+            Some(Step::Await { .. }) | None => {}
+        }
+    }
+
+    fn leave(&mut self, fake: &mut Fake) {
+        fake.reset(self.peer);
+        self.state = State::Over;
+    }
+
+    /// The run comes to its end: a client that never read begins to, or is gone.
+    pub(super) fn hurry(&mut self, fake: &mut Fake, random: &mut Random) {
+        if self.reading != Reading::Never || self.is_over() {
+            return;
+        }
+        if random.chance(500) {
+            self.reading = Reading::AtOnce;
+        } else {
+            self.leave(fake);
+        }
+    }
+
+    /// Ends its side, or is gone, whatever it was doing.
+    pub(super) fn finish(&mut self, fake: &mut Fake, random: &mut Random) {
+        if self.is_over() {
+            return;
+        }
+        self.state = State::Over;
+        if random.chance(800) {
+            fake.end(self.peer);
+        } else {
+            fake.reset(self.peer);
+        }
+    }
+
+    /// The connection has ended from the shard's side.
+    fn see_end(&mut self, fake: &mut Fake) {
+        let peer = self.peer;
+        let forced = fake.was_reset(peer);
+        self.state = match self.state {
+            State::Open if self.tight => State::Over,
+            State::Open => {
+                assert!(!forced, "client {peer} was reset");
+                assert!(self.ended, "client {peer} was closed without being told");
+                assert!(self.inbox.is_empty(), "client {peer} was left with half an answer");
+                let due = self.expected.iter().find(|expected| expected.due_at <= self.written);
+                assert!(due.is_none(), "client {peer} was closed without the answer to {due:?}");
+                State::Over
+            }
+            told => {
+                assert!(self.tight || !forced, "client {peer} was reset after its last answer");
+                assert!(self.inbox.is_empty(), "client {peer} got more than its last answer");
+                let _ = told;
+                State::Over
+            }
+        };
+        if !self.ended && !forced {
+            fake.end(peer);
+        }
+    }
+
+    /// Nothing moves any more: is there anything this client waits for?
+    pub(super) fn assert_content(&self, fake: &Fake) {
+        if self.is_over() {
+            return;
+        }
+        let peer = self.peer;
+        assert!(self.state == State::Open, "hang: client {peer} waits for the end that it was told of");
+        assert!(!self.ended || self.tight, "hang: client {peer} has ended its side and waits for the other");
+        let step = self.steps.front();
+        assert!(step.is_none(), "hang: client {peer} cannot go on with {step:?}; expected {:?}", self.expected);
+        let due = self.expected.front();
+        assert!(due.is_none(), "hang: client {peer} waits for {due:?}, unread {}", fake.readable(peer));
+    }
+
+    /// Takes one answer out of the inbox, if it is whole.
+    fn take_answer(&mut self) -> bool {
+        let Some(head_len) = self.inbox.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|place| place + 4) else {
+            return false;
+        };
+        let head = String::from_utf8_lossy(&self.inbox[..head_len]).into_owned();
+        let status: u16 = head.get(9..12).and_then(|digits| digits.parse().ok()).expect("a status line");
+        if status == 100 {
+            self.inbox.drain(..head_len);
+            self.continues += 1;
+            assert!(self.expected.front().is_some(), "client {} got 100 Continue for nothing", self.peer);
+            return true;
+        }
+        assert!(self.state == State::Open, "client {} got an answer after its last: {head}", self.peer);
+        let Some(expected) = self.expected.front().copied() else {
+            if self.tight && status == 503 {
+                // To a request that was only begun.
+                self.state = State::Told;
+                self.inbox.clear();
+                return false;
+            }
+            panic!("client {} got an answer to no request: {head}", self.peer)
+        };
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+        let length: usize = length.parse().expect("a number");
+        let closes = head.contains("\r\nConnection: close\r\n");
+        // Without its method being known, a refusal of HEAD has its body.
+        let length = if expected.head && !(closes && status >= 400) { 0 } else { length };
+        if self.inbox.len() < head_len + length {
+            return false;
+        }
+        let body = self.inbox[head_len..head_len + length].to_vec();
+        self.inbox.drain(..head_len + length);
+        self.expected.pop_front();
+        self.answered += 1;
+        assert!(status == 503 || head.contains(" GMT\r\n"), "an answer without its date: {head}");
+        self.judge(expected, status, &body, closes);
+        if closes {
+            self.state = State::Told;
+            self.steps.clear();
+            self.expected.clear();
+        }
+        true
+    }
+
+    fn judge(&self, expected: Expected, status: u16, body: &[u8], closes: bool) {
+        let context = || format!("client {}: {status} for {expected:?}", self.peer);
+        if status == 503 {
+            return assert!(self.tight, "{}", context());
+        }
+        let early = matches!(expected.outcome, Outcome::Refused(_));
+        assert!(early || expected.due_at <= self.written, "{} before it was sent", context());
+        match expected.outcome {
+            Outcome::NotFound => assert_eq!((status, closes), (404, false), "{}", context()),
+            Outcome::Refused(code) => assert_eq!((status, closes), (code, true), "{}", context()),
+            Outcome::Answer { sum } => {
+                let fate = fate(self.seed, expected.number);
+                let code = if fate == Fate::Dropped { 500 } else { 200 };
+                assert_eq!(status, code, "{}", context());
+                assert_eq!(closes, expected.last || fate == Fate::Closed, "{}", context());
+                if status == 200 && !expected.head {
+                    let right = body == answer_body(expected.number, sum, fate);
+                    assert!(right, "{}: {:?}", context(), String::from_utf8_lossy(&body[..body.len().min(40)]));
+                }
+            }
+        }
+    }
+}

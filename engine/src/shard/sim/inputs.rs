@@ -1,0 +1,300 @@
+//! Directed tests of what comes in: buffers, receives, held input, refusals of single requests.
+
+use std::time::Duration;
+
+use super::rig::{Options, Rig, answer, body, target};
+use crate::ring::fake::Faults;
+use crate::ring::{Event, Op, Token};
+
+fn get(path: &str) -> String {
+    format!("GET /a/{path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn post(path: &str, body: &str) -> String {
+    format!("POST /a/{path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+#[test]
+fn a_request_is_answered_and_leaves_nothing_behind() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, get("1"));
+    rig.serve();
+    let heard = rig.heard(client);
+    assert!(heard.starts_with("HTTP/1.1 200 OK\r\nDate: ") && heard.contains(" GMT\r\n"), "{heard}");
+    assert!(heard.ends_with("\r\n\r\n[/a/1]"), "{heard}");
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_receive_without_a_buffer_is_armed_again() {
+    let faults = Faults { buffers_missing: 500, ..Faults::default() };
+    let mut rig = Rig::with(Options { faults, ..Options::default() });
+    let client = rig.connect();
+    for number in 0..20 {
+        rig.say(client, get(&number.to_string()));
+        rig.serve();
+        assert_eq!(rig.heard_answers(client), [format!("/a/{number}")]);
+    }
+    assert!(rig.counters.buffers_ran_out.read() > 0);
+}
+
+#[test]
+fn multishot_operations_that_end_by_themselves_are_armed_again() {
+    let faults = Faults { more_lost: 1000, ..Faults::default() };
+    let mut rig = Rig::with(Options { faults, ..Options::default() });
+    for _ in 0..3 {
+        let client = rig.connect();
+        for number in 0..3 {
+            rig.say(client, get(&number.to_string()));
+            rig.serve();
+            assert_eq!(rig.heard_answers(client), [format!("/a/{number}")]);
+        }
+    }
+    assert_eq!(rig.counters.connections_accepted.read(), 3);
+}
+
+#[test]
+fn any_split_of_the_input_gives_the_same_requests() {
+    let chunked = "POST /a/3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunks = "2\r\nth\r\n3;x=y\r\nree\r\n0\r\nT: t\r\n\r\n";
+    let wire = get("1") + &post("2", "two") + chunked + chunks + &get("4");
+    for cut in 1..wire.len() {
+        let mut rig = Rig::new();
+        let client = rig.connect();
+        rig.say(client, &wire[..cut]);
+        rig.say(client, &wire[cut..]);
+        for expected in ["", "two", "three", ""] {
+            let lease = rig.claim();
+            assert_eq!(body(&lease), expected.as_bytes(), "cut at {cut}");
+            answer(lease);
+            rig.settle();
+        }
+        assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/3", "/a/4"], "cut at {cut}");
+        rig.shard.io.end(client);
+        rig.settle();
+        rig.assert_idle();
+    }
+}
+
+#[test]
+fn held_input_stops_receiving_and_resumes_in_order() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, post("0", "x"));
+    for number in 1..=12 {
+        rig.say(client, get(&number.to_string()));
+    }
+    assert!(!rig.shard.io.receives(client), "held input beyond the limit stops receiving");
+    assert!(rig.shard.buffers.in_use() < 12, "what is not received stays with the kernel");
+    let first = rig.claim();
+    assert!(rig.queue.is_empty(), "what follows an unsafe request waits");
+    answer(first);
+    rig.settle();
+    assert!(rig.shard.io.receives(client));
+    for _ in 1..=12 {
+        rig.serve();
+    }
+    let expected: Vec<String> = (0..=12).map(|number| format!("/a/{number}")).collect();
+    assert_eq!(rig.heard_answers(client), expected);
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn under_pressure_requests_are_copied_out_of_their_buffers() {
+    let mut rig = Rig::new();
+    let clients: Vec<usize> = (0..60).map(|_| rig.connect()).collect();
+    for client in &clients[..47] {
+        rig.say(*client, get("pinned"));
+    }
+    assert_eq!((rig.shard.buffers.in_use(), rig.counters.copies.read()), (47, 0));
+    for client in &clients[47..51] {
+        rig.say(*client, get("copied"));
+    }
+    assert_eq!((rig.shard.buffers.in_use(), rig.counters.copies.read()), (47, 4));
+    let leases = rig.claim_all();
+    assert_eq!(leases.iter().filter(|lease| target(lease) == "/a/copied").count(), 4);
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!(rig.heard_answers(clients[50]), ["/a/copied"]);
+    for client in clients {
+        rig.shard.io.end(client);
+    }
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_shard_whose_buffers_are_all_with_applications_sleeps_and_goes_on_later() {
+    let config = crate::config::Config { receive_buffers: 16, assembly_buffers: 1, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let clients: Vec<usize> = (0..20).map(|_| rig.connect()).collect();
+    for client in &clients {
+        rig.shard.io.write(*client, get("1").as_bytes());
+    }
+    // A livelock, if it does not.
+    rig.settle();
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    for client in clients {
+        assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    }
+}
+
+#[test]
+fn a_malformed_request_is_refused_after_the_answers_before_it() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, get("1") + "GET /a/2 HTTP/1.1\r\nHost : h\r\n\r\n" + &get("3"));
+    assert_eq!(rig.heard(client), "", "answers keep their order");
+    rig.serve();
+    let heard = rig.heard(client);
+    let second = heard.find("HTTP/1.1 400 ").expect("refused");
+    assert!(heard[..second].ends_with("[/a/1]") && heard[second..].contains("Connection: close\r\n"), "{heard}");
+    assert!(rig.shard.io.at_end(client) && !rig.shard.io.is_closed(client), "our side is shut, theirs is read on");
+    assert!(rig.queue.is_empty());
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_full_queue_refuses_first_requests_and_holds_pipelined_ones() {
+    let mut rig = Rig::with(Options { queue_length: 2, ..Options::default() });
+    let pipelining = rig.connect();
+    rig.say(pipelining, (1..=5).map(|number| get(&number.to_string())).collect::<String>());
+    assert_eq!(rig.queue.len(), 2);
+    let late = rig.connect();
+    rig.say(late, get("6"));
+    let heard = rig.heard(late);
+    assert!(heard.starts_with("HTTP/1.1 503 ") && !heard.contains("Connection: close"), "{heard}");
+    while !rig.queue.is_empty() {
+        rig.serve();
+    }
+    assert_eq!(rig.heard_answers(pipelining), ["/a/1", "/a/2", "/a/3", "/a/4", "/a/5"]);
+    rig.say(late, get("7"));
+    rig.serve();
+    assert_eq!(rig.heard_answers(late), ["/a/7"]);
+    assert_eq!(rig.counters.queue_full.read(), 1);
+}
+
+#[test]
+fn without_an_assembly_cell_a_split_request_is_refused_and_the_rest_goes_on() {
+    let config = crate::config::Config { assembly_buffers: 1, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let (first, second) = (rig.connect(), rig.connect());
+    rig.say(first, "GET /a/1 HT");
+    rig.say(second, "GET /a/2 HT");
+    assert!(rig.heard(second).starts_with("HTTP/1.1 503 "));
+    assert!(rig.shard.io.at_end(second));
+    rig.say(second, "TP/1.1\r\nHost: h\r\n\r\n");
+    rig.say(first, "TP/1.1\r\nHost: h\r\n\r\n");
+    rig.serve();
+    assert_eq!(rig.heard_answers(first), ["/a/1"]);
+    assert!(rig.queue.is_empty(), "a refused request is not delivered");
+    rig.shard.io.end(first);
+    rig.shard.io.end(second);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn without_a_slot_a_head_in_pieces_is_refused_once_and_the_connection_ends() {
+    let config = crate::config::Config { requests_max: 16, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let waiting: Vec<usize> = (0..15).map(|_| rig.connect()).collect();
+    for client in &waiting {
+        rig.say(*client, get("1"));
+    }
+    let unlucky = rig.connect();
+    rig.say(unlucky, "GET /a/2 HT");
+    let last = rig.connect();
+    rig.say(last, get("3"));
+    rig.say(unlucky, "TP/1.1\r\nHost: h\r\n");
+    rig.say(unlucky, "A: b\r\n");
+    let heard = rig.heard(unlucky);
+    assert_eq!(heard.matches("HTTP/1.1 503 ").count(), 1, "{heard}");
+    assert!(rig.shard.io.at_end(unlucky), "the connection ends after the refusal");
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    // There are slots again: the rest of the refused request must not become one.
+    rig.say(unlucky, "\r\n");
+    assert!(rig.queue.is_empty(), "a refused request is not delivered");
+    for client in waiting.into_iter().chain([unlucky, last]) {
+        rig.shard.io.end(client);
+    }
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_client_that_waits_for_100_continue_gets_it_before_it_sends_its_body() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    assert_eq!(rig.heard(client), "HTTP/1.1 100 Continue\r\n\r\n");
+    rig.say(client, "abc");
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+}
+
+#[test]
+fn stale_completions_are_dropped_and_counted() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.shard.io.end(client);
+    rig.settle();
+    let again = rig.connect();
+    let stale = |op, result| Event { token: Token::new(op, 1, 0), result, more: false, buffer: None };
+    rig.shard.io.inject(stale(Op::Receive, 0));
+    rig.shard.io.inject(stale(Op::Send, -libc::EPIPE));
+    rig.settle();
+    assert_eq!(rig.counters.completions_stale.read(), 2);
+    rig.say(again, get("1"));
+    rig.serve();
+    assert_eq!(rig.heard_answers(again), ["/a/1"], "the connection that has the slot now is untouched");
+}
+
+#[test]
+fn a_head_that_does_not_end_in_time_is_answered_408() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, "GET /a/1 HTTP/1.1\r\nHo");
+    rig.pass(Duration::from_secs(119));
+    assert_eq!(rig.heard(client), "");
+    rig.pass(Duration::from_secs(2));
+    assert!(rig.heard(client).starts_with("HTTP/1.1 408 "));
+    assert!(rig.shard.io.at_end(client));
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_head_behind_a_refused_one_has_its_deadline_too() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, "GET /none/1 HTTP/1.1\r\nHo");
+    rig.say(client, "st: h\r\n\r\nGET /a/2 HTTP");
+    assert!(rig.heard(client).starts_with("HTTP/1.1 404 "));
+    rig.pass(Duration::from_secs(240));
+    assert!(rig.heard(client).starts_with("HTTP/1.1 408 "), "a slow client holds its connection for ever");
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, get("1"));
+    rig.serve();
+    rig.heard(client);
+    rig.pass(Duration::from_secs(121));
+    assert!(rig.heard(client).is_empty() && rig.shard.io.is_closed(client));
+    rig.assert_idle();
+}

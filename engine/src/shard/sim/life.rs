@@ -1,0 +1,126 @@
+//! Directed tests of how connections begin, and of how a shard ends.
+
+use std::time::Duration;
+
+use super::rig::{Options, Rig, answer, stand_in};
+use crate::ring::fake::Faults;
+use crate::shard::Letter;
+
+const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
+
+#[test]
+fn without_descriptors_accepting_pauses_and_resumes() {
+    let faults = Faults { descriptors_missing: 1000, ..Faults::default() };
+    let mut rig = Rig::with(Options { faults, ..Options::default() });
+    let client = rig.connect();
+    assert_eq!((rig.counters.accept_pauses.read(), rig.shard.io.accepts(rig.listener)), (1, false));
+    rig.shard.io.faults = Faults::default();
+    rig.settle();
+    assert!(!rig.shard.io.accepts(rig.listener), "the pause is not cut short");
+    rig.pass(Duration::from_millis(200));
+    assert!(rig.shard.io.accepts(rig.listener));
+    rig.say(client, GET);
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_and_counted() {
+    let config = crate::config::Config { connections_max: 2, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
+    assert!(rig.shard.io.is_closed(clients[2]) && !rig.shard.io.is_closed(clients[1]));
+    assert_eq!(rig.counters.connections_refused.read(), 1);
+    rig.shard.io.end(clients[0]);
+    rig.settle();
+    let next = rig.connect();
+    assert!(!rig.shard.io.is_closed(next));
+}
+
+#[test]
+fn a_stop_answers_what_is_under_way_and_ends() {
+    let mut rig = Rig::new();
+    let (idle, busy, pipelining) = (rig.connect(), rig.connect(), rig.connect());
+    rig.say(busy, GET);
+    rig.say(pipelining, GET.repeat(3));
+    rig.stop(Duration::from_secs(60));
+    rig.settle();
+    assert!(rig.shard.io.is_closed(idle) && !rig.shard.is_done());
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!(rig.heard_answers(busy), ["/a/1"]);
+    assert_eq!(rig.heard_answers(pipelining), ["/a/1", "/a/1", "/a/1"]);
+    assert!(rig.shard.io.at_end(busy) && rig.shard.io.at_end(pipelining));
+    rig.shard.io.end(busy);
+    rig.shard.io.end(pipelining);
+    rig.end();
+}
+
+#[test]
+fn a_request_begun_before_a_stop_is_not_delivered_after_it() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, GET.to_owned() + "GET /a/2 HTTP/1.1\r\nHo");
+    rig.stop(Duration::from_secs(60));
+    rig.settle();
+    rig.say(client, "st: h\r\n\r\n");
+    rig.serve();
+    assert!(rig.queue.is_empty());
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    rig.shard.io.end(client);
+    rig.end();
+}
+
+#[test]
+fn a_stop_without_grace_leaves_nobody_behind() {
+    let mut rig = Rig::new();
+    let clients: Vec<usize> = (0..4).map(|_| rig.connect()).collect();
+    for client in &clients[1..] {
+        rig.say(*client, GET);
+    }
+    let lease = rig.claim();
+    rig.stop(Duration::ZERO);
+    rig.settle();
+    assert!(rig.shard.is_done());
+    assert!(clients.iter().all(|client| rig.shard.io.is_closed(*client)));
+    answer(lease);
+    rig.claim_all();
+    rig.turn();
+    rig.end();
+}
+
+#[test]
+fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, GET);
+    rig.stop(Duration::from_secs(60));
+    rig.post(Letter::Listen { socket: stand_in(), ip: None, port: 81 });
+    rig.settle();
+    rig.serve();
+    rig.shard.io.end(client);
+    rig.end();
+}
+
+#[test]
+fn no_longer_listening_leaves_connections_alone() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.post(Letter::Unlisten { port: 80 });
+    rig.settle();
+    assert!(!rig.shard.io.accepts(rig.listener));
+    rig.say(client, GET);
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+}
+
+#[test]
+fn a_closed_listener_lets_nobody_in_who_was_accepted_meanwhile() {
+    let faults = Faults { cancel_late: 1000, ..Faults::default() };
+    let mut rig = Rig::with(Options { faults, ..Options::default() });
+    rig.settle();
+    rig.post(Letter::Unlisten { port: 80 });
+    let client = rig.connect();
+    assert!(rig.shard.io.is_closed(client) && !rig.shard.io.accepts(rig.listener));
+    rig.assert_idle();
+}

@@ -1,0 +1,258 @@
+//! A shard with a queue, one listener and a route, over a fake kernel: what every test here begins with.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Tick, ticks};
+use crate::config::Config;
+use crate::counters::ShardCounters;
+use crate::id::{RequestId, ShardId};
+use crate::queue::{AnswerFlags, Answered, Exchange, Lease, QueueCore};
+use crate::record::RequestRecord;
+use crate::ring::fake::{Fake, Faults};
+use crate::route::{Host, Route, Snapshot, Target};
+use crate::shard::{Letter, Mailbox, Shard};
+
+/// Turns after which a shard that finds no rest is said to turn without end.
+const TURNS_MAX: u32 = 20_000;
+
+/// Bytes of a socket's send buffer, unless a test wants another.
+pub(super) const ROOM: usize = 1 << 20;
+
+/// What a test wants different.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) config: Config,
+    pub(super) queue_length: u32,
+    pub(super) seed: u64,
+    pub(super) faults: Faults,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let config = Config {
+            shards: 1,
+            connections_max: 64,
+            requests_max: 64,
+            receive_buffers: 64,
+            receive_buffer_bytes: 1024,
+            assembly_buffers: 8,
+            response_area_bytes: 512,
+            ..Config::default()
+        };
+        Self { config, queue_length: 1000, seed: 1, faults: Faults::default() }
+    }
+}
+
+/// See the module's head.
+pub(super) struct Rig {
+    pub(super) shard: Shard<Fake>,
+    pub(super) queue: Arc<QueueCore<RequestRecord>>,
+    pub(super) exchange: Arc<Exchange<RequestRecord>>,
+    pub(super) counters: Arc<ShardCounters>,
+    pub(super) listener: RawFd,
+    mail: Arc<Mailbox>,
+    passed: Tick,
+}
+
+impl Rig {
+    pub(super) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(super) fn with(options: Options) -> Self {
+        let config = options.config.checked().expect("the settings hold");
+        let imprint = config.imprint().expect("the server's name is valid");
+        let exchange = Exchange::new(1, ShardId(0), imprint, &config.sizes());
+        let (exchange, side) = exchange.expect("a small mapping");
+        let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
+        let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
+        let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&mail), Arc::clone(&counters));
+        let shard = shard.expect("nothing is missing");
+        let queue = Arc::new(QueueCore::new(options.queue_length, Arc::from([Arc::clone(&exchange)])));
+        let socket = stand_in();
+        let listener = socket.as_raw_fd();
+        let target = Target { context: 7, queue: Some(0), active: true };
+        let route = Route { port: 80, host: Host::Strong, path: "/a/".into(), target };
+        mail.put(Letter::Queue(Arc::clone(&queue)));
+        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]))));
+        mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80 });
+        Self { shard, queue, exchange, counters, listener, mail, passed: 0 }
+    }
+
+    pub(super) fn post(&self, letter: Letter) {
+        self.mail.put(letter);
+        self.exchange.bell().ring();
+    }
+
+    pub(super) fn stop(&self, grace: Duration) {
+        self.post(Letter::Stop { grace });
+    }
+
+    /// One turn.
+    pub(super) fn turn(&mut self) {
+        self.shard.io.asleep = false;
+        self.shard.turn(None).expect("the fake never fails");
+        let overslept = self.shard.io.overslept;
+        assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
+    }
+
+    /// Turns until the shard sleeps, or has ended.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            self.turn();
+            if self.shard.io.asleep || self.shard.is_done() {
+                return;
+            }
+        }
+        panic!("livelock: the shard finds no rest in {TURNS_MAX} turns");
+    }
+
+    /// A client that the shard has accepted.
+    pub(super) fn connect(&mut self) -> usize {
+        self.connect_with_room(ROOM)
+    }
+
+    pub(super) fn connect_with_room(&mut self, room: usize) -> usize {
+        let client = self.shard.io.connect(self.listener, room);
+        self.settle();
+        client
+    }
+
+    /// A client sends, and the shard takes it.
+    pub(super) fn say(&mut self, client: usize, bytes: impl AsRef<[u8]>) {
+        self.shard.io.write(client, bytes.as_ref());
+        self.settle();
+    }
+
+    /// What a client has been sent since it was last asked.
+    pub(super) fn heard(&mut self, client: usize) -> String {
+        String::from_utf8_lossy(&self.shard.io.read(client, usize::MAX)).into_owned()
+    }
+
+    /// The numbers in the bodies that [`answer`](Self::answer) gave, as far as a client has heard them.
+    pub(super) fn heard_answers(&mut self, client: usize) -> Vec<String> {
+        let heard = self.heard(client);
+        heard.split("\r\n\r\n[").skip(1).filter_map(|rest| rest.split(']').next()).map(str::to_owned).collect()
+    }
+
+    /// The next request.
+    pub(super) fn claim(&mut self) -> Lease<RequestRecord> {
+        self.queue.claim_of(0).expect("a request was delivered")
+    }
+
+    pub(super) fn claim_all(&mut self) -> Vec<Lease<RequestRecord>> {
+        core::iter::from_fn(|| self.queue.claim_of(0)).collect()
+    }
+
+    /// Answers the oldest request and lets the shard send it.
+    pub(super) fn serve(&mut self) {
+        let lease = self.claim();
+        answer(lease);
+        self.settle();
+    }
+
+    /// Lets time pass for the timers.
+    pub(super) fn pass(&mut self, duration: Duration) {
+        self.passed += ticks(duration);
+        self.shard.tick = self.passed;
+        self.shard.io.asleep = false;
+        self.shard.run_timers();
+        self.settle();
+    }
+
+    /// Nothing is left of any connection or request.
+    pub(super) fn assert_idle(&mut self) {
+        let shard = &mut self.shard;
+        assert_eq!(shard.connections.len(), 0, "connections are left");
+        assert_eq!(shard.io.open(), 0, "descriptors are open");
+        assert_eq!(shard.side.in_use(), 0, "request slots are in use");
+        assert_eq!(shard.buffers.in_use(), 0, "receive buffers are in use");
+        for (name, cells) in [("assembly", &shard.cells.assembly), ("coalescing", &shard.cells.coalesce)] {
+            assert_eq!(cells.free.len(), cells.high_water as usize, "{name} cells are taken");
+        }
+        assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
+        assert_eq!(shard.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");
+        assert_eq!(shard.wheel.next_visit(), None, "a timer is linked");
+    }
+
+    /// Ends the shard; it must have been told to stop.
+    pub(super) fn end(mut self) {
+        for _ in 0..TURNS_MAX {
+            if self.shard.is_done() {
+                self.shard.io.assert_quiet();
+                self.assert_idle();
+                return self.shard.end();
+            }
+            self.turn();
+            assert!(!self.shard.io.asleep || self.shard.is_done(), "the shard sleeps instead of ending");
+        }
+        panic!("the shard does not end in {TURNS_MAX} turns");
+    }
+}
+
+/// A descriptor in a listener's place: accepting from it directly fails.
+pub(super) fn stand_in() -> OwnedFd {
+    File::open("/dev/null").expect("it is there").into()
+}
+
+/// The target of a request.
+pub(super) fn target(lease: &Lease<RequestRecord>) -> String {
+    String::from_utf8_lossy(lease.record().head.target.of(lease.received())).into_owned()
+}
+
+/// The body of a request.
+pub(super) fn body(lease: &Lease<RequestRecord>) -> &[u8] {
+    let record = lease.record();
+    &lease.received()[record.body_start as usize..][..record.body_len as usize]
+}
+
+/// Writes an answer by hand: the body goes into the tail unless it fits the area.
+pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8], close: bool) -> Answered {
+    let connection = match (close || !record.keep_alive, record.is_http10()) {
+        (true, _) => "Connection: close\r\n",
+        (false, true) => "Connection: keep-alive\r\n",
+        (false, false) => "",
+    };
+    let before = "HTTP/1.1 200 OK\r\nDate: ";
+    let head = format!("{before}{:29}\r\n{connection}Content-Length: {}\r\n\r\n", "", body.len());
+    let body = if record.is_head() { &[] } else { body };
+    let (head_len, whole) = (head.len(), head.len() + body.len());
+    area[..head_len].copy_from_slice(head.as_bytes());
+    let flags = if close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let mut answered = Answered { area_len: u32::try_from(head_len).expect("small"), date_at: 23, flags, tail: None };
+    assert_eq!(before.len(), usize::from(answered.date_at));
+    if let Some(place) = area.get_mut(head_len..whole) {
+        place.copy_from_slice(body);
+        answered.area_len = u32::try_from(whole).expect("small");
+    } else {
+        answered.tail = Some(body.to_vec().into());
+    }
+    answered
+}
+
+/// Answers a request with its target in brackets.
+pub(super) fn answer(lease: Lease<RequestRecord>) {
+    answer_with(lease, "", false);
+}
+
+/// As [`answer`], with more text behind it.
+pub(super) fn answer_with(lease: Lease<RequestRecord>, more: &str, close: bool) {
+    let text = format!("[{}]{more}", target(&lease));
+    let record = *lease.record();
+    let filled = lease.fill(|area| Ok::<_, ()>(write_answer(&record, area, text.as_bytes(), close)));
+    match filled {
+        Some(Ok(filled)) => lease.submit(filled),
+        Some(Err(())) => unreachable!("writing does not fail"),
+        None => drop(lease),
+    }
+}
+
+/// Answers a request by its id; `false` when it is over.
+pub(super) fn answer_by_id(exchange: &Exchange<RequestRecord>, id: RequestId, text: &str) -> bool {
+    let write = |record: &RequestRecord, area: &mut [u8]| write_answer(record, area, text.as_bytes(), false);
+    exchange.answer_by_id(id, |record, area| Ok::<_, ()>(write(record, area))).is_some()
+}

@@ -1,0 +1,103 @@
+//! Everything outside the shard: clients that come and go, and the application.
+
+use std::os::fd::RawFd;
+
+use super::app::App;
+use super::client::{Client, Option_};
+use super::script;
+use crate::ring::fake::{Fake, Outside, Random};
+
+/// Clients there are at a time, at most.
+const CLIENTS_AT_ONCE: usize = 8;
+
+/// See the module's head.
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) app: App,
+    pub(super) clients: Vec<Client>,
+    pub(super) tight: bool,
+    /// Clients still to come.
+    pub(super) to_come: usize,
+    /// The application cannot act now: its thread is the one that is inside the shard.
+    pub(super) app_waits: bool,
+    pub(super) seed: u64,
+    pub(super) listener: RawFd,
+    /// The last request number given out.
+    pub(super) number: u32,
+}
+
+/// Something that could happen next.
+enum Act {
+    Connect,
+    Client(usize, Option_),
+    Claim,
+    Answer,
+    Release,
+}
+
+impl World {
+    fn options(&self, fake: &Fake) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let mut here = 0;
+        for (index, client) in self.clients.iter().enumerate() {
+            here += usize::from(!client.is_over());
+            acts.extend(client.options(fake).map(|option| Act::Client(index, option)));
+        }
+        if self.to_come > 0 && here < CLIENTS_AT_ONCE {
+            acts.push(Act::Connect);
+        }
+        if !self.app_waits {
+            let (claim, answers, releases) = self.app.options();
+            let possible = [(claim, Act::Claim), (answers > 0, Act::Answer), (releases > 0, Act::Release)];
+            acts.extend(possible.into_iter().filter(|(possible, _)| *possible).map(|(_, act)| act));
+        }
+        acts
+    }
+
+    fn connect(&mut self, fake: &mut Fake) {
+        self.to_come -= 1;
+        let script = script::draw(&mut self.random, &mut self.number);
+        let peer = fake.connect(self.listener, script.room);
+        self.clients.push(Client::new(peer, self.seed, self.tight, script));
+    }
+
+    /// No more clients come, and those who do not read make up their minds.
+    pub(super) fn hurry(&mut self, fake: &mut Fake) {
+        self.to_come = 0;
+        for client in &mut self.clients {
+            client.hurry(fake, &mut self.random);
+        }
+    }
+
+    /// Every client goes.
+    pub(super) fn finish(&mut self, fake: &mut Fake) {
+        self.to_come = 0;
+        for client in &mut self.clients {
+            client.finish(fake, &mut self.random);
+        }
+    }
+}
+
+impl Outside for World {
+    fn act(&mut self, fake: &mut Fake) -> bool {
+        let mut acts = self.options(fake);
+        if acts.is_empty() {
+            return false;
+        }
+        let random = &mut self.random;
+        match acts.swap_remove(random.below(acts.len())) {
+            Act::Connect => self.connect(fake),
+            Act::Client(index, option) => self.clients[index].act(option, fake, random),
+            Act::Claim => self.app.claim(random),
+            Act::Answer => {
+                let index = random.below(self.app.options().1);
+                self.app.answer(index, random);
+            }
+            Act::Release => {
+                let index = random.below(self.app.options().2);
+                self.app.release(index);
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,198 @@
+//! A door for this workspace's benchmarks: two inner rooms, callable without an engine, a socket or a thread.
+//!
+//! Laws: development only, behind the feature `sim`; no promise to anybody. Each door calls what the engine calls, in
+//! the order in which it calls it, and says what came out, so that who measures can also check.
+//!
+//! Absent: connections and the kernel's ring, hence also bells: a shard that sleeps costs an eventfd more.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use ringress_proto::response::Imprint;
+use ringress_proto::url::{HostPattern, Prefix};
+
+use crate::id::ShardId;
+use crate::mem::{Area, ArenaSizes};
+use crate::queue::{Answered, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
+use crate::record::{Address, RequestRecord};
+use crate::route::{Host, Route, Snapshot, Target};
+
+/// The routes of an engine, on the address 127.0.0.1.
+#[derive(Debug)]
+pub struct RouteTable(Snapshot);
+
+impl RouteTable {
+    /// Routes to these URL prefixes, each with its URL context, as groups would register them.
+    ///
+    /// # Panics
+    /// When a prefix is malformed.
+    #[must_use]
+    pub fn new<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
+        Self(Snapshot::new(prefixes.into_iter().map(|(prefix, context)| route(prefix, context)).collect()))
+    }
+
+    /// The URL context of the prefix that a request goes to.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, port: u16, host: &[u8], path: &[u8]) -> Option<u64> {
+        let local = Address::from(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+        self.0.find(local, host, path).ok().map(|found| found.target.context)
+    }
+}
+
+fn route(prefix: &str, context: u64) -> Route {
+    let parsed = Prefix::parse(prefix).expect("the benchmark's own prefix");
+    let host = match parsed.host {
+        HostPattern::Strong => Host::Strong,
+        HostPattern::Weak => Host::Weak,
+        HostPattern::Ip(ip) => Host::Ip(ip.to_canonical()),
+        HostPattern::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
+    };
+    let slash = if parsed.path.ends_with('/') { "" } else { "/" };
+    let path = format!("{}{slash}", parsed.path).into();
+    Route { port: parsed.port, host, path, target: Target { context, queue: Some(0), active: true } }
+}
+
+/// One shard and one queue with their only consumer, all on the current thread.
+#[derive(Debug)]
+pub struct Hop {
+    // Before the side: it names the exchange that the side keeps alive.
+    driving: Option<Driving>,
+    side: ShardSide<RequestRecord>,
+    queue: QueueCore<RequestRecord>,
+    producer: Producer,
+    returned: Vec<u32>,
+    /// The URL context of the next request.
+    next: u64,
+}
+
+/// Undelivered requests at the most; as a queue has it by default.
+const LENGTH_MAX: u32 = 1000;
+/// Bytes of a response area; as an engine has it by default.
+const RESPONSE_AREA_BYTES: u32 = 4096;
+/// Bytes of each answer: the URL context of its request.
+const ANSWER_BYTES: usize = 8;
+
+impl Hop {
+    /// A shard with so many request slots, at most 1,000. Answers return as between threads.
+    ///
+    /// # Panics
+    /// When the kernel refuses the memory.
+    #[must_use]
+    pub fn new(slots: u32) -> Self {
+        assert!((1..=LENGTH_MAX).contains(&slots), "as many slots as the queue is long");
+        let arena = ArenaSizes {
+            receive: (1, 64),
+            assembly: (1, 64),
+            response: (slots, RESPONSE_AREA_BYTES),
+            cooked: (slots, 64),
+            coalesce: (1, 64),
+        };
+        let imprint = Imprint::new("").expect("no Server field is a valid one");
+        let sizes = Sizes { slots, arena };
+        let (exchange, side) = Exchange::new(1, ShardId(0), imprint, &sizes).expect("memory and an eventfd");
+        let queue = QueueCore::new(LENGTH_MAX, Arc::from([exchange]));
+        let returned = Vec::with_capacity(slots as usize);
+        Self { driving: None, side, queue, producer: Producer::new(), returned, next: 0 }
+    }
+
+    /// Marks the current thread as the one that drives the shard: answers return as in co-located mode.
+    #[must_use]
+    pub fn driven(mut self) -> Self {
+        self.driving = Some(self.side.drive_here());
+        self
+    }
+
+    /// One request there and its answer back; see [`batch`](Self::batch).
+    #[inline]
+    pub fn once(&mut self) -> u64 {
+        self.batch(1)
+    }
+
+    /// Publishes so many requests at once; claims and answers each; takes all that came back and frees the slots.
+    /// Requests are numbered from 0 over the life of `self`, and each is answered with its number. Gives the sum of the
+    /// answers.
+    ///
+    /// # Panics
+    /// When there are fewer slots, or a slot is not freed.
+    #[inline]
+    pub fn batch(&mut self, count: u32) -> u64 {
+        for _ in 0..count {
+            self.deliver();
+        }
+        self.queue.publish(0, &mut self.producer);
+        while let Some(lease) = self.queue.claim() {
+            answer(lease);
+        }
+        self.collect()
+    }
+
+    /// Slots in use: 0 between calls.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        self.side.in_use()
+    }
+
+    #[inline]
+    fn deliver(&mut self) {
+        let slot = self.side.allocate().expect("a slot for each request of a batch");
+        self.side.record_mut(slot).url_context = self.next;
+        self.next += 1;
+        let id = self.side.publish(slot);
+        self.queue.push(0, &mut self.producer, id).expect("the queue is longer than the batch");
+    }
+
+    #[inline]
+    fn collect(&mut self) -> u64 {
+        let mut sum = 0;
+        self.side.take_returns(&mut self.returned);
+        for slot in self.returned.drain(..) {
+            let answered = self.side.answer_mut(slot).area_len;
+            let offset = self.side.arena().offset(Area::Response, slot);
+            let text = self.side.bytes(offset, answered).first_chunk::<ANSWER_BYTES>();
+            sum += text.map_or(0, |text| u64::from_ne_bytes(*text));
+            let fate = self.side.finish(slot);
+            assert_eq!(fate, Fate::Free, "the handle went with its answer");
+        }
+        sum
+    }
+}
+
+/// What an application does with a request.
+#[inline]
+fn answer(lease: Lease<RequestRecord>) {
+    let text = lease.record().url_context.to_ne_bytes();
+    let filled = lease.fill(|area| {
+        let room = area.first_chunk_mut::<ANSWER_BYTES>().ok_or(())?;
+        *room = text;
+        Ok::<_, ()>(Answered { area_len: 8, ..Answered::default() })
+    });
+    if let Some(Ok(filled)) = filled {
+        lease.submit(filled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_is_answered_once_with_its_own_number_and_its_slot_is_free_again() {
+        for mut hop in [Hop::new(64), Hop::new(64).driven()] {
+            assert_eq!([hop.once(), hop.once()], [0, 1]);
+            assert_eq!(hop.batch(64), (2..66).sum());
+            assert_eq!(hop.batch(3), 66 + 67 + 68);
+            assert_eq!(hop.in_use(), 0);
+        }
+    }
+
+    #[test]
+    fn routes_are_those_that_groups_would_register() {
+        let table =
+            RouteTable::new([("http://*:80/", 1), ("http://Adatum.com:80/a", 2), ("http://127.0.0.1:80/b/", 3)]);
+        assert_eq!(table.find(80, b"other", b"/a/x"), Some(1));
+        assert_eq!(table.find(80, b"adatum.com", b"/a/x"), Some(2));
+        assert_eq!(table.find(80, b"other", b"/b"), Some(3));
+        assert_eq!(table.find(81, b"other", b"/b"), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! A request's way allocates nothing after the start: counted in the whole process, in both modes, for every way to
+//! receive and to answer.
+//!
+//! The counter is the process's, so one test runs all cases, one after the other.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{Host, PATIENCE, builder, colocated, serve};
+use ringress::{Method, QueueOptions, Request, RequestQueue, Response, WaitStrategy};
+
+/// Rounds before counting, and while counting.
+const WARM_UP: usize = 120;
+const ROUNDS: usize = 480;
+
+struct Counting;
+
+static ARMED: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Breaks the circle of a report that allocates.
+    static REPORTING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Counting {
+    fn count(size: usize) {
+        // The first offender tells where it is.
+        if ARMED.load(Ordering::SeqCst) && ALLOCATIONS.fetch_add(1, Ordering::SeqCst) == 0 {
+            let _ = REPORTING.try_with(|reporting| {
+                if !reporting.replace(true) {
+                    eprintln!("{size} bytes allocated at\n{}", std::backtrace::Backtrace::force_capture());
+                    reporting.set(false);
+                }
+            });
+        }
+    }
+}
+
+// SAFETY: every call goes to the system's allocator with its arguments unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout.size());
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout.size());
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Self::count(size);
+        // SAFETY: the caller's promise, passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// What a client sends in one round, in packets, and how many answers it gets for each.
+const EXCHANGES: [(&[&str], usize); 9] = [
+    (&["GET / HTTP/1.1\r\nHost: test\r\n\r\n"], 1),
+    (&[BROWSER], 1),
+    (&["GET /caf%C3%A9/./a/../%7Euser?q=%20 HTTP/1.1\r\nHost: test\r\n\r\n"], 1),
+    (&["POST /form HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\nhello=world"], 1),
+    (&["GET /split HTTP/1.1\r\nHo", "st: test\r\n\r\n"], 1),
+    (&["POST /split HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\nhello", "=world"], 1),
+    (
+        &[
+            "POST /chunked HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n=world\r\n0\r\n\r\n",
+        ],
+        1,
+    ),
+    (
+        &[
+            "GET /1 HTTP/1.1\r\nHost: test\r\n\r\nGET /2 HTTP/1.1\r\nHost: test\r\n\r\nGET /3 HTTP/1.1\r\nHost: test\r\n\r\n\
+             POST /4 HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nokGET /5 HTTP/1.1\r\nHost: test\r\n\r\n",
+        ],
+        5,
+    ),
+    (&["GET /elsewhere HTTP/1.1\r\nHost: test\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: test\r\n\r\n"], 2),
+];
+
+const BROWSER: &str = "GET /index.html?utm_source=test HTTP/1.1\r\nHost: www.example.test\r\nConnection: keep-alive\r\n\
+    Cache-Control: max-age=0\r\nsec-ch-ua: \"Chromium\";v=\"130\", \"Not?A_Brand\";v=\"99\"\r\nsec-ch-ua-mobile: ?0\r\n\
+    sec-ch-ua-platform: \"Linux\"\r\nUpgrade-Insecure-Requests: 1\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n\
+    Sec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nAccept-Encoding: gzip, deflate, br\r\n\
+    Accept-Language: en-GB,en;q=0.9\r\nCookie: session=0123456789abcdef; theme=dark\r\n\r\n";
+
+/// A client that allocates nothing after it is made.
+struct Frugal {
+    stream: TcpStream,
+    input: Box<[u8; 64 * 1024]>,
+}
+
+impl Frugal {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        Self { stream, input: Box::new([0; 64 * 1024]) }
+    }
+
+    /// Every exchange of a round, one after the other, checking that all answers are 200 or 404.
+    fn round(&mut self) {
+        for (packets, answers) in EXCHANGES {
+            for (number, packet) in packets.iter().enumerate() {
+                if number > 0 {
+                    // Long enough for the engine to see the first packet alone, mostly; nothing depends on it.
+                    std::thread::park_timeout(Duration::from_micros(300));
+                }
+                self.stream.write_all(packet.as_bytes()).expect("the engine takes input");
+            }
+            self.read_answers(answers);
+        }
+    }
+
+    /// The body of every answer ends with an exclamation mark, except that of HEAD, which has none.
+    fn read_answers(&mut self, answers: usize) {
+        let (mut len, mut seen) = (0, 0);
+        while seen < answers {
+            let got = self.stream.read(&mut self.input[len..]).expect("answers come in time");
+            assert!(got > 0, "the connection ended");
+            len += got;
+            let text = &self.input[..len];
+            let heads = text.windows(12).filter(|twelve| *twelve == b"HTTP/1.1 200").count();
+            let whole = text.ends_with(b"!") || text.ends_with(b"\r\n\r\n");
+            seen = if whole { heads } else { 0 };
+        }
+        assert_eq!(seen, answers);
+    }
+}
+
+/// Counts what is allocated while a warm client and two pipelining neighbours make their rounds.
+fn assert_frugal(name: &str, address: SocketAddr) {
+    let mut clients: Vec<Frugal> = (0..3).map(|_| Frugal::connect(address)).collect();
+    let rounds = |clients: &mut Vec<Frugal>, rounds| {
+        for number in 0..rounds {
+            let which = number % clients.len();
+            clients[which].round();
+        }
+    };
+    rounds(&mut clients, WARM_UP);
+    ALLOCATIONS.store(0, Ordering::SeqCst);
+    ARMED.store(true, Ordering::SeqCst);
+    rounds(&mut clients, ROUNDS);
+    ARMED.store(false, Ordering::SeqCst);
+    let requests: usize = EXCHANGES.iter().map(|(_, answers)| answers).sum::<usize>() * ROUNDS;
+    let allocations = ALLOCATIONS.load(Ordering::SeqCst);
+    assert_eq!(allocations, 0, "{name}: {allocations} allocations in {requests} requests");
+    println!("{name}: no allocation in {requests} requests");
+}
+
+fn answer(request: &Request) -> Response<'static> {
+    let read = request.headers().count() + request.path().len() + request.body().len();
+    assert!(read > 0);
+    match request.method() {
+        Method::Post => Response::ok().content_type("text/plain").header("x-kind", "form").body(b"posted!"),
+        _ => Response::text("Hello, World!"),
+    }
+}
+
+fn by_handle(request: Request) {
+    let response = answer(&request);
+    request.respond(response).expect("open");
+}
+
+fn by_id(queue: &RequestQueue, request: Request) {
+    let response = answer(&request);
+    queue.respond(request.into_id(), response).expect("open");
+}
+
+fn by_id_while_read(queue: &RequestQueue, request: &Request) {
+    queue.respond(request.id(), answer(request)).expect("open");
+    assert!(!request.path().is_empty());
+}
+
+/// A way to consume a queue until it closes.
+type Way = fn(&RequestQueue);
+
+const WAYS: [(&str, Way); 5] = [
+    ("receive, by handle", |queue| {
+        while let Ok(request) = queue.receive() {
+            by_handle(request);
+        }
+    }),
+    ("receive, by id", |queue| {
+        while let Ok(request) = queue.receive() {
+            by_id(queue, request);
+        }
+    }),
+    ("receive, by id while it is read", |queue| {
+        while let Ok(request) = queue.receive() {
+            by_id_while_read(queue, &request);
+        }
+    }),
+    ("receive_batch, by handle", |queue| {
+        while let Ok(batch) = queue.receive_batch(16) {
+            batch.for_each(by_handle);
+        }
+    }),
+    ("receive_timeout, by id", |queue| {
+        while let Ok(received) = queue.receive_timeout(Duration::from_millis(50)) {
+            if let Some(request) = received {
+                by_id(queue, request);
+            }
+        }
+    }),
+];
+
+fn count_queue_mode(name: &str, wait: WaitStrategy, consumers: usize, way: Way) {
+    let host = Host::start_with(builder(), QueueOptions::default().wait(wait));
+    std::thread::scope(|scope| {
+        for _ in 0..consumers {
+            let queue = host.queue.clone();
+            scope.spawn(move || way(&queue));
+        }
+        assert_frugal(name, host.address);
+        host.engine.shutdown(Duration::ZERO).expect("no shard failed");
+    });
+}
+
+#[test]
+fn a_request_allocates_nothing_on_its_way() {
+    for (name, way) in WAYS {
+        count_queue_mode(&format!("queue mode, {name}"), WaitStrategy::Park, 1, way);
+        colocated(way, |_, address| assert_frugal(&format!("co-located, {name}"), address));
+    }
+    count_queue_mode("queue mode, 3 consumers", WaitStrategy::SpinThenPark(1000), 3, WAYS[0].1);
+
+    let host = Host::start();
+    let consumer = serve(&host.queue, |request| request.respond_with(answer_borrowed).expect("open"));
+    assert_frugal("queue mode, respond_with", host.address);
+    host.engine.shutdown(Duration::ZERO).expect("no shard failed");
+    consumer.join().expect("ends");
+}
+
+/// The response borrows from the request, whose bytes are copied into the response area.
+fn answer_borrowed(request: &Request) -> Response<'_> {
+    Response::ok().header("x-host", request.host()).body("borrowed!")
+}

@@ -1,0 +1,164 @@
+//! Response heads as written.
+
+use super::*;
+use crate::date::imf_fixdate;
+
+#[test]
+fn a_head_is_written_in_the_order_of_the_calls() {
+    let mut out = [0; 256];
+    let mut writer = HeadWriter::new(&mut out);
+    writer.status(200, None).expect("fits");
+    writer.server("ringress").expect("fits");
+    let date_at = writer.date(&imf_fixdate(784_111_777)).expect("fits");
+    writer.header(ResponseHeader::ContentType.into(), b"text/plain").expect("fits");
+    writer.header("X-Id".into(), b"").expect("fits");
+    writer.content_length(u64::MAX).expect("fits");
+    writer.connection(Connection::Close).expect("fits");
+    let len = writer.finish().expect("fits");
+    let want = "HTTP/1.1 200 OK\r\nServer: ringress\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+         Content-Type: text/plain\r\nX-Id: \r\nContent-Length: 18446744073709551615\r\nConnection: close\r\n\r\n";
+    assert_eq!(core::str::from_utf8(&out[..len]), Ok(want));
+    assert_eq!(&out[usize::from(date_at)..][..IMF_LEN], &imf_fixdate(784_111_777));
+}
+
+#[test]
+fn an_imprint_writes_what_its_lines_would() {
+    for (server, status, reason) in
+        [("ringress", 200, None), ("", 200, None), ("s", 404, None), ("s", 200, Some("Fine"))]
+    {
+        let imprint = Imprint::new(server).expect("valid");
+        let (mut one, mut other) = ([0xff; 300], [0xff; 300]);
+        let mut writer = HeadWriter::new(&mut one);
+        let date_at = writer.status_and_imprint(status, reason, &imprint).expect("fits");
+        let len = writer.finish().expect("fits");
+        let mut writer = HeadWriter::new(&mut other);
+        writer.status(status, reason).expect("fits");
+        if !server.is_empty() {
+            writer.server(server).expect("fits");
+        }
+        assert_eq!(writer.date(&[b' '; IMF_LEN]), Ok(date_at));
+        assert_eq!(writer.finish().map(|len| &other[..len]), Ok(&one[..len]));
+    }
+    assert_eq!(Imprint::new("a\r\nb").err(), Some(WriteError::BadValue));
+    assert_eq!(Imprint::new(str::from_utf8(&[b's'; 129]).expect("ASCII")).err(), Some(WriteError::NoSpace));
+}
+
+#[test]
+fn status_lines_carry_the_reason_registered_or_given() {
+    let cases = [
+        (404, None, Ok("HTTP/1.1 404 Not Found\r\n\r\n")),
+        (500, None, Ok("HTTP/1.1 500 Internal Server Error\r\n\r\n")),
+        (599, None, Ok("HTTP/1.1 599 \r\n\r\n")),
+        (999, Some(""), Ok("HTTP/1.1 999 \r\n\r\n")),
+        (418, Some("I'm a teapot"), Ok("HTTP/1.1 418 I'm a teapot\r\n\r\n")),
+        (200, Some("Fine"), Ok("HTTP/1.1 200 Fine\r\n\r\n")),
+        (99, None, Err(WriteError::BadStatus)),
+        (1000, None, Err(WriteError::BadStatus)),
+        (200, Some("a\r\nb"), Err(WriteError::BadReason)),
+        (200, Some("a\0"), Err(WriteError::BadReason)),
+    ];
+    for (status, reason, want) in cases {
+        let mut out = [0; 64];
+        let mut writer = HeadWriter::new(&mut out);
+        let len = writer.status(status, reason).and_then(|()| writer.finish());
+        assert_eq!(len.map(|len| core::str::from_utf8(&out[..len]).expect("ASCII")), want);
+    }
+}
+
+#[test]
+fn fields_that_could_break_the_message_are_refused() {
+    let cases: &[(HeaderName<'_>, &[u8], WriteError)] = &[
+        (ResponseHeader::Date.into(), b"x", WriteError::Reserved),
+        (ResponseHeader::Connection.into(), b"x", WriteError::Reserved),
+        (ResponseHeader::TransferEncoding.into(), b"x", WriteError::Reserved),
+        (ResponseHeader::ContentLength.into(), b"0", WriteError::Reserved),
+        ("content-length".into(), b"0", WriteError::Reserved),
+        ("TRANSFER-ENCODING".into(), b"chunked", WriteError::Reserved),
+        (ResponseHeader::Unknown.into(), b"x", WriteError::BadName),
+        ("".into(), b"x", WriteError::BadName),
+        ("a b".into(), b"x", WriteError::BadName),
+        ("a:".into(), b"x", WriteError::BadName),
+        ("a\r\nb".into(), b"x", WriteError::BadName),
+        ("\u{e9}".into(), b"x", WriteError::BadName),
+        ("a".into(), b"x\r\ny: z", WriteError::BadValue),
+        ("a".into(), b"x\ny", WriteError::BadValue),
+        ("a".into(), b"x\ry", WriteError::BadValue),
+        ("a".into(), b"x\0y", WriteError::BadValue),
+        ("a".into(), b"x\x7fy", WriteError::BadValue),
+    ];
+    for &(name, value, want) in cases {
+        let mut out = [0; 64];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(200, None).expect("fits");
+        assert_eq!(writer.header(name, value), Err(want), "{name:?}");
+        assert_eq!(writer.finish(), Ok(19), "{name:?} left nothing behind");
+    }
+    let mut out = [0; 64];
+    let mut writer = HeadWriter::new(&mut out);
+    assert_eq!(writer.server("early"), Err(WriteError::BadStatus));
+    writer.status(200, None).expect("fits");
+    assert_eq!(writer.status(200, None), Err(WriteError::BadStatus));
+    assert_eq!(writer.server("a\nb"), Err(WriteError::BadValue));
+}
+
+#[test]
+fn texts_of_every_length_are_copied_whole() {
+    let text: std::vec::Vec<u8> = (b' '..b'~').collect();
+    for len in 0..text.len() {
+        let mut out = [0; 160];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(200, None).expect("fits");
+        writer.header("a".into(), &text[..len]).expect("fits");
+        let end = writer.finish().expect("fits");
+        assert_eq!(&out[17..end], [b"a: ", &text[..len], b"\r\n\r\n"].concat());
+    }
+}
+
+#[test]
+fn lengths_are_written_with_all_their_digits() {
+    for length in [0, 1, 9, 10, 99, 100, 12_345, 9_999_999_999, u64::MAX - 1, u64::MAX] {
+        let mut out = [0; 64];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(200, None).expect("fits");
+        writer.content_length(length).expect("fits");
+        let end = writer.finish().expect("fits");
+        let want = std::format!("Content-Length: {length}\r\n\r\n");
+        assert_eq!(&out[17..end], want.as_bytes());
+    }
+}
+
+#[test]
+fn a_message_is_framed_once() {
+    let mut out = [0; 128];
+    let mut writer = HeadWriter::new(&mut out);
+    writer.status(200, None).expect("fits");
+    writer.chunked().expect("fits");
+    assert_eq!(writer.content_length(1), Err(WriteError::Reserved));
+    assert_eq!(writer.chunked(), Err(WriteError::Reserved));
+}
+
+#[test]
+fn a_head_that_does_not_fit_says_so_at_every_size() {
+    for size in 0..63 {
+        let mut out = std::vec![0; size];
+        let mut writer = HeadWriter::new(&mut out);
+        let done = writer
+            .status(200, None)
+            .and_then(|()| writer.date(&imf_fixdate(0)))
+            .and_then(|_| writer.content_length(12))
+            .and_then(|()| writer.finish());
+        assert_eq!(done, Err(WriteError::NoSpace), "{size}");
+    }
+    let mut out = [0; 35];
+    let mut writer = HeadWriter::new(&mut out);
+    writer.status(200, None).expect("fits");
+    assert_eq!(writer.content_length(1), Err(WriteError::NoSpace));
+    assert_eq!(writer.finish(), Ok(19), "a field that does not fit leaves nothing behind");
+}
+
+#[test]
+fn bodies_are_allowed_where_rfc_9110_allows_them() {
+    for status in 100..=999 {
+        assert_eq!(body_allowed(status), !(status < 200 || status == 204 || status == 304));
+    }
+}
