@@ -1,8 +1,8 @@
 //! What one request costs between its parsed head and its application: find its queue, go there, come back.
 //!
-//! Names are `room/case/size`, and every answer is checked each time. These rooms are the engine's own: the feature `sim`
-//! opens them. A hop is on one thread, with everything hot in cache and nobody asleep: it is what the hand-over costs in
-//! instructions, not what moving cache lines between cores or waking a sleeper adds.
+//! Names are `room/case/size`, and every answer is checked each time. These rooms are the engine's own: the feature
+//! `sim` opens them. A hop is on one thread, with everything hot in cache and nobody asleep: it is what the hand-over
+//! costs in instructions, not what moving cache lines between cores or waking a sleeper adds.
 //!
 //! Run: `cargo bench -p ringress-bench --bench engine`, with a name or part of one to choose.
 
@@ -13,6 +13,9 @@ use ringress::sim::{Hop, RouteTable};
 
 const HOST: &[u8] = b"www.adatum.com";
 
+/// A name, the table, host and path to ask it for, and the context to find.
+type Search<'a> = (&'a str, &'a RouteTable, &'a [u8], &'a [u8], Option<u64>);
+
 fn route(c: &mut Criterion) {
     let three = [("http://+:8080/health/", 1), ("http://www.adatum.com:8080/api/", 2), ("http://*:8080/", 3)];
     let three = RouteTable::new(three);
@@ -20,7 +23,7 @@ fn route(c: &mut Criterion) {
     let hundred = RouteTable::new(hundred.iter().map(String::as_str).zip(0..));
     let hosts: Vec<String> = (0..100).map(|n| format!("http://www{n:02}.adatum.com:8080/")).collect();
     let hosts = RouteTable::new(hosts.iter().map(String::as_str).zip(0..));
-    let cases: [(&str, &RouteTable, &[u8], &[u8], Option<u64>); 6] = [
+    let cases: [Search<'_>; 6] = [
         ("3-prefixes", &three, HOST, b"/api/orders/42", Some(2)),
         ("3-prefixes-last", &three, b"127.0.0.1", b"/plaintext", Some(3)),
         // The search goes by path length, then in the order given: the one in the middle, then past all.

@@ -1,7 +1,8 @@
-//! What one request costs in `ringress-proto`: parse its head, cook its URL, decode its chunks, write its response head.
+//! What one request costs in `ringress-proto`: parsing its head, cooking its URL, decoding its chunks, writing its
+//! response head.
 //!
-//! Names are `room/case/size`. Every answer is checked: in full before it is measured, in its decisive number each time.
-//! All data is hot in cache and every branch has been seen before: in a server the same work costs more.
+//! Names are `room/case/size`. Every answer is checked: in full before it is measured, in its decisive number each
+//! time. All data is hot in cache and every branch has been seen before: in a server the same work costs more.
 //!
 //! Run: `cargo bench -p ringress-bench --bench proto`, with a name or part of one to choose.
 
@@ -29,7 +30,8 @@ const BROWSER: &[u8] = b"GET /assets/site/main.css?v=20251121 HTTP/1.1\r\n\
     sec-ch-ua: \"Chromium\";v=\"142\", \"Not_A Brand\";v=\"99\"\r\n\
     sec-ch-ua-mobile: ?0\r\n\
     sec-ch-ua-platform: \"Linux\"\r\n\
-    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) \
+    Chrome/142.0.0.0 Safari/537.36\r\n\
     Accept: text/css,*/*;q=0.1\r\n\
     Sec-Fetch-Site: same-origin\r\n\
     Sec-Fetch-Mode: no-cors\r\n\

@@ -80,21 +80,17 @@ const EXCHANGES: [(&[&str], usize); 9] = [
     (&["POST /form HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\nhello=world"], 1),
     (&["GET /split HTTP/1.1\r\nHo", "st: test\r\n\r\n"], 1),
     (&["POST /split HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\nhello", "=world"], 1),
-    (
-        &[
-            "POST /chunked HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n=world\r\n0\r\n\r\n",
-        ],
-        1,
-    ),
-    (
-        &[
-            "GET /1 HTTP/1.1\r\nHost: test\r\n\r\nGET /2 HTTP/1.1\r\nHost: test\r\n\r\nGET /3 HTTP/1.1\r\nHost: test\r\n\r\n\
-             POST /4 HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nokGET /5 HTTP/1.1\r\nHost: test\r\n\r\n",
-        ],
-        5,
-    ),
+    (&[CHUNKED], 1),
+    (&[PIPELINED], 5),
     (&["GET /elsewhere HTTP/1.1\r\nHost: test\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: test\r\n\r\n"], 2),
 ];
+
+const CHUNKED: &str = "POST /chunked HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n\
+    5\r\nhello\r\n6;x=y\r\n=world\r\n0\r\n\r\n";
+
+const PIPELINED: &str = "GET /1 HTTP/1.1\r\nHost: test\r\n\r\nGET /2 HTTP/1.1\r\nHost: test\r\n\r\n\
+    GET /3 HTTP/1.1\r\nHost: test\r\n\r\nPOST /4 HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nok\
+    GET /5 HTTP/1.1\r\nHost: test\r\n\r\n";
 
 const BROWSER: &str = "GET /index.html?utm_source=test HTTP/1.1\r\nHost: www.example.test\r\nConnection: keep-alive\r\n\
     Cache-Control: max-age=0\r\nsec-ch-ua: \"Chromium\";v=\"130\", \"Not?A_Brand\";v=\"99\"\r\nsec-ch-ua-mobile: ?0\r\n\
@@ -118,7 +114,7 @@ impl Frugal {
         Self { stream, input: Box::new([0; 64 * 1024]) }
     }
 
-    /// Every exchange of a round, one after the other, checking that all answers are 200 or 404.
+    /// Every exchange of a round, one after the other.
     fn round(&mut self) {
         for (packets, answers) in EXCHANGES {
             for (number, packet) in packets.iter().enumerate() {

@@ -38,12 +38,12 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     let mut options = Options { listen: Vec::new(), shards: 0, cores: Vec::new(), mode: Mode::Queue, consumers: None };
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("listen") => options.listen.push(parser.value()?.parse()?),
-            Long("shards") => options.shards = parser.value()?.parse_with(|text| ranged(text, 1, 255))?,
-            Long("cores") => options.cores = parser.value()?.parse_with(cores)?,
-            Long("mode") => options.mode = parser.value()?.parse_with(mode)?,
+            Long("listen") => options.listen.push(value(&mut parser, "--listen", address)?),
+            Long("shards") => options.shards = value(&mut parser, "--shards", |text| ranged(text, 1, 255))?,
+            Long("cores") => options.cores = value(&mut parser, "--cores", cores)?,
+            Long("mode") => options.mode = value(&mut parser, "--mode", mode)?,
             Long("consumers") => {
-                options.consumers = Some(parser.value()?.parse_with(|text| ranged(text, 1, 1024))? as usize);
+                options.consumers = Some(value(&mut parser, "--consumers", |text| ranged(text, 1, 1024))? as usize);
             }
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
             _ => return Err(argument.unexpected()),
@@ -56,6 +56,20 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         options.listen.push(SocketAddr::from(([127, 0, 0, 1], 8080)));
     }
     Ok(Parsed::Run(options))
+}
+
+/// The value of an option, or an error that names the option, the value and what is wanted.
+fn value<T>(
+    parser: &mut lexopt::Parser,
+    option: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, lexopt::Error> {
+    let text = parser.value()?.string()?;
+    parse(&text).map_err(|wanted| format!("{option} {text:?}: {wanted}").into())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an IP address and port are wanted, such as 127.0.0.1:8080 or [::1]:8080".into())
 }
 
 fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {
