@@ -21,6 +21,11 @@ pub(crate) fn ticks(duration: Duration) -> Tick {
     Tick::try_from(count).unwrap_or(Tick::MAX / 2).clamp(1, Tick::MAX / 2)
 }
 
+/// The time now: for waits of applications and of the control plane.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
 /// A shard's clock: the time as of its last turn.
 #[derive(Debug)]
 pub(crate) struct Clock {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use common::{Client, Host, PATIENCE, builder, loopback, receive, serve, wait_until};
 use ringress::{Engine, Error, ErrorKind, Request, RequestQueue, Response, TargetForm, UrlGroup};
@@ -194,9 +195,8 @@ fn a_port_closes_with_its_last_url_and_opens_again() {
         // A connection that was open keeps going, but nothing is registered for it any more.
         wait_until("the routes are gone", || {
             client.get("/two/");
-            match host.queue.receive_timeout(std::time::Duration::from_millis(20)).expect("open") {
-                Some(request) => request.respond(Response::ok()).expect("open"),
-                None => {}
+            if let Some(request) = host.queue.receive_timeout(Duration::from_millis(20)).expect("open") {
+                request.respond(Response::ok()).expect("open");
             }
             client.read().status >= 400
         });

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Client, End, Host, colocated, serve, wait_until};
-use ringress::{RequestQueue, Response};
+use ringress::{Request, RequestQueue, Response};
 
 /// How many connections, where the descriptor limit allows it.
 const CONNECTIONS: usize = 10_000;
@@ -23,9 +23,13 @@ const BYTES_MAX: usize = 512;
 /// Tells this program that it is the server, and in which mode.
 const ROLE: &str = "RINGRESS_IDLE_SERVER";
 
+fn answer(request: Request) {
+    request.respond(Response::text("Hello, World!")).expect("open");
+}
+
 fn answer_all(queue: &RequestQueue) {
     while let Ok(request) = queue.receive() {
-        request.respond(Response::text("Hello, World!")).expect("open");
+        answer(request);
     }
 }
 
@@ -41,8 +45,7 @@ fn the_server_of_the_other_tests() {
     match std::env::var(ROLE).as_deref() {
         Ok("queue") => {
             let host = Host::start();
-            let consumer =
-                serve(&host.queue, |request| request.respond(Response::text("Hello, World!")).expect("open"));
+            let consumer = serve(&host.queue, answer);
             announce(host.address);
             host.engine.shutdown(Duration::ZERO).expect("no shard failed");
             consumer.join().expect("ends");
@@ -95,7 +98,7 @@ impl Drop for Server {
     }
 }
 
-/// Raises the soft limit of descriptors as far as it goes, up to what is needed; gives the number of connections it allows.
+/// Raises the soft limit of descriptors as far as needed and possible; gives the number of connections it allows.
 fn connections_allowed() -> usize {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is that of `limit`, which outlives the call.

@@ -12,7 +12,7 @@ const LINE_CHARS_MAX: usize = 120;
 const SLEEPERS: &[&str] = &[];
 
 /// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
-const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 40), ("ring", 24)];
+const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 41), ("ring", 27)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -41,7 +41,8 @@ const RING: &[&str] = &["io_uring"];
 const LOCKS: &[&str] = &["Mutex", "RwLock", "io_uring"];
 const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", "Mutex", "RwLock", "io_uring"];
 
-/// From the ground up: imports point to rooms above their own line, and `shard` alone sees kernel and protocol together.
+/// From the ground up: imports point to rooms above their own line, and `shard` alone sees kernel and protocol
+/// together.
 const ENGINE: &[Room] = &[
     ("id", &[], RING_AND_HTTP),
     ("slab", &[], RING_AND_HTTP),
@@ -52,7 +53,7 @@ const ENGINE: &[Room] = &[
     ("clock", &[], RING),
     ("mem", &["id"], RING_AND_HTTP),
     ("ring", &["error", "id", "mem"], HTTP),
-    ("queue", &["id", "mem", "sync"], RING_AND_HTTP),
+    ("queue", &["clock", "id", "mem", "sync"], RING_AND_HTTP),
     ("record", &["id", "queue"], RING),
     ("conn", &["id"], IO),
     ("timer", &["clock", "id", "slab"], IO),
@@ -62,7 +63,9 @@ const ENGINE: &[Room] = &[
     ("config", &["error", "id", "mem", "queue", "record"], RING),
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
-    ("api", &["config", "error", "id", "mem", "queue", "record", "session"], RING),
+    ("api", &["clock", "config", "error", "id", "mem", "queue", "record", "session"], RING),
+    // For benchmarks only: a feature that no user turns on.
+    ("sim", &["api", "config", "error", "id", "mem", "queue", "record", "route", "session"], RING),
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[

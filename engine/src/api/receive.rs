@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::request::Request;
 use super::response::{self, Response};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::id::RequestId;
 use crate::queue::{BellScope, WaitStrategy, Woken};
@@ -43,9 +44,11 @@ impl RequestQueue {
         }
         if session::attached_shard(self.core.engine()).is_some() {
             session::drive(Some(Duration::ZERO))?;
-            return Ok(self.claim());
         }
-        if self.core.is_closed() { Err(Error::CLOSED) } else { Ok(None) }
+        match self.claim() {
+            None if self.core.is_closed() => Err(Error::CLOSED),
+            claimed => Ok(claimed),
+        }
     }
 
     /// Waits for the next request for at most `timeout`; `None` when none came.
@@ -54,7 +57,7 @@ impl RequestQueue {
     /// As [`receive`](Self::receive).
     pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Request>> {
         // A deadline beyond what the clock can say is none.
-        self.next(Instant::now().checked_add(timeout))
+        self.next(clock::now().checked_add(timeout))
     }
 
     /// Waits for the next request, and gives it with up to `max` in all of those that are there by then.
@@ -120,7 +123,7 @@ impl RequestQueue {
     /// Drives this thread's shard until a request is there.
     fn drive(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
         loop {
-            let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let patience = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
             session::drive(patience)?;
             if let Some(request) = self.claim() {
                 return Ok(Some(request));
@@ -151,8 +154,7 @@ impl RequestQueue {
             };
             if spin {
                 core::hint::spin_loop();
-                if spins.is_multiple_of(SPINS_PER_CLOCK) && deadline.is_some_and(|deadline| Instant::now() >= deadline)
-                {
+                if spins.is_multiple_of(SPINS_PER_CLOCK) && deadline.is_some_and(|deadline| clock::now() >= deadline) {
                     return Ok(None);
                 }
                 continue;

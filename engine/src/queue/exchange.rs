@@ -151,11 +151,15 @@ impl<R: Record> Exchange<R> {
         imprint: R::Imprint,
         sizes: &Sizes,
     ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
+        let slots = Box::<[UnsafeCell<MaybeUninit<Slot<R>>>]>::new_uninit_slice(sizes.slots as usize);
+        // SAFETY: a cell of a `MaybeUninit` is valid whatever its bytes are. Not touching them keeps unused slots from
+        // becoming resident.
+        let slots = unsafe { slots.assume_init() };
         let exchange = Arc::new(Self {
             engine,
             shard,
             imprint,
-            slots: (0..sizes.slots).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+            slots,
             initialised: AtomicU64::new(0),
             arena: Arc::new(Arena::new(&sizes.arena)?),
             returns: Returns::default(),

@@ -12,6 +12,8 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
+use crate::clock;
+
 /// How a consumer waits on an empty queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,7 +108,7 @@ impl Sleepers {
             if self.take_permit() {
                 return Woken::Look;
             }
-            let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            let left = match deadline.map(|deadline| deadline.saturating_duration_since(clock::now())) {
                 Some(Duration::ZERO) => {
                     return if self.leave() { Woken::Look } else { Woken::TimedOut };
                 }

@@ -11,6 +11,7 @@
 //!
 //! Absent: time (a wait with a limit returns at once), and congestion other than a full socket buffer.
 
+mod link;
 mod seed;
 
 use std::cell::RefCell;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use super::{Event, Io, Op, SendMode, Token, Wait};
 use crate::mem::{Area, Arena, BufferId, Lent};
 
+use self::link::{Link, Listening, Multishot, Sending, contents, take};
 pub(crate) use self::seed::{Faults, Random};
 
 /// Descriptors of accepted connections begin here: none of the process's own is closed by mistake.
@@ -33,49 +35,6 @@ const FIRST_DESCRIPTOR: RawFd = 10_000;
 pub(crate) trait Outside {
     /// Does one thing; `false` when there is nothing left to do.
     fn act(&mut self, fake: &mut Fake) -> bool;
-}
-
-/// A connection, seen from both ends.
-#[derive(Debug, Default)]
-struct Link {
-    /// The shard's descriptor, from accept to close.
-    descriptor: Option<RawFd>,
-    closed: bool,
-    /// Bytes the client has sent and the shard has not received, and the reverse.
-    inbound: VecDeque<u8>,
-    outbound: VecDeque<u8>,
-    /// Bytes that `outbound` holds at most.
-    room: usize,
-    client_ended: bool,
-    client_reset: bool,
-    write_shut: bool,
-    read_shut: bool,
-    reset_on_close: bool,
-    /// The client has been reset: what it had not read is lost.
-    was_reset: bool,
-    receive: Option<Multishot>,
-    sending: Option<Sending>,
-}
-
-#[derive(Debug)]
-struct Multishot {
-    token: Token,
-    cancelled: bool,
-}
-
-#[derive(Debug)]
-struct Sending {
-    token: Token,
-    pieces: Vec<Lent>,
-    /// What the pieces held when they were lent.
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
-#[derive(Debug, Default)]
-struct Listening {
-    accept: Option<Multishot>,
-    backlog: VecDeque<usize>,
 }
 
 /// An operation that begins with the next turn.
@@ -107,6 +66,8 @@ pub(crate) struct Fake {
     pub(crate) asleep: bool,
     /// What the shard did after it had slept without being woken: it went to sleep with that work before it.
     pub(crate) overslept: Option<&'static str>,
+    /// Clients whose silent sends ended without an event in a turn that slept: what follows those sends came late.
+    pub(crate) delayed: Vec<usize>,
     listeners: BTreeMap<RawFd, Listening>,
     links: Vec<Link>,
     descriptors: BTreeMap<RawFd, usize>,
@@ -135,6 +96,7 @@ impl Fake {
             outside: None,
             asleep: false,
             overslept: None,
+            delayed: Vec::new(),
             listeners: BTreeMap::new(),
             links: Vec::new(),
             descriptors: BTreeMap::new(),
@@ -242,8 +204,9 @@ impl Fake {
     }
 
     /// Notes what a shard does that nothing has woken.
-    fn note(&mut self, what: &'static str) {
-        if self.asleep && self.overslept.is_none() {
+    fn note(&mut self, descriptor: RawFd, what: &'static str) {
+        let delayed = self.descriptors.get(&descriptor).is_some_and(|client| self.delayed.contains(client));
+        if (self.asleep || delayed) && self.overslept.is_none() {
             self.overslept = Some(what);
         }
     }
@@ -255,6 +218,11 @@ impl Fake {
     }
 
     fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<BufferId>) {
+        // Whoever has an event is looked at anyway.
+        if matches!(token.op(), Op::Receive | Op::Send) {
+            let links = &self.links;
+            self.delayed.retain(|client| links[*client].slot != Some(token.slot()));
+        }
         self.done.push(Event { token, result, more, buffer });
     }
 
@@ -303,6 +271,10 @@ impl Fake {
         if sending.sent < whole {
             let result = if sending.sent == 0 { -libc::EAGAIN } else { count(sending.sent) };
             self.finish(sending.token, result, false, None);
+        } else {
+            let client = self.descriptors[&socket];
+            self.links[client].slot = Some(sending.token.slot());
+            self.delayed.push(client);
         }
     }
 
@@ -447,9 +419,10 @@ impl Fake {
         }
     }
 
-    /// The shard sleeps: things happen outside until one of them wakes it.
-    fn sleep(&mut self) {
+    /// The shard sleeps: things happen outside until one of them wakes it. `false`: it did not even close its eyes.
+    fn sleep(&mut self) -> bool {
         self.progress(true);
+        let slept = self.done.is_empty();
         while self.done.is_empty() {
             let outside = self.outside.clone();
             let acted = outside.is_some_and(|outside| outside.borrow_mut().act(self));
@@ -460,42 +433,12 @@ impl Fake {
             }
         }
         self.asleep = self.done.is_empty();
-    }
-}
-
-impl Link {
-    fn send_error(&self) -> Option<i32> {
-        if self.write_shut {
-            Some(libc::EPIPE)
-        } else if self.client_reset {
-            Some(libc::ECONNRESET)
-        } else {
-            None
-        }
+        slept
     }
 }
 
 fn count(bytes: usize) -> i32 {
     i32::try_from(bytes).expect("a send or receive is below 2 GiB")
-}
-
-/// Moves up to `limit` bytes of a send into the socket, as far as there is room.
-fn take(link: &mut Link, sending: &mut Sending, limit: usize) {
-    let now = contents(&sending.pieces);
-    assert!(now == sending.bytes, "lent bytes changed while they were being sent");
-    let room = link.room - link.outbound.len().min(link.room);
-    let end = sending.bytes.len().min(sending.sent.saturating_add(room.min(limit)));
-    link.outbound.extend(&now[sending.sent..end]);
-    sending.sent = end;
-}
-
-fn contents(pieces: &[Lent]) -> Vec<u8> {
-    let mut all = Vec::new();
-    for piece in pieces {
-        // SAFETY: lent bytes stay valid until their send has ended, which this is a part of.
-        all.extend_from_slice(unsafe { core::slice::from_raw_parts(piece.address.as_ptr(), piece.len as usize) });
-    }
-    all
 }
 
 impl Io for Fake {
@@ -505,14 +448,14 @@ impl Io for Fake {
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {
-        self.note("a receive");
+        self.note(socket, "a receive");
         assert_eq!(token.op(), Op::Receive);
         self.link(socket);
         self.queued.push(Entry::Receive { socket, token });
     }
 
     fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
-        self.note("a send");
+        self.note(socket, "a send");
         assert_eq!(token.op(), Op::Send);
         self.link(socket);
         let pieces: Vec<Lent> = [Some(first), second].into_iter().flatten().collect();
@@ -542,11 +485,16 @@ impl Io for Fake {
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         (self.asleep, self.overslept) = (false, None);
+        self.delayed.clear();
+        let mut slept = false;
         self.begin();
         self.progress(false);
         self.listen_for_bell();
         if self.done.is_empty() && wait != Wait::No {
-            self.sleep();
+            slept = self.sleep();
+        }
+        if !slept {
+            self.delayed.clear();
         }
         events.append(&mut self.done);
         Ok(())
@@ -557,7 +505,7 @@ impl Io for Fake {
     }
 
     fn close(&mut self, descriptor: RawFd) {
-        self.note("a close");
+        self.note(descriptor, "a close");
         let named = self.queued.iter().any(|entry| entry.socket() == Some(descriptor));
         assert!(!named, "descriptor {descriptor} is closed while an operation on it is queued");
         let link = self.link(descriptor);
@@ -573,7 +521,7 @@ impl Io for Fake {
     }
 
     fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
-        self.note("a shutdown");
+        self.note(socket, "a shutdown");
         let link = self.link(socket);
         link.write_shut |= how != Shutdown::Read;
         link.read_shut |= how != Shutdown::Write;

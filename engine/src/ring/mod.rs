@@ -33,7 +33,7 @@ pub(crate) use uring::Uring;
 pub(crate) enum SendMode {
     /// Never waits, and completes visibly only when not everything was taken.
     Silent,
-    /// Waits until everything is taken; always completes.
+    /// Waits until something is taken; always completes, and says how much.
     Waiting,
 }
 

@@ -161,7 +161,8 @@ impl Uring {
 fn message_flags(mode: SendMode) -> i32 {
     match mode {
         SendMode::Silent => libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT,
-        SendMode::Waiting => libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
+        // Without MSG_WAITALL: a client that takes some of a long answer is heard of, and is given time for the rest.
+        SendMode::Waiting => libc::MSG_NOSIGNAL,
     }
 }
 

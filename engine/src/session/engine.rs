@@ -3,12 +3,13 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::builder::EngineBuilder;
 use super::groups::{Groups, ServerSession};
 use super::listeners::Listeners;
 use super::local;
+use crate::clock;
 use crate::config::{Config, Mode};
 use crate::counters::{Counters, ShardCounters};
 use crate::error::{Error, Result};
@@ -299,10 +300,10 @@ impl Engine {
 
     /// Waits for the shards that application threads drive; those have to receive for that, so only for so long.
     fn await_attached(&self, grace: Duration) {
-        let deadline = Instant::now() + grace + Duration::from_secs(1);
+        let deadline = clock::now() + grace + Duration::from_secs(1);
         let mut running = self.shared.running();
         while *running > 0 && !local::drives(self.shared.id) {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(clock::now());
             if left.is_zero() {
                 return;
             }

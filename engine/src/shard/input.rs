@@ -10,7 +10,7 @@ use ringress_proto::reject::Reject;
 use ringress_proto::url;
 
 use super::Shard;
-use super::connection::{Held, NO_BUFFER, NONE, Pending, Receiving, SlotState, Source};
+use super::connection::{Held, NO_BUFFER, NONE, Pending, Receiving, Sending, SlotState, Source};
 use crate::conn::Admission;
 use crate::mem::{Area, BufferId};
 use crate::ring::{Event, Io, Op, Token};
@@ -211,7 +211,9 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn out_of_slots(&mut self, key: Key) -> Taken {
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        if connection.machine.in_flight() > 0 && matches!(connection.pending, Pending::Nothing) {
+        // An answer under way frees a slot when it is sent.
+        let answering = connection.machine.in_flight() > 0 || connection.sending != Sending::No;
+        if answering && matches!(connection.pending, Pending::Nothing) {
             return Taken::Later;
         }
         self.drop_pending(key);

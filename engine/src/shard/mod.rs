@@ -368,6 +368,7 @@ impl<I: Io> Shard<I> {
             }
         }
         self.collect_answers();
+        self.publish_levels();
         // The ring closes before the memory it was lent can go.
         drop(self.io);
         self.side.end();

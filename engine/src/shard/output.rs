@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ringress_proto::date::IMF_LEN;
 
 use super::Shard;
-use super::connection::{NONE, Out, Sending, SlotState, Source};
+use super::connection::{NO_BUFFER, NONE, Out, Sending, SlotState, Source};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Lent};
 use crate::queue::{AnswerFlags, Fate};
@@ -251,7 +251,9 @@ impl<I: Io> Shard<I> {
         self.submit_send(key, SendMode::Silent);
         self.set_timer(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.held_first != super::connection::NO_BUFFER {
+        if connection.held_first != NO_BUFFER {
+            // A request held for want of a slot goes on when this send has ended.
+            self.follow_up = true;
             self.resume_input(key);
         }
     }
@@ -344,6 +346,7 @@ impl<I: Io> Shard<I> {
         }
         let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
         let owed = connection.continue_owed || connection.overload_owed;
+        let held = connection.held_first != NO_BUFFER;
         let after = connection.machine.sent();
         self.release_out(out);
         match after {
@@ -352,6 +355,9 @@ impl<I: Io> Shard<I> {
             AfterSend::GoOn => {}
             AfterSend::Drain => self.drain(key),
             AfterSend::Close => self.close(key),
+        }
+        if held && after == AfterSend::GoOn {
+            self.resume_input(key);
         }
     }
 

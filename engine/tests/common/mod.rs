@@ -77,10 +77,11 @@ pub(crate) fn receive(queue: &RequestQueue) -> Request {
 
 /// Waits until everything that an engine lent to requests has come back.
 pub(crate) fn await_rest(engine: &Engine) {
-    wait_until("everything comes back", || {
+    let back = holds_within(PATIENCE, || {
         let counters = engine.counters();
         (counters.requests_open, counters.buffers_in_use, counters.connections_open) == (0, 0, 0)
     });
+    assert!(back, "not everything comes back: {:#?}", engine.counters());
 }
 
 /// Consumes a queue on a thread of its own until it closes.

@@ -27,11 +27,12 @@ pub(super) enum Fate {
 /// The fate of a request.
 pub(super) fn fate(seed: u64, number: u32) -> Fate {
     let mut random = Random::new(seed ^ (u64::from(number) << 32));
+    // Applications differ: many answers that close, many that do not fit the response area, few of either.
+    let (closed, large) = [(1, 4), (8, 4), (2, 25), (6, 15)][Random::new(seed).below(4)];
     match random.below(40) {
         0 => Fate::Dropped,
-        1 => Fate::Closed,
-        2..=5 => Fate::Answered(300 + random.below(400)),
-        6..=7 => Fate::Answered(random.below(40_000)),
+        roll if roll <= closed => Fate::Closed,
+        roll if roll <= closed + large => Fate::Answered([700, 5000, 40_000][random.below(3)] / (1 + random.below(3))),
         _ => Fate::Answered(random.below(60)),
     }
 }

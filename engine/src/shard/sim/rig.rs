@@ -95,6 +95,7 @@ impl Rig {
     /// One turn.
     pub(super) fn turn(&mut self) {
         self.shard.io.asleep = false;
+        self.shard.io.delayed.clear();
         self.shard.turn(None).expect("the fake never fails");
         let overslept = self.shard.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
@@ -157,11 +158,17 @@ impl Rig {
 
     /// Lets time pass for the timers.
     pub(super) fn pass(&mut self, duration: Duration) {
+        self.expire(duration);
+        self.settle();
+    }
+
+    /// Ends what has run out of time after so long.
+    pub(super) fn expire(&mut self, duration: Duration) {
         self.passed += ticks(duration);
         self.shard.tick = self.passed;
         self.shard.io.asleep = false;
+        self.shard.io.delayed.clear();
         self.shard.run_timers();
-        self.settle();
     }
 
     /// Nothing is left of any connection or request.

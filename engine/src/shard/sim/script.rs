@@ -102,13 +102,14 @@ pub(super) fn draw(random: &mut Random, number: &mut u32) -> Script {
 impl Writer<'_> {
     fn write(&mut self) {
         let bursts = 1 + self.random.below(4);
+        let patience = [0, 850, 1000][self.random.below(3)];
         let depth = [1, 1, 3, 10][self.random.below(4)];
         for _ in 0..bursts {
             for _ in 0..=self.random.below(depth) {
                 self.request();
             }
             self.send();
-            if self.random.chance(850) {
+            if self.random.chance(patience) {
                 self.steps.push(Step::Await { answers: self.expected.len() });
             }
         }
@@ -236,7 +237,9 @@ impl Writer<'_> {
                 let cut = 1 + self.random.below(text.len());
                 self.wire.extend(&text.as_bytes()[..cut]);
                 self.send();
-                self.steps.push(if self.random.chance(500) { Step::End } else { Step::Reset });
+                // Or it falls silent.
+                self.steps
+                    .extend([None, Some(Step::End), Some(Step::Reset)].into_iter().nth(self.random.below(3)).flatten());
             }
         }
     }

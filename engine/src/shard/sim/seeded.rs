@@ -2,8 +2,8 @@
 //!
 //! Oracle: every well-formed request that was sent whole, by a client that stayed, is answered exactly once, in order
 //! and with its own answer; malformed ones get their status; nobody is left waiting while the shard sleeps; afterwards
-//! nothing is in use. Where resources are short (`tight`), 503 and a closed connection are fair, and everything else
-//! still holds.
+//! nothing is in use. Where resources are short (`tight`) or time flies (`hasty`), 503, 408 and a closed connection are
+//! fair, and everything else still holds.
 //!
 //! A failing seed is printed; `RINGRESS_SIM_SEED=n cargo test -p ringress --lib one_seed -- --ignored` repeats it, and
 //! `RINGRESS_SIM_SEEDS=n` says how many the long run takes.
@@ -19,7 +19,7 @@ use crate::config::{Config, Mode};
 use crate::ring::fake::{Faults, Outside, Random};
 
 /// Turns of the shard while clients come and go.
-const TURNS: usize = 300;
+const TURNS: usize = 200;
 
 /// Runs a seed, and names it if it fails.
 fn run(seed: u64) {
@@ -60,17 +60,18 @@ fn options(seed: u64, random: &mut Random, tight: bool) -> Options {
 
 fn run_one(seed: u64) {
     let mut random = Random::new(seed);
-    let tight = random.chance(250);
+    let (tight, hasty) = (random.chance(250), random.chance(150));
     let options = options(seed, &mut random, tight);
     let colocated = options.config.mode == Mode::Colocated;
     let mut rig = Rig::with(options);
+    rig.shard.settings.publish_max = [1, 3, 64, 512][random.below(4)];
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
         random: Random::new(random.next()),
         app: App::new(seed, rig.queue.clone(), rig.exchange.clone()),
         clients: Vec::new(),
-        tight,
-        to_come: 40,
+        tight: tight || hasty,
+        to_come: 30,
         app_waits: false,
         seed,
         listener: rig.listener,
@@ -78,23 +79,41 @@ fn run_one(seed: u64) {
     }));
     rig.shard.io.outside = Some(world.clone());
     for _ in 0..TURNS {
+        if hasty && random.chance(30) {
+            rig.expire(Duration::from_secs(random.below(130) as u64));
+        }
         for _ in 0..random.below(8) {
             world.borrow_mut().act(&mut rig.shard.io);
         }
         turn(&mut rig, &world, colocated);
     }
-    if random.chance(200) {
-        return stop_at_once(rig, &world);
+    match random.below(8) {
+        0 => return stop_at_once(rig, &world),
+        1 => return stop_in_time(rig, &world, colocated),
+        _ => {}
     }
     world.borrow_mut().hurry(&mut rig.shard.io);
     settle(&mut rig, &world, colocated);
     world.borrow().clients.iter().for_each(|client| client.assert_content(&rig.shard.io));
+    if random.chance(300) {
+        time_out(&mut rig, &world, colocated);
+    }
     world.borrow_mut().finish(&mut rig.shard.io);
     settle(&mut rig, &world, colocated);
     rig.assert_idle();
     rig.shard.io.outside = None;
     rig.stop(Duration::from_secs(60));
     rig.end();
+}
+
+/// Nobody sends any more, nothing is owed: the timers close every connection.
+fn time_out(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
+    world.borrow_mut().expect_stop(&mut rig.shard.io);
+    for _ in 0..3 {
+        rig.expire(Duration::from_secs(130));
+        settle(rig, world, colocated);
+    }
+    assert_eq!(rig.shard.connections.len(), 0, "connections without a deadline are left");
 }
 
 fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
@@ -113,6 +132,23 @@ fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
         }
     }
     panic!("livelock: no rest in 20,000 turns");
+}
+
+/// A stop with grace, in the middle of everything: whoever is owed an answer gets it, then the shard ends by itself.
+fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
+    world.borrow_mut().expect_stop(&mut rig.shard.io);
+    rig.stop(Duration::from_secs(600));
+    for _ in 0..20_000 {
+        turn(&mut rig, world, colocated);
+        let acted = world.borrow_mut().act(&mut rig.shard.io);
+        if !acted && (rig.shard.io.asleep || rig.shard.is_done()) {
+            break;
+        }
+    }
+    assert!(rig.shard.is_done(), "hang: the shard does not end, though nobody keeps it");
+    rig.shard.io.outside = None;
+    rig.turn();
+    rig.end();
 }
 
 /// A stop without grace, in the middle of everything.

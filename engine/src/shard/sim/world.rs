@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use super::app::App;
-use super::client::{Client, Option_};
+use super::client::{Choice, Client};
 use super::script;
 use crate::ring::fake::{Fake, Outside, Random};
 
@@ -29,7 +29,7 @@ pub(super) struct World {
 /// Something that could happen next.
 enum Act {
     Connect,
-    Client(usize, Option_),
+    Client(usize, Choice),
     Claim,
     Answer,
     Release,
@@ -67,6 +67,12 @@ impl World {
         for client in &mut self.clients {
             client.hurry(fake, &mut self.random);
         }
+    }
+
+    /// The engine begins to stop: nobody new gets in.
+    pub(super) fn expect_stop(&mut self, fake: &mut Fake) {
+        self.hurry(fake);
+        self.clients.iter_mut().for_each(Client::expect_stop);
     }
 
     /// Every client goes.

@@ -1,0 +1,85 @@
+//! Both ends of a simulated connection, and the operations on it.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+
+use crate::mem::Lent;
+use crate::ring::Token;
+
+/// A connection, seen from both ends.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// The shard's descriptor, from accept to close.
+    pub(super) descriptor: Option<RawFd>,
+    pub(super) closed: bool,
+    /// Bytes the client has sent and the shard has not received, and the reverse.
+    pub(super) inbound: VecDeque<u8>,
+    pub(super) outbound: VecDeque<u8>,
+    /// Bytes that `outbound` holds at most.
+    pub(super) room: usize,
+    pub(super) client_ended: bool,
+    pub(super) client_reset: bool,
+    pub(super) write_shut: bool,
+    pub(super) read_shut: bool,
+    pub(super) reset_on_close: bool,
+    /// The client has been reset: what it had not read is lost.
+    pub(super) was_reset: bool,
+    pub(super) receive: Option<Multishot>,
+    pub(super) sending: Option<Sending>,
+    /// The shard's name for it.
+    pub(super) slot: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct Multishot {
+    pub(super) token: Token,
+    pub(super) cancelled: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) token: Token,
+    pub(super) pieces: Vec<Lent>,
+    /// What the pieces held when they were lent.
+    pub(super) bytes: Vec<u8>,
+    pub(super) sent: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    pub(super) accept: Option<Multishot>,
+    pub(super) backlog: VecDeque<usize>,
+}
+
+impl Link {
+    /// Why a send fails, if it does.
+    pub(super) fn send_error(&self) -> Option<i32> {
+        if self.write_shut {
+            Some(libc::EPIPE)
+        } else if self.client_reset {
+            Some(libc::ECONNRESET)
+        } else {
+            None
+        }
+    }
+}
+
+/// Moves up to `limit` bytes of a send into the socket, as far as there is room.
+pub(super) fn take(link: &mut Link, sending: &mut Sending, limit: usize) {
+    let now = contents(&sending.pieces);
+    assert!(now == sending.bytes, "lent bytes changed while they were being sent");
+    let room = link.room - link.outbound.len().min(link.room);
+    let end = sending.bytes.len().min(sending.sent.saturating_add(room.min(limit)));
+    link.outbound.extend(&now[sending.sent..end]);
+    sending.sent = end;
+}
+
+/// What pieces hold.
+pub(super) fn contents(pieces: &[Lent]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for piece in pieces {
+        // SAFETY: lent bytes stay valid until their send has ended, which this is a part of.
+        all.extend_from_slice(unsafe { core::slice::from_raw_parts(piece.address.as_ptr(), piece.len as usize) });
+    }
+    all
+}
