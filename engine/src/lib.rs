@@ -12,7 +12,9 @@
 //!     group.bind(&queue)?;
 //!     group.add_url("http://localhost:8080/", 0)?;
 //!     loop {
-//!         queue.receive()?.respond(Response::text("Hello, World!"))?;
+//!         let answered = queue.receive()?.respond(Response::text("Hello, World!"));
+//!         // A client that left before its answer is no reason to stop.
+//!         answered.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) })?;
 //!     }
 //! }
 //! ```
