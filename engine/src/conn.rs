@@ -182,6 +182,11 @@ impl Machine {
         self.phase == Phase::Last && self.in_flight == 0
     }
 
+    /// Whether our side is shut and the client's is read to its end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.phase == Phase::Draining
+    }
+
     /// Input was thrown away. `true`: enough is enough, so close.
     pub(crate) fn drained(&mut self, bytes: u32) -> bool {
         self.drained = self.drained.saturating_add(bytes);

@@ -351,6 +351,7 @@ const fn is_reserved(known: ResponseHeader) -> bool {
     matches!(
         known,
         ResponseHeader::Date
+            | ResponseHeader::Server
             | ResponseHeader::Connection
             | ResponseHeader::TransferEncoding
             | ResponseHeader::ContentLength

@@ -161,10 +161,14 @@ impl Request {
         Headers { spans: self.record().head.headers().iter(), bytes: self.lease.received() }
     }
 
-    /// The value of the first field of a known name, without surrounding white space.
+    /// The value of the first field of a known name, without surrounding white space. Transfer-Encoding is never there:
+    /// the body is decoded.
     #[inline]
     #[must_use]
     pub fn header(&self, name: KnownHeader) -> Option<&[u8]> {
+        if name == KnownHeader::TransferEncoding {
+            return None;
+        }
         self.record().head.find(name).map(|span| span.value(self.lease.received()))
     }
 
@@ -172,7 +176,8 @@ impl Request {
     #[must_use]
     pub fn header_named(&self, name: &str) -> Option<&[u8]> {
         let bytes = self.lease.received();
-        self.record().head.find_name(bytes, name).map(|span| span.value(bytes))
+        let found = self.record().head.find_name(bytes, name);
+        found.filter(|span| span.known != KnownHeader::TransferEncoding).map(|span| span.value(bytes))
     }
 
     /// The body, whole and without chunk framing; empty if there was none.

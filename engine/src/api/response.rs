@@ -8,6 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{AnswerFlags, Answered};
 use crate::record::RequestRecord;
 
+/// The most bytes of a body given in one call: sends count in 32 bits.
+const BODY_BYTES_MAX: usize = 1 << 31;
 /// Header fields that a response holds without allocating.
 const INLINE_HEADERS: usize = 4;
 
@@ -129,8 +131,8 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// With a header field more. Date, Connection, Transfer-Encoding and Content-Length are the engine's and are
-    /// refused.
+    /// With a header field more. Date, Server, Connection, Transfer-Encoding and Content-Length are the engine's and
+    /// are refused.
     #[inline]
     pub fn header(mut self, name: impl Into<HeaderName<'a>>, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         let field = (name.into(), value.as_ref());
@@ -186,7 +188,7 @@ pub(super) fn fill(
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
-    if status < 200 || length != body_len as u64 || !body_allowed(status) {
+    if status < 200 || length != body_len as u64 || !body_allowed(status) || body_len > BODY_BYTES_MAX {
         check_rare(record, response)?;
     }
     let keep_alive = record.keep_alive && !response.close;
@@ -225,6 +227,10 @@ pub(super) fn fill(
 fn check_rare(record: &RequestRecord, response: &Response<'_>) -> Result<()> {
     let Response { status, content_length, .. } = response;
     let body_len = response.body.as_bytes().len();
+    if body_len > BODY_BYTES_MAX {
+        let text = format!("the body has {body_len} bytes, but one response carries at most {BODY_BYTES_MAX}");
+        return Err(Error::told(ErrorKind::TooLarge, text));
+    }
     if *status < 200 {
         return Err(Error::invalid(format!("status {status} is not final: a response needs one from 200 to 999")));
     }
@@ -251,8 +257,8 @@ fn refused(error: WriteError, area_bytes: usize) -> Error {
             format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)"),
         ),
         WriteError::Reserved => Error::invalid(
-            "Date, Connection, Transfer-Encoding and Content-Length are written by the engine: use close() or \
-            content_length()",
+            "Date, Server, Connection, Transfer-Encoding and Content-Length are written by the engine: use close(), \
+            content_length() or the engine's server setting",
         ),
         WriteError::BadStatus => Error::invalid("the status is not one from 200 to 999"),
         WriteError::BadReason => Error::invalid("the reason phrase has a control character"),

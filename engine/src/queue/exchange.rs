@@ -76,7 +76,7 @@ impl AnswerFlags {
     }
 }
 
-/// What an application filled in: see [`Exchange::answer`].
+/// What an application filled in: see [`Exchange::fill`].
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
     /// Bytes of the response area that are to be sent.
@@ -197,7 +197,7 @@ impl<R: Record> Exchange<R> {
         unsafe { slot.assume_init_ref() }
     }
 
-    /// Answers a request by id. See [`Lease::answer`].
+    /// Answers a request by id. See [`Lease::fill`](super::Lease::fill).
     pub(crate) fn answer_by_id<E>(
         &self,
         id: RequestId,

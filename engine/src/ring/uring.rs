@@ -51,6 +51,10 @@ pub(crate) struct Uring {
     queued: u32,
     enter_flags: u32,
     overflows: u64,
+    /// Completions reaped before the turn.
+    early: Vec<Event>,
+    /// What went wrong before the turn.
+    failure: Option<io::Error>,
     /// Owns the receive buffers that the kernel writes to.
     arena: Arc<Arena>,
 }
@@ -84,7 +88,18 @@ impl Uring {
         };
         let messages = std::iter::repeat_with(message).take(MESSAGES).collect();
         let enter_flags = ENTER_GETEVENTS | ENTER_EXT_ARG | no_iowait;
-        Ok(Self { ring, buffers, messages, messages_used: 0, queued: 0, enter_flags, overflows: 0, arena })
+        Ok(Self {
+            ring,
+            buffers,
+            messages,
+            messages_used: 0,
+            queued: 0,
+            enter_flags,
+            overflows: 0,
+            early: Vec::new(),
+            failure: None,
+            arena,
+        })
     }
 
     /// Queues an entry, submitting first if the queue is full.
@@ -98,9 +113,23 @@ impl Uring {
                 self.queued += 1;
                 return;
             }
-            // A failure here shows again at the turn's own enter, which reports it.
-            let _ = self.enter(Wait::No);
+            if !self.make_room() {
+                return;
+            }
         }
+    }
+
+    /// Submits early. `false`: the ring has failed, and the turn will say so.
+    #[cold]
+    fn make_room(&mut self) -> bool {
+        if self.failure.is_none() {
+            self.failure = self.enter(Wait::No).err();
+        }
+        // Completions in the way would keep the kernel from taking more (EBUSY).
+        let mut early = std::mem::take(&mut self.early);
+        self.reap(&mut early);
+        self.early = early;
+        self.failure.is_none()
     }
 
     /// Submits everything and waits as told. Completions, if any, are in the queue afterwards.
@@ -193,7 +222,9 @@ impl Io for Uring {
             return self.push(&finish_send(entry, token, mode));
         };
         while self.messages_used == MESSAGES {
-            let _ = self.enter(Wait::No);
+            if !self.make_room() {
+                return;
+            }
         }
         let message = &mut self.messages[self.messages_used];
         self.messages_used += 1;
@@ -231,6 +262,11 @@ impl Io for Uring {
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let wait = if self.early.is_empty() { wait } else { Wait::No };
+        events.append(&mut self.early);
         self.enter(wait)?;
         self.reap(events);
         if self.queued > 0 || self.ring.submission().cq_overflow() {

@@ -63,6 +63,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn on_accept(&mut self, event: Event) {
         let key = Key { index: event.token.slot(), generation: event.token.generation() };
         let Some(listener) = self.listeners.get_mut(key) else {
+            self.counters.completions_stale.count();
             if event.result >= 0 {
                 self.io.close(event.result);
             }
@@ -84,10 +85,15 @@ impl<I: Io> Shard<I> {
         if event.result >= 0 {
             self.open(event.result, ip, port);
         }
-        let starved = matches!(-event.result, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM);
-        if starved {
-            self.out_of_descriptors(key);
-        } else if !event.more {
+        match -event.result {
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => return self.out_of_descriptors(key),
+            // Of one client, or asked for.
+            libc::ECONNABORTED | libc::ECANCELED | libc::EINTR | libc::EAGAIN | libc::EPROTO => {}
+            // Of the host: tried again, but not at once.
+            errno if errno > 0 => return self.pause_accepting(),
+            _ => {}
+        }
+        if !event.more {
             self.arm_accept(key);
         }
     }
@@ -118,7 +124,6 @@ impl<I: Io> Shard<I> {
     /// pauses, since the listener stays readable and would spin.
     #[cold]
     fn out_of_descriptors(&mut self, key: Key) {
-        self.counters.accept_pauses.count();
         drop(self.reserve.take());
         if let Some(listener) = self.listeners.get_mut(key)
             && net::accept_now(listener.socket.as_raw_fd()).is_ok()
@@ -126,6 +131,12 @@ impl<I: Io> Shard<I> {
             self.counters.connections_refused.count();
         }
         self.reserve = std::fs::File::open("/dev/null").ok();
+        self.pause_accepting();
+    }
+
+    #[cold]
+    fn pause_accepting(&mut self) {
+        self.counters.accept_pauses.count();
         self.accept_resumes = Some(self.tick.saturating_add(ACCEPT_PAUSE));
     }
 

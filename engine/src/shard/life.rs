@@ -137,7 +137,8 @@ impl<I: Io> Shard<I> {
         let busy = connection.sending != Sending::No || connection.overload_owed;
         self.follow_up |= connection.sending == Sending::Silent;
         connection.machine.finish();
-        if connection.machine.in_flight() == 0 && !busy {
+        // A draining client is reading its last answer: it has its few seconds.
+        if connection.machine.in_flight() == 0 && !busy && !connection.machine.is_draining() {
             self.close(key);
         }
     }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Laws:
-//! * One enter, one clock read and at most one wake a queue for each turn; after the start nothing here allocates,
-//!   locks or formats a date (a control message, `control`, may do all three).
+//! * One enter, one clock read and at most one wake a queue for each turn; after the start nothing here allocates or
+//!   locks for a request (a control message, `control`, may do both; waking a pending future locks the list of wakers;
+//!   the date is formatted once a second).
 //! * Nothing re-enters the ring: completions are drained into a list, handlers run after.
 //! * At most one send is in flight for a connection, so answers leave in order.
 //! * What the kernel was lent comes back before it is used again: buffers by completions, sends by [`Uring`]'s rule, a
