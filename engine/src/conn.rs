@@ -101,7 +101,7 @@ impl Machine {
     }
 
     /// May another request be taken, with at most `pipeline_max` at a time? Changed by [`request`](Self::request),
-    /// [`refusal`](Self::refusal), [`answer`](Self::answer), [`finish`](Self::finish).
+    /// [`refusal`](Self::refusal), [`answers`](Self::answers), [`finish`](Self::finish).
     #[inline]
     pub(crate) fn admission(&self, pipeline_max: u16) -> Admission {
         match self.phase {
@@ -130,17 +130,18 @@ impl Machine {
         }
     }
 
-    /// An answer is handed to the socket; with `close`, nothing may follow it: what else is in flight is lost.
+    /// So many answers are handed to the socket; with `close`, nothing may follow the last of them: what else is in flight
+    /// is lost.
     #[inline]
-    pub(crate) fn answer(&mut self, close: bool) {
-        debug_assert!(self.in_flight > 0);
-        self.in_flight -= 1;
-        if self.in_flight == 0 {
-            self.exclusive = false;
-        }
+    pub(crate) fn answers(&mut self, count: u16, close: bool) {
+        debug_assert!(self.in_flight >= count);
+        self.in_flight -= count;
         if close {
             self.in_flight = 0;
             self.finish();
+        }
+        if self.in_flight == 0 {
+            self.exclusive = false;
         }
     }
 
@@ -228,7 +229,7 @@ mod tests {
             machine.request(true, true);
         }
         assert_eq!(machine.admission(4), Admission::Later);
-        machine.answer(false);
+        machine.answers(1, false);
         assert_eq!(machine.admission(4), Admission::Now);
     }
 
@@ -237,9 +238,9 @@ mod tests {
         let mut machine = Machine::new();
         machine.request(true, true);
         machine.request(false, true);
-        machine.answer(false);
+        machine.answers(1, false);
         assert_eq!(machine.admission(64), Admission::Later);
-        machine.answer(false);
+        machine.answers(1, false);
         assert_eq!(machine.admission(64), Admission::Now);
         assert_eq!(machine.sent(), AfterSend::GoOn);
     }
@@ -249,7 +250,7 @@ mod tests {
         let mut machine = Machine::new();
         machine.request(true, false);
         assert_eq!((machine.admission(64), machine.sent()), (Admission::Never, AfterSend::GoOn));
-        machine.answer(false);
+        machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Drain);
         assert_eq!(machine.expired(false, false), Expiry::Reset);
         assert!(!machine.drained(DRAIN_BYTES_MAX) && machine.drained(1));
@@ -262,9 +263,9 @@ mod tests {
         machine.request(true, true);
         machine.refusal(false);
         assert_eq!(machine.admission(64), Admission::Never);
-        machine.answer(false);
+        machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::GoOn);
-        machine.answer(false);
+        machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Drain);
     }
 
@@ -273,7 +274,7 @@ mod tests {
         let mut machine = Machine::new();
         machine.request(true, true);
         assert!(!machine.end_of_input(false));
-        machine.answer(false);
+        machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Close);
         assert!(Machine::new().end_of_input(false));
         let mut sending = Machine::new();
@@ -296,7 +297,7 @@ mod tests {
         let mut machine = Machine::new();
         machine.request(true, true);
         machine.request(true, true);
-        machine.answer(true);
+        machine.answers(1, true);
         assert_eq!((machine.in_flight(), machine.sent()), (0, AfterSend::Drain));
     }
 }

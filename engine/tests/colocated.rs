@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, Host, PATIENCE, builder, colocated, loopback, serve, wait_until};
+use common::{Client, Host, PATIENCE, StopOnDrop, builder, colocated, loopback, serve, wait_until};
 use ringress::{Engine, Mode, Request, RequestQueue, Response, UrlGroup};
 
 /// A co-located engine with one queue, to which everything on one port goes.
@@ -37,6 +37,7 @@ fn say_shard(request: Request) {
 fn each_thread_receives_the_requests_of_its_own_shard() {
     let Parts { queue, engine, port, .. } = &parts(2);
     thread::scope(|scope| {
+        let _stop = StopOnDrop(engine);
         let (ready, is_ready) = mpsc::channel();
         let drivers: Vec<_> = (0..2)
             .map(|shard| {
@@ -71,6 +72,7 @@ fn threads_that_drive_nothing_consume_beside_the_driver() {
     let Parts { queue, engine, port, .. } = &parts(1);
     let idle = engine.request_queue("idle").expect("a queue");
     thread::scope(|scope| {
+        let _stop = StopOnDrop(engine);
         let helpers: Vec<_> = (0..3).map(|_| serve(queue, say_shard)).collect();
         let driver = scope.spawn(move || {
             let _attached = engine.attach(0).expect("the shard is free");
@@ -206,6 +208,7 @@ fn requests_that_came_before_a_thread_attached_are_served_then() {
     let mut early = Client::connect(loopback(*port));
     early.get("/early");
     thread::scope(|scope| {
+        let _stop = StopOnDrop(engine);
         let driver = scope.spawn(|| {
             let _attached = engine.attach(0).expect("the shard is free");
             while let Ok(request) = queue.receive() {

@@ -7,6 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -120,7 +121,11 @@ fn connect_and_ask(address: SocketAddr, count: usize) -> Vec<Client> {
     (0..count).map(ask).collect()
 }
 
+/// One mode at a time: the descriptors of this process do for one set of clients.
+static DESCRIPTORS: Mutex<()> = Mutex::new(());
+
 fn idle_connections_are_cheap(mode: &str) {
+    let _mine = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
     let count = connections_allowed();
     if count < CONNECTIONS {
         println!("{mode}: only {count} connections: RLIMIT_NOFILE allows no more");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, Host, Reply, builder, colocated_with, receive, serve, wait_until};
+use common::{Client, Host, Reply, StopOnDrop, builder, colocated_with, receive, serve, wait_until};
 use ringress::{QueueOptions, Request, Response};
 
 const LENGTH: u32 = 4;
@@ -144,6 +144,7 @@ fn colocated_a_full_queue_answers_503() {
     control_group.add_url(&format!("http://*:{}/control/", address.port()), 0).expect("free");
     std::thread::scope(|scope| {
         let engine = &engine;
+        let _stop = StopOnDrop(engine);
         let driver = scope.spawn(move || {
             let _attached = engine.attach(0).expect("the shard is free");
             while let Ok(request) = control.receive() {

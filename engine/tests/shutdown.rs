@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{Client, End, Host, PATIENCE, builder, holds_within, loopback, wait_until, within};
+use common::{Client, End, Host, PATIENCE, StopOnDrop, builder, holds_within, loopback, wait_until, within};
 use ringress::{Engine, ErrorKind, Mode, QueueOptions, Request, Response, WaitStrategy};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -222,6 +222,7 @@ fn colocated_shutdown_with_grace_answers_and_closes() {
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
     let engine = &engine;
     thread::scope(|scope| {
+        let _stop = StopOnDrop(engine);
         let (tell, told) = mpsc::channel();
         let driver = scope.spawn(move || {
             let _attached = engine.attach(0).expect("the shard is free");

@@ -17,7 +17,9 @@ pub(crate) struct QueueCore<R: Record> {
     exchanges: Arc<[Arc<Exchange<R>>]>,
     sleepers: Sleepers,
     /// The most undelivered requests, over all shards.
-    length_max: u32,
+    length_max: u64,
+    /// A shard's part of that.
+    share: u64,
     closed: AtomicBool,
     active: AtomicBool,
     /// Where the next consumer begins to look, so that no shard is always last.
@@ -26,11 +28,13 @@ pub(crate) struct QueueCore<R: Record> {
 
 impl<R: Record> QueueCore<R> {
     pub(crate) fn new(length_max: u32, exchanges: Arc<[Arc<Exchange<R>>]>) -> Self {
+        let share = u64::from(length_max) / exchanges.len().max(1) as u64;
         Self {
             rings: exchanges.iter().map(|_| RequestRing::new(length_max)).collect(),
             exchanges,
             sleepers: Sleepers::default(),
-            length_max,
+            length_max: u64::from(length_max),
+            share,
             closed: AtomicBool::new(false),
             active: AtomicBool::new(true),
             turn: AtomicU32::new(0),
@@ -119,13 +123,11 @@ impl<R: Record> QueueCore<R> {
     /// The producing side, for one shard: queues an id unless the queue is full.
     #[inline]
     pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> Result<(), ()> {
-        let limit = u64::from(self.length_max);
-        let share = limit / self.rings.len() as u64;
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
-        if producer.len(&self.rings[shard], share) >= share {
+        if producer.len(&self.rings[shard], self.share) >= self.share {
             let others: u64 =
                 self.rings.iter().enumerate().filter(|(other, _)| *other != shard).map(|(_, ring)| ring.len()).sum();
-            if producer.len(&self.rings[shard], 0) + others >= limit {
+            if producer.len(&self.rings[shard], 0) + others >= self.length_max {
                 return Err(());
             }
         }

@@ -150,6 +150,19 @@ impl Connection {
         }
     }
 
+    /// Appends a slot to the answers owed. `true`: it is the only one.
+    #[inline]
+    pub(super) fn append(&mut self, slot: u32, slots: &mut [SlotState]) -> bool {
+        let first = self.oldest == NONE;
+        if first {
+            self.oldest = slot;
+        } else {
+            slots[self.newest as usize].next = slot;
+        }
+        self.newest = slot;
+        first
+    }
+
     /// Whether a part of a request is here.
     #[inline]
     pub(super) fn begun(&self) -> bool {

@@ -39,8 +39,11 @@ impl<I: Io> Shard<I> {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
                 connection.machine.request(safe, keep_alive);
                 connection.head_timed = false;
-                self.link(key, slot);
-                self.set_timer(key);
+                let first = connection.append(slot, &mut self.slots);
+                // With a request under way before it there is no timer to stop.
+                if first {
+                    self.set_timer(key);
+                }
                 true
             }
             Err(Reject::QueueFull) if self.can_wait(key, source) => {

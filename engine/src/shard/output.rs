@@ -4,7 +4,6 @@
 //! alone is sent from where the application wrote it, several small ones are copied together; a slot is freed after its
 //! bytes are copied, or after the send that named them has ended.
 
-use bytes::Bytes;
 use ringress_proto::date::IMF_LEN;
 
 use super::Shard;
@@ -23,18 +22,6 @@ pub(super) const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 impl<I: Io> Shard<I> {
-    /// Appends a slot to its connection's answers owed.
-    #[inline]
-    pub(super) fn link(&mut self, key: Key, slot: u32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.oldest == NONE {
-            connection.oldest = slot;
-        } else {
-            self.slots[connection.newest as usize].next = slot;
-        }
-        connection.newest = slot;
-    }
-
     /// Puts a connection on the list of those whose answers are looked at.
     #[inline]
     pub(super) fn queue_flush(&mut self, key: Key) {
@@ -147,11 +134,11 @@ impl<I: Io> Shard<I> {
         let has_tail = self.side.answer_mut(oldest).tail.is_some();
         let alone = second == NONE || state.last || !self.slots[second as usize].answered;
         if has_tail || alone {
-            return self.send_one(key, oldest, has_tail);
+            return self.send_one(key, oldest);
         }
         match self.cells.coalesce.take() {
-            Some(cell) => self.send_many(key, cell),
-            None => self.send_one(key, oldest, false),
+            Some(cell) => self.send_many(key, oldest, cell),
+            None => self.send_one(key, oldest),
         }
     }
 
@@ -159,7 +146,7 @@ impl<I: Io> Shard<I> {
     fn flush_text(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let text = if core::mem::take(&mut connection.overload_owed) {
-            connection.machine.answer(true);
+            connection.machine.answers(1, true);
             OVERLOADED
         } else if core::mem::take(&mut connection.continue_owed) {
             CONTINUE
@@ -170,69 +157,69 @@ impl<I: Io> Shard<I> {
         self.start_send(key, Out::Text { text }, len);
     }
 
-    /// Unlinks the oldest answer and fills in its date. Gives its length in the response area.
+    /// Fills in an answer's date, when there is a place for it.
     #[inline]
-    fn pop_answer(&mut self, key: Key, slot: u32) -> u32 {
-        let (len, date_at) = {
-            let answer = self.side.answer_mut(slot);
-            (answer.area_len, answer.date_at)
-        };
+    fn write_date(&mut self, slot: u32, date_at: u16) {
         if date_at > 0 {
             let offset = self.side.arena().offset(Area::Response, slot) + u64::from(date_at);
             self.side.bytes_mut(offset, DATE_BYTES).copy_from_slice(self.clock.date());
         }
-        let state = self.slots[slot as usize];
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.oldest = state.next;
-            connection.machine.answer(state.last);
-            if state.last && state.next != NONE {
-                connection.oldest = NONE;
-                self.orphan(state.next);
-            }
+    }
+
+    /// Unlinks the `count` oldest answers: `next` is the oldest one now. With `last`, nothing is sent behind them.
+    #[inline]
+    fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.oldest = next;
+        connection.machine.answers(count, last);
+        if last && next != NONE {
+            connection.oldest = NONE;
+            self.orphan(next);
         }
-        len
     }
 
     /// Sends one answer from where it is.
     #[inline]
-    fn send_one(&mut self, key: Key, slot: u32, has_tail: bool) {
-        let len = self.pop_answer(key, slot);
-        let tail_len = self.side.answer_mut(slot).tail.as_ref().map_or(0, Bytes::len);
-        let out = if has_tail { Out::AreaAndTail { slot } } else { Out::Area { slot } };
-        self.start_send(key, out, len.saturating_add(u32::try_from(tail_len).unwrap_or(u32::MAX)));
+    fn send_one(&mut self, key: Key, slot: u32) {
+        let answer = self.side.answer_mut(slot);
+        let (len, date_at) = (answer.area_len, answer.date_at);
+        let tail_len = answer.tail.as_ref().map(|tail| u32::try_from(tail.len()).unwrap_or(u32::MAX));
+        self.write_date(slot, date_at);
+        let SlotState { next, last, .. } = self.slots[slot as usize];
+        self.unlink(key, 1, next, last);
+        match tail_len {
+            Some(tail_len) => self.start_send(key, Out::AreaAndTail { slot }, len.saturating_add(tail_len)),
+            None => self.start_send(key, Out::Area { slot }, len),
+        }
     }
 
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
-    fn send_many(&mut self, key: Key, cell: u32) {
+    fn send_many(&mut self, key: Key, oldest: u32, cell: u32) {
         let base = self.side.arena().offset(Area::Coalesce, cell);
         let room = self.side.arena().cell_bytes(Area::Coalesce);
-        let mut filled = 0;
-        while let Some(slot) = self.connections.get_mut(key).map(|connection| connection.oldest) {
-            if slot == NONE || !self.slots[slot as usize].answered {
-                break;
-            }
+        let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
+        while slot != NONE && !last {
+            let state = self.slots[slot as usize];
             let answer = self.side.answer_mut(slot);
-            if answer.tail.is_some() || answer.area_len > room - filled {
+            let (len, date_at) = (answer.area_len, answer.date_at);
+            if !state.answered || answer.tail.is_some() || len > room - filled {
                 break;
             }
-            let last = self.slots[slot as usize].last;
-            let len = self.pop_answer(key, slot);
+            self.write_date(slot, date_at);
             let from = self.side.arena().offset(Area::Response, slot);
             self.side.copy(from, base + u64::from(filled), len);
-            filled += len;
             self.finish_slot(slot);
-            if last {
-                break;
-            }
+            filled += len;
+            count += 1;
+            last = state.last;
+            slot = state.next;
         }
-        if filled == 0 {
+        if count == 0 {
             // The first answer alone is larger than a cell.
             self.cells.coalesce.give(cell);
-            if let Some(slot) = self.connections.get_mut(key).map(|connection| connection.oldest) {
-                self.send_one(key, slot, false);
-            }
-            return;
+            return self.send_one(key, oldest);
         }
+        self.unlink(key, count, slot, last);
         self.start_send(key, Out::Cell { cell }, filled);
     }
 

@@ -27,8 +27,8 @@ impl<I: Io> Shard<I> {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.machine.refusal(keep_alive);
             connection.head_timed = false;
+            connection.append(slot, &mut self.slots);
         }
-        self.link(key, slot);
         self.queue_flush(key);
         self.set_timer(key);
     }

@@ -133,7 +133,7 @@ pub(crate) fn colocated_with<R>(
 }
 
 /// Shuts an engine down when a test is over, also by a failed assertion: otherwise its consumers would hold up the end.
-struct StopOnDrop<'a>(&'a Engine);
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a Engine);
 
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
