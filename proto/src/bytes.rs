@@ -52,6 +52,24 @@ pub(crate) fn is_value(bytes: &[u8]) -> bool {
     rest.iter().all(|&byte| is_value_byte(byte))
 }
 
+/// Length of the longest start of `bytes` that is visible ASCII: `!` to `~`.
+#[inline]
+pub(crate) fn visible_len(bytes: &[u8]) -> usize {
+    let mut len = 0;
+    while let Some(word) = bytes[len..].first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        // Not visible: a byte below `!`, DEL, or one with its high bit set. Exact up to the first such byte, since a borrow
+        // only reaches bytes after it.
+        let strange = (word.wrapping_sub(each(0x21)) | word | zeros(word ^ each(0x7f))) & each(0x80);
+        if strange != 0 {
+            return len + strange.trailing_zeros() as usize / 8;
+        }
+        len += 8;
+    }
+    let visible = |byte: &u8| (b'!'..=b'~').contains(byte);
+    bytes[len..].iter().position(|byte| !visible(byte)).map_or(bytes.len(), |at| len + at)
+}
+
 /// Whether one of eight bytes is below SP or is DEL. May say so of others that stand beside one.
 #[inline]
 const fn has_control(word: u64) -> bool {
@@ -106,6 +124,22 @@ pub(crate) const fn offset(index: usize) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn visible_text_ends_at_the_first_other_byte_wherever_it_stands() {
+        for other in (0..=0x20).chain(0x7f..=0xff) {
+            for at in 0..20 {
+                for behind in [b'!', b'~', 0, 0x7f, 0xff] {
+                    let mut bytes = [b'!'; 24];
+                    bytes[at] = other;
+                    bytes[at + 1] = behind;
+                    bytes[..at].iter_mut().step_by(2).for_each(|byte| *byte = b'~');
+                    assert_eq!(visible_len(&bytes), at, "{other:#x} then {behind:#x}");
+                }
+            }
+        }
+        assert_eq!(visible_len(b"abcdefghij"), 10);
+    }
 
     #[test]
     fn a_value_is_judged_alike_at_every_length_and_place() {

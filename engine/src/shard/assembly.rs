@@ -100,7 +100,7 @@ impl<I: Io> Shard<I> {
             }
             Err(reject) => return self.refuse_unread(key, slot, reject),
         }
-        match url::cook(bytes, &record.head, scratch) {
+        match url::cook_with(bytes, &record.head, scratch, &mut self.host_memo) {
             Ok(cooked) => record.cooked = cooked,
             Err(reject) => return self.refuse_unread(key, slot, reject),
         }

@@ -231,7 +231,7 @@ impl<I: Io> Shard<I> {
         let offset = self.offset(input);
         let (bytes, record, scratch) = self.side.parse_view(offset, input.len(), slot);
         let cooked = match head::parse(bytes, &self.settings.limits, &mut record.head) {
-            Ok(Parse::Complete) => url::cook(bytes, &record.head, scratch),
+            Ok(Parse::Complete) => url::cook_with(bytes, &record.head, scratch, &mut self.host_memo),
             Ok(Parse::Partial) => {
                 self.side.free(slot);
                 return self.begin_assembly(key, input, NONE);

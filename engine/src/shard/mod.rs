@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use ringress_proto::limits::Limits;
 use ringress_proto::response::Imprint;
+use ringress_proto::url::HostMemo;
 
 use self::connection::{Connection, Held, SlotState};
 use crate::clock::{Clock, Tick, ticks};
@@ -101,6 +102,7 @@ pub(crate) struct Shard<I: Io> {
     clock: Clock,
     tick: Tick,
     routes: Arc<Snapshot>,
+    host_memo: HostMemo,
     queues: Vec<QueueEnd>,
     touched: Vec<u32>,
     /// Requests pushed and not yet published.
@@ -207,6 +209,7 @@ impl<I: Io> Shard<I> {
             clock: Clock::new(),
             tick: 0,
             routes: Arc::default(),
+            host_memo: HostMemo::new(),
             queues: Vec::new(),
             touched: Vec::with_capacity(64),
             fresh: 0,

@@ -226,3 +226,35 @@ fn refusals_name_their_cause() {
         assert_eq!(refusal(input, &Limits::DEFAULT), cause, "{}", input.escape_ascii());
     }
 }
+
+#[test]
+fn the_common_way_gives_the_verdicts_of_httparse() {
+    let limits = Limits { head_bytes_max: 400, target_bytes_max: 40, header_count_max: 18, ..Limits::DEFAULT };
+    let seed = b"GET /a?b=1 HTTP/1.1\r\nHost: h:80\r\nContent-Length: 3\r\nX: y\r\n\r\nabc";
+    let post = b"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n";
+    let strange = [0, 9, 10, 13, 32, 33, 35, 37, 47, 58, 71, 72, 80, 127, 128, 255];
+    let judge = |input: &[u8]| {
+        let (mut common, mut any) = (Head::EMPTY, Head::EMPTY);
+        let cut = &input[..input.len().min(usize::from(limits.head_bytes_max))];
+        let verdicts = (parse(input, &limits, &mut common), parse_any(cut, &limits, &mut any));
+        assert_eq!(verdicts.0, verdicts.1, "{:?}", String::from_utf8_lossy(input));
+        assert_eq!(common, any, "{:?}", String::from_utf8_lossy(input));
+    };
+    for seed in [&seed[..], post] {
+        for at in 0..seed.len() {
+            judge(&seed[..at]);
+            judge(&[&seed[..at], &seed[at + 1..]].concat());
+            for byte in strange {
+                judge(&[&seed[..at], &[byte], &seed[at..]].concat());
+                judge(&[&seed[..at], &[byte], &seed[at + 1..]].concat());
+            }
+        }
+    }
+    for count in [14, 15, 16, 17, 18, 19] {
+        judge(format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "a: b\r\n".repeat(count)).as_bytes());
+    }
+    for len in [38, 39, 40, 41, 350, 500] {
+        judge(format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(len)).as_bytes());
+        judge(format!("GET / HTTP/1.1\r\nHost: h\r\na: {}\r\n\r\n", "x".repeat(len)).as_bytes());
+    }
+}

@@ -86,7 +86,57 @@ impl Cooked {
 /// 400 for a malformed target or host; 414 if `scratch` is too small.
 #[inline]
 pub fn cook(base: &[u8], head: &Head, scratch: &mut [u8]) -> Result<Cooked, Reject> {
-    let (host, port) = if head.host == Span::EMPTY { (Span::EMPTY, 0) } else { authority(base, head.host)? };
+    cook_with(base, head, scratch, &mut HostMemo::new())
+}
+
+/// The Host field judged last: clients repeat themselves, and comparing costs less than judging again.
+#[derive(Copy, Clone, Debug)]
+pub struct HostMemo {
+    text: [u8; 64],
+    /// Bytes of `text`; 0 while nothing is remembered.
+    len: u8,
+    host_len: u8,
+    port: u16,
+}
+
+impl HostMemo {
+    /// Remembers nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { text: [0; 64], len: 0, host_len: 0, port: 0 }
+    }
+
+    /// The host and port of a Host field, judged or remembered.
+    #[inline]
+    fn authority(&mut self, base: &[u8], span: Span) -> Result<(Span, u16), Reject> {
+        let bytes = span.of(base);
+        if !bytes.is_empty() && self.text.get(..usize::from(self.len)) == Some(bytes) {
+            return Ok((Span { start: span.start, len: u16::from(self.host_len) }, self.port));
+        }
+        let (host, port) = authority(base, span)?;
+        if let (Some(text), Ok(len), Ok(host_len)) =
+            (self.text.get_mut(..bytes.len()), u8::try_from(bytes.len()), u8::try_from(host.len))
+        {
+            text.copy_from_slice(bytes);
+            (self.len, self.host_len, self.port) = (len, host_len, port);
+        }
+        Ok((host, port))
+    }
+}
+
+impl Default for HostMemo {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// [`cook`] with a memory of the Host field before; for one caller's requests in a row. The verdicts are the same.
+///
+/// # Errors
+/// As [`cook`].
+#[inline]
+pub fn cook_with(base: &[u8], head: &Head, scratch: &mut [u8], memo: &mut HostMemo) -> Result<Cooked, Reject> {
+    let (host, port) = if head.host == Span::EMPTY { (Span::EMPTY, 0) } else { memo.authority(base, head.host)? };
     let target = head.target.of(base);
     if target.first() == Some(&b'/') && head.method != Method::Connect {
         let (path, query) = path_and_query(base, head.target, scratch)?;
