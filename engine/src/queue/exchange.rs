@@ -1,15 +1,16 @@
 //! One shard's request slots, as the shard and the applications see them.
 //!
-//! A slot's word holds its generation and four marks; every transition but the shard's own is a compare-and-swap on it:
+//! A slot's word holds its generation and marks; every transition but the shard's own is a compare-and-swap on it:
 //!
 //! ```text
-//!             publish              answer (by handle or id)        taken, sent
-//!   free ───────────────▶ HANDLE ───────────────────────▶ ANSWERED ───────────▶ free, generation + 1
-//!                            │ detach                        ▲ answer by id
-//!                            └──────────────▶ (no mark) ─────┘
-//!   DEAD:   the client is gone; nobody can answer any more. The slot is free once the handle is dropped.
-//!   SENT:   answered by id and sent, but the handle still reads the head. The slot is free once it is dropped.
-//!   ORPHAN: the shard has ended; the last orphan to be dropped takes the exchange with it.
+//!           publish                answer (by handle or id)                      taken, sent
+//!   free ───────────▶ OPEN, HANDLE ───────────────────────▶ ANSWERED, RETURNING ───────────▶ free, generation + 1
+//!                        │ detach                              ▲ answer by id
+//!                        └──────────────▶ OPEN ────────────────┘
+//!   RETURNING: somebody is about to put the slot into the returns, or has; the shard's end waits for it.
+//!   DEAD:      the client is gone; nobody can answer any more. The slot is free once the handle is dropped.
+//!   SENT:      answered by id and sent, but the handle still reads the head. The slot is free once it is dropped.
+//!   ORPHAN:    the shard has ended; the last orphan to be dropped takes the exchange with it.
 //! ```
 //!
 //! Laws: the record and the received bytes of a slot do not change while a handle lives; the response area and the
@@ -17,7 +18,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
@@ -34,7 +35,10 @@ pub(super) const ANSWERED: u64 = 2;
 pub(super) const DEAD: u64 = 4;
 pub(super) const SENT: u64 = 8;
 pub(super) const ORPHAN: u64 = 16;
-pub(super) const MARKS: u64 = 31;
+/// Published and not yet freed: a word without it is nobody's to answer, whatever id is made up.
+pub(super) const OPEN: u64 = 32;
+pub(super) const RETURNING: u64 = 64;
+pub(super) const MARKS: u64 = 127;
 const GENERATION_SHIFT: u32 = 32;
 
 pub(super) const fn word_of(generation: u32, marks: u64) -> u64 {
@@ -115,8 +119,8 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) initialised: AtomicU64,
     pub(super) arena: Arc<Arena>,
     pub(super) returns: Returns,
-    bell: Bell,
-    pub(super) ended: AtomicBool,
+    /// Outlives the exchange: it is rung after a slot has been given away, when the exchange may be gone.
+    bell: &'static Bell,
     /// Handles that have outlived the shard, plus one while it counts them.
     pub(super) orphans: AtomicI64,
     pub(super) local: LocalReturns,
@@ -163,8 +167,7 @@ impl<R: Record> Exchange<R> {
             initialised: AtomicU64::new(0),
             arena: Arc::new(Arena::new(&sizes.arena)?),
             returns: Returns::default(),
-            bell: Bell::new()?,
-            ended: AtomicBool::new(false),
+            bell: Bell::take()?,
             orphans: AtomicI64::new(0),
             local: LocalReturns(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
         });
@@ -182,8 +185,8 @@ impl<R: Record> Exchange<R> {
         &self.arena
     }
 
-    pub(crate) fn bell(&self) -> &Bell {
-        &self.bell
+    pub(crate) fn bell(&self) -> &'static Bell {
+        self.bell
     }
 
     #[inline]
@@ -224,7 +227,7 @@ impl<R: Record> Exchange<R> {
         let (_, generation, slot) = id.parts();
         u64::from(slot) < self.initialised.load(Ordering::Acquire)
             && matches!(self.slot(slot).word.load(Ordering::Acquire), word
-                if word >> GENERATION_SHIFT == u64::from(generation) && word & (ANSWERED | DEAD | ORPHAN) == 0)
+                if word >> GENERATION_SHIFT == u64::from(generation) && word & (OPEN | ANSWERED | DEAD | ORPHAN) == OPEN)
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.
@@ -237,7 +240,7 @@ impl<R: Record> Exchange<R> {
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
         let slot = self.slot(number);
-        let open = word_of(generation, if flags.has(AnswerFlags::BY_HANDLE) { HANDLE } else { 0 });
+        let open = word_of(generation, OPEN | HANDLE);
         if !self.set_answered(slot, open) {
             return None;
         }
@@ -260,13 +263,15 @@ impl<R: Record> Exchange<R> {
         }
     }
 
-    /// After a failed answer: the request is open again, or, if its client left meanwhile, over.
+    /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over.
     #[cold]
     fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
-        let before = slot.word.fetch_and(!ANSWERED, Ordering::AcqRel);
-        if before & DEAD != 0 && before & HANDLE == 0 {
+        let over = |word: u64| word & DEAD != 0 && word & HANDLE == 0;
+        let take = |word: u64| Some(if over(word) { word & !ANSWERED } else { word & !(ANSWERED | RETURNING) });
+        let before = slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_else(|word| word);
+        if over(before) {
             // SAFETY: dead and without a handle, the slot is this thread's until the push.
-            unsafe { (*slot.answer.get()).flags = AnswerFlags::RECLAIM };
+            unsafe { *slot.answer.get() = Answered { flags: AnswerFlags::RECLAIM, ..Answered::default() } };
             self.give_back(number);
         }
     }
@@ -275,18 +280,24 @@ impl<R: Record> Exchange<R> {
     fn set_answered(&self, slot: &Slot<R>, open: u64) -> bool {
         let mut seen = open;
         loop {
-            match slot.word.compare_exchange(seen, seen | ANSWERED, Ordering::AcqRel, Ordering::Acquire) {
+            let answered = seen | ANSWERED | RETURNING;
+            match slot.word.compare_exchange(seen, answered, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
-                Err(now) if generation_of(now) != generation_of(open) || now & (ANSWERED | DEAD | ORPHAN) != 0 => {
-                    return false;
+                Err(now) => {
+                    let closed = now & (OPEN | ANSWERED | DEAD | ORPHAN) != OPEN;
+                    if closed || generation_of(now) != generation_of(open) {
+                        return false;
+                    }
+                    // Only HANDLE differs from the guess.
+                    seen = now;
                 }
-                // Only HANDLE differs from the guess.
-                Err(now) => seen = now,
             }
         }
     }
 
-    /// Puts a slot that this thread owns into the returns.
+    /// Puts a slot that this thread owns, marked RETURNING, into the returns.
+    ///
+    /// The push is the last touch of the exchange: its shard may end, and with it the exchange, right after.
     #[inline]
     pub(super) fn give_back(&self, slot: u32) {
         if DRIVEN.with(core::cell::Cell::get) == core::ptr::from_ref(self).cast() {
@@ -295,29 +306,9 @@ impl<R: Record> Exchange<R> {
             unsafe { (*self.local.0.get()).push(slot) };
             return;
         }
+        let (bell, engine, shard) = (self.bell, self.engine, self.shard.0);
         self.returns.push(slot, &self.slot(slot).link);
-        if self.ended.load(Ordering::SeqCst) {
-            self.sweep();
-        } else {
-            self.bell.ring_or_owe(self.engine, self.shard.0);
-        }
-    }
-
-    /// After the shard's end: whoever gives a slot back takes all that wait and frees the orphans among them.
-    #[cold]
-    pub(super) fn sweep(&self) {
-        let mut slots = Vec::new();
-        self.returns.take(&mut slots, |slot| &self.slot(slot).link);
-        let orphans = slots.iter().filter(|slot| {
-            let slot = self.slot(**slot);
-            // SAFETY: the slot was in the returns, which this thread has emptied: its answer is this thread's.
-            let answer = unsafe { &mut *slot.answer.get() };
-            answer.tail = None;
-            answer.flags.has(AnswerFlags::BY_HANDLE) && slot.word.load(Ordering::Acquire) & ORPHAN != 0
-        });
-        for _ in 0..orphans.count() {
-            self.release_orphan();
-        }
+        bell.ring_or_owe(engine, shard);
     }
 
     #[cold]
@@ -332,6 +323,7 @@ impl<R: Record> Exchange<R> {
 
 impl<R: Record> Drop for Exchange<R> {
     fn drop(&mut self) {
+        self.bell.put_back();
         let initialised = self.initialised.load(Ordering::Acquire);
         for slot in self.slots.iter_mut().take(usize::try_from(initialised).unwrap_or(0)) {
             // SAFETY: the slots below `initialised` are, and nobody else has a reference to the exchange.

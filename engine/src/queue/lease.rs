@@ -6,7 +6,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, ORPHAN, Record, SENT};
+use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, ORPHAN, RETURNING, Record, SENT};
 use crate::id::{RequestId, ShardId};
 use crate::mem::Area;
 
@@ -102,21 +102,40 @@ impl<R: Record> Lease<R> {
     /// Gives the handle up; the request lives on and can be answered by id.
     pub(crate) fn detach(self) -> RequestId {
         let id = self.id();
-        let before = self.exchange().slot(self.slot).word.fetch_and(!HANDLE, Ordering::AcqRel);
-        self.handle_gone(before);
+        self.leave(false);
         core::mem::forget(self);
         id
     }
 
-    /// After HANDLE has been cleared from `before`: frees the slot if that is all it waited for.
-    fn handle_gone(&self, before: u64) {
+    /// Clears HANDLE; an open request is abandoned if so told, and a slot that only waited for this goes back.
+    fn leave(&self, abandon: bool) {
         let exchange = self.exchange();
-        if before & ORPHAN != 0 {
-            exchange.release_orphan();
-        } else if before & SENT != 0 || before & (DEAD | ANSWERED) == DEAD {
-            // SAFETY: sent or dead and without a handle, the slot is this thread's until the push.
-            unsafe { (*exchange.slot(self.slot).answer.get()).flags = AnswerFlags::RECLAIM };
-            exchange.give_back(self.slot);
+        let slot = exchange.slot(self.slot);
+        let mut before = slot.word.load(Ordering::Acquire);
+        loop {
+            let without = before & !HANDLE;
+            let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN) {
+                marks if marks & ORPHAN != 0 => (without, None),
+                0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),
+                0 => (without, None),
+                marks if marks & SENT != 0 || marks == DEAD => (without | RETURNING, Some(AnswerFlags::RECLAIM)),
+                // Answered by id and under way: the shard frees it.
+                _ => (without, None),
+            };
+            if let Err(now) = slot.word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
+                before = now;
+                continue;
+            }
+            if before & ORPHAN != 0 {
+                return exchange.release_orphan();
+            }
+            if let Some(flags) = flags {
+                // SAFETY: this thread has just set RETURNING on a slot that was open, or sent, or dead and unanswered: the
+                // answer is its own until the push.
+                unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
+                exchange.give_back(self.slot);
+            }
+            return;
         }
     }
 }
@@ -124,21 +143,6 @@ impl<R: Record> Lease<R> {
 impl<R: Record> Drop for Lease<R> {
     /// A handle dropped without an answer abandons its request: the shard answers 500.
     fn drop(&mut self) {
-        let exchange = self.exchange();
-        let slot = exchange.slot(self.slot);
-        let mut before = slot.word.load(Ordering::Acquire);
-        loop {
-            let open = before & (ANSWERED | DEAD | ORPHAN) == 0;
-            let after = (before & !HANDLE) | if open { ANSWERED } else { 0 };
-            match slot.word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if open => {
-                    // SAFETY: this thread has just set ANSWERED: the answer is its own until the push.
-                    unsafe { *slot.answer.get() = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() } };
-                    return exchange.give_back(self.slot);
-                }
-                Ok(_) => return self.handle_gone(before),
-                Err(now) => before = now,
-            }
-        }
+        self.leave(true);
     }
 }

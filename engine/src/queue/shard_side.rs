@@ -4,12 +4,12 @@
 //! answerer's; it ends with its shard and leaves what leases still read to the last of them.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::exchange::{
-    ANSWERED, AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, ORPHAN, Record, SENT, Slot, generation_of,
-    word_of,
+    AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot,
+    generation_of, word_of,
 };
 use super::returns::Link;
 use crate::id::RequestId;
@@ -31,6 +31,7 @@ pub(crate) struct ShardSide<R: Record> {
     /// Slots ever used: those below are initialised.
     high_water: u32,
     free: Vec<u32>,
+    ended: bool,
 }
 
 /// Marks the current thread as the one that drives a shard, until dropped.
@@ -48,7 +49,7 @@ impl Drop for Driving {
 impl<R: Record> ShardSide<R> {
     /// For the one who makes the exchange.
     pub(super) fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
-        Self { exchange, high_water: 0, free: Vec::with_capacity(slots as usize) }
+        Self { exchange, high_water: 0, free: Vec::with_capacity(slots as usize), ended: false }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange<R> {
@@ -168,13 +169,13 @@ impl<R: Record> ShardSide<R> {
         let now = word.load(Ordering::Relaxed);
         debug_assert!(now & MARKS == 0, "a slot is published once");
         // Release: an answer by id may see this word before the request ring's tail.
-        word.store(now | HANDLE, Ordering::Release);
+        word.store(now | OPEN | HANDLE, Ordering::Release);
         RequestId::new(self.exchange.shard, generation_of(now), slot)
     }
 
     /// Takes a published slot back that could not be queued.
     pub(crate) fn unpublish(&mut self, slot: u32) {
-        self.exchange.slot(slot).word.fetch_and(!HANDLE, Ordering::AcqRel);
+        self.exchange.slot(slot).word.fetch_and(!(OPEN | HANDLE), Ordering::AcqRel);
     }
 
     /// Whether anything waits in the returns; sequentially consistent.
@@ -208,7 +209,7 @@ impl<R: Record> ShardSide<R> {
     /// The client of a published, unanswered request is gone.
     pub(crate) fn kill(&mut self, slot: u32) -> Fate {
         let before = self.exchange.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
-        if before & (HANDLE | ANSWERED) == 0 {
+        if before & (HANDLE | RETURNING) == 0 {
             self.free(slot);
             return Fate::Free;
         }
@@ -224,7 +225,9 @@ impl<R: Record> ShardSide<R> {
             answer.tail = None;
         }
         if !by_handle {
-            let before = self.exchange.slot(slot).word.fetch_or(SENT, Ordering::AcqRel);
+            let sent = |word: u64| Some((word | SENT) & !RETURNING);
+            let word = &self.exchange.slot(slot).word;
+            let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
             if before & HANDLE != 0 {
                 return Fate::Held;
             }
@@ -249,25 +252,64 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
-    pub(crate) fn end(self) {
-        let exchange = &self.exchange;
+    ///
+    /// Answers that threads are writing at this moment are waited for: they touch the exchange until they are in the
+    /// returns. The connections are gone, so every slot taken from the returns before has been finished.
+    pub(crate) fn end(mut self) {
+        let exchange = Arc::clone(&self.exchange);
         // The count that the last orphan releases; the 1 keeps it from reaching 0 while orphans are counted.
-        core::mem::forget(Arc::clone(exchange));
+        core::mem::forget(Arc::clone(&exchange));
         exchange.orphans.store(1, Ordering::SeqCst);
+        let mut returning = vec![false; self.high_water as usize];
+        let mut left = 0_usize;
         for slot in 0..self.high_water {
             exchange.orphans.fetch_add(1, Ordering::AcqRel);
             let before = exchange.slot(slot).word.fetch_or(DEAD | ORPHAN, Ordering::AcqRel);
             if before & HANDLE == 0 {
                 exchange.orphans.fetch_sub(1, Ordering::AcqRel);
             }
+            if before & RETURNING != 0 {
+                returning[slot as usize] = true;
+                left += 1;
+            }
         }
-        exchange.ended.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        exchange.sweep();
-        // SAFETY: only the driving thread touches `local`, and it is the one that ends the shard.
-        let local = core::mem::take(unsafe { &mut *exchange.local.0.get() });
-        local.iter().for_each(|slot| exchange.returns.push(*slot, &exchange.slot(*slot).link));
-        exchange.sweep();
+        while left > 0 {
+            left -= self.end_returned(&mut returning);
+            std::thread::yield_now();
+        }
+        self.ended = true;
         exchange.release_orphan();
+    }
+
+    /// Takes what has come back, or will not come back after all, off the list. Gives how many.
+    fn end_returned(&mut self, returning: &mut [bool]) -> usize {
+        let mut slots = Vec::new();
+        self.take_returns(&mut slots);
+        let mut count = 0;
+        for slot in slots {
+            let answer = core::mem::take(self.answer_mut(slot));
+            // The handle went with its answer: it is no orphan, though it was counted as one.
+            if answer.flags.has(AnswerFlags::BY_HANDLE) {
+                self.exchange.orphans.fetch_sub(1, Ordering::AcqRel);
+            }
+            count += usize::from(core::mem::take(&mut returning[slot as usize]));
+        }
+        for (slot, listed) in (0..).zip(returning.iter_mut()) {
+            if *listed && self.word(slot) & RETURNING == 0 {
+                *listed = false;
+                count += 1;
+            }
+        }
+        count
+    }
+}
+
+impl<R: Record> Drop for ShardSide<R> {
+    /// Without [`end`](Self::end), after a panic or a failed ring, nobody can say which slots are still used: then the
+    /// exchange stays for ever, unless no slot is.
+    fn drop(&mut self) {
+        if !self.ended && self.in_use() > 0 {
+            core::mem::forget(Arc::clone(&self.exchange));
+        }
     }
 }

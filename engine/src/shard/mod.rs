@@ -375,7 +375,10 @@ impl<I: Io> Shard<I> {
         self.publish_levels();
         // The ring closes before the memory it was lent can go.
         drop(self.io);
-        self.side.end();
+        // Connections are left only when the ring has failed; then what they used cannot be told any more.
+        if self.connections.len() == 0 {
+            self.side.end();
+        }
     }
 }
 

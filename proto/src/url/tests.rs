@@ -173,7 +173,8 @@ fn a_host_word_is_plain_only_if_every_byte_is() {
 fn a_remembered_host_changes_no_verdict() {
     let mut memo = HostMemo::new();
     let long = format!("{}.example:81", "x".repeat(60));
-    let hosts = ["h:80", "h:80", "", "h", "bad host", "h", "h:99999", "[::1]:8", "[::1]:8", long.as_str(), "h:80", "h:8"];
+    let hosts =
+        ["h:80", "h:80", "", "h", "bad host", "h", "h:99999", "[::1]:8", "[::1]:8", long.as_str(), "h:80", "h:8"];
     for host in hosts.into_iter().cycle().take(40) {
         let input = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let mut head = Head::EMPTY;
