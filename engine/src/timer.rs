@@ -166,6 +166,8 @@ impl Wheel {
 mod tests {
     use super::*;
 
+    const NOBODY: [u32; 0] = [];
+
     fn due(wheel: &mut Wheel, now: Tick) -> Vec<u32> {
         let mut due: Vec<u32> = core::iter::from_fn(|| wheel.pop_due(now)).collect();
         due.sort_unstable();
@@ -178,7 +180,7 @@ mod tests {
         wheel.set(1, 5);
         wheel.set(2, 6);
         assert_eq!(wheel.next_visit(), Some(5));
-        assert_eq!(due(&mut wheel, 4), []);
+        assert_eq!(due(&mut wheel, 4), NOBODY);
         assert_eq!(due(&mut wheel, 5), [1]);
         assert_eq!(due(&mut wheel, 9), [2]);
         assert_eq!(wheel.next_visit(), None);
@@ -189,14 +191,14 @@ mod tests {
         let mut wheel = Wheel::new(4);
         wheel.set(0, 10);
         wheel.set(0, 20);
-        assert_eq!(due(&mut wheel, 19), []);
+        assert_eq!(due(&mut wheel, 19), NOBODY);
         assert_eq!(due(&mut wheel, 20), [0]);
         wheel.set(0, 60);
         wheel.set(0, 30);
         assert_eq!(due(&mut wheel, 30), [0]);
         wheel.set(0, 40);
         wheel.set(0, NEVER);
-        assert_eq!(due(&mut wheel, 100), []);
+        assert_eq!(due(&mut wheel, 100), NOBODY);
     }
 
     #[test]

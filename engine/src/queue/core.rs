@@ -8,7 +8,7 @@ use super::exchange::{Exchange, Record};
 use super::lease::Lease;
 use super::request_ring::{Producer, RequestRing};
 use super::sleepers::Sleepers;
-use crate::id::{RequestId, ShardId};
+use crate::id::RequestId;
 
 /// What consumers and shards share of a request queue.
 #[derive(Debug)]
@@ -67,6 +67,12 @@ impl<R: Record> QueueCore<R> {
         self.sleepers.wake(u64::MAX);
     }
 
+    /// The last consumer has gone: what waits is abandoned, and shards abandon what they publish from now on.
+    pub(crate) fn close_and_abandon(&self) {
+        self.close();
+        (0..self.rings.len()).for_each(|shard| self.abandon_of(shard));
+    }
+
     /// Undelivered requests, over all shards.
     pub(crate) fn len(&self) -> u64 {
         self.rings.iter().map(RequestRing::len).sum()
@@ -74,12 +80,6 @@ impl<R: Record> QueueCore<R> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rings.iter().all(|ring| ring.len() == 0)
-    }
-
-    /// Whether one shard has nothing undelivered.
-    #[inline]
-    pub(crate) fn is_empty_of(&self, shard: ShardId) -> bool {
-        self.rings[usize::from(shard.0)].len() == 0
     }
 
     /// Claims a request of one shard. A claimed request whose client is gone is passed over.
@@ -93,6 +93,13 @@ impl<R: Record> QueueCore<R> {
             }
         }
         None
+    }
+
+    /// Takes what one shard has undelivered and drops it unanswered: the queue is closed.
+    pub(crate) fn abandon_of(&self, shard: usize) {
+        while let Some(lease) = self.claim_of(shard) {
+            drop(lease);
+        }
     }
 
     /// Claims a request of any shard.

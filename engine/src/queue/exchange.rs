@@ -38,7 +38,9 @@ pub(super) const ORPHAN: u64 = 16;
 /// Published and not yet freed: a word without it is nobody's to answer, whatever id is made up.
 pub(super) const OPEN: u64 = 32;
 pub(super) const RETURNING: u64 = 64;
-pub(super) const MARKS: u64 = 127;
+/// The handle was dropped while somebody was answering by id: if that fails, the request is abandoned.
+pub(super) const LEFT: u64 = 128;
+pub(super) const MARKS: u64 = 255;
 const GENERATION_SHIFT: u32 = 32;
 
 pub(super) const fn word_of(generation: u32, marks: u64) -> u64 {
@@ -266,12 +268,13 @@ impl<R: Record> Exchange<R> {
     /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over.
     #[cold]
     fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
-        let over = |word: u64| word & DEAD != 0 && word & HANDLE == 0;
-        let take = |word: u64| Some(if over(word) { word & !ANSWERED } else { word & !(ANSWERED | RETURNING) });
+        let over = |word: u64| word & LEFT != 0 || (word & DEAD != 0 && word & HANDLE == 0);
+        let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | RETURNING) });
         let before = slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_else(|word| word);
         if over(before) {
-            // SAFETY: dead and without a handle, the slot is this thread's until the push.
-            unsafe { *slot.answer.get() = Answered { flags: AnswerFlags::RECLAIM, ..Answered::default() } };
+            let flags = if before & DEAD != 0 { AnswerFlags::RECLAIM } else { AnswerFlags::ABANDONED };
+            // SAFETY: still ANSWERED and without a handle, the slot is this thread's until the push.
+            unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
             self.give_back(number);
         }
     }

@@ -6,7 +6,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, ORPHAN, RETURNING, Record, SENT};
+use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT};
 use crate::id::{RequestId, ShardId};
 use crate::mem::Area;
 
@@ -119,8 +119,8 @@ impl<R: Record> Lease<R> {
                 0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),
                 0 => (without, None),
                 marks if marks & SENT != 0 || marks == DEAD => (without | RETURNING, Some(AnswerFlags::RECLAIM)),
-                // Answered by id and under way: the shard frees it.
-                _ => (without, None),
+                // Answered by id and under way: the shard frees it, or, if that answer fails, who tried abandons it.
+                _ => (without | if abandon { LEFT } else { 0 }, None),
             };
             if let Err(now) = slot.word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
                 before = now;

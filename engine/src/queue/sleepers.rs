@@ -145,13 +145,17 @@ impl Sleepers {
 
     /// Registers a future's waker. The caller looks for work once more after this.
     pub(crate) fn register(&self, ticket: Ticket, waker: &Waker) {
+        // Dropped after the lock: a waker may own a task with a future that comes here.
+        let mut old = None;
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         match wakers.iter_mut().find(|(known, _)| *known == ticket) {
-            Some((_, known)) => known.clone_from(waker),
+            Some((_, known)) if known.will_wake(waker) => {}
+            Some((_, known)) => old = Some(core::mem::replace(known, waker.clone())),
             None => wakers.push_back((ticket, waker.clone())),
         }
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         drop(wakers);
+        drop(old);
         fence(Ordering::SeqCst);
     }
 
@@ -159,10 +163,11 @@ impl Sleepers {
     /// use it).
     pub(crate) fn unregister(&self, ticket: Ticket) -> bool {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = wakers.len();
-        wakers.retain(|(known, _)| *known != ticket);
+        let place = wakers.iter().position(|(known, _)| *known == ticket);
+        let old = place.and_then(|place| wakers.remove(place));
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
-        wakers.len() < before
+        drop(wakers);
+        old.is_some()
     }
 }
 

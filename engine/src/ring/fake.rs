@@ -442,6 +442,10 @@ fn count(bytes: usize) -> i32 {
 }
 
 impl Io for Fake {
+    fn listen(&mut self, _socket: RawFd) -> io::Result<()> {
+        Ok(())
+    }
+
     fn accept(&mut self, listener: RawFd, token: Token) {
         assert_eq!(token.op(), Op::Accept);
         self.queued.push(Entry::Accept { listener, token });

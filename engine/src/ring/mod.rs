@@ -64,6 +64,8 @@ pub(crate) struct Event {
 ///
 /// Operations are queued and begin with the next [`turn`](Self::turn), or earlier when the queue is full.
 pub(crate) trait Io {
+    /// Makes a bound socket take connections, if it does not yet.
+    fn listen(&mut self, socket: RawFd) -> io::Result<()>;
     /// Accepts connections until a completion comes without `more`.
     fn accept(&mut self, listener: RawFd, token: Token);
     /// Receives into provided buffers until a completion comes without `more`.

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -60,11 +60,11 @@ fn bind(socket: RawFd, address: SocketAddr) -> io::Result<()> {
     .map(drop)
 }
 
-/// Opens `count` listening sockets on one address, among which the kernel spreads connections (SO_REUSEPORT).
+/// Opens `count` sockets on one address, among which the kernel will spread connections (SO_REUSEPORT) once they listen.
 ///
 /// The first is bound without SO_REUSEPORT, so that an address in use, also by another process of ours, is refused.
 /// Port 0 is given a free port, the same for all.
-pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
+pub(crate) fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
     let mut sockets: Vec<OwnedFd> = Vec::with_capacity(count);
     let mut bound = address;
     for index in 0..count.max(1) {
@@ -76,6 +76,10 @@ pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedF
         set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
         // Accepted sockets inherit this: answers are whole when they are sent, so waiting for more only delays them.
         set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+        if address.is_ipv6() && address.ip().is_unspecified() {
+            // All addresses, IPv4 too, whatever net.ipv6.bindv6only says.
+            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
+        }
         if index > 0 {
             set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
         }
@@ -88,11 +92,13 @@ pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedF
         }
         sockets.push(socket);
     }
-    for socket in &sockets {
-        // SAFETY: the call takes no pointers.
-        check(unsafe { libc::listen(socket.as_raw_fd(), BACKLOG) })?;
-    }
     Ok(sockets)
+}
+
+/// Begins to take connections; doing so twice does no harm.
+pub(crate) fn start_listening(socket: RawFd) -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    check(unsafe { libc::listen(socket, BACKLOG) }).map(drop)
 }
 
 /// Accepts one connection without waiting.
@@ -179,6 +185,13 @@ pub(crate) fn close(descriptor: RawFd) {
 mod tests {
     use super::*;
     use std::net::TcpStream;
+    use std::os::fd::AsRawFd;
+
+    fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
+        let sockets = bind_all(address, count)?;
+        sockets.iter().try_for_each(|socket| start_listening(socket.as_raw_fd()))?;
+        Ok(sockets)
+    }
 
     fn loopback() -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, 0))

@@ -204,6 +204,10 @@ fn finish_send(entry: squeue::Entry, token: Token, mode: SendMode) -> squeue::En
 }
 
 impl Io for Uring {
+    fn listen(&mut self, socket: RawFd) -> io::Result<()> {
+        net::start_listening(socket)
+    }
+
     fn accept(&mut self, listener: RawFd, token: Token) {
         let entry = opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC).build();
         self.push(&entry.user_data(token.bits()));

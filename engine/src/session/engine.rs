@@ -12,7 +12,7 @@ use super::local;
 use crate::clock;
 use crate::config::{Config, Mode};
 use crate::counters::{Counters, ShardCounters};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ShardId;
 use crate::queue::{Exchange, QueueCore, ShardSide, WaitStrategy};
 use crate::record::RequestRecord;
@@ -50,6 +50,13 @@ pub(crate) struct EngineShared {
 /// Engines of this process are told apart by a number.
 static ENGINES: AtomicU64 = AtomicU64::new(1);
 
+impl Control {
+    /// Which shards a thread runs; the others will read their letters when one does.
+    pub(super) fn running(&self) -> Vec<bool> {
+        self.sides.iter().map(Option::is_none).collect()
+    }
+}
+
 impl EngineShared {
     pub(super) fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,13 +84,16 @@ impl EngineShared {
                 return Err(Error::invalid(format!("cores: the kernel refused to pin shard {index} to core {core}")));
             }
         }
-        let side = self.control().sides.get_mut(index).and_then(Option::take);
-        let side =
-            side.ok_or_else(|| Error::invalid(format!("shard {index} is attached already, or there is none")))?;
-        let ring = Uring::new(Arc::clone(self.exchanges[index].arena()));
+        let no_such = || Error::invalid(format!("shard {index} is attached already, or there is none"));
+        let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
+        // The ring first: if the kernel refuses it, the shard can be tried again.
+        let ring = Uring::new(Arc::clone(exchange.arena()))?;
+        let side = self.control().sides.get_mut(index).and_then(Option::take).ok_or_else(no_such)?;
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let (mail, counters) = (Arc::clone(&self.mail[index]), Arc::clone(&self.counters[index]));
-        let shard = Shard::new(ring?, id, side, &self.config, mail, counters)?;
+        let mut shard = Shard::new(ring, id, side, &self.config, mail, counters)?;
+        // What was said before the shard ran, so that it listens when this returns.
+        shard.read_mail();
         *self.running() += 1;
         Ok(shard)
     }
@@ -170,9 +180,19 @@ impl Engine {
             let run = move || match shared.make_shard(index) {
                 Ok(mut shard) => {
                     let _ = started.send(Ok(()));
-                    let result = shard.run();
-                    shard.end();
-                    shared.shard_ended(result);
+                    // User code runs on shards too: wakers, and owners of shared bodies. Its panic must not leave
+                    // consumers waiting for a shard that is no more.
+                    let run = std::panic::AssertUnwindSafe(|| shard.run());
+                    match std::panic::catch_unwind(run) {
+                        Ok(result) => {
+                            shard.end();
+                            shared.shard_ended(result);
+                        }
+                        Err(_) => {
+                            drop(shard);
+                            shared.shard_ended(Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
+                        }
+                    }
                 }
                 Err(error) => drop(started.send(Err(error))),
             };
@@ -213,7 +233,7 @@ impl Engine {
         if control.stopped {
             return Err(Error::CLOSED);
         }
-        if !name.is_empty() && control.queues.iter().any(|(known, _)| known == name) {
+        if !name.is_empty() && control.queues.iter().any(|(known, core)| known == name && !core.is_closed()) {
             return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
         }
         let core = Arc::new(QueueCore::new(options.length, Arc::clone(&self.shared.exchanges)));
@@ -221,7 +241,8 @@ impl Engine {
         control.queues.push((name.to_owned(), Arc::clone(&core)));
         self.shared.post(|_| Some(Letter::Queue(Arc::clone(&core))));
         drop(control);
-        Ok(RequestQueue { core, index, wait: options.wait, name: name.into() })
+        let _consumers = Arc::new(Consumers(Arc::clone(&core)));
+        Ok(RequestQueue { core, _consumers, index, wait: options.wait, name: name.into() })
     }
 
     /// Opens listening sockets on an address, one a shard, and gives the address they got (port 0: a free one).
@@ -236,7 +257,8 @@ impl Engine {
         if control.stopped {
             return Err(Error::CLOSED);
         }
-        control.listeners.open(&self.shared, address, true)
+        let running = control.running();
+        control.listeners.open(&self.shared, &running, address, true)
     }
 
     /// Makes the current thread the shard `index` of a co-located engine: from now on, receiving on this thread drives
@@ -300,10 +322,11 @@ impl Engine {
 
     /// Waits for the shards that application threads drive; those have to receive for that, so only for so long.
     fn await_attached(&self, grace: Duration) {
-        let deadline = clock::now() + grace + Duration::from_secs(1);
+        let deadline = grace.checked_add(Duration::from_secs(1)).and_then(|left| clock::now().checked_add(left));
         let mut running = self.shared.running();
         while *running > 0 && !local::drives(self.shared.id) {
-            let left = deadline.saturating_duration_since(clock::now());
+            // A grace beyond what the clock can say is waited for as long as it takes.
+            let left = deadline.map_or(Duration::from_secs(3600), |end| end.saturating_duration_since(clock::now()));
             if left.is_zero() {
                 return;
             }
@@ -352,10 +375,24 @@ impl QueueOptions {
     }
 }
 
-/// A request queue: what an application consumes. Clones are handles to one queue, for as many threads as you like.
+/// The handles of a queue.
+#[derive(Debug)]
+struct Consumers(Arc<QueueCore<RequestRecord>>);
+
+impl Drop for Consumers {
+    /// Requests that wait, and those to come, will never be taken: their clients get 500 and 503.
+    fn drop(&mut self) {
+        self.0.close_and_abandon();
+    }
+}
+
+/// A request queue: what an application consumes. Dropping the last handle closes it: requests that wait in it are
+/// answered 500, later ones 503. Clones are handles to one queue, for as many threads as you like.
 #[derive(Clone, Debug)]
 pub struct RequestQueue {
     pub(crate) core: Arc<QueueCore<RequestRecord>>,
+    /// Shared by all handles: the last one to go closes the queue.
+    _consumers: Arc<Consumers>,
     pub(super) index: u32,
     pub(crate) wait: WaitStrategy,
     name: Arc<str>,

@@ -102,7 +102,8 @@ impl Control {
                 "URL {url:?} is registered already in this engine; remove it there first"
             )));
         }
-        self.listeners.open_port(shared, port)?;
+        let running = self.running();
+        self.listeners.open_port(shared, &running, port)?;
         self.groups.get(group)?.urls.push(Url { port, host, path, context });
         self.publish_routes(shared);
         Ok(())

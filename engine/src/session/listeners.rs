@@ -3,46 +3,72 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::engine::EngineShared;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::ring::net;
 use crate::shard::Letter;
+
+/// How long to wait for the shards to let go of a port that is opened again.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Endpoint {
     address: SocketAddr,
     /// Opened by `Engine::listen`, so it stays without URLs.
     explicit: bool,
+    /// Held by each of the address's sockets as well.
+    open: Arc<()>,
 }
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     endpoints: Vec<Endpoint>,
+    /// Ports being closed, until their shards have closed the last socket.
+    closing: Vec<(u16, Weak<()>)>,
 }
 
 impl Listeners {
-    /// Opens an address on every shard.
-    pub(super) fn open(&mut self, shared: &EngineShared, address: SocketAddr, explicit: bool) -> Result<SocketAddr> {
-        let sockets = net::listen(address, shared.exchanges.len()).map_err(|error| refused(address, error))?;
+    /// Opens an address on every shard. Among several, those that do not run yet begin to listen when they do: clients
+    /// must not be dealt to them before. An only one listens at once: its clients wait for it.
+    pub(super) fn open(
+        &mut self,
+        shared: &EngineShared,
+        running: &[bool],
+        address: SocketAddr,
+        explicit: bool,
+    ) -> Result<SocketAddr> {
+        self.await_closing(address.port());
+        let sockets = net::bind_all(address, shared.exchanges.len()).map_err(|error| refused(address, error))?;
+        let only = sockets.len() == 1;
+        for (socket, _) in sockets.iter().zip(running).filter(|(_, runs)| **runs || only) {
+            net::start_listening(socket.as_raw_fd()).map_err(|error| refused(address, error))?;
+        }
         let bound = sockets.first().and_then(|socket| net::local_address(socket.as_raw_fd())).unwrap_or(address);
         let ip = (!bound.ip().is_unspecified()).then(|| bound.ip().to_canonical());
+        let open = Arc::new(());
         let mut sockets = sockets.into_iter();
-        shared.post(|_| sockets.next().map(|socket| Letter::Listen { socket, ip, port: bound.port() }));
-        self.endpoints.push(Endpoint { address: bound, explicit });
+        shared.post(|_| {
+            let socket = sockets.next()?;
+            Some(Letter::Listen { socket, ip, port: bound.port(), open: Arc::clone(&open) })
+        });
+        self.endpoints.push(Endpoint { address: bound, explicit, open });
         Ok(bound)
     }
 
     /// Opens a port on all addresses, unless it is open on any.
-    pub(super) fn open_port(&mut self, shared: &EngineShared, port: u16) -> Result<()> {
+    pub(super) fn open_port(&mut self, shared: &EngineShared, running: &[bool], port: u16) -> Result<()> {
         if self.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
             return Ok(());
         }
-        match self.open(shared, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), false) {
+        match self.open(shared, running, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), false) {
             // A host without IPv6.
             Err(error) if is_no_ipv6(&error) => {
-                self.open(shared, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false).map(drop)
+                self.open(shared, running, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false).map(drop)
             }
             opened => opened.map(drop),
         }
@@ -50,10 +76,25 @@ impl Listeners {
 
     /// Closes a port that no URL needs any more, unless it was opened by request.
     pub(super) fn close_port(&mut self, shared: &EngineShared, port: u16) {
-        let before = self.endpoints.len();
-        self.endpoints.retain(|endpoint| endpoint.explicit || endpoint.address.port() != port);
-        if self.endpoints.len() < before {
+        let closes = |endpoint: &Endpoint| !endpoint.explicit && endpoint.address.port() == port;
+        let closing = self.endpoints.iter().filter(|endpoint| closes(endpoint));
+        let closing: Vec<Weak<()>> = closing.map(|endpoint| Arc::downgrade(&endpoint.open)).collect();
+        self.endpoints.retain(|endpoint| !closes(endpoint));
+        if !closing.is_empty() {
+            self.closing.extend(closing.into_iter().map(|open| (port, open)));
             shared.post(|_| Some(Letter::Unlisten { port }));
+        }
+    }
+
+    /// Waits, within bounds, until the shards have let go of a port; else opening it again would find it taken.
+    fn await_closing(&mut self, port: u16) {
+        let deadline = clock::now() + CLOSING_PATIENCE;
+        loop {
+            self.closing.retain(|(_, open)| open.strong_count() > 0);
+            if self.closing.iter().all(|(closing, _)| *closing != port) || clock::now() >= deadline {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
         }
     }
 }

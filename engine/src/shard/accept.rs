@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use super::Shard;
 use super::connection::Connection;
@@ -22,14 +23,16 @@ pub(super) struct Listener {
     port: u16,
     armed: bool,
     closing: bool,
+    /// Tells the control plane, by being dropped, that the socket is closed.
+    _open: Arc<()>,
 }
 
 impl<I: Io> Shard<I> {
-    pub(super) fn listen(&mut self, socket: OwnedFd, ip: Option<IpAddr>, port: u16) {
-        if self.stopping.is_some() {
+    pub(super) fn listen(&mut self, socket: OwnedFd, ip: Option<IpAddr>, port: u16, open: Arc<()>) {
+        if self.stopping.is_some() || self.io.listen(socket.as_raw_fd()).is_err() {
             return;
         }
-        let listener = Listener { socket, ip, port, armed: false, closing: false };
+        let listener = Listener { socket, ip, port, armed: false, closing: false, _open: open };
         match self.listeners.insert(listener) {
             Some(key) => self.arm_accept(key),
             // The socket closes: the control plane never opens more than a slab holds.

@@ -21,7 +21,8 @@ pub(crate) enum Letter {
     /// The routes from now on.
     Routes(Arc<Snapshot>),
     /// A listening socket of this shard. `ip` is `None` when it is bound to all addresses.
-    Listen { socket: OwnedFd, ip: Option<IpAddr>, port: u16 },
+    /// `open` is let go with the socket.
+    Listen { socket: OwnedFd, ip: Option<IpAddr>, port: u16, open: Arc<()> },
     /// Stop listening on a port.
     Unlisten { port: u16 },
     /// Take no more connections, answer what is under way for at most this long, then end.
@@ -55,14 +56,14 @@ impl Mailbox {
 
 impl<I: Io> Shard<I> {
     #[cold]
-    pub(super) fn read_mail(&mut self) {
+    pub(crate) fn read_mail(&mut self) {
         let mut letters = core::mem::take(&mut self.letters);
         self.mail.take(&mut letters);
         for letter in letters.drain(..) {
             match letter {
                 Letter::Queue(core) => self.queues.push(QueueEnd { core, producer: Producer::new(), touched: false }),
                 Letter::Routes(routes) => self.routes = routes,
-                Letter::Listen { socket, ip, port } => self.listen(socket, ip, port),
+                Letter::Listen { socket, ip, port, open } => self.listen(socket, ip, port, open),
                 Letter::Unlisten { port } => self.unlisten(Some(port)),
                 Letter::Stop { grace } => self.stop(grace),
             }

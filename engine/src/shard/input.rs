@@ -255,24 +255,29 @@ impl<I: Io> Shard<I> {
         let len = head_len + body_len;
         (record.base, record.len, record.wire_bytes) = (offset, len, u64::from(len));
         (record.body_start, record.body_len) = (head_len, body_len);
-        let source = self.pin(input, slot, len);
+        let Some(source) = self.pin(input, slot, len) else {
+            self.counters.input_overflows.count();
+            self.side.free(slot);
+            self.refuse_overloaded(key);
+            return Taken::Over;
+        };
         if self.deliver(key, slot, source) { Taken::Bytes(len) } else { Taken::Later }
     }
 
-    /// Keeps the bytes of a whole request where they are, or copies them out when buffers are short.
+    /// Keeps the bytes of a whole request where they are, or copies them out when buffers are short. `None`: there is no
+    /// room for that either.
     #[inline]
-    fn pin(&mut self, input: Input, slot: u32, len: u32) -> Source {
-        if self.buffers.pressed()
-            && let Some(cell) = self.cells.assembly.take()
-        {
+    fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+        if self.buffers.pressed() {
+            let cell = self.cells.assembly.take()?;
             self.counters.copies.count();
             let to = self.side.arena().offset(Area::Assembly, cell);
             self.side.copy(self.offset(input), to, len);
             self.side.record_mut(slot).base = to;
-            return Source::Assembly(cell);
+            return Some(Source::Assembly(cell));
         }
         self.buffers.share(input.buffer);
-        Source::Receive(input.buffer)
+        Some(Source::Receive(input.buffer))
     }
 
     /// Refuses the request at the start of the input; the rest of the input is not read.

@@ -169,7 +169,8 @@ impl<I: Io> Shard<I> {
             }
         }
         self.resume_accepting();
-        if self.stopping.is_some_and(|deadline| deadline <= self.tick) {
+        if self.is_overdue() {
+            self.aborted = true;
             for key in self.connections.keys() {
                 self.abort(key);
             }

@@ -126,6 +126,8 @@ pub(crate) struct Shard<I: Io> {
     letters: Vec<Letter>,
     counters: Arc<ShardCounters>,
     stopping: Option<Tick>,
+    /// What was left when the grace was over has been ended.
+    aborted: bool,
     bell_armed: bool,
 }
 
@@ -227,6 +229,7 @@ impl<I: Io> Shard<I> {
             letters: Vec::new(),
             counters,
             stopping: None,
+            aborted: false,
             bell_armed: false,
         };
         shard.post_buffers();
@@ -263,7 +266,7 @@ impl<I: Io> Shard<I> {
         self.handle_events();
         self.rearm_starved();
         self.post_buffers();
-        self.publish();
+        let _ = self.publish();
         self.run_timers();
         Ok(())
     }
@@ -275,8 +278,8 @@ impl<I: Io> Shard<I> {
             self.io.watch(bell, Token::new(Op::Bell, 0, 0));
         }
         // Answers may have made room for held input: those requests are not kept waiting by this wait.
-        self.publish();
-        let mut wait = self.wait(patience);
+        let published = self.publish();
+        let mut wait = if published && self.settings.colocated { Wait::No } else { self.wait(patience) };
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
             self.side.exchange().bell().doze();
@@ -300,7 +303,7 @@ impl<I: Io> Shard<I> {
     fn wait(&self, patience: Option<Duration>) -> Wait {
         // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
         let buffers_to_come = !self.starved.is_empty() && !self.silent.is_empty();
-        if buffers_to_come || self.follow_up || self.is_done() || (self.settings.colocated && self.fresh_published()) {
+        if buffers_to_come || self.follow_up || self.is_done() || self.is_overdue() {
             return Wait::No;
         }
         let visits = [self.wheel.next_visit(), self.accept_resumes, self.stopping.filter(|tick| *tick > self.tick)];
@@ -312,9 +315,9 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Whether requests were published for this same thread to take.
-    fn fresh_published(&self) -> bool {
-        self.queues.iter().any(|queue| !queue.core.is_empty_of(self.id))
+    /// Whether the grace of a stop is over, so that everything left is to be ended at once.
+    fn is_overdue(&self) -> bool {
+        self.stopping.is_some_and(|deadline| deadline <= self.tick) && !self.aborted
     }
 
     fn handle_events(&mut self) {
@@ -343,10 +346,11 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Shows consumers what this turn has pushed, and wakes those that sleep: once a queue.
-    fn publish(&mut self) {
+    /// Shows consumers what this turn has pushed, and wakes those that sleep: once a queue. `true`: there was
+    /// something.
+    fn publish(&mut self) -> bool {
         if self.fresh == 0 {
-            return;
+            return false;
         }
         self.fresh = 0;
         for index in self.touched.drain(..) {
@@ -354,7 +358,12 @@ impl<I: Io> Shard<I> {
             queue.touched = false;
             let count = queue.core.publish(usize::from(self.id.0), &mut queue.producer);
             self.counters.requests_delivered.add(count);
+            // Nobody will ever take them: their clients get 500.
+            if queue.core.is_closed() {
+                queue.core.abandon_of(usize::from(self.id.0));
+            }
         }
+        true
     }
 
     fn publish_levels(&mut self) {
@@ -367,16 +376,18 @@ impl<I: Io> Shard<I> {
     /// Ends the shard: requests that wait in queues are dropped, handles that are out get `Gone`.
     pub(crate) fn end(mut self) {
         for queue in &self.queues {
-            while let Some(lease) = queue.core.claim_of(usize::from(self.id.0)) {
-                drop(lease);
-            }
+            queue.core.abandon_of(usize::from(self.id.0));
         }
+        // After a failure there are some left; nobody else closes their descriptors.
+        let left = self.connections.keys();
+        let left: Vec<Connection> = left.into_iter().filter_map(|key| self.connections.remove(key)).collect();
+        left.iter().for_each(|connection| self.io.close(connection.fd));
         self.collect_answers();
         self.publish_levels();
         // The ring closes before the memory it was lent can go.
         drop(self.io);
         // Connections are left only when the ring has failed; then what they used cannot be told any more.
-        if self.connections.len() == 0 {
+        if left.is_empty() {
             self.side.end();
         }
     }

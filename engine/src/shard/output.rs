@@ -200,9 +200,13 @@ impl<I: Io> Shard<I> {
         let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
         while slot != NONE && !last {
             let state = self.slots[slot as usize];
+            // The answer is the shard's to look at only once the slot has come back.
+            if !state.answered {
+                break;
+            }
             let answer = self.side.answer_mut(slot);
             let (len, date_at) = (answer.area_len, answer.date_at);
-            if !state.answered || answer.tail.is_some() || len > room - filled {
+            if answer.tail.is_some() || len > room - filled {
                 break;
             }
             self.write_date(slot, date_at);

@@ -58,8 +58,14 @@ impl<I: Io> Shard<I> {
         let without_body = self.side.record(slot).is_head()
             && self.slots[slot as usize].connection != u32::MAX
             && reject_knows_method(reject);
+        let http10 = self.side.record(slot).is_http10();
         let area = self.side.bytes_mut(offset, len);
-        let written = write_refusal(area, &self.settings.imprint, reject, keep_alive, without_body);
+        let connection = match keep_alive {
+            false => Some(ConnectionField::Close),
+            true if http10 => Some(ConnectionField::KeepAlive),
+            true => None,
+        };
+        let written = write_refusal(area, &self.settings.imprint, reject, connection, without_body);
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
@@ -78,7 +84,7 @@ fn write_refusal(
     area: &mut [u8],
     imprint: &Imprint,
     reject: Reject,
-    keep_alive: bool,
+    connection: Option<ConnectionField>,
     without_body: bool,
 ) -> Result<(u32, u16), WriteError> {
     let status = reject.status();
@@ -94,8 +100,8 @@ fn write_refusal(
     if status == 503 {
         head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
     }
-    if !keep_alive {
-        head.connection(ConnectionField::Close)?;
+    if let Some(connection) = connection {
+        head.connection(connection)?;
     }
     head.content_length(body.len() as u64)?;
     let head_len = head.finish()?;
@@ -115,7 +121,8 @@ mod tests {
         let imprint = Imprint::new(&"s".repeat(128)).expect("valid");
         for reject in Reject::ALL {
             let mut area = [0; 512];
-            let (len, date_at) = write_refusal(&mut area, &imprint, *reject, false, false).expect("it fits");
+            let (len, date_at) =
+                write_refusal(&mut area, &imprint, *reject, Some(ConnectionField::Close), false).expect("it fits");
             let text = String::from_utf8(area[..len as usize].to_vec()).expect("text");
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", reject.status())), "{text}");
             assert!(text.contains("Connection: close\r\n") && text.ends_with(".\n"), "{text}");
@@ -126,7 +133,7 @@ mod tests {
     #[test]
     fn a_refusal_of_head_has_no_body() {
         let mut area = [0; 512];
-        let (len, _) = write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, true, true)
+        let (len, _) = write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, None, true)
             .expect("it fits");
         assert!(area[..len as usize].ends_with(b"\r\n\r\n"));
     }

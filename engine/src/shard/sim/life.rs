@@ -1,5 +1,6 @@
 //! Directed tests of how connections begin, and of how a shard ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, stand_in};
@@ -95,7 +96,7 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
     let client = rig.connect();
     rig.say(client, GET);
     rig.stop(Duration::from_secs(60));
-    rig.post(Letter::Listen { socket: stand_in(), ip: None, port: 81 });
+    rig.post(Letter::Listen { socket: stand_in(), ip: None, port: 81, open: Arc::default() });
     rig.settle();
     rig.serve();
     rig.shard.io.end(client);

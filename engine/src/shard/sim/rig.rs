@@ -79,7 +79,7 @@ impl Rig {
         let route = Route { port: 80, host: Host::Strong, path: "/a/".into(), target };
         mail.put(Letter::Queue(Arc::clone(&queue)));
         mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]))));
-        mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80 });
+        mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, open: Arc::default() });
         Self { shard, queue, exchange, counters, listener, mail, passed: 0 }
     }
 
