@@ -62,8 +62,9 @@ impl Clock {
 
     /// The tick of the last [`advance`](Self::advance).
     pub(crate) fn tick(&self) -> Tick {
-        let elapsed = self.now.duration_since(self.start).as_millis() / u128::from(TICK_MS);
-        Tick::try_from(elapsed).unwrap_or(Tick::MAX / 2)
+        let elapsed = self.now.duration_since(self.start);
+        let ms = elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis());
+        Tick::try_from(ms / u64::from(TICK_MS)).unwrap_or(Tick::MAX / 2)
     }
 
     /// How long from the last [`advance`](Self::advance) until `tick` begins.

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use io_uring::{cqueue, opcode, squeue, types};
 
@@ -26,6 +27,12 @@ const ENTER_NO_IOWAIT: u32 = 128;
 
 /// Two-piece sends that one submission can carry.
 const MESSAGES: usize = 64;
+
+/// A wait of at least this long is not given a timer of its own, which the kernel would start and cancel with each wait:
+/// one alarm of this length, set again when it has rung, ends it early enough, and the shard looks again.
+const ALARM: Duration = Duration::from_secs(1);
+/// The alarm's completion.
+const ALARM_TOKEN: u64 = u64::MAX;
 
 /// What `io_uring_enter` takes under EXT_ARG (`struct io_uring_getevents_arg`).
 #[repr(C)]
@@ -51,6 +58,9 @@ pub(crate) struct Uring {
     queued: u32,
     enter_flags: u32,
     overflows: u64,
+    /// An alarm is set: see [`ALARM`].
+    alarm_set: bool,
+    alarm: types::Timespec,
     /// Completions reaped before the turn.
     early: Vec<Event>,
     /// What went wrong before the turn.
@@ -96,6 +106,8 @@ impl Uring {
             queued: 0,
             enter_flags,
             overflows: 0,
+            alarm_set: false,
+            alarm: types::Timespec::from(ALARM),
             early: Vec::new(),
             failure: None,
             arena,
@@ -135,12 +147,18 @@ impl Uring {
     /// Submits everything and waits as told. Completions, if any, are in the queue afterwards.
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         let timespec = match wait {
+            Wait::AtMost(duration) if duration >= ALARM => {
+                self.set_alarm();
+                None
+            }
             Wait::AtMost(duration) => Some(types::Timespec::from(duration)),
             _ => None,
         };
         let timeout = timespec.as_ref().map_or(0, |timespec| std::ptr::from_ref(timespec) as u64);
         let argument = GetEvents { sigmask: 0, sigmask_len: 8, min_wait_usec: 0, timeout };
-        let want = u32::from(wait != Wait::No);
+        // A full queue has no room for an alarm: then this enter does not wait.
+        let unalarmed = matches!(wait, Wait::AtMost(duration) if duration >= ALARM) && !self.alarm_set;
+        let want = u32::from(wait != Wait::No && !unalarmed);
         // SAFETY: the argument, and the timespec it points to, live until the call returns; the entries queued keep
         // their promises by `push`.
         let entered = unsafe { self.ring.submitter().enter(self.queued, want, self.enter_flags, Some(&argument)) };
@@ -161,8 +179,25 @@ impl Uring {
         }
     }
 
+    /// Sets the alarm unless it is.
+    fn set_alarm(&mut self) {
+        if !self.alarm_set {
+            let entry = opcode::Timeout::new(&raw const self.alarm).build().user_data(ALARM_TOKEN);
+            // SAFETY: the timespec is a field that is never written, read by the kernel when it consumes the entry.
+            let pushed = unsafe { self.ring.submission().push(&entry) };
+            if pushed.is_ok() {
+                self.alarm_set = true;
+                self.queued += 1;
+            }
+        }
+    }
+
     fn reap(&mut self, events: &mut Vec<Event>) {
         for entry in self.ring.completion() {
+            if entry.user_data() == ALARM_TOKEN {
+                self.alarm_set = false;
+                continue;
+            }
             let flags = entry.flags();
             events.push(Event {
                 token: Token::from_bits(entry.user_data()),
