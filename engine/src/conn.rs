@@ -130,8 +130,8 @@ impl Machine {
         }
     }
 
-    /// So many answers are handed to the socket; with `close`, nothing may follow the last of them: what else is in flight
-    /// is lost.
+    /// So many answers are handed to the socket; with `close`, nothing may follow the last of them: what else is in
+    /// flight is lost.
     #[inline]
     pub(crate) fn answers(&mut self, count: u16, close: bool) {
         debug_assert!(self.in_flight >= count);

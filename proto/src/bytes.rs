@@ -58,8 +58,8 @@ pub(crate) fn visible_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     while let Some(word) = bytes[len..].first_chunk() {
         let word = u64::from_le_bytes(*word);
-        // Not visible: a byte below `!`, DEL, or one with its high bit set. Exact up to the first such byte, since a borrow
-        // only reaches bytes after it.
+        // Not visible: a byte below `!`, DEL, or one with its high bit set. Exact up to the first such byte, since a
+        // borrow only reaches bytes after it.
         let strange = (word.wrapping_sub(each(0x21)) | word | zeros(word ^ each(0x7f))) & each(0x80);
         if strange != 0 {
             return len + strange.trailing_zeros() as usize / 8;

@@ -14,8 +14,8 @@ use crossbeam_utils::CachePadded;
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
 
-/// One shard's bell. Bells are never freed, only put back for other shards: who gives a slot away rings after that, when
-/// the shard may have ended. A ring that comes too late wakes the bell's next owner for nothing.
+/// One shard's bell. Bells are never freed, only put back for other shards: who gives a slot away rings after that,
+/// when the shard may have ended. A ring that comes too late wakes the bell's next owner for nothing.
 #[derive(Debug)]
 pub(crate) struct Bell {
     state: CachePadded<AtomicU32>,

@@ -227,9 +227,11 @@ impl<R: Record> Exchange<R> {
     /// Whether the request can still be answered.
     pub(crate) fn is_open(&self, id: RequestId) -> bool {
         let (_, generation, slot) = id.parts();
-        u64::from(slot) < self.initialised.load(Ordering::Acquire)
-            && matches!(self.slot(slot).word.load(Ordering::Acquire), word
-                if word >> GENERATION_SHIFT == u64::from(generation) && word & (OPEN | ANSWERED | DEAD | ORPHAN) == OPEN)
+        if u64::from(slot) >= self.initialised.load(Ordering::Acquire) {
+            return false;
+        }
+        let word = self.slot(slot).word.load(Ordering::Acquire);
+        generation_of(word) == generation && word & (OPEN | ANSWERED | DEAD | ORPHAN) == OPEN
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.

@@ -130,8 +130,8 @@ impl<R: Record> Lease<R> {
                 return exchange.release_orphan();
             }
             if let Some(flags) = flags {
-                // SAFETY: this thread has just set RETURNING on a slot that was open, or sent, or dead and unanswered: the
-                // answer is its own until the push.
+                // SAFETY: this thread has just set RETURNING on a slot that was open, or sent, or dead and unanswered:
+                // the answer is its own until the push.
                 unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
                 exchange.give_back(self.slot);
             }

@@ -60,7 +60,8 @@ fn bind(socket: RawFd, address: SocketAddr) -> io::Result<()> {
     .map(drop)
 }
 
-/// Opens `count` sockets on one address, among which the kernel will spread connections (SO_REUSEPORT) once they listen.
+/// Opens `count` sockets on one address, among which the kernel will spread connections (SO_REUSEPORT) once they
+/// listen.
 ///
 /// The first is bound without SO_REUSEPORT, so that an address in use, also by another process of ours, is refused.
 /// Port 0 is given a free port, the same for all.

@@ -28,8 +28,8 @@ const ENTER_NO_IOWAIT: u32 = 128;
 /// Two-piece sends that one submission can carry.
 const MESSAGES: usize = 64;
 
-/// A wait of at least this long is not given a timer of its own, which the kernel would start and cancel with each wait:
-/// one alarm of this length, set again when it has rung, ends it early enough, and the shard looks again.
+/// A wait of at least this long is not given a timer of its own, which the kernel would start and cancel with each
+/// wait: one alarm of this length, set again when it has rung, ends it early enough, and the shard looks again.
 const ALARM: Duration = Duration::from_secs(1);
 /// The alarm's completion.
 const ALARM_TOKEN: u64 = u64::MAX;

@@ -264,8 +264,8 @@ impl<I: Io> Shard<I> {
         if self.deliver(key, slot, source) { Taken::Bytes(len) } else { Taken::Later }
     }
 
-    /// Keeps the bytes of a whole request where they are, or copies them out when buffers are short. `None`: there is no
-    /// room for that either.
+    /// Keeps the bytes of a whole request where they are, or copies them out when buffers are short. `None`: there is
+    /// no room for that either.
     #[inline]
     fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
         if self.buffers.pressed() {
