@@ -189,7 +189,7 @@ impl Engine {
                             shared.shard_ended(result);
                         }
                         Err(_) => {
-                            drop(shard);
+                            shard.give_up();
                             shared.shard_ended(Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
                         }
                     }

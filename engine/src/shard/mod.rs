@@ -373,21 +373,37 @@ impl<I: Io> Shard<I> {
         self.counters.completions_overflowed.set(self.io.overflows());
     }
 
+    /// Gives a shard up that has panicked: its clients see the end of their connections, its memory stays to the handles
+    /// that are out.
+    pub(crate) fn give_up(mut self) {
+        self.close_left();
+    }
+
+    /// Closes the connections that are left after a failure: nobody else knows their descriptors. Gives how many.
+    fn close_left(&mut self) -> usize {
+        let keys = self.connections.keys();
+        for key in &keys {
+            if let Some(connection) = self.connections.remove(*key) {
+                // The ring's operations keep the socket alive until they are gone; this ends the connection now.
+                self.io.shutdown(connection.fd, std::net::Shutdown::Both);
+                self.io.close(connection.fd);
+            }
+        }
+        keys.len()
+    }
+
     /// Ends the shard: requests that wait in queues are dropped, handles that are out get `Gone`.
     pub(crate) fn end(mut self) {
         for queue in &self.queues {
             queue.core.abandon_of(usize::from(self.id.0));
         }
-        // After a failure there are some left; nobody else closes their descriptors.
-        let left = self.connections.keys();
-        let left: Vec<Connection> = left.into_iter().filter_map(|key| self.connections.remove(key)).collect();
-        left.iter().for_each(|connection| self.io.close(connection.fd));
+        let left = self.close_left();
         self.collect_answers();
         self.publish_levels();
         // The ring closes before the memory it was lent can go.
         drop(self.io);
         // Connections are left only when the ring has failed; then what they used cannot be told any more.
-        if left.is_empty() {
+        if left == 0 {
             self.side.end();
         }
     }
