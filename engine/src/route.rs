@@ -39,7 +39,7 @@ pub(crate) enum Host {
 pub(crate) struct Route {
     pub(crate) port: u16,
     pub(crate) host: Host,
-    /// With its final slash.
+    /// With its final slash, so never empty.
     pub(crate) path: Box<str>,
     pub(crate) target: Target,
 }
@@ -86,7 +86,10 @@ impl Snapshot {
                 continue;
             }
             host_known = true;
-            if path_rank(route.path.as_bytes(), path).is_some() {
+            // The common miss is told by one byte: the end of a segment is not where the prefix ends.
+            let stem = route.path.len() - 1;
+            let at_segment = matches!(path.get(stem), None | Some(b'/'));
+            if stem == 0 || (at_segment && path_rank(route.path.as_bytes(), path).is_some()) {
                 let ip_routed = matches!(route.host, Host::Ip(_));
                 return Ok(Found { target: route.target, ip_routed });
             }
