@@ -373,8 +373,8 @@ impl<I: Io> Shard<I> {
         self.counters.completions_overflowed.set(self.io.overflows());
     }
 
-    /// Gives a shard up that has panicked: its clients see the end of their connections, its memory stays to the handles
-    /// that are out.
+    /// Gives a shard up that has panicked: its clients see the end of their connections, its memory stays to the
+    /// handles that are out.
     pub(crate) fn give_up(mut self) {
         self.close_left();
     }
