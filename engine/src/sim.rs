@@ -139,7 +139,8 @@ impl Hop {
         self.side.record_mut(slot).url_context = self.next;
         self.next += 1;
         let id = self.side.publish(slot);
-        self.queue.push(0, &mut self.producer, id).expect("the queue is longer than the batch");
+        assert!(self.queue.has_room(0, &mut self.producer), "the queue is longer than the batch");
+        self.queue.push(0, &mut self.producer, id);
     }
 
     #[inline]

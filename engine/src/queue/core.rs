@@ -127,18 +127,24 @@ impl<R: Record> QueueCore<R> {
         });
     }
 
-    /// The producing side, for one shard: queues an id unless the queue is full.
+    /// The producing side, for one shard: whether the queue takes another id. One producer a shard: it stays so until
+    /// that pushes.
     #[inline]
-    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> Result<(), ()> {
+    pub(crate) fn has_room(&self, shard: usize, producer: &mut Producer) -> bool {
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
-        if producer.len(&self.rings[shard], self.share) >= self.share {
-            let others: u64 =
-                self.rings.iter().enumerate().filter(|(other, _)| *other != shard).map(|(_, ring)| ring.len()).sum();
-            if producer.len(&self.rings[shard], 0) + others >= self.length_max {
-                return Err(());
-            }
+        if producer.len(&self.rings[shard], self.share) < self.share {
+            return true;
         }
-        producer.push(&self.rings[shard], id.to_u64()).map_err(|_| ())
+        let others = self.rings.iter().enumerate().filter(|(other, _)| *other != shard);
+        let others: u64 = others.map(|(_, ring)| ring.len()).sum();
+        producer.len(&self.rings[shard], 0) + others < self.length_max
+    }
+
+    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::has_room).
+    #[inline]
+    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) {
+        let pushed = producer.push(&self.rings[shard], id.to_u64());
+        assert!(pushed.is_ok(), "a ring holds the queue's whole length");
     }
 
     /// Shows consumers what one shard has pushed, and wakes as many of them.

@@ -173,11 +173,6 @@ impl<R: Record> ShardSide<R> {
         RequestId::new(self.exchange.shard, generation_of(now), slot)
     }
 
-    /// Takes a published slot back that could not be queued.
-    pub(crate) fn unpublish(&mut self, slot: u32) {
-        self.exchange.slot(slot).word.fetch_and(!(OPEN | HANDLE), Ordering::AcqRel);
-    }
-
     /// Whether anything waits in the returns; sequentially consistent.
     pub(crate) fn returns_empty(&self) -> bool {
         // SAFETY: only the driving thread touches `local`, and this is it (or nobody drives).

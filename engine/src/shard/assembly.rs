@@ -22,12 +22,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn begin_assembly(&mut self, key: Key, input: Input, slot: u32) -> Taken {
         let Some(cell) = self.cells.assembly.take() else {
-            self.counters.input_overflows.count();
-            if slot != NONE {
-                self.side.free(slot);
-            }
-            self.refuse_overloaded(key);
-            return Taken::Over;
+            return self.out_of_cells(key, slot);
         };
         self.counters.copies.count();
         let to = self.side.arena().offset(Area::Assembly, cell);

@@ -70,11 +70,13 @@ impl<I: Io> Shard<I> {
         if !end.core.is_active() || end.core.is_closed() {
             return Err(Reject::Disabled);
         }
-        let id = self.side.publish(slot);
-        if end.core.push(usize::from(self.id.0), &mut end.producer, id).is_err() {
-            self.side.unpublish(slot);
+        let shard = usize::from(self.id.0);
+        if !end.core.has_room(shard, &mut end.producer) {
             return Err(Reject::QueueFull);
         }
+        // Published only when nothing can stop it any more: from here on the id can be answered.
+        let id = self.side.publish(slot);
+        end.core.push(shard, &mut end.producer, id);
         if !end.touched {
             end.touched = true;
             self.touched.push(queue);

@@ -221,6 +221,17 @@ impl<I: Io> Shard<I> {
         Taken::Over
     }
 
+    /// No assembly cell is left for a request; its slot, if it has one, is free again.
+    #[cold]
+    pub(super) fn out_of_cells(&mut self, key: Key, slot: u32) -> Taken {
+        self.counters.input_overflows.count();
+        if slot != NONE {
+            self.side.free(slot);
+        }
+        self.refuse_overloaded(key);
+        Taken::Over
+    }
+
     /// Takes the request at the start of the input, if it is whole.
     #[inline]
     fn take_in_place(&mut self, key: Key, input: Input) -> Taken {
@@ -256,10 +267,7 @@ impl<I: Io> Shard<I> {
         (record.base, record.len, record.wire_bytes) = (offset, len, u64::from(len));
         (record.body_start, record.body_len) = (head_len, body_len);
         let Some(source) = self.pin(input, slot, len) else {
-            self.counters.input_overflows.count();
-            self.side.free(slot);
-            self.refuse_overloaded(key);
-            return Taken::Over;
+            return self.out_of_cells(key, slot);
         };
         if self.deliver(key, slot, source) { Taken::Bytes(len) } else { Taken::Later }
     }

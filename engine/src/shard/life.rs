@@ -96,17 +96,11 @@ impl<I: Io> Shard<I> {
             return;
         }
         self.drop_input(key);
+        self.drop_pending(key);
         let Some(connection) = self.connections.remove(key) else { return };
         self.io.close(connection.fd);
         self.wheel.set(key.index, NEVER);
         self.release_out(connection.out);
-        match connection.pending {
-            Pending::Length { slot, .. } | Pending::Chunked { slot, .. } => self.side.free(slot),
-            Pending::Head | Pending::Nothing => {}
-        }
-        if connection.assembly != NONE {
-            self.cells.assembly.give(connection.assembly);
-        }
         self.orphan(connection.oldest);
     }
 
