@@ -53,13 +53,6 @@ pub(crate) struct Snapshot {
     ports: Vec<(u16, core::ops::Range<usize>)>,
 }
 
-/// A match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) target: Target,
-    pub(crate) ip_routed: bool,
-}
-
 impl Snapshot {
     pub(crate) fn new(mut routes: Vec<Route>) -> Self {
         routes.sort_by(|a, b| {
@@ -76,30 +69,41 @@ impl Snapshot {
         Self { routes, ports }
     }
 
-    /// Finds the target of a request that came in on `local`. `host` is without port and may be empty.
+    /// Finds the route of a request that came in on `local`. `host` is without port and may be empty.
     #[inline]
-    pub(crate) fn find(&self, local: Address, host: &[u8], path: &[u8]) -> Result<Found, Reject> {
-        let mut host_known = false;
+    pub(crate) fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Result<&Route, Reject> {
         let range = self.ports.iter().find(|(port, _)| *port == local.port()).map_or(0..0, |(_, range)| range.clone());
-        for route in &self.routes[range] {
+        let routes = &self.routes[range];
+        let (mut host_known, mut passed_over) = (false, false);
+        for route in routes {
+            // The path first, because the common miss is told by one byte: the end of a segment is not where the prefix
+            // ends.
+            let stem = route.path.len() - 1;
+            let at_segment = stem == 0 || matches!(path.get(stem), None | Some(b'/'));
+            if !at_segment {
+                passed_over = true;
+                continue;
+            }
             if !covers(&route.host, host, local) {
                 continue;
             }
             host_known = true;
-            // The common miss is told by one byte: the end of a segment is not where the prefix ends.
-            let stem = route.path.len() - 1;
-            let at_segment = matches!(path.get(stem), None | Some(b'/'));
-            if stem == 0 || (at_segment && path_rank(route.path.as_bytes(), path).is_some()) {
-                let ip_routed = matches!(route.host, Host::Ip(_));
-                return Ok(Found { target: route.target, ip_routed });
+            if stem == 0 || path_rank(route.path.as_bytes(), path).is_some() {
+                return Ok(route);
             }
         }
+        let host_known = host_known || (passed_over && any_covers(routes, host, local));
         Err(if host_known { Reject::PathUnknown } else { Reject::HostUnknown })
     }
 }
 
+#[cold]
+fn any_covers(routes: &[Route], host: &[u8], local: &Address) -> bool {
+    routes.iter().any(|route| covers(&route.host, host, local))
+}
+
 #[inline]
-fn covers(pattern: &Host, host: &[u8], local: Address) -> bool {
+fn covers(pattern: &Host, host: &[u8], local: &Address) -> bool {
     match pattern {
         Host::Strong | Host::Weak => true,
         Host::Name(name) => host.eq_ignore_ascii_case(name.as_bytes()),
@@ -123,7 +127,7 @@ mod tests {
     }
 
     fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {
-        snapshot.find(local(80), host.as_bytes(), path.as_bytes()).map(|found| found.target.context)
+        snapshot.find(&local(80), host.as_bytes(), path.as_bytes()).map(|route| route.target.context)
     }
 
     #[test]
@@ -157,6 +161,6 @@ mod tests {
         let snapshot = Snapshot::new(vec![route(80, Host::Name("a".into()), "/x/", 1)]);
         assert_eq!(context(&snapshot, "b", "/x/"), Err(Reject::HostUnknown));
         assert_eq!(context(&snapshot, "a", "/y"), Err(Reject::PathUnknown));
-        assert_eq!(Snapshot::default().find(local(81), b"a", b"/x/").err(), Some(Reject::HostUnknown));
+        assert_eq!(Snapshot::default().find(&local(81), b"a", b"/x/").err(), Some(Reject::HostUnknown));
     }
 }

@@ -1,9 +1,12 @@
-//! A door for this workspace's benchmarks: two inner rooms, callable without an engine, a socket or a thread.
+//! A door for this workspace's benchmarks: inner rooms, callable without a socket or a thread.
 //!
 //! Laws: development only, behind the feature `sim`; no promise to anybody. Each door calls what the engine calls, in
 //! the order in which it calls it, and says what came out, so that who measures can also check.
 //!
-//! Absent: connections and the kernel's ring, hence also bells: a shard that sleeps costs an eventfd more.
+//! Absent: the kernel's ring, hence also bells: a shard that sleeps costs an eventfd more.
+
+mod rooms;
+mod turns;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +19,9 @@ use crate::mem::{Area, ArenaSizes};
 use crate::queue::{Answered, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
 use crate::record::{Address, RequestRecord};
 use crate::route::{Host, Route, Snapshot, Target};
+
+pub use self::rooms::{Buffers, Slots, Timers};
+pub use self::turns::Turns;
 
 /// The routes of an engine, on the address 127.0.0.1.
 #[derive(Debug)]
@@ -36,7 +42,7 @@ impl RouteTable {
     #[must_use]
     pub fn find(&self, port: u16, host: &[u8], path: &[u8]) -> Option<u64> {
         let local = Address::from(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-        self.0.find(local, host, path).ok().map(|found| found.target.context)
+        self.0.find(&local, host, path).ok().map(|route| route.target.context)
     }
 }
 

@@ -167,3 +167,19 @@ fn a_refusal_keeps_an_old_clients_connection_and_says_so() {
     assert!(client.read().closes());
     client.read_end();
 }
+
+#[test]
+fn a_change_of_urls_holds_for_every_request_sent_after_it() {
+    let host = Host::start();
+    let mut client = host.connect();
+    let root = format!("http://*:{}/", host.address.port());
+    host.group.add_url(&format!("{root}only/"), 0).expect("free");
+    // Found, and then refused: nobody needs to answer.
+    host.queue.set_active(false);
+    for round in 0..500 {
+        assert_eq!(client.ask("/").status, 503, "round {round}: registered");
+        host.group.remove_url(&root).expect("registered");
+        assert_eq!(client.ask("/").status, 404, "round {round}: removed");
+        host.group.add_url(&root, 0).expect("free");
+    }
+}

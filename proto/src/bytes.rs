@@ -52,22 +52,84 @@ pub(crate) fn is_value(bytes: &[u8]) -> bool {
     rest.iter().all(|&byte| is_value_byte(byte))
 }
 
-/// Length of the longest start of `bytes` that is visible ASCII: `!` to `~`.
+/// Length of the longest start of `bytes` that is visible ASCII, `!` to `~`, and whether none of it means anything to a
+/// path. Of what means nothing to one it only knows what has its place from `/` on, the question mark left out:
+/// letters, digits and a few more.
 #[inline]
-pub(crate) fn visible_len(bytes: &[u8]) -> usize {
+pub(crate) fn visible_len(bytes: &[u8]) -> (usize, bool) {
+    let (words, rest) = bytes.as_chunks();
     let mut len = 0;
-    while let Some(word) = bytes[len..].first_chunk() {
+    let mut marks = 0;
+    for word in words {
         let word = u64::from_le_bytes(*word);
         // Not visible: a byte below `!`, DEL, or one with its high bit set. Exact up to the first such byte, since a
         // borrow only reaches bytes after it.
         let strange = (word.wrapping_sub(each(0x21)) | word | zeros(word ^ each(0x7f))) & each(0x80);
         if strange != 0 {
-            return len + strange.trailing_zeros() as usize / 8;
+            let before_first = (strange & strange.wrapping_neg()) - 1;
+            marks |= low_marks(word) & before_first;
+            return (len + strange.trailing_zeros() as usize / 8, marks == 0);
         }
+        marks |= low_marks(word);
         len += 8;
     }
     let visible = |byte: &u8| (b'!'..=b'~').contains(byte);
-    bytes[len..].iter().position(|byte| !visible(byte)).map_or(bytes.len(), |at| len + at)
+    let end = rest.iter().position(|byte| !visible(byte));
+    // A target at the very end of the input is not a whole one: nobody asks.
+    (end.map_or(bytes.len(), |at| len + at), false)
+}
+
+/// The high bit of each of eight bytes that is below `/`, or is `?` or DEL, and perhaps of others after one that is.
+#[inline]
+const fn low_marks(word: u64) -> u64 {
+    // 0x3f `?` and 0x7f differ in the bit 0x40.
+    (word.wrapping_sub(each(b'/')) | zeros((word ^ each(b'?')) & each(0xbf))) & each(0x80)
+}
+
+/// The high bit of each of eight bytes that may mean something to a path: `%`, `#`, `.`, `?`, controls, SP, DEL and
+/// whatever is beyond ASCII. May name a few more (`!`, `'`, and bytes after one that is named), never fewer.
+#[inline]
+pub(crate) const fn path_marks(word: u64) -> u64 {
+    let controls = word.wrapping_sub(each(0x21)) | word;
+    // 0x23 `#` and 0x25 `%` differ in the bits 0x06.
+    let marks = zeros((word ^ each(0x21)) & each(0xf9));
+    let dots = zeros(word ^ each(b'.'));
+    // 0x3f `?` and 0x7f differ in the bit 0x40.
+    let ends = zeros((word ^ each(b'?')) & each(0xbf));
+    (controls | marks | dots | ends) & each(0x80)
+}
+
+/// Length of the longest start of `bytes` without control bytes: SP and more but DEL, obs-text included.
+#[inline]
+pub(crate) fn text_len(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks();
+    let mut len = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // Exact up to the first control byte, since a borrow only reaches bytes after it.
+        let control = ((word.wrapping_sub(each(0x20)) & !word) | zeros(word ^ each(0x7f))) & each(0x80);
+        if control != 0 {
+            return len + control.trailing_zeros() as usize / 8;
+        }
+        len += 8;
+    }
+    let control = |byte: &u8| *byte < 0x20 || *byte == 0x7f;
+    rest.iter().position(control).map_or(bytes.len(), |at| len + at)
+}
+
+/// Offset of the first `wanted` byte: for those that are near.
+#[inline]
+pub(crate) fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
+    let (words, rest) = bytes.as_chunks();
+    let mut len = 0;
+    for word in words {
+        let found = zeros(u64::from_le_bytes(*word) ^ each(wanted)) & each(0x80);
+        if found != 0 {
+            return Some(len + found.trailing_zeros() as usize / 8);
+        }
+        len += 8;
+    }
+    rest.iter().position(|byte| *byte == wanted).map(|at| len + at)
 }
 
 /// Whether one of eight bytes is below SP or is DEL. May say so of others that stand beside one.
@@ -129,16 +191,41 @@ mod tests {
     fn visible_text_ends_at_the_first_other_byte_wherever_it_stands() {
         for other in (0..=0x20).chain(0x7f..=0xff) {
             for at in 0..20 {
-                for behind in [b'!', b'~', 0, 0x7f, 0xff] {
-                    let mut bytes = [b'!'; 24];
+                for behind in [b'!', b'~', b'?', 0, 0x7f, 0xff] {
+                    let mut bytes = [b'a'; 32];
                     bytes[at] = other;
                     bytes[at + 1] = behind;
                     bytes[..at].iter_mut().step_by(2).for_each(|byte| *byte = b'~');
-                    assert_eq!(visible_len(&bytes), at, "{other:#x} then {behind:#x}");
+                    assert_eq!(visible_len(&bytes), (at, true), "{other:#x} then {behind:#x}");
+                    for (mark, marked) in b"%#.?".iter().flat_map(|mark| (0..at).map(move |place| (*mark, place))) {
+                        let mut bytes = bytes;
+                        bytes[marked] = mark;
+                        assert_eq!(visible_len(&bytes), (at, false), "{mark:#x} at {marked}, {other:#x} at {at}");
+                    }
                 }
             }
         }
-        assert_eq!(visible_len(b"abcdefghij"), 10);
+        assert_eq!(visible_len(b"abcdefghij"), (10, false));
+    }
+
+    #[test]
+    fn text_ends_at_the_first_control_byte_wherever_it_stands() {
+        for other in (0..0x20).chain([0x7f]) {
+            for at in 0..20 {
+                for behind in [b' ', b'~', 0, 0x7f, 0x80, 0xff] {
+                    let mut bytes = [b'!'; 24];
+                    bytes[at] = other;
+                    bytes[at + 1] = behind;
+                    bytes[..at].iter_mut().step_by(2).for_each(|byte| *byte = 0x80);
+                    bytes[..at].iter_mut().step_by(3).for_each(|byte| *byte = b' ');
+                    bytes[..at].iter_mut().step_by(5).for_each(|byte| *byte = 0xff);
+                    assert_eq!(text_len(&bytes), at, "{other:#x} then {behind:#x}");
+                    assert_eq!(position(&bytes, other), Some(at), "{other:#x} then {behind:#x}");
+                }
+            }
+        }
+        assert_eq!(text_len(b"abcde fghij"), 11);
+        assert_eq!(position(b"abcde fghij", b'z'), None);
     }
 
     #[test]

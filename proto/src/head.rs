@@ -9,7 +9,7 @@
 //! Absent: the syntax of the target and the host, which [`crate::url::cook`] checks; bodies; responses.
 //! Source: RFC 9112 sections 2.2, 3, 5, 9.3; RFC 9110 sections 5, 7.2, 7.6.1, 10.1.1; RFC 6585 section 5.
 
-use crate::bytes::{is_token_byte, offset, trim_ows, visible_len};
+use crate::bytes::{is_token_byte, offset, trim_ows};
 use crate::framing::{self, BodyKind, FieldValues};
 use crate::header::KnownHeader;
 use crate::limits::{HEADER_COUNT_MAX, Limits};
@@ -17,6 +17,8 @@ use crate::method::Method;
 use crate::reject::Reject;
 use core::fmt;
 use core::mem::MaybeUninit;
+
+mod common;
 
 /// Bytes of the longest method accepted.
 pub const METHOD_BYTES_MAX: usize = 32;
@@ -186,6 +188,11 @@ pub struct Head {
     pub flags: HeadFlags,
     /// Where the body ends.
     pub body: BodyKind,
+    /// [`Method::is_safe`] of the method: known when it is parsed, so that nobody reads the method back to ask.
+    pub method_is_safe: bool,
+    /// The target has no byte that means anything to a path but slashes: no query, escape, dot or fragment. May be
+    /// false of one that has none either.
+    pub target_is_plain: bool,
     /// The fields in the order sent; only the first `header_count` are meaningful.
     pub headers: [HeaderSpan; HEADER_COUNT_MAX],
 }
@@ -202,6 +209,8 @@ impl Head {
         version: Version::Http11,
         flags: HeadFlags::EMPTY,
         body: BodyKind::None,
+        method_is_safe: false,
+        target_is_plain: false,
         headers: [HeaderSpan::EMPTY; HEADER_COUNT_MAX],
     };
 
@@ -252,7 +261,7 @@ impl Default for Head {
 }
 
 impl PartialEq for Head {
-    /// Compares what is meaningful: entries beyond `header_count` do not count.
+    /// Compares what was sent: neither entries beyond `header_count` nor `target_is_plain`, a hint, count.
     fn eq(&self, other: &Self) -> bool {
         self.target == other.target
             && self.host == other.host
@@ -300,53 +309,20 @@ pub enum Parse {
 #[inline]
 pub fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Parse, Reject> {
     let input = input.get(..usize::from(limits.head_bytes_max)).unwrap_or(input);
-    if let Some(line) = common_line(input) {
-        let mut fields = [httparse::EMPTY_HEADER; COMMON_FIELDS];
-        if let Ok(httparse::Status::Complete((len, fields))) = httparse::parse_headers(&input[line.len..], &mut fields)
-            && fields.len() <= usize::from(limits.header_count_max)
-            && line.target.len <= limits.target_bytes_max
-        {
-            let len = line.len + len;
-            return complete(input, &line, fields, len, head).map(|()| Parse::Complete);
-        }
+    if common::parse(input, limits, head).is_some() {
+        return Ok(Parse::Complete);
     }
     parse_any(input, limits, head)
 }
-
-/// Fields that the common way has room for.
-const COMMON_FIELDS: usize = 16;
 
 /// A request line taken apart.
 struct Line {
     method: Method,
     method_name: Span,
     target: Span,
+    /// See [`Head::target_is_plain`].
+    target_is_plain: bool,
     version: Version,
-    /// Bytes of the line, its end included; 0 where nobody asks.
-    len: usize,
-}
-
-/// The request line that nearly all requests have: GET or POST, a target in ASCII, HTTP/1.1, CRLF. `None`: another one,
-/// or not whole, or wrong; then httparse judges it. A shortcut, not a second opinion: what passes here passes there.
-#[inline]
-fn common_line(input: &[u8]) -> Option<Line> {
-    let (method, method_len) = match input.first_chunk()? {
-        b"GET " => (Method::Get, 3),
-        b"POST" if input.get(4) == Some(&b' ') => (Method::Post, 4),
-        _ => return None,
-    };
-    let start = method_len + 1;
-    let end = start + visible_len(&input[start..]);
-    if end == start || input.get(end..)?.first_chunk() != Some(b" HTTP/1.1\r\n") {
-        return None;
-    }
-    Some(Line {
-        method,
-        method_name: Span { start: 0, len: offset(method_len) },
-        target: Span { start: offset(start), len: offset(end - start) },
-        version: Version::Http11,
-        len: end + b" HTTP/1.1\r\n".len(),
-    })
 }
 
 /// Everything but the common way: httparse reads the whole head. `input` is at most `head_bytes_max` long.
@@ -375,7 +351,8 @@ fn parse_any(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Parse, Re
     let method_name = Span { start: offset(skipped), len: offset(method.len()) };
     let target = Span { start: offset(method_name.end() + 1), len: offset(target.len()) };
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
-    let line = Line { method: Method::from_bytes(method.as_bytes()), method_name, target, version, len: 0 };
+    let method = Method::from_bytes(method.as_bytes());
+    let line = Line { method, method_name, target, target_is_plain: false, version };
     complete(input, &line, request.headers, skipped + len, head).map(|()| Parse::Complete)
 }
 
@@ -388,45 +365,19 @@ fn complete(
     head_len: usize,
     head: &mut Head,
 ) -> Result<(), Reject> {
-    let mut host = Span::EMPTY;
     let mut facts = Facts::NONE;
     for (field, header) in fields.iter().zip(&mut head.headers) {
-        match place(input, field, header)? {
-            KnownHeader::Host if host == Span::EMPTY => host = header.value_span(),
-            KnownHeader::Host => return Err(Reject::DuplicateHost),
-            KnownHeader::ContentLength => facts.lengths.push(field.value),
-            KnownHeader::TransferEncoding => facts.codings.push(field.value),
-            KnownHeader::Connection => facts.flags.insert(connection_options(field.value)),
-            KnownHeader::Expect => facts.flags.insert(expectation(field.value)?),
-            _ => {}
-        }
+        place(input, field, header)?;
+        facts.note(header.known, header.value_span(), field.value)?;
     }
     if input.get(..head_len).and_then(<[u8]>::last_chunk) != Some(b"\r\n\r\n") {
         return Err(Reject::BareLineFeed);
     }
-    if host == Span::EMPTY && line.version == Version::Http11 {
-        return Err(Reject::MissingHost);
-    }
-    let body = framing::decide(line.version, facts.lengths, facts.codings)?;
-
-    head.target = line.target;
-    head.host = host;
-    head.method_name = line.method_name;
-    head.head_len = offset(head_len);
-    head.header_count = offset(fields.len());
-    head.method = line.method;
-    head.version = line.version;
-    head.flags = facts.flags;
-    head.body = body;
-    Ok(())
+    facts.judge(line, fields.len(), head_len, head)
 }
 
-/// Checks the end of the line before `field` and stores where the field is. Returns which field it is.
-///
-/// Stores each part as soon as it is known: a value assembled on the stack and read back whole would cost a stalled
-/// load for every field.
-#[inline]
-fn place(input: &[u8], field: &httparse::Header<'_>, header: &mut HeaderSpan) -> Result<KnownHeader, Reject> {
+/// Checks the end of the line before `field` and stores where the field is.
+fn place(input: &[u8], field: &httparse::Header<'_>, header: &mut HeaderSpan) -> Result<(), Reject> {
     let base = input.as_ptr().addr();
     let name = field.name.as_bytes();
     let name_start = name.as_ptr().addr() - base;
@@ -436,24 +387,61 @@ fn place(input: &[u8], field: &httparse::Header<'_>, header: &mut HeaderSpan) ->
     let Ok(name_len) = u8::try_from(name.len()) else {
         return Err(Reject::HeaderNameTooLong);
     };
-    let known = KnownHeader::lookup(name);
     header.name_start = offset(name_start);
     header.name_len = name_len;
-    header.known = known;
+    header.known = KnownHeader::lookup(name);
     header.value_start = offset(field.value.as_ptr().addr() - base);
     header.value_len = offset(field.value.len());
-    Ok(known)
+    Ok(())
 }
 
-/// What the fields of one head say about its body and its connection.
+/// What the fields of one head say about its host, its body and its connection.
 struct Facts<'a> {
+    host: Span,
     lengths: FieldValues<'a>,
     codings: FieldValues<'a>,
     flags: HeadFlags,
 }
 
-impl Facts<'_> {
-    const NONE: Self = Self { lengths: FieldValues::NONE, codings: FieldValues::NONE, flags: HeadFlags::EMPTY };
+impl<'a> Facts<'a> {
+    const NONE: Self =
+        Self { host: Span::EMPTY, lengths: FieldValues::NONE, codings: FieldValues::NONE, flags: HeadFlags::EMPTY };
+
+    /// Takes note of a field; `value` is its value, `span` where that is.
+    #[inline]
+    fn note(&mut self, known: KnownHeader, span: Span, value: &'a [u8]) -> Result<(), Reject> {
+        match known {
+            KnownHeader::Host if self.host == Span::EMPTY => self.host = span,
+            KnownHeader::Host => return Err(Reject::DuplicateHost),
+            KnownHeader::ContentLength => self.lengths.push(value),
+            KnownHeader::TransferEncoding => self.codings.push(value),
+            KnownHeader::Connection => self.flags.insert(connection_options(value)),
+            KnownHeader::Expect => self.flags.insert(expectation(value)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Judges a head whose fields have all been noted, and stores all but the fields.
+    #[inline]
+    fn judge(self, line: &Line, field_count: usize, head_len: usize, head: &mut Head) -> Result<(), Reject> {
+        if self.host == Span::EMPTY && line.version == Version::Http11 {
+            return Err(Reject::MissingHost);
+        }
+        let body = framing::decide(line.version, self.lengths, self.codings)?;
+        head.target = line.target;
+        head.host = self.host;
+        head.method_name = line.method_name;
+        head.head_len = offset(head_len);
+        head.header_count = offset(field_count);
+        head.method = line.method;
+        head.version = line.version;
+        head.flags = self.flags;
+        head.body = body;
+        head.method_is_safe = line.method.is_safe();
+        head.target_is_plain = line.target_is_plain;
+        Ok(())
+    }
 }
 
 /// The only expectation there is.

@@ -6,7 +6,7 @@
 //! Absent: bodies, the choice of fields, protocol versions other than the HTTP/1.1 every response states.
 //! Source: RFC 9112 sections 4, 5, 6, 9.6; RFC 9110 sections 5.5, 6.6.1, 8.6, 15.
 
-use crate::bytes::{is_token, is_value};
+use crate::bytes::{is_token, is_value, is_value_byte};
 use crate::date::IMF_LEN;
 use crate::header::{HeaderName, ResponseHeader};
 use core::fmt;
@@ -93,6 +93,33 @@ impl Imprint {
         let date_at = head.date(&[b' '; IMF_LEN])?;
         let len = u16::try_from(head.len).map_err(|_| WriteError::NoSpace)?;
         Ok(Self { bytes, len, date_at })
+    }
+}
+
+/// One field of a response as a line, checked when the program is compiled and copied in one piece.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct FieldLine(&'static str);
+
+impl FieldLine {
+    /// `Content-Type: text/plain`.
+    pub const TEXT_PLAIN: Self = Self::content_type("Content-Type: text/plain\r\n");
+
+    /// A Content-Type line, its name, colon, space and line end included.
+    ///
+    /// # Panics
+    /// If it is not one, or its value has a control byte: when compiling, in a constant.
+    const fn content_type(line: &'static str) -> Self {
+        const NAME: &[u8] = b"Content-Type: ";
+        let bytes = line.as_bytes();
+        let end = bytes.len() - 2;
+        assert!(bytes[end] == b'\r' && bytes[end + 1] == b'\n', "a line ends in CRLF");
+        let mut at = 0;
+        while at < end {
+            assert!(at >= NAME.len() || bytes[at] == NAME[at], "the field is Content-Type");
+            assert!(is_value_byte(bytes[at]), "a value has no control bytes");
+            at += 1;
+        }
+        Self(line)
     }
 }
 
@@ -224,6 +251,16 @@ impl<'a> HeadWriter<'a> {
         self.put_parts([name.as_bytes(), b": ", value, b"\r\n"])
     }
 
+    /// Writes a field checked before.
+    ///
+    /// # Errors
+    /// [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
+    #[inline]
+    pub fn line(&mut self, line: FieldLine) -> Result<(), WriteError> {
+        self.after_status()?;
+        self.put_parts([line.0.as_bytes()])
+    }
+
     /// Writes the Content-Length field.
     ///
     /// # Errors
@@ -232,16 +269,26 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     pub fn content_length(&mut self, length: u64) -> Result<(), WriteError> {
         self.frame()?;
-        let digit_count = length.checked_ilog10().map_or(1, |log| log as usize + 1);
-        let room = self.room(CONTENT_LENGTH.len() + digit_count + 2)?;
-        let (name, rest) = room.split_at_mut(CONTENT_LENGTH.len());
-        let (digits, line_end) = rest.split_at_mut(digit_count);
-        name.copy_from_slice(CONTENT_LENGTH);
-        decimal(length, digits);
-        line_end.copy_from_slice(b"\r\n");
-        self.len += CONTENT_LENGTH.len() + digit_count + 2;
+        if let 10..100 = length {
+            // Most answers of one piece are of two digits or longer than anybody counts instructions for.
+            let mut line = *b"Content-Length: 00\r\n";
+            #[expect(clippy::cast_possible_truncation, reason = "below 100")]
+            let length = length as u8;
+            (line[16], line[17]) = (b'0' + length / 10, b'0' + length % 10);
+            self.put(&line)?;
+        } else {
+            self.any_content_length(length)?;
+        }
         self.framed = true;
         Ok(())
+    }
+
+    fn any_content_length(&mut self, length: u64) -> Result<(), WriteError> {
+        let mut digits = [0; 20];
+        let count = length.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let digits = &mut digits[..count];
+        decimal(length, digits);
+        self.put_parts([b"Content-Length: ", digits, b"\r\n"])
     }
 
     /// Writes `Transfer-Encoding: chunked`.
@@ -278,6 +325,19 @@ impl<'a> HeadWriter<'a> {
         self.after_status()?;
         self.put(b"\r\n")?;
         Ok(self.len)
+    }
+
+    /// Writes the blank line, and behind it the body if there is room for all of it. Returns the bytes written, and
+    /// whether the body is among them.
+    ///
+    /// # Errors
+    /// As [`HeadWriter::finish`].
+    #[inline]
+    pub fn finish_with(mut self, body: &[u8]) -> Result<(usize, bool), WriteError> {
+        self.after_status()?;
+        self.put(b"\r\n")?;
+        let has_body = self.put_parts([body]).is_ok();
+        Ok((self.len, has_body))
     }
 
     #[inline]
@@ -342,8 +402,6 @@ fn copy_ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) {
         *to = *from;
     }
 }
-
-const CONTENT_LENGTH: &[u8; 16] = b"Content-Length: ";
 
 /// Whether the field is written by a method of its own.
 #[inline]

@@ -65,7 +65,7 @@ const ENGINE: &[Room] = &[
     ("session", SESSION_MAY, RING),
     ("api", &["clock", "config", "error", "id", "mem", "queue", "record", "session"], RING),
     // For benchmarks only: a feature that no user turns on.
-    ("sim", &["api", "config", "error", "id", "mem", "queue", "record", "route", "session"], RING),
+    ("sim", SIM_MAY, RING),
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
@@ -75,6 +75,12 @@ const SHARD_MAY: &[&str] = &[
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
     "clock", "config", "counters", "error", "id", "mem", "queue", "record", "ring", "route", "shard", "slab", "sync",
+];
+
+#[rustfmt::skip]
+const SIM_MAY: &[&str] = &[
+    "api", "config", "counters", "error", "id", "mem", "queue", "record", "ring", "route", "session", "shard", "slab",
+    "timer",
 ];
 
 /// Files that may use a word their room must not, each with its reason.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::{Connection, HeadWriter, Imprint, WriteError, body_allowed};
+use ringress_proto::response::{Connection, FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{AnswerFlags, Answered};
@@ -90,6 +90,8 @@ pub struct Response<'a> {
     close: bool,
     header_count: u8,
     reason: Option<&'a str>,
+    /// A field known beforehand; the others follow it.
+    line: Option<FieldLine>,
     headers: [(HeaderName<'a>, &'a [u8]); INLINE_HEADERS],
     /// Header fields beyond the inline ones.
     more_headers: Vec<(HeaderName<'a>, &'a [u8])>,
@@ -106,6 +108,7 @@ impl<'a> Response<'a> {
             close: false,
             header_count: 0,
             reason: None,
+            line: None,
             headers: [(HeaderName::Known(ResponseHeader::ContentType), &[]); INLINE_HEADERS],
             more_headers: Vec::new(),
             content_length: None,
@@ -122,7 +125,7 @@ impl<'a> Response<'a> {
     /// 200 OK with a text body: `Content-Type: text/plain`.
     #[inline]
     pub fn text(body: impl Into<Body<'a>>) -> Self {
-        Self::ok().content_type("text/plain").body(body)
+        Self { line: Some(FieldLine::TEXT_PLAIN), ..Self::ok() }.body(body)
     }
 
     /// With a reason phrase other than the status's usual one.
@@ -146,9 +149,10 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// With a Content-Type field.
+    /// With a Content-Type field, instead of that of [`text`](Self::text).
     #[inline]
-    pub fn content_type(self, value: &'a str) -> Self {
+    pub fn content_type(mut self, value: &'a str) -> Self {
+        self.line = None;
         self.header(ResponseHeader::ContentType, value)
     }
 
@@ -191,35 +195,48 @@ pub(super) fn fill(
     if status < 200 || length != body_len as u64 || !body_allowed(status) || body_len > BODY_BYTES_MAX {
         check_rare(record, response)?;
     }
-    let keep_alive = record.keep_alive && !response.close;
     let mut head = HeadWriter::new(area);
-    let written = (|| {
-        let date_at = head.status_and_imprint(status, response.reason, imprint)?;
+    let written = write_fields(record, imprint, response, length, &mut head);
+    let body = if record.is_head() { &[] } else { response.body.as_bytes() };
+    let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
+    let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
+    let tail = if has_body {
+        None
+    } else {
+        let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
+        Some(body.into_bytes())
+    };
+    let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
+}
+
+/// Writes a response head but for its blank line. Gives the place of the date.
+#[inline]
+fn write_fields(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &Response<'_>,
+    length: u64,
+    head: &mut HeadWriter<'_>,
+) -> core::result::Result<u16, WriteError> {
+    let date_at = head.status_and_imprint(response.status, response.reason, imprint)?;
+    if let Some(line) = response.line {
+        head.line(line)?;
+    }
+    if response.header_count > 0 {
         for (name, value) in response.fields() {
             head.header(*name, value)?;
         }
-        if !keep_alive {
-            head.connection(Connection::Close)?;
-        } else if record.is_http10() {
-            head.connection(Connection::KeepAlive)?;
-        }
-        if body_allowed(status) {
-            head.content_length(length)?;
-        }
-        head.finish().map(|len| (len, date_at))
-    })();
-    let (head_len, date_at) = written.map_err(|error| refused(error, area.len()))?;
-    let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let (area_len, tail) = if record.is_head() || body_len == 0 {
-        (head_len, None)
-    } else if let Some(place) = area.get_mut(head_len..head_len + body_len) {
-        place.copy_from_slice(response.body.as_bytes());
-        (head_len + body_len, None)
-    } else {
-        let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
-        (head_len, Some(body.into_bytes()))
-    };
-    Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
+    }
+    if !record.keep_alive || response.close {
+        head.connection(Connection::Close)?;
+    } else if record.is_http10() {
+        head.connection(Connection::KeepAlive)?;
+    }
+    if body_allowed(response.status) {
+        head.content_length(length)?;
+    }
+    Ok(date_at)
 }
 
 /// Statuses and lengths that need a look.
@@ -291,6 +308,15 @@ mod tests {
         let (text, large) = written(&keep_alive(), Response::ok().body(vec![7; 1000])).expect("valid");
         assert!(text.ends_with("Content-Length: 1000\r\n\r\n"), "{text}");
         assert_eq!(large.tail.map(|tail| tail.len()), Some(1000));
+    }
+
+    #[test]
+    fn text_says_what_it_is_once() {
+        let types = |text: &str| text.matches("Content-Type").count();
+        let (text, _) = written(&keep_alive(), Response::text("hello")).expect("valid");
+        assert!(text.contains("\r\nContent-Type: text/plain\r\n") && types(&text) == 1, "{text}");
+        let (text, _) = written(&keep_alive(), Response::text("<p>").content_type("text/html")).expect("valid");
+        assert!(text.contains("\r\nContent-Type: text/html\r\n") && types(&text) == 1, "{text}");
     }
 
     #[test]

@@ -94,12 +94,19 @@ pub(crate) struct Answered {
     pub(crate) tail: Option<Bytes>,
 }
 
+/// Slots begin at cache lines. A record's size is to make them an odd number of lines apart: a power of two apart, the
+/// first lines of all slots would fall into the same few cache sets.
 #[repr(C, align(64))]
 pub(super) struct Slot<R> {
     pub(super) word: AtomicU64,
     pub(super) link: Link,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) record: UnsafeCell<R>,
+}
+
+/// Bytes of a slot that carries a record: for who makes the record to see to the distance.
+pub(crate) const fn slot_bytes<R>() -> usize {
+    size_of::<Slot<R>>()
 }
 
 /// Sizes of an exchange.
@@ -254,10 +261,17 @@ impl<R: Record> Exchange<R> {
         // SAFETY: the record of a published slot is not written before the slot is freed, which needs the push below.
         let record = unsafe { &*slot.record.get() };
         match fill(record, area) {
-            Ok(mut answered) => {
-                answered.flags = answered.flags.with(flags);
+            Ok(answered) => {
                 // SAFETY: as for the area: the answer belongs to who set ANSWERED.
-                unsafe { *slot.answer.get() = answered };
+                let place = unsafe { &mut *slot.answer.get() };
+                // Part by part: a whole put together in memory and copied would be read before its parts have arrived
+                // there, which stalls.
+                place.area_len = answered.area_len;
+                place.date_at = answered.date_at;
+                place.flags = answered.flags.with(flags);
+                if answered.tail.is_some() {
+                    place.tail = answered.tail;
+                }
                 Some(Ok(()))
             }
             Err(error) => {

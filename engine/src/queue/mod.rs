@@ -26,9 +26,9 @@ mod sleepers;
 
 pub(crate) use self::bell::BellScope;
 pub(crate) use self::core::QueueCore;
-pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes};
+pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, slot_bytes};
 pub(crate) use self::lease::{Filled, Lease};
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Driving, Fate, ShardSide};
+pub(crate) use self::shard_side::{Driving, Fate, Scratch, ShardSide};
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;

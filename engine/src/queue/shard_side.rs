@@ -34,6 +34,26 @@ pub(crate) struct ShardSide<R: Record> {
     ended: bool,
 }
 
+/// The cooked area of a slot that the shard has allocated and not published: there is one at a time, made by
+/// [`ShardSide::parse_view`], and most requests do not touch it.
+pub(crate) struct Scratch<'a, R: Record> {
+    exchange: &'a Exchange<R>,
+    slot: u32,
+}
+
+impl<R: Record> Scratch<'_, R> {
+    /// Its bytes, with what was last written there.
+    #[cold]
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        let arena = &self.exchange.arena;
+        let offset = arena.offset(Area::Cooked, self.slot);
+        // SAFETY: the slot's cooked area is the shard's alone, and disjoint from all received bytes by the arena's
+        // layout. `parse_view` borrows the one shard side exclusively for as long as this lives, so there is one
+        // scratch at a time, which this borrows exclusively.
+        unsafe { arena.write(offset, arena.cell_bytes(Area::Cooked)) }
+    }
+}
+
 /// Marks the current thread as the one that drives a shard, until dropped.
 #[derive(Debug)]
 pub(crate) struct Driving {
@@ -136,19 +156,16 @@ impl<R: Record> ShardSide<R> {
         unsafe { self.exchange.arena.read(offset, len) }
     }
 
-    /// Bytes to copy from, the record to parse into, and the cooked area: three disjoint places at once.
+    /// Received bytes, the record to parse into, and the cooked area: three disjoint places at once.
     #[inline]
-    pub(crate) fn parse_view(&mut self, offset: u64, len: u32, slot: u32) -> (&[u8], &mut R, &mut [u8]) {
+    pub(crate) fn parse_view(&mut self, offset: u64, len: u32, slot: u32) -> (&[u8], &mut R, Scratch<'_, R>) {
         debug_assert!(self.word(slot) & MARKS == 0, "a published record is not written");
         let exchange = &*self.exchange;
-        let cooked = exchange.arena.offset(Area::Cooked, slot);
         // SAFETY: the shard owns the received bytes; nobody writes them during the borrow.
         let input = unsafe { exchange.arena.read(offset, len) };
         // SAFETY: the slot is allocated and unpublished, so its record is the shard's alone.
         let record = unsafe { &mut *exchange.slot(slot).record.get() };
-        // SAFETY: as for the record; the cooked area is disjoint from all received bytes by the arena's layout.
-        let scratch = unsafe { exchange.arena.write(cooked, exchange.arena.cell_bytes(Area::Cooked)) };
-        (input, record, scratch)
+        (input, record, Scratch { exchange, slot })
     }
 
     /// Copies between two disjoint ranges that the shard owns.

@@ -12,7 +12,8 @@
 //! Sources: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_multishot(7)`, `io_uring_provided_buffers(7)`.
 
 mod buffers;
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the benchmarks use less of it than the tests"))]
 pub(crate) mod fake;
 pub(crate) mod net;
 mod setup;

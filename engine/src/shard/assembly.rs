@@ -12,7 +12,9 @@ use ringress_proto::url;
 
 use super::Shard;
 use super::connection::{NONE, Pending, Source};
+use super::deliver::address;
 use super::input::{Input, Taken};
+use crate::id::ConnectionId;
 use crate::mem::Area;
 use crate::ring::Io;
 use crate::slab::Key;
@@ -83,7 +85,7 @@ impl<I: Io> Shard<I> {
             Ok(slot) => slot,
             Err(taken) => return taken,
         };
-        let (bytes, record, scratch) = self.side.parse_view(base, before + len, slot);
+        let (bytes, record, mut scratch) = self.side.parse_view(base, before + len, slot);
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => {
@@ -95,9 +97,9 @@ impl<I: Io> Shard<I> {
             }
             Err(reject) => return self.refuse_unread(key, slot, reject),
         }
-        match url::cook_with(bytes, &record.head, scratch, &mut self.host_memo) {
-            Ok(cooked) => record.cooked = cooked,
-            Err(reject) => return self.refuse_unread(key, slot, reject),
+        let (memo, cooked) = (&mut self.host_memo, &mut record.cooked);
+        if let Err(reject) = url::cook_with(bytes, &record.head, || scratch.bytes(), memo, cooked) {
+            return self.refuse_unread(key, slot, reject);
         }
         record.base = base;
         self.head_assembled(key, input, slot, before)
@@ -194,9 +196,13 @@ impl<I: Io> Shard<I> {
         connection.assembly = NONE;
         connection.assembled = 0;
         connection.pending = Pending::Nothing;
-        let record = self.side.record_mut(slot);
+        let base = self.side.arena().offset(Area::Assembly, cell);
+        let (bytes, record, scratch) = self.side.parse_view(base, len, slot);
         (record.len, record.wire_bytes) = (len, wire_bytes);
         (record.body_start, record.body_len) = (head_len, len - head_len);
-        self.deliver(key, slot, Source::Assembly(cell));
+        let stopping = self.stopping.is_some();
+        let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
+        let addressed = address(origin, &self.routes, stopping, bytes, record, scratch);
+        self.deliver(key, slot, Source::Assembly(cell), addressed);
     }
 }

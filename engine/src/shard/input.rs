@@ -11,7 +11,9 @@ use ringress_proto::url;
 
 use super::Shard;
 use super::connection::{Held, NO_BUFFER, NONE, Pending, Receiving, Sending, SlotState, Source};
+use super::deliver::address;
 use crate::conn::Admission;
+use crate::id::ConnectionId;
 use crate::mem::{Area, BufferId};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
@@ -240,18 +242,18 @@ impl<I: Io> Shard<I> {
             Err(taken) => return taken,
         };
         let offset = self.offset(input);
-        let (bytes, record, scratch) = self.side.parse_view(offset, input.len(), slot);
-        let cooked = match head::parse(bytes, &self.settings.limits, &mut record.head) {
-            Ok(Parse::Complete) => url::cook_with(bytes, &record.head, scratch, &mut self.host_memo),
+        let (bytes, record, mut scratch) = self.side.parse_view(offset, input.len(), slot);
+        match head::parse(bytes, &self.settings.limits, &mut record.head) {
+            Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => {
                 self.side.free(slot);
                 return self.begin_assembly(key, input, NONE);
             }
             Err(reject) => return self.refuse_unread(key, slot, reject),
-        };
-        match cooked {
-            Ok(cooked) => record.cooked = cooked,
-            Err(reject) => return self.refuse_unread(key, slot, reject),
+        }
+        let (memo, cooked) = (&mut self.host_memo, &mut record.cooked);
+        if let Err(reject) = url::cook_with(bytes, &record.head, || scratch.bytes(), memo, cooked) {
+            return self.refuse_unread(key, slot, reject);
         }
         let head_len = u32::from(record.head.head_len);
         let body_len = match record.head.body {
@@ -266,10 +268,13 @@ impl<I: Io> Shard<I> {
         let len = head_len + body_len;
         (record.base, record.len, record.wire_bytes) = (offset, len, u64::from(len));
         (record.body_start, record.body_len) = (head_len, body_len);
+        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+        let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
+        let addressed = address(origin, &self.routes, self.stopping.is_some(), bytes, record, scratch);
         let Some(source) = self.pin(input, slot, len) else {
             return self.out_of_cells(key, slot);
         };
-        if self.deliver(key, slot, source) { Taken::Bytes(len) } else { Taken::Later }
+        if self.deliver(key, slot, source, addressed) { Taken::Bytes(len) } else { Taken::Later }
     }
 
     /// Keeps the bytes of a whole request where they are, or copies them out when buffers are short. `None`: there is

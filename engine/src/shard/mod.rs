@@ -1,8 +1,8 @@
 //! The loop that joins everything: kernel, memory, protocol, routes, queues and timers, on one thread.
 //!
 //! ```text
-//!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ completions ─▶ publish, wake ─▶ timers
-//!           output              (submit and wait)     output       accept, input   queue           life
+//!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ letters ─▶ completions ─▶ publish, wake ─▶ timers
+//!           output              (submit and wait)     output       control   accept, input   queue           life
 //! ```
 //!
 //! Laws:
@@ -256,12 +256,13 @@ impl<I: Io> Shard<I> {
 
     /// One turn of the loop. Waits for something to do, at most `patience`.
     pub(crate) fn turn(&mut self, patience: Option<Duration>) -> Result<()> {
-        if self.mail.has_mail() {
-            self.read_mail();
-        }
         self.collect_answers();
         if self.cursor == self.events.len() {
             self.enter(patience)?;
+        }
+        // After the wait: a change that was made before a request was sent holds for that request.
+        if self.mail.has_mail() {
+            self.read_mail();
         }
         self.handle_events();
         self.rearm_starved();

@@ -157,12 +157,11 @@ impl<I: Io> Shard<I> {
         self.start_send(key, Out::Text { text }, len);
     }
 
-    /// Fills in an answer's date, when there is a place for it.
+    /// Fills in the date of an answer that begins at `head`, when there is a place for it.
     #[inline]
-    fn write_date(&mut self, slot: u32, date_at: u16) {
+    fn write_date(&mut self, head: u64, date_at: u16) {
         if date_at > 0 {
-            let offset = self.side.arena().offset(Area::Response, slot) + u64::from(date_at);
-            self.side.bytes_mut(offset, DATE_BYTES).copy_from_slice(self.clock.date());
+            self.side.bytes_mut(head + u64::from(date_at), DATE_BYTES).copy_from_slice(self.clock.date());
         }
     }
 
@@ -184,7 +183,7 @@ impl<I: Io> Shard<I> {
         let answer = self.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len, answer.date_at);
         let tail_len = answer.tail.as_ref().map(|tail| u32::try_from(tail.len()).unwrap_or(u32::MAX));
-        self.write_date(slot, date_at);
+        self.write_date(self.side.arena().offset(Area::Response, slot), date_at);
         let SlotState { next, last, .. } = self.slots[slot as usize];
         self.unlink(key, 1, next, last);
         match tail_len {
@@ -209,9 +208,10 @@ impl<I: Io> Shard<I> {
             if answer.tail.is_some() || len > room - filled {
                 break;
             }
-            self.write_date(slot, date_at);
-            let from = self.side.arena().offset(Area::Response, slot);
-            self.side.copy(from, base + u64::from(filled), len);
+            let (from, to) = (self.side.arena().offset(Area::Response, slot), base + u64::from(filled));
+            self.side.copy(from, to, len);
+            // Into the copy: copying what has just been written would stall.
+            self.write_date(to, date_at);
             self.finish_slot(slot);
             filled += len;
             count += 1;

@@ -64,16 +64,21 @@ pub struct Cooked {
 }
 
 impl Cooked {
-    /// The bytes of the path. `base` is the input the head was parsed from, `scratch` what was given to [`cook`].
+    /// A place to cook into.
+    pub const EMPTY: Self =
+        Self { form: TargetForm::Origin, host: Span::EMPTY, port: 0, path: CookedPath::Root, query: Span::EMPTY };
+
+    /// The bytes of the path. `base` is the input the head was parsed from, `scratch` gives what was given to [`cook`]
+    /// and is asked only for a path that was rewritten.
     ///
     /// # Panics
     /// If either is shorter than it was.
     #[inline]
     #[must_use]
-    pub fn path<'a>(&self, base: &'a [u8], scratch: &'a [u8]) -> &'a [u8] {
+    pub fn path<'a>(&self, base: &'a [u8], scratch: impl FnOnce() -> &'a [u8]) -> &'a [u8] {
         match self.path {
             CookedPath::Raw(span) => span.of(base),
-            CookedPath::Scratch(len) => &scratch[..usize::from(len)],
+            CookedPath::Scratch(len) => &scratch()[..usize::from(len)],
             CookedPath::Root => b"/",
         }
     }
@@ -86,7 +91,8 @@ impl Cooked {
 /// 400 for a malformed target or host; 414 if `scratch` is too small.
 #[inline]
 pub fn cook(base: &[u8], head: &Head, scratch: &mut [u8]) -> Result<Cooked, Reject> {
-    cook_with(base, head, scratch, &mut HostMemo::new())
+    let mut cooked = Cooked::EMPTY;
+    cook_with(base, head, || scratch, &mut HostMemo::new(), &mut cooked).map(|()| cooked)
 }
 
 /// The Host field judged last: clients repeat themselves, and comparing costs less than judging again.
@@ -106,11 +112,23 @@ impl HostMemo {
         Self { text: [0; 64], len: 0, host_len: 0, port: 0 }
     }
 
+    /// Whether `bytes`, as many as are remembered, are the text. Short ones are compared in two overlapping pieces,
+    /// which is cheaper than a call.
+    #[inline]
+    fn remembers(&self, bytes: &[u8]) -> bool {
+        let text = self.text.get(..bytes.len()).unwrap_or_default();
+        match bytes.len() {
+            0 => false,
+            8..=16 => text.first_chunk::<8>() == bytes.first_chunk() && text.last_chunk::<8>() == bytes.last_chunk(),
+            _ => text == bytes,
+        }
+    }
+
     /// The host and port of a Host field, judged or remembered.
     #[inline]
     fn authority(&mut self, base: &[u8], span: Span) -> Result<(Span, u16), Reject> {
         let bytes = span.of(base);
-        if !bytes.is_empty() && self.text.get(..usize::from(self.len)) == Some(bytes) {
+        if bytes.len() == usize::from(self.len) && self.remembers(bytes) {
             return Ok((Span { start: span.start, len: u16::from(self.host_len) }, self.port));
         }
         let (host, port) = authority(base, span)?;
@@ -130,19 +148,33 @@ impl Default for HostMemo {
     }
 }
 
-/// [`cook`] with a memory of the Host field before; for one caller's requests in a row. The verdicts are the same.
+/// [`cook`] with a memory of the Host field before, for one caller's requests in a row; `scratch` is asked for only if
+/// the path must be rewritten. The verdicts are the same; an error leaves anything in `cooked`.
 ///
 /// # Errors
 /// As [`cook`].
 #[inline]
-pub fn cook_with(base: &[u8], head: &Head, scratch: &mut [u8], memo: &mut HostMemo) -> Result<Cooked, Reject> {
-    let (host, port) = if head.host == Span::EMPTY { (Span::EMPTY, 0) } else { memo.authority(base, head.host)? };
+pub fn cook_with<'s>(
+    base: &[u8],
+    head: &Head,
+    scratch: impl FnOnce() -> &'s mut [u8],
+    memo: &mut HostMemo,
+    cooked: &mut Cooked,
+) -> Result<(), Reject> {
+    (cooked.host, cooked.port) =
+        if head.host == Span::EMPTY { (Span::EMPTY, 0) } else { memo.authority(base, head.host)? };
     let target = head.target.of(base);
     if target.first() == Some(&b'/') && head.method != Method::Connect {
-        let (path, query) = path_and_query(base, head.target, scratch)?;
-        return Ok(Cooked { form: TargetForm::Origin, host, port, path, query });
+        cooked.form = TargetForm::Origin;
+        (cooked.path, cooked.query) = if head.target_is_plain {
+            (CookedPath::Raw(head.target), Span::EMPTY)
+        } else {
+            path_and_query(base, head.target, scratch)?
+        };
+        return Ok(());
     }
-    cook_rare(base, head, scratch, host, port)
+    *cooked = cook_rare(base, head, scratch(), cooked.host, cooked.port)?;
+    Ok(())
 }
 
 /// Targets that do not begin with a slash.
@@ -175,7 +207,7 @@ fn cook_rare(base: &[u8], head: &Head, scratch: &mut [u8], host: Span, port: u16
         None => (CookedPath::Root, Span::EMPTY),
         Some(b'/') => {
             let span = Span { start: offset(span.end()), len: offset(rest.len() - authority_len) };
-            path_and_query(base, span, scratch)?
+            path_and_query(base, span, || scratch)?
         }
         Some(_) => return Err(Reject::BadTarget),
     };
@@ -184,7 +216,11 @@ fn cook_rare(base: &[u8], head: &Head, scratch: &mut [u8], host: Span, port: u16
 
 /// Splits at the first `?` and makes the path canonical.
 #[inline]
-fn path_and_query(base: &[u8], span: Span, scratch: &mut [u8]) -> Result<(CookedPath, Span), Reject> {
+fn path_and_query<'s>(
+    base: &[u8],
+    span: Span,
+    scratch: impl FnOnce() -> &'s mut [u8],
+) -> Result<(CookedPath, Span), Reject> {
     let bytes = span.of(base);
     let survey = path::survey(bytes);
     let path_len = if survey.plain { survey.len } else { path::query_start(bytes, survey.len) };
@@ -199,7 +235,7 @@ fn path_and_query(base: &[u8], span: Span, scratch: &mut [u8]) -> Result<(Cooked
     let path = if survey.plain {
         CookedPath::Raw(Span { start: span.start, len: offset(path_len) })
     } else {
-        path::rewrite(&bytes[..path_len], scratch)?
+        path::rewrite(&bytes[..path_len], scratch())?
             .map_or_else(|| CookedPath::Raw(Span { start: span.start, len: offset(path_len) }), CookedPath::Scratch)
     };
     Ok((path, query))

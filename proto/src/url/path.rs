@@ -5,7 +5,7 @@
 //! Absent: case folding, Unicode normalisation.
 //! Source: RFC 3986 sections 2.1, 3.3 and 5.2.4; RFC 3629 (UTF-8).
 
-use crate::bytes::{each, hex_value, offset, zeros};
+use crate::bytes::{hex_value, offset, path_marks};
 use crate::reject::Reject;
 
 /// What a byte means to a path that might already be canonical.
@@ -50,14 +50,20 @@ pub(super) struct Survey {
 pub(super) fn survey(target: &[u8]) -> Survey {
     let mut from = 0;
     while let Some(word) = target[from..].first_chunk() {
-        if !is_plain(u64::from_le_bytes(*word))
+        if path_marks(u64::from_le_bytes(*word)) != 0
             && let Some(survey) = survey_bytes(target, from, from + 8)
         {
             return survey;
         }
         from += 8;
     }
-    survey_bytes(target, from, target.len()).unwrap_or(Survey { len: target.len(), plain: true })
+    // The last eight bytes, some of them a second time, instead of the last few one by one.
+    if target.last_chunk().is_none_or(|word| path_marks(u64::from_le_bytes(*word)) != 0)
+        && let Some(survey) = survey_bytes(target, from, target.len())
+    {
+        return survey;
+    }
+    Survey { len: target.len(), plain: true }
 }
 
 /// [`survey`] byte by byte over `target[from..to]`; `None` if the path is canonical so far and goes on.
@@ -81,19 +87,6 @@ fn survey_remarkable(target: &[u8], from: usize, to: usize) -> Option<Survey> {
         last = byte;
     }
     None
-}
-
-/// Whether all eight bytes are of class plain. May deny it for a few bytes that are: `!` and `'`, and whatever
-/// stands beside a byte that is not.
-#[inline]
-const fn is_plain(word: u64) -> bool {
-    let controls = word.wrapping_sub(each(0x21)) | word;
-    // 0x23 `#` and 0x25 `%` differ in the bits 0x06.
-    let marks = zeros((word ^ each(0x21)) & each(0xf9));
-    let dots = zeros(word ^ each(b'.'));
-    // 0x3f `?` and 0x7f differ in the bit 0x40.
-    let ends = zeros((word ^ each(b'?')) & each(0xbf));
-    (controls | marks | dots | ends) & each(0x80) == 0
 }
 
 /// Offset of the first `?` at or after `from`, or the length.
@@ -273,7 +266,7 @@ mod tests {
                 let mut word = *b"abcdefgh";
                 word[at] = byte;
                 let plain = CLASS[usize::from(byte)] == Class::Plain;
-                let judged = is_plain(u64::from_le_bytes(word));
+                let judged = path_marks(u64::from_le_bytes(word)) == 0;
                 assert!(plain || !judged, "{byte:#x} at {at}");
                 assert!(!plain || judged || b"!'".contains(&byte), "{byte:#x} at {at}");
             }

@@ -19,7 +19,7 @@ fn cooked(method: &str, target: &str, host: Option<&str>) -> Result<Plain, Rejec
     let mut scratch = [0; 256];
     let cooked = cook(base, &head, &mut scratch)?;
     let text = |bytes: &[u8]| core::str::from_utf8(bytes).expect("cooked text is UTF-8").to_string();
-    let path = text(cooked.path(base, &scratch));
+    let path = text(cooked.path(base, || &scratch));
     Ok((cooked.form, text(cooked.host.of(base)), cooked.port, path, text(cooked.query.of(base))))
 }
 
@@ -179,7 +179,10 @@ fn a_remembered_host_changes_no_verdict() {
         let input = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let mut head = Head::EMPTY;
         crate::head::parse(input.as_bytes(), &crate::limits::Limits::DEFAULT, &mut head).expect("well-formed");
-        let remembered = cook_with(input.as_bytes(), &head, &mut [0; 8], &mut memo);
+        let mut scratch = [0; 8];
+        let mut cooked = Cooked::EMPTY;
+        let verdict = cook_with(input.as_bytes(), &head, || &mut scratch, &mut memo, &mut cooked);
+        let remembered = verdict.map(|()| cooked);
         assert_eq!(remembered, cook(input.as_bytes(), &head, &mut [0; 8]), "{host:?}");
     }
 }

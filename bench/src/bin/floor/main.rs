@@ -15,11 +15,8 @@
 //! yardstick and must not face anything but a load generator.
 
 mod answer;
-mod buffers;
 mod options;
-mod ring;
 mod server;
-mod submit;
 
 use std::io;
 use std::net::TcpListener;
@@ -27,6 +24,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use options::Options;
+use ringress_bench::ring::{host, setup};
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -43,48 +41,24 @@ fn main() -> ExitCode {
 
 fn start(options: &Options) -> io::Result<std::convert::Infallible> {
     if let Some(core) = options.core {
-        pin(core)?;
+        host::pin(core).map_err(|error| io::Error::new(error.kind(), format!("--core {core}: {error}")))?;
     }
     let listener = listen(options)?;
-    let (mut ring, setup) = ring::build(options)?;
+    let (mut ring, setup) = setup::build(&options.wishes())?;
     println!("floor listening on {}", options.listen);
     eprintln!("floor: {setup}");
     server::Server::new(&ring, options, listener.as_raw_fd())?.run(&mut ring, options)
 }
 
-/// Binds the calling thread, the only one there is, to one core.
-fn pin(core: usize) -> io::Result<()> {
-    const CORES_MAX: usize = libc::CPU_SETSIZE as usize;
-    if core >= CORES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("--core must be below {CORES_MAX}")));
-    }
-    // SAFETY: a cpu_set_t is an array of integers, for which all zero bits are a value.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `core` is below CPU_SETSIZE, checked above, so the bit lies inside the set.
-    unsafe { libc::CPU_SET(core, &mut set) };
-    // SAFETY: `set` is a live cpu_set_t and the size passed is its own.
-    let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 /// A listener whose connections inherit `TCP_NODELAY`, which saves a call per connection.
 fn listen(options: &Options) -> io::Result<OwnedFd> {
-    const BACKLOG: libc::c_int = 4096;
+    const BACKLOG: i32 = 4096;
     let listener = TcpListener::bind(options.listen)?;
-    set_tcp_option(&listener, libc::TCP_NODELAY, &1_i32.to_ne_bytes())?;
+    host::set_tcp_option(&listener, libc::TCP_NODELAY, &1_i32.to_ne_bytes())?;
     if !options.congestion.is_empty() {
-        set_tcp_option(&listener, libc::TCP_CONGESTION, options.congestion.as_bytes())?;
+        host::set_tcp_option(&listener, libc::TCP_CONGESTION, options.congestion.as_bytes())?;
     }
     // A second listen() only changes the backlog; the standard library's is 128.
-    // SAFETY: takes a descriptor and a number, no memory.
-    let rc = unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) };
-    if rc == 0 { Ok(listener.into()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn set_tcp_option(socket: &TcpListener, name: libc::c_int, value: &[u8]) -> io::Result<()> {
-    let len = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
-    let fd = socket.as_raw_fd();
-    // SAFETY: the kernel reads `len` bytes at the address of `value`, which has as many.
-    let rc = unsafe { libc::setsockopt(fd, libc::IPPROTO_TCP, name, value.as_ptr().cast(), len) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    host::listen(&listener, BACKLOG)?;
+    Ok(listener.into())
 }

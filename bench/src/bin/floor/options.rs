@@ -2,6 +2,8 @@
 
 use std::net::SocketAddrV4;
 
+use ringress_bench::ring::{Knobs, Shape, Wishes};
+
 pub(crate) const USAGE: &str = "\
 usage: floor [--listen 127.0.0.1:8090] [--core N] [knobs]
 
@@ -114,6 +116,32 @@ impl Options {
             return Err("--batch needs --batch-us, or a lone request would wait for ever".into());
         }
         Ok(self)
+    }
+}
+
+impl Options {
+    pub(crate) fn shape(&self) -> Shape {
+        Shape { count: self.buffers, buffer_bytes: self.buffer_bytes, stride: self.stride, huge_pages: self.huge_pages }
+    }
+
+    pub(crate) fn wishes(&self) -> Wishes {
+        Wishes {
+            sq_entries: self.sq_entries,
+            cq_entries: self.cq_entries,
+            sqarray: self.sqarray,
+            taskrun_flag: self.taskrun_flag,
+            coop: self.coop,
+        }
+    }
+
+    pub(crate) fn knobs(&self) -> Knobs {
+        Knobs {
+            direct: self.direct,
+            ring_fd: self.ring_fd,
+            no_iowait: self.no_iowait,
+            batch: self.batch,
+            batch_us: self.batch_us,
+        }
     }
 }
 

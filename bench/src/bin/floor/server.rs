@@ -2,14 +2,24 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::RawFd;
 
 use io_uring::{CompletionQueue, IoUring, cqueue};
 
-use crate::answer::{ANSWER_BYTES, BLOCK_ANSWERS};
-use crate::buffers::Buffers;
+use ringress_bench::ring::{Buffers, Send, Submissions, Tag};
+
+use crate::answer::{self, ANSWER_BYTES, BLOCK_ANSWERS};
 use crate::options::Options;
-use crate::submit::{Send, Submissions, Tag, op};
+
+/// What a completion answers; the number in its tag is how many bytes a send was for.
+mod op {
+    pub(crate) const ACCEPT: u8 = 1;
+    pub(crate) const RECV: u8 = 2;
+    pub(crate) const SEND: u8 = 3;
+    /// Close and shutdown: they post only failures, and a failure changes nothing.
+    pub(crate) const FAREWELL: u8 = 4;
+}
 
 /// One connection, at the index that is its descriptor.
 ///
@@ -73,6 +83,8 @@ pub(crate) struct Server {
     /// Connections with something to queue at the end of this turn.
     unsettled: Vec<u32>,
     buffers: Buffers,
+    /// [`answer::block`].
+    block: &'static [u8],
     gather: u32,
     /// How a send goes that leaves nothing to be done.
     last_send: Send,
@@ -84,7 +96,8 @@ impl Server {
             listener,
             connections: Vec::new(),
             unsettled: Vec::new(),
-            buffers: Buffers::register(ring, options)?,
+            buffers: Buffers::register(ring, &options.shape())?,
+            block: answer::block(),
             gather: options.gather,
             last_send: if options.send_cqe { Send::Now } else { Send::NowQuietly },
         })
@@ -93,8 +106,8 @@ impl Server {
     /// Serves until the ring or the listener fails.
     pub(crate) fn run(mut self, ring: &mut IoUring, options: &Options) -> io::Result<Infallible> {
         let (submitter, queue, mut completions) = ring.split();
-        let mut out = Submissions::new(submitter, queue, options)?;
-        out.accept(self.listener)?;
+        let mut out = Submissions::new(submitter, queue, options.knobs())?;
+        out.accept(self.listener, Tag::new(op::ACCEPT, 0, 0))?;
         loop {
             out.wait()?;
             self.reap(&mut completions, &mut out)?;
@@ -145,7 +158,7 @@ impl Server {
         }
         if !cqueue::more(flags) {
             if len != 0 || completion.result() == -libc::ENOBUFS {
-                out.receive(slot)?;
+                out.receive(slot, Tag::new(op::RECV, 0, slot))?;
             } else {
                 connection.over = true;
             }
@@ -163,12 +176,12 @@ impl Server {
             Err(_) if result != -libc::EAGAIN => {
                 connection.owed = 0;
                 if !connection.over {
-                    out.shutdown(slot)?;
+                    out.shutdown(slot, Shutdown::Both, Tag::new(op::FAREWELL, 0, slot))?;
                 }
             }
             short => {
                 connection.sending = true;
-                out.send(slot, len - short.unwrap_or(0), Send::Whole)?;
+                send(self.block, slot, len - short.unwrap_or(0), Send::Whole, out)?;
             }
         }
         self.list(slot);
@@ -183,11 +196,11 @@ impl Server {
                 self.connections.resize(index + 1, Connection::default());
             }
             self.connections[index] = Connection::default();
-            out.receive(slot)?;
+            out.receive(slot, Tag::new(op::RECV, 0, slot))?;
         } else if result != -libc::ECONNABORTED {
             return Err(io::Error::from_raw_os_error(-result));
         }
-        if cqueue::more(completion.flags()) { Ok(()) } else { out.accept(self.listener) }
+        if cqueue::more(completion.flags()) { Ok(()) } else { out.accept(self.listener, Tag::new(op::ACCEPT, 0, 0)) }
     }
 
     #[inline]
@@ -209,7 +222,7 @@ impl Server {
             }
             if connection.owed == 0 {
                 if connection.over {
-                    out.close(slot)?;
+                    out.close(slot, Tag::new(op::FAREWELL, 0, slot))?;
                 }
                 continue;
             }
@@ -221,10 +234,16 @@ impl Server {
                 _ => Send::Whole,
             };
             connection.sending = how != Send::NowQuietly;
-            out.send(slot, answers * ANSWER_BYTES, how)?;
+            send(self.block, slot, answers * ANSWER_BYTES, how, out)?;
         }
         Ok(())
     }
+}
+
+/// Sends the last `len` bytes of the block.
+#[inline]
+fn send(block: &'static [u8], slot: u32, len: u32, how: Send, out: &mut Submissions<'_>) -> io::Result<()> {
+    out.send(slot, &block[block.len() - len as usize..], how, Tag::new(op::SEND, len, slot))
 }
 
 #[cfg(test)]

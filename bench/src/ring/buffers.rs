@@ -11,16 +11,29 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-use crate::options::Options;
-
-/// The only buffer group.
+/// The only buffer group of a ring.
 pub(crate) const GROUP: u16 = 0;
 
-/// Owns both mappings for the life of the process: they are never unmapped, so the kernel can
-/// never be left with a dangling address.
+/// How many buffers, and how large.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// How many; a power of two, at most 32,768.
+    pub count: u16,
+    /// Bytes of one, at least 1.
+    pub buffer_bytes: u32,
+    /// Bytes from one buffer's start to the next one's; at least `buffer_bytes`.
+    pub stride: u32,
+    /// Ask for huge pages under the buffers.
+    pub huge_pages: bool,
+}
+
+/// Owns both mappings. They stay for the life of the process, so that the kernel is never left with a dangling
+/// address, unless [`Buffers::unmap`] is called by one who knows that no receive is under way.
 #[derive(Debug)]
-pub(crate) struct Buffers {
+pub struct Buffers {
     data: *const u8,
+    /// The whole mappings as they were made: the buffers and the ring's entries.
+    mappings: [Mapping; 2],
     tail_shared: *const AtomicU16,
     stride: usize,
     buffer_bytes: usize,
@@ -32,11 +45,20 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    pub(crate) fn register(ring: &IoUring, options: &Options) -> io::Result<Self> {
-        let stride = options.stride as usize;
-        let count = options.buffers;
-        let data = map(stride * usize::from(count), options.huge_pages)?;
-        let entries = map(size_of::<BufRingEntry>() * usize::from(count), false)?;
+    /// Maps the buffers and lends all of them to the kernel, as the ring's only group.
+    ///
+    /// # Errors
+    /// The kernel refuses the memory or the buffer ring.
+    ///
+    /// # Panics
+    /// When the count is no power of two, or the stride is below the size.
+    pub fn register(ring: &IoUring, shape: &Shape) -> io::Result<Self> {
+        let Shape { count, buffer_bytes, .. } = *shape;
+        assert!(count.is_power_of_two(), "the ring's index is a mask");
+        assert!(shape.stride >= buffer_bytes, "buffers do not overlap");
+        let stride = shape.stride as usize;
+        let (data, data_mapping) = map(stride * usize::from(count), shape.huge_pages)?;
+        let (entries, entries_mapping) = map(size_of::<BufRingEntry>() * usize::from(count), false)?;
         let entries = entries.cast::<BufRingEntry>();
         for bid in 0..count {
             // SAFETY: the mapping has `count` entries and `bid` is below; pages are 4096-aligned.
@@ -45,18 +67,19 @@ impl Buffers {
             // integers it is made of, and nobody else knows the mapping before registration.
             let entry = unsafe { &mut *entry };
             entry.set_addr(data as u64 + u64::from(bid) * stride as u64);
-            entry.set_len(options.buffer_bytes);
+            entry.set_len(buffer_bytes);
             entry.set_bid(bid);
         }
-        // SAFETY: the mapping holds `count` entries, page-aligned, and is never unmapped.
+        // SAFETY: the mapping holds `count` entries, page-aligned, and outlives the ring's use.
         unsafe { ring.submitter().register_buf_ring_with_flags(entries as u64, count, GROUP, 0) }?;
         // SAFETY: `entries` is the first entry of the ring, initialised above.
         let tail_shared = unsafe { BufRingEntry::tail(entries) }.cast::<AtomicU16>();
         let mut buffers = Self {
             data,
+            mappings: [data_mapping, entries_mapping],
             tail_shared,
             stride,
-            buffer_bytes: options.buffer_bytes as usize,
+            buffer_bytes: buffer_bytes as usize,
             count,
             tail: 0,
             taken: count,
@@ -67,38 +90,62 @@ impl Buffers {
 
     /// Notes that the kernel has filled the next buffer of the ring.
     #[inline]
-    pub(crate) fn take(&mut self, bid: u16) {
+    pub fn take(&mut self, bid: u16) {
         debug_assert_eq!(bid, self.tail.wrapping_add(self.taken) & (self.count - 1));
         self.taken += 1;
     }
 
     /// The bytes received into a buffer that was taken and not yet given back.
-    pub(crate) fn bytes(&self, bid: u16, len: usize) -> &[u8] {
+    ///
+    /// # Panics
+    /// When the kernel names a buffer or a length that it was not lent.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self, bid: u16, len: usize) -> &[u8] {
         assert!(bid < self.count, "the kernel names a buffer it was lent");
         assert!(len <= self.buffer_bytes, "the kernel stays inside the buffer");
         // SAFETY: `bid` is below `count`, so the address is inside the mapping.
         let start = unsafe { self.data.add(usize::from(bid) * self.stride) };
         // SAFETY: buffer `bid` reaches `buffer_bytes` (at most the stride) from `start`, mapped
-        // for ever and zeroed. The kernel does not write it before `give_back`, which needs
+        // while `self` lives and zeroed. The kernel does not write it before `give_back`, which needs
         // `&mut self` and so cannot happen while this slice lives.
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
     /// Lends every taken buffer to the kernel again.
     #[inline]
-    pub(crate) fn give_back(&mut self) {
+    pub fn give_back(&mut self) {
         self.tail = self.tail.wrapping_add(self.taken);
         self.taken = 0;
-        // SAFETY: points into the registered ring, mapped for ever, aligned for a u16, and only
+        // SAFETY: points into the registered ring, mapped while `self` lives, aligned for a u16, and only
         // this thread writes it; the kernel reads it.
         let tail_shared = unsafe { &*self.tail_shared };
         // Release: what was read from the buffers was read before they are lent again.
         tail_shared.store(self.tail, Ordering::Release);
     }
+
+    /// Gives both mappings back to the system.
+    ///
+    /// # Safety
+    /// 1. No receive of the ring is under way any more, and none will be begun.
+    pub unsafe fn unmap(self) {
+        for mapping in self.mappings {
+            // SAFETY: made by `map` with this address and length, and nobody uses it any more: not the kernel (1.),
+            // and not this value, which ends here.
+            unsafe { libc::munmap(mapping.start.cast(), mapping.len) };
+        }
+    }
 }
 
-/// Anonymous zeroed pages that are never given back.
-fn map(len: usize, huge_pages: bool) -> io::Result<*mut u8> {
+/// Pages as `mmap` gave them.
+#[derive(Debug)]
+struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+/// Anonymous zeroed pages: where to use them, and the whole mapping.
+fn map(len: usize, huge_pages: bool) -> io::Result<(*mut u8, Mapping)> {
     const HUGE_PAGE: usize = 2 << 20;
     let (len, slack) = if huge_pages { (len.next_multiple_of(HUGE_PAGE), HUGE_PAGE) } else { (len, 0) };
     // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no other.
@@ -116,13 +163,14 @@ fn map(len: usize, huge_pages: bool) -> io::Result<*mut u8> {
         return Err(io::Error::last_os_error());
     }
     let start = start.cast::<u8>();
+    let mapping = Mapping { start, len: len + slack };
     if !huge_pages {
-        return Ok(start);
+        return Ok((start, mapping));
     }
     // SAFETY: the mapping is a huge page longer than `len`, so the next boundary plus `len` is
     // inside it.
     let start = unsafe { start.add(start.align_offset(HUGE_PAGE)) };
     // SAFETY: the range is inside the mapping made above; the advice changes no contents.
     let rc = unsafe { libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE) };
-    if rc == 0 { Ok(start) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 { Ok((start, mapping)) } else { Err(io::Error::last_os_error()) }
 }

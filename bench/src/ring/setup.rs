@@ -1,10 +1,29 @@
-//! Sets the ring up with the best flags the kernel takes.
+//! Sets a ring up with the best flags the kernel takes.
 
 use std::io;
 
 use io_uring::IoUring;
 
-use crate::options::Options;
+/// What a ring should be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    /// Submission entries; clamped to what the kernel allows.
+    pub sq_entries: u32,
+    /// Completion entries; clamped to what the kernel allows.
+    pub cq_entries: u32,
+    /// Keep the submission index array even if the kernel can drop it.
+    pub sqarray: bool,
+    /// Have the kernel flag pending task work.
+    pub taskrun_flag: bool,
+    /// Cooperative instead of deferred task work.
+    pub coop: bool,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { sq_entries: 256, cq_entries: 4096, sqarray: false, taskrun_flag: false, coop: false }
+    }
+}
 
 /// A way to set the ring up; [`LADDER`] lists them from best to plainest.
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +41,15 @@ const LADDER: [Setup; 3] = [
     Setup { name: "cooperative task work", deferred: false, no_sqarray: false },
 ];
 
-/// The ring, and the name of the set-up that was accepted.
+/// The ring of the calling thread, and the name of the set-up that was accepted.
 ///
 /// # Errors
 /// The last refusal, if the kernel takes none of the set-ups.
-pub(crate) fn build(options: &Options) -> io::Result<(IoUring, &'static str)> {
+pub fn build(wishes: &Wishes) -> io::Result<(IoUring, &'static str)> {
     let mut refusal = io::Error::from(io::ErrorKind::Unsupported);
-    let wanted = |setup: &&Setup| !(setup.no_sqarray && options.sqarray || setup.deferred && options.coop);
+    let wanted = |setup: &&Setup| !(setup.no_sqarray && wishes.sqarray || setup.deferred && wishes.coop);
     for setup in LADDER.iter().filter(wanted) {
-        match attempt(*setup, options) {
+        match attempt(*setup, wishes) {
             Ok(ring) => return Ok((ring, setup.name)),
             Err(error) => refusal = error,
         }
@@ -41,12 +60,12 @@ pub(crate) fn build(options: &Options) -> io::Result<(IoUring, &'static str)> {
     ))
 }
 
-fn attempt(setup: Setup, options: &Options) -> io::Result<IoUring> {
+fn attempt(setup: Setup, wishes: &Wishes) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     // One refused entry must not hold back the rest of the batch.
     builder.setup_submit_all();
     // A multishot ends when the completion queue overflows, so that one is made large.
-    builder.setup_cqsize(options.cq_entries).setup_clamp();
+    builder.setup_cqsize(wishes.cq_entries).setup_clamp();
     if setup.deferred {
         builder.setup_single_issuer().setup_defer_taskrun();
     } else {
@@ -55,8 +74,8 @@ fn attempt(setup: Setup, options: &Options) -> io::Result<IoUring> {
     if setup.no_sqarray {
         builder.setup_no_sqarray();
     }
-    if options.taskrun_flag {
+    if wishes.taskrun_flag {
         builder.setup_taskrun_flag();
     }
-    builder.build(options.sq_entries)
+    builder.build(wishes.sq_entries)
 }

@@ -1,0 +1,137 @@
+//! What is measured and kept: one sample for each run, and what could not be measured, with the reason.
+
+use serde::Serialize;
+
+use crate::load::Faults;
+
+/// One run of one server on one workload.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Sample {
+    pub(super) workload: &'static str,
+    pub(super) server: String,
+    /// From 0.
+    pub(super) repetition: u32,
+    /// Right answers in the measured time.
+    pub(super) answers: u64,
+    pub(super) seconds: f64,
+    pub(super) requests_per_second: f64,
+    /// User and system time of all threads and child processes of the server.
+    pub(super) cpu_us_per_request: f64,
+    /// The same time as part of a core.
+    pub(super) server_core_share: f64,
+    /// The generator's own CPU time.
+    pub(super) generator_us_per_request: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    pub(super) p999_us: f64,
+    pub(super) p9999_us: f64,
+    /// Of the process tree, shared pages in proportion, while the connections are still open.
+    pub(super) resident_bytes: u64,
+    /// Requests a second that were asked for, in an open loop.
+    pub(super) rate: Option<f64>,
+    pub(super) idle: Option<Idle>,
+    pub(super) faults: FaultCount,
+    /// What others did on the server's core meanwhile, stolen time included, as part of the core.
+    pub(super) others_server_core: f64,
+    /// The same on the generator's core.
+    pub(super) others_load_core: f64,
+    /// Where the CPU time was read.
+    pub(super) clock: &'static str,
+    /// Runs thrown away because other work disturbed them more.
+    pub(super) retakes: u32,
+}
+
+/// What idle connections cost beside the active ones.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Idle {
+    /// Growth of resident memory by an idle connection.
+    pub(super) bytes_each: f64,
+    /// Of the same process before the idle connections came.
+    pub(super) cpu_us_per_request_without: f64,
+    /// Of the same process before the idle connections came.
+    pub(super) p99_us_without: f64,
+}
+
+/// All that was not a right answer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct FaultCount {
+    /// All kinds but `unsent`, which tells of a server that is slower than the rate.
+    pub(super) count: u64,
+    #[serde(flatten)]
+    pub(super) kinds: Faults,
+}
+
+impl From<Faults> for FaultCount {
+    fn from(kinds: Faults) -> Self {
+        let answered = [kinds.wrong_status, kinds.wrong_length, kinds.wrong_content, kinds.garbage, kinds.truncated];
+        let others = [kinds.unanswered, kinds.resets, kinds.timeouts, kinds.refused];
+        Self { count: answered.iter().chain(&others).sum(), kinds }
+    }
+}
+
+/// A server that a row does without, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Missing {
+    pub(super) workload: &'static str,
+    pub(super) server: String,
+    pub(super) reason: String,
+    /// Not known beforehand: it did not start, answered wrongly or ended.
+    pub(super) failed: bool,
+}
+
+/// All samples, in the order they were taken.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(super) struct Samples(Vec<Sample>);
+
+impl Samples {
+    pub(super) fn add(&mut self, sample: Sample) {
+        self.0.push(sample);
+    }
+
+    pub(super) fn all(&self) -> &[Sample] {
+        &self.0
+    }
+
+    pub(super) fn of(&self, workload: &str, server: &str) -> Vec<&Sample> {
+        self.0.iter().filter(|sample| sample.workload == workload && sample.server == server).collect()
+    }
+}
+
+impl Sample {
+    /// The part of one of the two cores that others took, whichever is more.
+    pub(super) fn disturbance(&self) -> f64 {
+        self.others_server_core.max(self.others_load_core)
+    }
+}
+
+#[cfg(test)]
+impl Sample {
+    /// Figures for tests.
+    pub(super) fn example(workload: &str, server: &str, repetition: u32) -> Self {
+        let workload = super::workloads::Workload::named(workload).name;
+        Self {
+            workload,
+            server: server.to_owned(),
+            repetition,
+            answers: 300_000,
+            seconds: 3.0,
+            requests_per_second: 100_000.0,
+            cpu_us_per_request: 5.0,
+            server_core_share: 0.5,
+            generator_us_per_request: 2.0,
+            p50_us: 200.0,
+            p99_us: 400.0,
+            p999_us: 800.0,
+            p9999_us: 1600.0,
+            resident_bytes: 10 << 20,
+            rate: None,
+            idle: None,
+            faults: FaultCount::default(),
+            others_server_core: 0.0,
+            others_load_core: 0.01,
+            clock: "a test",
+            retakes: 0,
+        }
+    }
+}

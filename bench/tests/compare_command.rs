@@ -1,0 +1,226 @@
+//! `ringress-bench compare` as people run it: what it refuses, what it leaves out, what it leaves behind. No figure is
+//! asserted: a machine that runs tests is no place to measure.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ringress-bench");
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A folder for the reports of one test, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("compare-{test}-{}", std::process::id()));
+        fs::create_dir(&path).expect("a new folder");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn compare(words: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    // One core must do where there is no second one.
+    let load_core = usize::from(std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1));
+    command.args(["compare", "--no-build", "--load-core", &load_core.to_string()]).args(words);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(words: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = compare(words).output().expect("the program starts");
+    (status.code(), text(stdout), text(stderr))
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("it writes UTF-8")
+}
+
+/// The command that runs this very program as one of the servers below.
+fn server(which: &str) -> String {
+    let program = std::env::current_exe().expect("this program has a path");
+    format!("{which}='{}' --exact --ignored {which} {{port}}", program.display())
+}
+
+/// Answers every request on the port that is the last argument: the n-th of a connection with `answer(n)`. Without a
+/// port this is no server, but somebody who runs all ignored tests.
+fn serve(answer: fn(u32) -> &'static str) {
+    let Some(port) = std::env::args().next_back().and_then(|port| port.parse::<u16>().ok()) else { return };
+    let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    for stream in listener.incoming() {
+        let mut stream = stream.expect("a connection");
+        std::thread::spawn(move || {
+            let mut requests = BufReader::new(stream.try_clone().expect("a second handle")).lines();
+            let mut count = 0;
+            while let Some(Ok(line)) = requests.next() {
+                if line.is_empty() {
+                    let body = answer(count);
+                    count += 1;
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+                    if stream.write_all((head + body).as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
+#[ignore = "a server that other tests start"]
+fn wrong() {
+    serve(|_| "Hello, Moon!!");
+}
+
+#[test]
+#[ignore = "a server that other tests start"]
+fn tiring() {
+    serve(|count| if count % 20 < 19 { "Hello, World!" } else { "Hello" });
+}
+
+#[test]
+fn unknown_names_are_refused_in_one_line_that_names_the_known_ones() {
+    for (words, wanted) in [
+        (["--servers", "flor"], "there is no server \"flor\"; there are floor, colocated, queue, hyper, actix, ntex,"),
+        (["--workloads", "plain"], "there is no workload \"plain\"; there are plaintext-1, plaintext-64,"),
+        (["--core", "4095"], "there is no core 4095"),
+        (["--extra", "mine=./mine"], "--extra takes NAME=COMMAND with {port} in the command"),
+        (["--json", "/no-such-folder/a.json"], "/no-such-folder/a.json cannot be written"),
+    ] {
+        let (status, stdout, stderr) = run(&words);
+        assert_eq!((status, stdout.as_str()), (Some(2), ""), "{stderr}");
+        assert!(stderr.contains(wanted) && stderr.lines().count() == 1, "{stderr}");
+    }
+}
+
+#[test]
+fn the_list_names_every_server_and_workload() {
+    let (status, stdout, _) = run(&["--list"]);
+    assert_eq!(status, Some(0));
+    for name in ["floor", "haproxy", "xitca", "connection-per-request", "rate-80", "slow-app", "all"] {
+        assert!(stdout.split([' ', ',', '\n']).any(|word| word == name), "{name} in {stdout}");
+    }
+}
+
+#[test]
+fn servers_that_fail_are_named_with_the_reason_and_the_others_still_run() {
+    let folder = Folder::new("fail");
+    let json = folder.path("out.json");
+    let (wrong, tiring) = (server("wrong"), server("tiring"));
+    let mut command = compare(&["--servers", "floor,xitca", "--workloads", "plaintext-64", "--repeat", "1"]);
+    command.args(["--seconds", "0.5", "--warm-up", "100ms", "--extra", &wrong, "--extra", &tiring]);
+    command.args(["--extra", "gone=sh -c 'echo no licence; exit 3' {port}", "--extra", "none=no-such-program {port}"]);
+    command.arg("--json").arg(&json);
+    // Where no peer has ever been built.
+    let Output { status, stdout, stderr } =
+        command.env("CARGO_TARGET_DIR", folder.path("empty")).output().expect("the program starts");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    for line in [
+        "xitca: left out: there is no program ",
+        "none: left out: there is no program no-such-program",
+        "wrong: left out of plaintext-64: GET /plaintext HTTP/1.1: the body \"Hello, Moon!!\" where \"Hello, World!\"",
+        "gone: left out from here on: it ended before it accepted a connection (exit status: 3); it said: no licence",
+    ] {
+        assert_eq!(stderr.lines().filter(|found| found.contains(line)).count(), 1, "{line} in\n{stderr}");
+    }
+    assert!(stdout.lines().any(|line| line.starts_with("| floor | ")), "{stdout}");
+    for name in ["xitca", "none", "wrong", "gone"] {
+        assert!(stdout.contains(&format!("- {name} is missing: ")), "{stdout}");
+    }
+    // It passed the check and answered wrongly now and then: its figures stand beside the count.
+    assert!(stdout.lines().any(|line| line.starts_with("**tiring: ") && line.contains("faults")), "{stdout}");
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&json).expect("the report is there")).expect("JSON");
+    let samples = json["samples"].as_array().expect("a list");
+    let faults =
+        |server: &str| samples.iter().find(|sample| sample["server"] == server).map(|s| s["faults"]["count"].as_u64());
+    assert_eq!(faults("floor"), Some(Some(0)), "{json:#}");
+    assert!(faults("tiring").flatten() > Some(0), "{json:#}");
+}
+
+/// A comparison under way; killed if a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let stat = |id: &u32| fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let is_child = |id: &u32| {
+        let fields = stat(id);
+        let parent_field = fields.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        parent_field == Some(&parent.to_string())
+    };
+    let ids = fs::read_dir("/proc").expect("/proc").flatten();
+    ids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}
+
+/// The server of a comparison that has just begun its run of that number.
+fn server_of_run(running: &mut Running, run: &str) -> u32 {
+    let mut lines = BufReader::new(running.0.stderr.take().expect("a pipe")).lines();
+    // Each line is at most a run apart, so that this ends.
+    assert!(lines.any(|line| line.is_ok_and(|line| line.contains(run))), "{run} does not come");
+    let began = Instant::now();
+    loop {
+        if let [server] = children_of(running.0.id()).as_slice() {
+            return *server;
+        }
+        assert!(began.elapsed() < WAIT_MAX, "no server");
+        std::thread::yield_now();
+    }
+}
+
+/// It has ended; nobody may have asked yet how.
+fn is_gone(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+#[test]
+fn a_comparison_that_is_killed_leaves_no_server_behind() {
+    let folder = Folder::new("killed");
+    let words = ["--servers", "floor", "--workloads", "plaintext-64", "--seconds", "60"];
+    // What it leaves of files, being killed, goes with the test's own folder.
+    let mut running = Running(compare(&words).env("TMPDIR", &folder.0).spawn().expect("the program starts"));
+    let server = server_of_run(&mut running, "1/5: plaintext-64, floor");
+    drop(running);
+    let began = Instant::now();
+    while !is_gone(server) {
+        assert!(began.elapsed() < WAIT_MAX, "the server outlives its comparison");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_server_and_prints_what_was_measured() {
+    let words = ["--servers", "floor", "--workloads", "plaintext-64", "--repeat", "1000", "--seconds", "0.5"];
+    let mut running = Running(compare(&words).spawn().expect("the program starts"));
+    // Two runs are done when the third begins.
+    let server = server_of_run(&mut running, "3/1000: plaintext-64, floor");
+    let interrupt = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status();
+    assert!(interrupt.expect("kill starts").success());
+    let mut stdout = String::new();
+    running.0.stdout.take().expect("a pipe").read_to_string(&mut stdout).expect("it writes UTF-8");
+    // Its standard error is closed by now, which must not keep it from ending well.
+    assert_eq!(running.0.wait().expect("it ends").code(), Some(130));
+    assert!(stdout.contains("**Interrupted") && stdout.lines().any(|line| line.starts_with("| floor | ")), "{stdout}");
+    assert!(is_gone(server), "the server outlives its comparison");
+}

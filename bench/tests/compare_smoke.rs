@@ -1,0 +1,80 @@
+//! A short comparison of the floor and the showcase in both modes: every report comes out, well formed, with every row.
+//! No figure is asserted: a machine that runs tests is no place to measure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ringress-bench");
+
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where the program looks for it.
+fn showcase() -> PathBuf {
+    Path::new(PROGRAM).parent().expect("it lies in a folder").join("examples/showcase")
+}
+
+/// Every tag of a picture is closed, in order.
+fn assert_is_xml(text: &str) {
+    let mut open = Vec::new();
+    for part in text.split('<').skip(1) {
+        let (tag, between) = part.split_once('>').expect("a tag has an end");
+        assert!(!between.contains('>'), "a stray > after <{tag}>");
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed.to_owned()));
+        } else if !tag.ends_with('/') {
+            open.push(tag.split_whitespace().next().expect("a tag has a name").to_owned());
+        }
+    }
+    assert!(open.is_empty() && text.starts_with("<svg"), "{open:?}");
+}
+
+#[test]
+fn a_short_comparison_of_floor_and_showcase_writes_all_reports() {
+    if !showcase().is_file() {
+        eprintln!("skipped: {} is not built (scripts/test builds it)", showcase().display());
+        return;
+    }
+    let folder = Folder(std::env::temp_dir().join(format!("compare-smoke-{}", std::process::id())));
+    fs::create_dir(&folder.0).expect("a new folder");
+    let (json, markdown, pictures) = (folder.0.join("a.json"), folder.0.join("a.md"), folder.0.join("svg"));
+    let load_core = usize::from(std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1));
+    let mut command = Command::new(PROGRAM);
+    command.args(["compare", "--no-build", "--repeat", "1", "--seconds", "1", "--warm-up", "200ms"]);
+    command.args(["--workloads", "plaintext-64,json", "--load-core", &load_core.to_string()]);
+    command.arg("--json").arg(&json).arg("--markdown").arg(&markdown).arg("--svg").arg(&pictures);
+    let output = command.output().expect("the program starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("5/5: json, queue, repetition 1 of 1, about "), "{stderr}");
+
+    let text = fs::read_to_string(&markdown).expect("the Markdown is there");
+    assert_eq!(text.as_bytes(), output.stdout, "standard output has the same tables");
+    let (plaintext, below) = text.split_once("### json: ").expect("both workloads have a heading");
+    for server in ["floor", "colocated", "queue"] {
+        assert!(plaintext.contains(&format!("\n| {server} | ")), "{text}");
+    }
+    assert!(below.contains("\n| colocated | ") && below.contains("\n| queue | "), "{text}");
+    assert!(below.contains("- floor is missing: it gives one fixed answer"), "{text}");
+
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&json).expect("the JSON is there")).expect("JSON");
+    let samples = json["samples"].as_array().expect("a list");
+    assert_eq!((samples.len(), json["summary"].as_array().map(Vec::len)), (5, Some(5)), "{json:#}");
+    for sample in samples {
+        for figure in ["answers", "cpu_us_per_request", "p50_us", "resident_bytes"] {
+            assert!(sample[figure].as_f64().is_some_and(|value| value > 0.0), "{figure} of {sample:#}");
+        }
+        assert_eq!(sample["faults"]["count"], 0, "{sample:#}");
+    }
+    for (workload, server) in [("plaintext-64", "floor"), ("json", "queue")] {
+        let picture = fs::read_to_string(pictures.join(format!("{workload}.svg"))).expect("the picture is there");
+        assert_is_xml(&picture);
+        assert!(picture.contains(server) && picture.contains("colocated"), "{picture}");
+    }
+}

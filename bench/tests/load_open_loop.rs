@@ -1,0 +1,88 @@
+//! At a fixed rate latency counts from when a request was due: a server that stalls once shows it as its users felt it.
+
+mod load_support;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use load_support::{RIGHT, Server, Then, assert_clean, assert_only, plan, report};
+use ringress_bench::load::{Pace, Plan, Report};
+
+const STALL: Duration = Duration::from_millis(100);
+
+/// A server that answers at once, but for one stall half a second after its first request.
+fn stalling() -> Server {
+    let (first, has_stalled) = (OnceLock::new(), AtomicBool::new(false));
+    let (never, nothing) = mpsc::channel::<()>();
+    let stall = Mutex::new((never, nothing));
+    Server::start(move |_, stream| {
+        let since = first.get_or_init(Instant::now).elapsed();
+        if since >= Duration::from_millis(500) && !has_stalled.swap(true, Ordering::Relaxed) {
+            // The wait is what is tested: nothing ever comes.
+            let stall = stall.lock().expect("taken once");
+            assert!(stall.1.recv_timeout(STALL).is_err());
+        }
+        let _ = stream.write_all(RIGHT.as_bytes());
+        Then::KeepOpen
+    })
+}
+
+fn run(pace: Pace) -> Report {
+    let server = stalling();
+    let plan = Plan { connections: 1, duration: Duration::from_secs(1), pace, ..plan(&server) };
+    let report = report(&plan);
+    assert_clean(&report);
+    report
+}
+
+/// Of 2,000 requests in a second, 200 are due in the stall. The first of them waits 100 ms, the last hardly at all: so
+/// one in ten waits, evenly between 0 and 100 ms, which makes the 95th percentile about 50 ms and the 99th about 90.
+#[test]
+fn a_stall_is_felt_by_all_who_were_due_in_it() {
+    let report = run(Pace::Rate(2_000.0));
+    let at = |percentile| report.latency.percentile_us(percentile) / 1e3;
+    let (p50, p95, p99, max) = (at(50.0), at(95.0), at(99.0), at(100.0));
+    let all = format!("p50 {p50:.1} p95 {p95:.1} p99 {p99:.1} max {max:.1} ms");
+    assert_eq!(report.latency.0.len(), 2_000, "each request that was due is in the figures");
+    assert!(p50 < 25.0, "half of the requests knew nothing of the stall: {all}");
+    assert!((45.0..100.0).contains(&p95), "{all}");
+    assert!((85.0..150.0).contains(&p99), "{all}");
+    assert!(max >= 99.0, "{all}");
+}
+
+/// The same stall in a closed loop hits the one request that was under way: the figures hide it.
+#[test]
+fn a_closed_loop_would_have_missed_it() {
+    let report = run(Pace::AsAnswered);
+    assert!(report.latency.percentile_us(99.0) < 50e3);
+    assert!(report.latency.percentile_us(100.0) >= 99e3);
+}
+
+#[test]
+fn requests_are_sent_at_the_rate() {
+    let server = Server::always(RIGHT, Then::KeepOpen);
+    let report = report(&Plan { pace: Pace::Rate(1_000.0), duration: Duration::from_millis(500), ..plan(&server) });
+    assert_clean(&report);
+    assert_eq!(report.latency.0.len(), 500);
+    assert!(report.answers.abs_diff(500) <= 100, "{} answers within the time", report.answers);
+}
+
+#[test]
+fn what_could_not_be_sent_is_counted() {
+    let (never, nothing) = mpsc::channel::<()>();
+    let slow = Mutex::new((never, nothing));
+    let server = Server::start(move |_, stream| {
+        let slow = slow.lock().expect("nobody panics with it");
+        // A server that takes 20 ms for each request: nothing ever comes.
+        assert!(slow.1.recv_timeout(Duration::from_millis(20)).is_err());
+        let _ = stream.write_all(RIGHT.as_bytes());
+        Then::KeepOpen
+    });
+    let report = report(&Plan { pace: Pace::Rate(2_000.0), ..plan(&server) });
+    assert_only(&report, "unsent");
+    // 300 are due, and the server takes at most 50 a second, for 1.15 s.
+    assert!((200..=299).contains(&report.faults.unsent), "{}", report.faults.unsent);
+}

@@ -1,0 +1,275 @@
+//! Whole turns of a shard: it reaps, parses, routes and publishes; an application receives a batch and answers; the
+//! next turn takes the answers and sends them.
+//!
+//! Laws:
+//! * The shard is the engine's own, and the application uses the public API. Only the kernel is a
+//!   [fake](crate::ring::fake).
+//! * Everything that the fake does, it does inside of [`Outlet`], whose functions are never inlined: who counts
+//!   instructions can leave them out by that name.
+//! * The shard's part and the application's are one call each, so that a profile shows them apart.
+//! * Nobody sleeps: a turn begins with something to do.
+//!
+//! Absent: the room `ring` proper and the kernel, in time as in instructions; and the few instructions by which a
+//! thread finds the shard it drives: here the caller holds it.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::api::Response;
+use crate::config::{Config, Mode};
+use crate::counters::ShardCounters;
+use crate::id::ShardId;
+use crate::mem::{BufferId, Lent};
+use crate::queue::{Driving, Exchange, QueueCore};
+use crate::ring::fake::{Fake, Faults};
+use crate::ring::{Event, Io, SendMode, Token, Wait};
+use crate::route::Snapshot;
+use crate::session::{Engine, RequestQueue};
+use crate::shard::{Letter, Mailbox, Shard};
+use crate::sim::route;
+
+/// Undelivered requests at the most: those of a whole round, so that none is refused.
+const LENGTH_MAX: u32 = 4096;
+/// Bytes that a client's socket holds.
+const ROOM: usize = 1 << 20;
+/// Requests that the application takes at once.
+const BATCH: usize = 64;
+/// What the application answers.
+const BODY: &str = "Hello, World!";
+/// No engine has this number: the shard here is not attached to the thread.
+const ENGINE: u64 = u64::MAX;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Turns {
+    // Before the shard: it names the exchange that the shard's side keeps alive.
+    _driving: Option<Driving>,
+    shard: Shard<Outlet>,
+    fake: Rc<RefCell<Fake>>,
+    clients: Vec<usize>,
+    queue: RequestQueue,
+    /// Where the queue's handle is from; it runs no shard.
+    _engine: Engine,
+}
+
+impl Turns {
+    /// A shard as the mode has it, with so many connections, at most 1,024, and one prefix that takes every request.
+    /// Other settings are the defaults.
+    ///
+    /// # Panics
+    /// When there are more connections, or the kernel refuses memory or descriptors.
+    #[must_use]
+    pub fn new(mode: Mode, connections: usize) -> Self {
+        assert!((1..=1024).contains(&connections), "connections must be from 1 to 1,024, not {connections}");
+        let config = Config { mode, shards: 1, connections_max: 1024, ..Config::default() };
+        let config = config.checked().expect("the defaults hold");
+        let imprint = config.imprint().expect("the default name is valid");
+        let exchange = Exchange::new(ENGINE, ShardId(0), imprint, &config.sizes());
+        let (exchange, side) = exchange.expect("address space");
+        let fake = Fake::new(Arc::clone(exchange.arena()), 1, Faults::default());
+        let fake = Rc::new(RefCell::new(fake));
+        let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
+        let outlet = Outlet(Rc::clone(&fake));
+        let shard = Shard::new(outlet, ShardId(0), side, &config, Arc::clone(&mail), counters);
+        let shard = shard.expect("/dev/null can be opened");
+        let core = Arc::new(QueueCore::new(LENGTH_MAX, Arc::from([exchange])));
+        let socket: OwnedFd = File::open("/dev/null").expect("it is there").into();
+        let listener = socket.as_raw_fd();
+        mail.put(Letter::Queue(Arc::clone(&core)));
+        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route("http://*:80/", 7)]))));
+        mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, open: Arc::default() });
+        let clients = (0..connections).map(|_| fake.borrow_mut().connect(listener, ROOM)).collect();
+        let _driving = (mode == Mode::Colocated).then(|| shard.drive_here());
+        // One turn begins to accept, the next finds the connections, one more begins to receive.
+        let (_engine, mut queue) = handle();
+        queue.core = core;
+        let mut turns = Self { _driving, shard, fake, clients, queue, _engine };
+        (0..3).for_each(|_| turns.turn());
+        let receives = |client: &usize| turns.fake.borrow().receives(*client);
+        assert!(turns.clients.iter().all(receives), "the shard receives from every client");
+        turns
+    }
+
+    /// Every client sends these bytes, for one completion each if they fit a receive buffer.
+    ///
+    /// # Panics
+    /// When the shard has closed a connection.
+    pub fn say(&mut self, bytes: &[u8]) {
+        let mut fake = self.fake.borrow_mut();
+        for client in &self.clients {
+            assert!(!fake.is_closed(*client), "a client's connection is open");
+            fake.write(*client, bytes);
+        }
+    }
+
+    /// Turns and answers until the application has answered so many requests. The last answers are sent by the next
+    /// turn.
+    ///
+    /// # Panics
+    /// When the requests do not come.
+    pub fn run(&mut self, requests: usize) {
+        let mut answered = 0;
+        let mut vain = 0;
+        while answered < requests {
+            self.turn();
+            let fresh = self.answer();
+            answered += fresh;
+            vain = if fresh == 0 { vain + 1 } else { 0 };
+            assert!(vain < 3, "only {answered} of {requests} requests came");
+        }
+        assert!(answered == requests, "no more requests come than were sent");
+    }
+
+    #[inline(never)]
+    fn turn(&mut self) {
+        self.shard.turn(None).expect("the fake never fails");
+    }
+
+    /// What the application does once the shard has published. Gives how many requests there were.
+    #[inline(never)]
+    fn answer(&mut self) -> usize {
+        let mut answered = 0;
+        while !self.queue.is_empty() {
+            for request in self.queue.receive_batch(BATCH).expect("the queue is open") {
+                request.respond(Response::text(BODY)).expect("the client is there");
+                answered += 1;
+            }
+        }
+        answered
+    }
+
+    /// One turn that sends what has been answered.
+    ///
+    /// # Panics
+    /// When a request is delivered, which nobody would answer.
+    pub fn flush(&mut self) {
+        self.turn();
+        assert!(self.queue.is_empty(), "nothing is left to be answered");
+    }
+
+    /// What each client has been sent since it was last asked.
+    #[must_use]
+    pub fn heard(&mut self) -> Vec<Vec<u8>> {
+        let mut fake = self.fake.borrow_mut();
+        self.clients.iter().map(|client| fake.read(*client, usize::MAX)).collect()
+    }
+}
+
+/// A queue's public handle, and the engine it needs: one that nobody attaches, so that it has neither ring nor thread.
+fn handle() -> (Engine, RequestQueue) {
+    let builder = Engine::builder().mode(Mode::Colocated).shards(1).requests_max(16);
+    let engine = builder.receive_buffers(16, 512).assembly_buffers(1).start().expect("a small engine");
+    let queue = engine.request_queue("").expect("the first of its engine");
+    (engine, queue)
+}
+
+/// The way out of the shard. Nothing here is inlined: see the module's head.
+#[derive(Debug)]
+struct Outlet(Rc<RefCell<Fake>>);
+
+impl Io for Outlet {
+    #[inline(never)]
+    fn listen(&mut self, socket: RawFd) -> io::Result<()> {
+        self.0.borrow_mut().listen(socket)
+    }
+
+    #[inline(never)]
+    fn accept(&mut self, listener: RawFd, token: Token) {
+        self.0.borrow_mut().accept(listener, token);
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, socket: RawFd, token: Token) {
+        self.0.borrow_mut().receive(socket, token);
+    }
+
+    #[inline(never)]
+    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
+        self.0.borrow_mut().send(socket, token, first, second, mode);
+    }
+
+    #[inline(never)]
+    fn watch(&mut self, descriptor: RawFd, token: Token) {
+        self.0.borrow_mut().watch(descriptor, token);
+    }
+
+    #[inline(never)]
+    fn cancel(&mut self, target: Token) {
+        self.0.borrow_mut().cancel(target);
+    }
+
+    #[inline(never)]
+    fn give_buffer(&mut self, buffer: BufferId) {
+        self.0.borrow_mut().give_buffer(buffer);
+    }
+
+    #[inline(never)]
+    fn post_buffers(&mut self) {
+        self.0.borrow_mut().post_buffers();
+    }
+
+    #[inline(never)]
+    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        self.0.borrow_mut().turn(wait, events)
+    }
+
+    #[inline(never)]
+    fn overflows(&self) -> u64 {
+        self.0.borrow().overflows()
+    }
+
+    #[inline(never)]
+    fn close(&mut self, descriptor: RawFd) {
+        self.0.borrow_mut().close(descriptor);
+    }
+
+    #[inline(never)]
+    fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
+        self.0.borrow_mut().shutdown(socket, how);
+    }
+
+    #[inline(never)]
+    fn reset_on_close(&mut self, socket: RawFd) {
+        self.0.borrow_mut().reset_on_close(socket);
+    }
+
+    #[inline(never)]
+    fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
+        self.0.borrow_mut().addresses(socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_gets_every_answer_in_both_modes() {
+        for mode in [Mode::Queue, Mode::Colocated] {
+            let mut turns = Turns::new(mode, 5);
+            for round in 1..=3 {
+                turns.say(&b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(round));
+                turns.run(5 * round);
+                turns.flush();
+                for heard in turns.heard() {
+                    let heard = String::from_utf8(heard).expect("text");
+                    assert_eq!(heard.matches("HTTP/1.1 200 OK\r\n").count(), round);
+                    assert_eq!(heard.matches(&format!("\r\n\r\n{BODY}")).count(), round);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "only 2 of 3 requests came")]
+    fn a_request_that_does_not_come_is_noticed() {
+        let mut turns = Turns::new(Mode::Colocated, 1);
+        turns.say(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2));
+        turns.run(3);
+    }
+}
