@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use options::{Options, Parsed};
-use ringress::{Engine, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
+use ringress::{Engine, Mode, QueueOptions, Request, RequestQueue, Response, ServerSession, UrlGroup};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use slow::Slow;
@@ -132,12 +132,13 @@ fn consume(queue: &RequestQueue, slow: &Slow) {
 }
 
 fn answer(request: Request, slow: &Slow) {
-    let answered = match routes::delay(&request) {
-        Some(delay) => {
-            slow.answer_after(delay, request);
-            Ok(())
-        }
-        None => request.respond_with(routes::answer),
+    let answered = if routes::is_plaintext(&request) {
+        request.respond(Response::text("Hello, World!"))
+    } else if let Some(delay) = routes::delay(&request) {
+        slow.answer_after(delay, request);
+        Ok(())
+    } else {
+        request.respond_with(routes::answer)
     };
     match answered {
         Err(error) if !error.is_gone() => eprintln!("showcase: answering failed: {error}"),

@@ -72,8 +72,8 @@ impl Snapshot {
     /// Finds the route of a request that came in on `local`. `host` is without port and may be empty.
     #[inline]
     pub(crate) fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Result<&Route, Reject> {
-        let range = self.ports.iter().find(|(port, _)| *port == local.port()).map_or(0..0, |(_, range)| range.clone());
-        let routes = &self.routes[range];
+        let range = self.ports.iter().find(|(port, _)| *port == local.port()).map(|(_, range)| range.clone());
+        let routes = range.and_then(|range| self.routes.get(range)).unwrap_or_default();
         let (mut host_known, mut passed_over) = (false, false);
         for route in routes {
             // The path first, because the common miss is told by one byte: the end of a segment is not where the prefix

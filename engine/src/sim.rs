@@ -126,7 +126,8 @@ impl Hop {
         for _ in 0..count {
             self.deliver();
         }
-        self.queue.publish(0, &mut self.producer);
+        let fresh = self.queue.publish(0, &mut self.producer);
+        self.queue.sleepers().wake(fresh);
         while let Some(lease) = self.queue.claim() {
             answer(lease);
         }

@@ -326,6 +326,9 @@ struct Line {
 }
 
 /// Everything but the common way: httparse reads the whole head. `input` is at most `head_bytes_max` long.
+///
+/// Never inlined: its memory would be the common way's, too.
+#[inline(never)]
 fn parse_any(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Parse, Reject> {
     let skipped = match input {
         [b'\r' | b'\n', ..] | [] => match leading_line(input)? {

@@ -53,6 +53,13 @@ fn path(request: &Request) -> &[u8] {
     }
 }
 
+/// The route that benchmarks ask for, before all others are looked at.
+#[inline]
+pub(crate) fn is_plaintext(request: &Request) -> bool {
+    let get = matches!(request.method(), Method::Get | Method::Head);
+    get && request.url_context() == WEAK && request.path_bytes() == b"/plaintext"
+}
+
 /// How long to wait before answering, for `/slow/MS`.
 #[inline]
 pub(crate) fn delay(request: &Request) -> Option<Duration> {

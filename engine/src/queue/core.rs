@@ -147,13 +147,10 @@ impl<R: Record> QueueCore<R> {
         assert!(pushed.is_ok(), "a ring holds the queue's whole length");
     }
 
-    /// Shows consumers what one shard has pushed, and wakes as many of them.
+    /// Shows consumers what one shard has pushed since the last time, and says how many requests. Who sleeps is to be
+    /// [woken](Sleepers::wake) for them.
     #[inline]
     pub(crate) fn publish(&self, shard: usize, producer: &mut Producer) -> u64 {
-        let fresh = producer.publish(&self.rings[shard]);
-        if fresh > 0 {
-            self.sleepers.wake(fresh);
-        }
-        fresh
+        producer.publish(&self.rings[shard])
     }
 }

@@ -41,6 +41,8 @@ pub(crate) enum Woken {
 pub(crate) struct Sleepers {
     /// Threads that sleep, or are about to, and have not been granted a permit.
     parked: CachePadded<AtomicU32>,
+    /// The CPU on which the last of them went to sleep.
+    last_cpu: AtomicU32,
     /// Permits granted and not yet taken: the futex word.
     permits: AtomicU32,
     /// Futures in `wakers`.
@@ -63,6 +65,13 @@ impl Sleepers {
         if self.pending.load(Ordering::Relaxed) > 0 {
             self.wake_futures(count);
         }
+    }
+
+    /// Whether waking a sleeper now would only take the CPU from the caller: the last to go to sleep did so where the
+    /// caller runs, and is likely to be woken there. A guess, for who can as well wake it a little later.
+    #[inline]
+    pub(crate) fn sleep_here(&self) -> bool {
+        self.parked.load(Ordering::Relaxed) > 0 && self.last_cpu.load(Ordering::Relaxed) == current_cpu()
     }
 
     fn grant(&self, count: u32) {
@@ -98,6 +107,7 @@ impl Sleepers {
 
     /// Sleeps until woken, until `deadline`, or not at all if `look` finds something after the flag is up.
     pub(crate) fn sleep(&self, deadline: Option<Instant>, look: impl Fn() -> bool) -> Woken {
+        self.last_cpu.store(current_cpu(), Ordering::Relaxed);
         self.parked.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if look() {
@@ -169,6 +179,13 @@ impl Sleepers {
         drop(wakers);
         old.is_some()
     }
+}
+
+/// The CPU that the calling thread runs on, at least a moment ago.
+fn current_cpu() -> u32 {
+    // SAFETY: the call takes no arguments and has no effect.
+    let cpu = unsafe { libc::sched_getcpu() };
+    u32::try_from(cpu).unwrap_or(u32::MAX)
 }
 
 fn futex_wake(word: &AtomicU32, count: u32) {

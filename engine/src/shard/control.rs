@@ -61,7 +61,10 @@ impl<I: Io> Shard<I> {
         self.mail.take(&mut letters);
         for letter in letters.drain(..) {
             match letter {
-                Letter::Queue(core) => self.queues.push(QueueEnd { core, producer: Producer::new(), touched: false }),
+                Letter::Queue(core) => {
+                    let producer = Producer::new();
+                    self.queues.push(QueueEnd { core, producer, touched: false, unannounced: 0 });
+                }
                 Letter::Routes(routes) => self.routes = routes,
                 Letter::Listen { socket, ip, port, open } => self.listen(socket, ip, port, open),
                 Letter::Unlisten { port } => self.unlisten(Some(port)),

@@ -152,8 +152,10 @@ impl<I: Io> Shard<I> {
     }
 
     /// Takes every request that is there; gives back what can only be taken later.
-    fn take_requests(&mut self, key: Key, mut input: Input) -> Option<Input> {
-        while input.start < input.end {
+    fn take_requests(&mut self, key: Key, all: Input) -> Option<Input> {
+        let mut start = all.start;
+        while start < all.end {
+            let input = Input { start, ..all };
             let connection = self.connections.get_mut(key)?;
             let admission = connection.machine.admission(self.settings.pipeline_max);
             let taken = match connection.pending {
@@ -165,7 +167,7 @@ impl<I: Io> Shard<I> {
                 Pending::Chunked { slot, decoder } => self.extend_chunked(key, input, slot, decoder),
             };
             match taken {
-                Taken::Bytes(bytes) => input.start += bytes,
+                Taken::Bytes(bytes) => start += bytes,
                 Taken::Later => return Some(input),
                 Taken::Over => return None,
             }

@@ -59,8 +59,10 @@ pub(crate) use self::control::{Letter, Mailbox};
 struct QueueEnd {
     core: Arc<QueueCore<RequestRecord>>,
     producer: Producer,
-    /// It has been pushed to since the last publishing.
+    /// It has been pushed to since it was last published and its sleepers woken.
     touched: bool,
+    /// Requests published for which nobody has been woken yet.
+    unannounced: u64,
 }
 
 /// What of the configuration the loop uses.
@@ -80,7 +82,7 @@ struct Settings {
 }
 
 /// Requests that co-located mode hands out before it looks at more completions: few enough to stay in cache.
-const COLOCATED_PUBLISH_MAX: u32 = 64;
+const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// Requests that queue mode publishes before it looks at more completions: consumers begin while the shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
 /// How long a client may take to read its last answer, or to end its side: 5 seconds.
@@ -349,21 +351,32 @@ impl<I: Io> Shard<I> {
 
     /// Shows consumers what this turn has pushed, and wakes those that sleep: once a queue. `true`: there was
     /// something.
+    ///
+    /// While there are completions to handle, a consumer that sleeps on this very CPU is left asleep: it could only run
+    /// instead of the shard, and each change of threads costs as much as several requests.
     fn publish(&mut self) -> bool {
-        if self.fresh == 0 {
+        if self.touched.is_empty() {
             return false;
         }
         self.fresh = 0;
-        for index in self.touched.drain(..) {
-            let queue = &mut self.queues[index as usize];
-            queue.touched = false;
-            let count = queue.core.publish(usize::from(self.id.0), &mut queue.producer);
+        let is_last = self.cursor == self.events.len();
+        let shard = usize::from(self.id.0);
+        self.touched.retain(|index| {
+            let queue = &mut self.queues[*index as usize];
+            let count = queue.core.publish(shard, &mut queue.producer);
             self.counters.requests_delivered.add(count);
+            queue.unannounced += count;
+            if !is_last && queue.core.sleepers().sleep_here() {
+                return true;
+            }
+            queue.touched = false;
+            queue.core.sleepers().wake(core::mem::take(&mut queue.unannounced));
             // Nobody will ever take them: their clients get 500.
             if queue.core.is_closed() {
-                queue.core.abandon_of(usize::from(self.id.0));
+                queue.core.abandon_of(shard);
             }
-        }
+            false
+        });
         true
     }
 
