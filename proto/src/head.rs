@@ -1,4 +1,4 @@
-//! Request heads: one pass over the bytes into offsets, and the strictness that goes with it.
+//! Request heads: taken apart into offsets, and the strictness that goes with it.
 //!
 //! Laws:
 //! - Feeding growing prefixes and stopping at the first answer gives the answer of the whole.
@@ -271,6 +271,7 @@ impl PartialEq for Head {
             && self.version == other.version
             && self.flags == other.flags
             && self.body == other.body
+            && self.method_is_safe == other.method_is_safe
             && self.headers() == other.headers()
     }
 }

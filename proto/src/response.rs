@@ -112,6 +112,7 @@ impl FieldLine {
         const NAME: &[u8] = b"Content-Type: ";
         let bytes = line.as_bytes();
         let end = bytes.len() - 2;
+        assert!(end > NAME.len(), "the field has a value");
         assert!(bytes[end] == b'\r' && bytes[end + 1] == b'\n', "a line ends in CRLF");
         let mut at = 0;
         while at < end {
@@ -270,7 +271,7 @@ impl<'a> HeadWriter<'a> {
     pub fn content_length(&mut self, length: u64) -> Result<(), WriteError> {
         self.frame()?;
         if let 10..100 = length {
-            // Most answers of one piece are of two digits or longer than anybody counts instructions for.
+            // A short answer is quick in all else, so this is made quick, too; of a longer one it is a small part.
             let mut line = *b"Content-Length: 00\r\n";
             #[expect(clippy::cast_possible_truncation, reason = "below 100")]
             let length = length as u8;

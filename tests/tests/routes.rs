@@ -19,6 +19,7 @@ both_modes![
     headers_are_listed_in_order,
     bytes_have_the_length_asked_for,
     slow_takes_its_time_without_holding_up_others,
+    work_holds_its_consumer_and_then_answers,
     who_describes_the_request,
     who_numbers_requests_and_connections_apart,
     who_shows_the_path_decoded_once_and_the_query_raw,
@@ -58,7 +59,9 @@ fn json(answer: &Response) -> Value {
 fn home_page_names_the_routes(server: &Server) {
     let page = server.answer("/");
     assert_eq!(page.status, 200);
-    for route in ["/plaintext", "/json", "/pipeline", "/baseline11", "/echo", "/headers", "/bytes", "/slow", "/who"] {
+    for route in
+        ["/plaintext", "/json", "/pipeline", "/baseline11", "/echo", "/headers", "/bytes", "/slow", "/work", "/who"]
+    {
         assert!(page.text().contains(route), "{route} is not on the page: {}", page.text());
     }
     let etag = page.field("ETag").expect("the page has an ETag");
@@ -197,6 +200,14 @@ fn slow_takes_its_time_without_holding_up_others(server: &Server) {
     assert!(!slow.has_unread(), "64 fast answers took longer than the slow one");
     assert_eq!(slow.response().status, 200);
     assert!(started.elapsed() >= Duration::from_millis(1_500), "slow was early: {:?}", started.elapsed());
+}
+
+fn work_holds_its_consumer_and_then_answers(server: &Server) {
+    let started = Instant::now();
+    let answer = server.answer("/work/200");
+    assert_eq!((answer.status, answer.text()), (200, "worked\n".into()));
+    assert!(started.elapsed() >= Duration::from_millis(200), "early: {:?}", started.elapsed());
+    assert_eq!(server.answer("/work/1001").status, 400);
 }
 
 fn who_describes_the_request(server: &Server) {

@@ -18,6 +18,7 @@ const PAGE: &str = include_str!("page.html");
 /// The most that `/bytes/N` gives: it is held in memory.
 const BYTES_MAX: usize = 64 << 20;
 const SLOW_MS_MAX: u64 = 60_000;
+const WORK_MS_MAX: u64 = 1_000;
 
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; BYTES_MAX]));
 
@@ -30,6 +31,7 @@ fn allowed(path: &[u8]) -> Option<&'static str> {
         b"/echo" => Some("POST, OPTIONS"),
         _ if number_after(path, b"/bytes/").is_some() => Some("GET, HEAD, OPTIONS"),
         _ if number_after(path, b"/slow/").is_some() => Some("GET, HEAD, OPTIONS"),
+        _ if number_after(path, b"/work/").is_some() => Some("GET, HEAD, OPTIONS"),
         _ => None,
     }
 }
@@ -90,6 +92,7 @@ fn answer_other<'r>(request: &'r Request, path: &[u8]) -> Response<'r> {
         b"/headers" if get || method == Method::Post => headers(request),
         b"/who" if get => Response::ok().content_type("application/json").body(who(request).to_string()),
         _ if get && path.starts_with(b"/bytes/") => bytes(path),
+        _ if get && path.starts_with(b"/work/") => work(path),
         _ => match allowed(path) {
             Some(allow) if method == Method::Options => Response::new(204).header(ResponseHeader::Allow, allow),
             Some(allow) => {
@@ -161,6 +164,18 @@ fn bytes(path: &[u8]) -> Response<'static> {
             Response::ok().content_type("application/octet-stream").body(PATTERN.slice(..count))
         }
         Some(_) => status_text(400, "/bytes/N gives at most 67108864 bytes\n"),
+        None => not_found(),
+    }
+}
+
+/// Holds this consumer, as a handler does that works or waits for something.
+fn work(path: &[u8]) -> Response<'static> {
+    match number_after(path, b"/work/") {
+        Some(ms @ 0..=WORK_MS_MAX) => {
+            std::thread::sleep(Duration::from_millis(ms));
+            Response::text("worked\n")
+        }
+        Some(_) => status_text(400, "/work/MS takes at most 1000 ms\n"),
         None => not_found(),
     }
 }

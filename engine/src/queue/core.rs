@@ -147,6 +147,14 @@ impl<R: Record> QueueCore<R> {
         assert!(pushed.is_ok(), "a ring holds the queue's whole length");
     }
 
+    /// Whether the wake-up for so many published requests can wait until the shard has nothing else to do: a consumer
+    /// that sleeps on its CPU could only run instead of it. Not once they are a good part of what the queue holds,
+    /// since the next requests would find it full.
+    #[inline]
+    pub(crate) fn may_sleep_on(&self, unannounced: u64) -> bool {
+        unannounced * 4 <= self.length_max && self.sleepers.one_sleeps_here()
+    }
+
     /// Shows consumers what one shard has pushed since the last time, and says how many requests. Who sleeps is to be
     /// [woken](Sleepers::wake) for them.
     #[inline]

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Laws: the record and the received bytes of a slot do not change while a handle lives; the response area and the
-//! answer belong to whoever set ANSWERED, until the slot is in the returns.
+//! answer belong to whoever set ANSWERED, until the slot is in the returns; the answer of a slot that is free has no
+//! tail.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -266,6 +267,7 @@ impl<R: Record> Exchange<R> {
                 let place = unsafe { &mut *slot.answer.get() };
                 // Part by part: a whole put together in memory and copied would be read before its parts have arrived
                 // there, which stalls.
+                debug_assert!(place.tail.is_none(), "whoever freed this slot took its tail");
                 place.area_len = answered.area_len;
                 place.date_at = answered.date_at;
                 place.flags = answered.flags.with(flags);

@@ -251,6 +251,7 @@ impl<R: Record> ShardSide<R> {
     /// Frees a slot that the shard owns; late answers by id meet the next generation.
     #[inline]
     pub(crate) fn free(&mut self, slot: u32) {
+        debug_assert!(self.answer_mut(slot).tail.is_none(), "the next answer must not find it");
         let word = &self.exchange.slot(slot).word;
         let generation = generation_of(word.load(Ordering::Relaxed)).wrapping_add(1).max(1);
         word.store(word_of(generation, 0), Ordering::Release);

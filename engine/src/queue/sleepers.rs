@@ -67,11 +67,27 @@ impl Sleepers {
         }
     }
 
-    /// Whether waking a sleeper now would only take the CPU from the caller: the last to go to sleep did so where the
-    /// caller runs, and is likely to be woken there. A guess, for who can as well wake it a little later.
+    /// Whether waking now would only take the CPU from the caller: the one that sleeps went to sleep where the caller
+    /// runs, and is likely to be woken there. A guess, for who can as well wake it a little later. With more than one,
+    /// or with futures, nobody knows where they would run: then it is `false`.
     #[inline]
-    pub(crate) fn sleep_here(&self) -> bool {
-        self.parked.load(Ordering::Relaxed) > 0 && self.last_cpu.load(Ordering::Relaxed) == current_cpu()
+    pub(crate) fn one_sleeps_here(&self) -> bool {
+        self.parked.load(Ordering::Relaxed) == 1
+            && self.pending.load(Ordering::Relaxed) == 0
+            && self.last_cpu.load(Ordering::Relaxed) == current_cpu()
+    }
+
+    /// A sleeper that never wakes up: for tests of those who wake.
+    #[cfg(test)]
+    pub(crate) fn pretend_sleep(&self) {
+        self.last_cpu.store(current_cpu(), Ordering::Relaxed);
+        self.parked.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Sleepers that nobody has woken.
+    #[cfg(test)]
+    pub(crate) fn asleep(&self) -> u32 {
+        self.parked.load(Ordering::SeqCst)
     }
 
     fn grant(&self, count: u32) {

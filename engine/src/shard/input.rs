@@ -270,7 +270,10 @@ impl<I: Io> Shard<I> {
         let len = head_len + body_len;
         (record.base, record.len, record.wire_bytes) = (offset, len, u64::from(len));
         (record.body_start, record.body_len) = (head_len, body_len);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+        let Some(connection) = self.connections.get_mut(key) else {
+            self.side.free(slot);
+            return Taken::Over;
+        };
         let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
         let addressed = address(origin, &self.routes, self.stopping.is_some(), bytes, record, scratch);
         let Some(source) = self.pin(input, slot, len) else {

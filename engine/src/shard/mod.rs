@@ -83,7 +83,8 @@ struct Settings {
 
 /// Requests that co-located mode hands out before it looks at more completions: few enough to stay in cache.
 const COLOCATED_PUBLISH_MAX: u32 = 32;
-/// Requests that queue mode publishes before it looks at more completions: consumers begin while the shard goes on.
+/// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
+/// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
 /// How long a client may take to read its last answer, or to end its side: 5 seconds.
 const PEER_PATIENCE: Duration = Duration::from_secs(5);
@@ -349,24 +350,26 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Shows consumers what this turn has pushed, and wakes those that sleep: once a queue. `true`: there was
-    /// something.
+    /// Shows consumers what has been pushed since the last time, and wakes those that sleep: once a queue. `true`:
+    /// there was something.
     ///
-    /// While there are completions to handle, a consumer that sleeps on this very CPU is left asleep: it could only run
-    /// instead of the shard, and each change of threads costs as much as several requests.
+    /// In queue mode, while there are completions to handle, a consumer that sleeps on this very CPU is left asleep: it
+    /// could only run instead of the shard, and each change of threads costs as much as several requests. The loop
+    /// comes back here before it enters the kernel; in co-located mode the application may come between, so there it is
+    /// woken at once.
     fn publish(&mut self) -> bool {
         if self.touched.is_empty() {
             return false;
         }
         self.fresh = 0;
-        let is_last = self.cursor == self.events.len();
+        let can_wait = !self.settings.colocated && self.cursor < self.events.len();
         let shard = usize::from(self.id.0);
         self.touched.retain(|index| {
             let queue = &mut self.queues[*index as usize];
             let count = queue.core.publish(shard, &mut queue.producer);
             self.counters.requests_delivered.add(count);
             queue.unannounced += count;
-            if !is_last && queue.core.sleepers().sleep_here() {
+            if can_wait && queue.core.may_sleep_on(queue.unannounced) {
                 return true;
             }
             queue.touched = false;

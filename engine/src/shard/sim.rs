@@ -15,4 +15,5 @@ mod life;
 mod rig;
 mod script;
 mod seeded;
+mod waking;
 mod world;

@@ -55,7 +55,7 @@ async fn each_piece(mut body: Payload, mut take: impl FnMut(&[u8])) -> Result<()
 #[actix_rt::main]
 async fn main() -> std::io::Result<()> {
     Server::build()
-        .backlog(1024)
+        .backlog(4096)
         .workers(1)
         .bind("peer", ringress_peers::address(), || {
             HttpService::build()

@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use ringress_peers::{Number, Route};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 fn response(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
@@ -60,7 +60,11 @@ async fn each_piece(mut body: Incoming, mut take: impl FnMut(&[u8])) -> hyper::R
 
 async fn serve() -> std::io::Result<()> {
     let (address, vectored) = ringress_peers::address_and("vectored");
-    let listener = TcpListener::bind(address).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // As many as the workload with the most connections opens at once; TcpListener::bind asks for 1,024.
+    let listener = socket.listen(4096)?;
     let mut http = http1::Builder::new();
     http.pipeline_flush(!vectored);
     loop {

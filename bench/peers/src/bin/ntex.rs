@@ -52,7 +52,7 @@ async fn main() -> io::Result<()> {
     let http = HttpServiceConfig::new().set_keepalive(KeepAlive::Os).set_client_timeout(Seconds::ZERO);
     ntex::server::build()
         .workers(1)
-        .backlog(1024)
+        .backlog(4096)
         .bind("peer", ringress_peers::address(), async |_| HttpService::h1(answer))?
         .config("peer", SharedCfg::new("PEER").add(http))
         .run()

@@ -71,7 +71,7 @@ fn main() -> std::io::Result<()> {
     let http = HttpServiceBuilder::with_config(config.max_request_headers::<32>());
     let socket = SocketConfig::new().set_nodelay(true);
     let service = fn_service(answer);
-    let server = xitca_server::Builder::new().worker_threads(1).backlog(1024);
+    let server = xitca_server::Builder::new().worker_threads(1).backlog(4096);
     let server = if uring {
         server.bind("peer", address, service.enclosed(http.io_uring()).enclosed(socket))?
     } else {

@@ -99,6 +99,8 @@ impl Rig {
         self.shard.turn(None).expect("the fake never fails");
         let overslept = self.shard.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
+        let unannounced = self.shard.queues.iter().any(|queue| queue.unannounced > 0);
+        assert!(!(self.shard.io.asleep && unannounced), "hang: nobody was told of requests");
     }
 
     /// Turns until the shard sleeps, or has ended.
