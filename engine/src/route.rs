@@ -106,9 +106,22 @@ fn any_covers(routes: &[Route], host: &[u8], local: &Address) -> bool {
 fn covers(pattern: &Host, host: &[u8], local: &Address) -> bool {
     match pattern {
         Host::Strong | Host::Weak => true,
-        Host::Name(name) => host.eq_ignore_ascii_case(name.as_bytes()),
+        Host::Name(name) => same_name(host, name.as_bytes()),
         Host::Ip(ip) => *ip == local.ip(),
     }
+}
+
+/// Equal without regard to ASCII case. Names of a service often have the same length and end: eight bytes at their start
+/// tell most of them apart at once.
+#[inline]
+fn same_name(host: &[u8], name: &[u8]) -> bool {
+    const NOT_CASE: u64 = u64::from_ne_bytes([!0x20; 8]);
+    if let (Some(a), Some(b)) = (host.first_chunk(), name.first_chunk())
+        && (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & NOT_CASE != 0
+    {
+        return false;
+    }
+    host.eq_ignore_ascii_case(name)
 }
 
 #[cfg(test)]
@@ -143,6 +156,22 @@ mod tests {
         assert_eq!(context(&snapshot, "other.com", "/z"), Ok(3));
         assert_eq!(context(&snapshot, "other.com", "/ip/z"), Ok(4));
         assert_eq!(context(&snapshot, "", "/ip"), Ok(4));
+    }
+
+    #[test]
+    fn names_are_told_apart_at_every_byte_and_equal_in_any_case() {
+        let name = b"www05.adatum.com";
+        for len in 0..=name.len() {
+            let name = &name[..len];
+            assert!(same_name(&name.to_ascii_uppercase(), name), "{len} bytes");
+            for at in 0..len {
+                let mut other = name.to_vec();
+                other[at] ^= 1;
+                assert!(!same_name(&other, name), "{len} bytes, another at {at}");
+            }
+        }
+        // Bytes that differ in the case bit alone and are no letters.
+        assert!(!same_name(b"host-1@1", b"host-1`1") && !same_name(b"a", b"ab"));
     }
 
     #[test]

@@ -62,15 +62,19 @@ pub(crate) fn visible_len(bytes: &[u8]) -> (usize, bool) {
     let mut marks = 0;
     for word in words {
         let word = u64::from_le_bytes(*word);
-        // Not visible: a byte below `!`, DEL, or one with its high bit set. Exact up to the first such byte, since a
-        // borrow only reaches bytes after it.
-        let strange = (word.wrapping_sub(each(0x21)) | word | zeros(word ^ each(0x7f))) & each(0x80);
-        if strange != 0 {
-            let before_first = (strange & strange.wrapping_neg()) - 1;
-            marks |= low_marks(word) & before_first;
-            return (len + strange.trailing_zeros() as usize / 8, marks == 0);
+        let low = low_marks(word);
+        // Whatever is not visible is low, or has its high bit set: most words are neither.
+        if low | (word & each(0x80)) != 0 {
+            // Not visible: a byte below `!`, DEL, or one with its high bit set. Exact up to the first such byte, since
+            // a borrow only reaches bytes after it.
+            let strange = (word.wrapping_sub(each(0x21)) | word | zeros(word ^ each(0x7f))) & each(0x80);
+            if strange != 0 {
+                let before_first = (strange & strange.wrapping_neg()) - 1;
+                let is_plain = marks | (low & before_first) == 0;
+                return (len + strange.trailing_zeros() as usize / 8, is_plain);
+            }
+            marks |= low;
         }
-        marks |= low_marks(word);
         len += 8;
     }
     let visible = |byte: &u8| (b'!'..=b'~').contains(byte);

@@ -36,9 +36,12 @@ pub(super) fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Option<()
 /// The request line, and where the next one begins.
 #[inline]
 fn request_line(input: &[u8]) -> Option<(Line, usize)> {
-    let (method, method_len) = match input.first_chunk()? {
-        b"GET " => (Method::Get, 3),
-        b"POST" if input.get(4) == Some(&b' ') => (Method::Post, 4),
+    // As numbers: arrays are compared byte by byte.
+    const GET: u32 = u32::from_le_bytes(*b"GET ");
+    const POST: u32 = u32::from_le_bytes(*b"POST");
+    let (method, method_len) = match u32::from_le_bytes(*input.first_chunk()?) {
+        GET => (Method::Get, 3),
+        POST if input.get(4) == Some(&b' ') => (Method::Post, 4),
         _ => return None,
     };
     let start = method_len + 1;
