@@ -1,9 +1,11 @@
 //! `ringress-bench compare` as people run it: what it refuses, what it leaves out, what it leaves behind. No figure is
 //! asserted: a machine that runs tests is no place to measure.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -32,11 +34,21 @@ impl Drop for Folder {
     }
 }
 
+/// One core must do where there is no second one.
+fn load_core() -> String {
+    usize::from(std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)).to_string()
+}
+
 fn compare(words: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    // One core must do where there is no second one.
-    let load_core = usize::from(std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1));
-    command.args(["compare", "--no-build", "--load-core", &load_core.to_string()]).args(words);
+    compare_with(PROGRAM, words)
+}
+
+fn compare_with(program: impl AsRef<OsStr>, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(["compare", "--no-build"]).args(words);
+    if !words.contains(&"--load-core") {
+        command.args(["--load-core", &load_core()]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -52,8 +64,12 @@ fn text(bytes: Vec<u8>) -> String {
 
 /// The command that runs this very program as one of the servers below.
 fn server(which: &str) -> String {
+    format!("{which}={}", server_command(which))
+}
+
+fn server_command(which: &str) -> String {
     let program = std::env::current_exe().expect("this program has a path");
-    format!("{which}='{}' --exact --ignored {which} {{port}}", program.display())
+    format!("'{}' --exact --ignored {which} {{port}}", program.display())
 }
 
 /// Answers every request on the port that is the last argument: the n-th of a connection with `answer(n)`. Without a
@@ -93,6 +109,18 @@ fn tiring() {
 }
 
 #[test]
+#[ignore = "a server that other tests start"]
+fn steady() {
+    serve(|_| "Hello, World!");
+}
+
+#[test]
+#[ignore = "a server that other tests start"]
+fn dying() {
+    serve(|count| if count < 5 { "Hello, World!" } else { std::process::exit(7) });
+}
+
+#[test]
 fn unknown_names_are_refused_in_one_line_that_names_the_known_ones() {
     for (words, wanted) in [
         (["--servers", "flor"], "there is no server \"flor\"; there are floor, colocated, queue, hyper, actix, ntex,"),
@@ -100,6 +128,8 @@ fn unknown_names_are_refused_in_one_line_that_names_the_known_ones() {
         (["--core", "4095"], "there is no core 4095"),
         (["--extra", "mine=./mine"], "--extra takes NAME=COMMAND with {port} in the command"),
         (["--json", "/no-such-folder/a.json"], "/no-such-folder/a.json cannot be written"),
+        (["--seconds", "0.5"], "--seconds 0.5: 0.6 to 3600 are possible"),
+        (["--others-max", "nan"], "--others-max NaN: per cent of a core are wanted"),
     ] {
         let (status, stdout, stderr) = run(&words);
         assert_eq!((status, stdout.as_str()), (Some(2), ""), "{stderr}");
@@ -122,7 +152,7 @@ fn servers_that_fail_are_named_with_the_reason_and_the_others_still_run() {
     let json = folder.path("out.json");
     let (wrong, tiring) = (server("wrong"), server("tiring"));
     let mut command = compare(&["--servers", "floor,xitca", "--workloads", "plaintext-64", "--repeat", "1"]);
-    command.args(["--seconds", "0.5", "--warm-up", "100ms", "--extra", &wrong, "--extra", &tiring]);
+    command.args(["--seconds", "0.6", "--warm-up", "100ms", "--extra", &wrong, "--extra", &tiring]);
     command.args(["--extra", "gone=sh -c 'echo no licence; exit 3' {port}", "--extra", "none=no-such-program {port}"]);
     command.arg("--json").arg(&json);
     // Where no peer has ever been built.
@@ -150,6 +180,65 @@ fn servers_that_fail_are_named_with_the_reason_and_the_others_still_run() {
         |server: &str| samples.iter().find(|sample| sample["server"] == server).map(|s| s["faults"]["count"].as_u64());
     assert_eq!(faults("floor"), Some(Some(0)), "{json:#}");
     assert!(faults("tiring").flatten() > Some(0), "{json:#}");
+}
+
+#[test]
+fn the_rates_refer_to_the_first_server_that_stands_the_load_and_the_others_say_why_not() {
+    let folder = Folder::new("rates");
+    // The floor is looked for beside the program.
+    let (program, floor) = (folder.path("ringress-bench"), folder.path("floor"));
+    fs::copy(PROGRAM, &program).expect("a copy");
+    fs::write(&floor, "#!/bin/sh\necho no ring; exit 4\n").expect("a file");
+    fs::set_permissions(&floor, fs::Permissions::from_mode(0o755)).expect("a program");
+    let (dying, steady) = (server("dying"), server("steady"));
+    let words = ["--servers", "floor", "--workloads", "rate-10,rate-50", "--repeat", "1", "--seconds", "0.6"];
+    let mut command = compare_with(&program, &words);
+    command.args(["--warm-up", "100ms", "--extra", &dying, "--extra", &steady]);
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    for line in [
+        "floor: left out from here on: at the load that the rates refer to: it ended before it accepted a connection \
+         (exit status: 4); it said: no ring",
+        "dying: left out of the fixed rates: at the load that the rates refer to: it ended under load (exit status: 7)",
+    ] {
+        assert_eq!(stderr.lines().filter(|found| found.contains(line)).count(), 1, "{line} in\n{stderr}");
+    }
+    assert!(stdout.contains(" requests/s, what steady answered flat out, for all alike.\n"), "{stdout}");
+    let sections: Vec<&str> = stdout.split("\n### ").skip(1).collect();
+    assert_eq!(sections.len(), 2, "{stdout}");
+    for section in sections {
+        for line in ["| steady | ", "- floor is missing: it ended before ", "- dying is missing: at the load that "] {
+            assert!(section.contains(&format!("\n{line}")), "{line} in\n{section}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_does_not_start_once_is_tried_on_another_port() {
+    let folder = Folder::new("twice");
+    // The first time it makes the folder, and ends.
+    let (made, ports) = (folder.path("made"), folder.path("ports"));
+    let script = format!("echo {{port}} >>{}; mkdir {} && exit 3; exec \"$@\"", ports.display(), made.display());
+    let late = format!("late=sh -c '{script}' late {}", server_command("steady"));
+    let words = ["--servers", "floor", "--workloads", "plaintext-1", "--repeat", "1", "--seconds", "0.6"];
+    let Output { status, stdout, stderr } =
+        compare(&words).args(["--extra", &late]).output().expect("the program starts");
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert!(stdout.contains("\n| late | "), "{stdout}");
+    let ports = fs::read_to_string(ports).expect("it was started");
+    let ports: Vec<&str> = ports.lines().collect();
+    assert!(matches!(ports.as_slice(), [first, second] if first != second), "{ports:?}");
+}
+
+#[test]
+fn one_core_for_both_is_warned_of() {
+    let words = ["--servers", "floor", "--workloads", "plaintext-1", "--repeat", "1", "--seconds", "0.6"];
+    let (status, _, stderr) = run(&[&words[..], &["--core", "0", "--load-core", "0"]].concat());
+    assert_eq!(status, Some(0), "{stderr}");
+    let warnings = stderr.lines().filter(|line| line.contains("--core and --load-core are both 0: ")).count();
+    assert_eq!(warnings, 1, "{stderr}");
 }
 
 /// A comparison under way; killed if a test fails.
@@ -211,7 +300,7 @@ fn a_comparison_that_is_killed_leaves_no_server_behind() {
 
 #[test]
 fn an_interrupt_ends_the_server_and_prints_what_was_measured() {
-    let words = ["--servers", "floor", "--workloads", "plaintext-64", "--repeat", "1000", "--seconds", "0.5"];
+    let words = ["--servers", "floor", "--workloads", "plaintext-64", "--repeat", "1000", "--seconds", "0.6"];
     let mut running = Running(compare(&words).spawn().expect("the program starts"));
     // Two runs are done when the third begins.
     let server = server_of_run(&mut running, "3/1000: plaintext-64, floor");

@@ -67,7 +67,8 @@ fn a_short_comparison_of_floor_and_showcase_writes_all_reports() {
     let samples = json["samples"].as_array().expect("a list");
     assert_eq!((samples.len(), json["summary"].as_array().map(Vec::len)), (5, Some(5)), "{json:#}");
     for sample in samples {
-        for figure in ["answers", "cpu_us_per_request", "p50_us", "resident_bytes"] {
+        let shares = ["server_core_share", "generator_core_share"];
+        for figure in ["answers", "cpu_us_per_request", "p50_us", "resident_bytes"].into_iter().chain(shares) {
             assert!(sample[figure].as_f64().is_some_and(|value| value > 0.0), "{figure} of {sample:#}");
         }
         assert_eq!(sample["faults"]["count"], 0, "{sample:#}");

@@ -96,6 +96,37 @@ fn answers_that_do_not_come_are_timeouts_and_the_load_ends_in_time() {
 }
 
 #[test]
+fn requests_behind_one_that_is_never_answered_are_lost_with_it() {
+    // The load is over before the time-out: each of the two connections is given up once, with all that is on it.
+    let plan_of = |server: &Server| Plan { depth: 16, timeout: Duration::from_millis(300), ..plan(server) };
+    let hanging = report(&plan_of(&Server::always("", Then::Hang)));
+    assert_only(&hanging, "timeouts");
+    assert_eq!((hanging.faults.timeouts, hanging.faults.lost), (2, 30), "{:?}", hanging.faults);
+    // The same when the hanging answer has begun, and when the connection is closed or reset instead.
+    for (then, kind) in [(Then::Hang, "timeouts"), (Then::Close, "truncated"), (Then::Reset, "resets")] {
+        let report = report(&plan_of(&Server::always("HTTP/1.1 200", then)));
+        assert_only(&report, kind);
+        assert_eq!(report.faults.lost, 15 * report.faults.count(), "{:?}", report.faults);
+    }
+}
+
+#[test]
+fn nothing_is_lost_where_requests_are_not_pipelined_or_the_end_was_announced() {
+    for then in [Then::Close, Then::Reset] {
+        assert_eq!(against("", then).faults.lost, 0);
+    }
+    // An answer that ends with its connection: those behind it are asked again elsewhere.
+    let server = Server::start(|_, stream| {
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{BODY}").as_bytes());
+        stream.shutdown(std::net::Shutdown::Write).expect("connected");
+        Then::Hang
+    });
+    let report = report(&Plan { depth: 4, pace: Pace::Rate(500.0), ..plan(&server) });
+    assert_clean(&report);
+    assert_eq!((report.faults.lost, report.latency.0.len()), (0, 75));
+}
+
+#[test]
 fn informational_answers_without_end_are_timeouts() {
     let server = Server::start(|_, stream| {
         while stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").is_ok() {}
@@ -265,6 +296,8 @@ fn impossible_plans_are_refused_with_the_setting_named() {
     refused(Plan { depth: 1_025, ..good.clone() }, "--depth");
     refused(Plan { pace: Pace::Rate(0.0), ..good.clone() }, "--rate");
     refused(Plan { pace: Pace::Rate(f64::NAN), ..good.clone() }, "--rate");
+    refused(Plan { pace: Pace::Rate(1e300), ..good.clone() }, "1e300 requests a second (--rate)");
+    refused(Plan { pace: Pace::Rate(1.1e9), ..good.clone() }, "--rate");
     refused(Plan { requests_per_connection: Some(0), ..good.clone() }, "--requests-per-connection");
     refused(Plan { duration: Duration::ZERO, ..good.clone() }, "--duration");
     refused(Plan { timeout: Duration::ZERO, ..good.clone() }, "--timeout");

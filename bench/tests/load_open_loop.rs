@@ -5,11 +5,18 @@ mod load_support;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use load_support::{RIGHT, Server, Then, assert_clean, assert_only, plan, report};
 use ringress_bench::load::{Pace, Plan, Report};
+
+/// Times are asserted here, and all loads run on the same core: one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed has left nothing behind.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 const STALL: Duration = Duration::from_millis(100);
 
@@ -42,6 +49,7 @@ fn run(pace: Pace) -> Report {
 /// one in ten waits, evenly between 0 and 100 ms, which makes the 95th percentile about 50 ms and the 99th about 90.
 #[test]
 fn a_stall_is_felt_by_all_who_were_due_in_it() {
+    let _alone = alone();
     let report = run(Pace::Rate(2_000.0));
     let at = |percentile| report.latency.percentile_us(percentile) / 1e3;
     let (p50, p95, p99, max) = (at(50.0), at(95.0), at(99.0), at(100.0));
@@ -56,6 +64,7 @@ fn a_stall_is_felt_by_all_who_were_due_in_it() {
 /// The same stall in a closed loop hits the one request that was under way: the figures hide it.
 #[test]
 fn a_closed_loop_would_have_missed_it() {
+    let _alone = alone();
     let report = run(Pace::AsAnswered);
     assert!(report.latency.percentile_us(99.0) < 50e3);
     assert!(report.latency.percentile_us(100.0) >= 99e3);
@@ -63,6 +72,7 @@ fn a_closed_loop_would_have_missed_it() {
 
 #[test]
 fn requests_are_sent_at_the_rate() {
+    let _alone = alone();
     let server = Server::always(RIGHT, Then::KeepOpen);
     let report = report(&Plan { pace: Pace::Rate(1_000.0), duration: Duration::from_millis(500), ..plan(&server) });
     assert_clean(&report);
@@ -70,8 +80,25 @@ fn requests_are_sent_at_the_rate() {
     assert!(report.answers.abs_diff(500) <= 100, "{} answers within the time", report.answers);
 }
 
+/// Without the late ones the percentiles of a server that hangs would be those of the answers it did give.
+#[test]
+fn requests_given_up_as_late_are_in_the_latencies_with_the_time_out_at_least() {
+    let _alone = alone();
+    let server = Server::always("", Then::Hang);
+    let timeout = Duration::from_millis(200);
+    let plan = Plan { depth: 16, timeout, pace: Pace::Rate(1_000.0), ..plan(&server) };
+    let report = report(&plan);
+    assert_only(&report, "timeouts");
+    let faults = &report.faults;
+    assert!(faults.lost > faults.timeouts, "most were behind another: {faults:?}");
+    assert_eq!(faults.timeouts + faults.lost, 150, "each that was due is accounted for: {faults:?}");
+    assert_eq!(report.latency.0.len(), 150, "and each is in the latencies");
+    assert!(report.latency.percentile_us(0.1) >= 200e3, "{}", report.latency.percentile_us(0.1));
+}
+
 #[test]
 fn what_could_not_be_sent_is_counted() {
+    let _alone = alone();
     let (never, nothing) = mpsc::channel::<()>();
     let slow = Mutex::new((never, nothing));
     let server = Server::start(move |_, stream| {

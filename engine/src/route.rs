@@ -111,8 +111,8 @@ fn covers(pattern: &Host, host: &[u8], local: &Address) -> bool {
     }
 }
 
-/// Equal without regard to ASCII case. Names of a service often have the same length and end: eight bytes at their start
-/// tell most of them apart at once.
+/// Equal without regard to ASCII case. Names of a service often have the same length and end: eight bytes at their
+/// start tell most of them apart at once.
 #[inline]
 fn same_name(host: &[u8], name: &[u8]) -> bool {
     const NOT_CASE: u64 = u64::from_ne_bytes([!0x20; 8]);

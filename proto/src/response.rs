@@ -270,26 +270,36 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     pub fn content_length(&mut self, length: u64) -> Result<(), WriteError> {
         self.frame()?;
-        if let 10..100 = length {
-            // A short answer is quick in all else, so this is made quick, too; of a longer one it is a small part.
-            let mut line = *b"Content-Length: 00\r\n";
-            #[expect(clippy::cast_possible_truncation, reason = "below 100")]
-            let length = length as u8;
-            (line[16], line[17]) = (b'0' + length / 10, b'0' + length % 10);
-            self.put(&line)?;
-        } else {
-            self.any_content_length(length)?;
+        // A short answer is quick in all else, so this is made quick, too; of a longer one it is a small part.
+        let digits = (b'0' + (length / 10 % 10) as u8, b'0' + (length % 10) as u8);
+        match length {
+            0..10 => {
+                let mut line = *b"Content-Length: 0\r\n";
+                line[16] = digits.1;
+                self.put(&line)?;
+            }
+            10..100 => {
+                let mut line = *b"Content-Length: 00\r\n";
+                (line[16], line[17]) = digits;
+                self.put(&line)?;
+            }
+            _ => self.long_content_length(length)?,
         }
         self.framed = true;
         Ok(())
     }
 
-    fn any_content_length(&mut self, length: u64) -> Result<(), WriteError> {
-        let mut digits = [0; 20];
-        let count = length.checked_ilog10().map_or(1, |log| log as usize + 1);
-        let digits = &mut digits[..count];
+    fn long_content_length(&mut self, length: u64) -> Result<(), WriteError> {
+        const NAME: &[u8; 16] = b"Content-Length: ";
+        let digit_count = length.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let room = self.room(NAME.len() + digit_count + 2)?;
+        let (name, rest) = room.split_at_mut(NAME.len());
+        let (digits, line_end) = rest.split_at_mut(digit_count);
+        name.copy_from_slice(NAME);
         decimal(length, digits);
-        self.put_parts([b"Content-Length: ", digits, b"\r\n"])
+        line_end.copy_from_slice(b"\r\n");
+        self.len += NAME.len() + digit_count + 2;
+        Ok(())
     }
 
     /// Writes `Transfer-Encoding: chunked`.

@@ -205,7 +205,7 @@ fn slow_takes_its_time_without_holding_up_others(server: &Server) {
 fn work_holds_its_consumer_and_then_answers(server: &Server) {
     let started = Instant::now();
     let answer = server.answer("/work/200");
-    assert_eq!((answer.status, answer.text()), (200, "worked\n".into()));
+    assert_eq!((answer.status, answer.text()), (200, "worked\n"));
     assert!(started.elapsed() >= Duration::from_millis(200), "early: {:?}", started.elapsed());
     assert_eq!(server.answer("/work/1001").status, 400);
 }

@@ -1,6 +1,7 @@
 //! What `ringress-bench compare` can be told, and how its lists of names are read.
 //!
-//! Laws: a name that is not known is refused by one line that names it and all known ones; nothing is chosen twice.
+//! Laws: a name that is not known is refused by one line that names it and all known ones; nothing is chosen twice; a
+//! value that no comparison can follow is refused by one line, too.
 //!
 //! Absent: what the names stand for (`servers`, `workloads`).
 
@@ -8,6 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+
+/// The generator says four times a second how far it is; a shorter time may have one such moment only.
+const SECONDS_MIN: f64 = 0.6;
+const SECONDS_MAX: f64 = 3600.0;
 
 /// Servers side by side: each is started in turn, checked, loaded and weighed; repetitions are interleaved.
 ///
@@ -27,9 +32,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) repeat: u32,
 
-    /// Measured seconds of one repetition, 0.1 to 3600.
-    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
-    pub(super) seconds: Duration,
+    /// Measured seconds of one repetition, 0.6 to 3600.
+    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    pub(super) seconds: f64,
 
     /// Time under load before the measuring begins, such as 500ms or 2s.
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = duration)]
@@ -87,9 +92,31 @@ fn duration(text: &str) -> Result<Duration, String> {
     if (0.0..=3600.0).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(wanted()) }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.parse::<f64>().ok().filter(|number| (0.1..=3600.0).contains(number));
-    number.map(Duration::from_secs_f64).ok_or_else(|| "a number from 0.1 to 3600 is wanted".to_owned())
+impl Arguments {
+    /// The measured time of one repetition.
+    ///
+    /// # Errors
+    /// One line: it is too short to read the clocks twice within it, too long, or no number.
+    pub(super) fn measured(&self) -> Result<Duration, String> {
+        let seconds = self.seconds;
+        if (SECONDS_MIN..=SECONDS_MAX).contains(&seconds) {
+            return Ok(Duration::from_secs_f64(seconds));
+        }
+        let range = format!("{SECONDS_MIN} to {SECONDS_MAX}");
+        Err(format!("--seconds {seconds}: {range} are possible; in less, the clocks cannot be read twice"))
+    }
+
+    /// How much of a core other work may take before a run is taken again, as part of a core.
+    ///
+    /// # Errors
+    /// One line: it is no number, or negative.
+    pub(super) fn others_max(&self) -> Result<f64, String> {
+        let percent = self.others_max;
+        if (0.0..=f64::MAX).contains(&percent) {
+            return Ok(percent / 100.0);
+        }
+        Err(format!("--others-max {percent}: per cent of a core are wanted, 0 or more; 100 takes no run again"))
+    }
 }
 
 /// The members of `known` that `given` names, each once, in the order of `given`.
@@ -177,9 +204,31 @@ mod tests {
         for wrong in ["", "5", "s", "-1s", "3601s", "1m", "nans", "infs"] {
             assert!(duration(wrong).expect_err("must be refused").contains(wrong), "{wrong}");
         }
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        assert!(seconds("0").is_err());
-        assert!(seconds("nan").is_err());
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn typed(option: &str, value: &str) -> Arguments {
+        let line = <Line as clap::Parser>::try_parse_from(["compare", &format!("{option}={value}")]);
+        line.expect("works in tests").arguments
+    }
+
+    #[test]
+    fn what_no_run_can_follow_is_refused_in_one_line() {
+        assert_eq!(typed("--seconds", "0.6").measured(), Ok(Duration::from_millis(600)));
+        for wrong in ["0", "0.59", "-1", "3601", "NaN", "inf"] {
+            let error = typed("--seconds", wrong).measured().expect_err("must be refused");
+            assert!(error.starts_with(&format!("--seconds {wrong}: 0.6 to 3600 ")) && !error.contains('\n'), "{error}");
+        }
+        assert_eq!(typed("--others-max", "25").others_max(), Ok(0.25));
+        for wrong in ["NaN", "-1", "inf"] {
+            let error = typed("--others-max", wrong).others_max().expect_err("must be refused");
+            assert!(error.starts_with(&format!("--others-max {wrong}: ")) && !error.contains('\n'), "{error}");
+        }
     }
 
     #[test]

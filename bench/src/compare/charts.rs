@@ -1,6 +1,7 @@
 //! The comparison as pictures: for each workload the CPU time per request and the p99 of each server, as bars.
 //!
-//! Laws: bars begin at zero; the thin line on a bar goes from the lowest to the highest repetition.
+//! Laws: bars begin at zero; the thin line on a bar goes from the lowest to the highest repetition; a server that had
+//! faults is marked, by their number beside its name.
 
 use std::error::Error;
 
@@ -17,11 +18,16 @@ const HEAD: i32 = 90;
 const ROW: i32 = 30;
 const BAR: i32 = 18;
 const FOOT: i32 = 30;
+const LINE: i32 = 16;
 const NAMES_END: i32 = 128;
+/// What a name takes up to the left of the bars: so much for each letter, and the margin.
+const LETTER: i32 = 8;
+const MARGIN: i32 = 16;
 /// Left end and length of the longest bar of the two panels; text follows the bars.
 const PANELS: [(i32, i32); 2] = [(136, 300), (600, 210)];
 const INK: RGBColor = RGBColor(31, 41, 55);
 const FAINT: RGBColor = RGBColor(107, 114, 128);
+const ALARM: RGBColor = RGBColor(185, 28, 28);
 const GRID: RGBColor = RGBColor(229, 231, 235);
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
@@ -36,10 +42,14 @@ pub(super) fn chart(table: &Table, subtitle: &str) -> Result<Option<String>, Box
     if count == 0 {
         return Ok(None);
     }
-    let height = HEAD + ROW * count + FOOT;
+    let labels: Vec<String> = table.rows.iter().map(label).collect();
+    let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+    // Long names move the bars to the right.
+    let shift = (i32::try_from(longest)? * LETTER + MARGIN - NAMES_END).max(0);
+    let height = HEAD + ROW * count + FOOT + table.workload.note.map_or(0, |_| LINE);
     let mut picture = String::new();
     {
-        let size = (u32::try_from(WIDTH)?, u32::try_from(height)?);
+        let size = (u32::try_from(WIDTH + shift)?, u32::try_from(height)?);
         let canvas = SVGBackend::with_string(&mut picture, size).into_drawing_area();
         canvas.fill(&WHITE)?;
         let title = format!("{}: {}", table.workload.name, table.workload.about);
@@ -48,15 +58,29 @@ pub(super) fn chart(table: &Table, subtitle: &str) -> Result<Option<String>, Box
         let foot =
             "Less is better. Bar: median; thin line: lowest to highest repetition; in brackets: ratio to the floor.";
         write(&canvas, foot, (16, height - 13), HPos::Left, 11, FAINT)?;
+        if let Some(note) = table.workload.note {
+            write(&canvas, note, (16, height - 13 - LINE), HPos::Left, 11, FAINT)?;
+        }
         let rows = table.rows.as_slice();
-        panel(&canvas, PANELS[0], "CPU us per request", rows, |row| row.cpu_us_per_request, |row| row.to_floor)?;
-        panel(&canvas, PANELS[1], "p99 us", rows, |row| row.p99_us, |_| None)?;
-        for (row, middle) in rows.iter().zip(middles()) {
-            write(&canvas, &row.server, (NAMES_END, middle), HPos::Right, 14, INK)?;
+        let [cost, tail] = PANELS.map(|(left, length)| (left + shift, length));
+        panel(&canvas, cost, "CPU us per request", rows, |row| row.cpu_us_per_request, |row| row.to_floor)?;
+        panel(&canvas, tail, "p99 us", rows, |row| row.p99_us, |_| None)?;
+        for ((row, label), middle) in rows.iter().zip(labels).zip(middles()) {
+            let colour = if row.faults > 0 { ALARM } else { INK };
+            write(&canvas, &label, (NAMES_END + shift, middle), HPos::Right, 14, colour)?;
         }
         canvas.present()?;
     }
     Ok(Some(picture))
+}
+
+/// The server's name, and how many answers were not right.
+fn label(row: &Row) -> String {
+    match row.faults {
+        0 => row.server.clone(),
+        1 => format!("{} (1 fault)", row.server),
+        faults => format!("{} ({faults} faults)", row.server),
+    }
 }
 
 /// The height of the middle of each row's bars.
@@ -143,6 +167,7 @@ fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::workloads::Workload;
     use super::*;
     use crate::compare::outcome::tests::example;
 
@@ -154,6 +179,20 @@ mod tests {
             assert!(picture.contains(text), "no {text} in {picture}");
         }
         assert!(!picture.contains("hyper"), "it has no figures");
+    }
+
+    #[test]
+    fn a_server_with_faults_is_marked_and_a_note_is_told() {
+        let mut table = example().tables.remove(0);
+        let picture = |table: &Table| chart(table, "").expect("works in tests").expect("works in tests");
+        assert!(!picture(&table).contains("fault"));
+        table.rows[0].faults = 123_456;
+        table.rows[1].faults = 1;
+        table.workload = Workload::named("slow-app");
+        let picture = picture(&table);
+        for text in ["floor (123456 faults)", "queue (1 fault)", "GET /work/1"] {
+            assert!(picture.contains(text), "no {text} in {picture}");
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Whether a server answers rightly, before it is timed: a plain client, one request after the other, then a batch.
 //!
-//! It also makes the connections that stay idle beside a load.
+//! It also makes the connections that stay idle beside a load, and counts those that did not.
 //!
 //! Absent: anything fast. What happens under load is checked by the generator.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::load::{Exchange, Expectation};
 
@@ -17,15 +17,24 @@ const IDLE_AT_ONCE: usize = 16;
 /// Of an unexpected body, so many bytes are shown.
 const SHOWN_BYTES_MAX: usize = 40;
 
-/// Sends every exchange on one connection and looks at the answers; then `depth` of them at once.
+/// Sends every exchange on one connection and looks at the answers, none of which may take less than `wait_min`; then
+/// `depth` of them at once.
 ///
 /// # Errors
 /// A line that says what was asked, what came and what was expected.
-pub(super) fn check(target: SocketAddr, exchanges: &[Exchange], depth: u32) -> Result<(), String> {
+pub(super) fn check(target: SocketAddr, exchanges: &[Exchange], depth: u32, wait_min: Duration) -> Result<(), String> {
     let mut client = Client::connect(target).map_err(|error| format!("no connection to {target}: {error}"))?;
     for exchange in exchanges {
+        let began = Instant::now();
         client.send(&exchange.request).map_err(|error| of(exchange, &error))?;
         client.answer(exchange).map_err(|error| of(exchange, &error))?;
+        let took = began.elapsed();
+        if took < wait_min {
+            return Err(of(
+                exchange,
+                &format!("an answer after {took:.1?} where it should take at least {wait_min:?}"),
+            ));
+        }
     }
     if depth > 1 {
         let batch: Vec<&Exchange> = exchanges.iter().cycle().take(depth as usize).collect();
@@ -66,6 +75,12 @@ pub(super) fn open_idle(
     Ok(idle)
 }
 
+/// How many of these did not stay open, or were sent something nobody asked for. Ends all of them.
+pub(super) fn closed(idle: Vec<Client>) -> u32 {
+    let closed = idle.into_iter().filter(|client| !client.is_quiet()).count();
+    u32::try_from(closed).unwrap_or(u32::MAX)
+}
+
 fn of(exchange: &Exchange, error: &str) -> String {
     let line = exchange.request.split(|byte| *byte == b'\r').next().unwrap_or_default();
     format!("{}: {error}", String::from_utf8_lossy(line))
@@ -93,6 +108,13 @@ impl Client {
         stream.set_write_timeout(Some(ANSWER_WAIT_MAX))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, input: Vec::new() })
+    }
+
+    /// Open, with nothing to read.
+    fn is_quiet(&self) -> bool {
+        let waits = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        let peeked = self.stream.set_nonblocking(true).and_then(|()| self.stream.peek(&mut [0]));
+        self.input.is_empty() && peeked.is_err_and(|error| waits(&error))
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -234,6 +256,11 @@ mod tests {
 
     /// What `check` says of a server that answers a whole connection with `answers`.
     fn verdict(workload: &str, depth: u32, answers: &'static [u8]) -> Result<(), String> {
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 1));
+        served(&Workload::named(workload).exchanges(unknown, true), depth, Duration::ZERO, answers)
+    }
+
+    fn served(exchanges: &[Exchange], depth: u32, wait_min: Duration, answers: &'static [u8]) -> Result<(), String> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("works in tests");
         let target = listener.local_addr().expect("works in tests");
         let server = thread::spawn(move || {
@@ -243,7 +270,7 @@ mod tests {
             // Until the client has gone: closing earlier could reset what it has not read.
             while stream.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
         });
-        let verdict = check(target, &Workload::named(workload).exchanges(target, true), depth);
+        let verdict = check(target, exchanges, depth, wait_min);
         server.join().expect("works in tests");
         verdict
     }
@@ -312,5 +339,39 @@ mod tests {
         let fixed = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n55HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n55";
         let error = verdict("baseline", 1, fixed).expect_err("must be refused");
         assert!(error.contains("POST /baseline11") && error.contains("\"76\" was expected"), "{error}");
+    }
+
+    #[test]
+    fn an_answer_that_should_take_its_time_and_does_not_is_refused() {
+        let error =
+            verdict("slow-app", 1, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").expect_err("must be refused");
+        assert!(error.contains("where 5 were expected"), "{error}");
+        let at_once = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nslow\n";
+        let exchanges = Workload::named("slow-app").exchanges(SocketAddr::from(([127, 0, 0, 1], 1)), true);
+        let hour = Duration::from_secs(3600);
+        let error = served(&exchanges, 1, hour, at_once).expect_err("must be refused");
+        assert!(error.starts_with("GET /slow/1 HTTP/1.1: an answer after "), "{error}");
+        assert!(error.ends_with(" where it should take at least 3600s"), "{error}");
+        assert_eq!(served(&exchanges, 1, Duration::ZERO, at_once), Ok(()));
+    }
+
+    #[test]
+    fn idle_connections_that_ended_or_were_sent_something_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("works in tests");
+        let target = listener.local_addr().expect("works in tests");
+        let pair = || {
+            let client = Client::connect(target).expect("works in tests");
+            (client, listener.accept().expect("works in tests").0)
+        };
+        let (open, _kept) = pair();
+        let (ended, server) = pair();
+        drop(server);
+        let (told, mut server) = pair();
+        server.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").expect("works in tests");
+        // Until the end and the bytes are there.
+        for client in [&ended, &told] {
+            client.stream.peek(&mut [0]).expect("works in tests");
+        }
+        assert_eq!(closed(vec![open, ended, told]), 2);
     }
 }

@@ -1,4 +1,6 @@
-//! The comparison as Markdown: how it was made, then a table for each workload. Pure.
+//! The comparison as Markdown: how it was made, then the tables of each workload: cost, times, idle connections. Pure.
+//!
+//! Laws: a line of a table is at most 200 columns wide, unless a server has a very long name.
 
 use std::fmt::Write as _;
 
@@ -60,33 +62,36 @@ fn head(outcome: &Outcome) -> String {
 /// A column: its heading, and its cell in a row; none if the row has no such figure.
 type Column = (&'static str, fn(&Row) -> Option<String>);
 
-const COMMON: [Column; 4] = [
+const COST: [Column; 8] = [
     ("requests/s", |row| Some(cell(row.requests_per_second, 1.0))),
     ("CPU us/request", |row| Some(cell(row.cpu_us_per_request, 1.0))),
     ("to floor", |row| row.to_floor.map(ratio)),
-    ("to old", |row| row.to_old.map(ratio)),
+    (TO_OLD, |row| row.to_old.map(ratio)),
+    ("server's core", |row| Some(percent(row.server_core_share))),
+    ("generator's core", |row| Some(percent(row.generator_core_share))),
+    ("other work", |row| {
+        Some(format!("{:.0} %, {:.0} %", row.others_server_core * 100.0, row.others_load_core * 100.0))
+    }),
+    ("faults", |row| {
+        let unsent = if row.unsent > 0 { format!(", {} unsent", row.unsent) } else { String::new() };
+        Some(format!("{}{unsent}", row.faults))
+    }),
 ];
+const TO_OLD: &str = "to old";
+const TIMES: [Column; 5] = [
+    ("p50 us", |row| Some(cell(row.p50_us, 1.0))),
+    ("p99 us", |row| Some(cell(row.p99_us, 1.0))),
+    ("p99.9 us", |row| Some(cell(row.p999_us, 1.0))),
+    (TAIL, |row| Some(cell(row.p9999_us, 1.0))),
+    ("resident MiB", |row| Some(cell(row.resident_bytes, 1.0 / f64::from(1 << 20)))),
+];
+/// Only where latency does not depend on how fast the server takes requests.
+const TAIL: &str = "p99.99 us";
 const IDLE: [Column; 4] = [
     ("bytes per idle connection", |row| row.idle.map(|idle| cell(idle.bytes_each, 1.0))),
     ("CPU us/request without idle", |row| row.idle.map(|idle| cell(idle.cpu_us_per_request_without, 1.0))),
     ("CPU to without", |row| row.idle.map(|idle| ratio(idle.to_without))),
     ("p99 us without idle", |row| row.idle.map(|idle| cell(idle.p99_us_without, 1.0))),
-];
-const LATENCY: [Column; 3] = [
-    ("p50 us", |row| Some(cell(row.p50_us, 1.0))),
-    ("p99 us", |row| Some(cell(row.p99_us, 1.0))),
-    ("p99.9 us", |row| Some(cell(row.p999_us, 1.0))),
-];
-const TAIL: [Column; 1] = [("p99.99 us", |row| Some(cell(row.p9999_us, 1.0)))];
-const LAST: [Column; 3] = [
-    ("resident MiB", |row| Some(cell(row.resident_bytes, 1.0 / f64::from(1 << 20)))),
-    ("faults", |row| {
-        let unsent = if row.unsent > 0 { format!(", {} unsent", row.unsent) } else { String::new() };
-        Some(format!("{}{unsent}", row.faults))
-    }),
-    ("other work", |row| {
-        Some(format!("{:.0} %, {:.0} %", row.others_server_core * 100.0, row.others_load_core * 100.0))
-    }),
 ];
 
 fn section(text: &mut String, outcome: &Outcome, table: &Table) {
@@ -96,14 +101,21 @@ fn section(text: &mut String, outcome: &Outcome, table: &Table) {
         let rate = saturation.requests_per_second * f64::from(percent) / 100.0;
         let _ = write!(heading, ", {rate:.0} requests/s");
     }
-    let _ = write!(text, "\n### {heading}\n\n");
+    let _ = writeln!(text, "\n### {heading}");
+    if let Some(note) = workload.note {
+        let _ = writeln!(text, "\n{note}");
+    }
     if !table.rows.is_empty() {
-        grid(text, &columns(table), &table.rows);
+        for columns in grids(table).iter().filter(|columns| !columns.is_empty()) {
+            grid(text, columns, &table.rows);
+        }
     }
     let missing: Vec<String> = table.missing.iter().map(|missing| left_out(table, missing)).collect();
     if !missing.is_empty() {
-        let gap = if table.rows.is_empty() { "" } else { "\n" };
-        let _ = writeln!(text, "{gap}{}", missing.join("\n"));
+        let _ = writeln!(text, "\n{}", missing.join("\n"));
+    }
+    for Row { server, runs, whole_runs, .. } in table.rows.iter().filter(|row| row.whole_runs > 0) {
+        let _ = writeln!(text, "\n**{server}: in {whole_runs} of {runs} repetitions CPU time includes the warm-up**");
     }
     for row in table.rows.iter().filter(|row| row.faults > 0) {
         let first = outcome.first_fault(workload.name, &row.server).unwrap_or("no description");
@@ -121,22 +133,21 @@ fn left_out(table: &Table, Missing { server, reason, .. }: &Missing) -> String {
     }
 }
 
-/// The columns that say something about this workload.
-fn columns(table: &Table) -> Vec<Column> {
+/// The columns that say something about this workload: of what it costs, of times, of idle connections.
+fn grids(table: &Table) -> [Vec<Column>; 3] {
     let is_rate = matches!(table.workload.rhythm, Rhythm::Rate(_));
     let is_idle = matches!(table.workload.rhythm, Rhythm::Idle(_));
     let has_old = table.rows.iter().any(|row| row.to_old.is_some());
-    let mut columns: Vec<Column> = COMMON.into_iter().filter(|(name, _)| has_old || *name != "to old").collect();
-    columns.extend(IDLE.into_iter().filter(|_| is_idle));
-    columns.extend(LATENCY);
-    columns.extend(TAIL.into_iter().filter(|_| is_rate));
-    columns.extend(LAST);
-    columns
+    [
+        COST.into_iter().filter(|(name, _)| has_old || *name != TO_OLD).collect(),
+        TIMES.into_iter().filter(|(name, _)| is_rate || *name != TAIL).collect(),
+        IDLE.into_iter().filter(|_| is_idle).collect(),
+    ]
 }
 
 fn grid(text: &mut String, columns: &[Column], rows: &[Row]) {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    let _ = writeln!(text, "| server | {} |\n|---|{}", names.join(" | "), "--:|".repeat(columns.len()));
+    let _ = writeln!(text, "\n| server | {} |\n|---|{}", names.join(" | "), "--:|".repeat(columns.len()));
     for row in rows {
         let cells: Vec<String> = columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "-".to_owned())).collect();
         let _ = writeln!(text, "| {} | {} |", row.server, cells.join(" | "));
@@ -151,6 +162,10 @@ fn cell(spread: Spread, scale: f64) -> String {
 
 fn ratio(spread: Spread) -> String {
     spoken([spread.median, spread.lowest, spread.highest].map(|value| format!("{value:.3}")))
+}
+
+fn percent(share: Spread) -> String {
+    spoken([share.median, share.lowest, share.highest].map(|share| format!("{:.0}", share * 100.0))) + " %"
 }
 
 /// A spread of nothing is left out.
@@ -169,6 +184,7 @@ pub(super) fn digits(value: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::workloads::Workload;
     use super::*;
     use crate::compare::outcome::tests::example;
 
@@ -179,11 +195,12 @@ mod tests {
             "`ringress-bench compare --repeat 2`",
             "at commit 0123456789ab; Linux 6.18.0, 2 x A processor, congestion control cubic, loopback.",
             "### plaintext-64: GET /plaintext, 64 connections kept alive",
-            "| server | requests/s | CPU us/request | to floor | p50 us | p99 us | p99.9 us | resident MiB | faults | \
-             other work |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-            "| queue | 100000 | 6.000 (5.500 to 6.500) | 1.200 (1.100 to 1.300) | 200 | 400 | 800 | 10.000 | 0 | \
-             0 %, 1 % |",
+            "| server | requests/s | CPU us/request | to floor | server's core | generator's core | other work | \
+             faults |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|",
+            "| queue | 100000 | 6.000 (5.500 to 6.500) | 1.200 (1.100 to 1.300) | 50 % | 20 % | 0 %, 1 % | 0 |",
+            "| server | p50 us | p99 us | p99.9 us | resident MiB |",
+            "| queue | 200 | 400 | 800 | 10.000 |",
             "- hyper is missing: it does not build",
             "### json: GET /json, 64 connections",
             "- floor is missing: it gives one fixed answer to every request",
@@ -198,6 +215,39 @@ mod tests {
         outcome.tables[0].rows[0].faults = 3;
         let text = document(&outcome);
         assert!(text.contains("**floor: 3 faults, its figures are not to be trusted"), "{text}");
+    }
+
+    #[test]
+    fn cpu_time_of_whole_runs_is_told_below_the_table() {
+        let mut outcome = example();
+        assert!(!document(&outcome).contains("warm-up**"));
+        outcome.tables[0].rows[0].whole_runs = 1;
+        let text = document(&outcome);
+        assert!(text.contains("\n**floor: in 1 of 2 repetitions CPU time includes the warm-up**\n"), "{text}");
+    }
+
+    #[test]
+    fn lines_of_tables_stay_within_200_columns_and_notes_stand_above_them() {
+        let mut outcome = example();
+        let wide = |median: f64| Spread { median, lowest: median * 0.9, highest: median * 1.1 };
+        let table = &mut outcome.tables[0];
+        for (row, server) in table.rows.iter_mut().zip(["old-colocated", "old-queue"]) {
+            server.clone_into(&mut row.server);
+            (row.requests_per_second, row.cpu_us_per_request) = (wide(1_234_567.0), wide(12.345));
+            (row.to_floor, row.to_old) = (Some(wide(1.0)), Some(wide(1.0)));
+            (row.server_core_share, row.generator_core_share) = (wide(0.9), wide(0.9));
+            for figure in [&mut row.p50_us, &mut row.p99_us, &mut row.p999_us, &mut row.p9999_us] {
+                *figure = wide(123_456.0);
+            }
+            (row.others_server_core, row.others_load_core, row.unsent) = (1.0, 1.0, 123_456);
+        }
+        let tables = ["rate-80", "slow-app"].map(|name| Table { workload: Workload::named(name), ..table.clone() });
+        outcome.tables = tables.into();
+        let text = document(&outcome);
+        let widest = text.lines().filter(|line| line.starts_with('|')).map(str::len).max();
+        assert!(widest.is_some_and(|columns| (150..=200).contains(&columns)), "{widest:?} in {text}");
+        assert!(text.contains("p99.99 us") && text.contains("to old"), "{text}");
+        assert!(text.contains("\n\nIn queue mode GET /work/1, whose handler holds one of 64 consumers"), "{text}");
     }
 
     #[test]

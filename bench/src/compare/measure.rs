@@ -1,25 +1,27 @@
 //! One sample: a fresh process, checked, loaded, weighed and ended.
 //!
 //! Laws:
-//! - CPU time is that of the measured time alone, by the answers that came while it passed;
+//! - a server that does not start gets a second chance on another port, and no third;
+//! - idle connections that did not stay open are faults;
 //! - somebody who wants to end does not wait for a load to end.
+//!
+//! Absent: what is read while a load runs (`watch`).
 
-use std::cell::RefCell;
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::check::{self, Client};
-use super::generator::{self, Moment};
 use super::process::{self, Directory, Process};
 use super::runs::Settings;
 use super::sample::{FaultCount, Idle, Sample};
 use super::servers::Server;
 use super::system;
-use super::usage::{Reading, Usage, resident_bytes};
+use super::usage::Tree;
+use super::watch::{self, Weighed};
 use super::workloads::{Rhythm, Workload};
-use crate::load::{Plan, Report};
+use crate::load::Plan;
 
 /// Between two looks at whether somebody wants us to end.
 const INTERRUPT_LOOK: Duration = Duration::from_millis(100);
@@ -37,16 +39,6 @@ pub(super) enum Stop {
     Failed(String),
 }
 
-/// A load and what it cost.
-#[derive(Debug)]
-struct Weighed {
-    report: Report,
-    usage: Usage,
-    /// Right answers while the usage was taken.
-    answers: u64,
-    resident_bytes: u64,
-}
-
 /// The sample of a fresh process; its repetition is left at 0.
 ///
 /// # Errors
@@ -58,6 +50,7 @@ pub(super) fn sample(
     server: &Server,
     rate: Option<f64>,
 ) -> Result<Sample, Stop> {
+    let workload = &server.asked(workload);
     let mut process = start(settings, workload, server)?;
     must_answer(workload, &mut process)?;
     let plan = workload.plan(process.target(), settings.load_core, settings.times, rate);
@@ -70,10 +63,11 @@ pub(super) fn sample(
         before = Some((without, bytes_each));
     }
     let weighed = weigh(settings, &plan, &mut process)?;
-    drop(idle);
+    let closed = check::closed(idle);
     process.end();
     let mut sample = figures(settings, workload, server, &weighed);
     sample.rate = rate;
+    sample.faults.add_idle_closed(closed, workload.rhythm.idle());
     sample.idle = before.map(|(without, bytes_each)| {
         let Sample { cpu_us_per_request, p99_us, .. } = figures(settings, workload, server, &without);
         Idle { bytes_each, cpu_us_per_request_without: cpu_us_per_request, p99_us_without: p99_us }
@@ -82,7 +76,8 @@ pub(super) fn sample(
 }
 
 fn resident(process: &Process) -> Result<u64, Stop> {
-    resident_bytes(process.id()).map_err(|error| Stop::Failed(format!("its memory cannot be read: {error}")))
+    let tree = Tree::of(process.id()).map_err(|error| Stop::Failed(format!("its memory cannot be read: {error}")))?;
+    Ok(tree.resident_bytes())
 }
 
 fn open_idle(workload: &Workload, process: &Process, count: u32) -> Result<Vec<Client>, Stop> {
@@ -92,7 +87,15 @@ fn open_idle(workload: &Workload, process: &Process, count: u32) -> Result<Vec<C
     if system::interrupted().is_some() { Err(Stop::Interrupted) } else { Ok(idle) }
 }
 
+/// Starts it; once more on another port if that fails, since the first may not have been free any more.
 fn start(settings: &Settings, workload: &Workload, server: &Server) -> Result<Process, Stop> {
+    match start_once(settings, workload, server) {
+        Err(Stop::Start(_)) => start_once(settings, workload, server),
+        process => process,
+    }
+}
+
+fn start_once(settings: &Settings, workload: &Workload, server: &Server) -> Result<Process, Stop> {
     if system::interrupted().is_some() {
         return Err(Stop::Interrupted);
     }
@@ -107,7 +110,7 @@ fn start(settings: &Settings, workload: &Workload, server: &Server) -> Result<Pr
 fn must_answer(workload: &Workload, process: &mut Process) -> Result<(), Stop> {
     let exchanges = workload.exchanges(process.target(), true);
     let began = Instant::now();
-    while let Err(error) = check::check(process.target(), &exchanges, workload.depth) {
+    while let Err(error) = check::check(process.target(), &exchanges, workload.depth, workload.requests.wait_min()) {
         let ended = process.must_live("it ended while it was checked");
         ended.map_err(|ended| or_interrupted(Stop::Failed(format!("{error}; {ended}"))))?;
         if began.elapsed() > ROUTES_WAIT_MAX || system::interrupted().is_some() {
@@ -129,7 +132,7 @@ fn weigh(settings: &Settings, plan: &Plan, process: &mut Process) -> Result<Weig
     let (plan, root, cores) = (plan.clone(), process.id(), [settings.core, settings.load_core]);
     let drive = move || {
         // If nobody listens any more we have been interrupted.
-        let _ = ended.send(drive(&plan, root, cores));
+        let _ = ended.send(watch::weigh(&plan, root, cores));
     };
     let failed = |error: String| or_interrupted(Stop::Failed(error));
     thread::Builder::new().name("load".to_owned()).spawn(drive).map_err(|error| failed(error.to_string()))?;
@@ -150,42 +153,9 @@ fn weigh(settings: &Settings, plan: &Plan, process: &mut Process) -> Result<Weig
     Ok(weighed)
 }
 
-fn drive(plan: &Plan, root: u32, cores: [usize; 2]) -> Result<Weighed, String> {
-    let unreadable = |error: io::Error| format!("its CPU time or memory cannot be read: {error}");
-    let mark = |answers| Reading::take(root, cores).map(|reading| (reading, answers));
-    let outset = mark(0).map_err(unreadable)?;
-    let (first, last, resident) = (RefCell::new(None), RefCell::new(None), RefCell::new(None));
-    let report = generator::drive(plan, &|moment, answers| match moment {
-        Moment::First => *first.borrow_mut() = Some(mark(answers)),
-        Moment::Late => {
-            *last.borrow_mut() = Some(mark(answers));
-            *resident.borrow_mut() = Some(resident_bytes(root));
-        }
-    });
-    let report = report.map_err(|error| format!("the load cannot be driven: {error:#}"))?;
-    let first = first.into_inner().transpose().map_err(unreadable)?;
-    let last = last.into_inner().transpose().map_err(unreadable)?;
-    let resident = resident.into_inner().unwrap_or_else(|| resident_bytes(root)).map_err(unreadable)?;
-    let (usage, answers) = match (first, last) {
-        (Some((before, earlier)), Some((after, later))) if later > earlier => (after.since(&before), later - earlier),
-        // A machine too busy to hear of the load: the whole run counts, and the answers of the warm-up are estimated.
-        _ => {
-            let (after, _) = mark(0).map_err(unreadable)?;
-            (after.since(&outset.0), whole_run(&report, plan.warm_up))
-        }
-    };
-    Ok(Weighed { report, usage, answers, resident_bytes: resident })
-}
-
-/// Answers of warm-up and measured time, if they came evenly.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of answers, at least 0")]
-fn whole_run(report: &Report, warm_up: Duration) -> u64 {
-    report.answers + (report.answers_per_second * warm_up.as_secs_f64()) as u64
-}
-
 #[expect(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run are far below 2^53")]
-fn figures(settings: &Settings, workload: &'static Workload, server: &Server, weighed: &Weighed) -> Sample {
-    let Weighed { report, usage, answers, resident_bytes } = weighed;
+fn figures(settings: &Settings, workload: &Workload, server: &Server, weighed: &Weighed) -> Sample {
+    let Weighed { report, usage, answers, is_whole_run, resident_bytes } = weighed;
     let elapsed = usage.elapsed_ns as f64;
     let [served, generated] = [usage.server_ns as f64 / elapsed, report.generator_cpu_ns as f64 / report.seconds / 1e9];
     let own = if settings.core == settings.load_core { [served + generated; 2] } else { [served, generated] };
@@ -200,7 +170,9 @@ fn figures(settings: &Settings, workload: &'static Workload, server: &Server, we
         seconds: report.seconds,
         requests_per_second: report.answers_per_second,
         cpu_us_per_request: usage.server_ns as f64 / *answers as f64 / 1_000.0,
+        cpu_of_whole_run: *is_whole_run,
         server_core_share: served,
+        generator_core_share: generated,
         generator_us_per_request: report.generator_cpu_ns as f64 / report.answers as f64 / 1_000.0,
         p50_us: us(0.5),
         p99_us: us(0.99),

@@ -6,7 +6,7 @@
 //! - one server that fails is named, and the others still run;
 //! - what is started here is ended here, also when we are interrupted, and what was measured until then is printed.
 //!
-//! Absent: the load itself (`crate::load`), fetching or installing anything.
+//! Absent: the load itself (`crate::load`), fetching or installing anything, servers that were not started here.
 
 mod arguments;
 mod charts;
@@ -24,12 +24,14 @@ mod servers;
 mod summary;
 mod system;
 mod usage;
+mod watch;
 mod workloads;
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 pub use arguments::Arguments;
 use outcome::Outcome;
@@ -38,7 +40,7 @@ use progress::Progress;
 use runs::{Interrupted, Runs, Settings};
 use servers::Server;
 use system::Core;
-use usage::{Machine, Reading};
+use usage::{Machine, Reading, Tree};
 use workloads::{Times, Workload};
 
 /// What a shell gives for a process that SIGINT has ended.
@@ -71,8 +73,11 @@ fn list() {
         println!("           {name} = {}", members.join(", "));
     }
     println!("workloads:");
-    for Workload { name, about, .. } in workloads::ALL {
+    for Workload { name, about, note, .. } in workloads::ALL {
         println!("  {name:<24}{about}");
+        if let Some(note) = note {
+            println!("  {:<24}{note}", "");
+        }
     }
     for (name, members) in workloads::groups() {
         println!("  {name:<24}= {}", members.join(", "));
@@ -96,13 +101,15 @@ fn compare(arguments: &Arguments) -> Result<u8, String> {
     system::catch_interrupts().map_err(|error| format!("signals cannot be caught: {error}"))?;
 
     let progress = Progress::new();
+    if settings.core == settings.load_core {
+        let core = settings.core;
+        let what = "the generator takes CPU time from the servers, so only ratios of CPU time mean something";
+        progress.warn(&format!("--core and --load-core are both {core}: {what}; name two cores where there are two"));
+    }
     let (fit, unfit) = prepare(arguments, asked, &progress)?;
     if system::interrupted().is_some() {
         return Ok(INTERRUPTED);
     }
-    // Not on the servers' core, which we would disturb.
-    let own = Core::new(settings.load_core).and_then(|core| core.pin());
-    own.map_err(|error| format!("--load-core {}: {error}", settings.load_core))?;
     let mut runs = Runs::new(settings, &progress, &fit, &unfit, &workloads);
     let interrupted = matches!(runs.all(), Err(Interrupted));
     progress.finish();
@@ -136,17 +143,32 @@ fn status(outcome: &Outcome, progress: &Progress) -> u8 {
 
 fn settings(arguments: &Arguments) -> Result<Settings, String> {
     let Arguments { core, load_core, .. } = *arguments;
-    // Reading the clocks of this process shows whether both cores are there.
-    Reading::take(std::process::id(), [core, load_core])
+    let (measured, others_max) = (arguments.measured()?, arguments.others_max()?);
+    // Reading the clocks of this process shows whether both cores are there, and a thread whether we may use them.
+    Tree::of(std::process::id())
+        .and_then(|own| Reading::take(&own, [core, load_core]))
         .map_err(|error| format!("--core {core}, --load-core {load_core}: {error}"))?;
+    for (option, core) in [("--core", core), ("--load-core", load_core)] {
+        usable(core).map_err(|error| format!("{option} {core} is not for us: {error}"))?;
+    }
     let descriptors = system::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
     Ok(Settings {
         repeat: arguments.repeat,
-        times: Times { warm_up: arguments.warm_up, measured: arguments.seconds },
+        times: Times { warm_up: arguments.warm_up, measured },
         core,
         load_core,
-        others_max: arguments.others_max / 100.0,
+        others_max,
         descriptors,
+    })
+}
+
+/// Tries it in a thread of its own: this one and the generator's other threads stay where the system puts them, so that
+/// they share neither core for longer than they must.
+fn usable(core: usize) -> io::Result<()> {
+    let core = Core::new(core)?;
+    thread::scope(|scope| {
+        let tried = thread::Builder::new().spawn_scoped(scope, move || core.pin())?;
+        tried.join().unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked")))
     })
 }
 

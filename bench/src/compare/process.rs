@@ -26,6 +26,8 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 const END_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Of what a failed server said, so many bytes at the end are shown.
 const SAID_BYTES_MAX: u64 = 600;
+/// Names of temporary directories that are tried.
+const NAMES_MAX: u32 = 10_000;
 
 /// A directory that is removed with all in it when dropped.
 #[derive(Debug)]
@@ -38,11 +40,21 @@ impl Directory {
     /// If it cannot be made.
     pub(super) fn new() -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ringress-bench-{}-{count}", std::process::id()));
-        // Not one that exists: somebody else's, or a link to elsewhere.
-        fs::create_dir(&path)?;
-        Ok(Self(path))
+        Self::below(&std::env::temp_dir(), &COUNT)
+    }
+
+    fn below(parent: &Path, count: &AtomicU32) -> io::Result<Self> {
+        let mut result = Err(io::ErrorKind::AlreadyExists.into());
+        for _ in 0..NAMES_MAX {
+            let count = count.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("ringress-bench-{}-{count}", std::process::id()));
+            // Not one that exists: somebody else's, a link to elsewhere, or left by a process that had our number.
+            result = fs::create_dir(&path).map(|()| Self(path));
+            if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
+                break;
+            }
+        }
+        result
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -202,4 +214,23 @@ impl Drop for Process {
 fn kill(mut child: Child) {
     let _ = child.kill();
     let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_somebody_left_is_neither_used_nor_in_the_way() {
+        let parent = Directory::new().expect("works in tests");
+        let stale = |number: u32| parent.path().join(format!("ringress-bench-{}-{number}", std::process::id()));
+        for number in [0, 1] {
+            fs::create_dir(stale(number)).expect("works in tests");
+        }
+        let count = AtomicU32::new(0);
+        let own = Directory::below(parent.path(), &count).expect("the third name is free");
+        assert_eq!(own.path(), stale(2));
+        drop(own);
+        assert!(stale(1).is_dir() && !stale(2).exists());
+    }
 }

@@ -8,7 +8,8 @@
 //! Laws:
 //! - a sample is one load on one freshly started process, which answered rightly before;
 //! - what other work disturbed too much is taken again, a few times, and the least disturbed counts;
-//! - a server that fails is left out of that row from then on, and the others still run.
+//! - a server that fails is left out of that row from then on, and the others still run; one that cannot be the
+//!   yardstick of the rates is left out of these, and the next one is.
 
 use std::time::Duration;
 
@@ -56,6 +57,9 @@ pub(super) struct Runs<'a> {
     progress: &'a Progress,
     servers: &'a [Server],
     workloads: &'a [&'static Workload],
+    repetition: u32,
+    /// The place in `workloads` of the one that is measured.
+    row: usize,
     pub(super) samples: Samples,
     pub(super) missing: Vec<Missing>,
     pub(super) saturation: Option<Saturation>,
@@ -75,7 +79,8 @@ impl<'a> Runs<'a> {
         workloads: &'a [&'static Workload],
     ) -> Self {
         let (samples, missing) = (Samples::default(), Vec::new());
-        let mut runs = Self { settings, progress, servers, workloads, samples, missing, saturation: None };
+        let (repetition, row, saturation) = (0, 0, None);
+        let mut runs = Self { settings, progress, servers, workloads, repetition, row, samples, missing, saturation };
         for workload in workloads {
             for server in servers {
                 let lacks = server.kind.lacks(&server.name, workload).map(str::to_owned);
@@ -116,46 +121,61 @@ impl<'a> Runs<'a> {
         let runs = u32::try_from(runs).unwrap_or(u32::MAX).saturating_mul(self.settings.repeat);
         self.progress.expect(runs, self.settings.times.warm_up + self.settings.times.measured + RUN_OVERHEAD);
         for repetition in 0..self.settings.repeat {
-            for workload in self.workloads {
-                self.find_saturation(workload)?;
+            self.repetition = repetition;
+            for (row, workload) in self.workloads.iter().enumerate() {
+                self.row = row;
+                if matches!(workload.rhythm, Rhythm::Rate(_)) && self.saturation.is_none() {
+                    self.find_saturation(workload)?;
+                }
                 // Another one begins each time, so that no server owns the first place.
                 for server in rotated(self.servers, repetition) {
-                    self.one(workload, server, repetition)?;
+                    self.one(workload, server)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn one(&mut self, workload: &'static Workload, server: &Server, repetition: u32) -> Result<(), Interrupted> {
+    fn one(&mut self, workload: &'static Workload, server: &Server) -> Result<(), Interrupted> {
         if self.is_left_out(workload, &server.name) {
             return Ok(());
         }
         let (name, repeat) = (&server.name, self.settings.repeat);
-        self.progress.run(&format!("{}, {name}, repetition {} of {repeat}", workload.name, repetition + 1));
-        match self.quiet(workload, server, repetition) {
+        self.progress.run(&format!("{}, {name}, repetition {} of {repeat}", workload.name, self.repetition + 1));
+        match self.quiet(workload, server) {
             Ok(sample) => self.samples.add(sample),
             Err(Stop::Interrupted) => return Err(Interrupted),
-            Err(Stop::Start(reason)) => {
-                self.progress.warn(&format!("{name}: left out from here on: {reason}"));
-                for workload in self.workloads {
-                    if !self.is_left_out(workload, name) {
-                        self.leave_out(workload, name, &reason, true);
-                        self.progress.drop_runs(repeat - repetition - 1);
-                    }
-                }
-            }
+            Err(Stop::Start(reason)) => self.give_up(name, None, &reason, true),
             Err(Stop::Failed(reason)) => {
                 self.progress.warn(&format!("{name}: left out of {}: {reason}", workload.name));
-                self.leave_out(workload, name, &reason, true);
-                self.progress.drop_runs(repeat - repetition - 1);
+                self.leave_out_of(|row| row.name == workload.name, name, &reason, true);
             }
         }
         Ok(())
     }
 
+    /// A server that does not start: no row has it from here on. `while_at` says what it was wanted for if that was no
+    /// row; `is_begun` that its run of the present row was.
+    fn give_up(&mut self, server: &str, while_at: Option<&str>, reason: &str, is_begun: bool) {
+        let at = while_at.map_or_else(String::new, |what| format!(" {what}:"));
+        self.progress.warn(&format!("{server}: left out from here on:{at} {reason}"));
+        self.leave_out_of(|_| true, server, reason, is_begun);
+    }
+
+    /// Leaves a server that has failed out of the rows that are `chosen`, and what is left of its runs out of the
+    /// time that is still expected. `is_begun` says that its run of the present row is among those that were made.
+    fn leave_out_of(&mut self, chosen: impl Fn(&Workload) -> bool, server: &str, reason: &str, is_begun: bool) {
+        for (row, workload) in self.workloads.iter().enumerate() {
+            if chosen(workload) && !self.is_left_out(workload, server) {
+                self.leave_out(workload, server, reason, true);
+                let was_made = row < self.row || row == self.row && is_begun;
+                self.progress.drop_runs(self.settings.repeat - self.repetition - u32::from(was_made));
+            }
+        }
+    }
+
     /// A sample that other work did not disturb too much, or the least disturbed of a few.
-    fn quiet(&self, workload: &'static Workload, server: &Server, repetition: u32) -> Result<Sample, Stop> {
+    fn quiet(&self, workload: &'static Workload, server: &Server) -> Result<Sample, Stop> {
         let rate = match (workload.rhythm, &self.saturation) {
             (Rhythm::Rate(percent), Some(saturation)) => {
                 Some(saturation.requests_per_second * f64::from(percent) / 100.0)
@@ -168,7 +188,7 @@ impl<'a> Runs<'a> {
         let mut least: Option<Sample> = None;
         for retakes in 0..=RETAKES_MAX {
             let sample = measure::sample(&self.settings, workload, server, rate)?;
-            let sample = Sample { repetition, retakes, ..sample };
+            let sample = Sample { repetition: self.repetition, retakes, ..sample };
             let disturbance = sample.disturbance();
             if least.as_ref().is_none_or(|least| disturbance < least.disturbance()) {
                 least = Some(sample);
@@ -180,29 +200,44 @@ impl<'a> Runs<'a> {
         Ok(least.expect("the first sample is the least disturbed one so far"))
     }
 
-    /// What the yardstick answers flat out, before the first row that refers to it.
+    /// What the yardstick answers flat out, before the first row that refers to it: the floor, or the first server
+    /// that stands that load.
     fn find_saturation(&mut self, workload: &'static Workload) -> Result<(), Interrupted> {
-        if !matches!(workload.rhythm, Rhythm::Rate(_)) || self.saturation.is_some() {
-            return Ok(());
-        }
-        let fit = || self.servers.iter().filter(|server| !self.is_left_out(workload, &server.name));
-        let yardstick = fit().find(|server| server.name == servers::FLOOR).or_else(|| fit().next());
-        let Some(server) = yardstick else { return Ok(()) };
-        self.progress.step(&format!("looking for the saturation of {}, which the rates refer to", server.name));
-        let mut best = 0.0_f64;
-        let times = Times { measured: self.settings.times.measured.min(SATURATION_TIME_MAX), ..self.settings.times };
-        for _ in 0..SATURATION_LOADS {
-            match measure::sample(&Settings { times, ..self.settings }, &SATURATION, server, None) {
-                Ok(sample) => best = best.max(sample.requests_per_second),
+        const WHAT: &str = "at the load that the rates refer to";
+        let servers = self.servers;
+        let (floor, others): (Vec<_>, Vec<_>) = servers.iter().partition(|server| server.name == servers::FLOOR);
+        for server in floor.into_iter().chain(others) {
+            let name = &server.name;
+            if self.is_left_out(workload, name) {
+                continue;
+            }
+            self.progress.step(&format!("looking for the saturation of {name}, which the rates refer to"));
+            match self.saturation_of(server) {
+                Ok(requests_per_second) => {
+                    self.saturation = Some(Saturation { server: name.clone(), requests_per_second });
+                    return Ok(());
+                }
                 Err(Stop::Interrupted) => return Err(Interrupted),
-                // The row itself will meet the same, and say so.
-                Err(Stop::Start(_) | Stop::Failed(_)) => break,
+                Err(Stop::Start(reason)) => self.give_up(name, Some(WHAT), &reason, false),
+                Err(Stop::Failed(reason)) => {
+                    self.progress.warn(&format!("{name}: left out of the fixed rates: {WHAT}: {reason}"));
+                    let is_rate = |row: &Workload| matches!(row.rhythm, Rhythm::Rate(_));
+                    self.leave_out_of(is_rate, name, &format!("{WHAT}: {reason}"), false);
+                }
             }
         }
-        if best > 0.0 {
-            self.saturation = Some(Saturation { server: server.name.clone(), requests_per_second: best });
-        }
         Ok(())
+    }
+
+    /// Requests a second, flat out: the best of a few loads.
+    fn saturation_of(&self, server: &Server) -> Result<f64, Stop> {
+        let times = Times { measured: self.settings.times.measured.min(SATURATION_TIME_MAX), ..self.settings.times };
+        let settings = Settings { times, ..self.settings };
+        let mut best = 0.0_f64;
+        for _ in 0..SATURATION_LOADS {
+            best = best.max(measure::sample(&settings, &SATURATION, server, None)?.requests_per_second);
+        }
+        Ok(best)
     }
 }
 

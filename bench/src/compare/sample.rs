@@ -17,15 +17,19 @@ pub(super) struct Sample {
     pub(super) requests_per_second: f64,
     /// User and system time of all threads and child processes of the server.
     pub(super) cpu_us_per_request: f64,
+    /// That time is of the whole run, not of the measured time alone, and the answers in its warm-up are estimated.
+    pub(super) cpu_of_whole_run: bool,
     /// The same time as part of a core.
     pub(super) server_core_share: f64,
+    /// The generator's own CPU time as part of a core.
+    pub(super) generator_core_share: f64,
     /// The generator's own CPU time.
     pub(super) generator_us_per_request: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
     pub(super) p999_us: f64,
     pub(super) p9999_us: f64,
-    /// Of the process tree, shared pages in proportion, while the connections are still open.
+    /// Of the process tree, shared pages in proportion: in the warm-up or right after the load, whichever is more.
     pub(super) resident_bytes: u64,
     /// Requests a second that were asked for, in an open loop.
     pub(super) rate: Option<f64>,
@@ -57,15 +61,31 @@ pub(super) struct Idle {
 pub(super) struct FaultCount {
     /// All kinds but `unsent`, which tells of a server that is slower than the rate.
     pub(super) count: u64,
+    /// Idle connections that were closed, or sent something, by the server.
+    pub(super) idle_closed: u32,
     #[serde(flatten)]
     pub(super) kinds: Faults,
 }
 
 impl From<Faults> for FaultCount {
     fn from(kinds: Faults) -> Self {
-        let answered = [kinds.wrong_status, kinds.wrong_length, kinds.wrong_content, kinds.garbage, kinds.truncated];
-        let others = [kinds.unanswered, kinds.resets, kinds.timeouts, kinds.refused];
-        Self { count: answered.iter().chain(&others).sum(), kinds }
+        Self { count: kinds.count().saturating_sub(kinds.unsent), idle_closed: 0, kinds }
+    }
+}
+
+impl FaultCount {
+    /// So many of `all` idle connections did not stay as they were.
+    pub(super) fn add_idle_closed(&mut self, closed: u32, all: u32) {
+        if closed == 0 {
+            return;
+        }
+        self.count += u64::from(closed);
+        self.idle_closed += closed;
+        let told = format!("{closed} of {all} idle connections did not stay open and quiet");
+        self.kinds.first = Some(match self.kinds.first.take() {
+            Some(first) => format!("{first}; besides, {told}"),
+            None => told,
+        });
     }
 }
 
@@ -118,7 +138,9 @@ impl Sample {
             seconds: 3.0,
             requests_per_second: 100_000.0,
             cpu_us_per_request: 5.0,
+            cpu_of_whole_run: false,
             server_core_share: 0.5,
+            generator_core_share: 0.2,
             generator_us_per_request: 2.0,
             p50_us: 200.0,
             p99_us: 400.0,
@@ -133,5 +155,20 @@ impl Sample {
             clock: "a test",
             retakes: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_connections_that_were_closed_are_faults_with_a_name() {
+        let mut faults = FaultCount::from(Faults { resets: 2, unsent: 9, ..Faults::default() });
+        faults.add_idle_closed(0, 10_000);
+        assert_eq!((faults.count, &faults.kinds.first), (2, &None));
+        faults.add_idle_closed(7, 10_000);
+        let told = "7 of 10000 idle connections did not stay open and quiet";
+        assert_eq!((faults.count, faults.idle_closed, faults.kinds.first.as_deref()), (9, 7, Some(told)));
     }
 }

@@ -16,7 +16,7 @@ pub(super) const FLOOR: &str = "floor";
 /// Before the name of a showcase of `--baseline`.
 pub(super) const OLD: &str = "old-";
 /// Threads that answer in queue mode where handlers take their time.
-const MANY_CONSUMERS: u32 = 16;
+const MANY_CONSUMERS: u32 = 64;
 /// What the configurations serve as files: paths below `root`, and sizes of files below `root/bytes`.
 const FILES: [(&str, &str); 2] = [("plaintext", "Hello, World!"), ("json", r#"{"message":"Hello, World!"}"#)];
 const FILE_BYTES: [usize; 3] = [1 << 10, 1 << 16, 1 << 20];
@@ -104,6 +104,16 @@ impl Kind {
 }
 
 impl Server {
+    /// The workload as this server is asked for it: where handlers take their time, those of queue mode hold their
+    /// threads, for that is what its consumers are for.
+    pub(super) fn asked(&self, workload: &Workload) -> Workload {
+        let requests = match (&self.kind, workload.requests) {
+            (Kind::Showcase { mode: "queue", .. }, Requests::Slow(ms)) => Requests::Work(ms),
+            (_, requests) => requests,
+        };
+        Workload { requests, ..*workload }
+    }
+
     /// The command that serves `workload` on `port`. What it reads is put into `directory`.
     ///
     /// # Errors
@@ -123,7 +133,7 @@ impl Server {
                 let common = ["--listen", &address, "--shards", "1", "--cores", &core, "--mode", mode];
                 let mut arguments = common.map(OsString::from).to_vec();
                 if *mode == "queue" {
-                    let many = matches!(workload.requests, Requests::Slow(_));
+                    let many = matches!(workload.requests, Requests::Slow(_) | Requests::Work(_));
                     let consumers = if many { MANY_CONSUMERS } else { 1 };
                     arguments.extend(["--consumers".into(), consumers.to_string().into()]);
                 }
@@ -202,8 +212,25 @@ mod tests {
         let showcase = "--listen 127.0.0.1:8081 --shards 1 --cores 3 --mode";
         assert_eq!(command("colocated", "slow-app"), format!("colocated {showcase} colocated"));
         assert_eq!(command("queue", "plaintext-1"), format!("queue {showcase} queue --consumers 1"));
-        assert_eq!(command("queue", "slow-app"), format!("queue {showcase} queue --consumers 16"));
+        assert_eq!(command("queue", "slow-app"), format!("queue {showcase} queue --consumers 64"));
         assert_eq!(command("hyper", "json"), "hyper 8081");
+    }
+
+    #[test]
+    fn handlers_of_queue_mode_alone_hold_their_threads() {
+        let asked = |name: &str, kind: Kind, row: &str| {
+            let server = Server { name: name.into(), kind, program: name.into(), configuration: None };
+            server.asked(workload(row)).requests
+        };
+        for (name, kind) in names().into_iter().map(|name| (name, kind(name).expect("works in tests"))) {
+            let expected = if name == "queue" { Requests::Work(1) } else { Requests::Slow(1) };
+            assert_eq!(asked(name, kind.clone(), "slow-app"), expected, "{name}");
+            assert_eq!(asked(name, kind, "json"), Requests::Json, "{name}");
+        }
+        for (name, kind) in old() {
+            let expected = if name == "old-queue" { Requests::Work(1) } else { Requests::Slow(1) };
+            assert_eq!(asked(&name, kind, "slow-app"), expected, "{name}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! From samples to figures: medians, spreads and ratios. Pure.
 //!
 //! Laws: a ratio compares two samples of one repetition, so that what changed on the machine between repetitions
-//! stays out of it; a figure is never given without its lowest and its highest.
+//! stays out of it; nothing is compared with a server that answered wrongly; a figure is never given without its lowest
+//! and its highest.
 
 use serde::Serialize;
 
@@ -36,12 +37,18 @@ pub(super) struct Row {
     pub(super) server: String,
     /// Repetitions behind the figures.
     pub(super) runs: usize,
+    /// Those among them whose CPU time is that of the whole run.
+    pub(super) whole_runs: usize,
     pub(super) requests_per_second: Spread,
     pub(super) cpu_us_per_request: Spread,
-    /// CPU time per request to that of the floor.
+    /// CPU time per request to that of the floor; none if the floor had faults.
     pub(super) to_floor: Option<Spread>,
-    /// CPU time per request to that of the older showcase in the same mode.
+    /// CPU time per request to that of the older showcase in the same mode; none if that had faults.
     pub(super) to_old: Option<Spread>,
+    /// How busy the server kept its core: parts of it.
+    pub(super) server_core_share: Spread,
+    /// How busy the generator kept its own: parts of it.
+    pub(super) generator_core_share: Spread,
     pub(super) p50_us: Spread,
     pub(super) p99_us: Spread,
     pub(super) p999_us: Spread,
@@ -88,10 +95,13 @@ fn row(workload: &'static str, server: &str, own: &[&Sample], floor: &[&Sample],
         workload,
         server: server.to_owned(),
         runs: own.len(),
+        whole_runs: own.iter().filter(|sample| sample.cpu_of_whole_run).count(),
         requests_per_second: spread(|sample| sample.requests_per_second)?,
         cpu_us_per_request: spread(|sample| sample.cpu_us_per_request)?,
         to_floor: Spread::of(ratios(own, floor)),
         to_old: Spread::of(ratios(own, old)),
+        server_core_share: spread(|sample| sample.server_core_share)?,
+        generator_core_share: spread(|sample| sample.generator_core_share)?,
         p50_us: spread(|sample| sample.p50_us)?,
         p99_us: spread(|sample| sample.p99_us)?,
         p999_us: spread(|sample| sample.p999_us)?,
@@ -117,7 +127,11 @@ fn idle(own: &[&Sample]) -> Option<IdleRow> {
 }
 
 /// CPU time per request to that of `base` in the same repetition; repetitions that only one of them has are left out.
+/// None if `base` had faults: what it did then is no measure.
 fn ratios(own: &[&Sample], base: &[&Sample]) -> Vec<f64> {
+    if base.iter().any(|sample| sample.faults.count > 0) {
+        return Vec::new();
+    }
     let of = |repetition| base.iter().find(|sample| sample.repetition == repetition);
     own.iter()
         .filter_map(|sample| Some(sample.cpu_us_per_request / of(sample.repetition)?.cpu_us_per_request))
@@ -188,6 +202,20 @@ mod tests {
         let rows = rows(&samples, workload(), &names);
         let to_old: Vec<_> = rows.iter().map(|row| row.to_old.map(|ratio| ratio.median)).collect();
         assert_eq!(to_old, [Some(1.5), Some(1.25), None]);
+    }
+
+    #[test]
+    fn nothing_is_compared_with_a_server_that_had_faults() {
+        let mut samples = Samples::default();
+        for (server, repetition, faults) in [("floor", 0, 0), ("floor", 1, 3), ("queue", 0, 2), ("queue", 1, 0)] {
+            let mut sample = sample(server, repetition, 2.0);
+            sample.faults.count = faults;
+            samples.add(sample);
+        }
+        samples.add(sample("old-queue", 0, 2.0));
+        let rows = rows(&samples, workload(), &["floor".to_owned(), "queue".to_owned()]);
+        assert_eq!((rows[0].to_floor, rows[1].to_floor), (None, None));
+        assert_eq!((rows[1].to_old, rows[1].faults), (spread(1.0, 1.0, 1.0), 2));
     }
 
     #[test]

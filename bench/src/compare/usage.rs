@@ -1,6 +1,7 @@
 //! What a process tree and a core have used: CPU time, memory; and whose machine this is.
 //!
-//! Laws: all threads count, and all child processes; a time that does not cover the whole interval is not used.
+//! Laws: all threads count, and all child processes; a time that does not cover the whole interval is not used; a
+//! reading of the clocks looks at the processes of one tree alone, so that it is cheap under load.
 //!
 //! Source: proc(5): `/proc/PID/stat`, `/proc/PID/task/TID/schedstat`, `/proc/PID/smaps_rollup`, `/proc/stat`.
 
@@ -12,6 +13,13 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::system;
+
+/// The finest clock: of each thread, by the scheduler.
+const SCHEDULER: &str = "/proc/PID/task/TID/schedstat (nanoseconds)";
+/// The clock that counts what has ended, too.
+const TICKS: &str = "/proc/PID/stat (ticks)";
+/// Ticks may be ahead of the scheduler's count by so much: one of user time, one of system time.
+const TICKS_AHEAD_MAX_NS: u64 = 20_000_000;
 
 /// User and system time of a process tree, from its start.
 #[derive(Clone, Debug, Default)]
@@ -42,12 +50,12 @@ pub(super) struct Usage {
 }
 
 impl Reading {
-    /// Reads the clocks of the process `root` and its descendants, and of the two cores.
+    /// Reads the clocks of the processes of `tree`, and of the two cores.
     ///
     /// # Errors
     /// If `/proc` cannot be read, or a core does not exist.
-    pub(super) fn take(root: u32, cores: [usize; 2]) -> io::Result<Self> {
-        let server = CpuTime::of(&tree(root)?)?;
+    pub(super) fn take(tree: &Tree, cores: [usize; 2]) -> io::Result<Self> {
+        let server = CpuTime::of(&tree.0);
         let stat = fs::read_to_string("/proc/stat")?;
         let busy = |core| {
             let missing = || io::Error::new(io::ErrorKind::NotFound, format!("there is no core {core}"));
@@ -69,7 +77,7 @@ impl Reading {
 }
 
 impl CpuTime {
-    fn of(processes: &[u32]) -> io::Result<Self> {
+    fn of(processes: &[u32]) -> Self {
         let mut threads_ns = Some(BTreeMap::new());
         let mut ticks_ns = 0;
         for process in processes {
@@ -94,51 +102,63 @@ impl CpuTime {
             }
         }
         let counted = threads_ns.filter(|all| all.values().any(|ns| *ns > 0));
-        Ok(Self { threads_ns: counted, ticks_ns })
+        Self { threads_ns: counted, ticks_ns }
     }
 
-    /// The scheduler's count if it covers all threads for the whole interval; ticks if one has ended.
+    /// The scheduler's count if it covers all threads for the whole interval; ticks if one has ended, or if they show
+    /// that threads or children came and went meanwhile.
     fn since(&self, before: &Self) -> (u64, &'static str) {
+        let ticks_ns = self.ticks_ns.saturating_sub(before.ticks_ns);
         if let (Some(then), Some(now)) = (&before.threads_ns, &self.threads_ns)
             && then.keys().all(|thread| now.contains_key(thread))
         {
             let (then, now): (u64, u64) = (then.values().sum(), now.values().sum());
-            return (now.saturating_sub(then), "/proc/PID/task/TID/schedstat (nanoseconds)");
+            let counted = now.saturating_sub(then);
+            if ticks_ns <= counted.saturating_add(TICKS_AHEAD_MAX_NS) {
+                return (counted, SCHEDULER);
+            }
         }
-        (self.ticks_ns.saturating_sub(before.ticks_ns), "/proc/PID/stat (ticks)")
+        (ticks_ns, TICKS)
     }
 }
 
-/// A process and its descendants.
-fn tree(root: u32) -> io::Result<Vec<u32>> {
-    let mut parents = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // One that has ended meanwhile is no descendant.
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        parents.extend(stat_parent(&stat).map(|parent| (process, parent)));
-    }
-    let mut tree = vec![root];
-    let mut next = 0;
-    while let Some(&process) = tree.get(next) {
-        tree.extend(parents.iter().filter(|(_, parent)| *parent == process).map(|(child, _)| *child));
-        next += 1;
-    }
-    Ok(tree)
-}
+/// A process and its descendants, as they were when they were listed.
+#[derive(Clone, Debug)]
+pub(super) struct Tree(Vec<u32>);
 
-/// Resident memory of a process and its descendants in bytes, shared pages in proportion where the kernel says so.
-///
-/// # Errors
-/// If `/proc` cannot be read.
-pub(super) fn resident_bytes(root: u32) -> io::Result<u64> {
-    let of = |process: u32| {
-        let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"));
-        let proportional = rollup.ok().and_then(|text| kib_of(&text, "Pss:"));
-        let status = || fs::read_to_string(format!("/proc/{process}/status")).ok();
-        proportional.or_else(|| kib_of(&status()?, "VmRSS:")).unwrap_or(0) * 1024
-    };
-    Ok(tree(root)?.into_iter().map(of).sum())
+impl Tree {
+    /// Looks at every process of the machine, which is too much to do while something is measured.
+    ///
+    /// # Errors
+    /// If `/proc` cannot be read.
+    pub(super) fn of(root: u32) -> io::Result<Self> {
+        let mut parents = Vec::new();
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(process) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            // One that has ended meanwhile is no descendant.
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            parents.extend(stat_parent(&stat).map(|parent| (process, parent)));
+        }
+        let mut tree = vec![root];
+        let mut next = 0;
+        while let Some(&process) = tree.get(next) {
+            tree.extend(parents.iter().filter(|(_, parent)| *parent == process).map(|(child, _)| *child));
+            next += 1;
+        }
+        Ok(Self(tree))
+    }
+
+    /// Resident memory in bytes, shared pages in proportion where the kernel says so. Walks the page tables, so that it
+    /// must not be called while something is measured.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        let of = |process: &u32| {
+            let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"));
+            let proportional = rollup.ok().and_then(|text| kib_of(&text, "Pss:"));
+            let status = || fs::read_to_string(format!("/proc/{process}/status")).ok();
+            proportional.or_else(|| kib_of(&status()?, "VmRSS:")).unwrap_or(0) * 1024
+        };
+        self.0.iter().map(of).sum()
+    }
 }
 
 /// The fields of `/proc/PID/stat` from the third on; the second, a name in brackets, may hold anything.
@@ -228,7 +248,7 @@ mod tests {
     fn memory_is_read_in_bytes_of_the_named_line() {
         assert_eq!(kib_of("Rss:   10 kB\nPss:    8 kB\nPss_Dirty: 3 kB\n", "Pss:"), Some(8));
         assert_eq!(kib_of("Rss:   10 kB\n", "Pss:"), None);
-        assert!(resident_bytes(std::process::id()).expect("works in tests") > 100_000);
+        assert!(Tree::of(std::process::id()).expect("works in tests").resident_bytes() > 100_000);
     }
 
     fn time(threads: &[(u32, u64)], ticks_ns: u64) -> CpuTime {
@@ -247,15 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_came_and_went_are_seen_in_the_ticks() {
+        let before = time(&[(1, 100)], 1_000);
+        let alike = time(&[(1, 10_000_100)], 30_001_000);
+        assert_eq!(alike.since(&before), (10_000_000, SCHEDULER), "ticks are coarse");
+        let lost = time(&[(1, 10_000_100)], 40_001_000);
+        assert_eq!(lost.since(&before), (40_000_000, TICKS));
+    }
+
+    #[test]
     fn work_of_this_process_is_seen_in_its_clocks() {
-        let id = std::process::id();
-        let before = Reading::take(id, [0, 0]).expect("works in tests");
+        let tree = Tree::of(std::process::id()).expect("works in tests");
+        let before = Reading::take(&tree, [0, 0]).expect("works in tests");
         let began = Instant::now();
         let mut sum = 0_u64;
         while began.elapsed().as_millis() < 50 {
             sum = std::hint::black_box(sum + 1);
         }
-        let usage = Reading::take(id, [0, 0]).expect("works in tests").since(&before);
+        let usage = Reading::take(&tree, [0, 0]).expect("works in tests").since(&before);
         assert!(usage.elapsed_ns >= 50_000_000, "{usage:?}");
         // Other threads of the test come and go, so ticks may be all there is; the machine may be shared.
         assert!(usage.server_ns >= 10_000_000, "{usage:?}");
@@ -265,9 +294,9 @@ mod tests {
     fn children_belong_to_the_tree() {
         let mut child =
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().expect("works in tests");
-        let tree = tree(std::process::id()).expect("works in tests");
+        let tree = Tree::of(std::process::id()).expect("works in tests");
         child.kill().expect("works in tests");
         child.wait().expect("works in tests");
-        assert!(tree.contains(&child.id()), "{tree:?}");
+        assert!(tree.0.contains(&child.id()), "{tree:?}");
     }
 }

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::load::{Exchange, Expectation, Pace, Plan};
+use crate::load::{Exchange, Pace, Plan};
 
 /// The longest that an answer may take; a rate above a server's means makes long queues.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -23,6 +23,8 @@ pub(super) struct Workload {
     pub(super) group: Option<&'static str>,
     /// What it is, as a heading.
     pub(super) about: &'static str,
+    /// A sentence that a reader of the figures needs besides.
+    pub(super) note: Option<&'static str>,
     pub(super) requests: Requests,
     /// Connections that have requests under way.
     pub(super) connections: u32,
@@ -59,14 +61,17 @@ pub(super) enum Requests {
     Bytes(u32),
     /// A body of so many bytes, to be counted.
     Upload(u32),
-    /// An answer that takes so many milliseconds.
+    /// An answer that takes so many milliseconds, after which it is given without a thread that waits meanwhile.
     Slow(u32),
+    /// The same of a handler that holds its thread meanwhile.
+    Work(u32),
 }
 
 const CLOSED: Workload = Workload {
     name: "",
     group: None,
     about: "",
+    note: None,
     requests: Requests::Plaintext,
     connections: 64,
     depth: 1,
@@ -128,7 +133,10 @@ pub(super) const ALL: &[Workload] = &[
     rate("rate-10", 10, "GET /plaintext at a fixed rate, 10 % of saturation, 64 connections"),
     rate("rate-50", 50, "GET /plaintext at a fixed rate, 50 % of saturation, 64 connections"),
     rate("rate-80", 80, "GET /plaintext at a fixed rate, 80 % of saturation, 64 connections"),
-    asking("slow-app", Requests::Slow(1), 256, "GET /slow/1: answers after 1 ms, 256 connections"),
+    Workload {
+        note: Some("In queue mode GET /work/1, whose handler holds one of 64 consumers for 1 ms."),
+        ..asking("slow-app", Requests::Slow(1), 256, "GET /slow/1: answers after 1 ms, 256 connections")
+    },
 ];
 
 /// What finds the saturation that rates refer to.
@@ -172,9 +180,16 @@ impl Workload {
 
     /// Connections at the same time, idle ones included.
     pub(super) fn connections_max(&self) -> u32 {
-        match self.rhythm {
-            Rhythm::Idle(idle) => self.connections + idle,
-            Rhythm::Closed | Rhythm::Rate(_) => self.connections,
+        self.connections + self.rhythm.idle()
+    }
+}
+
+impl Rhythm {
+    /// Connections that are idle beside the load.
+    pub(super) fn idle(self) -> u32 {
+        match self {
+            Self::Idle(count) => count,
+            Self::Closed | Self::Rate(_) => 0,
         }
     }
 }
@@ -187,6 +202,14 @@ pub(super) struct Times {
 }
 
 impl Requests {
+    /// An answer that comes sooner is not what was asked for.
+    pub(super) fn wait_min(self) -> Duration {
+        match self {
+            Self::Slow(ms) | Self::Work(ms) => Duration::from_millis(ms.into()),
+            _ => Duration::ZERO,
+        }
+    }
+
     fn exchanges(self, host: &str) -> Vec<Exchange> {
         match self {
             Self::Plaintext => vec![Exchange::get(host, "/plaintext").expecting_body(200, "Hello, World!")],
@@ -202,10 +225,8 @@ impl Requests {
                 let body = vec![b'x'; count as usize];
                 vec![Exchange::post(host, "/upload", &body).expecting_body(200, count.to_string())]
             }
-            Self::Slow(ms) => {
-                let expected = Expectation { status: Some(200), ..Expectation::default() };
-                vec![Exchange::get(host, &format!("/slow/{ms}")).expecting(expected)]
-            }
+            Self::Slow(ms) => vec![Exchange::get(host, &format!("/slow/{ms}")).expecting_body(200, "slow\n")],
+            Self::Work(ms) => vec![Exchange::get(host, &format!("/work/{ms}")).expecting_body(200, "worked\n")],
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The rotation of requests, repeated end to end, so that any run of them is one contiguous send.
 
 use super::plan::Plan;
-use crate::ring::lasting::lasting;
+use crate::ring::lasting::Lent;
 
 /// A send carries no more than this, unless a single request is larger.
 const SEND_BYTES_MAX: usize = 4 << 20;
@@ -9,7 +9,7 @@ const SEND_BYTES_MAX: usize = 4 << 20;
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Block {
-    bytes: &'static [u8],
+    bytes: Lent,
     /// Where each request begins, and where the last one ends.
     starts: Vec<usize>,
     /// Requests that one send may carry.
@@ -29,7 +29,7 @@ impl Block {
             starts.push(bytes.len());
         }
         let run_max = u32::try_from(run_max).expect("at most the depth, which is a u32");
-        Self { bytes: lasting(bytes), starts, run_max }
+        Self { bytes: Lent::new(bytes), starts, run_max }
     }
 
     pub(super) fn run_max(&self) -> u32 {
@@ -44,7 +44,12 @@ impl Block {
 
     #[inline]
     pub(super) fn bytes(&self, (start, end): (usize, usize)) -> &'static [u8] {
-        &self.bytes[start..end]
+        &self.bytes.bytes()[start..end]
+    }
+
+    /// The bytes of all that was sent, to be freed by one who knows that nothing is being sent any more.
+    pub(super) fn into_bytes(self) -> Lent {
+        self.bytes
     }
 }
 

@@ -36,7 +36,7 @@ struct Model {
 pub(super) enum Outcome {
     /// It goes on.
     Open,
-    /// The last answer was its last, and complete.
+    /// Its last answer was complete, or it ended with nothing asked.
     Last,
     /// It is of no more use; the fault is counted.
     Broken,
@@ -93,20 +93,24 @@ impl Checker {
     }
 
     /// The peer has ended its side, in order.
-    pub(super) fn end(&mut self, connection: &mut Connection, now: u64, tally: &mut Tally) {
+    pub(super) fn end(&mut self, connection: &mut Connection, now: u64, tally: &mut Tally) -> Outcome {
         let waiting = connection.waiting.len();
         let exchange = &self.exchanges[connection.next_answer as usize];
         match connection.reader.end(exchange) {
-            End::Between if waiting == 0 => {}
+            End::Between if waiting == 0 => return Outcome::Last,
+            End::Done(answered) => {
+                self.done(connection, answered, now, tally);
+                return Outcome::Last;
+            }
             End::Between => tally.fault(Fault::Unanswered, || {
                 format!("{}: the server closed the connection with {waiting} unanswered", name(exchange))
             }),
-            End::Done(answered) => self.done(connection, answered, now, tally),
             End::Truncated => tally.fault(Fault::Truncated, || {
                 format!("{}: the server closed the connection within an answer", name(exchange))
             }),
             End::Broken(reason) => tally.fault(Fault::Garbage, || format!("{}: no answer: {reason}", name(exchange))),
         }
+        Outcome::Broken
     }
 
     /// The answer has not come in time.

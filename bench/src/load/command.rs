@@ -36,7 +36,8 @@ pub struct Arguments {
     /// Requests under way a connection, 1 to 1024
     #[arg(long, value_name = "N", default_value_t = 1)]
     depth: u32,
-    /// Send so many requests a second, whether answers come or not; latency counts from when each was due
+    /// Send so many requests a second, whether answers come or not, at most 1e9; latency counts from when each was
+    /// due
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
     /// How long to measure, such as 10s, 1500ms or 2m
@@ -45,7 +46,7 @@ pub struct Arguments {
     /// How long to drive the server before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     warm_up: Duration,
-    /// How long an answer may take
+    /// How long an answer may take, or making a connection; the first ones are given 5s at least
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     timeout: Duration,
     /// Cores to run on, one thread each; the last one of this host if absent

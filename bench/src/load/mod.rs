@@ -2,7 +2,7 @@
 //!
 //! Laws:
 //! - every answer is checked: its status, its length and, if asked, its content; an unexpected one is a mismatch;
-//! - what is not answered is counted too: a time-out, a reset, or an exchange still open at the end;
+//! - what is not answered is counted too: a time-out, a reset, what is lost with their connection, what was never sent;
 //! - at a fixed rate, latency counts from the moment a request was due, not from when it could be sent;
 //! - the warm-up is driven like the rest and left out of every figure.
 //!

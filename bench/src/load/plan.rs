@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 const DEPTH_MAX: u32 = 1_024;
 
+/// Requests a second: the clock has no shorter interval than a nanosecond.
+const RATE_MAX: f64 = 1e9;
+
 /// A load to be run once.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -31,7 +34,9 @@ pub struct Plan {
     pub warm_up: Duration,
     /// What the figures count.
     pub duration: Duration,
-    /// How long an answer may take before it is a fault and its connection is made anew.
+    /// How long an answer may take before it is a fault and its connection is made anew; and how long making a
+    /// connection may take. All first connections together have this time or 5 s, whichever is longer, before the load
+    /// begins with those that stand.
     pub timeout: Duration,
     /// Sent in turn by each connection; not empty.
     pub exchanges: Vec<Exchange>,
@@ -83,7 +88,10 @@ impl Plan {
             "0 requests a connection (--requests-per-connection): it must be at least 1"
         );
         if let Pace::Rate(rate) = self.pace {
-            ensure!(rate.is_finite() && rate > 0.0, "{rate} requests a second (--rate): it must be above 0");
+            ensure!(
+                rate > 0.0 && rate <= RATE_MAX,
+                "{rate:?} requests a second (--rate): it must be above 0 and at most {RATE_MAX}"
+            );
         }
         ensure!(!self.duration.is_zero(), "nothing is measured in no time. Remedy: a --duration above 0");
         ensure!(!self.timeout.is_zero(), "no answer takes no time. Remedy: a --timeout above 0");
@@ -99,7 +107,8 @@ impl Plan {
 pub enum Pace {
     /// Closed loop: as soon as an answer makes room.
     AsAnswered,
-    /// Open loop: so many a second over all connections, evenly, whether answers come or not; above 0.
+    /// Open loop: so many a second over all connections, evenly, whether answers come or not; above 0, and
+    /// at most 1e9.
     Rate(f64),
 }
 

@@ -21,8 +21,9 @@ pub struct Report {
     pub reconnects: u64,
     /// Everything that was not a right answer.
     pub faults: Faults,
-    /// From the moment an exchange was due to the last byte of its answer, for every right answer to what was due in
-    /// the measured time. Some come after it, so there may be a few more of them than `answers`.
+    /// For every right answer to what was due in the measured time. Some come after it, so there may be a few more of
+    /// them than `answers`. At a fixed rate also for every request that a time-out gave up: what it had waited, which
+    /// is no less than the time-out.
     pub latency: Latency,
 }
 
@@ -50,11 +51,19 @@ pub struct Faults {
     /// At a fixed rate: requests that were due in the measured time and were not sent, not even within a second after
     /// it, because no connection was free.
     pub unsent: u64,
+    /// What the faults took with them: requests under way on a connection that one of them ended, but for the one
+    /// request that it stands for. At depth 1 there are none. They are no mismatches of their own, and neither in
+    /// [`Faults::kinds`] nor in [`Faults::count`].
+    pub lost: u64,
     /// The first mismatch, as a line for people: what was expected and what came.
     pub first: Option<String>,
 }
 
-/// Latencies in nanoseconds, from 1 us to 1 h, to three digits.
+/// Latencies in nanoseconds, from 1 us to 1 h, to three digits: from the moment a request was sent to the last byte of
+/// its answer; at a fixed rate from the moment it was due.
+///
+/// Connecting is not part of it: requests are sent on connections that stand. At a fixed rate one that is due when no
+/// connection is free has waited, be it for an answer or for a connection that is being made.
 #[derive(Clone, Debug)]
 pub struct Latency(pub Histogram<u64>);
 
@@ -73,7 +82,7 @@ impl Report {
 }
 
 impl Faults {
-    /// Each kind with its count.
+    /// Each kind with its count; `lost` is none.
     #[must_use]
     pub fn kinds(&self) -> [(&'static str, u64); 10] {
         [
@@ -90,7 +99,7 @@ impl Faults {
         ]
     }
 
-    /// All of them.
+    /// All of them; what was lost with them is not counted again.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.kinds().iter().map(|(_, count)| count).sum()
@@ -107,6 +116,7 @@ impl Faults {
         self.timeouts += other.timeouts;
         self.refused += other.refused;
         self.unsent += other.unsent;
+        self.lost += other.lost;
         if self.first.is_none() {
             self.first = other.first;
         }
@@ -118,7 +128,7 @@ impl Latency {
     pub const PERCENTILES: [(&'static str, f64); 6] =
         [("p50", 50.0), ("p75", 75.0), ("p90", 90.0), ("p99", 99.0), ("p99.9", 99.9), ("p99.99", 99.99)];
 
-    /// A percentile (0 to 100) in microseconds; 0 if there was no answer.
+    /// A percentile (0 to 100) in microseconds; 0 if there is no latency.
     #[must_use]
     pub fn percentile_us(&self, percentile: f64) -> f64 {
         microseconds(self.0.value_at_percentile(percentile))
@@ -129,7 +139,7 @@ fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e3
 }
 
-/// A map of microseconds: the percentiles, `max` and `mean`; and `count`, the number of answers.
+/// A map of microseconds: the percentiles, `max` and `mean`; and `count`, the number of latencies.
 impl Serialize for Latency {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

@@ -1,8 +1,11 @@
 //! Reads a file of raw requests, to be sent in turn.
 //!
 //! The format: requests as they go over the wire, one after the other. Each ends as its own head says: after the blank
-//! line, after Content-Length bytes, or with the last chunk. Lines end in CRLF; a file of requests without bodies may
-//! be written with plain LF, which is sent as CRLF. Blank lines between requests are left out.
+//! line, after Content-Length bytes, or with the last chunk. Lines end in CRLF; a head may be written with plain LF
+//! throughout, which is sent as CRLF. Bodies are sent as they are, so that a chunked one needs its CRLFs. Blank lines
+//! between requests are left out.
+
+use std::borrow::Cow;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use httparse::{EMPTY_HEADER, Request, Status};
@@ -17,8 +20,7 @@ const HEADERS_MAX: usize = 128;
 /// # Errors
 /// The number of the first request that is none or not whole, and why.
 pub fn read_requests(file: &[u8]) -> Result<Vec<Exchange>> {
-    let converted = with_crlf(file);
-    let mut rest = converted.as_deref().unwrap_or(file);
+    let mut rest = file;
     let mut exchanges = Vec::new();
     loop {
         let blank = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -27,28 +29,28 @@ pub fn read_requests(file: &[u8]) -> Result<Vec<Exchange>> {
             break;
         }
         let number = exchanges.len() + 1;
-        let len = request_bytes(rest).map_err(|error| anyhow!("request {number} of the file: {error}"))?;
-        exchanges.push(Exchange::raw(rest[..len].to_vec()));
-        rest = &rest[len..];
+        let (head_bytes, body_bytes) =
+            request_bytes(rest).map_err(|error| anyhow!("request {number} of the file: {error}"))?;
+        let (head, behind) = rest.split_at(head_bytes);
+        let (body, behind) = behind.split_at(body_bytes);
+        exchanges.push(Exchange::raw([&*with_crlf(head), body].concat()));
+        rest = behind;
     }
     ensure!(!exchanges.is_empty(), "the file of requests has none");
     Ok(exchanges)
 }
 
-/// `None` for files that have their CRs already.
-fn with_crlf(file: &[u8]) -> Option<Vec<u8>> {
-    if file.contains(&b'\r') {
-        return None;
+/// A head that has any CR is left as it is: its writer minds the line ends.
+fn with_crlf(head: &[u8]) -> Cow<'_, [u8]> {
+    if head.contains(&b'\r') {
+        return Cow::Borrowed(head);
     }
-    let mut converted = Vec::with_capacity(file.len() * 2);
-    for line in file.split(|byte| *byte == b'\n') {
-        converted.extend_from_slice(line);
-        converted.extend_from_slice(b"\r\n");
-    }
-    Some(converted)
+    let lines: Vec<&[u8]> = head.split(|byte| *byte == b'\n').collect();
+    Cow::Owned(lines.join(&b"\r\n"[..]))
 }
 
-fn request_bytes(bytes: &[u8]) -> Result<usize> {
+/// The bytes of the first request's head, and of its body.
+fn request_bytes(bytes: &[u8]) -> Result<(usize, usize)> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
     let parsed = request.parse(bytes).map_err(|error| anyhow!("{error}"))?;
@@ -64,7 +66,7 @@ fn request_bytes(bytes: &[u8]) -> Result<usize> {
             match chunks.next(&mut rest).map_err(|reason| anyhow!("{reason}"))? {
                 Piece::Data(_) => {}
                 Piece::More => bail!("its chunked body is not whole"),
-                Piece::End => return Ok(bytes.len() - rest.len()),
+                Piece::End => return Ok((head_bytes, bytes.len() - head_bytes - rest.len())),
             }
         }
     }
@@ -74,7 +76,7 @@ fn request_bytes(bytes: &[u8]) -> Result<usize> {
     };
     let there = bytes.len() - head_bytes;
     ensure!(body_bytes <= there, "its Content-Length is {body_bytes}, and {there} bytes follow");
-    Ok(head_bytes + body_bytes)
+    Ok((head_bytes, body_bytes))
 }
 
 #[cfg(test)]
@@ -99,6 +101,19 @@ mod tests {
         let exchanges = read_requests(b"GET /a HTTP/1.1\nHost: h\n\nGET /b HTTP/1.1\nHost: h\n\n").expect("two");
         assert_eq!(exchanges.len(), 2);
         assert_eq!(&exchanges[1].request[..], b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+
+    #[test]
+    fn bodies_are_sent_as_they_are_whatever_the_line_ends_of_heads() {
+        let file = b"POST /a HTTP/1.1\nHost: h\nContent-Length: 8\n\na\nb\r\nc\n\n\nGET /b HTTP/1.1\nHost: h\n\n";
+        let exchanges = read_requests(file).expect("two");
+        assert_eq!(exchanges.len(), 2);
+        let expected = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\na\nb\r\nc\n\n";
+        assert_eq!(&exchanges[0].request[..], expected);
+        assert_eq!(&exchanges[1].request[..], b"GET /b HTTP/1.1\r\nHost: h\r\n\r\n");
+        let chunked = b"POST /a HTTP/1.1\nTransfer-Encoding: chunked\n\n2\nhi\n0\n\n";
+        let error = read_requests(chunked).expect_err("a chunk's line ends are its own").to_string();
+        assert!(error.contains("request 1") && error.contains("chunk"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::block::Block;
 use super::plan::{Exchange, Plan};
 use super::report::Report;
 use super::tally::Tally;
-use super::worker::Worker;
+use super::worker::{Worker, connecting_max};
 use crate::ring::host;
 
 /// Descriptors that the process has besides its connections.
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) answers: Vec<AtomicU64>,
     pub(super) exchanges: Arc<[Exchange]>,
     pub(super) block: Block,
+    /// Threads whose ring has ended with nothing under way.
+    let_go: AtomicU32,
 }
 
 pub(super) const NOT_YET: u64 = 0;
@@ -81,9 +83,25 @@ impl Shared {
     pub(super) fn start(&self) -> u64 {
         self.start.load(Ordering::Acquire)
     }
+
+    /// A thread's ring has ended, and none of its connections is left: nothing reads the block for it any more.
+    pub(super) fn let_go(&self) {
+        self.let_go.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Frees what all threads have let go of. If one has not, the kernel may read the block yet, and so it stays.
+    fn free(self) {
+        if self.let_go.into_inner() == self.threads {
+            // SAFETY: every thread has ended, and has said after the end of its ring that none of its connections is
+            // left: each of them has left only when no send was under way on it.
+            unsafe { self.block.into_bytes().free() };
+        }
+    }
 }
 
-/// Runs a load and waits for its end, which comes at most the time-out and some 10 seconds after warm-up and duration.
+/// Runs a load and waits for its end, which comes at most twice the time-out and some 10 seconds after warm-up and
+/// duration: connecting at first takes up to 5 s, or the time-out if that is longer, and the last answers up to the
+/// time-out.
 ///
 /// `progress` is called on the calling thread, about four times a second.
 ///
@@ -111,12 +129,21 @@ pub fn run(plan: &Plan, progress: &dyn Fn(Progress)) -> Result<Report> {
         answers: plan.cores.iter().map(|_| AtomicU64::new(0)).collect(),
         exchanges: plan.exchanges.clone().into(),
         block: Block::new(plan),
+        let_go: AtomicU32::new(0),
     };
+    let report = drive(plan, &shared, progress);
+    shared.free();
+    report
+}
+
+/// Runs a worker on each core, until all have ended.
+fn drive(plan: &Plan, shared: &Shared, progress: &dyn Fn(Progress)) -> Result<Report> {
+    let threads = plan.cores.len();
     thread::scope(|scope| {
         let (results, ended) = mpsc::channel();
         let mut failure = None;
         for number in 0..threads {
-            let (results, shared) = (results.clone(), &shared);
+            let results = results.clone();
             let work = move || {
                 // The others would wait for a thread that says nothing.
                 let result = panic::catch_unwind(AssertUnwindSafe(|| Worker::run(plan, shared, number)))
@@ -155,7 +182,7 @@ impl Shared {
         let start = self.start();
         let since = Duration::from_nanos(self.now().saturating_sub(start));
         let (phase, left) = match start {
-            NOT_YET | NEVER => (Phase::Connecting, super::worker::CONNECTING_MAX.saturating_sub(self.origin.elapsed())),
+            NOT_YET | NEVER => (Phase::Connecting, connecting_max(plan).saturating_sub(self.origin.elapsed())),
             _ if since < plan.warm_up => (Phase::WarmUp, plan.warm_up - since),
             _ => (Phase::Measuring, (plan.warm_up + plan.duration).saturating_sub(since)),
         };

@@ -5,6 +5,9 @@ use comfy_table::{CellAlignment, Table};
 
 use super::report::{Latency, Report};
 
+const LATENCY_NOTE: &str =
+    "latency: from sending, at a fixed rate from when it was due, to the last byte; connecting is not part of it";
+
 /// The figures, the latencies and, if there are any, the faults.
 pub(super) fn render(report: &Report) -> String {
     let mut table = Table::new();
@@ -26,6 +29,9 @@ pub(super) fn render(report: &Report) -> String {
     for (name, count) in report.faults.kinds().into_iter().filter(|(_, count)| *count > 0) {
         row(&format!("FAULT: {name}"), count.to_string());
     }
+    if report.faults.lost > 0 {
+        row("lost with their connection", report.faults.lost.to_string());
+    }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -34,7 +40,7 @@ pub(super) fn render(report: &Report) -> String {
         (Some(first), _) => format!("first fault: {first}"),
         (None, _) => "no answer came in the measured time".to_owned(),
     };
-    format!("{table}\n{verdict}")
+    format!("{table}\n{LATENCY_NOTE}\n{verdict}")
 }
 
 fn microseconds(value: f64) -> String {

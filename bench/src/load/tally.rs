@@ -127,6 +127,14 @@ impl Tally {
         faults.first.get_or_insert_with(words);
     }
 
+    /// A request due then was given up now. How long its answer would have taken is not known, but that it is more than
+    /// the time-out is: without it the percentiles would end where the server falls behind.
+    pub(super) fn late(&mut self, due: u64, now: u64, timeout: u64) {
+        if self.is_in_window(due) {
+            self.latency.saturating_record(now.saturating_sub(due).max(timeout));
+        }
+    }
+
     /// So many requests were due and never sent.
     pub(super) fn unsent(&mut self, requests: u64) {
         self.faults.unsent += requests;

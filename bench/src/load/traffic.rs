@@ -10,7 +10,7 @@ use io_uring::{CompletionQueue, cqueue};
 use super::checker::{Outcome, stray};
 use super::connection::{Asked, Stage};
 use super::tally::Fault;
-use super::worker::{Phase, Worker};
+use super::worker::{Phase, Worker, nanoseconds};
 use crate::ring::{Send, Submissions, Tag, host};
 
 /// What a completion answers.
@@ -77,7 +77,7 @@ impl Worker<'_> {
             match outcome {
                 Outcome::Open => {}
                 Outcome::Last => self.last(slot),
-                Outcome::Broken => self.kill(slot),
+                Outcome::Broken => self.fail(slot),
             }
         }
         if !cqueue::more(flags) {
@@ -111,14 +111,19 @@ impl Worker<'_> {
         }
     }
 
-    /// The last answer was complete, and the peer has announced the end. What was asked behind it is asked again
-    /// elsewhere: a server need not answer that (RFC 9112, section 9.6).
+    /// The last answer was complete, and the peer has announced the end.
     fn last(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         connection.peer_closes = true;
         connection.enter(Stage::Ending, self.now);
+        self.ask_again(slot);
+    }
+
+    /// What was asked behind a last answer is asked again elsewhere: a server need not answer that (RFC 9112, section
+    /// 9.6).
+    fn ask_again(&mut self, slot: usize) {
         if let Some(schedule) = &mut self.schedule {
-            for asked in &connection.waiting {
+            for asked in &self.connections[slot].waiting {
                 schedule.put_back(asked.due);
             }
         }
@@ -142,15 +147,42 @@ impl Worker<'_> {
         connection.peer_ended |= connection.stage != Stage::Dying;
         if connection.stage == Stage::Open {
             let waiting = connection.waiting.len();
-            if result == 0 && !connection.was_reset {
-                self.checker.end(connection, self.now, &mut self.tally);
+            let outcome = if result == 0 && !connection.was_reset {
+                let outcome = self.checker.end(connection, self.now, &mut self.tally);
                 let answered = waiting - connection.waiting.len();
                 self.answered(slot, answered);
+                outcome
             } else {
                 let error = io::Error::from_raw_os_error(if result == 0 { libc::ECONNRESET } else { -result });
                 self.tally.fault(Fault::Reset, || format!("a connection with {waiting} unanswered failed: {error}"));
+                Outcome::Broken
+            };
+            match outcome {
+                Outcome::Broken => return self.fail(slot),
+                Outcome::Open | Outcome::Last => self.ask_again(slot),
             }
         }
+        self.kill(slot);
+    }
+
+    /// The oldest answer has not come in time: its connection is given up, with all that is under way on it.
+    pub(super) fn give_up(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        self.checker.late(connection, &mut self.tally);
+        if self.schedule.is_some() && !connection.is_idle {
+            let timeout = nanoseconds(self.plan.timeout);
+            for asked in &connection.waiting {
+                self.tally.late(asked.due, self.now, timeout);
+            }
+        }
+        self.fail(slot);
+    }
+
+    /// Ends a connection for a fault that has been counted. The fault stands for the oldest request under way, and the
+    /// others are lost with it.
+    fn fail(&mut self, slot: usize) {
+        let others = self.connections[slot].waiting.len().saturating_sub(1);
+        self.tally.faults.lost += others as u64;
         self.kill(slot);
     }
 

@@ -29,8 +29,8 @@ use super::traffic::op;
 use crate::ring::lasting::socket_address;
 use crate::ring::{Buffers, Knobs, Shape, Submissions, Tag, Wishes, host, setup};
 
-/// Connections that do not stand by then have failed.
-pub(super) const CONNECTING_MAX: Duration = Duration::from_secs(5);
+/// First connections have this time to come about, or the plan's time-out if that is longer.
+const CONNECTING_MIN: Duration = Duration::from_secs(5);
 
 /// How often a thread looks for what is late, at least.
 const TICK_NS: u64 = 50_000_000;
@@ -170,9 +170,12 @@ impl<'load> Worker<'load> {
             // SAFETY: no connection is left, each of them has left only after its receive had ended, and the ring
             // is closed.
             unsafe { buffers.unmap() };
+            shared.let_go();
         }
         for connection in connections.iter().filter(|connection| connection.stage != Stage::Out) {
-            host::close(connection.socket);
+            // SAFETY: this thread has opened the socket and nobody has closed it, since its close is queued on the way
+            // `Out` and not before; the connections end here, and the ring has ended.
+            unsafe { host::close(connection.socket) };
         }
         Ok(tally)
     }
@@ -266,7 +269,6 @@ impl<'load> Worker<'load> {
             NEVER => return self.leave(),
             start => start,
         };
-        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4);
         let measured = start.saturating_add(nanoseconds(self.plan.warm_up));
         self.start = start;
         self.measured = (measured, measured.saturating_add(nanoseconds(self.plan.duration)));
@@ -351,13 +353,12 @@ impl<'load> Worker<'load> {
     /// Looks for what is late.
     fn tick(&mut self) {
         self.next_tick = self.now + TICK_NS;
-        let timeout = u64::try_from(self.plan.timeout.as_nanos()).unwrap_or(u64::MAX);
-        let connecting_max = u64::try_from(CONNECTING_MAX.as_nanos()).unwrap_or(u64::MAX);
+        let timeout = nanoseconds(self.plan.timeout);
         while let Some((_, slot)) = self.retries.front().copied().filter(|(at, _)| *at <= self.now) {
             self.retries.pop_front();
             self.to_connect.push_back(slot);
         }
-        if self.phase == Phase::Connecting && self.now >= connecting_max {
+        if self.phase == Phase::Connecting && self.now >= nanoseconds(connecting_max(self.plan)) {
             return self.stop_connecting();
         }
         // There may be many idle ones, and little to see.
@@ -368,13 +369,12 @@ impl<'load> Worker<'load> {
             let connection = &self.connections[slot];
             let age = self.now.saturating_sub(connection.since);
             match connection.stage {
-                Stage::Connecting if age >= timeout.min(connecting_max) => self.give_up_connecting(slot),
+                Stage::Connecting if age >= timeout => self.give_up_connecting(slot),
                 Stage::Ending if age >= super::traffic::ENDING_NS_MAX => self.kill(slot),
                 Stage::Open => {
                     let oldest = connection.waiting.front().map_or(u64::MAX, |asked| asked.sent);
                     if self.now.saturating_sub(oldest) >= timeout {
-                        self.checker.late(&mut self.connections[slot], &mut self.tally);
-                        self.kill(slot);
+                        self.give_up(slot);
                     }
                 }
                 _ => {}
@@ -392,10 +392,7 @@ impl<'load> Worker<'load> {
         for slot in 0..self.connections.len() {
             match self.connections[slot].stage {
                 Stage::Connecting => self.give_up_connecting(slot),
-                Stage::Open if self.connections[slot].is_first => {
-                    self.checker.late(&mut self.connections[slot], &mut self.tally);
-                    self.kill(slot);
-                }
+                Stage::Open if self.connections[slot].is_first => self.give_up(slot),
                 _ => {}
             }
         }
@@ -417,6 +414,16 @@ impl<'load> Worker<'load> {
         let target = self.plan.target;
         self.tally.fault(Fault::Refused, || format!("no connection to {target}: {reason}"));
     }
+}
+
+/// The time that the first connections have to come about.
+pub(super) fn connecting_max(plan: &Plan) -> Duration {
+    plan.timeout.max(CONNECTING_MIN)
+}
+
+/// A time that no load lives to see is cut to one that can be added to.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
 }
 
 /// Small answers need no large buffers, and large ones are cheaper in few pieces.

@@ -88,31 +88,40 @@ impl Buffers {
         Ok(buffers)
     }
 
-    /// Notes that the kernel has filled the next buffer of the ring.
+    /// Notes that the kernel has filled the next buffer of the ring, as a completion of this ring says.
+    ///
+    /// # Panics
+    /// When it is not the next one, or none is lent: the completion is none of this ring, or was noted before.
     #[inline]
     pub fn take(&mut self, bid: u16) {
-        debug_assert_eq!(bid, self.tail.wrapping_add(self.taken) & (self.count - 1));
+        let next = self.tail.wrapping_add(self.taken) & (self.count - 1);
+        assert!(
+            bid == next && self.taken < self.count,
+            "the kernel fills buffers in order, each once while it is lent"
+        );
         self.taken += 1;
     }
 
     /// The bytes received into a buffer that was taken and not yet given back.
     ///
     /// # Panics
-    /// When the kernel names a buffer or a length that it was not lent.
+    /// When the buffer is lent to the kernel, or does not have so many bytes.
     #[inline]
     #[must_use]
     pub fn bytes(&self, bid: u16, len: usize) -> &[u8] {
-        assert!(bid < self.count, "the kernel names a buffer it was lent");
+        // Those that are taken lie from the tail on, in ring order.
+        let place = bid.wrapping_sub(self.tail) & (self.count - 1);
+        assert!(bid < self.count && place < self.taken, "the buffer is taken, and not lent to the kernel");
         assert!(len <= self.buffer_bytes, "the kernel stays inside the buffer");
         // SAFETY: `bid` is below `count`, so the address is inside the mapping.
         let start = unsafe { self.data.add(usize::from(bid) * self.stride) };
         // SAFETY: buffer `bid` reaches `buffer_bytes` (at most the stride) from `start`, mapped
-        // while `self` lives and zeroed. The kernel does not write it before `give_back`, which needs
-        // `&mut self` and so cannot happen while this slice lives.
+        // while `self` lives and zeroed. It is taken, asserted above, so the kernel does not write it before
+        // `give_back`, which needs `&mut self` and so cannot happen while this slice lives.
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
-    /// Lends every taken buffer to the kernel again.
+    /// Lends every taken buffer to the kernel again, and no other.
     #[inline]
     pub fn give_back(&mut self) {
         self.tail = self.tail.wrapping_add(self.taken);
@@ -173,4 +182,54 @@ fn map(len: usize, huge_pages: bool) -> io::Result<(*mut u8, Mapping)> {
     // SAFETY: the range is inside the mapping made above; the advice changes no contents.
     let rc = unsafe { libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE) };
     if rc == 0 { Ok((start, mapping)) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::{Wishes, setup};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    const SHAPE: Shape = Shape { count: 4, buffer_bytes: 64, stride: 128, huge_pages: false };
+
+    fn panics(buffers: &mut Buffers, misuse: impl FnOnce(&mut Buffers)) -> bool {
+        catch_unwind(AssertUnwindSafe(|| misuse(buffers))).is_err()
+    }
+
+    fn read(bid: u16, len: usize) -> impl FnOnce(&mut Buffers) {
+        move |buffers| assert!(buffers.bytes(bid, len).iter().all(|byte| *byte == 0))
+    }
+
+    #[test]
+    fn a_buffer_that_is_lent_is_neither_read_nor_lent_again() {
+        let Ok((ring, _)) = setup::build(&Wishes::default()) else {
+            eprintln!("skipped: no ring here");
+            return;
+        };
+        let mut buffers = Buffers::register(&ring, &SHAPE).expect("a new ring takes a group");
+        // Twice round, so that the ring's order wraps.
+        for lap in 0..2 {
+            for bid in 0..4 {
+                assert!(panics(&mut buffers, read(bid, 1)), "lap {lap}: buffer {bid} was read while lent");
+                assert!(
+                    panics(&mut buffers, |buffers| buffers.take((bid + 1) % 4)),
+                    "lap {lap}: {bid} was passed over"
+                );
+                buffers.take(bid);
+                assert!(!panics(&mut buffers, read(bid, 64)), "lap {lap}: buffer {bid} is taken");
+                assert!(panics(&mut buffers, read(bid, 65)), "lap {lap}: more than buffer {bid} has");
+                assert!(panics(&mut buffers, |buffers| buffers.take(bid)), "lap {lap}: {bid} was taken twice");
+                if bid != 1 {
+                    buffers.give_back();
+                    assert!(panics(&mut buffers, read(bid, 1)), "lap {lap}: buffer {bid} was read when given back");
+                }
+            }
+        }
+        (0..4).for_each(|bid| buffers.take(bid));
+        assert!(panics(&mut buffers, |buffers| buffers.take(0)), "none was left to be filled");
+        assert!(panics(&mut buffers, read(4, 1)), "there are four");
+        drop(ring);
+        // SAFETY: no receive was ever begun.
+        unsafe { buffers.unmap() };
+    }
 }

@@ -137,9 +137,12 @@ pub fn reset_on_close(socket: u32) {
 }
 
 /// Closes a descriptor that its owner gave out as a number. What a ring still does with the file goes on.
-pub fn close(socket: u32) {
+///
+/// # Safety
+/// 1. The caller owns the descriptor, and nobody uses its number any more: the next file opened may get it.
+pub unsafe fn close(socket: u32) {
     let Ok(socket) = i32::try_from(socket) else { return };
-    // SAFETY: takes a number, no memory.
+    // SAFETY: takes a number and no memory, and the descriptor is the caller's to close (1.).
     unsafe { libc::close(socket) };
 }
 

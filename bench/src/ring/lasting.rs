@@ -1,9 +1,12 @@
-//! Bytes that live as long as the process, each content once, so that the kernel may read them at any time.
+//! Bytes that the kernel may read at any time: for ever, or until one who knows that it has done with them frees them.
 //!
-//! A tool that runs the same load many times asks for the same bytes many times, and so does not grow.
+//! What is kept for ever is kept once for each content, and is small: a tool that runs many loads grows by the address
+//! of each server it has not met before, some 20 bytes.
 
 use std::collections::HashSet;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
+use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 static KEPT: Mutex<Option<HashSet<&'static [u8]>>> = Mutex::new(None);
@@ -20,6 +23,37 @@ pub fn lasting(bytes: Vec<u8>) -> &'static [u8] {
     let bytes: &'static [u8] = bytes.leak();
     kept.insert(bytes);
     bytes
+}
+
+/// Bytes that are there until they are freed on purpose; a drop lets them be for ever.
+#[derive(Debug)]
+pub struct Lent(ManuallyDrop<Vec<u8>>);
+
+impl Lent {
+    /// Takes the bytes over.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(ManuallyDrop::new(bytes))
+    }
+
+    /// The bytes, for as long as nobody calls [`Lent::free`].
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &'static [u8] {
+        let bytes = ptr::from_ref(self.0.as_slice());
+        // SAFETY: the bytes are initialised and never written, they stay where they are when `self` moves, and only
+        // `free` ends them, whose caller answers for all that was given out here.
+        unsafe { &*bytes }
+    }
+
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// 1. Nobody uses what [`Lent::bytes`] gave any more, the kernel included: no operation that names it is under way
+    ///    or will be begun.
+    pub unsafe fn free(self) {
+        drop(ManuallyDrop::into_inner(self.0));
+    }
 }
 
 /// An address as `connect` and `bind` read it: a `sockaddr_in` or `sockaddr_in6`.
@@ -58,6 +92,15 @@ mod tests {
         let second = lasting(b"kept once, by its content".to_vec());
         assert_eq!(first.as_ptr(), second.as_ptr());
         assert_ne!(first.as_ptr(), lasting(b"another".to_vec()).as_ptr());
+    }
+
+    #[test]
+    fn lent_bytes_are_the_same_until_they_are_freed() {
+        let lent = Lent::new(b"until freed".to_vec());
+        let (bytes, moved) = (lent.bytes(), Box::new(lent));
+        assert_eq!((bytes, moved.bytes().as_ptr()), (&b"until freed"[..], bytes.as_ptr()));
+        // SAFETY: `bytes` is not used below, and no operation was begun with it.
+        unsafe { moved.free() };
     }
 
     #[test]

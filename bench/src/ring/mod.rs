@@ -1,9 +1,15 @@
 //! What the floor and the load generator share of io_uring: set-up, provided buffers, submission, a few host calls.
 //!
 //! Laws:
-//! - all unsafe code of the measuring tools is here, one operation a block; what is offered to the rest is safe, but
-//!   for the one function that ends a mapping;
-//! - the only memory an entry can name is a registered buffer or bytes that live for ever;
+//! - all unsafe code of the floor and the load generator is here, one operation a block, but for three calls at the
+//!   end of a load (`load/worker.rs`, `load/run.rs`): to end a mapping, to close a descriptor and to free bytes are the
+//!   unsafe functions offered, and only the load can know that nobody uses them any more. The comparison, which has no
+//!   ring, has unsafe code of its own: `compare/system.rs` calls the host, `compare/process.rs` sets up what runs
+//!   between fork and exec;
+//! - the only memory an entry can name is a registered buffer or bytes that live until no entry can name them;
+//! - sockets are numbers, and whoever uses one answers for it: an operation acts on what has the number;
+//! - that a buffer was filled is the user's word, taken from a completion; a word that breaks the order of the ring is
+//!   a panic, before the buffer is read or lent again;
 //! - a send whose success carries no news posts no completion (`tests/send_contract.rs` holds the kernel to that).
 //!
 //! Absent: what completions mean, which is the business of each user.
