@@ -29,13 +29,18 @@ fn takes_its_time<R>(wait: impl FnOnce() -> R) -> R {
     result
 }
 
+/// The connection ends, in time and without an answer, by the only timeout of the host.
+fn assert_closed_without_a_word(host: &Host, client: &mut Client) {
+    assert_eq!(takes_its_time(|| client.read_end()), End::Closed);
+    host.await_rest();
+    assert_eq!((host.counters().timeouts, host.counters().requests_rejected), (1, 0));
+}
+
 #[test]
 fn a_connection_that_sends_nothing_is_closed_without_a_word() {
     let host = short_header();
     let mut client = host.connect();
-    assert_eq!(takes_its_time(|| client.read_end()), End::Closed);
-    host.await_rest();
-    assert_eq!((host.counters().timeouts, host.counters().requests_rejected), (1, 0));
+    assert_closed_without_a_word(&host, &mut client);
 }
 
 #[test]
@@ -107,9 +112,7 @@ fn an_idle_connection_is_closed_without_a_word() {
     client.get("/");
     host.receive().respond(Response::text("answered")).expect("open");
     assert_eq!(client.read().text(), "answered");
-    assert_eq!(takes_its_time(|| client.read_end()), End::Closed);
-    host.await_rest();
-    assert_eq!((host.counters().timeouts, host.counters().requests_rejected), (1, 0));
+    assert_closed_without_a_word(&host, &mut client);
 }
 
 #[test]

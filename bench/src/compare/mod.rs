@@ -33,13 +33,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
+use crate::ring::host;
 pub use arguments::Arguments;
 use outcome::Outcome;
 use programs::{Programs, Unfit};
 use progress::Progress;
 use runs::{Interrupted, Runs, Settings};
 use servers::Server;
-use system::Core;
 use usage::{Machine, Reading, Tree};
 use workloads::{Times, Workload};
 
@@ -151,7 +151,7 @@ fn settings(arguments: &Arguments) -> Result<Settings, String> {
     for (option, core) in [("--core", core), ("--load-core", load_core)] {
         usable(core).map_err(|error| format!("{option} {core} is not for us: {error}"))?;
     }
-    let descriptors = system::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
+    let descriptors = host::raise_descriptors_max().map_err(|error| format!("descriptor limit: {error}"))?;
     Ok(Settings {
         repeat: arguments.repeat,
         times: Times { warm_up: arguments.warm_up, measured },
@@ -165,9 +165,8 @@ fn settings(arguments: &Arguments) -> Result<Settings, String> {
 /// Tries it in a thread of its own: this one and the generator's other threads stay where the system puts them, so that
 /// they share neither core for longer than they must.
 fn usable(core: usize) -> io::Result<()> {
-    let core = Core::new(core)?;
     thread::scope(|scope| {
-        let tried = thread::Builder::new().spawn_scoped(scope, move || core.pin())?;
+        let tried = thread::Builder::new().spawn_scoped(scope, || host::pin(core))?;
         tried.join().unwrap_or_else(|_| Err(io::Error::other("the thread that tried it panicked")))
     })
 }

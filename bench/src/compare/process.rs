@@ -16,7 +16,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::system::{self, Core};
+use super::system;
+use crate::ring::host::Core;
 
 const READY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Between two attempts with a server that is starting.

@@ -1,41 +1,13 @@
-//! The system calls that the standard library has no safe form for: affinity, signals, process descriptors, limits.
+//! The system calls that the standard library has no safe form for: signals, process descriptors, the clock's ticks.
 //!
 //! Laws: signals go to processes and groups that were started here; what runs between fork and exec allocates nothing.
+//!
+//! Absent: cores and the descriptor limit, which [`crate::ring::host`] has for the generator, too.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
-
-/// The set of one core, for [`Core::pin`].
-#[derive(Clone, Copy)]
-pub(super) struct Core(libc::cpu_set_t);
-
-impl Core {
-    /// # Errors
-    /// If no system has so many cores.
-    pub(super) fn new(core: usize) -> io::Result<Self> {
-        const CORES_MAX: usize = libc::CPU_SETSIZE as usize;
-        if core >= CORES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("cores are below {CORES_MAX}")));
-        }
-        // SAFETY: a cpu_set_t is an array of integers, for which all zero bits are a value.
-        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        // SAFETY: `core` is below CPU_SETSIZE, checked above, so the bit lies inside the set.
-        unsafe { libc::CPU_SET(core, &mut set) };
-        Ok(Self(set))
-    }
-
-    /// Binds the calling thread, and what it starts from now on. Fit for use between fork and exec.
-    ///
-    /// # Errors
-    /// If the core does not exist, is offline or not for us.
-    pub(super) fn pin(&self) -> io::Result<()> {
-        // SAFETY: the set is live and the size passed is its own.
-        let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&self.0), &raw const self.0) };
-        done(rc)
-    }
-}
 
 /// Makes the calling process be asked to end when the thread that started it does: asked and not killed, since it may
 /// have processes of its own to end. Fit for use between fork and exec.
@@ -80,20 +52,6 @@ pub(super) fn wait_readable(fd: BorrowedFd<'_>, time: Duration) -> bool {
     // SAFETY: the kernel reads and writes one pollfd, and there is one.
     let ready = unsafe { libc::poll(&raw mut poll, 1, ms) };
     ready > 0
-}
-
-/// Raises the limit of open descriptors as far as it goes, for us and what we start; gives it.
-///
-/// # Errors
-/// If the kernel refuses.
-pub(super) fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one rlimit, and there is one.
-    done(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the kernel reads one rlimit, and there is one.
-    done(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
-    Ok(limit.rlim_cur)
 }
 
 /// Nanoseconds of one tick, in which `/proc` counts CPU time.

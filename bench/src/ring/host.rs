@@ -5,24 +5,49 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+/// One core, to be bound to: made where there is time to say what is wrong with it.
+#[derive(Clone, Copy)]
+pub struct Core(libc::cpu_set_t);
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// The core of this number.
+    ///
+    /// # Errors
+    /// No system has so many cores.
+    pub fn new(core: usize) -> io::Result<Self> {
+        const CORES_MAX: usize = libc::CPU_SETSIZE as usize;
+        if core >= CORES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("cores are below {CORES_MAX}")));
+        }
+        let mut set = no_cores();
+        // SAFETY: `core` is below CPU_SETSIZE, checked above, so the bit lies inside the set.
+        unsafe { libc::CPU_SET(core, &mut set) };
+        Ok(Self(set))
+    }
+
+    /// Binds the calling thread, and what it starts from now on. Allocates nothing: fit for use between fork and exec.
+    ///
+    /// # Errors
+    /// There is no such core, or this process may not run on it.
+    pub fn pin(&self) -> io::Result<()> {
+        // SAFETY: the set is live and the size passed is its own.
+        let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&self.0), &raw const self.0) };
+        if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
 /// Binds the calling thread to one core.
 ///
 /// # Errors
 /// There is no such core, or this process may not run on it; the error names those it may run on.
 pub fn pin(core: usize) -> io::Result<()> {
-    const CORES_MAX: usize = libc::CPU_SETSIZE as usize;
-    if core >= CORES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("cores are below {CORES_MAX}")));
-    }
-    let mut set = no_cores();
-    // SAFETY: `core` is below CPU_SETSIZE, checked above, so the bit lies inside the set.
-    unsafe { libc::CPU_SET(core, &mut set) };
-    // SAFETY: `set` is a live cpu_set_t and the size passed is its own.
-    let rc = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    if rc == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
+    let Err(error) = Core::new(core)?.pin() else { return Ok(()) };
     Err(io::Error::new(error.kind(), format!("{error}; this process may run on cores {:?}", cores()?)))
 }
 
