@@ -61,7 +61,7 @@ pub use ringress_proto::limits::Limits;
 pub use ringress_proto::method::Method;
 pub use ringress_proto::url::TargetForm;
 
-pub use self::api::{Batch, Body, Headers, Receive, Request, Response};
+pub use self::api::{Batch, Body, Headers, Receive, Request, Response, block_on};
 pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};

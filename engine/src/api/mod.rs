@@ -9,7 +9,9 @@
 mod receive;
 mod request;
 mod response;
+mod wait;
 
 pub use receive::{Batch, Receive};
 pub use request::{Headers, Request};
 pub use response::{Body, Response};
+pub use wait::block_on;

@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use super::request::Request;
 use super::response::{self, Response};
+use super::wait;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::id::RequestId;
-use crate::queue::{BellScope, WaitStrategy, Woken};
+use crate::queue::{BellScope, WaitStrategy, Woken, settle};
 use crate::session::{self, RequestQueue};
 
 /// How often a spinning consumer looks at the clock, in looks at the queue.
@@ -74,8 +75,8 @@ impl RequestQueue {
 
     /// The next request as a future, for any executor or none: it needs no runtime, and dropping it loses nothing.
     ///
-    /// Not for threads attached to a shard (there, the shard would not be driven): it fails with
-    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard; anywhere
+    /// else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn receive_async(&self) -> Receive<'_> {
         Receive { queue: self, ticket: None }
     }
@@ -137,7 +138,7 @@ impl RequestQueue {
     /// Waits as the queue's strategy says until a request is there.
     fn wait(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
         // A shard that sleeps on what this thread owes it would keep its clients waiting.
-        self.core.settle();
+        settle();
         let mut spins = 0_u32;
         loop {
             if let Some(request) = self.claim() {
@@ -191,7 +192,7 @@ impl Iterator for Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.first = None;
-        self.queue.core.settle();
+        settle();
     }
 }
 
@@ -219,13 +220,15 @@ impl Future for Receive<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let queue = self.queue;
-        if session::attached_shard(queue.core.engine()).is_some() {
-            return Poll::Ready(Err(Error::unsupported("receive_async on a thread that drives a shard; use receive")));
+        if session::attached_shard(queue.core.engine()).is_some() && !wait::is_waiting() {
+            let text = "receive_async on a thread that is attached to a shard, which nobody drives meanwhile. Remedy: \
+                wait for it with ringress::block_on, or use receive";
+            return Poll::Ready(Err(Error::unsupported(text)));
         }
         if let Some(found) = self.look() {
             return Poll::Ready(found);
         }
-        queue.core.settle();
+        settle();
         let ticket = *self.ticket.get_or_insert_with(|| queue.core.sleepers().ticket());
         queue.core.sleepers().register(ticket, context.waker());
         // The sleeper's second look.

@@ -3,8 +3,8 @@
 //! Within a [`BellScope`] a thread owes its bells instead of ringing them at once, and rings each shard at most once
 //! when the scope ends: one wake-up a batch.
 
-use core::cell::Cell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::cell::RefCell;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
@@ -19,18 +19,31 @@ const ASLEEP: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Bell {
     state: CachePadded<AtomicU32>,
+    /// The thread that drives the shard is to look at something else than the shard.
+    called: AtomicBool,
     eventfd: OwnedFd,
 }
 
 /// Bells that no shard has.
 static FREE: Mutex<Vec<&'static Bell>> = Mutex::new(Vec::new());
 
-/// The engine whose bells a thread defers (0: none), those it owes (a bit a shard, 64 at the most), and how many scopes
-/// are open.
-type Owed = (u64, u64, u32);
+/// What a thread owes.
+struct Owed {
+    /// The engine whose bells are deferred; 0 for none.
+    engine: u64,
+    /// Scopes open.
+    depth: u32,
+    /// Those to be rung: few, and the memory is kept.
+    bells: Vec<&'static Bell>,
+}
 
 thread_local! {
-    static OWED: Cell<Owed> = const { Cell::new((0, 0, 0)) };
+    static OWED: RefCell<Owed> = const { RefCell::new(Owed { engine: 0, depth: 0, bells: Vec::new() }) };
+}
+
+/// Rings the bells that this thread owes: before it sleeps, for the shards may be what it sleeps for.
+pub(crate) fn settle() {
+    OWED.with_borrow_mut(|owed| owed.bells.drain(..).for_each(Bell::ring));
 }
 
 impl Bell {
@@ -47,7 +60,8 @@ impl Bell {
         }
         // SAFETY: `fd` was opened by the call above and belongs to nobody else.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Box::leak(Box::new(Self { state: CachePadded::new(AtomicU32::new(AWAKE)), eventfd })))
+        let state = CachePadded::new(AtomicU32::new(AWAKE));
+        Ok(Box::leak(Box::new(Self { state, called: AtomicBool::new(false), eventfd })))
     }
 
     /// The shard is no more.
@@ -84,16 +98,31 @@ impl Bell {
 
     /// As [`ring`](Self::ring), but owed until the scope of this thread ends, if it is in one of this engine.
     #[inline]
-    pub(crate) fn ring_or_owe(&self, engine: u64, shard: u8) {
-        if self.state.load(Ordering::SeqCst) != ASLEEP {
-            return;
+    pub(crate) fn ring_or_owe(&'static self, engine: u64) {
+        if self.state.load(Ordering::SeqCst) == ASLEEP {
+            self.owe(engine);
         }
-        let (scope, owed, depth) = OWED.with(Cell::get);
-        if scope == engine && shard < 64 {
-            OWED.with(|cell| cell.set((scope, owed | 1 << shard, depth)));
-        } else {
-            self.ring();
-        }
+    }
+
+    fn owe(&'static self, engine: u64) {
+        OWED.with_borrow_mut(|owed| {
+            if owed.engine != engine || owed.depth == 0 {
+                self.ring();
+            } else if !owed.bells.iter().any(|bell| core::ptr::eq(*bell, self)) {
+                owed.bells.push(self);
+            }
+        });
+    }
+
+    /// Ends the sleep of the thread that drives the shard, now or the next time it would sleep.
+    pub(crate) fn call(&self) {
+        self.called.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+
+    /// Whether there was a call since this was asked the last time. Sequentially consistent, for the second look.
+    pub(crate) fn take_call(&self) -> bool {
+        self.called.swap(false, Ordering::SeqCst)
     }
 
     fn strike(&self) {
@@ -115,36 +144,24 @@ pub(crate) struct BellScope {
 }
 
 impl BellScope {
-    /// Begins to defer. Who enters also settles, with the bells of the same engine, before it drops the scope.
+    /// Begins to defer. Who enters also [settles](settle) before it drops the scope.
     pub(crate) fn enter(engine: u64) -> Self {
-        let (scope, owed, depth) = OWED.with(Cell::get);
-        let counted = depth == 0 || scope == engine;
-        if counted {
-            OWED.with(|cell| cell.set((engine, owed, depth + 1)));
-        }
+        let counted = OWED.with_borrow_mut(|owed| {
+            let counted = owed.depth == 0 || owed.engine == engine;
+            if counted {
+                owed.engine = engine;
+                owed.depth += 1;
+            }
+            counted
+        });
         Self { counted, _of_this_thread: core::marker::PhantomData }
-    }
-
-    /// Gives the shards that this thread owes a bell to `ring`; also to be called before the thread sleeps in a scope.
-    pub(crate) fn settle(engine: u64, mut ring: impl FnMut(u8)) {
-        let (scope, mut owed, depth) = OWED.with(Cell::get);
-        if scope != engine || owed == 0 {
-            return;
-        }
-        OWED.with(|cell| cell.set((scope, 0, depth)));
-        while owed != 0 {
-            #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-            ring(owed.trailing_zeros() as u8);
-            owed &= owed - 1;
-        }
     }
 }
 
 impl Drop for BellScope {
     fn drop(&mut self) {
         if self.counted {
-            let (scope, owed, depth) = OWED.with(Cell::get);
-            OWED.with(|cell| cell.set(if depth > 1 { (scope, owed, depth - 1) } else { (0, 0, 0) }));
+            OWED.with_borrow_mut(|owed| owed.depth -= 1);
         }
     }
 }

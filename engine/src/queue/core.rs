@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 
-use super::bell::BellScope;
 use super::exchange::{Exchange, Record};
 use super::lease::Lease;
 use super::request_ring::{Producer, RequestRing};
@@ -116,15 +115,6 @@ impl<R: Record> QueueCore<R> {
     /// The engine this queue belongs to.
     pub(crate) fn engine(&self) -> u64 {
         self.exchanges.first().map_or(0, |exchange| exchange.engine())
-    }
-
-    /// Rings the bells that this thread owes the engine.
-    pub(crate) fn settle(&self) {
-        BellScope::settle(self.engine(), |shard| {
-            if let Some(exchange) = self.exchanges.get(usize::from(shard)) {
-                exchange.bell().ring();
-            }
-        });
     }
 
     /// The producing side, for one shard: whether the queue takes another id. One producer a shard: it stays so until

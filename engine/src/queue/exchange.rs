@@ -26,6 +26,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::bell::Bell;
+use super::news::{News, SlotNews};
 use super::returns::{Link, Returns};
 use super::shard_side::ShardSide;
 use crate::id::{RequestId, ShardId};
@@ -103,6 +104,8 @@ pub(super) struct Slot<R> {
     pub(super) link: Link,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) record: UnsafeCell<R>,
+    /// Behind the record, whose beginning every request reads: few have news.
+    pub(super) news: SlotNews,
 }
 
 /// Bytes of a slot that carries a record: for who makes the record to see to the distance.
@@ -129,6 +132,8 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) initialised: AtomicU64,
     pub(super) arena: Arc<Arena>,
     pub(super) returns: Returns,
+    /// Slots with news, linked through `SlotNews::link`.
+    pub(super) news: Returns,
     /// Outlives the exchange: it is rung after a slot has been given away, when the exchange may be gone.
     bell: &'static Bell,
     /// Handles that have outlived the shard, plus one while it counts them.
@@ -177,6 +182,7 @@ impl<R: Record> Exchange<R> {
             initialised: AtomicU64::new(0),
             arena: Arc::new(Arena::new(&sizes.arena)?),
             returns: Returns::default(),
+            news: Returns::default(),
             bell: Bell::take()?,
             orphans: AtomicI64::new(0),
             local: LocalReturns(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
@@ -327,9 +333,20 @@ impl<R: Record> Exchange<R> {
             unsafe { (*self.local.0.get()).push(slot) };
             return;
         }
-        let (bell, engine, shard) = (self.bell, self.engine, self.shard.0);
+        let (bell, engine) = (self.bell, self.engine);
         self.returns.push(slot, &self.slot(slot).link);
-        bell.ring_or_owe(engine, shard);
+        bell.ring_or_owe(engine);
+    }
+
+    /// Tells the shard about a slot whose handle the caller has.
+    #[allow(dead_code, reason = "streams come next")]
+    pub(super) fn tell(&self, slot: u32, news: News) {
+        let place = &self.slot(slot).news;
+        if place.add(news) {
+            self.news.push(slot, &place.link);
+        }
+        // At once, also within a batch: whoever streams goes on with other things.
+        self.bell.ring();
     }
 
     #[cold]

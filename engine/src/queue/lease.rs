@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT};
+use super::news::News;
 use crate::id::{RequestId, ShardId};
 use crate::mem::Area;
 
@@ -97,6 +98,12 @@ impl<R: Record> Lease<R> {
     pub(crate) fn submit(self, _filled: Filled) {
         self.exchange().give_back(self.slot);
         core::mem::forget(self);
+    }
+
+    /// Tells the shard something about this request.
+    #[allow(dead_code, reason = "streams come next")]
+    pub(crate) fn tell(&self, news: News) {
+        self.exchange().tell(self.slot, news);
     }
 
     /// Gives the handle up; the request lives on and can be answered by id.

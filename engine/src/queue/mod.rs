@@ -19,15 +19,17 @@ mod bell;
 mod core;
 mod exchange;
 mod lease;
+mod news;
 mod request_ring;
 mod returns;
 mod shard_side;
 mod sleepers;
 
-pub(crate) use self::bell::BellScope;
+pub(crate) use self::bell::{Bell, BellScope, settle};
 pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, slot_bytes};
 pub(crate) use self::lease::{Filled, Lease};
+pub(crate) use self::news::News;
 pub(crate) use self::request_ring::Producer;
 pub(crate) use self::shard_side::{Driving, Fate, Scratch, ShardSide};
 pub use self::sleepers::WaitStrategy;

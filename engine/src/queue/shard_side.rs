@@ -11,6 +11,7 @@ use super::exchange::{
     AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot,
     generation_of, word_of,
 };
+use super::news::{News, SlotNews};
 use super::returns::Link;
 use crate::id::RequestId;
 use crate::mem::{Area, Arena, Lent};
@@ -100,6 +101,7 @@ impl<R: Record> ShardSide<R> {
             link: Link::new(0),
             answer: UnsafeCell::new(Answered::default()),
             record: UnsafeCell::new(R::EMPTY),
+            news: SlotNews::default(),
         };
         // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
         let place = unsafe { &mut *place };
@@ -190,11 +192,11 @@ impl<R: Record> ShardSide<R> {
         RequestId::new(self.exchange.shard, generation_of(now), slot)
     }
 
-    /// Whether anything waits in the returns; sequentially consistent.
+    /// Whether anything waits in the returns or among the news; sequentially consistent.
     pub(crate) fn returns_empty(&self) -> bool {
         // SAFETY: only the driving thread touches `local`, and this is it (or nobody drives).
         let local = unsafe { &*self.exchange.local.0.get() };
-        local.is_empty() && self.exchange.returns.is_empty()
+        local.is_empty() && self.exchange.returns.is_empty() && self.exchange.news.is_empty()
     }
 
     /// Takes all slots that have come back.
@@ -204,6 +206,23 @@ impl<R: Record> ShardSide<R> {
         let local = unsafe { &mut *self.exchange.local.0.get() };
         out.append(local);
         self.exchange.returns.take(out, |slot| &self.exchange.slot(slot).link);
+    }
+
+    /// Whether a slot has news.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.exchange.news.is_empty()
+    }
+
+    /// Takes all slots that have news, oldest first.
+    #[inline]
+    pub(crate) fn take_news(&mut self, out: &mut Vec<u32>) {
+        self.exchange.news.take(out, |slot| &self.exchange.slot(slot).news.link);
+    }
+
+    /// What the news of a slot are that was just taken: those of an earlier request are about nothing any more.
+    pub(crate) fn read_news(&mut self, slot: u32) -> News {
+        self.exchange.slot(slot).news.take()
     }
 
     /// What was answered in a slot taken from the returns, or by the shard itself.

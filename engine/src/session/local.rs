@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::engine::{Attached, EngineShared, LiveShard};
 use crate::error::{Error, Result};
-use crate::queue::Driving;
+use crate::queue::{Bell, Driving};
 
 struct Local {
     shard: LiveShard,
@@ -42,6 +42,14 @@ pub(crate) fn drive(patience: Option<Duration>) -> Result<()> {
         Some(local) if !local.shard.is_done() => local.shard.turn(patience),
         _ => Err(Error::CLOSED),
     })
+}
+
+/// The bell of the shard that the current thread drives, if it drives one.
+pub(crate) fn driven_bell() -> Option<&'static Bell> {
+    if ATTACHED.with(Cell::get).0 == 0 {
+        return None;
+    }
+    SHARD.with_borrow(|shard| shard.as_ref().map(|local| local.shard.bell()))
 }
 
 pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attached> {

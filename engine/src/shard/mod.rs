@@ -25,6 +25,7 @@ mod control;
 mod deliver;
 mod input;
 mod life;
+mod news;
 mod output;
 mod refuse;
 #[cfg(test)]
@@ -45,7 +46,7 @@ use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, ReceiveBuffers};
-use crate::queue::{Driving, Producer, QueueCore, ShardSide};
+use crate::queue::{Bell, Driving, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait};
 use crate::route::Snapshot;
@@ -244,6 +245,11 @@ impl<I: Io> Shard<I> {
         self.side.drive_here()
     }
 
+    /// What wakes the thread that drives the shard.
+    pub(crate) fn bell(&self) -> &'static Bell {
+        self.side.exchange().bell()
+    }
+
     /// Runs until told to stop.
     pub(crate) fn run(&mut self) -> Result<()> {
         while !self.is_done() {
@@ -286,8 +292,9 @@ impl<I: Io> Shard<I> {
         let mut wait = if published && self.settings.colocated { Wait::No } else { self.wait(patience) };
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
-            self.side.exchange().bell().doze();
-            if !self.side.returns_empty() || self.mail.has_mail() {
+            let bell = self.side.exchange().bell();
+            bell.doze();
+            if !self.side.returns_empty() || self.mail.has_mail() || bell.take_call() {
                 wait = Wait::No;
             }
         }

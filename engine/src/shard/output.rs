@@ -43,6 +43,7 @@ impl<I: Io> Shard<I> {
         if answered > 0 {
             self.counters.requests_answered.add(answered);
         }
+        self.collect_news();
         self.flush_all();
     }
 

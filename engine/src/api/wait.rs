@@ -1,0 +1,116 @@
+//! Waiting for a future on the current thread: parked, or, on a thread that drives a shard, driving it.
+//!
+//! Laws: every blocking call of this room is its async form waited for here, so there is one way to wait; before a
+//! thread waits it rings the bells it owes; waiting allocates once a thread.
+//!
+//! Absent: tasks, spawning and time: an executor has those.
+
+use core::cell::{Cell, RefCell};
+use core::future::Future;
+use core::pin::pin;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::Wake;
+use std::thread::{self, Thread};
+
+use crate::queue::{Bell, settle};
+use crate::session;
+
+/// Wakes a thread that waits here.
+struct Alarm {
+    woken: AtomicBool,
+    thread: Thread,
+    /// Of the shard that the thread drives.
+    bell: Option<&'static Bell>,
+}
+
+impl Alarm {
+    fn ring(&self) {
+        self.woken.store(true, Ordering::SeqCst);
+        if let Some(bell) = self.bell {
+            // A thread that is between two turns looks at `woken` first; one in a turn is called out of its sleep.
+            bell.call();
+        }
+        self.thread.unpark();
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+    }
+}
+
+thread_local! {
+    static ALARM: RefCell<Option<Arc<Alarm>>> = const { RefCell::new(None) };
+    /// Waits under way on this thread, one in another.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether the current thread waits in [`block_on`], so that its shard, if it has one, is driven.
+pub(super) fn is_waiting() -> bool {
+    DEPTH.with(Cell::get) > 0
+}
+
+fn alarm(bell: Option<&'static Bell>) -> Arc<Alarm> {
+    let same = |alarm: &Arc<Alarm>| match (alarm.bell, bell) {
+        (Some(one), Some(other)) => core::ptr::eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    ALARM.with_borrow_mut(|kept| match kept {
+        Some(alarm) if same(alarm) => Arc::clone(alarm),
+        _ => {
+            let woken = AtomicBool::new(false);
+            Arc::clone(kept.insert(Arc::new(Alarm { woken, thread: thread::current(), bell })))
+        }
+    })
+}
+
+struct Depth;
+
+impl Depth {
+    fn enter() -> Self {
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        Self
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// Waits for a future on the current thread.
+///
+/// On a thread that is [attached](crate::Engine::attach) to a shard, the shard is driven meanwhile, so that one thread
+/// can run a shard and any number of tasks: give this a future that runs them. On other threads it sleeps between
+/// polls. It needs no runtime and can be called from within itself.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let bell = session::driven_bell();
+    let alarm = alarm(bell);
+    let waker = Waker::from(Arc::clone(&alarm));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    let _depth = Depth::enter();
+    loop {
+        alarm.woken.store(false, Ordering::SeqCst);
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            // A wake for a wait around this one may have been taken for ours.
+            alarm.ring();
+            return output;
+        }
+        settle();
+        while !alarm.woken.load(Ordering::SeqCst) {
+            // A shard that has stopped is driven no more.
+            if bell.is_none() || session::drive(None).is_err() {
+                thread::park();
+            }
+        }
+    }
+}

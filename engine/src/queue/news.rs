@@ -1,0 +1,47 @@
+//! What an application tells a shard about a request under way: that it has read of the body, waits for more of it, or
+//! has something to send.
+//!
+//! A slot is in its exchange's list of news at most once, however often it is told of: the bits say what about. Laws:
+//! bits are set before the slot is listed, and the slot is off the list before its bits are taken, so none is lost; a
+//! slot that is freed while it is listed stays so, and what is found there then is of a later request or nothing.
+//!
+//! Absent: what the news mean (room `shard`).
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::returns::Link;
+
+/// One thing to tell, or several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News(u32);
+
+const LISTED: u32 = 1;
+
+impl News {
+    /// A streamed answer has something to send, or has ended.
+    pub(crate) const SEND: Self = Self(2);
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// A slot's place in the list, and its news.
+#[derive(Debug, Default)]
+pub(super) struct SlotNews {
+    bits: AtomicU32,
+    pub(super) link: Link,
+}
+
+impl SlotNews {
+    /// Adds news. `true`: the caller puts the slot into the list.
+    #[allow(dead_code, reason = "streams come next")]
+    pub(super) fn add(&self, news: News) -> bool {
+        self.bits.fetch_or(news.0 | LISTED, Ordering::AcqRel) & LISTED == 0
+    }
+
+    /// Takes what has been told; for the shard, after it has taken the slot off the list.
+    pub(super) fn take(&self) -> News {
+        News(self.bits.swap(0, Ordering::AcqRel) & !LISTED)
+    }
+}
