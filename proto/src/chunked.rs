@@ -1,8 +1,9 @@
 //! Incremental decoder for chunked bodies.
 //!
-//! Laws: no byte is looked at twice and none is kept; any split of the input gives the same data, the same number
-//! of bytes consumed and the same verdict. Every line ends in CRLF. Sizes are plain hexadecimal numbers of at most
-//! 16 digits. Extensions and trailer fields are checked, bounded and dropped.
+//! Laws: no byte is looked at twice and none is kept; any split of the input gives the same data, the same trailer
+//! bytes, the same number of bytes consumed and the same verdict. Every line ends in CRLF. Sizes are plain
+//! hexadecimal numbers of at most 16 digits. Extensions are checked, bounded a line and a body, and dropped. Trailer
+//! fields are checked, bounded and handed out; they hold only once the body is complete.
 //! Absent: meaning of extensions and trailers; a limit on the size of the body.
 //! Source: RFC 9112 sections 7.1, 7.1.1, 7.1.2; RFC 9110 section 6.5.
 
@@ -62,6 +63,8 @@ pub struct Decoder {
     remaining: u64,
     /// Bytes of the current size line; digits only, while in `SizeDigits`.
     line_bytes: u16,
+    /// Bytes of extensions so far, in all size lines.
+    extension_bytes: u16,
     /// Bytes of the trailer section so far.
     trailer_bytes: u16,
     state: State,
@@ -81,6 +84,14 @@ pub enum Step {
         /// Number of bytes.
         len: usize,
     },
+    /// Bytes of the trailer section, as they came: `input[start..start + len]` of the input as passed; `len` is not
+    /// 0. All of them together are whole field lines with their CRLFs, without the blank line that ends the section.
+    Trailer {
+        /// Offset of the first byte.
+        start: usize,
+        /// Number of bytes.
+        len: usize,
+    },
     /// The body is complete; what follows the consumed bytes belongs to the next request.
     Done,
 }
@@ -89,7 +100,7 @@ impl Decoder {
     /// A decoder at the start of a body.
     #[must_use]
     pub const fn new() -> Self {
-        Self { remaining: 0, line_bytes: 0, trailer_bytes: 0, state: State::Size }
+        Self { remaining: 0, line_bytes: 0, extension_bytes: 0, trailer_bytes: 0, state: State::Size }
     }
 
     /// Whether the body is complete.
@@ -99,12 +110,12 @@ impl Decoder {
         matches!(self.state, State::Done)
     }
 
-    /// Decodes from `input`, which begins with the first byte not consumed yet, up to the next piece of data.
-    /// Returns the bytes consumed, data included, and what was found.
+    /// Decodes from `input`, which begins with the first byte not consumed yet, up to the end of the next
+    /// piece of data or trailers. Returns the bytes consumed, that piece included, and what was found.
     ///
     /// # Errors
-    /// 400 for malformed framing or trailers, 431 for a trailer section beyond its limit. The decoder must not be
-    /// used after an error.
+    /// 400 for malformed framing or trailers and for extensions beyond their limits, 431 for a trailer section beyond
+    /// its limit. The decoder must not be used after an error.
     #[inline]
     pub fn step(&mut self, input: &[u8], limits: &Limits) -> Result<(usize, Step), Reject> {
         let mut at = 0;
@@ -112,6 +123,12 @@ impl Decoder {
             match self.state {
                 State::Data => return Ok(self.take_data(input, at)),
                 State::Done => return Ok((at, Step::Done)),
+                State::TrailerLine | State::TrailerName | State::TrailerValue | State::TrailerLf => {
+                    let end = self.take_trailer(input, at, limits)?;
+                    if end > at {
+                        return Ok((end, Step::Trailer { start: at, len: end - at }));
+                    }
+                }
                 _ => {}
             }
             let Some(&byte) = input.get(at) else {
@@ -135,6 +152,19 @@ impl Decoder {
             self.state = State::DataCr;
         }
         (start + len, Step::Data { start, len })
+    }
+
+    /// Where the trailer fields from `start` on end: before the blank line, or with the input.
+    fn take_trailer(&mut self, input: &[u8], start: usize, limits: &Limits) -> Result<usize, Reject> {
+        let mut end = start;
+        while let Some(&byte) = input.get(end) {
+            if self.state == State::TrailerLine && byte == b'\r' {
+                break;
+            }
+            self.state = self.trailer_byte(byte, limits)?;
+            end += 1;
+        }
+        Ok(end)
     }
 
     /// The state after `byte`, anywhere but in data.
@@ -180,6 +210,10 @@ impl Decoder {
             b'\n' => return Err(Reject::BareLineFeed),
             _ => self.count_line_byte(limits)?,
         }
+        if self.extension_bytes >= limits.chunk_extension_bytes_max {
+            return Err(Reject::ChunkExtensionsTooLarge);
+        }
+        self.extension_bytes += 1;
         match byte {
             b';' => Ok(State::Extension),
             _ if in_extension && is_value_byte(byte) => Ok(State::Extension),
@@ -233,15 +267,22 @@ mod tests {
 
     /// The decoded body and the bytes consumed.
     fn decode(input: &[u8], limits: &Limits) -> Result<Option<(Vec<u8>, usize)>, Reject> {
+        Ok(decode_all(input, limits)?.map(|(body, _, consumed)| (body, consumed)))
+    }
+
+    /// The decoded body, the trailer section and the bytes consumed.
+    #[expect(clippy::type_complexity, reason = "a tuple for the tests")]
+    fn decode_all(input: &[u8], limits: &Limits) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, Reject> {
         let mut decoder = Decoder::new();
-        let mut body = Vec::new();
+        let (mut body, mut trailers) = (Vec::new(), Vec::new());
         let mut at = 0;
         loop {
             let (consumed, step) = decoder.step(&input[at..], limits)?;
             match step {
                 Step::NeedMore => return Ok(None),
                 Step::Data { start, len } => body.extend_from_slice(&input[at + start..at + start + len]),
-                Step::Done => return Ok(Some((body, at + consumed))),
+                Step::Trailer { start, len } => trailers.extend_from_slice(&input[at + start..at + start + len]),
+                Step::Done => return Ok(Some((body, trailers, at + consumed))),
             }
             at += consumed;
         }
@@ -330,6 +371,42 @@ mod tests {
         assert_eq!(decode(b"0        ", &limits), Err(Reject::ChunkLineTooLong));
         assert!(decode(b"0\r\na: 456\r\n\r\n", &limits).is_ok_and(|done| done.is_some()));
         assert_eq!(decode(b"0\r\na: 4567\r\n\r\n", &limits), Err(Reject::TrailersTooLarge));
+    }
+
+    #[test]
+    fn trailer_fields_are_handed_out_without_the_blank_line() {
+        for trailers in ["", "a: b\r\n", "a:\r\nb:\t\u{e9} \r\nContent-Length: 5\r\n"] {
+            let input = std::format!("1\r\nX\r\n0;x\r\n{trailers}\r\nGET /");
+            let want = (b"X".to_vec(), trailers.as_bytes().to_vec(), input.len() - 5);
+            assert_eq!(decode_all(input.as_bytes(), &Limits::DEFAULT), Ok(Some(want)), "{trailers:?}");
+        }
+    }
+
+    #[test]
+    fn trailer_fields_come_in_one_piece_where_they_came_in_one() {
+        let mut decoder = Decoder::new();
+        let input = b"0\r\na: b\r\nc: d\r\n\r\n";
+        assert_eq!(decoder.step(input, &Limits::DEFAULT), Ok((15, Step::Trailer { start: 3, len: 12 })));
+        assert_eq!(decoder.step(&input[15..], &Limits::DEFAULT), Ok((2, Step::Done)));
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.step(&input[..5], &Limits::DEFAULT), Ok((5, Step::Trailer { start: 3, len: 2 })));
+        assert_eq!(decoder.step(&[], &Limits::DEFAULT), Ok((0, Step::NeedMore)));
+        assert_eq!(decoder.step(&input[5..], &Limits::DEFAULT), Ok((10, Step::Trailer { start: 0, len: 10 })));
+    }
+
+    #[test]
+    fn extensions_are_bounded_over_the_whole_body() {
+        let limits = Limits { chunk_extension_bytes_max: 5, ..Limits::DEFAULT };
+        assert!(decode(b"1;a\r\nX\r\n0 ;b\r\n\r\n", &limits).is_ok_and(|done| done.is_some()));
+        assert_eq!(decode(b"1;a\r\nX\r\n1 ;b\r\nX\r\n1;", &limits), Err(Reject::ChunkExtensionsTooLarge));
+        assert_eq!(decode(b"1;aaaaa", &limits), Err(Reject::ChunkExtensionsTooLarge));
+        let limits = Limits { chunk_extension_bytes_max: 0, ..Limits::DEFAULT };
+        assert!(decode(b"1\r\nX\r\n0\r\n\r\n", &limits).is_ok_and(|done| done.is_some()));
+        assert_eq!(decode(b"1;", &limits), Err(Reject::ChunkExtensionsTooLarge));
+        let many = b"1;23456789\r\nX\r\n".repeat(10_000);
+        assert_eq!(decode(&many, &Limits::DEFAULT), Err(Reject::ChunkExtensionsTooLarge));
+        let most = Limits { chunk_extension_bytes_max: u16::MAX, ..Limits::DEFAULT };
+        assert_eq!(decode(&many, &most), Err(Reject::ChunkExtensionsTooLarge), "the largest bound is one, too");
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Limits {
     pub header_count_max: u16,
     /// Bytes of one chunk-size line, size and extensions, without its CRLF; 16 to 4,096. Beyond it: 400.
     pub chunk_line_bytes_max: u16,
+    /// Bytes of extensions in one chunked body: all that stands on its size lines behind the size, CRLF excluded; 0 to
+    /// 65,535. Beyond it: 400. Small chunks with long extensions cost more to read than they carry.
+    pub chunk_extension_bytes_max: u16,
     /// Bytes of a trailer section, its blank line included; 2 to 65,535. Beyond it: 431.
     pub trailer_bytes_max: u16,
 }
@@ -33,6 +36,7 @@ impl Limits {
         target_bytes_max: 8_192,
         header_count_max: 100,
         chunk_line_bytes_max: 256,
+        chunk_extension_bytes_max: 16_384,
         trailer_bytes_max: 8_192,
     };
 
@@ -41,11 +45,12 @@ impl Limits {
     /// # Errors
     /// The first field that is out of range.
     pub const fn validate(&self) -> Result<(), LimitError> {
-        let fields: [(&'static str, u16, u16, u16); 5] = [
+        let fields: [(&'static str, u16, u16, u16); 6] = [
             ("head_bytes_max", self.head_bytes_max, 256, u16::MAX),
             ("target_bytes_max", self.target_bytes_max, 16, self.head_bytes_max),
             ("header_count_max", self.header_count_max, 1, HEADER_COUNT_LIMIT),
             ("chunk_line_bytes_max", self.chunk_line_bytes_max, 16, 4_096),
+            ("chunk_extension_bytes_max", self.chunk_extension_bytes_max, 0, u16::MAX),
             ("trailer_bytes_max", self.trailer_bytes_max, 2, u16::MAX),
         ];
         let mut index = 0;

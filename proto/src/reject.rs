@@ -102,6 +102,8 @@ rejects! {
     BadChunk = 400 close "The chunked body is malformed.";
     /// A chunk-size line longer than `chunk_line_bytes_max`.
     ChunkLineTooLong = 400 close "A chunk-size line is too long.";
+    /// More bytes of chunk extensions in one body than `chunk_extension_bytes_max`.
+    ChunkExtensionsTooLarge = 400 close "The chunk extensions are too large.";
     /// A trailer section longer than `trailer_bytes_max`.
     TrailersTooLarge = 431 close "The trailer section is too large.";
     /// The body is longer than the receiver allows.

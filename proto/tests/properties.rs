@@ -104,14 +104,15 @@ fn nearly_a_head() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    let small = (0_u16..160, 0_u16..40, 0_u16..6, 0_u16..24, 0_u16..24);
+    let small = (0_u16..160, 0_u16..40, 0_u16..6, 0_u16..24, 0_u16..24, 0_u16..24);
     prop_oneof![
         Just(Limits::DEFAULT),
-        small.prop_map(|(head, target, count, line, trailer)| Limits {
+        small.prop_map(|(head, target, count, line, extension, trailer)| Limits {
             head_bytes_max: head,
             target_bytes_max: target,
             header_count_max: count,
             chunk_line_bytes_max: line,
+            chunk_extension_bytes_max: extension,
             trailer_bytes_max: trailer,
         }),
     ]
@@ -127,10 +128,13 @@ fn verdict(input: &[u8], limits: &Limits) -> Result<Option<Head>, (u16, bool)> {
     }
 }
 
-/// All data of a chunked body, the bytes consumed and whether it is done, fed in pieces of the given sizes.
-fn decode(input: &[u8], sizes: &[usize], limits: &Limits) -> Result<(Vec<u8>, usize, bool), Reject> {
+/// What a chunked body has: data, trailer section, bytes consumed, and whether it is done.
+type Decoded = (Vec<u8>, Vec<u8>, usize, bool);
+
+/// Decodes a chunked body fed in pieces of the given sizes.
+fn decode(input: &[u8], sizes: &[usize], limits: &Limits) -> Result<Decoded, Reject> {
     let mut decoder = Decoder::new();
-    let mut body = Vec::new();
+    let (mut body, mut trailers) = (Vec::new(), Vec::new());
     let (mut at, mut end) = (0, 0);
     let mut sizes = sizes.iter().cycle();
     loop {
@@ -140,13 +144,17 @@ fn decode(input: &[u8], sizes: &[usize], limits: &Limits) -> Result<(Vec<u8>, us
                 assert!(len > 0 && start + len == consumed);
                 body.extend_from_slice(&input[at + start..at + start + len]);
             }
-            Step::Done => return Ok((body, at + consumed, true)),
+            Step::Trailer { start, len } => {
+                assert!(len > 0 && start + len == consumed);
+                trailers.extend_from_slice(&input[at + start..at + start + len]);
+            }
+            Step::Done => return Ok((body, trailers, at + consumed, true)),
             Step::NeedMore => assert_eq!(at + consumed, end),
         }
         at += consumed;
         if step == Step::NeedMore {
             if end == input.len() {
-                return Ok((body, at, false));
+                return Ok((body, trailers, at, false));
             }
             end = (end + sizes.next().copied().unwrap_or(1)).min(input.len());
         }
@@ -306,7 +314,7 @@ proptest! {
         let len = input.len();
         input.extend_from_slice(b"GET /");
         let got = decode(&input, &sizes, &Limits::DEFAULT);
-        prop_assert_eq!(got, Ok((pieces.concat(), len, true)));
+        prop_assert_eq!(got, Ok((pieces.concat(), trailer.as_bytes().to_vec(), len, true)));
     }
 
     #[test]

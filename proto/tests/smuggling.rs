@@ -39,7 +39,7 @@ fn read(input: &[u8], step: usize) -> Result<Option<usize>, Reject> {
                     Step::Done => return Ok(Some(at)),
                     Step::NeedMore if end == input.len() => return Ok(None),
                     Step::NeedMore => end = (end + step).min(input.len()),
-                    Step::Data { .. } => {}
+                    Step::Data { .. } | Step::Trailer { .. } => {}
                 }
             }
         }

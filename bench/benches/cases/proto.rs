@@ -129,6 +129,7 @@ fn decode(mut input: &[u8]) -> Option<usize> {
         input = &input[consumed..];
         match step {
             Step::Data { len, .. } => data_bytes += len,
+            Step::Trailer { .. } => {}
             Step::Done => return input.is_empty().then_some(data_bytes),
             Step::NeedMore => return None,
         }

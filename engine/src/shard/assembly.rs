@@ -165,7 +165,7 @@ impl<I: Io> Shard<I> {
             used += u32::try_from(consumed).unwrap_or(u32::MAX);
             connection.pending_wire += consumed as u64;
             match step {
-                Step::NeedMore => {}
+                Step::NeedMore | Step::Trailer { .. } => {}
                 Step::Done => {
                     self.assembly_whole(key, slot, head_len);
                     return Taken::Bytes(used);
