@@ -1,6 +1,6 @@
 //! Incremental decoder for chunked bodies.
 //!
-//! Laws: no byte is looked at twice and none is kept; any split of the input gives the same data, the same trailer
+//! Laws: no byte is consumed twice and none is kept; any split of the input gives the same data, the same trailer
 //! bytes, the same number of bytes consumed and the same verdict. Every line ends in CRLF. Sizes are plain
 //! hexadecimal numbers of at most 16 digits. Extensions are checked, bounded a line and a body, and dropped. Trailer
 //! fields are checked, bounded and handed out; they hold only once the body is complete.
@@ -123,6 +123,24 @@ impl Decoder {
             match self.state {
                 State::Data => return Ok(self.take_data(input, at)),
                 State::Done => return Ok((at, Step::Done)),
+                State::Size | State::SizeDigits => {
+                    at = self.take_size(input, at, limits)?;
+                    if matches!(self.state, State::Data | State::TrailerLine) {
+                        continue;
+                    }
+                }
+                State::DataCr => {
+                    if let Some(b"\r\n") = input[at..].first_chunk() {
+                        at += 2;
+                        self.line_bytes = 0;
+                        self.state = State::Size;
+                        continue;
+                    }
+                }
+                State::TrailerLine if self.ends_here(&input[at..], limits) => {
+                    self.state = State::Done;
+                    return Ok((at + 2, Step::Done));
+                }
                 State::TrailerLine | State::TrailerName | State::TrailerValue | State::TrailerLf => {
                     let end = self.take_trailer(input, at, limits)?;
                     if end > at {
@@ -154,7 +172,38 @@ impl Decoder {
         (start + len, Step::Data { start, len })
     }
 
+    /// Takes the digits from `start` on, and the line's end if it follows at once and is there. Returns the offset
+    /// behind what it took.
+    #[inline]
+    fn take_size(&mut self, input: &[u8], start: usize, limits: &Limits) -> Result<usize, Reject> {
+        let mut at = start;
+        while let Some(digit) = input.get(at).and_then(|&byte| hex_value(byte)) {
+            if self.line_bytes >= SIZE_DIGITS_MAX {
+                return Err(Reject::BadChunk);
+            }
+            self.count_line_byte(limits)?;
+            self.remaining = self.remaining << 4 | u64::from(digit);
+            self.state = State::SizeDigits;
+            at += 1;
+        }
+        if self.state == State::SizeDigits
+            && let Some(b"\r\n") = input[at..].first_chunk()
+        {
+            at += 2;
+            self.state = if self.remaining == 0 { State::TrailerLine } else { State::Data };
+        }
+        Ok(at)
+    }
+
+    /// Whether the blank line is next, is there, and is within the limit.
+    #[inline]
+    fn ends_here(&self, input: &[u8], limits: &Limits) -> bool {
+        let fits = limits.trailer_bytes_max.saturating_sub(self.trailer_bytes) >= 2;
+        fits && input.first_chunk() == Some(b"\r\n")
+    }
+
     /// Where the trailer fields from `start` on end: before the blank line, or with the input.
+    #[cold]
     fn take_trailer(&mut self, input: &[u8], start: usize, limits: &Limits) -> Result<usize, Reject> {
         let mut end = start;
         while let Some(&byte) = input.get(end) {
@@ -167,11 +216,12 @@ impl Decoder {
         Ok(end)
     }
 
-    /// The state after `byte`, anywhere but in data.
+    /// The state after `byte`, anywhere but in data; in a size, only after its digits.
     fn next(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
         match self.state {
-            State::Size | State::SizeDigits => self.size_byte(byte, limits),
-            State::SizeGap | State::Extension => self.extension_byte(byte, limits),
+            State::Size => Err(Reject::BadChunk),
+            State::SizeDigits if byte == b'\r' => Ok(State::SizeLf),
+            State::SizeDigits | State::SizeGap | State::Extension => self.extension_byte(byte, limits),
             State::SizeLf if byte == b'\n' && self.remaining == 0 => Ok(State::TrailerLine),
             State::SizeLf if byte == b'\n' => Ok(State::Data),
             State::DataCr if byte == b'\r' => Ok(State::DataLf),
@@ -182,23 +232,6 @@ impl Decoder {
             State::DataCr => Err(if byte == b'\n' { Reject::BareLineFeed } else { Reject::BadChunk }),
             State::SizeLf | State::DataLf => Err(Reject::BareCarriageReturn),
             _ => self.trailer_byte(byte, limits),
-        }
-    }
-
-    #[inline]
-    fn size_byte(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
-        if let Some(digit) = hex_value(byte) {
-            if self.line_bytes >= SIZE_DIGITS_MAX {
-                return Err(Reject::BadChunk);
-            }
-            self.count_line_byte(limits)?;
-            self.remaining = self.remaining << 4 | u64::from(digit);
-            return Ok(State::SizeDigits);
-        }
-        match byte {
-            _ if self.state == State::Size => Err(Reject::BadChunk),
-            b'\r' => Ok(State::SizeLf),
-            _ => self.extension_byte(byte, limits),
         }
     }
 
