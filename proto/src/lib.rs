@@ -1,7 +1,8 @@
 //! HTTP/1.1 on the server side, as pure functions over bytes.
 //!
-//! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), URL prefixes and cooked URLs
-//! ([`url`]), response heads ([`response`]), dates ([`date`]) and the answers that refusals become ([`reject`]).
+//! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), trailers ([`trailers`]), URL
+//! prefixes and cooked URLs ([`url`]), response heads ([`response`]), dates ([`date`]) and the answers that refusals
+//! become ([`reject`]).
 //!
 //! Laws:
 //! - The verdict on a byte stream does not depend on how it was split into reads.
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod method;
 pub mod reject;
 pub mod response;
+pub mod trailers;
 pub mod url;
 
 mod bytes;

@@ -9,6 +9,7 @@ use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::limits::Limits;
 use ringress_proto::reject::Reject;
 use ringress_proto::response::{Connection, HeadWriter, WriteError};
+use ringress_proto::trailers::{Trailers, is_forbidden};
 use ringress_proto::url::{Prefix, canonical_path, cook, path_rank};
 
 /// Pieces from which request lines and fields are put together, sound and unsound.
@@ -274,6 +275,7 @@ proptest! {
         let _ = verdict(&input, &limits);
         let _ = decode(&input, &[3], &limits);
         let _ = canonical(&input);
+        let _ = Trailers::new(&input).count();
         let _ = parse_imf_fixdate(&input);
         let _ = path_rank(&input, &input);
     }
@@ -332,6 +334,25 @@ proptest! {
         let whole = decode(&input, &[input.len()], &limits);
         prop_assert_eq!(&decode(&input, &sizes, &limits), &whole);
         prop_assert_eq!(&decode(&input, &[1], &limits), &whole);
+    }
+
+    #[test]
+    fn trailers_of_any_split_are_the_fields_sent(
+        fields in vec(("[!#-'*+.0-9A-Z^-z|~-]{1,12}", "[!-~]{0,3}[ -~\t]{0,8}", "[ \t]{0,2}"), 0..6),
+        pieces in vec(vec(any::<u8>(), 1..10), 0..4),
+        sizes in vec(1_usize..20, 1..8),
+    ) {
+        let section: String = fields.iter().map(|(name, value, space)| format!("{name}:{space}{value}\r\n")).collect();
+        let input = encode_chunks(&pieces, ";a", &section);
+        let whole = Ok((pieces.concat(), section.clone().into_bytes(), input.len(), true));
+        prop_assert_eq!(decode(&input, &sizes, &Limits::DEFAULT), whole);
+        let trailers = Trailers::new(section.as_bytes());
+        let skipped = trailers.skipped_in_all();
+        let got: Vec<_> = trailers.collect();
+        let sent = fields.iter().map(|(name, value, _)| (name.as_bytes(), value.trim_matches([' ', '\t']).as_bytes()));
+        let want: Vec<_> = sent.filter(|(name, _)| !is_forbidden(name)).collect();
+        prop_assert_eq!(skipped, fields.len() - want.len());
+        prop_assert_eq!(got, want);
     }
 
     #[test]

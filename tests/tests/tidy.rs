@@ -28,6 +28,7 @@ const PROTO: &[Room] = &[
     ("head", &["bytes", "framing", "header", "limits", "method", "reject"], &[]),
     ("framing", &["bytes", "head", "reject"], &[]),
     ("chunked", &["bytes", "limits", "reject"], &[]),
+    ("trailers", &["bytes"], &[]),
     ("url", &["bytes", "head", "limits", "method", "reject"], &[]),
     ("response", &["bytes", "date", "header"], &[]),
 ];
