@@ -6,10 +6,17 @@
 //! Absent: bodies, the choice of fields, protocol versions other than the HTTP/1.1 every response states.
 //! Source: RFC 9112 sections 4, 5, 6, 9.6; RFC 9110 sections 5.5, 6.6.1, 8.6, 15.
 
-use crate::bytes::{is_token, is_value, is_value_byte};
+mod imprint;
+mod status;
+
+pub use imprint::{FieldLine, Imprint, SERVER_BYTES_MAX};
+pub use status::{body_allowed, reason_phrase};
+
+use crate::bytes::{is_token, is_value};
 use crate::date::IMF_LEN;
 use crate::header::{HeaderName, ResponseHeader};
 use core::fmt;
+use imprint::{IMPRINT_BYTES, OK_LINE};
 
 /// Why a part of a response head was not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,77 +58,6 @@ pub enum Connection {
     Close,
     /// The connection persists; needed towards HTTP/1.0 only.
     KeepAlive,
-}
-
-/// The most bytes a Server field's value may have in an [`Imprint`].
-pub const SERVER_BYTES_MAX: usize = 128;
-const IMPRINT_BYTES: usize = SERVER_BYTES_MAX + 64;
-
-/// The lines that every response of a server begins with after its status: Server and Date, checked once and copied
-/// in one piece.
-#[derive(Copy, Clone)]
-pub struct Imprint {
-    /// `HTTP/1.1 200 OK` and the lines, so that the most common status is one copy with them.
-    bytes: [u8; IMPRINT_BYTES],
-    len: u16,
-    date_at: u16,
-}
-
-const OK_LINE: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
-
-impl core::fmt::Debug for Imprint {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Imprint").field("len", &self.len).finish_non_exhaustive()
-    }
-}
-
-impl Imprint {
-    /// Lines with this Server value, or without a Server field if it is empty, and with a blank Date to be filled in.
-    ///
-    /// # Errors
-    /// [`WriteError::BadValue`]; [`WriteError::NoSpace`] beyond [`SERVER_BYTES_MAX`] bytes.
-    pub fn new(server: &str) -> Result<Self, WriteError> {
-        if server.len() > SERVER_BYTES_MAX {
-            return Err(WriteError::NoSpace);
-        }
-        let mut bytes = [0; IMPRINT_BYTES];
-        let mut head = HeadWriter::new(&mut bytes);
-        head.status(200, None)?;
-        if !server.is_empty() {
-            head.server(server)?;
-        }
-        let date_at = head.date(&[b' '; IMF_LEN])?;
-        let len = u16::try_from(head.len).map_err(|_| WriteError::NoSpace)?;
-        Ok(Self { bytes, len, date_at })
-    }
-}
-
-/// One field of a response as a line, checked when the program is compiled and copied in one piece.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct FieldLine(&'static str);
-
-impl FieldLine {
-    /// `Content-Type: text/plain`.
-    pub const TEXT_PLAIN: Self = Self::content_type("Content-Type: text/plain\r\n");
-
-    /// A Content-Type line, its name, colon, space and line end included.
-    ///
-    /// # Panics
-    /// If it is not one, or its value has a control byte: when compiling, in a constant.
-    const fn content_type(line: &'static str) -> Self {
-        const NAME: &[u8] = b"Content-Type: ";
-        let bytes = line.as_bytes();
-        let end = bytes.len() - 2;
-        assert!(end > NAME.len(), "the field has a value");
-        assert!(bytes[end] == b'\r' && bytes[end + 1] == b'\n', "a line ends in CRLF");
-        let mut at = 0;
-        while at < end {
-            assert!(at >= NAME.len() || bytes[at] == NAME[at], "the field is Content-Type");
-            assert!(is_value_byte(bytes[at]), "a value has no control bytes");
-            at += 1;
-        }
-        Self(line)
-    }
 }
 
 /// Writes one response head: the status, then fields, then [`HeadWriter::finish`].
@@ -433,88 +369,6 @@ fn decimal(mut value: u64, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
-    }
-}
-
-/// Whether a response with this status may have a body (RFC 9110 section 6.4.1): not 1xx, 204, 304.
-#[inline]
-#[must_use]
-pub const fn body_allowed(status: u16) -> bool {
-    !matches!(status, 100..=199 | 204 | 304)
-}
-
-/// The registered reason of a status; empty if there is none.
-#[must_use]
-pub const fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        100 => "Continue",
-        101 => "Switching Protocols",
-        102 => "Processing",
-        103 => "Early Hints",
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        203 => "Non-Authoritative Information",
-        204 => "No Content",
-        205 => "Reset Content",
-        206 => "Partial Content",
-        207 => "Multi-Status",
-        208 => "Already Reported",
-        226 => "IM Used",
-        300 => "Multiple Choices",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        305 => "Use Proxy",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        _ => error_phrase(status),
-    }
-}
-
-/// [`reason_phrase`] from 400 on.
-const fn error_phrase(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        402 => "Payment Required",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        411 => "Length Required",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Range Not Satisfiable",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        422 => "Unprocessable Content",
-        423 => "Locked",
-        424 => "Failed Dependency",
-        425 => "Too Early",
-        426 => "Upgrade Required",
-        428 => "Precondition Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        451 => "Unavailable For Legal Reasons",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        506 => "Variant Also Negotiates",
-        507 => "Insufficient Storage",
-        508 => "Loop Detected",
-        511 => "Network Authentication Required",
-        _ => "",
     }
 }
 
