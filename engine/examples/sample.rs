@@ -4,7 +4,11 @@
 
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use ringress::{Engine, KnownHeader, Method, Request, Response};
+
+/// The largest body that is echoed.
+const BODY_BYTES_MAX: usize = 64 << 20;
 
 fn main() -> ExitCode {
     let urls: Vec<String> = std::env::args().skip(1).collect();
@@ -32,9 +36,11 @@ fn serve(urls: &[String]) -> ringress::Result<()> {
         group.add_url(url, 0)?;
     }
     loop {
-        let request = queue.receive()?;
+        let mut request = queue.receive()?;
         println!("got a {} request for {}", String::from_utf8_lossy(request.method_name()), request.path());
-        match request.respond_with(answer) {
+        // Its client is gone, or has been told what was wrong with the body.
+        let Ok(body) = request.body().to_bytes(BODY_BYTES_MAX) else { continue };
+        match request.respond_with(|request| answer(request, body)) {
             Ok(()) => {}
             Err(error) if error.is_gone() => println!("the client left: {error}"),
             Err(error) => return Err(error),
@@ -42,12 +48,12 @@ fn serve(urls: &[String]) -> ringress::Result<()> {
     }
 }
 
-fn answer(request: &Request) -> Response<'_> {
+fn answer(request: &Request, body: Bytes) -> Response<'_> {
     match request.method() {
         Method::Get => Response::ok().content_type("text/html").body("Hey! You hit the server \r\n"),
         Method::Post => {
             let content_type = request.header(KnownHeader::ContentType).unwrap_or(b"text/html");
-            Response::ok().header("Content-Type", content_type).body(request.body())
+            Response::ok().header("Content-Type", content_type).body(body)
         }
         _ => Response::new(503).reason("Not Implemented").content_type("text/html"),
     }

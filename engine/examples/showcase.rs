@@ -25,6 +25,8 @@ use slow::Slow;
 const GRACE: Duration = Duration::from_secs(2);
 /// Enough for a benchmark's every connection to have a request waiting.
 const QUEUE_LENGTH: u32 = 65_536;
+/// The largest body that is read into memory.
+const BODY_BYTES_MAX: usize = 64 << 20;
 /// Requests that one consumer takes at a time.
 const BATCH: usize = 64;
 
@@ -131,14 +133,18 @@ fn consume(queue: &RequestQueue, slow: &Slow) {
     }
 }
 
-fn answer(request: Request, slow: &Slow) {
+fn answer(mut request: Request, slow: &Slow) {
     let answered = if routes::is_plaintext(&request) {
         request.respond(Response::text("Hello, World!"))
     } else if let Some(delay) = routes::delay(&request) {
         slow.answer_after(delay, request);
         Ok(())
+    } else if request.whole_body().is_some() {
+        request.respond_with(|request| routes::answer(request, request.whole_body().unwrap_or_default().into()))
     } else {
-        request.respond_with(routes::answer)
+        // Its client is gone, or has been told what was wrong with the body.
+        let Ok(body) = request.body().to_bytes(BODY_BYTES_MAX) else { return };
+        request.respond_with(|request| routes::answer(request, body.into()))
     };
     match answered {
         Err(error) if !error.is_gone() => eprintln!("showcase: answering failed: {error}"),

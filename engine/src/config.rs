@@ -36,9 +36,10 @@ pub(crate) struct Config {
     pub(crate) requests_max: u32,
     pub(crate) receive_buffers: u32,
     pub(crate) receive_buffer_bytes: u32,
+    pub(crate) body_buffers: u32,
+    pub(crate) body_buffer_bytes: u32,
     pub(crate) assembly_buffers: u32,
     pub(crate) response_area_bytes: u32,
-    pub(crate) body_bytes_max: u32,
     pub(crate) pipeline_max: u32,
     pub(crate) header_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -60,9 +61,10 @@ impl Default for Config {
             requests_max: 16_384,
             receive_buffers: 4096,
             receive_buffer_bytes: 4096,
+            body_buffers: 256,
+            body_buffer_bytes: 64 * 1024,
             assembly_buffers: 4096,
             response_area_bytes: 4096,
-            body_bytes_max: 64 * 1024,
             pipeline_max: 64,
             header_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(120),
@@ -79,6 +81,13 @@ fn within(name: &str, value: u32, lowest: u32, highest: u32) -> Result<()> {
     Err(Error::invalid(format!("{name} is {value}, but must be from {lowest} to {highest}")))
 }
 
+fn power_of_two(name: &str, value: u32) -> Result<()> {
+    if value.is_power_of_two() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name} is {value}, but the kernel takes powers of two only")))
+}
+
 impl Config {
     /// Fills in what depends on the host, and checks everything.
     pub(crate) fn checked(mut self) -> Result<Self> {
@@ -92,11 +101,11 @@ impl Config {
         within("connections_max", self.connections_max, 1, 1 << 24)?;
         within("requests_max", self.requests_max, 16, 1 << 24)?;
         within("receive_buffers", self.receive_buffers, 16, 32_768)?;
-        if !self.receive_buffers.is_power_of_two() {
-            let text = format!("receive_buffers is {}, but the kernel takes powers of two only", self.receive_buffers);
-            return Err(Error::invalid(text));
-        }
+        power_of_two("receive_buffers", self.receive_buffers)?;
         within("receive_buffer_bytes", self.receive_buffer_bytes, 512, 65_535)?;
+        within("body_buffers", self.body_buffers, 4, 16_384)?;
+        power_of_two("body_buffers", self.body_buffers)?;
+        within("body_buffer_bytes", self.body_buffer_bytes, 4096, 1 << 20)?;
         within("assembly_buffers", self.assembly_buffers, 1, 1 << 20)?;
         within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
         within("pipeline_max", self.pipeline_max, 1, 1024)?;
@@ -126,11 +135,14 @@ impl Config {
 
     pub(crate) fn sizes(&self) -> Sizes {
         let head = u32::from(self.limits.head_bytes_max);
+        let trailers = u32::from(self.limits.trailer_bytes_max);
         Sizes {
             slots: self.requests_max,
             arena: ArenaSizes {
                 receive: (self.receive_buffers, self.receive_buffer_bytes),
-                assembly: (self.assembly_buffers, head + self.body_bytes_max),
+                body: (self.body_buffers, self.body_buffer_bytes),
+                // A head in pieces, a request copied out of its buffer, or a trailer section.
+                assembly: (self.assembly_buffers, (head + self.receive_buffer_bytes).max(trailers)),
                 response: (self.requests_max, self.response_area_bytes),
                 cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),
                 coalesce: (COALESCE_BUFFERS, COALESCE_BYTES),

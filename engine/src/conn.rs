@@ -57,8 +57,10 @@ pub(crate) enum Patience {
     Unlimited,
     /// For the first byte of a request.
     Idle,
-    /// For the rest of a request.
+    /// For the rest of a head.
     Request,
+    /// For more of a body.
+    Body,
     /// For the client to take what is sent, or to end its side.
     Peer,
 }
@@ -72,6 +74,8 @@ pub(crate) enum Expiry {
     Close,
     /// Answer 408, then close.
     Answer,
+    /// Answer 408 unless the request is answered, then close.
+    Body,
     /// Close at once: the client does not take its answer, or does not end its side.
     Reset,
 }
@@ -188,30 +192,38 @@ impl Machine {
         self.phase == Phase::Draining
     }
 
+    /// A body begins that may be thrown away: the bound is counted anew.
+    pub(crate) fn begin_draining_body(&mut self) {
+        self.drained = 0;
+    }
+
     /// Input was thrown away. `true`: enough is enough, so close.
     pub(crate) fn drained(&mut self, bytes: u32) -> bool {
         self.drained = self.drained.saturating_add(bytes);
         self.drained > DRAIN_BYTES_MAX
     }
 
-    /// What the connection waits for. `begun`: a part of a request is here; `blocked`: the socket did not take all.
+    /// What the connection waits for. `begun`: a part of a head is here; `body`: more of a body is wanted; `blocked`: the
+    /// socket did not take all.
     #[inline]
-    pub(crate) fn patience(&self, begun: bool, blocked: bool) -> Patience {
+    pub(crate) fn patience(&self, begun: bool, body: bool, blocked: bool) -> Patience {
         match self.phase {
             Phase::Draining => Patience::Peer,
             _ if blocked => Patience::Peer,
+            _ if body => Patience::Body,
             Phase::Open if begun => Patience::Request,
             Phase::Open if self.in_flight == 0 => Patience::Idle,
             Phase::Open | Phase::Last | Phase::Over => Patience::Unlimited,
         }
     }
 
-    /// Patience has ended.
-    pub(crate) fn expired(&self, begun: bool, blocked: bool) -> Expiry {
-        match self.patience(begun, blocked) {
+    /// What is to be done when a patience has ended.
+    pub(crate) fn expired(patience: Patience) -> Expiry {
+        match patience {
             Patience::Unlimited => Expiry::Stale,
             Patience::Idle => Expiry::Close,
             Patience::Request => Expiry::Answer,
+            Patience::Body => Expiry::Body,
             Patience::Peer => Expiry::Reset,
         }
     }
@@ -252,7 +264,7 @@ mod tests {
         assert_eq!((machine.admission(64), machine.sent()), (Admission::Never, AfterSend::GoOn));
         machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Drain);
-        assert_eq!(machine.expired(false, false), Expiry::Reset);
+        assert_eq!(Machine::expired(machine.patience(false, false, false)), Expiry::Reset);
         assert!(!machine.drained(DRAIN_BYTES_MAX) && machine.drained(1));
         assert!(machine.end_of_input(false));
     }
@@ -285,11 +297,12 @@ mod tests {
     #[test]
     fn timers_follow_what_is_waited_for() {
         let mut machine = Machine::new();
-        assert_eq!(machine.expired(false, false), Expiry::Close);
-        assert_eq!(machine.expired(true, false), Expiry::Answer);
+        assert_eq!(Machine::expired(machine.patience(false, false, false)), Expiry::Close);
+        assert_eq!(Machine::expired(machine.patience(true, false, false)), Expiry::Answer);
+        assert_eq!(Machine::expired(machine.patience(false, true, false)), Expiry::Body);
         machine.request(true, true);
-        assert_eq!(machine.expired(false, false), Expiry::Stale);
-        assert_eq!(machine.expired(false, true), Expiry::Reset);
+        assert_eq!(Machine::expired(machine.patience(false, false, false)), Expiry::Stale);
+        assert_eq!(Machine::expired(machine.patience(false, false, true)), Expiry::Reset);
     }
 
     #[test]

@@ -58,6 +58,10 @@ counters! {
     buffers_ran_out,
     /// Receive buffers in use now.
     buffers_in_use,
+    /// Large buffers in use now, for bodies.
+    body_buffers_in_use,
+    /// Assembly buffers in use now.
+    assembly_cells_in_use,
     /// Sends that the socket did not take at once.
     sends_short,
     /// Times the completion queue overflowed.

@@ -59,9 +59,10 @@ pub use ringress_proto::head::Version;
 pub use ringress_proto::header::{HeaderName, KnownHeader, ResponseHeader};
 pub use ringress_proto::limits::Limits;
 pub use ringress_proto::method::Method;
+pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
-pub use self::api::{Batch, Body, Headers, Receive, Request, Response, block_on};
+pub use self::api::{Batch, Body, Chunk, Headers, Receive, Request, RequestBody, Response, block_on};
 pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};

@@ -57,12 +57,13 @@ impl From<Address> for SocketAddr {
 pub(crate) struct RequestRecord {
     /// Where the head begins in the arena; the body may follow it at `body_start`.
     pub(crate) base: u64,
-    /// Bytes of head and body from `base`.
+    /// Bytes of the head, and of what came of the body with it, from `base`.
     pub(crate) len: u32,
     /// Where the body begins, counted from `base`.
     pub(crate) body_start: u32,
+    /// Bytes of the body that came with the head, without chunk framing.
     pub(crate) body_len: u32,
-    /// Bytes on the wire up to the end of the request, chunk framing included.
+    /// Bytes on the wire of the head and of that, chunk framing included.
     pub(crate) wire_bytes: u64,
     pub(crate) connection: ConnectionId,
     pub(crate) url_context: u64,
@@ -73,6 +74,8 @@ pub(crate) struct RequestRecord {
     pub(crate) keep_alive: bool,
     /// Routed by an IP-bound prefix.
     pub(crate) ip_routed: bool,
+    /// More of the body comes behind what came with the head, or a trailer section has come: the slot has it.
+    pub(crate) body_open: bool,
     pub(crate) head: Head,
     /// Never touched: see below.
     pub(crate) padding: [u64; 8],
@@ -106,6 +109,7 @@ impl Record for RequestRecord {
         cooked: Cooked::EMPTY,
         keep_alive: false,
         ip_routed: false,
+        body_open: false,
         head: Head::EMPTY,
         padding: [0; 8],
     };

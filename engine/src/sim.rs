@@ -89,6 +89,7 @@ impl Hop {
         assert!((1..=LENGTH_MAX).contains(&slots), "as many slots as the queue is long");
         let arena = ArenaSizes {
             receive: (1, 64),
+            body: (1, 64),
             assembly: (1, 64),
             response: (slots, RESPONSE_AREA_BYTES),
             cooked: (slots, 64),

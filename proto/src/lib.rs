@@ -1,8 +1,8 @@
 //! HTTP/1.1 on the server side, as pure functions over bytes.
 //!
 //! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), trailers ([`trailers`]), URL
-//! prefixes and cooked URLs ([`url`]), response heads ([`response`]), dates ([`date`]) and the answers that refusals
-//! become ([`reject`]).
+//! prefixes and cooked URLs ([`url`]), response heads ([`response`]), preconditions ([`conditional`]),
+//! byte ranges ([`range`]), entity tags ([`etag`]), dates ([`date`]) and the answers that refusals become ([`reject`]).
 //!
 //! Laws:
 //! - The verdict on a byte stream does not depend on how it was split into reads.
@@ -21,12 +21,15 @@
 extern crate std;
 
 pub mod chunked;
+pub mod conditional;
 pub mod date;
+pub mod etag;
 pub mod framing;
 pub mod head;
 pub mod header;
 pub mod limits;
 pub mod method;
+pub mod range;
 pub mod reject;
 pub mod response;
 pub mod trailers;

@@ -108,6 +108,8 @@ rejects! {
     TrailersTooLarge = 431 close "The trailer section is too large.";
     /// The body is longer than the receiver allows.
     BodyTooLarge = 413 close "The request body is too large.";
+    /// The client ended its side in the middle of the body.
+    BodyCut = 400 close "The request body is not whole.";
     /// An Expect field other than 100-continue.
     BadExpect = 417 close "Only the expectation 100-continue can be met.";
     /// The head did not arrive in time.

@@ -1,18 +1,21 @@
-//! Response heads, written straight into the caller's memory.
+//! Response heads and the framing of chunked bodies, written straight into the caller's memory.
 //!
 //! Laws: nothing written can start a new line or end the head early: names are tokens, values and reasons have no
 //! control bytes but HTAB. The fields that frame the message, end the connection or tell the time are written by
-//! their own methods only. An error leaves what was written before intact.
-//! Absent: bodies, the choice of fields, protocol versions other than the HTTP/1.1 every response states.
-//! Source: RFC 9112 sections 4, 5, 6, 9.6; RFC 9110 sections 5.5, 6.6.1, 8.6, 15.
+//! their own methods only. A 1xx head is never framed. An error leaves what was written before intact.
+//! Absent: the content of bodies, the choice of fields, protocol versions other than the HTTP/1.1 every response
+//! states.
+//! Source: RFC 9112 sections 4, 5, 6, 7.1, 9.6; RFC 9110 sections 5.5, 6.6.1, 7.8, 8.6, 15.
 
+mod chunk;
 mod imprint;
 mod status;
 
+pub use chunk::{CHUNK_LINE_BYTES, CHUNKED_END, TrailerError, chunk_line, chunked_end, chunked_end_len};
 pub use imprint::{FieldLine, Imprint, SERVER_BYTES_MAX};
 pub use status::{body_allowed, reason_phrase};
 
-use crate::bytes::{is_token, is_value};
+use crate::bytes::{is_token, is_value, trim_ows};
 use crate::date::IMF_LEN;
 use crate::header::{HeaderName, ResponseHeader};
 use core::fmt;
@@ -29,10 +32,10 @@ pub enum WriteError {
     BadReason,
     /// The name is not a token.
     BadName,
-    /// The value has a control byte other than HTAB.
+    /// The value has a control byte other than HTAB, or is not a list of protocols where one is needed.
     BadValue,
-    /// The field is not the application's to set (Date, Connection, Transfer-Encoding, Content-Length), or the
-    /// framing is already written.
+    /// The field is not the application's to set (Date, Server, Connection, Transfer-Encoding, Content-Length, in a 101
+    /// also Upgrade), or the framing is already written, or it does not belong in a 1xx head.
     Reserved,
 }
 
@@ -43,7 +46,7 @@ impl fmt::Display for WriteError {
             Self::BadStatus => "the status is not 100 to 999, or not written first",
             Self::BadReason => "the reason has a control byte",
             Self::BadName => "the field name is not a token",
-            Self::BadValue => "the field value has a control byte",
+            Self::BadValue => "the field value has a control byte or does not fit its field",
             Self::Reserved => "the field is written by the server itself",
         })
     }
@@ -60,14 +63,27 @@ pub enum Connection {
     KeepAlive,
 }
 
+/// What a head may still say about where its body ends.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Framing {
+    /// Nothing is written yet.
+    Open,
+    /// Content-Length or Transfer-Encoding is written, or the status is 1xx: no more of either.
+    Settled,
+    /// The status is 101: as settled, and Upgrade has its own method.
+    Switching,
+}
+
 /// Writes one response head: the status, then fields, then [`HeadWriter::finish`].
+///
+/// A head with status 1xx takes the same fields but for the framing; for 101, [`HeadWriter::upgrade`] must be among
+/// the calls (RFC 9110 section 15.2.2).
 #[derive(Debug)]
 pub struct HeadWriter<'a> {
     out: &'a mut [u8],
     /// Bytes written; at most `out.len()`. 0 until the status is written.
     len: usize,
-    /// Whether Content-Length or Transfer-Encoding is written.
-    framed: bool,
+    framing: Framing,
 }
 
 impl<'a> HeadWriter<'a> {
@@ -75,7 +91,7 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     #[must_use]
     pub const fn new(out: &'a mut [u8]) -> Self {
-        Self { out, len: 0, framed: false }
+        Self { out, len: 0, framing: Framing::Open }
     }
 
     /// Writes the status line, with the registered reason unless one is given. Must come first, once.
@@ -92,7 +108,14 @@ impl<'a> HeadWriter<'a> {
             (204, None) => self.put(b"HTTP/1.1 204 No Content\r\n"),
             (304, None) => self.put(b"HTTP/1.1 304 Not Modified\r\n"),
             (404, None) => self.put(b"HTTP/1.1 404 Not Found\r\n"),
-            _ => self.rare_status(status, reason),
+            _ => {
+                self.rare_status(status, reason)?;
+                if status < 200 {
+                    // RFC 9110 section 8.6, RFC 9112 section 6.1: neither length nor coding in 1xx.
+                    self.framing = if status == 101 { Framing::Switching } else { Framing::Settled };
+                }
+                Ok(())
+            }
         }
     }
 
@@ -173,13 +196,8 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     pub fn header(&mut self, name: HeaderName<'_>, value: &[u8]) -> Result<(), WriteError> {
         self.after_status()?;
-        let (known, name) = match name {
-            HeaderName::Known(ResponseHeader::Unknown) => return Err(WriteError::BadName),
-            HeaderName::Known(known) => (known, known.as_str()),
-            HeaderName::Custom(name) if is_token(name.as_bytes()) => (ResponseHeader::lookup(name.as_bytes()), name),
-            HeaderName::Custom(_) => return Err(WriteError::BadName),
-        };
-        if is_reserved(known) {
+        let (known, name) = checked(name).ok_or(WriteError::BadName)?;
+        if is_reserved(known) || (known == ResponseHeader::Upgrade && self.framing == Framing::Switching) {
             return Err(WriteError::Reserved);
         }
         if !is_value(value) {
@@ -221,7 +239,7 @@ impl<'a> HeadWriter<'a> {
             }
             _ => self.long_content_length(length)?,
         }
-        self.framed = true;
+        self.framing = Framing::Settled;
         Ok(())
     }
 
@@ -246,7 +264,7 @@ impl<'a> HeadWriter<'a> {
     pub fn chunked(&mut self) -> Result<(), WriteError> {
         self.frame()?;
         self.put(b"Transfer-Encoding: chunked\r\n")?;
-        self.framed = true;
+        self.framing = Framing::Settled;
         Ok(())
     }
 
@@ -261,6 +279,25 @@ impl<'a> HeadWriter<'a> {
             Connection::Close => self.put(b"Connection: close\r\n"),
             Connection::KeepAlive => self.put(b"Connection: keep-alive\r\n"),
         }
+    }
+
+    /// Writes `Connection: Upgrade` and `Upgrade` with these protocols, such as `websocket` or `h2c, foo/2`. In a 101:
+    /// those that the connection switches to; in others: those that the server offers, which 426 needs (RFC 9110
+    /// sections 7.8, 15.5.22).
+    ///
+    /// # Errors
+    /// [`WriteError::BadValue`] if it is not a list of at least one protocol, each a name and perhaps `/` and a
+    /// version; [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
+    pub fn upgrade(&mut self, protocols: &str) -> Result<(), WriteError> {
+        self.after_status()?;
+        let is_protocol = |element: &[u8]| {
+            let mut parts = trim_ows(element).splitn(2, |&byte| byte == b'/');
+            parts.all(is_token)
+        };
+        if !protocols.as_bytes().split(|&byte| byte == b',').all(is_protocol) {
+            return Err(WriteError::BadValue);
+        }
+        self.put_parts([b"Connection: Upgrade\r\nUpgrade: ", protocols.as_bytes(), b"\r\n"])
     }
 
     /// Writes the blank line. Returns the bytes of the whole head.
@@ -295,7 +332,7 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     fn frame(&self) -> Result<(), WriteError> {
         self.after_status()?;
-        if self.framed { Err(WriteError::Reserved) } else { Ok(()) }
+        if self.framing == Framing::Open { Ok(()) } else { Err(WriteError::Reserved) }
     }
 
     /// Writes text of a length known to the compiler.
@@ -347,6 +384,17 @@ fn copy_ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) {
     }
     if let (Some(to), Some(from)) = (to.last_chunk_mut::<SIZE>(), from.last_chunk()) {
         *to = *from;
+    }
+}
+
+/// A field's name if it is one, and which of the known ones it is.
+#[inline]
+fn checked(name: HeaderName<'_>) -> Option<(ResponseHeader, &str)> {
+    match name {
+        HeaderName::Known(ResponseHeader::Unknown) => None,
+        HeaderName::Known(known) => Some((known, known.as_str())),
+        HeaderName::Custom(name) if is_token(name.as_bytes()) => Some((ResponseHeader::lookup(name.as_bytes()), name)),
+        HeaderName::Custom(_) => None,
     }
 }
 

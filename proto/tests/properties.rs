@@ -8,7 +8,9 @@ use ringress_proto::head::{Head, Parse, parse};
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::limits::Limits;
 use ringress_proto::reject::Reject;
-use ringress_proto::response::{Connection, HeadWriter, WriteError};
+use ringress_proto::response::{
+    CHUNK_LINE_BYTES, Connection, HeadWriter, WriteError, chunk_line, chunked_end, chunked_end_len,
+};
 use ringress_proto::trailers::{Trailers, is_forbidden};
 use ringress_proto::url::{Prefix, canonical_path, cook, path_rank};
 
@@ -195,6 +197,14 @@ fn canonical(raw: &[u8]) -> Result<Vec<u8>, Reject> {
 
 type Field = (String, Vec<u8>);
 
+/// A value without white space around it.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 /// A name and a value, mostly of allowed bytes.
 fn field() -> impl Strategy<Value = Field> {
     let name = prop_oneof![4 => "[!#-'*+.0-9A-Z^-z|~-]{1,20}", 1 => "[ -~]{0,4}", 1 => "(Date|connection|ETag)"];
@@ -223,7 +233,12 @@ fn write(
     }
     writer.header(ResponseHeader::ETag.into(), b"\"x\"")?;
     note("ETag", b"\"x\"");
-    if let Some(length) = length {
+    if status < 200 {
+        assert_eq!(
+            (writer.content_length(0), writer.chunked()),
+            (Err(WriteError::Reserved), Err(WriteError::Reserved))
+        );
+    } else if let Some(length) = length {
         writer.content_length(length)?;
         note("Content-Length", length.to_string().as_bytes());
     } else {
@@ -353,6 +368,36 @@ proptest! {
         let want: Vec<_> = sent.filter(|(name, _)| !is_forbidden(name)).collect();
         prop_assert_eq!(skipped, fields.len() - want.len());
         prop_assert_eq!(got, want);
+    }
+
+    #[test]
+    fn a_chunked_body_decodes_to_what_was_written(
+        pieces in vec(vec(any::<u8>(), 0..40), 0..6),
+        fields in vec(field(), 0..4),
+        sizes in vec(1_usize..40, 1..8),
+    ) {
+        let mut body = Vec::new();
+        for piece in &pieces {
+            let mut line = [0; CHUNK_LINE_BYTES];
+            let len = chunk_line(piece.len() as u64, body.is_empty(), &mut line);
+            body.extend_from_slice(&line[..len]);
+            body.extend_from_slice(piece);
+        }
+        let trailers = || fields.iter().map(|(name, value)| (HeaderName::from(name.as_str()), value.as_slice()));
+        let len = chunked_end_len(body.is_empty(), trailers());
+        let mut end = vec![0; len];
+        if chunked_end(body.is_empty(), trailers(), &mut end) == Ok(len) {
+            body.extend_from_slice(&end);
+            let decoded = decode(&body, &sizes, &Limits::DEFAULT);
+            prop_assert!(decoded.is_ok());
+            let (data, section, used, is_done) = decoded.unwrap_or_default();
+            prop_assert_eq!((data, used, is_done), (pieces.concat(), body.len(), true));
+            let got: Vec<Field> = Trailers::new(&section)
+                .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.to_vec()))
+                .collect();
+            let want: Vec<Field> = fields.iter().map(|(name, value)| (name.clone(), trim(value).to_vec())).collect();
+            prop_assert_eq!(got, want);
+        }
     }
 
     #[test]

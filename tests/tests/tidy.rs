@@ -29,8 +29,11 @@ const PROTO: &[Room] = &[
     ("framing", &["bytes", "head", "reject"], &[]),
     ("chunked", &["bytes", "limits", "reject"], &[]),
     ("trailers", &["bytes"], &[]),
+    ("etag", &["bytes"], &[]),
+    ("conditional", &["bytes", "date", "etag", "header", "method"], &[]),
+    ("range", &["bytes", "date", "etag", "method", "response"], &[]),
     ("url", &["bytes", "head", "limits", "method", "reject"], &[]),
-    ("response", &["bytes", "date", "header"], &[]),
+    ("response", &["bytes", "date", "header", "trailers"], &[]),
 ];
 
 /// What no line of `proto` may mention: it has no I/O, no clock, no threads, and does not know who uses it.

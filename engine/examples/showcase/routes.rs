@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringress::{KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Version};
+use ringress::{Body, KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Version};
 use serde_json::{Value, json};
 
 /// Contexts of the three prefixes; paths under the first two are taken without their first segment.
@@ -71,24 +71,24 @@ pub(crate) fn delay(request: &Request) -> Option<Duration> {
 }
 
 #[inline]
-pub(crate) fn answer(request: &Request) -> Response<'_> {
+pub(crate) fn answer<'r>(request: &'r Request, body: Body<'r>) -> Response<'r> {
     let path = path(request);
     match (request.method(), path) {
         (Method::Get | Method::Head, b"/plaintext") => Response::text("Hello, World!"),
         (Method::Get | Method::Head, b"/pipeline") => Response::text("ok"),
-        _ => answer_other(request, path),
+        _ => answer_other(request, path, body),
     }
 }
 
-fn answer_other<'r>(request: &'r Request, path: &[u8]) -> Response<'r> {
+fn answer_other<'r>(request: &'r Request, path: &[u8], body: Body<'r>) -> Response<'r> {
     let method = request.method();
     let get = matches!(method, Method::Get | Method::Head);
     match path {
         _ if method == Method::Options && request.target_form() == TargetForm::Asterisk => Response::ok(),
         b"/" if get => page(request),
-        b"/" | b"/echo" if method == Method::Post => echo(request),
+        b"/" | b"/echo" if method == Method::Post => echo(request, body),
         b"/json" if get => Response::ok().content_type("application/json").body(r#"{"message":"Hello, World!"}"#),
-        b"/baseline11" if get || method == Method::Post => baseline(request),
+        b"/baseline11" if get || method == Method::Post => baseline(request, &body),
         b"/headers" if get || method == Method::Post => headers(request),
         b"/who" if get => Response::ok().content_type("application/json").body(who(request).to_string()),
         _ if get && path.starts_with(b"/bytes/") => bytes(path),
@@ -131,15 +131,15 @@ fn weak(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-fn echo(request: &Request) -> Response<'_> {
+fn echo<'r>(request: &'r Request, body: Body<'r>) -> Response<'r> {
     let content_type = request.header(KnownHeader::ContentType).unwrap_or(b"application/octet-stream");
-    Response::ok().header(ResponseHeader::ContentType, content_type).body(request.body())
+    Response::ok().header(ResponseHeader::ContentType, content_type).body(body)
 }
 
-fn baseline(request: &Request) -> Response<'_> {
+fn baseline(request: &Request, body: &Body<'_>) -> Response<'static> {
     let values = request.query().unwrap_or_default().split(|byte| *byte == b'&');
     let values = values.filter_map(|pair| pair.split(|byte| *byte == b'=').nth(1)).filter_map(integer);
-    let sum = values.chain(integer(request.body())).fold(0_i64, i64::wrapping_add);
+    let sum = values.chain(integer(body.as_bytes())).fold(0_i64, i64::wrapping_add);
     Response::text(sum.to_string())
 }
 

@@ -1,4 +1,4 @@
-//! One request, to be read without copying and answered once.
+//! One request, its head to be read without copying, to be answered once.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,18 +8,21 @@ use ringress_proto::header::KnownHeader;
 use ringress_proto::method::Method;
 use ringress_proto::url::{CookedPath, TargetForm};
 
+use super::body::Progress;
 use super::response::{self, Response};
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Filled, Lease};
 use crate::record::RequestRecord;
 
-/// A request, with its whole body. `Send`; it borrows nothing.
+/// A request, delivered when its head is whole. Its body is read from it: [`body`](Self::body). `Send`; it borrows
+/// nothing.
 ///
 /// Dropping it unanswered answers it with 500 and counts it
 /// ([`requests_abandoned`](crate::Counters::requests_abandoned)).
 pub struct Request {
-    lease: Lease<RequestRecord>,
+    pub(super) lease: Lease<RequestRecord>,
+    pub(super) progress: Progress,
 }
 
 impl fmt::Debug for Request {
@@ -32,11 +35,11 @@ impl fmt::Debug for Request {
 impl Request {
     #[inline]
     pub(super) fn new(lease: Lease<RequestRecord>) -> Self {
-        Self { lease }
+        Self { lease, progress: Progress::default() }
     }
 
     #[inline]
-    fn record(&self) -> &RequestRecord {
+    pub(super) fn record(&self) -> &RequestRecord {
         self.lease.record()
     }
 
@@ -180,16 +183,8 @@ impl Request {
         found.filter(|span| span.known != KnownHeader::TransferEncoding).map(|span| span.value(bytes))
     }
 
-    /// The body, whole and without chunk framing; empty if there was none.
-    #[inline]
-    #[must_use]
-    pub fn body(&self) -> &[u8] {
-        let record = self.record();
-        let (start, len) = (record.body_start as usize, record.body_len as usize);
-        &self.lease.received()[start..start + len]
-    }
-
-    /// Bytes the request took on the wire, head and framing included.
+    /// Bytes the request took on the wire up to its delivery: its head, and what came with it of its body, framing
+    /// included.
     #[must_use]
     pub fn bytes_received(&self) -> u64 {
         self.record().wire_bytes

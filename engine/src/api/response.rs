@@ -25,7 +25,9 @@ pub enum Body<'a> {
 }
 
 impl Body<'_> {
-    fn as_bytes(&self) -> &[u8] {
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
             Self::Shared(bytes) => bytes,

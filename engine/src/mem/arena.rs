@@ -1,4 +1,4 @@
-//! The shard's mapping cut into areas of equal cells: receive buffers, assembly buffers, response areas, cooked paths
+//! The shard's mapping cut into areas of equal cells: receive and body buffers, assembly buffers, response areas, cooked paths
 //! and coalescing buffers.
 //!
 //! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
@@ -8,6 +8,7 @@ use core::ptr::NonNull;
 use std::io;
 
 use super::mapping::Mapping;
+use super::receive::BufferId;
 
 const LINE: usize = 64;
 const PAGE: usize = 4096;
@@ -17,7 +18,9 @@ const PAGE: usize = 4096;
 pub(crate) enum Area {
     /// Buffers lent to the kernel for receiving.
     Receive,
-    /// Heads and bodies that did not arrive in one buffer.
+    /// Large buffers lent to the kernel for receiving long bodies.
+    Body,
+    /// Heads that did not arrive in one buffer, requests copied out of theirs, and trailer sections.
     Assembly,
     /// What applications write their response heads and small bodies into, one a request slot.
     Response,
@@ -27,12 +30,13 @@ pub(crate) enum Area {
     Coalesce,
 }
 
-const AREAS: usize = 5;
+const AREAS: usize = 6;
 
 /// How many cells each area has, and how many bytes a cell holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArenaSizes {
     pub(crate) receive: (u32, u32),
+    pub(crate) body: (u32, u32),
     pub(crate) assembly: (u32, u32),
     pub(crate) response: (u32, u32),
     pub(crate) cooked: (u32, u32),
@@ -49,7 +53,7 @@ struct Cells {
 
 impl ArenaSizes {
     fn each(&self) -> [(u32, u32); AREAS] {
-        [self.receive, self.assembly, self.response, self.cooked, self.coalesce]
+        [self.receive, self.body, self.assembly, self.response, self.cooked, self.coalesce]
     }
 
     fn layout(&self) -> ([Cells; AREAS], usize) {
@@ -122,6 +126,31 @@ impl Arena {
         self.cells(area).bytes
     }
 
+    /// Buffers that are lent to the kernel for receiving, small and large.
+    pub(crate) fn buffers(&self) -> u32 {
+        self.count(Area::Receive) + self.count(Area::Body)
+    }
+
+    /// The area of a buffer, and its cell there: large buffers are numbered behind the small ones.
+    #[inline]
+    pub(crate) fn buffer_cell(&self, buffer: BufferId) -> (Area, u32) {
+        let (number, small) = (u32::from(buffer), self.cells(Area::Receive).count);
+        if number < small { (Area::Receive, number) } else { (Area::Body, number - small) }
+    }
+
+    /// The offset of a buffer's first byte in the mapping.
+    #[inline]
+    pub(crate) fn buffer_offset(&self, buffer: BufferId) -> u64 {
+        let (area, cell) = self.buffer_cell(buffer);
+        self.offset(area, cell)
+    }
+
+    /// Bytes that a buffer holds.
+    #[inline]
+    pub(crate) fn buffer_bytes(&self, buffer: BufferId) -> u32 {
+        self.cell_bytes(self.buffer_cell(buffer).0)
+    }
+
     /// The offset of a cell's first byte in the mapping.
     #[inline]
     pub(crate) fn offset(&self, area: Area, cell: u32) -> u64 {
@@ -182,6 +211,7 @@ mod tests {
     fn cells_are_disjoint_and_strides_avoid_powers_of_two() {
         let sizes = ArenaSizes {
             receive: (4, 4096),
+            body: (2, 64),
             assembly: (2, 100),
             response: (3, 64),
             cooked: (1, 1),
@@ -190,7 +220,7 @@ mod tests {
         let arena = Arena::new(&sizes).expect("a small mapping");
         assert_eq!(arena.offset(Area::Receive, 1), 4160);
         let mut ends = Vec::new();
-        for area in [Area::Receive, Area::Assembly, Area::Response, Area::Cooked, Area::Coalesce] {
+        for area in [Area::Receive, Area::Body, Area::Assembly, Area::Response, Area::Cooked, Area::Coalesce] {
             for cell in 0..arena.count(area) {
                 let start = arena.offset(area, cell);
                 ends.push((start, start + u64::from(arena.cell_bytes(area))));
@@ -204,8 +234,14 @@ mod tests {
     #[test]
     #[should_panic(expected = "outside the arena")]
     fn lending_past_the_end_is_refused() {
-        let sizes =
-            ArenaSizes { receive: (1, 64), assembly: (1, 64), response: (1, 64), cooked: (1, 64), coalesce: (1, 64) };
+        let sizes = ArenaSizes {
+            receive: (1, 64),
+            body: (1, 64),
+            assembly: (1, 64),
+            response: (1, 64),
+            cooked: (1, 64),
+            coalesce: (1, 64),
+        };
         let arena = Arena::new(&sizes).expect("a small mapping");
         let _ = arena.lend(sizes.total() as u64 - 1, 2);
     }

@@ -1,4 +1,5 @@
-//! The shard's account of its receive buffers: which the kernel has, which are in use, and by how many.
+//! The shard's account of the buffers it lends to the kernel: which the kernel has, which are in use, and by how many.
+//! There are two pools, small ones for requests and large ones for long bodies, numbered through.
 //!
 //! Laws: a buffer is posted, in use or spare, never two of these; it is in use from the completion that named it until
 //! the last of its users lets go; at least a quarter of all buffers never stays with applications
@@ -10,9 +11,60 @@
 /// A receive buffer's number, as the kernel names it in a completion.
 pub(crate) type BufferId = u16;
 
-/// See the module's head.
+/// Both pools; see the module's head.
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffers {
+    pub(crate) small: BufferPool,
+    pub(crate) large: BufferPool,
+}
+
+impl ReceiveBuffers {
+    /// `small` buffers, numbered from 0, and `large` ones behind them.
+    pub(crate) fn new(small: u16, large: u16) -> Self {
+        Self { small: BufferPool::new(0, small, SMALL_POSTED), large: BufferPool::new(small, large, LARGE_POSTED) }
+    }
+
+    /// Whether a buffer is one of the large ones.
+    #[inline]
+    pub(crate) fn is_large(&self, buffer: BufferId) -> bool {
+        buffer >= self.large.first
+    }
+
+    #[inline]
+    fn pool(&mut self, buffer: BufferId) -> &mut BufferPool {
+        if self.is_large(buffer) { &mut self.large } else { &mut self.small }
+    }
+
+    /// The kernel has filled a buffer: its first user is the caller.
+    #[inline]
+    pub(crate) fn take(&mut self, buffer: BufferId) {
+        self.pool(buffer).take(buffer);
+    }
+
+    /// One more user of a buffer in use.
+    #[inline]
+    pub(crate) fn share(&mut self, buffer: BufferId) {
+        self.pool(buffer).share(buffer);
+    }
+
+    /// A user lets go; the last one makes the buffer spare.
+    #[inline]
+    pub(crate) fn release(&mut self, buffer: BufferId) {
+        self.pool(buffer).release(buffer);
+    }
+
+    /// The next buffer to give to the kernel, while it has fewer than it should.
+    #[inline]
+    pub(crate) fn next_to_post(&mut self) -> Option<BufferId> {
+        self.small.next_to_post().or_else(|| self.large.next_to_post())
+    }
+}
+
+/// One pool; see the module's head.
+#[derive(Debug)]
+pub(crate) struct BufferPool {
+    /// The number of its first buffer.
+    first: BufferId,
     /// Users of each buffer; 0 while the kernel has it or it is spare.
     users: Vec<u16>,
     spare: Vec<BufferId>,
@@ -22,24 +74,31 @@ pub(crate) struct ReceiveBuffers {
     count: u32,
 }
 
-/// Buffers the kernel is given at first.
-const TARGET_FIRST: u32 = 256;
+/// Buffers of each pool that the kernel is given at first.
+const SMALL_POSTED: u32 = 256;
+const LARGE_POSTED: u32 = 8;
 
-impl ReceiveBuffers {
-    pub(crate) fn new(count: u16) -> Self {
+impl BufferPool {
+    fn new(first: BufferId, count: u16, posted: u32) -> Self {
         Self {
+            first,
             users: vec![0; usize::from(count)],
-            spare: (0..count).rev().collect(),
+            spare: (first..first + count).rev().collect(),
             posted: 0,
-            target: TARGET_FIRST.min(u32::from(count)),
+            target: posted.min(u32::from(count)),
             count: u32::from(count),
         }
     }
 
+    #[inline]
+    fn users(&mut self, buffer: BufferId) -> &mut u16 {
+        &mut self.users[usize::from(buffer - self.first)]
+    }
+
     /// The kernel has filled a buffer: its first user is the caller.
     #[inline]
-    pub(crate) fn take(&mut self, buffer: BufferId) {
-        let users = &mut self.users[usize::from(buffer)];
+    fn take(&mut self, buffer: BufferId) {
+        let users = self.users(buffer);
         assert!(*users == 0, "the kernel filled a buffer that it did not have");
         *users = 1;
         self.posted -= 1;
@@ -47,16 +106,16 @@ impl ReceiveBuffers {
 
     /// One more user of a buffer in use.
     #[inline]
-    pub(crate) fn share(&mut self, buffer: BufferId) {
-        let users = &mut self.users[usize::from(buffer)];
+    fn share(&mut self, buffer: BufferId) {
+        let users = self.users(buffer);
         debug_assert!(*users > 0, "only a buffer in use can be shared");
         *users += 1;
     }
 
     /// A user lets go; the last one makes the buffer spare.
     #[inline]
-    pub(crate) fn release(&mut self, buffer: BufferId) {
-        let users = &mut self.users[usize::from(buffer)];
+    fn release(&mut self, buffer: BufferId) {
+        let users = self.users(buffer);
         assert!(*users > 0, "a buffer was released twice");
         *users -= 1;
         if *users == 0 {
@@ -66,12 +125,19 @@ impl ReceiveBuffers {
 
     /// The next buffer to give to the kernel, while it has fewer than it should.
     #[inline]
-    pub(crate) fn next_to_post(&mut self) -> Option<BufferId> {
+    fn next_to_post(&mut self) -> Option<BufferId> {
         if self.posted >= self.target {
             return None;
         }
         let buffer = self.spare.pop()?;
         self.posted += 1;
+        Some(buffer)
+    }
+
+    /// A spare buffer for the caller to fill: its first user. `None` when the kernel or others have them all.
+    pub(crate) fn take_spare(&mut self) -> Option<BufferId> {
+        let buffer = self.spare.pop()?;
+        *self.users(buffer) = 1;
         Some(buffer)
     }
 
@@ -94,6 +160,11 @@ impl ReceiveBuffers {
         self.count - self.posted - spare
     }
 
+    /// Whether all buffers are in use.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.posted == 0 && self.spare.is_empty()
+    }
+
     /// Whether the kernel has any buffer.
     #[inline]
     pub(crate) fn any_posted(&self) -> bool {
@@ -107,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_buffer_returns_after_its_last_user() {
-        let mut buffers = ReceiveBuffers::new(4);
+        let mut buffers = BufferPool::new(0, 4, 256);
         let posted: Vec<_> = core::iter::from_fn(|| buffers.next_to_post()).collect();
         assert_eq!(posted, [0, 1, 2, 3]);
         buffers.take(2);
@@ -120,7 +191,7 @@ mod tests {
 
     #[test]
     fn pressure_begins_at_three_quarters_and_the_target_doubles() {
-        let mut buffers = ReceiveBuffers::new(1024);
+        let mut buffers = BufferPool::new(0, 1024, 256);
         while buffers.next_to_post().is_some() {}
         assert_eq!(buffers.posted, 256);
         (0..256).for_each(|buffer| buffers.take(buffer));
@@ -133,9 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pools_are_numbered_through() {
+        let mut buffers = ReceiveBuffers::new(2, 2);
+        let posted: Vec<_> = core::iter::from_fn(|| buffers.next_to_post()).collect();
+        assert_eq!(posted, [0, 1, 2, 3]);
+        buffers.take(1);
+        buffers.take(2);
+        assert_eq!((buffers.small.in_use(), buffers.large.in_use()), (1, 1));
+        buffers.release(2);
+        assert_eq!((buffers.large.take_spare(), buffers.large.take_spare()), (Some(2), None));
+    }
+
+    #[test]
     #[should_panic(expected = "released twice")]
     fn releasing_twice_is_caught() {
-        let mut buffers = ReceiveBuffers::new(2);
+        let mut buffers = BufferPool::new(0, 2, 256);
         buffers.next_to_post();
         buffers.take(0);
         buffers.release(0);

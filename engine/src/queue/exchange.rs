@@ -26,6 +26,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::bell::Bell;
+use super::body::{Chain, SlotBody};
 use super::news::{News, SlotNews};
 use super::returns::{Link, Returns};
 use super::shard_side::ShardSide;
@@ -106,6 +107,7 @@ pub(super) struct Slot<R> {
     pub(super) record: UnsafeCell<R>,
     /// Behind the record, whose beginning every request reads: few have news.
     pub(super) news: SlotNews,
+    pub(super) body: SlotBody,
 }
 
 /// Bytes of a slot that carries a record: for who makes the record to see to the distance.
@@ -131,6 +133,8 @@ pub(crate) struct Exchange<R: Record> {
     /// How many slots are initialised, for those who come with an id.
     pub(super) initialised: AtomicU64,
     pub(super) arena: Arc<Arena>,
+    /// How received buffers follow each other in bodies.
+    pub(super) chain: Chain,
     pub(super) returns: Returns,
     /// Slots with news, linked through `SlotNews::link`.
     pub(super) news: Returns,
@@ -174,13 +178,15 @@ impl<R: Record> Exchange<R> {
         // SAFETY: a cell of a `MaybeUninit` is valid whatever its bytes are. Not touching them keeps unused slots from
         // becoming resident.
         let slots = unsafe { slots.assume_init() };
+        let arena = Arc::new(Arena::new(&sizes.arena)?);
         let exchange = Arc::new(Self {
             engine,
             shard,
             imprint,
             slots,
             initialised: AtomicU64::new(0),
-            arena: Arc::new(Arena::new(&sizes.arena)?),
+            chain: Chain::new(arena.buffers()),
+            arena,
             returns: Returns::default(),
             news: Returns::default(),
             bell: Bell::take()?,
@@ -289,6 +295,13 @@ impl<R: Record> Exchange<R> {
         }
     }
 
+    /// For the shard, which answers in the application's place: `false` when somebody has answered before.
+    pub(super) fn claim_answer(&self, slot: u32) -> bool {
+        let slot = self.slot(slot);
+        let generation = generation_of(slot.word.load(Ordering::Acquire));
+        self.set_answered(slot, word_of(generation, OPEN | HANDLE))
+    }
+
     /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over.
     #[cold]
     fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
@@ -339,7 +352,6 @@ impl<R: Record> Exchange<R> {
     }
 
     /// Tells the shard about a slot whose handle the caller has.
-    #[allow(dead_code, reason = "streams come next")]
     pub(super) fn tell(&self, slot: u32, news: News) {
         let place = &self.slot(slot).news;
         if place.add(news) {

@@ -5,7 +5,9 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+use core::task::Waker;
 
+use super::body::{BodyState, Cursor};
 use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT};
 use super::news::News;
 use crate::id::{RequestId, ShardId};
@@ -20,6 +22,8 @@ pub(crate) struct Lease<R: Record> {
     exchange: NonNull<Exchange<R>>,
     slot: u32,
     generation: u32,
+    /// How far the body has been read.
+    cursor: Cursor,
 }
 
 // SAFETY: a lease is an index into an exchange, which is Sync, plus the exclusive right described above.
@@ -35,7 +39,7 @@ impl<R: Record> Lease<R> {
     #[inline]
     pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
         let (_, generation, slot) = id.parts();
-        let lease = Self { exchange: NonNull::from(exchange), slot, generation };
+        let lease = Self { exchange: NonNull::from(exchange), slot, generation, cursor: Cursor::START };
         let dead = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN) != 0;
         // A dead request's lease is dropped here, which frees its slot.
         (!dead).then_some(lease)
@@ -100,8 +104,75 @@ impl<R: Record> Lease<R> {
         core::mem::forget(self);
     }
 
+    /// Looks for bytes of the body that came behind the [received](Self::received) ones and have not been read, moving on
+    /// to the next buffer where one has been read. `true`: [`body_bytes`](Self::body_bytes) has them.
+    pub(crate) fn next_body(&mut self) -> bool {
+        // SAFETY: as in `exchange`, which would borrow the cursor, too.
+        let exchange = unsafe { self.exchange.as_ref() };
+        exchange.chain.advance(&exchange.slot(self.slot).body, &mut self.cursor)
+    }
+
+    /// The bytes of the body that can be read now, in the buffer that [`next_body`](Self::next_body) found.
+    pub(crate) fn body_bytes(&self) -> &[u8] {
+        let exchange = self.exchange();
+        let Some((buffer, start, len)) = exchange.chain.peek(&self.cursor) else { return &[] };
+        let offset = exchange.arena.buffer_offset(buffer) + u64::from(start);
+        // SAFETY: bytes between a link's start and end are not written any more (law of `body`), and the shard does not
+        // release the buffer while the reader is at it: it moves on only in `next_body` and `leave_body`, which borrow
+        // this lease, the only one of the request, exclusively.
+        unsafe { exchange.arena.read(offset, len) }
+    }
+
+    /// Moves over bytes of [`body_bytes`](Self::body_bytes) that have been read.
+    pub(crate) fn consume_body(&mut self, bytes: u32) {
+        self.cursor.advance(bytes);
+        if self.exchange().slot(self.slot).body.add_read(u64::from(bytes)) {
+            self.tell(News::READ);
+        }
+    }
+
+    /// Nothing more will be read of the body: its buffers go back.
+    pub(crate) fn leave_body(&mut self) {
+        // SAFETY: as in `exchange`, which would borrow the cursor, too.
+        let exchange = unsafe { self.exchange.as_ref() };
+        if self.cursor.leave(&exchange.slot(self.slot).body) {
+            self.tell(News::READ);
+        }
+    }
+
+    /// How far the body has come; asked for before [`next_body`](Self::next_body) finds nothing, it says why.
+    pub(crate) fn body_state(&self) -> BodyState {
+        self.exchange().slot(self.slot).body.state()
+    }
+
+    /// Bytes of the body that came behind the received ones.
+    pub(crate) fn body_arrived(&self) -> u64 {
+        self.exchange().slot(self.slot).body.arrived()
+    }
+
+    /// Registers who waits for more of the body; it looks once more after this.
+    pub(crate) fn await_body(&self, waker: &Waker) {
+        self.exchange().slot(self.slot).body.register(waker);
+    }
+
+    /// Tells the shard that somebody waits for the body.
+    pub(crate) fn ask_for_body(&self) {
+        self.tell(News::WANTED);
+    }
+
+    /// The trailer section behind the body, in lines; empty before its end.
+    pub(crate) fn trailers(&self) -> &[u8] {
+        let BodyState::Ended { trailers, cell } = self.body_state() else { return &[] };
+        if trailers == 0 {
+            return &[];
+        }
+        let exchange = self.exchange();
+        // SAFETY: the shard gave this cell to the slot before it said so, and neither writes nor frees it while the slot
+        // is in use, which it is while a handle is out.
+        unsafe { exchange.arena.read(exchange.arena.offset(Area::Assembly, cell), trailers) }
+    }
+
     /// Tells the shard something about this request.
-    #[allow(dead_code, reason = "streams come next")]
     pub(crate) fn tell(&self, news: News) {
         self.exchange().tell(self.slot, news);
     }

@@ -16,6 +16,7 @@
 //! Absent: HTTP, connections and the kernel's ring. Sources: futex(2), eventfd(2).
 
 mod bell;
+mod body;
 mod core;
 mod exchange;
 mod lease;
@@ -26,6 +27,7 @@ mod shard_side;
 mod sleepers;
 
 pub(crate) use self::bell::{Bell, BellScope, settle};
+pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, slot_bytes};
 pub(crate) use self::lease::{Filled, Lease};

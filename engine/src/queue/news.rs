@@ -20,6 +20,10 @@ const LISTED: u32 = 1;
 impl News {
     /// A streamed answer has something to send, or has ended.
     pub(crate) const SEND: Self = Self(2);
+    /// As much of the body has been read as the shard waits for, or all of it.
+    pub(crate) const READ: Self = Self(4);
+    /// Somebody waits for more of the body.
+    pub(crate) const WANTED: Self = Self(8);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -35,7 +39,6 @@ pub(super) struct SlotNews {
 
 impl SlotNews {
     /// Adds news. `true`: the caller puts the slot into the list.
-    #[allow(dead_code, reason = "streams come next")]
     pub(super) fn add(&self, news: News) -> bool {
         self.bits.fetch_or(news.0 | LISTED, Ordering::AcqRel) & LISTED == 0
     }

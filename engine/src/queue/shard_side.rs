@@ -7,6 +7,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
+use super::body::{BodyState, Chain, Reading, SlotBody};
 use super::exchange::{
     AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot,
     generation_of, word_of,
@@ -14,7 +15,7 @@ use super::exchange::{
 use super::news::{News, SlotNews};
 use super::returns::Link;
 use crate::id::RequestId;
-use crate::mem::{Area, Arena, Lent};
+use crate::mem::{Area, Arena, BufferId, Lent};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,7 @@ impl<R: Record> ShardSide<R> {
             answer: UnsafeCell::new(Answered::default()),
             record: UnsafeCell::new(R::EMPTY),
             news: SlotNews::default(),
+            body: SlotBody::new(),
         };
         // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
         let place = unsafe { &mut *place };
@@ -114,6 +116,11 @@ impl<R: Record> ShardSide<R> {
     /// Slots in use.
     pub(crate) fn in_use(&self) -> usize {
         self.high_water as usize - self.free.len()
+    }
+
+    /// One past the highest slot ever used.
+    pub(crate) fn slots_used(&self) -> u32 {
+        self.high_water
     }
 
     /// The record of a slot that the shard has allocated and not published.
@@ -283,6 +290,97 @@ impl<R: Record> ShardSide<R> {
         self.arena().lend(self.arena().offset(Area::Response, slot), len)
     }
 
+    fn body(&self, slot: u32) -> &SlotBody {
+        &self.exchange.slot(slot).body
+    }
+
+    fn chain(&self) -> &Chain {
+        &self.exchange.chain
+    }
+
+    /// Before a slot is published whose body is still to come.
+    pub(crate) fn open_body(&mut self, slot: u32) {
+        self.body(slot).reset();
+    }
+
+    /// Puts bytes of a buffer that the shard gives to the slot behind the slot's body.
+    pub(crate) fn append_body(&mut self, slot: u32, last: Option<BufferId>, buffer: BufferId, start: u32, len: u32) {
+        self.chain().append(self.body(slot), last, buffer, start, start + len);
+        self.body(slot).add_arrived(u64::from(len));
+    }
+
+    /// Copies bytes that the shard owns behind those of the last buffer of the slot's body, where there is
+    /// [room](Self::room_behind_body); they may come from behind in the same buffer.
+    pub(crate) fn grow_body(&mut self, slot: u32, last: BufferId, from: u64, len: u32) {
+        let end = self.chain().end(last);
+        assert!(len <= self.room_behind_body(last), "a piece fits behind a body");
+        let to = self.arena().buffer_offset(last) + u64::from(end);
+        if from != to {
+            self.move_within(from, to, len);
+        }
+        self.chain().grow(last, len);
+        self.body(slot).add_arrived(u64::from(len));
+    }
+
+    /// Copies between two ranges that the shard owns; `to` may overlap what is behind it of `from`.
+    pub(crate) fn move_within(&mut self, from: u64, to: u64, len: u32) {
+        let span = from.abs_diff(to) + u64::from(len);
+        if span >= 2 * u64::from(len) {
+            return self.copy(from, to, len);
+        }
+        let base = from.min(to);
+        let bytes = self.bytes_mut(base, u32::try_from(span).unwrap_or(u32::MAX));
+        let start = usize::try_from(from - base).unwrap_or(usize::MAX);
+        let target = usize::try_from(to - base).unwrap_or(usize::MAX);
+        bytes.copy_within(start..start + len as usize, target);
+    }
+
+    /// Bytes that the last buffer of a body has room for behind it.
+    pub(crate) fn room_behind_body(&self, last: BufferId) -> u32 {
+        self.arena().buffer_bytes(last) - self.chain().end(last)
+    }
+
+    /// Bytes of the slot's body that have arrived and not been read.
+    pub(crate) fn unread_body(&self, slot: u32) -> u64 {
+        self.body(slot).unread()
+    }
+
+    /// The shard has stopped to receive the slot's body until no more than so many bytes are unread, of which it will be
+    /// told. `true`: it is so already.
+    pub(crate) fn stop_body_until(&self, slot: u32, unread: u64) -> bool {
+        self.body(slot).stop_until(unread)
+    }
+
+    /// Says how the slot's body has ended, unless it was said before. The reader is [woken](Self::wake_reader) apart.
+    pub(crate) fn end_body(&mut self, slot: u32, state: BodyState) {
+        self.body(slot).set_state(state);
+    }
+
+    /// Wakes who waits for the slot's body.
+    pub(crate) fn wake_reader(&self, slot: u32) {
+        self.body(slot).wake();
+    }
+
+    /// Where the reader of the slot's body is.
+    pub(crate) fn reading(&self, slot: u32) -> Reading {
+        self.body(slot).reading()
+    }
+
+    /// Takes the buffers of a body from a reader that has read everything and waits. `true`: they are the shard's.
+    pub(crate) fn detach_reader(&mut self, slot: u32) -> bool {
+        self.body(slot).detach()
+    }
+
+    /// The buffer behind another one in a body.
+    pub(crate) fn next_of_body(&self, buffer: BufferId) -> Option<BufferId> {
+        self.chain().next(buffer)
+    }
+
+    /// Claims the right to answer a published request that nobody has answered yet; the slot is answered as by id.
+    pub(crate) fn claim_answer(&mut self, slot: u32) -> bool {
+        self.exchange.claim_answer(slot)
+    }
+
     /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
     ///
     /// Answers that threads are writing at this moment are waited for: they touch the exchange until they are in the
@@ -340,6 +438,13 @@ impl<R: Record> Drop for ShardSide<R> {
     /// Without [`end`](Self::end), after a panic or a failed ring, nobody can say which slots are still used: then the
     /// exchange stays for ever, unless no slot is.
     fn drop(&mut self) {
+        if !self.ended {
+            // Nobody will bring those who wait for a body any more of it.
+            for slot in 0..self.high_water {
+                self.body(slot).set_state(BodyState::Failed(u8::MAX));
+                self.body(slot).wake();
+            }
+        }
         if !self.ended && self.in_use() > 0 {
             core::mem::forget(Arc::clone(&self.exchange));
         }

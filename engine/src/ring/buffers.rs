@@ -10,9 +10,6 @@ use io_uring::types::BufRingEntry;
 
 use crate::mem::{BufferId, Mapping};
 
-/// The one buffer group of a ring.
-pub(super) const GROUP: u16 = 0;
-
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct BufferRing {
@@ -23,14 +20,14 @@ pub(super) struct BufferRing {
 }
 
 impl BufferRing {
-    /// Makes a ring for `count` buffers, a power of two up to 32,768, and registers it.
-    pub(super) fn register(submitter: &Submitter<'_>, count: u16) -> io::Result<Self> {
+    /// Makes a ring for `count` buffers, a power of two up to 32,768, and registers it as a group.
+    pub(super) fn register(submitter: &Submitter<'_>, count: u16, group: u16) -> io::Result<Self> {
         assert!(count.is_power_of_two(), "the kernel takes powers of two only");
         let entries = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let address = entries.base().as_ptr() as u64;
         // SAFETY: the mapping is page-aligned and large enough for `count` entries. It lives as long as `Uring`, whose
         // field order closes the kernel's ring before it drops this.
-        unsafe { submitter.register_buf_ring_with_flags(address, count, GROUP, 0)? };
+        unsafe { submitter.register_buf_ring_with_flags(address, count, group, 0)? };
         Ok(Self { entries, mask: count - 1, tail: 0 })
     }
 

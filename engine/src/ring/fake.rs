@@ -42,6 +42,7 @@ pub(crate) trait Outside {
 enum Entry {
     Accept { listener: RawFd, token: Token },
     Receive { socket: RawFd, token: Token },
+    ReceiveOnce { socket: RawFd, token: Token, most: u32 },
     Send { socket: RawFd, sending: Sending, mode: SendMode },
     Watch { descriptor: RawFd, token: Token },
     Cancel { target: Token },
@@ -50,7 +51,9 @@ enum Entry {
 impl Entry {
     fn socket(&self) -> Option<RawFd> {
         match self {
-            Self::Receive { socket, .. } | Self::Send { socket, .. } => Some(*socket),
+            Self::Receive { socket, .. } | Self::ReceiveOnce { socket, .. } | Self::Send { socket, .. } => {
+                Some(*socket)
+            }
             _ => None,
         }
     }
@@ -73,6 +76,7 @@ pub(crate) struct Fake {
     descriptors: BTreeMap<RawFd, usize>,
     given: Vec<BufferId>,
     posted: VecDeque<BufferId>,
+    posted_large: VecDeque<BufferId>,
     /// Which buffers the shard has given away.
     kernel_has: Vec<bool>,
     queued: Vec<Entry>,
@@ -88,7 +92,7 @@ impl std::fmt::Debug for Fake {
 
 impl Fake {
     pub(crate) fn new(arena: Arc<Arena>, seed: u64, faults: Faults) -> Self {
-        let buffers = arena.count(Area::Receive) as usize;
+        let buffers = arena.buffers() as usize;
         Self {
             arena,
             random: Random::new(seed),
@@ -102,6 +106,7 @@ impl Fake {
             descriptors: BTreeMap::new(),
             given: Vec::new(),
             posted: VecDeque::new(),
+            posted_large: VecDeque::new(),
             kernel_has: vec![false; buffers],
             queued: Vec::new(),
             done: Vec::new(),
@@ -233,13 +238,10 @@ impl Fake {
                 Entry::Accept { listener, token } => {
                     let listening = self.listeners.entry(listener).or_default();
                     assert!(listening.accept.is_none(), "a second accept on listener {listener}");
-                    listening.accept = Some(Multishot { token, cancelled: false });
+                    listening.accept = Some(Multishot { token, once: None, cancelled: false });
                 }
-                Entry::Receive { socket, token } => {
-                    let link = self.link(socket);
-                    assert!(link.receive.is_none(), "a second receive on descriptor {socket}");
-                    link.receive = Some(Multishot { token, cancelled: false });
-                }
+                Entry::Receive { socket, token } => self.begin_receive(socket, token, None),
+                Entry::ReceiveOnce { socket, token, most } => self.begin_receive(socket, token, Some(most)),
                 Entry::Send { socket, sending, mode } => self.begin_send(socket, sending, mode),
                 Entry::Watch { descriptor, token } => {
                     assert!(self.bell.is_none(), "a second watch");
@@ -248,6 +250,12 @@ impl Fake {
                 Entry::Cancel { target } => self.begin_cancel(target),
             }
         }
+    }
+
+    fn begin_receive(&mut self, socket: RawFd, token: Token, once: Option<u32>) {
+        let link = self.link(socket);
+        assert!(link.receive.is_none(), "a second receive on descriptor {socket}");
+        link.receive = Some(Multishot { token, once, cancelled: false });
     }
 
     fn begin_send(&mut self, socket: RawFd, mut sending: Sending, mode: SendMode) {
@@ -333,44 +341,45 @@ impl Fake {
 
     fn progress_receive(&mut self, client: usize, all: bool) {
         for _ in 0..=self.random.below(3) {
-            let Some(Multishot { token, cancelled }) = self.links[client].receive.take() else { return };
-            let lost = self.random.chance(self.faults.more_lost);
+            let Some(Multishot { token, once, cancelled }) = self.links[client].receive.take() else { return };
+            let lost = once.is_some() || self.random.chance(self.faults.more_lost);
             let link = &mut self.links[client];
             let (has_input, ended) = (!link.inbound.is_empty(), link.client_ended || link.read_shut);
             if link.client_reset {
                 self.finish(token, -libc::ECONNRESET, false, None);
             } else if has_input && !link.read_shut {
-                self.receive_some(client, token, lost);
+                self.receive_some(client, token, lost, once);
                 if lost || self.done.last().is_some_and(|event| !event.more) {
                     return;
                 }
-                self.links[client].receive = Some(Multishot { token, cancelled });
+                self.links[client].receive = Some(Multishot { token, once, cancelled });
             } else if ended {
                 self.finish(token, 0, false, None);
             } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
                 self.finish(token, -libc::ECANCELED, false, None);
             } else {
-                link.receive = Some(Multishot { token, cancelled });
+                link.receive = Some(Multishot { token, once, cancelled });
                 return;
             }
         }
     }
 
-    fn receive_some(&mut self, client: usize, token: Token, lost: bool) {
+    fn receive_some(&mut self, client: usize, token: Token, lost: bool, once: Option<u32>) {
         let missing = self.random.chance(self.faults.buffers_missing);
-        let Some(buffer) = self.posted.front().copied().filter(|_| !missing) else {
+        let posted = if once.is_some() { &mut self.posted_large } else { &mut self.posted };
+        let Some(buffer) = posted.front().copied().filter(|_| !missing) else {
             return self.finish(token, -libc::ENOBUFS, false, None);
         };
-        self.posted.pop_front();
+        posted.pop_front();
         self.kernel_has[usize::from(buffer)] = false;
-        let room = self.arena.cell_bytes(Area::Receive) as usize;
+        let cell_bytes = self.arena.buffer_bytes(buffer);
+        let room = once.map_or(cell_bytes, |most| most.min(cell_bytes)) as usize;
         let mut len = room.min(self.links[client].inbound.len());
         if self.random.chance(self.faults.receive_split) {
             len = 1 + self.random.below(len);
         }
         let bytes: Vec<u8> = self.links[client].inbound.drain(..len).collect();
-        let offset = self.arena.offset(Area::Receive, u32::from(buffer));
-        let cell_bytes = self.arena.cell_bytes(Area::Receive);
+        let offset = self.arena.buffer_offset(buffer);
         // SAFETY: the shard gave this buffer away and has not had it back: nobody else uses it.
         let place = unsafe { self.arena.write(offset, cell_bytes) };
         // What a buffer held before must not matter.
@@ -381,7 +390,7 @@ impl Fake {
 
     fn progress_accept(&mut self, listener: RawFd, all: bool) {
         while let Some(listening) = self.listeners.get_mut(&listener)
-            && let Some(Multishot { token, cancelled }) = listening.accept.take()
+            && let Some(Multishot { token, cancelled, .. }) = listening.accept.take()
         {
             if let Some(client) = listening.backlog.pop_front() {
                 if self.random.chance(self.faults.descriptors_missing) {
@@ -389,7 +398,7 @@ impl Fake {
                     return self.finish(token, -libc::EMFILE, false, None);
                 }
                 let more = !self.random.chance(self.faults.more_lost);
-                listening.accept = more.then_some(Multishot { token, cancelled });
+                listening.accept = more.then_some(Multishot { token, once: None, cancelled });
                 let descriptor = (FIRST_DESCRIPTOR..).find(|number| !self.descriptors.contains_key(number));
                 let descriptor = descriptor.expect("numbers do not run out");
                 self.descriptors.insert(descriptor, client);
@@ -398,7 +407,7 @@ impl Fake {
             } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
                 return self.finish(token, -libc::ECANCELED, false, None);
             } else {
-                listening.accept = Some(Multishot { token, cancelled });
+                listening.accept = Some(Multishot { token, once: None, cancelled });
                 return;
             }
         }
@@ -458,6 +467,13 @@ impl Io for Fake {
         self.queued.push(Entry::Receive { socket, token });
     }
 
+    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
+        self.note(socket, "a receive");
+        assert!(len > 0 && token.op() == Op::Receive);
+        self.link(socket);
+        self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
+    }
+
     fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
         self.note(socket, "a send");
         assert_eq!(token.op(), Op::Send);
@@ -484,7 +500,11 @@ impl Io for Fake {
     }
 
     fn post_buffers(&mut self) {
-        self.posted.extend(self.given.drain(..));
+        for buffer in self.given.drain(..) {
+            let small = self.arena.buffer_cell(buffer).0 == Area::Receive;
+            let posted = if small { &mut self.posted } else { &mut self.posted_large };
+            posted.push_back(buffer);
+        }
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

@@ -69,8 +69,10 @@ pub(crate) trait Io {
     fn listen(&mut self, socket: RawFd) -> io::Result<()>;
     /// Accepts connections until a completion comes without `more`.
     fn accept(&mut self, listener: RawFd, token: Token);
-    /// Receives into provided buffers until a completion comes without `more`.
+    /// Receives into small provided buffers until a completion comes without `more`.
     fn receive(&mut self, socket: RawFd, token: Token);
+    /// Receives once, at most `len` bytes, into a large provided buffer, which is chosen when the bytes are there.
+    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32);
     /// Sends one or two pieces, in order, as one operation. The bytes stay lent until it has ended.
     fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode);
     /// Reports when a descriptor becomes readable, until a completion comes without `more`.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use io_uring::{cqueue, opcode, squeue, types};
 
-use super::buffers::{BufferRing, GROUP};
+use super::buffers::BufferRing;
 use super::setup::{self, Ring};
 use super::{Event, Io, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
@@ -24,6 +24,10 @@ const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
 /// Waiting must not look like waiting for a disk in the host's statistics (6.15).
 const ENTER_NO_IOWAIT: u32 = 128;
+
+/// The groups of provided buffers.
+const SMALL: u16 = 0;
+const LARGE: u16 = 1;
 
 /// Two-piece sends that one submission can carry.
 const MESSAGES: usize = 64;
@@ -51,7 +55,8 @@ struct Message {
 /// See the module's head. The field order matters: the kernel's ring closes before what it points to goes.
 pub(crate) struct Uring {
     ring: Ring,
-    buffers: BufferRing,
+    small: BufferRing,
+    large: BufferRing,
     messages: Box<[Message]>,
     messages_used: usize,
     /// Entries written and not yet consumed by the kernel.
@@ -87,10 +92,13 @@ impl Uring {
             ));
         }
         let no_iowait = if params.is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
-        let count = u16::try_from(arena.count(Area::Receive)).unwrap_or(0);
-        let buffers = BufferRing::register(&ring.submitter(), count).map_err(|error| {
-            Error::io(format!("the kernel refused a ring of {count} receive buffers (receive_buffers)"), error)
-        })?;
+        let register = |area, group, setting| {
+            let count = u16::try_from(arena.count(area)).unwrap_or(0);
+            BufferRing::register(&ring.submitter(), count, group)
+                .map_err(|error| Error::io(format!("the kernel refused a ring of {count} buffers ({setting})"), error))
+        };
+        let small = register(Area::Receive, SMALL, "receive_buffers")?;
+        let large = register(Area::Body, LARGE, "body_buffers")?;
         let message = || Message {
             // SAFETY: a msghdr is pointers and lengths, for which zero is a valid value.
             header: unsafe { std::mem::zeroed() },
@@ -100,7 +108,8 @@ impl Uring {
         let enter_flags = ENTER_GETEVENTS | ENTER_EXT_ARG | no_iowait;
         Ok(Self {
             ring,
-            buffers,
+            small,
+            large,
             messages,
             messages_used: 0,
             queued: 0,
@@ -249,8 +258,13 @@ impl Io for Uring {
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {
-        let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP).build();
+        let entry = opcode::RecvMulti::new(types::Fd(socket), SMALL).build();
         self.push(&entry.user_data(token.bits()));
+    }
+
+    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
+        let entry = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), len).buf_group(LARGE).build();
+        self.push(&entry.flags(squeue::Flags::BUFFER_SELECT).user_data(token.bits()));
     }
 
     #[inline]
@@ -290,14 +304,17 @@ impl Io for Uring {
     #[inline]
     fn give_buffer(&mut self, buffer: BufferId) {
         let arena = &self.arena;
-        let bytes = arena.cell_bytes(Area::Receive);
-        let place = arena.lend(arena.offset(Area::Receive, u32::from(buffer)), bytes);
-        self.buffers.give(buffer, place.address.as_ptr() as u64, bytes);
+        let (area, cell) = arena.buffer_cell(buffer);
+        let bytes = arena.cell_bytes(area);
+        let place = arena.lend(arena.offset(area, cell), bytes);
+        let ring = if area == Area::Receive { &mut self.small } else { &mut self.large };
+        ring.give(buffer, place.address.as_ptr() as u64, bytes);
     }
 
     #[inline]
     fn post_buffers(&mut self) {
-        self.buffers.post();
+        self.small.post();
+        self.large.post();
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

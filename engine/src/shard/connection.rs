@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 
 use ringress_proto::chunked::Decoder;
 
-use crate::conn::Machine;
+use crate::conn::{Machine, Patience};
 use crate::mem::BufferId;
 use crate::record::Address;
 
@@ -22,8 +22,10 @@ pub(super) enum Receiving {
     Stopped,
     /// A multishot receive is out.
     Armed,
-    /// A multishot receive is out and has been asked to end.
+    /// A receive of either kind is out and has been asked to end.
     Stopping,
+    /// A receive into a large buffer is out, which ends by itself.
+    Once,
 }
 
 /// Whether the kernel sends for a connection.
@@ -58,22 +60,32 @@ pub(super) enum Out {
     },
 }
 
-/// A request that is not whole yet; its bytes are in the connection's assembly cell.
+/// What of a body is still to come.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Pending {
+pub(super) enum Incoming {
     Nothing,
-    /// A part of a head.
-    Head,
-    /// A head and a part of a body of known length.
+    /// So many bytes.
     Length {
-        slot: u32,
-        missing: u32,
+        missing: u64,
     },
-    /// A head and a part of a chunked body, decoded.
+    /// Chunks.
     Chunked {
-        slot: u32,
         decoder: Decoder,
     },
+}
+
+/// A body of which more than this is to come is received into large buffers.
+const LONG: u64 = 16 * 1024;
+
+impl Incoming {
+    /// Whether it is best received into large buffers.
+    pub(super) fn is_long(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Length { missing } => *missing > LONG,
+            Self::Chunked { .. } => true,
+        }
+    }
 }
 
 /// See the module's head.
@@ -95,6 +107,10 @@ pub(super) struct Connection {
     pub(super) head_timed: bool,
     /// The client waits for `100 Continue`.
     pub(super) continue_owed: bool,
+    /// A part of a head is in the assembly cell.
+    pub(super) pending: bool,
+    /// The body under way is not received, because enough of it waits to be read.
+    pub(super) body_paused: bool,
     /// A 503 that found no slot is owed.
     pub(super) overload_owed: bool,
     pub(super) held_count: u16,
@@ -109,9 +125,10 @@ pub(super) struct Connection {
     pub(super) out_sent: u32,
     pub(super) out_len: u32,
     pub(super) out: Out,
-    pub(super) pending: Pending,
-    /// Bytes on the wire of the pending request.
-    pub(super) pending_wire: u64,
+    /// Of the body under way.
+    pub(super) incoming: Incoming,
+    /// Whose body is under way; none for one that is thrown away.
+    pub(super) body_slot: u32,
     pub(super) peer: Address,
     pub(super) local: Address,
 }
@@ -132,6 +149,8 @@ impl Connection {
             starved: false,
             head_timed: false,
             continue_owed: false,
+            pending: false,
+            body_paused: false,
             overload_owed: false,
             held_count: 0,
             held_first: NO_BUFFER,
@@ -143,8 +162,8 @@ impl Connection {
             out_sent: 0,
             out_len: 0,
             out: Out::Nothing,
-            pending: Pending::Nothing,
-            pending_wire: 0,
+            incoming: Incoming::Nothing,
+            body_slot: NONE,
             peer,
             local,
         }
@@ -163,10 +182,17 @@ impl Connection {
         first
     }
 
-    /// Whether a part of a request is here.
+    /// Whether a body is under way.
     #[inline]
-    pub(super) fn begun(&self) -> bool {
-        !matches!(self.pending, Pending::Nothing)
+    pub(super) fn has_incoming(&self) -> bool {
+        !matches!(self.incoming, Incoming::Nothing)
+    }
+
+    /// What the connection waits for.
+    #[inline]
+    pub(super) fn patience(&self) -> Patience {
+        let body = self.has_incoming() && !self.body_paused;
+        self.machine.patience(self.pending, body, self.blocked())
     }
 
     /// Whether the socket did not take all that was sent.
@@ -199,19 +225,28 @@ pub(super) struct SlotState {
     pub(super) answered: bool,
     /// The connection ends after this answer.
     pub(super) last: bool,
+    /// What the slot has of a body is in the shard's `bodies`.
+    pub(super) has_body: bool,
 }
 
 impl SlotState {
-    pub(super) const FREE: Self =
-        Self { connection: NONE, generation: 0, next: NONE, source: Source::Nothing, answered: false, last: false };
+    pub(super) const FREE: Self = Self {
+        connection: NONE,
+        generation: 0,
+        next: NONE,
+        source: Source::Nothing,
+        answered: false,
+        last: false,
+        has_body: false,
+    };
 }
 
 /// Input of a connection that cannot take it yet: a range of a receive buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) next: BufferId,
-    pub(super) start: u16,
-    pub(super) end: u16,
+    pub(super) start: u32,
+    pub(super) end: u32,
 }
 
 impl Held {

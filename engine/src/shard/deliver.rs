@@ -1,9 +1,12 @@
-//! A whole request finds its queue.
+//! A request finds its queue: when its head is whole, before its body.
 
+use ringress_proto::chunked::{Decoder, Step};
+use ringress_proto::framing::BodyKind;
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Connection, SlotState, Source};
+use super::connection::{Connection, Incoming, NONE, SlotState, Source};
+use super::input::{Input, Taken};
 use crate::id::ConnectionId;
 use crate::queue::Scratch;
 use crate::record::RequestRecord;
@@ -11,15 +14,17 @@ use crate::ring::Io;
 use crate::route::{Host, Snapshot};
 use crate::slab::Key;
 
-/// Where a whole request goes.
+/// Where a request goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressed {
     queue: Result<u32, Reject>,
     safe: bool,
     keep_alive: bool,
+    /// A refusal may keep the connection, because what follows the head can be thrown away.
+    passable: bool,
 }
 
-/// Writes into the record of a whole request what its connection and the routes know of it.
+/// Writes into the record of a request what its connection and the routes know of it.
 ///
 /// Inlined in any case: a call with so much to pass costs 40 of the 130 instructions (`turn/colocated-64/16`).
 #[inline(always)]
@@ -45,17 +50,29 @@ pub(super) fn address(
         }
         Err(reject) => Err(reject),
     };
-    Addressed { queue, safe: record.head.method_is_safe, keep_alive: record.keep_alive }
+    Addressed { queue, safe: record.head.method_is_safe, keep_alive: record.keep_alive, passable: true }
+}
+
+/// The beginning of a body, in the buffer that the head is in. Places count from the head's first byte.
+struct Prefix {
+    /// Bytes of head and body on the wire.
+    used: u32,
+    /// Where the body is, without chunk framing.
+    start: u32,
+    len: u32,
+    /// What is still to come.
+    incoming: Incoming,
 }
 
 impl<I: Io> Shard<I> {
-    /// Queues a whole request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
+    /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
     /// way will bring the connection back.
     #[inline(always)]
     pub(super) fn deliver(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) -> bool {
-        let Addressed { queue, safe, keep_alive } = addressed;
+        let Addressed { queue, safe, keep_alive, passable } = addressed;
+        let has_body = self.slots[slot as usize].has_body;
         self.slots[slot as usize] =
-            SlotState { connection: key.index, generation: key.generation, source, ..SlotState::FREE };
+            SlotState { connection: key.index, generation: key.generation, source, has_body, ..SlotState::FREE };
         match queue.and_then(|queue| self.enqueue(queue, slot)) {
             Ok(()) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
@@ -73,10 +90,128 @@ impl<I: Io> Shard<I> {
                 false
             }
             Err(reject) => {
-                self.refuse(key, slot, reject, keep_alive && !reject.closes());
+                self.refuse(key, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }
         }
+    }
+
+    /// Takes a request whose head is whole in its buffer, with as much of its body as is there.
+    pub(super) fn take_with_body(&mut self, key: Key, input: Input, slot: u32, addressed: Addressed) -> Taken {
+        // Looked at before chunks are decoded in place, after which the request cannot be taken a second time.
+        if let Ok(queue) = addressed.queue
+            && self.is_full(queue)
+            && self.can_wait(key, Source::Receive(input.buffer()))
+        {
+            self.side.free(slot);
+            return Taken::Later;
+        }
+        let prefix = match self.take_prefix(slot, input) {
+            Ok(prefix) => prefix,
+            Err(reject) => return self.refuse_unread(key, slot, reject),
+        };
+        let record = self.side.record_mut(slot);
+        record.wire_bytes = u64::from(prefix.used);
+        (record.body_start, record.body_len) = (prefix.start, prefix.len);
+        record.len = prefix.start + prefix.len;
+        let len = record.len;
+        let Some(source) = self.pin(input, slot, len) else {
+            self.release_source(slot);
+            return self.out_of_cells(key, slot);
+        };
+        self.deliver_before(key, slot, source, addressed, prefix.incoming);
+        Taken::Bytes(prefix.used)
+    }
+
+    /// Delivers a request whose body, if it has one, is all still to come.
+    pub(super) fn deliver_with_body(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) {
+        let incoming = match self.side.record(slot).head.body {
+            BodyKind::None => Incoming::Nothing,
+            BodyKind::Length(missing) => Incoming::Length { missing },
+            BodyKind::Chunked => Incoming::Chunked { decoder: Decoder::new() },
+        };
+        self.deliver_before(key, slot, source, addressed, incoming);
+    }
+
+    /// Delivers a request before the rest of its body.
+    fn deliver_before(&mut self, key: Key, slot: u32, source: Source, mut addressed: Addressed, incoming: Incoming) {
+        let record = self.side.record(slot);
+        let (expects, here) = (record.head.expects_continue(), u64::from(record.body_len));
+        let expects = expects && here == 0;
+        if let BodyKind::Length(length) = record.head.body
+            && length > self.settings.body_max
+        {
+            addressed.queue = addressed.queue.and(Err(Reject::BodyTooLarge));
+        }
+        if !matches!(incoming, Incoming::Nothing) {
+            self.side.record_mut(slot).body_open = true;
+            addressed.passable = Self::can_discard(&incoming, expects);
+            self.open_body(slot, expects, self.settings.body_max.saturating_sub(here));
+        }
+        let taken = self.deliver(key, slot, source, addressed);
+        debug_assert!(taken, "looked at before, or not in a receive buffer");
+        // A refused request's body is thrown away.
+        let reader = if self.slots[slot as usize].answered { NONE } else { slot };
+        self.begin_body(key, reader, incoming);
+    }
+
+    /// As much of a body as came with its head, chunks decoded and moved together.
+    fn take_prefix(&mut self, slot: u32, input: Input) -> Result<Prefix, Reject> {
+        let record = self.side.record(slot);
+        let head_len = u32::from(record.head.head_len);
+        let rest = input.after(head_len);
+        let BodyKind::Length(length) = record.head.body else { return self.take_prefix_chunks(slot, input, head_len) };
+        let len = u32::try_from(length).unwrap_or(u32::MAX).min(rest.len());
+        let missing = length - u64::from(len);
+        let incoming = if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } };
+        Ok(Prefix { used: head_len + len, start: head_len, len, incoming })
+    }
+
+    fn take_prefix_chunks(&mut self, slot: u32, input: Input, head_len: u32) -> Result<Prefix, Reject> {
+        let mut prefix = Prefix { used: head_len, start: head_len, len: 0, incoming: Incoming::Nothing };
+        let mut decoder = Decoder::new();
+        let mut done = false;
+        while !done && prefix.used < input.len() {
+            let rest = input.after(prefix.used);
+            let (used, step) = decoder.step(self.side.bytes(self.offset(rest), rest.len()), &self.settings.limits)?;
+            match step {
+                Step::NeedMore => {}
+                Step::Data { start, .. } if prefix.len == 0 => {
+                    prefix.start = prefix.used + u32::try_from(start).unwrap_or(u32::MAX);
+                    prefix.len = u32::try_from(used - start).unwrap_or(u32::MAX);
+                }
+                Step::Data { start, len } => {
+                    let piece = rest.part(start, len);
+                    let to = self.offset(input.after(prefix.start + prefix.len));
+                    self.side.move_within(self.offset(piece), to, piece.len());
+                    prefix.len += piece.len();
+                }
+                Step::Trailer { start, len } => {
+                    if !self.slots[slot as usize].has_body {
+                        self.open_body(slot, false, 0);
+                    }
+                    self.keep_trailers(slot, rest.part(start, len))?;
+                }
+                Step::Done => done = true,
+            }
+            prefix.used += u32::try_from(used).unwrap_or(u32::MAX);
+        }
+        if u64::from(prefix.len) > self.settings.body_max {
+            return Err(Reject::BodyTooLarge);
+        }
+        if !done {
+            prefix.incoming = Incoming::Chunked { decoder };
+        } else if self.slots[slot as usize].has_body {
+            self.side.record_mut(slot).body_open = true;
+            self.finish_body(slot);
+        }
+        Ok(prefix)
+    }
+
+    /// Whether a queue takes no request at this moment.
+    fn is_full(&mut self, queue: u32) -> bool {
+        let shard = usize::from(self.id.0);
+        self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer))
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.

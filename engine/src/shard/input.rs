@@ -1,8 +1,9 @@
-//! Bytes come in: requests are taken out of receive buffers in place, or put together where they did not arrive whole.
+//! Bytes come in: heads are taken out of receive buffers in place, or put together where they did not arrive whole, and
+//! delivered with what is there of their bodies.
 //!
-//! Laws: a request that arrives whole in one buffer is never copied, unless buffers are short; one that does not is
-//! copied once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its
-//! buffers, in order, and receiving stops until it has been taken.
+//! Laws: a head that arrives whole in one buffer is never copied, unless buffers are short; one that does not is copied
+//! once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its buffers,
+//! in order, and receiving stops until it has been taken.
 
 use ringress_proto::framing::BodyKind;
 use ringress_proto::head::{self, Parse};
@@ -10,7 +11,7 @@ use ringress_proto::reject::Reject;
 use ringress_proto::url;
 
 use super::Shard;
-use super::connection::{Held, NO_BUFFER, NONE, Pending, Receiving, Sending, SlotState, Source};
+use super::connection::{Held, NO_BUFFER, NONE, Receiving, Sending, SlotState, Source};
 use super::deliver::address;
 use crate::conn::Admission;
 use crate::id::ConnectionId;
@@ -34,8 +35,28 @@ impl Input {
         self.end - self.start
     }
 
+    pub(super) fn start(self) -> u32 {
+        self.start
+    }
+
     pub(super) fn buffer(self) -> BufferId {
         self.buffer
+    }
+
+    /// Its first so many bytes.
+    pub(super) fn first(self, len: u32) -> Self {
+        Self { end: self.end.min(self.start + len), ..self }
+    }
+
+    /// What is behind its first so many bytes.
+    pub(super) fn after(self, len: u32) -> Self {
+        Self { start: self.end.min(self.start + len), ..self }
+    }
+
+    /// A part of it, as decoders name parts.
+    pub(super) fn part(self, start: usize, len: usize) -> Self {
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.after(narrow(start)).first(narrow(len))
     }
 }
 
@@ -50,19 +71,35 @@ pub(super) enum Taken {
 }
 
 impl<I: Io> Shard<I> {
+    pub(super) fn receive_token(key: Key) -> Token {
+        Token::new(Op::Receive, key.generation, key.index)
+    }
+
+    /// Receives, unless the connection does or takes no more.
     pub(super) fn arm_receive(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.receiving == Receiving::Stopped && !connection.closing {
+        if connection.receiving != Receiving::Stopped || connection.closing {
+            return;
+        }
+        if connection.has_incoming() && !connection.machine.is_draining() {
+            return self.receive_body(key);
+        }
+        self.receive_many(key);
+    }
+
+    /// Receives into small buffers until told to stop.
+    pub(super) fn receive_many(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
             connection.receiving = Receiving::Armed;
-            self.io.receive(connection.fd, Token::new(Op::Receive, key.generation, key.index));
+            self.io.receive(connection.fd, Self::receive_token(key));
         }
     }
 
-    fn stop_receive(&mut self, key: Key) {
+    pub(super) fn stop_receive(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.receiving == Receiving::Armed {
             connection.receiving = Receiving::Stopping;
-            self.io.cancel(Token::new(Op::Receive, key.generation, key.index));
+            self.io.cancel(Self::receive_token(key));
         }
     }
 
@@ -72,6 +109,7 @@ impl<I: Io> Shard<I> {
             self.buffers.take(buffer);
         }
         if let Some(connection) = self.connections.get_mut(key) {
+            let large = connection.receiving == Receiving::Once;
             if !event.more {
                 connection.receiving = Receiving::Stopped;
             }
@@ -82,7 +120,7 @@ impl<I: Io> Shard<I> {
                     self.receive_input(key, input);
                 }
                 (0, _) if !closing => self.end_of_input(key),
-                (error, _) if error < 0 && !closing => self.receive_failed(key, -error),
+                (error, _) if error < 0 && !closing => self.receive_failed(key, -error, large),
                 _ => {}
             }
             if !event.more {
@@ -97,11 +135,12 @@ impl<I: Io> Shard<I> {
     }
 
     #[cold]
-    fn receive_failed(&mut self, key: Key, errno: i32) {
+    fn receive_failed(&mut self, key: Key, errno: i32, large: bool) {
         match errno {
             libc::ENOBUFS => {
                 self.counters.buffers_ran_out.count();
-                self.buffers.ran_out();
+                let pool = if large { &mut self.buffers.large } else { &mut self.buffers.small };
+                pool.ran_out();
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.starved = true;
                     self.starved.push(key);
@@ -128,15 +167,23 @@ impl<I: Io> Shard<I> {
         if self.starved.is_empty() {
             return;
         }
-        self.post_buffers();
-        if self.buffers.any_posted() {
-            while let Some(key) = self.starved.pop() {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.starved = false;
-                }
-                self.arm_receive(key);
-            }
+        if self.buffers.large.is_dry() {
+            self.reclaim_bodies();
         }
+        self.post_buffers();
+        let mut starved = core::mem::take(&mut self.starved);
+        starved.retain(|key| {
+            let Some(connection) = self.connections.get_mut(*key) else { return false };
+            let long = connection.incoming.is_long();
+            let posted = self.buffers.small.any_posted() || (long && self.buffers.large.any_posted());
+            if !posted {
+                return true;
+            }
+            connection.starved = false;
+            self.arm_receive(*key);
+            false
+        });
+        self.starved = starved;
     }
 
     /// Input that has just arrived.
@@ -158,13 +205,12 @@ impl<I: Io> Shard<I> {
             let input = Input { start, ..all };
             let connection = self.connections.get_mut(key)?;
             let admission = connection.machine.admission(self.settings.pipeline_max);
-            let taken = match connection.pending {
-                _ if admission == Admission::Never => self.throw_away(key, input),
-                Pending::Nothing if admission == Admission::Later => Taken::Later,
-                Pending::Nothing => self.take_in_place(key, input),
-                Pending::Head => self.extend_head(key, input),
-                Pending::Length { slot, missing } => self.extend_length(key, input, slot, missing),
-                Pending::Chunked { slot, decoder } => self.extend_chunked(key, input, slot, decoder),
+            let taken = match admission {
+                _ if connection.has_incoming() && !connection.machine.is_draining() => self.take_body(key, input),
+                Admission::Never => self.throw_away(key, input),
+                _ if connection.pending => self.extend_head(key, input),
+                Admission::Later => Taken::Later,
+                Admission::Now => self.take_in_place(key, input),
             };
             match taken {
                 Taken::Bytes(bytes) => start += bytes,
@@ -186,24 +232,21 @@ impl<I: Io> Shard<I> {
         Taken::Over
     }
 
-    /// Gives up on the request under way, if there is one.
+    /// Gives up on the head under way, if there is one.
     pub(super) fn drop_pending(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let pending = core::mem::replace(&mut connection.pending, Pending::Nothing);
-        let cell = core::mem::replace(&mut connection.assembly, NONE);
+        connection.pending = false;
         connection.continue_owed = false;
+        let cell = core::mem::replace(&mut connection.assembly, NONE);
         if cell != NONE {
             self.cells.assembly.give(cell);
-        }
-        if let Pending::Length { slot, .. } | Pending::Chunked { slot, .. } = pending {
-            self.side.free(slot);
         }
     }
 
     /// The offset of input in the arena.
     #[inline]
     pub(super) fn offset(&self, input: Input) -> u64 {
-        self.side.arena().offset(Area::Receive, u32::from(input.buffer)) + u64::from(input.start)
+        self.side.arena().buffer_offset(input.buffer) + u64::from(input.start)
     }
 
     /// A slot for a request of a connection; without one the client is asked to come back.
@@ -217,7 +260,7 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
         // An answer under way frees a slot when it is sent.
         let answering = connection.machine.in_flight() > 0 || connection.sending != Sending::No;
-        if answering && matches!(connection.pending, Pending::Nothing) {
+        if answering && !connection.pending {
             return Taken::Later;
         }
         self.drop_pending(key);
@@ -249,7 +292,7 @@ impl<I: Io> Shard<I> {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => {
                 self.side.free(slot);
-                return self.begin_assembly(key, input, NONE);
+                return self.begin_assembly(key, input);
             }
             Err(reject) => return self.refuse_unread(key, slot, reject),
         }
@@ -257,36 +300,31 @@ impl<I: Io> Shard<I> {
         if let Err(reject) = url::cook_with(bytes, &record.head, || scratch.bytes(), memo, cooked) {
             return self.refuse_unread(key, slot, reject);
         }
-        let head_len = u32::from(record.head.head_len);
-        let body_len = match record.head.body {
-            BodyKind::None => 0,
-            BodyKind::Length(length) if length > u64::from(self.settings.body_bytes_max) => {
-                return self.refuse_unread(key, slot, Reject::BodyTooLarge);
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "at most body_bytes_max")]
-            BodyKind::Length(length) if length <= u64::from(input.len() - head_len) => length as u32,
-            BodyKind::Length(_) | BodyKind::Chunked => return self.begin_assembly(key, input, slot),
-        };
-        let len = head_len + body_len;
-        (record.base, record.len, record.wire_bytes) = (offset, len, u64::from(len));
-        (record.body_start, record.body_len) = (head_len, body_len);
+        let len = u32::from(record.head.head_len);
+        let body = record.head.body;
+        record.base = offset;
+        (record.len, record.wire_bytes, record.body_open) = (len, u64::from(len), false);
+        (record.body_start, record.body_len) = (len, 0);
         let Some(connection) = self.connections.get_mut(key) else {
             self.side.free(slot);
             return Taken::Over;
         };
         let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
         let addressed = address(origin, &self.routes, self.stopping.is_some(), bytes, record, scratch);
+        if body != BodyKind::None {
+            return self.take_with_body(key, input, slot, addressed);
+        }
         let Some(source) = self.pin(input, slot, len) else {
             return self.out_of_cells(key, slot);
         };
         if self.deliver(key, slot, source, addressed) { Taken::Bytes(len) } else { Taken::Later }
     }
 
-    /// Keeps the bytes of a whole request where they are, or copies them out when buffers are short. `None`: there is
-    /// no room for that either.
+    /// Keeps the bytes of a request where they are, or copies them out when buffers are short or large. `None`: there
+    /// is no room for that either.
     #[inline]
-    fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
-        if self.buffers.pressed() {
+    pub(super) fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+        if self.buffers.small.pressed() || self.buffers.is_large(input.buffer) {
             let cell = self.cells.assembly.take()?;
             self.counters.copies.count();
             let to = self.side.arena().offset(Area::Assembly, cell);
@@ -307,11 +345,9 @@ impl<I: Io> Shard<I> {
 
     /// Gives up on the request under way and answers it; the connection ends after that.
     pub(super) fn refuse_pending(&mut self, key: Key, slot: u32, reject: Reject) {
+        // It may have a part of a body already.
+        self.release_source(slot);
         self.slots[slot as usize] = SlotState { connection: key.index, generation: key.generation, ..SlotState::FREE };
-        if let Some(connection) = self.connections.get_mut(key) {
-            // The pending request's slot, if it had one, is `slot`, which becomes the answer's.
-            connection.pending = Pending::Nothing;
-        }
         self.drop_pending(key);
         self.refuse(key, slot, reject, false);
     }
@@ -319,7 +355,7 @@ impl<I: Io> Shard<I> {
     /// Keeps input that cannot be taken yet, in front of or behind what is held already.
     #[cold]
     fn hold(&mut self, key: Key, input: Input, in_front: bool) {
-        if self.buffers.pressed() && !in_front {
+        if self.buffers.small.pressed() && !in_front {
             // Clients that send on without waiting for answers must not take the buffers of all others.
             self.counters.input_overflows.count();
             return self.abort(key);
@@ -327,8 +363,7 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         self.buffers.share(input.buffer);
         let place = usize::from(input.buffer);
-        let (start, end) = (u16::try_from(input.start).unwrap_or(0), u16::try_from(input.end).unwrap_or(0));
-        self.held[place] = Held { next: NO_BUFFER, start, end };
+        self.held[place] = Held { next: NO_BUFFER, start: input.start, end: input.end };
         if connection.held_first == NO_BUFFER {
             connection.held_first = input.buffer;
             connection.held_last = input.buffer;
@@ -355,7 +390,7 @@ impl<I: Io> Shard<I> {
         let held = self.held[usize::from(buffer)];
         connection.held_first = held.next;
         connection.held_count -= 1;
-        Some(Input { buffer, start: u32::from(held.start), end: u32::from(held.end) })
+        Some(Input { buffer, start: held.start, end: held.end })
     }
 
     /// Goes on with held input after answers have made room, and with receiving once none is left.
@@ -369,8 +404,8 @@ impl<I: Io> Shard<I> {
             if connection.held_first == NO_BUFFER {
                 break;
             }
-            let begun = connection.begun();
-            if !begun && connection.machine.admission(self.settings.pipeline_max) == Admission::Later {
+            let under_way = connection.pending || connection.has_incoming();
+            if !under_way && connection.machine.admission(self.settings.pipeline_max) == Admission::Later {
                 return;
             }
             let Some(input) = self.pop_held(key) else { break };

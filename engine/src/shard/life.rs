@@ -8,8 +8,9 @@ use std::net::Shutdown;
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{NONE, Pending, Receiving, Sending, SlotState};
-use crate::conn::{Expiry, Patience};
+use super::connection::{NONE, Receiving, Sending, SlotState};
+use super::output::GONE;
+use crate::conn::{Expiry, Machine, Patience};
 use crate::queue::Fate;
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
@@ -25,6 +26,10 @@ impl<I: Io> Shard<I> {
             // Held requests come first; `resume_input` comes back here.
             return;
         }
+        if connection.has_incoming() && connection.body_slot != NONE {
+            self.body_failed(key, Reject::BodyCut);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
         let busy = connection.sending != Sending::No || connection.overload_owed;
         // The send's end is the moment to close.
         self.follow_up |= connection.sending == Sending::Silent;
@@ -79,7 +84,7 @@ impl<I: Io> Shard<I> {
         if connection.sending == Sending::Waiting {
             self.io.shutdown(fd, Shutdown::Both);
         }
-        if receiving == Receiving::Armed {
+        if matches!(receiving, Receiving::Armed | Receiving::Once) {
             connection.receiving = Receiving::Stopping;
             self.io.cancel(Token::new(Op::Receive, key.generation, key.index));
         }
@@ -118,8 +123,10 @@ impl<I: Io> Shard<I> {
             self.counters.requests_orphaned.count();
             // An answer already on its way back finds no connection.
             self.slots[slot as usize].connection = NONE;
-            if self.side.kill(slot) == Fate::Free {
-                self.release_source(slot);
+            match self.side.kill(slot) {
+                Fate::Free => self.release_source(slot),
+                Fate::Held if self.slots[slot as usize].has_body => self.forget_body(slot, GONE),
+                Fate::Held => {}
             }
         }
     }
@@ -141,17 +148,17 @@ impl<I: Io> Shard<I> {
     #[inline]
     pub(super) fn set_timer(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let patience = connection.machine.patience(connection.begun(), connection.blocked());
+        let patience = connection.patience();
         let ticks = match patience {
             Patience::Unlimited => return self.wheel.set(key.index, NEVER),
             Patience::Idle => self.settings.idle_ticks,
             // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
-            Patience::Request if matches!(connection.pending, Pending::Head) && connection.head_timed => return,
-            Patience::Request => self.settings.header_ticks,
+            Patience::Request if connection.head_timed => return,
+            Patience::Request | Patience::Body => self.settings.header_ticks,
             Patience::Peer if connection.blocked() => self.settings.idle_ticks,
             Patience::Peer => self.settings.peer_ticks,
         };
-        connection.head_timed = matches!(connection.pending, Pending::Head);
+        connection.head_timed = connection.pending;
         self.wheel.set(key.index, self.tick.saturating_add(ticks));
     }
 
@@ -174,7 +181,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn expire(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let expiry = connection.machine.expired(connection.begun(), connection.blocked());
+        let expiry = Machine::expired(connection.patience());
         if expiry == Expiry::Stale || connection.closing {
             return;
         }
@@ -184,20 +191,17 @@ impl<I: Io> Shard<I> {
             Expiry::Close => self.close(key),
             Expiry::Reset => self.abort(key),
             Expiry::Answer => self.answer_timeout(key),
+            Expiry::Body => {
+                self.body_failed(key, Reject::BodyTimeout);
+                self.flush_all();
+            }
         }
     }
 
-    /// A request was begun and not finished in time.
+    /// A head was begun and not finished in time.
     fn answer_timeout(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let reject =
-            if matches!(connection.pending, Pending::Head) { Reject::HeaderTimeout } else { Reject::BodyTimeout };
-        let slot = match connection.pending {
-            Pending::Length { slot, .. } | Pending::Chunked { slot, .. } => Some(slot),
-            Pending::Head | Pending::Nothing => self.side.allocate(),
-        };
-        match slot {
-            Some(slot) => self.refuse_pending(key, slot, reject),
+        match self.side.allocate() {
+            Some(slot) => self.refuse_pending(key, slot, Reject::HeaderTimeout),
             None => self.abort(key),
         }
         self.flush_all();

@@ -20,6 +20,7 @@
 
 mod accept;
 mod assembly;
+mod body;
 mod connection;
 mod control;
 mod deliver;
@@ -39,6 +40,7 @@ use ringress_proto::limits::Limits;
 use ringress_proto::response::Imprint;
 use ringress_proto::url::HostMemo;
 
+use self::body::BodyChain;
 use self::connection::{Connection, Held, SlotState};
 use crate::clock::{Clock, Tick, ticks};
 use crate::config::Config;
@@ -70,7 +72,10 @@ struct QueueEnd {
 #[derive(Debug)]
 struct Settings {
     limits: Limits,
-    body_bytes_max: u32,
+    /// Bytes of a body that are received and not read, at the most.
+    body_credit: u64,
+    /// Bytes that a body may have.
+    body_max: u64,
     pipeline_max: u16,
     header_ticks: Tick,
     idle_ticks: Tick,
@@ -87,6 +92,8 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
 /// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
+/// Bytes of a request's body that are received and not read, at the most.
+const BODY_CREDIT: u64 = 256 * 1024;
 /// How long a client may take to read its last answer, or to end its side: 5 seconds.
 const PEER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -99,6 +106,10 @@ pub(crate) struct Shard<I: Io> {
     settings: Settings,
     connections: Slab<Connection>,
     slots: Vec<SlotState>,
+    /// Of the slots that have a body.
+    bodies: Vec<BodyChain>,
+    /// Slots whose readers are to be woken.
+    readers: Vec<u32>,
     buffers: ReceiveBuffers,
     held: Vec<Held>,
     cells: Cells,
@@ -164,6 +175,10 @@ impl FreeCells {
         })
     }
 
+    fn in_use(&self) -> u64 {
+        u64::from(self.high_water) - self.free.len() as u64
+    }
+
     fn give(&mut self, cell: u32) {
         debug_assert!(cell < self.high_water && self.free.len() < self.high_water as usize);
         self.free.push(cell);
@@ -184,7 +199,8 @@ impl<I: Io> Shard<I> {
         let colocated = config.mode == crate::config::Mode::Colocated;
         let settings = Settings {
             limits: config.limits,
-            body_bytes_max: config.body_bytes_max,
+            body_credit: BODY_CREDIT,
+            body_max: u64::MAX,
             pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
             header_ticks: ticks(config.header_timeout),
             idle_ticks: ticks(config.idle_timeout),
@@ -194,7 +210,9 @@ impl<I: Io> Shard<I> {
             publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
         };
         let arena = side.arena();
-        let buffers = u16::try_from(arena.count(Area::Receive)).unwrap_or(u16::MAX);
+        let count = |area| u16::try_from(arena.count(area)).unwrap_or(u16::MAX);
+        let buffers = ReceiveBuffers::new(count(Area::Receive), count(Area::Body));
+        let held = vec![Held::NOTHING; arena.buffers() as usize];
         let cells = Cells {
             assembly: FreeCells::new(arena.count(Area::Assembly)),
             coalesce: FreeCells::new(arena.count(Area::Coalesce)),
@@ -208,8 +226,10 @@ impl<I: Io> Shard<I> {
             settings,
             connections: Slab::new(config.connections_max),
             slots: vec![SlotState::FREE; slots],
-            buffers: ReceiveBuffers::new(buffers),
-            held: vec![Held::NOTHING; usize::from(buffers)],
+            bodies: vec![BodyChain::NONE; slots],
+            readers: Vec::with_capacity(slots),
+            buffers,
+            held,
             cells,
             wheel: Wheel::new(config.connections_max),
             clock: Clock::new(),
@@ -274,6 +294,7 @@ impl<I: Io> Shard<I> {
             self.read_mail();
         }
         self.handle_events();
+        self.wake_readers();
         self.rearm_starved();
         self.post_buffers();
         let _ = self.publish();
@@ -289,6 +310,7 @@ impl<I: Io> Shard<I> {
         }
         // Answers may have made room for held input: those requests are not kept waiting by this wait.
         let published = self.publish();
+        self.wake_readers();
         let mut wait = if published && self.settings.colocated { Wait::No } else { self.wait(patience) };
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
@@ -393,7 +415,9 @@ impl<I: Io> Shard<I> {
     fn publish_levels(&mut self) {
         self.counters.connections_open.set(self.connections.len() as u64);
         self.counters.requests_open.set(self.side.in_use() as u64);
-        self.counters.buffers_in_use.set(u64::from(self.buffers.in_use()));
+        self.counters.buffers_in_use.set(u64::from(self.buffers.small.in_use()));
+        self.counters.body_buffers_in_use.set(u64::from(self.buffers.large.in_use()));
+        self.counters.assembly_cells_in_use.set(self.cells.assembly.in_use());
         self.counters.completions_overflowed.set(self.io.overflows());
     }
 

@@ -27,6 +27,12 @@ impl<I: Io> Shard<I> {
             if news.has(News::SEND) {
                 self.queue_flush(key);
             }
+            if news.has(News::READ) {
+                self.body_was_read(key, slot);
+            }
+            if news.has(News::WANTED) {
+                self.body_is_wanted(key, slot);
+            }
         }
         self.returned = told;
     }

@@ -14,6 +14,8 @@ use crate::queue::{AnswerFlags, Fate};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 
+/// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
+pub(super) const GONE: u8 = u8::MAX;
 const DATE_BYTES: u32 = 29;
 const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -86,17 +88,20 @@ impl<I: Io> Shard<I> {
         if abandoned {
             self.answer_abandoned(slot);
         }
+        let cuts = self.slots[slot as usize].has_body && self.answer_cuts_body(key, slot);
         let state = &mut self.slots[slot as usize];
         state.answered = true;
-        state.last |= flags.has(AnswerFlags::CLOSE) || !self.side.record(slot).keep_alive;
+        state.last |= cuts || flags.has(AnswerFlags::CLOSE) || !self.side.record(slot).keep_alive;
         !abandoned
     }
 
     /// The answer of a slot is dealt with: frees the slot, and what it pinned, unless a handle still reads it.
     #[inline]
     pub(super) fn finish_slot(&mut self, slot: u32) {
-        if self.side.finish(slot) == Fate::Free {
-            self.release_source(slot);
+        match self.side.finish(slot) {
+            Fate::Free => self.release_source(slot),
+            Fate::Held if self.slots[slot as usize].has_body => self.forget_body(slot, GONE),
+            Fate::Held => {}
         }
     }
 
@@ -108,6 +113,9 @@ impl<I: Io> Shard<I> {
 
     #[inline]
     pub(super) fn release_source(&mut self, slot: u32) {
+        if core::mem::take(&mut self.slots[slot as usize].has_body) {
+            self.release_body(slot);
+        }
         match core::mem::replace(&mut self.slots[slot as usize].source, Source::Nothing) {
             Source::Nothing => {}
             Source::Receive(buffer) => self.buffers.release(buffer),
@@ -124,13 +132,10 @@ impl<I: Io> Shard<I> {
             return;
         }
         let oldest = connection.oldest;
-        if oldest == NONE {
+        if oldest == NONE || !self.slots[oldest as usize].answered {
             return self.flush_text(key);
         }
         let state = self.slots[oldest as usize];
-        if !state.answered {
-            return;
-        }
         let second = state.next;
         let has_tail = self.side.answer_mut(oldest).tail.is_some();
         let alone = second == NONE || state.last || !self.slots[second as usize].answered;
@@ -146,10 +151,11 @@ impl<I: Io> Shard<I> {
     /// Sends a short text of the engine's own, when nothing is owed before it.
     fn flush_text(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let text = if core::mem::take(&mut connection.overload_owed) {
+        let (nothing_before, its_turn) = (connection.oldest == NONE, connection.oldest == connection.body_slot);
+        let text = if nothing_before && core::mem::take(&mut connection.overload_owed) {
             connection.machine.answers(1, true);
             OVERLOADED
-        } else if core::mem::take(&mut connection.continue_owed) {
+        } else if its_turn && core::mem::take(&mut connection.continue_owed) {
             CONTINUE
         } else {
             return;
@@ -172,9 +178,19 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.oldest = next;
         connection.machine.answers(count, last);
+        let mut resume = false;
+        if next == NONE || last {
+            // What is left of a body is of no use to anybody: it is thrown away.
+            connection.body_slot = NONE;
+            connection.continue_owed = false;
+            resume = core::mem::take(&mut connection.body_paused);
+        }
         if last && next != NONE {
             connection.oldest = NONE;
             self.orphan(next);
+        }
+        if resume {
+            self.resume_input(key);
         }
     }
 

@@ -81,7 +81,7 @@ impl Buffers {
     /// So many buffers; the kernel has the first 256 of them, or all.
     #[must_use]
     pub fn new(count: u16) -> Self {
-        let mut account = ReceiveBuffers::new(count);
+        let mut account = ReceiveBuffers::new(count, 0);
         let posted = core::iter::from_fn(|| account.next_to_post()).collect();
         Self { account, posted }
     }
@@ -98,7 +98,7 @@ impl Buffers {
             self.account.take(*buffer);
             self.account.share(*buffer);
         }
-        let in_use = self.account.in_use();
+        let in_use = self.account.small.in_use();
         for buffer in self.posted.drain(first..) {
             self.account.release(buffer);
             self.account.release(buffer);

@@ -189,6 +189,11 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
+    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
+        self.0.borrow_mut().receive_once(socket, token, len);
+    }
+
+    #[inline(never)]
     fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
         self.0.borrow_mut().send(socket, token, first, second, mode);
     }

@@ -138,6 +138,64 @@ fn a_message_is_framed_once() {
 }
 
 #[test]
+fn informational_heads_have_fields_and_no_framing() {
+    let cases = [
+        (100, None, "HTTP/1.1 100 Continue\r\nLink: </a>; rel=preload\r\n\r\n"),
+        (103, None, "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\n"),
+        (199, Some("Soon"), "HTTP/1.1 199 Soon\r\nLink: </a>; rel=preload\r\n\r\n"),
+    ];
+    for (status, reason, want) in cases {
+        let mut out = [0; 128];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(status, reason).expect("fits");
+        assert_eq!(writer.content_length(0), Err(WriteError::Reserved), "{status}");
+        assert_eq!(writer.chunked(), Err(WriteError::Reserved), "{status}");
+        writer.header("Link".into(), b"</a>; rel=preload").expect("fits");
+        let len = writer.finish().expect("fits");
+        assert_eq!(core::str::from_utf8(&out[..len]), Ok(want));
+    }
+}
+
+#[test]
+fn a_switch_of_protocols_says_so_in_both_fields() {
+    let mut out = [0; 256];
+    let mut writer = HeadWriter::new(&mut out);
+    assert_eq!(writer.upgrade("websocket"), Err(WriteError::BadStatus));
+    writer.status(101, None).expect("fits");
+    assert_eq!(writer.header(ResponseHeader::Upgrade.into(), b"websocket"), Err(WriteError::Reserved));
+    assert_eq!(writer.header("connection".into(), b"upgrade"), Err(WriteError::Reserved));
+    assert_eq!(writer.content_length(0), Err(WriteError::Reserved));
+    writer.upgrade("websocket").expect("fits");
+    writer.header("Sec-WebSocket-Accept".into(), b"x=").expect("fits");
+    let len = writer.finish().expect("fits");
+    let want = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Accept: x=\r\n\r\n";
+    assert_eq!(core::str::from_utf8(&out[..len]), Ok(want));
+}
+
+#[test]
+fn an_upgrade_is_a_list_of_protocols() {
+    for (protocols, ok) in [
+        ("h2c, foo/2 ,bar", true),
+        ("HTTP/2.0", true),
+        ("", false),
+        ("a,", false),
+        ("a b", false),
+        ("a/", false),
+        ("/1", false),
+        ("a/1/2", false),
+        ("a\r\nb: c", false),
+        ("a;b", false),
+    ] {
+        let mut out = [0; 128];
+        let mut writer = HeadWriter::new(&mut out);
+        writer.status(426, None).expect("fits");
+        assert_eq!(writer.upgrade(protocols).is_ok(), ok, "{protocols:?}");
+        assert_eq!(writer.content_length(0), Ok(()), "an offer has a body like any other answer");
+    }
+}
+
+#[test]
 fn a_head_that_does_not_fit_says_so_at_every_size() {
     for size in 0..63 {
         let mut out = std::vec![0; size];

@@ -33,6 +33,8 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Multishot {
     pub(super) token: Token,
+    /// A receive that completes once, with so many bytes at the most.
+    pub(super) once: Option<u32>,
     pub(super) cancelled: bool,
 }
 

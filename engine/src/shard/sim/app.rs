@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::rig::{body, target, write_answer};
+use super::rig::{body, prefix, read_body, target, write_answer};
 use crate::id::RequestId;
-use crate::queue::{Exchange, Lease, QueueCore};
+use crate::queue::{BodyState, Exchange, Lease, QueueCore};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 
@@ -56,9 +56,22 @@ enum Hold {
 }
 
 struct Pending {
-    number: u32,
-    sum: u64,
+    /// None for a request that turns out to be malformed.
+    number: Option<u32>,
+    /// What has been read of its body.
+    body: Vec<u8>,
+    whole: bool,
     hold: Hold,
+}
+
+impl Pending {
+    /// Whether it can be gone on with: its body is whole, or there is more of it, or it is over.
+    fn can_act(&mut self) -> bool {
+        match &mut self.hold {
+            Hold::Handle(lease) if !self.whole => lease.body_state() != BodyState::Open || lease.next_body(),
+            _ => true,
+        }
+    }
 }
 
 /// See the module's head.
@@ -77,40 +90,70 @@ impl App {
         Self { seed, queue, exchange, pending: Vec::new(), kept: Vec::new(), delivered: BTreeSet::new() }
     }
 
-    /// Things it could do now: claim, answer one of the pending, let go of one of the kept.
-    pub(super) fn options(&self) -> (bool, usize, usize) {
-        (!self.queue.is_empty(), self.pending.len(), self.kept.len())
+    /// Things it could do now: claim, go on with some of the pending, let go of one of the kept.
+    pub(super) fn options(&mut self) -> (bool, Vec<usize>, usize) {
+        let pending = self.pending.iter_mut().enumerate().filter_map(|(at, pending)| pending.can_act().then_some(at));
+        (!self.queue.is_empty(), pending.collect(), self.kept.len())
     }
 
     /// Takes the next request from the queue.
     pub(super) fn claim(&mut self, random: &mut Random) {
-        let Some(lease) = self.queue.claim_of(0) else { return };
+        let Some(mut lease) = self.queue.claim_of(0) else { return };
         let target = target(&lease);
-        let number = target.strip_prefix("/a/").and_then(|rest| rest.split('?').next()?.parse().ok());
-        let number = number.unwrap_or_else(|| panic!("{target:?} was delivered, which nobody asked for"));
-        assert!(self.delivered.insert(number), "request {number} was delivered twice");
-        let sum = sum(body(&lease));
-        let detach = random.chance(150) && fate(self.seed, number) != Fate::Dropped;
-        let hold = if detach { Hold::Id(lease.detach()) } else { Hold::Handle(Box::new(lease)) };
-        self.pending.push(Pending { number, sum, hold });
-        if random.chance(400) {
-            self.answer(self.pending.len() - 1, random);
+        let number: Option<u32> = match target.strip_prefix("/a/") {
+            Some("malformed") => None,
+            rest => rest.and_then(|rest| rest.split('?').next()?.parse().ok()),
+        };
+        assert!(number.is_some() || target == "/a/malformed", "{target:?} was delivered, which nobody asked for");
+        if let Some(number) = number {
+            assert!(self.delivered.insert(number), "request {number} was delivered twice");
+        }
+        let mut body = prefix(&lease).to_vec();
+        let whole = read_body(&mut lease, &mut body);
+        let can_detach = number.is_some_and(|number| fate(self.seed, number) != Fate::Dropped);
+        let hold = if whole && can_detach && random.chance(150) {
+            Hold::Id(lease.detach())
+        } else {
+            lease.ask_for_body();
+            Hold::Handle(Box::new(lease))
+        };
+        self.pending.push(Pending { number, body, whole, hold });
+        if whole && random.chance(400) {
+            self.go_on(self.pending.len() - 1, random);
         }
     }
 
-    /// Answers a pending request, or drops it.
-    pub(super) fn answer(&mut self, index: usize, random: &mut Random) {
-        let Pending { number, sum: expected, hold } = self.pending.swap_remove(index);
+    /// Reads on in a pending request, or answers it, or drops it.
+    pub(super) fn go_on(&mut self, index: usize, random: &mut Random) {
+        let pending = &mut self.pending[index];
+        if let Hold::Handle(lease) = &mut pending.hold
+            && !pending.whole
+        {
+            let over = matches!(lease.body_state(), BodyState::Failed(_));
+            pending.whole = read_body(lease, &mut pending.body);
+            if over {
+                self.pending.swap_remove(index);
+            }
+            return;
+        }
+        self.answer(index, random);
+    }
+
+    fn answer(&mut self, index: usize, random: &mut Random) {
+        let Pending { number, body: content, hold, .. } = self.pending.swap_remove(index);
+        let number = number.expect("a malformed body is never whole");
         let fate = fate(self.seed, number);
-        let text = answer_body(number, expected, fate);
+        let text = answer_body(number, sum(&content), fate);
         let close = fate == Fate::Closed;
         let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, &text, close));
         match hold {
             Hold::Id(id) => {
                 let _ = self.exchange.answer_by_id(id, fill);
             }
-            Hold::Handle(lease) => {
-                assert_eq!(sum(body(&lease)), expected, "the body of request {number} changed under its handle");
+            Hold::Handle(mut lease) => {
+                if !lease.record().body_open {
+                    assert_eq!(body(&mut lease), content, "the body of request {number} changed under its handle");
+                }
                 if random.chance(50) {
                     // An answer that cannot be written leaves the request open.
                     assert!(!matches!(lease.fill(|_| Err::<_, ()>(())), Some(Ok(_))));

@@ -204,7 +204,9 @@ impl Client {
             return true;
         }
         assert!(self.state == State::Open, "client {} got an answer after its last: {head}", self.peer);
-        let fair = (self.tight || self.stopping) && matches!(status, 408 | 503);
+        // Who ends its side in the middle of a body is told.
+        let cut = self.ended && status == 400;
+        let fair = cut || (self.tight || self.stopping) && matches!(status, 408 | 503);
         let expected = match self.expected.front().copied() {
             Some(expected) => expected,
             // To a request that was only begun.

@@ -10,7 +10,7 @@ use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::id::{RequestId, ShardId};
-use crate::queue::{AnswerFlags, Answered, Exchange, Lease, QueueCore};
+use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults};
 use crate::route::{Host, Route, Snapshot, Target};
@@ -21,6 +21,9 @@ const TURNS_MAX: u32 = 20_000;
 
 /// Bytes of a socket's send buffer, unless a test wants another.
 pub(super) const ROOM: usize = 1 << 20;
+
+/// Bytes that a body may have.
+pub(super) const BODY_MAX: u64 = 64 * 1024;
 
 /// What a test wants different.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ impl Default for Options {
             requests_max: 64,
             receive_buffers: 64,
             receive_buffer_bytes: 1024,
+            body_buffers: 16,
+            body_buffer_bytes: 4096,
             assembly_buffers: 8,
             response_area_bytes: 512,
             ..Config::default()
@@ -71,7 +76,8 @@ impl Rig {
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
         let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
         let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&mail), Arc::clone(&counters));
-        let shard = shard.expect("nothing is missing");
+        let mut shard = shard.expect("nothing is missing");
+        shard.settings.body_max = BODY_MAX;
         let queue = Arc::new(QueueCore::new(options.queue_length, Arc::from([Arc::clone(&exchange)])));
         let socket = stand_in();
         let listener = socket.as_raw_fd();
@@ -179,7 +185,8 @@ impl Rig {
         assert_eq!(shard.connections.len(), 0, "connections are left");
         assert_eq!(shard.io.open(), 0, "descriptors are open");
         assert_eq!(shard.side.in_use(), 0, "request slots are in use");
-        assert_eq!(shard.buffers.in_use(), 0, "receive buffers are in use");
+        assert_eq!(shard.buffers.small.in_use(), 0, "receive buffers are in use");
+        assert_eq!(shard.buffers.large.in_use(), 0, "body buffers are in use");
         for (name, cells) in [("assembly", &shard.cells.assembly), ("coalescing", &shard.cells.coalesce)] {
             assert_eq!(cells.free.len(), cells.high_water as usize, "{name} cells are taken");
         }
@@ -213,10 +220,36 @@ pub(super) fn target(lease: &Lease<RequestRecord>) -> String {
     String::from_utf8_lossy(lease.record().head.target.of(lease.received())).into_owned()
 }
 
-/// The body of a request.
-pub(super) fn body(lease: &Lease<RequestRecord>) -> &[u8] {
+/// What came of a request's body with its head.
+pub(super) fn prefix(lease: &Lease<RequestRecord>) -> &[u8] {
     let record = lease.record();
     &lease.received()[record.body_start as usize..][..record.body_len as usize]
+}
+
+/// Reads what is there of a request's body behind its prefix. `true`: that is all.
+pub(super) fn read_body(lease: &mut Lease<RequestRecord>, into: &mut Vec<u8>) -> bool {
+    if !lease.record().body_open {
+        return true;
+    }
+    let state = lease.body_state();
+    while lease.next_body() {
+        let bytes = lease.body_bytes();
+        let len = u32::try_from(bytes.len()).expect("small");
+        into.extend_from_slice(bytes);
+        lease.consume_body(len);
+    }
+    let ended = matches!(state, BodyState::Ended { .. });
+    if ended {
+        lease.leave_body();
+    }
+    ended
+}
+
+/// The body of a request that is whole.
+pub(super) fn body(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
+    let mut whole = prefix(lease).to_vec();
+    assert!(read_body(lease, &mut whole), "the body is not whole");
+    whole
 }
 
 /// Writes an answer by hand: the body goes into the tail unless it fits the area.

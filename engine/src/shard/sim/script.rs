@@ -68,7 +68,7 @@ const MALFORMED: [(&str, u16); 8] = [
     ("GET /a/1 HTTP/2.0\r\nHost: h\r\n\r\n", 505),
     ("POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     ("POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n", 413),
-    ("POST /a/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400),
+    ("POST /a/malformed HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400),
     ("POST /a/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
 ];
 

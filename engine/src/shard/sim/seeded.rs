@@ -50,6 +50,7 @@ fn options(seed: u64, random: &mut Random, tight: bool) -> Options {
         requests_max: if tight { 16 } else { 512 },
         receive_buffers: if tight { 16 } else { 256 },
         receive_buffer_bytes: pick(random, [512, 4096]),
+        body_buffers: if tight { 4 } else { 64 },
         assembly_buffers: if tight { 2 } else { 64 },
         response_area_bytes: pick(random, [512, 4096]),
         pipeline_max: pick(random, [2, 64]),
@@ -65,6 +66,7 @@ fn run_one(seed: u64) {
     let colocated = options.config.mode == Mode::Colocated;
     let mut rig = Rig::with(options);
     rig.shard.settings.publish_max = [1, 3, 64, 512][random.below(4)];
+    rig.shard.settings.body_credit = [1000, 5000, 256 * 1024][random.below(3)];
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
         random: Random::new(random.next()),
@@ -135,20 +137,32 @@ fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 }
 
 /// A stop with grace, in the middle of everything: whoever is owed an answer gets it, then the shard ends by itself.
+/// Requests whose bodies do not come to their end are waited for until their time is over.
 fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().expect_stop(&mut rig.shard.io);
     rig.stop(Duration::from_secs(600));
-    for _ in 0..20_000 {
-        turn(&mut rig, world, colocated);
-        let acted = world.borrow_mut().act(&mut rig.shard.io);
-        if !acted && (rig.shard.io.asleep || rig.shard.is_done()) {
-            break;
-        }
+    go_on_stopping(&mut rig, world, colocated);
+    if rig.shard.connections.keys().iter().all(|key| {
+        let connection = rig.shard.connections.get_mut(*key);
+        connection.is_some_and(|connection| connection.has_incoming())
+    }) {
+        rig.expire(Duration::from_secs(130));
+        go_on_stopping(&mut rig, world, colocated);
     }
     assert!(rig.shard.is_done(), "hang: the shard does not end, though nobody keeps it");
     rig.shard.io.outside = None;
     rig.turn();
     rig.end();
+}
+
+fn go_on_stopping(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
+    for _ in 0..20_000 {
+        turn(rig, world, colocated);
+        let acted = world.borrow_mut().act(&mut rig.shard.io);
+        if !acted && (rig.shard.io.asleep || rig.shard.is_done()) {
+            break;
+        }
+    }
 }
 
 /// A stop without grace, in the middle of everything.

@@ -36,7 +36,7 @@ enum Act {
 }
 
 impl World {
-    fn options(&self, fake: &Fake) -> Vec<Act> {
+    fn options(&mut self, fake: &Fake) -> Vec<Act> {
         let mut acts = Vec::new();
         let mut here = 0;
         for (index, client) in self.clients.iter().enumerate() {
@@ -48,7 +48,7 @@ impl World {
         }
         if !self.app_waits {
             let (claim, answers, releases) = self.app.options();
-            let possible = [(claim, Act::Claim), (answers > 0, Act::Answer), (releases > 0, Act::Release)];
+            let possible = [(claim, Act::Claim), (!answers.is_empty(), Act::Answer), (releases > 0, Act::Release)];
             acts.extend(possible.into_iter().filter(|(possible, _)| *possible).map(|(_, act)| act));
         }
         acts
@@ -96,8 +96,8 @@ impl Outside for World {
             Act::Client(index, option) => self.clients[index].act(option, fake, random),
             Act::Claim => self.app.claim(random),
             Act::Answer => {
-                let index = random.below(self.app.options().1);
-                self.app.answer(index, random);
+                let pending = self.app.options().1;
+                self.app.go_on(pending[random.below(pending.len())], random);
             }
             Act::Release => {
                 let index = random.below(self.app.options().2);

@@ -1,0 +1,374 @@
+//! The body of a request, read as it comes.
+//!
+//! Laws: bytes are lent from the buffers that the kernel received them into, or copied once into the reader's; what has
+//! been read makes room for more, so that a client is as fast as its reader; a body is read once; dropping a future
+//! loses no byte.
+//!
+//! Absent: what the bytes mean.
+
+use core::fmt;
+use core::future::poll_fn;
+use core::ops::Deref;
+use core::task::{Context, Poll};
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use ringress_proto::framing::BodyKind;
+use ringress_proto::reject::Reject;
+use ringress_proto::trailers::Trailers;
+
+use super::request::Request;
+use super::wait::block_on;
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::BodyState;
+
+/// How far a request's body has been read.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Bytes read of what came with the head.
+    prefix: u32,
+    /// The end has been found.
+    ended: bool,
+    /// The shard knows that somebody waits.
+    asked: bool,
+}
+
+/// What a look at a body finds.
+enum Found {
+    Bytes,
+    End,
+    Nothing,
+}
+
+/// The reader of a request's body: see [`Request::body`]. Bytes come decoded, without chunk framing, and once.
+///
+/// A client that asked for `100 Continue` gets it when somebody first waits for its body. While less is read than comes,
+/// the engine holds no more than the request's credit, and the client is slowed down. When the request has been
+/// answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is larger than its limit
+/// allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine has answered in the
+/// application's place, and reading gives `Gone` with the reason.
+///
+/// Blocking calls drive the shard on a thread that is attached to one, and sleep on others.
+pub struct RequestBody<'r> {
+    request: &'r mut Request,
+}
+
+impl fmt::Debug for RequestBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").field("progress", &self.request.progress).finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    /// The reader of the body. It keeps its place in the request: a later one goes on where this one stopped.
+    pub fn body(&mut self) -> RequestBody<'_> {
+        RequestBody { request: self }
+    }
+
+    /// The body, if all of it came with the head, or there is none: without waiting and without copying, also after it
+    /// has been read. `None`: it has to be [read](Self::body).
+    #[inline]
+    #[must_use]
+    pub fn whole_body(&self) -> Option<&[u8]> {
+        let whole = !self.record().body_open
+            || (self.lease.body_arrived() == 0 && matches!(self.lease.body_state(), BodyState::Ended { .. }));
+        whole.then(|| self.body_with_head())
+    }
+
+    /// Bytes of the body, if that is known beforehand: 0 without a body, `None` in chunks.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        match self.record().head.body {
+            BodyKind::None => Some(0),
+            BodyKind::Length(length) => Some(length),
+            BodyKind::Chunked => None,
+        }
+    }
+
+    /// The fields of the trailer section behind a chunked body that has come to its end; fields that RFC 9110 section
+    /// 6.5.1 forbids there are left out.
+    #[must_use]
+    pub fn trailers(&self) -> Trailers<'_> {
+        let open = self.record().body_open;
+        Trailers::new(if open { self.lease.trailers() } else { &[] })
+    }
+
+    /// What came of the body with the head.
+    fn body_with_head(&self) -> &[u8] {
+        let record = self.record();
+        let (start, len) = (record.body_start as usize, record.body_len as usize);
+        &self.lease.received()[start..start + len]
+    }
+
+    /// What came with the head and has not been read.
+    fn prefix(&self) -> &[u8] {
+        &self.body_with_head()[self.progress.prefix as usize..]
+    }
+
+    /// The bytes that a look has found.
+    fn found(&self) -> &[u8] {
+        match self.prefix() {
+            [] => self.lease.body_bytes(),
+            prefix => prefix,
+        }
+    }
+
+    /// So many of the bytes found have been read.
+    fn read(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.prefix().is_empty() {
+            self.lease.consume_body(bytes);
+        } else {
+            self.progress.prefix += bytes;
+        }
+    }
+
+    fn look(&mut self) -> Result<Found> {
+        if !self.prefix().is_empty() {
+            return Ok(Found::Bytes);
+        }
+        if self.progress.ended || !self.record().body_open {
+            return Ok(Found::End);
+        }
+        // Asked for first: what was there when it was said is found now.
+        let state = self.lease.body_state();
+        if self.lease.next_body() {
+            return Ok(Found::Bytes);
+        }
+        match state {
+            BodyState::Open => Ok(Found::Nothing),
+            BodyState::Ended { .. } => {
+                self.progress.ended = true;
+                self.lease.leave_body();
+                Ok(Found::End)
+            }
+            BodyState::Failed(reason) => Err(failed(reason)),
+        }
+    }
+
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
+        match self.look() {
+            Ok(Found::Nothing) => {}
+            found => return Poll::Ready(found),
+        }
+        self.lease.await_body(context.waker());
+        if self.record().head.expects_continue() && !core::mem::replace(&mut self.progress.asked, true) {
+            self.lease.ask_for_body();
+        }
+        // The sleeper's second look.
+        match self.look() {
+            Ok(Found::Nothing) => Poll::Pending,
+            found => Poll::Ready(found),
+        }
+    }
+}
+
+#[cold]
+fn failed(reason: u8) -> Error {
+    match Reject::ALL.get(usize::from(reason)) {
+        None => Error::GONE,
+        Some(Reject::BodyTooLarge) => Error::told(
+            ErrorKind::TooLarge,
+            "the request's body is larger than it may be (request_body_max); its client has been answered 413",
+        ),
+        Some(reject) => {
+            let (detail, status) = (reject.detail(), reject.status());
+            Error::told(ErrorKind::Gone, format!("the request is over: {detail} Its client has been answered {status}"))
+        }
+    }
+}
+
+impl<'r> RequestBody<'r> {
+    /// Waits for bytes, and copies as many as there are and fit into `buffer`. 0: the body is at its end, or the buffer
+    /// is empty.
+    ///
+    /// # Errors
+    /// [`Gone`](ErrorKind::Gone), [`TooLarge`](ErrorKind::TooLarge): see [`RequestBody`].
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        match self.try_read(buffer)? {
+            Some(count) => Ok(count),
+            None => block_on(self.read_async(buffer)),
+        }
+    }
+
+    /// As [`read`](Self::read) without waiting; `None`: nothing is there yet.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        if buffer.is_empty() {
+            return Ok(Some(0));
+        }
+        Ok(match self.request.look()? {
+            Found::Nothing => None,
+            Found::End => Some(0),
+            Found::Bytes => Some(self.copy(buffer)),
+        })
+    }
+
+    /// As [`read`](Self::read), as a future. Dropped before it is ready, it has read nothing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        poll_fn(|context| self.poll_read(context, buffer)).await
+    }
+
+    /// As [`read_async`](Self::read_async), for those who write futures by hand.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.request.poll_look(context).map(|found| {
+            Ok(match found? {
+                Found::Bytes => self.copy(buffer),
+                Found::End | Found::Nothing => 0,
+            })
+        })
+    }
+
+    /// Reads until `buffer` is full or the body at its end, and gives how many bytes that are.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        block_on(self.fill_async(buffer))
+    }
+
+    /// As [`fill`](Self::fill), as a future. Dropped before it is ready, what it has read is in the buffer, but nobody
+    /// knows how much that is: where that matters, use [`read_async`](Self::read_async).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn fill_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_async(&mut buffer[filled..]).await? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Waits for bytes, and lends them from the buffer that they were received into. `None`: the body is at its end.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk<'_>>> {
+        let found = match self.request.look()? {
+            Found::Nothing => block_on(poll_fn(|context| self.request.poll_look(context)))?,
+            found => found,
+        };
+        Ok(self.chunk(&found))
+    }
+
+    /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
+        let found = poll_fn(|context| self.request.poll_look(context)).await?;
+        Ok(self.chunk(&found))
+    }
+
+    /// As [`next_chunk_async`](Self::next_chunk_async), for those who write futures by hand.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk<'_>>>> {
+        match self.request.poll_look(context) {
+            Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.chunk(&found))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads what is left of the body into one piece of memory of its own, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`TooLarge`](ErrorKind::TooLarge) when it is longer, for which no more than `limit` bytes are read; else as
+    /// [`read`](Self::read).
+    pub fn to_bytes(&mut self, limit: usize) -> Result<Bytes> {
+        block_on(self.to_bytes_async(limit))
+    }
+
+    /// As [`to_bytes`](Self::to_bytes), as a future. Dropped before it is ready, what it has read is lost.
+    ///
+    /// # Errors
+    /// As [`to_bytes`](Self::to_bytes).
+    pub async fn to_bytes_async(&mut self, limit: usize) -> Result<Bytes> {
+        let known = self.request.content_length().unwrap_or(0);
+        let too_large = || {
+            let text = format!("the request's body is longer than the {limit} bytes asked for; give to_bytes more");
+            Error::told(ErrorKind::TooLarge, text)
+        };
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        if known > limit.saturating_add(self.request.progress.prefix as usize) && !self.request.progress.ended {
+            return Err(too_large());
+        }
+        // A client's word is no reason to take memory for bytes that may never come.
+        let mut whole = BytesMut::with_capacity(known.min(64 * 1024));
+        while let Some(chunk) = self.next_chunk_async().await? {
+            if chunk.len() > limit - whole.len() {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
+    fn copy(&mut self, buffer: &mut [u8]) -> usize {
+        let found = self.request.found();
+        let count = found.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&found[..count]);
+        self.request.read(count);
+        count
+    }
+
+    fn chunk(&mut self, found: &Found) -> Option<Chunk<'_>> {
+        match found {
+            Found::Bytes => {
+                let len = self.request.found().len();
+                Some(Chunk { request: self.request, len })
+            }
+            Found::End | Found::Nothing => None,
+        }
+    }
+}
+
+impl io::Read for RequestBody<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        RequestBody::read(self, buffer).map_err(io::Error::other)
+    }
+}
+
+/// Bytes of a body, lent from the buffer that they were received into. They are read when this is dropped.
+pub struct Chunk<'b> {
+    request: &'b mut Request,
+    /// More may come behind them in the meantime.
+    len: usize,
+}
+
+impl fmt::Debug for Chunk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Chunk").field(&self.len).finish()
+    }
+}
+
+impl Deref for Chunk<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.request.found()[..self.len]
+    }
+}
+
+impl Drop for Chunk<'_> {
+    fn drop(&mut self) {
+        self.request.read(self.len);
+    }
+}

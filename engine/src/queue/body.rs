@@ -1,0 +1,320 @@
+//! A request's body on its way from the shard to the application: a chain of received buffers that the shard extends
+//! at one end and the reader walks from the other.
+//!
+//! ```text
+//!   slot.first ─▶ buffer 7 [start..end] ─▶ buffer 2 [start..end] ─▶ buffer 9 [start..end]
+//!                     │ done, the shard's         │ at: being read         │ end grows
+//! ```
+//!
+//! Laws:
+//! * Bytes between a link's start and its end do not change; the shard writes beyond the end only, before it moves it.
+//! * A link that has a successor does not grow any more. The reader looks for a successor before it looks at the end.
+//! * Buffers before the one that the reader is at belong to the shard again. A reader that finds nothing more parks: it
+//!   looks at no link before it has taken its mark back, and while everything has been read, the shard may take the
+//!   mark instead and with it the last buffer; then the chain begins anew. So a body that is waited for holds none.
+//!   Without a reader all buffers belong to the shard once the slot is freed.
+//! * The state is set after the last bytes are in the chain, and read before they are looked for.
+//!
+//! Absent: what is received, decoded and counted (room `shard`), and how the bytes are read (room `api`).
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::task::Waker;
+
+use atomic_waker::AtomicWaker;
+
+use crate::mem::BufferId;
+
+/// No buffer.
+const NONE: u32 = u32::MAX;
+/// No buffer any more.
+const DONE: u32 = u32::MAX - 1;
+/// A reader has read its buffer to the end and looks away until it comes back.
+const PARKED: u32 = 1 << 30;
+
+/// Where a reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    NotYet,
+    /// In this buffer: those before it are done with.
+    At(BufferId),
+    /// It has read this buffer to its end, as far as that was when it looked.
+    Parked,
+    /// Behind all buffers.
+    Done,
+}
+
+/// How far a body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyState {
+    /// More may come.
+    Open,
+    /// Everything is in the chain, and so many bytes of trailer section in a cell of the assembly area.
+    Ended { trailers: u32, cell: u32 },
+    /// No more will come, for a reason that the shard and its readers know by this number.
+    Failed(u8),
+}
+
+/// A buffer's place in the one chain that it may be in.
+#[derive(Debug)]
+struct Link {
+    next: AtomicU32,
+    start: AtomicU32,
+    end: AtomicU32,
+}
+
+/// The links of all buffers of a shard.
+#[derive(Debug)]
+pub(super) struct Chain(Box<[Link]>);
+
+impl Chain {
+    pub(super) fn new(buffers: u32) -> Self {
+        let link = || Link { next: AtomicU32::new(NONE), start: AtomicU32::new(0), end: AtomicU32::new(0) };
+        Self((0..buffers).map(|_| link()).collect())
+    }
+
+    fn link(&self, buffer: u32) -> &Link {
+        &self.0[buffer as usize]
+    }
+
+    /// Where the bytes of a buffer in a chain end, in the buffer. For the shard.
+    pub(super) fn end(&self, buffer: BufferId) -> u32 {
+        self.link(u32::from(buffer)).end.load(Ordering::Relaxed)
+    }
+
+    /// So many more bytes of the chain's last buffer are there. For the shard.
+    pub(super) fn grow(&self, buffer: BufferId, by: u32) {
+        let end = &self.link(u32::from(buffer)).end;
+        end.store(end.load(Ordering::Relaxed) + by, Ordering::Release);
+    }
+
+    /// Puts a buffer behind the last of a slot's chain, or makes it the first. For the shard.
+    pub(super) fn append(&self, body: &SlotBody, last: Option<BufferId>, buffer: BufferId, start: u32, end: u32) {
+        let link = self.link(u32::from(buffer));
+        link.next.store(NONE, Ordering::Relaxed);
+        link.start.store(start, Ordering::Relaxed);
+        link.end.store(end, Ordering::Relaxed);
+        let before = last.map_or(&body.first, |last| &self.link(u32::from(last)).next);
+        before.store(u32::from(buffer), Ordering::Release);
+    }
+
+    /// The buffer behind another one. For the shard, which alone releases buffers.
+    pub(super) fn next(&self, buffer: BufferId) -> Option<BufferId> {
+        BufferId::try_from(self.link(u32::from(buffer)).next.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Moves a reader on to bytes that it has not read. `false`: none are there yet.
+    pub(super) fn advance(&self, body: &SlotBody, reader: &mut Cursor) -> bool {
+        if reader.buffer == NONE {
+            let first = body.first.load(Ordering::Acquire);
+            if first == NONE {
+                return false;
+            }
+            (reader.buffer, reader.at) = (first, self.link(first).start.load(Ordering::Relaxed));
+            body.at.store(first, Ordering::Release);
+        }
+        if reader.buffer == DONE {
+            return false;
+        }
+        if core::mem::take(&mut reader.parked) {
+            let (mark, buffer) = (PARKED | reader.buffer, reader.buffer);
+            if body.at.compare_exchange(mark, buffer, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                *reader = Cursor::START;
+                return self.advance(body, reader);
+            }
+        }
+        loop {
+            let link = self.link(reader.buffer);
+            let next = link.next.load(Ordering::Acquire);
+            if reader.at < link.end.load(Ordering::Acquire) {
+                return true;
+            }
+            if next == NONE {
+                reader.parked = true;
+                // Release: what is in the buffer has been read.
+                body.at.store(PARKED | reader.buffer, Ordering::Release);
+                return false;
+            }
+            (reader.buffer, reader.at) = (next, self.link(next).start.load(Ordering::Relaxed));
+            // Release: what was read from the buffer before has been read.
+            body.at.store(next, Ordering::Release);
+        }
+    }
+
+    /// What a reader can read in the buffer that it is in: buffer, start and length there.
+    pub(super) fn peek(&self, reader: &Cursor) -> Option<(BufferId, u32, u32)> {
+        let buffer = BufferId::try_from(reader.buffer).ok().filter(|_| !reader.parked)?;
+        let end = self.link(reader.buffer).end.load(Ordering::Acquire);
+        Some((buffer, reader.at, end - reader.at))
+    }
+}
+
+/// A reader's place in a chain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    buffer: u32,
+    at: u32,
+    parked: bool,
+}
+
+impl Cursor {
+    /// Before the first buffer.
+    pub(crate) const START: Self = Self { buffer: NONE, at: 0, parked: false };
+
+    /// Moves over bytes that have been read.
+    pub(super) fn advance(&mut self, bytes: u32) {
+        self.at += bytes;
+    }
+
+    /// Leaves the chain. `true`: it was in a buffer, which is the shard's now.
+    pub(super) fn leave(&mut self, body: &SlotBody) -> bool {
+        let was_in = self.buffer != NONE && self.buffer != DONE;
+        (self.buffer, self.parked) = (DONE, false);
+        body.at.store(DONE, Ordering::Release);
+        was_in
+    }
+}
+
+/// What a slot has of its body.
+#[derive(Debug)]
+pub(super) struct SlotBody {
+    first: AtomicU32,
+    /// The buffer that the reader is at; those before it are the shard's again.
+    at: AtomicU32,
+    state: AtomicU32,
+    trailers: AtomicU32,
+    trailer_cell: AtomicU32,
+    /// Bytes put into the chain.
+    arrived: AtomicU64,
+    /// Bytes of the chain that have been read.
+    read: AtomicU64,
+    /// The shard has stopped receiving until so many bytes have been read.
+    resume_at: AtomicU64,
+    reader: AtomicWaker,
+}
+
+const OPEN: u32 = 0;
+const ENDED: u32 = 1;
+const FAILED: u32 = 2;
+const NEVER: u64 = u64::MAX;
+
+impl SlotBody {
+    pub(super) const fn new() -> Self {
+        Self {
+            first: AtomicU32::new(NONE),
+            at: AtomicU32::new(NONE),
+            state: AtomicU32::new(OPEN),
+            trailers: AtomicU32::new(0),
+            trailer_cell: AtomicU32::new(0),
+            arrived: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            resume_at: AtomicU64::new(NEVER),
+            reader: AtomicWaker::new(),
+        }
+    }
+
+    /// Before the slot is published with a body.
+    pub(super) fn reset(&self) {
+        self.first.store(NONE, Ordering::Relaxed);
+        self.at.store(NONE, Ordering::Relaxed);
+        self.state.store(OPEN, Ordering::Relaxed);
+        self.arrived.store(0, Ordering::Relaxed);
+        self.read.store(0, Ordering::Relaxed);
+        self.resume_at.store(NEVER, Ordering::Relaxed);
+        drop(self.reader.take());
+    }
+
+    /// Where the reader is. For the shard.
+    pub(super) fn reading(&self) -> Reading {
+        match self.at.load(Ordering::Acquire) {
+            DONE => Reading::Done,
+            at if at & PARKED != 0 && at != NONE => Reading::Parked,
+            at => BufferId::try_from(at).map_or(Reading::NotYet, Reading::At),
+        }
+    }
+
+    /// Takes the chain from a parked reader that has read everything. `true`: all its buffers are the shard's.
+    pub(super) fn detach(&self) -> bool {
+        let at = self.at.load(Ordering::Acquire);
+        if at & PARKED == 0 || at == NONE || at == DONE || self.unread() > 0 {
+            return false;
+        }
+        // Before the mark is taken: a reader that has lost it begins here.
+        self.first.store(NONE, Ordering::Relaxed);
+        self.at.compare_exchange(at, NONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub(super) fn state(&self) -> BodyState {
+        let state = self.state.load(Ordering::Acquire);
+        match state & 0xff {
+            OPEN => BodyState::Open,
+            ENDED => BodyState::Ended {
+                trailers: self.trailers.load(Ordering::Relaxed),
+                cell: self.trailer_cell.load(Ordering::Relaxed),
+            },
+            _ => BodyState::Failed(u8::try_from(state >> 8).unwrap_or(u8::MAX)),
+        }
+    }
+
+    /// Says how the body has ended, unless that is known. For the shard, which wakes the reader afterwards.
+    pub(super) fn set_state(&self, state: BodyState) {
+        if self.state.load(Ordering::Relaxed) != OPEN {
+            return;
+        }
+        let bits = match state {
+            BodyState::Open => OPEN,
+            BodyState::Ended { trailers, cell } => {
+                self.trailers.store(trailers, Ordering::Relaxed);
+                self.trailer_cell.store(cell, Ordering::Relaxed);
+                ENDED
+            }
+            BodyState::Failed(reason) => FAILED | u32::from(reason) << 8,
+        };
+        self.state.store(bits, Ordering::Release);
+    }
+
+    /// More bytes are in the chain. For the shard.
+    pub(super) fn add_arrived(&self, bytes: u64) {
+        self.arrived.store(self.arrived.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn arrived(&self) -> u64 {
+        self.arrived.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have arrived and not been read. For the shard.
+    pub(super) fn unread(&self) -> u64 {
+        self.arrived() - self.read.load(Ordering::Acquire).min(self.arrived())
+    }
+
+    /// The shard has stopped: it is to be told when no more than so many bytes are unread. `true`: it is so already.
+    pub(super) fn stop_until(&self, unread: u64) -> bool {
+        let resume_at = self.arrived() - unread.min(self.arrived());
+        // Either the reader sees this, or the shard what has been read: both sides write first and look then.
+        self.resume_at.store(resume_at, Ordering::SeqCst);
+        let enough = self.read.load(Ordering::SeqCst) >= resume_at;
+        if enough {
+            self.resume_at.store(NEVER, Ordering::Relaxed);
+        }
+        enough
+    }
+
+    /// Bytes have been read. `true`: the shard waits to be told.
+    pub(super) fn add_read(&self, bytes: u64) -> bool {
+        let read = self.read.load(Ordering::Relaxed) + bytes;
+        self.read.store(read, Ordering::SeqCst);
+        let waited = read >= self.resume_at.load(Ordering::SeqCst);
+        if waited {
+            self.resume_at.store(NEVER, Ordering::Relaxed);
+        }
+        waited
+    }
+
+    /// A reader waits; it looks once more after this.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.reader.register(waker);
+    }
+
+    pub(super) fn wake(&self) {
+        self.reader.wake();
+    }
+}

@@ -1,0 +1,437 @@
+//! Bodies come in: behind their requests, which are delivered before them, as far as the credit of each reaches.
+//!
+//! Laws:
+//! * A request has its part of a body that came in one buffer with its head there; what comes later is a chain of
+//!   buffers (`queue::body`), in place, chunks decoded and moved together. Small pieces are copied behind one another, so
+//!   that a client that sends byte by byte holds no more buffers than its bytes fill.
+//! * No more than the credit is received and not read. Then receiving stops, and TCP pushes back.
+//! * Long bodies are received one piece at a time into large buffers, chosen by the kernel when the bytes are there: a
+//!   slow client holds none while it is awaited.
+//! * A body that nobody will read is thrown away, within bounds, so that the next request is found behind it.
+//!
+//! Absent: how bodies are read (rooms `queue` and `api`).
+
+use ringress_proto::chunked::{Decoder, Step};
+use ringress_proto::reject::Reject;
+
+use super::Shard;
+use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
+use super::input::{Input, Taken};
+use crate::conn::{AfterSend, DRAIN_BYTES_MAX};
+use crate::mem::{Area, BufferId};
+use crate::queue::{AnswerFlags, BodyState, Reading};
+use crate::ring::Io;
+use crate::slab::Key;
+
+/// What the shard keeps of a slot's body while the slot has one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyChain {
+    /// The oldest buffer that the slot still has, and the newest.
+    first: BufferId,
+    last: BufferId,
+    /// The client waits for `100 Continue`.
+    expects: bool,
+    /// The reader is to be woken when the completions are done.
+    to_wake: bool,
+    /// Bytes of the body that may still come, by its limit.
+    allowed: u64,
+    /// A cell of the assembly area with the trailer section, and its bytes.
+    trailer_cell: u32,
+    trailers: u32,
+}
+
+impl BodyChain {
+    pub(super) const NONE: Self = Self {
+        first: NO_BUFFER,
+        last: NO_BUFFER,
+        expects: false,
+        to_wake: false,
+        allowed: 0,
+        trailer_cell: NONE,
+        trailers: 0,
+    };
+}
+
+impl<I: Io> Shard<I> {
+    /// The slot gets a body, if it has none yet, of which up to `allowed` more bytes may come.
+    pub(super) fn open_body(&mut self, slot: u32, expects: bool, allowed: u64) {
+        let state = &mut self.slots[slot as usize];
+        let chain = &mut self.bodies[slot as usize];
+        if !core::mem::replace(&mut state.has_body, true) {
+            self.side.open_body(slot);
+            *chain = BodyChain::NONE;
+        }
+        (chain.expects, chain.allowed) = (expects, allowed);
+    }
+
+    /// From now on input is of a body: that of the slot, or one that is thrown away.
+    pub(super) fn begin_body(&mut self, key: Key, slot: u32, incoming: Incoming) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if matches!(incoming, Incoming::Nothing) {
+            return;
+        }
+        let long = incoming.is_long();
+        (connection.incoming, connection.body_slot) = (incoming, slot);
+        connection.machine.begin_draining_body();
+        if long {
+            self.stop_receive(key);
+        }
+        self.set_timer(key);
+    }
+
+    /// Bytes of a body that may be received now.
+    pub(super) fn body_room(&self, slot: u32) -> u64 {
+        let unread = self.side.unread_body(slot);
+        if self.buffers.large.pressed() && unread > 0 {
+            return 0;
+        }
+        self.settings.body_credit.saturating_sub(unread)
+    }
+
+    /// As [`body_room`](Self::body_room); without any, the reader is to tell when there is.
+    pub(super) fn room_or_pause(&mut self, key: Key, slot: u32) -> u64 {
+        let mut room = self.body_room(slot);
+        if room == 0 {
+            let target = if self.buffers.large.pressed() { 0 } else { self.settings.body_credit / 2 };
+            if self.side.stop_body_until(slot, target) {
+                room = self.body_room(slot);
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.body_paused = room == 0;
+        }
+        room
+    }
+
+    /// More of the body under way.
+    pub(super) fn take_body(&mut self, key: Key, input: Input) -> Taken {
+        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+        connection.continue_owed = false;
+        let (slot, incoming) = (connection.body_slot, connection.incoming);
+        if slot == NONE {
+            return self.discard_body(key, input);
+        }
+        let room = self.room_or_pause(key, slot);
+        if room == 0 {
+            self.set_timer(key);
+            return Taken::Later;
+        }
+        self.bodies[slot as usize].expects = false;
+        let most = u32::try_from(room).unwrap_or(u32::MAX).min(input.len());
+        let taken = match incoming {
+            Incoming::Nothing => Ok(0),
+            Incoming::Length { missing } => self.take_length(key, slot, input.first(most), missing),
+            Incoming::Chunked { decoder } => self.take_chunks(key, slot, input.first(most), decoder),
+        };
+        if !core::mem::replace(&mut self.bodies[slot as usize].to_wake, true) {
+            self.readers.push(slot);
+        }
+        match taken {
+            Ok(bytes) => {
+                self.set_timer(key);
+                Taken::Bytes(bytes)
+            }
+            Err(reject) => {
+                self.body_failed(key, reject);
+                Taken::Over
+            }
+        }
+    }
+
+    fn take_length(&mut self, key: Key, slot: u32, input: Input, missing: u64) -> Result<u32, Reject> {
+        let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
+        self.append_body(slot, input.first(len))?;
+        let missing = missing - u64::from(len);
+        self.body_goes_on(key, slot, if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } });
+        Ok(len)
+    }
+
+    fn take_chunks(&mut self, key: Key, slot: u32, input: Input, mut decoder: Decoder) -> Result<u32, Reject> {
+        let mut used = 0;
+        let mut incoming = None;
+        while used < input.len() && incoming.is_none() {
+            let rest = input.after(used);
+            let (consumed, step) =
+                decoder.step(self.side.bytes(self.offset(rest), rest.len()), &self.settings.limits)?;
+            used += u32::try_from(consumed).unwrap_or(u32::MAX);
+            match step {
+                Step::NeedMore => {}
+                Step::Data { start, len } => self.append_body(slot, rest.part(start, len))?,
+                Step::Trailer { start, len } => self.keep_trailers(slot, rest.part(start, len))?,
+                Step::Done => incoming = Some(Incoming::Nothing),
+            }
+        }
+        self.body_goes_on(key, slot, incoming.unwrap_or(Incoming::Chunked { decoder }));
+        Ok(used)
+    }
+
+    fn body_goes_on(&mut self, key: Key, slot: u32, incoming: Incoming) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.incoming = incoming;
+            if matches!(incoming, Incoming::Nothing) {
+                connection.body_slot = NONE;
+                self.finish_body(slot);
+            }
+        }
+    }
+
+    /// Everything of a slot's body is here.
+    pub(super) fn finish_body(&mut self, slot: u32) {
+        let BodyChain { trailers, trailer_cell, .. } = self.bodies[slot as usize];
+        self.side.end_body(slot, BodyState::Ended { trailers, cell: trailer_cell });
+    }
+
+    /// Puts received bytes behind a slot's body.
+    fn append_body(&mut self, slot: u32, piece: Input) -> Result<(), Reject> {
+        self.reclaim_body(slot);
+        let chain = &mut self.bodies[slot as usize];
+        let left = chain.allowed.checked_sub(u64::from(piece.len())).ok_or(Reject::BodyTooLarge)?;
+        chain.allowed = left;
+        let (last, from, len) = (chain.last, self.offset(piece), piece.len());
+        // What is behind the last bytes in their own buffer is moved to them; a small piece of another one is copied.
+        let small = last != NO_BUFFER && len <= self.side.arena().buffer_bytes(last) / 4;
+        if last == piece.buffer() || (small && self.side.room_behind_body(last) >= len) {
+            self.side.grow_body(slot, last, from, len);
+            return Ok(());
+        }
+        let (buffer, start) = if !self.buffers.is_large(piece.buffer()) && self.buffers.small.pressed() {
+            // Requests need the small ones.
+            if self.buffers.large.is_dry() {
+                self.reclaim_bodies();
+            }
+            let large = self.buffers.large.take_spare().ok_or(Reject::Overloaded)?;
+            self.counters.copies.count();
+            let to = self.side.arena().buffer_offset(large);
+            self.side.copy(from, to, len);
+            (large, 0)
+        } else {
+            self.buffers.share(piece.buffer());
+            (piece.buffer(), piece.start())
+        };
+        self.side.append_body(slot, (last != NO_BUFFER).then_some(last), buffer, start, len);
+        let chain = &mut self.bodies[slot as usize];
+        chain.last = buffer;
+        if chain.first == NO_BUFFER {
+            chain.first = buffer;
+        }
+        Ok(())
+    }
+
+    /// Keeps a part of a trailer section for the reader.
+    pub(super) fn keep_trailers(&mut self, slot: u32, piece: Input) -> Result<(), Reject> {
+        if self.bodies[slot as usize].trailer_cell == NONE {
+            self.bodies[slot as usize].trailer_cell = self.cells.assembly.take().ok_or(Reject::Overloaded)?;
+        }
+        let BodyChain { trailer_cell, trailers, .. } = self.bodies[slot as usize];
+        let to = self.side.arena().offset(Area::Assembly, trailer_cell) + u64::from(trailers);
+        self.side.copy(self.offset(piece), to, piece.len());
+        self.bodies[slot as usize].trailers += piece.len();
+        Ok(())
+    }
+
+    /// Takes back the buffers that the reader of a body is done with.
+    pub(super) fn reclaim_body(&mut self, slot: u32) {
+        let reading = match self.side.reading(slot) {
+            Reading::NotYet => return,
+            Reading::At(buffer) => buffer,
+            Reading::Parked if !self.side.detach_reader(slot) => return,
+            Reading::Parked | Reading::Done => NO_BUFFER,
+        };
+        let chain = self.bodies[slot as usize];
+        let mut first = chain.first;
+        while first != NO_BUFFER && first != reading {
+            let next = self.side.next_of_body(first).unwrap_or(NO_BUFFER);
+            self.buffers.release(first);
+            first = next;
+        }
+        let last = if first == NO_BUFFER { NO_BUFFER } else { chain.last };
+        (self.bodies[slot as usize].first, self.bodies[slot as usize].last) = (first, last);
+    }
+
+    /// Takes back what the readers of all bodies are done with: large buffers have run out.
+    #[cold]
+    pub(super) fn reclaim_bodies(&mut self) {
+        for slot in 0..self.side.slots_used() {
+            if self.slots[slot as usize].has_body {
+                self.reclaim_body(slot);
+            }
+        }
+    }
+
+    /// Takes everything back that a slot's body has; the slot is the shard's own.
+    #[cold]
+    pub(super) fn release_body(&mut self, slot: u32) {
+        let chain = core::mem::replace(&mut self.bodies[slot as usize], BodyChain::NONE);
+        let mut first = chain.first;
+        while first != NO_BUFFER {
+            let next = self.side.next_of_body(first).unwrap_or(NO_BUFFER);
+            self.buffers.release(first);
+            first = next;
+        }
+        if chain.trailer_cell != NONE {
+            self.cells.assembly.give(chain.trailer_cell);
+        }
+    }
+
+    /// Nothing more comes of a slot's body, because its request is over.
+    #[cold]
+    pub(super) fn forget_body(&mut self, slot: u32, reason: u8) {
+        self.side.end_body(slot, BodyState::Failed(reason));
+        self.side.wake_reader(slot);
+    }
+
+    /// Wakes who waits for what has come.
+    pub(super) fn wake_readers(&mut self) {
+        while let Some(slot) = self.readers.pop() {
+            self.bodies[slot as usize].to_wake = false;
+            self.side.wake_reader(slot);
+        }
+    }
+
+    /// Somebody waits for a body: its client may do so, too.
+    pub(super) fn body_is_wanted(&mut self, key: Key, slot: u32) {
+        let wanted = core::mem::take(&mut self.bodies[slot as usize].expects);
+        if let Some(connection) = self.connections.get_mut(key)
+            && wanted
+            && connection.body_slot == slot
+        {
+            connection.continue_owed = true;
+            self.queue_flush(key);
+        }
+    }
+
+    /// A body has been read: its buffers come back, and receiving goes on.
+    pub(super) fn body_was_read(&mut self, key: Key, slot: u32) {
+        if !self.slots[slot as usize].has_body {
+            return;
+        }
+        self.reclaim_body(slot);
+        if self.connections.get_mut(key).is_some_and(|connection| connection.body_slot == slot) {
+            self.resume_input(key);
+        }
+    }
+
+    /// Whether a connection can go on behind a body that nobody reads: its end is near, and the client sends it.
+    pub(super) fn can_discard(incoming: &Incoming, expects: bool) -> bool {
+        match incoming {
+            Incoming::Nothing => true,
+            Incoming::Length { missing } => !expects && *missing <= u64::from(DRAIN_BYTES_MAX),
+            Incoming::Chunked { .. } => !expects,
+        }
+    }
+
+    /// The answer of the request whose body is under way is given: whether the connection must end with it.
+    pub(super) fn answer_cuts_body(&mut self, key: Key, slot: u32) -> bool {
+        let expects = self.bodies[slot as usize].expects;
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        connection.body_slot == slot && !Self::can_discard(&connection.incoming, expects)
+    }
+
+    /// Throws a part of a body away.
+    #[cold]
+    fn discard_body(&mut self, key: Key, input: Input) -> Taken {
+        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+        let (used, incoming) = match connection.incoming {
+            Incoming::Nothing => return Taken::Over,
+            Incoming::Length { missing } => {
+                let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
+                let missing = missing - u64::from(len);
+                (len, if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } })
+            }
+            Incoming::Chunked { decoder } => match self.skip_chunks(input, decoder) {
+                Ok(skipped) => skipped,
+                Err(reject) => {
+                    self.body_failed(key, reject);
+                    return Taken::Over;
+                }
+            },
+        };
+        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+        connection.incoming = incoming;
+        if connection.machine.drained(used) {
+            self.body_failed(key, Reject::BodyTooLarge);
+            return Taken::Over;
+        }
+        self.set_timer(key);
+        Taken::Bytes(used)
+    }
+
+    fn skip_chunks(&self, input: Input, mut decoder: Decoder) -> Result<(u32, Incoming), Reject> {
+        let mut used = 0;
+        while used < input.len() {
+            let rest = input.after(used);
+            let (consumed, step) =
+                decoder.step(self.side.bytes(self.offset(rest), rest.len()), &self.settings.limits)?;
+            used += u32::try_from(consumed).unwrap_or(u32::MAX);
+            if step == Step::Done {
+                return Ok((used, Incoming::Nothing));
+            }
+        }
+        Ok((used, Incoming::Chunked { decoder }))
+    }
+
+    /// The body under way is malformed, too long, too late or cut: its client is told, unless it has been answered, and
+    /// the connection ends.
+    #[cold]
+    pub(super) fn body_failed(&mut self, key: Key, reject: Reject) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let slot = core::mem::replace(&mut connection.body_slot, NONE);
+        connection.incoming = Incoming::Nothing;
+        connection.continue_owed = false;
+        connection.body_paused = false;
+        connection.machine.finish();
+        if slot == NONE {
+            return self.end_after_answers(key);
+        }
+        self.forget_body(slot, reject as u8);
+        if self.slots[slot as usize].answered || !self.side.claim_answer(slot) {
+            self.slots[slot as usize].last = true;
+        } else {
+            self.counters.requests_rejected.count();
+            self.write_refusal(slot, reject, false, AnswerFlags::default());
+            let state = &mut self.slots[slot as usize];
+            (state.answered, state.last) = (true, true);
+            self.queue_flush(key);
+        }
+        self.set_timer(key);
+    }
+
+    /// Ends a connection that takes no more requests, now if it owes nothing.
+    fn end_after_answers(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.machine.in_flight() > 0 || connection.sending != Sending::No {
+            return;
+        }
+        match connection.machine.sent() {
+            AfterSend::Drain => self.drain(key),
+            AfterSend::Close => self.close(key),
+            AfterSend::GoOn => {}
+        }
+    }
+
+    /// Receives more, the way that what is awaited is best received.
+    pub(super) fn receive_body(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let (slot, incoming) = (connection.body_slot, connection.incoming);
+        let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
+        if room == 0 {
+            return self.set_timer(key);
+        }
+        if incoming.is_long() && !self.buffers.large.any_posted() {
+            if self.buffers.large.is_dry() {
+                self.reclaim_bodies();
+            }
+            self.post_buffers();
+        }
+        // Without a large buffer, small ones do, while there are enough of them for others.
+        let none = !self.buffers.large.any_posted() && !self.buffers.small.pressed();
+        if !incoming.is_long() || none {
+            return self.receive_many(key);
+        }
+        let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
+        let most = room.min(missing).min(u64::from(self.side.arena().cell_bytes(Area::Body)));
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.receiving = Receiving::Once;
+        self.io.receive_once(connection.fd, Self::receive_token(key), u32::try_from(most).unwrap_or(u32::MAX));
+    }
+}
