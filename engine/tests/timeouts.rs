@@ -6,19 +6,30 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use common::{Client, End, Host, builder, colocated_with, holds_within, wait_until};
-use ringress::{QueueOptions, RequestQueue, Response};
+use ringress::{Properties, QueueOptions, RequestQueue, Response};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
 /// A body larger than what the kernel takes for a client that does not read.
 const LARGE: usize = 32 << 20;
 
-fn short_header() -> Host {
-    Host::start_with(builder().header_timeout(SHORT).idle_timeout(LONG), QueueOptions::default())
+fn host(properties: Properties) -> Host {
+    Host::start_with(builder().properties(properties), QueueOptions::default())
 }
 
+/// All timers long, but for what a test makes short.
+fn long() -> Properties {
+    Properties::new().idle_connection(LONG).header_wait(LONG).entity_body(LONG).request_queue(LONG)
+}
+
+/// A short time for whatever is to arrive of a request.
+fn short_header() -> Host {
+    host(long().header_wait(SHORT).entity_body(SHORT))
+}
+
+/// A short time for connections that rest, and for clients that do not take their answers.
 fn short_idle() -> Host {
-    Host::start_with(builder().header_timeout(LONG).idle_timeout(SHORT), QueueOptions::default())
+    host(long().idle_connection(SHORT).min_send_rate(0))
 }
 
 /// Runs `wait`, which must take at least [`SHORT`], less the grain of the wheel.
@@ -131,7 +142,7 @@ fn an_idle_timeout_begins_anew_with_every_request() {
 
 #[test]
 fn a_request_under_way_in_the_application_is_not_timed() {
-    let host = Host::start_with(builder().header_timeout(SHORT).idle_timeout(SHORT), QueueOptions::default());
+    let host = host(long().header_wait(SHORT).idle_connection(SHORT).request_queue(SHORT));
     let mut client = host.connect();
     client.get("/");
     let request = host.receive();
@@ -143,7 +154,7 @@ fn a_request_under_way_in_the_application_is_not_timed() {
 
 #[test]
 fn colocated_timeouts_run_while_the_application_receives() {
-    let settings = builder().header_timeout(SHORT).idle_timeout(SHORT);
+    let settings = builder().properties(long().header_wait(SHORT).idle_connection(SHORT));
     let application = |queue: &RequestQueue| {
         while let Ok(request) = queue.receive() {
             request.respond(Response::text("answered")).expect("open");
@@ -195,7 +206,7 @@ fn a_client_that_asks_on_without_reading_is_reset_too() {
 
 #[test]
 fn a_client_that_reads_slowly_but_steadily_gets_everything() {
-    let host = Host::start_with(builder().idle_timeout(Duration::from_millis(500)), QueueOptions::default());
+    let host = host(long().idle_connection(Duration::from_millis(500)).min_send_rate(0));
     let mut client = host.connect();
     client.get("/large");
     host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");

@@ -130,11 +130,28 @@ impl<R: Record> QueueCore<R> {
         producer.len(&self.rings[shard], 0) + others < self.length_max
     }
 
-    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::has_room).
+    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::has_room). Gives its position
+    /// among all that this shard has ever pushed.
     #[inline]
-    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) {
-        let pushed = producer.push(&self.rings[shard], id.to_u64());
-        assert!(pushed.is_ok(), "a ring holds the queue's whole length");
+    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> u64 {
+        producer.push(&self.rings[shard], id.to_u64()).expect("a ring holds the queue's whole length")
+    }
+
+    /// Whether a consumer has claimed what a shard pushed at a position; a moment's view.
+    pub(crate) fn is_claimed(&self, shard: usize, position: u64) -> bool {
+        self.rings[shard].has_claimed(position)
+    }
+
+    /// Takes what no consumer would be given, because it is over, off the front of a shard's ring: the room is wanted,
+    /// and so is what those requests pin.
+    #[cold]
+    pub(crate) fn drop_settled(&self, shard: usize) {
+        let exchange = &self.exchanges[shard];
+        let settled = |id: u64| RequestId::from_u64(id).is_some_and(|id| !exchange.is_open(id));
+        while let Some(id) = self.rings[shard].claim_if(settled).and_then(RequestId::from_u64) {
+            // SAFETY: duty 1: as in `claim_of`.
+            drop(unsafe { Lease::claim(exchange, id) });
+        }
     }
 
     /// Whether the wake-up for so many published requests can wait until the shard has nothing else to do: a consumer

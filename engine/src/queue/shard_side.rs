@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::exchange::{
-    AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot,
-    generation_of, word_of,
+    ANSWERED, AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT,
+    Slot, generation_of, word_of,
 };
 use super::news::{News, SlotNews};
 use super::returns::Link;
@@ -245,6 +245,15 @@ impl<R: Record> ShardSide<R> {
             return Fate::Free;
         }
         Fate::Held
+    }
+
+    /// Wins the answer of a published request for the shard, if nobody has answered it yet. `true`: the answer and the
+    /// response area are the shard's now, as if somebody had answered by id and the slot had come back.
+    #[cold]
+    pub(crate) fn overtake(&mut self, slot: u32) -> bool {
+        let word = &self.exchange.slot(slot).word;
+        let open = word_of(generation_of(word.load(Ordering::Relaxed)), OPEN | HANDLE);
+        word.compare_exchange(open, open | ANSWERED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.

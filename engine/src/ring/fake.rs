@@ -535,6 +535,11 @@ impl Io for Fake {
         self.link(socket).reset_on_close = true;
     }
 
+    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
+        // A client acknowledges what it reads.
+        u32::try_from(self.link(socket).outbound.len()).expect("sockets are small")
+    }
+
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
         if self.random.chance(self.faults.address_missing) {
             return None;

@@ -6,8 +6,10 @@ use std::os::fd::RawFd;
 
 use ringress_proto::chunked::Decoder;
 
-use crate::conn::Machine;
+use crate::clock::Tick;
+use crate::conn::{Machine, Part};
 use crate::mem::BufferId;
+use crate::policy::{OF_ENGINE, PolicyIndex};
 use crate::record::Address;
 
 /// No slot, buffer or cell.
@@ -112,8 +114,23 @@ pub(super) struct Connection {
     pub(super) pending: Pending,
     /// Bytes on the wire of the pending request.
     pub(super) pending_wire: u64,
+    /// The timers and limits that hold: those of the group of the last routed request.
+    pub(super) policy: PolicyIndex,
+    /// How well the client takes what waits to be sent: see `waits`.
+    pub(super) pace: Pace,
     pub(super) peer: Address,
     pub(super) local: Address,
+}
+
+/// How a client has taken what waits to be sent, since it was last judged: see `waits`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// When that was, or when the socket became full.
+    pub(super) judged: Tick,
+    /// What the client had not acknowledged then, and what was handed to the socket since; `None` before the first look.
+    pub(super) unacknowledged: Option<u32>,
+    /// Bytes the client may fall behind before it is reset.
+    pub(super) credit: u32,
 }
 
 const _: () =
@@ -145,6 +162,8 @@ impl Connection {
             out: Out::Nothing,
             pending: Pending::Nothing,
             pending_wire: 0,
+            policy: OF_ENGINE,
+            pace: Pace::default(),
             peer,
             local,
         }
@@ -167,6 +186,16 @@ impl Connection {
     #[inline]
     pub(super) fn begun(&self) -> bool {
         !matches!(self.pending, Pending::Nothing)
+    }
+
+    /// Which part of a request is here that is not whole.
+    #[inline]
+    pub(super) fn part(&self) -> Part {
+        match self.pending {
+            Pending::Nothing => Part::None,
+            Pending::Head => Part::Head,
+            Pending::Length { .. } | Pending::Chunked { .. } => Part::Body,
+        }
     }
 
     /// Whether the socket did not take all that was sent.
@@ -195,6 +224,10 @@ pub(super) struct SlotState {
     /// The next younger request of the connection.
     pub(super) next: u32,
     pub(super) source: Source,
+    /// The queue it was pushed to, `NONE` if to none; where in that, and when.
+    pub(super) queue: u32,
+    pub(super) position: u64,
+    pub(super) queued: Tick,
     /// The answer is in the slot, and the slot is the shard's.
     pub(super) answered: bool,
     /// The connection ends after this answer.
@@ -202,8 +235,17 @@ pub(super) struct SlotState {
 }
 
 impl SlotState {
-    pub(super) const FREE: Self =
-        Self { connection: NONE, generation: 0, next: NONE, source: Source::Nothing, answered: false, last: false };
+    pub(super) const FREE: Self = Self {
+        connection: NONE,
+        generation: 0,
+        next: NONE,
+        source: Source::Nothing,
+        queue: NONE,
+        position: 0,
+        queued: 0,
+        answered: false,
+        last: false,
+    };
 }
 
 /// Input of a connection that cannot take it yet: a range of a receive buffer.

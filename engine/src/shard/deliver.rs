@@ -5,6 +5,7 @@ use ringress_proto::reject::Reject;
 use super::Shard;
 use super::connection::{Connection, SlotState, Source};
 use crate::id::ConnectionId;
+use crate::policy::PolicyIndex;
 use crate::queue::Scratch;
 use crate::record::RequestRecord;
 use crate::ring::Io;
@@ -15,6 +16,7 @@ use crate::slab::Key;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressed {
     queue: Result<u32, Reject>,
+    policy: PolicyIndex,
     safe: bool,
     keep_alive: bool,
 }
@@ -36,16 +38,16 @@ pub(super) fn address(
     (record.peer, record.local) = (connection.peer, connection.local);
     record.keep_alive = record.head.keep_alive() && !stopping;
     let path = record.cooked.path(bytes, || scratch.bytes());
-    let queue = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
-        Ok(route) if !route.target.active => Err(Reject::Disabled),
+    let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
+        Ok(route) if !route.target.active => (Err(Reject::Disabled), route.target.policy),
         Ok(route) => {
             record.url_context = route.target.context;
             record.ip_routed = matches!(route.host, Host::Ip(_));
-            route.target.queue.ok_or(Reject::Unbound)
+            (route.target.queue.ok_or(Reject::Unbound), route.target.policy)
         }
-        Err(reject) => Err(reject),
+        Err(reject) => (Err(reject), connection.policy),
     };
-    Addressed { queue, safe: record.head.method_is_safe, keep_alive: record.keep_alive }
+    Addressed { queue, policy, safe: record.head.method_is_safe, keep_alive: record.keep_alive }
 }
 
 impl<I: Io> Shard<I> {
@@ -53,7 +55,7 @@ impl<I: Io> Shard<I> {
     /// way will bring the connection back.
     #[inline(always)]
     pub(super) fn deliver(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) -> bool {
-        let Addressed { queue, safe, keep_alive } = addressed;
+        let Addressed { queue, policy, safe, keep_alive } = addressed;
         self.slots[slot as usize] =
             SlotState { connection: key.index, generation: key.generation, source, ..SlotState::FREE };
         match queue.and_then(|queue| self.enqueue(queue, slot)) {
@@ -61,9 +63,11 @@ impl<I: Io> Shard<I> {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
                 connection.machine.request(safe, keep_alive);
                 connection.head_timed = false;
+                connection.policy = policy;
                 let first = connection.append(slot, &mut self.slots);
-                // With a request under way before it there is no timer to stop.
-                if first {
+                // With a request under way before it, that one's timer runs, unless it was this one's own, of its
+                // arrival in pieces.
+                if first || matches!(source, Source::Assembly(_)) {
                     self.set_timer(key);
                 }
                 true
@@ -73,6 +77,9 @@ impl<I: Io> Shard<I> {
                 false
             }
             Err(reject) => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.policy = policy;
+                }
                 self.refuse(key, slot, reject, keep_alive && !reject.closes());
                 true
             }
@@ -98,12 +105,14 @@ impl<I: Io> Shard<I> {
         }
         // Published only when nothing can stop it any more: from here on the id can be answered.
         let id = self.side.publish(slot);
-        end.core.push(shard, &mut end.producer, id);
+        let position = end.core.push(shard, &mut end.producer, id);
         if !end.touched {
             end.touched = true;
             self.touched.push(queue);
         }
         self.fresh += 1;
+        let state = &mut self.slots[slot as usize];
+        (state.queue, state.position, state.queued) = (queue, position, self.tick);
         Ok(())
     }
 }

@@ -30,6 +30,7 @@ mod output;
 mod refuse;
 #[cfg(test)]
 mod sim;
+mod waits;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -40,12 +41,13 @@ use ringress_proto::response::Imprint;
 use ringress_proto::url::HostMemo;
 
 use self::connection::{Connection, Held, SlotState};
-use crate::clock::{Clock, Tick, ticks};
+use crate::clock::{Clock, Tick};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, ReceiveBuffers};
+use crate::policy::{Policies, Policy};
 use crate::queue::{Bell, Driving, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait};
@@ -72,9 +74,6 @@ struct Settings {
     limits: Limits,
     body_bytes_max: u32,
     pipeline_max: u16,
-    header_ticks: Tick,
-    idle_ticks: Tick,
-    peer_ticks: Tick,
     imprint: Imprint,
     /// The thread that runs the shard also consumes its queues.
     colocated: bool,
@@ -87,8 +86,6 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
 /// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
-/// How long a client may take to read its last answer, or to end its side: 5 seconds.
-const PEER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -186,9 +183,6 @@ impl<I: Io> Shard<I> {
             limits: config.limits,
             body_bytes_max: config.body_bytes_max,
             pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
-            header_ticks: ticks(config.header_timeout),
-            idle_ticks: ticks(config.idle_timeout),
-            peer_ticks: ticks(PEER_PATIENCE),
             imprint: config.imprint()?,
             colocated,
             publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
@@ -214,7 +208,7 @@ impl<I: Io> Shard<I> {
             wheel: Wheel::new(config.connections_max),
             clock: Clock::new(),
             tick: 0,
-            routes: Arc::default(),
+            routes: Arc::new(Snapshot::default().with_policies(Policies::new(Policy::of(&config.properties)))),
             host_memo: HostMemo::new(),
             queues: Vec::new(),
             touched: Vec::with_capacity(64),

@@ -314,7 +314,8 @@ impl<I: Io> Shard<I> {
             connection.sending = Sending::No;
             return self.abort(key);
         }
-        connection.out_sent += u32::try_from(event.result).unwrap_or(0);
+        let taken = u32::try_from(event.result).unwrap_or(0);
+        connection.out_sent += taken;
         if connection.out_sent >= connection.out_len {
             return self.send_ended(key);
         }
@@ -322,6 +323,7 @@ impl<I: Io> Shard<I> {
             self.counters.sends_short.count();
         }
         connection.sending = Sending::Waiting;
+        self.note_pace(key, was_silent, taken);
         self.submit_send(key, SendMode::Waiting);
         self.set_timer(key);
     }

@@ -20,7 +20,7 @@ impl<I: Io> Shard<I> {
         if reject == Reject::QueueFull {
             self.counters.queue_full.count();
         }
-        self.write_refusal(slot, reject, keep_alive);
+        self.write_refusal(slot, reject, keep_alive, AnswerFlags::ABANDONED);
         let state = &mut self.slots[slot as usize];
         state.answered = true;
         state.last = !keep_alive;
@@ -49,10 +49,21 @@ impl<I: Io> Shard<I> {
     pub(super) fn answer_abandoned(&mut self, slot: u32) {
         self.counters.requests_abandoned.count();
         let keep_alive = self.side.record(slot).keep_alive;
-        self.write_refusal(slot, Reject::Abandoned, keep_alive);
+        self.write_refusal(slot, Reject::Abandoned, keep_alive, AnswerFlags::ABANDONED);
     }
 
-    fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool) {
+    /// Answers a request in the application's place, whose answer the shard has won; a handle of it may be out.
+    #[cold]
+    pub(super) fn refuse_published(&mut self, slot: u32, reject: Reject) {
+        self.counters.requests_rejected.count();
+        let keep_alive = self.side.record(slot).keep_alive && !reject.closes();
+        self.write_refusal(slot, reject, keep_alive, AnswerFlags::default());
+        let state = &mut self.slots[slot as usize];
+        state.answered = true;
+        state.last |= !keep_alive;
+    }
+
+    fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool, flags: AnswerFlags) {
         let offset = self.side.arena().offset(Area::Response, slot);
         let len = self.side.arena().cell_bytes(Area::Response);
         let without_body = self.side.record(slot).is_head()
@@ -69,7 +80,6 @@ impl<I: Io> Shard<I> {
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
-        let flags = AnswerFlags::ABANDONED;
         *self.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: None };
     }
 }
