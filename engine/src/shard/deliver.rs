@@ -56,19 +56,28 @@ impl<I: Io> Shard<I> {
     #[inline(always)]
     pub(super) fn deliver(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) -> bool {
         let Addressed { queue, policy, safe, keep_alive } = addressed;
-        self.slots[slot as usize] =
-            SlotState { connection: key.index, generation: key.generation, source, ..SlotState::FREE };
-        match queue.and_then(|queue| self.enqueue(queue, slot)) {
-            Ok(()) => {
+        let mut state = SlotState { connection: key.index, generation: key.generation, source, ..SlotState::FREE };
+        let pushed = queue.and_then(|queue| {
+            (state.queue, state.queued) = (queue, self.tick);
+            self.enqueue(queue, slot)
+        });
+        state.position = pushed.unwrap_or(0);
+        self.slots[slot as usize] = state;
+        match pushed {
+            Ok(_) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
                 connection.machine.request(safe, keep_alive);
                 connection.head_timed = false;
                 connection.policy = policy;
                 let first = connection.append(slot, &mut self.slots);
-                // With a request under way before it, that one's timer runs, unless it was this one's own, of its
-                // arrival in pieces.
-                if first || matches!(source, Source::Assembly(_)) {
+                if matches!(source, Source::Assembly(_)) {
+                    // The timer of its arrival in pieces is over.
                     self.set_timer(key);
+                } else if first {
+                    // With a request under way before it, that one's timer runs. A deadline that comes earlier, of the
+                    // rest before, stays: what it means is asked then.
+                    let queue_wait = self.routes.policy(policy).queue;
+                    self.wheel.set_at_latest(key.index, self.tick.saturating_add(queue_wait));
                 }
                 true
             }
@@ -92,9 +101,9 @@ impl<I: Io> Shard<I> {
         in_flight > 0 && matches!(source, Source::Receive(_))
     }
 
-    /// Pushes a request to its queue.
+    /// Pushes a request to its queue, and gives its position there.
     #[inline]
-    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<(), Reject> {
+    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<u64, Reject> {
         let end = self.queues.get_mut(queue as usize).ok_or(Reject::Unbound)?;
         if !end.core.is_active() || end.core.is_closed() {
             return Err(Reject::Disabled);
@@ -111,8 +120,6 @@ impl<I: Io> Shard<I> {
             self.touched.push(queue);
         }
         self.fresh += 1;
-        let state = &mut self.slots[slot as usize];
-        (state.queue, state.position, state.queued) = (queue, position, self.tick);
-        Ok(())
+        Ok(position)
     }
 }
