@@ -10,6 +10,7 @@ use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::id::{RequestId, ShardId};
+use crate::policy::{Policies, Policy};
 use crate::queue::{AnswerFlags, Answered, Exchange, Lease, QueueCore};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults};
@@ -55,7 +56,6 @@ pub(super) struct Rig {
     pub(super) counters: Arc<ShardCounters>,
     pub(super) listener: RawFd,
     mail: Arc<Mailbox>,
-    passed: Tick,
 }
 
 impl Rig {
@@ -78,9 +78,10 @@ impl Rig {
         let target = Target { context: 7, queue: Some(0), active: true, policy: 0 };
         let route = Route { port: 80, host: Host::Strong, path: "/a/".into(), target };
         mail.put(Letter::Queue(Arc::clone(&queue)));
-        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]))));
+        let policies = Policies::new(Policy::of(&config.properties));
+        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]).with_policies(policies))));
         mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, open: Arc::default() });
-        Self { shard, queue, exchange, counters, listener, mail, passed: 0 }
+        Self { shard, queue, exchange, counters, listener, mail }
     }
 
     pub(super) fn post(&self, letter: Letter) {
@@ -166,8 +167,8 @@ impl Rig {
 
     /// Ends what has run out of time after so long.
     pub(super) fn expire(&mut self, duration: Duration) {
-        self.passed += ticks(duration);
-        self.shard.tick = self.passed;
+        self.shard.clock.skip(ticks(duration));
+        self.shard.tick = self.shard.clock.tick();
         self.shard.io.asleep = false;
         self.shard.io.delayed.clear();
         self.shard.run_timers();
