@@ -46,7 +46,7 @@ const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 <
 /// In the largest unit that says it exactly.
 fn show_in(units: &[(&str, u64)], value: u64) -> String {
     let exact = units.iter().find(|(_, size)| value >= *size && value.is_multiple_of(*size));
-    let (unit, size) = exact.or(units.last()).copied().unwrap_or(("", 1));
+    let (unit, size) = exact.copied().unwrap_or(("", 1));
     format!("{}{unit}", value / size)
 }
 

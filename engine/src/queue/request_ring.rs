@@ -54,8 +54,8 @@ impl RequestRing {
         self.claim_if(|_| true)
     }
 
-    /// Claims the next id if it is wanted. What `wanted` is asked about may have been claimed by another meanwhile; then
-    /// it is asked about the next.
+    /// Claims the next id if it is wanted. What `wanted` is asked about may have been claimed by another meanwhile;
+    /// then it is asked about the next.
     #[inline]
     pub(crate) fn claim_if(&self, wanted: impl Fn(u64) -> bool) -> Option<u64> {
         let mut head = self.head.load(Ordering::Acquire);

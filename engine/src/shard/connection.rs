@@ -127,7 +127,8 @@ pub(super) struct Connection {
 pub(super) struct Pace {
     /// When that was, or when the socket became full.
     pub(super) judged: Tick,
-    /// What the client had not acknowledged then, and what was handed to the socket since; `None` before the first look.
+    /// What the client had not acknowledged then, and what was handed to the socket since; `None` before the first
+    /// look.
     pub(super) unacknowledged: Option<u32>,
     /// Bytes the client may fall behind before it is reset.
     pub(super) credit: u32,

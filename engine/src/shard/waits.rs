@@ -3,8 +3,8 @@
 //! Laws:
 //! * A request is answered 503 here only while it waits in its queue's ring; the shard wins its answer by the same word
 //!   as everybody, so nobody answers twice. What it leaves in the ring, consumers pass over.
-//! * A client is judged by what it has acknowledged, not by when a send goes on: the kernel reports room only once a good
-//!   part of a large socket buffer is free.
+//! * A client is judged by what it has acknowledged, not by when a send goes on: the kernel reports room only once a
+//!   good part of a large socket buffer is free.
 //!
 //! Absent: which of the timers runs (`life`, room `conn`) and how long they are (room `policy`).
 
@@ -28,8 +28,8 @@ fn bytes_in(rate: u32, ticks: Tick) -> u64 {
     u64::from(rate) * u64::from(ticks) * u64::from(TICK_MS) / 1000
 }
 
-/// What a client may fall behind from now on, having acknowledged so much in so many ticks; `None`: it has fallen behind
-/// further than it may. Of what it took beyond the rate, as much counts for later as it may fall behind.
+/// What a client may fall behind from now on, having acknowledged so much in so many ticks; `None`: it has fallen
+/// behind further than it may. Of what it took beyond the rate, as much counts for later as it may fall behind.
 fn judge(credit: u64, acknowledged: u64, rate: u32, elapsed: Tick) -> Option<u32> {
     let left = (credit + acknowledged).checked_sub(bytes_in(rate, elapsed))?;
     Some(u32::try_from(left.min(bytes_in(rate, BEHIND_MAX))).unwrap_or(u32::MAX))

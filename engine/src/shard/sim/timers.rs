@@ -265,7 +265,8 @@ fn a_change_holds_for_the_next_deadline_and_a_group_that_is_gone_for_none() {
         rig.serve();
     }
     regroup(&mut rig, &[("/a/", 1, short), ("/b/", 2, short)]);
-    // Not routed, so they stay with whose they are: one with its group, the other, whose group is gone, with the engine.
+    // Not routed, so they stay with whose they are: one with its group, the other, whose group is gone, with the
+    // engine.
     for client in [a, b] {
         rig.say(client, get("/none"));
     }
@@ -307,7 +308,7 @@ fn a_client_that_reads_below_the_rate_is_reset() {
         rig.settle();
         checks += 1;
     }
-    // A fifth below, a hundred bytes every five seconds: what it may be behind lasts for ten such steps, less the first.
+    // It falls behind by a hundred bytes in every five seconds, and may be behind by a thousand.
     assert!((4..=12).contains(&checks), "{checks}");
     assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 1));
     rig.assert_idle();
