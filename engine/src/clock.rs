@@ -67,6 +67,12 @@ impl Clock {
         Tick::try_from(ms / u64::from(TICK_MS)).unwrap_or(Tick::MAX / 2)
     }
 
+    /// Lets time pass, for tests.
+    #[cfg(test)]
+    pub(crate) fn skip(&mut self, ticks: Tick) {
+        self.start -= Duration::from_millis(u64::from(ticks) * u64::from(TICK_MS));
+    }
+
     /// How long from the last [`advance`](Self::advance) until `tick` begins.
     pub(crate) fn until(&self, tick: Tick) -> Duration {
         let due = Duration::from_millis(u64::from(tick) * u64::from(TICK_MS));

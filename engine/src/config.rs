@@ -5,13 +5,12 @@
 //!
 //! Absent: what can change while the engine runs (room `session`).
 
-use std::time::Duration;
-
 use ringress_proto::limits::Limits;
 use ringress_proto::response::{Imprint, SERVER_BYTES_MAX};
 
 use crate::error::{Error, Result};
 use crate::mem::ArenaSizes;
+use crate::policy::Properties;
 use crate::queue::Sizes;
 
 /// Who runs the shards.
@@ -41,8 +40,8 @@ pub(crate) struct Config {
     pub(crate) assembly_buffers: u32,
     pub(crate) response_area_bytes: u32,
     pub(crate) pipeline_max: u32,
-    pub(crate) header_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
+    /// What sessions and groups inherit.
+    pub(crate) properties: Properties,
     pub(crate) limits: Limits,
     pub(crate) server: String,
 }
@@ -66,8 +65,7 @@ impl Default for Config {
             assembly_buffers: 4096,
             response_area_bytes: 4096,
             pipeline_max: 64,
-            header_timeout: Duration::from_secs(120),
-            idle_timeout: Duration::from_secs(120),
+            properties: Properties::new(),
             limits: Limits::DEFAULT,
             server: String::from("ringress"),
         }
@@ -109,6 +107,7 @@ impl Config {
         within("assembly_buffers", self.assembly_buffers, 1, 1 << 20)?;
         within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
         within("pipeline_max", self.pipeline_max, 1, 1024)?;
+        self.properties.check()?;
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
         self.imprint()?;
         let available = core_affinity::get_core_ids().unwrap_or_default();

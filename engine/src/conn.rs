@@ -16,7 +16,7 @@
 //!   the answer (RFC 9112 section 9.6).
 //!
 //! Absent: which bytes form a request (`proto`), in which order answers are kept (`shard::output`), how long a timeout
-//! is (`config`).
+//! is (`policy`).
 
 /// Bytes of input read and thrown away after our side is shut; beyond it the connection is closed at once.
 pub(crate) const DRAIN_BYTES_MAX: u32 = 1 << 20;
@@ -50,33 +50,52 @@ pub(crate) enum AfterSend {
     Close,
 }
 
+/// Which part of a request is here that is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    None,
+    /// A part of its head.
+    Head,
+    /// Its head and a part of its body.
+    Body,
+    /// The rest of a body is read only to be thrown away.
+    #[allow(dead_code, reason = "streams come next")]
+    Unread,
+}
+
 /// What a connection waits for, as far as a timer is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// For the application: no timer.
-    Unlimited,
+    /// For the application: for a consumer to take the requests; once they are taken, no timer.
+    Queue,
     /// For the first byte of a request.
     Idle,
     /// For the rest of a head.
-    Request,
+    Head,
     /// For more of a body.
     Body,
-    /// For the client to take what is sent, or to end its side.
-    Peer,
+    /// For the rest of a body that nobody wants.
+    Drain,
+    /// For the client to take what is sent.
+    Send,
+    /// For the client to end its side, after ours.
+    End,
 }
 
 /// What to do when patience ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
-    /// Nothing: the deadline was of an earlier state.
-    Stale,
+    /// Answer what nobody has taken in time.
+    Queue,
     /// Close without an answer: no request had begun.
     Close,
-    /// Answer 408, then close.
-    Answer,
-    /// Answer 408 unless the request is answered, then close.
+    /// Answer 408 to a head, then close.
+    Head,
+    /// Answer 408 to a body, then close.
     Body,
-    /// Close at once: the client does not take its answer, or does not end its side.
+    /// See whether the client takes enough; close at once if not.
+    Send,
+    /// Close at once: the client does not end a body, or its side.
     Reset,
 }
 
@@ -203,28 +222,30 @@ impl Machine {
         self.drained > DRAIN_BYTES_MAX
     }
 
-    /// What the connection waits for. `begun`: a part of a head is here; `body`: more of a body is wanted; `blocked`: the
-    /// socket did not take all.
+    /// What the connection waits for. `part`: what is here of a request; `blocked`: the socket did not take all.
     #[inline]
-    pub(crate) fn patience(&self, begun: bool, body: bool, blocked: bool) -> Patience {
-        match self.phase {
-            Phase::Draining => Patience::Peer,
-            _ if blocked => Patience::Peer,
-            _ if body => Patience::Body,
-            Phase::Open if begun => Patience::Request,
-            Phase::Open if self.in_flight == 0 => Patience::Idle,
-            Phase::Open | Phase::Last | Phase::Over => Patience::Unlimited,
+    pub(crate) fn patience(&self, part: Part, blocked: bool) -> Patience {
+        match (self.phase, part) {
+            (Phase::Draining, _) => Patience::End,
+            _ if blocked => Patience::Send,
+            (Phase::Open, Part::Head) => Patience::Head,
+            // The last request has its body, too.
+            (Phase::Open | Phase::Last, Part::Body) => Patience::Body,
+            (Phase::Open | Phase::Last, Part::Unread) => Patience::Drain,
+            (Phase::Open, Part::None) if self.in_flight == 0 => Patience::Idle,
+            (Phase::Open | Phase::Last | Phase::Over, _) => Patience::Queue,
         }
     }
 
-    /// What is to be done when a patience has ended.
-    pub(crate) fn expired(patience: Patience) -> Expiry {
-        match patience {
-            Patience::Unlimited => Expiry::Stale,
+    /// Patience has ended.
+    pub(crate) fn expired(&self, part: Part, blocked: bool) -> Expiry {
+        match self.patience(part, blocked) {
+            Patience::Queue => Expiry::Queue,
             Patience::Idle => Expiry::Close,
-            Patience::Request => Expiry::Answer,
+            Patience::Head => Expiry::Head,
             Patience::Body => Expiry::Body,
-            Patience::Peer => Expiry::Reset,
+            Patience::Send => Expiry::Send,
+            Patience::Drain | Patience::End => Expiry::Reset,
         }
     }
 }
@@ -264,7 +285,7 @@ mod tests {
         assert_eq!((machine.admission(64), machine.sent()), (Admission::Never, AfterSend::GoOn));
         machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Drain);
-        assert_eq!(Machine::expired(machine.patience(false, false, false)), Expiry::Reset);
+        assert_eq!(machine.expired(Part::None, false), Expiry::Reset);
         assert!(!machine.drained(DRAIN_BYTES_MAX) && machine.drained(1));
         assert!(machine.end_of_input(false));
     }
@@ -297,12 +318,14 @@ mod tests {
     #[test]
     fn timers_follow_what_is_waited_for() {
         let mut machine = Machine::new();
-        assert_eq!(Machine::expired(machine.patience(false, false, false)), Expiry::Close);
-        assert_eq!(Machine::expired(machine.patience(true, false, false)), Expiry::Answer);
-        assert_eq!(Machine::expired(machine.patience(false, true, false)), Expiry::Body);
+        assert_eq!(machine.expired(Part::None, false), Expiry::Close);
+        assert_eq!(machine.expired(Part::Head, false), Expiry::Head);
+        assert_eq!(machine.expired(Part::Body, false), Expiry::Body);
+        assert_eq!(machine.expired(Part::Unread, false), Expiry::Reset);
         machine.request(true, true);
-        assert_eq!(Machine::expired(machine.patience(false, false, false)), Expiry::Stale);
-        assert_eq!(Machine::expired(machine.patience(false, false, true)), Expiry::Reset);
+        assert_eq!(machine.expired(Part::None, false), Expiry::Queue);
+        assert_eq!(machine.expired(Part::Head, false), Expiry::Head);
+        assert_eq!(machine.expired(Part::Head, true), Expiry::Send);
     }
 
     #[test]

@@ -52,6 +52,8 @@ counters! {
     requests_rejected,
     /// Requests refused with 503 because their queue was full.
     queue_full,
+    /// Requests answered 503 because no consumer took them in time.
+    queue_timeouts,
     /// Heads or bodies copied because they did not arrive in one buffer, or to free a buffer under pressure.
     copies,
     /// Receives stopped because the kernel had run out of buffers.
@@ -70,6 +72,8 @@ counters! {
     completions_stale,
     /// Connections closed by a timeout.
     timeouts,
+    /// Of those, connections whose clients took their answers too slowly.
+    send_rate_timeouts,
     /// Connections closed because they held too much input back, or no memory was left for it.
     input_overflows,
     /// Times accepting paused for want of descriptors.

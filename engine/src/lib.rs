@@ -22,8 +22,9 @@
 //! # Rooms
 //! `id`, `error`, `slab`, `clock`, `timer`, `counters` stand alone; `mem` owns shared memory, `queue` hands requests
 //! over, `ring` speaks to the kernel (these three alone may be unsafe); `record` is what a request looks like between
-//! them; `conn` says what a connection may do, `route` where a request goes; `shard` joins all of them on one thread;
-//! `session` and `api` are the public face. `docs/design.md` draws a request's way through them.
+//! them; `conn` says what a connection may do, `policy` how long it may take, `route` where a request goes; `shard`
+//! joins all of them on one thread; `session` and `api` are the public face. `docs/design.md` draws a request's way
+//! through them.
 //!
 //! # Absent
 //! TLS, HTTP/2, streamed bodies, files, caching and logging, for now; an HTTP client, routing by pattern and
@@ -40,6 +41,7 @@ mod error;
 mod id;
 #[expect(unsafe_code, reason = "memory that the kernel and the applications share")]
 mod mem;
+mod policy;
 #[expect(unsafe_code, reason = "hands that memory over between threads")]
 mod queue;
 mod record;
@@ -67,5 +69,6 @@ pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, RequestId};
+pub use self::policy::Properties;
 pub use self::queue::WaitStrategy;
 pub use self::session::{Attached, Engine, EngineBuilder, QueueOptions, RequestQueue, ServerSession, UrlGroup};

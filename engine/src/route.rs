@@ -1,4 +1,4 @@
-//! Which queue a request goes to: an immutable snapshot of all URL groups.
+//! Which queue a request goes to, and which timers hold for it: an immutable snapshot of all URL groups.
 //!
 //! Laws: categories are asked in the order strong wildcard, host, IP, weak wildcard, and the first with a match ends
 //! the search; within one the longest path wins, by whole segments and without regard to ASCII case; the port is the
@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use ringress_proto::reject::Reject;
 use ringress_proto::url::path_rank;
 
+use crate::policy::{Policies, Policy, PolicyIndex};
 use crate::record::Address;
 
 /// Where a matching request goes.
@@ -22,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) queue: Option<u32>,
     /// Whether the group and its session are active.
     pub(crate) active: bool,
+    /// The timers and limits of the group.
+    pub(crate) policy: PolicyIndex,
 }
 
 /// Which hosts a prefix covers, in the order of the search.
@@ -51,6 +54,8 @@ pub(crate) struct Snapshot {
     routes: Vec<Route>,
     /// Each port's part of `routes`.
     ports: Vec<(u16, core::ops::Range<usize>)>,
+    /// What targets and connections name.
+    policies: Policies,
 }
 
 impl Snapshot {
@@ -66,7 +71,23 @@ impl Snapshot {
                 _ => ports.push((route.port, index..index + 1)),
             }
         }
-        Self { routes, ports }
+        Self { routes, ports, policies: Policies::default() }
+    }
+
+    /// With other policies than the defaults.
+    pub(crate) fn with_policies(mut self, policies: Policies) -> Self {
+        self.policies = policies;
+        self
+    }
+
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// The timers and limits of a connection.
+    #[inline]
+    pub(crate) fn policy(&self, index: PolicyIndex) -> &Policy {
+        self.policies.get(index)
     }
 
     /// Finds the route of a request that came in on `local`. `host` is without port and may be empty.
@@ -136,7 +157,7 @@ mod tests {
     }
 
     fn route(port: u16, host: Host, path: &str, context: u64) -> Route {
-        Route { port, host, path: path.into(), target: Target { context, queue: Some(0), active: true } }
+        Route { port, host, path: path.into(), target: Target { context, queue: Some(0), active: true, policy: 0 } }
     }
 
     fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {

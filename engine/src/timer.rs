@@ -64,6 +64,14 @@ impl Wheel {
         self.relink(index);
     }
 
+    /// Sets the deadline of `index` unless an earlier one is set. [`NEVER`] changes nothing.
+    #[inline]
+    pub(crate) fn set_at_latest(&mut self, index: u32, deadline: Tick) {
+        if self.entries.get(index as usize).is_none_or(|entry| deadline < entry.deadline) {
+            self.set(index, deadline);
+        }
+    }
+
     /// The first use of an index beyond all before it: within the capacity reserved at the start.
     #[cold]
     fn grow(&mut self, index: u32) {
@@ -199,6 +207,18 @@ mod tests {
         wheel.set(0, 40);
         wheel.set(0, NEVER);
         assert_eq!(due(&mut wheel, 100), NOBODY);
+    }
+
+    #[test]
+    fn a_deadline_at_the_latest_leaves_an_earlier_one() {
+        let mut wheel = Wheel::new(4);
+        wheel.set_at_latest(0, 20);
+        wheel.set_at_latest(0, NEVER);
+        wheel.set_at_latest(0, 10);
+        wheel.set_at_latest(0, 30);
+        assert_eq!((due(&mut wheel, 9), due(&mut wheel, 10)), (vec![], vec![0]));
+        wheel.set_at_latest(0, 30);
+        assert_eq!(due(&mut wheel, 30), [0]);
     }
 
     #[test]

@@ -6,19 +6,30 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use common::{Client, End, Host, builder, colocated_with, holds_within, wait_until};
-use ringress::{QueueOptions, RequestQueue, Response};
+use ringress::{Properties, QueueOptions, RequestQueue, Response};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
 /// A body larger than what the kernel takes for a client that does not read.
 const LARGE: usize = 32 << 20;
 
-fn short_header() -> Host {
-    Host::start_with(builder().header_timeout(SHORT).idle_timeout(LONG), QueueOptions::default())
+fn host(properties: Properties) -> Host {
+    Host::start_with(builder().properties(properties), QueueOptions::default())
 }
 
+/// All timers long, but for what a test makes short.
+fn long() -> Properties {
+    Properties::new().idle_connection(LONG).header_wait(LONG).entity_body(LONG).request_queue(LONG)
+}
+
+/// A short time for whatever is to arrive of a request.
+fn short_header() -> Host {
+    host(long().header_wait(SHORT).entity_body(SHORT))
+}
+
+/// A short time for connections that rest, and for clients that do not take their answers.
 fn short_idle() -> Host {
-    Host::start_with(builder().header_timeout(LONG).idle_timeout(SHORT), QueueOptions::default())
+    host(long().idle_connection(SHORT).min_send_rate(0))
 }
 
 /// Runs `wait`, which must take at least [`SHORT`], less the grain of the wheel.
@@ -133,7 +144,7 @@ fn an_idle_timeout_begins_anew_with_every_request() {
 
 #[test]
 fn a_request_under_way_in_the_application_is_not_timed() {
-    let host = Host::start_with(builder().header_timeout(SHORT).idle_timeout(SHORT), QueueOptions::default());
+    let host = host(long().header_wait(SHORT).idle_connection(SHORT).request_queue(SHORT));
     let mut client = host.connect();
     client.get("/");
     let request = host.receive();
@@ -145,7 +156,7 @@ fn a_request_under_way_in_the_application_is_not_timed() {
 
 #[test]
 fn colocated_timeouts_run_while_the_application_receives() {
-    let settings = builder().header_timeout(SHORT).idle_timeout(SHORT);
+    let settings = builder().properties(long().header_wait(SHORT).idle_connection(SHORT));
     let application = |queue: &RequestQueue| {
         while let Ok(request) = queue.receive() {
             request.respond(Response::text("answered")).expect("open");
@@ -197,7 +208,7 @@ fn a_client_that_asks_on_without_reading_is_reset_too() {
 
 #[test]
 fn a_client_that_reads_slowly_but_steadily_gets_everything() {
-    let host = Host::start_with(builder().idle_timeout(Duration::from_millis(500)), QueueOptions::default());
+    let host = host(long().idle_connection(Duration::from_millis(500)).min_send_rate(0));
     let mut client = host.connect();
     client.get("/large");
     host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");
@@ -214,6 +225,168 @@ fn a_client_that_reads_slowly_but_steadily_gets_everything() {
         }
     }
     assert_eq!(host.counters().timeouts, 0);
+}
+
+/// Reads at a rate, in bytes a second, for a time; `false`: the connection has ended before.
+fn read_slowly(client: &mut Client, rate: usize, time: Duration) -> bool {
+    const PIECE: Duration = Duration::from_millis(100);
+    let mut piece = vec![0; rate / 10];
+    let begun = Instant::now();
+    for pieces in 1.. {
+        if client.stream.read_exact(&mut piece).is_err() {
+            return false;
+        }
+        let due = begun + PIECE * pieces;
+        holds_within(due.saturating_duration_since(Instant::now()), || false);
+        if begun.elapsed() >= time {
+            break;
+        }
+    }
+    true
+}
+
+/// A client whose kernel takes little in advance, and an answer that waits for it.
+fn slow_reader(host: &Host) -> Client {
+    let mut client = host.connect();
+    client.set_receive_buffer(16 << 10);
+    client.get("/large");
+    host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");
+    wait_until("the socket is full", || host.counters().sends_short == 1);
+    client
+}
+
+#[test]
+fn a_client_that_reads_slowly_but_above_the_least_rate_lives_and_is_reset_when_it_stops() {
+    let host = host(long().min_send_rate(20_000));
+    let mut client = slow_reader(&host);
+    assert!(read_slowly(&mut client, 100_000, Duration::from_secs(11)), "two looks have been taken");
+    assert_eq!((host.counters().timeouts, host.counters().send_rate_timeouts), (0, 0));
+    wait_until("the engine gave up on it", || host.counters().send_rate_timeouts == 1);
+    host.await_rest();
+    assert_eq!(host.counters().timeouts, 1);
+}
+
+#[test]
+fn a_client_that_reads_below_the_least_rate_is_reset() {
+    let host = host(long().min_send_rate(1 << 20));
+    let mut client = slow_reader(&host);
+    assert!(!read_slowly(&mut client, 50_000, LONG / 2), "it was cut off");
+    assert_eq!(host.counters().send_rate_timeouts, 1);
+    host.await_rest();
+}
+
+#[test]
+fn a_request_that_nobody_takes_gets_503_and_is_not_delivered_later() {
+    let host = host(long().request_queue(SHORT));
+    let mut client = host.connect();
+    client.get("/first");
+    let reply = takes_its_time(|| client.read());
+    assert_eq!((reply.status, reply.field("retry-after"), reply.closes()), (503, Some("1"), false));
+    assert!(host.queue.try_receive().expect("open").is_none(), "it is over");
+    client.get("/second");
+    let request = host.receive();
+    assert_eq!(request.path(), "/second");
+    assert!(!client.is_readable_within(SHORT * 3), "a request that was taken is not timed");
+    request.respond(Response::text("second")).expect("open");
+    assert_eq!(client.read().text(), "second");
+    drop(client);
+    host.await_rest();
+    assert_eq!((host.counters().queue_timeouts, host.counters().timeouts), (1, 0));
+}
+
+#[test]
+fn with_many_consumers_too_slow_for_the_queue_every_client_is_answered_once() {
+    const CLIENTS: usize = 40;
+    let host = host(long().request_queue(Duration::from_millis(64)));
+    let slow = |request: ringress::Request| {
+        holds_within(Duration::from_millis(5), || false);
+        // Answered by the engine in the same moment, at the most.
+        let answered = request.respond(Response::text("taken"));
+        assert!(answered.is_ok() || answered.is_err_and(|error| error.is_gone()));
+    };
+    let consumers = [common::serve(&host.queue, slow), common::serve(&host.queue, slow)];
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| host.connect()).collect();
+    let mut statuses = std::collections::BTreeMap::new();
+    for _ in 0..5 {
+        clients.iter_mut().for_each(|client| client.get("/"));
+        for client in &mut clients {
+            let reply = client.read();
+            assert!(reply.status == 503 || reply.text() == "taken", "{reply:?}");
+            *statuses.entry(reply.status).or_insert(0_usize) += 1;
+        }
+        assert!(clients.iter_mut().all(|client| !client.is_readable_within(Duration::from_millis(1))), "once");
+    }
+    assert_eq!(statuses.values().sum::<usize>(), 5 * CLIENTS);
+    assert_eq!(host.counters().queue_timeouts, *statuses.get(&503).unwrap_or(&0) as u64);
+    assert!(statuses.contains_key(&200), "{statuses:?}");
+    drop(clients);
+    host.await_rest();
+    let Host { group, session, queue, engine, .. } = host;
+    drop((group, session, queue));
+    engine.shutdown(Duration::ZERO).expect("no shard failed");
+    assert!(consumers.into_iter().all(|consumer| consumer.join().is_ok()));
+}
+
+#[test]
+fn a_groups_properties_override_the_sessions_and_the_engines_live() {
+    let host = host(long());
+    let other = host.session.url_group();
+    other.bind(&host.queue).expect("both are of one engine");
+    other.add_url(&format!("http://*:{}/other/", host.address.port()), 8).expect("the URL is free");
+    let rested = |path: &str| {
+        let mut client = host.connect();
+        client.get(path);
+        host.receive().respond(Response::text("answered")).expect("open");
+        assert_eq!(client.read().text(), "answered");
+        client.is_readable_within(SHORT * 4)
+    };
+    let short = Properties::new().idle_connection(SHORT);
+    assert_eq!((rested("/"), rested("/other/")), (false, false), "the engine's");
+    host.session.set_properties(short).expect("in range");
+    assert_eq!((rested("/"), rested("/other/")), (true, true), "the session's");
+    other.set_properties(Properties::new().idle_connection(Properties::OFF)).expect("in range");
+    assert_eq!((rested("/"), rested("/other/")), (true, false), "the group's");
+    host.session.set_properties(Properties::new()).expect("in range");
+    other.set_properties(short).expect("in range");
+    assert_eq!((rested("/"), rested("/other/")), (false, true), "the other way round");
+}
+
+#[test]
+fn properties_in_force_can_be_read_and_bad_ones_change_nothing() {
+    let host = host(Properties::new().min_send_rate(7));
+    host.session.set_properties(Properties::new().entity_body(SHORT)).expect("in range");
+    host.group.set_properties(Properties::new().request_body_max(100)).expect("in range");
+    let (engine, session, group) =
+        (host.engine.properties(), host.session.properties(), host.group.properties().expect("open"));
+    assert_eq!((engine.min_send_rate, engine.entity_body), (Some(7), Some(Duration::from_secs(120))));
+    assert_eq!((session.entity_body, session.request_body_max), (Some(SHORT), Some(u64::MAX)));
+    assert_eq!((group.min_send_rate, group.entity_body, group.request_body_max), (Some(7), Some(SHORT), Some(100)));
+    let bad = Properties::new().header_wait(Duration::from_millis(1));
+    for refused in [host.session.set_properties(bad), host.group.set_properties(bad)] {
+        let error = refused.expect_err("out of range");
+        assert!(error.to_string().starts_with("header_wait is \"1ms\", but must be a time from 64ms"), "{error}");
+    }
+    assert_eq!(host.group.properties().expect("open"), group);
+    let refused = builder().properties(bad).start().expect_err("out of range");
+    assert!(refused.to_string().starts_with("header_wait is"), "{refused}");
+}
+
+#[test]
+fn timers_that_are_off_never_end_anything() {
+    let off = Properties::OFF;
+    let properties = Properties::new().idle_connection(off).header_wait(off).entity_body(off).request_queue(off);
+    let host = host(properties.min_send_rate(0));
+    let mut silent = host.connect();
+    let mut begun = host.connect();
+    begun.send("GET / HT");
+    let mut half = host.connect();
+    half.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbo");
+    let mut waiting = host.connect();
+    waiting.get("/waiting");
+    for client in [&mut silent, &mut begun, &mut half, &mut waiting] {
+        assert!(!client.is_readable_within(SHORT), "neither an answer nor an end");
+    }
+    assert_eq!((host.counters().timeouts, host.counters().queue_timeouts), (0, 0));
 }
 
 #[test]

@@ -124,6 +124,8 @@ rejects! {
     Abandoned = 500 keep "The application did not answer the request.";
     /// The request queue is full.
     QueueFull = 503 keep "The request queue is full.";
+    /// No consumer took the request in time.
+    QueueTimeout = 503 keep "The request waited too long in its queue.";
     /// The service was switched off by its owner.
     Disabled = 503 keep "The service is disabled.";
     /// The URL group has no request queue.
@@ -146,7 +148,8 @@ mod tests {
 
     #[test]
     fn only_causes_with_a_known_request_end_keep_the_connection() {
-        let keep = [Reject::PathUnknown, Reject::Unbound, Reject::Disabled, Reject::QueueFull, Reject::Abandoned];
+        use Reject::{Abandoned, Disabled, PathUnknown, QueueFull, QueueTimeout, Unbound};
+        let keep = [PathUnknown, Unbound, Disabled, QueueFull, QueueTimeout, Abandoned];
         for &cause in Reject::ALL {
             assert_eq!(cause.closes(), !keep.contains(&cause), "{cause:?}");
         }

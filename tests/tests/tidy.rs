@@ -12,7 +12,7 @@ const LINE_CHARS_MAX: usize = 120;
 const SLEEPERS: &[&str] = &["engine/examples/showcase/routes.rs"];
 
 /// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
-const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 39), ("ring", 28)];
+const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 40), ("ring", 29)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -61,10 +61,11 @@ const ENGINE: &[Room] = &[
     ("record", &["id", "queue"], RING),
     ("conn", &["id"], IO),
     ("timer", &["clock", "id", "slab"], IO),
-    ("route", &["id", "record", "slab"], IO),
+    ("policy", &["clock", "error"], RING_AND_HTTP),
+    ("route", &["id", "policy", "record", "slab"], IO),
     ("cache", &["id", "slab"], IO),
     ("log", &["id"], LOCKS),
-    ("config", &["error", "id", "mem", "queue", "record"], RING),
+    ("config", &["error", "id", "mem", "policy", "queue", "record"], RING),
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
     ("api", &["clock", "config", "error", "id", "mem", "queue", "record", "session"], RING),
@@ -73,12 +74,13 @@ const ENGINE: &[Room] = &[
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
-    "cache", "clock", "config", "conn", "counters", "error", "id", "log", "mem", "queue", "record", "ring", "route",
-    "slab", "sync", "timer",
+    "cache", "clock", "config", "conn", "counters", "error", "id", "log", "mem", "policy", "queue", "record", "ring",
+    "route", "slab", "sync", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
-    "clock", "config", "counters", "error", "id", "mem", "queue", "record", "ring", "route", "shard", "slab", "sync",
+    "clock", "config", "counters", "error", "id", "mem", "policy", "queue", "record", "ring", "route", "shard", "slab",
+    "sync",
 ];
 
 #[rustfmt::skip]

@@ -130,11 +130,28 @@ impl<R: Record> QueueCore<R> {
         producer.len(&self.rings[shard], 0) + others < self.length_max
     }
 
-    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::has_room).
+    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::has_room). Gives its position
+    /// among all that this shard has ever pushed.
     #[inline]
-    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) {
-        let pushed = producer.push(&self.rings[shard], id.to_u64());
-        assert!(pushed.is_ok(), "a ring holds the queue's whole length");
+    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> u64 {
+        producer.push(&self.rings[shard], id.to_u64()).expect("a ring holds the queue's whole length")
+    }
+
+    /// Whether a consumer has claimed what a shard pushed at a position; a moment's view.
+    pub(crate) fn is_claimed(&self, shard: usize, position: u64) -> bool {
+        self.rings[shard].has_claimed(position)
+    }
+
+    /// Takes what no consumer would be given, because it is over, off the front of a shard's ring: the room is wanted,
+    /// and so is what those requests pin.
+    #[cold]
+    pub(crate) fn drop_settled(&self, shard: usize) {
+        let exchange = &self.exchanges[shard];
+        let settled = |id: u64| RequestId::from_u64(id).is_some_and(|id| !exchange.is_open(id));
+        while let Some(id) = self.rings[shard].claim_if(settled).and_then(RequestId::from_u64) {
+            // SAFETY: duty 1: as in `claim_of`.
+            drop(unsafe { Lease::claim(exchange, id) });
+        }
     }
 
     /// Whether the wake-up for so many published requests can wait until the shard has nothing else to do: a consumer
@@ -150,5 +167,177 @@ impl<R: Record> QueueCore<R> {
     #[inline]
     pub(crate) fn publish(&self, shard: usize, producer: &mut Producer) -> u64 {
         producer.publish(&self.rings[shard])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ShardId;
+    use crate::mem::ArenaSizes;
+    use crate::queue::{AnswerFlags, Answered, ShardSide, Sizes};
+    use core::sync::atomic::AtomicU64;
+    use std::collections::VecDeque;
+
+    #[derive(Clone, Copy)]
+    struct Nothing;
+
+    impl Record for Nothing {
+        type Imprint = ();
+        const EMPTY: Self = Self;
+
+        fn received(&self) -> (u64, u32) {
+            (0, 0)
+        }
+
+        fn cooked_bytes(&self) -> u32 {
+            0
+        }
+    }
+
+    const SLOTS: u32 = 64;
+
+    fn queue() -> (QueueCore<Nothing>, ShardSide<Nothing>) {
+        let arena = ArenaSizes {
+            receive: (16, 512),
+            body: (1, 64),
+            assembly: (1, 512),
+            response: (SLOTS, 512),
+            cooked: (SLOTS, 64),
+            coalesce: (1, 512),
+        };
+        let (exchange, side) = Exchange::new(1, ShardId(0), (), &Sizes { slots: SLOTS, arena }).expect("small");
+        (QueueCore::new(SLOTS, Arc::from([exchange])), side)
+    }
+
+    /// What a shard does with a queue, and counts.
+    struct Shard<'a> {
+        queue: &'a QueueCore<Nothing>,
+        side: ShardSide<Nothing>,
+        producer: Producer,
+        waiting: VecDeque<(u32, u64)>,
+        overtaken: u64,
+        answered: u64,
+        abandoned: u64,
+    }
+
+    impl Shard<'_> {
+        fn push(&mut self) -> bool {
+            let Some(slot) = self.side.allocate() else { return false };
+            assert!(self.queue.has_room(0, &mut self.producer), "no more requests than slots");
+            let id = self.side.publish(slot);
+            let position = self.queue.push(0, &mut self.producer, id);
+            self.queue.publish(0, &mut self.producer);
+            self.waiting.push_back((slot, position));
+            true
+        }
+
+        /// Answers the oldest if nobody has claimed it, as its time were up.
+        fn overtake(&mut self) {
+            let Some((slot, position)) = self.waiting.pop_front() else { return };
+            if !self.queue.is_claimed(0, position) && self.side.overtake(slot) {
+                self.overtaken += 1;
+                *self.side.answer_mut(slot) = Answered::default();
+                self.side.finish(slot);
+                self.queue.drop_settled(0);
+            }
+        }
+
+        fn take_back(&mut self) {
+            let mut returned = Vec::new();
+            self.side.take_returns(&mut returned);
+            for slot in returned {
+                if self.side.only_reclaims(slot) {
+                    self.side.free(slot);
+                    continue;
+                }
+                let abandoned = self.side.answer_mut(slot).flags.has(AnswerFlags::ABANDONED);
+                self.answered += u64::from(!abandoned);
+                self.abandoned += u64::from(abandoned);
+                self.side.finish(slot);
+            }
+        }
+    }
+
+    /// Claims, and answers or drops, until told to stop. Counts what it has answered.
+    fn consume(queue: &QueueCore<Nothing>, answers: &AtomicU64) {
+        let mut seed = 1_u32;
+        while !queue.is_closed() || !queue.is_empty() {
+            let Some(lease) = queue.claim() else {
+                std::thread::yield_now();
+                continue;
+            };
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if seed >> 30 == 0 {
+                drop(lease);
+            } else if let Some(Ok(filled)) = lease.fill(|_| Ok::<_, ()>(Answered::default())) {
+                answers.fetch_add(1, Ordering::Relaxed);
+                lease.submit(filled);
+            }
+        }
+    }
+
+    #[test]
+    fn shard_and_consumers_answer_each_request_once_and_every_slot_comes_back() {
+        const REQUESTS: u64 = 60_000;
+        let (queue, side) = queue();
+        let (queue, answers) = (&queue, AtomicU64::new(0));
+        let mut shard = Shard {
+            queue,
+            side,
+            producer: Producer::new(),
+            waiting: VecDeque::new(),
+            overtaken: 0,
+            answered: 0,
+            abandoned: 0,
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| consume(queue, &answers));
+            }
+            let mut pushed = 0;
+            while pushed < REQUESTS {
+                pushed += u64::from(shard.push());
+                if shard.waiting.len() > (pushed % 8) as usize {
+                    shard.overtake();
+                }
+                shard.take_back();
+            }
+            queue.close();
+        });
+        shard.take_back();
+        assert_eq!(shard.overtaken + shard.answered + shard.abandoned, REQUESTS, "each is answered once");
+        assert_eq!(answers.into_inner(), shard.answered, "who answered is believed");
+        assert!(shard.overtaken > 0 && shard.answered > 0, "both have tried");
+        assert_eq!(shard.side.in_use(), 0, "a slot is lost");
+    }
+
+    #[test]
+    fn what_is_over_is_taken_off_the_front_and_nothing_else() {
+        let (queue, side) = queue();
+        let mut shard = Shard {
+            queue: &queue,
+            side,
+            producer: Producer::new(),
+            waiting: VecDeque::new(),
+            overtaken: 0,
+            answered: 0,
+            abandoned: 0,
+        };
+        assert!((0..4).all(|_| shard.push()));
+        let second = shard.waiting[1].0;
+        assert!(shard.side.overtake(second) && !shard.side.overtake(second), "won once");
+        queue.drop_settled(0);
+        assert_eq!(queue.len(), 4, "the first is open");
+        assert!(!queue.is_claimed(0, 0));
+        shard.overtake();
+        shard.take_back();
+        assert_eq!((queue.len(), shard.side.in_use()), (2, 3), "the second one's answer is not sent yet");
+        assert!(queue.is_claimed(0, 1) && !queue.is_claimed(0, 2));
+        shard.side.finish(second);
+        assert_eq!(shard.side.in_use(), 2);
+        drop((queue.claim(), queue.claim()));
+        shard.take_back();
+        assert_eq!((queue.len(), shard.side.in_use(), shard.abandoned), (0, 0, 2));
     }
 }

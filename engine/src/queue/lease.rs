@@ -32,7 +32,8 @@ unsafe impl<R: Record> Send for Lease<R> {}
 unsafe impl<R: Record> Sync for Lease<R> {}
 
 impl<R: Record> Lease<R> {
-    /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile.
+    /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile, or
+    /// the request has been answered, by the shard or by id.
     ///
     /// # Safety
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
@@ -40,9 +41,9 @@ impl<R: Record> Lease<R> {
     pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
         let (_, generation, slot) = id.parts();
         let lease = Self { exchange: NonNull::from(exchange), slot, generation, cursor: Cursor::START };
-        let dead = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN) != 0;
-        // A dead request's lease is dropped here, which frees its slot.
-        (!dead).then_some(lease)
+        let over = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED) != 0;
+        // The lease of a request that is over is dropped here: its slot is freed, or will be when the answer is sent.
+        (!over).then_some(lease)
     }
 
     #[inline]

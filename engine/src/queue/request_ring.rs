@@ -43,9 +43,21 @@ impl RequestRing {
         self.tail.load(Ordering::Acquire) - head
     }
 
+    /// Whether the id pushed at a position has been claimed.
+    pub(crate) fn has_claimed(&self, position: u64) -> bool {
+        self.head.load(Ordering::Acquire) > position
+    }
+
     /// Claims one id.
     #[inline]
     pub(crate) fn claim(&self) -> Option<u64> {
+        self.claim_if(|_| true)
+    }
+
+    /// Claims the next id if it is wanted. What `wanted` is asked about may have been claimed by another meanwhile;
+    /// then it is asked about the next.
+    #[inline]
+    pub(crate) fn claim_if(&self, wanted: impl Fn(u64) -> bool) -> Option<u64> {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             if head == self.tail.load(Ordering::Acquire) {
@@ -53,6 +65,9 @@ impl RequestRing {
             }
             // The entry may be overwritten only after the head has passed it, and then the exchange below fails.
             let id = self.entry(head).load(Ordering::Relaxed);
+            if !wanted(id) {
+                return None;
+            }
             match self.head.compare_exchange_weak(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(id),
                 Err(moved) => head = moved,
@@ -86,16 +101,16 @@ impl Producer {
         self.tail - self.head_seen
     }
 
-    /// Writes an id, not yet visible to consumers; gives it back when the ring is full.
+    /// Writes an id, not yet visible to consumers, and gives its position, or the id when the ring is full.
     #[inline]
-    pub(crate) fn push(&mut self, ring: &RequestRing, id: u64) -> Result<(), u64> {
+    pub(crate) fn push(&mut self, ring: &RequestRing, id: u64) -> Result<u64, u64> {
         let capacity = ring.entries.len() as u64;
         if self.len(ring, capacity) >= capacity {
             return Err(id);
         }
         ring.entry(self.tail).store(id, Ordering::Relaxed);
         self.tail += 1;
-        Ok(())
+        Ok(self.tail - 1)
     }
 
     /// Shows consumers what has been written since the last call; says how many ids.

@@ -254,6 +254,13 @@ impl<R: Record> ShardSide<R> {
         Fate::Held
     }
 
+    /// Wins the answer of a published request for the shard, if nobody has answered it yet. `true`: the answer and the
+    /// response area are the shard's now, as if somebody had answered by id and the slot had come back.
+    #[cold]
+    pub(crate) fn overtake(&mut self, slot: u32) -> bool {
+        self.exchange.claim_answer(slot)
+    }
+
     /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.
     #[inline]
     pub(crate) fn finish(&mut self, slot: u32) -> Fate {
@@ -374,11 +381,6 @@ impl<R: Record> ShardSide<R> {
     /// The buffer behind another one in a body.
     pub(crate) fn next_of_body(&self, buffer: BufferId) -> Option<BufferId> {
         self.chain().next(buffer)
-    }
-
-    /// Claims the right to answer a published request that nobody has answered yet; the slot is answered as by id.
-    pub(crate) fn claim_answer(&mut self, slot: u32) -> bool {
-        self.exchange.claim_answer(slot)
     }
 
     /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.

@@ -324,14 +324,14 @@ impl Fake {
 
     fn progress_send(&mut self, client: usize) {
         let cut = self.random.chance(self.faults.send_cut);
+        let limit = if cut { 1 + self.random.below(1000) } else { usize::MAX };
         let link = &mut self.links[client];
         let Some(mut sending) = link.sending.take() else { return };
         let error = link.send_error();
         if error.is_none() {
-            take(link, &mut sending, usize::MAX);
+            take(link, &mut sending, limit);
         }
-        let over = sending.sent == sending.bytes.len() || (cut && sending.sent > 0) || error.is_some();
-        if !over {
+        if sending.sent == 0 && error.is_none() {
             link.sending = Some(sending);
             return;
         }
@@ -553,6 +553,11 @@ impl Io for Fake {
 
     fn reset_on_close(&mut self, socket: RawFd) {
         self.link(socket).reset_on_close = true;
+    }
+
+    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
+        // A client acknowledges what it reads.
+        u32::try_from(self.link(socket).outbound.len()).expect("sockets are small")
     }
 
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {

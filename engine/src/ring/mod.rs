@@ -93,6 +93,9 @@ pub(crate) trait Io {
     fn shutdown(&mut self, socket: RawFd, how: std::net::Shutdown);
     /// Makes the coming close reset the connection.
     fn reset_on_close(&mut self, socket: RawFd);
+    /// Bytes handed to a connection's socket that its client has not acknowledged; all there can be when the kernel
+    /// does not say.
+    fn unacknowledged(&mut self, socket: RawFd) -> u32;
     /// The addresses of a connection: the peer's and the local one.
     fn addresses(&mut self, socket: RawFd) -> Option<(std::net::SocketAddr, std::net::SocketAddr)>;
 }

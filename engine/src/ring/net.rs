@@ -151,6 +151,14 @@ pub(crate) fn peer_address(socket: RawFd) -> Option<SocketAddr> {
     name(socket, libc::getpeername)
 }
 
+/// Bytes handed to a connection that its other end has not acknowledged (SIOCOUTQ, tcp(7)).
+pub(crate) fn unacknowledged(socket: RawFd) -> io::Result<u32> {
+    let mut bytes = 0_i32;
+    // SAFETY: SIOCOUTQ (the number of TIOCOUTQ) writes one int, to `bytes`, which outlives the call.
+    check(unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) })?;
+    Ok(u32::try_from(bytes).unwrap_or(0))
+}
+
 pub(crate) fn shutdown(socket: RawFd, how: Shutdown) {
     let how = match how {
         Shutdown::Read => libc::SHUT_RD,
@@ -185,6 +193,7 @@ pub(crate) fn close(descriptor: RawFd) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::os::fd::AsRawFd;
 
@@ -217,5 +226,28 @@ mod tests {
         let server = accept_now(listener.as_raw_fd()).expect("connected");
         assert_eq!(peer_address(server.as_raw_fd()), client.local_addr().ok());
         assert_eq!(local_address(server.as_raw_fd()), Some(address));
+    }
+
+    #[test]
+    fn what_a_full_client_has_not_taken_is_unacknowledged() {
+        let listener = listen(loopback(), 1).expect("a free port").remove(0);
+        let address = local_address(listener.as_raw_fd()).expect("bound");
+        let mut client = TcpStream::connect(address).expect("listening");
+        let mut server = TcpStream::from(accept_now(listener.as_raw_fd()).expect("connected"));
+        assert_eq!(unacknowledged(server.as_raw_fd()).expect("a connection"), 0);
+        server.set_nonblocking(true).expect("a socket");
+        let mut written = 0;
+        while let Ok(bytes) = server.write(&[7; 65_536]) {
+            written += bytes;
+        }
+        let before = unacknowledged(server.as_raw_fd()).expect("a connection");
+        assert!(before > 0 && (before as usize) < written, "{before} of {written}");
+        client.read_exact(&mut vec![0; written]).expect("all is on its way");
+        let begun = std::time::Instant::now();
+        while unacknowledged(server.as_raw_fd()).expect("a connection") > 0 {
+            assert!(begun.elapsed().as_secs() < 20, "read and never acknowledged");
+            std::thread::yield_now();
+        }
+        assert!(unacknowledged(-1).is_err());
     }
 }

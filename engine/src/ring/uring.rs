@@ -347,6 +347,10 @@ impl Io for Uring {
         net::reset_on_close(socket);
     }
 
+    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
+        net::unacknowledged(socket).unwrap_or(u32::MAX)
+    }
+
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
         Some((net::peer_address(socket)?, net::local_address(socket)?))
     }

@@ -1,12 +1,11 @@
 //! How an engine is configured and started.
 
-use std::time::Duration;
-
 use ringress_proto::limits::Limits;
 
 use super::engine::Engine;
 use crate::config::{Config, Mode};
 use crate::error::Result;
+use crate::policy::Properties;
 
 /// Settings of an [`Engine`]. Every bound has a default; [`start`](Self::start) refuses what does not fit together.
 #[derive(Clone, Debug, Default)]
@@ -86,16 +85,9 @@ impl EngineBuilder {
         self
     }
 
-    /// How long a request may take to arrive, from the first byte of its head to its end (a body's pieces each start
-    /// this anew), and a new connection's first byte; 120 s by default. In steps of 64 ms.
-    pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.config.header_timeout = timeout;
-        self
-    }
-
-    /// How long a connection may rest between requests; 120 s by default. In steps of 64 ms.
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.config.idle_timeout = timeout;
+    /// Timers and limits that sessions and URL groups inherit; what is not set has its default. See [`Properties`].
+    pub fn properties(mut self, properties: Properties) -> Self {
+        self.config.properties = properties;
         self
     }
 

@@ -14,6 +14,7 @@ use crate::config::{Config, Mode};
 use crate::counters::{Counters, ShardCounters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ShardId;
+use crate::policy::Properties;
 use crate::queue::{Exchange, QueueCore, ShardSide, WaitStrategy};
 use crate::record::RequestRecord;
 use crate::ring::Uring;
@@ -161,7 +162,7 @@ impl Engine {
             mail: sides.iter().map(|_| Arc::default()).collect(),
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
-            control: Mutex::new(Control { sides, ..Control::default() }),
+            control: Mutex::new(Control { sides, groups: Groups::new(&config.properties), ..Control::default() }),
             running: Mutex::new(0),
             stopped_running: Condvar::new(),
             config,
@@ -272,6 +273,13 @@ impl Engine {
             return Err(Error::invalid("attach: this engine's mode is Queue; start it with mode(Mode::Colocated)"));
         }
         local::attach(&self.shared, index)
+    }
+
+    /// What sessions and URL groups inherit: every property is there, as set by
+    /// [`EngineBuilder::properties`] or its default.
+    #[must_use]
+    pub fn properties(&self) -> Properties {
+        self.shared.control().groups.inherited()
     }
 
     /// Shards of this engine.

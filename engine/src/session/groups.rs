@@ -1,4 +1,4 @@
-//! Server sessions and URL groups: which URLs are whose, and to which queue they go.
+//! Server sessions and URL groups: which URLs are whose, to which queue they go, and which properties hold for them.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use ringress_proto::url::{HostPattern, Prefix, Scheme};
 
 use super::engine::{Control, EngineShared, RequestQueue};
 use crate::error::{Error, Result};
+use crate::policy::{self, Policies, Policy, PolicyIndex, Properties};
 use crate::route::{Host, Route, Snapshot, Target};
 use crate::shard::Letter;
 
@@ -18,6 +19,9 @@ struct Group {
     session: SessionId,
     queue: Option<u32>,
     active: bool,
+    properties: Properties,
+    /// Its place among the shards' policies, while it lives.
+    policy: PolicyIndex,
     /// The URL as given, with what was parsed from it.
     urls: Vec<Url>,
 }
@@ -35,10 +39,28 @@ struct Url {
 pub(super) struct Groups {
     groups: Vec<Group>,
     inactive_sessions: Vec<SessionId>,
+    /// The engine's own, with defaults for what was not set.
+    inherited: Properties,
+    /// Of sessions that have set any.
+    of_sessions: Vec<(SessionId, Properties)>,
+    /// For each place among the policies after the engine's own, how often it has been given to a group.
+    places: Vec<u32>,
+    /// Those that no group has.
+    free_places: Vec<PolicyIndex>,
     next: u64,
 }
 
 impl Groups {
+    /// Groups of an engine with these properties.
+    pub(super) fn new(properties: &Properties) -> Self {
+        Self { inherited: properties.over(&Properties::DEFAULTS), ..Self::default() }
+    }
+
+    /// What holds where neither session nor group have set anything.
+    pub(super) fn inherited(&self) -> Properties {
+        self.inherited
+    }
+
     fn id(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -48,16 +70,66 @@ impl Groups {
         self.groups.iter_mut().find(|group| group.id == id).ok_or(Error::CLOSED)
     }
 
+    /// What holds for a session.
+    fn of_session(&self, session: SessionId) -> Properties {
+        let own = self.of_sessions.iter().find(|(known, _)| *known == session);
+        own.map_or(self.inherited, |(_, own)| own.over(&self.inherited))
+    }
+
+    /// What holds for a group.
+    fn of_group(&self, group: &Group) -> Properties {
+        group.properties.over(&self.of_session(group.session))
+    }
+
+    /// A new group, in the first free place among the policies.
+    fn open(&mut self, session: SessionId) -> GroupId {
+        let id = self.id();
+        let policy = self.free_places.pop().unwrap_or_else(|| {
+            self.places.push(0);
+            PolicyIndex::try_from(self.places.len()).unwrap_or(policy::OF_ENGINE)
+        });
+        if let Some(owners) = self.place_of(policy) {
+            self.places[owners] += 1;
+        }
+        let (properties, urls) = (Properties::new(), Vec::new());
+        self.groups.push(Group { id, session, queue: None, active: true, properties, policy, urls });
+        id
+    }
+
+    /// Where `places` keeps the count of a place among the policies.
+    fn place_of(&self, policy: PolicyIndex) -> Option<usize> {
+        (policy as usize).checked_sub(1).filter(|place| *place < self.places.len())
+    }
+
+    fn close(&mut self, of: impl Fn(&Group) -> bool) {
+        self.free_places.extend(self.groups.iter().filter(|group| of(group)).map(|group| group.policy));
+        self.groups.retain(|group| !of(group));
+    }
+
+    fn policies(&self) -> Policies {
+        let own = Policy::of(&self.inherited);
+        let mut policies = Policies::new(own);
+        for (index, owner) in (1..).zip(&self.places) {
+            policies.put(index, *owner, own);
+        }
+        for group in &self.groups {
+            if let Some(place) = self.place_of(group.policy) {
+                policies.put(group.policy, self.places[place], Policy::of(&self.of_group(group)));
+            }
+        }
+        policies
+    }
+
     fn snapshot(&self) -> Snapshot {
         let mut routes = Vec::new();
         for group in &self.groups {
             let active = group.active && !self.inactive_sessions.contains(&group.session);
             for url in &group.urls {
-                let target = Target { context: url.context, queue: group.queue, active };
+                let target = Target { context: url.context, queue: group.queue, active, policy: group.policy };
                 routes.push(Route { port: url.port, host: url.host.clone(), path: url.path.clone(), target });
             }
         }
-        Snapshot::new(routes)
+        Snapshot::new(routes).with_policies(self.policies())
     }
 
     fn uses_port(&self, port: u16) -> bool {
@@ -124,7 +196,7 @@ impl Control {
     fn close_groups(&mut self, shared: &EngineShared, of: impl Fn(&Group) -> bool) {
         let closing = self.groups.groups.iter().filter(|group| of(group));
         let ports: Vec<u16> = closing.flat_map(|group| group.urls.iter().map(|url| url.port)).collect();
-        self.groups.groups.retain(|group| !of(group));
+        self.groups.close(of);
         self.publish_routes(shared);
         self.close_unused(shared, &ports);
     }
@@ -154,9 +226,7 @@ impl ServerSession {
     /// A new, empty URL group of this session.
     #[must_use]
     pub fn url_group(&self) -> UrlGroup {
-        let mut control = self.shared.control();
-        let id = control.groups.id();
-        control.groups.groups.push(Group { id, session: self.id, queue: None, active: true, urls: Vec::new() });
+        let id = self.shared.control().groups.open(self.id);
         UrlGroup { shared: Arc::clone(&self.shared), id }
     }
 
@@ -170,9 +240,31 @@ impl ServerSession {
         control.publish_routes(&self.shared);
     }
 
+    /// Sets what the session's groups inherit, live. Replaces all that was set here before: what is not among
+    /// `properties` is the engine's again. See [`Properties`].
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range; then nothing has changed.
+    pub fn set_properties(&self, properties: Properties) -> Result<()> {
+        properties.check()?;
+        let mut control = self.shared.control();
+        control.groups.of_sessions.retain(|(session, _)| *session != self.id);
+        control.groups.of_sessions.push((self.id, properties));
+        control.publish_routes(&self.shared);
+        Ok(())
+    }
+
+    /// What holds for the session's groups as far as they set nothing themselves: every property is there.
+    #[must_use]
+    pub fn properties(&self) -> Properties {
+        self.shared.control().groups.of_session(self.id)
+    }
+
     /// Closes the session with its groups: all their URLs are unregistered.
     pub fn close(self) {
-        self.shared.control().close_groups(&self.shared, |group| group.session == self.id);
+        let mut control = self.shared.control();
+        control.groups.of_sessions.retain(|(session, _)| *session != self.id);
+        control.close_groups(&self.shared, |group| group.session == self.id);
     }
 }
 
@@ -242,6 +334,30 @@ impl UrlGroup {
         control.groups.get(self.id)?.active = active;
         control.publish_routes(&self.shared);
         Ok(())
+    }
+
+    /// Sets timers and limits of the group, live. Replaces all that was set here before: what is not among
+    /// `properties` is the session's again. See [`Properties`].
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range; [`Closed`](crate::ErrorKind::Closed) after the
+    /// session was closed. Then nothing has changed.
+    pub fn set_properties(&self, properties: Properties) -> Result<()> {
+        properties.check()?;
+        let mut control = self.shared.control();
+        control.groups.get(self.id)?.properties = properties;
+        control.publish_routes(&self.shared);
+        Ok(())
+    }
+
+    /// What holds for the group: every property is there, its own, inherited or the default.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn properties(&self) -> Result<Properties> {
+        let control = self.shared.control();
+        let group = control.groups.groups.iter().find(|group| group.id == self.id).ok_or(Error::CLOSED)?;
+        Ok(control.groups.of_group(group))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::connection::Connection;
 use crate::clock::Tick;
+use crate::policy::OF_ENGINE;
 use crate::record::Address;
 use crate::ring::{Event, Io, Op, Token, net};
 use crate::slab::Key;
@@ -114,7 +115,8 @@ impl<I: Io> Shard<I> {
         match self.connections.insert(connection) {
             Some(key) => {
                 self.arm_receive(key);
-                self.wheel.set(key.index, self.tick.saturating_add(self.settings.header_ticks));
+                let header_wait = self.routes.policy(OF_ENGINE).header_wait;
+                self.wheel.set(key.index, self.tick.saturating_add(header_wait));
             }
             None => {
                 self.counters.connections_refused.count();

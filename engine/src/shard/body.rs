@@ -19,7 +19,8 @@ use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
 use super::input::{Input, Taken};
 use crate::conn::{AfterSend, DRAIN_BYTES_MAX};
 use crate::mem::{Area, BufferId};
-use crate::queue::{AnswerFlags, BodyState, Reading};
+use crate::policy::OF_ENGINE;
+use crate::queue::{BodyState, Reading};
 use crate::ring::Io;
 use crate::slab::Key;
 
@@ -80,21 +81,28 @@ impl<I: Io> Shard<I> {
     }
 
     /// Bytes of a body that may be received now.
-    pub(super) fn body_room(&self, slot: u32) -> u64 {
+    fn body_room(&self, slot: u32, credit: u32) -> u64 {
         let unread = self.side.unread_body(slot);
         if self.buffers.large.pressed() && unread > 0 {
             return 0;
         }
-        self.settings.body_credit.saturating_sub(unread)
+        u64::from(credit).saturating_sub(unread)
+    }
+
+    /// Bytes of a body that a connection may have received and not read.
+    fn body_credit(&mut self, key: Key) -> u32 {
+        let policy = self.connections.get_mut(key).map_or(OF_ENGINE, |connection| connection.policy);
+        self.routes.policy(policy).body_credit
     }
 
     /// As [`body_room`](Self::body_room); without any, the reader is to tell when there is.
     pub(super) fn room_or_pause(&mut self, key: Key, slot: u32) -> u64 {
-        let mut room = self.body_room(slot);
+        let credit = self.body_credit(key);
+        let mut room = self.body_room(slot, credit);
         if room == 0 {
-            let target = if self.buffers.large.pressed() { 0 } else { self.settings.body_credit / 2 };
+            let target = if self.buffers.large.pressed() { 0 } else { u64::from(credit / 2) };
             if self.side.stop_body_until(slot, target) {
-                room = self.body_room(slot);
+                room = self.body_room(slot, credit);
             }
         }
         if let Some(connection) = self.connections.get_mut(key) {
@@ -384,13 +392,11 @@ impl<I: Io> Shard<I> {
             return self.end_after_answers(key);
         }
         self.forget_body(slot, reject as u8);
-        if self.slots[slot as usize].answered || !self.side.claim_answer(slot) {
+        if self.slots[slot as usize].answered || !self.side.overtake(slot) {
             self.slots[slot as usize].last = true;
         } else {
-            self.counters.requests_rejected.count();
-            self.write_refusal(slot, reject, false, AnswerFlags::default());
-            let state = &mut self.slots[slot as usize];
-            (state.answered, state.last) = (true, true);
+            self.refuse_published(slot, reject);
+            self.drop_settled(slot);
             self.queue_flush(key);
         }
         self.set_timer(key);

@@ -6,8 +6,10 @@ use std::os::fd::RawFd;
 
 use ringress_proto::chunked::Decoder;
 
-use crate::conn::{Machine, Patience};
+use crate::clock::Tick;
+use crate::conn::{Machine, Part};
 use crate::mem::BufferId;
+use crate::policy::{OF_ENGINE, PolicyIndex};
 use crate::record::Address;
 
 /// No slot, buffer or cell.
@@ -129,8 +131,24 @@ pub(super) struct Connection {
     pub(super) incoming: Incoming,
     /// Whose body is under way; none for one that is thrown away.
     pub(super) body_slot: u32,
+    /// The timers and limits that hold: those of the group of the last routed request.
+    pub(super) policy: PolicyIndex,
+    /// How well the client takes what waits to be sent: see `waits`.
+    pub(super) pace: Pace,
     pub(super) peer: Address,
     pub(super) local: Address,
+}
+
+/// How a client has taken what waits to be sent, since it was last judged: see `waits`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// When that was, or when the socket became full.
+    pub(super) judged: Tick,
+    /// What the client had not acknowledged then, and what was handed to the socket since; `None` before the first
+    /// look.
+    pub(super) unacknowledged: Option<u32>,
+    /// Bytes the client may fall behind before it is reset.
+    pub(super) credit: u32,
 }
 
 const _: () =
@@ -164,6 +182,8 @@ impl Connection {
             out: Out::Nothing,
             incoming: Incoming::Nothing,
             body_slot: NONE,
+            policy: OF_ENGINE,
+            pace: Pace::default(),
             peer,
             local,
         }
@@ -188,11 +208,17 @@ impl Connection {
         !matches!(self.incoming, Incoming::Nothing)
     }
 
-    /// What the connection waits for.
+    /// Which part of a request is awaited.
     #[inline]
-    pub(super) fn patience(&self) -> Patience {
-        let body = self.has_incoming() && !self.body_paused;
-        self.machine.patience(self.pending, body, self.blocked())
+    pub(super) fn part(&self) -> Part {
+        match self.incoming {
+            Incoming::Nothing if self.pending => Part::Head,
+            Incoming::Nothing => Part::None,
+            // The application is awaited.
+            _ if self.body_paused => Part::None,
+            _ if self.body_slot == NONE => Part::Unread,
+            _ => Part::Body,
+        }
     }
 
     /// Whether the socket did not take all that was sent.
@@ -221,6 +247,10 @@ pub(super) struct SlotState {
     /// The next younger request of the connection.
     pub(super) next: u32,
     pub(super) source: Source,
+    /// The queue it was pushed to, `NONE` if to none; where in that, and when.
+    pub(super) queue: u32,
+    pub(super) position: u64,
+    pub(super) queued: Tick,
     /// The answer is in the slot, and the slot is the shard's.
     pub(super) answered: bool,
     /// The connection ends after this answer.
@@ -235,6 +265,9 @@ impl SlotState {
         generation: 0,
         next: NONE,
         source: Source::Nothing,
+        queue: NONE,
+        position: 0,
+        queued: 0,
         answered: false,
         last: false,
         has_body: false,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::{QueueEnd, Shard};
 use crate::clock::ticks;
+use crate::policy::OF_ENGINE;
 use crate::queue::{Producer, QueueCore};
 use crate::record::RequestRecord;
 use crate::ring::Io;
@@ -65,13 +66,30 @@ impl<I: Io> Shard<I> {
                     let producer = Producer::new();
                     self.queues.push(QueueEnd { core, producer, touched: false, unannounced: 0 });
                 }
-                Letter::Routes(routes) => self.routes = routes,
+                Letter::Routes(routes) => self.take_routes(routes),
                 Letter::Listen { socket, ip, port, open } => self.listen(socket, ip, port, open),
                 Letter::Unlisten { port } => self.unlisten(Some(port)),
                 Letter::Stop { grace } => self.stop(grace),
             }
         }
         self.letters = letters;
+    }
+
+    /// From now on these routes hold, with their timers and limits. Connections that went by those of a group which is
+    /// gone go by the engine's own.
+    fn take_routes(&mut self, routes: Arc<Snapshot>) {
+        let before = core::mem::replace(&mut self.routes, routes);
+        let (before, now) = (before.policies(), self.routes.policies());
+        if now.same_owners(before) {
+            return;
+        }
+        for key in self.connections.keys() {
+            if let Some(connection) = self.connections.get_mut(key)
+                && !now.same_owner(before, connection.policy)
+            {
+                connection.policy = OF_ENGINE;
+            }
+        }
     }
 
     /// Begins to stop: see [`Letter::Stop`].

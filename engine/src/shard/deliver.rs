@@ -8,6 +8,7 @@ use super::Shard;
 use super::connection::{Connection, Incoming, NONE, SlotState, Source};
 use super::input::{Input, Taken};
 use crate::id::ConnectionId;
+use crate::policy::PolicyIndex;
 use crate::queue::Scratch;
 use crate::record::RequestRecord;
 use crate::ring::Io;
@@ -18,6 +19,7 @@ use crate::slab::Key;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressed {
     queue: Result<u32, Reject>,
+    policy: PolicyIndex,
     safe: bool,
     keep_alive: bool,
     /// A refusal may keep the connection, because what follows the head can be thrown away.
@@ -41,16 +43,16 @@ pub(super) fn address(
     (record.peer, record.local) = (connection.peer, connection.local);
     record.keep_alive = record.head.keep_alive() && !stopping;
     let path = record.cooked.path(bytes, || scratch.bytes());
-    let queue = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
-        Ok(route) if !route.target.active => Err(Reject::Disabled),
+    let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
+        Ok(route) if !route.target.active => (Err(Reject::Disabled), route.target.policy),
         Ok(route) => {
             record.url_context = route.target.context;
             record.ip_routed = matches!(route.host, Host::Ip(_));
-            route.target.queue.ok_or(Reject::Unbound)
+            (route.target.queue.ok_or(Reject::Unbound), route.target.policy)
         }
-        Err(reject) => Err(reject),
+        Err(reject) => (Err(reject), connection.policy),
     };
-    Addressed { queue, safe: record.head.method_is_safe, keep_alive: record.keep_alive, passable: true }
+    Addressed { queue, policy, safe: record.head.method_is_safe, keep_alive: record.keep_alive, passable: true }
 }
 
 /// The beginning of a body, in the buffer that the head is in. Places count from the head's first byte.
@@ -69,19 +71,31 @@ impl<I: Io> Shard<I> {
     /// way will bring the connection back.
     #[inline(always)]
     pub(super) fn deliver(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) -> bool {
-        let Addressed { queue, safe, keep_alive, passable } = addressed;
+        let Addressed { queue, policy, safe, keep_alive, passable } = addressed;
         let has_body = self.slots[slot as usize].has_body;
-        self.slots[slot as usize] =
-            SlotState { connection: key.index, generation: key.generation, source, has_body, ..SlotState::FREE };
-        match queue.and_then(|queue| self.enqueue(queue, slot)) {
-            Ok(()) => {
+        let (connection, generation) = (key.index, key.generation);
+        let mut state = SlotState { connection, generation, source, has_body, ..SlotState::FREE };
+        let pushed = queue.and_then(|queue| {
+            (state.queue, state.queued) = (queue, self.tick);
+            self.enqueue(queue, slot)
+        });
+        state.position = pushed.unwrap_or(0);
+        self.slots[slot as usize] = state;
+        match pushed {
+            Ok(_) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
                 connection.machine.request(safe, keep_alive);
                 connection.head_timed = false;
+                connection.policy = policy;
                 let first = connection.append(slot, &mut self.slots);
-                // With a request under way before it there is no timer to stop.
-                if first {
+                if matches!(source, Source::Assembly(_)) {
+                    // The timer of its arrival in pieces is over.
                     self.set_timer(key);
+                } else if first {
+                    // With a request under way before it, that one's timer runs. A deadline that comes earlier, of the
+                    // rest before, stays: what it means is asked then.
+                    let queue_wait = self.routes.policy(policy).queue;
+                    self.wheel.set_at_latest(key.index, self.tick.saturating_add(queue_wait));
                 }
                 true
             }
@@ -90,6 +104,9 @@ impl<I: Io> Shard<I> {
                 false
             }
             Err(reject) => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    connection.policy = policy;
+                }
                 self.refuse(key, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }
@@ -106,7 +123,7 @@ impl<I: Io> Shard<I> {
             self.side.free(slot);
             return Taken::Later;
         }
-        let prefix = match self.take_prefix(slot, input) {
+        let prefix = match self.take_prefix(slot, input, self.routes.policy(addressed.policy).body_max) {
             Ok(prefix) => prefix,
             Err(reject) => return self.refuse_unread(key, slot, reject),
         };
@@ -138,15 +155,16 @@ impl<I: Io> Shard<I> {
         let record = self.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), u64::from(record.body_len));
         let expects = expects && here == 0;
+        let body_max = self.routes.policy(addressed.policy).body_max;
         if let BodyKind::Length(length) = record.head.body
-            && length > self.settings.body_max
+            && length > body_max
         {
             addressed.queue = addressed.queue.and(Err(Reject::BodyTooLarge));
         }
         if !matches!(incoming, Incoming::Nothing) {
             self.side.record_mut(slot).body_open = true;
             addressed.passable = Self::can_discard(&incoming, expects);
-            self.open_body(slot, expects, self.settings.body_max.saturating_sub(here));
+            self.open_body(slot, expects, body_max.saturating_sub(here));
         }
         let taken = self.deliver(key, slot, source, addressed);
         debug_assert!(taken, "looked at before, or not in a receive buffer");
@@ -156,18 +174,20 @@ impl<I: Io> Shard<I> {
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
-    fn take_prefix(&mut self, slot: u32, input: Input) -> Result<Prefix, Reject> {
+    fn take_prefix(&mut self, slot: u32, input: Input, body_max: u64) -> Result<Prefix, Reject> {
         let record = self.side.record(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
-        let BodyKind::Length(length) = record.head.body else { return self.take_prefix_chunks(slot, input, head_len) };
+        let BodyKind::Length(length) = record.head.body else {
+            return self.take_prefix_chunks(slot, input, head_len, body_max);
+        };
         let len = u32::try_from(length).unwrap_or(u32::MAX).min(rest.len());
         let missing = length - u64::from(len);
         let incoming = if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } };
         Ok(Prefix { used: head_len + len, start: head_len, len, incoming })
     }
 
-    fn take_prefix_chunks(&mut self, slot: u32, input: Input, head_len: u32) -> Result<Prefix, Reject> {
+    fn take_prefix_chunks(&mut self, slot: u32, input: Input, head_len: u32, body_max: u64) -> Result<Prefix, Reject> {
         let mut prefix = Prefix { used: head_len, start: head_len, len: 0, incoming: Incoming::Nothing };
         let mut decoder = Decoder::new();
         let mut done = false;
@@ -196,7 +216,7 @@ impl<I: Io> Shard<I> {
             }
             prefix.used += u32::try_from(used).unwrap_or(u32::MAX);
         }
-        if u64::from(prefix.len) > self.settings.body_max {
+        if u64::from(prefix.len) > body_max {
             return Err(Reject::BodyTooLarge);
         }
         if !done {
@@ -220,9 +240,9 @@ impl<I: Io> Shard<I> {
         in_flight > 0 && matches!(source, Source::Receive(_))
     }
 
-    /// Pushes a request to its queue.
+    /// Pushes a request to its queue, and gives its position there.
     #[inline]
-    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<(), Reject> {
+    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<u64, Reject> {
         let end = self.queues.get_mut(queue as usize).ok_or(Reject::Unbound)?;
         if !end.core.is_active() || end.core.is_closed() {
             return Err(Reject::Disabled);
@@ -233,12 +253,12 @@ impl<I: Io> Shard<I> {
         }
         // Published only when nothing can stop it any more: from here on the id can be answered.
         let id = self.side.publish(slot);
-        end.core.push(shard, &mut end.producer, id);
+        let position = end.core.push(shard, &mut end.producer, id);
         if !end.touched {
             end.touched = true;
             self.touched.push(queue);
         }
         self.fresh += 1;
-        Ok(())
+        Ok(position)
     }
 }

@@ -10,11 +10,15 @@ use ringress_proto::reject::Reject;
 use super::Shard;
 use super::connection::{NONE, Receiving, Sending, SlotState};
 use super::output::GONE;
-use crate::conn::{Expiry, Machine, Patience};
+use crate::clock::{TICK_MS, Tick};
+use crate::conn::{Expiry, Patience};
 use crate::queue::Fate;
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
+
+/// How long a client may take to read its last answer and to end its side, at most: 5 seconds.
+const PEER_PATIENCE: Tick = 5_000_u32.div_ceil(TICK_MS);
 
 impl<I: Io> Shard<I> {
     /// The client has ended its side.
@@ -148,18 +152,34 @@ impl<I: Io> Shard<I> {
     #[inline]
     pub(super) fn set_timer(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let patience = connection.patience();
+        let patience = connection.machine.patience(connection.part(), connection.blocked());
+        let policy = self.routes.policy(connection.policy);
+        let mut from = self.tick;
         let ticks = match patience {
-            Patience::Unlimited => return self.wheel.set(key.index, NEVER),
-            Patience::Idle => self.settings.idle_ticks,
+            Patience::Queue => match self.slots.get(connection.oldest as usize) {
+                Some(oldest) => {
+                    // One that is answered leaves at once.
+                    from = if oldest.answered { from } else { oldest.queued };
+                    policy.queue
+                }
+                None => NEVER,
+            },
+            Patience::Idle => policy.idle,
             // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
-            Patience::Request if connection.head_timed => return,
-            Patience::Request | Patience::Body => self.settings.header_ticks,
-            Patience::Peer if connection.blocked() => self.settings.idle_ticks,
-            Patience::Peer => self.settings.peer_ticks,
+            Patience::Head if connection.head_timed => return,
+            Patience::Head => policy.header_wait,
+            Patience::Body => policy.entity_body,
+            Patience::Drain => policy.drain,
+            Patience::End => policy.drain.min(PEER_PATIENCE),
+            Patience::Send => {
+                // The head's deadline is another one afterwards.
+                connection.head_timed = false;
+                let deadline = self.send_deadline(key);
+                return self.wheel.set(key.index, deadline);
+            }
         };
-        connection.head_timed = connection.pending;
-        self.wheel.set(key.index, self.tick.saturating_add(ticks));
+        connection.head_timed = patience == Patience::Head;
+        self.wheel.set(key.index, from.saturating_add(ticks));
     }
 
     /// Ends what has run out of time.
@@ -181,16 +201,19 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn expire(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let expiry = Machine::expired(connection.patience());
-        if expiry == Expiry::Stale || connection.closing {
+        if connection.closing {
             return;
         }
-        self.counters.timeouts.count();
+        let expiry = connection.machine.expired(connection.part(), connection.blocked());
+        if !matches!(expiry, Expiry::Queue | Expiry::Send) {
+            self.counters.timeouts.count();
+        }
         match expiry {
-            Expiry::Stale => {}
+            Expiry::Queue => self.expire_queued(key),
+            Expiry::Send => self.judge_send(key),
             Expiry::Close => self.close(key),
             Expiry::Reset => self.abort(key),
-            Expiry::Answer => self.answer_timeout(key),
+            Expiry::Head => self.answer_timeout(key),
             Expiry::Body => {
                 self.body_failed(key, Reject::BodyTimeout);
                 self.flush_all();

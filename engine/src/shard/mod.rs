@@ -31,6 +31,7 @@ mod output;
 mod refuse;
 #[cfg(test)]
 mod sim;
+mod waits;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -42,12 +43,13 @@ use ringress_proto::url::HostMemo;
 
 use self::body::BodyChain;
 use self::connection::{Connection, Held, SlotState};
-use crate::clock::{Clock, Tick, ticks};
+use crate::clock::{Clock, Tick};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, ReceiveBuffers};
+use crate::policy::{Policies, Policy};
 use crate::queue::{Bell, Driving, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait};
@@ -72,14 +74,7 @@ struct QueueEnd {
 #[derive(Debug)]
 struct Settings {
     limits: Limits,
-    /// Bytes of a body that are received and not read, at the most.
-    body_credit: u64,
-    /// Bytes that a body may have.
-    body_max: u64,
     pipeline_max: u16,
-    header_ticks: Tick,
-    idle_ticks: Tick,
-    peer_ticks: Tick,
     imprint: Imprint,
     /// The thread that runs the shard also consumes its queues.
     colocated: bool,
@@ -92,10 +87,6 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
 /// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
-/// Bytes of a request's body that are received and not read, at the most.
-const BODY_CREDIT: u64 = 256 * 1024;
-/// How long a client may take to read its last answer, or to end its side: 5 seconds.
-const PEER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -199,12 +190,7 @@ impl<I: Io> Shard<I> {
         let colocated = config.mode == crate::config::Mode::Colocated;
         let settings = Settings {
             limits: config.limits,
-            body_credit: BODY_CREDIT,
-            body_max: u64::MAX,
             pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
-            header_ticks: ticks(config.header_timeout),
-            idle_ticks: ticks(config.idle_timeout),
-            peer_ticks: ticks(PEER_PATIENCE),
             imprint: config.imprint()?,
             colocated,
             publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
@@ -234,7 +220,7 @@ impl<I: Io> Shard<I> {
             wheel: Wheel::new(config.connections_max),
             clock: Clock::new(),
             tick: 0,
-            routes: Arc::default(),
+            routes: Arc::new(Snapshot::default().with_policies(Policies::new(Policy::of(&config.properties)))),
             host_memo: HostMemo::new(),
             queues: Vec::new(),
             touched: Vec::with_capacity(64),

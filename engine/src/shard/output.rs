@@ -330,7 +330,8 @@ impl<I: Io> Shard<I> {
             connection.sending = Sending::No;
             return self.abort(key);
         }
-        connection.out_sent += u32::try_from(event.result).unwrap_or(0);
+        let taken = u32::try_from(event.result).unwrap_or(0);
+        connection.out_sent += taken;
         if connection.out_sent >= connection.out_len {
             return self.send_ended(key);
         }
@@ -338,6 +339,7 @@ impl<I: Io> Shard<I> {
             self.counters.sends_short.count();
         }
         connection.sending = Sending::Waiting;
+        self.note_pace(key, was_silent, taken);
         self.submit_send(key, SendMode::Waiting);
         self.set_timer(key);
     }

@@ -52,8 +52,19 @@ impl<I: Io> Shard<I> {
         self.write_refusal(slot, Reject::Abandoned, keep_alive, AnswerFlags::ABANDONED);
     }
 
+    /// Answers a request in the application's place, whose answer the shard has won; a handle of it may be out.
+    #[cold]
+    pub(super) fn refuse_published(&mut self, slot: u32, reject: Reject) {
+        self.counters.requests_rejected.count();
+        let keep_alive = self.side.record(slot).keep_alive && !reject.closes();
+        self.write_refusal(slot, reject, keep_alive, AnswerFlags::default());
+        let state = &mut self.slots[slot as usize];
+        state.answered = true;
+        state.last |= !keep_alive;
+    }
+
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
-    pub(super) fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool, flags: AnswerFlags) {
+    fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool, flags: AnswerFlags) {
         let offset = self.side.arena().offset(Area::Response, slot);
         let len = self.side.arena().cell_bytes(Area::Response);
         let without_body = self.side.record(slot).is_head()

@@ -4,8 +4,7 @@
 //! Laws: no threads, no sockets, no sleeps; a seed determines everything that happens, up to the text of dates; a shard
 //! that sleeps while somebody waits for it is a hang and fails the test, and so does one that turns without end.
 //!
-//! Absent: time. Deadlines are brought about by [`Rig::pass`](rig::Rig::pass), which lets the wheel see a later tick;
-//! the seeded run has no timeouts.
+//! Absent: waiting. Deadlines are brought about by [`Rig::pass`](rig::Rig::pass), which puts the shard's clock forward.
 
 mod answers;
 mod app;
@@ -15,5 +14,6 @@ mod life;
 mod rig;
 mod script;
 mod seeded;
+mod timers;
 mod waking;
 mod world;

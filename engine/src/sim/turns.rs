@@ -244,6 +244,11 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
+    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
+        self.0.borrow_mut().unacknowledged(socket)
+    }
+
+    #[inline(never)]
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
         self.0.borrow_mut().addresses(socket)
     }

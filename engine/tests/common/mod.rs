@@ -303,6 +303,15 @@ impl Client {
         assert_eq!(set, 0, "the socket is open");
     }
 
+    /// Has its kernel take at most so many bytes (the kernel doubles them) before they are read.
+    pub(crate) fn set_receive_buffer(&self, bytes: i32) {
+        let len = libc::socklen_t::try_from(size_of_val(&bytes)).expect("a few bytes");
+        let fd = self.stream.as_raw_fd();
+        // SAFETY: the pointer and length are those of `bytes`, which outlives the call.
+        let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const bytes).cast(), len) };
+        assert_eq!(set, 0, "the socket is open");
+    }
+
     /// Whether something can be read within a time.
     pub(crate) fn is_readable_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).expect("not zero");

@@ -10,6 +10,7 @@ use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::id::{RequestId, ShardId};
+use crate::policy::{Policies, Policy};
 use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults};
@@ -29,6 +30,8 @@ pub(super) const BODY_MAX: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) config: Config,
+    /// Bytes of a body that are received and not read: fewer than an application may choose.
+    pub(super) body_credit: u32,
     pub(super) queue_length: u32,
     pub(super) seed: u64,
     pub(super) faults: Faults,
@@ -48,7 +51,7 @@ impl Default for Options {
             response_area_bytes: 512,
             ..Config::default()
         };
-        Self { config, queue_length: 1000, seed: 1, faults: Faults::default() }
+        Self { config, body_credit: 256 * 1024, queue_length: 1000, seed: 1, faults: Faults::default() }
     }
 }
 
@@ -60,7 +63,6 @@ pub(super) struct Rig {
     pub(super) counters: Arc<ShardCounters>,
     pub(super) listener: RawFd,
     mail: Arc<Mailbox>,
-    passed: Tick,
 }
 
 impl Rig {
@@ -76,17 +78,19 @@ impl Rig {
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
         let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
         let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&mail), Arc::clone(&counters));
-        let mut shard = shard.expect("nothing is missing");
-        shard.settings.body_max = BODY_MAX;
+        let shard = shard.expect("nothing is missing");
         let queue = Arc::new(QueueCore::new(options.queue_length, Arc::from([Arc::clone(&exchange)])));
         let socket = stand_in();
         let listener = socket.as_raw_fd();
-        let target = Target { context: 7, queue: Some(0), active: true };
+        let target = Target { context: 7, queue: Some(0), active: true, policy: 0 };
         let route = Route { port: 80, host: Host::Strong, path: "/a/".into(), target };
         mail.put(Letter::Queue(Arc::clone(&queue)));
-        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]))));
+        let body_credit = options.body_credit;
+        let policy = Policy { body_credit, body_max: BODY_MAX, ..Policy::of(&config.properties) };
+        let policies = Policies::new(policy);
+        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]).with_policies(policies))));
         mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, open: Arc::default() });
-        Self { shard, queue, exchange, counters, listener, mail, passed: 0 }
+        Self { shard, queue, exchange, counters, listener, mail }
     }
 
     pub(super) fn post(&self, letter: Letter) {
@@ -172,8 +176,8 @@ impl Rig {
 
     /// Ends what has run out of time after so long.
     pub(super) fn expire(&mut self, duration: Duration) {
-        self.passed += ticks(duration);
-        self.shard.tick = self.passed;
+        self.shard.clock.skip(ticks(duration));
+        self.shard.tick = self.shard.clock.tick();
         self.shard.io.asleep = false;
         self.shard.io.delayed.clear();
         self.shard.run_timers();

@@ -56,7 +56,9 @@ fn options(seed: u64, random: &mut Random, tight: bool) -> Options {
         pipeline_max: pick(random, [2, 64]),
         ..Options::default().config
     };
-    Options { config, queue_length: if tight { 4 } else { 1000 }, seed: random.next() ^ seed, faults: faults(random) }
+    let body_credit = [1000, 5000, 256 * 1024][random.below(3)];
+    let queue_length = if tight { 4 } else { 1000 };
+    Options { config, body_credit, queue_length, seed: random.next() ^ seed, faults: faults(random) }
 }
 
 fn run_one(seed: u64) {
@@ -66,7 +68,6 @@ fn run_one(seed: u64) {
     let colocated = options.config.mode == Mode::Colocated;
     let mut rig = Rig::with(options);
     rig.shard.settings.publish_max = [1, 3, 64, 512][random.below(4)];
-    rig.shard.settings.body_credit = [1000, 5000, 256 * 1024][random.below(3)];
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
         random: Random::new(random.next()),

@@ -1,0 +1,197 @@
+//! What applications set of timers and limits: each property optional, with its name, range and default.
+//!
+//! Laws: a property that is not set is inherited; a value out of range is an error that names the property, the value,
+//! the range and an example, and leaves everything as it was.
+//!
+//! Absent: how values are written (`text`).
+
+use std::time::Duration;
+
+use super::text::{Value, same_name};
+use crate::error::{Error, Result};
+
+const KIB: u32 = 1024;
+const MIB: u32 = 1024 * KIB;
+const SHORTEST: Duration = Duration::from_millis(64);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const USUAL: Duration = Duration::from_secs(120);
+
+macro_rules! properties {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $lowest:expr, $highest:expr;)+) => {
+        /// Timers and limits, under the names of the HTTP Server API where it has them.
+        ///
+        /// A property that is not set is inherited: a URL group's from its session, a session's from the engine, the
+        /// engine's from the defaults. Setting properties replaces all that were set there before, so what is not
+        /// among them goes back to being inherited. A change holds for every request sent after it; a connection's
+        /// deadline that runs already stays, and its next one follows. A connection goes by the properties of the
+        /// group of its last routed request; before its first, by the engine's.
+        ///
+        /// Times are from 64 ms to 365 days, in steps of 64 ms; [`Properties::OFF`] switches a timer off.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use ringress::Properties;
+        ///
+        /// let mut properties = Properties::new().idle_connection(Duration::from_secs(5)).min_send_rate(0);
+        /// properties.set("EntityBody", "500ms")?;
+        /// assert_eq!(properties.entity_body, Some(Duration::from_millis(500)));
+        /// # Ok::<(), ringress::Error>(())
+        /// ```
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Properties {
+            $($(#[doc = $doc])+ pub $name: Option<$type>,)+
+        }
+
+        impl Properties {
+            /// What holds where nobody has set anything.
+            pub(crate) const DEFAULTS: Self = Self { $($name: Some($default),)+ };
+
+            /// The names of all properties.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)+];
+
+            /// Nothing set: all is inherited.
+            #[must_use]
+            pub const fn new() -> Self {
+                Self { $($name: None,)+ }
+            }
+
+            $(
+                #[doc = concat!("With another [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+                #[must_use]
+                pub const fn $name(mut self, value: $type) -> Self {
+                    self.$name = Some(value);
+                    self
+                }
+            )+
+
+            /// What holds when these are set over others that are inherited.
+            pub(crate) fn over(&self, inherited: &Self) -> Self {
+                Self { $($name: self.$name.or(inherited.$name),)+ }
+            }
+
+            /// Sets a property by its name, without regard to case, `_` and `-`: for command lines and configuration
+            /// files. Times are written as `500ms`, `2s`, `5m`, `1h`, sizes and rates as `4096`, `64KiB` or `1MiB`;
+            /// `off` switches a timer, the least rate or the limit of a body off.
+            ///
+            /// # Errors
+            /// [`Invalid`](crate::ErrorKind::Invalid) for a name that is none (the text lists those there are), and for
+            /// a value that cannot be read or is out of range.
+            pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+                $(
+                    if same_name(name, stringify!($name)) {
+                        let read = <$type>::read(value).filter(|read| read.is_within($lowest, $highest));
+                        let wanted = || <$type>::refused(stringify!($name), value, $lowest, $highest);
+                        self.$name = Some(read.ok_or_else(wanted)?);
+                        return Ok(());
+                    }
+                )+
+                let known = Self::NAMES.join(", ");
+                Err(Error::invalid(format!("there is no property {name:?}; there are {known}")))
+            }
+
+            /// Checks every value that is set.
+            pub(crate) fn check(&self) -> Result<()> {
+                $(
+                    if let Some(value) = self.$name.filter(|value| !value.is_within($lowest, $highest)) {
+                        let shown = value.show();
+                        return Err(<$type>::refused(stringify!($name), &shown, $lowest, $highest));
+                    }
+                )+
+                Ok(())
+            }
+        }
+    };
+}
+
+properties! {
+    /// How long a connection may rest between requests before it is closed, without an answer; 120 s by default.
+    idle_connection: Duration = USUAL, SHORTEST, LONGEST;
+    /// How long a request's head may take from its first byte (then 408), and a new connection's first byte (then it is
+    /// closed without an answer); 120 s by default.
+    header_wait: Duration = USUAL, SHORTEST, LONGEST;
+    /// How long a request's body may pause before it is answered 408; begins anew with each piece; 120 s by default.
+    entity_body: Duration = USUAL, SHORTEST, LONGEST;
+    /// How long input that nobody wants is read and thrown away, so that the client gets to read its answer; 120 s by
+    /// default. Once the engine has ended its side, at most 5 s.
+    drain_entity_body: Duration = USUAL, SHORTEST, LONGEST;
+    /// How long a request may wait for a consumer of its queue to take it before it is answered 503 and delivered to
+    /// nobody; 120 s by default. Counted in [`Counters::queue_timeouts`](crate::Counters::queue_timeouts).
+    request_queue: Duration = USUAL, SHORTEST, LONGEST;
+    /// The least rate, in bytes a second, at which a client must take its answer while the answer waits for it, 1 to
+    /// 134,217,728; 0: none; 150 by default. Who falls 10 s behind is reset, and counted in
+    /// [`Counters::send_rate_timeouts`](crate::Counters::send_rate_timeouts). Where there is none, a client that takes
+    /// nothing at all is reset after `idle_connection`.
+    min_send_rate: u32 = 150, 0, 128 * MIB;
+    /// The most bytes of a request's body, 0 to `u64::MAX`, which is the default and means no limit; beyond it: 413.
+    request_body_max: u64 = u64::MAX, 0, u64::MAX;
+    /// Bytes of a request's body that the engine holds for an application that does not read them, 16 KiB to 64 MiB;
+    /// 256 KiB by default.
+    request_body_credit: u32 = 256 * KIB, 16 * KIB, 64 * MIB;
+    /// Bytes of an answer that an application may hand over before the client has taken them, 16 KiB to 64 MiB; 256 KiB
+    /// by default.
+    send_credit: u32 = 256 * KIB, 16 * KIB, 64 * MIB;
+}
+
+impl Properties {
+    /// A timer that is switched off.
+    pub const OFF: Duration = Duration::MAX;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_set_is_inherited() {
+        let engine = Properties::new().idle_connection(Duration::from_secs(1)).min_send_rate(0);
+        let group = Properties::new().idle_connection(Properties::OFF);
+        let both = group.over(&engine.over(&Properties::DEFAULTS));
+        assert_eq!((both.idle_connection, both.min_send_rate), (Some(Properties::OFF), Some(0)));
+        assert_eq!((both.entity_body, both.send_credit), (Some(USUAL), Some(256 * KIB)));
+        assert_eq!(Properties::new(), Properties::default());
+    }
+
+    #[test]
+    fn names_are_taken_without_regard_to_case_and_lines() {
+        let mut properties = Properties::new();
+        for (name, value) in [("EntityBody", "2s"), ("entity-body", "3s"), ("ENTITY_BODY", "4s")] {
+            properties.set(name, value).expect("a name of the HTTP Server API");
+        }
+        properties.set("min_send_rate", "off").expect("a rate can be off");
+        properties.set("RequestBodyMax", "1MiB").expect("a size");
+        properties.set("send-credit", "64KiB").expect("a size");
+        assert_eq!(properties.entity_body, Some(Duration::from_secs(4)));
+        assert_eq!((properties.min_send_rate, properties.request_body_max), (Some(0), Some(1 << 20)));
+        properties.set("RequestBodyMax", "off").expect("no limit");
+        assert_eq!(properties.request_body_max, Some(u64::MAX));
+    }
+
+    #[test]
+    fn the_defaults_can_be_set_and_every_name_is_known() {
+        Properties::DEFAULTS.check().expect("the defaults are within their ranges");
+        assert_eq!(Properties::NAMES.len(), 9);
+        for name in Properties::NAMES {
+            let error = Properties::new().set(name, "nonsense").expect_err("no value").to_string();
+            assert!(error.starts_with(&format!("{name} is \"nonsense\", but must be ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_name_what_is_wrong_and_what_is_right() {
+        let mut properties = Properties::new();
+        let error = properties.set("patience", "2s").expect_err("no such name").to_string();
+        assert!(error.contains("\"patience\"") && error.contains("idle_connection, header_wait"), "{error}");
+        let error = properties.set("header_wait", "63ms").expect_err("too short").to_string();
+        assert_eq!(
+            error,
+            "header_wait is \"63ms\", but must be a time from 64ms to 8760h, such as 2s or 500ms, or off"
+        );
+        let error = properties.set("send_credit", "1KiB").expect_err("too few").to_string();
+        assert_eq!(error, "send_credit is \"1KiB\", but must be from 16KiB to 64MiB, such as 65536 or 64KiB");
+        assert!(properties.set("send_credit", "off").is_err(), "a credit cannot be off");
+        assert_eq!(properties, Properties::new(), "what fails leaves all as it was");
+        let error = Properties::new().drain_entity_body(Duration::ZERO).check().expect_err("too short").to_string();
+        assert!(error.starts_with("drain_entity_body is \"0\", but must be a time from 64ms"), "{error}");
+    }
+}

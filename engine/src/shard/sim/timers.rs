@@ -1,0 +1,326 @@
+//! Directed tests of timers: whose they are, what they do, and that nothing is answered twice or left behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::rig::{Options, ROOM, Rig, answer, answer_with, target};
+use crate::config::Config;
+use crate::policy::{Policies, Policy, Properties};
+use crate::route::{Host, Route, Snapshot, Target};
+use crate::shard::Letter;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+fn with(properties: Properties) -> Rig {
+    Rig::with(Options { config: Config { properties, ..Options::default().config }, ..Options::default() })
+}
+
+/// Makes these the groups: a path, how often its place has changed hands, and its properties.
+fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
+    let mut policies = Policies::new(Policy::of(&Properties::new()));
+    let mut routes = Vec::new();
+    for (policy, (path, owner, properties)) in (1..).zip(groups) {
+        policies.put(policy, *owner, Policy::of(properties));
+        let target = Target { context: 7, queue: Some(0), active: true, policy };
+        routes.push(Route { port: 80, host: Host::Strong, path: (*path).into(), target });
+    }
+    rig.post(Letter::Routes(Arc::new(Snapshot::new(routes).with_policies(policies))));
+    rig.settle();
+}
+
+/// Everybody leaves, and nothing is left.
+fn end(mut rig: Rig, clients: &[usize]) {
+    clients.iter().for_each(|client| rig.shard.io.end(*client));
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_request_that_nobody_takes_is_answered_503_and_delivered_to_nobody() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, get("/a/1"));
+    rig.pass(Duration::from_secs(119));
+    assert_eq!(rig.heard(client), "");
+    rig.pass(Duration::from_secs(2));
+    let heard = rig.heard(client);
+    assert!(heard.starts_with("HTTP/1.1 503 ") && heard.contains("\r\nRetry-After: 1\r\n"), "{heard}");
+    assert!(!heard.contains("Connection: close") && heard.ends_with("waited too long in its queue.\n"), "{heard}");
+    assert!(rig.queue.is_empty() && rig.queue.claim_of(0).is_none(), "it was answered");
+    let counters = &rig.counters;
+    assert_eq!(
+        (counters.queue_timeouts.read(), counters.requests_rejected.read(), counters.timeouts.read()),
+        (1, 1, 0)
+    );
+    assert_eq!((rig.shard.side.in_use(), rig.shard.buffers.small.in_use()), (0, 0), "it still holds memory");
+    rig.say(client, get("/a/2"));
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/2"], "the connection goes on");
+    end(rig, &[client]);
+}
+
+#[test]
+fn a_request_that_was_taken_is_not_timed() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, get("/a/1"));
+    let lease = rig.claim();
+    rig.pass(Duration::from_secs(1000));
+    assert!(rig.heard(client).is_empty() && !rig.shard.io.is_closed(client));
+    answer(lease);
+    rig.settle();
+    assert_eq!((rig.heard_answers(client), rig.counters.queue_timeouts.read()), (vec!["/a/1".to_owned()], 0));
+    end(rig, &[client]);
+}
+
+#[test]
+fn pipelined_requests_are_timed_each_and_answered_in_order() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, get("/a/1") + &get("/a/2") + &get("/a/3"));
+    let first = rig.claim();
+    rig.pass(Duration::from_secs(121));
+    assert_eq!((rig.heard(client), rig.counters.queue_timeouts.read()), (String::new(), 2), "the first comes first");
+    assert!(rig.queue.claim_of(0).is_none());
+    answer(first);
+    rig.settle();
+    let heard = rig.heard(client);
+    let statuses: Vec<&str> = heard.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "503", "503"], "{heard}");
+    end(rig, &[client]);
+}
+
+#[test]
+fn of_an_unsafe_request_that_nobody_takes_the_next_one_is_let_in() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody".to_owned() + &get("/a/2"));
+    rig.pass(Duration::from_secs(121));
+    assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/2"]);
+    end(rig, &[client]);
+}
+
+#[test]
+fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
+    let mut rig = Rig::new();
+    regroup(&mut rig, &[("/a/", 1, Properties::new()), ("/b/", 1, Properties::new().request_queue(SECOND))]);
+    let (patient, hasty) = (rig.connect(), rig.connect());
+    rig.say(patient, get("/a/1"));
+    rig.say(hasty, get("/b/1"));
+    rig.pass(SECOND * 2);
+    assert!(rig.heard(patient).is_empty() && rig.heard(hasty).starts_with("HTTP/1.1 503 "));
+    assert_eq!((rig.queue.len(), rig.shard.side.in_use()), (2, 2), "both are in the ring");
+    let lease = rig.claim();
+    assert_eq!(target(&lease), "/a/1");
+    assert!(rig.queue.claim_of(0).is_none(), "the other one was answered");
+    rig.settle();
+    assert_eq!(rig.shard.side.in_use(), 1, "the slot of the other one came back");
+    answer(lease);
+    rig.settle();
+    assert_eq!(rig.heard_answers(patient), ["/a/1"]);
+    end(rig, &[patient, hasty]);
+}
+
+#[test]
+fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothing() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, get("/a/1"));
+    // As if it had been claimed between the shard's look at the ring and its answer.
+    let lease = rig.claim();
+    rig.shard.slots.iter_mut().for_each(|state| state.position = u64::MAX);
+    rig.pass(Duration::from_secs(121));
+    assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
+    assert_eq!((target(&lease).as_str(), rig.shard.side.in_use()), ("/a/1", 1));
+    answer(lease);
+    rig.settle();
+    assert_eq!(rig.heard(client), "", "it is answered once");
+    end(rig, &[client]);
+}
+
+#[test]
+fn a_client_that_leaves_before_or_after_the_time_is_up_leaves_nothing_behind() {
+    for (before, after) in [(true, false), (false, true)] {
+        let mut rig = Rig::new();
+        regroup(&mut rig, &[("/a/", 1, Properties::new()), ("/b/", 1, Properties::new().request_queue(SECOND))]);
+        let (patient, leaving) = (rig.connect(), rig.connect());
+        rig.say(patient, get("/a/1"));
+        rig.say(leaving, get("/b/1") + &get("/b/2"));
+        if before {
+            rig.shard.io.reset(leaving);
+        }
+        rig.pass(SECOND * 2);
+        if after {
+            rig.shard.io.reset(leaving);
+            rig.settle();
+        }
+        rig.serve();
+        assert!(rig.queue.claim_of(0).is_none());
+        rig.settle();
+        assert_eq!(rig.heard_answers(patient), ["/a/1"]);
+        end(rig, &[patient]);
+    }
+}
+
+#[test]
+fn a_shard_ends_well_with_requests_it_has_answered_in_the_ring() {
+    let mut rig = Rig::new();
+    regroup(&mut rig, &[("/a/", 1, Properties::new()), ("/b/", 1, Properties::new().request_queue(SECOND))]);
+    let (patient, hasty) = (rig.connect(), rig.connect());
+    rig.say(patient, get("/a/1"));
+    rig.say(hasty, get("/b/1"));
+    rig.pass(SECOND * 2);
+    rig.stop(Duration::ZERO);
+    rig.settle();
+    assert!(rig.shard.is_done());
+    rig.claim_all();
+    rig.turn();
+    rig.end();
+}
+
+#[test]
+fn off_is_off() {
+    let off = Properties::OFF;
+    let properties = Properties::new().idle_connection(off).header_wait(off).entity_body(off).request_queue(off);
+    let mut rig = with(properties.min_send_rate(0));
+    let clients = [ROOM, ROOM, ROOM, ROOM, 100].map(|room| rig.connect_with_room(room));
+    rig.say(clients[1], "GET /a/1 HT");
+    rig.say(clients[4], get("/a/4"));
+    answer_with(rig.claim(), &"x".repeat(1000), false);
+    rig.settle();
+    rig.say(clients[2], "POST /a/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo");
+    rig.say(clients[3], get("/a/3"));
+    rig.pass(Duration::from_secs(1_000_000));
+    assert!(clients.iter().all(|client| !rig.shard.io.is_closed(*client)));
+    assert_eq!((rig.counters.timeouts.read(), rig.counters.queue_timeouts.read()), (0, 0));
+    rig.say(clients[1], "TP/1.1\r\nHost: h\r\n\r\n");
+    rig.say(clients[2], "dy");
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    let answers: Vec<Vec<String>> = clients[1..4].iter().map(|client| rig.heard_answers(*client)).collect();
+    assert_eq!(answers, [["/a/1"], ["/a/2"], ["/a/3"]]);
+}
+
+#[test]
+fn head_and_body_have_times_of_their_own() {
+    let mut rig = with(Properties::new().header_wait(SECOND).entity_body(SECOND * 10));
+    let (silent, head, body) = (rig.connect(), rig.connect(), rig.connect());
+    rig.say(head, "GET /a/1 HT");
+    rig.say(body, "POST /a/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo");
+    rig.pass(SECOND * 2);
+    assert!(rig.heard(silent).is_empty() && rig.shard.io.is_closed(silent), "it had sent nothing");
+    let heard = rig.heard(head);
+    assert!(heard.starts_with("HTTP/1.1 408 ") && heard.contains("Connection: close"), "{heard}");
+    assert!(rig.heard(body).is_empty() && !rig.shard.io.is_closed(body));
+    rig.pass(SECOND * 9);
+    assert!(rig.heard(body).starts_with("HTTP/1.1 408 "));
+    end(rig, &[head, body]);
+}
+
+#[test]
+fn draining_takes_no_longer_than_it_may() {
+    for (drain, survives) in [(SECOND, [true, false, false]), (SECOND * 60, [true, true, false])] {
+        let mut rig = with(Properties::new().drain_entity_body(drain));
+        let client = rig.connect();
+        rig.say(client, "nonsense\r\n\r\n");
+        let mut seen = Vec::new();
+        for wait in [100, 3000, 4000] {
+            rig.pass(Duration::from_millis(wait));
+            seen.push(!rig.shard.io.was_reset(client));
+        }
+        assert_eq!(seen, survives, "{drain:?}");
+        rig.assert_idle();
+    }
+}
+
+#[test]
+fn a_groups_times_hold_from_the_first_request_routed_to_it() {
+    let mut rig = Rig::new();
+    let hasty = Properties::new().idle_connection(SECOND).header_wait(SECOND);
+    regroup(&mut rig, &[("/a/", 1, Properties::new()), ("/b/", 1, hasty)]);
+    let (fresh, a, b) = (rig.connect(), rig.connect(), rig.connect());
+    rig.say(a, get("/a/1"));
+    rig.serve();
+    rig.say(b, get("/b/1"));
+    rig.serve();
+    rig.pass(SECOND * 2);
+    assert_eq!([fresh, a, b].map(|client| rig.shard.io.is_closed(client)), [false, false, true]);
+    end(rig, &[fresh, a]);
+}
+
+#[test]
+fn a_change_holds_for_the_next_deadline_and_a_group_that_is_gone_for_none() {
+    let mut rig = Rig::new();
+    let (short, long) = (Properties::new().idle_connection(SECOND), Properties::new().idle_connection(SECOND * 60));
+    regroup(&mut rig, &[("/a/", 1, long), ("/b/", 1, short)]);
+    let (a, b) = (rig.connect(), rig.connect());
+    for (client, path) in [(a, "/a/1"), (b, "/b/1")] {
+        rig.say(client, get(path));
+        rig.serve();
+    }
+    regroup(&mut rig, &[("/a/", 1, short), ("/b/", 2, short)]);
+    // Not routed, so they stay with whose they are: one with its group, the other, whose group is gone, with the
+    // engine.
+    for client in [a, b] {
+        rig.say(client, get("/none"));
+    }
+    rig.pass(SECOND * 2);
+    assert_eq!([a, b].map(|client| rig.shard.io.is_closed(client)), [true, false]);
+    end(rig, &[b]);
+}
+
+/// A client with an answer of 10,000 bytes that waits for it.
+fn slow_reader(properties: Properties) -> (Rig, usize) {
+    let mut rig = with(properties);
+    let client = rig.connect_with_room(1000);
+    rig.say(client, get("/a/1"));
+    answer_with(rig.claim(), &"x".repeat(10_000), false);
+    rig.settle();
+    (rig, client)
+}
+
+#[test]
+fn a_client_that_reads_at_the_rate_gets_everything() {
+    let (mut rig, client) = slow_reader(Properties::new().min_send_rate(100).idle_connection(SECOND * 3600));
+    let mut heard = 0;
+    while heard < 9_500 {
+        rig.pass(SECOND * 5);
+        assert!(!rig.shard.io.was_reset(client), "after {heard} bytes");
+        heard += rig.shard.io.read(client, 520).len();
+        rig.settle();
+    }
+    assert_eq!(rig.counters.timeouts.read(), 0);
+}
+
+#[test]
+fn a_client_that_reads_below_the_rate_is_reset() {
+    let (mut rig, client) = slow_reader(Properties::new().min_send_rate(100).idle_connection(SECOND));
+    let mut checks = 0;
+    while !rig.shard.io.was_reset(client) {
+        rig.pass(SECOND * 5);
+        rig.shard.io.read(client, 400);
+        rig.settle();
+        checks += 1;
+    }
+    // It falls behind by a hundred bytes in every five seconds, and may be behind by a thousand.
+    assert!((4..=12).contains(&checks), "{checks}");
+    assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 1));
+    rig.assert_idle();
+}
+
+#[test]
+fn without_a_rate_a_client_has_the_idle_time_from_its_last_progress() {
+    let (mut rig, client) = slow_reader(Properties::new().min_send_rate(0).idle_connection(SECOND * 20));
+    rig.pass(SECOND * 19);
+    assert!(!rig.shard.io.was_reset(client));
+    rig.pass(SECOND * 2);
+    assert!(rig.shard.io.was_reset(client));
+    assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 0));
+    rig.assert_idle();
+}
