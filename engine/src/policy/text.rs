@@ -43,10 +43,10 @@ const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), (
 /// Units of sizes, in bytes, largest first.
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
 
-/// In the largest unit that says it exactly.
+/// In the largest unit that says it exactly; the smallest is 1.
 fn show_in(units: &[(&str, u64)], value: u64) -> String {
-    let exact = units.iter().find(|(_, size)| value >= *size && value.is_multiple_of(*size));
-    let (unit, size) = exact.copied().unwrap_or(("", 1));
+    let exact = |size: u64| size == 1 || (value >= size && value.is_multiple_of(size));
+    let (unit, size) = units.iter().find(|(_, size)| exact(*size)).copied().unwrap_or(("", 1));
     format!("{}{unit}", value / size)
 }
 
