@@ -37,6 +37,8 @@ fn requests_under_way_are_answered_within_the_grace() {
     wait_until("it waits in the queue", || queue.len() == 1);
     let mut idle = host.connect();
     idle.send("\r\n");
+    // A connection that nobody has accepted would be reset with its listener, and so would one with input unread.
+    wait_until("what it sent is there", || host.counters().assembly_cells_in_use == 1);
     let stopping = stopping(host, LONG);
     wait_until("new connections are refused", || refused(address));
     taken.respond(Response::text("in time")).expect("open");
