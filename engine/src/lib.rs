@@ -52,6 +52,7 @@ mod shard;
 #[doc(hidden)]
 pub mod sim;
 mod slab;
+mod stream;
 mod timer;
 
 pub use ringress_proto::date::{imf_fixdate as format_date, parse_imf_fixdate as parse_date};
@@ -61,10 +62,14 @@ pub use ringress_proto::limits::Limits;
 pub use ringress_proto::method::Method;
 pub use ringress_proto::url::TargetForm;
 
-pub use self::api::{Batch, Body, Headers, Receive, Request, Response, block_on};
+pub use self::api::{
+    Batch, Body, Completion, Headers, Receive, Request, Response, ResponseStream, SendChunk, Sent, TrySendError,
+    block_on,
+};
 pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, RequestId};
 pub use self::queue::WaitStrategy;
 pub use self::session::{Attached, Engine, EngineBuilder, QueueOptions, RequestQueue, ServerSession, UrlGroup};
+pub use self::stream::FileRange;

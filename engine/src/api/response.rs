@@ -1,20 +1,23 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::response::{Connection, FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{AnswerFlags, Answered};
+use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::record::RequestRecord;
+use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
 
 /// The most bytes of a body given in one call: sends count in 32 bits.
 const BODY_BYTES_MAX: usize = 1 << 31;
 /// Header fields that a response holds without allocating.
 const INLINE_HEADERS: usize = 4;
 
-/// A response body. Small ones are copied beside the response head; larger ones are sent from where they are, except
-/// borrowed ones, which are copied to the heap first.
+/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from where
+/// they are, except borrowed ones, which are copied to the heap first.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Body<'a> {
@@ -22,13 +25,26 @@ pub enum Body<'a> {
     Borrowed(&'a [u8]),
     /// Reference-counted or static bytes.
     Shared(Bytes),
+    /// A part of a file, read by the engine when it is sent, without blocking the shard.
+    File(FileRange),
 }
 
 impl Body<'_> {
+    /// The bytes in memory.
+    #[inline]
     fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::File(_) => &[],
+        }
+    }
+
+    /// Bytes in memory or in a file.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::File(range) => range.len(),
+            Self::Borrowed(_) | Self::Shared(_) => self.as_bytes().len() as u64,
         }
     }
 
@@ -36,6 +52,15 @@ impl Body<'_> {
         match self {
             Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
             Self::Shared(bytes) => bytes,
+            Self::File(_) => Bytes::new(),
+        }
+    }
+
+    /// What a stream sends of it. Borrowed bytes are copied.
+    pub(super) fn into_data(self) -> Data {
+        match self {
+            Self::File(range) => Data::File(range),
+            memory => Data::Bytes(memory.into_bytes()),
         }
     }
 }
@@ -79,6 +104,12 @@ impl From<String> for Body<'_> {
     }
 }
 
+impl From<FileRange> for Body<'_> {
+    fn from(range: FileRange) -> Self {
+        Self::File(range)
+    }
+}
+
 /// A response, complete in one call: the engine adds Content-Length, Date, Server and Connection.
 ///
 /// Nothing is checked before it is given to a request: then a bad status, name or value is
@@ -88,6 +119,8 @@ impl From<String> for Body<'_> {
 pub struct Response<'a> {
     status: u16,
     close: bool,
+    /// There are chunks, or the body is a file's.
+    is_mixed: bool,
     header_count: u8,
     reason: Option<&'a str>,
     /// A field known beforehand; the others follow it.
@@ -97,6 +130,8 @@ pub struct Response<'a> {
     more_headers: Vec<(HeaderName<'a>, &'a [u8])>,
     content_length: Option<u64>,
     body: Body<'a>,
+    /// What follows the body.
+    chunks: Vec<Body<'a>>,
 }
 
 impl<'a> Response<'a> {
@@ -106,6 +141,7 @@ impl<'a> Response<'a> {
         Self {
             status,
             close: false,
+            is_mixed: false,
             header_count: 0,
             reason: None,
             line: None,
@@ -113,6 +149,7 @@ impl<'a> Response<'a> {
             more_headers: Vec::new(),
             content_length: None,
             body: Body::Borrowed(&[]),
+            chunks: Vec::new(),
         }
     }
 
@@ -160,11 +197,19 @@ impl<'a> Response<'a> {
     #[inline]
     pub fn body(mut self, body: impl Into<Body<'a>>) -> Self {
         self.body = body.into();
+        self.is_mixed = matches!(self.body, Body::File(_)) || !self.chunks.is_empty();
         self
     }
 
-    /// With a Content-Length other than the body's: for the answer to HEAD, where no body is given. In the answer to
-    /// another method it must be the body's.
+    /// With more behind the body: memory and parts of files, in the order given. The Content-Length is that of all.
+    pub fn chunk(mut self, chunk: impl Into<Body<'a>>) -> Self {
+        self.chunks.push(chunk.into());
+        self.is_mixed = true;
+        self
+    }
+
+    /// With a Content-Length other than the body's: for the answer to HEAD, where no body is given, and for
+    /// [`Request::start`](crate::Request::start). In any other answer it must be the body's.
     pub const fn content_length(mut self, length: u64) -> Self {
         self.content_length = Some(length);
         self
@@ -189,6 +234,9 @@ pub(super) fn fill(
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<Answered> {
+    if response.is_mixed {
+        return fill_pieces(record, imprint, response, area).map(|(answered, _)| answered);
+    }
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
@@ -196,27 +244,117 @@ pub(super) fn fill(
         check_rare(record, response)?;
     }
     let mut head = HeadWriter::new(area);
-    let written = write_fields(record, imprint, response, length, &mut head);
+    let close = !record.keep_alive || response.close;
+    let written = write_fields(record, imprint, response, close, &mut head).and_then(|date_at| {
+        if body_allowed(status) {
+            head.content_length(length)?;
+        }
+        Ok(date_at)
+    });
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
     let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
     let tail = if has_body {
-        None
+        Tail::None
     } else {
         let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
-        Some(body.into_bytes())
+        Tail::Bytes(body.into_bytes())
     };
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
     Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
 }
 
-/// Writes a response head but for its blank line. Gives the place of the date.
+/// As [`fill`], with the whole body in pieces. Gives the stream of them, too.
+#[cold]
+pub(super) fn fill_pieces(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &mut Response<'_>,
+    area: &mut [u8],
+) -> Result<(Answered, Arc<OutStream>)> {
+    let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
+    let chunks = core::iter::once(body).chain(core::mem::take(&mut response.chunks));
+    let pieces = chunks.filter(|chunk| chunk.len() > 0).map(|chunk| Piece::new(Frame::default(), chunk.into_data()));
+    let mut pieces: Vec<Piece> = pieces.collect();
+    let len = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len()));
+    check_length(record, response, len)?;
+    let framing = body_allowed(response.status).then_some(Framing::Length(response.content_length.unwrap_or(len)));
+    if record.is_head() {
+        pieces.clear();
+    }
+    let stream = OutStream::whole(pieces);
+    let answered = write_head(record, imprint, response, framing, area, &stream)?;
+    Ok((answered, stream))
+}
+
+/// How a client finds the end of a streamed body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By a Content-Length.
+    Length(u64),
+    /// By chunks (RFC 9112 section 7.1).
+    Chunked,
+    /// By the connection's end (RFC 9112 section 6.3).
+    Close,
+}
+
+/// As [`fill`], with the head alone; the body is given to a stream later. Gives what the stream has to do.
+#[cold]
+pub(super) fn fill_start(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &Response<'_>,
+    area: &mut [u8],
+    stream: &Arc<OutStream>,
+) -> Result<(Answered, Option<Framing>)> {
+    if response.is_mixed || response.body.len() > 0 {
+        return Err(Error::invalid("start takes a response without a body: send the body to the stream it gives"));
+    }
+    check_length(record, response, response.content_length.unwrap_or(0))?;
+    let framing = body_allowed(response.status).then_some(match response.content_length {
+        Some(length) => Framing::Length(length),
+        None if record.is_http10() => Framing::Close,
+        None => Framing::Chunked,
+    });
+    Ok((write_head(record, imprint, response, framing, area, stream)?, framing))
+}
+
+/// Writes the head of a streamed answer.
+fn write_head(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &Response<'_>,
+    framing: Option<Framing>,
+    area: &mut [u8],
+    stream: &Arc<OutStream>,
+) -> Result<Answered> {
+    let area_bytes = area.len();
+    let mut head = HeadWriter::new(area);
+    // The answer to HEAD ends with its head in any case.
+    let ends_by_close = framing == Some(Framing::Close) && !record.is_head();
+    let close = !record.keep_alive || response.close || ends_by_close;
+    let written = write_fields(record, imprint, response, close, &mut head).and_then(|date_at| {
+        match framing {
+            Some(Framing::Length(length)) => head.content_length(length)?,
+            Some(Framing::Chunked) => head.chunked()?,
+            Some(Framing::Close) | None => {}
+        }
+        Ok((head.finish()?, date_at))
+    });
+    let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
+    let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
+    let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), area_len));
+    Ok(Answered { area_len, date_at, flags, tail })
+}
+
+/// Writes a response head but for its framing and its blank line. Gives the place of the date.
 #[inline]
 fn write_fields(
     record: &RequestRecord,
     imprint: &Imprint,
     response: &Response<'_>,
-    length: u64,
+    close: bool,
     head: &mut HeadWriter<'_>,
 ) -> core::result::Result<u16, WriteError> {
     let date_at = head.status_and_imprint(response.status, response.reason, imprint)?;
@@ -228,13 +366,10 @@ fn write_fields(
             head.header(*name, value)?;
         }
     }
-    if !record.keep_alive || response.close {
+    if close {
         head.connection(Connection::Close)?;
     } else if record.is_http10() {
         head.connection(Connection::KeepAlive)?;
-    }
-    if body_allowed(response.status) {
-        head.content_length(length)?;
     }
     Ok(date_at)
 }
@@ -242,12 +377,17 @@ fn write_fields(
 /// Statuses and lengths that need a look.
 #[cold]
 fn check_rare(record: &RequestRecord, response: &Response<'_>) -> Result<()> {
-    let Response { status, content_length, .. } = response;
     let body_len = response.body.as_bytes().len();
     if body_len > BODY_BYTES_MAX {
         let text = format!("the body has {body_len} bytes, but one response carries at most {BODY_BYTES_MAX}");
         return Err(Error::told(ErrorKind::TooLarge, text));
     }
+    check_length(record, response, body_len as u64)
+}
+
+/// Whether the status may have a body of this length, and the length is the one that was said.
+fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) -> Result<()> {
+    let Response { status, content_length, .. } = response;
     if *status < 200 {
         return Err(Error::invalid(format!("status {status} is not final: a response needs one from 200 to 999")));
     }
@@ -258,7 +398,7 @@ fn check_rare(record: &RequestRecord, response: &Response<'_>) -> Result<()> {
         return Err(Error::invalid(format!("a response with status {status} has no body: leave it out")));
     }
     match content_length {
-        Some(length) if !(record.is_head() && body_len == 0) && *length != body_len as u64 => {
+        Some(length) if !(record.is_head() && body_len == 0) && *length != body_len => {
             let text = format!("content_length is {length}, but the body has {body_len} bytes");
             Err(Error::invalid(text))
         }
@@ -307,7 +447,7 @@ mod tests {
         assert!(text.ends_with("Content-Length: 5\r\n\r\nhello") && small.tail.is_none(), "{text}");
         let (text, large) = written(&keep_alive(), Response::ok().body(vec![7; 1000])).expect("valid");
         assert!(text.ends_with("Content-Length: 1000\r\n\r\n"), "{text}");
-        assert_eq!(large.tail.map(|tail| tail.len()), Some(1000));
+        assert!(matches!(large.tail, Tail::Bytes(tail) if tail.len() == 1000));
     }
 
     #[test]

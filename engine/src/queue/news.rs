@@ -35,7 +35,6 @@ pub(super) struct SlotNews {
 
 impl SlotNews {
     /// Adds news. `true`: the caller puts the slot into the list.
-    #[allow(dead_code, reason = "streams come next")]
     pub(super) fn add(&self, news: News) -> bool {
         self.bits.fetch_or(news.0 | LISTED, Ordering::AcqRel) & LISTED == 0
     }

@@ -30,7 +30,9 @@ mod output;
 mod refuse;
 #[cfg(test)]
 mod sim;
+mod stream;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,6 +128,8 @@ pub(crate) struct Shard<I: Io> {
     flush: Vec<Key>,
     /// Connections whose receive ended because the kernel had no buffer.
     starved: Vec<Key>,
+    /// Connections that wait for a cell to read a file into, oldest first.
+    cell_waiters: VecDeque<Key>,
     mail: Arc<Mailbox>,
     letters: Vec<Letter>,
     counters: Arc<ShardCounters>,
@@ -135,11 +139,12 @@ pub(crate) struct Shard<I: Io> {
     bell_armed: bool,
 }
 
-/// Free cells of the assembly and coalescing areas: last in, first out, so that few are ever touched.
+/// Free cells of the assembly, coalescing and stage areas: last in, first out, so that few are ever touched.
 #[derive(Debug)]
 struct Cells {
     assembly: FreeCells,
     coalesce: FreeCells,
+    stage: FreeCells,
 }
 
 /// One area's free cells.
@@ -162,6 +167,10 @@ impl FreeCells {
             self.high_water += 1;
             Some(fresh)
         })
+    }
+
+    fn in_use(&self) -> u32 {
+        self.high_water - u32::try_from(self.free.len()).unwrap_or(0)
     }
 
     fn give(&mut self, cell: u32) {
@@ -198,6 +207,7 @@ impl<I: Io> Shard<I> {
         let cells = Cells {
             assembly: FreeCells::new(arena.count(Area::Assembly)),
             coalesce: FreeCells::new(arena.count(Area::Coalesce)),
+            stage: FreeCells::new(arena.count(Area::Stage)),
         };
         let slots = config.requests_max as usize;
         let connections = config.connections_max as usize;
@@ -229,6 +239,7 @@ impl<I: Io> Shard<I> {
             returned: Vec::with_capacity(slots),
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
+            cell_waiters: VecDeque::with_capacity(connections),
             mail,
             letters: Vec::new(),
             counters,
@@ -338,6 +349,7 @@ impl<I: Io> Shard<I> {
             match event.token.op() {
                 Op::Receive => self.on_receive(event),
                 Op::Accept => self.on_accept(event),
+                Op::ReadFile => self.on_read(event),
                 Op::Bell => self.bell_armed = event.more,
                 // Ended before all others, in `end_sends`.
                 Op::Send | Op::Ignored => {}
@@ -394,6 +406,7 @@ impl<I: Io> Shard<I> {
         self.counters.connections_open.set(self.connections.len() as u64);
         self.counters.requests_open.set(self.side.in_use() as u64);
         self.counters.buffers_in_use.set(u64::from(self.buffers.in_use()));
+        self.counters.stage_cells_in_use.set(u64::from(self.cells.stage.in_use()));
         self.counters.completions_overflowed.set(self.io.overflows());
     }
 
