@@ -296,8 +296,10 @@ impl<R: Record> Exchange<R> {
                 place.area_len = answered.area_len;
                 place.date_at = answered.date_at;
                 place.flags = answered.flags.with(flags);
-                if !answered.tail.is_none() {
-                    place.tail = answered.tail;
+                match answered.tail {
+                    Tail::None => {}
+                    // What was there is none: to see to its end would be a call for each answer.
+                    tail => core::mem::forget(core::mem::replace(&mut place.tail, tail)),
                 }
                 Some(Ok(()))
             }
