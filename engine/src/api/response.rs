@@ -30,37 +30,21 @@ pub enum Body<'a> {
 }
 
 impl Body<'_> {
-    /// The bytes in memory.
-    #[inline]
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-            Self::File(_) => &[],
-        }
-    }
-
     /// Bytes in memory or in a file.
     pub(super) fn len(&self) -> u64 {
         match self {
+            Self::Borrowed(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => bytes.len() as u64,
             Self::File(range) => range.len(),
-            Self::Borrowed(_) | Self::Shared(_) => self.as_bytes().len() as u64,
-        }
-    }
-
-    fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Self::Shared(bytes) => bytes,
-            Self::File(_) => Bytes::new(),
         }
     }
 
     /// What a stream sends of it. Borrowed bytes are copied.
     pub(super) fn into_data(self) -> Data {
         match self {
+            Self::Borrowed(bytes) => Data::Bytes(Bytes::copy_from_slice(bytes)),
+            Self::Shared(bytes) => Data::Bytes(bytes),
             Self::File(range) => Data::File(range),
-            memory => Data::Bytes(memory.into_bytes()),
         }
     }
 }
@@ -119,8 +103,6 @@ impl From<FileRange> for Body<'_> {
 pub struct Response<'a> {
     status: u16,
     close: bool,
-    /// There are chunks, or the body is a file's.
-    is_mixed: bool,
     header_count: u8,
     reason: Option<&'a str>,
     /// A field known beforehand; the others follow it.
@@ -129,9 +111,43 @@ pub struct Response<'a> {
     /// Header fields beyond the inline ones.
     more_headers: Vec<(HeaderName<'a>, &'a [u8])>,
     content_length: Option<u64>,
-    body: Body<'a>,
-    /// What follows the body.
+    /// The body, if it is memory.
+    body: Memory<'a>,
+    /// What most responses do not have: they would pay for it.
+    mixed: Option<Box<Mixed<'a>>>,
+}
+
+/// A body in memory.
+#[derive(Clone, Debug)]
+enum Memory<'a> {
+    Borrowed(&'a [u8]),
+    Shared(Bytes),
+}
+
+/// A body that is a file, and what follows a body.
+#[derive(Clone, Debug, Default)]
+struct Mixed<'a> {
+    file: Option<FileRange>,
     chunks: Vec<Body<'a>>,
+}
+
+impl Memory<'_> {
+    const NONE: Self = Self::Borrowed(&[]);
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 impl<'a> Response<'a> {
@@ -141,15 +157,14 @@ impl<'a> Response<'a> {
         Self {
             status,
             close: false,
-            is_mixed: false,
             header_count: 0,
             reason: None,
             line: None,
             headers: [(HeaderName::Known(ResponseHeader::ContentType), &[]); INLINE_HEADERS],
             more_headers: Vec::new(),
             content_length: None,
-            body: Body::Borrowed(&[]),
-            chunks: Vec::new(),
+            body: Memory::NONE,
+            mixed: None,
         }
     }
 
@@ -196,15 +211,29 @@ impl<'a> Response<'a> {
     /// With a body.
     #[inline]
     pub fn body(mut self, body: impl Into<Body<'a>>) -> Self {
-        self.body = body.into();
-        self.is_mixed = matches!(self.body, Body::File(_)) || !self.chunks.is_empty();
+        let file = match body.into() {
+            Body::Borrowed(bytes) => {
+                self.body = Memory::Borrowed(bytes);
+                None
+            }
+            Body::Shared(bytes) => {
+                self.body = Memory::Shared(bytes);
+                None
+            }
+            Body::File(range) => {
+                self.body = Memory::NONE;
+                Some(range)
+            }
+        };
+        if file.is_some() || self.mixed.is_some() {
+            self.mixed.get_or_insert_default().file = file;
+        }
         self
     }
 
     /// With more behind the body: memory and parts of files, in the order given. The Content-Length is that of all.
     pub fn chunk(mut self, chunk: impl Into<Body<'a>>) -> Self {
-        self.chunks.push(chunk.into());
-        self.is_mixed = true;
+        self.mixed.get_or_insert_default().chunks.push(chunk.into());
         self
     }
 
@@ -234,7 +263,7 @@ pub(super) fn fill(
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<Answered> {
-    if response.is_mixed {
+    if response.mixed.is_some() {
         return fill_pieces(record, imprint, response, area).map(|(answered, _)| answered);
     }
     let status = response.status;
@@ -257,7 +286,7 @@ pub(super) fn fill(
     let tail = if has_body {
         Tail::None
     } else {
-        let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
+        let body = core::mem::replace(&mut response.body, Memory::NONE);
         Tail::Bytes(body.into_bytes())
     };
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
@@ -272,10 +301,12 @@ pub(super) fn fill_pieces(
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<(Answered, Arc<OutStream>)> {
-    let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
-    let chunks = core::iter::once(body).chain(core::mem::take(&mut response.chunks));
-    let pieces = chunks.filter(|chunk| chunk.len() > 0).map(|chunk| Piece::new(Frame::default(), chunk.into_data()));
-    let mut pieces: Vec<Piece> = pieces.collect();
+    let body = core::mem::replace(&mut response.body, Memory::NONE);
+    let Mixed { file, chunks } = response.mixed.take().map(|mixed| *mixed).unwrap_or_default();
+    let first = file.map_or_else(|| Data::Bytes(body.into_bytes()), Data::File);
+    let all = core::iter::once(first).chain(chunks.into_iter().map(Body::into_data));
+    let all = all.filter(|data| data.len() > 0).map(|data| Piece::new(Frame::default(), data));
+    let mut pieces: Vec<Piece> = all.collect();
     let len = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len()));
     check_length(record, response, len)?;
     let framing = body_allowed(response.status).then_some(Framing::Length(response.content_length.unwrap_or(len)));
@@ -307,7 +338,7 @@ pub(super) fn fill_start(
     area: &mut [u8],
     stream: &Arc<OutStream>,
 ) -> Result<(Answered, Option<Framing>)> {
-    if response.is_mixed || response.body.len() > 0 {
+    if response.mixed.is_some() || !response.body.as_bytes().is_empty() {
         return Err(Error::invalid("start takes a response without a body: send the body to the stream it gives"));
     }
     check_length(record, response, response.content_length.unwrap_or(0))?;

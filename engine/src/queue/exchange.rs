@@ -296,11 +296,12 @@ impl<R: Record> Exchange<R> {
                 place.area_len = answered.area_len;
                 place.date_at = answered.date_at;
                 place.flags = answered.flags.with(flags);
-                match answered.tail {
-                    Tail::None => {}
-                    // What was there is none: to see to its end would be a call for each answer.
-                    tail => core::mem::forget(core::mem::replace(&mut place.tail, tail)),
-                }
+                // Most answers have no tail, and neither has a free slot: to see to the end of either would be a call.
+                core::mem::forget(if answered.tail.is_none() {
+                    answered.tail
+                } else {
+                    core::mem::replace(&mut place.tail, answered.tail)
+                });
                 Some(Ok(()))
             }
             Err(error) => {
