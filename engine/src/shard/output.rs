@@ -9,7 +9,7 @@
 use ringress_proto::date::IMF_LEN;
 
 use super::Shard;
-use super::connection::{NO_BUFFER, NONE, Out, Sending, SlotState, Source};
+use super::connection::{Connection, NO_BUFFER, NONE, Out, Sending, SlotState, Source};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Lent};
 use crate::queue::{AnswerFlags, Fate, Tail};
@@ -343,35 +343,52 @@ impl<I: Io> Shard<I> {
     fn send_ended(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let was_waiting = core::mem::replace(&mut connection.sending, Sending::No) == Sending::Waiting;
-        if let Out::Stream { .. } = connection.out {
-            self.stream_sent(key);
-        }
-        let Some(connection) = self.connections.get_mut(key) else { return };
         let out = core::mem::replace(&mut connection.out, Out::Nothing);
+        if let Out::Stream { slot, last } = out {
+            return self.stream_send_ended(key, slot, last, was_waiting);
+        }
         if connection.closing {
             self.release_out(out);
             return self.destroy_if_quiet(key);
         }
+        let next = next(connection, &self.slots);
         self.release_out(out);
-        self.after_send(key, was_waiting);
+        self.go_on(key, next, was_waiting);
     }
 
-    /// What a connection does next, once everything handed to the socket is sent.
-    #[inline]
-    pub(super) fn after_send(&mut self, key: Key, was_waiting: bool) {
+    /// A send of a streamed answer has ended.
+    #[cold]
+    fn stream_send_ended(&mut self, key: Key, slot: u32, last: bool, was_waiting: bool) {
+        self.stream_sent(key, slot, last);
+        self.release_out(Out::Stream { slot, last });
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
-        let owed = connection.continue_owed || connection.overload_owed;
-        let held = connection.held_first != NO_BUFFER;
-        let after = connection.machine.sent();
-        match after {
-            AfterSend::GoOn if more || owed => self.queue_flush(key),
+        if connection.closing {
+            return self.destroy_if_quiet(key);
+        }
+        let next = next(connection, &self.slots);
+        self.go_on(key, next, was_waiting);
+    }
+
+    /// An answer has ended without a send.
+    #[cold]
+    pub(super) fn after_answer(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let next = next(connection, &self.slots);
+            // As after a send that waited: its deadline is over.
+            self.go_on(key, next, true);
+        }
+    }
+
+    #[inline]
+    fn go_on(&mut self, key: Key, next: Next, was_waiting: bool) {
+        match next.after {
+            AfterSend::GoOn if next.more => self.queue_flush(key),
             AfterSend::GoOn if was_waiting => self.set_timer(key),
             AfterSend::GoOn => {}
             AfterSend::Drain => self.drain(key),
             AfterSend::Close => self.close(key),
         }
-        if held && after == AfterSend::GoOn {
+        if next.held && next.after == AfterSend::GoOn {
             self.resume_input(key);
         }
     }
@@ -384,4 +401,20 @@ impl<I: Io> Shard<I> {
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }
     }
+}
+
+/// What follows when everything handed to the socket is sent.
+struct Next {
+    after: AfterSend,
+    /// There is more to be sent.
+    more: bool,
+    /// Input waits.
+    held: bool,
+}
+
+#[inline]
+fn next(connection: &mut Connection, slots: &[SlotState]) -> Next {
+    let answered = connection.oldest != NONE && slots[connection.oldest as usize].answered;
+    let more = answered || connection.continue_owed || connection.overload_owed;
+    Next { after: connection.machine.sent(), more, held: connection.held_first != NO_BUFFER }
 }

@@ -209,9 +209,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// A send of a stream has put everything into the socket.
-    pub(super) fn stream_sent(&mut self, key: Key) {
+    pub(super) fn stream_sent(&mut self, key: Key, slot: u32, last: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let Out::Stream { slot, last } = connection.out else { return };
         let bytes = connection.out_len;
         self.advance_stream(key, slot, bytes);
         if last && let Some(outgoing) = self.outgoing(slot) {
@@ -236,7 +235,7 @@ impl<I: Io> Shard<I> {
             outgoing.complete();
         }
         self.finish_slot(slot);
-        self.after_send(key, true);
+        self.after_answer(key);
     }
 
     /// The answer under way cannot be made whole.
