@@ -379,7 +379,8 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    #[inline]
+    // Streams call it, too: of a function of its own, every other send would pay the call.
+    #[inline(always)]
     fn go_on(&mut self, key: Key, next: Next, was_waiting: bool) {
         match next.after {
             AfterSend::GoOn if next.more => self.queue_flush(key),
