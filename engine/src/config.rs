@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) body_buffer_bytes: u32,
     pub(crate) assembly_buffers: u32,
     pub(crate) response_area_bytes: u32,
+    /// Cells that parts of files go through on their way to sockets.
+    pub(crate) stage_cells: u32,
     pub(crate) pipeline_max: u32,
     /// What sessions and groups inherit.
     pub(crate) properties: Properties,
@@ -49,6 +51,14 @@ pub(crate) struct Config {
 /// Bytes of a coalescing buffer, and how many a shard has: one for each connection with pipelined answers in one turn.
 pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
 const COALESCE_BUFFERS: u32 = 1024;
+/// Bytes of a file read at once.
+pub(crate) const STAGE_BYTES: u32 = 64 * 1024;
+/// Bytes of a streamed answer under way from which on its sender waits.
+pub(crate) const SEND_WATERMARK: u64 = 256 * 1024;
+/// Pieces of a streamed answer waiting for the shard from which on its sender waits.
+pub(crate) const SEND_PIECES_MAX: usize = 32;
+/// Bytes of small writes to a streamed answer that are collected before they are sent.
+pub(crate) const WRITE_BYTES: usize = 16 * 1024;
 
 impl Default for Config {
     fn default() -> Self {
@@ -64,6 +74,7 @@ impl Default for Config {
             body_buffer_bytes: 64 * 1024,
             assembly_buffers: 4096,
             response_area_bytes: 4096,
+            stage_cells: 1024,
             pipeline_max: 64,
             properties: Properties::new(),
             limits: Limits::DEFAULT,
@@ -106,6 +117,7 @@ impl Config {
         within("body_buffer_bytes", self.body_buffer_bytes, 4096, 1 << 20)?;
         within("assembly_buffers", self.assembly_buffers, 1, 1 << 20)?;
         within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
+        within("stage_cells", self.stage_cells, 1, 65_536)?;
         within("pipeline_max", self.pipeline_max, 1, 1024)?;
         self.properties.check()?;
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
@@ -145,6 +157,7 @@ impl Config {
                 response: (self.requests_max, self.response_area_bytes),
                 cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),
                 coalesce: (COALESCE_BUFFERS, COALESCE_BYTES),
+                stage: (self.stage_cells, STAGE_BYTES),
             },
         }
     }

@@ -70,6 +70,11 @@ counters! {
     completions_overflowed,
     /// Completions that named a connection which was gone.
     completions_stale,
+    /// Streamed answers cut by a reset: the application gave up or gave too much or too little, or a file was too short
+    /// or could not be read.
+    responses_cut,
+    /// Cells of memory in use now for parts of files on their way to clients.
+    stage_cells_in_use,
     /// Connections closed by a timeout.
     timeouts,
     /// Of those, connections whose clients took their answers too slowly.

@@ -54,6 +54,7 @@ mod shard;
 #[doc(hidden)]
 pub mod sim;
 mod slab;
+mod stream;
 mod timer;
 
 pub use ringress_proto::date::{imf_fixdate as format_date, parse_imf_fixdate as parse_date};
@@ -64,7 +65,10 @@ pub use ringress_proto::method::Method;
 pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
-pub use self::api::{Batch, Body, Chunk, Headers, Receive, Request, RequestBody, Response, block_on};
+pub use self::api::{
+    Batch, Body, Chunk, Completion, Headers, Receive, Request, RequestBody, Response, ResponseStream, SendChunk, Sent,
+    TrySendError, block_on,
+};
 pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};
@@ -72,3 +76,4 @@ pub use self::id::{ConnectionId, RequestId};
 pub use self::policy::Properties;
 pub use self::queue::WaitStrategy;
 pub use self::session::{Attached, Engine, EngineBuilder, QueueOptions, RequestQueue, ServerSession, UrlGroup};
+pub use self::stream::FileRange;

@@ -51,6 +51,9 @@ impl From<Address> for SocketAddr {
     }
 }
 
+/// Bytes of a body that are thrown away at most to find the next request behind it; beyond it the connection ends.
+pub(crate) const DISCARDED_BYTES_MAX: u32 = 1 << 20;
+
 /// One request, as parsed and routed. In this order, so that all but the header fields share a few cache lines.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -94,6 +94,7 @@ impl Hop {
             response: (slots, RESPONSE_AREA_BYTES),
             cooked: (slots, 64),
             coalesce: (1, 64),
+            stage: (1, 64),
         };
         let imprint = Imprint::new("").expect("no Server field is a valid one");
         let sizes = Sizes { slots, arena };

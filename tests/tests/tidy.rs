@@ -41,6 +41,7 @@ const PROTO_NEVER: &[&str] = &["std::io", "std::time", "std::thread", "std::net"
 
 const HTTP: &[&str] = &["ringress_proto"];
 const RING_AND_HTTP: &[&str] = &["io_uring", "ringress_proto"];
+const RING_AND_HTTP_AND_LOCKS: &[&str] = &["io_uring", "ringress_proto", "Mutex", "RwLock"];
 const RING: &[&str] = &["io_uring"];
 const LOCKS: &[&str] = &["Mutex", "RwLock", "io_uring"];
 const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", "Mutex", "RwLock", "io_uring"];
@@ -57,7 +58,8 @@ const ENGINE: &[Room] = &[
     ("clock", &[], RING),
     ("mem", &["id"], RING_AND_HTTP),
     ("ring", &["error", "id", "mem"], HTTP),
-    ("queue", &["clock", "id", "mem", "sync"], RING_AND_HTTP),
+    ("stream", &[], RING_AND_HTTP_AND_LOCKS),
+    ("queue", &["clock", "id", "mem", "stream", "sync"], RING_AND_HTTP),
     ("record", &["id", "queue"], RING),
     ("conn", &["id"], IO),
     ("timer", &["clock", "id", "slab"], IO),
@@ -68,14 +70,14 @@ const ENGINE: &[Room] = &[
     ("config", &["error", "id", "mem", "policy", "queue", "record"], RING),
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
-    ("api", &["clock", "config", "error", "id", "mem", "queue", "record", "session"], RING),
+    ("api", &["clock", "config", "error", "id", "mem", "queue", "record", "session", "stream"], RING),
     // For benchmarks only: a feature that no user turns on.
     ("sim", SIM_MAY, RING),
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
     "cache", "clock", "config", "conn", "counters", "error", "id", "log", "mem", "policy", "queue", "record", "ring",
-    "route", "slab", "sync", "timer",
+    "route", "slab", "stream", "sync", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[

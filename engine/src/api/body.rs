@@ -21,6 +21,7 @@ use super::request::Request;
 use super::wait::block_on;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
+use crate::record::DISCARDED_BYTES_MAX;
 
 /// How far a request's body has been read.
 #[derive(Debug, Default)]
@@ -91,6 +92,24 @@ impl Request {
     pub fn trailers(&self) -> Trailers<'_> {
         let open = self.record().body_open;
         Trailers::new(if open { self.lease.trailers() } else { &[] })
+    }
+
+    /// Whether an answer given now leaves so much of the body unread that the connection ends with it; a whole answer
+    /// says so.
+    #[inline]
+    pub(super) fn leaves_body(&self) -> bool {
+        self.record().body_open && !self.progress.ended && self.leaves_too_much()
+    }
+
+    #[cold]
+    fn leaves_too_much(&self) -> bool {
+        let (record, arrived) = (self.record(), self.lease.body_arrived());
+        let expects = record.head.expects_continue() && !self.progress.asked;
+        let missing = match record.head.body {
+            BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + arrived),
+            BodyKind::None | BodyKind::Chunked => 0,
+        };
+        (expects && record.body_len == 0 && arrived == 0) || missing > u64::from(DISCARDED_BYTES_MAX)
     }
 
     /// What came of the body with the head.

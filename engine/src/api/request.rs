@@ -10,6 +10,7 @@ use ringress_proto::url::{CookedPath, TargetForm};
 
 use super::body::Progress;
 use super::response::{self, Response};
+use super::stream::{Completion, ResponseStream};
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Filled, Lease};
@@ -218,8 +219,45 @@ impl Request {
         self.submit(filled)
     }
 
+    /// Answers the request, and tells later what became of the answer.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond).
+    pub fn respond_with_completion(self, mut response: Response<'_>) -> Result<Completion> {
+        let mut sent = None;
+        let filled = self.lease.fill(|area| {
+            let filled = response::fill_pieces(self.record(), self.lease.imprint(), &mut response, area);
+            filled.map(|(answered, stream)| {
+                sent = Some(stream);
+                answered
+            })
+        });
+        let engine = self.lease.engine();
+        self.submit(filled)?;
+        sent.map(|stream| Completion::new(stream, engine)).ok_or(Error::GONE)
+    }
+
+    /// Begins an answer whose body is given piece by piece: its head is sent now.
+    ///
+    /// With [`content_length`](Response::content_length) the body has that many bytes; without, it is sent in chunks
+    /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given to
+    /// the stream is dropped.
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond); [`Invalid`](crate::ErrorKind::Invalid) also for a response with a body.
+    pub fn start(self, response: Response<'_>) -> Result<ResponseStream> {
+        ResponseStream::start(self, &response)
+    }
+
+    pub(super) fn lease(&self) -> &Lease<RequestRecord> {
+        &self.lease
+    }
+
     #[inline]
     fn fill(&self, response: &mut Response<'_>) -> Option<Result<Filled>> {
+        if self.leaves_body() {
+            response.end_connection();
+        }
         self.lease.fill(|area| response::fill(self.record(), self.lease.imprint(), response, area))
     }
 

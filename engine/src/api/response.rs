@@ -1,20 +1,23 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::response::{Connection, FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{AnswerFlags, Answered};
+use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::record::RequestRecord;
+use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
 
 /// The most bytes of a body given in one call: sends count in 32 bits.
 const BODY_BYTES_MAX: usize = 1 << 31;
 /// Header fields that a response holds without allocating.
 const INLINE_HEADERS: usize = 4;
 
-/// A response body. Small ones are copied beside the response head; larger ones are sent from where they are, except
-/// borrowed ones, which are copied to the heap first.
+/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from where
+/// they are, except borrowed ones, which are copied to the heap first.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Body<'a> {
@@ -22,22 +25,26 @@ pub enum Body<'a> {
     Borrowed(&'a [u8]),
     /// Reference-counted or static bytes.
     Shared(Bytes),
+    /// A part of a file, read by the engine when it is sent, without blocking the shard.
+    File(FileRange),
 }
 
 impl Body<'_> {
-    /// The bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    /// Bytes in memory or in a file.
+    pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
+            Self::Borrowed(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => bytes.len() as u64,
+            Self::File(range) => range.len(),
         }
     }
 
-    fn into_bytes(self) -> Bytes {
+    /// What a stream sends of it. Borrowed bytes are copied.
+    pub(super) fn into_data(self) -> Data {
         match self {
-            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Self::Shared(bytes) => bytes,
+            Self::Borrowed(bytes) => Data::Bytes(Bytes::copy_from_slice(bytes)),
+            Self::Shared(bytes) => Data::Bytes(bytes),
+            Self::File(range) => Data::File(range),
         }
     }
 }
@@ -81,6 +88,12 @@ impl From<String> for Body<'_> {
     }
 }
 
+impl From<FileRange> for Body<'_> {
+    fn from(range: FileRange) -> Self {
+        Self::File(range)
+    }
+}
+
 /// A response, complete in one call: the engine adds Content-Length, Date, Server and Connection.
 ///
 /// Nothing is checked before it is given to a request: then a bad status, name or value is
@@ -98,7 +111,43 @@ pub struct Response<'a> {
     /// Header fields beyond the inline ones.
     more_headers: Vec<(HeaderName<'a>, &'a [u8])>,
     content_length: Option<u64>,
-    body: Body<'a>,
+    /// The body, if it is memory.
+    body: Memory<'a>,
+    /// What most responses do not have: they would pay for it.
+    mixed: Option<Box<Mixed<'a>>>,
+}
+
+/// A body in memory.
+#[derive(Clone, Debug)]
+enum Memory<'a> {
+    Borrowed(&'a [u8]),
+    Shared(Bytes),
+}
+
+/// A body that is a file, and what follows a body.
+#[derive(Clone, Debug, Default)]
+struct Mixed<'a> {
+    file: Option<FileRange>,
+    chunks: Vec<Body<'a>>,
+}
+
+impl Memory<'_> {
+    const NONE: Self = Self::Borrowed(&[]);
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 impl<'a> Response<'a> {
@@ -114,7 +163,8 @@ impl<'a> Response<'a> {
             headers: [(HeaderName::Known(ResponseHeader::ContentType), &[]); INLINE_HEADERS],
             more_headers: Vec::new(),
             content_length: None,
-            body: Body::Borrowed(&[]),
+            body: Memory::NONE,
+            mixed: None,
         }
     }
 
@@ -161,12 +211,34 @@ impl<'a> Response<'a> {
     /// With a body.
     #[inline]
     pub fn body(mut self, body: impl Into<Body<'a>>) -> Self {
-        self.body = body.into();
+        let file = match body.into() {
+            Body::Borrowed(bytes) => {
+                self.body = Memory::Borrowed(bytes);
+                None
+            }
+            Body::Shared(bytes) => {
+                self.body = Memory::Shared(bytes);
+                None
+            }
+            Body::File(range) => {
+                self.body = Memory::NONE;
+                Some(range)
+            }
+        };
+        if file.is_some() || self.mixed.is_some() {
+            self.mixed.get_or_insert_default().file = file;
+        }
         self
     }
 
-    /// With a Content-Length other than the body's: for the answer to HEAD, where no body is given. In the answer to
-    /// another method it must be the body's.
+    /// With more behind the body: memory and parts of files, in the order given. The Content-Length is that of all.
+    pub fn chunk(mut self, chunk: impl Into<Body<'a>>) -> Self {
+        self.mixed.get_or_insert_default().chunks.push(chunk.into());
+        self
+    }
+
+    /// With a Content-Length other than the body's: for the answer to HEAD, where no body is given, and for
+    /// [`Request::start`](crate::Request::start). In any other answer it must be the body's.
     pub const fn content_length(mut self, length: u64) -> Self {
         self.content_length = Some(length);
         self
@@ -176,6 +248,11 @@ impl<'a> Response<'a> {
     pub const fn close(mut self) -> Self {
         self.close = true;
         self
+    }
+
+    /// As [`close`](Self::close), for one that is made.
+    pub(super) const fn end_connection(&mut self) {
+        self.close = true;
     }
 
     fn fields(&self) -> impl Iterator<Item = &(HeaderName<'a>, &'a [u8])> {
@@ -191,6 +268,9 @@ pub(super) fn fill(
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<Answered> {
+    if response.mixed.is_some() {
+        return fill_pieces(record, imprint, response, area).map(|(answered, _)| answered);
+    }
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
@@ -198,27 +278,111 @@ pub(super) fn fill(
         check_rare(record, response)?;
     }
     let mut head = HeadWriter::new(area);
-    let written = write_fields(record, imprint, response, length, &mut head);
+    let close = !record.keep_alive || response.close;
+    let framing = body_allowed(status).then_some(Framing::Length(length));
+    let written = write_fields(record, imprint, response, (close, framing), &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
     let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
     let tail = if has_body {
-        None
+        Tail::None
     } else {
-        let body = core::mem::replace(&mut response.body, Body::Borrowed(&[]));
-        Some(body.into_bytes())
+        let body = core::mem::replace(&mut response.body, Memory::NONE);
+        Tail::Bytes(body.into_bytes())
     };
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
     Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
 }
 
-/// Writes a response head but for its blank line. Gives the place of the date.
-#[inline]
+/// As [`fill`], with the whole body in pieces. Gives the stream of them, too.
+#[cold]
+pub(super) fn fill_pieces(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &mut Response<'_>,
+    area: &mut [u8],
+) -> Result<(Answered, Arc<OutStream>)> {
+    let body = core::mem::replace(&mut response.body, Memory::NONE);
+    let Mixed { file, chunks } = response.mixed.take().map(|mixed| *mixed).unwrap_or_default();
+    let first = file.map_or_else(|| Data::Bytes(body.into_bytes()), Data::File);
+    let all = core::iter::once(first).chain(chunks.into_iter().map(Body::into_data));
+    let all = all.filter(|data| data.len() > 0).map(|data| Piece::new(Frame::default(), data));
+    let mut pieces: Vec<Piece> = all.collect();
+    let len = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len()));
+    check_length(record, response, len)?;
+    let framing = body_allowed(response.status).then_some(Framing::Length(response.content_length.unwrap_or(len)));
+    if record.is_head() {
+        pieces.clear();
+    }
+    let stream = OutStream::whole(pieces);
+    let answered = write_head(record, imprint, response, framing, area, &stream)?;
+    Ok((answered, stream))
+}
+
+/// How a client finds the end of a streamed body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By a Content-Length.
+    Length(u64),
+    /// By chunks (RFC 9112 section 7.1).
+    Chunked,
+    /// By the connection's end (RFC 9112 section 6.3).
+    Close,
+}
+
+/// As [`fill`], with the head alone; the body is given to a stream later. Gives what the stream has to do.
+#[cold]
+pub(super) fn fill_start(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &Response<'_>,
+    area: &mut [u8],
+    stream: &Arc<OutStream>,
+) -> Result<(Answered, Option<Framing>)> {
+    if response.mixed.is_some() || !response.body.as_bytes().is_empty() {
+        return Err(Error::invalid("start takes a response without a body: send the body to the stream it gives"));
+    }
+    check_length(record, response, response.content_length.unwrap_or(0))?;
+    let framing = body_allowed(response.status).then_some(match response.content_length {
+        Some(length) => Framing::Length(length),
+        None if record.is_http10() => Framing::Close,
+        None => Framing::Chunked,
+    });
+    Ok((write_head(record, imprint, response, framing, area, stream)?, framing))
+}
+
+/// Writes the head of a streamed answer.
+fn write_head(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &Response<'_>,
+    framing: Option<Framing>,
+    area: &mut [u8],
+    stream: &Arc<OutStream>,
+) -> Result<Answered> {
+    let area_bytes = area.len();
+    let mut head = HeadWriter::new(area);
+    // The answer to HEAD ends with its head in any case.
+    let ends_by_close = framing == Some(Framing::Close) && !record.is_head();
+    let close = !record.keep_alive || response.close || ends_by_close;
+    let written = write_fields(record, imprint, response, (close, framing), &mut head);
+    let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
+    let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
+    let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
+    let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), area_len));
+    Ok(Answered { area_len, date_at, flags, tail })
+}
+
+/// Writes a response head but for its blank line: whether it closes, and how the body ends, if there is one. Gives the
+/// place of the date.
+// A call of its own costs the usual answer 50 instructions.
+#[inline(always)]
 fn write_fields(
     record: &RequestRecord,
     imprint: &Imprint,
     response: &Response<'_>,
-    length: u64,
+    (close, framing): (bool, Option<Framing>),
     head: &mut HeadWriter<'_>,
 ) -> core::result::Result<u16, WriteError> {
     let date_at = head.status_and_imprint(response.status, response.reason, imprint)?;
@@ -230,13 +394,15 @@ fn write_fields(
             head.header(*name, value)?;
         }
     }
-    if !record.keep_alive || response.close {
+    if close {
         head.connection(Connection::Close)?;
     } else if record.is_http10() {
         head.connection(Connection::KeepAlive)?;
     }
-    if body_allowed(response.status) {
-        head.content_length(length)?;
+    match framing {
+        Some(Framing::Length(length)) => head.content_length(length)?,
+        Some(Framing::Chunked) => head.chunked()?,
+        Some(Framing::Close) | None => {}
     }
     Ok(date_at)
 }
@@ -244,12 +410,17 @@ fn write_fields(
 /// Statuses and lengths that need a look.
 #[cold]
 fn check_rare(record: &RequestRecord, response: &Response<'_>) -> Result<()> {
-    let Response { status, content_length, .. } = response;
     let body_len = response.body.as_bytes().len();
     if body_len > BODY_BYTES_MAX {
         let text = format!("the body has {body_len} bytes, but one response carries at most {BODY_BYTES_MAX}");
         return Err(Error::told(ErrorKind::TooLarge, text));
     }
+    check_length(record, response, body_len as u64)
+}
+
+/// Whether the status may have a body of this length, and the length is the one that was said.
+fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) -> Result<()> {
+    let Response { status, content_length, .. } = response;
     if *status < 200 {
         return Err(Error::invalid(format!("status {status} is not final: a response needs one from 200 to 999")));
     }
@@ -260,7 +431,7 @@ fn check_rare(record: &RequestRecord, response: &Response<'_>) -> Result<()> {
         return Err(Error::invalid(format!("a response with status {status} has no body: leave it out")));
     }
     match content_length {
-        Some(length) if !(record.is_head() && body_len == 0) && *length != body_len as u64 => {
+        Some(length) if !(record.is_head() && body_len == 0) && *length != body_len => {
             let text = format!("content_length is {length}, but the body has {body_len} bytes");
             Err(Error::invalid(text))
         }
@@ -309,7 +480,7 @@ mod tests {
         assert!(text.ends_with("Content-Length: 5\r\n\r\nhello") && small.tail.is_none(), "{text}");
         let (text, large) = written(&keep_alive(), Response::ok().body(vec![7; 1000])).expect("valid");
         assert!(text.ends_with("Content-Length: 1000\r\n\r\n"), "{text}");
-        assert_eq!(large.tail.map(|tail| tail.len()), Some(1000));
+        assert!(matches!(large.tail, Tail::Bytes(tail) if tail.len() == 1000));
     }
 
     #[test]

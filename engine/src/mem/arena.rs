@@ -1,5 +1,5 @@
-//! The shard's mapping cut into areas of equal cells: receive and body buffers, assembly buffers, response areas, cooked paths
-//! and coalescing buffers.
+//! The shard's mapping cut into areas of equal cells: receive and body buffers, assembly buffers, response areas,
+//! cooked paths, coalescing buffers and stages for files.
 //!
 //! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
 //! apart: heads of 4 KiB-aligned buffers all fall into the same few cache sets.
@@ -28,9 +28,11 @@ pub(crate) enum Area {
     Cooked,
     /// Answers of one connection put together for one send.
     Coalesce,
+    /// Parts of files between the disk and a socket.
+    Stage,
 }
 
-const AREAS: usize = 6;
+const AREAS: usize = 7;
 
 /// How many cells each area has, and how many bytes a cell holds.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,7 @@ pub(crate) struct ArenaSizes {
     pub(crate) response: (u32, u32),
     pub(crate) cooked: (u32, u32),
     pub(crate) coalesce: (u32, u32),
+    pub(crate) stage: (u32, u32),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +56,7 @@ struct Cells {
 
 impl ArenaSizes {
     fn each(&self) -> [(u32, u32); AREAS] {
-        [self.receive, self.body, self.assembly, self.response, self.cooked, self.coalesce]
+        [self.receive, self.body, self.assembly, self.response, self.cooked, self.coalesce, self.stage]
     }
 
     fn layout(&self) -> ([Cells; AREAS], usize) {
@@ -97,6 +100,15 @@ impl Lent {
         let address = unsafe { self.address.add(count as usize) };
         Self { address, len: self.len - count }
     }
+}
+
+/// Bytes lent to the kernel to be read into: made only by [`Arena`], given only to `ring`.
+///
+/// The shard neither reads nor writes the cell until the read that was given this has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Landing {
+    pub(crate) address: NonNull<u8>,
+    pub(crate) len: u32,
 }
 
 /// See the module's head.
@@ -196,6 +208,11 @@ impl Arena {
         unsafe { core::slice::from_raw_parts_mut(address.as_ptr(), len as usize) }
     }
 
+    /// Lends bytes at an offset to the kernel to be read into.
+    pub(crate) fn landing(&self, offset: u64, len: u32) -> Landing {
+        Landing { address: self.address(offset, len), len }
+    }
+
     /// Lends bytes at an offset to the kernel for a send.
     #[inline]
     pub(crate) fn lend(&self, offset: u64, len: u32) -> Lent {
@@ -216,11 +233,13 @@ mod tests {
             response: (3, 64),
             cooked: (1, 1),
             coalesce: (1, 8192),
+            stage: (2, 4096),
         };
         let arena = Arena::new(&sizes).expect("a small mapping");
         assert_eq!(arena.offset(Area::Receive, 1), 4160);
         let mut ends = Vec::new();
-        for area in [Area::Receive, Area::Body, Area::Assembly, Area::Response, Area::Cooked, Area::Coalesce] {
+        let areas = [Area::Receive, Area::Body, Area::Assembly, Area::Response, Area::Cooked];
+        for area in areas.into_iter().chain([Area::Coalesce, Area::Stage]) {
             for cell in 0..arena.count(area) {
                 let start = arena.offset(area, cell);
                 ends.push((start, start + u64::from(arena.cell_bytes(area))));
@@ -234,14 +253,9 @@ mod tests {
     #[test]
     #[should_panic(expected = "outside the arena")]
     fn lending_past_the_end_is_refused() {
-        let sizes = ArenaSizes {
-            receive: (1, 64),
-            body: (1, 64),
-            assembly: (1, 64),
-            response: (1, 64),
-            cooked: (1, 64),
-            coalesce: (1, 64),
-        };
+        let one = (1, 64);
+        let (receive, body, assembly, response) = (one, one, one, one);
+        let sizes = ArenaSizes { receive, body, assembly, response, cooked: one, coalesce: one, stage: one };
         let arena = Arena::new(&sizes).expect("a small mapping");
         let _ = arena.lend(sizes.total() as u64 - 1, 2);
     }

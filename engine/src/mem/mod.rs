@@ -14,6 +14,6 @@ mod arena;
 mod mapping;
 mod receive;
 
-pub(crate) use arena::{Area, Arena, ArenaSizes, Lent};
+pub(crate) use arena::{Area, Arena, ArenaSizes, Landing, Lent};
 pub(crate) use mapping::Mapping;
 pub(crate) use receive::{BufferId, ReceiveBuffers};

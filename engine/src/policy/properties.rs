@@ -192,6 +192,6 @@ mod tests {
         assert!(properties.set("send_credit", "off").is_err(), "a credit cannot be off");
         assert_eq!(properties, Properties::new(), "what fails leaves all as it was");
         let error = Properties::new().drain_entity_body(Duration::ZERO).check().expect_err("too short").to_string();
-        assert!(error.starts_with("drain_entity_body is \"0\", but must be a time from 64ms"), "{error}");
+        assert!(error.starts_with("drain_entity_body is \"0ms\", but must be a time from 64ms"), "{error}");
     }
 }

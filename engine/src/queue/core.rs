@@ -205,6 +205,7 @@ mod tests {
             response: (SLOTS, 512),
             cooked: (SLOTS, 64),
             coalesce: (1, 512),
+            stage: (1, 64),
         };
         let (exchange, side) = Exchange::new(1, ShardId(0), (), &Sizes { slots: SLOTS, arena }).expect("small");
         (QueueCore::new(SLOTS, Arc::from([exchange])), side)

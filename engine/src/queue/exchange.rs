@@ -32,6 +32,7 @@ use super::returns::{Link, Returns};
 use super::shard_side::ShardSide;
 use crate::id::{RequestId, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
+use crate::stream::Outgoing;
 
 pub(super) const HANDLE: u64 = 1;
 pub(super) const ANSWERED: u64 = 2;
@@ -85,6 +86,24 @@ impl AnswerFlags {
     }
 }
 
+/// What is to be sent after the response area: the two pointers that travel.
+#[derive(Debug, Default)]
+pub(crate) enum Tail {
+    #[default]
+    None,
+    /// A body too large for the area.
+    Bytes(Bytes),
+    /// A body in pieces, of which there may be more to come.
+    Stream(Box<Outgoing>),
+}
+
+impl Tail {
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
 /// What an application filled in: see [`Exchange::fill`].
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
@@ -94,7 +113,7 @@ pub(crate) struct Answered {
     pub(crate) date_at: u16,
     pub(crate) flags: AnswerFlags,
     /// What is to be sent after the area.
-    pub(crate) tail: Option<Bytes>,
+    pub(crate) tail: Tail,
 }
 
 /// Slots begin at cache lines. A record's size is to make them an odd number of lines apart: a power of two apart, the
@@ -283,9 +302,12 @@ impl<R: Record> Exchange<R> {
                 place.area_len = answered.area_len;
                 place.date_at = answered.date_at;
                 place.flags = answered.flags.with(flags);
-                if answered.tail.is_some() {
-                    place.tail = answered.tail;
-                }
+                // Most answers have no tail, and neither has a free slot: to see to the end of either would be a call.
+                core::mem::forget(if answered.tail.is_none() {
+                    answered.tail
+                } else {
+                    core::mem::replace(&mut place.tail, answered.tail)
+                });
                 Some(Ok(()))
             }
             Err(error) => {

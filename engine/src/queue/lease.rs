@@ -173,6 +173,22 @@ impl<R: Record> Lease<R> {
         unsafe { exchange.arena.read(exchange.arena.offset(Area::Assembly, cell), trailers) }
     }
 
+    /// As [`fill`](Self::fill), and gives the answer to the shard, but keeps the handle: the request can still be read,
+    /// and the shard [told](Self::tell) about it.
+    pub(crate) fn answer<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<(), E>> {
+        let flags = AnswerFlags::default();
+        let filled = self.exchange().fill(self.slot, self.generation, flags, |_, area| fill(area));
+        if let Some(Ok(())) = filled {
+            self.exchange().give_back(self.slot);
+        }
+        filled
+    }
+
+    /// The engine it is of: a number of this process.
+    pub(crate) fn engine(&self) -> u64 {
+        self.exchange().engine()
+    }
+
     /// Tells the shard something about this request.
     pub(crate) fn tell(&self, news: News) {
         self.exchange().tell(self.slot, news);

@@ -29,7 +29,7 @@ mod sleepers;
 pub(crate) use self::bell::{Bell, BellScope, settle};
 pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::core::QueueCore;
-pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, slot_bytes};
+pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, Tail, slot_bytes};
 pub(crate) use self::lease::{Filled, Lease};
 pub(crate) use self::news::News;
 pub(crate) use self::request_ring::Producer;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::body::{BodyState, Chain, Reading, SlotBody};
 use super::exchange::{
-    AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot,
+    AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot, Tail,
     generation_of, word_of,
 };
 use super::news::{News, SlotNews};
@@ -266,8 +266,8 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn finish(&mut self, slot: u32) -> Fate {
         let answer = self.answer_mut(slot);
         let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE) || answer.flags.has(AnswerFlags::ABANDONED);
-        if answer.tail.is_some() {
-            answer.tail = None;
+        if !answer.tail.is_none() {
+            answer.tail = Tail::None;
         }
         if !by_handle {
             let sent = |word: u64| Some((word | SENT) & !RETURNING);

@@ -11,6 +11,7 @@
 //!
 //! Absent: time (a wait with a limit returns at once), and congestion other than a full socket buffer.
 
+mod files;
 mod link;
 mod seed;
 
@@ -22,9 +23,10 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Event, Io, Op, SendMode, Token, Wait};
-use crate::mem::{Area, Arena, BufferId, Lent};
+use super::{Event, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait};
+use crate::mem::{Area, Arena, BufferId, Landing, Lent};
 
+use self::files::Reading;
 use self::link::{Link, Listening, Multishot, Sending, contents, take};
 pub(crate) use self::seed::{Faults, Random};
 
@@ -46,6 +48,7 @@ enum Entry {
     Send { socket: RawFd, sending: Sending, mode: SendMode },
     Watch { descriptor: RawFd, token: Token },
     Cancel { target: Token },
+    Read(Reading),
 }
 
 impl Entry {
@@ -80,6 +83,7 @@ pub(crate) struct Fake {
     /// Which buffers the shard has given away.
     kernel_has: Vec<bool>,
     queued: Vec<Entry>,
+    reads: Vec<Reading>,
     done: Vec<Event>,
     bell: Option<(RawFd, Token)>,
 }
@@ -109,6 +113,7 @@ impl Fake {
             posted_large: VecDeque::new(),
             kernel_has: vec![false; buffers],
             queued: Vec::new(),
+            reads: Vec::new(),
             done: Vec::new(),
             bell: None,
         }
@@ -204,6 +209,7 @@ impl Fake {
     pub(crate) fn assert_quiet(&self) {
         assert!(self.descriptors.is_empty(), "descriptors {:?} were never closed", self.descriptors.keys());
         assert!(self.queued.is_empty(), "operations were never begun: {:?}", self.queued);
+        assert!(self.reads.is_empty(), "reads are under way: {:?}", self.reads);
         let accepts = self.listeners.values().any(|listening| listening.accept.is_some());
         assert!(!accepts, "a listener still accepts");
     }
@@ -224,7 +230,7 @@ impl Fake {
 
     fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<BufferId>) {
         // Whoever has an event is looked at anyway.
-        if matches!(token.op(), Op::Receive | Op::Send) {
+        if matches!(token.op(), Op::Receive | Op::Send | Op::ReadFile) {
             let links = &self.links;
             self.delayed.retain(|client| links[*client].slot != Some(token.slot()));
         }
@@ -248,6 +254,7 @@ impl Fake {
                     self.bell = Some((descriptor, token));
                 }
                 Entry::Cancel { target } => self.begin_cancel(target),
+                Entry::Read(reading) => self.begin_read(reading),
             }
         }
     }
@@ -315,6 +322,7 @@ impl Fake {
                 self.progress_receive(client, all);
             }
         }
+        self.progress_reads(all);
         for listener in self.listeners.keys().copied().collect::<Vec<_>>() {
             if all || !self.random.chance(self.faults.late) {
                 self.progress_accept(listener, all);
@@ -474,14 +482,24 @@ impl Io for Fake {
         self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
     }
 
-    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
+    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
         self.note(socket, "a send");
         assert_eq!(token.op(), Op::Send);
         self.link(socket);
-        let pieces: Vec<Lent> = [Some(first), second].into_iter().flatten().collect();
+        assert!((1..=SEND_PARTS_MAX).contains(&parts.len()), "a send of {} parts", parts.len());
+        assert!(parts.len() == 1 || parts.iter().all(|part| part.len > 0), "an empty part");
+        let pieces = parts.to_vec();
         let bytes = contents(&pieces);
         assert!(!bytes.is_empty(), "an empty send");
         self.queued.push(Entry::Send { socket, sending: Sending { token, pieces, bytes, sent: 0 }, mode });
+    }
+
+    fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
+        assert_eq!(token.op(), Op::ReadFile);
+        if self.asleep && self.overslept.is_none() {
+            self.overslept = Some("a read");
+        }
+        self.queued.push(Entry::Read(Reading { token, file, offset, into }));
     }
 
     fn watch(&mut self, descriptor: RawFd, token: Token) {

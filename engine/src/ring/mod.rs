@@ -24,10 +24,13 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use crate::mem::{BufferId, Lent};
+use crate::mem::{BufferId, Landing, Lent};
 
 pub(crate) use token::{Op, Token};
 pub(crate) use uring::Uring;
+
+/// Parts that one send has at most.
+pub(crate) const SEND_PARTS_MAX: usize = 16;
 
 /// How a send behaves when the socket's buffer is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +76,12 @@ pub(crate) trait Io {
     fn receive(&mut self, socket: RawFd, token: Token);
     /// Receives once, at most `len` bytes, into a large provided buffer, which is chosen when the bytes are there.
     fn receive_once(&mut self, socket: RawFd, token: Token, len: u32);
-    /// Sends one or two pieces, in order, as one operation. The bytes stay lent until it has ended.
-    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode);
+    /// Sends from one to [`SEND_PARTS_MAX`] parts, in order, as one operation. The bytes stay lent until it has ended;
+    /// `parts` itself does not.
+    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode);
+    /// Reads a file from an offset, at most as much as there is room for; completes with how much, 0 at the file's end.
+    /// Nothing here waits for a disk.
+    fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token);
     /// Reports when a descriptor becomes readable, until a completion comes without `more`.
     fn watch(&mut self, descriptor: RawFd, token: Token);
     /// Asks for the end of an operation, which still completes itself.

@@ -16,9 +16,9 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use super::buffers::BufferRing;
 use super::setup::{self, Ring};
-use super::{Event, Io, SendMode, Token, Wait, net};
+use super::{Event, Io, SEND_PARTS_MAX, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
-use crate::mem::{Area, Arena, BufferId, Lent};
+use crate::mem::{Area, Arena, BufferId, Landing, Lent};
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
@@ -29,7 +29,7 @@ const ENTER_NO_IOWAIT: u32 = 128;
 const SMALL: u16 = 0;
 const LARGE: u16 = 1;
 
-/// Two-piece sends that one submission can carry.
+/// Sends of several parts that one submission can carry.
 const MESSAGES: usize = 64;
 
 /// A wait of at least this long is not given a timer of its own, which the kernel would start and cancel with each
@@ -49,7 +49,7 @@ struct GetEvents {
 
 struct Message {
     header: libc::msghdr,
-    pieces: [libc::iovec; 2],
+    parts: [libc::iovec; SEND_PARTS_MAX],
 }
 
 /// See the module's head. The field order matters: the kernel's ring closes before what it points to goes.
@@ -102,7 +102,7 @@ impl Uring {
         let message = || Message {
             // SAFETY: a msghdr is pointers and lengths, for which zero is a valid value.
             header: unsafe { std::mem::zeroed() },
-            pieces: [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 2],
+            parts: [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_PARTS_MAX],
         };
         let messages = std::iter::repeat_with(message).take(MESSAGES).collect();
         let enter_flags = ENTER_GETEVENTS | ENTER_EXT_ARG | no_iowait;
@@ -127,8 +127,8 @@ impl Uring {
     #[inline]
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
-            // SAFETY: an entry's pointers are to lent bytes (`Lent`: kept by the shard until the send has ended), to
-            // `messages` (not reused before an enter has consumed the entry), or there are none.
+            // SAFETY: an entry's pointers are to lent bytes (`Lent`, `Landing`: kept by the shard until the operation
+            // has ended), to `messages` (not reused before an enter has consumed the entry), or there are none.
             let pushed = unsafe { self.ring.submission().push(entry) };
             if pushed.is_ok() {
                 self.queued += 1;
@@ -217,6 +217,26 @@ impl Uring {
         }
     }
 
+    /// One send of several parts.
+    fn send_parts(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
+        assert!(parts.len() <= SEND_PARTS_MAX, "a send has at most {SEND_PARTS_MAX} parts");
+        while self.messages_used == MESSAGES {
+            if !self.make_room() {
+                return;
+            }
+        }
+        let message = &mut self.messages[self.messages_used];
+        self.messages_used += 1;
+        for (place, part) in message.parts.iter_mut().zip(parts) {
+            *place = libc::iovec { iov_base: part.address.as_ptr().cast(), iov_len: part.len as usize };
+        }
+        message.header.msg_iov = message.parts.as_mut_ptr();
+        message.header.msg_iovlen = parts.len();
+        let flags = message_flags(mode).cast_unsigned();
+        let entry = opcode::SendMsg::new(types::Fd(socket), &raw const message.header).flags(flags).build();
+        self.push(&finish_send(entry, token, mode));
+    }
+
     /// The slow end of a turn: entries not yet consumed, or completions that did not fit.
     #[cold]
     fn finish_turn(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
@@ -268,26 +288,19 @@ impl Io for Uring {
     }
 
     #[inline]
-    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
-        let flags = message_flags(mode);
-        let Some(second) = second else {
-            let entry = opcode::Send::new(types::Fd(socket), first.address.as_ptr(), first.len).flags(flags).build();
-            return self.push(&finish_send(entry, token, mode));
-        };
-        while self.messages_used == MESSAGES {
-            if !self.make_room() {
-                return;
+    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
+        match parts {
+            [one] => {
+                let send = opcode::Send::new(types::Fd(socket), one.address.as_ptr(), one.len);
+                self.push(&finish_send(send.flags(message_flags(mode)).build(), token, mode));
             }
+            _ => self.send_parts(socket, token, parts, mode),
         }
-        let message = &mut self.messages[self.messages_used];
-        self.messages_used += 1;
-        message.pieces = [first, second]
-            .map(|piece| libc::iovec { iov_base: piece.address.as_ptr().cast(), iov_len: piece.len as usize });
-        message.header.msg_iov = message.pieces.as_mut_ptr();
-        message.header.msg_iovlen = 2;
-        let entry =
-            opcode::SendMsg::new(types::Fd(socket), &raw const message.header).flags(flags.cast_unsigned()).build();
-        self.push(&finish_send(entry, token, mode));
+    }
+
+    fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
+        let entry = opcode::Read::new(types::Fd(file), into.address.as_ptr(), into.len).offset(offset).build();
+        self.push(&entry.user_data(token.bits()));
     }
 
     fn watch(&mut self, descriptor: RawFd, token: Token) {

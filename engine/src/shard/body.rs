@@ -17,10 +17,11 @@ use ringress_proto::reject::Reject;
 use super::Shard;
 use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
 use super::input::{Input, Taken};
-use crate::conn::{AfterSend, DRAIN_BYTES_MAX};
+use crate::conn::AfterSend;
 use crate::mem::{Area, BufferId};
 use crate::policy::OF_ENGINE;
 use crate::queue::{BodyState, Reading};
+use crate::record::DISCARDED_BYTES_MAX;
 use crate::ring::Io;
 use crate::slab::Key;
 
@@ -51,6 +52,11 @@ impl BodyChain {
         trailer_cell: NONE,
         trailers: 0,
     };
+
+    /// Whether the client waits for `100 Continue`.
+    pub(super) fn expects(&self) -> bool {
+        self.expects
+    }
 }
 
 impl<I: Io> Shard<I> {
@@ -323,16 +329,9 @@ impl<I: Io> Shard<I> {
     pub(super) fn can_discard(incoming: &Incoming, expects: bool) -> bool {
         match incoming {
             Incoming::Nothing => true,
-            Incoming::Length { missing } => !expects && *missing <= u64::from(DRAIN_BYTES_MAX),
+            Incoming::Length { missing } => !expects && *missing <= u64::from(DISCARDED_BYTES_MAX),
             Incoming::Chunked { .. } => !expects,
         }
-    }
-
-    /// The answer of the request whose body is under way is given: whether the connection must end with it.
-    pub(super) fn answer_cuts_body(&mut self, key: Key, slot: u32) -> bool {
-        let expects = self.bodies[slot as usize].expects;
-        let Some(connection) = self.connections.get_mut(key) else { return false };
-        connection.body_slot == slot && !Self::can_discard(&connection.incoming, expects)
     }
 
     /// Throws a part of a body away.

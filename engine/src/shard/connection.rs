@@ -52,6 +52,11 @@ pub(super) enum Out {
     AreaAndTail {
         slot: u32,
     },
+    /// Parts of a streamed answer; with `last`, its end is among them, and the slot is no longer in the list.
+    Stream {
+        slot: u32,
+        last: bool,
+    },
     /// A coalescing cell.
     Cell {
         cell: u32,
@@ -113,6 +118,12 @@ pub(super) struct Connection {
     pub(super) pending: bool,
     /// The body under way is not received, because enough of it waits to be read.
     pub(super) body_paused: bool,
+    /// A part of a file is being read for it.
+    pub(super) reading: bool,
+    /// It is in the list of those that wait for a cell to read into.
+    pub(super) awaits_cell: bool,
+    /// It was taken off that list because a cell is free.
+    pub(super) was_called: bool,
     /// A 503 that found no slot is owed.
     pub(super) overload_owed: bool,
     pub(super) held_count: u16,
@@ -123,6 +134,10 @@ pub(super) struct Connection {
     pub(super) newest: u32,
     pub(super) assembly: u32,
     pub(super) assembled: u32,
+    /// The cell that a part of a file is read into, and which of its bytes are read and not sent.
+    pub(super) stage: u32,
+    pub(super) staged_from: u32,
+    pub(super) staged_to: u32,
     /// Bytes of `out` sent, and in all.
     pub(super) out_sent: u32,
     pub(super) out_len: u32,
@@ -169,6 +184,9 @@ impl Connection {
             continue_owed: false,
             pending: false,
             body_paused: false,
+            reading: false,
+            awaits_cell: false,
+            was_called: false,
             overload_owed: false,
             held_count: 0,
             held_first: NO_BUFFER,
@@ -177,6 +195,9 @@ impl Connection {
             newest: NONE,
             assembly: NONE,
             assembled: 0,
+            stage: NONE,
+            staged_from: 0,
+            staged_to: 0,
             out_sent: 0,
             out_len: 0,
             out: Out::Nothing,

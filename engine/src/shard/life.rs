@@ -99,13 +99,16 @@ impl<I: Io> Shard<I> {
     /// Frees a closing connection once no operation names it.
     pub(super) fn destroy_if_quiet(&mut self, key: Key) {
         let quiet = |connection: &mut super::Connection| {
-            connection.closing && connection.receiving == Receiving::Stopped && connection.sending == Sending::No
+            let is_idle = connection.sending == Sending::No && !connection.reading;
+            connection.closing && connection.receiving == Receiving::Stopped && is_idle
         };
         if !self.connections.get_mut(key).is_some_and(quiet) {
             return;
         }
         self.drop_input(key);
         self.drop_pending(key);
+        self.give_stage(key);
+        self.leave_cell_waiters(key);
         let Some(connection) = self.connections.remove(key) else { return };
         self.io.close(connection.fd);
         self.wheel.set(key.index, NEVER);

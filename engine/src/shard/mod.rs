@@ -31,8 +31,10 @@ mod output;
 mod refuse;
 #[cfg(test)]
 mod sim;
+mod stream;
 mod waits;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +130,8 @@ pub(crate) struct Shard<I: Io> {
     flush: Vec<Key>,
     /// Connections whose receive ended because the kernel had no buffer.
     starved: Vec<Key>,
+    /// Connections that wait for a cell to read a file into, oldest first.
+    cell_waiters: VecDeque<Key>,
     mail: Arc<Mailbox>,
     letters: Vec<Letter>,
     counters: Arc<ShardCounters>,
@@ -137,11 +141,12 @@ pub(crate) struct Shard<I: Io> {
     bell_armed: bool,
 }
 
-/// Free cells of the assembly and coalescing areas: last in, first out, so that few are ever touched.
+/// Free cells of the assembly, coalescing and stage areas: last in, first out, so that few are ever touched.
 #[derive(Debug)]
 struct Cells {
     assembly: FreeCells,
     coalesce: FreeCells,
+    stage: FreeCells,
 }
 
 /// One area's free cells.
@@ -202,6 +207,7 @@ impl<I: Io> Shard<I> {
         let cells = Cells {
             assembly: FreeCells::new(arena.count(Area::Assembly)),
             coalesce: FreeCells::new(arena.count(Area::Coalesce)),
+            stage: FreeCells::new(arena.count(Area::Stage)),
         };
         let slots = config.requests_max as usize;
         let connections = config.connections_max as usize;
@@ -235,6 +241,7 @@ impl<I: Io> Shard<I> {
             returned: Vec::with_capacity(slots),
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
+            cell_waiters: VecDeque::with_capacity(connections),
             mail,
             letters: Vec::new(),
             counters,
@@ -346,6 +353,7 @@ impl<I: Io> Shard<I> {
             match event.token.op() {
                 Op::Receive => self.on_receive(event),
                 Op::Accept => self.on_accept(event),
+                Op::ReadFile => self.on_read(event),
                 Op::Bell => self.bell_armed = event.more,
                 // Ended before all others, in `end_sends`.
                 Op::Send | Op::Ignored => {}
@@ -404,6 +412,7 @@ impl<I: Io> Shard<I> {
         self.counters.buffers_in_use.set(u64::from(self.buffers.small.in_use()));
         self.counters.body_buffers_in_use.set(u64::from(self.buffers.large.in_use()));
         self.counters.assembly_cells_in_use.set(self.cells.assembly.in_use());
+        self.counters.stage_cells_in_use.set(self.cells.stage.in_use());
         self.counters.completions_overflowed.set(self.io.overflows());
     }
 

@@ -25,7 +25,7 @@ impl<I: Io> Shard<I> {
             let SlotState { connection, generation, .. } = self.slots[slot as usize];
             let key = Key { index: connection, generation };
             if news.has(News::SEND) {
-                self.queue_flush(key);
+                self.on_stream_news(key, slot);
             }
             if news.has(News::READ) {
                 self.body_was_read(key, slot);

@@ -3,14 +3,16 @@
 //! Laws: answers leave a connection in the order its requests came; at most one send is in flight for it; an answer
 //! alone is sent from where the application wrote it, several small ones are copied together; a slot is freed after its
 //! bytes are copied, or after the send that named them has ended.
+//!
+//! Absent: answers in pieces (`stream`).
 
 use ringress_proto::date::IMF_LEN;
 
 use super::Shard;
-use super::connection::{NO_BUFFER, NONE, Out, Sending, SlotState, Source};
+use super::connection::{Connection, NO_BUFFER, NONE, Out, Sending, SlotState, Source};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Lent};
-use crate::queue::{AnswerFlags, Fate};
+use crate::queue::{AnswerFlags, Fate, Tail};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 
@@ -88,10 +90,9 @@ impl<I: Io> Shard<I> {
         if abandoned {
             self.answer_abandoned(slot);
         }
-        let cuts = self.slots[slot as usize].has_body && self.answer_cuts_body(key, slot);
         let state = &mut self.slots[slot as usize];
         state.answered = true;
-        state.last |= cuts || flags.has(AnswerFlags::CLOSE) || !self.side.record(slot).keep_alive;
+        state.last |= flags.has(AnswerFlags::CLOSE) || !self.side.record(slot).keep_alive;
         !abandoned
     }
 
@@ -137,7 +138,7 @@ impl<I: Io> Shard<I> {
         }
         let state = self.slots[oldest as usize];
         let second = state.next;
-        let has_tail = self.side.answer_mut(oldest).tail.is_some();
+        let has_tail = !self.side.answer_mut(oldest).tail.is_none();
         let alone = second == NONE || state.last || !self.slots[second as usize].answered;
         if has_tail || alone {
             return self.send_one(key, oldest);
@@ -166,7 +167,7 @@ impl<I: Io> Shard<I> {
 
     /// Fills in the date of an answer that begins at `head`, when there is a place for it.
     #[inline]
-    fn write_date(&mut self, head: u64, date_at: u16) {
+    pub(super) fn write_date(&mut self, head: u64, date_at: u16) {
         if date_at > 0 {
             self.side.bytes_mut(head + u64::from(date_at), DATE_BYTES).copy_from_slice(self.clock.date());
         }
@@ -174,17 +175,18 @@ impl<I: Io> Shard<I> {
 
     /// Unlinks the `count` oldest answers: `next` is the oldest one now. With `last`, nothing is sent behind them.
     #[inline]
-    fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) {
+    pub(super) fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.oldest = next;
-        connection.machine.answers(count, last);
-        let mut resume = false;
-        if next == NONE || last {
+        let (mut last, mut resume) = (last, false);
+        if (next == NONE || last) && connection.has_incoming() {
             // What is left of a body is of no use to anybody: it is thrown away.
-            connection.body_slot = NONE;
+            let slot = core::mem::replace(&mut connection.body_slot, NONE);
+            last |= slot != NONE && !Self::can_discard(&connection.incoming, self.bodies[slot as usize].expects());
             connection.continue_owed = false;
             resume = core::mem::take(&mut connection.body_paused);
         }
+        connection.machine.answers(count, last);
         if last && next != NONE {
             connection.oldest = NONE;
             self.orphan(next);
@@ -199,7 +201,11 @@ impl<I: Io> Shard<I> {
     fn send_one(&mut self, key: Key, slot: u32) {
         let answer = self.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len, answer.date_at);
-        let tail_len = answer.tail.as_ref().map(|tail| u32::try_from(tail.len()).unwrap_or(u32::MAX));
+        let tail_len = match &answer.tail {
+            Tail::None => None,
+            Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
+            Tail::Stream(_) => return self.send_stream(key, slot, SendMode::Silent),
+        };
         self.write_date(self.side.arena().offset(Area::Response, slot), date_at);
         let SlotState { next, last, .. } = self.slots[slot as usize];
         self.unlink(key, 1, next, last);
@@ -222,7 +228,7 @@ impl<I: Io> Shard<I> {
             }
             let answer = self.side.answer_mut(slot);
             let (len, date_at) = (answer.area_len, answer.date_at);
-            if answer.tail.is_some() || len > room - filled {
+            if !answer.tail.is_none() || len > room - filled {
                 break;
             }
             let (from, to) = (self.side.arena().offset(Area::Response, slot), base + u64::from(filled));
@@ -270,28 +276,30 @@ impl<I: Io> Shard<I> {
     fn submit_send(&mut self, key: Key, mode: SendMode) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (fd, sent, len) = (connection.fd, connection.out_sent, connection.out_len);
-        let (first, second) = match connection.out {
-            Out::Nothing => return,
-            Out::Area { slot } => (self.side.lend_response(slot, len).after(sent), None),
+        let part = match connection.out {
+            // Streams are sent by `stream`.
+            Out::Nothing | Out::Stream { .. } => return,
+            Out::Area { slot } => self.side.lend_response(slot, len).after(sent),
             Out::Cell { cell } => {
                 let arena = self.side.arena();
-                (arena.lend(arena.offset(Area::Coalesce, cell), len).after(sent), None)
+                arena.lend(arena.offset(Area::Coalesce, cell), len).after(sent)
             }
-            Out::Text { text } => (Lent::of(text).after(sent), None),
+            Out::Text { text } => Lent::of(text).after(sent),
             Out::AreaAndTail { slot } => {
                 let (area_len, tail) = {
                     let answer = self.side.answer_mut(slot);
-                    (answer.area_len, answer.tail.as_ref().map(|tail| Lent::of(tail)))
+                    let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of(tail) } else { Lent::of(&[]) };
+                    (answer.area_len, tail)
                 };
-                let area = self.side.lend_response(slot, area_len);
-                match tail {
-                    Some(tail) if sent < area_len => (area.after(sent), Some(tail)),
-                    Some(tail) => (tail.after(sent - area_len), None),
-                    None => (area.after(sent), None),
+                if sent < area_len {
+                    let area = self.side.lend_response(slot, area_len);
+                    let token = Token::new(Op::Send, key.generation, key.index);
+                    return self.io.send(fd, token, &[area.after(sent), tail], mode);
                 }
+                tail.after(sent - area_len)
             }
         };
-        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), first, second, mode);
+        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), &[part], mode);
     }
 
     /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
@@ -330,16 +338,19 @@ impl<I: Io> Shard<I> {
             connection.sending = Sending::No;
             return self.abort(key);
         }
-        let taken = u32::try_from(event.result).unwrap_or(0);
-        connection.out_sent += taken;
+        let sent = u32::try_from(event.result).unwrap_or(0);
+        connection.out_sent += sent;
         if connection.out_sent >= connection.out_len {
             return self.send_ended(key);
         }
         if was_silent {
             self.counters.sends_short.count();
         }
+        if let Out::Stream { slot, .. } = connection.out {
+            return self.stream_fell_short(key, slot, sent);
+        }
         connection.sending = Sending::Waiting;
-        self.note_pace(key, was_silent, taken);
+        self.note_pace(key, was_silent, sent);
         self.submit_send(key, SendMode::Waiting);
         self.set_timer(key);
     }
@@ -350,23 +361,52 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let was_waiting = core::mem::replace(&mut connection.sending, Sending::No) == Sending::Waiting;
         let out = core::mem::replace(&mut connection.out, Out::Nothing);
+        if let Out::Stream { slot, last } = out {
+            return self.stream_send_ended(key, slot, last, was_waiting);
+        }
         if connection.closing {
             self.release_out(out);
             return self.destroy_if_quiet(key);
         }
-        let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
-        let owed = connection.continue_owed || connection.overload_owed;
-        let held = connection.held_first != NO_BUFFER;
-        let after = connection.machine.sent();
+        let next = next(connection, &self.slots);
         self.release_out(out);
-        match after {
-            AfterSend::GoOn if more || owed => self.queue_flush(key),
+        self.go_on(key, next, was_waiting);
+    }
+
+    /// A send of a streamed answer has ended.
+    #[cold]
+    fn stream_send_ended(&mut self, key: Key, slot: u32, last: bool, was_waiting: bool) {
+        self.stream_sent(key, slot, last);
+        self.release_out(Out::Stream { slot, last });
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.closing {
+            return self.destroy_if_quiet(key);
+        }
+        let next = next(connection, &self.slots);
+        self.go_on(key, next, was_waiting);
+    }
+
+    /// An answer has ended without a send.
+    #[cold]
+    pub(super) fn after_answer(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            let next = next(connection, &self.slots);
+            // As after a send that waited: its deadline is over.
+            self.go_on(key, next, true);
+        }
+    }
+
+    // Streams call it, too: of a function of its own, every other send would pay the call.
+    #[inline(always)]
+    fn go_on(&mut self, key: Key, next: Next, was_waiting: bool) {
+        match next.after {
+            AfterSend::GoOn if next.more => self.queue_flush(key),
             AfterSend::GoOn if was_waiting => self.set_timer(key),
             AfterSend::GoOn => {}
             AfterSend::Drain => self.drain(key),
             AfterSend::Close => self.close(key),
         }
-        if held && after == AfterSend::GoOn {
+        if next.held && next.after == AfterSend::GoOn {
             self.resume_input(key);
         }
     }
@@ -374,9 +414,25 @@ impl<I: Io> Shard<I> {
     #[inline]
     pub(super) fn release_out(&mut self, out: Out) {
         match out {
-            Out::Area { slot } | Out::AreaAndTail { slot } => self.finish_slot(slot),
+            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => self.finish_slot(slot),
             Out::Cell { cell } => self.cells.coalesce.give(cell),
-            Out::Text { .. } | Out::Nothing => {}
+            Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }
     }
+}
+
+/// What follows when everything handed to the socket is sent.
+struct Next {
+    after: AfterSend,
+    /// There is more to be sent.
+    more: bool,
+    /// Input waits.
+    held: bool,
+}
+
+#[inline]
+fn next(connection: &mut Connection, slots: &[SlotState]) -> Next {
+    let answered = connection.oldest != NONE && slots[connection.oldest as usize].answered;
+    let more = answered || connection.continue_owed || connection.overload_owed;
+    Next { after: connection.machine.sent(), more, held: connection.held_first != NO_BUFFER }
 }

@@ -8,7 +8,7 @@ use ringress_proto::response::{Connection as ConnectionField, HeadWriter, Imprin
 
 use super::Shard;
 use crate::mem::Area;
-use crate::queue::{AnswerFlags, Answered};
+use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::ring::Io;
 use crate::slab::Key;
 
@@ -81,7 +81,7 @@ impl<I: Io> Shard<I> {
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
-        *self.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: None };
+        *self.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: Tail::None };
     }
 }
 

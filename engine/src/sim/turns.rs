@@ -24,7 +24,7 @@ use crate::api::Response;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::ShardId;
-use crate::mem::{BufferId, Lent};
+use crate::mem::{BufferId, Landing, Lent};
 use crate::queue::{Driving, Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, Io, SendMode, Token, Wait};
@@ -194,8 +194,13 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn send(&mut self, socket: RawFd, token: Token, first: Lent, second: Option<Lent>, mode: SendMode) {
-        self.0.borrow_mut().send(socket, token, first, second, mode);
+    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
+        self.0.borrow_mut().send(socket, token, parts, mode);
+    }
+
+    #[inline(never)]
+    fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
+        self.0.borrow_mut().read_file(file, offset, into, token);
     }
 
     #[inline(never)]

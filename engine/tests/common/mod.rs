@@ -79,7 +79,8 @@ pub(crate) fn receive(queue: &RequestQueue) -> Request {
 pub(crate) fn await_rest(engine: &Engine) {
     let back = holds_within(PATIENCE, || {
         let counters = engine.counters();
-        (counters.requests_open, counters.buffers_in_use, counters.connections_open) == (0, 0, 0)
+        let lent = counters.requests_open + counters.buffers_in_use + counters.stage_cells_in_use;
+        (lent, counters.connections_open) == (0, 0)
     });
     assert!(back, "not everything comes back: {:#?}", engine.counters());
 }

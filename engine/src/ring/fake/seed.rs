@@ -48,6 +48,12 @@ pub(crate) struct Faults {
     pub(crate) late: u16,
     /// A cancelled operation goes on for a while.
     pub(crate) cancel_late: u16,
+    /// A read of a file gets less than there is.
+    pub(crate) read_short: u16,
+    /// A read of a file fails: EIO.
+    pub(crate) read_failed: u16,
+    /// A read of a file ends in another turn.
+    pub(crate) read_late: u16,
     /// A new connection has no address any more.
     pub(crate) address_missing: u16,
 }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::id::{RequestId, ShardId};
 use crate::policy::{Policies, Policy};
-use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore};
+use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults};
 use crate::route::{Host, Route, Snapshot, Target};
@@ -191,9 +191,11 @@ impl Rig {
         assert_eq!(shard.side.in_use(), 0, "request slots are in use");
         assert_eq!(shard.buffers.small.in_use(), 0, "receive buffers are in use");
         assert_eq!(shard.buffers.large.in_use(), 0, "body buffers are in use");
-        for (name, cells) in [("assembly", &shard.cells.assembly), ("coalescing", &shard.cells.coalesce)] {
-            assert_eq!(cells.free.len(), cells.high_water as usize, "{name} cells are taken");
+        let cells = &shard.cells;
+        for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
+            assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
+        assert!(shard.cell_waiters.is_empty(), "connections wait for cells");
         assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
         assert_eq!(shard.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");
         assert_eq!(shard.wheel.next_visit(), None, "a timer is linked");
@@ -269,13 +271,14 @@ pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8],
     let (head_len, whole) = (head.len(), head.len() + body.len());
     area[..head_len].copy_from_slice(head.as_bytes());
     let flags = if close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let mut answered = Answered { area_len: u32::try_from(head_len).expect("small"), date_at: 23, flags, tail: None };
+    let mut answered =
+        Answered { area_len: u32::try_from(head_len).expect("small"), date_at: 23, flags, tail: Tail::None };
     assert_eq!(before.len(), usize::from(answered.date_at));
     if let Some(place) = area.get_mut(head_len..whole) {
         place.copy_from_slice(body);
         answered.area_len = u32::try_from(whole).expect("small");
     } else {
-        answered.tail = Some(body.to_vec().into());
+        answered.tail = Tail::Bytes(body.to_vec().into());
     }
     answered
 }

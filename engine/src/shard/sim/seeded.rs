@@ -40,6 +40,9 @@ fn faults(random: &mut Random) -> Faults {
         late: often(700),
         cancel_late: often(900),
         address_missing: often(200),
+        read_short: often(500),
+        read_failed: 0,
+        read_late: often(500),
     }
 }
 

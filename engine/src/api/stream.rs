@@ -1,0 +1,461 @@
+//! Answers given piece by piece, and what became of an answer.
+//!
+//! Laws: what is given is sent in the order given; a sender waits while [`SEND_WATERMARK`] bytes are under way, so a
+//! client that does not read stops it; an answer that is not finished, or not of the length it said, is cut by a reset
+//! and counted; when the client has gone, everything is `Gone`; dropping a future sends nothing.
+//!
+//! Absent: which bytes of it are sent when (room `shard`).
+
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringress_proto::header::HeaderName;
+use ringress_proto::response::{HeadWriter, WriteError};
+
+use super::request::Request;
+use super::response::{self, Body, Framing, Response};
+use super::wait;
+use crate::config::{SEND_PIECES_MAX, SEND_WATERMARK, WRITE_BYTES};
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::{News, settle};
+use crate::session;
+use crate::stream::{Data, Frame, OutStream, Piece};
+
+/// Bytes of all trailer fields at most.
+const TRAILER_BYTES_MAX: usize = 16 * 1024;
+
+/// How the body is framed, and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// There is none: what is given is dropped.
+    Nowhere,
+    /// So many bytes are still to be given.
+    Length { left: u64, of: u64 },
+    /// In chunks. `begun`: there was one.
+    Chunked { begun: bool },
+    /// Up to the connection's end.
+    Close,
+}
+
+/// An answer under way, made by [`Request::start`]. `Send`.
+///
+/// Dropping it before [`finish`](Self::finish) cuts the answer: the connection is reset, and the answer counted
+/// ([`responses_cut`](crate::Counters::responses_cut)).
+///
+/// Small pieces are best given by [`write`](std::io::Write::write), which collects up to 16 KiB; other chunks are handed
+/// over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
+#[must_use = "an answer that is dropped unfinished is cut"]
+pub struct ResponseStream {
+    request: Request,
+    stream: Arc<OutStream>,
+    way: Way,
+    /// What `write` has collected; it is part of what was given.
+    written: Vec<u8>,
+    /// Finished or cut.
+    is_over: bool,
+}
+
+/// Why a chunk was not sent.
+#[derive(Debug)]
+pub enum TrySendError<'a> {
+    /// Too much is under way; here is the chunk again.
+    Full(Body<'a>),
+    /// As [`ResponseStream::send`].
+    Error(Error),
+}
+
+/// What was handed to the socket of an answer. The client need not have read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Bytes of the body, without framing.
+    pub bytes: u64,
+    /// The whole answer. `false`, of an answer that is over: the client left first, or the answer was cut.
+    pub complete: bool,
+}
+
+impl fmt::Debug for ResponseStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseStream").field("request", &self.request).field("way", &self.way).finish_non_exhaustive()
+    }
+}
+
+impl ResponseStream {
+    pub(super) fn start(request: Request, response: &Response<'_>) -> Result<Self> {
+        let stream = OutStream::new(SEND_PIECES_MAX, SEND_WATERMARK);
+        let mut framing = None;
+        let lease = request.lease();
+        let filled = lease.answer(|area| {
+            let filled = response::fill_start(lease.record(), lease.imprint(), response, area, &stream);
+            filled.map(|(answered, found)| {
+                framing = found;
+                answered
+            })
+        });
+        filled.unwrap_or(Err(Error::GONE))?;
+        let way = match framing {
+            _ if lease.record().is_head() => Way::Nowhere,
+            None => Way::Nowhere,
+            Some(Framing::Length(length)) => Way::Length { left: length, of: length },
+            Some(Framing::Chunked) => Way::Chunked { begun: false },
+            Some(Framing::Close) => Way::Close,
+        };
+        Ok(Self { request, stream, way, written: Vec::new(), is_over: false })
+    }
+
+    /// The request that is being answered; it can be read until the stream is finished or dropped.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// As [`request`](Self::request). To put another request in its place is a mistake: the shard then hears nothing
+    /// of this stream any more.
+    pub fn request_mut(&mut self) -> &mut Request {
+        &mut self.request
+    }
+
+    /// Gives a chunk of the body; waits while 256 KiB are under way. An empty chunk gives what
+    /// [`write`](std::io::Write::write) has collected, and nothing else.
+    ///
+    /// On a thread that is attached to a shard, waiting drives the shard.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error; [`Invalid`](crate::ErrorKind::Invalid)
+    /// when the chunk passes the length given at the start: then the answer is cut.
+    pub fn send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
+        match self.try_send(chunk) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Error(error)) => Err(error),
+            Err(TrySendError::Full(chunk)) => wait::block_on(self.send_async(chunk)),
+        }
+    }
+
+    /// As [`send`](Self::send), as a future, for any executor or none. Dropped before it is ready it has sent nothing,
+    /// and nothing is lost but the chunk it owns.
+    ///
+    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard; anywhere
+    /// else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported) where it would have to wait.
+    pub fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> SendChunk<'_, 'a> {
+        SendChunk { stream: self, chunk: Some(chunk.into()) }
+    }
+
+    /// Gives a chunk, if it need not wait.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] with the chunk; else as [`send`](Self::send).
+    pub fn try_send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> core::result::Result<(), TrySendError<'a>> {
+        let chunk = chunk.into();
+        self.accept(chunk.len()).map_err(TrySendError::Error)?;
+        if chunk.len() == 0 && self.written.is_empty() || self.way == Way::Nowhere {
+            return Ok(());
+        }
+        if !self.stream.has_room() {
+            return Err(TrySendError::Full(chunk));
+        }
+        self.push_written();
+        if chunk.len() > 0 {
+            self.count(chunk.len());
+            self.push(chunk.into_data());
+        }
+        self.tell();
+        Ok(())
+    }
+
+    /// Gives what [`write`](std::io::Write::write) has collected, without waiting for a later chunk; waits as
+    /// [`send`](Self::send).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn flush(&mut self) -> Result<()> {
+        self.send(Bytes::new())
+    }
+
+    /// Ends the body, and with it the answer. Does not wait until everything is sent: see [`Completion`].
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error; [`Invalid`](crate::ErrorKind::Invalid)
+    /// when the body is shorter than the length given at the start: then the answer is cut.
+    pub fn finish(mut self) -> Result<Completion> {
+        self.finish_by(None)
+    }
+
+    /// As [`finish`](Self::finish), with trailer fields behind the body (RFC 9110 section 6.5). Only a body in chunks
+    /// has them; a client that did not ask for them (`TE: trailers`) may drop them.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish); [`Invalid`](crate::ErrorKind::Invalid) also for a name or value that is not valid,
+    /// for a field that is the engine's, and where the body is not sent in chunks: then the answer is cut.
+    pub fn finish_with_trailers(mut self, trailers: &[(&str, &str)]) -> Result<Completion> {
+        if let Way::Length { .. } | Way::Close = self.way {
+            let why = match self.way {
+                Way::Close => "the client speaks HTTP/1.0",
+                _ => "the response has a content_length",
+            };
+            return Err(Error::invalid(format!("trailers follow only a body sent in chunks, but {why}: use finish")));
+        }
+        let section = trailer_section(trailers)?;
+        self.finish_by(Some(section))
+    }
+
+    fn finish_by(&mut self, trailers: Option<Bytes>) -> Result<Completion> {
+        self.accept(0)?;
+        if let Way::Length { left: left @ 1.., of } = self.way {
+            self.cut();
+            let given = of - left;
+            let text = format!("content_length is {of}, but the body ended after {given} bytes: the answer was cut");
+            return Err(Error::invalid(text));
+        }
+        self.push_written();
+        if let Way::Chunked { begun } = self.way {
+            let before: &[u8] = if begun { b"\r\n0\r\n" } else { b"0\r\n" };
+            self.stream.push(match trailers {
+                Some(section) => Piece::framing(Frame::of(&[before]), Data::Bytes(section)),
+                None => Piece::framing(Frame::of(&[before, b"\r\n"]), Data::Nothing),
+            });
+        }
+        self.is_over = true;
+        self.stream.finish();
+        self.tell();
+        Ok(Completion::new(Arc::clone(&self.stream), self.request.lease().engine()))
+    }
+
+    /// Whether so many bytes more are in order.
+    fn accept(&mut self, bytes: u64) -> Result<()> {
+        if self.is_over || self.stream.is_gone() {
+            return Err(Error::GONE);
+        }
+        match self.way {
+            Way::Length { left, of } if bytes > left => {
+                self.cut();
+                let given = (of - left).saturating_add(bytes);
+                let text =
+                    format!("content_length is {of}, but the body has {given} bytes or more: the answer was cut");
+                Err(Error::invalid(text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// So many bytes more are given.
+    fn count(&mut self, bytes: u64) {
+        if let Way::Length { left, .. } = &mut self.way {
+            *left -= bytes;
+        }
+    }
+
+    fn push_written(&mut self) {
+        if !self.written.is_empty() {
+            let written = core::mem::take(&mut self.written);
+            self.push(Data::Bytes(written.into()));
+        }
+    }
+
+    fn push(&mut self, data: Data) {
+        let frame = match &mut self.way {
+            Way::Chunked { begun } => chunk_frame(data.len(), core::mem::replace(begun, true)),
+            _ => Frame::default(),
+        };
+        self.stream.push(Piece::new(frame, data));
+    }
+
+    fn tell(&self) {
+        self.request.lease().tell(News::SEND);
+    }
+
+    fn cut(&mut self) {
+        self.is_over = true;
+        self.stream.abort();
+        self.tell();
+    }
+}
+
+impl Drop for ResponseStream {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.cut();
+        }
+    }
+}
+
+impl io::Write for ResponseStream {
+    /// Collects up to 16 KiB, and waits as [`send`](ResponseStream::send) when there are more.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.written.len() >= WRITE_BYTES {
+            io::Write::flush(self)?;
+        }
+        let count = bytes.len().min(WRITE_BYTES - self.written.len());
+        self.accept(count as u64).map_err(into_io)?;
+        if self.way != Way::Nowhere {
+            self.count(count as u64);
+            self.written.extend_from_slice(&bytes[..count]);
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::flush(self).map_err(into_io)
+    }
+}
+
+fn into_io(error: Error) -> io::Error {
+    let kind = match error.kind() {
+        ErrorKind::Gone => io::ErrorKind::BrokenPipe,
+        ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+/// The line before a chunk of so many bytes, and the end of the chunk before it (RFC 9112 section 7.1).
+// To be replaced by proto's own writer.
+fn chunk_frame(len: u64, begun: bool) -> Frame {
+    let mut digits = [0; 16];
+    let mut rest = len;
+    let mut at = digits.len();
+    while at == digits.len() || rest > 0 {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[(rest % 16) as usize];
+        rest /= 16;
+    }
+    let before: &[u8] = if begun { b"\r\n" } else { b"" };
+    Frame::of(&[before, &digits[at..], b"\r\n"])
+}
+
+/// Trailer fields and the line that ends them.
+// To be replaced by proto's own writer.
+fn trailer_section(trailers: &[(&str, &str)]) -> Result<Bytes> {
+    let mut section = vec![0; TRAILER_BYTES_MAX + 256];
+    let mut head = HeadWriter::new(&mut section);
+    let mut name = "";
+    let written = head.status(200, None).and_then(|()| {
+        for (next, value) in trailers {
+            name = next;
+            head.header(HeaderName::Custom(next), value.as_bytes())?;
+        }
+        head.finish()
+    });
+    let refused = |error| match error {
+        WriteError::NoSpace => {
+            let text = format!("the trailer fields have more than {TRAILER_BYTES_MAX} bytes at {name}");
+            Error::told(ErrorKind::TooLarge, text)
+        }
+        WriteError::Reserved => {
+            Error::invalid(format!("{name} is written by the engine and cannot be a trailer field"))
+        }
+        _ => Error::invalid(format!("the trailer field {name:?} has a name or value that is not valid")),
+    };
+    let len = written.map_err(refused)?;
+    section.truncate(len);
+    let line_end = section.windows(2).position(|two| two == b"\r\n").unwrap_or(0) + 2;
+    Ok(Bytes::from(section).slice(line_end..))
+}
+
+/// Whether nobody would drive the shard that is waited for: see [`wait`].
+fn is_undriven(engine: u64) -> bool {
+    session::attached_shard(engine).is_some() && !wait::is_waiting()
+}
+
+#[cold]
+fn undriven(what: &str) -> Error {
+    Error::unsupported(format!(
+        "{what} on a thread that is attached to a shard, which nobody drives meanwhile. Remedy: wait for it with \
+        ringress::block_on"
+    ))
+}
+
+/// A chunk to be sent; see [`ResponseStream::send_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless polled"]
+pub struct SendChunk<'s, 'a> {
+    stream: &'s mut ResponseStream,
+    chunk: Option<Body<'a>>,
+}
+
+impl SendChunk<'_, '_> {
+    /// One attempt; `None`: there is no room.
+    fn attempt(&mut self) -> Option<Result<()>> {
+        match self.stream.try_send(self.chunk.take()?) {
+            Ok(()) => Some(Ok(())),
+            Err(TrySendError::Error(error)) => Some(Err(error)),
+            Err(TrySendError::Full(chunk)) => {
+                self.chunk = Some(chunk);
+                None
+            }
+        }
+    }
+}
+
+impl Future for SendChunk<'_, '_> {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(done) = self.attempt() {
+            return Poll::Ready(done);
+        }
+        if is_undriven(self.stream.request.lease().engine()) {
+            return Poll::Ready(Err(undriven("send_async")));
+        }
+        settle();
+        self.stream.stream.await_room(context.waker());
+        // The sleeper's second look.
+        self.attempt().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+/// What becomes of an answer: a future, or waited for by [`wait`](Self::wait). Dropping it changes nothing.
+#[derive(Debug)]
+#[must_use = "it does nothing unless it is waited for"]
+pub struct Completion {
+    stream: Arc<OutStream>,
+    engine: u64,
+}
+
+impl Completion {
+    pub(super) fn new(stream: Arc<OutStream>, engine: u64) -> Self {
+        Self { stream, engine }
+    }
+
+    /// Waits until the answer is handed to the socket whole, or never will be. On a thread that is attached to a shard,
+    /// this drives the shard.
+    ///
+    /// # Errors
+    /// None so far; a client that left is no error: [`Sent::complete`].
+    pub fn wait(self) -> Result<Sent> {
+        wait::block_on(self)
+    }
+
+    /// What is handed to the socket so far: a moment's view.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        // In this order: what is complete has its last figure.
+        let complete = self.stream.is_complete();
+        Sent { bytes: self.stream.sent(), complete }
+    }
+
+    fn look(&self) -> Option<Sent> {
+        (self.stream.is_complete() || self.stream.is_gone()).then(|| self.sent())
+    }
+}
+
+impl Future for Completion {
+    type Output = Result<Sent>;
+
+    /// On a thread that is attached to a shard, wait for it with [`block_on`](crate::block_on); anywhere else it fails
+    /// there with [`Unsupported`](crate::ErrorKind::Unsupported).
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Sent>> {
+        if let Some(sent) = self.look() {
+            return Poll::Ready(Ok(sent));
+        }
+        if is_undriven(self.engine) {
+            return Poll::Ready(Err(undriven("a Completion")));
+        }
+        settle();
+        self.stream.await_end(context.waker());
+        self.look().map_or(Poll::Pending, |sent| Poll::Ready(Ok(sent)))
+    }
+}

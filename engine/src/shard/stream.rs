@@ -1,0 +1,346 @@
+//! Streamed answers go out: pieces are gathered into one send after the other, files go through the ring and a cell.
+//!
+//! ```text
+//!   look ──▶ head and pieces are there ──▶ one send of up to 16 parts ──▶ advance ──▶ look again
+//!    │  └──▶ a file is next ──▶ a cell ──▶ read by the ring ──▶ look again
+//!    │               └──▶ none is free: wait in `cell_waiters` for one
+//!    └─────▶ nothing is there: wait for news, or, after the end, for nothing any more
+//! ```
+//!
+//! Laws: a streamed answer is its connection's oldest until its last send begins; a connection has one send or one read
+//! under way, and at most one cell, which it gives back when what was read is sent, or when it ends; an answer that
+//! cannot be made whole is cut: the connection is reset, and it is counted.
+//!
+//! How files are sent is decided here alone: by reads of the ring, so that the shard never waits for a disk.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::Shard;
+use super::connection::{Connection, NO_BUFFER, NONE, Out, Sending, SlotState};
+use crate::mem::{Area, Lent};
+use crate::queue::Tail;
+use crate::ring::{Event, Io, Op, SEND_PARTS_MAX, SendMode, Token};
+use crate::slab::Key;
+use crate::stream::{Data, Ending, Outgoing};
+
+/// Bytes that wait for a file to be read, to go out together with what is read: a head and a few short pieces.
+const JOIN_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of one send: results are 31 bits.
+const SEND_BYTES_MAX: u32 = 1 << 30;
+
+/// The parts of one send.
+struct Parts {
+    parts: [Lent; SEND_PARTS_MAX],
+    count: usize,
+    bytes: u32,
+}
+
+impl Parts {
+    fn new() -> Self {
+        Self { parts: [Lent::of(&[]); SEND_PARTS_MAX], count: 0, bytes: 0 }
+    }
+
+    /// Adds a part. `false`: not all of it has room.
+    fn add(&mut self, part: Lent) -> bool {
+        if part.len == 0 {
+            return true;
+        }
+        let room = SEND_BYTES_MAX - self.bytes;
+        let Some(place) = self.parts.get_mut(self.count).filter(|_| room > 0) else { return false };
+        let len = part.len.min(room);
+        *place = Lent { len, ..part };
+        self.count += 1;
+        self.bytes += len;
+        len == part.len
+    }
+
+    fn add_bytes(&mut self, bytes: &[u8]) -> bool {
+        // What one send cannot carry is not lent.
+        let most = bytes.len().min(SEND_BYTES_MAX as usize);
+        self.add(Lent::of(&bytes[..most])) && most == bytes.len()
+    }
+
+    fn as_slice(&self) -> &[Lent] {
+        &self.parts[..self.count]
+    }
+}
+
+/// A part of a file that is to be read.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    file: RawFd,
+    offset: u64,
+    len: u64,
+}
+
+/// What a look at a stream found.
+struct Found {
+    parts: Parts,
+    ending: Ending,
+    /// The next thing to send is in a file.
+    read: Option<Read>,
+    /// The parts are all that the application has given so far.
+    is_all: bool,
+}
+
+/// Looks at what can be sent now: the head's rest, then pieces up to what is not in memory. `staged` is what was read
+/// of the first file.
+fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found {
+    // Asked before the pieces are taken: then they are all that was given before the end.
+    let ending = outgoing.ending();
+    outgoing.refill();
+    let mut found = Found { parts: Parts::new(), ending, read: None, is_all: false };
+    let parts = &mut found.parts;
+    parts.add(head.after(head.len - outgoing.head_left().min(head.len)));
+    for (piece, sent) in outgoing.pieces() {
+        let frame = piece.frame();
+        let of_frame = usize::try_from(sent).unwrap_or(usize::MAX).min(frame.len());
+        let of_data = sent - of_frame as u64;
+        if !parts.add_bytes(&frame[of_frame..]) {
+            return found;
+        }
+        match piece.data() {
+            Data::Nothing => {}
+            Data::Bytes(bytes) => {
+                if !parts.add_bytes(&bytes[usize::try_from(of_data).unwrap_or(bytes.len())..]) {
+                    return found;
+                }
+            }
+            Data::File(range) => {
+                let ready = staged.take();
+                let done = of_data + ready.map_or(0, |ready| u64::from(ready.len));
+                if ready.is_some_and(|ready| !parts.add(ready)) {
+                    return found;
+                }
+                if done < range.len {
+                    let file = range.file.as_raw_fd();
+                    found.read = Some(Read { file, offset: range.offset.saturating_add(done), len: range.len - done });
+                    return found;
+                }
+            }
+        }
+    }
+    found.is_all = outgoing.has_all();
+    found
+}
+
+impl<I: Io> Shard<I> {
+    /// The stream in a slot that the shard has taken back.
+    fn outgoing(&mut self, slot: u32) -> Option<&mut Outgoing> {
+        match &mut self.side.answer_mut(slot).tail {
+            Tail::Stream(outgoing) => Some(outgoing),
+            Tail::None | Tail::Bytes(_) => None,
+        }
+    }
+
+    /// Goes on with the streamed answer of a connection that sends nothing at this moment.
+    pub(super) fn send_stream(&mut self, key: Key, slot: u32, mode: SendMode) {
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.reading) else { return };
+        let (stage, from, to) = (connection.stage, connection.staged_from, connection.staged_to);
+        let (area_len, date_at) = {
+            let answer = self.side.answer_mut(slot);
+            (answer.area_len, answer.date_at)
+        };
+        let head = self.side.lend_response(slot, area_len);
+        let staged = (stage != NONE).then(|| {
+            let arena = self.side.arena();
+            arena.lend(arena.offset(Area::Stage, stage) + u64::from(from), to - from)
+        });
+        let Some(outgoing) = self.outgoing(slot) else { return };
+        let is_fresh = outgoing.head_left() == area_len;
+        let found = look(outgoing, head, staged);
+        if is_fresh {
+            self.write_date(self.side.arena().offset(Area::Response, slot), date_at);
+        }
+        if found.ending == Ending::Aborted {
+            return self.cut(key);
+        }
+        if let Some(read) = found.read
+            && stage == NONE
+            && found.parts.bytes <= JOIN_BYTES_MAX
+            && self.begin_read(key, read, found.parts.count > 0)
+        {
+            return;
+        }
+        let is_last = found.is_all && found.ending == Ending::Finished;
+        match found.parts.count {
+            0 if is_last => self.end_stream(key, slot),
+            0 => {}
+            _ => self.start_parts(key, slot, &found.parts, is_last, mode),
+        }
+    }
+
+    fn start_parts(&mut self, key: Key, slot: u32, parts: &Parts, is_last: bool, mode: SendMode) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let was_last = matches!(connection.out, Out::Stream { last: true, .. });
+        if is_last && !was_last {
+            let SlotState { next, last, .. } = self.slots[slot as usize];
+            self.unlink(key, 1, next, last);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.out = Out::Stream { slot, last: is_last || was_last };
+        connection.out_sent = 0;
+        connection.out_len = parts.bytes;
+        connection.sending = Sending::Waiting;
+        let (fd, held) = (connection.fd, connection.held_first != NO_BUFFER);
+        if mode == SendMode::Silent {
+            connection.sending = Sending::Silent;
+            self.silent.push(key);
+            // Somebody waits for its end: the stream's next send, its sender, or who asked for its completion.
+            self.follow_up = true;
+        }
+        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), parts.as_slice(), mode);
+        self.set_timer(key);
+        if is_last && held {
+            self.follow_up = true;
+            self.resume_input(key);
+        }
+    }
+
+    /// So many bytes of a stream's send are in the socket.
+    fn advance_stream(&mut self, key: Key, slot: u32, bytes: u32) {
+        let Some(outgoing) = self.outgoing(slot) else { return };
+        let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.staged_from = connection.staged_from.saturating_add(of_files);
+        if connection.staged_from >= connection.staged_to {
+            self.give_stage(key);
+        }
+    }
+
+    /// A send of a stream has put everything into the socket.
+    pub(super) fn stream_sent(&mut self, key: Key, slot: u32, last: bool) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let bytes = connection.out_len;
+        self.advance_stream(key, slot, bytes);
+        if last && let Some(outgoing) = self.outgoing(slot) {
+            outgoing.complete();
+        }
+    }
+
+    /// A send of a stream has put a part into the socket: the rest goes by a send that waits, with what has come since.
+    pub(super) fn stream_fell_short(&mut self, key: Key, slot: u32, bytes: u32) {
+        self.advance_stream(key, slot, bytes);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.sending = Sending::No;
+        }
+        self.send_stream(key, slot, SendMode::Waiting);
+    }
+
+    /// The application has ended a stream of which everything was sent before.
+    fn end_stream(&mut self, key: Key, slot: u32) {
+        let SlotState { next, last, .. } = self.slots[slot as usize];
+        self.unlink(key, 1, next, last);
+        if let Some(outgoing) = self.outgoing(slot) {
+            outgoing.complete();
+        }
+        self.finish_slot(slot);
+        self.after_answer(key);
+    }
+
+    /// The answer under way cannot be made whole.
+    #[cold]
+    pub(super) fn cut(&mut self, key: Key) {
+        self.counters.responses_cut.count();
+        self.abort(key);
+    }
+
+    /// The application has told something of the stream in a slot: an abort does not wait for a slow client.
+    pub(super) fn on_stream_news(&mut self, key: Key, slot: u32) {
+        let is_sent = |connection: &mut Connection| {
+            let streams = matches!(connection.out, Out::Stream { slot: streamed, .. } if streamed == slot);
+            streams && connection.sending != Sending::No && !connection.closing
+        };
+        if self.connections.get_mut(key).is_some_and(is_sent)
+            && self.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
+        {
+            return self.cut(key);
+        }
+        self.queue_flush(key);
+    }
+
+    /// Reads the next part of a file into a cell. `false`: no cell is free, and what is there already is to be sent.
+    fn begin_read(&mut self, key: Key, read: Read, has_parts: bool) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return true };
+        let may_take = self.cell_waiters.is_empty() || connection.was_called;
+        let Some(cell) = may_take.then(|| self.cells.stage.take()).flatten() else {
+            if !has_parts && !connection.awaits_cell {
+                connection.awaits_cell = true;
+                // Who was called before gets the next one.
+                if core::mem::take(&mut connection.was_called) {
+                    self.cell_waiters.push_front(key);
+                } else {
+                    self.cell_waiters.push_back(key);
+                }
+            }
+            return !has_parts;
+        };
+        connection.was_called = false;
+        connection.reading = true;
+        (connection.stage, connection.staged_from, connection.staged_to) = (cell, 0, 0);
+        let arena = self.side.arena();
+        let len = u32::try_from(read.len).unwrap_or(u32::MAX).min(arena.cell_bytes(Area::Stage));
+        let into = arena.landing(arena.offset(Area::Stage, cell), len);
+        self.io.read_file(read.file, read.offset, into, Token::new(Op::ReadFile, key.generation, key.index));
+        true
+    }
+
+    /// A read of a file has ended.
+    #[cold]
+    pub(super) fn on_read(&mut self, event: Event) {
+        let key = Key { index: event.token.slot(), generation: event.token.generation() };
+        let Some(connection) = self.connections.get_mut(key) else {
+            self.counters.completions_stale.count();
+            return;
+        };
+        connection.reading = false;
+        if connection.closing {
+            return self.destroy_if_quiet(key);
+        }
+        match event.result {
+            1.. => {
+                connection.staged_to = event.result.cast_unsigned();
+                self.queue_flush(key);
+            }
+            error if matches!(-error, libc::EINTR | libc::EAGAIN) => {
+                self.give_stage(key);
+                self.queue_flush(key);
+            }
+            // The file is shorter than was said, or the disk fails.
+            _ => self.cut(key),
+        }
+    }
+
+    /// Gives a connection's cell back, if it has one, and lets the next that waits go on.
+    pub(super) fn give_stage(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let cell = core::mem::replace(&mut connection.stage, NONE);
+        (connection.staged_from, connection.staged_to) = (0, 0);
+        if cell == NONE {
+            return;
+        }
+        self.cells.stage.give(cell);
+        self.call_cell_waiter();
+    }
+
+    /// The next connection that waits for a cell is to try again.
+    fn call_cell_waiter(&mut self) {
+        let Some(next) = self.cell_waiters.pop_front() else { return };
+        if let Some(waiter) = self.connections.get_mut(next) {
+            (waiter.awaits_cell, waiter.was_called) = (false, true);
+        }
+        self.queue_flush(next);
+    }
+
+    /// A connection ends: it waits for no cell any more.
+    pub(super) fn leave_cell_waiters(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.awaits_cell {
+            self.cell_waiters.retain(|waiter| *waiter != key);
+        } else if connection.was_called {
+            // It was called in vain: the next one is.
+            connection.was_called = false;
+            self.call_cell_waiter();
+        }
+    }
+}

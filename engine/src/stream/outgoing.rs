@@ -1,0 +1,133 @@
+//! The shard's end of a stream: the pieces that are being sent, and how far.
+//!
+//! Laws: a piece does not move while it is in the window, so what is lent of it stays where it is; it is dropped when
+//! its last byte is sent, or with the whole.
+
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::piece::Piece;
+use super::{ABORTED, DONE, FINISHED, GONE, OutStream};
+
+/// Pieces in the window at most.
+pub(super) const WINDOW: usize = 8;
+
+/// What the application has said about the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// There may be more.
+    Open,
+    /// Everything has been given.
+    Finished,
+    /// The answer is to be cut.
+    Aborted,
+}
+
+/// See the module's head. Always boxed: its address does not change.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    stream: Arc<OutStream>,
+    /// A ring: `count` pieces from `first` on.
+    window: [Piece; WINDOW],
+    first: usize,
+    count: usize,
+    /// Bytes of the answer's head that are not sent.
+    head_left: u32,
+    /// Bytes of the first piece that are sent.
+    sent: u64,
+}
+
+impl Outgoing {
+    /// The way out of a stream, behind a head of so many bytes.
+    pub(crate) fn new(stream: Arc<OutStream>, head_len: u32) -> Box<Self> {
+        let window = core::array::from_fn(|_| Piece::default());
+        Box::new(Self { stream, window, first: 0, count: 0, head_left: head_len, sent: 0 })
+    }
+
+    /// What the application says about the end: to be asked before [`refill`](Self::refill), which then finds all that
+    /// was given before.
+    pub(crate) fn ending(&self) -> Ending {
+        match self.stream.state.load(Ordering::Acquire) {
+            state if state & ABORTED != 0 => Ending::Aborted,
+            state if state & FINISHED != 0 => Ending::Finished,
+            _ => Ending::Open,
+        }
+    }
+
+    /// Takes pieces off the queue as far as the window has room.
+    pub(crate) fn refill(&mut self) {
+        while self.count < WINDOW
+            && let Some(piece) = self.stream.pieces.pop()
+        {
+            self.window[(self.first + self.count) % WINDOW] = piece;
+            self.count += 1;
+        }
+    }
+
+    /// Whether every piece given is in the window.
+    pub(crate) fn has_all(&self) -> bool {
+        self.stream.pieces.is_empty()
+    }
+
+    /// Bytes of the head that are not sent.
+    pub(crate) fn head_left(&self) -> u32 {
+        self.head_left
+    }
+
+    /// The pieces in the window, each with the bytes of it that are sent.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&Piece, u64)> {
+        (0..self.count).map(|index| {
+            let sent = if index == 0 { self.sent } else { 0 };
+            (&self.window[(self.first + index) % WINDOW], sent)
+        })
+    }
+
+    /// So many bytes more are in the socket. Gives how many of them were a file's.
+    pub(crate) fn advance(&mut self, bytes: u32) -> u64 {
+        let of_head = bytes.min(self.head_left);
+        self.head_left -= of_head;
+        let mut left = u64::from(bytes - of_head);
+        let (mut payload, mut of_files) = (0, 0);
+        while left > 0 && self.count > 0 {
+            let piece = &mut self.window[self.first];
+            let to = piece.len().min(self.sent + left);
+            let (more, is_file) = piece.payload_between(self.sent, to);
+            payload += more;
+            of_files += if is_file { more } else { 0 };
+            left -= to - self.sent;
+            self.sent = to;
+            if to == piece.len() {
+                *piece = Piece::default();
+                self.first = (self.first + 1) % WINDOW;
+                self.count -= 1;
+                self.sent = 0;
+            }
+        }
+        debug_assert!(left == 0, "more was sent than there was");
+        self.stream.sent.fetch_add(payload, Ordering::AcqRel);
+        self.stream.wake_for_room();
+        of_files
+    }
+
+    /// Everything is sent, and the answer is whole.
+    pub(crate) fn complete(&self) {
+        debug_assert!(self.count == 0 && self.head_left == 0, "something is left");
+        self.stream.end(DONE);
+    }
+
+    /// Nothing more will be sent. What is being sent stays where it is.
+    pub(crate) fn give_up(&self) {
+        if !self.stream.is_complete() {
+            self.stream.end(GONE);
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    /// What was not sent never will be.
+    fn drop(&mut self) {
+        self.give_up();
+        // The application may keep its end for long; the pieces are of no use any more.
+        while self.stream.pieces.pop().is_some() {}
+    }
+}

@@ -1,0 +1,137 @@
+//! What a stream consists of: short frames, and behind each of them bytes of memory or of a file, or nothing.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Bytes of a frame at most: the line end behind a chunk, a size of 16 digits and a line end take 20.
+const FRAME_BYTES_MAX: usize = 24;
+
+/// A few bytes that go before a piece's data.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Frame {
+    bytes: [u8; FRAME_BYTES_MAX],
+    len: u8,
+}
+
+impl Frame {
+    /// A frame of these parts, one behind the other; what is beyond 24 bytes is left out.
+    pub(crate) fn of(parts: &[&[u8]]) -> Self {
+        let mut frame = Self::default();
+        for byte in parts.iter().copied().flatten() {
+            debug_assert!(usize::from(frame.len) < FRAME_BYTES_MAX, "frames are short");
+            if let Some(place) = frame.bytes.get_mut(usize::from(frame.len)) {
+                *place = *byte;
+                frame.len += 1;
+            }
+        }
+        frame
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// A part of a file, to be read when it is its turn to be sent.
+#[derive(Clone, Debug)]
+pub struct FileRange {
+    pub(crate) file: Arc<File>,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl FileRange {
+    /// The bytes of `file` from `range.start` to before `range.end`, counted from the file's beginning; an end before
+    /// the start is an empty range. The file's own position is neither used nor changed.
+    ///
+    /// Nothing is read here, and nothing is checked: an answer whose file turns out shorter, or cannot be read, is cut
+    /// ([`responses_cut`](crate::Counters::responses_cut)).
+    #[must_use]
+    pub fn new(file: impl Into<Arc<File>>, range: core::ops::Range<u64>) -> Self {
+        Self { file: file.into(), offset: range.start, len: range.end.saturating_sub(range.start) }
+    }
+
+    /// Bytes of the range.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the range has no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// What is behind a frame.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Data {
+    #[default]
+    Nothing,
+    Bytes(Bytes),
+    File(FileRange),
+}
+
+impl Data {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(range) => range.len,
+        }
+    }
+}
+
+/// A frame and its data.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Piece {
+    frame: Frame,
+    data: Data,
+    /// The data is framing, too: a trailer section.
+    is_framing: bool,
+}
+
+impl Piece {
+    /// A piece of the answer's content.
+    pub(crate) fn new(frame: Frame, data: Data) -> Self {
+        Self { frame, data, is_framing: false }
+    }
+
+    /// A piece that is no content.
+    pub(crate) fn framing(frame: Frame, data: Data) -> Self {
+        Self { frame, data, is_framing: true }
+    }
+
+    pub(crate) fn frame(&self) -> &[u8] {
+        self.frame.as_bytes()
+    }
+
+    pub(crate) fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// Bytes on the wire.
+    pub(crate) fn len(&self) -> u64 {
+        self.data.len().saturating_add(u64::from(self.frame.len))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of content.
+    pub(crate) fn payload(&self) -> u64 {
+        if self.is_framing { 0 } else { self.data.len() }
+    }
+
+    /// Bytes of content among those from `from` to before `to` on the wire, and whether they are a file's.
+    pub(super) fn payload_between(&self, from: u64, to: u64) -> (u64, bool) {
+        let frame = u64::from(self.frame.len);
+        let bytes = to.max(frame) - from.max(frame);
+        let is_file = matches!(self.data, Data::File(_));
+        (if self.is_framing { 0 } else { bytes }, is_file)
+    }
+}
