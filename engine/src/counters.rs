@@ -46,6 +46,8 @@ counters! {
     requests_answered,
     /// Requests that applications dropped without an answer: their clients got 500.
     requests_abandoned,
+    /// Requests that applications cancelled.
+    requests_cancelled,
     /// Requests whose clients left before the answer.
     requests_orphaned,
     /// Answers the engine made itself: malformed requests, no route, queue full, timeouts.

@@ -240,6 +240,15 @@ impl Request {
         }
     }
 
+    /// Cancels the request: its connection is reset, without an answer. See
+    /// [`RequestQueue::cancel`](crate::RequestQueue::cancel).
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over.
+    pub fn cancel(self) -> Result<()> {
+        if self.lease.cancel() { Ok(()) } else { Err(Error::GONE) }
+    }
+
     /// Gives the handle up and keeps the id: the request stays open until it is answered by id
     /// ([`RequestQueue::respond`](crate::RequestQueue::respond)) or its client leaves. It can no longer be read.
     #[must_use = "without its id the request can never be answered"]

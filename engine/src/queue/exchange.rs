@@ -11,7 +11,12 @@
 //!   DEAD:      the client is gone; nobody can answer any more. The slot is free once the handle is dropped.
 //!   SENT:      answered by id and sent, but the handle still reads the head. The slot is free once it is dropped.
 //!   ORPHAN:    the shard has ended; the last orphan to be dropped takes the exchange with it.
+//!   CANCELLED: set by any thread on a slot that is OPEN and not DEAD, SENT or ORPHAN, answered or not. Nobody can
+//!              answer any more, and a note asks the shard to end the connection, which makes the slot DEAD or free.
 //! ```
+//!
+//! A slot that is cancelled and unanswered is freed by the shard alone: who drops its handle before the shard has read
+//! the note only takes HANDLE off, or the shard would answer 500 in the place of the application.
 //!
 //! Laws: the record and the received bytes of a slot do not change while a handle lives; the response area and the
 //! answer belong to whoever set ANSWERED, until the slot is in the returns; the answer of a slot that is free has no
@@ -27,6 +32,7 @@ use bytes::Bytes;
 
 use super::bell::Bell;
 use super::news::{News, SlotNews};
+use super::notes::{Note, Notes};
 use super::returns::{Link, Returns};
 use super::shard_side::ShardSide;
 use crate::id::{RequestId, ShardId};
@@ -42,7 +48,11 @@ pub(super) const OPEN: u64 = 32;
 pub(super) const RETURNING: u64 = 64;
 /// The handle was dropped while somebody was answering by id: if that fails, the request is abandoned.
 pub(super) const LEFT: u64 = 128;
-pub(super) const MARKS: u64 = 255;
+/// Cancelled: nobody can answer, and the shard has a note to end the connection.
+pub(super) const CANCELLED: u64 = 256;
+pub(super) const MARKS: u64 = (1 << GENERATION_SHIFT) - 1;
+/// With one of these, or without OPEN, a request cannot be answered.
+const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
 const GENERATION_SHIFT: u32 = 32;
 
 pub(super) const fn word_of(generation: u32, marks: u64) -> u64 {
@@ -134,6 +144,7 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) returns: Returns,
     /// Slots with news, linked through `SlotNews::link`.
     pub(super) news: Returns,
+    pub(super) notes: Notes,
     /// Outlives the exchange: it is rung after a slot has been given away, when the exchange may be gone.
     bell: &'static Bell,
     /// Handles that have outlived the shard, plus one while it counts them.
@@ -183,6 +194,7 @@ impl<R: Record> Exchange<R> {
             arena: Arc::new(Arena::new(&sizes.arena)?),
             returns: Returns::default(),
             news: Returns::default(),
+            notes: Notes::default(),
             bell: Bell::take()?,
             orphans: AtomicI64::new(0),
             local: LocalReturns(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
@@ -245,7 +257,7 @@ impl<R: Record> Exchange<R> {
             return false;
         }
         let word = self.slot(slot).word.load(Ordering::Acquire);
-        generation_of(word) == generation && word & (OPEN | ANSWERED | DEAD | ORPHAN) == OPEN
+        generation_of(word) == generation && word & (OPEN | CLOSED) == OPEN
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.
@@ -289,10 +301,12 @@ impl<R: Record> Exchange<R> {
         }
     }
 
-    /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over.
+    /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over. One that
+    /// was cancelled meanwhile is left to the shard.
     #[cold]
     fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
-        let over = |word: u64| word & LEFT != 0 || (word & DEAD != 0 && word & HANDLE == 0);
+        let abandoned = |word: u64| word & (LEFT | CANCELLED) == LEFT;
+        let over = |word: u64| abandoned(word) || (word & DEAD != 0 && word & HANDLE == 0);
         let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | RETURNING) });
         let before = slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_else(|word| word);
         if over(before) {
@@ -311,7 +325,7 @@ impl<R: Record> Exchange<R> {
             match slot.word.compare_exchange(seen, answered, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => {
-                    let closed = now & (OPEN | ANSWERED | DEAD | ORPHAN) != OPEN;
+                    let closed = now & (OPEN | CLOSED) != OPEN;
                     if closed || generation_of(now) != generation_of(open) {
                         return false;
                     }
@@ -346,6 +360,37 @@ impl<R: Record> Exchange<R> {
             self.news.push(slot, &place.link);
         }
         // At once, also within a batch: whoever streams goes on with other things.
+        self.bell.ring();
+    }
+
+    /// Cancels a request at any stage. `false`: it is over.
+    ///
+    /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
+    /// request over when it reads the note, and leaves its connection alone.
+    pub(crate) fn cancel(&self, id: RequestId) -> bool {
+        let (_, generation, slot) = id.parts();
+        if u64::from(slot) >= self.initialised.load(Ordering::Acquire) {
+            return false;
+        }
+        let word = &self.slot(slot).word;
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            let over = seen & (OPEN | DEAD | SENT | ORPHAN | CANCELLED) != OPEN;
+            if over || generation_of(seen) != generation {
+                return false;
+            }
+            match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.note(Note::Cancel(id));
+        true
+    }
+
+    /// Leaves a note for the shard, and wakes it at once, also within a batch.
+    pub(crate) fn note(&self, note: Note) {
+        self.notes.put(note);
         self.bell.ring();
     }
 

@@ -6,7 +6,9 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
-use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT};
+use super::exchange::{
+    ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT,
+};
 use super::news::News;
 use crate::id::{RequestId, ShardId};
 use crate::mem::Area;
@@ -28,7 +30,8 @@ unsafe impl<R: Record> Send for Lease<R> {}
 unsafe impl<R: Record> Sync for Lease<R> {}
 
 impl<R: Record> Lease<R> {
-    /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile.
+    /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile, or
+    /// the request was cancelled.
     ///
     /// # Safety
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
@@ -36,9 +39,9 @@ impl<R: Record> Lease<R> {
     pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
         let (_, generation, slot) = id.parts();
         let lease = Self { exchange: NonNull::from(exchange), slot, generation };
-        let dead = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN) != 0;
-        // A dead request's lease is dropped here, which frees its slot.
-        (!dead).then_some(lease)
+        let over = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN | CANCELLED) != 0;
+        // The lease of a request that is over is dropped here, which frees its slot or leaves it to the shard.
+        (!over).then_some(lease)
     }
 
     #[inline]
@@ -106,6 +109,11 @@ impl<R: Record> Lease<R> {
         self.exchange().tell(self.slot, news);
     }
 
+    /// Cancels the request: see [`Exchange::cancel`]. The handle still reads it.
+    pub(crate) fn cancel(&self) -> bool {
+        self.exchange().cancel(self.id())
+    }
+
     /// Gives the handle up; the request lives on and can be answered by id.
     pub(crate) fn detach(self) -> RequestId {
         let id = self.id();
@@ -121,11 +129,13 @@ impl<R: Record> Lease<R> {
         let mut before = slot.word.load(Ordering::Acquire);
         loop {
             let without = before & !HANDLE;
-            let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN) {
+            let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN | CANCELLED) {
                 marks if marks & ORPHAN != 0 => (without, None),
                 0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),
                 0 => (without, None),
-                marks if marks & SENT != 0 || marks == DEAD => (without | RETURNING, Some(AnswerFlags::RECLAIM)),
+                marks if marks & SENT != 0 || marks & (ANSWERED | DEAD) == DEAD => (without | RETURNING, Some(AnswerFlags::RECLAIM)),
+                // The shard has yet to read the note, and frees it then.
+                CANCELLED => (without, None),
                 // Answered by id and under way: the shard frees it, or, if that answer fails, who tried abandons it.
                 _ => (without | if abandon { LEFT } else { 0 }, None),
             };

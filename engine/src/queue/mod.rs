@@ -4,6 +4,7 @@
 //!  shard ──RequestRing──▶ consumers          one ring a queue and shard: one producer, many consumers
 //!    ▲                        │
 //!    └───────Returns──────────┘              one list a shard: many producers, one consumer
+//!    └──── News, Notes ───────┘              the same, for what is rare
 //! ```
 //!
 //! Laws:
@@ -20,6 +21,7 @@ mod core;
 mod exchange;
 mod lease;
 mod news;
+mod notes;
 mod request_ring;
 mod returns;
 mod shard_side;
@@ -30,6 +32,7 @@ pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, slot_bytes};
 pub(crate) use self::lease::{Filled, Lease};
 pub(crate) use self::news::News;
+pub(crate) use self::notes::Note;
 pub(crate) use self::request_ring::Producer;
 pub(crate) use self::shard_side::{Driving, Fate, Scratch, ShardSide};
 pub use self::sleepers::WaitStrategy;

@@ -115,7 +115,9 @@ impl<I: Io> Shard<I> {
                 self.finish_slot(slot);
                 continue;
             }
-            self.counters.requests_orphaned.count();
+            if !self.side.is_cancelled(slot) {
+                self.counters.requests_orphaned.count();
+            }
             // An answer already on its way back finds no connection.
             self.slots[slot as usize].connection = NONE;
             if self.side.kill(slot) == Fate::Free {

@@ -26,6 +26,7 @@ mod deliver;
 mod input;
 mod life;
 mod news;
+mod notes;
 mod output;
 mod refuse;
 #[cfg(test)]

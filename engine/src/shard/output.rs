@@ -44,6 +44,7 @@ impl<I: Io> Shard<I> {
             self.counters.requests_answered.add(answered);
         }
         self.collect_news();
+        self.collect_notes();
         self.flush_all();
     }
 
