@@ -133,7 +133,9 @@ impl<R: Record> Lease<R> {
                 marks if marks & ORPHAN != 0 => (without, None),
                 0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),
                 0 => (without, None),
-                marks if marks & SENT != 0 || marks & (ANSWERED | DEAD) == DEAD => (without | RETURNING, Some(AnswerFlags::RECLAIM)),
+                marks if marks & SENT != 0 || marks & (ANSWERED | DEAD) == DEAD => {
+                    (without | RETURNING, Some(AnswerFlags::RECLAIM))
+                }
                 // The shard has yet to read the note, and frees it then.
                 CANCELLED => (without, None),
                 // Answered by id and under way: the shard frees it, or, if that answer fails, who tried abandons it.

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot,
-    generation_of, word_of,
+    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT,
+    Slot, generation_of, word_of,
 };
 use super::news::{News, SlotNews};
 use super::notes::Note;

@@ -9,6 +9,7 @@
 
 mod answers;
 mod app;
+mod cancels;
 mod client;
 mod inputs;
 mod life;

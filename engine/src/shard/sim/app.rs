@@ -22,6 +22,8 @@ pub(super) enum Fate {
     Closed,
     /// Dropped: the client gets 500.
     Dropped,
+    /// Cancelled, in any of the ways there are: the client is reset, or gets an answer that was too fast.
+    Cancelled,
 }
 
 /// The fate of a request.
@@ -33,6 +35,7 @@ pub(super) fn fate(seed: u64, number: u32) -> Fate {
         0 => Fate::Dropped,
         roll if roll <= closed => Fate::Closed,
         roll if roll <= closed + large => Fate::Answered([700, 5000, 40_000][random.below(3)] / (1 + random.below(3))),
+        38.. if Random::new(seed ^ 1).chance(400) => Fate::Cancelled,
         _ => Fate::Answered(random.below(60)),
     }
 }
@@ -104,6 +107,9 @@ impl App {
         let fate = fate(self.seed, number);
         let text = answer_body(number, expected, fate);
         let close = fate == Fate::Closed;
+        if fate == Fate::Cancelled {
+            return self.cancel(hold, &text, random);
+        }
         let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, &text, close));
         match hold {
             Hold::Id(id) => {
@@ -129,6 +135,39 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Cancels a request: by its handle or its id, answered or not.
+    fn cancel(&mut self, hold: Hold, text: &[u8], random: &mut Random) {
+        let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, text, false));
+        let (id, handle) = match hold {
+            Hold::Id(id) => (id, None),
+            Hold::Handle(lease) => (lease.id(), Some(lease)),
+        };
+        if random.chance(200) {
+            let _ = self.exchange.answer_by_id(id, fill);
+        }
+        match handle {
+            Some(lease) if random.chance(200) => {
+                let record = *lease.record();
+                match lease.fill(|area| fill(&record, area)) {
+                    Some(Ok(filled)) => lease.submit(filled),
+                    _ => drop(lease),
+                }
+                self.exchange.cancel(id);
+            }
+            Some(lease) => {
+                lease.cancel();
+                if random.chance(500) {
+                    self.kept.push(*lease);
+                }
+            }
+            None => {
+                self.exchange.cancel(id);
+            }
+        }
+        assert!(!self.exchange.is_open(id) && !self.exchange.cancel(id), "a cancelled request is over");
+        assert!(self.exchange.answer_by_id(id, fill).is_none(), "a cancelled request cannot be answered");
     }
 
     /// Lets go of a handle whose request is over.

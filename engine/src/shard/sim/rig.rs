@@ -12,7 +12,7 @@ use crate::counters::ShardCounters;
 use crate::id::{RequestId, ShardId};
 use crate::queue::{AnswerFlags, Answered, Exchange, Lease, QueueCore};
 use crate::record::RequestRecord;
-use crate::ring::fake::{Fake, Faults};
+use crate::ring::fake::{Fake, Faults, Outside};
 use crate::route::{Host, Route, Snapshot, Target};
 use crate::shard::{Letter, Mailbox, Shard};
 
@@ -200,6 +200,20 @@ impl Rig {
             assert!(!self.shard.io.asleep || self.shard.is_done(), "the shard sleeps instead of ending");
         }
         panic!("the shard does not end in {TURNS_MAX} turns");
+    }
+}
+
+type Once = Box<dyn FnOnce(&mut Fake)>;
+
+/// Done once, while the shard sleeps.
+pub(super) struct Meanwhile(pub(super) Option<Once>);
+
+impl Outside for Meanwhile {
+    fn act(&mut self, fake: &mut Fake) -> bool {
+        self.0.take().is_some_and(|act| {
+            act(fake);
+            true
+        })
     }
 }
 
