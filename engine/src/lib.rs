@@ -61,10 +61,10 @@ pub use ringress_proto::limits::Limits;
 pub use ringress_proto::method::Method;
 pub use ringress_proto::url::TargetForm;
 
-pub use self::api::{Batch, Body, Headers, Receive, Request, Response, block_on};
+pub use self::api::{Batch, Body, Disconnect, Headers, Receive, Request, Response, block_on};
 pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, RequestId};
-pub use self::queue::WaitStrategy;
+pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::session::{Attached, Engine, EngineBuilder, QueueOptions, RequestQueue, ServerSession, UrlGroup};

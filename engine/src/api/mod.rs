@@ -6,11 +6,13 @@
 //!
 //! Absent: sockets, rings and parsing; the control plane (room `session`).
 
+mod disconnect;
 mod receive;
 mod request;
 mod response;
 mod wait;
 
+pub use disconnect::Disconnect;
 pub use receive::{Batch, Receive};
 pub use request::{Headers, Request};
 pub use response::{Body, Response};

@@ -11,7 +11,7 @@ use ringress_proto::url::{CookedPath, TargetForm};
 use super::response::{self, Response};
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, RequestId};
-use crate::queue::{Filled, Lease};
+use crate::queue::{Filled, Lease, Note};
 use crate::record::RequestRecord;
 
 /// A request, with its whole body. `Send`; it borrows nothing.
@@ -38,6 +38,10 @@ impl Request {
     #[inline]
     fn record(&self) -> &RequestRecord {
         self.lease.record()
+    }
+
+    pub(super) fn note(&self, note: Note) {
+        self.lease.note(note);
     }
 
     /// The request's id: what [`RequestQueue::respond`](crate::RequestQueue::respond) takes.

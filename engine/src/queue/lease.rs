@@ -10,6 +10,7 @@ use super::exchange::{
     ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT,
 };
 use super::news::News;
+use super::notes::Note;
 use crate::id::{RequestId, ShardId};
 use crate::mem::Area;
 
@@ -112,6 +113,11 @@ impl<R: Record> Lease<R> {
     /// Cancels the request: see [`Exchange::cancel`]. The handle still reads it.
     pub(crate) fn cancel(&self) -> bool {
         self.exchange().cancel(self.id())
+    }
+
+    /// Leaves a note for the shard.
+    pub(crate) fn note(&self, note: Note) {
+        self.exchange().note(note);
     }
 
     /// Gives the handle up; the request lives on and can be answered by id.

@@ -26,6 +26,7 @@ mod request_ring;
 mod returns;
 mod shard_side;
 mod sleepers;
+mod watch;
 
 pub(crate) use self::bell::{Bell, BellScope, settle};
 pub(crate) use self::core::QueueCore;
@@ -37,3 +38,5 @@ pub(crate) use self::request_ring::Producer;
 pub(crate) use self::shard_side::{Driving, Fate, Scratch, ShardSide};
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;
+pub use self::watch::Disconnected;
+pub(crate) use self::watch::{Registration, Watch};

@@ -11,13 +11,16 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
-use crate::id::RequestId;
+use super::watch::Registration;
+use crate::id::{ConnectionId, RequestId};
 
 /// One note.
 #[derive(Debug)]
 pub(crate) enum Note {
     /// The request was cancelled: its connection is to be reset.
     Cancel(RequestId),
+    /// Somebody is to be told of the connection's end.
+    Watch(ConnectionId, Registration),
 }
 
 /// See the module's head.

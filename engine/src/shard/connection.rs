@@ -95,6 +95,8 @@ pub(super) struct Connection {
     pub(super) head_timed: bool,
     /// The client waits for `100 Continue`.
     pub(super) continue_owed: bool,
+    /// The shard's `extras` have an entry for it.
+    pub(super) extras: bool,
     /// A 503 that found no slot is owed.
     pub(super) overload_owed: bool,
     pub(super) held_count: u16,
@@ -132,6 +134,7 @@ impl Connection {
             starved: false,
             head_timed: false,
             continue_owed: false,
+            extras: false,
             overload_owed: false,
             held_count: 0,
             held_first: NO_BUFFER,

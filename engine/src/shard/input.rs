@@ -109,7 +109,7 @@ impl<I: Io> Shard<I> {
             }
             // Asked for, or of no consequence: armed again when input is wanted.
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            _ => self.abort(key),
+            _ => self.lost(key),
         }
     }
 

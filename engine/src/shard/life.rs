@@ -10,7 +10,7 @@ use ringress_proto::reject::Reject;
 use super::Shard;
 use super::connection::{NONE, Pending, Receiving, Sending, SlotState};
 use crate::conn::{Expiry, Patience};
-use crate::queue::Fate;
+use crate::queue::{Disconnected, Fate};
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
@@ -21,15 +21,18 @@ impl<I: Io> Shard<I> {
     pub(super) fn end_of_input(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.input_ended = true;
+        let watched = connection.extras;
         if connection.held_first != super::connection::NO_BUFFER {
             // Held requests come first; `resume_input` comes back here.
-            return;
+            return self.half_closed(key);
         }
         let busy = connection.sending != Sending::No || connection.overload_owed;
         // The send's end is the moment to close.
         self.follow_up |= connection.sending == Sending::Silent;
         if connection.machine.end_of_input(busy) {
             self.close(key);
+        } else if watched {
+            self.half_closed(key);
         }
     }
 
@@ -57,22 +60,35 @@ impl<I: Io> Shard<I> {
 
     /// Closes a connection in order: what is in the socket's buffer still goes out.
     pub(super) fn close(&mut self, key: Key) {
-        self.end_connection(key, false);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let how = match connection.input_ended {
+            true => Disconnected::Ended,
+            false if self.stopping.is_some() => Disconnected::Stopped,
+            false => Disconnected::Cut,
+        };
+        self.end_connection(key, how, false);
     }
 
-    /// Closes a connection at once: the client is gone, or has to go.
+    /// Closes a connection at once: the client has to go.
     #[cold]
     pub(super) fn abort(&mut self, key: Key) {
-        self.end_connection(key, true);
+        let how = if self.aborted { Disconnected::Stopped } else { Disconnected::Cut };
+        self.end_connection(key, how, true);
     }
 
-    fn end_connection(&mut self, key: Key, reset: bool) {
+    /// Closes a connection at once: the client is gone.
+    #[cold]
+    pub(super) fn lost(&mut self, key: Key) {
+        self.end_connection(key, Disconnected::Reset, true);
+    }
+
+    fn end_connection(&mut self, key: Key, how: Disconnected, reset: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.closing {
             return;
         }
         connection.closing = true;
-        let (fd, receiving) = (connection.fd, connection.receiving);
+        let (fd, receiving, watched) = (connection.fd, connection.receiving, connection.extras);
         if reset {
             self.io.reset_on_close(fd);
         }
@@ -84,6 +100,9 @@ impl<I: Io> Shard<I> {
             self.io.cancel(Token::new(Op::Receive, key.generation, key.index));
         }
         self.wheel.set(key.index, NEVER);
+        if watched {
+            self.tell_ended(key, how);
+        }
         self.destroy_if_quiet(key);
     }
 
@@ -101,6 +120,9 @@ impl<I: Io> Shard<I> {
         self.io.close(connection.fd);
         self.wheel.set(key.index, NEVER);
         self.release_out(connection.out);
+        if connection.extras {
+            self.extras.forget(key.index);
+        }
         self.orphan(connection.oldest);
     }
 

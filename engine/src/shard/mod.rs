@@ -31,6 +31,7 @@ mod output;
 mod refuse;
 #[cfg(test)]
 mod sim;
+mod watch;
 
 use std::fs::File;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use ringress_proto::response::Imprint;
 use ringress_proto::url::HostMemo;
 
 use self::connection::{Connection, Held, SlotState};
+use self::watch::Extras;
 use crate::clock::{Clock, Tick, ticks};
 use crate::config::Config;
 use crate::counters::ShardCounters;
@@ -127,6 +129,8 @@ pub(crate) struct Shard<I: Io> {
     flush: Vec<Key>,
     /// Connections whose receive ended because the kernel had no buffer.
     starved: Vec<Key>,
+    /// What few connections have: who is to be told of their end.
+    extras: Extras,
     mail: Arc<Mailbox>,
     letters: Vec<Letter>,
     counters: Arc<ShardCounters>,
@@ -230,6 +234,7 @@ impl<I: Io> Shard<I> {
             returned: Vec::with_capacity(slots),
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
+            extras: Extras::default(),
             mail,
             letters: Vec::new(),
             counters,

@@ -313,7 +313,7 @@ impl<I: Io> Shard<I> {
         }
         if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
             connection.sending = Sending::No;
-            return self.abort(key);
+            return self.lost(key);
         }
         connection.out_sent += u32::try_from(event.result).unwrap_or(0);
         if connection.out_sent >= connection.out_len {

@@ -17,4 +17,5 @@ mod rig;
 mod script;
 mod seeded;
 mod waking;
+mod watches;
 mod world;

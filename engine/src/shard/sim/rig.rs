@@ -183,6 +183,7 @@ impl Rig {
         for (name, cells) in [("assembly", &shard.cells.assembly), ("coalescing", &shard.cells.coalesce)] {
             assert_eq!(cells.free.len(), cells.high_water as usize, "{name} cells are taken");
         }
+        assert!(shard.extras.is_empty(), "something is kept for connections that are gone");
         assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
         assert_eq!(shard.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");
         assert_eq!(shard.wheel.next_visit(), None, "a timer is linked");
