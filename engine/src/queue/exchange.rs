@@ -15,6 +15,8 @@
 //!              answer any more, and a note asks the shard to end the connection, which makes the slot DEAD or free.
 //! ```
 //!
+//! Beside the marks the word counts the informational answers that wait to be sent.
+//!
 //! A slot that is cancelled and unanswered is freed by the shard alone: who drops its handle before the shard has read
 //! the note only takes HANDLE off, or the shard would answer 500 in the place of the application.
 //!
@@ -51,6 +53,11 @@ pub(super) const LEFT: u64 = 128;
 /// Cancelled: nobody can answer, and the shard has a note to end the connection.
 pub(super) const CANCELLED: u64 = 256;
 pub(super) const MARKS: u64 = (1 << GENERATION_SHIFT) - 1;
+/// One informational answer that waits to be sent; the five bits count up to [`INTERIMS_MAX`].
+pub(super) const INTERIM: u64 = 1 << 16;
+const INTERIMS: u64 = 31 * INTERIM;
+/// Informational answers of one request that may wait to be sent.
+pub(crate) const INTERIMS_MAX: u32 = 16;
 /// With one of these, or without OPEN, a request cannot be answered.
 const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
 const GENERATION_SHIFT: u32 = 32;
@@ -92,6 +99,15 @@ impl AnswerFlags {
     pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+}
+
+/// Why an informational answer is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Uninformed {
+    /// The request is over.
+    Over,
+    /// [`INTERIMS_MAX`] of them wait already.
+    Full,
 }
 
 /// What an application filled in: see [`Exchange::fill`].
@@ -329,7 +345,7 @@ impl<R: Record> Exchange<R> {
                     if closed || generation_of(now) != generation_of(open) {
                         return false;
                     }
-                    // Only HANDLE differs from the guess.
+                    // Only HANDLE, or what does not matter here, differs from the guess.
                     seen = now;
                 }
             }
@@ -386,6 +402,27 @@ impl<R: Record> Exchange<R> {
         }
         self.note(Note::Cancel(id));
         true
+    }
+
+    /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.
+    pub(super) fn inform(&self, id: RequestId, text: Bytes) -> Result<(), Uninformed> {
+        let (_, generation, slot) = id.parts();
+        let word = &self.slot(slot).word;
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != generation {
+                return Err(Uninformed::Over);
+            }
+            if seen & INTERIMS == INTERIM * u64::from(INTERIMS_MAX) {
+                return Err(Uninformed::Full);
+            }
+            match word.compare_exchange(seen, seen + INTERIM, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.note(Note::Inform(id, text));
+        Ok(())
     }
 
     /// Leaves a note for the shard, and wakes it at once, also within a batch.

@@ -6,8 +6,11 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::exchange::{
     ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT,
+    Uninformed,
 };
 use super::news::News;
 use super::notes::Note;
@@ -113,6 +116,16 @@ impl<R: Record> Lease<R> {
     /// Cancels the request: see [`Exchange::cancel`]. The handle still reads it.
     pub(crate) fn cancel(&self) -> bool {
         self.exchange().cancel(self.id())
+    }
+
+    /// Gives the shard an informational answer: whole, as it goes to the client.
+    pub(crate) fn inform(&self, text: Bytes) -> Result<(), Uninformed> {
+        self.exchange().inform(self.id(), text)
+    }
+
+    /// The most bytes of an answer's head.
+    pub(crate) fn head_bytes_max(&self) -> u32 {
+        self.exchange().arena.cell_bytes(Area::Response)
     }
 
     /// Leaves a note for the shard.

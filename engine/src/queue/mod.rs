@@ -30,7 +30,7 @@ mod watch;
 
 pub(crate) use self::bell::{Bell, BellScope, settle};
 pub(crate) use self::core::QueueCore;
-pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, slot_bytes};
+pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, INTERIMS_MAX, Record, Sizes, Uninformed, slot_bytes};
 pub(crate) use self::lease::{Filled, Lease};
 pub(crate) use self::news::News;
 pub(crate) use self::notes::Note;

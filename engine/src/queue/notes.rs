@@ -8,6 +8,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
@@ -19,6 +20,8 @@ use crate::id::{ConnectionId, RequestId};
 pub(crate) enum Note {
     /// The request was cancelled: its connection is to be reset.
     Cancel(RequestId),
+    /// An informational answer, as it goes to the client.
+    Inform(RequestId, Bytes),
     /// Somebody is to be told of the connection's end.
     Watch(ConnectionId, Registration),
 }

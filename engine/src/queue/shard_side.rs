@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT,
-    Slot, generation_of, word_of,
+    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING, Record,
+    SENT, Slot, generation_of, word_of,
 };
 use super::news::{News, SlotNews};
 use super::notes::Note;
@@ -243,12 +243,21 @@ impl<R: Record> ShardSide<R> {
         self.exchange.notes.take()
     }
 
-    /// The slot of a request that was cancelled and is not over.
-    pub(crate) fn cancelled(&self, id: RequestId) -> Option<u32> {
+    /// The slot of a request that is not over.
+    pub(crate) fn under_way(&self, id: RequestId) -> Option<u32> {
         let (_, generation, slot) = id.parts();
         let word = self.word(slot);
-        let under_way = word & (OPEN | DEAD | SENT | CANCELLED) == OPEN | CANCELLED;
-        (under_way && generation_of(word) == generation).then_some(slot)
+        (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == generation).then_some(slot)
+    }
+
+    /// An informational answer of a request that is not over has its turn.
+    pub(crate) fn interim_taken(&mut self, slot: u32) {
+        self.exchange.slot(slot).word.fetch_sub(INTERIM, Ordering::AcqRel);
+    }
+
+    /// The slot of a request that was cancelled and is not over.
+    pub(crate) fn cancelled(&self, id: RequestId) -> Option<u32> {
+        self.under_way(id).filter(|slot| self.is_cancelled(*slot))
     }
 
     /// Whether the request in a slot in use was cancelled.

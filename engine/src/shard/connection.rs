@@ -52,6 +52,10 @@ pub(super) enum Out {
     Cell {
         cell: u32,
     },
+    /// An informational answer, in the `extras` of the connection with this index.
+    Interim {
+        connection: u32,
+    },
     /// Text of the engine's own.
     Text {
         text: &'static [u8],
@@ -97,6 +101,8 @@ pub(super) struct Connection {
     pub(super) continue_owed: bool,
     /// The shard's `extras` have an entry for it.
     pub(super) extras: bool,
+    /// Informational answers wait there.
+    pub(super) informed: bool,
     /// A 503 that found no slot is owed.
     pub(super) overload_owed: bool,
     pub(super) held_count: u16,
@@ -135,6 +141,7 @@ impl Connection {
             head_timed: false,
             continue_owed: false,
             extras: false,
+            informed: false,
             overload_owed: false,
             held_count: 0,
             held_first: NO_BUFFER,
@@ -170,6 +177,12 @@ impl Connection {
     #[inline]
     pub(super) fn begun(&self) -> bool {
         !matches!(self.pending, Pending::Nothing)
+    }
+
+    /// Whether something may be sent beside answers.
+    #[inline]
+    pub(super) fn owes_text(&self) -> bool {
+        self.continue_owed | self.overload_owed | self.informed
     }
 
     /// Whether the socket did not take all that was sent.

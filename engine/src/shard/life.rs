@@ -121,7 +121,7 @@ impl<I: Io> Shard<I> {
         self.wheel.set(key.index, NEVER);
         self.release_out(connection.out);
         if connection.extras {
-            self.extras.forget(key.index);
+            self.forget_extras(key.index);
         }
         self.orphan(connection.oldest);
     }

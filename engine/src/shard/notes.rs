@@ -1,4 +1,5 @@
-//! What applications tell in notes: requests to be cancelled, connections to be watched. See `queue::notes`.
+//! What applications tell in notes: requests to be cancelled or informed, connections to be watched. See
+//! `queue::notes`.
 //!
 //! Laws: notes are read after the answers of a turn have been taken back and before any of them is sent, so that nothing
 //! that was cancelled by then begins to leave.
@@ -25,6 +26,7 @@ impl<I: Io> Shard<I> {
         while let Some(note) = self.side.take_note() {
             match note {
                 Note::Cancel(id) => self.cancel(id),
+                Note::Inform(id, text) => self.inform(id, text),
                 Note::Watch(id, registration) => self.watch(id, registration),
             }
         }

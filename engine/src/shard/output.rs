@@ -1,6 +1,6 @@
 //! Answers go out: taken back from applications, put in order, coalesced and sent.
 //!
-//! Laws: answers leave a connection in the order its requests came; at most one send is in flight for it; an answer
+//! Laws: answers leave a connection in the order its requests came, informational ones before the final one of theirs; at most one send is in flight for it; an answer
 //! alone is sent from where the application wrote it, several small ones are copied together; a slot is freed after its
 //! bytes are copied, or after the send that named them has ended.
 
@@ -124,7 +124,10 @@ impl<I: Io> Shard<I> {
             self.follow_up = true;
             return;
         }
-        let oldest = connection.oldest;
+        let (oldest, informed) = (connection.oldest, connection.informed);
+        if informed && self.flush_interim(key, oldest) {
+            return;
+        }
         if oldest == NONE {
             return self.flush_text(key);
         }
@@ -135,7 +138,8 @@ impl<I: Io> Shard<I> {
         let second = state.next;
         let has_tail = self.side.answer_mut(oldest).tail.is_some();
         let alone = second == NONE || state.last || !self.slots[second as usize].answered;
-        if has_tail || alone {
+        // The next request may have to be informed before it is answered.
+        if has_tail || alone || informed {
             return self.send_one(key, oldest);
         }
         match self.cells.coalesce.take() {
@@ -229,7 +233,7 @@ impl<I: Io> Shard<I> {
         self.start_send(key, Out::Cell { cell }, filled);
     }
 
-    fn start_send(&mut self, key: Key, out: Out, len: u32) {
+    pub(super) fn start_send(&mut self, key: Key, out: Out, len: u32) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = out;
         connection.out_sent = 0;
@@ -238,7 +242,7 @@ impl<I: Io> Shard<I> {
         // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
         // and its timer runs from now.
         let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
-        let owed = connection.continue_owed || connection.overload_owed;
+        let owed = connection.owes_text();
         self.follow_up |= more || owed || connection.machine.ends_when_sent();
         self.silent.push(key);
         self.submit_send(key, SendMode::Silent);
@@ -263,6 +267,7 @@ impl<I: Io> Shard<I> {
                 (arena.lend(arena.offset(Area::Coalesce, cell), len).after(sent), None)
             }
             Out::Text { text } => (Lent::of(text).after(sent), None),
+            Out::Interim { connection } => (Lent::of(self.extras.interim(connection)).after(sent), None),
             Out::AreaAndTail { slot } => {
                 let (area_len, tail) = {
                     let answer = self.side.answer_mut(slot);
@@ -338,7 +343,7 @@ impl<I: Io> Shard<I> {
             return self.destroy_if_quiet(key);
         }
         let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
-        let owed = connection.continue_owed || connection.overload_owed;
+        let owed = connection.owes_text();
         let held = connection.held_first != NO_BUFFER;
         let after = connection.machine.sent();
         self.release_out(out);
@@ -359,6 +364,7 @@ impl<I: Io> Shard<I> {
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } => self.finish_slot(slot),
             Out::Cell { cell } => self.cells.coalesce.give(cell),
+            Out::Interim { connection } => self.extras.interim_sent(connection),
             Out::Text { .. } | Out::Nothing => {}
         }
     }

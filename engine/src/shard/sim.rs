@@ -11,6 +11,7 @@ mod answers;
 mod app;
 mod cancels;
 mod client;
+mod informs;
 mod inputs;
 mod life;
 mod rig;

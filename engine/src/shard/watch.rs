@@ -1,4 +1,5 @@
-//! What few connections have beside their entry: applications that are to be told of their end.
+//! What few connections have beside their entry: applications that are to be told of their end, and informational
+//! answers.
 //!
 //! Laws: a connection without any of it pays one test when it ends; whoever is to be told is told as soon as the end is
 //! decided, before the descriptor is closed; what is kept for those who no longer wait is bounded by twice the number of
@@ -6,10 +7,13 @@
 //!
 //! Absent: how the telling is done (`queue::watch`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
 
 use super::Shard;
-use crate::id::ConnectionId;
+use super::connection::{NONE, Out, SlotState};
+use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Disconnected, Registration};
 use crate::ring::Io;
 use crate::slab::Key;
@@ -20,6 +24,10 @@ pub(super) struct Extra {
     registrations: Vec<Registration>,
     /// As many registrations as there may be before those are cleared away that nobody waits for.
     clear_at: usize,
+    /// Informational answers that wait, each with the slot of its request, in the order they were given.
+    interims: VecDeque<(u32, Bytes)>,
+    /// The one that is being sent: lent to the kernel.
+    sending: Bytes,
 }
 
 /// Registrations kept before it is looked whether somebody waits for them.
@@ -49,10 +57,17 @@ impl Extras {
         self.0.get_mut(&index)
     }
 
-    /// The connection is no more.
+    /// The informational answer that a connection sends.
+    pub(super) fn interim(&self, index: u32) -> &[u8] {
+        self.0.get(&index).map_or(&[], |extra| &extra.sending)
+    }
+
+    /// It is sent.
     #[cold]
-    pub(super) fn forget(&mut self, index: u32) {
-        self.0.remove(&index);
+    pub(super) fn interim_sent(&mut self, index: u32) {
+        if let Some(extra) = self.of(index) {
+            extra.sending = Bytes::new();
+        }
     }
 
     #[cfg(test)]
@@ -75,6 +90,55 @@ impl<I: Io> Shard<I> {
                 connection.extras = true;
                 self.extras.0.entry(index).or_default().add(registration);
             }
+        }
+    }
+
+    /// An informational answer for a request under way.
+    pub(super) fn inform(&mut self, id: RequestId, text: Bytes) {
+        let slot = self.side.under_way(id);
+        let owed = slot.and_then(|slot| Some((slot, self.owed_by(slot)?)));
+        let Some((slot, key)) = owed else { return self.counters.interims_dropped.count() };
+        if let Some(connection) = self.connections.get_mut(key) {
+            (connection.extras, connection.informed) = (true, true);
+            self.extras.0.entry(key.index).or_default().interims.push_back((slot, text));
+            self.queue_flush(key);
+        }
+    }
+
+    /// The connection that a request's answer has yet to be sent on.
+    fn owed_by(&mut self, slot: u32) -> Option<Key> {
+        let SlotState { connection, generation, .. } = self.slots[slot as usize];
+        let key = Key { index: connection, generation };
+        let connection = self.connections.get_mut(key).filter(|connection| !connection.closing)?;
+        let mut next = connection.oldest;
+        while next != NONE && next != slot {
+            next = self.slots[next as usize].next;
+        }
+        (next == slot).then_some(key)
+    }
+
+    /// Sends the next informational answer of the oldest request, if there is one.
+    #[cold]
+    pub(super) fn flush_interim(&mut self, key: Key, oldest: u32) -> bool {
+        let Some(extra) = self.extras.of(key.index) else { return false };
+        let place = extra.interims.iter().position(|(slot, _)| *slot == oldest);
+        let Some((slot, text)) = place.and_then(|place| extra.interims.remove(place)) else { return false };
+        let len = u32::try_from(text.len()).unwrap_or(0);
+        extra.sending = text;
+        let informed = !extra.interims.is_empty();
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.informed = informed;
+        }
+        self.side.interim_taken(slot);
+        self.start_send(key, Out::Interim { connection: key.index }, len);
+        true
+    }
+
+    /// The connection is no more.
+    #[cold]
+    pub(super) fn forget_extras(&mut self, index: u32) {
+        if let Some(extra) = self.extras.0.remove(&index) {
+            self.counters.interims_dropped.add(extra.interims.len() as u64);
         }
     }
 

@@ -93,11 +93,22 @@ impl App {
         let number = number.unwrap_or_else(|| panic!("{target:?} was delivered, which nobody asked for"));
         assert!(self.delivered.insert(number), "request {number} was delivered twice");
         let sum = sum(body(&lease));
+        while random.chance(100) {
+            self.inform(&lease, number);
+        }
         let detach = random.chance(150) && fate(self.seed, number) != Fate::Dropped;
         let hold = if detach { Hold::Id(lease.detach()) } else { Hold::Handle(Box::new(lease)) };
         self.pending.push(Pending { number, sum, hold });
         if random.chance(400) {
             self.answer(self.pending.len() - 1, random);
+        }
+    }
+
+    /// Gives an informational answer that names the request.
+    fn inform(&mut self, lease: &Lease<RequestRecord>, number: u32) {
+        if !lease.record().is_http10() {
+            let text = format!("HTTP/1.1 103 Early Hints\r\nX-For: {number}\r\n\r\n");
+            let _ = lease.inform(text.into());
         }
     }
 
@@ -116,6 +127,9 @@ impl App {
                 let _ = self.exchange.answer_by_id(id, fill);
             }
             Hold::Handle(lease) => {
+                if random.chance(100) {
+                    self.inform(&lease, number);
+                }
                 assert_eq!(sum(body(&lease)), expected, "the body of request {number} changed under its handle");
                 if random.chance(50) {
                     // An answer that cannot be written leaves the request open.

@@ -212,6 +212,13 @@ impl Client {
             return true;
         }
         assert!(self.state == State::Open, "client {} got an answer after its last: {head}", self.peer);
+        if status == 103 {
+            self.inbox.drain(..head_len);
+            let of = head.lines().find_map(|line| line.strip_prefix("X-For: ")).and_then(|text| text.parse().ok());
+            let next = self.expected.front().map(|expected| expected.number);
+            assert_eq!(of, next, "client {} was informed of another request than its next", self.peer);
+            return true;
+        }
         let fair = (self.tight || self.stopping) && matches!(status, 408 | 503);
         let expected = match self.expected.front().copied() {
             Some(expected) => expected,
