@@ -12,6 +12,7 @@ pub(crate) enum Op {
     Receive = 2,
     Send = 3,
     Bell = 4,
+    Poll = 5,
 }
 
 impl Op {
@@ -21,6 +22,7 @@ impl Op {
             2 => Self::Receive,
             3 => Self::Send,
             4 => Self::Bell,
+            5 => Self::Poll,
             _ => Self::Ignored,
         }
     }
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_token_carries_its_parts() {
-        for op in [Op::Accept, Op::Receive, Op::Send, Op::Bell] {
+        for op in [Op::Accept, Op::Receive, Op::Send, Op::Bell, Op::Poll] {
             let token = Token::new(op, u32::MAX, (1 << SLOT_BITS) - 1);
             let back = Token::from_bits(token.bits());
             assert_eq!((back.op(), back.generation(), back.slot()), (op, u32::MAX, (1 << SLOT_BITS) - 1));

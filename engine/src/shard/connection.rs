@@ -8,6 +8,7 @@ use ringress_proto::chunked::Decoder;
 
 use crate::conn::Machine;
 use crate::mem::BufferId;
+use crate::queue::Disconnected;
 use crate::record::Address;
 
 /// No slot, buffer or cell.
@@ -101,6 +102,12 @@ pub(super) struct Connection {
     pub(super) continue_owed: bool,
     /// The shard's `extras` have an entry for it.
     pub(super) extras: bool,
+    /// How it ends, once it is closing.
+    pub(super) how: Disconnected,
+    /// A poll for the client's end is out.
+    pub(super) polled: bool,
+    /// It has told that the client has ended its side, which receiving may not have come to yet.
+    pub(super) half_closed: bool,
     /// Informational answers wait there.
     pub(super) informed: bool,
     /// A 503 that found no slot is owed.
@@ -141,6 +148,9 @@ impl Connection {
             head_timed: false,
             continue_owed: false,
             extras: false,
+            how: Disconnected::Gone,
+            polled: false,
+            half_closed: false,
             informed: false,
             overload_owed: false,
             held_count: 0,
@@ -177,6 +187,11 @@ impl Connection {
     #[inline]
     pub(super) fn begun(&self) -> bool {
         !matches!(self.pending, Pending::Nothing)
+    }
+
+    /// Whether the client has ended its side, though there may be input before that.
+    pub(super) fn has_half_closed(&self) -> bool {
+        self.input_ended || self.half_closed
     }
 
     /// Whether something may be sent beside answers.

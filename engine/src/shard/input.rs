@@ -120,6 +120,8 @@ impl<I: Io> Shard<I> {
             self.destroy_if_quiet(key);
         } else if connection.held_first == NO_BUFFER && !connection.input_ended && !connection.starved {
             self.arm_receive(key);
+        } else if !connection.starved {
+            self.poll_end(key);
         }
     }
 

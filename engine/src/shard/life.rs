@@ -88,28 +88,34 @@ impl<I: Io> Shard<I> {
             return;
         }
         connection.closing = true;
-        let (fd, receiving, watched) = (connection.fd, connection.receiving, connection.extras);
+        connection.how = how;
+        let (fd, receiving, polled) = (connection.fd, connection.receiving, connection.polled);
+        let waiting = connection.sending == Sending::Waiting;
         if reset {
             self.io.reset_on_close(fd);
         }
-        if connection.sending == Sending::Waiting {
-            self.io.shutdown(fd, Shutdown::Both);
+        match waiting {
+            // Shutting down would send what the socket holds, and an end in order behind it.
+            true if reset => self.io.cancel(Token::new(Op::Send, key.generation, key.index)),
+            true => self.io.shutdown(fd, Shutdown::Both),
+            false => {}
         }
         if receiving == Receiving::Armed {
             connection.receiving = Receiving::Stopping;
             self.io.cancel(Token::new(Op::Receive, key.generation, key.index));
         }
-        self.wheel.set(key.index, NEVER);
-        if watched {
-            self.tell_ended(key, how);
+        if polled {
+            self.io.cancel(Token::new(Op::Poll, key.generation, key.index));
         }
+        self.wheel.set(key.index, NEVER);
         self.destroy_if_quiet(key);
     }
 
     /// Frees a closing connection once no operation names it.
     pub(super) fn destroy_if_quiet(&mut self, key: Key) {
         let quiet = |connection: &mut super::Connection| {
-            connection.closing && connection.receiving == Receiving::Stopped && connection.sending == Sending::No
+            let still = connection.receiving == Receiving::Stopped && connection.sending == Sending::No;
+            connection.closing && still && !connection.polled
         };
         if !self.connections.get_mut(key).is_some_and(quiet) {
             return;
@@ -120,10 +126,11 @@ impl<I: Io> Shard<I> {
         self.io.close(connection.fd);
         self.wheel.set(key.index, NEVER);
         self.release_out(connection.out);
-        if connection.extras {
-            self.forget_extras(key.index);
-        }
         self.orphan(connection.oldest);
+        // Last, so that whoever is told finds the requests gone.
+        if connection.extras {
+            self.end_extras(key.index, connection.how);
+        }
     }
 
     /// The requests of a connection that is gone, from the oldest on.

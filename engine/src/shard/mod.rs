@@ -345,6 +345,7 @@ impl<I: Io> Shard<I> {
                 Op::Receive => self.on_receive(event),
                 Op::Accept => self.on_accept(event),
                 Op::Bell => self.bell_armed = event.more,
+                Op::Poll => self.on_poll(event),
                 // Ended before all others, in `end_sends`.
                 Op::Send | Op::Ignored => {}
             }

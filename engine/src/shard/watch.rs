@@ -1,9 +1,9 @@
 //! What few connections have beside their entry: applications that are to be told of their end, and informational
 //! answers.
 //!
-//! Laws: a connection without any of it pays one test when it ends; whoever is to be told is told as soon as the end is
-//! decided, before the descriptor is closed; what is kept for those who no longer wait is bounded by twice the number of
-//! those who do.
+//! Laws: a connection without any of it pays one test when it ends; whoever is to be told is told when its descriptor is
+//! closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the number of those
+//! who do.
 //!
 //! Absent: how the telling is done (`queue::watch`).
 
@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::Shard;
-use super::connection::{NONE, Out, SlotState};
+use super::connection::{NONE, Out, Receiving, SlotState};
 use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Disconnected, Registration};
-use crate::ring::Io;
+use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
 
 /// One connection's.
@@ -82,14 +82,51 @@ impl<I: Io> Shard<I> {
         let (_, generation, index) = id.parts();
         match self.connections.get_mut(Key { index, generation }) {
             None => registration.tell(Disconnected::Gone),
-            Some(connection) if connection.closing => registration.tell(Disconnected::Gone),
-            Some(connection) if connection.input_ended && registration.wants_half_close() => {
+            Some(connection) if connection.has_half_closed() && registration.wants_half_close() => {
                 registration.tell(Disconnected::HalfClosed);
             }
             Some(connection) => {
                 connection.extras = true;
                 self.extras.0.entry(index).or_default().add(registration);
+                self.poll_end(Key { index, generation });
             }
+        }
+    }
+
+    /// While receiving is stopped (input is held, or has ended), a client that leaves is noticed by a poll, if that
+    /// matters to anybody. It stays until the connection ends, since receiving may stop again.
+    #[cold]
+    pub(super) fn poll_end(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let matters = connection.extras || connection.machine.in_flight() > 0;
+        let deaf = connection.receiving == Receiving::Stopped;
+        if deaf && matters && !connection.polled && !connection.closing {
+            connection.polled = true;
+            self.io.watch_end(connection.fd, Token::new(Op::Poll, key.generation, key.index));
+        }
+    }
+
+    /// The poll says that the client has ended its side or broken the connection, or it has ended itself.
+    #[cold]
+    pub(super) fn on_poll(&mut self, event: Event) {
+        let key = Key { index: event.token.slot(), generation: event.token.generation() };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return self.counters.completions_stale.count();
+        };
+        connection.polled = event.more;
+        if connection.closing {
+            return self.destroy_if_quiet(key);
+        }
+        if event.result & i32::from(libc::POLLERR) != 0 && event.result > 0 {
+            return self.lost(key);
+        }
+        if event.result & i32::from(libc::POLLRDHUP) != 0 && event.result > 0 {
+            connection.half_closed = true;
+            self.half_closed(key);
+        }
+        // One that ended by an error would only fail again.
+        if !event.more && event.result >= 0 {
+            self.poll_end(key);
         }
     }
 
@@ -134,14 +171,6 @@ impl<I: Io> Shard<I> {
         true
     }
 
-    /// The connection is no more.
-    #[cold]
-    pub(super) fn forget_extras(&mut self, index: u32) {
-        if let Some(extra) = self.extras.0.remove(&index) {
-            self.counters.interims_dropped.add(extra.interims.len() as u64);
-        }
-    }
-
     /// The client has ended its side, and is owed something.
     #[cold]
     pub(super) fn half_closed(&mut self, key: Key) {
@@ -151,11 +180,12 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// The connection's end is decided.
+    /// The connection is no more: tells whoever waits for that.
     #[cold]
-    pub(super) fn tell_ended(&mut self, key: Key, how: Disconnected) {
-        let Some(extra) = self.extras.of(key.index) else { return };
-        for registration in extra.registrations.drain(..) {
+    pub(super) fn end_extras(&mut self, index: u32, how: Disconnected) {
+        let Some(extra) = self.extras.0.remove(&index) else { return };
+        self.counters.interims_dropped.add(extra.interims.len() as u64);
+        for registration in extra.registrations {
             registration.tell(how);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::rig::{body, target, write_answer};
 use crate::id::RequestId;
-use crate::queue::{Exchange, Lease, QueueCore};
+use crate::queue::{Exchange, Lease, Note, QueueCore, Watch};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 
@@ -73,11 +73,14 @@ pub(super) struct App {
     /// Handles of requests that were answered by id.
     kept: Vec<Lease<RequestRecord>>,
     delivered: BTreeSet<u32>,
+    /// Who waits for connections to end.
+    watches: Vec<Watch>,
 }
 
 impl App {
     pub(super) fn new(seed: u64, queue: Arc<QueueCore<RequestRecord>>, exchange: Arc<Exchange<RequestRecord>>) -> Self {
-        Self { seed, queue, exchange, pending: Vec::new(), kept: Vec::new(), delivered: BTreeSet::new() }
+        let (pending, kept, watches) = (Vec::new(), Vec::new(), Vec::new());
+        Self { seed, queue, exchange, pending, kept, delivered: BTreeSet::new(), watches }
     }
 
     /// Things it could do now: claim, answer one of the pending, let go of one of the kept.
@@ -95,6 +98,13 @@ impl App {
         let sum = sum(body(&lease));
         while random.chance(100) {
             self.inform(&lease, number);
+        }
+        if random.chance(150) {
+            let (watch, registration) = Watch::new(random.chance(500));
+            lease.note(Note::Watch(lease.record().connection, registration));
+            if random.chance(700) {
+                self.watches.push(watch);
+            }
         }
         let detach = random.chance(150) && fate(self.seed, number) != Fate::Dropped;
         let hold = if detach { Hold::Id(lease.detach()) } else { Hold::Handle(Box::new(lease)) };
@@ -182,6 +192,12 @@ impl App {
         }
         assert!(!self.exchange.is_open(id) && !self.exchange.cancel(id), "a cancelled request is over");
         assert!(self.exchange.answer_by_id(id, fill).is_none(), "a cancelled request cannot be answered");
+    }
+
+    /// Every connection has ended: whoever waits for that has been told.
+    pub(super) fn assert_told(&self) {
+        let untold = self.watches.iter().filter(|watch| watch.told().is_none()).count();
+        assert_eq!(untold, 0, "of {} that wait for connections to end, so many were not told", self.watches.len());
     }
 
     /// Lets go of a handle whose request is over.

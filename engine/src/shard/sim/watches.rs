@@ -1,6 +1,6 @@
 //! Directed tests of being told of a connection's end.
 
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::rig::{Rig, answer, answer_with};
@@ -108,6 +108,73 @@ fn the_engines_end_is_told_also_to_who_was_not_heard() {
     assert_eq!(watch(&lease, true).told(), Some(Disconnected::Stopped), "nobody ever will");
 }
 
+/// A connection that has sent so much behind an unsafe request that receiving has stopped.
+fn stopped() -> (Rig, usize, Lease<RequestRecord>) {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, "POST /a/0 HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx");
+    for _ in 0..12 {
+        rig.say(client, GET);
+    }
+    let lease = rig.claim();
+    assert!(!rig.shard.io.receives(client) && rig.shard.io.watches(client));
+    (rig, client, lease)
+}
+
+#[test]
+fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
+    for half_first in [false, true] {
+        let (mut rig, client, lease) = stopped();
+        let watches = [watch(&lease, false), watch(&lease, half_first)];
+        if half_first {
+            rig.shard.io.end(client);
+            rig.settle();
+            assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
+            let late = watch(&lease, true);
+            rig.settle();
+            assert_eq!(late.told(), Some(Disconnected::HalfClosed));
+            assert!(rig.exchange.is_open(lease.id()), "it can still be answered");
+        }
+        rig.shard.io.reset(client);
+        rig.settle();
+        assert_eq!(watches[0].told(), Some(Disconnected::Reset));
+        assert!(!rig.exchange.is_open(lease.id()));
+        drop(lease);
+        rig.settle();
+        rig.assert_idle();
+    }
+}
+
+#[test]
+fn a_client_that_leaves_after_it_has_ended_its_side_is_noticed() {
+    let (mut rig, client, lease, watches) = watched();
+    rig.shard.io.end(client);
+    rig.settle();
+    assert!(rig.shard.io.watches(client));
+    rig.shard.io.reset(client);
+    rig.settle();
+    assert_eq!(watches[0].told(), Some(Disconnected::Reset));
+    drop(lease);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_watch_harms_nothing_when_receiving_goes_on() {
+    let (mut rig, client, lease) = stopped();
+    answer(lease);
+    rig.settle();
+    assert!(rig.shard.io.receives(client));
+    for _ in 0..12 {
+        rig.serve();
+    }
+    assert_eq!(rig.heard_answers(client).len(), 13);
+    rig.shard.io.end(client);
+    rig.settle();
+    assert!(rig.shard.io.is_closed(client) && !rig.shard.io.was_reset(client));
+    rig.assert_idle();
+}
+
 #[test]
 fn a_shard_that_gives_up_tells_all_who_wait() {
     let (rig, _client, lease, watches) = watched();
@@ -156,11 +223,11 @@ fn those_who_no_longer_wait_take_no_room() {
 #[test]
 fn calls_are_made_once_and_a_panic_in_one_stays_there() {
     let (mut rig, client, lease, _watches) = watched();
-    let calls = Arc::new(Mutex::new(Vec::new()));
+    let (tell, told) = mpsc::channel();
     for number in 0..3 {
-        let calls = Arc::clone(&calls);
+        let tell = tell.clone();
         let call = move |how| {
-            calls.lock().expect("not poisoned").push((number, how));
+            tell.send((number, how)).expect("the test listens");
             assert_ne!(number, 1, "meant to panic");
         };
         lease.note(Note::Watch(lease.record().connection, Registration::call(call)));
@@ -168,7 +235,7 @@ fn calls_are_made_once_and_a_panic_in_one_stays_there() {
     rig.shard.io.reset(client);
     rig.settle();
     let how = Disconnected::Reset;
-    assert_eq!(*calls.lock().expect("not poisoned"), [(0, how), (1, how), (2, how)]);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [(0, how), (1, how), (2, how)]);
     drop(lease);
     rig.settle();
     rig.assert_idle();
