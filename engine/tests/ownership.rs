@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Client, Host, PATIENCE, builder, receive, wait_until, within};
-use ringress::{ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
+use ringress::{Disconnected, ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
 
 /// What an id adds for the next generation of its slot, and for the next shard: see [`RequestId`].
 const GENERATION: u64 = 1 << 24;
@@ -28,6 +28,7 @@ fn assert_refused(queue: &RequestQueue, id: u64) {
     assert!(!queue.is_open(id), "{id:?} is nobody's");
     let refused = queue.respond(id, Response::text("for nobody")).expect_err("nobody's");
     assert_eq!(refused.kind(), ErrorKind::Gone, "{id:?}");
+    assert_eq!(queue.cancel(id).expect_err("nobody's").kind(), ErrorKind::Gone, "{id:?}");
 }
 
 /// Tries the ids near a known one: other generations of its slot and of its neighbours, and the same on another shard.
@@ -319,6 +320,44 @@ fn an_answer_that_fails_while_the_handle_is_dropped_leaves_500() {
     drop(client);
     host.await_rest();
     assert_eq!(host.counters().requests_abandoned, 400);
+}
+
+#[test]
+fn every_call_after_a_disconnect_is_gone() {
+    let host = Host::start();
+    for leaves in ["resets", "is cancelled", "is answered and goes"] {
+        let mut client = host.connect();
+        client.get("/");
+        let request = host.receive();
+        let id = request.id();
+        let disconnect = request.on_disconnect();
+        match leaves {
+            "resets" => client.reset(),
+            "is cancelled" => host.queue.cancel(id).expect("open"),
+            _ => {
+                host.queue.respond(id, Response::text("once")).expect("open");
+                assert_eq!(client.read().text(), "once");
+                drop(client);
+            }
+        }
+        disconnect.wait();
+        let kind = |result: ringress::Result<()>| result.expect_err(leaves).kind();
+        assert!(!host.queue.is_open(id), "a client that {leaves}");
+        assert_eq!(kind(host.queue.respond(id, Response::text("twice"))), ErrorKind::Gone);
+        assert_eq!(kind(host.queue.cancel(id)), ErrorKind::Gone);
+        assert_eq!(kind(request.inform(103, &[])), ErrorKind::Gone);
+        assert_eq!(request.on_disconnect().wait(), Disconnected::Gone);
+        assert_eq!(request.path(), "/", "it can still be read");
+        match leaves {
+            "resets" => assert_eq!(kind(request.respond(Response::text("twice"))), ErrorKind::Gone),
+            "is cancelled" => {
+                assert_eq!(kind(request.respond_with(|request| Response::text(request.path()))), ErrorKind::Gone);
+            }
+            _ => assert_eq!(kind(request.cancel()), ErrorKind::Gone),
+        }
+    }
+    host.await_rest();
+    assert_eq!(host.counters().requests_answered, 1);
 }
 
 /// A waker of an application that is broken.

@@ -336,7 +336,7 @@ impl Fake {
         let Some(mut sending) = link.sending.take() else { return };
         let error = link.send_error();
         // A cancelled one has sent nothing: it waited for room.
-        let error = error.or(sending.cancelled.then_some(libc::ECANCELED));
+        let error = if sending.cancelled { Some(libc::ECANCELED) } else { error };
         if error.is_none() {
             take(link, &mut sending, usize::MAX);
         }
