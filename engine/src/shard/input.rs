@@ -114,6 +114,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// A receive has ended: goes on with it, or with closing.
+    #[cold]
     fn after_receive(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.closing {

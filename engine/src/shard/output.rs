@@ -124,10 +124,10 @@ impl<I: Io> Shard<I> {
             self.follow_up = true;
             return;
         }
-        let (oldest, informed) = (connection.oldest, connection.informed);
-        if informed && self.flush_interim(key, oldest) {
-            return;
+        if connection.informed {
+            return self.flush_informed(key);
         }
+        let oldest = connection.oldest;
         if oldest == NONE {
             return self.flush_text(key);
         }
@@ -138,8 +138,7 @@ impl<I: Io> Shard<I> {
         let second = state.next;
         let has_tail = self.side.answer_mut(oldest).tail.is_some();
         let alone = second == NONE || state.last || !self.slots[second as usize].answered;
-        // The next request may have to be informed before it is answered.
-        if has_tail || alone || informed {
+        if has_tail || alone {
             return self.send_one(key, oldest);
         }
         match self.cells.coalesce.take() {
@@ -149,7 +148,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Sends a short text of the engine's own, when nothing is owed before it.
-    fn flush_text(&mut self, key: Key) {
+    pub(super) fn flush_text(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let text = if core::mem::take(&mut connection.overload_owed) {
             connection.machine.answers(1, true);
@@ -185,7 +184,7 @@ impl<I: Io> Shard<I> {
 
     /// Sends one answer from where it is.
     #[inline]
-    fn send_one(&mut self, key: Key, slot: u32) {
+    pub(super) fn send_one(&mut self, key: Key, slot: u32) {
         let answer = self.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len, answer.date_at);
         let tail_len = answer.tail.as_ref().map(|tail| u32::try_from(tail.len()).unwrap_or(u32::MAX));
@@ -267,7 +266,7 @@ impl<I: Io> Shard<I> {
                 (arena.lend(arena.offset(Area::Coalesce, cell), len).after(sent), None)
             }
             Out::Text { text } => (Lent::of(text).after(sent), None),
-            Out::Interim { connection } => (Lent::of(self.extras.interim(connection)).after(sent), None),
+            Out::Interim { connection } => (self.extras.lend_interim(connection).after(sent), None),
             Out::AreaAndTail { slot } => {
                 let (area_len, tail) = {
                     let answer = self.side.answer_mut(slot);

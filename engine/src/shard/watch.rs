@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::Shard;
 use super::connection::{NONE, Out, Receiving, SlotState};
 use crate::id::{ConnectionId, RequestId};
+use crate::mem::Lent;
 use crate::queue::{Disconnected, Registration};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
@@ -57,9 +58,10 @@ impl Extras {
         self.0.get_mut(&index)
     }
 
-    /// The informational answer that a connection sends.
-    pub(super) fn interim(&self, index: u32) -> &[u8] {
-        self.0.get(&index).map_or(&[], |extra| &extra.sending)
+    /// The informational answer that a connection sends: it stays until it is sent.
+    #[cold]
+    pub(super) fn lend_interim(&self, index: u32) -> Lent {
+        Lent::of(self.0.get(&index).map_or(&[], |extra| &extra.sending))
     }
 
     /// It is sent.
@@ -154,9 +156,23 @@ impl<I: Io> Shard<I> {
         (next == slot).then_some(key)
     }
 
-    /// Sends the next informational answer of the oldest request, if there is one.
+    /// Sends what is next on a connection where informational answers wait: one that is its oldest request's, or else
+    /// the answer to that alone, for the one behind it may have to be informed first.
     #[cold]
-    pub(super) fn flush_interim(&mut self, key: Key, oldest: u32) -> bool {
+    pub(super) fn flush_informed(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let oldest = connection.oldest;
+        if self.flush_interim(key, oldest) {
+            return;
+        }
+        match oldest {
+            NONE => self.flush_text(key),
+            oldest if self.slots[oldest as usize].answered => self.send_one(key, oldest),
+            _ => {}
+        }
+    }
+
+    fn flush_interim(&mut self, key: Key, oldest: u32) -> bool {
         let Some(extra) = self.extras.of(key.index) else { return false };
         let place = extra.interims.iter().position(|(slot, _)| *slot == oldest);
         let Some((slot, text)) = place.and_then(|place| extra.interims.remove(place)) else { return false };
