@@ -125,7 +125,10 @@ fn whoever_waits_for_a_disconnect_is_told_how_it_came() {
     let application = each(|_, request| {
         let (disconnect, path) = (request.on_disconnect(), request.path().to_owned());
         let expected = match path.as_str() {
-            "/reset" => Disconnected::Reset,
+            "/reset" => {
+                request.inform(103, &[]).expect("open");
+                Disconnected::Reset
+            }
             "/answered" => {
                 request.respond(Response::text("fine")).expect("open");
                 assert_eq!(disconnect.wait(), Disconnected::Ended);
@@ -144,7 +147,8 @@ fn whoever_waits_for_a_disconnect_is_told_how_it_came() {
     in_both_modes(application, |engine, address| {
         let mut client = Client::connect(address);
         client.get("/reset");
-        wait_until("it is delivered", || engine.counters().requests_delivered == 1);
+        // Told in order: who waits for the end is known by then.
+        assert_eq!(client.read().status, 103);
         client.reset();
         assert_eq!(Client::connect(address).ask("/answered").text(), "fine");
         let mut client = Client::connect(address);
@@ -175,9 +179,10 @@ fn a_half_close_is_told_and_the_request_can_still_be_answered() {
 #[test]
 fn a_reset_behind_a_half_close_is_noticed() {
     let application = each(|_, request| {
+        let disconnect = request.on_disconnect();
         assert_eq!(request.on_half_close().wait(), Disconnected::HalfClosed);
         request.inform(103, &[]).expect("it can still be answered");
-        assert_eq!(request.on_disconnect().wait(), Disconnected::Reset);
+        assert_eq!(disconnect.wait(), Disconnected::Reset);
         assert!(request.respond(Response::text("late")).expect_err("over").is_gone());
     });
     in_both_modes(application, |engine, address| {
@@ -195,7 +200,9 @@ fn a_reset_behind_more_input_than_is_held_is_noticed() {
     let application = each(|_, request| {
         if request.path() == "/first" {
             // Everything behind it waits in the kernel.
-            assert_eq!(request.on_disconnect().wait(), Disconnected::Reset);
+            let disconnect = request.on_disconnect();
+            request.inform(103, &[]).expect("it can be answered");
+            assert_eq!(disconnect.wait(), Disconnected::Reset);
             assert!(request.cancel().expect_err("over").is_gone());
         }
     });
@@ -203,7 +210,8 @@ fn a_reset_behind_more_input_than_is_held_is_noticed() {
         let mut client = Client::connect(address);
         client.send("POST /first HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\nx");
         client.send("GET /more HTTP/1.1\r\nHost: test\r\n\r\n".repeat(3000));
-        wait_until("it is delivered", || engine.counters().requests_delivered == 1);
+        // Told in order: who waits for the end is known by then.
+        assert_eq!(client.read().status, 103);
         client.reset();
         await_rest(engine);
         assert_eq!(engine.counters().requests_delivered, 1);

@@ -1,7 +1,7 @@
 //! To be told when a connection ends, or when its client ends its side.
 //!
-//! Laws: whoever asks is told, once, also of a connection that is over already; nothing here holds a connection, a request
-//! or the engine up.
+//! Laws: whoever asks is told, once, also of a connection that is over already; nothing here holds a connection, a
+//! request or the engine up.
 //!
 //! Absent: ending a connection ([`Request::cancel`]).
 

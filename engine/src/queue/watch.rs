@@ -1,7 +1,7 @@
 //! A question about a connection's end, and its one answer: a future's side and the shard's.
 //!
-//! Laws: whoever asks is answered once, also when the shard ends or fails with the question unread; what the application
-//! does on the answer (its waker, its callback) may panic and harms nobody.
+//! Laws: whoever asks is answered once, also when the shard ends or fails with the question unread; what the
+//! application does on the answer (its waker, its callback) may panic and harms nobody.
 //!
 //! Absent: when a connection ends, and how (room `shard`).
 

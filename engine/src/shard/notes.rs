@@ -1,8 +1,8 @@
 //! What applications tell in notes: requests to be cancelled or informed, connections to be watched. See
 //! `queue::notes`.
 //!
-//! Laws: notes are read after the answers of a turn have been taken back and before any of them is sent, so that nothing
-//! that was cancelled by then begins to leave.
+//! Laws: notes are read after the answers of a turn have been taken back and before any of them is sent, so that
+//! nothing that was cancelled by then begins to leave.
 
 use super::Shard;
 use super::connection::SlotState;

@@ -1,8 +1,8 @@
 //! Answers go out: taken back from applications, put in order, coalesced and sent.
 //!
-//! Laws: answers leave a connection in the order its requests came, informational ones before the final one of theirs; at most one send is in flight for it; an answer
-//! alone is sent from where the application wrote it, several small ones are copied together; a slot is freed after its
-//! bytes are copied, or after the send that named them has ended.
+//! Laws: answers leave a connection in the order its requests came, informational ones before the final one of theirs;
+//! at most one send is in flight for it; an answer alone is sent from where the application wrote it, several small
+//! ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has ended.
 
 use ringress_proto::date::IMF_LEN;
 

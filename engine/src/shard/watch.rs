@@ -1,9 +1,9 @@
 //! What few connections have beside their entry: applications that are to be told of their end, and informational
 //! answers.
 //!
-//! Laws: a connection without any of it pays one test when it ends; whoever is to be told is told when its descriptor is
-//! closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the number of those
-//! who do.
+//! Laws: a connection without any of it pays one test when it ends; whoever is to be told is told when its descriptor
+//! is closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the number of
+//! those who do.
 //!
 //! Absent: how the telling is done (`queue::watch`).
 
