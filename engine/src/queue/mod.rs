@@ -22,6 +22,8 @@ mod exchange;
 mod lease;
 mod news;
 mod notes;
+#[cfg(test)]
+mod races;
 mod request_ring;
 mod returns;
 mod shard_side;
