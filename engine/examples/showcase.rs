@@ -140,11 +140,11 @@ fn answer(mut request: Request, slow: &Slow) {
         slow.answer_after(delay, request);
         Ok(())
     } else if request.whole_body().is_some() {
-        request.respond_with(|request| routes::answer(request, request.whole_body().unwrap_or_default().into()))
+        request.respond_with(|request| routes::answer(request, request.whole_body().unwrap_or_default()))
     } else {
         // Its client is gone, or has been told what was wrong with the body.
         let Ok(body) = request.body().to_bytes(BODY_BYTES_MAX) else { return };
-        request.respond_with(|request| routes::answer(request, body.into()))
+        request.respond_with(|request| routes::answer_whole(request, body))
     };
     match answered {
         Err(error) if !error.is_gone() => eprintln!("showcase: answering failed: {error}"),

@@ -46,8 +46,12 @@ counters! {
     requests_answered,
     /// Requests that applications dropped without an answer: their clients got 500.
     requests_abandoned,
+    /// Requests that applications cancelled.
+    requests_cancelled,
     /// Requests whose clients left before the answer.
     requests_orphaned,
+    /// Informational answers that were not sent: the client had left, or the final answer was on its way.
+    interims_dropped,
     /// Answers the engine made itself: malformed requests, no route, queue full, timeouts.
     requests_rejected,
     /// Requests refused with 503 because their queue was full.

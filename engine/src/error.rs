@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Closed,
     /// A response head does not fit the response area.
     TooLarge,
+    /// So much waits already to be sent that no more is taken; the text names the limit. Try again later.
+    Full,
     /// An argument or a setting is not valid; the text names it.
     Invalid,
     /// The kernel, or the chosen mode, cannot do this; the text names the cause and the remedy.

@@ -95,6 +95,18 @@ impl ConnectionId {
     pub const fn to_u64(self) -> u64 {
         self.0.get()
     }
+
+    /// The id that [`to_u64`](Self::to_u64) gave; `None` for 0. Any other integer is taken: a made-up id is that of a
+    /// connection which is over.
+    #[must_use]
+    pub fn from_u64(id: u64) -> Option<Self> {
+        NonZeroU64::new(id).map(Self)
+    }
+
+    /// The shard, generation and slot.
+    pub(crate) fn parts(self) -> (ShardId, u32, u32) {
+        unpack(self.0.get())
+    }
 }
 
 impl fmt::Debug for ConnectionId {

@@ -66,14 +66,14 @@ pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
-    Batch, Body, Chunk, Completion, Headers, Receive, Request, RequestBody, Response, ResponseStream, SendChunk, Sent,
-    TrySendError, block_on,
+    Batch, Body, Chunk, Completion, Disconnect, Headers, Receive, Request, RequestBody, Response, ResponseStream,
+    SendChunk, Sent, TrySendError, block_on,
 };
 pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, RequestId};
 pub use self::policy::Properties;
-pub use self::queue::WaitStrategy;
+pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::session::{Attached, Engine, EngineBuilder, QueueOptions, RequestQueue, ServerSession, UrlGroup};
 pub use self::stream::FileRange;

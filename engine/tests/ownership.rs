@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Client, Host, PATIENCE, builder, receive, wait_until, within};
-use ringress::{ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
+use ringress::{Disconnected, ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
 
 /// What an id adds for the next generation of its slot, and for the next shard: see [`RequestId`].
 const GENERATION: u64 = 1 << 24;
@@ -47,6 +47,17 @@ fn assert_neighbours_refused(queue: &RequestQueue, open: &[u64], near: u64) {
     odd.into_iter().filter(|id| !open.contains(id)).for_each(|id| assert_refused(queue, id));
 }
 
+/// Cancels ids near a known one, of slots where nothing is being sent, and finds them refused.
+#[track_caller]
+fn assert_neighbours_not_cancelled(queue: &RequestQueue, open: &[u64], near: u64) {
+    for id in (0..8).flat_map(|slot| (0..8).map(move |generation| near + slot + generation * GENERATION)) {
+        for id in [id, id + SHARD].into_iter().filter(|id| !open.contains(id)) {
+            let id = RequestId::from_u64(id).expect("not 0");
+            assert!(queue.cancel(id).expect_err("nobody's").is_gone(), "{id:?}");
+        }
+    }
+}
+
 /// Two clients at a time are given different slots, and each its own answer.
 fn assert_clients_apart(host: &Host) {
     let (mut one, mut other) = (host.connect(), host.connect());
@@ -76,6 +87,7 @@ fn made_up_ids_of_free_slots_are_gone_and_harm_no_client() {
     host.await_rest();
     assert_refused(&host.queue, id);
     assert_neighbours_refused(&host.queue, &[], id);
+    assert_neighbours_not_cancelled(&host.queue, &[], id);
     assert_clients_apart(&host);
     host.await_rest();
     let counters = host.counters();
@@ -92,6 +104,7 @@ fn made_up_ids_beside_open_requests_are_gone_and_harm_no_client() {
     let id = host.receive().into_id();
     let open = [request.id().to_u64(), id.to_u64()];
     open.iter().for_each(|near| assert_neighbours_refused(&host.queue, &open, *near));
+    open.iter().for_each(|near| assert_neighbours_not_cancelled(&host.queue, &open, *near));
     assert!(host.queue.is_open(request.id()) && host.queue.is_open(id));
     answer_path(request);
     host.queue.respond(id, Response::text("by id")).expect("open");
@@ -320,6 +333,44 @@ fn an_answer_that_fails_while_the_handle_is_dropped_leaves_500() {
     drop(client);
     host.await_rest();
     assert_eq!(host.counters().requests_abandoned, 400);
+}
+
+#[test]
+fn every_call_after_a_disconnect_is_gone() {
+    let host = Host::start();
+    for leaves in ["resets", "is cancelled", "is answered and goes"] {
+        let mut client = host.connect();
+        client.get("/");
+        let request = host.receive();
+        let id = request.id();
+        let disconnect = request.on_disconnect();
+        match leaves {
+            "resets" => client.reset(),
+            "is cancelled" => host.queue.cancel(id).expect("open"),
+            _ => {
+                host.queue.respond(id, Response::text("once")).expect("open");
+                assert_eq!(client.read().text(), "once");
+                drop(client);
+            }
+        }
+        disconnect.wait();
+        let kind = |result: ringress::Result<()>| result.expect_err(leaves).kind();
+        assert!(!host.queue.is_open(id), "a client that {leaves}");
+        assert_eq!(kind(host.queue.respond(id, Response::text("twice"))), ErrorKind::Gone);
+        assert_eq!(kind(host.queue.cancel(id)), ErrorKind::Gone);
+        assert_eq!(kind(request.inform(103, &[])), ErrorKind::Gone);
+        assert_eq!(request.on_disconnect().wait(), Disconnected::Gone);
+        assert_eq!(request.path(), "/", "it can still be read");
+        match leaves {
+            "resets" => assert_eq!(kind(request.respond(Response::text("twice"))), ErrorKind::Gone),
+            "is cancelled" => {
+                assert_eq!(kind(request.respond_with(|request| Response::text(request.path()))), ErrorKind::Gone);
+            }
+            _ => assert_eq!(kind(request.cancel()), ErrorKind::Gone),
+        }
+    }
+    host.await_rest();
+    assert_eq!(host.counters().requests_answered, 1);
 }
 
 /// A waker of an application that is broken.

@@ -132,7 +132,7 @@ impl Peer {
 
 /// Bytes that tell their place.
 fn pattern(from: usize, len: usize) -> Vec<u8> {
-    (from..from + len).map(|place| (place % 251) as u8).collect()
+    (from..from + len).map(|place| u8::try_from(place % 251).expect("below 251")).collect()
 }
 
 /// A file of so many bytes of [`pattern`] that no name leads to any more.
@@ -246,7 +246,7 @@ fn a_stream_without_a_length_is_chunked_and_the_connection_goes_on() {
 #[test]
 fn an_empty_stream_is_an_empty_chunked_body() {
     let handle = |request: Request| {
-        let _ = request.start(Response::ok()).expect("open").finish().expect("open");
+        request.start(Response::ok()).expect("open").finish().expect("open");
     };
     in_both_modes(handle, |_, address| {
         let mut peer = Peer::get(address);
@@ -277,7 +277,7 @@ fn to_an_old_client_a_stream_ends_with_the_connection() {
         let mut stream = request.start(Response::ok()).expect("open");
         stream.send("one ").expect("open");
         stream.send("two").expect("open");
-        let _ = stream.finish().expect("open");
+        stream.finish().expect("open");
     };
     in_both_modes(handle, |_, address| {
         let mut peer = Peer::ask(address, "GET", "1.0");
@@ -320,7 +320,7 @@ fn trailers_follow_a_chunked_body() {
     let handle = |request: Request| {
         let mut stream = request.start(Response::ok()).expect("open");
         stream.send("body").expect("open");
-        let _ = stream.finish_with_trailers(&[("x-sum", "42"), ("x-more", "")]).expect("valid");
+        stream.finish_with_trailers(&[("x-sum", "42"), ("x-more", "")]).expect("valid");
     };
     in_both_modes(handle, |_, address| {
         let mut peer = Peer::get(address);
@@ -523,7 +523,7 @@ fn files_go_through_a_stream_in_chunks() {
             stream.send("-").expect("open");
             stream.send(FileRange::new(Arc::clone(&file), place..place + 100_000)).expect("open");
         }
-        let _ = stream.finish().expect("open");
+        stream.finish().expect("open");
     };
     in_both_modes(handle, |_, address| {
         let mut peer = Peer::get(address);
@@ -563,7 +563,7 @@ fn an_answer_whose_file_is_too_short_is_cut() {
     let mut peer = Peer::get(host.address);
     let write_only = File::options().write(true).open("/dev/null").expect("it is there");
     let unreadable = Response::ok().body(FileRange::new(write_only, 0..1));
-    let _ = host.receive().respond_with_completion(unreadable).expect("open");
+    host.receive().respond_with_completion(unreadable).expect("open");
     assert_eq!(peer.rest(), None);
     assert_eq!(host.counters().responses_cut, 3);
     host.await_rest();
@@ -577,7 +577,7 @@ fn many_small_writes_are_collected() {
             writeln!(stream, "line {number}").expect("open");
         }
         stream.send("end").expect("open");
-        let _ = stream.finish().expect("open");
+        stream.finish().expect("open");
     };
     let mut expected: String = (0..10_000).map(|number| format!("line {number}\n")).collect();
     expected += "end";
@@ -610,7 +610,7 @@ fn what_is_written_counts_towards_the_length() {
     write!(stream, "one ").expect("open");
     stream.send("two").expect("open");
     write!(stream, " 3").expect("open");
-    let _ = stream.finish().expect("whole");
+    stream.finish().expect("whole");
     assert_eq!(client.read().text(), "one two 3");
 }
 
@@ -641,7 +641,7 @@ fn answers_behind_a_stream_wait_for_its_end() {
     let second = second.finish().expect("whole");
     first.send("first ").expect("open");
     assert!(!second.sent().complete, "nothing overtakes");
-    let _ = first.finish().expect("whole");
+    first.finish().expect("whole");
     let read: Vec<String> = (0..3).map(|_| client.read().text().to_owned()).collect();
     assert_eq!(read, ["first ", "second", "third"]);
     assert!(second.wait().expect("driven").complete);
@@ -731,7 +731,7 @@ fn a_future_that_is_dropped_has_sent_nothing() {
         stream.send(pattern(given, 64 * 1024)).expect("the client reads");
         given += 64 * 1024;
     }
-    let _ = stream.finish().expect("whole");
+    stream.finish().expect("whole");
     assert!(reader.join().expect("it reads"), "every byte in its place");
 }
 

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringress::{Body, KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Version};
+use ringress::{KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Version};
 use serde_json::{Value, json};
 
 /// Contexts of the three prefixes; paths under the first two are taken without their first segment.
@@ -71,7 +71,7 @@ pub(crate) fn delay(request: &Request) -> Option<Duration> {
 }
 
 #[inline]
-pub(crate) fn answer<'r>(request: &'r Request, body: Body<'r>) -> Response<'r> {
+pub(crate) fn answer<'r>(request: &'r Request, body: &'r [u8]) -> Response<'r> {
     let path = path(request);
     match (request.method(), path) {
         (Method::Get | Method::Head, b"/plaintext") => Response::text("Hello, World!"),
@@ -80,7 +80,16 @@ pub(crate) fn answer<'r>(request: &'r Request, body: Body<'r>) -> Response<'r> {
     }
 }
 
-fn answer_other<'r>(request: &'r Request, path: &[u8], body: Body<'r>) -> Response<'r> {
+/// As [`answer`], for a body that was read.
+pub(crate) fn answer_whole(request: &Request, body: Bytes) -> Response<'_> {
+    match (request.method(), path(request)) {
+        (Method::Post, b"/" | b"/echo") => echo(request, &[]).body(body),
+        (Method::Post, b"/baseline11") => baseline(request, &body),
+        _ => answer(request, &[]),
+    }
+}
+
+fn answer_other<'r>(request: &'r Request, path: &[u8], body: &'r [u8]) -> Response<'r> {
     let method = request.method();
     let get = matches!(method, Method::Get | Method::Head);
     match path {
@@ -88,7 +97,7 @@ fn answer_other<'r>(request: &'r Request, path: &[u8], body: Body<'r>) -> Respon
         b"/" if get => page(request),
         b"/" | b"/echo" if method == Method::Post => echo(request, body),
         b"/json" if get => Response::ok().content_type("application/json").body(r#"{"message":"Hello, World!"}"#),
-        b"/baseline11" if get || method == Method::Post => baseline(request, &body),
+        b"/baseline11" if get || method == Method::Post => baseline(request, body),
         b"/headers" if get || method == Method::Post => headers(request),
         b"/who" if get => Response::ok().content_type("application/json").body(who(request).to_string()),
         _ if get && path.starts_with(b"/bytes/") => bytes(path),
@@ -131,15 +140,15 @@ fn weak(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-fn echo<'r>(request: &'r Request, body: Body<'r>) -> Response<'r> {
+fn echo<'r>(request: &'r Request, body: &'r [u8]) -> Response<'r> {
     let content_type = request.header(KnownHeader::ContentType).unwrap_or(b"application/octet-stream");
     Response::ok().header(ResponseHeader::ContentType, content_type).body(body)
 }
 
-fn baseline(request: &Request, body: &Body<'_>) -> Response<'static> {
+fn baseline(request: &Request, body: &[u8]) -> Response<'static> {
     let values = request.query().unwrap_or_default().split(|byte| *byte == b'&');
     let values = values.filter_map(|pair| pair.split(|byte| *byte == b'=').nth(1)).filter_map(integer);
-    let sum = values.chain(integer(body.as_bytes())).fold(0_i64, i64::wrapping_add);
+    let sum = values.chain(integer(body)).fold(0_i64, i64::wrapping_add);
     Response::text(sum.to_string())
 }
 

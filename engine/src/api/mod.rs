@@ -7,6 +7,7 @@
 //! Absent: sockets, rings and parsing; the control plane (room `session`).
 
 mod body;
+mod disconnect;
 mod receive;
 mod request;
 mod response;
@@ -14,6 +15,7 @@ mod stream;
 mod wait;
 
 pub use body::{Chunk, RequestBody};
+pub use disconnect::Disconnect;
 pub use receive::{Batch, Receive};
 pub use request::{Headers, Request};
 pub use response::{Body, Response};

@@ -75,8 +75,8 @@ impl RequestQueue {
 
     /// The next request as a future, for any executor or none: it needs no runtime, and dropping it loses nothing.
     ///
-    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard; anywhere
-    /// else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
+    /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn receive_async(&self) -> Receive<'_> {
         Receive { queue: self, ticket: None }
     }
@@ -92,6 +92,24 @@ impl RequestQueue {
         let filled =
             exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
+    }
+
+    /// Cancels a request by its id, from any thread and at any stage: waiting in the queue, delivered, detached,
+    /// answered and not yet sent, being sent. The connection is reset, and what else is under way on it is lost:
+    /// HTTP/1.1 has no other way to end one request.
+    ///
+    /// After `Ok` every later call on the id gives [`Gone`](crate::ErrorKind::Gone), on any thread, and a consumer does
+    /// not get the request any more. An answer that goes to the socket in the very moment of the call may still arrive
+    /// whole; then the connection goes on.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over: answered and sent, cancelled before, or its client
+    /// gone.
+    pub fn cancel(&self, id: RequestId) -> Result<()> {
+        let (shard, _, _) = id.parts();
+        let exchange = self.core.exchanges().get(usize::from(shard.0));
+        let cancelled = exchange.is_some_and(|exchange| exchange.cancel(id));
+        if cancelled { Ok(()) } else { Err(Error::GONE) }
     }
 
     /// Whether a request can still be answered: a moment's view.

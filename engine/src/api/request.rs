@@ -11,9 +11,9 @@ use ringress_proto::url::{CookedPath, TargetForm};
 use super::body::Progress;
 use super::response::{self, Response};
 use super::stream::{Completion, ResponseStream};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ConnectionId, RequestId};
-use crate::queue::{Filled, Lease};
+use crate::queue::{Filled, INTERIMS_MAX, Lease, Note, Uninformed};
 use crate::record::RequestRecord;
 
 /// A request, delivered when its head is whole. Its body is read from it: [`body`](Self::body). `Send`; it borrows
@@ -42,6 +42,10 @@ impl Request {
     #[inline]
     pub(super) fn record(&self) -> &RequestRecord {
         self.lease.record()
+    }
+
+    pub(super) fn note(&self, note: Note) {
+        self.lease.note(note);
     }
 
     /// The request's id: what [`RequestQueue::respond`](crate::RequestQueue::respond) takes.
@@ -271,6 +275,39 @@ impl Request {
             Some(Err(error)) => Err(error),
             None => Err(Error::GONE),
         }
+    }
+
+    /// Gives the client an informational answer (RFC 9110 section 15.2) before the final one, as 103 with Link: with a
+    /// status of 100 to 199 but not 101, and these header fields. Any number of times; it goes out in order, after the
+    /// answers to earlier requests and before the answer to this one, and what it holds is copied.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over or answered;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) towards HTTP/1.0, which knows no such answers;
+    /// [`Full`](crate::ErrorKind::Full) while 16 of them wait for earlier answers, or for the client to read;
+    /// [`Invalid`](crate::ErrorKind::Invalid) or [`TooLarge`](crate::ErrorKind::TooLarge) for what cannot be sent.
+    pub fn inform(&self, status: u16, fields: &[(&str, &str)]) -> Result<()> {
+        if self.record().is_http10() {
+            let text = format!("an answer of status {status} to HTTP/1.0, which has none below 200: leave it out");
+            return Err(Error::unsupported(text));
+        }
+        let text = response::informational(status, fields, self.lease.head_bytes_max())?;
+        self.lease.inform(text).map_err(|refused| match refused {
+            Uninformed::Over => Error::GONE,
+            Uninformed::Full => {
+                let text = format!("{INTERIMS_MAX} informational answers of this request wait already to be sent");
+                Error::told(ErrorKind::Full, text + ": give fewer, or wait until the client has read some")
+            }
+        })
+    }
+
+    /// Cancels the request: its connection is reset, without an answer. See
+    /// [`RequestQueue::cancel`](crate::RequestQueue::cancel).
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over.
+    pub fn cancel(self) -> Result<()> {
+        if self.lease.cancel() { Ok(()) } else { Err(Error::GONE) }
     }
 
     /// Gives the handle up and keeps the id: the request stays open until it is answered by id

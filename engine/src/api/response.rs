@@ -439,6 +439,23 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
     }
 }
 
+/// A whole informational answer: status line, fields and blank line.
+pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32) -> Result<Bytes> {
+    if !(100..=199).contains(&status) || status == 101 {
+        let text = format!("status {status} is not informational: inform takes one from 100 to 199, but not 101");
+        return Err(Error::invalid(text));
+    }
+    let mut area = vec![0; bytes_max as usize];
+    let mut head = HeadWriter::new(&mut area);
+    let mut written = head.status(status, None);
+    for (name, value) in fields {
+        written = written.and_then(|()| head.header(HeaderName::Custom(name), value.as_bytes()));
+    }
+    let len = written.and_then(|()| head.finish()).map_err(|error| refused(error, bytes_max as usize))?;
+    area.truncate(len);
+    Ok(Bytes::copy_from_slice(&area))
+}
+
 #[cold]
 fn refused(error: WriteError, area_bytes: usize) -> Error {
     match error {

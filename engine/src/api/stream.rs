@@ -409,7 +409,6 @@ impl Future for SendChunk<'_, '_> {
 
 /// What becomes of an answer: a future, or waited for by [`wait`](Self::wait). Dropping it changes nothing.
 #[derive(Debug)]
-#[must_use = "it does nothing unless it is waited for"]
 pub struct Completion {
     stream: Arc<OutStream>,
     engine: u64,

@@ -11,7 +11,14 @@
 //!   DEAD:      the client is gone; nobody can answer any more. The slot is free once the handle is dropped.
 //!   SENT:      answered by id and sent, but the handle still reads the head. The slot is free once it is dropped.
 //!   ORPHAN:    the shard has ended; the last orphan to be dropped takes the exchange with it.
+//!   CANCELLED: set by any thread on a slot that is OPEN and not DEAD, SENT or ORPHAN, answered or not. Nobody can
+//!              answer any more, and a note asks the shard to end the connection, which makes the slot DEAD or free.
 //! ```
+//!
+//! Beside the marks the word counts the informational answers that wait to be sent.
+//!
+//! A slot that is cancelled and unanswered is freed by the shard alone: who drops its handle before the shard has read
+//! the note only takes HANDLE off, or the shard would answer 500 in the place of the application.
 //!
 //! Laws: the record and the received bytes of a slot do not change while a handle lives; the response area and the
 //! answer belong to whoever set ANSWERED, until the slot is in the returns; the answer of a slot that is free has no
@@ -28,6 +35,7 @@ use bytes::Bytes;
 use super::bell::Bell;
 use super::body::{Chain, SlotBody};
 use super::news::{News, SlotNews};
+use super::notes::{Note, Notes};
 use super::returns::{Link, Returns};
 use super::shard_side::ShardSide;
 use crate::id::{RequestId, ShardId};
@@ -44,7 +52,16 @@ pub(super) const OPEN: u64 = 32;
 pub(super) const RETURNING: u64 = 64;
 /// The handle was dropped while somebody was answering by id: if that fails, the request is abandoned.
 pub(super) const LEFT: u64 = 128;
-pub(super) const MARKS: u64 = 255;
+/// Cancelled: nobody can answer, and the shard has a note to end the connection.
+pub(super) const CANCELLED: u64 = 256;
+pub(super) const MARKS: u64 = (1 << GENERATION_SHIFT) - 1;
+/// One informational answer that waits to be sent; the five bits count up to [`INTERIMS_MAX`].
+pub(super) const INTERIM: u64 = 1 << 16;
+const INTERIMS: u64 = 31 * INTERIM;
+/// Informational answers of one request that may wait to be sent.
+pub(crate) const INTERIMS_MAX: u32 = 16;
+/// With one of these, or without OPEN, a request cannot be answered.
+const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
 const GENERATION_SHIFT: u32 = 32;
 
 pub(super) const fn word_of(generation: u32, marks: u64) -> u64 {
@@ -104,6 +121,15 @@ impl Tail {
     }
 }
 
+/// Why an informational answer is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Uninformed {
+    /// The request is over.
+    Over,
+    /// [`INTERIMS_MAX`] of them wait already.
+    Full,
+}
+
 /// What an application filled in: see [`Exchange::fill`].
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
@@ -157,6 +183,7 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) returns: Returns,
     /// Slots with news, linked through `SlotNews::link`.
     pub(super) news: Returns,
+    pub(super) notes: Notes,
     /// Outlives the exchange: it is rung after a slot has been given away, when the exchange may be gone.
     bell: &'static Bell,
     /// Handles that have outlived the shard, plus one while it counts them.
@@ -208,6 +235,7 @@ impl<R: Record> Exchange<R> {
             arena,
             returns: Returns::default(),
             news: Returns::default(),
+            notes: Notes::default(),
             bell: Bell::take()?,
             orphans: AtomicI64::new(0),
             local: LocalReturns(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
@@ -270,7 +298,7 @@ impl<R: Record> Exchange<R> {
             return false;
         }
         let word = self.slot(slot).word.load(Ordering::Acquire);
-        generation_of(word) == generation && word & (OPEN | ANSWERED | DEAD | ORPHAN) == OPEN
+        generation_of(word) == generation && word & (OPEN | CLOSED) == OPEN
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.
@@ -324,10 +352,12 @@ impl<R: Record> Exchange<R> {
         self.set_answered(slot, word_of(generation, OPEN | HANDLE))
     }
 
-    /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over.
+    /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over. One that
+    /// was cancelled meanwhile is left to the shard.
     #[cold]
     fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
-        let over = |word: u64| word & LEFT != 0 || (word & DEAD != 0 && word & HANDLE == 0);
+        let abandoned = |word: u64| word & (LEFT | CANCELLED) == LEFT;
+        let over = |word: u64| abandoned(word) || (word & DEAD != 0 && word & HANDLE == 0);
         let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | RETURNING) });
         let before = slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_else(|word| word);
         if over(before) {
@@ -346,11 +376,11 @@ impl<R: Record> Exchange<R> {
             match slot.word.compare_exchange(seen, answered, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => {
-                    let closed = now & (OPEN | ANSWERED | DEAD | ORPHAN) != OPEN;
+                    let closed = now & (OPEN | CLOSED) != OPEN;
                     if closed || generation_of(now) != generation_of(open) {
                         return false;
                     }
-                    // Only HANDLE differs from the guess.
+                    // Only HANDLE, or what does not matter here, differs from the guess.
                     seen = now;
                 }
             }
@@ -380,6 +410,58 @@ impl<R: Record> Exchange<R> {
             self.news.push(slot, &place.link);
         }
         // At once, also within a batch: whoever streams goes on with other things.
+        self.bell.ring();
+    }
+
+    /// Cancels a request at any stage. `false`: it is over.
+    ///
+    /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
+    /// request over when it reads the note, and leaves its connection alone.
+    pub(crate) fn cancel(&self, id: RequestId) -> bool {
+        let (_, generation, slot) = id.parts();
+        if u64::from(slot) >= self.initialised.load(Ordering::Acquire) {
+            return false;
+        }
+        let word = &self.slot(slot).word;
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            let over = seen & (OPEN | DEAD | SENT | ORPHAN | CANCELLED) != OPEN;
+            if over || generation_of(seen) != generation {
+                return false;
+            }
+            match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.note(Note::Cancel(id));
+        true
+    }
+
+    /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.
+    pub(super) fn inform(&self, id: RequestId, text: Bytes) -> Result<(), Uninformed> {
+        let (_, generation, slot) = id.parts();
+        let word = &self.slot(slot).word;
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != generation {
+                return Err(Uninformed::Over);
+            }
+            if seen & INTERIMS == INTERIM * u64::from(INTERIMS_MAX) {
+                return Err(Uninformed::Full);
+            }
+            match word.compare_exchange(seen, seen + INTERIM, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.note(Note::Inform(id, text));
+        Ok(())
+    }
+
+    /// Leaves a note for the shard, and wakes it at once, also within a batch.
+    pub(crate) fn note(&self, note: Note) {
+        self.notes.put(note);
         self.bell.ring();
     }
 

@@ -7,9 +7,15 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use core::task::Waker;
 
+use bytes::Bytes;
+
 use super::body::{BodyState, Cursor};
-use super::exchange::{ANSWERED, AnswerFlags, Answered, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT};
+use super::exchange::{
+    ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT,
+    Uninformed,
+};
 use super::news::News;
+use super::notes::Note;
 use crate::id::{RequestId, ShardId};
 use crate::mem::Area;
 
@@ -33,7 +39,7 @@ unsafe impl<R: Record> Sync for Lease<R> {}
 
 impl<R: Record> Lease<R> {
     /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile, or
-    /// the request has been answered, by the shard or by id.
+    /// the request was cancelled, or has been answered by the shard or by id.
     ///
     /// # Safety
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
@@ -41,8 +47,8 @@ impl<R: Record> Lease<R> {
     pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
         let (_, generation, slot) = id.parts();
         let lease = Self { exchange: NonNull::from(exchange), slot, generation, cursor: Cursor::START };
-        let over = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED) != 0;
-        // The lease of a request that is over is dropped here: its slot is freed, or will be when the answer is sent.
+        let over = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
+        // The lease of a request that is over is dropped here: its slot is freed, or will be by the shard.
         (!over).then_some(lease)
     }
 
@@ -194,6 +200,26 @@ impl<R: Record> Lease<R> {
         self.exchange().tell(self.slot, news);
     }
 
+    /// Cancels the request: see [`Exchange::cancel`]. The handle still reads it.
+    pub(crate) fn cancel(&self) -> bool {
+        self.exchange().cancel(self.id())
+    }
+
+    /// Gives the shard an informational answer: whole, as it goes to the client.
+    pub(crate) fn inform(&self, text: Bytes) -> Result<(), Uninformed> {
+        self.exchange().inform(self.id(), text)
+    }
+
+    /// The most bytes of an answer's head.
+    pub(crate) fn head_bytes_max(&self) -> u32 {
+        self.exchange().arena.cell_bytes(Area::Response)
+    }
+
+    /// Leaves a note for the shard.
+    pub(crate) fn note(&self, note: Note) {
+        self.exchange().note(note);
+    }
+
     /// Gives the handle up; the request lives on and can be answered by id.
     pub(crate) fn detach(self) -> RequestId {
         let id = self.id();
@@ -209,11 +235,15 @@ impl<R: Record> Lease<R> {
         let mut before = slot.word.load(Ordering::Acquire);
         loop {
             let without = before & !HANDLE;
-            let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN) {
+            let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN | CANCELLED) {
                 marks if marks & ORPHAN != 0 => (without, None),
                 0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),
                 0 => (without, None),
-                marks if marks & SENT != 0 || marks == DEAD => (without | RETURNING, Some(AnswerFlags::RECLAIM)),
+                marks if marks & SENT != 0 || marks & (ANSWERED | DEAD) == DEAD => {
+                    (without | RETURNING, Some(AnswerFlags::RECLAIM))
+                }
+                // The shard has yet to read the note, and frees it then.
+                CANCELLED => (without, None),
                 // Answered by id and under way: the shard frees it, or, if that answer fails, who tried abandons it.
                 _ => (without | if abandon { LEFT } else { 0 }, None),
             };

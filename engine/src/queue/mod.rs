@@ -4,6 +4,7 @@
 //!  shard ──RequestRing──▶ consumers          one ring a queue and shard: one producer, many consumers
 //!    ▲                        │
 //!    └───────Returns──────────┘              one list a shard: many producers, one consumer
+//!    └──── News, Notes ───────┘              the same, for what is rare
 //! ```
 //!
 //! Laws:
@@ -21,18 +22,27 @@ mod core;
 mod exchange;
 mod lease;
 mod news;
+mod notes;
+#[cfg(test)]
+mod races;
 mod request_ring;
 mod returns;
 mod shard_side;
 mod sleepers;
+mod watch;
 
 pub(crate) use self::bell::{Bell, BellScope, settle};
 pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::core::QueueCore;
-pub(crate) use self::exchange::{AnswerFlags, Answered, Exchange, Record, Sizes, Tail, slot_bytes};
+pub(crate) use self::exchange::{
+    AnswerFlags, Answered, Exchange, INTERIMS_MAX, Record, Sizes, Tail, Uninformed, slot_bytes,
+};
 pub(crate) use self::lease::{Filled, Lease};
 pub(crate) use self::news::News;
+pub(crate) use self::notes::Note;
 pub(crate) use self::request_ring::Producer;
 pub(crate) use self::shard_side::{Driving, Fate, Scratch, ShardSide};
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;
+pub use self::watch::Disconnected;
+pub(crate) use self::watch::{Registration, Watch};

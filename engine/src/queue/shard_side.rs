@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use super::body::{BodyState, Chain, Reading, SlotBody};
 use super::exchange::{
-    AnswerFlags, Answered, DEAD, DRIVEN, Exchange, HANDLE, MARKS, OPEN, ORPHAN, RETURNING, Record, SENT, Slot, Tail,
-    generation_of, word_of,
+    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING, Record,
+    SENT, Slot, Tail, generation_of, word_of,
 };
 use super::news::{News, SlotNews};
+use super::notes::Note;
 use super::returns::Link;
 use crate::id::RequestId;
 use crate::mem::{Area, Arena, BufferId, Lent};
@@ -199,11 +200,12 @@ impl<R: Record> ShardSide<R> {
         RequestId::new(self.exchange.shard, generation_of(now), slot)
     }
 
-    /// Whether anything waits in the returns or among the news; sequentially consistent.
+    /// Whether nothing waits in the returns, among the news or the notes; sequentially consistent.
     pub(crate) fn returns_empty(&self) -> bool {
         // SAFETY: only the driving thread touches `local`, and this is it (or nobody drives).
         let local = unsafe { &*self.exchange.local.0.get() };
-        local.is_empty() && self.exchange.returns.is_empty() && self.exchange.news.is_empty()
+        let exchange = &self.exchange;
+        local.is_empty() && exchange.returns.is_empty() && exchange.news.is_empty() && exchange.notes.is_empty()
     }
 
     /// Takes all slots that have come back.
@@ -230,6 +232,44 @@ impl<R: Record> ShardSide<R> {
     /// What the news of a slot are that was just taken: those of an earlier request are about nothing any more.
     pub(crate) fn read_news(&mut self, slot: u32) -> News {
         self.exchange.slot(slot).news.take()
+    }
+
+    /// Whether notes wait.
+    #[inline]
+    pub(crate) fn has_notes(&self) -> bool {
+        !self.exchange.notes.is_empty()
+    }
+
+    /// Begins to read the notes.
+    pub(crate) fn open_notes(&mut self) {
+        self.exchange.notes.open();
+    }
+
+    /// The next note.
+    pub(crate) fn take_note(&mut self) -> Option<Note> {
+        self.exchange.notes.take()
+    }
+
+    /// The slot of a request that is not over.
+    pub(crate) fn under_way(&self, id: RequestId) -> Option<u32> {
+        let (_, generation, slot) = id.parts();
+        let word = self.word(slot);
+        (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == generation).then_some(slot)
+    }
+
+    /// An informational answer of a request that is not over has its turn.
+    pub(crate) fn interim_taken(&mut self, slot: u32) {
+        self.exchange.slot(slot).word.fetch_sub(INTERIM, Ordering::AcqRel);
+    }
+
+    /// The slot of a request that was cancelled and is not over.
+    pub(crate) fn cancelled(&self, id: RequestId) -> Option<u32> {
+        self.under_way(id).filter(|slot| self.is_cancelled(*slot))
+    }
+
+    /// Whether the request in a slot in use was cancelled.
+    pub(crate) fn is_cancelled(&self, slot: u32) -> bool {
+        self.word(slot) & CANCELLED != 0
     }
 
     /// What was answered in a slot taken from the returns, or by the shard itself.
@@ -410,6 +450,7 @@ impl<R: Record> ShardSide<R> {
             std::thread::yield_now();
         }
         self.ended = true;
+        exchange.notes.end();
         exchange.release_orphan();
     }
 
@@ -440,14 +481,16 @@ impl<R: Record> Drop for ShardSide<R> {
     /// Without [`end`](Self::end), after a panic or a failed ring, nobody can say which slots are still used: then the
     /// exchange stays for ever, unless no slot is.
     fn drop(&mut self) {
-        if !self.ended {
-            // Nobody will bring those who wait for a body any more of it.
-            for slot in 0..self.high_water {
-                self.body(slot).set_state(BodyState::Failed(u8::MAX));
-                self.body(slot).wake();
-            }
+        if self.ended {
+            return;
         }
-        if !self.ended && self.in_use() > 0 {
+        self.exchange.notes.end();
+        // Nobody will bring those who wait for a body any more of it.
+        for slot in 0..self.high_water {
+            self.body(slot).set_state(BodyState::Failed(u8::MAX));
+            self.body(slot).wake();
+        }
+        if self.in_use() > 0 {
             core::mem::forget(Arc::clone(&self.exchange));
         }
     }

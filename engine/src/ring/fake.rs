@@ -47,6 +47,7 @@ enum Entry {
     ReceiveOnce { socket: RawFd, token: Token, most: u32 },
     Send { socket: RawFd, sending: Sending, mode: SendMode },
     Watch { descriptor: RawFd, token: Token },
+    WatchEnd { socket: RawFd, token: Token },
     Cancel { target: Token },
     Read(Reading),
 }
@@ -54,9 +55,10 @@ enum Entry {
 impl Entry {
     fn socket(&self) -> Option<RawFd> {
         match self {
-            Self::Receive { socket, .. } | Self::ReceiveOnce { socket, .. } | Self::Send { socket, .. } => {
-                Some(*socket)
-            }
+            Self::Receive { socket, .. }
+            | Self::ReceiveOnce { socket, .. }
+            | Self::Send { socket, .. }
+            | Self::WatchEnd { socket, .. } => Some(*socket),
             _ => None,
         }
     }
@@ -190,6 +192,11 @@ impl Fake {
         self.links[client].receive.is_some()
     }
 
+    /// Whether the shard watches for a client's end at this moment.
+    pub(crate) fn watches(&self, client: usize) -> bool {
+        self.links[client].watch.is_some()
+    }
+
     /// Whether a listener accepts at this moment.
     pub(crate) fn accepts(&self, listener: RawFd) -> bool {
         self.listeners.get(&listener).is_some_and(|listening| listening.accept.is_some())
@@ -230,7 +237,7 @@ impl Fake {
 
     fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<BufferId>) {
         // Whoever has an event is looked at anyway.
-        if matches!(token.op(), Op::Receive | Op::Send | Op::ReadFile) {
+        if matches!(token.op(), Op::Receive | Op::Send | Op::ReadFile | Op::Poll) {
             let links = &self.links;
             self.delayed.retain(|client| links[*client].slot != Some(token.slot()));
         }
@@ -252,6 +259,11 @@ impl Fake {
                 Entry::Watch { descriptor, token } => {
                     assert!(self.bell.is_none(), "a second watch");
                     self.bell = Some((descriptor, token));
+                }
+                Entry::WatchEnd { socket, token } => {
+                    let link = self.link(socket);
+                    assert!(link.watch.is_none(), "a second watch on descriptor {socket}");
+                    (link.watch, link.watch_told) = (Some(Multishot { token, once: None, cancelled: false }), 0);
                 }
                 Entry::Cancel { target } => self.begin_cancel(target),
                 Entry::Read(reading) => self.begin_read(reading),
@@ -294,13 +306,17 @@ impl Fake {
     }
 
     fn begin_cancel(&mut self, target: Token) {
+        let mut sends = self.links.iter_mut().filter_map(|link| link.sending.as_mut());
+        if let Some(sending) = sends.find(|sending| sending.token == target) {
+            sending.cancelled = true;
+            return;
+        }
         let late = self.random.chance(self.faults.cancel_late);
         let accepts = self.listeners.values_mut().map(|listening| &mut listening.accept);
-        let receives = self.links.iter_mut().map(|link| &mut link.receive);
-        let mut all = accepts.chain(receives);
-        let Some(place) = all.find(|place| place.as_ref().is_some_and(|multishot| multishot.token == target)) else {
-            return;
-        };
+        let of_links = self.links.iter_mut().flat_map(|link| [&mut link.receive, &mut link.watch]);
+        let named = |place: &&mut Option<Multishot>| place.as_ref().is_some_and(|multishot| multishot.token == target);
+        let found = accepts.chain(of_links).find(named);
+        let Some(place) = found else { return };
         if late {
             place.as_mut().expect("found above").cancelled = true;
         } else {
@@ -320,6 +336,7 @@ impl Fake {
             if !late {
                 self.progress_send(client);
                 self.progress_receive(client, all);
+                self.progress_watch(client, all);
             }
         }
         self.progress_reads(all);
@@ -336,6 +353,8 @@ impl Fake {
         let link = &mut self.links[client];
         let Some(mut sending) = link.sending.take() else { return };
         let error = link.send_error();
+        // A cancelled one has sent nothing: it waited for room.
+        let error = if sending.cancelled { Some(libc::ECANCELED) } else { error };
         if error.is_none() {
             take(link, &mut sending, limit);
         }
@@ -369,6 +388,22 @@ impl Fake {
                 link.receive = Some(Multishot { token, once, cancelled });
                 return;
             }
+        }
+    }
+
+    fn progress_watch(&mut self, client: usize, all: bool) {
+        let link = &mut self.links[client];
+        let (events, told) = (link.ended(), link.watch_told);
+        let Some(Multishot { token, once, cancelled }) = link.watch.take() else { return };
+        if events != told {
+            link.watch_told = events;
+            let more = !self.random.chance(self.faults.more_lost);
+            self.links[client].watch = more.then_some(Multishot { token, once, cancelled });
+            self.finish(token, events, more, None);
+        } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
+            self.finish(token, -libc::ECANCELED, false, None);
+        } else {
+            self.links[client].watch = Some(Multishot { token, once, cancelled });
         }
     }
 
@@ -491,7 +526,8 @@ impl Io for Fake {
         let pieces = parts.to_vec();
         let bytes = contents(&pieces);
         assert!(!bytes.is_empty(), "an empty send");
-        self.queued.push(Entry::Send { socket, sending: Sending { token, pieces, bytes, sent: 0 }, mode });
+        let sending = Sending { token, pieces, bytes, sent: 0, cancelled: false };
+        self.queued.push(Entry::Send { socket, sending, mode });
     }
 
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
@@ -504,6 +540,12 @@ impl Io for Fake {
 
     fn watch(&mut self, descriptor: RawFd, token: Token) {
         self.queued.push(Entry::Watch { descriptor, token });
+    }
+
+    fn watch_end(&mut self, socket: RawFd, token: Token) {
+        assert_eq!(token.op(), Op::Poll);
+        self.link(socket);
+        self.queued.push(Entry::WatchEnd { socket, token });
     }
 
     fn cancel(&mut self, target: Token) {
@@ -553,6 +595,7 @@ impl Io for Fake {
         let link = self.link(descriptor);
         assert!(link.receive.is_none(), "descriptor {descriptor} is closed while it receives");
         assert!(link.sending.is_none(), "descriptor {descriptor} is closed while it sends");
+        assert!(link.watch.is_none(), "descriptor {descriptor} is closed while it is watched");
         link.closed = true;
         link.descriptor = None;
         if link.reset_on_close || !link.inbound.is_empty() {

@@ -84,6 +84,9 @@ pub(crate) trait Io {
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token);
     /// Reports when a descriptor becomes readable, until a completion comes without `more`.
     fn watch(&mut self, descriptor: RawFd, token: Token);
+    /// Reports that the other side of a connection has ended (POLLRDHUP) or broken it (POLLERR), and again when that
+    /// changes, until a completion comes without `more`; its result is the events.
+    fn watch_end(&mut self, socket: RawFd, token: Token);
     /// Asks for the end of an operation, which still completes itself.
     fn cancel(&mut self, target: Token);
     /// Gives a buffer to the kernel with the next [`post_buffers`](Self::post_buffers).

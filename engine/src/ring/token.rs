@@ -13,6 +13,7 @@ pub(crate) enum Op {
     Send = 3,
     Bell = 4,
     ReadFile = 5,
+    Poll = 6,
 }
 
 impl Op {
@@ -23,6 +24,7 @@ impl Op {
             3 => Self::Send,
             4 => Self::Bell,
             5 => Self::ReadFile,
+            6 => Self::Poll,
             _ => Self::Ignored,
         }
     }
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_token_carries_its_parts() {
-        for op in [Op::Accept, Op::Receive, Op::Send, Op::Bell, Op::ReadFile] {
+        for op in [Op::Accept, Op::Receive, Op::Send, Op::Bell, Op::ReadFile, Op::Poll] {
             let token = Token::new(op, u32::MAX, (1 << SLOT_BITS) - 1);
             let back = Token::from_bits(token.bits());
             assert_eq!((back.op(), back.generation(), back.slot()), (op, u32::MAX, (1 << SLOT_BITS) - 1));

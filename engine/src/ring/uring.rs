@@ -309,6 +309,14 @@ impl Io for Uring {
         self.push(&entry.user_data(token.bits()));
     }
 
+    fn watch_end(&mut self, socket: RawFd, token: Token) {
+        // POLLERR and POLLHUP are always reported. Multishot, since one shot would report the client's end of its side
+        // again and again, asked for or not (`io_init_poll_iocb` adds EPOLLRDHUP).
+        let events = u32::from(libc::POLLRDHUP.cast_unsigned());
+        let entry = opcode::PollAdd::new(types::Fd(socket), events).multi(true).build();
+        self.push(&entry.user_data(token.bits()));
+    }
+
     fn cancel(&mut self, target: Token) {
         let entry = opcode::AsyncCancel::new(target.bits()).build().user_data(Token::IGNORED.bits());
         self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS));

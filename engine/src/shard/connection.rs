@@ -10,6 +10,7 @@ use crate::clock::Tick;
 use crate::conn::{Machine, Part};
 use crate::mem::BufferId;
 use crate::policy::{OF_ENGINE, PolicyIndex};
+use crate::queue::Disconnected;
 use crate::record::Address;
 
 /// No slot, buffer or cell.
@@ -60,6 +61,10 @@ pub(super) enum Out {
     /// A coalescing cell.
     Cell {
         cell: u32,
+    },
+    /// An informational answer, in the `extras` of the connection with this index.
+    Interim {
+        connection: u32,
     },
     /// Text of the engine's own.
     Text {
@@ -124,6 +129,16 @@ pub(super) struct Connection {
     pub(super) awaits_cell: bool,
     /// It was taken off that list because a cell is free.
     pub(super) was_called: bool,
+    /// The shard's `extras` have an entry for it.
+    pub(super) extras: bool,
+    /// How it ends, once it is closing.
+    pub(super) how: Disconnected,
+    /// A poll for the client's end is out.
+    pub(super) polled: bool,
+    /// It has told that the client has ended its side, which receiving may not have come to yet.
+    pub(super) half_closed: bool,
+    /// Informational answers wait there.
+    pub(super) informed: bool,
     /// A 503 that found no slot is owed.
     pub(super) overload_owed: bool,
     pub(super) held_count: u16,
@@ -187,6 +202,11 @@ impl Connection {
             reading: false,
             awaits_cell: false,
             was_called: false,
+            extras: false,
+            how: Disconnected::Gone,
+            polled: false,
+            half_closed: false,
+            informed: false,
             overload_owed: false,
             held_count: 0,
             held_first: NO_BUFFER,
@@ -240,6 +260,17 @@ impl Connection {
             _ if self.body_slot == NONE => Part::Unread,
             _ => Part::Body,
         }
+    }
+
+    /// Whether the client has ended its side, though there may be input before that.
+    pub(super) fn has_half_closed(&self) -> bool {
+        self.input_ended || self.half_closed
+    }
+
+    /// Whether something may be sent beside answers.
+    #[inline]
+    pub(super) fn owes_text(&self) -> bool {
+        self.continue_owed | self.overload_owed | self.informed
     }
 
     /// Whether the socket did not take all that was sent.

@@ -148,17 +148,20 @@ impl<I: Io> Shard<I> {
             }
             // Asked for, or of no consequence: armed again when input is wanted.
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            _ => self.abort(key),
+            _ => self.lost(key),
         }
     }
 
     /// A receive has ended: goes on with it, or with closing.
+    #[cold]
     fn after_receive(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.closing {
             self.destroy_if_quiet(key);
         } else if connection.held_first == NO_BUFFER && !connection.input_ended && !connection.starved {
             self.arm_receive(key);
+        } else if !connection.starved {
+            self.poll_end(key);
         }
     }
 

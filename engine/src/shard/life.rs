@@ -12,7 +12,7 @@ use super::connection::{NONE, Receiving, Sending, SlotState};
 use super::output::GONE;
 use crate::clock::{TICK_MS, Tick};
 use crate::conn::{Expiry, Patience};
-use crate::queue::Fate;
+use crate::queue::{Disconnected, Fate};
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
@@ -26,9 +26,10 @@ impl<I: Io> Shard<I> {
     pub(super) fn end_of_input(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.input_ended = true;
+        let watched = connection.extras;
         if connection.held_first != super::connection::NO_BUFFER {
             // Held requests come first; `resume_input` comes back here.
-            return;
+            return self.half_closed(key);
         }
         if connection.has_incoming() && connection.body_slot != NONE {
             self.body_failed(key, Reject::BodyCut);
@@ -39,6 +40,8 @@ impl<I: Io> Shard<I> {
         self.follow_up |= connection.sending == Sending::Silent;
         if connection.machine.end_of_input(busy) {
             self.close(key);
+        } else if watched {
+            self.half_closed(key);
         }
     }
 
@@ -66,31 +69,52 @@ impl<I: Io> Shard<I> {
 
     /// Closes a connection in order: what is in the socket's buffer still goes out.
     pub(super) fn close(&mut self, key: Key) {
-        self.end_connection(key, false);
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let how = match connection.input_ended {
+            true => Disconnected::Ended,
+            false if self.stopping.is_some() => Disconnected::Stopped,
+            false => Disconnected::Cut,
+        };
+        self.end_connection(key, how, false);
     }
 
-    /// Closes a connection at once: the client is gone, or has to go.
+    /// Closes a connection at once: the client has to go.
     #[cold]
     pub(super) fn abort(&mut self, key: Key) {
-        self.end_connection(key, true);
+        let how = if self.aborted { Disconnected::Stopped } else { Disconnected::Cut };
+        self.end_connection(key, how, true);
     }
 
-    fn end_connection(&mut self, key: Key, reset: bool) {
+    /// Closes a connection at once: the client is gone.
+    #[cold]
+    pub(super) fn lost(&mut self, key: Key) {
+        self.end_connection(key, Disconnected::Reset, true);
+    }
+
+    fn end_connection(&mut self, key: Key, how: Disconnected, reset: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.closing {
             return;
         }
         connection.closing = true;
-        let (fd, receiving) = (connection.fd, connection.receiving);
+        connection.how = how;
+        let (fd, receiving, polled) = (connection.fd, connection.receiving, connection.polled);
+        let waiting = connection.sending == Sending::Waiting;
         if reset {
             self.io.reset_on_close(fd);
         }
-        if connection.sending == Sending::Waiting {
-            self.io.shutdown(fd, Shutdown::Both);
+        match waiting {
+            // Shutting down would send what the socket holds, and an end in order behind it.
+            true if reset => self.io.cancel(Token::new(Op::Send, key.generation, key.index)),
+            true => self.io.shutdown(fd, Shutdown::Both),
+            false => {}
         }
         if matches!(receiving, Receiving::Armed | Receiving::Once) {
             connection.receiving = Receiving::Stopping;
             self.io.cancel(Token::new(Op::Receive, key.generation, key.index));
+        }
+        if polled {
+            self.io.cancel(Token::new(Op::Poll, key.generation, key.index));
         }
         self.wheel.set(key.index, NEVER);
         self.destroy_if_quiet(key);
@@ -99,8 +123,8 @@ impl<I: Io> Shard<I> {
     /// Frees a closing connection once no operation names it.
     pub(super) fn destroy_if_quiet(&mut self, key: Key) {
         let quiet = |connection: &mut super::Connection| {
-            let is_idle = connection.sending == Sending::No && !connection.reading;
-            connection.closing && connection.receiving == Receiving::Stopped && is_idle
+            let still = connection.receiving == Receiving::Stopped && connection.sending == Sending::No;
+            connection.closing && still && !connection.polled && !connection.reading
         };
         if !self.connections.get_mut(key).is_some_and(quiet) {
             return;
@@ -114,6 +138,10 @@ impl<I: Io> Shard<I> {
         self.wheel.set(key.index, NEVER);
         self.release_out(connection.out);
         self.orphan(connection.oldest);
+        // Last, so that whoever is told finds the requests gone.
+        if connection.extras {
+            self.end_extras(key.index, connection.how);
+        }
     }
 
     /// The requests of a connection that is gone, from the oldest on.
@@ -127,7 +155,9 @@ impl<I: Io> Shard<I> {
                 self.finish_slot(slot);
                 continue;
             }
-            self.counters.requests_orphaned.count();
+            if !self.side.is_cancelled(slot) {
+                self.counters.requests_orphaned.count();
+            }
             // An answer already on its way back finds no connection.
             self.slots[slot as usize].connection = NONE;
             match self.side.kill(slot) {

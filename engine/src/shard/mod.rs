@@ -27,12 +27,14 @@ mod deliver;
 mod input;
 mod life;
 mod news;
+mod notes;
 mod output;
 mod refuse;
 #[cfg(test)]
 mod sim;
 mod stream;
 mod waits;
+mod watch;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -45,6 +47,7 @@ use ringress_proto::url::HostMemo;
 
 use self::body::BodyChain;
 use self::connection::{Connection, Held, SlotState};
+use self::watch::Extras;
 use crate::clock::{Clock, Tick};
 use crate::config::Config;
 use crate::counters::ShardCounters;
@@ -132,6 +135,8 @@ pub(crate) struct Shard<I: Io> {
     starved: Vec<Key>,
     /// Connections that wait for a cell to read a file into, oldest first.
     cell_waiters: VecDeque<Key>,
+    /// What few connections have: who is to be told of their end.
+    extras: Extras,
     mail: Arc<Mailbox>,
     letters: Vec<Letter>,
     counters: Arc<ShardCounters>,
@@ -242,6 +247,7 @@ impl<I: Io> Shard<I> {
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
             cell_waiters: VecDeque::with_capacity(connections),
+            extras: Extras::default(),
             mail,
             letters: Vec::new(),
             counters,
@@ -355,6 +361,7 @@ impl<I: Io> Shard<I> {
                 Op::Accept => self.on_accept(event),
                 Op::ReadFile => self.on_read(event),
                 Op::Bell => self.bell_armed = event.more,
+                Op::Poll => self.on_poll(event),
                 // Ended before all others, in `end_sends`.
                 Op::Send | Op::Ignored => {}
             }

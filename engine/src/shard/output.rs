@@ -1,8 +1,8 @@
 //! Answers go out: taken back from applications, put in order, coalesced and sent.
 //!
-//! Laws: answers leave a connection in the order its requests came; at most one send is in flight for it; an answer
-//! alone is sent from where the application wrote it, several small ones are copied together; a slot is freed after its
-//! bytes are copied, or after the send that named them has ended.
+//! Laws: answers leave a connection in the order its requests came, informational ones before the final one of theirs;
+//! at most one send is in flight for it; an answer alone is sent from where the application wrote it, several small
+//! ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has ended.
 //!
 //! Absent: answers in pieces (`stream`).
 
@@ -48,6 +48,7 @@ impl<I: Io> Shard<I> {
             self.counters.requests_answered.add(answered);
         }
         self.collect_news();
+        self.collect_notes();
         self.flush_all();
     }
 
@@ -132,6 +133,9 @@ impl<I: Io> Shard<I> {
             self.follow_up = true;
             return;
         }
+        if connection.informed {
+            return self.flush_informed(key);
+        }
         let oldest = connection.oldest;
         if oldest == NONE || !self.slots[oldest as usize].answered {
             return self.flush_text(key);
@@ -150,7 +154,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Sends a short text of the engine's own, when nothing is owed before it.
-    fn flush_text(&mut self, key: Key) {
+    pub(super) fn flush_text(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (nothing_before, its_turn) = (connection.oldest == NONE, connection.oldest == connection.body_slot);
         let text = if nothing_before && core::mem::take(&mut connection.overload_owed) {
@@ -198,7 +202,7 @@ impl<I: Io> Shard<I> {
 
     /// Sends one answer from where it is.
     #[inline]
-    fn send_one(&mut self, key: Key, slot: u32) {
+    pub(super) fn send_one(&mut self, key: Key, slot: u32) {
         let answer = self.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len, answer.date_at);
         let tail_len = match &answer.tail {
@@ -250,7 +254,7 @@ impl<I: Io> Shard<I> {
         self.start_send(key, Out::Cell { cell }, filled);
     }
 
-    fn start_send(&mut self, key: Key, out: Out, len: u32) {
+    pub(super) fn start_send(&mut self, key: Key, out: Out, len: u32) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = out;
         connection.out_sent = 0;
@@ -259,7 +263,7 @@ impl<I: Io> Shard<I> {
         // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
         // and its timer runs from now.
         let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
-        let owed = connection.continue_owed || connection.overload_owed;
+        let owed = connection.owes_text();
         self.follow_up |= more || owed || connection.machine.ends_when_sent();
         self.silent.push(key);
         self.submit_send(key, SendMode::Silent);
@@ -285,6 +289,7 @@ impl<I: Io> Shard<I> {
                 arena.lend(arena.offset(Area::Coalesce, cell), len).after(sent)
             }
             Out::Text { text } => Lent::of(text).after(sent),
+            Out::Interim { connection } => self.extras.lend_interim(connection).after(sent),
             Out::AreaAndTail { slot } => {
                 let (area_len, tail) = {
                     let answer = self.side.answer_mut(slot);
@@ -336,7 +341,7 @@ impl<I: Io> Shard<I> {
         }
         if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
             connection.sending = Sending::No;
-            return self.abort(key);
+            return self.lost(key);
         }
         let sent = u32::try_from(event.result).unwrap_or(0);
         connection.out_sent += sent;
@@ -416,6 +421,7 @@ impl<I: Io> Shard<I> {
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => self.finish_slot(slot),
             Out::Cell { cell } => self.cells.coalesce.give(cell),
+            Out::Interim { connection } => self.extras.interim_sent(connection),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }
     }
@@ -433,6 +439,6 @@ struct Next {
 #[inline]
 fn next(connection: &mut Connection, slots: &[SlotState]) -> Next {
     let answered = connection.oldest != NONE && slots[connection.oldest as usize].answered;
-    let more = answered || connection.continue_owed || connection.overload_owed;
+    let more = answered || connection.owes_text();
     Next { after: connection.machine.sent(), more, held: connection.held_first != NO_BUFFER }
 }

@@ -8,7 +8,9 @@
 
 mod answers;
 mod app;
+mod cancels;
 mod client;
+mod informs;
 mod inputs;
 mod life;
 mod rig;
@@ -16,4 +18,5 @@ mod script;
 mod seeded;
 mod timers;
 mod waking;
+mod watches;
 mod world;

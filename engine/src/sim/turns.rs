@@ -209,6 +209,11 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
+    fn watch_end(&mut self, socket: RawFd, token: Token) {
+        self.0.borrow_mut().watch_end(socket, token);
+    }
+
+    #[inline(never)]
     fn cancel(&mut self, target: Token) {
         self.0.borrow_mut().cancel(target);
     }

@@ -26,6 +26,9 @@ pub(super) struct Link {
     pub(super) was_reset: bool,
     pub(super) receive: Option<Multishot>,
     pub(super) sending: Option<Sending>,
+    /// A watch for the client's end, and what it has reported.
+    pub(super) watch: Option<Multishot>,
+    pub(super) watch_told: i32,
     /// The shard's name for it.
     pub(super) slot: Option<u32>,
 }
@@ -45,6 +48,7 @@ pub(super) struct Sending {
     /// What the pieces held when they were lent.
     pub(super) bytes: Vec<u8>,
     pub(super) sent: usize,
+    pub(super) cancelled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +58,15 @@ pub(super) struct Listening {
 }
 
 impl Link {
+    /// What a poll for the client's end would report.
+    pub(super) fn ended(&self) -> i32 {
+        match (self.client_reset, self.client_ended) {
+            (true, _) => i32::from(libc::POLLERR | libc::POLLHUP | libc::POLLRDHUP),
+            (false, true) => i32::from(libc::POLLRDHUP),
+            (false, false) => 0,
+        }
+    }
+
     /// Why a send fails, if it does.
     pub(super) fn send_error(&self) -> Option<i32> {
         if self.write_shut {

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::rig::{Options, ROOM, Rig, answer, answer_by_id, answer_with, target};
-use crate::ring::fake::{Fake, Faults, Outside};
+use super::rig::{Meanwhile, Options, ROOM, Rig, answer, answer_by_id, answer_with, target};
+use crate::ring::fake::Faults;
 
 fn get(path: &str) -> String {
     format!("GET /a/{path} HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -234,20 +234,6 @@ fn a_stop_during_the_last_send_shuts_our_side_before_the_shard_sleeps() {
     assert!(rig.shard.io.at_end(client));
     rig.shard.io.end(client);
     rig.end();
-}
-
-type Once = Box<dyn FnOnce(&mut Fake)>;
-
-/// Done once, while the shard sleeps.
-struct Meanwhile(Option<Once>);
-
-impl Outside for Meanwhile {
-    fn act(&mut self, fake: &mut Fake) -> bool {
-        self.0.take().is_some_and(|act| {
-            act(fake);
-            true
-        })
-    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::rig::{body, prefix, read_body, target, write_answer};
 use crate::id::RequestId;
-use crate::queue::{BodyState, Exchange, Lease, QueueCore};
+use crate::queue::{BodyState, Exchange, Lease, Note, QueueCore, Watch};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 
@@ -22,6 +22,8 @@ pub(super) enum Fate {
     Closed,
     /// Dropped: the client gets 500.
     Dropped,
+    /// Cancelled, in any of the ways there are: the client is reset, or gets an answer that was too fast.
+    Cancelled,
 }
 
 /// The fate of a request.
@@ -33,6 +35,7 @@ pub(super) fn fate(seed: u64, number: u32) -> Fate {
         0 => Fate::Dropped,
         roll if roll <= closed => Fate::Closed,
         roll if roll <= closed + large => Fate::Answered([700, 5000, 40_000][random.below(3)] / (1 + random.below(3))),
+        38.. if Random::new(seed ^ 1).chance(400) => Fate::Cancelled,
         _ => Fate::Answered(random.below(60)),
     }
 }
@@ -83,11 +86,14 @@ pub(super) struct App {
     /// Handles of requests that were answered by id.
     kept: Vec<Lease<RequestRecord>>,
     delivered: BTreeSet<u32>,
+    /// Who waits for connections to end.
+    watches: Vec<Watch>,
 }
 
 impl App {
     pub(super) fn new(seed: u64, queue: Arc<QueueCore<RequestRecord>>, exchange: Arc<Exchange<RequestRecord>>) -> Self {
-        Self { seed, queue, exchange, pending: Vec::new(), kept: Vec::new(), delivered: BTreeSet::new() }
+        let (pending, kept, watches) = (Vec::new(), Vec::new(), Vec::new());
+        Self { seed, queue, exchange, pending, kept, delivered: BTreeSet::new(), watches }
     }
 
     /// Things it could do now: claim, go on with some of the pending, let go of one of the kept.
@@ -110,6 +116,16 @@ impl App {
         }
         let mut body = prefix(&lease).to_vec();
         let whole = read_body(&mut lease, &mut body);
+        while number.is_some() && random.chance(100) {
+            self.inform(&lease, number.unwrap_or(0));
+        }
+        if random.chance(150) {
+            let (watch, registration) = Watch::new(random.chance(500));
+            lease.note(Note::Watch(lease.record().connection, registration));
+            if random.chance(700) {
+                self.watches.push(watch);
+            }
+        }
         let can_detach = number.is_some_and(|number| fate(self.seed, number) != Fate::Dropped);
         let hold = if whole && can_detach && random.chance(150) {
             Hold::Id(lease.detach())
@@ -120,6 +136,14 @@ impl App {
         self.pending.push(Pending { number, body, whole, hold });
         if whole && random.chance(400) {
             self.go_on(self.pending.len() - 1, random);
+        }
+    }
+
+    /// Gives an informational answer that names the request.
+    fn inform(&mut self, lease: &Lease<RequestRecord>, number: u32) {
+        if !lease.record().is_http10() {
+            let text = format!("HTTP/1.1 103 Early Hints\r\nX-For: {number}\r\n\r\n");
+            let _ = lease.inform(text.into());
         }
     }
 
@@ -145,12 +169,18 @@ impl App {
         let fate = fate(self.seed, number);
         let text = answer_body(number, sum(&content), fate);
         let close = fate == Fate::Closed;
+        if fate == Fate::Cancelled {
+            return self.cancel(hold, &text, random);
+        }
         let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, &text, close));
         match hold {
             Hold::Id(id) => {
                 let _ = self.exchange.answer_by_id(id, fill);
             }
             Hold::Handle(mut lease) => {
+                if random.chance(100) {
+                    self.inform(&lease, number);
+                }
                 if !lease.record().body_open {
                     assert_eq!(body(&mut lease), content, "the body of request {number} changed under its handle");
                 }
@@ -172,6 +202,45 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Cancels a request: by its handle or its id, answered or not.
+    fn cancel(&mut self, hold: Hold, text: &[u8], random: &mut Random) {
+        let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, text, false));
+        let (id, handle) = match hold {
+            Hold::Id(id) => (id, None),
+            Hold::Handle(lease) => (lease.id(), Some(lease)),
+        };
+        if random.chance(200) {
+            let _ = self.exchange.answer_by_id(id, fill);
+        }
+        match handle {
+            Some(lease) if random.chance(200) => {
+                let record = *lease.record();
+                match lease.fill(|area| fill(&record, area)) {
+                    Some(Ok(filled)) => lease.submit(filled),
+                    _ => drop(lease),
+                }
+                self.exchange.cancel(id);
+            }
+            Some(lease) => {
+                lease.cancel();
+                if random.chance(500) {
+                    self.kept.push(*lease);
+                }
+            }
+            None => {
+                self.exchange.cancel(id);
+            }
+        }
+        assert!(!self.exchange.is_open(id) && !self.exchange.cancel(id), "a cancelled request is over");
+        assert!(self.exchange.answer_by_id(id, fill).is_none(), "a cancelled request cannot be answered");
+    }
+
+    /// Every connection has ended: whoever waits for that has been told.
+    pub(super) fn assert_told(&self) {
+        let untold = self.watches.iter().filter(|watch| watch.told().is_none()).count();
+        assert_eq!(untold, 0, "of {} that wait for connections to end, so many were not told", self.watches.len());
     }
 
     /// Lets go of a handle whose request is over.

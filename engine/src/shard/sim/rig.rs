@@ -13,7 +13,7 @@ use crate::id::{RequestId, ShardId};
 use crate::policy::{Policies, Policy};
 use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, Tail};
 use crate::record::RequestRecord;
-use crate::ring::fake::{Fake, Faults};
+use crate::ring::fake::{Fake, Faults, Outside};
 use crate::route::{Host, Route, Snapshot, Target};
 use crate::shard::{Letter, Mailbox, Shard};
 
@@ -196,6 +196,7 @@ impl Rig {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
         assert!(shard.cell_waiters.is_empty(), "connections wait for cells");
+        assert!(shard.extras.is_empty(), "something is kept for connections that are gone");
         assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
         assert_eq!(shard.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");
         assert_eq!(shard.wheel.next_visit(), None, "a timer is linked");
@@ -213,6 +214,20 @@ impl Rig {
             assert!(!self.shard.io.asleep || self.shard.is_done(), "the shard sleeps instead of ending");
         }
         panic!("the shard does not end in {TURNS_MAX} turns");
+    }
+}
+
+type Once = Box<dyn FnOnce(&mut Fake)>;
+
+/// Done once, while the shard sleeps.
+pub(super) struct Meanwhile(pub(super) Option<Once>);
+
+impl Outside for Meanwhile {
+    fn act(&mut self, fake: &mut Fake) -> bool {
+        self.0.take().is_some_and(|act| {
+            act(fake);
+            true
+        })
     }
 }
 

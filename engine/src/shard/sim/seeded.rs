@@ -107,6 +107,7 @@ fn run_one(seed: u64) {
     world.borrow_mut().finish(&mut rig.shard.io);
     settle(&mut rig, &world, colocated);
     rig.assert_idle();
+    world.borrow().app.assert_told();
     rig.shard.io.outside = None;
     rig.stop(Duration::from_secs(60));
     rig.end();
@@ -157,6 +158,7 @@ fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
     rig.shard.io.outside = None;
     rig.turn();
     rig.end();
+    world.borrow().app.assert_told();
 }
 
 fn go_on_stopping(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
@@ -184,6 +186,7 @@ fn stop_at_once(mut rig: Rig, world: &RefCell<World>) {
     world.borrow_mut().app.abandon();
     rig.turn();
     rig.end();
+    world.borrow().app.assert_told();
 }
 
 #[test]

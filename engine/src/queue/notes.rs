@@ -1,0 +1,75 @@
+//! What any thread tells a shard in so many words, and rarely: cancel a request, tell me when a connection ends.
+//!
+//! Laws: a note that was put in is read by the shard, or, when that has ended, dropped at once; only who writes a note
+//! allocates; a shard without notes pays one load a turn. A note names requests and connections by id: one that comes
+//! late meets another generation.
+//!
+//! Absent: what the notes mean (room `shard`), and what is told about every request (`returns`, `news`).
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use crossbeam_queue::SegQueue;
+use crossbeam_utils::CachePadded;
+
+use super::watch::Registration;
+use crate::id::{ConnectionId, RequestId};
+
+/// One note.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// The request was cancelled: its connection is to be reset.
+    Cancel(RequestId),
+    /// An informational answer, as it goes to the client.
+    Inform(RequestId, Bytes),
+    /// Somebody is to be told of the connection's end.
+    Watch(ConnectionId, Registration),
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// Something was put in since the shard looked.
+    any: CachePadded<AtomicBool>,
+    /// The shard reads no more.
+    ended: AtomicBool,
+    notes: SegQueue<Note>,
+}
+
+impl Notes {
+    /// Puts a note in. Sequentially consistent: a flag read after this cannot be older.
+    pub(super) fn put(&self, note: Note) {
+        self.notes.push(note);
+        self.any.store(true, Ordering::SeqCst);
+        if self.ended.load(Ordering::SeqCst) {
+            self.drop_all();
+        }
+    }
+
+    /// Whether nothing was put in since the last [`open`](Self::open). Sequentially consistent.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::SeqCst)
+    }
+
+    /// The shard begins to read: before the first [`take`](Self::take).
+    pub(super) fn open(&self) {
+        self.any.store(false, Ordering::SeqCst);
+    }
+
+    /// The next note.
+    pub(super) fn take(&self) -> Option<Note> {
+        self.notes.pop()
+    }
+
+    /// The shard has ended: what is there, and what will be put in, is dropped.
+    pub(super) fn end(&self) {
+        // Who puts a note in after this sees it; what was put in before is dropped here.
+        self.ended.store(true, Ordering::SeqCst);
+        self.drop_all();
+    }
+
+    fn drop_all(&self) {
+        while self.notes.pop().is_some() {}
+    }
+}

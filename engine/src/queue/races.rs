@@ -1,0 +1,218 @@
+//! Cancels, answers by handle and by id, drops and clients that leave, all racing for the same slots, against a shard
+//! that does what the real one does with them and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use super::{Answered, Exchange, Fate, Lease, Note, Producer, QueueCore, Record, ShardSide, Sizes};
+use crate::id::{RequestId, ShardId};
+use crate::mem::ArenaSizes;
+
+const SLOTS: u32 = 8;
+const REQUESTS: u64 = if cfg!(miri) { 200 } else { 20_000 };
+
+#[derive(Clone, Copy, Debug)]
+struct Plain;
+
+impl Record for Plain {
+    type Imprint = ();
+    const EMPTY: Self = Self;
+    fn received(&self) -> (u64, u32) {
+        (0, 0)
+    }
+    fn cooked_bytes(&self) -> u32 {
+        0
+    }
+}
+
+fn exchange() -> (Arc<Exchange<Plain>>, ShardSide<Plain>) {
+    let cells = (SLOTS, 64);
+    let (receive, body, assembly, response) = (cells, cells, cells, cells);
+    let arena = ArenaSizes { receive, body, assembly, response, cooked: cells, coalesce: cells, stage: cells };
+    Exchange::new(1, ShardId(0), (), &Sizes { slots: SLOTS, arena }).expect("a small mapping")
+}
+
+/// What the applications have been told.
+#[derive(Default)]
+struct Told {
+    cancelled: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Told {
+    fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn cancel(&self, exchange: &Exchange<Plain>, id: RequestId) {
+        if exchange.cancel(id) {
+            Self::count(&self.cancelled);
+            assert!(!exchange.is_open(id) && !exchange.cancel(id), "a cancelled request is over at once");
+            assert!(exchange.answer_by_id(id, |_, _| Err::<Answered, _>(())).is_none(), "nobody can answer it");
+        }
+    }
+
+    fn answer(&self, exchange: &Exchange<Plain>, id: RequestId, fails: bool) {
+        let fill = |_: &Plain, _: &mut [u8]| if fails { Err(()) } else { Ok(Answered::default()) };
+        if exchange.answer_by_id(id, fill) == Some(Ok(())) {
+            Self::count(&self.answered);
+        }
+    }
+
+    fn answer_by_handle(&self, lease: Lease<Plain>) {
+        match lease.fill(|_| Ok::<_, ()>(Answered::default())) {
+            Some(Ok(filled)) => {
+                Self::count(&self.answered);
+                lease.submit(filled);
+            }
+            _ => drop(lease),
+        }
+    }
+}
+
+/// Claims, and does one thing or another with the handle, while `by_id` does so with the id.
+fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, told: &Told, by_id: &Sender<RequestId>) {
+    let mut turn = 0_u64;
+    while !queue.is_closed() || !queue.is_empty() {
+        let Some(lease) = queue.claim_of(0) else {
+            thread::yield_now();
+            continue;
+        };
+        turn += 1;
+        let id = lease.id();
+        by_id.send(id).expect("it takes every id");
+        match turn % 7 {
+            0 | 1 => told.answer_by_handle(lease),
+            2 => drop(lease),
+            3 => told.cancel(exchange, lease.detach()),
+            4 => {
+                told.cancel(exchange, id);
+                drop(lease);
+            }
+            5 => {
+                assert!(lease.fill(|_| Err::<Answered, _>(())).is_none_or(|filled| filled.is_err()));
+                drop(lease);
+            }
+            _ => {
+                let id = lease.detach();
+                told.answer(exchange, id, false);
+            }
+        }
+    }
+}
+
+fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, told: &Told) {
+    for (turn, id) in ids.into_iter().enumerate() {
+        match turn % 5 {
+            0 | 1 => told.cancel(exchange, id),
+            2 => told.answer(exchange, id, true),
+            _ => told.answer(exchange, id, false),
+        }
+    }
+}
+
+/// A shard without connections: each request is its own.
+struct Shard {
+    side: ShardSide<Plain>,
+    returned: Vec<u32>,
+    /// Requests whose connection has ended, by slot.
+    dead: [bool; SLOTS as usize],
+    cancels: u64,
+}
+
+impl Shard {
+    fn end_connection(&mut self, slot: u32) {
+        if !core::mem::replace(&mut self.dead[slot as usize], true) && self.side.kill(slot) == Fate::Free {
+            self.dead[slot as usize] = false;
+        }
+    }
+
+    fn look(&mut self) {
+        let mut returned = core::mem::take(&mut self.returned);
+        self.side.take_returns(&mut returned);
+        for slot in returned.drain(..) {
+            if self.side.only_reclaims(slot) {
+                self.side.free(slot);
+                self.dead[slot as usize] = false;
+            } else if self.side.finish(slot) == Fate::Free {
+                self.dead[slot as usize] = false;
+            } else {
+                // Sent, and no longer on a connection that could end.
+                self.dead[slot as usize] = true;
+            }
+        }
+        self.returned = returned;
+        self.side.open_notes();
+        while let Some(note) = self.side.take_note() {
+            let Note::Cancel(id) = note else { unreachable!("nobody leaves another") };
+            self.cancels += 1;
+            if let Some(slot) = self.side.cancelled(id) {
+                self.end_connection(slot);
+            }
+        }
+    }
+}
+
+/// Runs the race; with `early`, the shard ends in the middle of it.
+fn race(early: bool) {
+    let (exchange, side) = exchange();
+    let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
+    let told = Told::default();
+    let mut shard = Shard { side, returned: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
+    let mut producer = Producer::new();
+    thread::scope(|scope| {
+        let (send, ids) = channel();
+        scope.spawn(|| act_by_id(ids, &exchange, &told));
+        let (queue, exchange, told) = (&queue, &exchange, &told);
+        for _ in 0..2 {
+            let send = send.clone();
+            scope.spawn(move || consume(queue, exchange, told, &send));
+        }
+        drop(send);
+        let mut published = 0;
+        while published < REQUESTS {
+            shard.look();
+            while published < REQUESTS
+                && queue.has_room(0, &mut producer)
+                && let Some(slot) = shard.side.allocate()
+            {
+                let id = shard.side.publish(slot);
+                queue.push(0, &mut producer, id);
+                published += 1;
+                // Some clients leave at once, and one cancels what nobody has seen yet.
+                match published % 11 {
+                    0 => shard.end_connection(slot),
+                    1 => told.cancel(exchange, id),
+                    _ => {}
+                }
+            }
+            queue.publish(0, &mut producer);
+            thread::yield_now();
+        }
+        queue.close();
+        if early {
+            queue.abandon_of(0);
+            return shard.side.end();
+        }
+        while shard.side.in_use() > 0 {
+            shard.look();
+            thread::yield_now();
+        }
+        shard.look();
+        assert_eq!(shard.cancels, told.cancelled.load(Ordering::Relaxed), "each cancel leaves one note");
+        assert!(shard.cancels > 0 && told.answered.load(Ordering::Relaxed) > 0, "all sides win sometimes");
+    });
+    assert!(exchange.notes.is_empty() || early);
+}
+
+#[test]
+fn whoever_wins_the_race_for_a_request_every_slot_comes_back() {
+    race(false);
+}
+
+#[test]
+fn a_shard_may_end_in_the_middle_of_the_race() {
+    race(true);
+}
