@@ -16,6 +16,7 @@ use super::app::App;
 use super::rig::{Options, Rig};
 use super::world::World;
 use crate::config::{Config, Mode};
+use crate::policy::Properties;
 use crate::ring::fake::{Faults, Outside, Random};
 
 /// Turns of the shard while clients come and go.
@@ -46,9 +47,11 @@ fn faults(random: &mut Random) -> Faults {
     }
 }
 
-fn options(seed: u64, random: &mut Random, tight: bool) -> Options {
+fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options {
     let pick = |random: &mut Random, values: [u32; 2]| values[random.below(2)];
+    let queue_wait = if hasty { Duration::from_secs(5) } else { Duration::from_secs(120) };
     let config = Config {
+        properties: Properties::new().request_queue(queue_wait),
         mode: if random.chance(300) { Mode::Colocated } else { Mode::Queue },
         requests_max: if tight { 16 } else { 512 },
         receive_buffers: if tight { 16 } else { 256 },
@@ -67,7 +70,7 @@ fn options(seed: u64, random: &mut Random, tight: bool) -> Options {
 fn run_one(seed: u64) {
     let mut random = Random::new(seed);
     let (tight, hasty) = (random.chance(250), random.chance(150));
-    let options = options(seed, &mut random, tight);
+    let options = options(seed, &mut random, tight, hasty);
     let colocated = options.config.mode == Mode::Colocated;
     let mut rig = Rig::with(options);
     rig.shard.settings.publish_max = [1, 3, 64, 512][random.below(4)];

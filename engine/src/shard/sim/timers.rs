@@ -324,3 +324,21 @@ fn without_a_rate_a_client_has_the_idle_time_from_its_last_progress() {
     assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 0));
     rig.assert_idle();
 }
+
+#[test]
+fn a_head_that_came_while_the_socket_was_full_has_its_whole_time_afterwards() {
+    let mut rig = Rig::new();
+    let client = rig.connect_with_room(1000);
+    rig.say(client, get("/a/1") + "GET /a/2 HT");
+    answer_with(rig.claim(), &"x".repeat(2000), false);
+    rig.settle();
+    for _ in 0..4 {
+        rig.shard.io.read(client, 1000);
+        rig.settle();
+    }
+    rig.pass(SECOND * 119);
+    assert_eq!(rig.heard(client), "");
+    rig.pass(SECOND * 2);
+    assert!(rig.heard(client).starts_with("HTTP/1.1 408 "));
+    end(rig, &[client]);
+}
