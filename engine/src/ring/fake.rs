@@ -287,6 +287,11 @@ impl Fake {
 
     fn begin_cancel(&mut self, target: Token) {
         let late = self.random.chance(self.faults.cancel_late);
+        let mut sends = self.links.iter_mut().filter_map(|link| link.sending.as_mut());
+        if let Some(sending) = sends.find(|sending| sending.token == target) {
+            sending.cancelled = true;
+            return;
+        }
         let accepts = self.listeners.values_mut().map(|listening| &mut listening.accept);
         let receives = self.links.iter_mut().map(|link| &mut link.receive);
         let mut all = accepts.chain(receives);
@@ -330,12 +335,13 @@ impl Fake {
         if error.is_none() {
             take(link, &mut sending, usize::MAX);
         }
-        let over = sending.sent == sending.bytes.len() || (cut && sending.sent > 0) || error.is_some();
+        let ends = error.is_some() || sending.cancelled;
+        let over = sending.sent == sending.bytes.len() || (cut && sending.sent > 0) || ends;
         if !over {
             link.sending = Some(sending);
             return;
         }
-        let result = if sending.sent > 0 { count(sending.sent) } else { -error.unwrap_or(libc::EAGAIN) };
+        let result = if sending.sent > 0 { count(sending.sent) } else { -error.unwrap_or(libc::ECANCELED) };
         self.finish(sending.token, result, false, None);
     }
 
@@ -475,7 +481,7 @@ impl Io for Fake {
         let pieces = parts.to_vec();
         let bytes = contents(&pieces);
         assert!(!bytes.is_empty(), "an empty send");
-        self.queued.push(Entry::Send { socket, sending: Sending { token, pieces, bytes, sent: 0 }, mode });
+        self.queued.push(Entry::Send { socket, sending: Sending { token, pieces, bytes, sent: 0, cancelled: false }, mode });
     }
 
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {

@@ -77,7 +77,12 @@ impl<I: Io> Shard<I> {
             self.io.reset_on_close(fd);
         }
         if connection.sending == Sending::Waiting {
-            self.io.shutdown(fd, Shutdown::Both);
+            if reset {
+                // No shutdown: an end in order before the reset would make a part of an answer look whole.
+                self.io.cancel(Token::new(Op::Send, key.generation, key.index));
+            } else {
+                self.io.shutdown(fd, Shutdown::Both);
+            }
         }
         if receiving == Receiving::Armed {
             connection.receiving = Receiving::Stopping;

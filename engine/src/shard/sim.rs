@@ -15,5 +15,7 @@ mod life;
 mod rig;
 mod script;
 mod seeded;
+mod streaming;
+mod streams;
 mod waking;
 mod world;

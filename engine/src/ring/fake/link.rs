@@ -43,6 +43,7 @@ pub(super) struct Sending {
     /// What the pieces held when they were lent.
     pub(super) bytes: Vec<u8>,
     pub(super) sent: usize,
+    pub(super) cancelled: bool,
 }
 
 #[derive(Debug, Default)]

@@ -54,6 +54,7 @@ fn options(seed: u64, random: &mut Random, tight: bool) -> Options {
         receive_buffers: if tight { 16 } else { 256 },
         receive_buffer_bytes: pick(random, [512, 4096]),
         assembly_buffers: if tight { 2 } else { 64 },
+        stage_cells: if tight { 1 } else { pick(random, [1, 16]) },
         response_area_bytes: pick(random, [512, 4096]),
         pipeline_max: pick(random, [2, 64]),
         ..Options::default().config
@@ -104,6 +105,7 @@ fn run_one(seed: u64) {
     world.borrow_mut().finish(&mut rig.shard.io);
     settle(&mut rig, &world, colocated);
     rig.assert_idle();
+    world.borrow().app.assert_streams_over();
     rig.shard.io.outside = None;
     rig.stop(Duration::from_secs(60));
     rig.end();

@@ -1,0 +1,1 @@
+//! Directed tests of answers in pieces.
