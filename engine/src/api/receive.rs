@@ -75,8 +75,8 @@ impl RequestQueue {
 
     /// The next request as a future, for any executor or none: it needs no runtime, and dropping it loses nothing.
     ///
-    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard; anywhere
-    /// else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
+    /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn receive_async(&self) -> Receive<'_> {
         Receive { queue: self, ticket: None }
     }

@@ -481,7 +481,11 @@ impl Io for Fake {
         let pieces = parts.to_vec();
         let bytes = contents(&pieces);
         assert!(!bytes.is_empty(), "an empty send");
-        self.queued.push(Entry::Send { socket, sending: Sending { token, pieces, bytes, sent: 0, cancelled: false }, mode });
+        self.queued.push(Entry::Send {
+            socket,
+            sending: Sending { token, pieces, bytes, sent: 0, cancelled: false },
+            mode,
+        });
     }
 
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
