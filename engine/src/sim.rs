@@ -190,7 +190,7 @@ mod tests {
     fn every_request_is_answered_once_with_its_own_number_and_its_slot_is_free_again() {
         for mut hop in [Hop::new(64), Hop::new(64).driven()] {
             assert_eq!([hop.once(), hop.once()], [0, 1]);
-            assert_eq!(hop.batch(64), (2..66).sum());
+            assert_eq!(hop.batch(64), (2..66).sum::<u64>());
             assert_eq!(hop.batch(3), 66 + 67 + 68);
             assert_eq!(hop.in_use(), 0);
         }

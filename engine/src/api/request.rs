@@ -244,8 +244,8 @@ impl Request {
     /// Begins an answer whose body is given piece by piece: its head is sent now.
     ///
     /// With [`content_length`](Response::content_length) the body has that many bytes; without, it is sent in chunks
-    /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given to
-    /// the stream is dropped.
+    /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given
+    /// to the stream is dropped.
     ///
     /// # Errors
     /// As [`respond`](Self::respond); [`Invalid`](crate::ErrorKind::Invalid) also for a response with a body.

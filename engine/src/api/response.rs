@@ -16,8 +16,8 @@ const BODY_BYTES_MAX: usize = 1 << 31;
 /// Header fields that a response holds without allocating.
 const INLINE_HEADERS: usize = 4;
 
-/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from where
-/// they are, except borrowed ones, which are copied to the heap first.
+/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from
+/// where they are, except borrowed ones, which are copied to the heap first.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Body<'a> {

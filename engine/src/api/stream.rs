@@ -47,8 +47,8 @@ enum Way {
 /// Dropping it before [`finish`](Self::finish) cuts the answer: the connection is reset, and the answer counted
 /// ([`responses_cut`](crate::Counters::responses_cut)).
 ///
-/// Small pieces are best given by [`write`](std::io::Write::write), which collects up to 16 KiB; other chunks are handed
-/// over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
+/// Small pieces are best given by [`write`](std::io::Write::write), which collects up to 16 KiB; other chunks are
+/// handed over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
 #[must_use = "an answer that is dropped unfinished is cut"]
 pub struct ResponseStream {
     request: Request,
@@ -125,8 +125,9 @@ impl ResponseStream {
     /// On a thread that is attached to a shard, waiting drives the shard.
     ///
     /// # Errors
-    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error; [`Invalid`](crate::ErrorKind::Invalid)
-    /// when the chunk passes the length given at the start: then the answer is cut.
+    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the chunk passes the length given at the start: then the answer is
+    /// cut.
     pub fn send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
         match self.try_send(chunk) {
             Ok(()) => Ok(()),
@@ -138,8 +139,8 @@ impl ResponseStream {
     /// As [`send`](Self::send), as a future, for any executor or none. Dropped before it is ready it has sent nothing,
     /// and nothing is lost but the chunk it owns.
     ///
-    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard; anywhere
-    /// else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported) where it would have to wait.
+    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
+    /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported) where it would have to wait.
     pub fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> SendChunk<'_, 'a> {
         SendChunk { stream: self, chunk: Some(chunk.into()) }
     }
@@ -178,8 +179,9 @@ impl ResponseStream {
     /// Ends the body, and with it the answer. Does not wait until everything is sent: see [`Completion`].
     ///
     /// # Errors
-    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error; [`Invalid`](crate::ErrorKind::Invalid)
-    /// when the body is shorter than the length given at the start: then the answer is cut.
+    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the body is shorter than the length given at the start: then the
+    /// answer is cut.
     pub fn finish(mut self) -> Result<Completion> {
         self.finish_by(None)
     }

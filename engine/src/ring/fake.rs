@@ -362,7 +362,7 @@ impl Fake {
             link.sending = Some(sending);
             return;
         }
-        let result = if sending.sent > 0 { count(sending.sent) } else { -error.unwrap_or(libc::EAGAIN) };
+        let result = if sending.sent > 0 { count(sending.sent) } else { -error.unwrap_or(libc::ECANCELED) };
         self.finish(sending.token, result, false, None);
     }
 

@@ -16,6 +16,8 @@ mod life;
 mod rig;
 mod script;
 mod seeded;
+mod streaming;
+mod streams;
 mod timers;
 mod waking;
 mod watches;

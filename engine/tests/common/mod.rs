@@ -4,6 +4,8 @@
 // Each test program uses a part of this.
 #![allow(dead_code, reason = "compiled once for every test program, none of which uses all of it")]
 
+pub(crate) mod peer;
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;

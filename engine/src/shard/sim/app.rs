@@ -1,17 +1,20 @@
-//! The simulated application: answers at once or late, in any order, by handle or by id, drops requests, and holds
-//! handles longer than it should.
+//! The simulated application: answers at once or late, in any order, by handle or by id, whole or in pieces, drops
+//! requests, cuts answers, and holds handles longer than it should.
 //!
 //! What becomes of a request is a function of its number and the seed, so that clients know it too; when and how is
 //! drawn as it goes.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::sync::Arc;
 
 use super::rig::{body, prefix, read_body, target, write_answer};
+use super::streaming::{Streaming, letters, pieces};
 use crate::id::RequestId;
 use crate::queue::{BodyState, Exchange, Lease, Note, QueueCore, Watch};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
+use crate::stream::OutStream;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +27,12 @@ pub(super) enum Fate {
     Dropped,
     /// Cancelled, in any of the ways there are: the client is reset, or gets an answer that was too fast.
     Cancelled,
+    /// Begun, and cut: the client is reset.
+    Cut,
 }
+
+/// Bytes of the file that answers are sent from.
+const FILE_BYTES: usize = 40_000;
 
 /// The fate of a request.
 pub(super) fn fate(seed: u64, number: u32) -> Fate {
@@ -33,6 +41,7 @@ pub(super) fn fate(seed: u64, number: u32) -> Fate {
     let (closed, large) = [(1, 4), (8, 4), (2, 25), (6, 15)][Random::new(seed).below(4)];
     match random.below(40) {
         0 => Fate::Dropped,
+        39 if seed.is_multiple_of(3) => Fate::Cut,
         roll if roll <= closed => Fate::Closed,
         roll if roll <= closed + large => Fate::Answered([700, 5000, 40_000][random.below(3)] / (1 + random.below(3))),
         38.. if Random::new(seed ^ 1).chance(400) => Fate::Cancelled,
@@ -47,7 +56,11 @@ pub(super) fn sum(bytes: &[u8]) -> u64 {
 
 /// The body of an answer: the request's number, the sum of its body, and so many bytes of filling.
 pub(super) fn answer_body(number: u32, sum: u64, fate: Fate) -> Vec<u8> {
-    let filling = if let Fate::Answered(len) = fate { len } else { 0 };
+    let filling = match fate {
+        Fate::Answered(len) => len,
+        Fate::Cut => 3000,
+        Fate::Closed | Fate::Dropped | Fate::Cancelled => 0,
+    };
     let mut body = format!("{number}:{sum:x}:").into_bytes();
     body.extend((0..filling).map(|place| b'a' + u8::try_from(place % 26).expect("below 26")));
     body
@@ -85,6 +98,10 @@ pub(super) struct App {
     pending: Vec<Pending>,
     /// Handles of requests that were answered by id.
     kept: Vec<Lease<RequestRecord>>,
+    streams: Vec<Streaming>,
+    /// Streams that have been finished, cut or found gone.
+    ended: Vec<Arc<OutStream>>,
+    file: Arc<File>,
     delivered: BTreeSet<u32>,
     /// Who waits for connections to end.
     watches: Vec<Watch>,
@@ -92,14 +109,61 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(seed: u64, queue: Arc<QueueCore<RequestRecord>>, exchange: Arc<Exchange<RequestRecord>>) -> Self {
-        let (pending, kept, watches) = (Vec::new(), Vec::new(), Vec::new());
-        Self { seed, queue, exchange, pending, kept, delivered: BTreeSet::new(), watches }
+        Self {
+            seed,
+            queue,
+            exchange,
+            pending: Vec::new(),
+            kept: Vec::new(),
+            streams: Vec::new(),
+            ended: Vec::new(),
+            file: letters(FILE_BYTES),
+            delivered: BTreeSet::new(),
+            watches: Vec::new(),
+        }
     }
 
-    /// Things it could do now: claim, go on with some of the pending, let go of one of the kept.
-    pub(super) fn options(&mut self) -> (bool, Vec<usize>, usize) {
+    /// Things it could do now: claim, go on with some of the pending, let go of one of the kept, go on with a stream.
+    pub(super) fn options(&mut self) -> (bool, Vec<usize>, usize, bool) {
+        let streams = self.streams.iter().any(Streaming::can_act);
         let pending = self.pending.iter_mut().enumerate().filter_map(|(at, pending)| pending.can_act().then_some(at));
-        (!self.queue.is_empty(), pending.collect(), self.kept.len())
+        (!self.queue.is_empty(), pending.collect(), self.kept.len(), streams)
+    }
+
+    /// Goes on with one of the streams that can.
+    pub(super) fn stream_on(&mut self, random: &mut Random) {
+        let ready = self.streams.iter().enumerate().filter(|(_, stream)| stream.can_act()).map(|(index, _)| index);
+        let ready: Vec<usize> = ready.collect();
+        let Some(index) = ready.get(random.below(ready.len())) else { return };
+        let streaming = self.streams.swap_remove(*index);
+        let stream = Arc::clone(&streaming.stream);
+        match streaming.act() {
+            Ok(streaming) => self.streams.push(streaming),
+            Err(lease) => {
+                self.ended.push(stream);
+                if random.chance(300) {
+                    self.kept.push(lease);
+                }
+            }
+        }
+    }
+
+    /// Every stream that has ended was told how.
+    pub(super) fn assert_streams_over(&self) {
+        assert!(self.streams.is_empty(), "{} streams never end", self.streams.len());
+        let over = |stream: &Arc<OutStream>| stream.is_complete() != stream.is_gone();
+        assert!(self.ended.iter().all(over), "a stream is neither complete nor gone: {:?}", self.ended);
+    }
+
+    /// Answers piece by piece.
+    fn stream(&mut self, lease: Lease<RequestRecord>, number: u32, sum: u64, random: &mut Random) {
+        let fate = fate(self.seed, number);
+        let text = answer_body(number, sum, fate);
+        let filling = answer_body(number, sum, Fate::Answered(0)).len();
+        let given = if fate == Fate::Cut { random.below(text.len()) } else { text.len() };
+        let rest = pieces(&text[..given], filling, &self.file, random);
+        let started = Streaming::start(lease, &text, fate == Fate::Closed, rest, fate == Fate::Cut, random);
+        self.streams.extend(started);
     }
 
     /// Takes the next request from the queue.
@@ -126,7 +190,7 @@ impl App {
                 self.watches.push(watch);
             }
         }
-        let can_detach = number.is_some_and(|number| fate(self.seed, number) != Fate::Dropped);
+        let can_detach = number.is_some_and(|number| !matches!(fate(self.seed, number), Fate::Dropped | Fate::Cut));
         let hold = if whole && can_detach && random.chance(150) {
             Hold::Id(lease.detach())
         } else {
@@ -190,6 +254,8 @@ impl App {
                 }
                 if fate == Fate::Dropped {
                     drop(lease);
+                } else if fate == Fate::Cut || random.chance([0, 200, 800][random_of(self.seed)]) {
+                    self.stream(*lease, number, sum(&content), random);
                 } else if random.chance(150) {
                     let _ = self.exchange.answer_by_id(lease.id(), fill);
                     self.kept.push(*lease);
@@ -252,6 +318,12 @@ impl App {
     pub(super) fn abandon(&mut self) {
         self.pending.clear();
         self.kept.clear();
+        self.streams.drain(..).for_each(Streaming::abandon);
         while self.queue.claim_of(0).is_some() {}
     }
+}
+
+/// How much of a streamer the application is: 0 to 2.
+fn random_of(seed: u64) -> usize {
+    Random::new(seed ^ 0x5eed).below(3)
 }

@@ -157,10 +157,21 @@ impl Client {
         }
     }
 
+    /// Whether an answer will never be whole.
+    fn is_cut(&self, expected: &Expected) -> bool {
+        let answered = matches!(expected.outcome, Outcome::Answer { .. });
+        answered && !expected.head && fate(self.seed, expected.number) == Fate::Cut
+    }
+
     /// The connection has ended from the shard's side.
     fn see_end(&mut self, fake: &mut Fake) {
         let peer = self.peer;
         let forced = fake.was_reset(peer);
+        let is_cut = |expected: &Expected| self.is_cut(expected);
+        if forced && self.state == State::Open && self.expected.iter().any(is_cut) {
+            self.state = State::Over;
+            return;
+        }
         self.state = match self.state {
             State::Open if self.tight || self.stopping || self.doomed => State::Over,
             State::Open => {
@@ -242,6 +253,8 @@ impl Client {
         }
         let body = self.inbox[head_len..head_len + length].to_vec();
         self.inbox.drain(..head_len + length);
+        let is_whole = status != 200 || !self.is_cut(&expected);
+        assert!(is_whole, "client {} got the whole of an answer that was cut", self.peer);
         self.expected.pop_front();
         self.answered += 1;
         assert!(status == 503 || head.contains(" GMT\r\n"), "an answer without its date: {head}");

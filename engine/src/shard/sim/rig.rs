@@ -273,22 +273,29 @@ pub(super) fn body(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
     whole
 }
 
-/// Writes an answer by hand: the body goes into the tail unless it fits the area.
-pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8], close: bool) -> Answered {
+/// Writes the head of an answer with a body of so many bytes.
+pub(super) fn head_of(record: &RequestRecord, area: &mut [u8], body_len: usize, close: bool) -> Answered {
     let connection = match (close || !record.keep_alive, record.is_http10()) {
         (true, _) => "Connection: close\r\n",
         (false, true) => "Connection: keep-alive\r\n",
         (false, false) => "",
     };
     let before = "HTTP/1.1 200 OK\r\nDate: ";
-    let head = format!("{before}{:29}\r\n{connection}Content-Length: {}\r\n\r\n", "", body.len());
-    let body = if record.is_head() { &[] } else { body };
-    let (head_len, whole) = (head.len(), head.len() + body.len());
-    area[..head_len].copy_from_slice(head.as_bytes());
+    let head = format!("{before}{:29}\r\n{connection}Content-Length: {body_len}\r\n\r\n", "");
+    area[..head.len()].copy_from_slice(head.as_bytes());
     let flags = if close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let mut answered =
-        Answered { area_len: u32::try_from(head_len).expect("small"), date_at: 23, flags, tail: Tail::None };
+    let area_len = u32::try_from(head.len()).expect("small");
+    let answered = Answered { area_len, date_at: 23, flags, tail: Tail::None };
     assert_eq!(before.len(), usize::from(answered.date_at));
+    answered
+}
+
+/// Writes an answer by hand: the body goes into the tail unless it fits the area.
+pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8], close: bool) -> Answered {
+    let mut answered = head_of(record, area, body.len(), close);
+    let body = if record.is_head() { &[] } else { body };
+    let head_len = answered.area_len as usize;
+    let whole = head_len + body.len();
     if let Some(place) = area.get_mut(head_len..whole) {
         place.copy_from_slice(body);
         answered.area_len = u32::try_from(whole).expect("small");

@@ -58,6 +58,7 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
         receive_buffer_bytes: pick(random, [512, 4096]),
         body_buffers: if tight { 4 } else { 64 },
         assembly_buffers: if tight { 2 } else { 64 },
+        stage_cells: if tight { 1 } else { pick(random, [1, 16]) },
         response_area_bytes: pick(random, [512, 4096]),
         pipeline_max: pick(random, [2, 64]),
         ..Options::default().config
@@ -111,6 +112,7 @@ fn run_one(seed: u64) {
     settle(&mut rig, &world, colocated);
     rig.assert_idle();
     world.borrow().app.assert_told();
+    world.borrow().app.assert_streams_over();
     rig.shard.io.outside = None;
     rig.stop(Duration::from_secs(60));
     rig.end();

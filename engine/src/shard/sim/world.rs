@@ -33,6 +33,7 @@ enum Act {
     Claim,
     Answer,
     Release,
+    Stream,
 }
 
 impl World {
@@ -47,8 +48,13 @@ impl World {
             acts.push(Act::Connect);
         }
         if !self.app_waits {
-            let (claim, answers, releases) = self.app.options();
-            let possible = [(claim, Act::Claim), (!answers.is_empty(), Act::Answer), (releases > 0, Act::Release)];
+            let (claim, answers, releases, streams) = self.app.options();
+            let possible = [
+                (claim, Act::Claim),
+                (!answers.is_empty(), Act::Answer),
+                (releases > 0, Act::Release),
+                (streams, Act::Stream),
+            ];
             acts.extend(possible.into_iter().filter(|(possible, _)| *possible).map(|(_, act)| act));
         }
         acts
@@ -95,6 +101,7 @@ impl Outside for World {
             Act::Connect => self.connect(fake),
             Act::Client(index, option) => self.clients[index].act(option, fake, random),
             Act::Claim => self.app.claim(random),
+            Act::Stream => self.app.stream_on(random),
             Act::Answer => {
                 let pending = self.app.options().1;
                 self.app.go_on(pending[random.below(pending.len())], random);

@@ -1,0 +1,144 @@
+//! The simulated application's streamed answers: pieces of all sizes, in memory and in a file, given as there is room.
+//!
+//! A sender that found no room goes on only when it has been woken: a wake that is lost leaves its client waiting.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use bytes::Bytes;
+
+use super::rig::head_of;
+use crate::queue::{Lease, News, Tail};
+use crate::record::RequestRecord;
+use crate::ring::fake::Random;
+use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
+
+/// Whether a wake has come.
+#[derive(Debug, Default)]
+pub(super) struct Flag(AtomicBool);
+
+impl Flag {
+    pub(super) fn is_up(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A file of so many bytes as [`super::app::answer_body`] fills with, which no name leads to.
+pub(super) fn letters(len: usize) -> Arc<File> {
+    static NUMBER: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("ringress-sim-{}-{number}", std::process::id()));
+    let mut file = File::options().read(true).write(true).create_new(true).open(&path).expect("a new file");
+    std::fs::remove_file(&path).expect("just made");
+    let text: Vec<u8> = (0..len).map(|place| b'a' + u8::try_from(place % 26).expect("below 26")).collect();
+    file.write_all(&text).expect("room");
+    Arc::new(file)
+}
+
+/// A streamed answer under way.
+pub(super) struct Streaming {
+    lease: Lease<RequestRecord>,
+    pub(super) stream: Arc<OutStream>,
+    rest: VecDeque<Piece>,
+    /// Given up instead of being finished.
+    cut: bool,
+    /// Set while there was no room.
+    waits: Option<Arc<Flag>>,
+}
+
+impl Streaming {
+    /// Begins to answer. `None`: the request is over, or was answered by id.
+    pub(super) fn start(
+        lease: Lease<RequestRecord>,
+        whole: &[u8],
+        close: bool,
+        rest: VecDeque<Piece>,
+        cut: bool,
+        random: &mut Random,
+    ) -> Option<Self> {
+        let stream = OutStream::new(1 + random.below(10), [1, 100, 3000, 50_000][random.below(4)]);
+        let record = *lease.record();
+        let filled = lease.answer(|area| {
+            let mut answered = head_of(&record, area, whole.len(), close);
+            answered.tail = Tail::Stream(Outgoing::new(Arc::clone(&stream), answered.area_len));
+            Ok::<_, ()>(answered)
+        });
+        let rest = if record.is_head() { VecDeque::new() } else { rest };
+        let cut = cut && !record.is_head();
+        filled.is_some().then_some(Self { lease, stream, rest, cut, waits: None })
+    }
+
+    /// Whether it can go on now.
+    pub(super) fn can_act(&self) -> bool {
+        self.waits.as_ref().is_none_or(|flag| flag.is_up())
+    }
+
+    /// Gives one piece, or ends. Gives the lease back when it is over.
+    pub(super) fn act(mut self) -> Result<Self, Lease<RequestRecord>> {
+        self.waits = None;
+        if self.stream.is_gone() {
+            return Err(self.lease);
+        }
+        if self.rest.is_empty() {
+            if self.cut {
+                self.stream.abort();
+            } else {
+                self.stream.finish();
+            }
+            self.lease.tell(News::SEND);
+            return Err(self.lease);
+        }
+        if !self.stream.has_room() {
+            let flag = Arc::new(Flag::default());
+            self.stream.await_room(&Waker::from(Arc::clone(&flag)));
+            if !self.stream.has_room() && !self.stream.is_gone() {
+                self.waits = Some(flag);
+                return Ok(self);
+            }
+        }
+        if let Some(piece) = self.rest.pop_front() {
+            self.stream.push(piece);
+            self.lease.tell(News::SEND);
+        }
+        Ok(self)
+    }
+
+    /// Gives up, as an application does that ends.
+    pub(super) fn abandon(self) {
+        self.stream.abort();
+        self.lease.tell(News::SEND);
+    }
+}
+
+/// Cuts a text into pieces; from `filling` on it is that of [`letters`].
+pub(super) fn pieces(text: &[u8], filling: usize, file: &Arc<File>, random: &mut Random) -> VecDeque<Piece> {
+    let most = [3, 60, 2000, 100_000][random.below(4)].max(text.len() / 200 + 1);
+    let mut pieces = VecDeque::new();
+    let mut at = 0;
+    while at < text.len() {
+        let len = (1 + random.below(most)).min(text.len() - at);
+        let in_frame = if random.chance(400) { random.below(len.min(20) + 1) } else { 0 };
+        let frame = Frame::of(&[&text[at..at + in_frame]]);
+        let (from, to) = (at + in_frame, at + len);
+        let data = if from == to {
+            Data::Nothing
+        } else if from >= filling && random.chance(400) {
+            Data::File(FileRange::new(Arc::clone(file), (from - filling) as u64..(to - filling) as u64))
+        } else {
+            Data::Bytes(Bytes::copy_from_slice(&text[from..to]))
+        };
+        pieces.push_back(Piece::new(frame, data));
+        at = to;
+    }
+    pieces
+}

@@ -1,0 +1,140 @@
+//! What the tests of streamed answers share: a client that reads what it likes, when it likes, and bytes that tell
+//! their place.
+
+use std::fs::File;
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringress::{Engine, Request, RequestQueue, Response, ResponseStream};
+
+use super::{Host, PATIENCE, StopOnDrop, await_rest, colocated, serve};
+
+/// Runs an application in queue mode and in co-located mode, a client against each, and sees that all comes back.
+pub(crate) fn in_both_modes(handle: impl Fn(Request) + Clone + Send + 'static, client: impl Fn(&Engine, SocketAddr)) {
+    let host = Host::start();
+    let server = serve(&host.queue, handle.clone());
+    {
+        let _stop = StopOnDrop(&host.engine);
+        client(&host.engine, host.address);
+        host.await_rest();
+    }
+    server.join().expect("the application ends well");
+    let application = move |queue: &RequestQueue| {
+        while let Ok(request) = queue.receive() {
+            handle(request);
+        }
+    };
+    colocated(application, |engine, address| {
+        client(engine, address);
+        await_rest(engine);
+    });
+}
+
+/// A client that reads what it likes, when it likes.
+pub(crate) struct Peer {
+    pub(crate) stream: TcpStream,
+    pub(crate) input: Vec<u8>,
+}
+
+impl Peer {
+    pub(crate) fn ask(address: SocketAddr, method: &str, version: &str) -> Self {
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        let request = format!("{method} /x HTTP/{version}\r\nHost: test\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the engine takes it");
+        Self { stream, input: Vec::new() }
+    }
+
+    pub(crate) fn get(address: SocketAddr) -> Self {
+        Self::ask(address, "GET", "1.1")
+    }
+
+    /// Reads more. `false`: the connection has ended in order.
+    pub(crate) fn more(&mut self) -> std::io::Result<bool> {
+        let mut buffer = vec![0; 64 * 1024];
+        let len = self.stream.read(&mut buffer)?;
+        self.input.extend_from_slice(&buffer[..len]);
+        Ok(len > 0)
+    }
+
+    #[track_caller]
+    pub(crate) fn take_to(&mut self, end: &[u8]) -> Vec<u8> {
+        loop {
+            if let Some(at) = self.input.windows(end.len()).position(|window| window == end) {
+                return self.input.drain(..at + end.len()).collect();
+            }
+            assert!(
+                self.more().expect("readable"),
+                "the answer ends early: {:?}",
+                String::from_utf8_lossy(&self.input)
+            );
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
+        while self.input.len() < len {
+            assert!(self.more().expect("readable"), "the answer ends after {} of {len} bytes", self.input.len());
+        }
+        self.input.drain(..len).collect()
+    }
+
+    pub(crate) fn head(&mut self) -> String {
+        String::from_utf8(self.take_to(b"\r\n\r\n")).expect("a text head")
+    }
+
+    /// A chunked body, and its trailer section.
+    pub(crate) fn chunked(&mut self) -> (Vec<u8>, String) {
+        let mut body = Vec::new();
+        loop {
+            let line = String::from_utf8(self.take_to(b"\r\n")).expect("a chunk's size");
+            let len = usize::from_str_radix(line.trim_end(), 16).expect("a number");
+            if len == 0 {
+                break;
+            }
+            body.extend(self.take(len));
+            assert_eq!(self.take(2), b"\r\n", "the end of a chunk");
+        }
+        let mut trailers = String::new();
+        loop {
+            match String::from_utf8(self.take_to(b"\r\n")).expect("text").as_str() {
+                "\r\n" => return (body, trailers),
+                line => trailers += line,
+            }
+        }
+    }
+
+    /// Reads to the end. `None`: it was a reset.
+    pub(crate) fn rest(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.more() {
+                Ok(true) => {}
+                Ok(false) => return Some(std::mem::take(&mut self.input)),
+                Err(error) if error.kind() == IoErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("the connection does not end: {error}"),
+            }
+        }
+    }
+}
+
+/// Bytes that tell their place.
+pub(crate) fn pattern(from: usize, len: usize) -> Vec<u8> {
+    (from..from + len).map(|place| u8::try_from(place % 251).expect("below 251")).collect()
+}
+
+/// A file of so many bytes of [`pattern`] that no name leads to any more.
+pub(crate) fn file_of(len: usize) -> File {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("ringress-streams-{}-{number}", std::process::id()));
+    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("a new file");
+    std::fs::remove_file(&path).expect("just made");
+    file.write_all(&pattern(0, len)).expect("room");
+    file
+}
+
+/// An answer of so many bytes, to be given.
+pub(crate) fn start(request: Request, length: u64) -> ResponseStream {
+    request.start(Response::ok().content_length(length)).expect("open")
+}
