@@ -2,7 +2,7 @@
 //! that does what the real one does with them and nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -39,6 +39,17 @@ fn exchange() -> (Arc<Exchange<Plain>>, ShardSide<Plain>) {
 struct Told {
     cancelled: AtomicU64,
     answered: AtomicU64,
+    /// A thread has failed: the others are not to wait for it.
+    failed: AtomicBool,
+}
+
+/// Says so when its thread panics.
+struct Alarm<'a>(&'a Told);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.0.failed.fetch_or(thread::panicking(), Ordering::Relaxed);
+    }
 }
 
 impl Told {
@@ -74,6 +85,7 @@ impl Told {
 
 /// Claims, and does one thing or another with the handle, while `by_id` does so with the id.
 fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, told: &Told, by_id: &Sender<RequestId>) {
+    let _alarm = Alarm(told);
     let mut turn = 0_u64;
     while !queue.is_closed() || !queue.is_empty() {
         let Some(lease) = queue.claim_of(0) else {
@@ -104,6 +116,7 @@ fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, told: &Told, by
 }
 
 fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, told: &Told) {
+    let _alarm = Alarm(told);
     for (turn, id) in ids.into_iter().enumerate() {
         match turn % 5 {
             0 | 1 => told.cancel(exchange, id),
@@ -129,7 +142,8 @@ impl Shard {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, told: &Told) {
+        assert!(!told.failed.load(Ordering::Relaxed), "another thread has failed");
         let mut returned = core::mem::take(&mut self.returned);
         self.side.take_returns(&mut returned);
         for slot in returned.drain(..) {
@@ -155,6 +169,14 @@ impl Shard {
     }
 }
 
+struct Open<'a>(&'a QueueCore<Plain>);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.close_and_abandon();
+    }
+}
+
 /// Runs the race; with `early`, the shard ends in the middle of it.
 fn race(early: bool) {
     let (exchange, side) = exchange();
@@ -172,8 +194,10 @@ fn race(early: bool) {
         }
         drop(send);
         let mut published = 0;
+        // Consumers end with the queue, also when this thread fails.
+        let _open = Open(queue);
         while published < REQUESTS {
-            shard.look();
+            shard.look(told);
             while published < REQUESTS
                 && queue.has_room(0, &mut producer)
                 && let Some(slot) = shard.side.allocate()
@@ -197,10 +221,10 @@ fn race(early: bool) {
             return shard.side.end();
         }
         while shard.side.in_use() > 0 {
-            shard.look();
+            shard.look(told);
             thread::yield_now();
         }
-        shard.look();
+        shard.look(told);
         assert_eq!(shard.cancels, told.cancelled.load(Ordering::Relaxed), "each cancel leaves one note");
         assert!(shard.cancels > 0 && told.answered.load(Ordering::Relaxed) > 0, "all sides win sometimes");
     });
@@ -210,6 +234,21 @@ fn race(early: bool) {
 #[test]
 fn whoever_wins_the_race_for_a_request_every_slot_comes_back() {
     race(false);
+}
+
+#[test]
+fn a_note_keeps_the_shard_awake_until_it_is_read() {
+    let (exchange, mut side) = exchange();
+    assert!(side.returns_empty() && !side.has_notes());
+    let id = RequestId::new(ShardId(0), 1, 0);
+    exchange.note(Note::Cancel(id));
+    assert!(!side.returns_empty() && side.has_notes());
+    side.open_notes();
+    assert!(matches!(side.take_note(), Some(Note::Cancel(same)) if same == id));
+    assert!(side.take_note().is_none() && side.returns_empty());
+    side.end();
+    exchange.note(Note::Cancel(id));
+    assert!(exchange.notes.take().is_none(), "nobody would read it");
 }
 
 #[test]
