@@ -17,6 +17,9 @@ use crate::session::RequestQueue;
 
 /// The end of a connection, to come: see [`Request::on_disconnect`]. For any executor or none; it borrows nothing, and
 /// dropping it loses nothing: what the shard keeps for it is cleared away in time.
+///
+/// On a thread attached to a shard, wait for it with [`wait`](Self::wait) or [`block_on`](crate::block_on), which drive
+/// the shard: nobody else does meanwhile.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless polled"]
 pub struct Disconnect {
