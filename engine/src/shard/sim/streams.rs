@@ -419,6 +419,24 @@ fn a_handle_that_outlives_its_shard_finds_the_stream_gone() {
 }
 
 #[test]
+fn a_shard_that_fails_tells_the_senders_of_its_streams() {
+    let mut rig = Rig::new();
+    let client = rig.connect_with_room(100);
+    rig.say(client, get("1") + &get("2") + &get("3"));
+    let mut leases = rig.claim_all();
+    let (third, second, first) = (leases.pop().expect("three"), leases.pop().expect("two"), leases.pop().expect("one"));
+    let streams = [start(&first, 1000), start(&second, 4)];
+    push(&first, &streams[0], memory(&"x".repeat(500)));
+    rig.settle();
+    let late = start(&third, 4);
+    let flag = Arc::new(Flag::default());
+    streams[0].await_room(&Waker::from(Arc::clone(&flag)));
+    rig.shard.io.failed = true;
+    rig.shard.give_up();
+    assert!(streams.iter().all(|stream| stream.is_gone()) && flag.is_up() && late.is_gone());
+}
+
+#[test]
 fn a_queue_of_many_small_pieces_is_sent_in_few_sends() {
     let (mut rig, client, lease) = asked(Options::default(), 1 << 20);
     let stream = start(&lease, 64);
