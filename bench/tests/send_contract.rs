@@ -8,6 +8,8 @@
 //! 4. has posted, or never will, when the call that submitted it returns;
 //! 5. posts the error when the connection is gone.
 //!
+//! The same holds for a send of many parts, and what describes the parts is read before the call returns.
+//!
 //! Kernel: `CQE_SKIP_SUCCESS` is 5.17, the deferred rings these tests use are 6.1. Where no such
 //! ring can be made a test says "skipped" and proves nothing.
 
@@ -130,6 +132,51 @@ fn short_and_refused_sends_are_posted_on_unix_sockets() {
     let (near, far) = UnixStream::pair().expect("pair");
     far.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("socket option");
     short_and_refused_sends_are_posted(near.as_raw_fd(), far, ring);
+}
+
+/// Submits one quiet send of [`PIECE`] in 16 parts, and spoils what described it as soon as the call is back.
+fn send_parts(ring: &mut IoUring, fd: RawFd) -> Vec<i32> {
+    const PARTS: usize = 16;
+    let mut parts: Vec<libc::iovec> = PIECE
+        .chunks(PIECE_BYTES / PARTS)
+        .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() })
+        .collect();
+    assert_eq!(parts.len(), PARTS);
+    // SAFETY: a msghdr is pointers and lengths, for which zero is a valid value.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    (header.msg_iov, header.msg_iovlen) = (parts.as_mut_ptr(), parts.len());
+    let send = opcode::SendMsg::new(Fd(fd), &raw const header).flags(QUIET.cast_unsigned()).build();
+    // SAFETY: the entry names the header, which names the parts, all of which outlive the call that consumes it; the
+    // bytes are PIECE's, which is static and never written.
+    unsafe { ring.submission().push(&send.flags(Flags::SKIP_SUCCESS)) }.expect("the queue is empty");
+    assert_eq!(ring.submit().expect("submit"), 1);
+    parts.fill(libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 1 });
+    (header.msg_iov, header.msg_iovlen) = (std::ptr::null_mut(), 1);
+    std::hint::black_box((&header, &parts));
+    posted(ring)
+}
+
+#[test]
+fn a_send_of_many_parts_keeps_the_same_contract() {
+    let Some(mut ring) = ring() else { return };
+    let (near, mut far) = tcp_pair();
+    far.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("socket option");
+    let mut silent = 0;
+    let first = loop {
+        match send_parts(&mut ring, near.as_raw_fd())[..] {
+            [] => silent += 1,
+            [result] => break result,
+            ref many => panic!("one send posted {many:?}"),
+        }
+        assert!(silent < 10_000, "an unread connection took every send");
+    };
+    let taken = usize::try_from(first).unwrap_or(0);
+    assert!(first == -libc::EAGAIN || (1..PIECE_BYTES).contains(&taken), "posted {first}");
+    assert_eq!(send_parts(&mut ring, near.as_raw_fd()), [-libc::EAGAIN], "a full socket refuses at once");
+    let mut sent = vec![0; silent * PIECE_BYTES + taken];
+    far.read_exact(&mut sent).expect("what was accounted for is there");
+    assert!(sent.iter().all(|byte| *byte == b'x'));
+    assert_eq!(events(&mut ring), [], "a refused send armed nothing that goes on now");
 }
 
 /// Why `MSG_WAITALL` is part of the contract: without it a short send is a success, and bytes

@@ -98,6 +98,8 @@ impl ResponseStream {
             })
         });
         filled.unwrap_or(Err(Error::GONE))?;
+        // The head goes now, also within a batch: the rest may take its time.
+        settle();
         let way = match framing {
             _ if lease.record().is_head() => Way::Nowhere,
             None => Way::Nowhere,

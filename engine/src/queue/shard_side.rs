@@ -423,6 +423,13 @@ impl<R: Record> ShardSide<R> {
         self.chain().next(buffer)
     }
 
+    /// The shard has failed: no request can be answered any more, and nothing else changes.
+    pub(crate) fn forsake(&mut self) {
+        for slot in 0..self.high_water {
+            self.exchange.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
+        }
+    }
+
     /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
     ///
     /// Answers that threads are writing at this moment are waited for: they touch the exchange until they are in the

@@ -427,6 +427,16 @@ impl<I: Io> Shard<I> {
     /// handles that are out.
     pub(crate) fn give_up(mut self) {
         self.close_left();
+        self.forsake();
+    }
+
+    /// Nobody sends what is still to be sent: who waits for it is told, and whoever comes later, too.
+    fn forsake(&mut self) {
+        self.side.forsake();
+        let mut returned = core::mem::take(&mut self.returned);
+        returned.clear();
+        self.side.take_returns(&mut returned);
+        returned.drain(..).for_each(|slot| self.give_up_stream(slot));
     }
 
     /// Closes the connections that are left after a failure: nobody else knows their descriptors. Gives how many.
@@ -434,6 +444,7 @@ impl<I: Io> Shard<I> {
         let keys = self.connections.keys();
         for key in &keys {
             if let Some(connection) = self.connections.remove(*key) {
+                self.give_up_streams(&connection);
                 // The ring's operations keep the socket alive until they are gone; this ends the connection now.
                 self.io.shutdown(connection.fd, std::net::Shutdown::Both);
                 self.io.close(connection.fd);
@@ -453,8 +464,9 @@ impl<I: Io> Shard<I> {
         // The ring closes before the memory it was lent can go.
         drop(self.io);
         // Connections are left only when the ring has failed; then what they used cannot be told any more.
-        if left == 0 {
-            self.side.end();
+        match left {
+            0 => self.side.end(),
+            _ => self.side.forsake(),
         }
     }
 }

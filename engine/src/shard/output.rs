@@ -351,11 +351,14 @@ impl<I: Io> Shard<I> {
         if was_silent {
             self.counters.sends_short.count();
         }
-        if let Out::Stream { slot, .. } = connection.out {
+        let out = connection.out;
+        self.note_pace(key, was_silent, sent);
+        if let Out::Stream { slot, .. } = out {
             return self.stream_fell_short(key, slot, sent);
         }
-        connection.sending = Sending::Waiting;
-        self.note_pace(key, was_silent, sent);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.sending = Sending::Waiting;
+        }
         self.submit_send(key, SendMode::Waiting);
         self.set_timer(key);
     }

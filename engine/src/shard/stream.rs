@@ -332,6 +332,29 @@ impl<I: Io> Shard<I> {
         self.queue_flush(next);
     }
 
+    /// The shard has failed: the senders of a connection's streams are told. What the kernel was lent stays where it
+    /// is.
+    pub(super) fn give_up_streams(&mut self, connection: &Connection) {
+        if let Out::Stream { slot, .. } = connection.out {
+            self.give_up_stream(slot);
+        }
+        let mut next = connection.oldest;
+        // Whatever state the list was left in, this ends.
+        for _ in 0..self.slots.len() {
+            let Some(state) = self.slots.get(next as usize).copied() else { return };
+            if state.answered {
+                self.give_up_stream(next);
+            }
+            next = state.next;
+        }
+    }
+
+    pub(super) fn give_up_stream(&mut self, slot: u32) {
+        if let Some(outgoing) = self.outgoing(slot) {
+            outgoing.give_up();
+        }
+    }
+
     /// A connection ends: it waits for no cell any more.
     pub(super) fn leave_cell_waiters(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };

@@ -318,7 +318,8 @@ fn a_client_may_go_in_every_state_of_a_stream() {
             } else {
                 rig.shard.io.end(client);
                 rig.settle();
-                rig.pass(Duration::from_secs(121));
+                // One look to see where the client stands, and another to judge it.
+                (0..3).for_each(|_| rig.pass(Duration::from_secs(11)));
             }
             rig.settle();
             assert!(stream.is_gone() != stream.is_complete(), "case {number}, {turns} turns, room {room}");
@@ -416,6 +417,24 @@ fn a_handle_that_outlives_its_shard_finds_the_stream_gone() {
     // Whoever still tells it something does no harm.
     lease.tell(News::SEND);
     assert_eq!(target(&lease), "/a/1", "the request can still be read");
+}
+
+#[test]
+fn a_shard_that_fails_tells_the_senders_of_its_streams() {
+    let mut rig = Rig::new();
+    let client = rig.connect_with_room(100);
+    rig.say(client, get("1") + &get("2") + &get("3"));
+    let mut leases = rig.claim_all();
+    let (third, second, first) = (leases.pop().expect("three"), leases.pop().expect("two"), leases.pop().expect("one"));
+    let streams = [start(&first, 1000), start(&second, 4)];
+    push(&first, &streams[0], memory(&"x".repeat(500)));
+    rig.settle();
+    let late = start(&third, 4);
+    let flag = Arc::new(Flag::default());
+    streams[0].await_room(&Waker::from(Arc::clone(&flag)));
+    rig.shard.io.failed = true;
+    rig.shard.give_up();
+    assert!(streams.iter().all(|stream| stream.is_gone()) && flag.is_up() && late.is_gone());
 }
 
 #[test]
