@@ -84,6 +84,10 @@ impl<I: Io> Shard<I> {
                 self.io.shutdown(fd, Shutdown::Both);
             }
         }
+        if connection.reading {
+            // Of a file this ends soon; of what was only taken for one, perhaps never.
+            self.io.cancel(Token::new(Op::ReadFile, key.generation, key.index));
+        }
         if receiving == Receiving::Armed {
             connection.receiving = Receiving::Stopping;
             self.io.cancel(Token::new(Op::Receive, key.generation, key.index));
