@@ -20,10 +20,11 @@
 //! ```
 //!
 //! # Rooms
-//! `id`, `error`, `slab`, `clock`, `timer`, `counters` stand alone; `mem` owns shared memory, `stream` is an
-//! answer in pieces, `queue` hands requests over, `ring` speaks to the kernel (these three alone may be unsafe); `record` is what a request looks like between
-//! them; `conn` says what a connection may do, `route` where a request goes; `shard` joins all of them on one thread;
-//! `session` and `api` are the public face. `docs/design.md` draws a request's way through them.
+//! `id`, `error`, `slab`, `clock`, `timer`, `counters` stand alone; `mem` owns shared memory, `stream` is an answer in
+//! pieces, `queue` hands requests over, `ring` speaks to the kernel (`mem`, `queue` and `ring` alone may be unsafe);
+//! `record` is what a request looks like between them; `conn` says what a connection may do, `route` where a request
+//! goes; `shard` joins all of them on one thread; `session` and `api` are the public face. `docs/design.md` draws a
+//! request's way through them.
 //!
 //! # Absent
 //! TLS, HTTP/2, streamed request bodies, caching and logging, for now; an HTTP client, routing by pattern and
