@@ -5,11 +5,12 @@ mod common;
 
 use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use common::peer::{Peer, file_of, in_both_modes, pattern, start};
-use common::{Client, Host};
+use common::{Client, Host, wait_until};
 use ringress::{ErrorKind, FileRange, Request, Response};
 
 #[test]
@@ -362,4 +363,21 @@ fn mistakes_at_the_start_are_told_and_answered_500() {
     let error = host.receive().respond(mixed).expect_err("the length is wrong");
     assert!(error.to_string().contains("content_length is 6"), "{error}");
     assert_eq!(client.read().status, 500);
+}
+
+#[test]
+fn what_only_looks_like_a_file_does_not_hold_the_engine_up() {
+    let host = Host::start();
+    let peer = Peer::get(host.address);
+    let (silent, _writer) = std::io::pipe().expect("two descriptors");
+    let file = File::from(OwnedFd::from(silent));
+    let mut stream = start(host.receive(), 10);
+    stream.send(FileRange::new(file, 0..10)).expect("nobody looks");
+    wait_until("the pipe is being read", || {
+        let counters = host.counters();
+        counters.stage_cells_in_use == 1 || counters.responses_cut == 1
+    });
+    drop(peer);
+    drop(stream);
+    host.await_rest();
 }

@@ -247,6 +247,19 @@ impl Request {
     /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given
     /// to the stream is dropped.
     ///
+    /// ```no_run
+    /// # use ringress::{Request, Response, Result};
+    /// fn count(request: Request) -> Result<()> {
+    ///     let mut stream = request.start(Response::ok().content_type("text/plain"))?;
+    ///     for number in 0..1_000_000 {
+    ///         // Waits for a client that is slow to read.
+    ///         stream.send(format!("{number}\n"))?;
+    ///     }
+    ///     stream.finish()?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// As [`respond`](Self::respond); [`Invalid`](crate::ErrorKind::Invalid) also for a response with a body.
     pub fn start(self, response: Response<'_>) -> Result<ResponseStream> {

@@ -147,7 +147,8 @@ impl ResponseStream {
         SendChunk { stream: self, chunk: Some(chunk.into()) }
     }
 
-    /// Gives a chunk, if it need not wait.
+    /// Gives a chunk, if it need not wait. On a thread that is attached to a shard, room comes only while something
+    /// drives it: a call of `receive`, or [`block_on`](crate::block_on).
     ///
     /// # Errors
     /// [`TrySendError::Full`] with the chunk; else as [`send`](Self::send).

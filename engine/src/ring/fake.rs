@@ -309,6 +309,9 @@ impl Fake {
     }
 
     fn begin_cancel(&mut self, target: Token) {
+        if self.cancel_read(target) {
+            return;
+        }
         let mut sends = self.links.iter_mut().filter_map(|link| link.sending.as_mut());
         if let Some(sending) = sends.find(|sending| sending.token == target) {
             sending.cancelled = true;
@@ -538,7 +541,7 @@ impl Io for Fake {
         if self.asleep && self.overslept.is_none() {
             self.overslept = Some("a read");
         }
-        self.queued.push(Entry::Read(Reading { token, file, offset, into }));
+        self.queued.push(Entry::Read(Reading { token, file, offset, into, cancelled: false }));
     }
 
     fn watch(&mut self, descriptor: RawFd, token: Token) {

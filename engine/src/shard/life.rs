@@ -109,6 +109,10 @@ impl<I: Io> Shard<I> {
             true => self.io.shutdown(fd, Shutdown::Both),
             false => {}
         }
+        if connection.reading {
+            // Of a file this ends soon; of what was only taken for one, perhaps never.
+            self.io.cancel(Token::new(Op::ReadFile, key.generation, key.index));
+        }
         if matches!(receiving, Receiving::Armed | Receiving::Once) {
             connection.receiving = Receiving::Stopping;
             self.io.cancel(Token::new(Op::Receive, key.generation, key.index));

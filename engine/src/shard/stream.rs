@@ -245,13 +245,15 @@ impl<I: Io> Shard<I> {
         self.abort(key);
     }
 
-    /// The application has told something of the stream in a slot: an abort does not wait for a slow client.
+    /// The application has told something of the stream in a slot: an abort waits neither for a slow client nor for a
+    /// slow file.
     pub(super) fn on_stream_news(&mut self, key: Key, slot: u32) {
-        let is_sent = |connection: &mut Connection| {
+        let is_busy = |connection: &mut Connection| {
             let streams = matches!(connection.out, Out::Stream { slot: streamed, .. } if streamed == slot);
-            streams && connection.sending != Sending::No && !connection.closing
+            let is_sent = streams && connection.sending != Sending::No;
+            (is_sent || connection.reading && connection.oldest == slot) && !connection.closing
         };
-        if self.connections.get_mut(key).is_some_and(is_sent)
+        if self.connections.get_mut(key).is_some_and(is_busy)
             && self.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
         {
             return self.cut(key);

@@ -13,6 +13,7 @@ pub(super) struct Reading {
     pub(super) file: RawFd,
     pub(super) offset: u64,
     pub(super) into: Landing,
+    pub(super) cancelled: bool,
 }
 
 impl Fake {
@@ -37,10 +38,23 @@ impl Fake {
         self.reads.push(reading);
     }
 
+    /// Asks for the end of a read. `false`: there is none of this name.
+    pub(super) fn cancel_read(&mut self, target: Token) -> bool {
+        let found = self.reads.iter_mut().find(|reading| reading.token == target);
+        found.is_some_and(|reading| {
+            reading.cancelled = true;
+            true
+        })
+    }
+
     /// Ends the reads that are not late.
     pub(super) fn progress_reads(&mut self, all: bool) {
         for reading in core::mem::take(&mut self.reads) {
-            if !all && self.random.chance(self.faults.read_late) {
+            if reading.cancelled {
+                self.finish(reading.token, -libc::ECANCELED, false, None);
+                continue;
+            }
+            if self.faults.reads_hang || !all && self.random.chance(self.faults.read_late) {
                 self.reads.push(reading);
                 continue;
             }

@@ -54,6 +54,8 @@ pub(crate) struct Faults {
     pub(crate) read_failed: u16,
     /// A read of a file ends in another turn.
     pub(crate) read_late: u16,
+    /// Reads never end, as those of a pipe that nobody writes to.
+    pub(crate) reads_hang: bool,
     /// A new connection has no address any more.
     pub(crate) address_missing: u16,
 }

@@ -43,6 +43,7 @@ fn faults(random: &mut Random) -> Faults {
         address_missing: often(200),
         read_short: often(500),
         read_failed: 0,
+        reads_hang: false,
         read_late: often(500),
     }
 }

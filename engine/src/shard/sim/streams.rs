@@ -356,6 +356,27 @@ fn an_abort_resets_the_client_in_every_state() {
 }
 
 #[test]
+fn a_read_that_never_ends_is_cancelled_with_its_answer() {
+    for aborts in [true, false] {
+        let faults = Faults { reads_hang: true, ..Faults::default() };
+        let (mut rig, client, lease) = asked(Options { faults, ..stages(1) }, 1 << 20);
+        let stream = start(&lease, 10);
+        push(&lease, &stream, part(&letters(10), 0, 10));
+        rig.settle();
+        if aborts {
+            stream.abort();
+            lease.tell(News::SEND);
+        } else {
+            rig.shard.io.reset(client);
+        }
+        drop(lease);
+        rig.settle();
+        assert!(stream.is_gone());
+        rig.assert_idle();
+    }
+}
+
+#[test]
 fn an_abort_behind_other_answers_waits_for_its_turn() {
     let mut rig = Rig::new();
     let client = rig.connect();
