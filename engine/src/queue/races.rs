@@ -120,7 +120,11 @@ fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, told: &Told) 
     for (turn, id) in ids.into_iter().enumerate() {
         match turn % 5 {
             0 | 1 => told.cancel(exchange, id),
-            2 => told.answer(exchange, id, true),
+            2 => {
+                // Whoever wanted to answer meanwhile was told that somebody did: who fails has to try again.
+                told.answer(exchange, id, true);
+                told.answer(exchange, id, false);
+            }
             _ => told.answer(exchange, id, false),
         }
     }
