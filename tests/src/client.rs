@@ -28,10 +28,29 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, IO_WAIT_MAX)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY is always settable");
         stream.set_read_timeout(Some(IO_WAIT_MAX)).expect("a read timeout above zero is valid");
         stream.set_write_timeout(Some(IO_WAIT_MAX)).expect("a write timeout above zero is valid");
         Self { stream, unread: Vec::new(), about: String::new() }
+    }
+
+    /// As [`Self::connect`], with so small a buffer that a server soon notices when nothing is read.
+    ///
+    /// # Panics
+    /// When the server does not accept.
+    #[must_use]
+    pub fn connect_narrow(address: SocketAddr, receive_bytes: usize) -> Self {
+        use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket = socket(family, SocketType::STREAM, None).expect("a socket can be had");
+        // Before it is connected: the window's scale is agreed on then.
+        sockopt::set_socket_recv_buffer_size(&socket, receive_bytes).expect("SO_RCVBUF is always settable");
+        connect(&socket, &address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self::over(TcpStream::from(socket))
     }
 
     /// Names what this connection is for, in a table of many; failures repeat it.
@@ -173,6 +192,68 @@ impl Client {
         rustix::net::sockopt::set_socket_linger(&self.stream, linger).expect("SO_LINGER is always settable");
     }
 
+    /// Reads the head of a final answer; its body is still to be read.
+    ///
+    /// # Panics
+    /// As [`Self::response`].
+    #[track_caller]
+    pub fn head(&mut self) -> Response {
+        let answer = self.read_head();
+        assert!(answer.status >= 200, "interim answer where a final one was due: {answer:?}");
+        answer.assert_well_formed();
+        answer
+    }
+
+    /// Reads at least one byte and at most `most`; none at the end of the stream.
+    ///
+    /// # Panics
+    /// When the stream is reset, or nothing comes in time.
+    #[track_caller]
+    pub fn some(&mut self, most: usize) -> Vec<u8> {
+        if self.unread.is_empty() {
+            self.fill();
+        }
+        self.unread.drain(..most.min(self.unread.len())).collect()
+    }
+
+    /// Reads what comes until the connection ends, in order or not; whether it ended in order, and how much came.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    #[track_caller]
+    pub fn read_until_gone(&mut self) -> (bool, u64) {
+        let mut block = vec![0; 64 * 1024];
+        let mut length = self.unread.drain(..).count() as u64;
+        loop {
+            match self.stream.read(&mut block) {
+                Ok(0) => return (true, length),
+                Ok(count) => length += count as u64,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return (false, length),
+                Err(error) => panic!("neither bytes nor an end after {length} bytes: {error} {}", self.about),
+            }
+        }
+    }
+
+    /// Checks that the server breaks the connection with a reset, whatever it sends before.
+    ///
+    /// # Panics
+    /// When it ends the stream in order, or not in time.
+    #[track_caller]
+    pub fn expect_reset(&mut self) {
+        let (in_order, length) = self.read_until_gone();
+        assert!(!in_order, "an end in order after {length} bytes, not a reset {}", self.about);
+    }
+
+    /// A longer or shorter wait for bytes than ten seconds.
+    ///
+    /// # Panics
+    /// When the wait is zero.
+    #[must_use]
+    pub fn waiting(self, most: Duration) -> Self {
+        self.stream.set_read_timeout(Some(most)).expect("a read timeout above zero is valid");
+        self
+    }
+
     #[track_caller]
     fn final_response(&mut self, to_head: bool) -> Response {
         let answer = self.read_response(to_head);
@@ -182,20 +263,26 @@ impl Client {
     }
 
     #[track_caller]
-    fn read_response(&mut self, to_head: bool) -> Response {
-        let (mut answer, length) = loop {
+    fn read_head(&mut self) -> Response {
+        let (answer, length) = loop {
             match Response::parse_head(&self.unread) {
                 Some(head) => break head,
                 None => self.fill_or_panic("a response head"),
             }
         };
         self.unread.drain(..length);
-        answer.body = match answer.framing(to_head) {
-            Framing::None => Vec::new(),
-            Framing::Length(length) => self.take(length),
-            Framing::Chunked => self.take_chunked(),
-            Framing::UntilClose => self.read_to_end(),
-        };
+        answer
+    }
+
+    #[track_caller]
+    fn read_response(&mut self, to_head: bool) -> Response {
+        let mut answer = self.read_head();
+        match answer.framing(to_head) {
+            Framing::None => {}
+            Framing::Length(length) => answer.body = self.take(length),
+            Framing::Chunked => (answer.body, answer.trailers) = self.take_chunked(),
+            Framing::UntilClose => answer.body = self.read_to_end(),
+        }
         answer
     }
 
@@ -220,17 +307,38 @@ impl Client {
     }
 
     #[track_caller]
-    fn take_chunked(&mut self) -> Vec<u8> {
+    fn take_chunked(&mut self) -> (Vec<u8>, Vec<(String, String)>) {
         let mut body = Vec::new();
+        while let size @ 1.. = self.chunk_size() {
+            body.extend(self.take(size));
+            self.end_of_chunk();
+        }
+        (body, self.trailers())
+    }
+
+    /// The size of the next chunk, 0 for the last.
+    #[track_caller]
+    pub(crate) fn chunk_size(&mut self) -> usize {
+        let line = self.take_line();
+        usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("chunk size {line:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn end_of_chunk(&mut self) {
+        assert_eq!(self.take_line(), "", "a chunk ends with CRLF");
+    }
+
+    /// The fields after the last chunk, with the line that ends them.
+    #[track_caller]
+    pub(crate) fn trailers(&mut self) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
         loop {
             let line = self.take_line();
-            let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("chunk size {line:?}"));
-            if size == 0 {
-                while !self.take_line().is_empty() {}
-                return body;
+            if line.is_empty() {
+                return fields;
             }
-            body.extend(self.take(size));
-            assert_eq!(self.take_line(), "", "a chunk ends with CRLF");
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("trailer {line:?}"));
+            fields.push((name.to_owned(), value.to_owned()));
         }
     }
 
