@@ -216,20 +216,21 @@ impl Client {
         self.unread.drain(..most.min(self.unread.len())).collect()
     }
 
-    /// Reads what comes until the connection ends, in order or not; whether it ended in order, and how much came.
+    /// Reads all that comes until the connection ends, and whether it ended in order or by a reset.
     ///
     /// # Panics
     /// When it does not end in time.
     #[track_caller]
-    pub fn read_until_gone(&mut self) -> (bool, u64) {
+    pub fn read_until_gone(&mut self) -> (Vec<u8>, bool) {
         let mut block = vec![0; 64 * 1024];
-        let mut length = self.unread.drain(..).count() as u64;
         loop {
             match self.stream.read(&mut block) {
-                Ok(0) => return (true, length),
-                Ok(count) => length += count as u64,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return (false, length),
-                Err(error) => panic!("neither bytes nor an end after {length} bytes: {error} {}", self.about),
+                Ok(0) => return (std::mem::take(&mut self.unread), true),
+                Ok(count) => self.unread.extend_from_slice(&block[..count]),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return (std::mem::take(&mut self.unread), false);
+                }
+                Err(error) => panic!("neither bytes nor an end: {error} {}", self.about),
             }
         }
     }
@@ -240,8 +241,8 @@ impl Client {
     /// When it ends the stream in order, or not in time.
     #[track_caller]
     pub fn expect_reset(&mut self) {
-        let (in_order, length) = self.read_until_gone();
-        assert!(!in_order, "an end in order after {length} bytes, not a reset {}", self.about);
+        let (got, in_order) = self.read_until_gone();
+        assert!(!in_order, "an end in order after {} bytes, not a reset {}", got.len(), self.about);
     }
 
     /// A longer or shorter wait for bytes than ten seconds.
@@ -314,6 +315,22 @@ impl Client {
             self.end_of_chunk();
         }
         (body, self.trailers())
+    }
+
+    /// Reads one chunk of a body whose head was read; the last is empty, and what ends the body is read with it.
+    ///
+    /// # Panics
+    /// As [`Self::response`].
+    #[track_caller]
+    pub fn chunk(&mut self) -> Vec<u8> {
+        let size = self.chunk_size();
+        if size == 0 {
+            let _ = self.trailers();
+            return Vec::new();
+        }
+        let chunk = self.take(size);
+        self.end_of_chunk();
+        chunk
     }
 
     /// The size of the next chunk, 0 for the last.
