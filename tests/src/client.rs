@@ -131,6 +131,16 @@ impl Client {
         self.response()
     }
 
+    /// Sends one HEAD request and reads its answer.
+    ///
+    /// # Panics
+    /// As [`Self::send`] and [`Self::response`].
+    #[track_caller]
+    pub fn exchange_head(&mut self, request: impl AsRef<[u8]>) -> Response {
+        self.send(request);
+        self.response_to_head()
+    }
+
     /// Checks that the server ends the stream in order, with nothing more to read.
     ///
     /// # Panics
@@ -181,6 +191,11 @@ impl Client {
     /// When the connection is already gone.
     pub fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a live connection can be half-closed");
+    }
+
+    /// As [`Self::finish_sending`], of a connection that the server may have ended.
+    pub fn finish_sending_if_open(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Breaks the connection with a reset.
