@@ -52,7 +52,11 @@ impl Pattern {
     #[track_caller]
     pub fn check(&self, mut offset: u64, piece: &[u8]) {
         for block in piece.chunks(BLOCK_BYTES) {
-            assert!(block == self.at(offset, block.len()), "the content differs within {} bytes of {offset}", block.len());
+            assert!(
+                block == self.at(offset, block.len()),
+                "the content differs within {} bytes of {offset}",
+                block.len()
+            );
             offset += block.len() as u64;
         }
     }

@@ -27,9 +27,8 @@ both_modes![
 /// Beginnings of requests, with what a server does of them: every state that a client can leave a connection in.
 fn states(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
     let head = server.get("/pipeline");
-    let body = |target: &str, framing: &str, part: &[u8]| {
-        server.request(&format!("POST {target} HTTP/1.1"), &[framing], part)
-    };
+    let body =
+        |target: &str, framing: &str, part: &[u8]| server.request(&format!("POST {target} HTTP/1.1"), &[framing], part);
     let half = vec![b'h'; 100_000];
     let chunk = [b"20000\r\n", &half[..]].concat();
     server.folder().write("large", vec![b'f'; 20_000_000]);
@@ -45,11 +44,10 @@ fn states(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
         ("half a chunk, echoed", body("/echo", "Transfer-Encoding: chunked", &chunk)),
         ("half a body, unread", body("/nowhere", "Content-Length: 200000", &half)),
         ("half a body of a GET", server.request("GET /slow/100 HTTP/1.1", &["Content-Length: 200000"], &half)),
-        ("a continue not followed", server.request(
-            "POST /upload HTTP/1.1",
-            &["Content-Length: 10", "Expect: 100-continue"],
-            "",
-        )),
+        (
+            "a continue not followed",
+            server.request("POST /upload HTTP/1.1", &["Content-Length: 10", "Expect: 100-continue"], ""),
+        ),
         ("a slow answer", server.get("/slow/200")),
         ("a large answer", server.get("/bytes/1000000000")),
         ("a long stream", server.get("/stream/1000000?chunk=1000")),

@@ -66,9 +66,13 @@ fn ranges_are_cut_out(server: &Server) {
         assert_eq!((answer.status, answer.body.len()), (200, content.len()));
         return;
     }
-    for (range, from, to) in
-        [("0-0", 0, 1), ("0-9", 0, 10), ("100000-", 100_000, 200_000), ("-7", 199_993, 200_000), ("65535-65536", 65_535, 65_537)]
-    {
+    for (range, from, to) in [
+        ("0-0", 0, 1),
+        ("0-9", 0, 10),
+        ("100000-", 100_000, 200_000),
+        ("-7", 199_993, 200_000),
+        ("65535-65536", 65_535, 65_537),
+    ] {
         let answer = get_with(server, "/file/large.bin", &format!("Range: bytes={range}"));
         assert_eq!(answer.status, 206, "{range}: {answer:?}");
         let expected = format!("bytes {from}-{}/200000", to - 1);
