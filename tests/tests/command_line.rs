@@ -51,8 +51,11 @@ fn bad_values_are_refused() {
         ("--mode", ""),
         ("--consumers", "0"),
         ("--consumers", "many"),
-        ("--root", "/does/not/exist"),
+        ("--root", "/nowhere/at/all"),
         ("--root", "/dev/null"),
+        ("--set", "header_wait"),
+        ("--set", "header_wait=soon"),
+        ("--set", "patience=2s"),
     ] {
         let output = run_showcase(&[flag, value]);
         assert_eq!(output.status, Some(STATUS_USAGE), "{flag} {value}: {output:?}");
