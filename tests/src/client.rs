@@ -239,7 +239,7 @@ impl Client {
     pub fn read_until_gone(&mut self) -> (Vec<u8>, bool) {
         let mut block = vec![0; 64 * 1024];
         loop {
-            match self.stream.read(&mut block) {
+            match self.read_once(&mut block) {
                 Ok(0) => return (std::mem::take(&mut self.unread), true),
                 Ok(count) => self.unread.extend_from_slice(&block[..count]),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
@@ -381,11 +381,21 @@ impl Client {
         assert!(got > 0, "stream ended while waiting for {wanted}, have {have:?} {}", self.about);
     }
 
+    /// A read with a timeout is interrupted when the process is stopped and goes on, whatever SA_RESTART says.
+    fn read_once(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(block) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
     /// Reads once, returning the bytes added; zero at the end of the stream.
     #[track_caller]
     fn fill(&mut self) -> usize {
         let mut block = [0; 64 * 1024];
-        match self.stream.read(&mut block) {
+        match self.read_once(&mut block) {
             Ok(count) => {
                 self.unread.extend_from_slice(&block[..count]);
                 count
