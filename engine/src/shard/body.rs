@@ -390,13 +390,15 @@ impl<I: Io> Shard<I> {
         if slot == NONE {
             return self.end_after_answers(key);
         }
+        // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
+        let is_ours = !self.slots[slot as usize].answered && self.side.overtake(slot);
         self.forget_body(slot, reject as u8);
-        if self.slots[slot as usize].answered || !self.side.overtake(slot) {
-            self.slots[slot as usize].last = true;
-        } else {
+        if is_ours {
             self.refuse_published(slot, reject);
             self.drop_settled(slot);
             self.queue_flush(key);
+        } else {
+            self.slots[slot as usize].last = true;
         }
         self.set_timer(key);
     }
