@@ -98,6 +98,11 @@ fn ranges_are_cut_out(server: &Server) {
 fn conditions_are_honoured(server: &Server) {
     server.folder().write("some.txt", "some");
     let whole = server.answer("/file/some.txt");
+    if whole.field("Accept-Ranges").is_none() {
+        // Both come from the same helper; a server without it gives everything.
+        assert_eq!(get_with(server, "/file/some.txt", "If-None-Match: *").text(), "some");
+        return;
+    }
     for (name, field) in [("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")] {
         let Some(value) = whole.field(name) else { continue };
         let answer = get_with(server, "/file/some.txt", &format!("{field}: {value}"));
