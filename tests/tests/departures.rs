@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ringress_tests::{Client, Mode, Server, Setup, both_modes};
+use ringress_tests::{Client, Gauges, Mode, Server, Setup, both_modes};
 
 both_modes![
     setup = |mode: Mode| Setup::new(mode).with_folder();
@@ -221,10 +221,16 @@ fn how_often(text: &str) -> usize {
     text.matches("showcase: /hang: ").count()
 }
 
+/// Until the application has one request beside the one that asks.
+fn wait_for_hang(server: &Server) {
+    let under_way = |gauges: &Gauges| gauges.of("requests_delivered") - gauges.of("requests_answered");
+    server.wait_for_gauges("a request that hangs", |gauges| under_way(gauges) == 2);
+}
+
 fn a_hanging_request_is_told_of_a_reset(server: &Server) {
     let mut client = server.connect();
     client.send(server.get("/hang"));
-    server.wait_for_gauges("a request that hangs", |gauges| gauges.of("requests_open") == 2);
+    wait_for_hang(server);
     assert!(!client.has_unread(), "a request that hangs is not answered");
     client.reset();
     let said = server.wait_for_stderr(|text| how_often(text) == 1);
@@ -234,7 +240,7 @@ fn a_hanging_request_is_told_of_a_reset(server: &Server) {
 fn a_hanging_request_is_told_of_an_end(server: &Server) {
     let mut client = server.connect();
     client.send(server.get("/hang"));
-    server.wait_for_gauges("a request that hangs", |gauges| gauges.of("requests_open") == 2);
+    wait_for_hang(server);
     drop(client);
     let said = server.wait_for_stderr(|text| how_often(text) == 1);
     assert!(said.contains("showcase: /hang: "), "{said}");

@@ -129,7 +129,7 @@ fn an_echo_waits_for_who_does_not_read_it(server: &Server) {
             let written = scope.spawn(write);
             // Until what the kernel holds for both sides is full: nothing may have passed the server's bounds.
             let full = server.wait_for_gauges("a send that waits", |gauges| gauges.of("sends_short") > 0);
-            assert_eq!(full.of("requests_open"), 2, "the echo and the question: {full:#?}");
+            assert!(full.of("requests_open") > 0, "the echo is under way: {full:#?}");
             assert!(!written.is_finished(), "{length} bytes were taken although nobody reads the echo");
             let (answer, came) = client.expect_content(&pattern);
             assert_eq!((answer.status, came), (200, length), "{answer:?}");
