@@ -237,6 +237,15 @@ impl Client {
         self.unread.drain(..most.min(self.unread.len())).collect()
     }
 
+    /// Takes up to `most` bytes from the socket, and throws them away.
+    ///
+    /// # Errors
+    /// As the socket gives them: the server may have reset the connection.
+    pub fn try_some(&mut self, most: usize) -> io::Result<usize> {
+        let mut block = vec![0; most];
+        self.read_once(&mut block)
+    }
+
     /// Reads all that comes until the connection ends, and whether it ended in order or by a reset.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use crate::client::Client;
+use crate::pace::pause;
 use crate::server::Server;
 
 /// Longest wait for a server to come to rest: connections that it has ended wait up to 5 s for their clients.
@@ -76,7 +77,7 @@ impl Server {
                 return gauges;
             }
             assert!(Instant::now() < deadline, "never came to {wanted}: {gauges:#?}");
-            std::thread::sleep(LOOK_AGAIN);
+            pause(LOOK_AGAIN);
         }
     }
 
@@ -100,7 +101,7 @@ impl Server {
                 Instant::now() < deadline,
                 "left behind: {left:?}; {descriptors} descriptors where {allowed} are allowed; {gauges:#?}"
             );
-            std::thread::sleep(LOOK_AGAIN);
+            pause(LOOK_AGAIN);
         }
     }
 

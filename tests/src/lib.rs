@@ -10,6 +10,7 @@ mod flow;
 mod folder;
 mod leaks;
 mod load;
+mod pace;
 mod response;
 mod server;
 pub mod source;
@@ -19,6 +20,7 @@ pub use flow::Pattern;
 pub use folder::Folder;
 pub use leaks::Gauges;
 pub use load::{Job, raise_descriptor_limit, run_in_threads};
+pub use pace::{pause, pause_until};
 pub use response::Response;
 pub use server::{Mode, Output, Server, Setup, run_showcase, showcase_path, wait_within, with_server};
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringress_tests::{Client, Mode, Server, Setup, raise_descriptor_limit};
+use ringress_tests::{Client, Mode, Server, Setup, pause_until, raise_descriptor_limit};
 
 const SLOW: usize = 500;
 const FAST: usize = 64;
@@ -53,7 +53,7 @@ fn dawdle(readers: &mut [TcpStream], writers: &mut [TcpStream], ended: &AtomicBo
         for reader in readers.iter_mut() {
             assert!(reader.read(&mut taken).expect("a slow reader is not cut") > 0, "the answer goes on");
         }
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+        pause_until(next);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringress_tests::{Client, Mode, Server, Setup, both_modes, run_showcase};
+use ringress_tests::{Client, Mode, Server, Setup, both_modes, pause, run_showcase};
 
 /// Exit status for a command line that cannot be used.
 const STATUS_USAGE: i32 = 2;
@@ -128,7 +128,7 @@ fn a_head_that_comes_slowly_gets_408_all_the_same(server: &Server) {
     while !client.has_unread() {
         assert!(started.elapsed() < LONG, "a slow head is never ended");
         let _ = client.try_send("x");
-        std::thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
     assert_eq!(client.response().status, 408);
     assert_timed(started);
@@ -174,7 +174,7 @@ fn a_body_that_goes_on_is_never_too_slow(server: &Server) {
     let started = Instant::now();
     client.send(server.request("POST /upload HTTP/1.1", &["Content-Length: 9"], ""));
     for _ in 0..9 {
-        std::thread::sleep(TIMER / 4);
+        pause(TIMER / 4);
         client.send("x");
     }
     assert_eq!(client.response().text(), "9");
@@ -203,7 +203,7 @@ mod idle {
 fn an_idle_connection_is_closed_in_silence(server: &Server) {
     let mut client = server.connect();
     for _ in 0..3 {
-        std::thread::sleep(TIMER / 4);
+        pause(TIMER / 4);
         assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
     }
     let started = Instant::now();
@@ -218,7 +218,7 @@ fn a_connection_with_a_request_under_way_is_not_idle(server: &Server) {
     let mut slow = server.connect();
     slow.send(server.request("POST /upload HTTP/1.1", &["Content-Length: 3"], ""));
     for _ in 0..3 {
-        std::thread::sleep(TIMER);
+        pause(TIMER);
         slow.send("x");
     }
     assert_eq!(slow.response().text(), "3");
@@ -267,7 +267,6 @@ mod queue_wait {
         let server = Server::start(&setup);
         let mut holder = server.connect();
         holder.send(server.get("/work/1000"));
-        server_has_taken(&server, &mut holder);
         let mut client = server.connect();
         let started = Instant::now();
         let answer = client.exchange(server.get("/pipeline"));
@@ -279,12 +278,6 @@ mod queue_wait {
         drop((holder, client));
         server.finish();
     }
-
-    /// A moment in which a single idle consumer has surely taken what was sent to it.
-    fn server_has_taken(server: &Server, holder: &mut Client) {
-        std::thread::sleep(Duration::from_millis(100));
-        assert!(!holder.has_unread(), "{} answers too early", server.address());
-    }
 }
 
 mod rates {
@@ -292,66 +285,39 @@ mod rates {
 
     both_modes![
         setup = |mode: Mode| Setup::new(mode).set("min_send_rate", "20000");
-        who_takes_nothing_is_reset,
-        who_takes_too_little_is_reset,
-        who_takes_enough_is_served,
+        who_takes_too_little_is_reset_and_who_takes_enough_is_served,
     ];
 }
 
 /// The least rate is judged over ten seconds, from five after the socket is full.
 const RATE_WAIT_MAX: Duration = Duration::from_secs(30);
 
-#[track_caller]
-fn wait_for_cut(server: &Server, since: Instant) {
-    loop {
-        if server.gauges().of("send_rate_timeouts") == 1 {
-            return;
-        }
-        assert!(since.elapsed() < RATE_WAIT_MAX, "not reset: {:#?}", server.gauges());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
+/// A round of a slow reader.
+const ROUND: Duration = Duration::from_millis(50);
 
+/// Asks and reads the head, and takes no more.
 fn narrow(server: &Server, target: &str) -> Client {
-    let mut client = Client::connect_narrow(server.address(), 4 * 1024).waiting(RATE_WAIT_MAX);
+    let mut client = Client::connect_narrow(server.address(), 4 * 1024).waiting(RATE_WAIT_MAX).about(target);
     client.send(server.get(target));
+    assert_eq!(client.head().status, 200, "{target}");
     client
 }
 
-fn who_takes_nothing_is_reset(server: &Server) {
-    for target in ["/bytes/100000000", "/stream/100000?chunk=1000"] {
-        let server_before = server.gauges().of("send_rate_timeouts");
-        assert!(server_before <= 1);
-        if server_before == 0 {
-            let mut client = narrow(server, target);
-            wait_for_cut(server, Instant::now());
-            client.expect_reset();
-        }
-    }
-}
-
-fn who_takes_too_little_is_reset(server: &Server) {
-    let mut client = narrow(server, "/bytes/100000000");
+/// Two that take nothing, one that takes 5,000 bytes a second, one that takes 100,000.
+fn who_takes_too_little_is_reset_and_who_takes_enough_is_served(server: &Server) {
     let started = Instant::now();
-    assert_eq!(client.head().status, 200);
-    // At most 5,000 bytes a second.
-    while server.gauges().of("send_rate_timeouts") == 0 {
+    let mut nothing = [narrow(server, "/bytes/100000000"), narrow(server, "/stream/100000?chunk=1000")];
+    let mut little = narrow(server, "/bytes/99999999");
+    let mut enough = narrow(server, "/bytes/99999998");
+    let mut little_lives = true;
+    while server.gauges().of("send_rate_timeouts") < 3 || started.elapsed() < Duration::from_secs(17) {
         assert!(started.elapsed() < RATE_WAIT_MAX, "not reset: {:#?}", server.gauges());
-        let _ = client.some(250);
-        std::thread::sleep(Duration::from_millis(50));
+        little_lives = little_lives && little.try_some(250).is_ok();
+        assert!(!enough.some(5_000).is_empty(), "who takes enough is not cut");
+        pause(ROUND);
     }
-    client.expect_reset();
-}
-
-/// 100,000 bytes a second for longer than anybody is let off.
-fn who_takes_enough_is_served(server: &Server) {
-    let mut client = narrow(server, "/bytes/100000000");
-    let started = Instant::now();
-    assert_eq!(client.head().status, 200);
-    while started.elapsed() < Duration::from_secs(17) {
-        assert!(!client.some(5_000).is_empty());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    assert_eq!(server.gauges().of("send_rate_timeouts"), 0);
-    client.reset();
+    assert!(!little_lives, "the third that was reset is the one that takes too little");
+    nothing.iter_mut().for_each(Client::expect_reset);
+    assert_eq!(server.gauges().of("send_rate_timeouts"), 3);
+    assert!(!enough.some(5_000).is_empty());
 }
