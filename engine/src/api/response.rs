@@ -177,7 +177,9 @@ impl<'a> Response<'a> {
     /// 200 OK with a text body: `Content-Type: text/plain`.
     #[inline]
     pub fn text(body: impl Into<Body<'a>>) -> Self {
-        Self { line: Some(FieldLine::TEXT_PLAIN), ..Self::ok() }.body(body)
+        let mut response = Self { line: Some(FieldLine::TEXT_PLAIN), ..Self::ok() };
+        response.set_body(body.into());
+        response
     }
 
     /// With a reason phrase other than the status's usual one.
@@ -211,24 +213,26 @@ impl<'a> Response<'a> {
     /// With a body.
     #[inline]
     pub fn body(mut self, body: impl Into<Body<'a>>) -> Self {
-        let file = match body.into() {
-            Body::Borrowed(bytes) => {
-                self.body = Memory::Borrowed(bytes);
-                None
-            }
-            Body::Shared(bytes) => {
-                self.body = Memory::Shared(bytes);
-                None
-            }
-            Body::File(range) => {
-                self.body = Memory::NONE;
-                Some(range)
-            }
-        };
-        if file.is_some() || self.mixed.is_some() {
-            self.mixed.get_or_insert_default().file = file;
-        }
+        self.set_body(body.into());
         self
+    }
+
+    #[inline(always)]
+    fn set_body(&mut self, body: Body<'a>) {
+        self.body = match body {
+            Body::Borrowed(bytes) => Memory::Borrowed(bytes),
+            Body::Shared(bytes) => Memory::Shared(bytes),
+            Body::File(range) => return self.set_file(range),
+        };
+        if let Some(mixed) = &mut self.mixed {
+            mixed.file = None;
+        }
+    }
+
+    #[cold]
+    fn set_file(&mut self, range: FileRange) {
+        self.body = Memory::NONE;
+        self.mixed.get_or_insert_default().file = Some(range);
     }
 
     /// With more behind the body: memory and parts of files, in the order given. The Content-Length is that of all.

@@ -213,7 +213,7 @@ impl<I: Io> Shard<I> {
             if self.buffers.large.is_dry() {
                 self.reclaim_bodies();
             }
-            let large = self.buffers.large.take_spare().ok_or(Reject::Overloaded)?;
+            let large = self.buffers.take_spare_large().ok_or(Reject::Overloaded)?;
             self.counters.copies.count();
             let to = self.side.arena().buffer_offset(large);
             self.side.copy(from, to, len);
@@ -275,6 +275,7 @@ impl<I: Io> Shard<I> {
     /// Takes everything back that a slot's body has; the slot is the shard's own.
     #[cold]
     pub(super) fn release_body(&mut self, slot: u32) {
+        self.slots[slot as usize].has_body = false;
         let chain = core::mem::replace(&mut self.bodies[slot as usize], BodyChain::NONE);
         let mut first = chain.first;
         while first != NO_BUFFER {

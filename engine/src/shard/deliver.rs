@@ -132,7 +132,7 @@ impl<I: Io> Shard<I> {
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
         record.len = prefix.start + prefix.len;
         let len = record.len;
-        let Some(source) = self.pin(input, slot, len) else {
+        let Some(source) = self.pin_apart(input, slot, len) else {
             self.release_source(slot);
             return self.out_of_cells(key, slot);
         };
@@ -152,6 +152,7 @@ impl<I: Io> Shard<I> {
 
     /// Delivers a request before the rest of its body.
     fn deliver_before(&mut self, key: Key, slot: u32, source: Source, mut addressed: Addressed, incoming: Incoming) {
+        self.side.reset_reader(slot);
         let record = self.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), u64::from(record.body_len));
         let expects = expects && here == 0;

@@ -325,8 +325,8 @@ impl<I: Io> Shard<I> {
 
     /// Keeps the bytes of a request where they are, or copies them out when buffers are short or large. `None`: there
     /// is no room for that either.
-    #[inline]
-    pub(super) fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+    #[inline(always)]
+    fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
         if self.buffers.small.pressed() || self.buffers.is_large(input.buffer) {
             let cell = self.cells.assembly.take()?;
             self.counters.copies.count();
@@ -337,6 +337,11 @@ impl<I: Io> Shard<I> {
         }
         self.buffers.share(input.buffer);
         Some(Source::Receive(input.buffer))
+    }
+
+    /// As [`pin`](Self::pin), for those with a body.
+    pub(super) fn pin_apart(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+        self.pin(input, slot, len)
     }
 
     /// Refuses the request at the start of the input; the rest of the input is not read.
