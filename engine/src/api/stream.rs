@@ -1,6 +1,6 @@
 //! Answers given piece by piece, and what became of an answer.
 //!
-//! Laws: what is given is sent in the order given; a sender waits while [`SEND_WATERMARK`] bytes are under way, so a
+//! Laws: what is given is sent in the order given; a sender waits while its `send_credit` of bytes is under way, so a
 //! client that does not read stops it; an answer that is not finished, or not of the length it said, is cut by a reset
 //! and counted; when the client has gone, everything is `Gone`; dropping a future sends nothing.
 //!
@@ -17,10 +17,11 @@ use bytes::Bytes;
 use ringress_proto::header::HeaderName;
 use ringress_proto::response::{HeadWriter, WriteError};
 
+use super::body::RequestBody;
 use super::request::Request;
 use super::response::{self, Body, Framing, Response};
 use super::wait;
-use crate::config::{SEND_PIECES_MAX, SEND_WATERMARK, WRITE_BYTES};
+use crate::config::{SEND_PIECES_MAX, WRITE_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{News, settle};
 use crate::session;
@@ -87,7 +88,7 @@ impl fmt::Debug for ResponseStream {
 
 impl ResponseStream {
     pub(super) fn start(request: Request, response: &Response<'_>) -> Result<Self> {
-        let stream = OutStream::new(SEND_PIECES_MAX, SEND_WATERMARK);
+        let stream = OutStream::new(SEND_PIECES_MAX, u64::from(request.record().send_credit));
         let mut framing = None;
         let lease = request.lease();
         let filled = lease.answer(|area| {
@@ -115,13 +116,12 @@ impl ResponseStream {
         &self.request
     }
 
-    /// As [`request`](Self::request). To put another request in its place is a mistake: the shard then hears nothing
-    /// of this stream any more.
-    pub fn request_mut(&mut self) -> &mut Request {
-        &mut self.request
+    /// The reader of the request's body, which can be read while the answer is given.
+    pub fn body(&mut self) -> RequestBody<'_> {
+        self.request.body()
     }
 
-    /// Gives a chunk of the body; waits while 256 KiB are under way. An empty chunk gives what
+    /// Gives a chunk of the body; waits while the group's [`send_credit`](crate::Properties::send_credit) is under way. An empty chunk gives what
     /// [`write`](std::io::Write::write) has collected, and nothing else.
     ///
     /// On a thread that is attached to a shard, waiting drives the shard.

@@ -391,8 +391,10 @@ impl<I: Io> Shard<I> {
         if slot == NONE {
             return self.end_after_answers(key);
         }
+        // Won before the reader hears of it: what it would answer then comes too late.
+        let won = !self.slots[slot as usize].answered && self.side.overtake(slot);
         self.forget_body(slot, reject as u8);
-        if self.slots[slot as usize].answered || !self.side.overtake(slot) {
+        if !won {
             self.slots[slot as usize].last = true;
         } else {
             self.refuse_published(slot, reject);

@@ -48,6 +48,7 @@ pub(super) fn address(
         Ok(route) => {
             record.url_context = route.target.context;
             record.ip_routed = matches!(route.host, Host::Ip(_));
+            record.send_credit = route.target.send_credit;
             (route.target.queue.ok_or(Reject::Unbound), route.target.policy)
         }
         Err(reject) => (Err(reject), connection.policy),
