@@ -35,8 +35,10 @@ fn host_with(properties: Properties) -> Host {
     Host::start_with(builder().properties(properties), QueueOptions::default())
 }
 
+type Read = fn(&mut Request) -> Vec<u8>;
+
 /// Each way to read a whole body.
-const WAYS: [(&str, fn(&mut Request) -> Vec<u8>); 6] = [
+const WAYS: [(&str, Read); 6] = [
     ("read", |request| {
         let (mut whole, mut buffer) = (Vec::new(), [0; 1000]);
         loop {
@@ -467,4 +469,22 @@ fn streams_can_be_echoed_at_any_size() {
         host.await_rest();
     }
     server.join().expect("ends well");
+}
+
+#[test]
+fn a_client_that_leaves_while_nobody_reads_its_body_is_noticed() {
+    let host = Host::start();
+    let mut client = host.connect();
+    client.stream.set_nonblocking(true).expect("a socket");
+    let head = format!("POST /x HTTP/1.1\r\nHost: test\r\nContent-Length: {MUCH}\r\n\r\n");
+    std::io::Write::write_all(&mut client.stream, head.as_bytes()).expect("the socket is empty");
+    let body = pattern(1 << 20);
+    wait_until("no more is taken", || std::io::Write::write(&mut client.stream, &body).is_err());
+    let request = host.receive();
+    let gone = request.on_disconnect();
+    client.reset();
+    let told = common::within(PATIENCE, "being told", move || gone.wait());
+    assert_eq!(told, ringress::Disconnected::Reset);
+    assert!(request.respond(Response::ok()).expect_err("the client is gone").is_gone());
+    host.await_rest();
 }

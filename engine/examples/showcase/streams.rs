@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future;
-use ringress::{Disconnected, ErrorKind, Method, Request, Response, ResponseHeader, ResponseStream, Version};
+use ringress::{
+    Disconnected, ErrorKind, Method, Request, RequestBody, Response, ResponseHeader, ResponseStream, Version,
+};
 
 use crate::Site;
 use crate::routes::{self, BYTES_AT_ONCE_MAX, Route};
@@ -141,8 +143,7 @@ async fn upload(mut request: Request) -> ringress::Result<()> {
     request.respond(Response::text(bytes.to_string()))
 }
 
-async fn next_piece(request: &mut Request) -> ringress::Result<Option<Bytes>> {
-    let mut body = request.body();
+async fn next_piece(mut body: RequestBody<'_>) -> ringress::Result<Option<Bytes>> {
     let chunk = body.next_chunk_async().await?;
     Ok(chunk.map(|chunk| Bytes::copy_from_slice(&chunk)))
 }
@@ -150,7 +151,7 @@ async fn next_piece(request: &mut Request) -> ringress::Result<Option<Bytes>> {
 async fn echo(mut request: Request) -> ringress::Result<()> {
     let (length, content_type) = (request.content_length(), routes::content_type(&request).to_vec());
     // Before the answer begins: a client may wait for its 100 Continue.
-    let mut piece = next_piece(&mut request).await?;
+    let mut piece = next_piece(request.body()).await?;
     let mut response = Response::ok().header(ResponseHeader::ContentType, &content_type);
     if let Some(length) = length {
         response = response.content_length(length);
@@ -160,7 +161,7 @@ async fn echo(mut request: Request) -> ringress::Result<()> {
     while let Some(bytes) = piece {
         stream.send_async(bytes).await?;
         pace.step().await;
-        piece = next_piece(stream.request_mut()).await?;
+        piece = next_piece(stream.body()).await?;
     }
     stream.finish().map(drop)
 }

@@ -15,7 +15,7 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
+use super::connection::{Incoming, NO_BUFFER, NONE, Sending};
 use super::input::{Input, Taken};
 use crate::conn::AfterSend;
 use crate::mem::{Area, BufferId};
@@ -79,6 +79,7 @@ impl<I: Io> Shard<I> {
         }
         let long = incoming.is_long();
         (connection.incoming, connection.body_slot) = (incoming, slot);
+        connection.long_last = long;
         connection.machine.begin_draining_body();
         if long {
             self.stop_receive(key);
@@ -423,6 +424,7 @@ impl<I: Io> Shard<I> {
         let (slot, incoming) = (connection.body_slot, connection.incoming);
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
         if room == 0 {
+            self.poll_end(key);
             return self.set_timer(key);
         }
         if incoming.is_long() && !self.buffers.large.any_posted() {
@@ -438,8 +440,6 @@ impl<I: Io> Shard<I> {
         }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
         let most = room.min(missing).min(u64::from(self.side.arena().cell_bytes(Area::Body)));
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.receiving = Receiving::Once;
-        self.io.receive_once(connection.fd, Self::receive_token(key), u32::try_from(most).unwrap_or(u32::MAX));
+        self.receive_large(key, u32::try_from(most).unwrap_or(u32::MAX));
     }
 }
