@@ -70,10 +70,10 @@ pub(crate) fn consume(queue: &RequestQueue, site: &Site) {
 /// Answers requests until no task is left.
 async fn consume_beside<'s>(queue: &RequestQueue, site: &'s Site, tasks: &Tasks<'s>) -> ringress::Result<()> {
     while !tasks.is_empty() {
-        for _ in 0..TICKS {
-            if !tasks.executor.try_tick() {
-                break;
-            }
+        // Where there is more to do, requests and the shard of this thread get their turn all the same.
+        let is_busy = (0..TICKS).all(|_| tasks.executor.try_tick());
+        if is_busy && let Some(request) = queue.try_receive()? {
+            routes::report(answer(request, site, tasks));
         }
         let batch = pin!(async { Some(queue.receive_batch_async(BATCH).await) });
         let tick = pin!(async {

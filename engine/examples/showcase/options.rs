@@ -16,7 +16,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
   --consumers N        threads that answer, in queue mode (default: as many as shards)
   --root DIR           the directory whose files /file/.. gives (default: none)
-  --set NAME=VALUE     a timer or limit of the engine by its name, repeatable: --set header_wait=2s --set EntityBody=500ms
+  --set NAME=VALUE     a timer or limit of the engine by its name, repeatable, as header_wait=2s or EntityBody=500ms
   --help               this text
 ";
 

@@ -187,9 +187,7 @@ fn answer<'r>(request: &'r Request, route: Option<Route>, site: &Site) -> Respon
         Some(Route::Plaintext) if get => Response::text("Hello, World!"),
         Some(Route::Pipeline) if get => Response::text("ok"),
         Some(Route::Page) if get => page(request),
-        Some(Route::Page | Route::Echo) if post => {
-            Response::ok().header(ResponseHeader::ContentType, content_type(request)).body(whole())
-        }
+        Some(Route::Page | Route::Echo) if post => echo(request).body(whole()),
         Some(Route::Upload) if post => Response::text(whole().len().to_string()),
         Some(Route::Json) if get => {
             Response::ok().content_type("application/json").body(r#"{"message":"Hello, World!"}"#)
@@ -234,6 +232,11 @@ fn page(request: &Request) -> Response<'_> {
 fn weak(tag: &[u8]) -> &[u8] {
     let tag = tag.trim_ascii();
     tag.strip_prefix(b"W/").unwrap_or(tag)
+}
+
+/// The echo of a body that is still to be added.
+pub(crate) fn echo(request: &Request) -> Response<'_> {
+    Response::ok().header(ResponseHeader::ContentType, content_type(request))
 }
 
 /// The type that a body is echoed with.

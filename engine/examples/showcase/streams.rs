@@ -1,7 +1,8 @@
 //! The routes that take their time: one task for each such request, on the thread of the consumer that took it.
 //!
 //! Laws: a task waits for its client, and for time, without holding its consumer; it gives way after a few steps, also
-//! to a client that is faster than it; of a body it holds no more than the piece at hand.
+//! to a client that is faster than it; of a body it holds no more than the piece at hand, or
+//! the first 64 KiB.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -24,6 +25,8 @@ const DRIPS_MAX: u64 = 100_000;
 const DRIP_MS_MAX: u64 = 60_000;
 const DRIP_MS_USUAL: u64 = 100;
 const SLOW_MS_MAX: u64 = 60_000;
+/// Bytes of a body that are held before its echo begins, unless it ends before.
+const ECHO_HELD_BYTES: usize = 64 << 10;
 /// Pieces read or sent before a task gives way.
 const STEPS: u32 = 4;
 
@@ -148,20 +151,37 @@ async fn next_piece(mut body: RequestBody<'_>) -> ringress::Result<Option<Bytes>
     Ok(chunk.map(|chunk| Bytes::copy_from_slice(&chunk)))
 }
 
+/// Adds bytes of a body to those that are held, until it is at its end or enough are held; whether it is at its end.
+async fn hold(request: &mut Request, held: &mut Vec<u8>) -> ringress::Result<bool> {
+    let mut body = request.body();
+    while held.len() < ECHO_HELD_BYTES {
+        match body.next_chunk_async().await? {
+            Some(chunk) => held.extend_from_slice(&chunk),
+            None => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// What is held goes first, so that a short body that is cut or malformed gets the engine's answer, and nobody's answer
+/// begins before the client has had its 100 Continue.
 async fn echo(mut request: Request) -> ringress::Result<()> {
+    let mut held = Vec::new();
+    if hold(&mut request, &mut held).await? {
+        let held = Bytes::from(held);
+        return request.respond_with(|request| routes::echo(request).body(held));
+    }
     let (length, content_type) = (request.content_length(), routes::content_type(&request).to_vec());
-    // Before the answer begins: a client may wait for its 100 Continue.
-    let mut piece = next_piece(request.body()).await?;
     let mut response = Response::ok().header(ResponseHeader::ContentType, &content_type);
     if let Some(length) = length {
         response = response.content_length(length);
     }
     let mut stream = request.start(response)?;
+    stream.send_async(held).await?;
     let mut pace = Pace::default();
-    while let Some(bytes) = piece {
+    while let Some(bytes) = next_piece(stream.body()).await? {
         stream.send_async(bytes).await?;
         pace.step().await;
-        piece = next_piece(stream.body()).await?;
     }
     stream.finish().map(drop)
 }
