@@ -1,5 +1,7 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
 
+mod select;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -124,11 +126,22 @@ enum Memory<'a> {
     Shared(Bytes),
 }
 
-/// A body that is a file, and what follows a body.
+/// A body that is a file, what follows a body, and fields that the response owns.
 #[derive(Clone, Debug, Default)]
 struct Mixed<'a> {
     file: Option<FileRange>,
     chunks: Vec<Body<'a>>,
+    made: Vec<MadeField>,
+}
+
+/// A field made here, not borrowed from the application.
+type MadeField = (ResponseHeader, Bytes);
+
+impl Mixed<'_> {
+    /// Whether all that there is of a body is the memory beside it.
+    fn is_plain(&self) -> bool {
+        self.file.is_none() && self.chunks.is_empty()
+    }
 }
 
 impl Memory<'_> {
@@ -269,8 +282,38 @@ pub(super) fn fill(
     area: &mut [u8],
 ) -> Result<Answered> {
     if response.mixed.is_some() {
-        return fill_pieces(record, imprint, response, area).map(|(answered, _)| answered);
+        return fill_mixed(record, imprint, response, area);
     }
+    fill_plain(record, imprint, response, &[], area)
+}
+
+/// As [`fill`], for what most responses are not.
+#[cold]
+fn fill_mixed(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &mut Response<'_>,
+    area: &mut [u8],
+) -> Result<Answered> {
+    match response.mixed.take() {
+        Some(mixed) if mixed.is_plain() => fill_plain(record, imprint, response, &mixed.made, area),
+        mixed => {
+            response.mixed = mixed;
+            fill_pieces(record, imprint, response, area).map(|(answered, _)| answered)
+        }
+    }
+}
+
+/// As [`fill`], with a body in memory.
+// Inlined, so that the usual answer knows that there are no fields of this kind.
+#[inline(always)]
+fn fill_plain(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &mut Response<'_>,
+    made: &[MadeField],
+    area: &mut [u8],
+) -> Result<Answered> {
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
@@ -280,7 +323,7 @@ pub(super) fn fill(
     let mut head = HeadWriter::new(area);
     let close = !record.keep_alive || response.close;
     let framing = body_allowed(status).then_some(Framing::Length(length));
-    let written = write_fields(record, imprint, response, (close, framing), &mut head);
+    let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
     let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
@@ -303,7 +346,7 @@ pub(super) fn fill_pieces(
     area: &mut [u8],
 ) -> Result<(Answered, Arc<OutStream>)> {
     let body = core::mem::replace(&mut response.body, Memory::NONE);
-    let Mixed { file, chunks } = response.mixed.take().map(|mixed| *mixed).unwrap_or_default();
+    let Mixed { file, chunks, made } = response.mixed.take().map(|mixed| *mixed).unwrap_or_default();
     let first = file.map_or_else(|| Data::Bytes(body.into_bytes()), Data::File);
     let all = core::iter::once(first).chain(chunks.into_iter().map(Body::into_data));
     let all = all.filter(|data| data.len() > 0).map(|data| Piece::new(Frame::default(), data));
@@ -315,7 +358,7 @@ pub(super) fn fill_pieces(
         pieces.clear();
     }
     let stream = OutStream::whole(pieces);
-    let answered = write_head(record, imprint, response, framing, area, &stream)?;
+    let answered = write_head(record, imprint, (response, &made), framing, area, &stream)?;
     Ok((answered, stream))
 }
 
@@ -339,7 +382,8 @@ pub(super) fn fill_start(
     area: &mut [u8],
     stream: &Arc<OutStream>,
 ) -> Result<(Answered, Option<Framing>)> {
-    if response.mixed.is_some() || !response.body.as_bytes().is_empty() {
+    let mixed = response.mixed.as_deref();
+    if mixed.is_some_and(|mixed| !mixed.is_plain()) || !response.body.as_bytes().is_empty() {
         return Err(Error::invalid("start takes a response without a body: send the body to the stream it gives"));
     }
     check_length(record, response, response.content_length.unwrap_or(0))?;
@@ -348,14 +392,15 @@ pub(super) fn fill_start(
         None if record.is_http10() => Framing::Close,
         None => Framing::Chunked,
     });
-    Ok((write_head(record, imprint, response, framing, area, stream)?, framing))
+    let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
+    Ok((write_head(record, imprint, (response, made), framing, area, stream)?, framing))
 }
 
 /// Writes the head of a streamed answer.
 fn write_head(
     record: &RequestRecord,
     imprint: &Imprint,
-    response: &Response<'_>,
+    (response, made): (&Response<'_>, &[MadeField]),
     framing: Option<Framing>,
     area: &mut [u8],
     stream: &Arc<OutStream>,
@@ -365,7 +410,7 @@ fn write_head(
     // The answer to HEAD ends with its head in any case.
     let ends_by_close = framing == Some(Framing::Close) && !record.is_head();
     let close = !record.keep_alive || response.close || ends_by_close;
-    let written = write_fields(record, imprint, response, (close, framing), &mut head);
+    let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
     let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
@@ -381,7 +426,7 @@ fn write_head(
 fn write_fields(
     record: &RequestRecord,
     imprint: &Imprint,
-    response: &Response<'_>,
+    (response, made): (&Response<'_>, &[MadeField]),
     (close, framing): (bool, Option<Framing>),
     head: &mut HeadWriter<'_>,
 ) -> core::result::Result<u16, WriteError> {
@@ -393,6 +438,9 @@ fn write_fields(
         for (name, value) in response.fields() {
             head.header(*name, value)?;
         }
+    }
+    for (name, value) in made {
+        head.header(HeaderName::Known(*name), value)?;
     }
     if close {
         head.connection(Connection::Close)?;
