@@ -1,5 +1,6 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
 
+mod content;
 mod select;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::response::{Connection, FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
 
+pub use self::content::Body;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::record::RequestRecord;
@@ -18,82 +20,12 @@ const BODY_BYTES_MAX: usize = 1 << 31;
 /// Header fields that a response holds without allocating.
 const INLINE_HEADERS: usize = 4;
 
-/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from
-/// where they are, except borrowed ones, which are copied to the heap first.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Body<'a> {
-    /// Bytes that are copied.
-    Borrowed(&'a [u8]),
-    /// Reference-counted or static bytes.
-    Shared(Bytes),
-    /// A part of a file, read by the engine when it is sent, without blocking the shard.
-    File(FileRange),
-}
+/// The status whose body is always empty, and framed as such (RFC 9110 section 15.3.6).
+const RESET_CONTENT: u16 = 205;
 
-impl Body<'_> {
-    /// Bytes in memory or in a file.
-    pub(super) fn len(&self) -> u64 {
-        match self {
-            Self::Borrowed(bytes) => bytes.len() as u64,
-            Self::Shared(bytes) => bytes.len() as u64,
-            Self::File(range) => range.len(),
-        }
-    }
-
-    /// What a stream sends of it. Borrowed bytes are copied.
-    pub(super) fn into_data(self) -> Data {
-        match self {
-            Self::Borrowed(bytes) => Data::Bytes(Bytes::copy_from_slice(bytes)),
-            Self::Shared(bytes) => Data::Bytes(bytes),
-            Self::File(range) => Data::File(range),
-        }
-    }
-}
-
-impl<'a> From<&'a [u8]> for Body<'a> {
-    #[inline]
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Borrowed(bytes)
-    }
-}
-
-impl<'a, const N: usize> From<&'a [u8; N]> for Body<'a> {
-    #[inline]
-    fn from(bytes: &'a [u8; N]) -> Self {
-        Self::Borrowed(bytes)
-    }
-}
-
-impl<'a> From<&'a str> for Body<'a> {
-    #[inline]
-    fn from(text: &'a str) -> Self {
-        Self::Borrowed(text.as_bytes())
-    }
-}
-
-impl From<Bytes> for Body<'_> {
-    fn from(bytes: Bytes) -> Self {
-        Self::Shared(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Body<'_> {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Shared(bytes.into())
-    }
-}
-
-impl From<String> for Body<'_> {
-    fn from(text: String) -> Self {
-        Self::Shared(text.into())
-    }
-}
-
-impl From<FileRange> for Body<'_> {
-    fn from(range: FileRange) -> Self {
-        Self::File(range)
-    }
+/// Whether no response with this status has a body.
+const fn is_bodiless(status: u16) -> bool {
+    !body_allowed(status) || status == RESET_CONTENT
 }
 
 /// A response, complete in one call: the engine adds Content-Length, Date, Server and Connection.
@@ -250,8 +182,8 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// With a Content-Length other than the body's: for the answer to HEAD, where no body is given, and for
-    /// [`Request::start`](crate::Request::start). In any other answer it must be the body's.
+    /// With a Content-Length other than the body's: for the answer to HEAD and for 304, where no body is given, and for
+    /// [`Request::start`](crate::Request::start). In any other answer it must be the body's; 204 has none.
     pub const fn content_length(mut self, length: u64) -> Self {
         self.content_length = Some(length);
         self
@@ -317,12 +249,14 @@ fn fill_plain(
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
-    if status < 200 || length != body_len as u64 || !body_allowed(status) || body_len > BODY_BYTES_MAX {
+    if status < 200 || length != body_len as u64 || is_bodiless(status) || body_len > BODY_BYTES_MAX {
         check_rare(record, response)?;
     }
     let mut head = HeadWriter::new(area);
     let close = !record.keep_alive || response.close;
-    let framing = body_allowed(status).then_some(Framing::Length(length));
+    // Beside a status without a body, a length that was said is one that may be (304).
+    let is_framed = body_allowed(status) || response.content_length.is_some();
+    let framing = is_framed.then_some(Framing::Length(length));
     let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
@@ -353,7 +287,8 @@ pub(super) fn fill_pieces(
     let mut pieces: Vec<Piece> = all.collect();
     let len = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len()));
     check_length(record, response, len)?;
-    let framing = body_allowed(response.status).then_some(Framing::Length(response.content_length.unwrap_or(len)));
+    let is_framed = body_allowed(response.status) || response.content_length.is_some();
+    let framing = is_framed.then_some(Framing::Length(response.content_length.unwrap_or(len)));
     if record.is_head() {
         pieces.clear();
     }
@@ -386,14 +321,20 @@ pub(super) fn fill_start(
     if mixed.is_some_and(|mixed| !mixed.is_plain()) || !response.body.as_bytes().is_empty() {
         return Err(Error::invalid("start takes a response without a body: send the body to the stream it gives"));
     }
-    check_length(record, response, response.content_length.unwrap_or(0))?;
-    let framing = body_allowed(response.status).then_some(match response.content_length {
-        Some(length) => Framing::Length(length),
-        None if record.is_http10() => Framing::Close,
-        None => Framing::Chunked,
-    });
+    let body_len = response.content_length.filter(|_| !is_bodiless(response.status)).unwrap_or(0);
+    check_length(record, response, body_len)?;
+    let framing = match response.content_length {
+        Some(length) => Some(Framing::Length(length)),
+        None if !body_allowed(response.status) => None,
+        // Nothing can follow, so that is said.
+        None if response.status == RESET_CONTENT => Some(Framing::Length(0)),
+        None if record.is_http10() => Some(Framing::Close),
+        None => Some(Framing::Chunked),
+    };
     let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
-    Ok((write_head(record, imprint, (response, made), framing, area, stream)?, framing))
+    let answered = write_head(record, imprint, (response, made), framing, area, stream)?;
+    // A 304 may state a length, and has no body.
+    Ok((answered, framing.filter(|_| body_allowed(response.status))))
 }
 
 /// Writes the head of a streamed answer.
@@ -472,11 +413,19 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
     if *status < 200 {
         return Err(Error::invalid(format!("status {status} is not final: a response needs one from 200 to 999")));
     }
-    if !body_allowed(*status) {
-        if body_len == 0 && (content_length.is_none() || *status == 304) {
-            return Ok(());
+    if is_bodiless(*status) && body_len > 0 {
+        return Err(Error::invalid(format!(
+            "a response with status {status} has no body, but this one has {body_len} bytes: leave them out"
+        )));
+    }
+    match content_length {
+        // It says what the answer to a GET would have been (RFC 9110 section 8.6).
+        Some(_) if *status == 304 => return Ok(()),
+        Some(length) if !body_allowed(*status) || *status == RESET_CONTENT && *length > 0 => {
+            let text = format!("a response with status {status} has no content_length, but {length} was given");
+            return Err(Error::invalid(text + ": leave it out"));
         }
-        return Err(Error::invalid(format!("a response with status {status} has no body: leave it out")));
+        _ => {}
     }
     match content_length {
         Some(length) if !(record.is_head() && body_len == 0) && *length != body_len => {

@@ -9,7 +9,6 @@
 //! Source: RFC 9110 sections 13.2.2, 14, 15.3.7, 15.4.5, 15.5.13, 15.5.17.
 
 use core::hash::{BuildHasher, Hasher};
-use core::ops::Range;
 use std::hash::RandomState;
 
 use bytes::Bytes;
@@ -21,7 +20,6 @@ use ringress_proto::range::{ByteRange, Multipart, Ranges, Selection, content_ran
 use super::{Body, INLINE_HEADERS, Memory, Response};
 use crate::api::request::Request;
 use crate::api::validators::{Precondition, Validators};
-use crate::stream::FileRange;
 
 /// What describes a content: not for answers without it.
 const OF_CONTENT: [ResponseHeader; 6] = [
@@ -276,21 +274,8 @@ fn cut<'a>(bodies: &[Body<'a>], range: ByteRange, parts: &mut Vec<Body<'a>>) {
         let from = range.first.clamp(start, end) - start;
         let to = range.last.saturating_add(1).clamp(start, end) - start;
         if from < to {
-            parts.push(part(body, from..to));
+            parts.push(body.part(from..to));
         }
         start = end;
-    }
-}
-
-/// A part of a body, within it.
-fn part<'a>(body: &Body<'a>, range: Range<u64>) -> Body<'a> {
-    let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-    match body {
-        Body::Borrowed(bytes) => Body::Borrowed(bytes.get(place(range.start)..place(range.end)).unwrap_or_default()),
-        Body::Shared(bytes) => Body::Shared(bytes.slice(place(range.start)..place(range.end))),
-        Body::File(FileRange { file, offset, .. }) => {
-            let (from, to) = (offset.saturating_add(range.start), offset.saturating_add(range.end));
-            Body::File(FileRange::new(file.clone(), from..to))
-        }
     }
 }
