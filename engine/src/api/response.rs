@@ -249,7 +249,8 @@ fn fill_plain(
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
-    if status < 200 || length != body_len as u64 || is_bodiless(status) || body_len > BODY_BYTES_MAX {
+    let is_rare = status < 200 || is_bodiless(status) || record.is_connect();
+    if is_rare || length != body_len as u64 || body_len > BODY_BYTES_MAX {
         check_rare(record, response)?;
     }
     let mut head = HeadWriter::new(area);
@@ -412,6 +413,12 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
     let Response { status, content_length, .. } = response;
     if *status < 200 {
         return Err(Error::invalid(format!("status {status} is not final: a response needs one from 200 to 999")));
+    }
+    if record.is_connect() && (200..300).contains(status) {
+        // What follows the head would be the tunnel's first bytes (RFC 9110 section 9.3.6).
+        let text =
+            format!("status {status} to CONNECT opens a tunnel, which the engine has not: refuse with 405 or 501");
+        return Err(Error::invalid(text));
     }
     if is_bodiless(*status) && body_len > 0 {
         return Err(Error::invalid(format!(
