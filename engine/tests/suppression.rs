@@ -334,6 +334,7 @@ fn an_old_client_that_keeps_its_connection_finds_every_end() {
     stream.finish().expect("whole");
     assert!(peer.head().contains("\r\nConnection: close\r\n"));
     assert_eq!(peer.rest().as_deref(), Some(&b"to the end"[..]));
+    drop(peer);
     host.await_rest();
 }
 
