@@ -142,6 +142,11 @@ impl RequestRecord {
     }
 
     #[inline]
+    pub(crate) fn is_connect(&self) -> bool {
+        self.head.method == Method::Connect
+    }
+
+    #[inline]
     pub(crate) fn is_http10(&self) -> bool {
         self.head.version == Version::Http10
     }
