@@ -66,7 +66,7 @@ pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
     Batch, Body, Chunk, Completion, Disconnect, Headers, Receive, Request, RequestBody, Response, ResponseStream,
-    SendChunk, Sent, TrySendError, block_on,
+    SendChunk, Sent, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, block_on,
 };
 pub use self::config::Mode;
 pub use self::counters::Counters;

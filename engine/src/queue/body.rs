@@ -148,8 +148,8 @@ impl Chain {
     }
 }
 
-/// A reader's place in a chain.
-#[derive(Clone, Copy, Debug)]
+/// A reader's place in a chain. A body has one.
+#[derive(Debug)]
 pub(crate) struct Cursor {
     buffer: u32,
     at: u32,
@@ -159,6 +159,8 @@ pub(crate) struct Cursor {
 impl Cursor {
     /// Before the first buffer.
     pub(crate) const START: Self = Self { buffer: NONE, at: 0, parked: false };
+    /// Behind all buffers: where nothing is found.
+    pub(super) const NOWHERE: Self = Self { buffer: DONE, at: 0, parked: false };
 
     /// Moves over bytes that have been read.
     pub(super) fn advance(&mut self, bytes: u32) {
@@ -167,7 +169,10 @@ impl Cursor {
 
     /// Leaves the chain. `true`: it was in a buffer, which is the shard's now.
     pub(super) fn leave(&mut self, body: &SlotBody) -> bool {
-        let was_in = self.buffer != NONE && self.buffer != DONE;
+        if self.buffer == DONE {
+            return false;
+        }
+        let was_in = self.buffer != NONE;
         (self.buffer, self.parked) = (DONE, false);
         body.at.store(DONE, Ordering::Release);
         was_in

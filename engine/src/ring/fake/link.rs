@@ -12,6 +12,8 @@ pub(super) struct Link {
     /// The shard's descriptor, from accept to close.
     pub(super) descriptor: Option<RawFd>,
     pub(super) closed: bool,
+    /// The shard has given its descriptor away.
+    pub(super) released: bool,
     /// Bytes the client has sent and the shard has not received, and the reverse.
     pub(super) inbound: VecDeque<u8>,
     pub(super) outbound: VecDeque<u8>,
