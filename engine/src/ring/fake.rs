@@ -210,6 +210,11 @@ impl Fake {
         self.done.push(event);
     }
 
+    /// Bytes of a client that the shard has not received.
+    pub(crate) fn unreceived(&self, client: usize) -> usize {
+        self.links[client].inbound.len()
+    }
+
     /// Whether the shard has given a connection's socket away.
     pub(crate) fn was_released(&self, client: usize) -> bool {
         self.links[client].released
