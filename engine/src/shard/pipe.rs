@@ -123,10 +123,11 @@ impl<I: Io> Shard<I> {
         let socket = self.io.release(connection.fd);
         self.wheel.set(key.index, NEVER);
         self.orphan(connection.oldest);
-        // Last, so that whoever is told finds the request over.
-        if let Some(taker) = self.extras.taker(key.index) {
+        let taker = self.extras.taker(key.index);
+        self.end_extras(key.index, Disconnected::Taken);
+        // Last, so that whoever has it finds the request over and everybody told.
+        if let Some(taker) = taker {
             taker.give(socket);
         }
-        self.end_extras(key.index, Disconnected::Taken);
     }
 }
