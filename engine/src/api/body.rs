@@ -392,7 +392,8 @@ impl io::Read for RequestBody<'_> {
     }
 }
 
-/// Bytes of a body or of a connection that has switched protocols, lent from the buffer that they were received into. They are read when this is dropped.
+/// Bytes of a body, or of a connection that has switched protocols, lent from the buffer that they were received into.
+/// They are read when this is dropped.
 pub struct Chunk<'b> {
     source: &'b mut (dyn Source + Send + Sync),
     /// More may come behind them in the meantime.

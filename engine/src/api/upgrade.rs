@@ -60,8 +60,8 @@ impl Request {
         protocols.filter_map(|protocol| core::str::from_utf8(protocol).ok())
     }
 
-    /// Switches the connection to another protocol, of those that the client [asks for](Self::upgrade_protocols), with a
-    /// [`Response::switching`] and whatever fields that protocol needs. From then on the connection is the
+    /// Switches the connection to another protocol, of those that the client [asks for](Self::upgrade_protocols), by a
+    /// [`Response::switching`] with whatever fields that protocol needs. From then on the connection is the
     /// application's, with all that has come behind the request.
     ///
     /// ```no_run
@@ -287,8 +287,8 @@ impl Upgraded {
     /// Takes the connection's socket out of the engine, and gives it with what had been received and not read. Waits
     /// until everything given is sent, and until no operation of the kernel's names the socket.
     ///
-    /// The socket is as the engine accepted it: blocking, close-on-exec and without delay (TCP_NODELAY). From now on its
-    /// end, its timers and its limits are the caller's. Who watches the connection is told
+    /// The socket is as the engine accepted it: blocking, close-on-exec and without delay (TCP_NODELAY). From now on
+    /// its end, its timers and its limits are the caller's. Who watches the connection is told
     /// [`Taken`](crate::Disconnected::Taken).
     ///
     /// # Errors

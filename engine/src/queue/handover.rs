@@ -1,7 +1,7 @@
 //! A socket that an application asks of a shard, and gets: a future's side and the shard's.
 //!
-//! Laws: whoever asks is answered once, also when the shard ends or fails first; a socket that nobody waits for any more
-//! is closed.
+//! Laws: whoever asks is answered once, also when the shard ends or fails first; a socket that nobody waits for any
+//! more is closed.
 //!
 //! Absent: when a socket may be let go (room `shard`).
 

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Laws: the request whose answer switches stays its connection's newest, and its oldest once earlier answers are sent,
-//! to the end, so that its slot holds what has come and its stream what is to go; what comes from the taking back of the
-//! answer on, and what was held until then, goes into the slot's chain as it is; each side ends by itself; a pipe has no
+//! to the end, so that its slot holds what has come and its stream what is to go; what comes once the answer is taken
+//! back, and what was held until then, goes into the slot's chain as it is; each side ends by itself; a pipe has no
 //! timer but that of a client that does not take what is sent.
 //!
 //! Absent: what the bytes mean; how they are read (rooms `queue`, `api`).

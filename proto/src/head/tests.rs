@@ -108,18 +108,18 @@ fn persistence_follows_version_and_connection_options() {
 #[test]
 fn an_upgrade_is_asked_for_by_two_fields_in_http_11_without_a_body() {
     let asks = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
-    let cases = [
-        ("1.1", asks.to_owned(), true),
-        ("1.1", "Upgrade: websocket\r\nconnection: keep-alive, upgrade\r\n".to_owned(), true),
+    let cases: [(&str, String, bool); 11] = [
+        ("1.1", asks.into(), true),
+        ("1.1", "Upgrade: websocket\r\nconnection: keep-alive, upgrade\r\n".into(), true),
         ("1.1", format!("{asks}Content-Length: 0\r\n"), true),
-        ("1.1", "Upgrade: websocket\r\n".to_owned(), false),
-        ("1.1", "Connection: Upgrade\r\n".to_owned(), false),
-        ("1.1", "Connection: upgrades\r\nUpgrade: websocket\r\n".to_owned(), false),
-        ("1.1", "Connection: Upgrade\r\nUpgrade-Insecure-Requests: 1\r\n".to_owned(), false),
+        ("1.1", "Upgrade: websocket\r\n".into(), false),
+        ("1.1", "Connection: Upgrade\r\n".into(), false),
+        ("1.1", "Connection: upgrades\r\nUpgrade: websocket\r\n".into(), false),
+        ("1.1", "Connection: Upgrade\r\nUpgrade-Insecure-Requests: 1\r\n".into(), false),
         ("1.1", format!("{asks}Connection: close\r\n"), false),
         ("1.1", format!("{asks}Content-Length: 1\r\n"), false),
         ("1.1", format!("{asks}Transfer-Encoding: chunked\r\n"), false),
-        ("1.0", asks.to_owned(), false),
+        ("1.0", asks.into(), false),
     ];
     for (version, fields, outcome) in cases {
         let head = parsed(&format!("GET / HTTP/{version}\r\nHost: h\r\n{fields}\r\n"));
