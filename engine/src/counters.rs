@@ -27,6 +27,11 @@ macro_rules! counters {
             pub(crate) fn add(&mut self, shard: &ShardCounters) {
                 $(self.$name += shard.$name.read();)+
             }
+
+            /// All of them with their names, in the order of the fields: for logs and metrics.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
         }
     };
 }
@@ -116,5 +121,17 @@ impl Counter {
 
     pub(crate) fn read(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_for_their_fields() {
+        let counters = Counters { connections_accepted: 3, requests_open: 2, accept_pauses: 1, ..Counters::default() };
+        let counted: Vec<_> = counters.named().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [("connections_accepted", 3), ("requests_open", 2), ("accept_pauses", 1)]);
     }
 }

@@ -122,6 +122,11 @@ fn batches_timeouts_and_futures_share_a_queue_with_blocking_consumers() {
             seen.push(answer(request));
         }
     }));
+    all.extend(consumers(&host, 2, |queue, seen| {
+        while let Ok(batch) = block_on(queue.receive_batch_async(5)) {
+            seen.extend(batch.map(answer));
+        }
+    }));
     let asked = ask_much(&host, 6, 100);
     assert_seen_once(host, asked, all);
 }
@@ -202,6 +207,17 @@ fn a_batch_gives_no_more_than_asked_and_leaves_the_rest() {
     for (max, given) in [(0, 1), (1, 1), (3, 3), (100, 5)] {
         let batch: Vec<Request> = host.queue.receive_batch(max).expect("open").collect();
         assert_eq!(batch.len(), given, "of at most {max}");
+        for request in batch {
+            answer(request);
+        }
+    }
+    (0..10).for_each(|_| assert_eq!(client.read().text(), "/"));
+
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(10));
+    wait_until("all are queued", || host.queue.len() == 10);
+    for (max, given) in [(0, 1), (1, 1), (3, 3), (100, 5)] {
+        let batch: Vec<Request> = block_on(host.queue.receive_batch_async(max)).expect("open").collect();
+        assert_eq!(batch.len(), given, "of at most {max}, as a future");
         for request in batch {
             answer(request);
         }

@@ -91,10 +91,11 @@ fn what_exceeds_the_grace_is_cut() {
 fn every_consumer_is_told_however_it_waits() {
     for wait in [WaitStrategy::Park, WaitStrategy::SpinThenPark(100), WaitStrategy::Spin] {
         let host = Host::start_with(builder(), QueueOptions::default().wait(wait));
-        let ways: [fn(&ringress::RequestQueue) -> ErrorKind; 3] = [
+        let ways: [fn(&ringress::RequestQueue) -> ErrorKind; 4] = [
             |queue| queue.receive().expect_err("closed").kind(),
             |queue| queue.receive_timeout(LONG).expect_err("closed").kind(),
             |queue| queue.receive_batch(8).expect_err("closed").kind(),
+            |queue| ringress::block_on(queue.receive_batch_async(8)).expect_err("closed").kind(),
         ];
         let consume = |way: fn(&ringress::RequestQueue) -> ErrorKind| {
             let queue = host.queue.clone();

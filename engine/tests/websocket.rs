@@ -129,3 +129,45 @@ fn who_does_not_speak_websocket_is_told() {
         assert_eq!(engine.counters().connections_upgraded, 0);
     });
 }
+
+/// A page that sends messages and writes what becomes of them into its title and text.
+const PAGE: &str = "<body><script>
+const socket = new WebSocket('ws://ADDRESS/chat');
+const heard = [];
+const long = 'x'.repeat(100000);
+socket.onopen = () => { socket.send('hello'); socket.send(long); };
+socket.onmessage = (event) => {
+  heard.push(event.data === long ? 'all of it' : event.data);
+  if (heard.length === 2) socket.close(1000);
+};
+socket.onclose = (event) => { document.body.textContent = heard.join(', ') + ': ' + event.code + event.wasClean; };
+</script></body>";
+
+#[test]
+fn chromium_gets_its_messages_back() {
+    let host = Host::start();
+    let queue = host.queue.clone();
+    let server = thread::spawn(move || example::serve(&queue).expect("it serves until the end"));
+    {
+        let _stop = StopOnDrop(&host.engine);
+        let file = std::env::temp_dir().join(format!("ringress-websocket-{}.html", std::process::id()));
+        let profile = file.with_extension("profile");
+        std::fs::write(&file, PAGE.replace("ADDRESS", &host.address.to_string())).expect("room");
+        let mut command = std::process::Command::new("timeout");
+        command.args(["60", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]);
+        command.args(["--timeout=5000", "--virtual-time-budget=5000"]);
+        command.arg(format!("--user-data-dir={}", profile.display())).arg(format!("file://{}", file.display()));
+        let output = command.output().expect("timeout is everywhere");
+        let _ = std::fs::remove_file(&file);
+        let _ = std::fs::remove_dir_all(&profile);
+        match output.status.code() {
+            Some(127) => eprintln!("skipped: there is no chromium; apt-get install chromium"),
+            _ => {
+                let page = String::from_utf8_lossy(&output.stdout);
+                let fault = String::from_utf8_lossy(&output.stderr);
+                assert!(page.contains("hello, all of it: 1000true"), "{page}\n{fault}");
+            }
+        }
+    }
+    server.join().expect("the example ends well");
+}

@@ -28,7 +28,7 @@ fn unknown_arguments_are_refused() {
 
 #[test]
 fn missing_values_are_refused() {
-    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers"] {
+    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--root", "--set"] {
         assert_refused(&[flag], flag);
     }
 }
@@ -51,6 +51,11 @@ fn bad_values_are_refused() {
         ("--mode", ""),
         ("--consumers", "0"),
         ("--consumers", "many"),
+        ("--root", "/nowhere/at/all"),
+        ("--root", "/dev/null"),
+        ("--set", "header_wait"),
+        ("--set", "header_wait=soon"),
+        ("--set", "patience=2s"),
     ] {
         let output = run_showcase(&[flag, value]);
         assert_eq!(output.status, Some(STATUS_USAGE), "{flag} {value}: {output:?}");
@@ -102,7 +107,7 @@ fn one_address_given_twice_is_refused() {
 fn help_names_every_flag_and_exits_with_zero() {
     let output = run_showcase(&["--help"]);
     assert_eq!(output.status, Some(0), "{output:?}");
-    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--help"] {
+    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--root", "--set", "--help"] {
         assert!(output.stdout.contains(flag), "{flag}: {output:?}");
     }
     assert_eq!(output.stderr, "");

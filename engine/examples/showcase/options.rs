@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use lexopt::prelude::*;
-use ringress::Mode;
+use ringress::{Mode, Properties};
+
+use crate::files::Root;
 
 const HELP: &str = "\
 showcase: an HTTP server that shows, tests and measures ringress
@@ -13,6 +15,8 @@ showcase: an HTTP server that shows, tests and measures ringress
   --cores A,B,..       cores to pin shards to (default: not pinned)
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
   --consumers N        threads that answer, in queue mode (default: as many as shards)
+  --root DIR           the directory whose files /file/.. gives (default: none)
+  --set NAME=VALUE     a timer or limit of the engine by its name, repeatable, as header_wait=2s or EntityBody=500ms
   --help               this text
 ";
 
@@ -23,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) cores: Vec<usize>,
     pub(crate) mode: Mode,
     pub(crate) consumers: Option<usize>,
+    pub(crate) root: Option<Root>,
+    pub(crate) properties: Properties,
 }
 
 pub(crate) enum Parsed {
@@ -35,7 +41,15 @@ pub(crate) fn parse() -> Result<Parsed, String> {
 }
 
 fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
-    let mut options = Options { listen: Vec::new(), shards: 0, cores: Vec::new(), mode: Mode::Queue, consumers: None };
+    let mut options = Options {
+        listen: Vec::new(),
+        shards: 0,
+        cores: Vec::new(),
+        mode: Mode::Queue,
+        consumers: None,
+        root: None,
+        properties: Properties::new(),
+    };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("listen") => options.listen.push(value(&mut parser, "--listen", address)?),
@@ -45,6 +59,8 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("consumers") => {
                 options.consumers = Some(value(&mut parser, "--consumers", |text| ranged(text, 1, 1024))? as usize);
             }
+            Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
+            Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
             _ => return Err(argument.unexpected()),
         }
@@ -62,7 +78,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
 fn value<T>(
     parser: &mut lexopt::Parser,
     option: &str,
-    parse: impl Fn(&str) -> Result<T, String>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<T, lexopt::Error> {
     let text = parser.value()?.string()?;
     parse(&text).map_err(|wanted| format!("{option} {text:?}: {wanted}").into())
@@ -79,6 +95,11 @@ fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {
 
 fn cores(text: &str) -> Result<Vec<usize>, String> {
     text.split(',').map(|core| core.parse().map_err(|_| "core numbers with commas between are wanted".into())).collect()
+}
+
+fn property(properties: &mut Properties, text: &str) -> Result<(), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is wanted, such as header_wait=2s")?;
+    properties.set(name, value).map_err(|error| error.to_string())
 }
 
 fn mode(text: &str) -> Result<Mode, String> {

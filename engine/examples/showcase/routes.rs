@@ -1,11 +1,13 @@
-//! The routes: one function a route, each from a request to a response.
+//! The routes, and those that are answered at once: a function each, from a request to a response.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringress::{KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Version};
-use serde_json::{Value, json};
+use ringress::{ErrorKind, KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Version};
+use serde_json::{Map, Value, json};
+
+use crate::{Site, files};
 
 /// Contexts of the three prefixes; paths under the first two are taken without their first segment.
 pub(crate) const STRONG: u64 = 1;
@@ -15,29 +17,102 @@ pub(crate) const WEAK: u64 = 3;
 const ETAG: &str = "\"ringress-1\"";
 const LAST_MODIFIED: &str = "Wed, 01 Oct 2025 00:00:00 GMT";
 const PAGE: &str = include_str!("page.html");
-/// The most that `/bytes/N` gives: it is held in memory.
-const BYTES_MAX: usize = 64 << 20;
-const SLOW_MS_MAX: u64 = 60_000;
+/// The most that `/bytes/N` gives.
+const BYTES_MAX: u64 = 10 << 30;
+/// The most bytes that are given in one call: so many are held in memory.
+pub(crate) const BYTES_AT_ONCE_MAX: usize = 1 << 20;
 const WORK_MS_MAX: u64 = 1_000;
 
-static PATTERN: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; BYTES_MAX]));
+static PATTERN: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; BYTES_AT_ONCE_MAX]));
 
-/// The methods that a path knows, as Allow names them.
-fn allowed(path: &[u8]) -> Option<&'static str> {
-    match path {
-        b"/" => Some("GET, HEAD, POST, OPTIONS"),
-        b"/plaintext" | b"/json" | b"/pipeline" | b"/who" => Some("GET, HEAD, OPTIONS"),
-        b"/baseline11" | b"/headers" => Some("GET, HEAD, POST, OPTIONS"),
-        b"/echo" => Some("POST, OPTIONS"),
-        _ if number_after(path, b"/bytes/").is_some() => Some("GET, HEAD, OPTIONS"),
-        _ if number_after(path, b"/slow/").is_some() => Some("GET, HEAD, OPTIONS"),
-        _ if number_after(path, b"/work/").is_some() => Some("GET, HEAD, OPTIONS"),
-        _ => None,
+/// What a path stands for, with the number in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Page,
+    Plaintext,
+    Json,
+    Pipeline,
+    Baseline,
+    Echo,
+    Upload,
+    Headers,
+    Who,
+    Bytes(u64),
+    Stream(u64),
+    Drip(u64),
+    Slow(u64),
+    Work(u64),
+    File,
+    Trailers,
+    Cancel,
+    Hang,
+    Hints,
+    Gauges,
+    Upgrade,
+}
+
+impl Route {
+    /// The route of a request, whatever its method.
+    #[inline]
+    pub(crate) fn of(request: &Request, site: &Site) -> Option<Self> {
+        let path = path(request);
+        Some(match path {
+            b"/" => Self::Page,
+            b"/plaintext" => Self::Plaintext,
+            b"/json" => Self::Json,
+            b"/pipeline" => Self::Pipeline,
+            b"/baseline11" => Self::Baseline,
+            b"/echo" => Self::Echo,
+            b"/upload" => Self::Upload,
+            b"/headers" => Self::Headers,
+            b"/who" => Self::Who,
+            b"/trailers" => Self::Trailers,
+            b"/cancel" => Self::Cancel,
+            b"/hang" => Self::Hang,
+            b"/hints" => Self::Hints,
+            b"/gauges" => Self::Gauges,
+            b"/upgrade" => Self::Upgrade,
+            _ if path.starts_with(FILE) && site.root.is_some() => Self::File,
+            _ => return Self::numbered(path),
+        })
+    }
+
+    fn numbered(path: &[u8]) -> Option<Self> {
+        let number = |prefix: &[u8]| number(path.strip_prefix(prefix)?);
+        number(b"/bytes/")
+            .map(Self::Bytes)
+            .or_else(|| number(b"/slow/").map(Self::Slow))
+            .or_else(|| number(b"/work/").map(Self::Work))
+            .or_else(|| number(b"/stream/").map(Self::Stream))
+            .or_else(|| number(b"/drip/").map(Self::Drip))
+    }
+
+    /// The methods that it knows, as Allow names them.
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Page | Self::Baseline | Self::Headers | Self::Trailers => "GET, HEAD, POST, OPTIONS",
+            Self::Echo | Self::Upload => "POST, OPTIONS",
+            _ => "GET, HEAD, OPTIONS",
+        }
     }
 }
 
-fn number_after(path: &[u8], prefix: &[u8]) -> Option<u64> {
-    std::str::from_utf8(path.strip_prefix(prefix)?).ok()?.parse().ok()
+/// What `/upgrade` switches to: everything that comes is sent back.
+pub(crate) const ECHO_PROTOCOL: &str = "echo";
+/// What paths of files begin with.
+const FILE: &[u8] = b"/file/";
+
+/// A number in decimal digits alone; one that is too large is the largest there is.
+fn number(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+/// The value of the first parameter of this name in the query.
+pub(crate) fn parameter<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
+    let query = std::str::from_utf8(request.query()?).ok()?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The path below the prefix that matched.
@@ -62,61 +137,84 @@ pub(crate) fn is_plaintext(request: &Request) -> bool {
     get && request.url_context() == WEAK && request.path_bytes() == b"/plaintext"
 }
 
-/// How long to wait before answering, for `/slow/MS`.
+/// Whether `/bytes/N` gives so many bytes as a stream.
+pub(crate) const fn is_streamed(count: u64) -> bool {
+    count > BYTES_AT_ONCE_MAX as u64 && count <= BYTES_MAX
+}
+
+/// So many bytes, at most [`BYTES_AT_ONCE_MAX`].
+pub(crate) fn pattern(count: usize) -> Bytes {
+    PATTERN.slice(..count)
+}
+
+/// Says what went wrong, unless it is a client's doing: that it left, or sent what the engine has refused.
 #[inline]
-pub(crate) fn delay(request: &Request) -> Option<Duration> {
-    let ms = number_after(path(request), b"/slow/")?;
+pub(crate) fn report(done: ringress::Result<()>) {
+    match done {
+        Err(error) if !error.is_gone() && error.kind() != ErrorKind::TooLarge => {
+            eprintln!("showcase: answering failed: {error}");
+        }
+        _ => {}
+    }
+}
+
+/// Answers a request that need not wait, with its body if all of that came with the head.
+#[inline]
+pub(crate) fn answer_now(request: Request, route: Option<Route>, site: &Site) -> ringress::Result<()> {
     let get = matches!(request.method(), Method::Get | Method::Head);
-    get.then(|| Duration::from_millis(ms.min(SLOW_MS_MAX)))
-}
-
-#[inline]
-pub(crate) fn answer<'r>(request: &'r Request, body: &'r [u8]) -> Response<'r> {
-    let path = path(request);
-    match (request.method(), path) {
-        (Method::Get | Method::Head, b"/plaintext") => Response::text("Hello, World!"),
-        (Method::Get | Method::Head, b"/pipeline") => Response::text("ok"),
-        _ => answer_other(request, path, body),
+    match (route, &site.root) {
+        (Some(Route::Cancel), _) if get => request.cancel(),
+        (Some(Route::Upgrade), _) if get => {
+            request.respond(status_text(400, "this route is for Connection: upgrade and Upgrade: echo\n"))
+        }
+        (Some(Route::File), Some(root)) if get => {
+            let below = String::from_utf8_lossy(&path(&request)[FILE.len()..]).into_owned();
+            files::answer(request, root, &below)
+        }
+        _ => request.respond_with(|request| answer(request, route, site)),
     }
 }
 
-/// As [`answer`], for a body that was read.
-pub(crate) fn answer_whole(request: &Request, body: Bytes) -> Response<'_> {
-    match (request.method(), path(request)) {
-        (Method::Post, b"/" | b"/echo") => echo(request, &[]).body(body),
-        (Method::Post, b"/baseline11") => baseline(request, &body),
-        _ => answer(request, &[]),
-    }
+/// Whether a request asks for the one protocol beside HTTP that is spoken here.
+pub(crate) fn can_upgrade(request: &Request) -> bool {
+    let is_echo = |protocol: &str| protocol.eq_ignore_ascii_case(ECHO_PROTOCOL);
+    request.method() == Method::Get && request.upgrade_protocols().any(is_echo)
 }
 
-fn answer_other<'r>(request: &'r Request, path: &[u8], body: &'r [u8]) -> Response<'r> {
+fn answer<'r>(request: &'r Request, route: Option<Route>, site: &Site) -> Response<'r> {
     let method = request.method();
-    let get = matches!(method, Method::Get | Method::Head);
-    match path {
-        _ if method == Method::Options && request.target_form() == TargetForm::Asterisk => Response::ok(),
-        b"/" if get => page(request),
-        b"/" | b"/echo" if method == Method::Post => echo(request, body),
-        b"/json" if get => Response::ok().content_type("application/json").body(r#"{"message":"Hello, World!"}"#),
-        b"/baseline11" if get || method == Method::Post => baseline(request, body),
-        b"/headers" if get || method == Method::Post => headers(request),
-        b"/who" if get => Response::ok().content_type("application/json").body(who(request).to_string()),
-        _ if get && path.starts_with(b"/bytes/") => bytes(path),
-        _ if get && path.starts_with(b"/work/") => work(path),
-        _ => match allowed(path) {
-            Some(allow) if method == Method::Options => Response::new(204).header(ResponseHeader::Allow, allow),
-            Some(allow) => {
-                status_text(405, "this path knows other methods only\n").header(ResponseHeader::Allow, allow)
-            }
-            None => not_found(),
-        },
+    let (get, post) = (matches!(method, Method::Get | Method::Head), method == Method::Post);
+    let whole = || request.whole_body().unwrap_or_default();
+    match route {
+        None if method == Method::Options && request.target_form() == TargetForm::Asterisk => Response::ok(),
+        None => not_found(),
+        Some(Route::Plaintext) if get => Response::text("Hello, World!"),
+        Some(Route::Pipeline) if get => Response::text("ok"),
+        Some(Route::Page) if get => page(request),
+        Some(Route::Page | Route::Echo) if post => echo(request).body(whole()),
+        Some(Route::Upload) if post => Response::text(whole().len().to_string()),
+        Some(Route::Json) if get => {
+            Response::ok().content_type("application/json").body(r#"{"message":"Hello, World!"}"#)
+        }
+        Some(Route::Baseline) if get || post => baseline(request, whole()),
+        Some(Route::Headers) if get || post => headers(request),
+        Some(Route::Who) if get => Response::ok().content_type("application/json").body(who(request).to_string()),
+        Some(Route::Bytes(count)) if get => bytes(request, count),
+        Some(Route::Work(ms)) if get => work(ms),
+        Some(Route::Hints) if get => hints(request),
+        Some(Route::Gauges) if get => gauges(site),
+        Some(route) if method == Method::Options => Response::new(204).header(ResponseHeader::Allow, route.methods()),
+        Some(route) => {
+            status_text(405, "this path knows other methods only\n").header(ResponseHeader::Allow, route.methods())
+        }
     }
 }
 
-fn status_text(status: u16, text: &str) -> Response<'_> {
+pub(crate) fn status_text(status: u16, text: &str) -> Response<'_> {
     Response::new(status).content_type("text/plain").body(text)
 }
 
-fn not_found() -> Response<'static> {
+pub(crate) fn not_found() -> Response<'static> {
     status_text(404, "no such path\n")
 }
 
@@ -140,12 +238,17 @@ fn weak(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-fn echo<'r>(request: &'r Request, body: &'r [u8]) -> Response<'r> {
-    let content_type = request.header(KnownHeader::ContentType).unwrap_or(b"application/octet-stream");
-    Response::ok().header(ResponseHeader::ContentType, content_type).body(body)
+/// The echo of a body that is still to be added.
+pub(crate) fn echo(request: &Request) -> Response<'_> {
+    Response::ok().header(ResponseHeader::ContentType, content_type(request))
 }
 
-fn baseline(request: &Request, body: &[u8]) -> Response<'static> {
+/// The type that a body is echoed with.
+pub(crate) fn content_type(request: &Request) -> &[u8] {
+    request.header(KnownHeader::ContentType).unwrap_or(b"application/octet-stream")
+}
+
+pub(crate) fn baseline(request: &Request, body: &[u8]) -> Response<'static> {
     let values = request.query().unwrap_or_default().split(|byte| *byte == b'&');
     let values = values.filter_map(|pair| pair.split(|byte| *byte == b'=').nth(1)).filter_map(integer);
     let sum = values.chain(integer(body)).fold(0_i64, i64::wrapping_add);
@@ -167,26 +270,36 @@ fn headers(request: &Request) -> Response<'_> {
     Response::text(text)
 }
 
-fn bytes(path: &[u8]) -> Response<'static> {
-    match number_after(path, b"/bytes/").map(usize::try_from) {
-        Some(Ok(count)) if count <= BYTES_MAX => {
-            Response::ok().content_type("application/octet-stream").body(PATTERN.slice(..count))
-        }
-        Some(_) => status_text(400, "/bytes/N gives at most 67108864 bytes\n"),
-        None => not_found(),
+fn bytes(request: &Request, count: u64) -> Response<'static> {
+    let response = Response::ok().content_type("application/octet-stream");
+    match usize::try_from(count) {
+        Ok(count) if count <= BYTES_AT_ONCE_MAX => response.body(pattern(count)),
+        _ if request.method() == Method::Head && count <= BYTES_MAX => response.content_length(count),
+        _ => status_text(400, "/bytes/N gives at most 10737418240 bytes\n"),
     }
 }
 
 /// Holds this consumer, as a handler does that works or waits for something.
-fn work(path: &[u8]) -> Response<'static> {
-    match number_after(path, b"/work/") {
-        Some(ms @ 0..=WORK_MS_MAX) => {
-            std::thread::sleep(Duration::from_millis(ms));
-            Response::text("worked\n")
-        }
-        Some(_) => status_text(400, "/work/MS takes at most 1000 ms\n"),
-        None => not_found(),
+fn work(ms: u64) -> Response<'static> {
+    if ms > WORK_MS_MAX {
+        return status_text(400, "/work/MS takes at most 1000 ms\n");
     }
+    std::thread::sleep(Duration::from_millis(ms));
+    Response::text("worked\n")
+}
+
+/// Tells beforehand what the answer will need (RFC 8297).
+fn hints(request: &Request) -> Response<'static> {
+    // HTTP/1.0 has no such answers, and who is gone needs none.
+    let _ = request.inform(103, &[("Link", "</style.css>; rel=preload; as=style")]);
+    Response::text("hinted\n")
+}
+
+/// What the engine has counted.
+fn gauges(site: &Site) -> Response<'static> {
+    let counters = site.engine.upgrade().map(|engine| engine.counters()).unwrap_or_default();
+    let all: Map<String, Value> = counters.named().map(|(name, count)| (name.to_owned(), count.into())).collect();
+    Response::ok().content_type("application/json").body(Value::Object(all).to_string())
 }
 
 fn who(request: &Request) -> Value {

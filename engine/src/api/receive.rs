@@ -70,7 +70,7 @@ impl RequestQueue {
     /// As [`receive`](Self::receive).
     pub fn receive_batch(&self, max: usize) -> Result<Batch<'_>> {
         let first = self.receive()?;
-        Ok(Batch { queue: self, first: Some(first), left: max.max(1), _scope: BellScope::enter(self.core.engine()) })
+        Ok(self.batch(first, max))
     }
 
     /// The next request as a future, for any executor or none: it needs no runtime, and dropping it loses nothing.
@@ -79,6 +79,20 @@ impl RequestQueue {
     /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn receive_async(&self) -> Receive<'_> {
         Receive { queue: self, ticket: None }
+    }
+
+    /// As [`receive_batch`](Self::receive_batch), as a future, under the terms of
+    /// [`receive_async`](Self::receive_async). Dropping the future loses nothing.
+    ///
+    /// End the batch before awaiting anything: until it ends, or this thread waits in a future of this crate, answers
+    /// of all tasks on this thread may lie unsent.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive); [`Unsupported`](crate::ErrorKind::Unsupported) as
+    /// [`receive_async`](Self::receive_async).
+    pub async fn receive_batch_async(&self, max: usize) -> Result<Batch<'_>> {
+        let first = self.receive_async().await?;
+        Ok(self.batch(first, max))
     }
 
     /// Answers a request by its id, from any thread.
@@ -117,6 +131,11 @@ impl RequestQueue {
     pub fn is_open(&self, id: RequestId) -> bool {
         let (shard, _, _) = id.parts();
         self.core.exchanges().get(usize::from(shard.0)).is_some_and(|exchange| exchange.is_open(id))
+    }
+
+    #[inline]
+    fn batch(&self, first: Request, max: usize) -> Batch<'_> {
+        Batch { queue: self, first: Some(first), left: max.max(1), _scope: BellScope::enter(self.core.engine()) }
     }
 
     #[inline]

@@ -1,34 +1,39 @@
 //! The program that people, tests and benchmarks run: see `--help`, and `GET /` for its routes.
 
-#[path = "showcase/options.rs"]
+mod consumers;
+mod files;
 mod options;
-#[path = "showcase/routes.rs"]
 mod routes;
-#[path = "showcase/slow.rs"]
-mod slow;
+mod streams;
+mod timers;
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use files::Root;
 use options::{Options, Parsed};
-use ringress::{Engine, Mode, QueueOptions, Request, RequestQueue, Response, ServerSession, UrlGroup};
+use ringress::{Engine, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use slow::Slow;
+use timers::Timers;
 
 /// How long requests under way may take after a signal.
 const GRACE: Duration = Duration::from_secs(2);
 /// Enough for a benchmark's every connection to have a request waiting.
 const QUEUE_LENGTH: u32 = 65_536;
-/// The largest body that is read into memory.
-const BODY_BYTES_MAX: usize = 64 << 20;
-/// Requests that one consumer takes at a time.
-const BATCH: usize = 64;
+
+/// What the routes need besides a request.
+struct Site {
+    /// Not kept alive by its consumers.
+    engine: Weak<Engine>,
+    root: Option<Root>,
+    timers: Timers,
+}
 
 fn main() -> ExitCode {
     let options = match options::parse() {
@@ -39,7 +44,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&error),
     };
-    match serve(&options) {
+    match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }
@@ -50,9 +55,9 @@ fn fail(text: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
+fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     let builder = Engine::builder().mode(options.mode).shards(options.shards).cores(&options.cores);
-    let engine = Arc::new(builder.start()?);
+    let engine = Arc::new(builder.properties(options.properties).start()?);
     let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;
     let mut addresses = Vec::new();
     for address in &options.listen {
@@ -61,13 +66,12 @@ fn serve(options: &Options) -> Result<(), Box<dyn Error>> {
     let session = engine.server_session();
     let _groups = register(&session, &queue, &addresses)?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let slow = Arc::new(Slow::start());
-    let threads = start_consumers(&engine, &queue, &slow, options)?;
+    let site = Site { engine: Arc::downgrade(&engine), root: options.root.take(), timers: Timers::start() };
+    let threads = start_consumers(&engine, &queue, &Arc::new(site), &options)?;
     for address in &addresses {
         println!("listening on http://{address}/");
     }
     signals.forever().next();
-    drop(slow);
     engine.shutdown(GRACE)?;
     for thread in threads {
         thread.join().map_err(|_| "a consumer panicked")?;
@@ -92,7 +96,7 @@ fn register(session: &ServerSession, queue: &RequestQueue, addresses: &[SocketAd
 fn start_consumers(
     engine: &Arc<Engine>,
     queue: &RequestQueue,
-    slow: &Arc<Slow>,
+    site: &Arc<Site>,
     options: &Options,
 ) -> Result<Vec<thread::JoinHandle<()>>, Box<dyn Error>> {
     let colocated = options.mode == Mode::Colocated;
@@ -100,7 +104,7 @@ fn start_consumers(
     let (ready, all_ready) = mpsc::channel();
     let mut threads = Vec::new();
     for index in 0..count {
-        let (engine, queue, slow, ready) = (Arc::clone(engine), queue.clone(), Arc::clone(slow), ready.clone());
+        let (engine, queue, site, ready) = (Arc::clone(engine), queue.clone(), Arc::clone(site), ready.clone());
         let consume = move || {
             let attached = if colocated { engine.attach(index).map(Some) } else { Ok(None) };
             // The engine must not be kept alive by its consumers.
@@ -109,7 +113,7 @@ fn start_consumers(
                 Ok(_attached) => {
                     let _ = ready.send(Ok(()));
                     drop(ready);
-                    consume(&queue, &slow);
+                    consumers::consume(&queue, &site);
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -120,34 +124,4 @@ fn start_consumers(
         all_ready.recv()??;
     }
     Ok(threads)
-}
-
-/// Answers requests until the engine is shut down.
-fn consume(queue: &RequestQueue, slow: &Slow) {
-    loop {
-        match queue.receive_batch(BATCH) {
-            Ok(batch) => batch.for_each(|request| answer(request, slow)),
-            Err(error) if error.is_closed() => return,
-            Err(error) => return eprintln!("showcase: receiving failed: {error}"),
-        }
-    }
-}
-
-fn answer(mut request: Request, slow: &Slow) {
-    let answered = if routes::is_plaintext(&request) {
-        request.respond(Response::text("Hello, World!"))
-    } else if let Some(delay) = routes::delay(&request) {
-        slow.answer_after(delay, request);
-        Ok(())
-    } else if request.whole_body().is_some() {
-        request.respond_with(|request| routes::answer(request, request.whole_body().unwrap_or_default()))
-    } else {
-        // Its client is gone, or has been told what was wrong with the body.
-        let Ok(body) = request.body().to_bytes(BODY_BYTES_MAX) else { return };
-        request.respond_with(|request| routes::answer_whole(request, body))
-    };
-    match answered {
-        Err(error) if !error.is_gone() => eprintln!("showcase: answering failed: {error}"),
-        _ => {}
-    }
 }
