@@ -67,7 +67,7 @@ pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
     Batch, Body, Chunk, Completion, Disconnect, Headers, Precondition, Receive, Request, RequestBody, Response,
-    ResponseStream, SendChunk, Sent, TrySendError, Validators, block_on,
+    ResponseStream, SendChunk, Sent, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::Mode;
 pub use self::counters::Counters;

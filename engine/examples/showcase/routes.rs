@@ -100,6 +100,8 @@ impl Route {
     }
 }
 
+/// What `/upgrade` switches to: everything that comes is sent back.
+pub(crate) const ECHO_PROTOCOL: &str = "echo";
 /// What paths of files begin with.
 const FILE: &[u8] = b"/file/";
 
@@ -165,7 +167,9 @@ pub(crate) fn answer_now(request: Request, route: Option<Route>, site: &Site) ->
     let get = matches!(request.method(), Method::Get | Method::Head);
     match (route, &site.root) {
         (Some(Route::Cancel), _) if get => request.cancel(),
-        (Some(Route::Upgrade), _) if get => upgrade(request),
+        (Some(Route::Upgrade), _) if get => {
+            request.respond(status_text(400, "this route is for Connection: upgrade and Upgrade: echo\n"))
+        }
         (Some(Route::File), Some(root)) if get => {
             let below = String::from_utf8_lossy(&path(&request)[FILE.len()..]).into_owned();
             files::answer(request, root, &below)
@@ -174,10 +178,10 @@ pub(crate) fn answer_now(request: Request, route: Option<Route>, site: &Site) ->
     }
 }
 
-/// Hands the connection to the application.
-// The engine's upgrades are begun here.
-fn upgrade(request: Request) -> ringress::Result<()> {
-    request.respond(status_text(501, "upgrades are not built yet\n"))
+/// Whether a request asks for the one protocol beside HTTP that is spoken here.
+pub(crate) fn can_upgrade(request: &Request) -> bool {
+    let is_echo = |protocol: &str| protocol.eq_ignore_ascii_case(ECHO_PROTOCOL);
+    request.method() == Method::Get && request.upgrade_protocols().any(is_echo)
 }
 
 fn answer<'r>(request: &'r Request, route: Option<Route>, site: &Site) -> Response<'r> {

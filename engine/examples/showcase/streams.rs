@@ -51,6 +51,8 @@ pub(crate) enum Work {
     Slow(Duration),
     Trailers,
     Hang,
+    /// An echo of whatever comes on a connection that has switched protocols.
+    Pipe,
 }
 
 /// The work of a request that cannot be answered at once; or what is wrong with its parameters.
@@ -66,6 +68,7 @@ pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Wor
         Some(Route::Drip(count)) if get => drip(request, count)?,
         Some(Route::Trailers) if get || post => Work::Trailers,
         Some(Route::Hang) if get => Work::Hang,
+        Some(Route::Upgrade) if routes::can_upgrade(request) => Work::Pipe,
         _ if request.whole_body().is_some() => return Ok(None),
         Some(Route::Upload) if post => Work::Upload,
         Some(Route::Page | Route::Echo) if post => Work::Echo,
@@ -113,6 +116,7 @@ pub(crate) async fn run(work: Work, request: Request, site: &Site) {
         }
         Work::Trailers => trailers(request).await,
         Work::Hang => hang(request).await,
+        Work::Pipe => pipe(request).await,
     };
     routes::report(done);
 }
@@ -264,6 +268,18 @@ async fn trailers(mut request: Request) -> ringress::Result<()> {
     let mut fields = vec![("X-Sum", sum.as_str())];
     fields.extend(echoed.as_deref().map(|value| ("X-Echo", value)));
     stream.finish_with_trailers(&fields).map(drop)
+}
+
+/// Sends everything back that comes, to the client's end of its side.
+async fn pipe(request: Request) -> ringress::Result<()> {
+    let (mut reader, mut writer) = request.upgrade(Response::switching(routes::ECHO_PROTOCOL))?.split();
+    let mut pace = Pace::default();
+    while let Some(chunk) = reader.next_chunk_async().await? {
+        writer.send_async(&chunk[..]).await?;
+        drop(chunk);
+        pace.step().await;
+    }
+    writer.finish().map(drop)
 }
 
 async fn hang(request: Request) -> ringress::Result<()> {

@@ -24,10 +24,70 @@ use crate::queue::BodyState;
 use crate::record::DISCARDED_BYTES_MAX;
 
 /// What a look at a body finds.
-enum Found {
+pub(super) enum Found {
     Bytes,
     End,
     Nothing,
+}
+
+/// Received bytes on their way to their one reader: a body, or what comes on a connection that has switched protocols.
+pub(super) trait Source {
+    /// Looks for bytes.
+    fn look(&mut self) -> Result<Found>;
+    /// As [`look`](Self::look); with nothing there, the task is woken when there is.
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>>;
+    /// The bytes that a look has found.
+    fn found(&self) -> &[u8];
+    /// So many of the bytes found have been read.
+    fn consume(&mut self, bytes: usize);
+
+    /// Copies what a look has found.
+    fn copy(&mut self, buffer: &mut [u8]) -> usize {
+        let found = self.found();
+        let count = found.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&found[..count]);
+        self.consume(count);
+        count
+    }
+
+    /// Copies what is there; `None`: nothing yet, and 0: the end, or no room.
+    fn try_copy(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        if buffer.is_empty() {
+            return Ok(Some(0));
+        }
+        Ok(match self.look()? {
+            Found::Nothing => None,
+            Found::End => Some(0),
+            Found::Bytes => Some(self.copy(buffer)),
+        })
+    }
+
+    /// As [`try_copy`](Self::try_copy), once there is something.
+    fn poll_copy(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_look(context).map(|found| {
+            Ok(match found? {
+                Found::Bytes => self.copy(buffer),
+                Found::End | Found::Nothing => 0,
+            })
+        })
+    }
+
+    /// Lends what a look has found.
+    fn chunk(&mut self, found: &Found) -> Option<Chunk<'_>>
+    where
+        Self: Sized + Send + Sync,
+    {
+        match found {
+            Found::Bytes => {
+                let len = self.found().len();
+                Some(Chunk { source: self, len })
+            }
+            Found::End | Found::Nothing => None,
+        }
+    }
 }
 
 /// The reader of a request's body: see [`Request::body`]. Bytes come decoded, without chunk framing, and once.
@@ -121,8 +181,9 @@ impl Request {
             whole => &whole[self.lease.reader().prefix as usize..],
         }
     }
+}
 
-    /// The bytes that a look has found.
+impl Source for Request {
     fn found(&self) -> &[u8] {
         match self.prefix() {
             [] => self.lease.body_bytes(),
@@ -130,8 +191,7 @@ impl Request {
         }
     }
 
-    /// So many of the bytes found have been read.
-    fn read(&mut self, bytes: usize) {
+    fn consume(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if self.prefix().is_empty() {
             self.lease.consume_body(bytes);
@@ -181,7 +241,7 @@ impl Request {
 }
 
 #[cold]
-fn failed(reason: u8) -> Error {
+pub(super) fn failed(reason: u8) -> Error {
     match Reject::ALL.get(usize::from(reason)) {
         None => Error::GONE,
         Some(Reject::BodyTooLarge) => Error::told(
@@ -213,14 +273,7 @@ impl<'r> RequestBody<'r> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
-        if buffer.is_empty() {
-            return Ok(Some(0));
-        }
-        Ok(match self.request.look()? {
-            Found::Nothing => None,
-            Found::End => Some(0),
-            Found::Bytes => Some(self.copy(buffer)),
-        })
+        self.request.try_copy(buffer)
     }
 
     /// As [`read`](Self::read), as a future. Dropped before it is ready, it has read nothing.
@@ -236,15 +289,7 @@ impl<'r> RequestBody<'r> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
-        if buffer.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        self.request.poll_look(context).map(|found| {
-            Ok(match found? {
-                Found::Bytes => self.copy(buffer),
-                Found::End | Found::Nothing => 0,
-            })
-        })
+        self.request.poll_copy(context, buffer)
     }
 
     /// Reads until `buffer` is full or the body at its end, and gives how many bytes that are.
@@ -280,7 +325,7 @@ impl<'r> RequestBody<'r> {
             Found::Nothing => block_on(poll_fn(|context| self.request.poll_look(context)))?,
             found => found,
         };
-        Ok(self.chunk(&found))
+        Ok(self.request.chunk(&found))
     }
 
     /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
@@ -289,7 +334,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read`](Self::read).
     pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
         let found = poll_fn(|context| self.request.poll_look(context)).await?;
-        Ok(self.chunk(&found))
+        Ok(self.request.chunk(&found))
     }
 
     /// As [`next_chunk_async`](Self::next_chunk_async), for those who write futures by hand.
@@ -298,7 +343,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read`](Self::read).
     pub fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk<'_>>>> {
         match self.request.poll_look(context) {
-            Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.chunk(&found))),
+            Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.request.chunk(&found))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         }
@@ -338,24 +383,6 @@ impl<'r> RequestBody<'r> {
         }
         Ok(whole.freeze())
     }
-
-    fn copy(&mut self, buffer: &mut [u8]) -> usize {
-        let found = self.request.found();
-        let count = found.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&found[..count]);
-        self.request.read(count);
-        count
-    }
-
-    fn chunk(&mut self, found: &Found) -> Option<Chunk<'_>> {
-        match found {
-            Found::Bytes => {
-                let len = self.request.found().len();
-                Some(Chunk { request: self.request, len })
-            }
-            Found::End | Found::Nothing => None,
-        }
-    }
 }
 
 impl io::Read for RequestBody<'_> {
@@ -364,9 +391,10 @@ impl io::Read for RequestBody<'_> {
     }
 }
 
-/// Bytes of a body, lent from the buffer that they were received into. They are read when this is dropped.
+/// Bytes of a body, or of a connection that has switched protocols, lent from the buffer that they were received into.
+/// They are read when this is dropped.
 pub struct Chunk<'b> {
-    request: &'b mut Request,
+    source: &'b mut (dyn Source + Send + Sync),
     /// More may come behind them in the meantime.
     len: usize,
 }
@@ -381,12 +409,12 @@ impl Deref for Chunk<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.request.found()[..self.len]
+        &self.source.found()[..self.len]
     }
 }
 
 impl Drop for Chunk<'_> {
     fn drop(&mut self) {
-        self.request.read(self.len);
+        self.source.consume(self.len);
     }
 }

@@ -12,6 +12,7 @@ mod receive;
 mod request;
 mod response;
 mod stream;
+mod upgrade;
 mod validators;
 mod wait;
 
@@ -21,5 +22,6 @@ pub use receive::{Batch, Receive};
 pub use request::{Headers, Request};
 pub use response::{Body, Response};
 pub use stream::{Completion, ResponseStream, SendChunk, Sent, TrySendError};
+pub use upgrade::{Upgraded, UpgradedReader, UpgradedWriter};
 pub use validators::{Precondition, Validators};
 pub use wait::block_on;

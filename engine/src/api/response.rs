@@ -119,6 +119,12 @@ impl<'a> Response<'a> {
         Self::new(200)
     }
 
+    /// 101 Switching Protocols, for [`Request::upgrade`](crate::Request::upgrade) alone: to this protocol, such as
+    /// `websocket`.
+    pub fn switching(protocol: &'a str) -> Self {
+        Self::new(101).header(ResponseHeader::Upgrade, protocol)
+    }
+
     /// 200 OK with a text body: `Content-Type: text/plain`.
     #[inline]
     pub fn text(body: impl Into<Body<'a>>) -> Self {
@@ -204,7 +210,17 @@ impl<'a> Response<'a> {
         self.close = true;
     }
 
-    fn fields(&self) -> impl Iterator<Item = &(HeaderName<'a>, &'a [u8])> {
+    /// Whether it has nothing but a status of 101, a reason and fields.
+    pub(super) fn is_bare_switch(&self) -> bool {
+        let bare = self.mixed.is_none() && self.body.as_bytes().is_empty() && self.line.is_none();
+        bare && self.status == 101 && self.content_length.is_none() && !self.close
+    }
+
+    pub(super) fn reason_phrase(&self) -> Option<&'a str> {
+        self.reason
+    }
+
+    pub(super) fn fields(&self) -> impl Iterator<Item = &(HeaderName<'a>, &'a [u8])> {
         self.headers[..usize::from(self.header_count)].iter().chain(&self.more_headers)
     }
 }
@@ -465,7 +481,7 @@ pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32
 }
 
 #[cold]
-fn refused(error: WriteError, area_bytes: usize) -> Error {
+pub(super) fn refused(error: WriteError, area_bytes: usize) -> Error {
     match error {
         WriteError::NoSpace => Error::told(
             ErrorKind::TooLarge,

@@ -315,7 +315,7 @@ impl io::Write for ResponseStream {
     }
 }
 
-fn into_io(error: Error) -> io::Error {
+pub(super) fn into_io(error: Error) -> io::Error {
     let kind = match error.kind() {
         ErrorKind::Gone => io::ErrorKind::BrokenPipe,
         ErrorKind::Invalid => io::ErrorKind::InvalidInput,
@@ -349,12 +349,12 @@ fn chunked_ending(first: bool, trailers: &[(&str, &str)]) -> Result<Bytes> {
 }
 
 /// Whether nobody would drive the shard that is waited for: see [`wait`].
-fn is_undriven(engine: u64) -> bool {
+pub(super) fn is_undriven(engine: u64) -> bool {
     session::attached_shard(engine).is_some() && !wait::is_waiting()
 }
 
 #[cold]
-fn undriven(what: &str) -> Error {
+pub(super) fn undriven(what: &str) -> Error {
     Error::unsupported(format!(
         "{what} on a thread that is attached to a shard, which nobody drives meanwhile. Remedy: wait for it with \
         ringress::block_on"

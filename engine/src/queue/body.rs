@@ -142,8 +142,7 @@ impl Chain {
     }
 
     /// What a reader can read in the buffer that it is in: buffer, start and length there.
-    pub(super) fn peek(&self, reader: &Reader) -> Option<(BufferId, u32, u32)> {
-        let reader = &reader.cursor;
+    pub(super) fn peek(&self, reader: &Cursor) -> Option<(BufferId, u32, u32)> {
         let buffer = BufferId::try_from(reader.buffer).ok().filter(|_| !reader.parked)?;
         let end = self.link(reader.buffer).end.load(Ordering::Acquire);
         Some((buffer, reader.at, end - reader.at))
@@ -151,7 +150,7 @@ impl Chain {
 }
 
 /// How far a body has been read: in the slot, so that requests without one carry nothing of it about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Reader {
     cursor: Cursor,
     /// Bytes read of what came with the head.
@@ -167,13 +166,17 @@ impl Reader {
 }
 
 impl Reader {
-    pub(super) fn cursor(&mut self) -> &mut Cursor {
+    pub(super) fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    pub(super) fn cursor_mut(&mut self) -> &mut Cursor {
         &mut self.cursor
     }
 }
 
-/// A reader's place in a chain.
-#[derive(Clone, Copy, Debug)]
+/// A reader's place in a chain. A body has one.
+#[derive(Debug)]
 pub(super) struct Cursor {
     buffer: u32,
     at: u32,
@@ -182,7 +185,9 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Before the first buffer.
-    const START: Self = Self { buffer: NONE, at: 0, parked: false };
+    pub(super) const START: Self = Self { buffer: NONE, at: 0, parked: false };
+    /// Behind all buffers: where nothing is found.
+    pub(super) const NOWHERE: Self = Self { buffer: DONE, at: 0, parked: false };
 
     /// Moves over bytes that have been read.
     pub(super) fn advance(&mut self, bytes: u32) {
@@ -191,7 +196,10 @@ impl Cursor {
 
     /// Leaves the chain. `true`: it was in a buffer, which is the shard's now.
     pub(super) fn leave(&mut self, body: &SlotBody) -> bool {
-        let was_in = self.buffer != NONE && self.buffer != DONE;
+        if self.buffer == DONE {
+            return false;
+        }
+        let was_in = self.buffer != NONE;
         (self.buffer, self.parked) = (DONE, false);
         body.at.store(DONE, Ordering::Release);
         was_in

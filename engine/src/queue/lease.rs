@@ -9,7 +9,7 @@ use core::task::Waker;
 
 use bytes::Bytes;
 
-use super::body::{BodyState, Reader, SlotBody};
+use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::exchange::{
     ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT,
     Uninformed,
@@ -18,6 +18,14 @@ use super::news::News;
 use super::notes::Note;
 use crate::id::{RequestId, ShardId};
 use crate::mem::Area;
+
+/// The one place of the reader of a lease's body, apart from the lease: one reads then, and others share the lease.
+#[derive(Debug)]
+pub(crate) struct Place {
+    cursor: Cursor,
+    /// Exchange, slot and generation of the lease it was taken from.
+    of: (usize, u32, u32),
+}
 
 /// Proof that a lease's answer has been filled in, to be submitted.
 #[derive(Debug)]
@@ -133,32 +141,78 @@ impl<R: Record> Lease<R> {
     /// to the next buffer where one has been read. `true`: [`body_bytes`](Self::body_bytes) has them.
     pub(crate) fn next_body(&mut self) -> bool {
         let (exchange, body) = self.chain();
-        exchange.chain.advance(body, self.reader_mut().cursor())
+        exchange.chain.advance(body, self.reader_mut().cursor_mut())
     }
 
     /// The bytes of the body that can be read now, in the buffer that [`next_body`](Self::next_body) found.
     pub(crate) fn body_bytes(&self) -> &[u8] {
+        self.bytes_at(self.reader().cursor())
+    }
+
+    /// The bytes at the one cursor of this lease's body.
+    fn bytes_at<'a>(&'a self, cursor: &'a Cursor) -> &'a [u8] {
         let exchange = self.exchange();
-        let Some((buffer, start, len)) = exchange.chain.peek(self.reader()) else { return &[] };
+        let Some((buffer, start, len)) = exchange.chain.peek(cursor) else { return &[] };
         let offset = exchange.arena.buffer_offset(buffer) + u64::from(start);
         // SAFETY: bytes between a link's start and end are not written any more (law of `body`), and the shard does not
-        // release the buffer while the reader is at it: it moves on only in `next_body` and `leave_body`, which borrow
-        // this lease, the only one of the request, exclusively.
+        // release the buffer while the reader is at it: it moves on only in `advance` and `leave`, which borrow the
+        // cursor exclusively. A request has one lease and that one cursor, which is in it or was taken out, once, with
+        // its place (`own` asserts that the place is this lease's).
         unsafe { exchange.arena.read(offset, len) }
     }
 
-    /// Moves over bytes of [`body_bytes`](Self::body_bytes) that have been read.
-    pub(crate) fn consume_body(&mut self, bytes: u32) {
-        self.reader_mut().cursor().advance(bytes);
+    /// Takes the reader's place out. The lease itself finds no more of the body after this.
+    pub(crate) fn take_place(&mut self) -> Place {
+        let cursor = core::mem::replace(self.reader_mut().cursor_mut(), Cursor::NOWHERE);
+        Place { cursor, of: self.own() }
+    }
+
+    fn own(&self) -> (usize, u32, u32) {
+        (self.exchange.as_ptr().addr(), self.slot, self.generation)
+    }
+
+    /// As [`next_body`](Self::next_body), at a place of this lease.
+    pub(crate) fn next_at(&self, place: &mut Place) -> bool {
+        assert_eq!(place.of, self.own(), "a place is used with its lease");
+        let exchange = self.exchange();
+        exchange.chain.advance(&exchange.slot(self.slot).body, &mut place.cursor)
+    }
+
+    /// As [`body_bytes`](Self::body_bytes), at a place of this lease.
+    pub(crate) fn place_bytes<'a>(&'a self, place: &'a Place) -> &'a [u8] {
+        assert_eq!(place.of, self.own(), "a place is used with its lease");
+        self.bytes_at(&place.cursor)
+    }
+
+    /// As [`consume_body`](Self::consume_body), at a place of this lease.
+    pub(crate) fn consume_at(&self, place: &mut Place, bytes: u32) {
+        place.cursor.advance(bytes);
+        self.tell_read(bytes);
+    }
+
+    /// As [`leave_body`](Self::leave_body), at a place of this lease; the shard is told in any case.
+    pub(crate) fn leave_at(&self, place: &mut Place) {
+        assert_eq!(place.of, self.own(), "a place is used with its lease");
+        place.cursor.leave(&self.exchange().slot(self.slot).body);
+        self.tell(News::READ);
+    }
+
+    fn tell_read(&self, bytes: u32) {
         if self.exchange().slot(self.slot).body.add_read(u64::from(bytes)) {
             self.tell(News::READ);
         }
     }
 
+    /// Moves over bytes of [`body_bytes`](Self::body_bytes) that have been read.
+    pub(crate) fn consume_body(&mut self, bytes: u32) {
+        self.reader_mut().cursor_mut().advance(bytes);
+        self.tell_read(bytes);
+    }
+
     /// Nothing more will be read of the body: its buffers go back.
     pub(crate) fn leave_body(&mut self) {
         let (_, body) = self.chain();
-        if self.reader_mut().cursor().leave(body) {
+        if self.reader_mut().cursor_mut().leave(body) {
             self.tell(News::READ);
         }
     }

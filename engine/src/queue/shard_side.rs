@@ -354,6 +354,7 @@ impl<R: Record> ShardSide<R> {
 
     /// Before a slot is published whose body is still to come.
     pub(crate) fn open_body(&mut self, slot: u32) {
+        self.reset_reader(slot);
         self.body(slot).reset();
     }
 

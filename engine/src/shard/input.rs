@@ -78,7 +78,7 @@ impl<I: Io> Shard<I> {
     /// Receives, unless the connection does or takes no more.
     pub(super) fn arm_receive(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.receiving != Receiving::Stopped || connection.closing {
+        if connection.receiving != Receiving::Stopped || connection.closing || connection.leaving {
             return;
         }
         if connection.has_incoming() && !connection.machine.is_draining() {
@@ -171,6 +171,8 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.closing {
             self.destroy_if_quiet(key);
+        } else if connection.leaving {
+            self.queue_flush(key);
         } else if connection.held_first == NO_BUFFER && !connection.input_ended && !connection.starved {
             self.arm_receive(key);
         } else if !connection.starved {
