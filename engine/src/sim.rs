@@ -134,7 +134,7 @@ impl Hop {
             self.deliver();
         }
         let fresh = self.queue.publish(0, &mut self.producer);
-        self.queue.sleepers().wake(fresh);
+        self.queue.sleepers().wake(0, fresh);
         while let Some(lease) = self.queue.claim() {
             answer(lease);
         }

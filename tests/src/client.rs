@@ -4,10 +4,15 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use crate::response::{Framing, Response};
 
 /// Longest wait for a byte, and for room to write one.
 const IO_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What an Ethernet segment carries.
+const NARROW_SEGMENT_BYTES: u32 = 1_448;
 
 /// One connection, with `TCP_NODELAY` so that every send leaves as its own segment.
 #[derive(Debug)]
@@ -28,10 +33,30 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, IO_WAIT_MAX)
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY is always settable");
         stream.set_read_timeout(Some(IO_WAIT_MAX)).expect("a read timeout above zero is valid");
         stream.set_write_timeout(Some(IO_WAIT_MAX)).expect("a write timeout above zero is valid");
         Self { stream, unread: Vec::new(), about: String::new() }
+    }
+
+    /// As [`Self::connect`], as if over a narrow network: with a small receive buffer, and segments of 1,448 bytes, for
+    /// loopback's of 64 KiB make the kernel hold 2.5 MB of an answer for each connection.
+    ///
+    /// # Panics
+    /// When the server does not accept.
+    #[must_use]
+    pub fn connect_narrow(address: SocketAddr, receive_bytes: usize) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket can be had");
+        // Both are agreed on when the connection is made.
+        socket.set_recv_buffer_size(receive_bytes).expect("SO_RCVBUF is always settable");
+        socket.set_tcp_mss(NARROW_SEGMENT_BYTES).expect("TCP_MAXSEG is settable before connecting");
+        let connected = socket.connect_timeout(&address.into(), IO_WAIT_MAX);
+        connected.unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self::over(TcpStream::from(socket))
     }
 
     /// Names what this connection is for, in a table of many; failures repeat it.
@@ -112,6 +137,16 @@ impl Client {
         self.response()
     }
 
+    /// Sends one HEAD request and reads its answer.
+    ///
+    /// # Panics
+    /// As [`Self::send`] and [`Self::response`].
+    #[track_caller]
+    pub fn exchange_head(&mut self, request: impl AsRef<[u8]>) -> Response {
+        self.send(request);
+        self.response_to_head()
+    }
+
     /// Checks that the server ends the stream in order, with nothing more to read.
     ///
     /// # Panics
@@ -164,6 +199,11 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).expect("a live connection can be half-closed");
     }
 
+    /// As [`Self::finish_sending`], of a connection that the server may have ended.
+    pub fn finish_sending_if_open(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Breaks the connection with a reset.
     ///
     /// # Panics
@@ -171,6 +211,78 @@ impl Client {
     pub fn reset(self) {
         let linger = Some(Duration::ZERO);
         rustix::net::sockopt::set_socket_linger(&self.stream, linger).expect("SO_LINGER is always settable");
+    }
+
+    /// Reads the head of a final answer; its body is still to be read.
+    ///
+    /// # Panics
+    /// As [`Self::response`].
+    #[track_caller]
+    pub fn head(&mut self) -> Response {
+        let answer = self.read_head();
+        assert!(answer.status >= 200, "interim answer where a final one was due: {answer:?}");
+        answer.assert_well_formed();
+        answer
+    }
+
+    /// Reads at least one byte and at most `most`; none at the end of the stream.
+    ///
+    /// # Panics
+    /// When the stream is reset, or nothing comes in time.
+    #[track_caller]
+    pub fn some(&mut self, most: usize) -> Vec<u8> {
+        if self.unread.is_empty() {
+            self.fill();
+        }
+        self.unread.drain(..most.min(self.unread.len())).collect()
+    }
+
+    /// Takes up to `most` bytes from the socket, and throws them away.
+    ///
+    /// # Errors
+    /// As the socket gives them: the server may have reset the connection.
+    pub fn try_some(&mut self, most: usize) -> io::Result<usize> {
+        let mut block = vec![0; most];
+        self.read_once(&mut block)
+    }
+
+    /// Reads all that comes until the connection ends, and whether it ended in order or by a reset.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    #[track_caller]
+    pub fn read_until_gone(&mut self) -> (Vec<u8>, bool) {
+        let mut block = vec![0; 64 * 1024];
+        loop {
+            match self.read_once(&mut block) {
+                Ok(0) => return (std::mem::take(&mut self.unread), true),
+                Ok(count) => self.unread.extend_from_slice(&block[..count]),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return (std::mem::take(&mut self.unread), false);
+                }
+                Err(error) => panic!("neither bytes nor an end: {error} {}", self.about),
+            }
+        }
+    }
+
+    /// Checks that the server breaks the connection with a reset, whatever it sends before.
+    ///
+    /// # Panics
+    /// When it ends the stream in order, or not in time.
+    #[track_caller]
+    pub fn expect_reset(&mut self) {
+        let (got, in_order) = self.read_until_gone();
+        assert!(!in_order, "an end in order after {} bytes, not a reset {}", got.len(), self.about);
+    }
+
+    /// A longer or shorter wait for bytes than ten seconds.
+    ///
+    /// # Panics
+    /// When the wait is zero.
+    #[must_use]
+    pub fn waiting(self, most: Duration) -> Self {
+        self.stream.set_read_timeout(Some(most)).expect("a read timeout above zero is valid");
+        self
     }
 
     #[track_caller]
@@ -182,20 +294,26 @@ impl Client {
     }
 
     #[track_caller]
-    fn read_response(&mut self, to_head: bool) -> Response {
-        let (mut answer, length) = loop {
+    fn read_head(&mut self) -> Response {
+        let (answer, length) = loop {
             match Response::parse_head(&self.unread) {
                 Some(head) => break head,
                 None => self.fill_or_panic("a response head"),
             }
         };
         self.unread.drain(..length);
-        answer.body = match answer.framing(to_head) {
-            Framing::None => Vec::new(),
-            Framing::Length(length) => self.take(length),
-            Framing::Chunked => self.take_chunked(),
-            Framing::UntilClose => self.read_to_end(),
-        };
+        answer
+    }
+
+    #[track_caller]
+    fn read_response(&mut self, to_head: bool) -> Response {
+        let mut answer = self.read_head();
+        match answer.framing(to_head) {
+            Framing::None => {}
+            Framing::Length(length) => answer.body = self.take(length),
+            Framing::Chunked => (answer.body, answer.trailers) = self.take_chunked(),
+            Framing::UntilClose => answer.body = self.read_to_end(),
+        }
         answer
     }
 
@@ -220,17 +338,54 @@ impl Client {
     }
 
     #[track_caller]
-    fn take_chunked(&mut self) -> Vec<u8> {
+    fn take_chunked(&mut self) -> (Vec<u8>, Vec<(String, String)>) {
         let mut body = Vec::new();
+        while let size @ 1.. = self.chunk_size() {
+            body.extend(self.take(size));
+            self.end_of_chunk();
+        }
+        (body, self.trailers())
+    }
+
+    /// Reads one chunk of a body whose head was read; the last is empty, and what ends the body is read with it.
+    ///
+    /// # Panics
+    /// As [`Self::response`].
+    #[track_caller]
+    pub fn chunk(&mut self) -> Vec<u8> {
+        let size = self.chunk_size();
+        if size == 0 {
+            let _ = self.trailers();
+            return Vec::new();
+        }
+        let chunk = self.take(size);
+        self.end_of_chunk();
+        chunk
+    }
+
+    /// The size of the next chunk, 0 for the last.
+    #[track_caller]
+    pub(crate) fn chunk_size(&mut self) -> usize {
+        let line = self.take_line();
+        usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("chunk size {line:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn end_of_chunk(&mut self) {
+        assert_eq!(self.take_line(), "", "a chunk ends with CRLF");
+    }
+
+    /// The fields after the last chunk, with the line that ends them.
+    #[track_caller]
+    pub(crate) fn trailers(&mut self) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
         loop {
             let line = self.take_line();
-            let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("chunk size {line:?}"));
-            if size == 0 {
-                while !self.take_line().is_empty() {}
-                return body;
+            if line.is_empty() {
+                return fields;
             }
-            body.extend(self.take(size));
-            assert_eq!(self.take_line(), "", "a chunk ends with CRLF");
+            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("trailer {line:?}"));
+            fields.push((name.to_owned(), value.to_owned()));
         }
     }
 
@@ -241,11 +396,21 @@ impl Client {
         assert!(got > 0, "stream ended while waiting for {wanted}, have {have:?} {}", self.about);
     }
 
+    /// A read with a timeout is interrupted when the process is stopped and goes on, whatever SA_RESTART says.
+    fn read_once(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.stream.read(block) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+
     /// Reads once, returning the bytes added; zero at the end of the stream.
     #[track_caller]
     fn fill(&mut self) -> usize {
         let mut block = [0; 64 * 1024];
-        match self.stream.read(&mut block) {
+        match self.read_once(&mut block) {
             Ok(count) => {
                 self.unread.extend_from_slice(&block[..count]);
                 count

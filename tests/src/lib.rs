@@ -1,18 +1,26 @@
 //! A harness for black-box tests: the showcase as a child process, a raw client, a strict reader of answers.
 //!
 //! Nothing here knows the engine. A test is a function over a running [`Server`]; [`both_modes!`] runs it once in
-//! queue mode and once co-located, each time on a fresh server that must stop cleanly afterwards.
+//! queue mode and once co-located, each time on a fresh server that must hold nothing and stop cleanly afterwards.
 //!
 //! Every wait is bounded and waits for a condition (bytes, end of stream, an exit), never for time to pass.
 
 mod client;
+mod flow;
+mod folder;
+mod leaks;
 mod load;
+mod pace;
 mod response;
 mod server;
 pub mod source;
 
 pub use client::Client;
+pub use flow::Pattern;
+pub use folder::Folder;
+pub use leaks::Gauges;
 pub use load::{Job, raise_descriptor_limit, run_in_threads};
+pub use pace::{pause, pause_until};
 pub use response::Response;
 pub use server::{Mode, Output, Server, Setup, run_showcase, showcase_path, wait_within, with_server};
 

@@ -19,6 +19,8 @@ pub struct Response {
     pub fields: Vec<(String, String)>,
     /// Body without framing; empty where the answer has none.
     pub body: Vec<u8>,
+    /// Fields after a chunked body.
+    pub trailers: Vec<(String, String)>,
 }
 
 /// How the body of an answer is delimited.
@@ -51,6 +53,7 @@ impl Response {
             reason: parsed.reason.unwrap_or_default().to_owned(),
             fields: parsed.headers.iter().map(owned_field).collect(),
             body: Vec::new(),
+            trailers: Vec::new(),
         };
         Some((answer, length))
     }
@@ -64,6 +67,18 @@ impl Response {
         let mut values = self.fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
         let first = values.next();
         assert!(values.next().is_none(), "{name} occurs more than once in {self:?}");
+        first.map(|(_, value)| value.as_str())
+    }
+
+    /// The one value of a trailer, `None` if absent.
+    ///
+    /// # Panics
+    /// When it occurs more than once.
+    #[must_use]
+    pub fn trailer(&self, name: &str) -> Option<&str> {
+        let mut values = self.trailers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        let first = values.next();
+        assert!(values.next().is_none(), "trailer {name} occurs more than once in {self:?}");
         first.map(|(_, value)| value.as_str())
     }
 

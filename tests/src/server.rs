@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,10 +15,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::client::Client;
+use crate::folder::Folder;
 use crate::response::Response;
 
 const READY_WAIT_MAX: Duration = Duration::from_secs(20);
 const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
+const LOG_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Tries to find a port nobody takes between our probe and the server's bind.
 const PORT_TRIES_MAX: u32 = 8;
@@ -53,6 +55,7 @@ pub struct Setup {
     shards: u32,
     consumers: u32,
     listeners: usize,
+    folder: bool,
     extra: Vec<String>,
 }
 
@@ -60,7 +63,7 @@ impl Setup {
     /// Two shards, two consumers, one address: small, and enough for answers to overtake each other.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Self { mode, shards: 2, consumers: 2, listeners: 1, extra: Vec::new() }
+        Self { mode, shards: 2, consumers: 2, listeners: 1, folder: false, extra: Vec::new() }
     }
 
     /// Shards to run.
@@ -88,12 +91,27 @@ impl Setup {
         self
     }
 
-    fn args(&self, addresses: &[SocketAddr]) -> Vec<String> {
+    /// A timer or limit, by the name of its property.
+    #[must_use]
+    pub fn set(self, name: &str, value: &str) -> Self {
+        self.arg("--set").arg(&format!("{name}={value}"))
+    }
+
+    /// A folder of its own to serve files from: [`Server::folder`].
+    #[must_use]
+    pub fn with_folder(self) -> Self {
+        Self { folder: true, ..self }
+    }
+
+    fn args(&self, addresses: &[SocketAddr], folder: Option<&Folder>) -> Vec<String> {
         let mut args: Vec<String> = addresses.iter().flat_map(|at| ["--listen".to_owned(), at.to_string()]).collect();
         args.extend(["--mode".to_owned(), self.mode.as_str().to_owned()]);
         args.extend(["--shards".to_owned(), self.shards.to_string()]);
         if self.mode == Mode::Queue {
             args.extend(["--consumers".to_owned(), self.consumers.to_string()]);
+        }
+        if let Some(folder) = folder {
+            args.extend(["--root".to_owned(), folder.root().display().to_string()]);
         }
         args.extend_from_slice(&self.extra);
         args
@@ -106,7 +124,35 @@ pub struct Server {
     child: Child,
     addresses: Vec<SocketAddr>,
     stdout: Option<JoinHandle<()>>,
-    stderr: Option<JoinHandle<String>>,
+    stderr: Arc<Log>,
+    stderr_reader: Option<JoinHandle<()>>,
+    folder: Option<Folder>,
+    descriptors_when_ready: usize,
+}
+
+/// What a child has written so far.
+#[derive(Debug, Default)]
+struct Log {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+impl Log {
+    fn read(&self, from: impl Read) {
+        for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+            let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+            text.push_str(&String::from_utf8_lossy(&line));
+            text.push('\n');
+            self.grown.notify_all();
+        }
+    }
+
+    fn wait_for(&self, wanted: impl Fn(&str) -> bool, most: Duration) -> Result<String, String> {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.grown.wait_timeout_while(text, most, |text| !wanted(text));
+        let (text, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() { Err(text.clone()) } else { Ok(text.clone()) }
+    }
 }
 
 /// Why a start came to nothing.
@@ -143,12 +189,17 @@ impl Server {
     }
 
     fn try_start(setup: &Setup, addresses: Vec<SocketAddr>) -> Result<Self, Refused> {
-        let mut child = spawn(&setup.args(&addresses));
-        let stderr = child.stderr.take().expect("stderr is piped");
-        let stderr = thread::spawn(move || read_text(stderr));
+        let folder = setup.folder.then(Folder::new);
+        let mut child = spawn(&setup.args(&addresses, folder.as_ref()));
+        let errors = child.stderr.take().expect("stderr is piped");
+        let stderr = Arc::new(Log::default());
+        let of_reader = Arc::clone(&stderr);
+        let stderr_reader = Some(thread::spawn(move || of_reader.read(errors)));
         let (lines, stdout) = read_lines(&mut child);
-        let mut server = Self { child, addresses, stdout: Some(stdout), stderr: Some(stderr) };
+        let stdout = Some(stdout);
+        let mut server = Self { child, addresses, stdout, stderr, stderr_reader, folder, descriptors_when_ready: 0 };
         if server.wait_until_ready(&lines) {
+            server.descriptors_when_ready = server.descriptors();
             return Ok(server);
         }
         let status = server.child.wait().expect("a child can be waited for");
@@ -179,6 +230,33 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The folder that files are served from.
+    ///
+    /// # Panics
+    /// When the setup has none.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        self.folder.as_ref().expect("Setup::with_folder gives one")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn descriptors_when_ready(&self) -> usize {
+        self.descriptors_when_ready
+    }
+
+    /// Waits until standard error says what is wanted; all that it has said.
+    ///
+    /// # Panics
+    /// When it has not within ten seconds.
+    #[track_caller]
+    pub fn wait_for_stderr(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let said = self.stderr.wait_for(wanted, LOG_WAIT_MAX);
+        said.unwrap_or_else(|text| panic!("standard error never said what was wanted, only:\n{text}"))
     }
 
     /// A new connection to the first address.
@@ -227,15 +305,18 @@ impl Server {
         assert_eq!((answer.status, answer.text()), (200, "ok"));
     }
 
-    /// Stops with SIGTERM: exit status 0 within five seconds, and no thread panicked on the way.
+    /// Checks that clients, which are all gone, have left nothing behind, and stops with SIGTERM: exit status 0 within
+    /// five seconds, and no thread panicked on the way.
     ///
     /// # Panics
-    /// When it stops any other way.
+    /// When anything is left, or it stops any other way.
+    #[track_caller]
     pub fn finish(self) {
+        self.assert_at_rest();
         self.finish_by(Signal::TERM);
     }
 
-    /// As [`Self::finish`], by another signal.
+    /// Stops as [`Self::finish`], by any signal, with clients in any state.
     ///
     /// # Panics
     /// As [`Self::finish`].
@@ -250,7 +331,10 @@ impl Server {
 
     /// Standard error of a child that has ended.
     fn take_stderr(&mut self) -> String {
-        self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default()
+        if let Some(reader) = self.stderr_reader.take() {
+            let _ = reader.join();
+        }
+        self.stderr.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -338,12 +422,6 @@ fn spawn(args: &[impl AsRef<std::ffi::OsStr>]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()))
-}
-
-fn read_text(mut from: impl Read) -> String {
-    let mut bytes = Vec::new();
-    let _ = from.read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Passes on the lines of standard output; the channel closes with the output.

@@ -275,8 +275,9 @@ fn too_large_heads_get_431(server: &Server) {
     server.assert_healthy();
 }
 
+/// To a route that answers when it has read everything, so that the fault can still be named.
 fn chunked(server: &Server, body: &str) -> Vec<u8> {
-    server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], body)
+    server.request("POST /upload HTTP/1.1", &["Transfer-Encoding: chunked"], body)
 }
 
 fn bad_chunks_get_400(server: &Server) {

@@ -1,26 +1,39 @@
-//! Request bodies up to 64 KiB arrive whole in either framing; larger ones are refused in order.
+//! Request bodies arrive whole in either framing, whatever their size; with a limit, larger ones are refused in order.
 
 use std::fmt::Write as _;
 
-use ringress_tests::{Response, Server, both_modes};
+use ringress_tests::{Mode, Response, Server, Setup, both_modes};
 
 both_modes![
-    the_largest_body_with_length_is_echoed,
-    the_largest_chunked_body_is_echoed,
     bodies_of_every_magnitude_are_echoed,
     bodies_with_every_byte_value_are_echoed,
-    one_byte_more_with_length_gets_413,
-    one_byte_more_in_chunks_gets_413,
-    a_far_too_large_length_gets_413_at_once,
-    a_far_too_large_chunk_gets_413_when_the_limit_is_passed,
+    bodies_larger_than_any_buffer_are_echoed,
+    chunks_of_every_size_are_echoed,
+    what_an_upload_counts_is_what_was_sent,
     many_tiny_chunks_arrive_whole,
     chunk_extensions_and_trailers_are_skipped,
     bodies_nobody_reads_do_not_disturb_the_next_request,
     bodies_follow_bodies_on_one_connection,
+    uploads_follow_uploads_on_one_connection,
 ];
 
-/// The largest request body delivered whole.
+/// As many bytes of a body as the limited showcase takes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+
+mod limited {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("request_body_max", "65536");
+        the_largest_body_with_length_is_echoed,
+        the_largest_chunked_body_is_echoed,
+        one_byte_more_with_length_gets_413,
+        one_byte_more_in_chunks_gets_413,
+        a_far_too_large_length_gets_413_at_once,
+        a_far_too_large_chunk_gets_413_when_the_limit_is_passed,
+        an_echo_under_way_is_cut_when_the_limit_is_passed,
+    ];
+}
 
 /// A body that repeats with a period no buffer size shares.
 fn patterned(length: usize) -> Vec<u8> {
@@ -28,6 +41,10 @@ fn patterned(length: usize) -> Vec<u8> {
 }
 
 fn chunked(server: &Server, body: &[u8], chunk: usize) -> Vec<u8> {
+    chunked_to(server, "/echo", body, chunk)
+}
+
+fn chunked_to(server: &Server, target: &str, body: &[u8], chunk: usize) -> Vec<u8> {
     let mut framed = Vec::new();
     for part in body.chunks(chunk) {
         framed.extend(format!("{:x}\r\n", part.len()).bytes());
@@ -35,7 +52,7 @@ fn chunked(server: &Server, body: &[u8], chunk: usize) -> Vec<u8> {
         framed.extend(b"\r\n");
     }
     framed.extend(b"0\r\n\r\n");
-    server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], framed)
+    server.request(&format!("POST {target} HTTP/1.1"), &["Transfer-Encoding: chunked"], framed)
 }
 
 #[track_caller]
@@ -78,6 +95,51 @@ fn bodies_with_every_byte_value_are_echoed(server: &Server) {
     assert_echo(&client.exchange(chunked(server, &body, 100)), &body);
 }
 
+fn bodies_larger_than_any_buffer_are_echoed(server: &Server) {
+    let mut client = server.connect();
+    for length in [65_537, 262_143, 262_145, 1_000_000] {
+        let body = patterned(length);
+        assert_echo(&client.exchange(server.post("/echo", &body)), &body);
+        assert_echo(&client.exchange(chunked(server, &body, 10_000)), &body);
+    }
+    assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
+}
+
+fn chunks_of_every_size_are_echoed(server: &Server) {
+    let mut client = server.connect();
+    let body = patterned(300_000);
+    for chunk in [1_000, 4_096, 16_384, 65_535, 65_537, 300_000] {
+        assert_echo(&client.exchange(chunked(server, &body, chunk)), &body);
+    }
+}
+
+#[track_caller]
+fn assert_counted(answer: &Response, length: usize) {
+    assert_eq!((answer.status, answer.text()), (200, length.to_string().as_str()), "{answer:?}");
+}
+
+fn what_an_upload_counts_is_what_was_sent(server: &Server) {
+    let mut client = server.connect();
+    for length in [0, 1, 8_191, 65_536, 65_537, 1_000_000] {
+        let body = patterned(length);
+        assert_counted(&client.exchange(server.post("/upload", &body)), length);
+        assert_counted(&client.exchange(chunked_to(server, "/upload", &body, 5_000)), length);
+    }
+}
+
+fn uploads_follow_uploads_on_one_connection(server: &Server) {
+    let mut client = server.connect();
+    let lengths: Vec<usize> = (0..30).map(|number| number * 1_777).collect();
+    let requests = lengths.iter().zip(0..).map(|(length, number)| match number % 2 {
+        0 => server.post("/upload", patterned(*length)),
+        _ => chunked_to(server, "/upload", &patterned(*length), 999),
+    });
+    client.send(requests.flatten().collect::<Vec<u8>>());
+    for length in lengths {
+        assert_counted(&client.response(), length);
+    }
+}
+
 /// Sends all of `request` and expects 413 and an orderly end all the same.
 #[track_caller]
 fn expect_413(server: &Server, request: &[u8]) {
@@ -99,7 +161,7 @@ fn one_byte_more_with_length_gets_413(server: &Server) {
 fn one_byte_more_in_chunks_gets_413(server: &Server) {
     let body = patterned(BODY_BYTES_MAX + 1);
     for chunk in [BODY_BYTES_MAX, BODY_BYTES_MAX + 1, 1_000] {
-        expect_413(server, &chunked(server, &body, chunk));
+        expect_413(server, &chunked_to(server, "/upload", &body, chunk));
     }
 }
 
@@ -113,8 +175,20 @@ fn a_far_too_large_length_gets_413_at_once(server: &Server) {
 fn a_far_too_large_chunk_gets_413_when_the_limit_is_passed(server: &Server) {
     for size in ["10001", "ffffffff", "7fffffffffffffff", "ffffffffffffffff"] {
         let body = format!("{size}\r\n{}", "x".repeat(BODY_BYTES_MAX + 1));
-        expect_413(server, &server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], body));
+        expect_413(server, &server.request("POST /upload HTTP/1.1", &["Transfer-Encoding: chunked"], body));
     }
+}
+
+/// An answer that has begun cannot become another: it must not look whole.
+fn an_echo_under_way_is_cut_when_the_limit_is_passed(server: &Server) {
+    let mut client = server.connect();
+    let _ = client.try_send(chunked(server, &patterned(BODY_BYTES_MAX + 1), 1_000));
+    let (got, _) = client.read_until_gone();
+    let text = String::from_utf8_lossy(&got);
+    let looks_whole = text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n0\r\n\r\n");
+    assert!(!looks_whole, "a cut answer ends as if it were whole: {} bytes", got.len());
+    assert!(text.is_empty() || text.starts_with("HTTP/1.1 200 ") || text.starts_with("HTTP/1.1 413 "));
+    server.assert_healthy();
 }
 
 fn many_tiny_chunks_arrive_whole(server: &Server) {
@@ -140,11 +214,14 @@ fn chunk_extensions_and_trailers_are_skipped(server: &Server) {
 fn bodies_nobody_reads_do_not_disturb_the_next_request(server: &Server) {
     let mut client = server.connect();
     let smuggled = server.get("/json");
-    for line in ["GET /pipeline HTTP/1.1", "POST /nowhere HTTP/1.1", "DELETE /plaintext HTTP/1.1"] {
-        let field = format!("Content-Length: {}", smuggled.len());
-        client.send([server.request(line, &[&field], &smuggled), server.get("/plaintext")].concat());
-        assert!(client.response().text() != "Hello, World!", "{line}");
-        assert_eq!(client.response().text(), "Hello, World!", "{line}");
+    let long = smuggled.repeat(1_000);
+    for body in [&smuggled, &long] {
+        for line in ["GET /pipeline HTTP/1.1", "POST /nowhere HTTP/1.1", "DELETE /plaintext HTTP/1.1"] {
+            let field = format!("Content-Length: {}", body.len());
+            client.send([server.request(line, &[&field], body), server.get("/plaintext")].concat());
+            assert!(client.response().text() != "Hello, World!", "{line}");
+            assert_eq!(client.response().text(), "Hello, World!", "{line}");
+        }
     }
 }
 

@@ -41,8 +41,9 @@ impl<'a> Barrier<'a> {
     }
 }
 
+/// To a route that answers when it has read everything, unlike `/echo`.
 fn short_post(server: &Server) -> Vec<u8> {
-    server.request("POST /echo HTTP/1.1", &["Content-Type: text/x", "Content-Length: 11"], "eleven byte")
+    server.request("POST /upload HTTP/1.1", &["Content-Type: text/x", "Content-Length: 11"], "eleven byte")
 }
 
 fn a_request_sent_byte_by_byte_is_answered(server: &Server) {
@@ -54,7 +55,7 @@ fn a_request_sent_byte_by_byte_is_answered(server: &Server) {
             barrier.pass();
         }
         let answer = client.response();
-        assert_eq!((answer.text(), answer.field("Content-Type")), ("eleven byte", Some("text/x")));
+        assert_eq!((answer.status, answer.text()), (200, "11"));
     }
 }
 
@@ -84,9 +85,9 @@ fn a_head_cut_at_every_byte_is_answered(server: &Server) {
 
 fn a_chunked_request_cut_at_every_byte_is_answered(server: &Server) {
     let chunks = "5;x=y\r\nhello\r\n1\r\n \r\n005\r\nworld\r\n0\r\nX-Trailer: t\r\n\r\n";
-    let request = server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], chunks);
+    let request = server.request("POST /upload HTTP/1.1", &["Transfer-Encoding: chunked"], chunks);
     for (body, at) in cut_everywhere(server, &request).iter().zip(1..) {
-        assert_eq!(body, "hello world", "cut after {at} bytes");
+        assert_eq!(body, "11", "cut after {at} bytes");
     }
 }
 
@@ -99,7 +100,7 @@ fn a_head_and_a_body_sent_apart_are_answered(server: &Server) {
         barrier.pass();
         assert!(!client.has_unread(), "answered before the body was complete");
         client.send(&request[cut..]);
-        assert_eq!(client.response().text(), "eleven byte");
+        assert_eq!(client.response().text(), "11");
     }
 }
 

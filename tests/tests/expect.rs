@@ -1,6 +1,6 @@
 //! `Expect: 100-continue` and every other expectation: RFC 9110 section 10.1.1.
 
-use ringress_tests::{Client, Server, both_modes};
+use ringress_tests::{Client, Mode, Server, Setup, both_modes};
 
 both_modes![
     continue_is_sent_before_the_body,
@@ -8,10 +8,20 @@ both_modes![
     continue_waits_for_the_answers_before_it,
     a_body_sent_without_waiting_is_answered,
     a_request_without_body_needs_no_continue,
-    too_large_a_body_gets_413_without_continue,
+    a_final_answer_without_reading_ends_the_connection,
+    a_body_sent_although_nobody_reads_it_keeps_the_connection,
     other_expectations_get_417,
     http10_never_gets_a_continue,
 ];
+
+mod limited {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("request_body_max", "65536");
+        too_large_a_body_gets_413_without_continue,
+    ];
+}
 
 fn expect_continue(client: &mut Client) {
     let interim = client.any_response();
@@ -69,6 +79,33 @@ fn a_request_without_body_needs_no_continue(server: &Server) {
         assert_eq!((answer.status, answer.text()), (200, ""), "{framing}");
     }
     assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
+}
+
+/// RFC 9110 section 10.1.1: whether the body follows cannot be known, so nothing behind it can be read.
+fn a_final_answer_without_reading_ends_the_connection(server: &Server) {
+    // Both routes answer without a look at the body.
+    // A streamed answer begins before anybody knows that the body will not be read: it cannot announce the end.
+    for (line, announced) in [("GET /slow/20 HTTP/1.1", true), ("GET /stream/3?chunk=10 HTTP/1.1", false)] {
+        for framing in ["Content-Length: 5", "Content-Length: 500000", "Transfer-Encoding: chunked"] {
+            let mut client = server.connect().about(line);
+            let answer = client.exchange(server.request(line, &["Expect: 100-continue", framing], ""));
+            assert_eq!((answer.status, answer.closes()), (200, announced), "{line}, {framing}: {answer:?}");
+            client.expect_eof();
+        }
+    }
+}
+
+fn a_body_sent_although_nobody_reads_it_keeps_the_connection(server: &Server) {
+    let mut client = server.connect();
+    let fields = ["Expect: 100-continue", "Content-Length: 5"];
+    client.send([server.request("GET /slow/20 HTTP/1.1", &fields, "hello"), server.get("/pipeline")].concat());
+    let answer = client.response();
+    assert_eq!(answer.status, 200);
+    if answer.closes() {
+        client.expect_eof();
+    } else {
+        assert_eq!(client.response().text(), "ok");
+    }
 }
 
 fn too_large_a_body_gets_413_without_continue(server: &Server) {

@@ -267,7 +267,8 @@ impl Future for Receive<'_> {
         }
         settle();
         let ticket = *self.ticket.get_or_insert_with(|| queue.core.sleepers().ticket());
-        queue.core.sleepers().register(ticket, context.waker());
+        let shard = session::attached_shard(queue.core.engine());
+        queue.core.sleepers().register(ticket, shard, context.waker());
         // The sleeper's second look.
         self.look().map_or(Poll::Pending, Poll::Ready)
     }
@@ -278,9 +279,8 @@ impl Drop for Receive<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket
             && !self.queue.core.sleepers().unregister(ticket)
-            && !self.queue.core.is_empty()
         {
-            self.queue.core.sleepers().wake(1);
+            self.queue.core.pass_on();
         }
     }
 }

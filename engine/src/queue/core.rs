@@ -63,7 +63,7 @@ impl<R: Record> QueueCore<R> {
     /// Ends the queue: consumers that wait are told so.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.sleepers.wake(u64::MAX);
+        self.sleepers.wake_all();
     }
 
     /// The last consumer has gone: what waits is abandoned, and shards abandon what they publish from now on.
@@ -79,6 +79,12 @@ impl<R: Record> QueueCore<R> {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rings.iter().all(|ring| ring.len() == 0)
+    }
+
+    /// Wakes others for what is there: a future was woken for it and did not take it.
+    pub(crate) fn pass_on(&self) {
+        let waiting = self.rings.iter().enumerate().filter(|(_, ring)| ring.len() > 0);
+        waiting.for_each(|(shard, _)| self.sleepers.wake(shard, 1));
     }
 
     /// Claims a request of one shard. A claimed request whose client is gone is passed over.

@@ -2,6 +2,8 @@
 //!
 //! A waker grants one permit for each sleeper it takes off the count, so that a sleeper already granted is not woken
 //! twice while it is on its way: between two batches a shard makes at most one futex call a sleeping consumer.
+//!
+//! A future on a thread that drives a shard can use the requests of that shard only, so it is woken for no other's.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use core::task::Waker;
@@ -47,23 +49,42 @@ pub(crate) struct Sleepers {
     permits: AtomicU32,
     /// Futures in `wakers`.
     pending: AtomicU32,
-    wakers: Mutex<VecDeque<(Ticket, Waker)>>,
+    wakers: Mutex<VecDeque<Pending>>,
     tickets: AtomicU64,
 }
 
 /// Names one pending future among the sleepers.
 pub(crate) type Ticket = u64;
 
+/// A future that waits.
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    /// The shard that its thread drives: it takes no other's requests.
+    shard: Option<usize>,
+    waker: Waker,
+}
+
 impl Sleepers {
-    /// Wakes up to `count` sleepers; what they are to find has been published before.
+    /// Wakes up to `count` sleepers that take requests of this shard, where the requests have been published.
     #[inline]
-    pub(crate) fn wake(&self, count: u64) {
+    pub(crate) fn wake(&self, shard: usize, count: u64) {
+        self.wake_those(count, |pending| pending.shard.is_none_or(|own| own == shard));
+    }
+
+    /// Wakes everybody: the queue is closed.
+    pub(crate) fn wake_all(&self) {
+        self.wake_those(u64::MAX, |_| true);
+    }
+
+    #[inline]
+    fn wake_those(&self, count: u64, who: impl Fn(&Pending) -> bool) {
         fence(Ordering::SeqCst);
         if self.parked.load(Ordering::Relaxed) > 0 {
             self.grant(u32::try_from(count).unwrap_or(u32::MAX));
         }
         if self.pending.load(Ordering::Relaxed) > 0 {
-            self.wake_futures(count);
+            self.wake_futures(count, who);
         }
     }
 
@@ -106,16 +127,17 @@ impl Sleepers {
     }
 
     #[cold]
-    fn wake_futures(&self, count: u64) {
+    fn wake_futures(&self, count: u64, who: impl Fn(&Pending) -> bool) {
         for _ in 0..count {
-            let waker = {
+            let pending = {
                 let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-                let waker = wakers.pop_front();
+                let first = wakers.iter().position(&who);
+                let pending = first.and_then(|place| wakers.remove(place));
                 self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
-                waker
+                pending
             };
-            match waker {
-                Some((_, waker)) => waker.wake(),
+            match pending {
+                Some(pending) => pending.waker.wake(),
                 None => return,
             }
         }
@@ -169,15 +191,20 @@ impl Sleepers {
         self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Registers a future's waker. The caller looks for work once more after this.
-    pub(crate) fn register(&self, ticket: Ticket, waker: &Waker) {
+    /// Registers a future's waker, and the shard that its thread drives, if it drives one. The caller looks for work
+    /// once more after this.
+    pub(crate) fn register(&self, ticket: Ticket, shard: Option<usize>, waker: &Waker) {
         // Dropped after the lock: a waker may own a task with a future that comes here.
         let mut old = None;
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        match wakers.iter_mut().find(|(known, _)| *known == ticket) {
-            Some((_, known)) if known.will_wake(waker) => {}
-            Some((_, known)) => old = Some(core::mem::replace(known, waker.clone())),
-            None => wakers.push_back((ticket, waker.clone())),
+        match wakers.iter_mut().find(|known| known.ticket == ticket) {
+            Some(known) => {
+                known.shard = shard;
+                if !known.waker.will_wake(waker) {
+                    old = Some(core::mem::replace(&mut known.waker, waker.clone()));
+                }
+            }
+            None => wakers.push_back(Pending { ticket, shard, waker: waker.clone() }),
         }
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         drop(wakers);
@@ -189,7 +216,7 @@ impl Sleepers {
     /// use it).
     pub(crate) fn unregister(&self, ticket: Ticket) -> bool {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = wakers.iter().position(|(known, _)| *known == ticket);
+        let place = wakers.iter().position(|known| known.ticket == ticket);
         let old = place.and_then(|place| wakers.remove(place));
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         drop(wakers);
@@ -241,6 +268,28 @@ mod tests {
     }
 
     #[test]
+    fn a_future_that_takes_one_shard_s_requests_is_woken_for_no_other_s() {
+        struct Count(AtomicU32);
+        impl std::task::Wake for Count {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let sleepers = Sleepers::default();
+        let counts: [_; 3] = std::array::from_fn(|_| std::sync::Arc::new(Count(AtomicU32::new(0))));
+        for (count, shard) in counts.iter().zip([Some(0), Some(1), None]) {
+            sleepers.register(sleepers.ticket(), shard, &std::sync::Arc::clone(count).into());
+        }
+        let woken = || counts.each_ref().map(|count| count.0.load(Ordering::Relaxed));
+        sleepers.wake(1, 1);
+        assert_eq!(woken(), [0, 1, 0], "the first in line has no use for it");
+        sleepers.wake(1, 5);
+        assert_eq!(woken(), [0, 1, 1], "who drives no shard takes any shard's");
+        sleepers.wake_all();
+        assert_eq!(woken(), [1, 1, 1]);
+    }
+
+    #[test]
     fn no_wake_is_lost_between_one_producer_and_many_sleepers() {
         const ITEMS: u64 = 20_000;
         let (sleepers, made, taken) = (Sleepers::default(), AtomicU64::new(0), AtomicU64::new(0));
@@ -259,14 +308,14 @@ mod tests {
                             let deadline = Instant::now() + Duration::from_secs(20);
                             assert_eq!(sleepers.sleep(Some(deadline), ready), Woken::Look);
                         } else if done() {
-                            sleepers.wake(u64::MAX);
+                            sleepers.wake_all();
                         }
                     }
                 });
             }
             for item in 1..=ITEMS {
                 made.store(item, Ordering::Release);
-                sleepers.wake(1);
+                sleepers.wake(0, 1);
                 if item % 64 == 0 {
                     std::thread::yield_now();
                 }

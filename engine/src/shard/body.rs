@@ -415,15 +415,15 @@ impl<I: Io> Shard<I> {
         if slot == NONE {
             return self.end_after_answers(key);
         }
-        // Won before the reader hears of it: what it would answer then comes too late.
-        let won = !self.slots[slot as usize].answered && self.side.overtake(slot);
+        // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
+        let is_ours = !self.slots[slot as usize].answered && self.side.overtake(slot);
         self.forget_body(slot, reject as u8);
-        if !won {
-            self.slots[slot as usize].last = true;
-        } else {
+        if is_ours {
             self.refuse_published(slot, reject);
             self.drop_settled(slot);
             self.queue_flush(key);
+        } else {
+            self.slots[slot as usize].last = true;
         }
         self.set_timer(key);
     }

@@ -404,7 +404,7 @@ impl<I: Io> Shard<I> {
                 return true;
             }
             queue.touched = false;
-            queue.core.sleepers().wake(core::mem::take(&mut queue.unannounced));
+            queue.core.sleepers().wake(shard, core::mem::take(&mut queue.unannounced));
             // Nobody will ever take them: their clients get 500.
             if queue.core.is_closed() {
                 queue.core.abandon_of(shard);

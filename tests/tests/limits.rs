@@ -1,0 +1,323 @@
+//! Timers, limits and rates, set by `--set NAME=VALUE`: each shows as a client sees it.
+//!
+//! Times here are lower bounds that a test checks, and upper ones so wide that only a missing timer breaks them.
+
+use std::time::{Duration, Instant};
+
+use ringress_tests::{Client, Mode, Server, Setup, both_modes, pause, run_showcase};
+
+/// Exit status for a command line that cannot be used.
+const STATUS_USAGE: i32 = 2;
+
+/// What the timers under test are set to.
+const TIMER: Duration = Duration::from_millis(400);
+
+/// The defaults are 120 s: whatever ends before was ended by the timer that was set.
+const LONG: Duration = Duration::from_secs(8);
+
+/// Every property by name, with a value that it takes.
+const PROPERTIES: [(&str, &str); 9] = [
+    ("idle_connection", "2s"),
+    ("header_wait", "1m"),
+    ("entity_body", "500ms"),
+    ("drain_entity_body", "1h"),
+    ("request_queue", "off"),
+    ("min_send_rate", "300"),
+    ("request_body_max", "1MiB"),
+    ("request_body_credit", "64KiB"),
+    ("send_credit", "16384"),
+];
+
+#[test]
+fn every_property_can_be_set_by_its_name() {
+    for mode in Mode::ALL {
+        let all = PROPERTIES.iter().fold(Setup::new(mode), |setup, (name, value)| setup.set(name, value));
+        let server = Server::start(&all.set("EntityBody", "700ms").set("send-credit", "1MiB"));
+        server.assert_healthy();
+        assert_eq!(server.connect().exchange(server.post("/echo", vec![b'x'; 300_000])).body.len(), 300_000);
+        server.finish();
+    }
+}
+
+/// One line on standard error with all of `named` in it.
+#[track_caller]
+fn assert_refused(setting: &str, named: &[&str]) {
+    let output = run_showcase(&["--set", setting]);
+    assert_eq!(output.status, Some(STATUS_USAGE), "{setting}: {output:?}");
+    assert_eq!(output.stderr.lines().count(), 1, "{setting}: one line: {output:?}");
+    for name in named {
+        assert!(output.stderr.contains(name), "{setting}: names {name}: {output:?}");
+    }
+    assert_eq!(output.stdout, "", "{setting}");
+}
+
+#[test]
+fn an_unknown_name_lists_the_known_ones() {
+    let known = PROPERTIES.map(|(name, _)| name);
+    assert_refused("patience=2s", &[&["patience"], &known[..]].concat());
+    assert_refused("=2s", &known);
+}
+
+#[test]
+fn values_that_cannot_be_are_refused() {
+    for (setting, value) in [
+        ("header_wait=2", "2"),
+        ("header_wait=1ms", "1ms"),
+        ("header_wait=never", "never"),
+        ("entity_body=", "\"\""),
+        ("min_send_rate=-1", "-1"),
+        ("send_credit=1", "1"),
+        ("send_credit=off", "off"),
+        ("request_body_max=1.5MiB", "1.5MiB"),
+    ] {
+        let name = setting.split('=').next().expect("a name");
+        assert_refused(setting, &[name, value]);
+    }
+    assert_refused("header_wait", &["header_wait"]);
+    let output = run_showcase(&["--set"]);
+    assert_eq!((output.status, output.stderr.contains("--set")), (Some(STATUS_USAGE), true), "{output:?}");
+    assert!(run_showcase(&["--help"]).stdout.contains("--set"));
+}
+
+mod heads {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("header_wait", "400ms");
+        a_head_that_does_not_end_gets_408,
+        a_head_that_comes_slowly_gets_408_all_the_same,
+        a_connection_without_a_request_is_closed_in_silence,
+    ];
+}
+
+/// Checks that the end came by the timer: not before it, and long before any default.
+#[track_caller]
+fn assert_timed(started: Instant) {
+    let took = started.elapsed();
+    // The wheel's steps are 64 ms.
+    assert!(took + Duration::from_millis(64) >= TIMER && took < LONG, "ended after {took:?}");
+}
+
+#[track_caller]
+fn expect_408(client: &mut Client) {
+    let answer = client.response();
+    assert_eq!((answer.status, answer.closes()), (408, true), "{answer:?}");
+    client.expect_eof();
+}
+
+fn a_head_that_does_not_end_gets_408(server: &Server) {
+    let head = server.get("/pipeline");
+    for length in [1, 10, head.len() - 1] {
+        let mut client = server.connect();
+        let started = Instant::now();
+        client.send(&head[..length]);
+        expect_408(&mut client);
+        assert_timed(started);
+    }
+    let mut client = server.connect();
+    assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
+    client.send(&head[..10]);
+    expect_408(&mut client);
+}
+
+/// A byte now and then does not help.
+fn a_head_that_comes_slowly_gets_408_all_the_same(server: &Server) {
+    let mut client = server.connect();
+    let started = Instant::now();
+    client.send("GET /pipeline HTTP/1.1\r\nX: ");
+    while !client.has_unread() {
+        assert!(started.elapsed() < LONG, "a slow head is never ended");
+        let _ = client.try_send("x");
+        pause(Duration::from_millis(20));
+    }
+    assert_eq!(client.response().status, 408);
+    assert_timed(started);
+}
+
+fn a_connection_without_a_request_is_closed_in_silence(server: &Server) {
+    let started = Instant::now();
+    let mut client = server.connect();
+    client.expect_eof();
+    assert_timed(started);
+}
+
+mod bodies {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("EntityBody", "400ms");
+        a_body_that_stops_gets_408,
+        a_body_that_goes_on_is_never_too_slow,
+        an_echo_whose_body_stops_does_not_look_whole,
+    ];
+}
+
+fn a_body_that_stops_gets_408(server: &Server) {
+    for (framing, part) in [
+        ("Content-Length: 10", &b"half"[..]),
+        ("Content-Length: 10", b""),
+        ("Content-Length: 1000000", &[b'x'; 300_000]),
+        ("Transfer-Encoding: chunked", b"5\r\nhal"),
+        ("Transfer-Encoding: chunked", b"5\r\nwhole\r\n"),
+    ] {
+        let mut client = server.connect().about(framing);
+        let started = Instant::now();
+        client.send(server.request("POST /upload HTTP/1.1", &[framing], part));
+        expect_408(&mut client);
+        assert_timed(started);
+    }
+}
+
+/// Every piece begins the wait anew, so the whole may take longer than the timer.
+fn a_body_that_goes_on_is_never_too_slow(server: &Server) {
+    let mut client = server.connect();
+    let started = Instant::now();
+    client.send(server.request("POST /upload HTTP/1.1", &["Content-Length: 9"], ""));
+    for _ in 0..9 {
+        pause(TIMER / 4);
+        client.send("x");
+    }
+    assert_eq!(client.response().text(), "9");
+    assert!(started.elapsed() > TIMER * 2);
+}
+
+fn an_echo_whose_body_stops_does_not_look_whole(server: &Server) {
+    let mut client = server.connect();
+    client.send(server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], "5\r\nwhole\r\n"));
+    let (got, _) = client.read_until_gone();
+    let text = String::from_utf8_lossy(&got);
+    assert!(!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n0\r\n\r\n")), "{text}");
+    server.assert_healthy();
+}
+
+mod idle {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("idle_connection", "400ms");
+        an_idle_connection_is_closed_in_silence,
+        a_connection_with_a_request_under_way_is_not_idle,
+    ];
+}
+
+fn an_idle_connection_is_closed_in_silence(server: &Server) {
+    let mut client = server.connect();
+    for _ in 0..3 {
+        pause(TIMER / 4);
+        assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
+    }
+    let started = Instant::now();
+    client.expect_eof();
+    assert_timed(started);
+}
+
+fn a_connection_with_a_request_under_way_is_not_idle(server: &Server) {
+    let mut client = server.connect();
+    assert_eq!(client.exchange(server.get("/slow/1000")).status, 200);
+    assert_eq!(client.exchange(server.get("/drip/3?ms=300")).status, 200);
+    let mut slow = server.connect();
+    slow.send(server.request("POST /upload HTTP/1.1", &["Content-Length: 3"], ""));
+    for _ in 0..3 {
+        pause(TIMER);
+        slow.send("x");
+    }
+    assert_eq!(slow.response().text(), "3");
+}
+
+mod drain {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("drain_entity_body", "400ms");
+        a_body_that_nobody_reads_is_not_waited_for,
+        a_client_that_does_not_end_its_side_is_reset,
+    ];
+}
+
+/// The answer comes at once; then the rest of the body has that long to come.
+fn a_body_that_nobody_reads_is_not_waited_for(server: &Server) {
+    let mut client = server.connect();
+    let answer = client.exchange(server.request("GET /slow/20 HTTP/1.1", &["Content-Length: 1000"], "half"));
+    assert_eq!(answer.status, 200);
+    let started = Instant::now();
+    let (got, _) = client.read_until_gone();
+    assert!(got.is_empty(), "{:?}", String::from_utf8_lossy(&got));
+    assert!(started.elapsed() < LONG);
+    let left = |gauges: &ringress_tests::Gauges| gauges.of("connections_open") == 1;
+    server.wait_for_gauges("the end of a connection that waits for a body nobody wants", left);
+}
+
+/// The server has ended its side and waits for the client's, but not for ever.
+fn a_client_that_does_not_end_its_side_is_reset(server: &Server) {
+    let mut client = server.connect();
+    let answer = client.exchange(server.request("GET /pipeline HTTP/1.1", &["Connection: close"], ""));
+    assert!(answer.closes());
+    client.expect_eof();
+    let left = |gauges: &ringress_tests::Gauges| gauges.of("connections_open") == 1;
+    server.wait_for_gauges("the end of a connection whose client stays", left);
+}
+
+mod queue_wait {
+    use super::*;
+
+    // One consumer that is held: what comes behind finds nobody to take it.
+    #[test]
+    fn a_request_that_nobody_takes_gets_503() {
+        let setup = Setup::new(Mode::Queue).shards(1).consumers(1).set("request_queue", "400ms");
+        let server = Server::start(&setup);
+        let mut holder = server.connect();
+        holder.send(server.get("/work/1000"));
+        let mut client = server.connect();
+        let started = Instant::now();
+        let answer = client.exchange(server.get("/pipeline"));
+        assert_eq!((answer.status, answer.closes()), (503, false), "{answer:?}");
+        assert_timed(started);
+        assert_eq!(holder.response().status, 200);
+        assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok", "the connection goes on");
+        assert_eq!(server.gauges().of("queue_timeouts"), 1);
+        drop((holder, client));
+        server.finish();
+    }
+}
+
+mod rates {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("min_send_rate", "20000");
+        who_takes_too_little_is_reset_and_who_takes_enough_is_served,
+    ];
+}
+
+/// The least rate is judged over ten seconds, from five after the socket is full.
+const RATE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A round of a slow reader.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// Asks and reads the head, and takes no more.
+fn narrow(server: &Server, target: &str) -> Client {
+    let mut client = Client::connect_narrow(server.address(), 4 * 1024).waiting(RATE_WAIT_MAX).about(target);
+    client.send(server.get(target));
+    assert_eq!(client.head().status, 200, "{target}");
+    client
+}
+
+/// Two that take nothing, one that takes 5,000 bytes a second, one that takes 100,000.
+fn who_takes_too_little_is_reset_and_who_takes_enough_is_served(server: &Server) {
+    let started = Instant::now();
+    let mut nothing = [narrow(server, "/bytes/100000000"), narrow(server, "/stream/100000?chunk=1000")];
+    let mut little = narrow(server, "/bytes/99999999");
+    let mut enough = narrow(server, "/bytes/99999998");
+    let mut little_lives = true;
+    while server.gauges().of("send_rate_timeouts") < 3 || started.elapsed() < Duration::from_secs(17) {
+        assert!(started.elapsed() < RATE_WAIT_MAX, "not reset: {:#?}", server.gauges());
+        little_lives = little_lives && little.try_some(250).is_ok();
+        assert!(!enough.some(5_000).is_empty(), "who takes enough is not cut");
+        pause(ROUND);
+    }
+    assert!(!little_lives, "the third that was reset is the one that takes too little");
+    nothing.iter_mut().for_each(Client::expect_reset);
+    assert_eq!(server.gauges().of("send_rate_timeouts"), 3);
+    assert!(!enough.some(5_000).is_empty());
+}
