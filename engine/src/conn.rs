@@ -11,6 +11,8 @@
 //! Laws:
 //! * Requests with safe methods run side by side; whatever follows an unsafe one waits until it is answered
 //!   (RFC 9112 section 9.3.2).
+//! * A request that asks for an upgrade is waited for, too, and what follows it is kept whatever else is said: it may
+//!   not be HTTP (RFC 9110 section 7.8).
 //! * A connection that will close takes no further request, and closes only after everything owed is sent.
 //! * After the last answer our side is shut first and input is read on, within a bound, so that the client gets to read
 //!   the answer (RFC 9112 section 9.6).
@@ -27,6 +29,17 @@ enum Phase {
     Last,
     Draining,
     Over,
+}
+
+/// What may follow a request before it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alone {
+    /// Other requests.
+    No,
+    /// Nothing: its method is unsafe.
+    Yes,
+    /// Nothing: it asks for an upgrade, after which no more requests follow.
+    Asks,
 }
 
 /// Whether another request may be taken from the input.
@@ -103,8 +116,8 @@ pub(crate) enum Expiry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
     phase: Phase,
-    /// The newest request taken is unsafe: the next waits for its answer.
-    exclusive: bool,
+    /// Whether the next request waits for the answer to the newest one taken.
+    alone: Alone,
     /// The client has ended its side.
     input_ended: bool,
     /// Requests taken whose answers have not been handed to the socket.
@@ -114,7 +127,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Open, exclusive: false, input_ended: false, in_flight: 0, drained: 0 }
+        Self { phase: Phase::Open, alone: Alone::No, input_ended: false, in_flight: 0, drained: 0 }
     }
 
     /// Requests taken whose answers have not been handed to the socket.
@@ -128,18 +141,19 @@ impl Machine {
     #[inline]
     pub(crate) fn admission(&self, pipeline_max: u16) -> Admission {
         match self.phase {
-            Phase::Open if self.exclusive || self.in_flight >= pipeline_max => Admission::Later,
+            Phase::Open if self.alone != Alone::No || self.in_flight >= pipeline_max => Admission::Later,
             Phase::Open => Admission::Now,
+            Phase::Last if self.alone == Alone::Asks => Admission::Later,
             Phase::Last | Phase::Draining | Phase::Over => Admission::Never,
         }
     }
 
     /// A request was taken. `keep_alive`: the connection may go on after it.
     #[inline]
-    pub(crate) fn request(&mut self, safe: bool, keep_alive: bool) {
-        debug_assert!(self.phase == Phase::Open && !self.exclusive);
+    pub(crate) fn request(&mut self, alone: Alone, keep_alive: bool) {
+        debug_assert!(self.phase == Phase::Open && self.alone == Alone::No);
         self.in_flight += 1;
-        self.exclusive = !safe;
+        self.alone = alone;
         if !keep_alive {
             self.phase = Phase::Last;
         }
@@ -164,7 +178,7 @@ impl Machine {
             self.finish();
         }
         if self.in_flight == 0 {
-            self.exclusive = false;
+            self.alone = Alone::No;
         }
     }
 
@@ -259,7 +273,7 @@ mod tests {
         let mut machine = Machine::new();
         for taken in 0..4 {
             assert_eq!(machine.admission(4), Admission::Now, "{taken} in flight");
-            machine.request(true, true);
+            machine.request(Alone::No, true);
         }
         assert_eq!(machine.admission(4), Admission::Later);
         machine.answers(1, false);
@@ -269,8 +283,8 @@ mod tests {
     #[test]
     fn what_follows_an_unsafe_request_waits_for_every_answer() {
         let mut machine = Machine::new();
-        machine.request(true, true);
-        machine.request(false, true);
+        machine.request(Alone::No, true);
+        machine.request(Alone::Yes, true);
         machine.answers(1, false);
         assert_eq!(machine.admission(64), Admission::Later);
         machine.answers(1, false);
@@ -281,7 +295,7 @@ mod tests {
     #[test]
     fn a_last_request_is_answered_then_drained() {
         let mut machine = Machine::new();
-        machine.request(true, false);
+        machine.request(Alone::No, false);
         assert_eq!((machine.admission(64), machine.sent()), (Admission::Never, AfterSend::GoOn));
         machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Drain);
@@ -291,9 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_wish_for_an_upgrade_is_kept_until_it_is_answered() {
+        for keep_alive in [true, false] {
+            let mut machine = Machine::new();
+            machine.request(Alone::Asks, keep_alive);
+            assert_eq!(machine.admission(64), Admission::Later);
+            machine.finish();
+            assert_eq!(machine.admission(64), Admission::Later, "also when the engine is about to stop");
+            machine.answers(1, false);
+            assert_eq!(machine.admission(64), Admission::Never);
+        }
+    }
+
+    #[test]
     fn a_refusal_waits_for_earlier_answers() {
         let mut machine = Machine::new();
-        machine.request(true, true);
+        machine.request(Alone::No, true);
         machine.refusal(false);
         assert_eq!(machine.admission(64), Admission::Never);
         machine.answers(1, false);
@@ -305,7 +332,7 @@ mod tests {
     #[test]
     fn a_half_closed_client_gets_its_answers_first() {
         let mut machine = Machine::new();
-        machine.request(true, true);
+        machine.request(Alone::No, true);
         assert!(!machine.end_of_input(false));
         machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Close);
@@ -322,7 +349,7 @@ mod tests {
         assert_eq!(machine.expired(Part::Head, false), Expiry::Head);
         assert_eq!(machine.expired(Part::Body, false), Expiry::Body);
         assert_eq!(machine.expired(Part::Unread, false), Expiry::Reset);
-        machine.request(true, true);
+        machine.request(Alone::No, true);
         assert_eq!(machine.expired(Part::None, false), Expiry::Queue);
         assert_eq!(machine.expired(Part::Head, false), Expiry::Head);
         assert_eq!(machine.expired(Part::Head, true), Expiry::Send);
@@ -331,8 +358,8 @@ mod tests {
     #[test]
     fn an_answer_that_closes_loses_what_is_behind_it() {
         let mut machine = Machine::new();
-        machine.request(true, true);
-        machine.request(true, true);
+        machine.request(Alone::No, true);
+        machine.request(Alone::No, true);
         machine.answers(1, true);
         assert_eq!((machine.in_flight(), machine.sent()), (0, AfterSend::Drain));
     }

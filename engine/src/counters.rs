@@ -43,6 +43,8 @@ counters! {
     connections_open,
     /// Connections refused for want of a slot or a descriptor.
     connections_refused,
+    /// Connections that have switched protocols.
+    connections_upgraded,
     /// Requests delivered to queues.
     requests_delivered,
     /// Request slots in use now: delivered and not yet answered, or answered and not yet sent.

@@ -221,3 +221,37 @@ fn requests_that_came_before_a_thread_attached_are_served_then() {
         driver.join().expect("ends");
     });
 }
+
+#[test]
+fn a_future_that_wakes_itself_does_not_keep_the_shard_from_its_turns() {
+    let application = |queue: &RequestQueue| {
+        let request = ringress::block_on(async {
+            loop {
+                if let Some(request) = queue.try_receive().expect("open") {
+                    break request;
+                }
+                let mut yielded = false;
+                std::future::poll_fn(|context| {
+                    context.waker().wake_by_ref();
+                    if std::mem::replace(&mut yielded, true) {
+                        std::task::Poll::Ready(())
+                    } else {
+                        std::task::Poll::Pending
+                    }
+                })
+                .await;
+            }
+        });
+        let completion = request.respond_with_completion(Response::text("ok")).expect("open");
+        let mut yields = 0_u32;
+        // Nothing but the turns of this wait sends the answer.
+        ringress::block_on(std::future::poll_fn(|context| {
+            context.waker().wake_by_ref();
+            yields += 1;
+            assert!(yields < 1_000_000, "the shard is not driven");
+            if completion.sent().complete { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        }));
+        assert!(queue.receive().is_err(), "the engine ends");
+    };
+    colocated(application, |_, address| assert_eq!(Client::connect(address).ask("/").text(), "ok"));
+}

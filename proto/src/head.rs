@@ -7,7 +7,7 @@
 //! - A failed or partial parse leaves the fields of `head` outside its `headers` array untouched.
 //!
 //! Absent: the syntax of the target and the host, which [`crate::url::cook`] checks; bodies; responses.
-//! Source: RFC 9112 sections 2.2, 3, 5, 9.3; RFC 9110 sections 5, 7.2, 7.6.1, 10.1.1; RFC 6585 section 5.
+//! Source: RFC 9112 sections 2.2, 3, 5, 9.3; RFC 9110 sections 5, 7.2, 7.6.1, 7.8, 10.1.1; RFC 6585 section 5.
 
 use crate::bytes::{is_token_byte, offset, trim_ows};
 use crate::framing::{self, BodyKind, FieldValues};
@@ -128,7 +128,7 @@ pub enum Version {
     Http11,
 }
 
-/// What the Connection and Expect fields of a head said, as a set.
+/// What the Connection, Expect and Upgrade fields of a head said, as a set.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub struct HeadFlags(u8);
@@ -144,6 +144,10 @@ impl HeadFlags {
     pub const CONNECTION_UPGRADE: Self = Self(4);
     /// `Expect: 100-continue`.
     pub const EXPECT_CONTINUE: Self = Self(8);
+    /// There is an Upgrade field, whatever its value.
+    pub const UPGRADE: Self = Self(16);
+    /// What those say who ask for an upgrade.
+    const ASKS_UPGRADE: Self = Self(Self::UPGRADE.0 | Self::CONNECTION_UPGRADE.0);
 
     /// Whether every flag of `other` is set.
     #[inline]
@@ -184,7 +188,7 @@ pub struct Head {
     pub method: Method,
     /// The version.
     pub version: Version,
-    /// What the Connection and Expect fields said.
+    /// What the Connection, Expect and Upgrade fields said.
     pub flags: HeadFlags,
     /// Where the body ends.
     pub body: BodyKind,
@@ -251,6 +255,30 @@ impl Head {
         self.flags.contains(HeadFlags::EXPECT_CONTINUE)
             && self.version == Version::Http11
             && self.body != BodyKind::None
+    }
+
+    /// Whether the client asks for another protocol on this connection (RFC 9110 section 7.8), in a way that can be
+    /// followed: in HTTP/1.1, with an Upgrade field that its Connection field names, without a body, and without asking
+    /// for the connection's end. Which protocols: [`Head::upgrade_protocols`].
+    #[inline]
+    #[must_use]
+    pub fn asks_upgrade(&self) -> bool {
+        self.flags.contains(HeadFlags::ASKS_UPGRADE) && self.may_upgrade()
+    }
+
+    #[cold]
+    fn may_upgrade(&self) -> bool {
+        self.version == Version::Http11
+            && self.body == BodyKind::None
+            && !self.flags.contains(HeadFlags::CONNECTION_CLOSE)
+    }
+
+    /// The protocols that the Upgrade fields name, in the order of the client's preference, each a name and perhaps `/`
+    /// and a version. `base` is the input the head was parsed from.
+    pub fn upgrade_protocols<'a>(&'a self, base: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let fields = self.headers().iter().filter(|header| header.known == KnownHeader::Upgrade);
+        let protocols = fields.flat_map(|header| header.value(base).split(|&byte| byte == b',').map(trim_ows));
+        protocols.filter(|protocol| !protocol.is_empty())
     }
 }
 
@@ -421,6 +449,7 @@ impl<'a> Facts<'a> {
             KnownHeader::TransferEncoding => self.codings.push(value),
             KnownHeader::Connection => self.flags.insert(connection_options(value)),
             KnownHeader::Expect => self.flags.insert(expectation(value)?),
+            KnownHeader::Upgrade => self.flags.insert(HeadFlags::UPGRADE),
             _ => {}
         }
         Ok(())

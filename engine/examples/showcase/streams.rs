@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future;
-use ringress::{Disconnected, ErrorKind, Method, Request, Response, ResponseHeader, ResponseStream, Version};
+use ringress::{
+    Disconnected, ErrorKind, Method, Request, RequestBody, Response, ResponseHeader, ResponseStream, Version,
+};
 
 use crate::Site;
 use crate::routes::{self, BYTES_AT_ONCE_MAX, Route};
@@ -49,6 +51,8 @@ pub(crate) enum Work {
     Slow(Duration),
     Trailers,
     Hang,
+    /// An echo of whatever comes on a connection that has switched protocols.
+    Pipe,
 }
 
 /// The work of a request that cannot be answered at once; or what is wrong with its parameters.
@@ -64,6 +68,7 @@ pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Wor
         Some(Route::Drip(count)) if get => drip(request, count)?,
         Some(Route::Trailers) if get || post => Work::Trailers,
         Some(Route::Hang) if get => Work::Hang,
+        Some(Route::Upgrade) if routes::can_upgrade(request) => Work::Pipe,
         _ if request.whole_body().is_some() => return Ok(None),
         Some(Route::Upload) if post => Work::Upload,
         Some(Route::Page | Route::Echo) if post => Work::Echo,
@@ -111,6 +116,7 @@ pub(crate) async fn run(work: Work, request: Request, site: &Site) {
         }
         Work::Trailers => trailers(request).await,
         Work::Hang => hang(request).await,
+        Work::Pipe => pipe(request).await,
     };
     routes::report(done);
 }
@@ -144,8 +150,7 @@ async fn upload(mut request: Request) -> ringress::Result<()> {
     request.respond(Response::text(bytes.to_string()))
 }
 
-async fn next_piece(request: &mut Request) -> ringress::Result<Option<Bytes>> {
-    let mut body = request.body();
+async fn next_piece(mut body: RequestBody<'_>) -> ringress::Result<Option<Bytes>> {
     let chunk = body.next_chunk_async().await?;
     Ok(chunk.map(|chunk| Bytes::copy_from_slice(&chunk)))
 }
@@ -178,7 +183,7 @@ async fn echo(mut request: Request) -> ringress::Result<()> {
     let mut stream = request.start(response)?;
     stream.send_async(held).await?;
     let mut pace = Pace::default();
-    while let Some(bytes) = next_piece(stream.request_mut()).await? {
+    while let Some(bytes) = next_piece(stream.body()).await? {
         stream.send_async(bytes).await?;
         pace.step().await;
     }
@@ -263,6 +268,18 @@ async fn trailers(mut request: Request) -> ringress::Result<()> {
     let mut fields = vec![("X-Sum", sum.as_str())];
     fields.extend(echoed.as_deref().map(|value| ("X-Echo", value)));
     stream.finish_with_trailers(&fields).map(drop)
+}
+
+/// Sends everything back that comes, to the client's end of its side.
+async fn pipe(request: Request) -> ringress::Result<()> {
+    let (mut reader, mut writer) = request.upgrade(Response::switching(routes::ECHO_PROTOCOL))?.split();
+    let mut pace = Pace::default();
+    while let Some(chunk) = reader.next_chunk_async().await? {
+        writer.send_async(&chunk[..]).await?;
+        drop(chunk);
+        pace.step().await;
+    }
+    writer.finish().map(drop)
 }
 
 async fn hang(request: Request) -> ringress::Result<()> {

@@ -23,22 +23,71 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
 use crate::record::DISCARDED_BYTES_MAX;
 
-/// How far a request's body has been read.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Bytes read of what came with the head.
-    prefix: u32,
-    /// The end has been found.
-    ended: bool,
-    /// The shard knows that somebody waits.
-    asked: bool,
-}
-
 /// What a look at a body finds.
-enum Found {
+pub(super) enum Found {
     Bytes,
     End,
     Nothing,
+}
+
+/// Received bytes on their way to their one reader: a body, or what comes on a connection that has switched protocols.
+pub(super) trait Source {
+    /// Looks for bytes.
+    fn look(&mut self) -> Result<Found>;
+    /// As [`look`](Self::look); with nothing there, the task is woken when there is.
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>>;
+    /// The bytes that a look has found.
+    fn found(&self) -> &[u8];
+    /// So many of the bytes found have been read.
+    fn consume(&mut self, bytes: usize);
+
+    /// Copies what a look has found.
+    fn copy(&mut self, buffer: &mut [u8]) -> usize {
+        let found = self.found();
+        let count = found.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&found[..count]);
+        self.consume(count);
+        count
+    }
+
+    /// Copies what is there; `None`: nothing yet, and 0: the end, or no room.
+    fn try_copy(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        if buffer.is_empty() {
+            return Ok(Some(0));
+        }
+        Ok(match self.look()? {
+            Found::Nothing => None,
+            Found::End => Some(0),
+            Found::Bytes => Some(self.copy(buffer)),
+        })
+    }
+
+    /// As [`try_copy`](Self::try_copy), once there is something.
+    fn poll_copy(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        self.poll_look(context).map(|found| {
+            Ok(match found? {
+                Found::Bytes => self.copy(buffer),
+                Found::End | Found::Nothing => 0,
+            })
+        })
+    }
+
+    /// Lends what a look has found.
+    fn chunk(&mut self, found: &Found) -> Option<Chunk<'_>>
+    where
+        Self: Sized + Send + Sync,
+    {
+        match found {
+            Found::Bytes => {
+                let len = self.found().len();
+                Some(Chunk { source: self, len })
+            }
+            Found::End | Found::Nothing => None,
+        }
+    }
 }
 
 /// The reader of a request's body: see [`Request::body`]. Bytes come decoded, without chunk framing, and once.
@@ -56,7 +105,7 @@ pub struct RequestBody<'r> {
 
 impl fmt::Debug for RequestBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody").field("progress", &self.request.progress).finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("id", &self.request.id()).finish_non_exhaustive()
     }
 }
 
@@ -98,18 +147,18 @@ impl Request {
     /// says so.
     #[inline]
     pub(super) fn leaves_body(&self) -> bool {
-        self.record().body_open && !self.progress.ended && self.leaves_too_much()
+        self.record().body_open && self.leaves_too_much()
     }
 
     #[cold]
     fn leaves_too_much(&self) -> bool {
-        let (record, arrived) = (self.record(), self.lease.body_arrived());
-        let expects = record.head.expects_continue() && !self.progress.asked;
+        let (record, reader, arrived) = (self.record(), self.lease.reader(), self.lease.body_arrived());
+        let expects = record.head.expects_continue() && !reader.asked;
         let missing = match record.head.body {
             BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + arrived),
             BodyKind::None | BodyKind::Chunked => 0,
         };
-        (expects && record.body_len == 0 && arrived == 0) || missing > u64::from(DISCARDED_BYTES_MAX)
+        !reader.ended && ((expects && record.body_len == 0 && arrived == 0) || missing > u64::from(DISCARDED_BYTES_MAX))
     }
 
     /// What came of the body with the head.
@@ -119,12 +168,22 @@ impl Request {
         &self.lease.received()[start..start + len]
     }
 
-    /// What came with the head and has not been read.
-    fn prefix(&self) -> &[u8] {
-        &self.body_with_head()[self.progress.prefix as usize..]
+    /// Whether something of the body has been read.
+    fn has_begun(&self) -> bool {
+        let read = self.body_with_head().len() - self.prefix().len();
+        read > 0 || (self.record().body_open && (self.lease.reader().ended || self.lease.body_was_read()))
     }
 
-    /// The bytes that a look has found.
+    /// What came with the head and has not been read.
+    fn prefix(&self) -> &[u8] {
+        match self.body_with_head() {
+            [] => &[],
+            whole => &whole[self.lease.reader().prefix as usize..],
+        }
+    }
+}
+
+impl Source for Request {
     fn found(&self) -> &[u8] {
         match self.prefix() {
             [] => self.lease.body_bytes(),
@@ -132,13 +191,12 @@ impl Request {
         }
     }
 
-    /// So many of the bytes found have been read.
-    fn read(&mut self, bytes: usize) {
+    fn consume(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if self.prefix().is_empty() {
             self.lease.consume_body(bytes);
         } else {
-            self.progress.prefix += bytes;
+            self.lease.reader_mut().prefix += bytes;
         }
     }
 
@@ -146,7 +204,7 @@ impl Request {
         if !self.prefix().is_empty() {
             return Ok(Found::Bytes);
         }
-        if self.progress.ended || !self.record().body_open {
+        if !self.record().body_open || self.lease.reader().ended {
             return Ok(Found::End);
         }
         // Asked for first: what was there when it was said is found now.
@@ -157,7 +215,7 @@ impl Request {
         match state {
             BodyState::Open => Ok(Found::Nothing),
             BodyState::Ended { .. } => {
-                self.progress.ended = true;
+                self.lease.reader_mut().ended = true;
                 self.lease.leave_body();
                 Ok(Found::End)
             }
@@ -171,7 +229,7 @@ impl Request {
             found => return Poll::Ready(found),
         }
         self.lease.await_body(context.waker());
-        if self.record().head.expects_continue() && !core::mem::replace(&mut self.progress.asked, true) {
+        if self.record().head.expects_continue() && !core::mem::replace(&mut self.lease.reader_mut().asked, true) {
             self.lease.ask_for_body();
         }
         // The sleeper's second look.
@@ -183,7 +241,7 @@ impl Request {
 }
 
 #[cold]
-fn failed(reason: u8) -> Error {
+pub(super) fn failed(reason: u8) -> Error {
     match Reject::ALL.get(usize::from(reason)) {
         None => Error::GONE,
         Some(Reject::BodyTooLarge) => Error::told(
@@ -215,14 +273,7 @@ impl<'r> RequestBody<'r> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
-        if buffer.is_empty() {
-            return Ok(Some(0));
-        }
-        Ok(match self.request.look()? {
-            Found::Nothing => None,
-            Found::End => Some(0),
-            Found::Bytes => Some(self.copy(buffer)),
-        })
+        self.request.try_copy(buffer)
     }
 
     /// As [`read`](Self::read), as a future. Dropped before it is ready, it has read nothing.
@@ -238,15 +289,7 @@ impl<'r> RequestBody<'r> {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
-        if buffer.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        self.request.poll_look(context).map(|found| {
-            Ok(match found? {
-                Found::Bytes => self.copy(buffer),
-                Found::End | Found::Nothing => 0,
-            })
-        })
+        self.request.poll_copy(context, buffer)
     }
 
     /// Reads until `buffer` is full or the body at its end, and gives how many bytes that are.
@@ -282,7 +325,7 @@ impl<'r> RequestBody<'r> {
             Found::Nothing => block_on(poll_fn(|context| self.request.poll_look(context)))?,
             found => found,
         };
-        Ok(self.chunk(&found))
+        Ok(self.request.chunk(&found))
     }
 
     /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
@@ -291,7 +334,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read`](Self::read).
     pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
         let found = poll_fn(|context| self.request.poll_look(context)).await?;
-        Ok(self.chunk(&found))
+        Ok(self.request.chunk(&found))
     }
 
     /// As [`next_chunk_async`](Self::next_chunk_async), for those who write futures by hand.
@@ -300,7 +343,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read`](Self::read).
     pub fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk<'_>>>> {
         match self.request.poll_look(context) {
-            Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.chunk(&found))),
+            Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.request.chunk(&found))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         }
@@ -326,7 +369,8 @@ impl<'r> RequestBody<'r> {
             Error::told(ErrorKind::TooLarge, text)
         };
         let known = usize::try_from(known).unwrap_or(usize::MAX);
-        if known > limit.saturating_add(self.request.progress.prefix as usize) && !self.request.progress.ended {
+        let begun = self.request.has_begun();
+        if known > limit && !begun {
             return Err(too_large());
         }
         // A client's word is no reason to take memory for bytes that may never come.
@@ -339,24 +383,6 @@ impl<'r> RequestBody<'r> {
         }
         Ok(whole.freeze())
     }
-
-    fn copy(&mut self, buffer: &mut [u8]) -> usize {
-        let found = self.request.found();
-        let count = found.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&found[..count]);
-        self.request.read(count);
-        count
-    }
-
-    fn chunk(&mut self, found: &Found) -> Option<Chunk<'_>> {
-        match found {
-            Found::Bytes => {
-                let len = self.request.found().len();
-                Some(Chunk { request: self.request, len })
-            }
-            Found::End | Found::Nothing => None,
-        }
-    }
 }
 
 impl io::Read for RequestBody<'_> {
@@ -365,9 +391,10 @@ impl io::Read for RequestBody<'_> {
     }
 }
 
-/// Bytes of a body, lent from the buffer that they were received into. They are read when this is dropped.
+/// Bytes of a body, or of a connection that has switched protocols, lent from the buffer that they were received into.
+/// They are read when this is dropped.
 pub struct Chunk<'b> {
-    request: &'b mut Request,
+    source: &'b mut (dyn Source + Send + Sync),
     /// More may come behind them in the meantime.
     len: usize,
 }
@@ -382,12 +409,12 @@ impl Deref for Chunk<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.request.found()[..self.len]
+        &self.source.found()[..self.len]
     }
 }
 
 impl Drop for Chunk<'_> {
     fn drop(&mut self) {
-        self.request.read(self.len);
+        self.source.consume(self.len);
     }
 }

@@ -10,6 +10,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::sync::Arc;
 use std::task::Wake;
 use std::thread::{self, Thread};
@@ -106,6 +107,10 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         settle();
+        if bell.is_some() && alarm.woken.load(Ordering::SeqCst) {
+            // A future that wakes itself may wait for what the shard is to do: it has a turn each time.
+            let _ = session::drive(Some(Duration::ZERO));
+        }
         while !alarm.woken.load(Ordering::SeqCst) {
             // A shard that has stopped is driven no more.
             if bell.is_none() || session::drive(None).is_err() {

@@ -93,7 +93,10 @@ impl AnswerFlags {
     pub(super) const RECLAIM: Self = Self(4);
     /// The application wants the connection closed after this answer.
     pub(crate) const CLOSE: Self = Self(8);
+    /// It switches protocols: what follows on the connection, both ways, is the application's.
+    pub(crate) const SWITCHES: Self = Self(16);
 
+    /// Whether any flag of `other` is set.
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

@@ -20,6 +20,7 @@ mod bell;
 mod body;
 mod core;
 mod exchange;
+mod handover;
 mod lease;
 mod news;
 mod notes;
@@ -37,7 +38,8 @@ pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{
     AnswerFlags, Answered, Exchange, INTERIMS_MAX, Record, Sizes, Tail, Uninformed, slot_bytes,
 };
-pub(crate) use self::lease::{Filled, Lease};
+pub(crate) use self::handover::{HandOver, Taker};
+pub(crate) use self::lease::{Filled, Lease, Place};
 pub(crate) use self::news::News;
 pub(crate) use self::notes::Note;
 pub(crate) use self::request_ring::Producer;

@@ -1,4 +1,5 @@
-//! What any thread tells a shard in so many words, and rarely: cancel a request, tell me when a connection ends.
+//! What any thread tells a shard in so many words, and rarely: cancel a request, tell me when a connection ends, give
+//! me its socket.
 //!
 //! Laws: a note that was put in is read by the shard, or, when that has ended, dropped at once; only who writes a note
 //! allocates; a shard without notes pays one load a turn. A note names requests and connections by id: one that comes
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
+use super::handover::Taker;
 use super::watch::Registration;
 use crate::id::{ConnectionId, RequestId};
 
@@ -24,6 +26,8 @@ pub(crate) enum Note {
     Inform(RequestId, Bytes),
     /// Somebody is to be told of the connection's end.
     Watch(ConnectionId, Registration),
+    /// The socket of a request that was answered with a switch of protocols is to be handed over.
+    HandOver(RequestId, Taker),
 }
 
 /// See the module's head.

@@ -24,6 +24,8 @@ pub enum Disconnected {
     Cut,
     /// The engine has stopped.
     Stopped,
+    /// It has not ended: the application took its socket ([`Upgraded::into_fd`](crate::Upgraded::into_fd)).
+    Taken,
     /// It was over before it was asked about, or there never was one of this id; how it ended is not kept.
     Gone,
 }

@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -596,15 +596,8 @@ impl Io for Fake {
 
     fn close(&mut self, descriptor: RawFd) {
         self.note(descriptor, "a close");
-        let named = self.queued.iter().any(|entry| entry.socket() == Some(descriptor));
-        let failed = self.failed;
-        assert!(!named || failed, "descriptor {descriptor} is closed while an operation on it is queued");
+        self.assert_unused(descriptor);
         let link = self.link(descriptor);
-        if !failed {
-            assert!(link.receive.is_none(), "descriptor {descriptor} is closed while it receives");
-            assert!(link.sending.is_none(), "descriptor {descriptor} is closed while it sends");
-            assert!(link.watch.is_none(), "descriptor {descriptor} is closed while it is watched");
-        }
         link.closed = true;
         link.descriptor = None;
         if link.reset_on_close || !link.inbound.is_empty() {
@@ -612,6 +605,16 @@ impl Io for Fake {
             link.outbound.clear();
         }
         self.descriptors.remove(&descriptor);
+    }
+
+    fn release(&mut self, descriptor: RawFd) -> OwnedFd {
+        self.note(descriptor, "a hand-over");
+        self.assert_unused(descriptor);
+        let link = self.link(descriptor);
+        (link.released, link.descriptor) = (true, None);
+        self.descriptors.remove(&descriptor);
+        // Of its own numbers there is no real one to be closed.
+        std::fs::File::open("/dev/null").expect("it is there").into()
     }
 
     fn shutdown(&mut self, socket: RawFd, how: Shutdown) {

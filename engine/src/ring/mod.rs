@@ -21,7 +21,7 @@ mod token;
 mod uring;
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::mem::{BufferId, Landing, Lent};
@@ -99,6 +99,8 @@ pub(crate) trait Io {
     fn overflows(&self) -> u64;
     /// Closes a descriptor; operations on it have ended before.
     fn close(&mut self, descriptor: RawFd);
+    /// Gives a descriptor away as it is; operations on it have ended before.
+    fn release(&mut self, descriptor: RawFd) -> OwnedFd;
     /// Shuts one direction of a connection, or both, down.
     fn shutdown(&mut self, socket: RawFd, how: std::net::Shutdown);
     /// Makes the coming close reset the connection.

@@ -186,8 +186,14 @@ pub(crate) fn reset_on_close(socket: RawFd) {
 }
 
 pub(crate) fn close(descriptor: RawFd) {
-    // SAFETY: the descriptor was given to the shard by the kernel as its own, and the shard closes it once.
-    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    drop(release(descriptor));
+}
+
+/// Makes a descriptor the caller's to close.
+pub(crate) fn release(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the descriptor was given to the shard by the kernel as its own, and the shard closes it or gives it away
+    // once, after which it names it no more.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
 #[cfg(test)]

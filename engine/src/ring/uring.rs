@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -358,6 +358,10 @@ impl Io for Uring {
 
     fn close(&mut self, descriptor: RawFd) {
         net::close(descriptor);
+    }
+
+    fn release(&mut self, descriptor: RawFd) -> OwnedFd {
+        net::release(descriptor)
     }
 
     fn shutdown(&mut self, socket: RawFd, how: Shutdown) {

@@ -15,7 +15,7 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
+use super::connection::{Incoming, NO_BUFFER, NONE, Sending};
 use super::input::{Input, Taken};
 use crate::conn::AfterSend;
 use crate::mem::{Area, BufferId};
@@ -79,6 +79,7 @@ impl<I: Io> Shard<I> {
         }
         let long = incoming.is_long();
         (connection.incoming, connection.body_slot) = (incoming, slot);
+        connection.long_last = long;
         connection.machine.begin_draining_body();
         if long {
             self.stop_receive(key);
@@ -88,6 +89,10 @@ impl<I: Io> Shard<I> {
 
     /// Bytes of a body that may be received now.
     fn body_room(&self, slot: u32, credit: u32) -> u64 {
+        if self.side.reading(slot) == Reading::Done {
+            // What comes is thrown away.
+            return u64::MAX;
+        }
         let unread = self.side.unread_body(slot);
         if self.buffers.large.pressed() && unread > 0 {
             return 0;
@@ -103,6 +108,10 @@ impl<I: Io> Shard<I> {
 
     /// As [`body_room`](Self::body_room); without any, the reader is to tell when there is.
     pub(super) fn room_or_pause(&mut self, key: Key, slot: u32) -> u64 {
+        if self.connections.get_mut(key).is_some_and(|connection| connection.leaving) {
+            // The last that comes, whatever the credit.
+            return u64::MAX;
+        }
         let credit = self.body_credit(key);
         let mut room = self.body_room(slot, credit);
         if room == 0 {
@@ -136,6 +145,7 @@ impl<I: Io> Shard<I> {
             Incoming::Nothing => Ok(0),
             Incoming::Length { missing } => self.take_length(key, slot, input.first(most), missing),
             Incoming::Chunked { decoder } => self.take_chunks(key, slot, input.first(most), decoder),
+            Incoming::Raw => self.take_raw(slot, input.first(most)),
         };
         if !core::mem::replace(&mut self.bodies[slot as usize].to_wake, true) {
             self.readers.push(slot);
@@ -145,11 +155,23 @@ impl<I: Io> Shard<I> {
                 self.set_timer(key);
                 Taken::Bytes(bytes)
             }
+            Err(_) if matches!(incoming, Incoming::Raw) => {
+                self.counters.input_overflows.count();
+                self.cut(key);
+                Taken::Over
+            }
             Err(reject) => {
                 self.body_failed(key, reject);
                 Taken::Over
             }
         }
+    }
+
+    fn take_raw(&mut self, slot: u32, input: Input) -> Result<u32, Reject> {
+        if self.side.reading(slot) != Reading::Done {
+            self.append_body(slot, input)?;
+        }
+        Ok(input.len())
     }
 
     fn take_length(&mut self, key: Key, slot: u32, input: Input, missing: u64) -> Result<u32, Reject> {
@@ -213,7 +235,7 @@ impl<I: Io> Shard<I> {
             if self.buffers.large.is_dry() {
                 self.reclaim_bodies();
             }
-            let large = self.buffers.large.take_spare().ok_or(Reject::Overloaded)?;
+            let large = self.buffers.take_spare_large().ok_or(Reject::Overloaded)?;
             self.counters.copies.count();
             let to = self.side.arena().buffer_offset(large);
             self.side.copy(from, to, len);
@@ -275,6 +297,7 @@ impl<I: Io> Shard<I> {
     /// Takes everything back that a slot's body has; the slot is the shard's own.
     #[cold]
     pub(super) fn release_body(&mut self, slot: u32) {
+        self.slots[slot as usize].has_body = false;
         let chain = core::mem::replace(&mut self.bodies[slot as usize], BodyChain::NONE);
         let mut first = chain.first;
         while first != NO_BUFFER {
@@ -322,6 +345,7 @@ impl<I: Io> Shard<I> {
         self.reclaim_body(slot);
         if self.connections.get_mut(key).is_some_and(|connection| connection.body_slot == slot) {
             self.resume_input(key);
+            self.end_pipe_if_over(key);
         }
     }
 
@@ -331,6 +355,7 @@ impl<I: Io> Shard<I> {
             Incoming::Nothing => true,
             Incoming::Length { missing } => !expects && *missing <= u64::from(DISCARDED_BYTES_MAX),
             Incoming::Chunked { .. } => !expects,
+            Incoming::Raw => false,
         }
     }
 
@@ -339,7 +364,7 @@ impl<I: Io> Shard<I> {
     fn discard_body(&mut self, key: Key, input: Input) -> Taken {
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
         let (used, incoming) = match connection.incoming {
-            Incoming::Nothing => return Taken::Over,
+            Incoming::Nothing | Incoming::Raw => return Taken::Over,
             Incoming::Length { missing } => {
                 let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
                 let missing = missing - u64::from(len);
@@ -422,6 +447,7 @@ impl<I: Io> Shard<I> {
         let (slot, incoming) = (connection.body_slot, connection.incoming);
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
         if room == 0 {
+            self.poll_end(key);
             return self.set_timer(key);
         }
         if incoming.is_long() && !self.buffers.large.any_posted() {
@@ -437,8 +463,6 @@ impl<I: Io> Shard<I> {
         }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
         let most = room.min(missing).min(u64::from(self.side.arena().cell_bytes(Area::Body)));
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.receiving = Receiving::Once;
-        self.io.receive_once(connection.fd, Self::receive_token(key), u32::try_from(most).unwrap_or(u32::MAX));
+        self.receive_large(key, u32::try_from(most).unwrap_or(u32::MAX));
     }
 }

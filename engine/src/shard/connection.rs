@@ -84,6 +84,19 @@ pub(super) enum Incoming {
     Chunked {
         decoder: Decoder,
     },
+    /// Whatever comes, to the client's end of its side: the connection has switched protocols.
+    Raw,
+}
+
+/// Whether a connection has switched protocols: see `pipe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pipe {
+    /// It has not.
+    No,
+    /// It has, with its newest request.
+    Open,
+    /// And our side has been ended.
+    Shut,
 }
 
 /// A body of which more than this is to come is received into large buffers.
@@ -95,7 +108,7 @@ impl Incoming {
         match self {
             Self::Nothing => false,
             Self::Length { missing } => *missing > LONG,
-            Self::Chunked { .. } => true,
+            Self::Chunked { .. } | Self::Raw => true,
         }
     }
 }
@@ -123,6 +136,8 @@ pub(super) struct Connection {
     pub(super) pending: bool,
     /// The body under way is not received, because enough of it waits to be read.
     pub(super) body_paused: bool,
+    /// Its last body was a long one.
+    pub(super) long_last: bool,
     /// A part of a file is being read for it.
     pub(super) reading: bool,
     /// It is in the list of those that wait for a cell to read into.
@@ -141,6 +156,9 @@ pub(super) struct Connection {
     pub(super) informed: bool,
     /// A 503 that found no slot is owed.
     pub(super) overload_owed: bool,
+    pub(super) pipe: Pipe,
+    /// Its socket is handed over as soon as no operation names it.
+    pub(super) leaving: bool,
     pub(super) held_count: u16,
     pub(super) held_first: BufferId,
     pub(super) held_last: BufferId,
@@ -199,6 +217,7 @@ impl Connection {
             continue_owed: false,
             pending: false,
             body_paused: false,
+            long_last: false,
             reading: false,
             awaits_cell: false,
             was_called: false,
@@ -208,6 +227,8 @@ impl Connection {
             half_closed: false,
             informed: false,
             overload_owed: false,
+            pipe: Pipe::No,
+            leaving: false,
             held_count: 0,
             held_first: NO_BUFFER,
             held_last: NO_BUFFER,
@@ -257,6 +278,8 @@ impl Connection {
             Incoming::Nothing => Part::None,
             // The application is awaited.
             _ if self.body_paused => Part::None,
+            // How long either side may be silent is their protocol's business.
+            Incoming::Raw => Part::None,
             _ if self.body_slot == NONE => Part::Unread,
             _ => Part::Body,
         }
@@ -271,6 +294,11 @@ impl Connection {
     #[inline]
     pub(super) fn owes_text(&self) -> bool {
         self.continue_owed | self.overload_owed | self.informed
+    }
+
+    /// Whether a slot's answer is the switch of protocols, behind which there are no more.
+    pub(super) fn is_pipe_of(&self, slot: u32) -> bool {
+        self.pipe != Pipe::No && self.newest == slot
     }
 
     /// Whether the socket did not take all that was sent.

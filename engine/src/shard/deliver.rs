@@ -7,6 +7,7 @@ use ringress_proto::reject::Reject;
 use super::Shard;
 use super::connection::{Connection, Incoming, NONE, SlotState, Source};
 use super::input::{Input, Taken};
+use crate::conn::Alone;
 use crate::id::ConnectionId;
 use crate::policy::PolicyIndex;
 use crate::queue::Scratch;
@@ -20,7 +21,7 @@ use crate::slab::Key;
 pub(super) struct Addressed {
     queue: Result<u32, Reject>,
     policy: PolicyIndex,
-    safe: bool,
+    alone: Alone,
     keep_alive: bool,
     /// A refusal may keep the connection, because what follows the head can be thrown away.
     passable: bool,
@@ -48,11 +49,17 @@ pub(super) fn address(
         Ok(route) => {
             record.url_context = route.target.context;
             record.ip_routed = matches!(route.host, Host::Ip(_));
+            record.send_credit = route.target.send_credit;
             (route.target.queue.ok_or(Reject::Unbound), route.target.policy)
         }
         Err(reject) => (Err(reject), connection.policy),
     };
-    Addressed { queue, policy, safe: record.head.method_is_safe, keep_alive: record.keep_alive, passable: true }
+    let alone = match record.head.method_is_safe {
+        _ if record.head.asks_upgrade() => Alone::Asks,
+        true => Alone::No,
+        false => Alone::Yes,
+    };
+    Addressed { queue, policy, alone, keep_alive: record.keep_alive, passable: true }
 }
 
 /// The beginning of a body, in the buffer that the head is in. Places count from the head's first byte.
@@ -71,7 +78,11 @@ impl<I: Io> Shard<I> {
     /// way will bring the connection back.
     #[inline(always)]
     pub(super) fn deliver(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) -> bool {
-        let Addressed { queue, policy, safe, keep_alive, passable } = addressed;
+        let Addressed { queue, policy, alone, keep_alive, passable } = addressed;
+        if alone == Alone::Asks {
+            // What may come behind it has its place before anybody can read there.
+            self.open_body(slot, false, u64::MAX);
+        }
         let has_body = self.slots[slot as usize].has_body;
         let (connection, generation) = (key.index, key.generation);
         let mut state = SlotState { connection, generation, source, has_body, ..SlotState::FREE };
@@ -84,7 +95,7 @@ impl<I: Io> Shard<I> {
         match pushed {
             Ok(_) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
-                connection.machine.request(safe, keep_alive);
+                connection.machine.request(alone, keep_alive);
                 connection.head_timed = false;
                 connection.policy = policy;
                 let first = connection.append(slot, &mut self.slots);
@@ -132,7 +143,7 @@ impl<I: Io> Shard<I> {
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
         record.len = prefix.start + prefix.len;
         let len = record.len;
-        let Some(source) = self.pin(input, slot, len) else {
+        let Some(source) = self.pin_apart(input, slot, len) else {
             self.release_source(slot);
             return self.out_of_cells(key, slot);
         };
@@ -152,6 +163,7 @@ impl<I: Io> Shard<I> {
 
     /// Delivers a request before the rest of its body.
     fn deliver_before(&mut self, key: Key, slot: u32, source: Source, mut addressed: Addressed, incoming: Incoming) {
+        self.side.reset_reader(slot);
         let record = self.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), u64::from(record.body_len));
         let expects = expects && here == 0;

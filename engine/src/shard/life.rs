@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{NONE, Receiving, Sending, SlotState};
+use super::connection::{Incoming, NONE, Receiving, Sending, SlotState};
 use super::output::GONE;
 use crate::clock::{TICK_MS, Tick};
 use crate::conn::{Expiry, Patience};
@@ -30,6 +30,9 @@ impl<I: Io> Shard<I> {
         if connection.held_first != super::connection::NO_BUFFER {
             // Held requests come first; `resume_input` comes back here.
             return self.half_closed(key);
+        }
+        if matches!(connection.incoming, Incoming::Raw) {
+            return self.pipe_input_ended(key);
         }
         if connection.has_incoming() && connection.body_slot != NONE {
             self.body_failed(key, Reject::BodyCut);

@@ -29,6 +29,7 @@ mod life;
 mod news;
 mod notes;
 mod output;
+mod pipe;
 mod refuse;
 #[cfg(test)]
 mod sim;

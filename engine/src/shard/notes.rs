@@ -1,4 +1,4 @@
-//! What applications tell in notes: requests to be cancelled or informed, connections to be watched. See
+//! What applications tell in notes: requests to be cancelled or informed, connections to be watched or let go. See
 //! `queue::notes`.
 //!
 //! Laws: notes are read after the answers of a turn have been taken back and before any of them is sent, so that
@@ -28,6 +28,7 @@ impl<I: Io> Shard<I> {
                 Note::Cancel(id) => self.cancel(id),
                 Note::Inform(id, text) => self.inform(id, text),
                 Note::Watch(id, registration) => self.watch(id, registration),
+                Note::HandOver(id, taker) => self.hand_over(id, taker),
             }
         }
     }

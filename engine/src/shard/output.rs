@@ -9,7 +9,7 @@
 use ringress_proto::date::IMF_LEN;
 
 use super::Shard;
-use super::connection::{Connection, NO_BUFFER, NONE, Out, Sending, SlotState, Source};
+use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, SlotState, Source};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Lent};
 use crate::queue::{AnswerFlags, Fate, Tail};
@@ -88,8 +88,12 @@ impl<I: Io> Shard<I> {
             Some(_) => {}
         }
         let abandoned = flags.has(AnswerFlags::ABANDONED);
-        if abandoned {
-            self.answer_abandoned(slot);
+        if flags.has(AnswerFlags::ABANDONED.with(AnswerFlags::SWITCHES)) {
+            if abandoned {
+                self.answer_abandoned(slot);
+            } else {
+                self.begin_pipe(key, slot);
+            }
         }
         let state = &mut self.slots[slot as usize];
         state.answered = true;
@@ -115,7 +119,7 @@ impl<I: Io> Shard<I> {
 
     #[inline]
     pub(super) fn release_source(&mut self, slot: u32) {
-        if core::mem::take(&mut self.slots[slot as usize].has_body) {
+        if self.slots[slot as usize].has_body {
             self.release_body(slot);
         }
         match core::mem::replace(&mut self.slots[slot as usize].source, Source::Nothing) {
@@ -187,6 +191,10 @@ impl<I: Io> Shard<I> {
             // What is left of a body is of no use to anybody: it is thrown away.
             let slot = core::mem::replace(&mut connection.body_slot, NONE);
             last |= slot != NONE && !Self::can_discard(&connection.incoming, self.bodies[slot as usize].expects());
+            if matches!(connection.incoming, Incoming::Raw) {
+                // An earlier answer has ended the connection before the switch of protocols.
+                connection.incoming = Incoming::Nothing;
+            }
             connection.continue_owed = false;
             resume = core::mem::take(&mut connection.body_paused);
         }

@@ -126,7 +126,7 @@ fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found 
 
 impl<I: Io> Shard<I> {
     /// The stream in a slot that the shard has taken back.
-    fn outgoing(&mut self, slot: u32) -> Option<&mut Outgoing> {
+    pub(super) fn outgoing(&mut self, slot: u32) -> Option<&mut Outgoing> {
         match &mut self.side.answer_mut(slot).tail {
             Tail::Stream(outgoing) => Some(outgoing),
             Tail::None | Tail::Bytes(_) => None,
@@ -136,6 +136,7 @@ impl<I: Io> Shard<I> {
     /// Goes on with the streamed answer of a connection that sends nothing at this moment.
     pub(super) fn send_stream(&mut self, key: Key, slot: u32, mode: SendMode) {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.reading) else { return };
+        let is_pipe = connection.is_pipe_of(slot);
         let (stage, from, to) = (connection.stage, connection.staged_from, connection.staged_to);
         let (area_len, date_at) = {
             let answer = self.side.answer_mut(slot);
@@ -164,9 +165,10 @@ impl<I: Io> Shard<I> {
         }
         let is_last = found.is_all && found.ending == Ending::Finished;
         match found.parts.count {
+            0 if is_pipe && found.is_all => self.pipe_is_sent(key, slot, is_last),
             0 if is_last => self.end_stream(key, slot),
             0 => {}
-            _ => self.start_parts(key, slot, &found.parts, is_last, mode),
+            _ => self.start_parts(key, slot, &found.parts, is_last && !is_pipe, mode),
         }
     }
 

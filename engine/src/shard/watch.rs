@@ -1,5 +1,5 @@
-//! What few connections have beside their entry: applications that are to be told of their end, and informational
-//! answers.
+//! What few connections have beside their entry: applications that are to be told of their end or to get their socket,
+//! and informational answers.
 //!
 //! Laws: a connection without any of it pays one test when it ends; whoever is to be told is told when its descriptor
 //! is closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the number of
@@ -15,7 +15,7 @@ use super::Shard;
 use super::connection::{NONE, Out, Receiving, SlotState};
 use crate::id::{ConnectionId, RequestId};
 use crate::mem::Lent;
-use crate::queue::{Disconnected, Registration};
+use crate::queue::{Disconnected, Registration, Taker};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
 
@@ -29,6 +29,8 @@ pub(super) struct Extra {
     interims: VecDeque<(u32, Bytes)>,
     /// The one that is being sent: lent to the kernel.
     sending: Bytes,
+    /// Who is to get its socket.
+    taker: Option<Taker>,
 }
 
 /// Registrations kept before it is looked whether somebody waits for them.
@@ -62,6 +64,18 @@ impl Extras {
     #[cold]
     pub(super) fn lend_interim(&self, index: u32) -> Lent {
         Lent::of(self.0.get(&index).map_or(&[], |extra| &extra.sending))
+    }
+
+    /// Somebody is to get its socket.
+    #[cold]
+    pub(super) fn set_taker(&mut self, index: u32, taker: Taker) {
+        self.0.entry(index).or_default().taker = Some(taker);
+    }
+
+    /// Whoever is to get it.
+    #[cold]
+    pub(super) fn taker(&mut self, index: u32) -> Option<Taker> {
+        self.of(index)?.taker.take()
     }
 
     /// It is sent.
@@ -102,7 +116,7 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let matters = connection.extras || connection.machine.in_flight() > 0;
         let deaf = connection.receiving == Receiving::Stopped;
-        if deaf && matters && !connection.polled && !connection.closing {
+        if deaf && matters && !connection.polled && !connection.closing && !connection.leaving {
             connection.polled = true;
             self.io.watch_end(connection.fd, Token::new(Op::Poll, key.generation, key.index));
         }
@@ -119,11 +133,16 @@ impl<I: Io> Shard<I> {
         if connection.closing {
             return self.destroy_if_quiet(key);
         }
+        if connection.leaving {
+            self.queue_flush(key);
+        }
         if event.result & i32::from(libc::POLLERR) != 0 && event.result > 0 {
             return self.lost(key);
         }
         if event.result & i32::from(libc::POLLRDHUP) != 0 && event.result > 0 {
-            connection.half_closed = true;
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.half_closed = true;
+            }
             self.half_closed(key);
         }
         // One that ended by an error would only fail again.

@@ -244,6 +244,11 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
+    fn release(&mut self, descriptor: RawFd) -> OwnedFd {
+        self.0.borrow_mut().release(descriptor)
+    }
+
+    #[inline(never)]
     fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
         self.0.borrow_mut().shutdown(socket, how);
     }

@@ -102,7 +102,37 @@ fn persistence_follows_version_and_connection_options() {
     }
     let head = parsed("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
     assert!(head.flags.contains(HeadFlags::CONNECTION_UPGRADE));
-    assert_eq!(head.flags.bits(), 4);
+    assert_eq!(head.flags.bits(), 4 | 16);
+}
+
+#[test]
+fn an_upgrade_is_asked_for_by_two_fields_in_http_11_without_a_body() {
+    let asks = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    let cases: [(&str, String, bool); 11] = [
+        ("1.1", asks.into(), true),
+        ("1.1", "Upgrade: websocket\r\nconnection: keep-alive, upgrade\r\n".into(), true),
+        ("1.1", format!("{asks}Content-Length: 0\r\n"), true),
+        ("1.1", "Upgrade: websocket\r\n".into(), false),
+        ("1.1", "Connection: Upgrade\r\n".into(), false),
+        ("1.1", "Connection: upgrades\r\nUpgrade: websocket\r\n".into(), false),
+        ("1.1", "Connection: Upgrade\r\nUpgrade-Insecure-Requests: 1\r\n".into(), false),
+        ("1.1", format!("{asks}Connection: close\r\n"), false),
+        ("1.1", format!("{asks}Content-Length: 1\r\n"), false),
+        ("1.1", format!("{asks}Transfer-Encoding: chunked\r\n"), false),
+        ("1.0", asks.into(), false),
+    ];
+    for (version, fields, outcome) in cases {
+        let head = parsed(&format!("GET / HTTP/{version}\r\nHost: h\r\n{fields}\r\n"));
+        assert_eq!(head.asks_upgrade(), outcome, "{version} {fields:?}");
+    }
+}
+
+#[test]
+fn the_protocols_asked_for_are_those_of_all_upgrade_fields() {
+    let text = "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: a/1 ,, b\r\nX: c\r\nConnection: upgrade\r\nupgrade: d\r\n\r\n";
+    let head = parsed(text);
+    let found: Vec<_> = head.upgrade_protocols(text.as_bytes()).collect();
+    assert_eq!(found, [&b"a/1"[..], b"b", b"d"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
+use super::Fake;
 use crate::mem::Lent;
 use crate::ring::Token;
 
@@ -12,6 +13,8 @@ pub(super) struct Link {
     /// The shard's descriptor, from accept to close.
     pub(super) descriptor: Option<RawFd>,
     pub(super) closed: bool,
+    /// The shard has given its descriptor away.
+    pub(super) released: bool,
     /// Bytes the client has sent and the shard has not received, and the reverse.
     pub(super) inbound: VecDeque<u8>,
     pub(super) outbound: VecDeque<u8>,
@@ -75,6 +78,31 @@ impl Link {
             Some(libc::ECONNRESET)
         } else {
             None
+        }
+    }
+}
+
+impl Fake {
+    /// Bytes of a client that the shard has not received.
+    pub(crate) fn unreceived(&self, client: usize) -> usize {
+        self.links[client].inbound.len()
+    }
+
+    /// Whether the shard has given a connection's socket away.
+    pub(crate) fn was_released(&self, client: usize) -> bool {
+        self.links[client].released
+    }
+
+    /// No operation names a descriptor.
+    pub(super) fn assert_unused(&mut self, descriptor: RawFd) {
+        let named = self.queued.iter().any(|entry| entry.socket() == Some(descriptor));
+        let failed = self.failed;
+        assert!(!named || failed, "descriptor {descriptor} is let go while an operation on it is queued");
+        let link = self.link(descriptor);
+        if !failed {
+            assert!(link.receive.is_none(), "descriptor {descriptor} is let go while it receives");
+            assert!(link.sending.is_none(), "descriptor {descriptor} is let go while it sends");
+            assert!(link.watch.is_none(), "descriptor {descriptor} is let go while it is watched");
         }
     }
 }

@@ -1,0 +1,344 @@
+//! Connections that have switched protocols, as byte pipes or as sockets.
+//!
+//! Laws: what is read is what came behind the request's head, to the client's end of its side; what is given is sent in
+//! order, to our end; each side ends by itself; a pipe that is dropped before its write side is finished is reset and
+//! counted; dropping a future loses and sends nothing, but for that of a hand-over, which ends the connection.
+//!
+//! Absent: the protocols spoken; how long a silence may last, which is theirs to say.
+
+mod reader;
+mod writer;
+
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ringress_proto::header::{HeaderName, ResponseHeader};
+use ringress_proto::response::HeadWriter;
+
+use super::body::Chunk;
+use super::request::Request;
+use super::response::{self, Body, Response};
+use super::stream::{Completion, TrySendError, is_undriven, undriven};
+use super::wait::block_on;
+use crate::config::SEND_PIECES_MAX;
+use crate::error::{Error, Result};
+use crate::queue::{AnswerFlags, Answered, HandOver, Note, Tail, settle};
+use crate::stream::{OutStream, Outgoing};
+
+pub use self::reader::UpgradedReader;
+pub use self::writer::UpgradedWriter;
+
+/// A connection that has switched protocols: see [`Request::upgrade`]. `Send`; what comes is read, what is given is
+/// sent, as it is.
+///
+/// Reading is as from a [body](crate::RequestBody), writing as to a [stream](crate::ResponseStream), with the same
+/// bounds: who does not read slows the client down, and sends wait for it. There is no timer on silence; a client that
+/// does not take what is sent is reset ([`min_send_rate`](crate::Properties::min_send_rate)). When the engine is
+/// [shut down](crate::Engine::shutdown), pipes have its grace, and are reset then.
+///
+/// Dropping it before [`finish`](Self::finish) resets the connection and counts it
+/// ([`responses_cut`](crate::Counters::responses_cut)); after that, what the client still sends is thrown away, and the
+/// connection ends.
+#[derive(Debug)]
+#[must_use = "a connection that is dropped unfinished is reset"]
+pub struct Upgraded {
+    reader: UpgradedReader,
+    writer: UpgradedWriter,
+}
+
+impl Request {
+    /// The protocols that the client would switch to, those it likes best first, each a name and perhaps `/` and a
+    /// version (RFC 9110 section 7.8). Empty unless the request can be [upgraded](Self::upgrade): in HTTP/1.1, with an
+    /// Upgrade field that its Connection field names, without a body, and without `Connection: close`.
+    pub fn upgrade_protocols(&self) -> impl Iterator<Item = &str> {
+        let head = self.record().head.asks_upgrade().then_some(&self.record().head);
+        let protocols = head.into_iter().flat_map(|head| head.upgrade_protocols(self.lease.received()));
+        protocols.filter_map(|protocol| core::str::from_utf8(protocol).ok())
+    }
+
+    /// Switches the connection to another protocol, of those that the client [asks for](Self::upgrade_protocols), by a
+    /// [`Response::switching`] with whatever fields that protocol needs. From then on the connection is the
+    /// application's, with all that has come behind the request.
+    ///
+    /// ```no_run
+    /// # use ringress::{Request, Response, Result};
+    /// fn echo(request: Request) -> Result<()> {
+    ///     if !request.upgrade_protocols().any(|protocol| protocol.eq_ignore_ascii_case("echo")) {
+    ///         return request.respond(Response::new(400).body("this speaks echo alone"));
+    ///     }
+    ///     let mut pipe = request.upgrade(Response::switching("echo"))?;
+    ///     let mut buffer = [0; 4096];
+    ///     loop {
+    ///         match pipe.read(&mut buffer)? {
+    ///             0 => break,
+    ///             count => pipe.send(&buffer[..count])?,
+    ///         }
+    ///     }
+    ///     pipe.finish()?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over; [`Unsupported`](crate::ErrorKind::Unsupported) in
+    /// HTTP/1.0; [`Invalid`](crate::ErrorKind::Invalid) when the request does not ask for an upgrade, or not for this
+    /// one, and [`Invalid`](crate::ErrorKind::Invalid) or [`TooLarge`](crate::ErrorKind::TooLarge) for a response that
+    /// cannot be sent: the client then gets 500.
+    pub fn upgrade(mut self, response: Response<'_>) -> Result<Upgraded> {
+        check(&self, &response)?;
+        let stream = OutStream::new(SEND_PIECES_MAX, u64::from(self.record().send_credit));
+        let filled = self.lease.answer(|area| fill(&self, &response, area, &stream));
+        filled.unwrap_or(Err(Error::GONE))?;
+        // The head goes now, also within a batch: the client waits for it.
+        settle();
+        let place = self.lease.take_place();
+        let request = Arc::new(self);
+        let reader = UpgradedReader::new(Arc::clone(&request), place);
+        Ok(Upgraded { reader, writer: UpgradedWriter::new(request, stream) })
+    }
+}
+
+/// Whether a request can be answered with a switch of protocols.
+fn check(request: &Request, response: &Response<'_>) -> Result<()> {
+    let record = request.record();
+    if record.is_http10() {
+        let text = "an upgrade of a request in HTTP/1.0, which has none: answer it some other way";
+        return Err(Error::unsupported(text));
+    }
+    if !response.is_bare_switch() {
+        let text = "upgrade takes a response of status 101 with header fields alone: begin with Response::switching";
+        return Err(Error::invalid(text));
+    }
+    if !record.head.asks_upgrade() {
+        let text = "the request asks for no upgrade (an Upgrade field, named by Connection, without a body and without \
+            close): see Request::upgrade_protocols";
+        return Err(Error::invalid(text));
+    }
+    let mut named =
+        response.fields().filter(|(name, _)| is_upgrade(*name)).flat_map(|(_, value)| value.split(is_comma));
+    let (first, rest) = (named.next(), named);
+    let Some(first) = first else {
+        return Err(Error::invalid("the response names no protocol: begin with Response::switching"));
+    };
+    for protocol in core::iter::once(first).chain(rest).map(<[u8]>::trim_ascii) {
+        if !request.upgrade_protocols().any(|asked| asked.as_bytes().eq_ignore_ascii_case(protocol)) {
+            let asked: Vec<&str> = request.upgrade_protocols().collect();
+            let (protocol, asked) = (String::from_utf8_lossy(protocol), asked.join(", "));
+            let text =
+                format!("the client did not ask for the protocol {protocol:?}, but for {asked:?}: switch to those");
+            return Err(Error::invalid(text));
+        }
+    }
+    Ok(())
+}
+
+fn is_comma(byte: &u8) -> bool {
+    *byte == b','
+}
+
+fn is_upgrade(name: HeaderName<'_>) -> bool {
+    match name {
+        HeaderName::Known(known) => known == ResponseHeader::Upgrade,
+        HeaderName::Custom(name) => name.eq_ignore_ascii_case("upgrade"),
+    }
+}
+
+/// Writes the head of the answer into a request's response area.
+fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Arc<OutStream>) -> Result<Answered> {
+    let area_bytes = area.len();
+    let mut head = HeadWriter::new(area);
+    let date_at = head.status_and_imprint(101, response.reason_phrase(), request.lease.imprint());
+    let written = date_at.and_then(|date_at| {
+        for (name, value) in response.fields() {
+            match core::str::from_utf8(value) {
+                Ok(protocols) if is_upgrade(*name) => head.upgrade(protocols)?,
+                _ => head.header(*name, value)?,
+            }
+        }
+        Ok((head.finish()?, date_at))
+    });
+    let (head_len, date_at) = written.map_err(|error| response::refused(error, area_bytes))?;
+    let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
+    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), area_len));
+    Ok(Answered { area_len, date_at, flags: AnswerFlags::SWITCHES, tail })
+}
+
+impl Upgraded {
+    /// The request that was upgraded: its head can be read, and its connection [watched](Request::on_disconnect).
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        self.writer.request()
+    }
+
+    /// The two sides, for two threads or tasks. A writer that is dropped unfinished resets the connection; a reader
+    /// that is dropped has what comes thrown away from then on.
+    pub fn split(self) -> (UpgradedReader, UpgradedWriter) {
+        (self.reader, self.writer)
+    }
+
+    /// As [`UpgradedReader::read`].
+    ///
+    /// # Errors
+    /// As [`UpgradedReader::read`].
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.reader.read(buffer)
+    }
+
+    /// As [`UpgradedReader::try_read`].
+    ///
+    /// # Errors
+    /// As [`UpgradedReader::read`].
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        self.reader.try_read(buffer)
+    }
+
+    /// As [`UpgradedReader::read_async`].
+    ///
+    /// # Errors
+    /// As [`UpgradedReader::read`].
+    pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        self.reader.read_async(buffer).await
+    }
+
+    /// As [`UpgradedReader::poll_read`].
+    ///
+    /// # Errors
+    /// As [`UpgradedReader::read`].
+    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
+        self.reader.poll_read(context, buffer)
+    }
+
+    /// As [`UpgradedReader::next_chunk`].
+    ///
+    /// # Errors
+    /// As [`UpgradedReader::read`].
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk<'_>>> {
+        self.reader.next_chunk()
+    }
+
+    /// As [`UpgradedReader::next_chunk_async`].
+    ///
+    /// # Errors
+    /// As [`UpgradedReader::read`].
+    pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
+        self.reader.next_chunk_async().await
+    }
+
+    /// As [`UpgradedWriter::send`].
+    ///
+    /// # Errors
+    /// As [`UpgradedWriter::send`].
+    pub fn send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
+        self.writer.send(chunk)
+    }
+
+    /// As [`UpgradedWriter::send_async`].
+    ///
+    /// # Errors
+    /// As [`UpgradedWriter::send`].
+    pub async fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
+        self.writer.send_async(chunk).await
+    }
+
+    /// As [`UpgradedWriter::try_send`].
+    ///
+    /// # Errors
+    /// As [`UpgradedWriter::try_send`].
+    pub fn try_send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> core::result::Result<(), TrySendError<'a>> {
+        self.writer.try_send(chunk)
+    }
+
+    /// As [`UpgradedWriter::poll_write`].
+    ///
+    /// # Errors
+    /// As [`UpgradedWriter::send`].
+    pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        self.writer.poll_write(context, bytes)
+    }
+
+    /// As [`UpgradedWriter::poll_flush`].
+    ///
+    /// # Errors
+    /// As [`UpgradedWriter::send`].
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        self.writer.poll_flush(context)
+    }
+
+    /// As [`UpgradedWriter::flush`].
+    ///
+    /// # Errors
+    /// As [`UpgradedWriter::send`].
+    pub fn flush(&mut self) -> Result<()> {
+        self.writer.flush()
+    }
+
+    /// As [`UpgradedWriter::finish`].
+    ///
+    /// # Errors
+    /// As [`UpgradedWriter::finish`].
+    pub fn finish(&mut self) -> Result<Completion> {
+        self.writer.finish()
+    }
+
+    /// Takes the connection's socket out of the engine, and gives it with what had been received and not read. Waits
+    /// until everything given is sent, and until no operation of the kernel's names the socket.
+    ///
+    /// The socket is as the engine accepted it: blocking, close-on-exec and without delay (TCP_NODELAY). From now on
+    /// its end, its timers and its limits are the caller's. Who watches the connection is told
+    /// [`Taken`](crate::Disconnected::Taken).
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the connection ends first.
+    pub fn into_fd(self) -> Result<(OwnedFd, Bytes)> {
+        block_on(self.into_fd_async())
+    }
+
+    /// As [`into_fd`](Self::into_fd), as a future. Dropped before it is ready, it ends the connection.
+    ///
+    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on); anywhere else it fails there
+    /// with [`Unsupported`](crate::ErrorKind::Unsupported).
+    ///
+    /// # Errors
+    /// As [`into_fd`](Self::into_fd).
+    pub async fn into_fd_async(self) -> Result<(OwnedFd, Bytes)> {
+        let Self { mut reader, mut writer } = self;
+        writer.give_written()?;
+        let engine = writer.request().lease().engine();
+        let (asked, taker) = HandOver::new();
+        writer.request().note(Note::HandOver(writer.request().id(), taker));
+        let socket = poll_fn(|context| match asked.poll(context) {
+            Poll::Ready(socket) => Poll::Ready(socket.ok_or(Error::GONE)),
+            Poll::Pending if is_undriven(engine) => Poll::Ready(Err(undriven("into_fd_async"))),
+            Poll::Pending => {
+                settle();
+                Poll::Pending
+            }
+        });
+        let socket = socket.await?;
+        writer.let_go();
+        let mut received = BytesMut::new();
+        reader.take_rest(&mut received);
+        Ok((socket, received.freeze()))
+    }
+}
+
+impl io::Read for Upgraded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        io::Read::read(&mut self.reader, buffer)
+    }
+}
+
+impl io::Write for Upgraded {
+    /// Collects up to 16 KiB, and waits as [`send`](Self::send) when there are more.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut self.writer, bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut self.writer)
+    }
+}

@@ -1,0 +1,169 @@
+//! The side of a pipe that is read.
+
+use core::fmt;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::api::body::{Chunk, Found, Source, failed};
+use crate::api::request::Request;
+use crate::api::stream::into_io;
+use crate::api::wait::block_on;
+use crate::error::Result;
+use crate::queue::{BodyState, Place};
+
+/// What comes on a connection that has switched protocols: see [`Upgraded`](crate::Upgraded). It is lent from the
+/// buffers that it was received into, or copied once.
+///
+/// Dropped, what comes is thrown away from then on.
+pub struct UpgradedReader {
+    request: Arc<Request>,
+    place: Place,
+    ended: bool,
+}
+
+impl fmt::Debug for UpgradedReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradedReader")
+            .field("request", &self.request)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source for UpgradedReader {
+    fn look(&mut self) -> Result<Found> {
+        if self.ended {
+            return Ok(Found::End);
+        }
+        // Asked for first: what was there when it was said is found now.
+        let state = self.request.lease.body_state();
+        if self.request.lease.next_at(&mut self.place) {
+            return Ok(Found::Bytes);
+        }
+        match state {
+            BodyState::Open => Ok(Found::Nothing),
+            BodyState::Ended { .. } => {
+                self.ended = true;
+                self.request.lease.leave_at(&mut self.place);
+                Ok(Found::End)
+            }
+            BodyState::Failed(reason) => Err(failed(reason)),
+        }
+    }
+
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
+        match self.look() {
+            Ok(Found::Nothing) => {}
+            found => return Poll::Ready(found),
+        }
+        self.request.lease.await_body(context.waker());
+        // The sleeper's second look.
+        match self.look() {
+            Ok(Found::Nothing) => Poll::Pending,
+            found => Poll::Ready(found),
+        }
+    }
+
+    fn found(&self) -> &[u8] {
+        self.request.lease.place_bytes(&self.place)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.request.lease.consume_at(&mut self.place, u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+impl UpgradedReader {
+    pub(super) fn new(request: Arc<Request>, place: Place) -> Self {
+        Self { request, place, ended: false }
+    }
+
+    /// The request that was upgraded.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Waits for bytes, and copies as many as there are and fit into `buffer`. 0: the client has ended its side, or the
+    /// buffer is empty.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the connection is gone, after all that came before.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        match self.try_copy(buffer)? {
+            Some(count) => Ok(count),
+            None => block_on(self.read_async(buffer)),
+        }
+    }
+
+    /// As [`read`](Self::read) without waiting; `None`: nothing is there yet.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        self.try_copy(buffer)
+    }
+
+    /// As [`read`](Self::read), as a future. Dropped before it is ready, it has read nothing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        poll_fn(|context| self.poll_copy(context, buffer)).await
+    }
+
+    /// As [`read_async`](Self::read_async), for those who write futures by hand.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
+        self.poll_copy(context, buffer)
+    }
+
+    /// Waits for bytes, and lends them from the buffer that they were received into. `None`: the client has ended its
+    /// side.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk<'_>>> {
+        let found = match self.look()? {
+            Found::Nothing => block_on(poll_fn(|context| self.poll_look(context)))?,
+            found => found,
+        };
+        Ok(self.chunk(&found))
+    }
+
+    /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
+        let found = poll_fn(|context| self.poll_look(context)).await?;
+        Ok(self.chunk(&found))
+    }
+
+    /// Takes all that is there, whatever becomes of the connection.
+    pub(super) fn take_rest(&mut self, into: &mut BytesMut) {
+        while !self.ended && self.request.lease.next_at(&mut self.place) {
+            let len = self.found().len();
+            into.extend_from_slice(self.found());
+            self.consume(len);
+        }
+    }
+}
+
+impl io::Read for UpgradedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::read(self, buffer).map_err(into_io)
+    }
+}
+
+impl Drop for UpgradedReader {
+    fn drop(&mut self) {
+        self.request.lease.leave_at(&mut self.place);
+    }
+}

@@ -1,0 +1,173 @@
+//! The WebSocket example against a WebSocket client that is not ours, in both modes.
+
+mod common;
+
+#[path = "../examples/websocket.rs"]
+#[allow(dead_code, reason = "its main is for those who run it")]
+mod example;
+
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+
+use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, colocated, wait_until};
+use ringress::Engine;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::frame::{CloseFrame, Frame, coding::CloseCode};
+use tungstenite::{Error, Message, WebSocket};
+
+fn connect(address: SocketAddr) -> WebSocket<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+    let (socket, response) = tungstenite::client(format!("ws://{address}/chat"), stream).expect("a good handshake");
+    assert_eq!(response.status(), 101);
+    socket
+}
+
+fn in_both_modes(client: impl Fn(&Engine, SocketAddr)) {
+    let host = Host::start();
+    let queue = host.queue.clone();
+    let server = thread::spawn(move || example::serve(&queue).expect("it serves until the end"));
+    {
+        let _stop = StopOnDrop(&host.engine);
+        client(&host.engine, host.address);
+        host.await_rest();
+    }
+    server.join().expect("the example ends well");
+    colocated(
+        |queue| example::serve(queue).expect("it serves until the end"),
+        |engine, address| {
+            client(engine, address);
+            await_rest(engine);
+        },
+    );
+}
+
+/// Closes in order, and sees the server end the connection.
+fn close(mut socket: WebSocket<TcpStream>) {
+    socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "done".into() })).expect("open");
+    loop {
+        match socket.read() {
+            Ok(Message::Close(frame)) => assert_eq!(frame.expect("ours comes back").code, CloseCode::Normal),
+            Ok(other) => panic!("unexpected: {other:?}"),
+            Err(error) => break assert!(matches!(error, Error::ConnectionClosed), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn messages_of_all_sizes_come_back() {
+    in_both_modes(|engine, address| {
+        let mut socket = connect(address);
+        for len in [0, 1, 125, 126, 65_535, 65_536, 3_000_000] {
+            let text = Message::text("ä".repeat(len / 2) + &"x".repeat(len % 2));
+            let bytes: Vec<u8> = (0..len).map(|place| u8::try_from(place % 251).expect("below 251")).collect();
+            for message in [text, Message::binary(bytes)] {
+                socket.send(message.clone()).expect("open");
+                assert!(socket.read().expect("open") == message, "{len} bytes come back as something else");
+            }
+        }
+        close(socket);
+        assert_eq!((engine.counters().responses_cut, engine.counters().connections_upgraded), (0, 1));
+    });
+}
+
+#[test]
+fn fragments_become_one_message_and_pings_between_them_are_answered() {
+    in_both_modes(|_, address| {
+        let mut socket = connect(address);
+        let piece = |text: &'static str, kind, last| Message::Frame(Frame::message(text, OpCode::Data(kind), last));
+        socket.send(piece("one ", Data::Text, false)).expect("open");
+        socket.send(Message::Ping("are you there".into())).expect("open");
+        assert_eq!(socket.read().expect("open"), Message::Pong("are you there".into()));
+        socket.send(piece("two ", Data::Continue, false)).expect("open");
+        socket.send(piece("three", Data::Continue, true)).expect("open");
+        assert_eq!(socket.read().expect("open"), Message::text("one two three"));
+        close(socket);
+    });
+}
+
+#[test]
+fn many_clients_talk_at_a_time() {
+    in_both_modes(|_, address| {
+        let mut sockets: Vec<_> = (0..20).map(|_| connect(address)).collect();
+        for round in 0..5 {
+            for (number, socket) in (0..).zip(&mut sockets) {
+                socket.send(Message::text(format!("{round} of {number}"))).expect("open");
+            }
+            for (number, socket) in (0..).zip(&mut sockets) {
+                assert_eq!(socket.read().expect("open"), Message::text(format!("{round} of {number}")));
+            }
+        }
+        sockets.into_iter().for_each(close);
+    });
+}
+
+#[test]
+fn who_breaks_the_protocol_or_leaves_is_let_go() {
+    in_both_modes(|engine, address| {
+        // An unmasked frame (RFC 6455 section 5.1).
+        let mut socket = connect(address);
+        std::io::Write::write_all(socket.get_mut(), b"\x81\x05hello").expect("open");
+        assert!(socket.read().is_err());
+        drop(socket);
+        drop(connect(address));
+        wait_until("both are gone", || engine.counters().connections_open == 0);
+    });
+}
+
+#[test]
+fn who_does_not_speak_websocket_is_told() {
+    in_both_modes(|engine, address| {
+        let mut client = Client::connect(address);
+        let reply = client.ask("/chat");
+        assert_eq!((reply.status, reply.field("sec-websocket-version")), (400, Some("13")));
+        let half = "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        client.send(half);
+        assert_eq!(client.read().status, 400, "without a key");
+        assert_eq!(client.ask("/chat").status, 400, "the connection goes on");
+        assert_eq!(engine.counters().connections_upgraded, 0);
+    });
+}
+
+/// A page that sends messages and writes what becomes of them into its title and text.
+const PAGE: &str = "<body><script>
+const socket = new WebSocket('ws://ADDRESS/chat');
+const heard = [];
+const long = 'x'.repeat(100000);
+socket.onopen = () => { socket.send('hello'); socket.send(long); };
+socket.onmessage = (event) => {
+  heard.push(event.data === long ? 'all of it' : event.data);
+  if (heard.length === 2) socket.close(1000);
+};
+socket.onclose = (event) => { document.body.textContent = heard.join(', ') + ': ' + event.code + event.wasClean; };
+</script></body>";
+
+#[test]
+fn chromium_gets_its_messages_back() {
+    let host = Host::start();
+    let queue = host.queue.clone();
+    let server = thread::spawn(move || example::serve(&queue).expect("it serves until the end"));
+    {
+        let _stop = StopOnDrop(&host.engine);
+        let file = std::env::temp_dir().join(format!("ringress-websocket-{}.html", std::process::id()));
+        let profile = file.with_extension("profile");
+        std::fs::write(&file, PAGE.replace("ADDRESS", &host.address.to_string())).expect("room");
+        let mut command = std::process::Command::new("timeout");
+        command.args(["60", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]);
+        command.args(["--timeout=5000", "--virtual-time-budget=5000"]);
+        command.arg(format!("--user-data-dir={}", profile.display())).arg(format!("file://{}", file.display()));
+        let output = command.output().expect("timeout is everywhere");
+        let _ = std::fs::remove_file(&file);
+        let _ = std::fs::remove_dir_all(&profile);
+        match output.status.code() {
+            Some(127) => eprintln!("skipped: there is no chromium; apt-get install chromium"),
+            _ => {
+                let page = String::from_utf8_lossy(&output.stdout);
+                let fault = String::from_utf8_lossy(&output.stderr);
+                assert!(page.contains("hello, all of it: 1000true"), "{page}\n{fault}");
+            }
+        }
+    }
+    server.join().expect("the example ends well");
+}
