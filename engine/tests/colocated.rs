@@ -57,6 +57,11 @@ fn a_request_wakes_the_thread_of_its_own_shard_whoever_else_waits_in_a_future() 
         for _ in 0..10 {
             clients.iter_mut().for_each(|client| assert_eq!(client.ask("/").status, 200));
         }
+        drop(clients);
+        // It would wait as long for threads that do not notice the end.
+        let asked = std::time::Instant::now();
+        engine.shutdown(PATIENCE).expect("no shard failed");
+        assert!(asked.elapsed() < PATIENCE, "the threads leave when their shards have ended");
     });
 }
 
