@@ -26,6 +26,11 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock, since 1970: for dates that applications state and compare.
+pub(crate) fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// A shard's clock: the time as of its last turn.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -54,7 +59,7 @@ impl Clock {
 
     #[cold]
     fn read_date(&mut self) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = wall();
         self.date = imf_fixdate(wall.as_secs());
         // Until the wall clock's next full second.
         self.date_until = self.now + Duration::from_nanos(u64::from(1_000_000_000 - wall.subsec_nanos()));

@@ -53,8 +53,6 @@ pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
 const COALESCE_BUFFERS: u32 = 1024;
 /// Bytes of a file read at once.
 pub(crate) const STAGE_BYTES: u32 = 64 * 1024;
-/// Bytes of a streamed answer under way from which on its sender waits.
-pub(crate) const SEND_WATERMARK: u64 = 256 * 1024;
 /// Pieces of a streamed answer waiting for the shard from which on its sender waits.
 pub(crate) const SEND_PIECES_MAX: usize = 32;
 /// Bytes of small writes to a streamed answer that are collected before they are sent.

@@ -61,12 +61,13 @@ pub use ringress_proto::head::Version;
 pub use ringress_proto::header::{HeaderName, KnownHeader, ResponseHeader};
 pub use ringress_proto::limits::Limits;
 pub use ringress_proto::method::Method;
+pub use ringress_proto::range::{ByteRange, Ranges, Selection};
 pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
-    Batch, Body, Chunk, Completion, Disconnect, Headers, Receive, Request, RequestBody, Response, ResponseStream,
-    SendChunk, Sent, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, block_on,
+    Batch, Body, Chunk, Completion, Disconnect, Headers, Precondition, Receive, Request, RequestBody, Response,
+    ResponseStream, SendChunk, Sent, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::Mode;
 pub use self::counters::Counters;

@@ -26,7 +26,6 @@ pub(crate) struct Policy {
     /// Bytes a second; 0: none is asked for.
     pub(crate) send_rate: u32,
     pub(crate) body_credit: u32,
-    #[allow(dead_code, reason = "streams come next")]
     pub(crate) send_credit: u32,
     /// `u64::MAX`: no limit.
     pub(crate) body_max: u64,

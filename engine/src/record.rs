@@ -75,6 +75,8 @@ pub(crate) struct RequestRecord {
     pub(crate) cooked: Cooked,
     /// Whether the connection goes on after the answer, as far as the request says.
     pub(crate) keep_alive: bool,
+    /// Bytes of a streamed answer that may be under way before its sender has to wait.
+    pub(crate) send_credit: u32,
     /// Routed by an IP-bound prefix.
     pub(crate) ip_routed: bool,
     /// More of the body comes behind what came with the head, or a trailer section has come: the slot has it.
@@ -111,6 +113,7 @@ impl Record for RequestRecord {
         local: Address::NONE,
         cooked: Cooked::EMPTY,
         keep_alive: false,
+        send_credit: 0,
         ip_routed: false,
         body_open: false,
         head: Head::EMPTY,
@@ -136,6 +139,11 @@ impl RequestRecord {
     #[inline]
     pub(crate) fn is_head(&self) -> bool {
         self.head.method == Method::Head
+    }
+
+    #[inline]
+    pub(crate) fn is_connect(&self) -> bool {
+        self.head.method == Method::Connect
     }
 
     #[inline]

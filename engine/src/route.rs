@@ -25,6 +25,8 @@ pub(crate) struct Target {
     pub(crate) active: bool,
     /// The timers and limits of the group.
     pub(crate) policy: PolicyIndex,
+    /// Of those, what the application has to know.
+    pub(crate) send_credit: u32,
 }
 
 /// Which hosts a prefix covers, in the order of the search.
@@ -157,7 +159,12 @@ mod tests {
     }
 
     fn route(port: u16, host: Host, path: &str, context: u64) -> Route {
-        Route { port, host, path: path.into(), target: Target { context, queue: Some(0), active: true, policy: 0 } }
+        Route {
+            port,
+            host,
+            path: path.into(),
+            target: Target { context, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 },
+        }
     }
 
     fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {

@@ -56,7 +56,12 @@ fn route(prefix: &str, context: u64) -> Route {
     };
     let slash = if parsed.path.ends_with('/') { "" } else { "/" };
     let path = format!("{}{slash}", parsed.path).into();
-    Route { port: parsed.port, host, path, target: Target { context, queue: Some(0), active: true, policy: 0 } }
+    Route {
+        port: parsed.port,
+        host,
+        path,
+        target: Target { context, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 },
+    }
 }
 
 /// One shard and one queue with their only consumer, all on the current thread.

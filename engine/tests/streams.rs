@@ -196,18 +196,48 @@ fn trailers_follow_a_chunked_body() {
 }
 
 #[test]
+fn trailers_follow_an_empty_body_and_one_that_was_only_written() {
+    let host = Host::start();
+    let mut peer = Peer::get(host.address);
+    let stream = host.receive().start(Response::ok()).expect("open");
+    stream.finish_with_trailers(&[("x-sum", "0")]).expect("valid");
+    peer.head();
+    assert_eq!(String::from_utf8_lossy(&peer.take(15)), "0\r\nx-sum: 0\r\n\r\n");
+    peer.stream.write_all(b"GET /x HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").expect("open");
+    let mut stream = host.receive().start(Response::ok()).expect("open");
+    stream.write_all(b"body").expect("open");
+    stream.finish_with_trailers(&[("x-sum", "4")]).expect("valid");
+    peer.head();
+    let rest = peer.rest().expect("an orderly end");
+    assert_eq!(String::from_utf8_lossy(&rest), "4\r\nbody\r\n0\r\nx-sum: 4\r\n\r\n");
+}
+
+#[test]
+fn trailers_beyond_16_kib_are_refused() {
+    let host = Host::start();
+    let mut peer = Peer::get(host.address);
+    let stream = host.receive().start(Response::ok()).expect("open");
+    let error = stream.finish_with_trailers(&[("x", &"v".repeat(16 * 1024))]).expect_err("too much");
+    assert!(error.kind() == ErrorKind::TooLarge && error.to_string().contains("16384"), "{error}");
+    assert_eq!(peer.rest(), None);
+}
+
+#[test]
 fn trailers_that_cannot_be_sent_are_refused_by_name() {
     let host = Host::start();
-    let cases: [(&str, &str, &str); 4] = [
+    let cases: [(&str, &str, &str); 6] = [
         ("a b", "1", "a b"),
         ("x", "1\r\ny: 2", "\"x\""),
         ("Content-Length", "3", "Content-Length"),
+        ("set-cookie", "a=b", "set-cookie cannot be a trailer field"),
+        ("Authorization", "x", "Authorization cannot be a trailer field"),
         ("", "1", "\"\""),
     ];
     for (name, value, told) in cases {
         let mut peer = Peer::get(host.address);
         let stream = host.receive().start(Response::ok()).expect("open");
-        let error = stream.finish_with_trailers(&[(name, value)]).expect_err("it cannot be sent");
+        let fields = [("x-before", "1"), (name, value), ("x-behind", "2")];
+        let error = stream.finish_with_trailers(&fields).expect_err("it cannot be sent");
         assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(told), "{error}");
         assert_eq!(peer.rest(), None);
     }

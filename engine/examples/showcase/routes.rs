@@ -1,10 +1,10 @@
 //! The routes, and those that are answered at once: a function each, from a request to a response.
 
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use ringress::{ErrorKind, KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Version};
+use ringress::{ErrorKind, KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Validators, Version};
 use serde_json::{Map, Value, json};
 
 use crate::{Site, files};
@@ -14,8 +14,6 @@ pub(crate) const STRONG: u64 = 1;
 pub(crate) const HOST: u64 = 2;
 pub(crate) const WEAK: u64 = 3;
 
-const ETAG: &str = "\"ringress-1\"";
-const LAST_MODIFIED: &str = "Wed, 01 Oct 2025 00:00:00 GMT";
 const PAGE: &str = include_str!("page.html");
 /// The most that `/bytes/N` gives.
 const BYTES_MAX: u64 = 10 << 30;
@@ -23,6 +21,11 @@ const BYTES_MAX: u64 = 10 << 30;
 pub(crate) const BYTES_AT_ONCE_MAX: usize = 1 << 20;
 const WORK_MS_MAX: u64 = 1_000;
 
+/// Changed on 2025-10-01.
+static PAGE_VALIDATORS: LazyLock<Validators> = LazyLock::new(|| {
+    let changed = UNIX_EPOCH + Duration::from_secs(1_759_276_800);
+    Validators::new().with_etag("\"ringress-1\"").expect("it has its quotes").with_last_modified(changed)
+});
 static PATTERN: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; BYTES_AT_ONCE_MAX]));
 
 /// What a path stands for, with the number in it.
@@ -218,24 +221,8 @@ pub(crate) fn not_found() -> Response<'static> {
     status_text(404, "no such path\n")
 }
 
-/// Conditions as RFC 9110 section 13.2.2 orders them: If-None-Match, else If-Modified-Since.
 fn page(request: &Request) -> Response<'_> {
-    let unchanged = match request.header(KnownHeader::IfNoneMatch) {
-        Some(tags) => tags == b"*" || tags.split(|byte| *byte == b',').any(|tag| weak(tag) == ETAG.as_bytes()),
-        None => request.header(KnownHeader::IfModifiedSince).is_some_and(|since| {
-            let date = ringress::parse_date;
-            date(since).zip(date(LAST_MODIFIED.as_bytes())).is_some_and(|(since, modified)| modified <= since)
-        }),
-    };
-    let response =
-        if unchanged { Response::new(304) } else { Response::ok().content_type("text/html; charset=utf-8").body(PAGE) };
-    response.header(ResponseHeader::ETag, ETAG).header(ResponseHeader::LastModified, LAST_MODIFIED)
-}
-
-/// An entity tag as weak comparison sees it.
-fn weak(tag: &[u8]) -> &[u8] {
-    let tag = tag.trim_ascii();
-    tag.strip_prefix(b"W/").unwrap_or(tag)
+    Response::ok().content_type("text/html; charset=utf-8").body(PAGE).select(request, &PAGE_VALIDATORS)
 }
 
 /// The echo of a body that is still to be added.

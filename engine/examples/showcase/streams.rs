@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future;
-use ringress::{Disconnected, ErrorKind, Method, Request, Response, ResponseHeader, ResponseStream, Version};
+use ringress::{
+    Disconnected, ErrorKind, Method, Request, RequestBody, Response, ResponseHeader, ResponseStream, Version,
+};
 
 use crate::Site;
 use crate::routes::{self, BYTES_AT_ONCE_MAX, Route};
@@ -148,8 +150,7 @@ async fn upload(mut request: Request) -> ringress::Result<()> {
     request.respond(Response::text(bytes.to_string()))
 }
 
-async fn next_piece(request: &mut Request) -> ringress::Result<Option<Bytes>> {
-    let mut body = request.body();
+async fn next_piece(mut body: RequestBody<'_>) -> ringress::Result<Option<Bytes>> {
     let chunk = body.next_chunk_async().await?;
     Ok(chunk.map(|chunk| Bytes::copy_from_slice(&chunk)))
 }
@@ -182,7 +183,7 @@ async fn echo(mut request: Request) -> ringress::Result<()> {
     let mut stream = request.start(response)?;
     stream.send_async(held).await?;
     let mut pace = Pace::default();
-    while let Some(bytes) = next_piece(stream.request_mut()).await? {
+    while let Some(bytes) = next_piece(stream.body()).await? {
         stream.send_async(bytes).await?;
         pace.step().await;
     }

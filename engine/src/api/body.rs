@@ -23,17 +23,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
 use crate::record::DISCARDED_BYTES_MAX;
 
-/// How far a request's body has been read.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    /// Bytes read of what came with the head.
-    prefix: u32,
-    /// The end has been found.
-    ended: bool,
-    /// The shard knows that somebody waits.
-    asked: bool,
-}
-
 /// What a look at a body finds.
 pub(super) enum Found {
     Bytes,
@@ -116,7 +105,7 @@ pub struct RequestBody<'r> {
 
 impl fmt::Debug for RequestBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody").field("progress", &self.request.progress).finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("id", &self.request.id()).finish_non_exhaustive()
     }
 }
 
@@ -158,18 +147,18 @@ impl Request {
     /// says so.
     #[inline]
     pub(super) fn leaves_body(&self) -> bool {
-        self.record().body_open && !self.progress.ended && self.leaves_too_much()
+        self.record().body_open && self.leaves_too_much()
     }
 
     #[cold]
     fn leaves_too_much(&self) -> bool {
-        let (record, arrived) = (self.record(), self.lease.body_arrived());
-        let expects = record.head.expects_continue() && !self.progress.asked;
+        let (record, reader, arrived) = (self.record(), self.lease.reader(), self.lease.body_arrived());
+        let expects = record.head.expects_continue() && !reader.asked;
         let missing = match record.head.body {
             BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + arrived),
             BodyKind::None | BodyKind::Chunked => 0,
         };
-        (expects && record.body_len == 0 && arrived == 0) || missing > u64::from(DISCARDED_BYTES_MAX)
+        !reader.ended && ((expects && record.body_len == 0 && arrived == 0) || missing > u64::from(DISCARDED_BYTES_MAX))
     }
 
     /// What came of the body with the head.
@@ -179,9 +168,18 @@ impl Request {
         &self.lease.received()[start..start + len]
     }
 
+    /// Whether something of the body has been read.
+    fn has_begun(&self) -> bool {
+        let read = self.body_with_head().len() - self.prefix().len();
+        read > 0 || (self.record().body_open && (self.lease.reader().ended || self.lease.body_was_read()))
+    }
+
     /// What came with the head and has not been read.
     fn prefix(&self) -> &[u8] {
-        &self.body_with_head()[self.progress.prefix as usize..]
+        match self.body_with_head() {
+            [] => &[],
+            whole => &whole[self.lease.reader().prefix as usize..],
+        }
     }
 }
 
@@ -198,7 +196,7 @@ impl Source for Request {
         if self.prefix().is_empty() {
             self.lease.consume_body(bytes);
         } else {
-            self.progress.prefix += bytes;
+            self.lease.reader_mut().prefix += bytes;
         }
     }
 
@@ -206,7 +204,7 @@ impl Source for Request {
         if !self.prefix().is_empty() {
             return Ok(Found::Bytes);
         }
-        if self.progress.ended || !self.record().body_open {
+        if !self.record().body_open || self.lease.reader().ended {
             return Ok(Found::End);
         }
         // Asked for first: what was there when it was said is found now.
@@ -217,7 +215,7 @@ impl Source for Request {
         match state {
             BodyState::Open => Ok(Found::Nothing),
             BodyState::Ended { .. } => {
-                self.progress.ended = true;
+                self.lease.reader_mut().ended = true;
                 self.lease.leave_body();
                 Ok(Found::End)
             }
@@ -231,7 +229,7 @@ impl Source for Request {
             found => return Poll::Ready(found),
         }
         self.lease.await_body(context.waker());
-        if self.record().head.expects_continue() && !core::mem::replace(&mut self.progress.asked, true) {
+        if self.record().head.expects_continue() && !core::mem::replace(&mut self.lease.reader_mut().asked, true) {
             self.lease.ask_for_body();
         }
         // The sleeper's second look.
@@ -371,7 +369,8 @@ impl<'r> RequestBody<'r> {
             Error::told(ErrorKind::TooLarge, text)
         };
         let known = usize::try_from(known).unwrap_or(usize::MAX);
-        if known > limit.saturating_add(self.request.progress.prefix as usize) && !self.request.progress.ended {
+        let begun = self.request.has_begun();
+        if known > limit && !begun {
             return Err(too_large());
         }
         // A client's word is no reason to take memory for bytes that may never come.

@@ -2,7 +2,7 @@
 //!
 //! Laws: a request is answered once, by its handle or by its id; dropping it unanswered answers 500 and is counted;
 //! reading it copies nothing; answering it copies the answer into the shard's memory and allocates only for a borrowed
-//! body that does not fit there, and for a body in pieces.
+//! body that does not fit there, for a body in pieces, and for a selected response.
 //!
 //! Absent: sockets, rings and parsing; the control plane (room `session`).
 
@@ -13,6 +13,7 @@ mod request;
 mod response;
 mod stream;
 mod upgrade;
+mod validators;
 mod wait;
 
 pub use body::{Chunk, RequestBody};
@@ -22,4 +23,5 @@ pub use request::{Headers, Request};
 pub use response::{Body, Response};
 pub use stream::{Completion, ResponseStream, SendChunk, Sent, TrySendError};
 pub use upgrade::{Upgraded, UpgradedReader, UpgradedWriter};
+pub use validators::{Precondition, Validators};
 pub use wait::block_on;

@@ -8,7 +8,6 @@ use ringress_proto::header::KnownHeader;
 use ringress_proto::method::Method;
 use ringress_proto::url::{CookedPath, TargetForm};
 
-use super::body::Progress;
 use super::response::{self, Response};
 use super::stream::{Completion, ResponseStream};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +22,6 @@ use crate::record::RequestRecord;
 /// ([`requests_abandoned`](crate::Counters::requests_abandoned)).
 pub struct Request {
     pub(super) lease: Lease<RequestRecord>,
-    pub(super) progress: Progress,
 }
 
 impl fmt::Debug for Request {
@@ -36,7 +34,7 @@ impl fmt::Debug for Request {
 impl Request {
     #[inline]
     pub(super) fn new(lease: Lease<RequestRecord>) -> Self {
-        Self { lease, progress: Progress::default() }
+        Self { lease }
     }
 
     #[inline]

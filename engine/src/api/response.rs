@@ -1,11 +1,15 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
 
+mod content;
+mod select;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::response::{Connection, FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
 
+pub use self::content::Body;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::record::RequestRecord;
@@ -16,82 +20,12 @@ const BODY_BYTES_MAX: usize = 1 << 31;
 /// Header fields that a response holds without allocating.
 const INLINE_HEADERS: usize = 4;
 
-/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from
-/// where they are, except borrowed ones, which are copied to the heap first.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Body<'a> {
-    /// Bytes that are copied.
-    Borrowed(&'a [u8]),
-    /// Reference-counted or static bytes.
-    Shared(Bytes),
-    /// A part of a file, read by the engine when it is sent, without blocking the shard.
-    File(FileRange),
-}
+/// The status whose body is always empty, and framed as such (RFC 9110 section 15.3.6).
+const RESET_CONTENT: u16 = 205;
 
-impl Body<'_> {
-    /// Bytes in memory or in a file.
-    pub(super) fn len(&self) -> u64 {
-        match self {
-            Self::Borrowed(bytes) => bytes.len() as u64,
-            Self::Shared(bytes) => bytes.len() as u64,
-            Self::File(range) => range.len(),
-        }
-    }
-
-    /// What a stream sends of it. Borrowed bytes are copied.
-    pub(super) fn into_data(self) -> Data {
-        match self {
-            Self::Borrowed(bytes) => Data::Bytes(Bytes::copy_from_slice(bytes)),
-            Self::Shared(bytes) => Data::Bytes(bytes),
-            Self::File(range) => Data::File(range),
-        }
-    }
-}
-
-impl<'a> From<&'a [u8]> for Body<'a> {
-    #[inline]
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Borrowed(bytes)
-    }
-}
-
-impl<'a, const N: usize> From<&'a [u8; N]> for Body<'a> {
-    #[inline]
-    fn from(bytes: &'a [u8; N]) -> Self {
-        Self::Borrowed(bytes)
-    }
-}
-
-impl<'a> From<&'a str> for Body<'a> {
-    #[inline]
-    fn from(text: &'a str) -> Self {
-        Self::Borrowed(text.as_bytes())
-    }
-}
-
-impl From<Bytes> for Body<'_> {
-    fn from(bytes: Bytes) -> Self {
-        Self::Shared(bytes)
-    }
-}
-
-impl From<Vec<u8>> for Body<'_> {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Shared(bytes.into())
-    }
-}
-
-impl From<String> for Body<'_> {
-    fn from(text: String) -> Self {
-        Self::Shared(text.into())
-    }
-}
-
-impl From<FileRange> for Body<'_> {
-    fn from(range: FileRange) -> Self {
-        Self::File(range)
-    }
+/// Whether no response with this status has a body.
+const fn is_bodiless(status: u16) -> bool {
+    !body_allowed(status) || status == RESET_CONTENT
 }
 
 /// A response, complete in one call: the engine adds Content-Length, Date, Server and Connection.
@@ -124,11 +58,22 @@ enum Memory<'a> {
     Shared(Bytes),
 }
 
-/// A body that is a file, and what follows a body.
+/// A body that is a file, what follows a body, and fields that the response owns.
 #[derive(Clone, Debug, Default)]
 struct Mixed<'a> {
     file: Option<FileRange>,
     chunks: Vec<Body<'a>>,
+    made: Vec<MadeField>,
+}
+
+/// A field made here, not borrowed from the application.
+type MadeField = (ResponseHeader, Bytes);
+
+impl Mixed<'_> {
+    /// Whether all that there is of a body is the memory beside it.
+    fn is_plain(&self) -> bool {
+        self.file.is_none() && self.chunks.is_empty()
+    }
 }
 
 impl Memory<'_> {
@@ -183,7 +128,9 @@ impl<'a> Response<'a> {
     /// 200 OK with a text body: `Content-Type: text/plain`.
     #[inline]
     pub fn text(body: impl Into<Body<'a>>) -> Self {
-        Self { line: Some(FieldLine::TEXT_PLAIN), ..Self::ok() }.body(body)
+        let mut response = Self { line: Some(FieldLine::TEXT_PLAIN), ..Self::ok() };
+        response.set_body(body.into());
+        response
     }
 
     /// With a reason phrase other than the status's usual one.
@@ -217,24 +164,26 @@ impl<'a> Response<'a> {
     /// With a body.
     #[inline]
     pub fn body(mut self, body: impl Into<Body<'a>>) -> Self {
-        let file = match body.into() {
-            Body::Borrowed(bytes) => {
-                self.body = Memory::Borrowed(bytes);
-                None
-            }
-            Body::Shared(bytes) => {
-                self.body = Memory::Shared(bytes);
-                None
-            }
-            Body::File(range) => {
-                self.body = Memory::NONE;
-                Some(range)
-            }
-        };
-        if file.is_some() || self.mixed.is_some() {
-            self.mixed.get_or_insert_default().file = file;
-        }
+        self.set_body(body.into());
         self
+    }
+
+    #[inline(always)]
+    fn set_body(&mut self, body: Body<'a>) {
+        self.body = match body {
+            Body::Borrowed(bytes) => Memory::Borrowed(bytes),
+            Body::Shared(bytes) => Memory::Shared(bytes),
+            Body::File(range) => return self.set_file(range),
+        };
+        if let Some(mixed) = &mut self.mixed {
+            mixed.file = None;
+        }
+    }
+
+    #[cold]
+    fn set_file(&mut self, range: FileRange) {
+        self.body = Memory::NONE;
+        self.mixed.get_or_insert_default().file = Some(range);
     }
 
     /// With more behind the body: memory and parts of files, in the order given. The Content-Length is that of all.
@@ -243,8 +192,8 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// With a Content-Length other than the body's: for the answer to HEAD, where no body is given, and for
-    /// [`Request::start`](crate::Request::start). In any other answer it must be the body's.
+    /// With a Content-Length other than the body's: for the answer to HEAD and for 304, where no body is given, and for
+    /// [`Request::start`](crate::Request::start). In any other answer it must be the body's; 204 has none.
     pub const fn content_length(mut self, length: u64) -> Self {
         self.content_length = Some(length);
         self
@@ -285,18 +234,51 @@ pub(super) fn fill(
     area: &mut [u8],
 ) -> Result<Answered> {
     if response.mixed.is_some() {
-        return fill_pieces(record, imprint, response, area).map(|(answered, _)| answered);
+        return fill_mixed(record, imprint, response, area);
     }
+    fill_plain(record, imprint, response, &[], area)
+}
+
+/// As [`fill`], for what most responses are not.
+#[cold]
+fn fill_mixed(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &mut Response<'_>,
+    area: &mut [u8],
+) -> Result<Answered> {
+    match response.mixed.take() {
+        Some(mixed) if mixed.is_plain() => fill_plain(record, imprint, response, &mixed.made, area),
+        mixed => {
+            response.mixed = mixed;
+            fill_pieces(record, imprint, response, area).map(|(answered, _)| answered)
+        }
+    }
+}
+
+/// As [`fill`], with a body in memory.
+// Inlined, so that the usual answer knows that there are no fields of this kind.
+#[inline(always)]
+fn fill_plain(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &mut Response<'_>,
+    made: &[MadeField],
+    area: &mut [u8],
+) -> Result<Answered> {
     let status = response.status;
     let body_len = response.body.as_bytes().len();
     let length = response.content_length.unwrap_or(body_len as u64);
-    if status < 200 || length != body_len as u64 || !body_allowed(status) || body_len > BODY_BYTES_MAX {
+    let is_rare = status < 200 || is_bodiless(status) || record.is_connect();
+    if is_rare || length != body_len as u64 || body_len > BODY_BYTES_MAX {
         check_rare(record, response)?;
     }
     let mut head = HeadWriter::new(area);
     let close = !record.keep_alive || response.close;
-    let framing = body_allowed(status).then_some(Framing::Length(length));
-    let written = write_fields(record, imprint, response, (close, framing), &mut head);
+    // Beside a status without a body, a length that was said is one that may be (304).
+    let is_framed = body_allowed(status) || response.content_length.is_some();
+    let framing = is_framed.then_some(Framing::Length(length));
+    let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
     let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
@@ -319,19 +301,20 @@ pub(super) fn fill_pieces(
     area: &mut [u8],
 ) -> Result<(Answered, Arc<OutStream>)> {
     let body = core::mem::replace(&mut response.body, Memory::NONE);
-    let Mixed { file, chunks } = response.mixed.take().map(|mixed| *mixed).unwrap_or_default();
+    let Mixed { file, chunks, made } = response.mixed.take().map(|mixed| *mixed).unwrap_or_default();
     let first = file.map_or_else(|| Data::Bytes(body.into_bytes()), Data::File);
     let all = core::iter::once(first).chain(chunks.into_iter().map(Body::into_data));
     let all = all.filter(|data| data.len() > 0).map(|data| Piece::new(Frame::default(), data));
     let mut pieces: Vec<Piece> = all.collect();
     let len = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len()));
     check_length(record, response, len)?;
-    let framing = body_allowed(response.status).then_some(Framing::Length(response.content_length.unwrap_or(len)));
+    let is_framed = body_allowed(response.status) || response.content_length.is_some();
+    let framing = is_framed.then_some(Framing::Length(response.content_length.unwrap_or(len)));
     if record.is_head() {
         pieces.clear();
     }
     let stream = OutStream::whole(pieces);
-    let answered = write_head(record, imprint, response, framing, area, &stream)?;
+    let answered = write_head(record, imprint, (response, &made), framing, area, &stream)?;
     Ok((answered, stream))
 }
 
@@ -355,23 +338,31 @@ pub(super) fn fill_start(
     area: &mut [u8],
     stream: &Arc<OutStream>,
 ) -> Result<(Answered, Option<Framing>)> {
-    if response.mixed.is_some() || !response.body.as_bytes().is_empty() {
+    let mixed = response.mixed.as_deref();
+    if mixed.is_some_and(|mixed| !mixed.is_plain()) || !response.body.as_bytes().is_empty() {
         return Err(Error::invalid("start takes a response without a body: send the body to the stream it gives"));
     }
-    check_length(record, response, response.content_length.unwrap_or(0))?;
-    let framing = body_allowed(response.status).then_some(match response.content_length {
-        Some(length) => Framing::Length(length),
-        None if record.is_http10() => Framing::Close,
-        None => Framing::Chunked,
-    });
-    Ok((write_head(record, imprint, response, framing, area, stream)?, framing))
+    let body_len = response.content_length.filter(|_| !is_bodiless(response.status)).unwrap_or(0);
+    check_length(record, response, body_len)?;
+    let framing = match response.content_length {
+        Some(length) => Some(Framing::Length(length)),
+        None if !body_allowed(response.status) => None,
+        // Nothing can follow, so that is said.
+        None if response.status == RESET_CONTENT => Some(Framing::Length(0)),
+        None if record.is_http10() => Some(Framing::Close),
+        None => Some(Framing::Chunked),
+    };
+    let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
+    let answered = write_head(record, imprint, (response, made), framing, area, stream)?;
+    // A 304 may state a length, and has no body.
+    Ok((answered, framing.filter(|_| body_allowed(response.status))))
 }
 
 /// Writes the head of a streamed answer.
 fn write_head(
     record: &RequestRecord,
     imprint: &Imprint,
-    response: &Response<'_>,
+    (response, made): (&Response<'_>, &[MadeField]),
     framing: Option<Framing>,
     area: &mut [u8],
     stream: &Arc<OutStream>,
@@ -381,7 +372,7 @@ fn write_head(
     // The answer to HEAD ends with its head in any case.
     let ends_by_close = framing == Some(Framing::Close) && !record.is_head();
     let close = !record.keep_alive || response.close || ends_by_close;
-    let written = write_fields(record, imprint, response, (close, framing), &mut head);
+    let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
     let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
@@ -397,7 +388,7 @@ fn write_head(
 fn write_fields(
     record: &RequestRecord,
     imprint: &Imprint,
-    response: &Response<'_>,
+    (response, made): (&Response<'_>, &[MadeField]),
     (close, framing): (bool, Option<Framing>),
     head: &mut HeadWriter<'_>,
 ) -> core::result::Result<u16, WriteError> {
@@ -409,6 +400,9 @@ fn write_fields(
         for (name, value) in response.fields() {
             head.header(*name, value)?;
         }
+    }
+    for (name, value) in made {
+        head.header(HeaderName::Known(*name), value)?;
     }
     if close {
         head.connection(Connection::Close)?;
@@ -440,11 +434,25 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
     if *status < 200 {
         return Err(Error::invalid(format!("status {status} is not final: a response needs one from 200 to 999")));
     }
-    if !body_allowed(*status) {
-        if body_len == 0 && (content_length.is_none() || *status == 304) {
-            return Ok(());
+    if record.is_connect() && (200..300).contains(status) {
+        // What follows the head would be the tunnel's first bytes (RFC 9110 section 9.3.6).
+        let text =
+            format!("status {status} to CONNECT opens a tunnel, which the engine has not: refuse with 405 or 501");
+        return Err(Error::invalid(text));
+    }
+    if is_bodiless(*status) && body_len > 0 {
+        return Err(Error::invalid(format!(
+            "a response with status {status} has no body, but this one has {body_len} bytes: leave them out"
+        )));
+    }
+    match content_length {
+        // It says what the answer to a GET would have been (RFC 9110 section 8.6).
+        Some(_) if *status == 304 => return Ok(()),
+        Some(length) if !body_allowed(*status) || *status == RESET_CONTENT && *length > 0 => {
+            let text = format!("a response with status {status} has no content_length, but {length} was given");
+            return Err(Error::invalid(text + ": leave it out"));
         }
-        return Err(Error::invalid(format!("a response with status {status} has no body: leave it out")));
+        _ => {}
     }
     match content_length {
         Some(length) if !(record.is_head() && body_len == 0) && *length != body_len => {

@@ -1,6 +1,6 @@
 //! Answers given piece by piece, and what became of an answer.
 //!
-//! Laws: what is given is sent in the order given; a sender waits while [`SEND_WATERMARK`] bytes are under way, so a
+//! Laws: what is given is sent in the order given; a sender waits while its `send_credit` of bytes is under way, so a
 //! client that does not read stops it; an answer that is not finished, or not of the length it said, is cut by a reset
 //! and counted; when the client has gone, everything is `Gone`; dropping a future sends nothing.
 //!
@@ -15,18 +15,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::HeaderName;
-use ringress_proto::response::{HeadWriter, WriteError};
+use ringress_proto::response::{CHUNKED_END, TrailerError, chunk_line, chunked_end, chunked_end_len};
 
+use super::body::RequestBody;
 use super::request::Request;
 use super::response::{self, Body, Framing, Response};
 use super::wait;
-use crate::config::{SEND_PIECES_MAX, SEND_WATERMARK, WRITE_BYTES};
+use crate::config::{SEND_PIECES_MAX, WRITE_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{News, settle};
 use crate::session;
 use crate::stream::{Data, Frame, OutStream, Piece};
 
-/// Bytes of all trailer fields at most.
+/// Bytes of the trailer fields at most, with what frames them.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
 /// How the body is framed, and how far it is.
@@ -87,7 +88,7 @@ impl fmt::Debug for ResponseStream {
 
 impl ResponseStream {
     pub(super) fn start(request: Request, response: &Response<'_>) -> Result<Self> {
-        let stream = OutStream::new(SEND_PIECES_MAX, SEND_WATERMARK);
+        let stream = OutStream::new(SEND_PIECES_MAX, u64::from(request.record().send_credit));
         let mut framing = None;
         let lease = request.lease();
         let filled = lease.answer(|area| {
@@ -115,13 +116,12 @@ impl ResponseStream {
         &self.request
     }
 
-    /// As [`request`](Self::request). To put another request in its place is a mistake: the shard then hears nothing
-    /// of this stream any more.
-    pub fn request_mut(&mut self) -> &mut Request {
-        &mut self.request
+    /// The reader of the request's body, which can be read while the answer is given.
+    pub fn body(&mut self) -> RequestBody<'_> {
+        self.request.body()
     }
 
-    /// Gives a chunk of the body; waits while 256 KiB are under way. An empty chunk gives what
+    /// Gives a chunk of the body; waits while the group's [`send_credit`](crate::Properties::send_credit) is under way. An empty chunk gives what
     /// [`write`](std::io::Write::write) has collected, and nothing else.
     ///
     /// On a thread that is attached to a shard, waiting drives the shard.
@@ -194,7 +194,8 @@ impl ResponseStream {
     ///
     /// # Errors
     /// As [`finish`](Self::finish); [`Invalid`](crate::ErrorKind::Invalid) also for a name or value that is not valid,
-    /// for a field that is the engine's, and where the body is not sent in chunks: then the answer is cut.
+    /// for a field that is the engine's or must stand in the head (RFC 9110 section 6.5.1), and where the body is not
+    /// sent in chunks; [`TooLarge`](crate::ErrorKind::TooLarge) beyond 16 KiB: then the answer is cut.
     pub fn finish_with_trailers(mut self, trailers: &[(&str, &str)]) -> Result<Completion> {
         if let Way::Length { .. } | Way::Close = self.way {
             let why = match self.way {
@@ -203,11 +204,13 @@ impl ResponseStream {
             };
             return Err(Error::invalid(format!("trailers follow only a body sent in chunks, but {why}: use finish")));
         }
-        let section = trailer_section(trailers)?;
-        self.finish_by(Some(section))
+        let first = !matches!(self.way, Way::Chunked { begun: true }) && self.written.is_empty();
+        let ending = chunked_ending(first, trailers)?;
+        self.finish_by(Some(ending))
     }
 
-    fn finish_by(&mut self, trailers: Option<Bytes>) -> Result<Completion> {
+    /// Ends the body; in chunks, by this or by what ends one without trailers.
+    fn finish_by(&mut self, ending: Option<Bytes>) -> Result<Completion> {
         self.accept(0)?;
         if let Way::Length { left: left @ 1.., of } = self.way {
             self.cut();
@@ -217,10 +220,12 @@ impl ResponseStream {
         }
         self.push_written();
         if let Way::Chunked { begun } = self.way {
-            let before: &[u8] = if begun { b"\r\n0\r\n" } else { b"0\r\n" };
-            self.stream.push(match trailers {
-                Some(section) => Piece::framing(Frame::of(&[before]), Data::Bytes(section)),
-                None => Piece::framing(Frame::of(&[before, b"\r\n"]), Data::Nothing),
+            self.stream.push(match ending {
+                Some(ending) => Piece::framing(Frame::default(), Data::Bytes(ending)),
+                None => {
+                    let ending = if begun { &CHUNKED_END[..] } else { &CHUNKED_END[2..] };
+                    Piece::framing(Frame::of(&[ending]), Data::Nothing)
+                }
             });
         }
         self.is_over = true;
@@ -262,7 +267,10 @@ impl ResponseStream {
 
     fn push(&mut self, data: Data) {
         let frame = match &mut self.way {
-            Way::Chunked { begun } => chunk_frame(data.len(), core::mem::replace(begun, true)),
+            Way::Chunked { begun } => {
+                let first = !core::mem::replace(begun, true);
+                Frame::written(|line| chunk_line(data.len(), first, line))
+            }
             _ => Frame::default(),
         };
         self.stream.push(Piece::new(frame, data));
@@ -316,48 +324,28 @@ pub(super) fn into_io(error: Error) -> io::Error {
     io::Error::new(kind, error)
 }
 
-/// The line before a chunk of so many bytes, and the end of the chunk before it (RFC 9112 section 7.1).
-// To be replaced by proto's own writer.
-fn chunk_frame(len: u64, begun: bool) -> Frame {
-    let mut digits = [0; 16];
-    let mut rest = len;
-    let mut at = digits.len();
-    while at == digits.len() || rest > 0 {
-        at -= 1;
-        digits[at] = b"0123456789abcdef"[(rest % 16) as usize];
-        rest /= 16;
+/// What ends a chunked body: the last chunk, trailer fields and a blank line. `first`: there was no chunk.
+fn chunked_ending(first: bool, trailers: &[(&str, &str)]) -> Result<Bytes> {
+    let fields = || trailers.iter().map(|&(name, value)| (HeaderName::Custom(name), value.as_bytes()));
+    let len = chunked_end_len(first, fields());
+    if len > TRAILER_BYTES_MAX {
+        let text = format!("the trailer section would have {len} bytes, but at most {TRAILER_BYTES_MAX} are sent");
+        return Err(Error::told(ErrorKind::TooLarge, text));
     }
-    let before: &[u8] = if begun { b"\r\n" } else { b"" };
-    Frame::of(&[before, &digits[at..], b"\r\n"])
-}
-
-/// Trailer fields and the line that ends them.
-// To be replaced by proto's own writer.
-fn trailer_section(trailers: &[(&str, &str)]) -> Result<Bytes> {
-    let mut section = vec![0; TRAILER_BYTES_MAX + 256];
-    let mut head = HeadWriter::new(&mut section);
+    let mut ending = vec![0; len];
+    // The writer takes one field after the other, so the last one taken is the one it does not like.
     let mut name = "";
-    let written = head.status(200, None).and_then(|()| {
-        for (next, value) in trailers {
-            name = next;
-            head.header(HeaderName::Custom(next), value.as_bytes())?;
-        }
-        head.finish()
+    let named = trailers.iter().zip(fields()).map(|((taken, _), field)| {
+        name = taken;
+        field
     });
-    let refused = |error| match error {
-        WriteError::NoSpace => {
-            let text = format!("the trailer fields have more than {TRAILER_BYTES_MAX} bytes at {name}");
-            Error::told(ErrorKind::TooLarge, text)
-        }
-        WriteError::Reserved => {
-            Error::invalid(format!("{name} is written by the engine and cannot be a trailer field"))
-        }
-        _ => Error::invalid(format!("the trailer field {name:?} has a name or value that is not valid")),
-    };
-    let len = written.map_err(refused)?;
-    section.truncate(len);
-    let line_end = section.windows(2).position(|two| two == b"\r\n").unwrap_or(0) + 2;
-    Ok(Bytes::from(section).slice(line_end..))
+    match chunked_end(first, named, &mut ending) {
+        Ok(_) => Ok(ending.into()),
+        Err(TrailerError::Forbidden) => Err(Error::invalid(format!(
+            "{name} cannot be a trailer field (RFC 9110 section 6.5.1): give it to the response as a header"
+        ))),
+        Err(_) => Err(Error::invalid(format!("the trailer field {name:?} has a name or value that is not valid"))),
+    }
 }
 
 /// Whether nobody would drive the shard that is waited for: see [`wait`].

@@ -24,7 +24,7 @@ use super::request::Request;
 use super::response::{self, Body, Response};
 use super::stream::{Completion, TrySendError, is_undriven, undriven};
 use super::wait::block_on;
-use crate::config::{SEND_PIECES_MAX, SEND_WATERMARK};
+use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
 use crate::queue::{AnswerFlags, Answered, HandOver, Note, Tail, settle};
 use crate::stream::{OutStream, Outgoing};
@@ -90,7 +90,7 @@ impl Request {
     /// cannot be sent: the client then gets 500.
     pub fn upgrade(mut self, response: Response<'_>) -> Result<Upgraded> {
         check(&self, &response)?;
-        let stream = OutStream::new(SEND_PIECES_MAX, SEND_WATERMARK);
+        let stream = OutStream::new(SEND_PIECES_MAX, u64::from(self.record().send_credit));
         let filled = self.lease.answer(|area| fill(&self, &response, area, &stream));
         filled.unwrap_or(Err(Error::GONE))?;
         // The head goes now, also within a batch: the client waits for it.

@@ -153,8 +153,13 @@ impl Arena {
     /// The offset of a buffer's first byte in the mapping.
     #[inline]
     pub(crate) fn buffer_offset(&self, buffer: BufferId) -> u64 {
-        let (area, cell) = self.buffer_cell(buffer);
-        self.offset(area, cell)
+        let (number, small) = (u32::from(buffer), self.cells(Area::Receive).count);
+        if number < small { self.offset(Area::Receive, number) } else { self.offset_of_large(number - small) }
+    }
+
+    #[cold]
+    fn offset_of_large(&self, cell: u32) -> u64 {
+        self.offset(Area::Body, cell)
     }
 
     /// Bytes that a buffer holds.

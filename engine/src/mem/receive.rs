@@ -14,20 +14,33 @@ pub(crate) type BufferId = u16;
 /// Both pools; see the module's head.
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffers {
+    /// Users of each buffer; 0 while the kernel has it or it is spare.
+    users: Vec<u16>,
+    /// The number of the first large buffer.
+    first_large: BufferId,
     pub(crate) small: BufferPool,
     pub(crate) large: BufferPool,
 }
 
+/// Buffers of each pool that the kernel is given at first.
+const SMALL_POSTED: u32 = 256;
+const LARGE_POSTED: u32 = 8;
+
 impl ReceiveBuffers {
     /// `small` buffers, numbered from 0, and `large` ones behind them.
     pub(crate) fn new(small: u16, large: u16) -> Self {
-        Self { small: BufferPool::new(0, small, SMALL_POSTED), large: BufferPool::new(small, large, LARGE_POSTED) }
+        Self {
+            users: vec![0; usize::from(small) + usize::from(large)],
+            first_large: small,
+            small: BufferPool::new(0..small, SMALL_POSTED),
+            large: BufferPool::new(small..small + large, LARGE_POSTED),
+        }
     }
 
     /// Whether a buffer is one of the large ones.
     #[inline]
     pub(crate) fn is_large(&self, buffer: BufferId) -> bool {
-        buffer >= self.large.first
+        buffer >= self.first_large
     }
 
     #[inline]
@@ -38,19 +51,29 @@ impl ReceiveBuffers {
     /// The kernel has filled a buffer: its first user is the caller.
     #[inline]
     pub(crate) fn take(&mut self, buffer: BufferId) {
-        self.pool(buffer).take(buffer);
+        let users = &mut self.users[usize::from(buffer)];
+        assert!(*users == 0, "the kernel filled a buffer that it did not have");
+        *users = 1;
+        self.pool(buffer).posted -= 1;
     }
 
     /// One more user of a buffer in use.
     #[inline]
     pub(crate) fn share(&mut self, buffer: BufferId) {
-        self.pool(buffer).share(buffer);
+        let users = &mut self.users[usize::from(buffer)];
+        debug_assert!(*users > 0, "only a buffer in use can be shared");
+        *users += 1;
     }
 
     /// A user lets go; the last one makes the buffer spare.
     #[inline]
     pub(crate) fn release(&mut self, buffer: BufferId) {
-        self.pool(buffer).release(buffer);
+        let users = &mut self.users[usize::from(buffer)];
+        assert!(*users > 0, "a buffer was released twice");
+        *users -= 1;
+        if *users == 0 {
+            self.pool(buffer).spare.push(buffer);
+        }
     }
 
     /// The next buffer to give to the kernel, while it has fewer than it should.
@@ -58,15 +81,18 @@ impl ReceiveBuffers {
     pub(crate) fn next_to_post(&mut self) -> Option<BufferId> {
         self.small.next_to_post().or_else(|| self.large.next_to_post())
     }
+
+    /// A spare large buffer for the caller to fill: its first user. `None` when the kernel or others have them all.
+    pub(crate) fn take_spare_large(&mut self) -> Option<BufferId> {
+        let buffer = self.large.spare.pop()?;
+        self.users[usize::from(buffer)] = 1;
+        Some(buffer)
+    }
 }
 
-/// One pool; see the module's head.
+/// What of a pool is where.
 #[derive(Debug)]
 pub(crate) struct BufferPool {
-    /// The number of its first buffer.
-    first: BufferId,
-    /// Users of each buffer; 0 while the kernel has it or it is spare.
-    users: Vec<u16>,
     spare: Vec<BufferId>,
     posted: u32,
     /// How many the kernel is to have.
@@ -74,56 +100,12 @@ pub(crate) struct BufferPool {
     count: u32,
 }
 
-/// Buffers of each pool that the kernel is given at first.
-const SMALL_POSTED: u32 = 256;
-const LARGE_POSTED: u32 = 8;
-
 impl BufferPool {
-    fn new(first: BufferId, count: u16, posted: u32) -> Self {
-        Self {
-            first,
-            users: vec![0; usize::from(count)],
-            spare: (first..first + count).rev().collect(),
-            posted: 0,
-            target: posted.min(u32::from(count)),
-            count: u32::from(count),
-        }
+    fn new(buffers: core::ops::Range<BufferId>, posted: u32) -> Self {
+        let count = u32::from(buffers.end - buffers.start);
+        Self { spare: buffers.rev().collect(), posted: 0, target: posted.min(count), count }
     }
 
-    #[inline]
-    fn users(&mut self, buffer: BufferId) -> &mut u16 {
-        &mut self.users[usize::from(buffer - self.first)]
-    }
-
-    /// The kernel has filled a buffer: its first user is the caller.
-    #[inline]
-    fn take(&mut self, buffer: BufferId) {
-        let users = self.users(buffer);
-        assert!(*users == 0, "the kernel filled a buffer that it did not have");
-        *users = 1;
-        self.posted -= 1;
-    }
-
-    /// One more user of a buffer in use.
-    #[inline]
-    fn share(&mut self, buffer: BufferId) {
-        let users = self.users(buffer);
-        debug_assert!(*users > 0, "only a buffer in use can be shared");
-        *users += 1;
-    }
-
-    /// A user lets go; the last one makes the buffer spare.
-    #[inline]
-    fn release(&mut self, buffer: BufferId) {
-        let users = self.users(buffer);
-        assert!(*users > 0, "a buffer was released twice");
-        *users -= 1;
-        if *users == 0 {
-            self.spare.push(buffer);
-        }
-    }
-
-    /// The next buffer to give to the kernel, while it has fewer than it should.
     #[inline]
     fn next_to_post(&mut self) -> Option<BufferId> {
         if self.posted >= self.target {
@@ -131,13 +113,6 @@ impl BufferPool {
         }
         let buffer = self.spare.pop()?;
         self.posted += 1;
-        Some(buffer)
-    }
-
-    /// A spare buffer for the caller to fill: its first user. `None` when the kernel or others have them all.
-    pub(crate) fn take_spare(&mut self) -> Option<BufferId> {
-        let buffer = self.spare.pop()?;
-        *self.users(buffer) = 1;
         Some(buffer)
     }
 
@@ -178,29 +153,29 @@ mod tests {
 
     #[test]
     fn a_buffer_returns_after_its_last_user() {
-        let mut buffers = BufferPool::new(0, 4, 256);
+        let mut buffers = ReceiveBuffers::new(4, 0);
         let posted: Vec<_> = core::iter::from_fn(|| buffers.next_to_post()).collect();
         assert_eq!(posted, [0, 1, 2, 3]);
         buffers.take(2);
         buffers.share(2);
         buffers.release(2);
-        assert_eq!((buffers.in_use(), buffers.next_to_post()), (1, None));
+        assert_eq!((buffers.small.in_use(), buffers.next_to_post()), (1, None));
         buffers.release(2);
-        assert_eq!((buffers.in_use(), buffers.next_to_post()), (0, Some(2)));
+        assert_eq!((buffers.small.in_use(), buffers.next_to_post()), (0, Some(2)));
     }
 
     #[test]
     fn pressure_begins_at_three_quarters_and_the_target_doubles() {
-        let mut buffers = BufferPool::new(0, 1024, 256);
+        let mut buffers = ReceiveBuffers::new(1024, 0);
         while buffers.next_to_post().is_some() {}
-        assert_eq!(buffers.posted, 256);
+        assert_eq!(buffers.small.posted, 256);
         (0..256).for_each(|buffer| buffers.take(buffer));
-        assert!(!buffers.any_posted() && !buffers.pressed());
-        buffers.ran_out();
+        assert!(!buffers.small.any_posted() && !buffers.small.pressed());
+        buffers.small.ran_out();
         while buffers.next_to_post().is_some() {}
-        assert_eq!(buffers.posted, 512);
+        assert_eq!(buffers.small.posted, 512);
         (256..768).for_each(|buffer| buffers.take(buffer));
-        assert!(buffers.pressed());
+        assert!(buffers.small.pressed());
     }
 
     #[test]
@@ -212,13 +187,13 @@ mod tests {
         buffers.take(2);
         assert_eq!((buffers.small.in_use(), buffers.large.in_use()), (1, 1));
         buffers.release(2);
-        assert_eq!((buffers.large.take_spare(), buffers.large.take_spare()), (Some(2), None));
+        assert_eq!((buffers.take_spare_large(), buffers.take_spare_large()), (Some(2), None));
     }
 
     #[test]
     #[should_panic(expected = "released twice")]
     fn releasing_twice_is_caught() {
-        let mut buffers = BufferPool::new(0, 2, 256);
+        let mut buffers = ReceiveBuffers::new(2, 0);
         buffers.next_to_post();
         buffers.take(0);
         buffers.release(0);

@@ -17,6 +17,7 @@
 //!
 //! Absent: what is received, decoded and counted (room `shard`), and how the bytes are read (room `api`).
 
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::task::Waker;
 
@@ -148,9 +149,35 @@ impl Chain {
     }
 }
 
+/// How far a body has been read: in the slot, so that requests without one carry nothing of it about.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    cursor: Cursor,
+    /// Bytes read of what came with the head.
+    pub(crate) prefix: u32,
+    /// The end has been found.
+    pub(crate) ended: bool,
+    /// The shard knows that somebody waits.
+    pub(crate) asked: bool,
+}
+
+impl Reader {
+    pub(super) const START: Self = Self { cursor: Cursor::START, prefix: 0, ended: false, asked: false };
+}
+
+impl Reader {
+    pub(super) fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    pub(super) fn cursor_mut(&mut self) -> &mut Cursor {
+        &mut self.cursor
+    }
+}
+
 /// A reader's place in a chain. A body has one.
 #[derive(Debug)]
-pub(crate) struct Cursor {
+pub(super) struct Cursor {
     buffer: u32,
     at: u32,
     parked: bool,
@@ -158,7 +185,7 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// Before the first buffer.
-    pub(crate) const START: Self = Self { buffer: NONE, at: 0, parked: false };
+    pub(super) const START: Self = Self { buffer: NONE, at: 0, parked: false };
     /// Behind all buffers: where nothing is found.
     pub(super) const NOWHERE: Self = Self { buffer: DONE, at: 0, parked: false };
 
@@ -194,7 +221,9 @@ pub(super) struct SlotBody {
     read: AtomicU64,
     /// The shard has stopped receiving until so many bytes have been read.
     resume_at: AtomicU64,
-    reader: AtomicWaker,
+    waiting: AtomicWaker,
+    /// The lease's alone once the slot is published with a body, the shard's before.
+    reader: UnsafeCell<Reader>,
 }
 
 const OPEN: u32 = 0;
@@ -213,11 +242,17 @@ impl SlotBody {
             arrived: AtomicU64::new(0),
             read: AtomicU64::new(0),
             resume_at: AtomicU64::new(NEVER),
-            reader: AtomicWaker::new(),
+            waiting: AtomicWaker::new(),
+            reader: UnsafeCell::new(Reader::START),
         }
     }
 
-    /// Before the slot is published with a body.
+    /// The reader's progress: for the slot's shard until it publishes the slot, for the slot's one lease afterwards.
+    pub(super) fn reader(&self) -> *mut Reader {
+        self.reader.get()
+    }
+
+    /// Before the slot is published with a body of which more may come.
     pub(super) fn reset(&self) {
         self.first.store(NONE, Ordering::Relaxed);
         self.at.store(NONE, Ordering::Relaxed);
@@ -225,7 +260,7 @@ impl SlotBody {
         self.arrived.store(0, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
         self.resume_at.store(NEVER, Ordering::Relaxed);
-        drop(self.reader.take());
+        drop(self.waiting.take());
     }
 
     /// Where the reader is. For the shard.
@@ -314,12 +349,17 @@ impl SlotBody {
         waited
     }
 
+    /// Whether anything of the chain has been read. For the reader.
+    pub(super) fn was_read(&self) -> bool {
+        self.read.load(Ordering::Relaxed) > 0
+    }
+
     /// A reader waits; it looks once more after this.
     pub(super) fn register(&self, waker: &Waker) {
-        self.reader.register(waker);
+        self.waiting.register(waker);
     }
 
     pub(super) fn wake(&self) {
-        self.reader.wake();
+        self.waiting.wake();
     }
 }

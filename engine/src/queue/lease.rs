@@ -9,7 +9,7 @@ use core::task::Waker;
 
 use bytes::Bytes;
 
-use super::body::{BodyState, Cursor};
+use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::exchange::{
     ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT,
     Uninformed,
@@ -36,8 +36,6 @@ pub(crate) struct Lease<R: Record> {
     exchange: NonNull<Exchange<R>>,
     slot: u32,
     generation: u32,
-    /// How far the body has been read.
-    cursor: Cursor,
 }
 
 // SAFETY: a lease is an index into an exchange, which is Sync, plus the exclusive right described above.
@@ -54,7 +52,7 @@ impl<R: Record> Lease<R> {
     #[inline]
     pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
         let (_, generation, slot) = id.parts();
-        let lease = Self { exchange: NonNull::from(exchange), slot, generation, cursor: Cursor::START };
+        let lease = Self { exchange: NonNull::from(exchange), slot, generation };
         let over = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
         // The lease of a request that is over is dropped here: its slot is freed, or will be by the shard.
         (!over).then_some(lease)
@@ -119,17 +117,36 @@ impl<R: Record> Lease<R> {
         core::mem::forget(self);
     }
 
+    /// How far the body has been read. Meaningless for a request without one.
+    pub(crate) fn reader(&self) -> &Reader {
+        // SAFETY: the shard wrote it before it published the slot with a body, and it is this lease's since then: it
+        // changes only through `reader_mut`, which borrows the slot's one lease exclusively.
+        unsafe { &*self.exchange().slot(self.slot).body.reader() }
+    }
+
+    /// As [`reader`](Self::reader), to note progress.
+    pub(crate) fn reader_mut(&mut self) -> &mut Reader {
+        // SAFETY: as in `reader`; `&mut self` is the only borrow of the slot's one lease.
+        unsafe { &mut *self.exchange().slot(self.slot).body.reader() }
+    }
+
+    /// The exchange, apart from the borrow of the lease.
+    fn chain<'e>(&self) -> (&'e Exchange<R>, &'e SlotBody) {
+        // SAFETY: as in `exchange`; the results do not leave the methods below, which have the lease.
+        let exchange = unsafe { self.exchange.as_ref() };
+        (exchange, &exchange.slot(self.slot).body)
+    }
+
     /// Looks for bytes of the body that came behind the [received](Self::received) ones and have not been read, moving on
     /// to the next buffer where one has been read. `true`: [`body_bytes`](Self::body_bytes) has them.
     pub(crate) fn next_body(&mut self) -> bool {
-        // SAFETY: as in `exchange`, which would borrow the cursor, too.
-        let exchange = unsafe { self.exchange.as_ref() };
-        exchange.chain.advance(&exchange.slot(self.slot).body, &mut self.cursor)
+        let (exchange, body) = self.chain();
+        exchange.chain.advance(body, self.reader_mut().cursor_mut())
     }
 
     /// The bytes of the body that can be read now, in the buffer that [`next_body`](Self::next_body) found.
     pub(crate) fn body_bytes(&self) -> &[u8] {
-        self.bytes_at(&self.cursor)
+        self.bytes_at(self.reader().cursor())
     }
 
     /// The bytes at the one cursor of this lease's body.
@@ -146,7 +163,7 @@ impl<R: Record> Lease<R> {
 
     /// Takes the reader's place out. The lease itself finds no more of the body after this.
     pub(crate) fn take_place(&mut self) -> Place {
-        let cursor = core::mem::replace(&mut self.cursor, Cursor::NOWHERE);
+        let cursor = core::mem::replace(self.reader_mut().cursor_mut(), Cursor::NOWHERE);
         Place { cursor, of: self.own() }
     }
 
@@ -188,15 +205,14 @@ impl<R: Record> Lease<R> {
 
     /// Moves over bytes of [`body_bytes`](Self::body_bytes) that have been read.
     pub(crate) fn consume_body(&mut self, bytes: u32) {
-        self.cursor.advance(bytes);
+        self.reader_mut().cursor_mut().advance(bytes);
         self.tell_read(bytes);
     }
 
     /// Nothing more will be read of the body: its buffers go back.
     pub(crate) fn leave_body(&mut self) {
-        // SAFETY: as in `exchange`, which would borrow the cursor, too.
-        let exchange = unsafe { self.exchange.as_ref() };
-        if self.cursor.leave(&exchange.slot(self.slot).body) {
+        let (_, body) = self.chain();
+        if self.reader_mut().cursor_mut().leave(body) {
             self.tell(News::READ);
         }
     }
@@ -209,6 +225,11 @@ impl<R: Record> Lease<R> {
     /// Bytes of the body that came behind the received ones.
     pub(crate) fn body_arrived(&self) -> u64 {
         self.exchange().slot(self.slot).body.arrived()
+    }
+
+    /// Whether something has been read of what came behind the received bytes.
+    pub(crate) fn body_was_read(&self) -> bool {
+        self.exchange().slot(self.slot).body.was_read()
     }
 
     /// Registers who waits for more of the body; it looks once more after this.

@@ -7,7 +7,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use super::body::{BodyState, Chain, Reading, SlotBody};
+use super::body::{BodyState, Chain, Reader, Reading, SlotBody};
 use super::exchange::{
     AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING, Record,
     SENT, Slot, Tail, generation_of, word_of,
@@ -345,8 +345,16 @@ impl<R: Record> ShardSide<R> {
         &self.exchange.chain
     }
 
+    /// Before a slot is published with a body: nothing of it has been read.
+    pub(crate) fn reset_reader(&mut self, slot: u32) {
+        debug_assert!(self.word(slot) & MARKS == 0, "a lease reads what is published");
+        // SAFETY: the slot is the shard's alone until it is published, and `&mut self` is the only shard side.
+        unsafe { *self.body(slot).reader() = Reader::START };
+    }
+
     /// Before a slot is published whose body is still to come.
     pub(crate) fn open_body(&mut self, slot: u32) {
+        self.reset_reader(slot);
         self.body(slot).reset();
     }
 

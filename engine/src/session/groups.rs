@@ -122,14 +122,17 @@ impl Groups {
 
     fn snapshot(&self) -> Snapshot {
         let mut routes = Vec::new();
+        let policies = self.policies();
         for group in &self.groups {
+            let send_credit = policies.get(group.policy).send_credit;
             let active = group.active && !self.inactive_sessions.contains(&group.session);
             for url in &group.urls {
-                let target = Target { context: url.context, queue: group.queue, active, policy: group.policy };
+                let (context, queue, policy) = (url.context, group.queue, group.policy);
+                let target = Target { context, queue, active, policy, send_credit };
                 routes.push(Route { port: url.port, host: url.host.clone(), path: url.path.clone(), target });
             }
         }
-        Snapshot::new(routes).with_policies(self.policies())
+        Snapshot::new(routes).with_policies(policies)
     }
 
     fn uses_port(&self, port: u16) -> bool {

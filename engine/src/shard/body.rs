@@ -15,7 +15,7 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
+use super::connection::{Incoming, NO_BUFFER, NONE, Sending};
 use super::input::{Input, Taken};
 use crate::conn::AfterSend;
 use crate::mem::{Area, BufferId};
@@ -79,6 +79,7 @@ impl<I: Io> Shard<I> {
         }
         let long = incoming.is_long();
         (connection.incoming, connection.body_slot) = (incoming, slot);
+        connection.long_last = long;
         connection.machine.begin_draining_body();
         if long {
             self.stop_receive(key);
@@ -234,7 +235,7 @@ impl<I: Io> Shard<I> {
             if self.buffers.large.is_dry() {
                 self.reclaim_bodies();
             }
-            let large = self.buffers.large.take_spare().ok_or(Reject::Overloaded)?;
+            let large = self.buffers.take_spare_large().ok_or(Reject::Overloaded)?;
             self.counters.copies.count();
             let to = self.side.arena().buffer_offset(large);
             self.side.copy(from, to, len);
@@ -296,6 +297,7 @@ impl<I: Io> Shard<I> {
     /// Takes everything back that a slot's body has; the slot is the shard's own.
     #[cold]
     pub(super) fn release_body(&mut self, slot: u32) {
+        self.slots[slot as usize].has_body = false;
         let chain = core::mem::replace(&mut self.bodies[slot as usize], BodyChain::NONE);
         let mut first = chain.first;
         while first != NO_BUFFER {
@@ -413,8 +415,10 @@ impl<I: Io> Shard<I> {
         if slot == NONE {
             return self.end_after_answers(key);
         }
+        // Won before the reader hears of it: what it would answer then comes too late.
+        let won = !self.slots[slot as usize].answered && self.side.overtake(slot);
         self.forget_body(slot, reject as u8);
-        if self.slots[slot as usize].answered || !self.side.overtake(slot) {
+        if !won {
             self.slots[slot as usize].last = true;
         } else {
             self.refuse_published(slot, reject);
@@ -443,10 +447,7 @@ impl<I: Io> Shard<I> {
         let (slot, incoming) = (connection.body_slot, connection.incoming);
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
         if room == 0 {
-            if matches!(incoming, Incoming::Raw) {
-                // Nothing else notices a client that leaves.
-                self.poll_end(key);
-            }
+            self.poll_end(key);
             return self.set_timer(key);
         }
         if incoming.is_long() && !self.buffers.large.any_posted() {
@@ -462,8 +463,6 @@ impl<I: Io> Shard<I> {
         }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
         let most = room.min(missing).min(u64::from(self.side.arena().cell_bytes(Area::Body)));
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.receiving = Receiving::Once;
-        self.io.receive_once(connection.fd, Self::receive_token(key), u32::try_from(most).unwrap_or(u32::MAX));
+        self.receive_large(key, u32::try_from(most).unwrap_or(u32::MAX));
     }
 }

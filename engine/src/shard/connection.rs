@@ -136,6 +136,8 @@ pub(super) struct Connection {
     pub(super) pending: bool,
     /// The body under way is not received, because enough of it waits to be read.
     pub(super) body_paused: bool,
+    /// Its last body was a long one.
+    pub(super) long_last: bool,
     /// A part of a file is being read for it.
     pub(super) reading: bool,
     /// It is in the list of those that wait for a cell to read into.
@@ -215,6 +217,7 @@ impl Connection {
             continue_owed: false,
             pending: false,
             body_paused: false,
+            long_last: false,
             reading: false,
             awaits_cell: false,
             was_called: false,

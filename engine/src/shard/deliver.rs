@@ -49,6 +49,7 @@ pub(super) fn address(
         Ok(route) => {
             record.url_context = route.target.context;
             record.ip_routed = matches!(route.host, Host::Ip(_));
+            record.send_credit = route.target.send_credit;
             (route.target.queue.ok_or(Reject::Unbound), route.target.policy)
         }
         Err(reject) => (Err(reject), connection.policy),
@@ -142,7 +143,7 @@ impl<I: Io> Shard<I> {
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
         record.len = prefix.start + prefix.len;
         let len = record.len;
-        let Some(source) = self.pin(input, slot, len) else {
+        let Some(source) = self.pin_apart(input, slot, len) else {
             self.release_source(slot);
             return self.out_of_cells(key, slot);
         };
@@ -162,6 +163,7 @@ impl<I: Io> Shard<I> {
 
     /// Delivers a request before the rest of its body.
     fn deliver_before(&mut self, key: Key, slot: u32, source: Source, mut addressed: Addressed, incoming: Incoming) {
+        self.side.reset_reader(slot);
         let record = self.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), u64::from(record.body_len));
         let expects = expects && here == 0;

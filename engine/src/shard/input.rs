@@ -84,6 +84,11 @@ impl<I: Io> Shard<I> {
         if connection.has_incoming() && !connection.machine.is_draining() {
             return self.receive_body(key);
         }
+        // Who has sent one long body is likely to send another: its head comes with a good part of it.
+        if core::mem::take(&mut connection.long_last) && self.buffers.large.any_posted() {
+            let most = self.side.arena().cell_bytes(Area::Body);
+            return self.receive_large(key, most);
+        }
         self.receive_many(key);
     }
 
@@ -92,6 +97,14 @@ impl<I: Io> Shard<I> {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.receiving = Receiving::Armed;
             self.io.receive(connection.fd, Self::receive_token(key));
+        }
+    }
+
+    /// Receives once into a large buffer.
+    pub(super) fn receive_large(&mut self, key: Key, most: u32) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.receiving = Receiving::Once;
+            self.io.receive_once(connection.fd, Self::receive_token(key), most);
         }
     }
 
@@ -325,11 +338,12 @@ impl<I: Io> Shard<I> {
         if self.deliver(key, slot, source, addressed) { Taken::Bytes(len) } else { Taken::Later }
     }
 
-    /// Keeps the bytes of a request where they are, or copies them out when buffers are short or large. `None`: there
+    /// Keeps the bytes of a request where they are, or copies them out when small buffers are short. `None`: there
     /// is no room for that either.
-    #[inline]
-    pub(super) fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
-        if self.buffers.small.pressed() || self.buffers.is_large(input.buffer) {
+    #[inline(always)]
+    fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+        // Of a large buffer, what a cell could not hold may be kept.
+        if self.buffers.small.pressed() && !self.buffers.is_large(input.buffer) {
             let cell = self.cells.assembly.take()?;
             self.counters.copies.count();
             let to = self.side.arena().offset(Area::Assembly, cell);
@@ -339,6 +353,11 @@ impl<I: Io> Shard<I> {
         }
         self.buffers.share(input.buffer);
         Some(Source::Receive(input.buffer))
+    }
+
+    /// As [`pin`](Self::pin), for those with a body.
+    pub(super) fn pin_apart(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+        self.pin(input, slot, len)
     }
 
     /// Refuses the request at the start of the input; the rest of the input is not read.

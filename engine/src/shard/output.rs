@@ -119,7 +119,7 @@ impl<I: Io> Shard<I> {
 
     #[inline]
     pub(super) fn release_source(&mut self, slot: u32) {
-        if core::mem::take(&mut self.slots[slot as usize].has_body) {
+        if self.slots[slot as usize].has_body {
             self.release_body(slot);
         }
         match core::mem::replace(&mut self.slots[slot as usize].source, Source::Nothing) {

@@ -29,6 +29,13 @@ impl Frame {
         frame
     }
 
+    /// A frame that `write` writes; it gives the bytes written, at most 24.
+    pub(crate) fn written(write: impl FnOnce(&mut [u8; FRAME_BYTES_MAX]) -> usize) -> Self {
+        let mut bytes = [0; FRAME_BYTES_MAX];
+        let len = write(&mut bytes).min(FRAME_BYTES_MAX);
+        Self { bytes, len: u8::try_from(len).unwrap_or_default() }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }

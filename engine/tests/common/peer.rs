@@ -38,6 +38,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        Self { stream, input: Vec::new() }
+    }
+
     pub(crate) fn ask(address: SocketAddr, method: &str, version: &str) -> Self {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");

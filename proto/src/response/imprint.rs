@@ -60,6 +60,13 @@ impl FieldLine {
     /// `Content-Type: text/plain`.
     pub const TEXT_PLAIN: Self = Self::content_type("Content-Type: text/plain\r\n");
 
+    /// The value of the field.
+    #[must_use]
+    pub fn value(self) -> &'static str {
+        let colon = self.0.find(": ").map_or(0, |at| at + 2);
+        self.0[colon..].trim_end_matches("\r\n")
+    }
+
     /// A Content-Type line, its name, colon, space and line end included.
     ///
     /// # Panics

@@ -82,7 +82,7 @@ impl Rig {
         let queue = Arc::new(QueueCore::new(options.queue_length, Arc::from([Arc::clone(&exchange)])));
         let socket = stand_in();
         let listener = socket.as_raw_fd();
-        let target = Target { context: 7, queue: Some(0), active: true, policy: 0 };
+        let target = Target { context: 7, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 };
         let route = Route { port: 80, host: Host::Strong, path: "/a/".into(), target };
         mail.put(Letter::Queue(Arc::clone(&queue)));
         let body_credit = options.body_credit;

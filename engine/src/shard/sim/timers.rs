@@ -25,7 +25,7 @@ fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
     let mut routes = Vec::new();
     for (policy, (path, owner, properties)) in (1..).zip(groups) {
         policies.put(policy, *owner, Policy::of(properties));
-        let target = Target { context: 7, queue: Some(0), active: true, policy };
+        let target = Target { context: 7, queue: Some(0), active: true, policy, send_credit: 1 << 18 };
         routes.push(Route { port: 80, host: Host::Strong, path: (*path).into(), target });
     }
     rig.post(Letter::Routes(Arc::new(Snapshot::new(routes).with_policies(policies))));

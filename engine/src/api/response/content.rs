@@ -1,0 +1,105 @@
+//! What a body consists of: memory, borrowed or shared, and parts of files.
+//!
+//! Laws: making one, or a part of one, copies no bytes.
+//! Absent: reading files, which the engine does when their bytes are sent (room `shard`).
+
+use core::ops::Range;
+
+use bytes::Bytes;
+
+use crate::stream::{Data, FileRange};
+
+/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from
+/// where they are, except borrowed ones, which are copied to the heap first.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Body<'a> {
+    /// Bytes that are copied.
+    Borrowed(&'a [u8]),
+    /// Reference-counted or static bytes.
+    Shared(Bytes),
+    /// A part of a file, read by the engine when it is sent, without blocking the shard.
+    File(FileRange),
+}
+
+impl Body<'_> {
+    /// Bytes in memory or in a file.
+    pub(in crate::api) fn len(&self) -> u64 {
+        match self {
+            Self::Borrowed(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => bytes.len() as u64,
+            Self::File(range) => range.len(),
+        }
+    }
+
+    /// What a stream sends of it. Borrowed bytes are copied.
+    pub(in crate::api) fn into_data(self) -> Data {
+        match self {
+            Self::Borrowed(bytes) => Data::Bytes(Bytes::copy_from_slice(bytes)),
+            Self::Shared(bytes) => Data::Bytes(bytes),
+            Self::File(range) => Data::File(range),
+        }
+    }
+}
+
+impl<'a> Body<'a> {
+    /// A part of it, counted from its beginning, which must be within it.
+    pub(super) fn part(&self, range: Range<u64>) -> Self {
+        let place = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        match self {
+            Self::Borrowed(bytes) => {
+                Self::Borrowed(bytes.get(place(range.start)..place(range.end)).unwrap_or_default())
+            }
+            Self::Shared(bytes) => Self::Shared(bytes.slice(place(range.start)..place(range.end))),
+            Self::File(FileRange { file, offset, .. }) => {
+                let (from, to) = (offset.saturating_add(range.start), offset.saturating_add(range.end));
+                Self::File(FileRange::new(file.clone(), from..to))
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Body<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Body<'a> {
+    #[inline]
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a> From<&'a str> for Body<'a> {
+    #[inline]
+    fn from(text: &'a str) -> Self {
+        Self::Borrowed(text.as_bytes())
+    }
+}
+
+impl From<Bytes> for Body<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Shared(bytes.into())
+    }
+}
+
+impl From<String> for Body<'_> {
+    fn from(text: String) -> Self {
+        Self::Shared(text.into())
+    }
+}
+
+impl From<FileRange> for Body<'_> {
+    fn from(range: FileRange) -> Self {
+        Self::File(range)
+    }
+}

@@ -1,0 +1,281 @@
+//! The answer to a conditional or range request, made of the answer that would have been given to a plain one.
+//!
+//! Laws: a part is never larger than the whole and the heads of a few parts; what a 304 or an error would say of a
+//! content that it does not have is taken off; bytes are neither read nor copied here.
+//!
+//! Absent: the rules (`proto::conditional`, `proto::range`), and what the representation is known by
+//! ([`Validators`](crate::Validators)).
+//!
+//! Source: RFC 9110 sections 13.2.2, 14, 15.3.7, 15.4.5, 15.5.13, 15.5.17.
+
+use core::hash::{BuildHasher, Hasher};
+use std::hash::RandomState;
+
+use bytes::Bytes;
+use ringress_proto::date::imf_fixdate;
+use ringress_proto::header::{HeaderName, ResponseHeader};
+use ringress_proto::method::Method;
+use ringress_proto::range::{ByteRange, Multipart, Ranges, Selection, content_range, unsatisfied_range};
+
+use super::{Body, INLINE_HEADERS, Memory, Response};
+use crate::api::request::Request;
+use crate::api::validators::{Precondition, Validators};
+
+/// What describes a content: not for answers without it.
+const OF_CONTENT: [ResponseHeader; 6] = [
+    ResponseHeader::AcceptRanges,
+    ResponseHeader::ContentEncoding,
+    ResponseHeader::ContentLanguage,
+    ResponseHeader::ContentMd5,
+    ResponseHeader::ContentRange,
+    ResponseHeader::ContentType,
+];
+/// What is said of a representation, and to caches: not for an answer that is an error.
+const OF_REPRESENTATION: [ResponseHeader; 5] = [
+    ResponseHeader::CacheControl,
+    ResponseHeader::ContentLocation,
+    ResponseHeader::ETag,
+    ResponseHeader::Expires,
+    ResponseHeader::LastModified,
+];
+
+impl<'a> Response<'a> {
+    /// The part of this response that the request asks for. Make the response as for a plain GET, with its fields and
+    /// the whole body, in memory or in files; this turns it into what conditions and ranges ask for:
+    ///
+    /// | status | when | what |
+    /// |--:|---|---|
+    /// | 200 | otherwise, and always for HEAD | the response, with ETag, Last-Modified and `Accept-Ranges: bytes` |
+    /// | 206 | one range | the same with Content-Range, and these bytes alone |
+    /// | 206 | several ranges | the same as `multipart/byteranges`; each part has the Content-Type |
+    /// | 304 | the client has it already | no body, no content fields; ETag, Last-Modified and all others |
+    /// | 412 | If-Match or If-Unmodified-Since fails | no body; no fields of content, representation or for caches |
+    /// | 416 | no range has a byte of it | the same, and `Content-Range: bytes */LENGTH` |
+    ///
+    /// ETag and Last-Modified are those of `validators`; the response's own, and its Accept-Ranges, are replaced. What
+    /// is given whole although a Range field is there: see [`Request::select`]; also several ranges of a response with
+    /// a Content-Encoding. A response to another method than GET and HEAD, or with another status than 200, stays as it
+    /// is: ask [`Request::precondition`] before carrying such a request out.
+    ///
+    /// ```no_run
+    /// use std::fs::File;
+    /// # use ringress::{FileRange, Request, Response, Validators};
+    ///
+    /// fn serve(request: Request, file: File) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let metadata = file.metadata()?;
+    ///     let validators = Validators::of(&metadata);
+    ///     let response = Response::ok().content_type("video/mp4").header("Cache-Control", "max-age=60");
+    ///     let response = response.body(FileRange::new(file, 0..metadata.len())).select(&request, &validators);
+    ///     Ok(request.respond(response)?)
+    /// }
+    /// ```
+    pub fn select(mut self, request: &Request, validators: &Validators) -> Self {
+        if self.status != 200 || !matches!(request.method(), Method::Get | Method::Head) {
+            return self;
+        }
+        match request.precondition(validators) {
+            Precondition::Proceed => {}
+            Precondition::NotModified => {
+                self.become_empty(304);
+                self.say(validators);
+                return self;
+            }
+            Precondition::Failed => {
+                self.become_error(412);
+                return self;
+            }
+        }
+        self.say(validators);
+        self.remove(&[ResponseHeader::AcceptRanges]);
+        self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
+        let length = self.body_len();
+        if self.content_length.is_some_and(|said| said != length) {
+            // Without its body a part of it cannot be given; to GET it is a mistake that the answer will tell.
+            return self;
+        }
+        match request.select(validators, length) {
+            Selection::Whole => {}
+            Selection::Single(range) => self.become_part(range, length),
+            Selection::Multiple(ranges) => self.become_parts(&ranges, length),
+            Selection::Unsatisfiable => {
+                self.become_error(416);
+                self.make(ResponseHeader::ContentRange, Bytes::copy_from_slice(unsatisfied_range(length).as_bytes()));
+                self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
+            }
+        }
+        self
+    }
+
+    /// States what the representation is known by.
+    fn say(&mut self, validators: &Validators) {
+        if let Some(etag) = validators.etag() {
+            self.remove(&[ResponseHeader::ETag]);
+            self.make(ResponseHeader::ETag, Bytes::copy_from_slice(etag.as_bytes()));
+        }
+        if let Some(time) = validators.last_modified() {
+            self.remove(&[ResponseHeader::LastModified]);
+            self.make(ResponseHeader::LastModified, Bytes::copy_from_slice(&imf_fixdate(time)));
+        }
+    }
+
+    fn become_part(&mut self, range: ByteRange, length: u64) {
+        let mut parts = Vec::new();
+        cut(&self.take_bodies(), range, &mut parts);
+        self.become_partial(parts);
+        self.make(ResponseHeader::ContentRange, Bytes::copy_from_slice(content_range(range, length).as_bytes()));
+    }
+
+    fn become_parts(&mut self, ranges: &Ranges, length: u64) {
+        // A coding of the parts and one of the multipart body would look the same.
+        if self.value_of(ResponseHeader::ContentEncoding).is_some() {
+            return;
+        }
+        let boundary = boundary();
+        let content_type = self.value_of(ResponseHeader::ContentType);
+        // What is refused here is refused again, and told, when the response is given whole.
+        let Ok(multipart) = Multipart::new(&boundary, content_type, length) else { return };
+        let Some(frames) = Frames::of(&multipart, ranges.as_slice()) else { return };
+        let field = Bytes::copy_from_slice(multipart.content_type().as_bytes());
+        let whole = self.take_bodies();
+        let mut parts = Vec::new();
+        for (range, head) in ranges.as_slice().iter().zip(frames.heads) {
+            parts.push(Body::Shared(head));
+            cut(&whole, *range, &mut parts);
+        }
+        parts.push(Body::Shared(frames.end));
+        self.become_partial(parts);
+        self.remove(&[ResponseHeader::ContentType]);
+        self.make(ResponseHeader::ContentType, field);
+    }
+
+    fn become_partial(&mut self, bodies: Vec<Body<'a>>) {
+        self.status = 206;
+        self.reason = None;
+        self.content_length = None;
+        let mut bodies = bodies.into_iter();
+        self.body = Memory::NONE;
+        match bodies.next() {
+            None => {}
+            Some(Body::Borrowed(bytes)) => self.body = Memory::Borrowed(bytes),
+            Some(Body::Shared(bytes)) => self.body = Memory::Shared(bytes),
+            Some(Body::File(range)) => self.mixed.get_or_insert_default().file = Some(range),
+        }
+        if bodies.len() > 0 {
+            self.mixed.get_or_insert_default().chunks.extend(bodies);
+        }
+    }
+
+    /// Without content, and without what describes one.
+    fn become_empty(&mut self, status: u16) {
+        self.status = status;
+        self.reason = None;
+        self.content_length = None;
+        self.take_bodies();
+        self.remove(&OF_CONTENT);
+    }
+
+    fn become_error(&mut self, status: u16) {
+        self.become_empty(status);
+        self.remove(&OF_REPRESENTATION);
+    }
+
+    fn body_len(&self) -> u64 {
+        let mixed = self.mixed.as_deref();
+        let first = match mixed.and_then(|mixed| mixed.file.as_ref()) {
+            Some(file) => file.len(),
+            None => self.body.as_bytes().len() as u64,
+        };
+        let chunks = mixed.map(|mixed| mixed.chunks.as_slice()).unwrap_or_default();
+        chunks.iter().fold(first, |sum, chunk| sum.saturating_add(chunk.len()))
+    }
+
+    /// The whole body, which the response has no more.
+    fn take_bodies(&mut self) -> Vec<Body<'a>> {
+        let first = match core::mem::replace(&mut self.body, Memory::NONE) {
+            Memory::Borrowed(bytes) => Body::Borrowed(bytes),
+            Memory::Shared(bytes) => Body::Shared(bytes),
+        };
+        let Some(mixed) = self.mixed.as_deref_mut() else { return vec![first] };
+        let first = mixed.file.take().map_or(first, Body::File);
+        core::iter::once(first).chain(core::mem::take(&mut mixed.chunks)).collect()
+    }
+
+    /// Adds a field that the response owns.
+    fn make(&mut self, name: ResponseHeader, value: Bytes) {
+        self.mixed.get_or_insert_default().made.push((name, value));
+    }
+
+    /// The value of a field that the application gave.
+    fn value_of(&self, wanted: ResponseHeader) -> Option<&'a [u8]> {
+        let line = self.line.filter(|_| wanted == ResponseHeader::ContentType);
+        let line = line.map(|line| line.value().as_bytes());
+        line.or_else(|| self.fields().find(|(name, _)| known(*name) == wanted).map(|(_, value)| *value))
+    }
+
+    /// Takes off the fields of these names.
+    fn remove(&mut self, names: &[ResponseHeader]) {
+        // A line known beforehand is a Content-Type.
+        self.line = self.line.filter(|_| !names.contains(&ResponseHeader::ContentType));
+        if let Some(mixed) = &mut self.mixed {
+            mixed.made.retain(|(name, _)| !names.contains(name));
+        }
+        if !self.fields().any(|(name, _)| names.contains(&known(*name))) {
+            return;
+        }
+        let mut kept: Vec<_> = self.fields().filter(|(name, _)| !names.contains(&known(*name))).copied().collect();
+        self.more_headers = kept.split_off(kept.len().min(INLINE_HEADERS));
+        self.header_count = 0;
+        for (place, field) in self.headers.iter_mut().zip(kept) {
+            *place = field;
+            self.header_count += 1;
+        }
+    }
+}
+
+/// The heads of the parts of a multipart body, and its end.
+struct Frames {
+    heads: Vec<Bytes>,
+    end: Bytes,
+}
+
+impl Frames {
+    fn of(multipart: &Multipart<'_>, ranges: &[ByteRange]) -> Option<Self> {
+        let head = |(index, range): (usize, &ByteRange)| {
+            let mut head = vec![0; multipart.part_head_len(*range, index == 0)];
+            multipart.part_head(*range, index == 0, &mut head).ok().map(|_| Bytes::from(head))
+        };
+        let heads: Option<Vec<Bytes>> = ranges.iter().enumerate().map(head).collect();
+        let mut end = vec![0; multipart.end_len()];
+        multipart.end(&mut end).ok()?;
+        Some(Self { heads: heads?, end: end.into() })
+    }
+}
+
+/// A text that nobody can have put into a body: 128 bits that are not known before.
+fn boundary() -> String {
+    // The standard library draws the keys of hash maps at random; a hash under such a key is as good.
+    let number = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", number(), number())
+}
+
+/// Which of the known fields it is.
+fn known(name: HeaderName<'_>) -> ResponseHeader {
+    match name {
+        HeaderName::Known(known) => known,
+        HeaderName::Custom(name) => ResponseHeader::lookup(name.as_bytes()),
+    }
+}
+
+/// Adds the bytes of a range of what lies in these bodies, one behind the other.
+fn cut<'a>(bodies: &[Body<'a>], range: ByteRange, parts: &mut Vec<Body<'a>>) {
+    let mut start = 0_u64;
+    for body in bodies {
+        let end = start.saturating_add(body.len());
+        let from = range.first.clamp(start, end) - start;
+        let to = range.last.saturating_add(1).clamp(start, end) - start;
+        if from < to {
+            parts.push(body.part(from..to));
+        }
+        start = end;
+    }
+}
