@@ -34,6 +34,38 @@ fn say_shard(request: Request) {
 }
 
 #[test]
+fn a_request_wakes_the_thread_of_its_own_shard_whoever_else_waits_in_a_future() {
+    let Parts { queue, engine, port, .. } = &parts(2);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(engine);
+        let (ready, is_ready) = mpsc::channel();
+        for shard in 0..2 {
+            let ready = ready.clone();
+            scope.spawn(move || {
+                let _attached = engine.attach(shard).expect("the shard is free");
+                ready.send(()).expect("the test runs");
+                ringress::block_on(async {
+                    while let Ok(request) = queue.receive_async().await {
+                        say_shard(request);
+                    }
+                });
+            });
+        }
+        (0..2).for_each(|_| is_ready.recv_timeout(PATIENCE).expect("attached"));
+        // One after the other, so that both threads sleep each time.
+        let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(loopback(*port))).collect();
+        for _ in 0..10 {
+            clients.iter_mut().for_each(|client| assert_eq!(client.ask("/").status, 200));
+        }
+        drop(clients);
+        // It would wait as long for threads that do not notice the end.
+        let asked = std::time::Instant::now();
+        engine.shutdown(PATIENCE).expect("no shard failed");
+        assert!(asked.elapsed() < PATIENCE, "the threads leave when their shards have ended");
+    });
+}
+
+#[test]
 fn each_thread_receives_the_requests_of_its_own_shard() {
     let Parts { queue, engine, port, .. } = &parts(2);
     thread::scope(|scope| {

@@ -246,7 +246,8 @@ impl Receive<'_> {
     fn look(&self) -> Option<Result<Request>> {
         match self.queue.claim() {
             Some(request) => Some(Ok(request)),
-            None if self.queue.core.is_closed() => Some(Err(Error::CLOSED)),
+            // The engine waits for the threads of its shards to leave before it closes the queues.
+            None if self.queue.core.is_closed() || session::is_over() => Some(Err(Error::CLOSED)),
             None => None,
         }
     }

@@ -112,10 +112,12 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             let _ = session::drive(Some(Duration::ZERO));
         }
         while !alarm.woken.load(Ordering::SeqCst) {
-            // A shard that has stopped is driven no more.
-            if bell.is_none() || session::drive(None).is_err() {
-                thread::park();
+            // Requests of this thread's shard are for it alone to take, and the wake for them may have gone to a thread
+            // of another shard: so it looks after each turn. A shard that has stopped is driven no more.
+            if bell.is_some() && session::drive(None).is_ok() {
+                break;
             }
+            thread::park();
         }
     }
 }

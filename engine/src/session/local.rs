@@ -44,6 +44,15 @@ pub(crate) fn drive(patience: Option<Duration>) -> Result<()> {
     })
 }
 
+/// Whether the current thread drives a shard that has stopped, so that nothing more will come to it.
+pub(crate) fn is_over() -> bool {
+    // Within a turn the shard is borrowed, and not over.
+    let done = |shard: &RefCell<Option<Local>>| {
+        shard.try_borrow().is_ok_and(|local| local.as_ref().is_some_and(|local| local.shard.is_done()))
+    };
+    ATTACHED.with(Cell::get).0 != 0 && SHARD.with(done)
+}
+
 /// The bell of the shard that the current thread drives, if it drives one.
 pub(crate) fn driven_bell() -> Option<&'static Bell> {
     if ATTACHED.with(Cell::get).0 == 0 {

@@ -14,4 +14,4 @@ mod local;
 pub use builder::EngineBuilder;
 pub use engine::{Attached, Engine, QueueOptions, RequestQueue};
 pub use groups::{ServerSession, UrlGroup};
-pub(crate) use local::{attached_shard, drive, driven_bell};
+pub(crate) use local::{attached_shard, drive, driven_bell, is_over};

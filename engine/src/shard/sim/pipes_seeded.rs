@@ -1,8 +1,8 @@
 //! Pipes under faults: one seed draws settings, what clients and applications send, when they read, and how they end.
 //!
 //! Oracle: what one side reads is what the other gave, in order and from the first byte; where neither side resets,
-//! cuts or takes the socket, all of it arrives and the connection ends in order; a socket that is taken comes with all that
-//! the shard had received; nobody is left waiting while the shard sleeps; afterwards nothing is in use.
+//! cuts or takes the socket, all of it arrives and the connection ends in order; a socket that is taken comes with all
+//! that the shard had received; nobody is left waiting while the shard sleeps; afterwards nothing is in use.
 
 use std::cell::RefCell;
 use std::rc::Rc;
