@@ -94,6 +94,7 @@ impl Drop for Depth {
 /// polls. It needs no runtime and can be called from within itself.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let bell = session::driven_bell();
+    let mut driven = bell.is_some();
     let alarm = alarm(bell);
     let waker = Waker::from(Arc::clone(&alarm));
     let mut context = Context::from_waker(&waker);
@@ -107,17 +108,18 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         settle();
-        if bell.is_some() && alarm.woken.load(Ordering::SeqCst) {
+        if driven && alarm.woken.load(Ordering::SeqCst) {
             // A future that wakes itself may wait for what the shard is to do: it has a turn each time.
             let _ = session::drive(Some(Duration::ZERO));
         }
         while !alarm.woken.load(Ordering::SeqCst) {
-            // Requests of this thread's shard are for it alone to take, and the wake for them may have gone to a thread
-            // of another shard: so it looks after each turn. A shard that has stopped is driven no more.
-            if bell.is_some() && session::drive(None).is_ok() {
+            if !driven {
+                thread::park();
+            } else if session::drive(None).is_err() {
+                // The shard has ended, which is news to whoever waits for its requests; it is driven no more.
+                driven = false;
                 break;
             }
-            thread::park();
         }
     }
 }
