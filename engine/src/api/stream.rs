@@ -121,7 +121,8 @@ impl ResponseStream {
         self.request.body()
     }
 
-    /// Gives a chunk of the body; waits while the group's [`send_credit`](crate::Properties::send_credit) is under way. An empty chunk gives what
+    /// Gives a chunk of the body; waits while the group's [`send_credit`](crate::Properties::send_credit) is under way.
+    /// An empty chunk gives what
     /// [`write`](std::io::Write::write) has collected, and nothing else.
     ///
     /// On a thread that is attached to a shard, waiting drives the shard.

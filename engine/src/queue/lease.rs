@@ -137,8 +137,8 @@ impl<R: Record> Lease<R> {
         (exchange, &exchange.slot(self.slot).body)
     }
 
-    /// Looks for bytes of the body that came behind the [received](Self::received) ones and have not been read, moving on
-    /// to the next buffer where one has been read. `true`: [`body_bytes`](Self::body_bytes) has them.
+    /// Looks for bytes of the body that came behind the [received](Self::received) ones and have not been read, moving
+    /// on to the next buffer where one has been read. `true`: [`body_bytes`](Self::body_bytes) has them.
     pub(crate) fn next_body(&mut self) -> bool {
         let (exchange, body) = self.chain();
         exchange.chain.advance(body, self.reader_mut().cursor_mut())
@@ -249,8 +249,8 @@ impl<R: Record> Lease<R> {
             return &[];
         }
         let exchange = self.exchange();
-        // SAFETY: the shard gave this cell to the slot before it said so, and neither writes nor frees it while the slot
-        // is in use, which it is while a handle is out.
+        // SAFETY: the shard gave this cell to the slot before it said so, and neither writes nor frees it while the
+        // slot is in use, which it is while a handle is out.
         unsafe { exchange.arena.read(exchange.arena.offset(Area::Assembly, cell), trailers) }
     }
 

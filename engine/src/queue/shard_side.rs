@@ -400,8 +400,8 @@ impl<R: Record> ShardSide<R> {
         self.body(slot).unread()
     }
 
-    /// The shard has stopped to receive the slot's body until no more than so many bytes are unread, of which it will be
-    /// told. `true`: it is so already.
+    /// The shard has stopped to receive the slot's body until no more than so many bytes are unread, of which it will
+    /// be told. `true`: it is so already.
     pub(crate) fn stop_body_until(&self, slot: u32, unread: u64) -> bool {
         self.body(slot).stop_until(unread)
     }

@@ -55,9 +55,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Large receive buffers of one shard, for bodies that do not fit the rest of a receive buffer: how many (a power of
-    /// two, 4 to 16,384; 256 by default) and of how many bytes (4,096 to 1,048,576; 65,536 by default). What is received
-    /// of a body waits in them until it is read.
+    /// Large receive buffers of one shard, for bodies that do not fit the rest of a receive buffer: how many (a power
+    /// of two, 4 to 16,384; 256 by default) and of how many bytes (4,096 to 1,048,576; 65,536 by default). What is
+    /// received of a body waits in them until it is read.
     pub fn body_buffers(mut self, count: u32, bytes: u32) -> Self {
         self.config.body_buffers = count;
         self.config.body_buffer_bytes = bytes;

@@ -2,8 +2,8 @@
 //!
 //! Laws:
 //! * A request has its part of a body that came in one buffer with its head there; what comes later is a chain of
-//!   buffers (`queue::body`), in place, chunks decoded and moved together. Small pieces are copied behind one another, so
-//!   that a client that sends byte by byte holds no more buffers than its bytes fill.
+//!   buffers (`queue::body`), in place, chunks decoded and moved together. Small pieces are copied behind one another,
+//!   so that a client that sends byte by byte holds no more buffers than its bytes fill.
 //! * No more than the credit is received and not read. Then receiving stops, and TCP pushes back.
 //! * Long bodies are received one piece at a time into large buffers, chosen by the kernel when the bytes are there: a
 //!   slow client holds none while it is awaited.

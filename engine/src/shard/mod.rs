@@ -187,6 +187,19 @@ impl FreeCells {
     }
 }
 
+impl Settings {
+    fn of(config: &Config) -> Result<Self> {
+        let colocated = config.mode == crate::config::Mode::Colocated;
+        Ok(Self {
+            limits: config.limits,
+            pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
+            imprint: config.imprint()?,
+            colocated,
+            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
+        })
+    }
+}
+
 impl<I: Io> Shard<I> {
     pub(crate) fn new(
         io: I,
@@ -198,14 +211,7 @@ impl<I: Io> Shard<I> {
     ) -> Result<Self> {
         let reserve = File::open("/dev/null")
             .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
-        let colocated = config.mode == crate::config::Mode::Colocated;
-        let settings = Settings {
-            limits: config.limits,
-            pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
-            imprint: config.imprint()?,
-            colocated,
-            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
-        };
+        let settings = Settings::of(config)?;
         let arena = side.arena();
         let count = |area| u16::try_from(arena.count(area)).unwrap_or(u16::MAX);
         let buffers = ReceiveBuffers::new(count(Area::Receive), count(Area::Body));
