@@ -11,8 +11,10 @@ const WAIT_MAX: Duration = Duration::from_secs(20);
 const SIZES: [usize; 3] = [1 << 10, 64 << 10, 1 << 20];
 
 /// The way, and the pieces it is tried with; none is its own choice.
-const WAYS: [(&str, &[Option<u32>]); 9] = [
+const WAYS: [(&str, &[Option<u32>]); 11] = [
     ("read-send", &[None, Some(1000)]),
+    ("read-linked", &[None, Some(1000)]),
+    ("read-async", &[None]),
     ("splice", &[None, Some(1 << 20)]),
     ("sendfile", &[None]),
     ("sendfile-inline", &[None]),

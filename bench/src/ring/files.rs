@@ -112,6 +112,36 @@ impl Submissions<'_> {
         self.push(opcode::Read::new(Fd(file), part.iov_base.cast(), len).offset(offset).build(), tag)
     }
 
+    /// As [`Submissions::read`], on a worker of the ring from the start: what blocks there holds nobody up.
+    ///
+    /// # Errors
+    /// As above.
+    ///
+    /// # Panics
+    /// When the cell is shorter.
+    pub fn read_elsewhere(&mut self, file: RawFd, offset: u64, cell: Cell, len: usize, tag: Tag) -> io::Result<()> {
+        let part = cell.part(len);
+        let len = u32::try_from(len).map_err(io::Error::other)?;
+        let read = opcode::Read::new(Fd(file), part.iov_base.cast(), len).offset(offset).build();
+        self.push(read.flags(Flags::ASYNC), tag)
+    }
+
+    /// As [`Submissions::read`], and what is queued next goes ahead when all was read. Posts a completion only if it
+    /// was not, and then the next one is cancelled.
+    ///
+    /// # Errors
+    /// As above.
+    ///
+    /// # Panics
+    /// When the cell is shorter.
+    pub fn read_ahead(&mut self, file: RawFd, offset: u64, cell: Cell, len: usize, tag: Tag) -> io::Result<()> {
+        let part = cell.part(len);
+        let len = u32::try_from(len).map_err(io::Error::other)?;
+        let read = opcode::Read::new(Fd(file), part.iov_base.cast(), len).offset(offset).build();
+        self.make_room_for(2)?;
+        self.push(read.flags(Flags::IO_LINK | Flags::SKIP_SUCCESS), tag)
+    }
+
     /// Sends the first `len` bytes of a cell, in full when the peer has room.
     ///
     /// # Errors

@@ -260,6 +260,11 @@ impl<'ring> Submissions<'ring> {
         unsafe { self.queue.push(&entry) }.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))
     }
 
+    /// Submits the queue unless so many entries fit: a link does not reach from one submission to the next.
+    pub(super) fn make_room_for(&mut self, entries: usize) -> io::Result<()> {
+        if self.queue.capacity() - self.queue.len() < entries { self.make_room() } else { Ok(()) }
+    }
+
     #[cold]
     fn make_room(&mut self) -> io::Result<()> {
         self.queue.sync();

@@ -47,10 +47,10 @@ impl Answer {
             // SAFETY: (1.) is asked of whoever runs this: the file is to stay as it is, see `--help`.
             Way::Mapped => unsafe { host::map(&file, bytes) }?,
             Way::Memory | Way::Copy | Way::SendZc | Way::SendZcFixed => fs::read(path)?.leak(),
-            Way::ReadSend | Way::Splice | Way::Sendfile | Way::SendfileInline => &[],
+            _ => &[],
         };
         let whole = matches!(way, Way::Mapped | Way::Memory | Way::Copy | Way::SendZc | Way::SendZcFixed);
-        let has_pieces = matches!(way, Way::ReadSend | Way::Splice | Way::Mapped | Way::Memory);
+        let has_pieces = way.reads() || matches!(way, Way::Splice | Way::Mapped | Way::Memory);
         ensure!(has_pieces || piece.is_none(), "this way sends everything at once. Remedy: no piece (--piece)");
         let wanted = piece.map_or(Ok(if whole { bytes } else { PIECE }), usize::try_from)?;
         ensure!(wanted > 0, "a piece of 0 bytes (--piece) sends nothing. Remedy: at least 1");

@@ -49,6 +49,10 @@ enum What {
 enum Way {
     /// The ring reads a piece into the connection's cell and sends it, the first one with the head
     ReadSend,
+    /// As read-send, the send linked to the read: both in one submission, and one completion
+    ReadLinked,
+    /// As read-send, each read on a worker of the ring
+    ReadAsync,
     /// The ring splices pieces to the connection's pipe and from there to the socket
     Splice,
     /// sendfile(2) on a thread beside the ring's
@@ -65,6 +69,13 @@ enum Way {
     SendZc,
     /// By SEND_ZC from a registered buffer that holds head and body
     SendZcFixed,
+}
+
+impl Way {
+    /// It has the ring read into cells.
+    fn reads(self) -> bool {
+        matches!(self, Self::ReadSend | Self::ReadLinked | Self::ReadAsync)
+    }
 }
 
 #[derive(Args, Clone, Debug)]

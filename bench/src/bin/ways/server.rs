@@ -32,6 +32,8 @@ mod op {
     /// Posts a completion only if the head did not go.
     pub(crate) const HEAD: u8 = 7;
     pub(crate) const FAREWELL: u8 = 8;
+    /// Posts a completion only if the read fell short, and then the send linked to it ends, too.
+    pub(crate) const AHEAD: u8 = 9;
 }
 
 /// What a descriptor's connections use one after the other.
@@ -121,7 +123,7 @@ impl Server {
                     op::HELPED => self.helped(out)?,
                     op::HEAD => host::shutdown(slot, Shutdown::Both),
                     op::ACCEPT => self.accepted(&completion, out)?,
-                    _ => debug_assert_eq!(op, op::FAREWELL),
+                    _ => debug_assert!(op == op::FAREWELL || op == op::AHEAD),
                 }
             }
             completions.sync();
@@ -214,10 +216,22 @@ impl Server {
                 connection.wanted += head;
                 out.send_registered(slot, answer.joined, tag)
             }
-            Way::ReadSend => {
-                let wanted = connection.wanted;
+            Way::ReadSend | Way::ReadAsync => {
+                let (wanted, file) = (connection.wanted, answer.file.as_raw_fd());
                 let cell = connection.kit(answer)?.cell;
-                out.read(answer.file.as_raw_fd(), at as u64, cell, wanted, Tag::new(op::FETCHED, 0, slot))
+                let fetched = Tag::new(op::FETCHED, 0, slot);
+                if answer.way == Way::ReadAsync {
+                    return out.read_elsewhere(file, at as u64, cell, wanted, fetched);
+                }
+                out.read(file, at as u64, cell, wanted, fetched)
+            }
+            Way::ReadLinked => {
+                let piece = connection.wanted;
+                connection.wanted += head;
+                let (cell, first) = connection.kit(answer).map(|kit| (kit.cell, kit.first))?;
+                let file = answer.file.as_raw_fd();
+                out.read_ahead(file, at as u64, cell, piece, Tag::new(op::AHEAD, 0, slot))?;
+                if at == 0 { out.send_message(slot, first, tag) } else { out.send_cell(slot, cell, piece, tag) }
             }
             Way::Splice => {
                 let wanted = u32::try_from(connection.wanted).map_err(io::Error::other)?;
@@ -244,7 +258,7 @@ impl Server {
         let answer = self.answer;
         let connection = &mut self.connections[slot as usize];
         let fetched = usize::try_from(result).unwrap_or(0);
-        if fetched == 0 || (answer.way == Way::ReadSend && fetched != connection.wanted) {
+        if fetched == 0 || (answer.way.reads() && fetched != connection.wanted) {
             return self.fail(slot, out);
         }
         let (at, tag) = (connection.sent, Tag::new(op::SENT, 0, slot));
@@ -355,7 +369,7 @@ impl Connection {
 impl Kit {
     fn new(answer: &Answer) -> io::Result<Self> {
         let bytes = match answer.way {
-            Way::ReadSend => answer.piece,
+            way if way.reads() => answer.piece,
             Way::Copy => answer.head.len() + answer.bytes,
             _ => 0,
         };
