@@ -1,4 +1,5 @@
-//! Every way of `ways` sends the bytes of the file, to a client that takes them in its own time, again and again.
+//! Every way of `ways` sends the bytes of the file, again and again; and the measuring prints a row for each size. No
+//! figure is asserted: a machine that runs tests is no place to measure.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -123,5 +124,26 @@ fn every_way_sends_the_file_whole_and_again() {
                 check(way, *piece, size);
             }
         }
+    }
+}
+
+#[test]
+fn measuring_prints_a_row_for_each_size_and_leaves_nothing_behind() {
+    let folder = std::env::temp_dir().join(format!("ways-measure-{}", std::process::id()));
+    fs::create_dir(&folder).expect("a new folder");
+    let words = "measure --cases memory,read-send:1000 --bytes 100,2000 --repeat 1 --seconds 0.1 --load-core 0";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ways"));
+    command.args(words.split(' ')).arg("--directory").arg(&folder);
+    let output = command.output().expect("the program starts");
+    // Removing fails if a file is left.
+    fs::remove_dir(&folder).expect("the folder is empty");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if stderr.contains("io_uring:") {
+        eprintln!("skipped: {stderr}");
+        return;
+    }
+    assert!(output.status.success(), "{stderr}");
+    for size in ["| bytes | memory | read-send:1000 |", "| 100 | ", "| 2000 | "] {
+        assert_eq!(stdout.lines().filter(|line| line.starts_with(size)).count(), 1, "{size} in {stdout}");
     }
 }

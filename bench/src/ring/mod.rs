@@ -2,11 +2,11 @@
 //! a few host calls.
 //!
 //! Laws:
-//! - all unsafe code of the floor, the ways and the load generator is here, one operation a block, but for three calls at the
-//!   end of a load (`load/worker.rs`, `load/run.rs`): to end a mapping, to close a descriptor and to free bytes are the
-//!   unsafe functions offered, and only the load can know that nobody uses them any more. The comparison, which has no
-//!   ring, has unsafe code of its own: `compare/system.rs` calls the host, `compare/process.rs` sets up what runs
-//!   between fork and exec;
+//! - all unsafe code of the floor, the ways and the load generator is here, one operation a block, but for three calls
+//!   at the end of a load (`load/worker.rs`, `load/run.rs`) and one in the ways (`bin/ways/answer.rs`): to end a
+//!   mapping, to close a descriptor, to free bytes and to map a file are the unsafe functions offered, and only their
+//!   callers can know that nobody uses or changes them meanwhile. The comparison, which has no ring, has unsafe code of
+//!   its own: `compare/system.rs` calls the host, `compare/process.rs` sets up what runs between fork and exec;
 //! - the only memory an entry can name is a registered buffer, bytes that live until no entry can name them, or a cell,
 //!   which lives for ever and is never lent;
 //! - sockets are numbers, and whoever uses one answers for it: an operation acts on what has the number;

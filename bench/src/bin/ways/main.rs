@@ -82,7 +82,7 @@ impl Way {
 struct Serve {
     /// How to send
     way: Way,
-    /// What to send
+    /// What to send; it must not change while this runs
     file: PathBuf,
     /// Bytes of a piece, for the ways that have pieces; 65536 if absent, and everything at once for memory
     #[arg(long, value_name = "BYTES")]

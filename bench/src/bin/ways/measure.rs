@@ -34,15 +34,18 @@ pub(crate) struct Arguments {
     /// Seconds a load
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     seconds: f64,
+    /// Connections; 64 if absent, and 16 for answers above 256 KiB
+    #[arg(long, value_name = "N")]
+    connections: Option<u32>,
     /// The server's core
     #[arg(long, value_name = "CORE", default_value_t = 0)]
     core: usize,
     /// The generator's core
     #[arg(long, value_name = "CORE", default_value_t = 1)]
     load_core: usize,
-    /// Where the files are made: which file system they are on matters
-    #[arg(long, value_name = "DIRECTORY", default_value = "/tmp")]
-    directory: PathBuf,
+    /// Where the files are made, as the file system matters; where temporary files go if absent
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,8 +134,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("CPU us a request, median (lowest to highest), threads: all of the server's, the ring's workers too\n");
     let names: Vec<String> = arguments.cases.iter().map(|case| case.name()).collect();
     println!("| bytes | {} |\n|--:|{}", names.join(" | "), "--:|".repeat(names.len()));
+    let directory = arguments.directory.clone().unwrap_or_else(std::env::temp_dir);
     for &bytes in &arguments.bytes {
-        let file = Body::new(&arguments.directory, bytes)?;
+        let file = Body::new(&directory, bytes)?;
         let servers: Vec<Server> =
             arguments.cases.iter().map(|case| Server::start(*case, &file.0, arguments.core)).collect::<Result<_>>()?;
         let mut samples = vec![Vec::new(); servers.len()];
@@ -159,7 +163,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn sample(arguments: &Arguments, bytes: usize, server: &Server) -> Result<f64> {
     let mut plan = Plan::new(server.address);
     plan.cores = vec![arguments.load_core];
-    plan.connections = if bytes <= SMALL_MAX { 64 } else { 16 };
+    plan.connections = arguments.connections.unwrap_or(if bytes <= SMALL_MAX { 64 } else { 16 });
     let expected = Expectation { body_bytes: Some(bytes as u64), ..Expectation::default() };
     plan.exchanges = vec![Exchange::bare("GET", "127.0.0.1", "/", &[]).expecting(expected)];
     plan.warm_up = Duration::ZERO;

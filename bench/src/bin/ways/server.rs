@@ -55,7 +55,6 @@ struct Connection {
     sent: usize,
     /// Bytes that the step under way is for.
     wanted: usize,
-    never_waits: bool,
     /// No more will be received.
     over: bool,
 }
@@ -140,6 +139,10 @@ impl Server {
             }
             let kit = self.connections[index].kit.take();
             self.connections[index] = Connection { kit, ..Connection::default() };
+            // sendfile(2) has no flag for it. The ring's operations wait for such sockets as for any other.
+            if matches!(self.answer.way, Way::Sendfile | Way::SendfileInline) {
+                host::never_wait(slot)?;
+            }
             out.receive(slot, Tag::new(op::RECV, 0, slot))?;
         } else if result != -libc::ECONNABORTED {
             return Err(io::Error::from_raw_os_error(-result));
@@ -176,13 +179,7 @@ impl Server {
 
     /// Begins an answer.
     fn begin(&mut self, slot: u32, out: &mut Submissions<'_>) -> io::Result<()> {
-        let connection = &mut self.connections[slot as usize];
-        connection.sent = 0;
-        // Not before now: the receive was begun on a socket that waits, or the ring would give it up.
-        if matches!(self.answer.way, Way::Sendfile | Way::SendfileInline) && !connection.never_waits {
-            host::never_wait(slot)?;
-            connection.never_waits = true;
-        }
+        self.connections[slot as usize].sent = 0;
         self.step(slot, out)
     }
 
