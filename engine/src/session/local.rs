@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::engine::{Attached, EngineShared, LiveShard};
 use crate::error::{Error, Result};
 use crate::queue::{Bell, Driving};
+use crate::stream::ClosingElsewhere;
 
 struct Local {
     shard: LiveShard,
     /// Answers given on this thread return to the shard directly.
     _driving: Driving,
+    _closing: ClosingElsewhere,
 }
 
 thread_local! {
@@ -57,8 +59,8 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
         return Err(Error::invalid("attach: this thread drives a shard already; drop that first"));
     }
     let shard = shared.make_shard(index)?;
-    let driving = shard.drive_here();
-    SHARD.with(|place| place.replace(Some(Local { shard, _driving: driving })));
+    let (driving, closing) = (shard.drive_here(), shard.close_elsewhere());
+    SHARD.with(|place| place.replace(Some(Local { shard, _driving: driving, _closing: closing })));
     ATTACHED.with(|attached| attached.set((shared.id, index)));
     Ok(Attached { shared: Arc::clone(shared), _of_this_thread: core::marker::PhantomData })
 }

@@ -39,6 +39,13 @@ pub(super) enum Sending {
     Silent,
     /// Ends with its completion.
     Waiting,
+    /// A part of a file is handed over: ends with its completion. `again`: what is left of one, after the socket was
+    /// full.
+    File {
+        again: bool,
+    },
+    /// Of a file's part the rest waits for room: ends with the poll's completion.
+    Room,
 }
 
 /// What is being sent, and which memory that is in.
@@ -179,6 +186,8 @@ pub(super) struct Pace {
     pub(super) unacknowledged: Option<u32>,
     /// Bytes the client may fall behind before it is reset.
     pub(super) credit: u32,
+    /// When the rest of a file's part was handed over again, whose disk is not the client's fault.
+    pub(super) handed: Tick,
 }
 
 const _: () =
@@ -276,7 +285,7 @@ impl Connection {
     /// Whether the socket did not take all that was sent.
     #[inline]
     pub(super) fn blocked(&self) -> bool {
-        self.sending == Sending::Waiting
+        matches!(self.sending, Sending::Waiting | Sending::Room)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
+use super::files::FileJob;
 use crate::mem::Lent;
 use crate::ring::Token;
 
@@ -29,6 +30,11 @@ pub(super) struct Link {
     /// A watch for the client's end, and what it has reported.
     pub(super) watch: Option<Multishot>,
     pub(super) watch_told: i32,
+    /// A part of a file that the helper has.
+    pub(super) job: Option<FileJob>,
+    /// A poll for room, which lasts unless it is for `once`, and what it has reported.
+    pub(super) poll: Option<Multishot>,
+    pub(super) poll_told: i32,
     /// The shard's name for it.
     pub(super) slot: Option<u32>,
 }
@@ -65,6 +71,12 @@ impl Link {
             (false, true) => i32::from(libc::POLLRDHUP),
             (false, false) => 0,
         }
+    }
+
+    /// What a poll for room would report.
+    pub(super) fn writable(&self) -> i32 {
+        let has_room = self.write_shut || self.outbound.len() < self.room;
+        self.ended() | if has_room { i32::from(libc::POLLOUT) } else { 0 }
     }
 
     /// Why a send fails, if it does.
