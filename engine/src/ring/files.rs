@@ -392,8 +392,8 @@ mod tests {
         files.send(server.as_raw_fd(), token(3), part(&pipe, 0, 100));
         assert_eq!(reports(&mut files, 1), [(3, -libc::ESPIPE)]);
         // No signal ends the process.
-        drop(client);
         server.shutdown(std::net::Shutdown::Both).expect("a connection");
+        drop(client);
         files.send(server.as_raw_fd(), token(4), part(&short, 0, 5));
         assert!(matches!(reports(&mut files, 1)[..], [(4, error)] if error < 0));
     }

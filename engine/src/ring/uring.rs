@@ -16,8 +16,8 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use super::buffers::BufferRing;
-use super::setup::{self, Ring};
 use super::files::Files;
+use super::setup::{self, Ring};
 use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
@@ -302,7 +302,8 @@ impl Io for Uring {
     }
 
     fn accept(&mut self, listener: RawFd, token: Token) {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
+        let entry =
+            opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
         self.push(&entry.user_data(token.bits()));
     }
 

@@ -48,6 +48,10 @@ impl Fake {
         self.reads.push(reading);
     }
 
+    fn hangs(&self) -> bool {
+        self.faults.reads_hang || self.faults.reads_stuck
+    }
+
     /// Asks for the end of a read. `false`: there is none of this name.
     pub(super) fn cancel_read(&mut self, target: Token) -> bool {
         let found = self.reads.iter_mut().find(|reading| reading.token == target);
@@ -60,11 +64,11 @@ impl Fake {
     /// Ends the reads that are not late.
     pub(super) fn progress_reads(&mut self, all: bool) {
         for reading in core::mem::take(&mut self.reads) {
-            if reading.cancelled {
+            if reading.cancelled && !self.faults.reads_stuck {
                 self.finish(reading.token, -libc::ECANCELED, false, None);
                 continue;
             }
-            if self.faults.reads_hang || !all && self.random.chance(self.faults.read_late) {
+            if self.hangs() || !all && self.random.chance(self.faults.read_late) {
                 self.reads.push(reading);
                 continue;
             }
@@ -110,10 +114,10 @@ impl Fake {
     /// Ends a part of a file that is not late.
     pub(super) fn progress_file(&mut self, client: usize, all: bool) {
         let Some(job) = self.links[client].job.take() else { return };
-        if job.cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
+        if job.cancelled && !self.faults.reads_stuck && (all || !self.random.chance(self.faults.cancel_late)) {
             return self.finish(job.token, -libc::ECANCELED, false, None);
         }
-        if self.faults.reads_hang || !all && self.random.chance(self.faults.read_late) {
+        if self.hangs() || !all && self.random.chance(self.faults.read_late) {
             self.links[client].job = Some(job);
             return;
         }

@@ -58,6 +58,8 @@ pub(crate) struct Faults {
     pub(crate) sendfile_missing: u16,
     /// Reads and sends of files never end, as those of a pipe that nobody writes to.
     pub(crate) reads_hang: bool,
+    /// They do not even end when they are cancelled, as on a disk that does not answer.
+    pub(crate) reads_stuck: bool,
     /// A new connection has no address any more.
     pub(crate) address_missing: u16,
 }
