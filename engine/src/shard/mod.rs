@@ -77,6 +77,13 @@ struct QueueEnd {
     unannounced: u64,
 }
 
+/// While it lives, the thread that made it drives a shard.
+#[derive(Debug)]
+pub(crate) struct Driven {
+    _driving: Driving,
+    _closing: ClosingElsewhere,
+}
+
 /// What of the configuration the loop uses.
 #[derive(Debug)]
 struct Settings {
@@ -264,13 +271,13 @@ impl<I: Io> Shard<I> {
         Ok(shard)
     }
 
-    /// From now on answers given on this thread come back without atomics; the shard stays on this thread.
-    pub(crate) fn drive_here(&self) -> Driving {
-        self.side.drive_here()
+    /// From now on answers given on this thread come back without atomics, and files that it lets go of are closed
+    /// where that holds nobody up; the shard stays on this thread.
+    pub(crate) fn drive_here(&self) -> Driven {
+        Driven { _driving: self.side.drive_here(), _closing: self.close_elsewhere() }
     }
 
-    /// From now on files that this thread lets go of are closed where it does no harm; the shard stays on this thread.
-    pub(crate) fn close_elsewhere(&self) -> ClosingElsewhere {
+    fn close_elsewhere(&self) -> ClosingElsewhere {
         ClosingElsewhere::with(self.io.undertaker())
     }
 

@@ -25,12 +25,12 @@ use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::ShardId;
 use crate::mem::{BufferId, Landing, Lent};
-use crate::queue::{Driving, Exchange, QueueCore};
+use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, FilePart, Io, SendMode, Token, Wait};
 use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
-use crate::shard::{Letter, Mailbox, Shard};
+use crate::shard::{Driven, Letter, Mailbox, Shard};
 use crate::sim::route;
 
 /// Undelivered requests at the most: those of a whole round, so that none is refused.
@@ -48,7 +48,7 @@ const ENGINE: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Turns {
     // Before the shard: it names the exchange that the shard's side keeps alive.
-    _driving: Option<Driving>,
+    _driving: Option<Driven>,
     shard: Shard<Outlet>,
     fake: Rc<RefCell<Fake>>,
     clients: Vec<usize>,
