@@ -37,13 +37,12 @@ pub(super) enum Sending {
     No,
     /// Ends with the turn unless a completion says otherwise.
     Silent,
+    /// A part of a file is handed over: ends with its completion.
+    File,
+    /// As `File`, of what was left when the socket was full.
+    FileAgain,
     /// Ends with its completion.
     Waiting,
-    /// A part of a file is handed over: ends with its completion. `again`: what is left of one, after the socket was
-    /// full.
-    File {
-        again: bool,
-    },
     /// Of a file's part the rest waits for room: ends with the poll's completion.
     Room,
 }

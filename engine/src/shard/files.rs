@@ -45,7 +45,7 @@ impl<I: Io> Shard<I> {
 
     fn hand_over(&mut self, key: Key, part: FilePart, again: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.sending = Sending::File { again };
+        connection.sending = if again { Sending::FileAgain } else { Sending::File };
         let fd = connection.fd;
         self.io.send_file(fd, Token::new(Op::SendFile, key.generation, key.index), part);
         self.set_timer(key);
@@ -58,7 +58,9 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else {
             return self.counters.completions_stale.count();
         };
-        let Sending::File { again } = core::mem::replace(&mut connection.sending, Sending::No) else { return };
+        let again = connection.sending == Sending::FileAgain;
+        debug_assert!(again || connection.sending == Sending::File, "only what was handed over is reported");
+        connection.sending = Sending::No;
         if connection.closing {
             return self.destroy_if_quiet(key);
         }

@@ -484,7 +484,7 @@ impl<I: Io> Shard<I> {
                 // The ring's operations keep the socket alive until they are gone; this ends the connection now.
                 self.io.shutdown(connection.fd, std::net::Shutdown::Both);
                 // One that the helper has, it closes.
-                if !matches!(connection.sending, Sending::File { .. }) {
+                if !matches!(connection.sending, Sending::File | Sending::FileAgain) {
                     self.io.close(connection.fd);
                 }
             }
