@@ -12,7 +12,7 @@ const LINE_CHARS_MAX: usize = 120;
 const SLEEPERS: &[&str] = &["engine/examples/showcase/routes.rs", "tests/src/pace.rs"];
 
 /// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
-const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 40), ("ring", 29)];
+const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 40), ("ring", 36)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);

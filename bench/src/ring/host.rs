@@ -82,6 +82,27 @@ pub fn thread_cpu_ns() -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
+/// The CPU time that a process has used, user and system, all its threads and the ring's workers, in nanoseconds.
+///
+/// # Errors
+/// There is no such process.
+pub fn process_cpu_ns(process: u32) -> io::Result<u64> {
+    let process = libc::pid_t::try_from(process).map_err(io::Error::other)?;
+    let mut clock = 0;
+    // SAFETY: `clock` is a live clock id, and the call writes nothing else.
+    let error = unsafe { libc::clock_getcpuclockid(process, &raw mut clock) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a live timespec, and the call writes nothing else.
+    let rc = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    if rc != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
 /// Has timers of the calling thread ring when they are due, not when it suits the kernel (50 us later by default).
 pub fn exact_timers() {
     const ONE_NANOSECOND: libc::c_ulong = 1;
@@ -169,6 +190,95 @@ pub unsafe fn close(socket: u32) {
     let Ok(socket) = i32::try_from(socket) else { return };
     // SAFETY: takes a number and no memory, and the descriptor is the caller's to close (1.).
     unsafe { libc::close(socket) };
+}
+
+/// Has every call on a socket fail that would wait.
+///
+/// # Errors
+/// There is no such socket.
+pub fn never_wait(socket: u32) -> io::Result<()> {
+    let socket = i32::try_from(socket).map_err(io::Error::other)?;
+    // SAFETY: takes numbers, no memory.
+    let flags = unsafe { libc::fcntl(socket, libc::F_GETFL) };
+    // SAFETY: as above.
+    let rc = unsafe { libc::fcntl(socket, libc::F_SETFL, flags | libc::O_NONBLOCK) };
+    if flags >= 0 && rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends what a socket has room for, of bytes that more will follow; how many they were.
+///
+/// # Errors
+/// There is no room, or no peer any more.
+pub fn send_and_more(socket: u32, bytes: &[u8]) -> io::Result<usize> {
+    let socket = i32::try_from(socket).map_err(io::Error::other)?;
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_MORE;
+    // SAFETY: the kernel reads as many bytes as there are, and keeps none of the addresses.
+    let sent = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// Sends a range of a file to a socket, as far as there is room if the socket does not wait; how many bytes they were.
+/// Pages that are not in memory are read from the disk meanwhile.
+///
+/// # Errors
+/// There is no room, or no peer any more; the file cannot be read.
+pub fn send_file(socket: u32, file: &impl AsFd, offset: u64, len: usize) -> io::Result<usize> {
+    let socket = i32::try_from(socket).map_err(io::Error::other)?;
+    let mut offset = i64::try_from(offset).map_err(io::Error::other)?;
+    // SAFETY: `offset` is a live number, and the call writes nothing else.
+    let sent = unsafe { libc::sendfile(socket, file.as_fd().as_raw_fd(), &raw mut offset, len) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// A pipe that holds so many bytes: its end to read, its end to write.
+///
+/// # Errors
+/// No descriptor is left, or the pipe is larger than this process may have (`/proc/sys/fs/pipe-max-size`).
+pub fn pipe(bytes: usize) -> io::Result<[OwnedFd; 2]> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two descriptors to an array of two.
+    let rc = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    if rc != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, and nobody else knows it.
+    let ends = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+    let bytes = i32::try_from(bytes).map_err(io::Error::other)?;
+    // SAFETY: takes numbers, no memory.
+    let rc = unsafe { libc::fcntl(ends[1].as_raw_fd(), libc::F_SETPIPE_SZ, bytes) };
+    if rc >= 0 { Ok(ends) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A counter that threads wake each other with: a write of 8 bytes adds to it, a read takes it, waiting while it is 0.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn event_counter() -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers, no memory.
+    let counter = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if counter < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(counter) })
+}
+
+/// The bytes of a file as the page cache has them, for ever; a page that is not there is read when it is touched.
+///
+/// # Safety
+/// 1. Nobody changes or cuts the file while this process runs.
+///
+/// # Errors
+/// The file cannot be mapped.
+pub unsafe fn map(file: &impl AsFd, len: usize) -> io::Result<&'static [u8]> {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: a new mapping at an address of the kernel's choice touches no other.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, fd, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping has `len` bytes, is never ended, and its file never changes (1.).
+    Ok(unsafe { std::slice::from_raw_parts(start.cast(), len) })
 }
 
 /// Listens on a bound socket, or changes the backlog of one that listens.

@@ -66,7 +66,7 @@ impl Default for Knobs {
 
 /// The submission side of the ring.
 pub struct Submissions<'ring> {
-    submitter: Submitter<'ring>,
+    pub(super) submitter: Submitter<'ring>,
     queue: SubmissionQueue<'ring>,
     knobs: Knobs,
 }
@@ -249,14 +249,20 @@ impl<'ring> Submissions<'ring> {
 
     /// Queues an entry, submitting the queue first if it is full.
     #[inline]
-    fn push(&mut self, entry: Entry, tag: Tag) -> io::Result<()> {
+    pub(super) fn push(&mut self, entry: Entry, tag: Tag) -> io::Result<()> {
         if self.queue.is_full() {
             self.make_room()?;
         }
         let entry = entry.user_data(tag.0);
         // SAFETY: called only from the methods above, whose entries name no memory (receives take registered
-        // buffers, whose mapping outlives them: see `Buffers`) or bytes that are 'static and never written.
+        // buffers, whose mapping outlives them: see `Buffers`) or bytes that are 'static and never written; and from
+        // those of `files`, whose entries name such bytes or cells, which are never freed and never lent.
         unsafe { self.queue.push(&entry) }.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))
+    }
+
+    /// Submits the queue unless so many entries fit: a link does not reach from one submission to the next.
+    pub(super) fn make_room_for(&mut self, entries: usize) -> io::Result<()> {
+        if self.queue.capacity() - self.queue.len() < entries { self.make_room() } else { Ok(()) }
     }
 
     #[cold]
@@ -274,7 +280,7 @@ impl<'ring> Submissions<'ring> {
 }
 
 /// Sockets come from the kernel as descriptors that are not negative.
-fn fd(socket: u32) -> Fd {
+pub(super) fn fd(socket: u32) -> Fd {
     Fd(socket as RawFd)
 }
 

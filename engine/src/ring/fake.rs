@@ -11,23 +11,22 @@
 //!
 //! Absent: time (a wait with a limit returns at once), and congestion other than a full socket buffer.
 
+mod calls;
 mod files;
 mod link;
 mod seed;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Event, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait};
-use crate::mem::{Area, Arena, BufferId, Landing, Lent};
+use super::{Event, Op, SendMode, Token};
+use crate::mem::{Arena, BufferId};
 
-use self::files::Reading;
-use self::link::{Link, Listening, Multishot, Sending, contents, take};
+use self::files::{FileJob, Reading};
+use self::link::{Link, Listening, Multishot, Sending, take};
 pub(crate) use self::seed::{Faults, Random};
 
 /// Descriptors of accepted connections begin here: none of the process's own is closed by mistake.
@@ -50,6 +49,8 @@ enum Entry {
     WatchEnd { socket: RawFd, token: Token },
     Cancel { target: Token },
     Read(Reading),
+    SendFile { socket: RawFd, job: FileJob },
+    AwaitRoom { socket: RawFd, token: Token, lasting: bool },
 }
 
 impl Entry {
@@ -58,6 +59,8 @@ impl Entry {
             Self::Receive { socket, .. }
             | Self::ReceiveOnce { socket, .. }
             | Self::Send { socket, .. }
+            | Self::SendFile { socket, .. }
+            | Self::AwaitRoom { socket, .. }
             | Self::WatchEnd { socket, .. } => Some(*socket),
             _ => None,
         }
@@ -240,7 +243,7 @@ impl Fake {
 
     fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<BufferId>) {
         // Whoever has an event is looked at anyway.
-        if matches!(token.op(), Op::Receive | Op::Send | Op::ReadFile | Op::Poll) {
+        if !matches!(token.op(), Op::Accept | Op::Bell | Op::Ignored) {
             let links = &self.links;
             self.delayed.retain(|client| links[*client].slot != Some(token.slot()));
         }
@@ -270,6 +273,8 @@ impl Fake {
                 }
                 Entry::Cancel { target } => self.begin_cancel(target),
                 Entry::Read(reading) => self.begin_read(reading),
+                Entry::SendFile { socket, job } => self.begin_file(socket, job),
+                Entry::AwaitRoom { socket, token, lasting } => self.begin_await_room(socket, token, lasting),
             }
         }
     }
@@ -309,7 +314,7 @@ impl Fake {
     }
 
     fn begin_cancel(&mut self, target: Token) {
-        if self.cancel_read(target) {
+        if self.cancel_read(target) || self.cancel_file(target) {
             return;
         }
         let mut sends = self.links.iter_mut().filter_map(|link| link.sending.as_mut());
@@ -319,7 +324,7 @@ impl Fake {
         }
         let late = self.random.chance(self.faults.cancel_late);
         let accepts = self.listeners.values_mut().map(|listening| &mut listening.accept);
-        let of_links = self.links.iter_mut().flat_map(|link| [&mut link.receive, &mut link.watch]);
+        let of_links = self.links.iter_mut().flat_map(|link| [&mut link.receive, &mut link.watch, &mut link.poll]);
         let named = |place: &&mut Option<Multishot>| place.as_ref().is_some_and(|multishot| multishot.token == target);
         let found = accepts.chain(of_links).find(named);
         let Some(place) = found else { return };
@@ -343,6 +348,8 @@ impl Fake {
                 self.progress_send(client);
                 self.progress_receive(client, all);
                 self.progress_watch(client, all);
+                self.progress_file(client, all);
+                self.progress_room(client, all);
             }
         }
         self.progress_reads(all);
@@ -497,147 +504,4 @@ impl Fake {
 
 fn count(bytes: usize) -> i32 {
     i32::try_from(bytes).expect("a send or receive is below 2 GiB")
-}
-
-impl Io for Fake {
-    fn listen(&mut self, _socket: RawFd) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn accept(&mut self, listener: RawFd, token: Token) {
-        assert_eq!(token.op(), Op::Accept);
-        self.queued.push(Entry::Accept { listener, token });
-    }
-
-    fn receive(&mut self, socket: RawFd, token: Token) {
-        self.note(socket, "a receive");
-        assert_eq!(token.op(), Op::Receive);
-        self.link(socket);
-        self.queued.push(Entry::Receive { socket, token });
-    }
-
-    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
-        self.note(socket, "a receive");
-        assert!(len > 0 && token.op() == Op::Receive);
-        self.link(socket);
-        self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
-    }
-
-    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
-        self.note(socket, "a send");
-        assert_eq!(token.op(), Op::Send);
-        self.link(socket);
-        assert!((1..=SEND_PARTS_MAX).contains(&parts.len()), "a send of {} parts", parts.len());
-        assert!(parts.len() == 1 || parts.iter().all(|part| part.len > 0), "an empty part");
-        let pieces = parts.to_vec();
-        let bytes = contents(&pieces);
-        assert!(!bytes.is_empty(), "an empty send");
-        let sending = Sending { token, pieces, bytes, sent: 0, cancelled: false };
-        self.queued.push(Entry::Send { socket, sending, mode });
-    }
-
-    fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
-        assert_eq!(token.op(), Op::ReadFile);
-        if self.asleep && self.overslept.is_none() {
-            self.overslept = Some("a read");
-        }
-        self.queued.push(Entry::Read(Reading { token, file, offset, into, cancelled: false }));
-    }
-
-    fn watch(&mut self, descriptor: RawFd, token: Token) {
-        self.queued.push(Entry::Watch { descriptor, token });
-    }
-
-    fn watch_end(&mut self, socket: RawFd, token: Token) {
-        assert_eq!(token.op(), Op::Poll);
-        self.link(socket);
-        self.queued.push(Entry::WatchEnd { socket, token });
-    }
-
-    fn cancel(&mut self, target: Token) {
-        self.queued.push(Entry::Cancel { target });
-    }
-
-    fn give_buffer(&mut self, buffer: BufferId) {
-        let has = &mut self.kernel_has[usize::from(buffer)];
-        assert!(!*has, "buffer {buffer} was given twice");
-        *has = true;
-        self.given.push(buffer);
-    }
-
-    fn post_buffers(&mut self) {
-        for buffer in self.given.drain(..) {
-            let small = self.arena.buffer_cell(buffer).0 == Area::Receive;
-            let posted = if small { &mut self.posted } else { &mut self.posted_large };
-            posted.push_back(buffer);
-        }
-    }
-
-    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
-        (self.asleep, self.overslept) = (false, None);
-        self.delayed.clear();
-        let mut slept = false;
-        self.begin();
-        self.progress(false);
-        self.listen_for_bell();
-        if self.done.is_empty() && wait != Wait::No {
-            slept = self.sleep();
-        }
-        if !slept {
-            self.delayed.clear();
-        }
-        events.append(&mut self.done);
-        Ok(())
-    }
-
-    fn overflows(&self) -> u64 {
-        0
-    }
-
-    fn close(&mut self, descriptor: RawFd) {
-        self.note(descriptor, "a close");
-        self.assert_unused(descriptor);
-        let link = self.link(descriptor);
-        link.closed = true;
-        link.descriptor = None;
-        if link.reset_on_close || !link.inbound.is_empty() {
-            link.was_reset = true;
-            link.outbound.clear();
-        }
-        self.descriptors.remove(&descriptor);
-    }
-
-    fn release(&mut self, descriptor: RawFd) -> OwnedFd {
-        self.note(descriptor, "a hand-over");
-        self.assert_unused(descriptor);
-        let link = self.link(descriptor);
-        (link.released, link.descriptor) = (true, None);
-        self.descriptors.remove(&descriptor);
-        // Of its own numbers there is no real one to be closed.
-        std::fs::File::open("/dev/null").expect("it is there").into()
-    }
-
-    fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
-        self.note(socket, "a shutdown");
-        let link = self.link(socket);
-        link.write_shut |= how != Shutdown::Read;
-        link.read_shut |= how != Shutdown::Write;
-    }
-
-    fn reset_on_close(&mut self, socket: RawFd) {
-        self.link(socket).reset_on_close = true;
-    }
-
-    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
-        // A client acknowledges what it reads.
-        u32::try_from(self.link(socket).outbound.len()).expect("sockets are small")
-    }
-
-    fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
-        if self.random.chance(self.faults.address_missing) {
-            return None;
-        }
-        let port = u16::try_from(socket - FIRST_DESCRIPTOR).unwrap_or(0);
-        Some((SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
-    }
 }

@@ -15,13 +15,16 @@ mod buffers;
 #[cfg(any(test, feature = "sim"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "the benchmarks use less of it than the tests"))]
 pub(crate) mod fake;
+mod files;
 pub(crate) mod net;
 mod setup;
 mod token;
 mod uring;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mem::{BufferId, Landing, Lent};
@@ -37,8 +40,19 @@ pub(crate) const SEND_PARTS_MAX: usize = 16;
 pub(crate) enum SendMode {
     /// Never waits, and completes visibly only when not everything was taken.
     Silent,
+    /// As silent; more will follow at once, with which the kernel may put this into one packet.
+    Ahead,
     /// Waits until something is taken; always completes, and says how much.
     Waiting,
+}
+
+/// A part of a file that is to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct FilePart {
+    pub(crate) file: Arc<File>,
+    pub(crate) offset: u64,
+    /// At least 1.
+    pub(crate) len: u32,
 }
 
 /// How long a turn may wait for a completion.
@@ -82,6 +96,16 @@ pub(crate) trait Io {
     /// Reads a file from an offset, at most as much as there is room for; completes with how much, 0 at the file's end.
     /// Nothing here waits for a disk.
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token);
+    /// Sends a part of a file as far as the socket takes it; completes with how much, 0 at the file's end, EAGAIN when
+    /// the socket is full, and EINVAL, ESPIPE or ENOSYS when this is no way to send this file. The socket stays lent
+    /// until then; after a failure it is closed by whoever has it. Nothing here waits for a disk.
+    fn send_file(&mut self, socket: RawFd, token: Token, part: FilePart);
+    /// Completes when a socket has room or an end, with the events: once, but also when the client has ended its side,
+    /// room or not (POLLRDHUP alone). With `lasting`, for such clients, only when something changes, and again until a
+    /// completion comes without `more`.
+    fn await_room(&mut self, socket: RawFd, token: Token, lasting: bool);
+    /// What closes a file on this thread that nobody else has, and waits for no disk either.
+    fn undertaker(&self) -> Box<dyn Fn(File)>;
     /// Reports when a descriptor becomes readable, until a completion comes without `more`.
     fn watch(&mut self, descriptor: RawFd, token: Token);
     /// Reports that the other side of a connection has ended (POLLRDHUP) or broken it (POLLERR), and again when that

@@ -1,9 +1,10 @@
 //! The socket calls that are not worth, or not possible as, ring operations.
 
+use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -185,6 +186,34 @@ pub(crate) fn reset_on_close(socket: RawFd) {
     };
 }
 
+/// Sends up to so many bytes of a file from an offset on (sendfile(2)); gives how many, or the errno. The file's own
+/// position is neither used nor changed. On a socket that does not wait, only the file's disk is waited for.
+pub(super) fn send_file(socket: RawFd, file: &File, offset: u64, bytes: u32) -> Result<u32, i32> {
+    let Ok(mut offset) = i64::try_from(offset) else { return Err(libc::EOVERFLOW) };
+    // SAFETY: the offset is a local that outlives the call, which writes it; the rest are numbers.
+    let sent = unsafe { libc::sendfile(socket, file.as_raw_fd(), &raw mut offset, bytes as usize) };
+    u32::try_from(sent).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// An event counter that does not wait (eventfd(2)).
+pub(super) fn event_counter() -> io::Result<OwnedFd> {
+    // SAFETY: the call takes no pointers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+    // SAFETY: `fd` was opened by the call above and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Keeps every signal from the current thread: handlers run on others, and SIGPIPE, which sendfile(2) cannot be told to
+/// leave out, stays an error.
+pub(super) fn block_signals() {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the pointer is that of a set, which the call fills.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set was filled by the call above and outlives this one; what held before is not asked for. It cannot
+    // fail: the way is a valid one.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+}
+
 pub(crate) fn close(descriptor: RawFd) {
     drop(release(descriptor));
 }
@@ -196,12 +225,18 @@ pub(crate) fn release(descriptor: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
+/// Makes a socket wait again for calls that would block: what the ring needs of it (O_NONBLOCK) is not what the next
+/// owner expects. Nothing else of its flags can be set by this call.
+pub(super) fn let_wait(socket: &OwnedFd) {
+    // SAFETY: the call takes no pointers, and the descriptor is open. It cannot fail for a socket.
+    unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, 0) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::os::fd::AsRawFd;
 
     fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
         let sockets = bind_all(address, count)?;

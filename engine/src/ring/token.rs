@@ -14,6 +14,8 @@ pub(crate) enum Op {
     Bell = 4,
     ReadFile = 5,
     Poll = 6,
+    SendFile = 7,
+    Room = 8,
 }
 
 impl Op {
@@ -25,6 +27,8 @@ impl Op {
             4 => Self::Bell,
             5 => Self::ReadFile,
             6 => Self::Poll,
+            7 => Self::SendFile,
+            8 => Self::Room,
             _ => Self::Ignored,
         }
     }
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_token_carries_its_parts() {
-        for op in [Op::Accept, Op::Receive, Op::Send, Op::Bell, Op::ReadFile, Op::Poll] {
+        for op in [Op::Accept, Op::Receive, Op::Send, Op::Bell, Op::ReadFile, Op::Poll, Op::SendFile, Op::Room] {
             let token = Token::new(op, u32::MAX, (1 << SLOT_BITS) - 1);
             let back = Token::from_bits(token.bits());
             assert_eq!((back.op(), back.generation(), back.slot()), (op, u32::MAX, (1 << SLOT_BITS) - 1));

@@ -6,6 +6,7 @@
 //! all of them are in the socket's buffer or a completion in this very reaping says how many are. The completion queue
 //! must be read to its end for that, overflow included; `turn` does. Measured: see PERF.md, "silent sends".
 
+use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{OwnedFd, RawFd};
@@ -15,9 +16,11 @@ use std::time::Duration;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use super::buffers::BufferRing;
+use super::files::Files;
 use super::setup::{self, Ring};
-use super::{Event, Io, SEND_PARTS_MAX, SendMode, Token, Wait, net};
+use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
+use crate::id::ShardId;
 use crate::mem::{Area, Arena, BufferId, Landing, Lent};
 
 const ENTER_GETEVENTS: u32 = 1;
@@ -37,6 +40,8 @@ const MESSAGES: usize = 64;
 const ALARM: Duration = Duration::from_secs(1);
 /// The alarm's completion.
 const ALARM_TOKEN: u64 = u64::MAX;
+/// The completions of the poll of the helper's bell.
+const FILES_TOKEN: u64 = u64::MAX - 1;
 
 /// What `io_uring_enter` takes under EXT_ARG (`struct io_uring_getevents_arg`).
 #[repr(C)]
@@ -66,6 +71,8 @@ pub(crate) struct Uring {
     /// An alarm is set: see [`ALARM`].
     alarm_set: bool,
     alarm: types::Timespec,
+    /// Who sends files.
+    files: Files,
     /// Completions reaped before the turn.
     early: Vec<Event>,
     /// What went wrong before the turn.
@@ -81,9 +88,10 @@ impl std::fmt::Debug for Uring {
 }
 
 impl Uring {
-    /// Makes the ring of the current thread, over the receive buffers of `arena`.
-    pub(crate) fn new(arena: Arc<Arena>) -> Result<Self> {
+    /// Makes the ring of the current thread, which runs the shard `id`, over the receive buffers of `arena`.
+    pub(crate) fn new(arena: Arc<Arena>, id: ShardId) -> Result<Self> {
         let ring = setup::create()?;
+        let files = Files::new(id).map_err(|error| Error::io("cannot open an event counter (eventfd)", error))?;
         let params = ring.params();
         if !(params.is_feature_ext_arg() && params.is_feature_nodrop() && params.is_feature_skip_cqe_on_success()) {
             return Err(Error::unsupported(
@@ -117,6 +125,7 @@ impl Uring {
             overflows: 0,
             alarm_set: false,
             alarm: types::Timespec::from(ALARM),
+            files,
             early: Vec::new(),
             failure: None,
             arena,
@@ -201,10 +210,29 @@ impl Uring {
         }
     }
 
+    /// Before an enter with jobs out: the helper learns of new ones, and the ring of its bell. Gives how to wait.
+    #[cold]
+    fn submit_files(&mut self, wait: Wait) -> Wait {
+        self.files.submit();
+        if !self.files.watched {
+            self.files.watched = true;
+            self.poll(self.files.bell(), libc::POLLIN, true, FILES_TOKEN);
+        }
+        if wait != Wait::No && !self.files.doze() { Wait::No } else { wait }
+    }
+
+    fn poll(&mut self, descriptor: RawFd, events: i16, multi: bool, token: u64) {
+        let entry = opcode::PollAdd::new(types::Fd(descriptor), u32::from(events.cast_unsigned())).multi(multi);
+        self.push(&entry.build().user_data(token));
+    }
+
     fn reap(&mut self, events: &mut Vec<Event>) {
         for entry in self.ring.completion() {
-            if entry.user_data() == ALARM_TOKEN {
-                self.alarm_set = false;
+            if entry.user_data() >= FILES_TOKEN {
+                match entry.user_data() {
+                    ALARM_TOKEN => self.alarm_set = false,
+                    _ => self.files.watched = cqueue::more(entry.flags()),
+                }
                 continue;
             }
             let flags = entry.flags();
@@ -254,6 +282,7 @@ impl Uring {
 fn message_flags(mode: SendMode) -> i32 {
     match mode {
         SendMode::Silent => libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT,
+        SendMode::Ahead => libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_MORE,
         // Without MSG_WAITALL: a client that takes some of a long answer is heard of, and is given time for the rest.
         SendMode::Waiting => libc::MSG_NOSIGNAL,
     }
@@ -262,7 +291,7 @@ fn message_flags(mode: SendMode) -> i32 {
 fn finish_send(entry: squeue::Entry, token: Token, mode: SendMode) -> squeue::Entry {
     let entry = entry.user_data(token.bits());
     match mode {
-        SendMode::Silent => entry.flags(squeue::Flags::SKIP_SUCCESS),
+        SendMode::Silent | SendMode::Ahead => entry.flags(squeue::Flags::SKIP_SUCCESS),
         SendMode::Waiting => entry,
     }
 }
@@ -273,7 +302,8 @@ impl Io for Uring {
     }
 
     fn accept(&mut self, listener: RawFd, token: Token) {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC).build();
+        let entry =
+            opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
         self.push(&entry.user_data(token.bits()));
     }
 
@@ -300,24 +330,37 @@ impl Io for Uring {
 
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
         let entry = opcode::Read::new(types::Fd(file), into.address.as_ptr(), into.len).offset(offset).build();
-        self.push(&entry.user_data(token.bits()));
+        // Even of cached pages: to know where they lie, the kernel may have to read the file's extents.
+        self.push(&entry.flags(squeue::Flags::ASYNC).user_data(token.bits()));
+    }
+
+    fn send_file(&mut self, socket: RawFd, token: Token, part: FilePart) {
+        self.files.send(socket, token, part);
+    }
+
+    fn await_room(&mut self, socket: RawFd, token: Token, lasting: bool) {
+        // The kernel adds POLLRDHUP to every poll.
+        self.poll(socket, libc::POLLOUT, lasting, token.bits());
+    }
+
+    fn undertaker(&self) -> Box<dyn Fn(File)> {
+        self.files.undertaker()
     }
 
     fn watch(&mut self, descriptor: RawFd, token: Token) {
-        let events = u32::from(libc::POLLIN.cast_unsigned());
-        let entry = opcode::PollAdd::new(types::Fd(descriptor), events).multi(true).build();
-        self.push(&entry.user_data(token.bits()));
+        self.poll(descriptor, libc::POLLIN, true, token.bits());
     }
 
     fn watch_end(&mut self, socket: RawFd, token: Token) {
         // POLLERR and POLLHUP are always reported. Multishot, since one shot would report the client's end of its side
         // again and again, asked for or not (`io_init_poll_iocb` adds EPOLLRDHUP).
-        let events = u32::from(libc::POLLRDHUP.cast_unsigned());
-        let entry = opcode::PollAdd::new(types::Fd(socket), events).multi(true).build();
-        self.push(&entry.user_data(token.bits()));
+        self.poll(socket, libc::POLLRDHUP, true, token.bits());
     }
 
     fn cancel(&mut self, target: Token) {
+        if target.op() == Op::SendFile {
+            return self.files.cancel(target);
+        }
         let entry = opcode::AsyncCancel::new(target.bits()).build().user_data(Token::IGNORED.bits());
         self.push(&entry.flags(squeue::Flags::SKIP_SUCCESS));
     }
@@ -342,10 +385,17 @@ impl Io for Uring {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let wait = if self.early.is_empty() { wait } else { Wait::No };
+        let mut wait = if self.early.is_empty() { wait } else { Wait::No };
         events.append(&mut self.early);
+        let files = self.files.is_busy();
+        if files {
+            wait = self.submit_files(wait);
+        }
         self.enter(wait)?;
         self.reap(events);
+        if files {
+            self.files.reap(events);
+        }
         if self.queued > 0 || self.ring.submission().cq_overflow() {
             self.finish_turn(events)?;
         }
@@ -361,7 +411,9 @@ impl Io for Uring {
     }
 
     fn release(&mut self, descriptor: RawFd) -> OwnedFd {
-        net::release(descriptor)
+        let socket = net::release(descriptor);
+        net::let_wait(&socket);
+        socket
     }
 
     fn shutdown(&mut self, socket: RawFd, how: Shutdown) {

@@ -88,9 +88,9 @@ impl EngineShared {
         let no_such = || Error::invalid(format!("shard {index} is attached already, or there is none"));
         let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
         // The ring first: if the kernel refuses it, the shard can be tried again.
-        let ring = Uring::new(Arc::clone(exchange.arena()))?;
-        let side = self.control().sides.get_mut(index).and_then(Option::take).ok_or_else(no_such)?;
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
+        let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
+        let side = self.control().sides.get_mut(index).and_then(Option::take).ok_or_else(no_such)?;
         let (mail, counters) = (Arc::clone(&self.mail[index]), Arc::clone(&self.counters[index]));
         let mut shard = Shard::new(ring, id, side, &self.config, mail, counters)?;
         // What was said before the shard ran, so that it listens when this returns.

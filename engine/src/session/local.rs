@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::engine::{Attached, EngineShared, LiveShard};
 use crate::error::{Error, Result};
-use crate::queue::{Bell, Driving};
+use crate::queue::Bell;
+use crate::shard::Driven;
 
 struct Local {
     shard: LiveShard,
     /// Answers given on this thread return to the shard directly.
-    _driving: Driving,
+    _driven: Driven,
 }
 
 thread_local! {
@@ -66,8 +67,8 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
         return Err(Error::invalid("attach: this thread drives a shard already; drop that first"));
     }
     let shard = shared.make_shard(index)?;
-    let driving = shard.drive_here();
-    SHARD.with(|place| place.replace(Some(Local { shard, _driving: driving })));
+    let driven = shard.drive_here();
+    SHARD.with(|place| place.replace(Some(Local { shard, _driven: driven })));
     ATTACHED.with(|attached| attached.set((shared.id, index)));
     Ok(Attached { shared: Arc::clone(shared), _of_this_thread: core::marker::PhantomData })
 }

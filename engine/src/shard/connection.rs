@@ -37,8 +37,14 @@ pub(super) enum Sending {
     No,
     /// Ends with the turn unless a completion says otherwise.
     Silent,
+    /// A part of a file is handed over: ends with its completion.
+    File,
+    /// As `File`, of what was left when the socket was full.
+    FileAgain,
     /// Ends with its completion.
     Waiting,
+    /// Of a file's part the rest waits for room: ends with the poll's completion.
+    Room,
 }
 
 /// What is being sent, and which memory that is in.
@@ -197,6 +203,8 @@ pub(super) struct Pace {
     pub(super) unacknowledged: Option<u32>,
     /// Bytes the client may fall behind before it is reset.
     pub(super) credit: u32,
+    /// When the rest of a file's part was handed over again, whose disk is not the client's fault.
+    pub(super) handed: Tick,
 }
 
 const _: () =
@@ -304,7 +312,7 @@ impl Connection {
     /// Whether the socket did not take all that was sent.
     #[inline]
     pub(super) fn blocked(&self) -> bool {
-        self.sending == Sending::Waiting
+        matches!(self.sending, Sending::Waiting | Sending::Room)
     }
 }
 

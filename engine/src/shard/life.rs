@@ -102,15 +102,17 @@ impl<I: Io> Shard<I> {
         connection.closing = true;
         connection.how = how;
         let (fd, receiving, polled) = (connection.fd, connection.receiving, connection.polled);
-        let waiting = connection.sending == Sending::Waiting;
+        let sending = connection.sending;
         if reset {
             self.io.reset_on_close(fd);
         }
-        match waiting {
+        match sending {
             // Shutting down would send what the socket holds, and an end in order behind it.
-            true if reset => self.io.cancel(Token::new(Op::Send, key.generation, key.index)),
-            true => self.io.shutdown(fd, Shutdown::Both),
-            false => {}
+            Sending::Waiting if reset => self.io.cancel(Token::new(Op::Send, key.generation, key.index)),
+            Sending::Waiting => self.io.shutdown(fd, Shutdown::Both),
+            Sending::File | Sending::FileAgain => self.io.cancel(Token::new(Op::SendFile, key.generation, key.index)),
+            Sending::Room => self.io.cancel(Token::new(Op::Room, key.generation, key.index)),
+            Sending::No | Sending::Silent => {}
         }
         if connection.reading {
             // Of a file this ends soon; of what was only taken for one, perhaps never.

@@ -24,6 +24,7 @@ mod body;
 mod connection;
 mod control;
 mod deliver;
+mod files;
 mod input;
 mod life;
 mod news;
@@ -47,9 +48,9 @@ use ringress_proto::response::Imprint;
 use ringress_proto::url::HostMemo;
 
 use self::body::BodyChain;
-use self::connection::{Connection, Held, SlotState};
+use self::connection::{Connection, Held, Sending, SlotState};
 use self::watch::Extras;
-use crate::clock::{Clock, Tick};
+use crate::clock::{Clock, TICK_MS, Tick};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
@@ -61,6 +62,7 @@ use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait};
 use crate::route::Snapshot;
 use crate::slab::{Key, Slab};
+use crate::stream::ClosingElsewhere;
 use crate::timer::Wheel;
 
 pub(crate) use self::control::{Letter, Mailbox};
@@ -74,6 +76,13 @@ struct QueueEnd {
     touched: bool,
     /// Requests published for which nobody has been woken yet.
     unannounced: u64,
+}
+
+/// While it lives, the thread that made it drives a shard.
+#[derive(Debug)]
+pub(crate) struct Driven {
+    _driving: Driving,
+    _closing: ClosingElsewhere,
 }
 
 /// What of the configuration the loop uses.
@@ -93,6 +102,9 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
 /// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
+
+/// How long a stop waits for operations that were asked to end, before it leaves them alone: 5 seconds.
+const DISK_PATIENCE: Tick = 5_000_u32.div_ceil(TICK_MS);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -266,9 +278,14 @@ impl<I: Io> Shard<I> {
         Ok(shard)
     }
 
-    /// From now on answers given on this thread come back without atomics; the shard stays on this thread.
-    pub(crate) fn drive_here(&self) -> Driving {
-        self.side.drive_here()
+    /// From now on answers given on this thread come back without atomics, and files that it lets go of are closed
+    /// where that holds nobody up; the shard stays on this thread.
+    pub(crate) fn drive_here(&self) -> Driven {
+        Driven { _driving: self.side.drive_here(), _closing: self.close_elsewhere() }
+    }
+
+    fn close_elsewhere(&self) -> ClosingElsewhere {
+        ClosingElsewhere::with(self.io.undertaker())
     }
 
     /// What wakes the thread that drives the shard.
@@ -278,6 +295,7 @@ impl<I: Io> Shard<I> {
 
     /// Runs until told to stop.
     pub(crate) fn run(&mut self) -> Result<()> {
+        let _closing = self.close_elsewhere();
         while !self.is_done() {
             self.turn(None)?;
         }
@@ -286,7 +304,18 @@ impl<I: Io> Shard<I> {
 
     /// Whether it has been told to stop, and has.
     pub(crate) fn is_done(&self) -> bool {
-        self.stopping.is_some() && self.connections.len() == 0 && self.listeners.len() == 0
+        let is_left = self.stopping.is_some() && self.listeners.len() == 0;
+        is_left && (self.connections.len() == 0 || self.is_given_up())
+    }
+
+    /// Whether what was ended at the end of the grace has had its time to end: what is left waits for a disk that does
+    /// not answer.
+    fn is_given_up(&self) -> bool {
+        self.aborted && self.given_up_at().is_some_and(|tick| tick <= self.tick)
+    }
+
+    fn given_up_at(&self) -> Option<Tick> {
+        self.stopping.map(|deadline| deadline.saturating_add(DISK_PATIENCE))
     }
 
     /// One turn of the loop. Waits for something to do, at most `patience`.
@@ -345,13 +374,18 @@ impl<I: Io> Shard<I> {
         if buffers_to_come || self.follow_up || self.is_done() || self.is_overdue() {
             return Wait::No;
         }
-        let visits = [self.wheel.next_visit(), self.accept_resumes, self.stopping.filter(|tick| *tick > self.tick)];
+        let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop()];
         let timer = visits.into_iter().flatten().min().map(|tick| self.clock.until(tick));
         match (timer, patience) {
             (None, None) => Wait::Forever,
             (Some(one), Some(other)) => at_most(one.min(other)),
             (Some(one), None) | (None, Some(one)) => at_most(one),
         }
+    }
+
+    /// When a stop goes on by the clock alone.
+    fn next_stop(&self) -> Option<Tick> {
+        if self.aborted { self.given_up_at() } else { self.stopping.filter(|tick| *tick > self.tick) }
     }
 
     /// Whether the grace of a stop is over, so that everything left is to be ended at once.
@@ -369,6 +403,8 @@ impl<I: Io> Shard<I> {
                 Op::ReadFile => self.on_read(event),
                 Op::Bell => self.bell_armed = event.more,
                 Op::Poll => self.on_poll(event),
+                Op::SendFile => self.on_file(event),
+                Op::Room => self.on_room(event),
                 // Ended before all others, in `end_sends`.
                 Op::Send | Op::Ignored => {}
             }
@@ -454,7 +490,10 @@ impl<I: Io> Shard<I> {
                 self.give_up_streams(&connection);
                 // The ring's operations keep the socket alive until they are gone; this ends the connection now.
                 self.io.shutdown(connection.fd, std::net::Shutdown::Both);
-                self.io.close(connection.fd);
+                // One that the helper has, it closes.
+                if !matches!(connection.sending, Sending::File | Sending::FileAgain) {
+                    self.io.close(connection.fd);
+                }
             }
         }
         keys.len()

@@ -10,6 +10,7 @@ mod answers;
 mod app;
 mod cancels;
 mod client;
+mod files;
 mod informs;
 mod inputs;
 mod life;

@@ -1,9 +1,11 @@
-//! Streamed answers go out: pieces are gathered into one send after the other, files go through the ring and a cell.
+//! Streamed answers go out: pieces are gathered into one send after the other, short parts of files go through the ring
+//! and a cell, longer ones to the helper (`files`).
 //!
 //! ```text
 //!   look ──▶ head and pieces are there ──▶ one send of up to 16 parts ──▶ advance ──▶ look again
-//!    │  └──▶ a file is next ──▶ a cell ──▶ read by the ring ──▶ look again
-//!    │               └──▶ none is free: wait in `cell_waiters` for one
+//!    │  └──▶ a file is next ──short──▶ a cell ──▶ read by the ring ──▶ look again
+//!    │               │                 └──▶ none is free: wait in `cell_waiters` for one
+//!    │               └──long──▶ what is before it has been sent ──▶ `files` ──▶ look again
 //!    └─────▶ nothing is there: wait for news, or, after the end, for nothing any more
 //! ```
 //!
@@ -11,9 +13,9 @@
 //! under way, and at most one cell, which it gives back when what was read is sent, or when it ends; an answer that
 //! cannot be made whole is cut: the connection is reset, and it is counted.
 //!
-//! How files are sent is decided here alone: by reads of the ring, so that the shard never waits for a disk.
+//! How files are sent is decided here alone; in neither way does the shard wait for a disk.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 
 use super::Shard;
 use super::connection::{Connection, NO_BUFFER, NONE, Out, Sending, SlotState};
@@ -25,8 +27,11 @@ use crate::stream::{Data, Ending, Outgoing};
 
 /// Bytes that wait for a file to be read, to go out together with what is read: a head and a few short pieces.
 const JOIN_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of a file up to which they are read and sent with what is before them. Up to 16 KiB that costs less than
+/// handing them over, at 32 KiB as much (docs/perf/sending.md).
+const READ_BYTES_MAX: u64 = 32 * 1024;
 /// Bytes of one send: results are 31 bits.
-const SEND_BYTES_MAX: u32 = 1 << 30;
+pub(super) const SEND_BYTES_MAX: u32 = 1 << 30;
 
 /// The parts of one send.
 struct Parts {
@@ -113,7 +118,7 @@ fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found 
                     return found;
                 }
                 if done < range.len {
-                    let file = range.file.as_raw_fd();
+                    let file = range.file.descriptor();
                     found.read = Some(Read { file, offset: range.offset.saturating_add(done), len: range.len - done });
                     return found;
                 }
@@ -149,6 +154,7 @@ impl<I: Io> Shard<I> {
         });
         let Some(outgoing) = self.outgoing(slot) else { return };
         let is_fresh = outgoing.head_left() == area_len;
+        let reads_only = outgoing.reads_only;
         let found = look(outgoing, head, staged);
         if is_fresh {
             self.write_date(self.side.arena().offset(Area::Response, slot), date_at);
@@ -156,13 +162,19 @@ impl<I: Io> Shard<I> {
         if found.ending == Ending::Aborted {
             return self.cut(key);
         }
+        let is_long = found.read.is_some_and(|read| read.len > READ_BYTES_MAX && !reads_only);
+        if is_long && found.parts.count == 0 {
+            return self.begin_file(key, slot);
+        }
         if let Some(read) = found.read
+            && !is_long
             && stage == NONE
             && found.parts.bytes <= JOIN_BYTES_MAX
             && self.begin_read(key, read, found.parts.count > 0)
         {
             return;
         }
+        let mode = if is_long && mode == SendMode::Silent { SendMode::Ahead } else { mode };
         let is_last = found.is_all && found.ending == Ending::Finished;
         match found.parts.count {
             0 if is_pipe && found.is_all => self.pipe_is_sent(key, slot, is_last),
@@ -185,7 +197,7 @@ impl<I: Io> Shard<I> {
         connection.out_len = parts.bytes;
         connection.sending = Sending::Waiting;
         let (fd, held) = (connection.fd, connection.held_first != NO_BUFFER);
-        if mode == SendMode::Silent {
+        if mode != SendMode::Waiting {
             connection.sending = Sending::Silent;
             self.silent.push(key);
             // Somebody waits for its end: the stream's next send, its sender, or who asked for its completion.
@@ -200,7 +212,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// So many bytes of a stream's send are in the socket.
-    fn advance_stream(&mut self, key: Key, slot: u32, bytes: u32) {
+    pub(super) fn advance_stream(&mut self, key: Key, slot: u32, bytes: u32) {
         let Some(outgoing) = self.outgoing(slot) else { return };
         let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
         let Some(connection) = self.connections.get_mut(key) else { return };

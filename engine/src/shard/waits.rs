@@ -11,7 +11,7 @@
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{NONE, Pace};
+use super::connection::{Connection, NONE, Pace};
 use crate::clock::{TICK_MS, Tick};
 use crate::ring::Io;
 use crate::slab::Key;
@@ -49,6 +49,21 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// The rest of a file's part is handed over again: while it is out, the client is not judged.
+    pub(super) fn pause_pace(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.pace.handed = self.tick;
+        }
+    }
+
+    /// It has come back.
+    pub(super) fn resume_pace(&mut self, key: Key) {
+        let tick = self.tick;
+        if let Some(Connection { pace, .. }) = self.connections.get_mut(key) {
+            pace.judged = pace.judged.saturating_add(tick.saturating_sub(pace.handed));
+        }
+    }
+
     /// The deadline of a send that waits for its client.
     pub(super) fn send_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
@@ -76,7 +91,7 @@ impl<I: Io> Shard<I> {
             }
         };
         if let Some(credit) = judged {
-            connection.pace = Pace { judged: self.tick, unacknowledged: Some(now), credit };
+            connection.pace = Pace { judged: self.tick, unacknowledged: Some(now), credit, ..Pace::default() };
             return self.set_timer(key);
         }
         self.counters.timeouts.count();

@@ -25,12 +25,12 @@ use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::ShardId;
 use crate::mem::{BufferId, Landing, Lent};
-use crate::queue::{Driving, Exchange, QueueCore};
+use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
-use crate::ring::{Event, Io, SendMode, Token, Wait};
+use crate::ring::{Event, FilePart, Io, SendMode, Token, Wait};
 use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
-use crate::shard::{Letter, Mailbox, Shard};
+use crate::shard::{Driven, Letter, Mailbox, Shard};
 use crate::sim::route;
 
 /// Undelivered requests at the most: those of a whole round, so that none is refused.
@@ -48,7 +48,7 @@ const ENGINE: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Turns {
     // Before the shard: it names the exchange that the shard's side keeps alive.
-    _driving: Option<Driving>,
+    _driving: Option<Driven>,
     shard: Shard<Outlet>,
     fake: Rc<RefCell<Fake>>,
     clients: Vec<usize>,
@@ -201,6 +201,21 @@ impl Io for Outlet {
     #[inline(never)]
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
         self.0.borrow_mut().read_file(file, offset, into, token);
+    }
+
+    #[inline(never)]
+    fn send_file(&mut self, socket: RawFd, token: Token, part: FilePart) {
+        self.0.borrow_mut().send_file(socket, token, part);
+    }
+
+    #[inline(never)]
+    fn await_room(&mut self, socket: RawFd, token: Token, lasting: bool) {
+        self.0.borrow_mut().await_room(socket, token, lasting);
+    }
+
+    #[inline(never)]
+    fn undertaker(&self) -> Box<dyn Fn(File)> {
+        self.0.borrow().undertaker()
     }
 
     #[inline(never)]

@@ -13,6 +13,7 @@
 //! Absent: framing (what a frame holds is the application side's business), files being read and memory being lent
 //! (room `shard`), and who tells the shard that something was pushed (`queue::News`).
 
+mod closing;
 mod outgoing;
 mod piece;
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::ArrayQueue;
 
+pub(crate) use self::closing::ClosingElsewhere;
 pub(crate) use self::outgoing::{Ending, Outgoing};
 pub use self::piece::FileRange;
 pub(crate) use self::piece::{Data, Frame, Piece};

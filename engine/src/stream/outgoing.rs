@@ -35,13 +35,15 @@ pub(crate) struct Outgoing {
     head_left: u32,
     /// Bytes of the first piece that are sent.
     sent: u64,
+    /// A file of it can be sent only by being read.
+    pub(crate) reads_only: bool,
 }
 
 impl Outgoing {
     /// The way out of a stream, behind a head of so many bytes.
     pub(crate) fn new(stream: Arc<OutStream>, head_len: u32) -> Box<Self> {
         let window = core::array::from_fn(|_| Piece::default());
-        Box::new(Self { stream, window, first: 0, count: 0, head_left: head_len, sent: 0 })
+        Box::new(Self { stream, window, first: 0, count: 0, head_left: head_len, sent: 0, reads_only: false })
     }
 
     /// What the application says about the end: to be asked before [`refill`](Self::refill), which then finds all that

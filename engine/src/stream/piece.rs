@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::closing::HeldFile;
+
 /// Bytes of a frame at most: the line end behind a chunk, a size of 16 digits and a line end take 20.
 const FRAME_BYTES_MAX: usize = 24;
 
@@ -44,7 +46,7 @@ impl Frame {
 /// A part of a file, to be read when it is its turn to be sent.
 #[derive(Clone, Debug)]
 pub struct FileRange {
-    pub(crate) file: Arc<File>,
+    pub(crate) file: HeldFile,
     pub(crate) offset: u64,
     pub(crate) len: u64,
 }
@@ -57,7 +59,7 @@ impl FileRange {
     /// ([`responses_cut`](crate::Counters::responses_cut)).
     #[must_use]
     pub fn new(file: impl Into<Arc<File>>, range: core::ops::Range<u64>) -> Self {
-        Self { file: file.into(), offset: range.start, len: range.end.saturating_sub(range.start) }
+        Self { file: HeldFile::new(file.into()), offset: range.start, len: range.end.saturating_sub(range.start) }
     }
 
     /// Bytes of the range.

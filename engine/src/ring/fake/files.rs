@@ -1,10 +1,20 @@
-//! Reads of files under way: real files, read when the read completes, with faults drawn from the seed.
+//! Reads and sends of files under way: real files, read when the operation completes, with faults drawn from the seed.
 
 use std::os::fd::RawFd;
+use std::os::unix::fs::FileExt;
 
+use super::link::Multishot;
 use super::{Fake, count};
 use crate::mem::Landing;
-use crate::ring::Token;
+use crate::ring::{FilePart, Token};
+
+/// A part of a file that the helper has.
+#[derive(Debug)]
+pub(super) struct FileJob {
+    pub(super) token: Token,
+    pub(super) part: FilePart,
+    pub(super) cancelled: bool,
+}
 
 /// One read.
 #[derive(Debug)]
@@ -38,6 +48,10 @@ impl Fake {
         self.reads.push(reading);
     }
 
+    fn hangs(&self) -> bool {
+        self.faults.reads_hang || self.faults.reads_stuck
+    }
+
     /// Asks for the end of a read. `false`: there is none of this name.
     pub(super) fn cancel_read(&mut self, target: Token) -> bool {
         let found = self.reads.iter_mut().find(|reading| reading.token == target);
@@ -50,11 +64,11 @@ impl Fake {
     /// Ends the reads that are not late.
     pub(super) fn progress_reads(&mut self, all: bool) {
         for reading in core::mem::take(&mut self.reads) {
-            if reading.cancelled {
+            if reading.cancelled && !self.faults.reads_stuck {
                 self.finish(reading.token, -libc::ECANCELED, false, None);
                 continue;
             }
-            if self.faults.reads_hang || !all && self.random.chance(self.faults.read_late) {
+            if self.hangs() || !all && self.random.chance(self.faults.read_late) {
                 self.reads.push(reading);
                 continue;
             }
@@ -68,6 +82,88 @@ impl Fake {
                 read(&reading, len)
             };
             self.finish(reading.token, result, false, None);
+        }
+    }
+}
+
+impl Fake {
+    pub(super) fn begin_file(&mut self, socket: RawFd, job: FileJob) {
+        let link = self.link(socket);
+        assert!(link.job.is_none() && link.poll.is_none(), "a second part of a file on descriptor {socket}");
+        assert!(link.sending.is_none(), "a send is under way on descriptor {socket}");
+        link.job = Some(job);
+    }
+
+    pub(super) fn begin_await_room(&mut self, socket: RawFd, token: Token, lasting: bool) {
+        let link = self.link(socket);
+        assert!(link.job.is_none() && link.poll.is_none(), "descriptor {socket} is polled while it is sent to");
+        link.poll = Some(Multishot { token, once: (!lasting).then_some(0), cancelled: false });
+        link.poll_told = 0;
+    }
+
+    /// Asks for the end of a part of a file. `false`: there is none of this name.
+    pub(super) fn cancel_file(&mut self, target: Token) -> bool {
+        let mut jobs = self.links.iter_mut().filter_map(|link| link.job.as_mut());
+        let found = jobs.find(|job| job.token == target);
+        found.is_some_and(|job| {
+            job.cancelled = true;
+            true
+        })
+    }
+
+    /// Ends a part of a file that is not late.
+    pub(super) fn progress_file(&mut self, client: usize, all: bool) {
+        let Some(job) = self.links[client].job.take() else { return };
+        if job.cancelled && !self.faults.reads_stuck && (all || !self.random.chance(self.faults.cancel_late)) {
+            return self.finish(job.token, -libc::ECANCELED, false, None);
+        }
+        if self.hangs() || !all && self.random.chance(self.faults.read_late) {
+            self.links[client].job = Some(job);
+            return;
+        }
+        let result = self.send_file_now(client, &job);
+        self.finish(job.token, result, false, None);
+    }
+
+    fn send_file_now(&mut self, client: usize, job: &FileJob) -> i32 {
+        let link = &mut self.links[client];
+        if let Some(errno) = link.send_error() {
+            return -errno;
+        }
+        let room = link.room - link.outbound.len().min(link.room);
+        if self.random.chance(self.faults.sendfile_missing) {
+            return -libc::EINVAL;
+        }
+        if self.random.chance(self.faults.read_failed) {
+            return -libc::EIO;
+        }
+        if room == 0 || self.random.chance(self.faults.send_refused) {
+            return -libc::EAGAIN;
+        }
+        let mut len = room.min(job.part.len as usize);
+        if self.random.chance(self.faults.send_cut) {
+            len = 1 + self.random.below(len);
+        }
+        let mut bytes = vec![0; len];
+        let got = job.part.file.read_at(&mut bytes, job.part.offset).expect("the file is open");
+        self.links[client].outbound.extend(&bytes[..got]);
+        count(got)
+    }
+
+    /// Reports room in a socket.
+    pub(super) fn progress_room(&mut self, client: usize, all: bool) {
+        let link = &mut self.links[client];
+        let (events, told) = (link.writable(), link.poll_told);
+        let Some(Multishot { token, once, cancelled }) = link.poll.take() else { return };
+        if events != told {
+            link.poll_told = events;
+            let more = once.is_none() && !self.random.chance(self.faults.more_lost);
+            self.links[client].poll = more.then_some(Multishot { token, once, cancelled });
+            self.finish(token, events, more, None);
+        } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
+            self.finish(token, -libc::ECANCELED, false, None);
+        } else {
+            self.links[client].poll = Some(Multishot { token, once, cancelled });
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
 use super::Fake;
+use super::files::FileJob;
 use crate::mem::Lent;
 use crate::ring::Token;
 
@@ -32,6 +33,11 @@ pub(super) struct Link {
     /// A watch for the client's end, and what it has reported.
     pub(super) watch: Option<Multishot>,
     pub(super) watch_told: i32,
+    /// A part of a file that the helper has.
+    pub(super) job: Option<FileJob>,
+    /// A poll for room, which lasts unless it is for `once`, and what it has reported.
+    pub(super) poll: Option<Multishot>,
+    pub(super) poll_told: i32,
     /// The shard's name for it.
     pub(super) slot: Option<u32>,
 }
@@ -70,6 +76,12 @@ impl Link {
         }
     }
 
+    /// What a poll for room would report.
+    pub(super) fn writable(&self) -> i32 {
+        let has_room = self.write_shut || self.outbound.len() < self.room;
+        self.ended() | if has_room { i32::from(libc::POLLOUT) } else { 0 }
+    }
+
     /// Why a send fails, if it does.
     pub(super) fn send_error(&self) -> Option<i32> {
         if self.write_shut {
@@ -103,6 +115,8 @@ impl Fake {
             assert!(link.receive.is_none(), "descriptor {descriptor} is let go while it receives");
             assert!(link.sending.is_none(), "descriptor {descriptor} is let go while it sends");
             assert!(link.watch.is_none(), "descriptor {descriptor} is let go while it is watched");
+            assert!(link.job.is_none(), "descriptor {descriptor} is let go while the helper has it");
+            assert!(link.poll.is_none(), "descriptor {descriptor} is let go while it is polled for room");
         }
     }
 }

@@ -54,8 +54,12 @@ pub(crate) struct Faults {
     pub(crate) read_failed: u16,
     /// A read of a file ends in another turn.
     pub(crate) read_late: u16,
-    /// Reads never end, as those of a pipe that nobody writes to.
+    /// A file cannot be sent by sendfile: EINVAL.
+    pub(crate) sendfile_missing: u16,
+    /// Reads and sends of files never end, as those of a pipe that nobody writes to.
     pub(crate) reads_hang: bool,
+    /// They do not even end when they are cancelled, as on a disk that does not answer.
+    pub(crate) reads_stuck: bool,
     /// A new connection has no address any more.
     pub(crate) address_missing: u16,
 }

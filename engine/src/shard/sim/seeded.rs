@@ -44,6 +44,8 @@ fn faults(random: &mut Random) -> Faults {
         read_short: often(500),
         read_failed: 0,
         reads_hang: false,
+        reads_stuck: false,
+        sendfile_missing: often(300),
         read_late: often(500),
     }
 }

@@ -1,0 +1,172 @@
+//! What the shard asks of the kernel in memory, checked as it is asked.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::{OwnedFd, RawFd};
+
+use super::files::{FileJob, Reading};
+use super::link::{Sending, contents};
+use super::{Entry, FIRST_DESCRIPTOR, Fake};
+use crate::mem::{Area, BufferId, Landing, Lent};
+use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait};
+
+impl Io for Fake {
+    fn listen(&mut self, _socket: RawFd) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: RawFd, token: Token) {
+        assert_eq!(token.op(), Op::Accept);
+        self.queued.push(Entry::Accept { listener, token });
+    }
+
+    fn receive(&mut self, socket: RawFd, token: Token) {
+        self.note(socket, "a receive");
+        assert_eq!(token.op(), Op::Receive);
+        self.link(socket);
+        self.queued.push(Entry::Receive { socket, token });
+    }
+
+    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
+        self.note(socket, "a receive");
+        assert!(len > 0 && token.op() == Op::Receive);
+        self.link(socket);
+        self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
+    }
+
+    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
+        self.note(socket, "a send");
+        assert_eq!(token.op(), Op::Send);
+        self.link(socket);
+        assert!((1..=SEND_PARTS_MAX).contains(&parts.len()), "a send of {} parts", parts.len());
+        assert!(parts.len() == 1 || parts.iter().all(|part| part.len > 0), "an empty part");
+        let pieces = parts.to_vec();
+        let bytes = contents(&pieces);
+        assert!(!bytes.is_empty(), "an empty send");
+        let sending = Sending { token, pieces, bytes, sent: 0, cancelled: false };
+        self.queued.push(Entry::Send { socket, sending, mode });
+    }
+
+    fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
+        assert_eq!(token.op(), Op::ReadFile);
+        if self.asleep && self.overslept.is_none() {
+            self.overslept = Some("a read");
+        }
+        self.queued.push(Entry::Read(Reading { token, file, offset, into, cancelled: false }));
+    }
+
+    fn send_file(&mut self, socket: RawFd, token: Token, part: FilePart) {
+        self.note(socket, "a send of a file");
+        assert!(token.op() == Op::SendFile && part.len > 0);
+        self.link(socket);
+        self.queued.push(Entry::SendFile { socket, job: FileJob { token, part, cancelled: false } });
+    }
+
+    fn await_room(&mut self, socket: RawFd, token: Token, lasting: bool) {
+        assert_eq!(token.op(), Op::Room);
+        self.link(socket);
+        self.queued.push(Entry::AwaitRoom { socket, token, lasting });
+    }
+
+    fn undertaker(&self) -> Box<dyn Fn(File)> {
+        Box::new(drop)
+    }
+
+    fn watch(&mut self, descriptor: RawFd, token: Token) {
+        self.queued.push(Entry::Watch { descriptor, token });
+    }
+
+    fn watch_end(&mut self, socket: RawFd, token: Token) {
+        assert_eq!(token.op(), Op::Poll);
+        self.link(socket);
+        self.queued.push(Entry::WatchEnd { socket, token });
+    }
+
+    fn cancel(&mut self, target: Token) {
+        self.queued.push(Entry::Cancel { target });
+    }
+
+    fn give_buffer(&mut self, buffer: BufferId) {
+        let has = &mut self.kernel_has[usize::from(buffer)];
+        assert!(!*has, "buffer {buffer} was given twice");
+        *has = true;
+        self.given.push(buffer);
+    }
+
+    fn post_buffers(&mut self) {
+        for buffer in self.given.drain(..) {
+            let small = self.arena.buffer_cell(buffer).0 == Area::Receive;
+            let posted = if small { &mut self.posted } else { &mut self.posted_large };
+            posted.push_back(buffer);
+        }
+    }
+
+    fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        (self.asleep, self.overslept) = (false, None);
+        self.delayed.clear();
+        let mut slept = false;
+        self.begin();
+        self.progress(false);
+        self.listen_for_bell();
+        if self.done.is_empty() && wait != Wait::No {
+            slept = self.sleep();
+        }
+        if !slept {
+            self.delayed.clear();
+        }
+        events.append(&mut self.done);
+        Ok(())
+    }
+
+    fn overflows(&self) -> u64 {
+        0
+    }
+
+    fn close(&mut self, descriptor: RawFd) {
+        self.note(descriptor, "a close");
+        self.assert_unused(descriptor);
+        let link = self.link(descriptor);
+        link.closed = true;
+        link.descriptor = None;
+        if link.reset_on_close || !link.inbound.is_empty() {
+            link.was_reset = true;
+            link.outbound.clear();
+        }
+        self.descriptors.remove(&descriptor);
+    }
+
+    fn release(&mut self, descriptor: RawFd) -> OwnedFd {
+        self.note(descriptor, "a hand-over");
+        self.assert_unused(descriptor);
+        let link = self.link(descriptor);
+        (link.released, link.descriptor) = (true, None);
+        self.descriptors.remove(&descriptor);
+        // Of its own numbers there is no real one to be closed.
+        File::open("/dev/null").expect("it is there").into()
+    }
+
+    fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
+        self.note(socket, "a shutdown");
+        let link = self.link(socket);
+        link.write_shut |= how != Shutdown::Read;
+        link.read_shut |= how != Shutdown::Write;
+    }
+
+    fn reset_on_close(&mut self, socket: RawFd) {
+        self.link(socket).reset_on_close = true;
+    }
+
+    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
+        // A client acknowledges what it reads.
+        u32::try_from(self.link(socket).outbound.len()).expect("sockets are small")
+    }
+
+    fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
+        if self.random.chance(self.faults.address_missing) {
+            return None;
+        }
+        let port = u16::try_from(socket - FIRST_DESCRIPTOR).unwrap_or(0);
+        Some((SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
+    }
+}

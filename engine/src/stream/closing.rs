@@ -1,0 +1,107 @@
+//! Where the last holder of a file lets go of it, when that holder must not wait: freeing a file that was deleted
+//! meanwhile takes its time.
+//!
+//! Laws: a thread that drives a shard names who closes files for it; on all others, who lets go closes.
+
+use core::cell::RefCell;
+use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+type Closer = Box<dyn Fn(File)>;
+
+thread_local! {
+    static CLOSER: RefCell<Option<Closer>> = const { RefCell::new(None) };
+}
+
+/// While it lives, files that this thread lets go of last are given to its closer. Not `Send`.
+pub(crate) struct ClosingElsewhere {
+    outer: Option<Closer>,
+    _of_this_thread: core::marker::PhantomData<*const ()>,
+}
+
+impl ClosingElsewhere {
+    /// From now on `closer` gets the files.
+    pub(crate) fn with(closer: Closer) -> Self {
+        let outer = CLOSER.with_borrow_mut(|place| place.replace(closer));
+        Self { outer, _of_this_thread: core::marker::PhantomData }
+    }
+}
+
+impl Drop for ClosingElsewhere {
+    fn drop(&mut self) {
+        CLOSER.with_borrow_mut(|place| *place = self.outer.take());
+    }
+}
+
+impl core::fmt::Debug for ClosingElsewhere {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ClosingElsewhere").finish_non_exhaustive()
+    }
+}
+
+/// One holder of a file; the last one lets go of it as the module's head says.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldFile(Option<Arc<File>>);
+
+impl HeldFile {
+    pub(crate) fn new(file: Arc<File>) -> Self {
+        Self(Some(file))
+    }
+
+    /// The file itself, for a holder who may wait.
+    pub(crate) fn share(&self) -> Arc<File> {
+        Arc::clone(self.held())
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.held().as_raw_fd()
+    }
+
+    fn held(&self) -> &Arc<File> {
+        self.0.as_ref().expect("it is held until it is dropped")
+    }
+}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        let Some(file) = self.0.take().and_then(Arc::into_inner) else { return };
+        let mut left = Some(file);
+        // A thread that ends may have no closer any more.
+        let _ = CLOSER.try_with(|closer| {
+            if let Some(closer) = &*closer.borrow()
+                && let Some(file) = left.take()
+            {
+                closer(file);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    fn file() -> Arc<File> {
+        Arc::new(File::open("/dev/null").expect("it is there"))
+    }
+
+    #[test]
+    fn the_last_holder_gives_the_file_to_the_closer_of_its_thread() {
+        let closed = Rc::new(RefCell::new(0));
+        let count = Rc::clone(&closed);
+        let elsewhere = ClosingElsewhere::with(Box::new(move |_| *count.borrow_mut() += 1));
+        let (one, theirs) = (HeldFile::new(file()), file());
+        let other = one.clone();
+        drop(one);
+        drop(HeldFile::new(Arc::clone(&theirs)));
+        assert_eq!(*closed.borrow(), 0, "somebody else holds both");
+        drop(other);
+        assert_eq!(*closed.borrow(), 1);
+        drop(elsewhere);
+        drop(HeldFile::new(theirs));
+        assert_eq!(*closed.borrow(), 1, "nobody closes for this thread any more");
+    }
+}
