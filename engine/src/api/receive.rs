@@ -224,11 +224,24 @@ pub struct Receive<'a> {
 }
 
 impl Receive<'_> {
-    fn look(&self) -> Option<Result<Request>> {
-        match self.queue.claim() {
-            Some(request) => Some(Ok(request)),
-            None if self.queue.core.is_closed() => Some(Err(Error::CLOSED)),
-            None => None,
+    fn look(&mut self) -> Option<Result<Request>> {
+        let found = match self.queue.claim() {
+            Some(request) => Ok(request),
+            None if self.queue.core.is_closed() => Err(Error::CLOSED),
+            None => return None,
+        };
+        self.leave();
+        Some(found)
+    }
+
+    /// Waits no more; a wake that came for this future and was not used goes to another consumer. At once when it is
+    /// ready, since a future that is ready may be kept.
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take()
+            && !self.queue.core.sleepers().unregister(ticket)
+            && !self.queue.core.is_empty()
+        {
+            self.queue.core.sleepers().wake(1);
         }
     }
 }
@@ -255,13 +268,7 @@ impl Future for Receive<'_> {
 }
 
 impl Drop for Receive<'_> {
-    /// A wake that came for this future and was not used goes to another consumer.
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket
-            && !self.queue.core.sleepers().unregister(ticket)
-            && !self.queue.core.is_empty()
-        {
-            self.queue.core.sleepers().wake(1);
-        }
+        self.leave();
     }
 }

@@ -7,7 +7,7 @@
 //! Absent: which bytes of it are sent when (room `shard`).
 
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
@@ -139,7 +139,7 @@ impl ResponseStream {
     }
 
     /// As [`send`](Self::send), as a future, for any executor or none. Dropped before it is ready it has sent nothing,
-    /// and nothing is lost but the chunk it owns.
+    /// and nothing is lost but the chunk it owns: where that matters, [`ready_async`](Self::ready_async) waits first.
     ///
     /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
     /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported) where it would have to wait.
@@ -177,6 +177,59 @@ impl ResponseStream {
     /// As [`send`](Self::send).
     pub fn flush(&mut self) -> Result<()> {
         self.send(Bytes::new())
+    }
+
+    /// As [`flush`](Self::flush), as a future, under the conditions of [`send_async`](Self::send_async). Dropped before
+    /// it is ready, it loses nothing.
+    pub fn flush_async(&mut self) -> SendChunk<'_, 'static> {
+        self.send_async(Bytes::new())
+    }
+
+    /// Waits until there is room: then the next [`try_send`](Self::try_send) takes its chunk. So nothing is lost where
+    /// the future is dropped, and the chunk need not be made before it can be sent. Under the conditions of
+    /// [`send_async`](Self::send_async).
+    ///
+    /// # Errors
+    /// As [`poll_ready`](Self::poll_ready).
+    pub async fn ready_async(&mut self) -> Result<()> {
+        poll_fn(|context| self.poll_ready(context)).await
+    }
+
+    /// As [`ready_async`](Self::ready_async), for those who write futures by hand.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) as for [`send_async`](Self::send_async).
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(ready) = self.look_for_room() {
+            return Poll::Ready(ready);
+        }
+        if is_undriven(self.request.lease().engine()) {
+            return Poll::Ready(Err(undriven("ready_async")));
+        }
+        settle();
+        self.stream.await_room(context.waker());
+        // The sleeper's second look.
+        self.look_for_room().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Ready when nothing more can be sent, because the client has left or the answer was cut: for who waits for
+    /// something else before there is a chunk to give. One task at a time; it is noticed at the next bytes that do not
+    /// get through, or when the connection is reset.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_over && !self.stream.is_gone() {
+            settle();
+            self.stream.await_end(context.waker());
+        }
+        // The sleeper's second look.
+        if self.is_over || self.stream.is_gone() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn look_for_room(&mut self) -> Option<Result<()>> {
+        match self.accept(0) {
+            Ok(()) => (self.way == Way::Nowhere || self.stream.has_room()).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Ends the body, and with it the answer. Does not wait until everything is sent: see [`Completion`].
