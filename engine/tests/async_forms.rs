@@ -1,5 +1,5 @@
-//! The async forms: they can be spawned, need no runtime of their own, lose no wake, and a future that is dropped at any
-//! moment has taken and given nothing.
+//! The async forms: they can be spawned, need no runtime of their own, lose no wake, and a future that is dropped at
+//! any moment has taken and given nothing.
 
 mod common;
 

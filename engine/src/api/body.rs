@@ -47,8 +47,8 @@ enum Found {
 
 /// The reader of a request's body: see [`Request::body`]. Bytes come decoded, without chunk framing, and once.
 ///
-/// A client that asked for `100 Continue` gets it when somebody first waits for its body. While less is read than comes,
-/// the engine holds no more than the request's credit, and the client is slowed down. When the request has been
+/// A client that asked for `100 Continue` gets it when somebody first waits for its body. While less is read than
+/// comes, the engine holds no more than the request's credit, and the client is slowed down. When the request has been
 /// answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is larger than its limit
 /// allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine has answered in the
 /// application's place, and reading gives `Gone` with the reason.
