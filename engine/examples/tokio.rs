@@ -104,8 +104,8 @@ async fn count(mut request: Request) -> Result<()> {
 async fn upper(request: Request) -> Result<()> {
     let mut stream = request.start(Response::ok().content_type("text/plain"))?;
     let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let count = stream.request_mut().body().read_async(&mut buffer).await?;
+    while let Some(request) = stream.request_mut() {
+        let count = request.body().read_async(&mut buffer).await?;
         if count == 0 {
             break;
         }

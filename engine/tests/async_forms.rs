@@ -71,7 +71,7 @@ fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
 /// Reads some of the body in one way or another. `None`: a future was dropped; nothing at all: the end.
 async fn read_somehow(stream: &mut ResponseStream, random: &mut Random) -> Result<Option<Vec<u8>>> {
     let (form, times) = (random.below(4), random.below(3));
-    let mut body = stream.request_mut().body();
+    let mut body = stream.request_mut().expect("by handle").body();
     let mut buffer = vec![0; 1 + usize::try_from(random.below(40_000)).expect("small")];
     Ok(match form {
         0 => {

@@ -15,15 +15,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::HeaderName;
-use ringress_proto::response::{HeadWriter, WriteError};
+use ringress_proto::response::{HeadWriter, Imprint, WriteError};
 
 use super::request::Request;
 use super::response::{self, Body, Framing, Response};
 use super::wait;
 use crate::config::{SEND_PIECES_MAX, SEND_WATERMARK, WRITE_BYTES};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{News, settle};
-use crate::session;
+use crate::id::RequestId;
+use crate::queue::{self, Exchange, News, settle};
+use crate::record::RequestRecord;
+use crate::session::{self, RequestQueue};
 use crate::stream::{Data, Frame, OutStream, Piece};
 
 /// Bytes of all trailer fields at most.
@@ -42,7 +44,7 @@ enum Way {
     Close,
 }
 
-/// An answer under way, made by [`Request::start`]. `Send`.
+/// An answer under way, made by [`Request::start`] or [`RequestQueue::start`]. `Send`.
 ///
 /// Dropping it before [`finish`](Self::finish) cuts the answer: the connection is reset, and the answer counted
 /// ([`responses_cut`](crate::Counters::responses_cut)).
@@ -51,13 +53,36 @@ enum Way {
 /// handed over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
 #[must_use = "an answer that is dropped unfinished is cut"]
 pub struct ResponseStream {
-    request: Request,
+    of: Answering,
     stream: Arc<OutStream>,
     way: Way,
     /// What `write` has collected; it is part of what was given.
     written: Vec<u8>,
     /// Finished or cut.
     is_over: bool,
+}
+
+/// What is answered, and the way to its shard.
+#[derive(Debug)]
+enum Answering {
+    ByHandle(Request),
+    ById(Arc<Exchange<RequestRecord>>, RequestId),
+}
+
+impl Answering {
+    fn engine(&self) -> u64 {
+        match self {
+            Self::ByHandle(request) => request.lease().engine(),
+            Self::ById(exchange, _) => exchange.engine(),
+        }
+    }
+
+    fn tell(&self, news: News) {
+        match self {
+            Self::ByHandle(request) => request.lease().tell(news),
+            Self::ById(exchange, id) => exchange.tell_by_id(*id, news),
+        }
+    }
 }
 
 /// Why a chunk was not sent.
@@ -81,44 +106,85 @@ pub struct Sent {
 
 impl fmt::Debug for ResponseStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseStream").field("request", &self.request).field("way", &self.way).finish_non_exhaustive()
+        f.debug_struct("ResponseStream").field("of", &self.of).field("way", &self.way).finish_non_exhaustive()
+    }
+}
+
+/// Writes the head, and finds out how the body is framed.
+fn begin(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &Response<'_>,
+    area: &mut [u8],
+    stream: &Arc<OutStream>,
+    way: &mut Way,
+) -> Result<queue::Answered> {
+    let (answered, framing) = response::fill_start(record, imprint, response, area, stream)?;
+    *way = match framing {
+        _ if record.is_head() => Way::Nowhere,
+        None => Way::Nowhere,
+        Some(Framing::Length(length)) => Way::Length { left: length, of: length },
+        Some(Framing::Chunked) => Way::Chunked { begun: false },
+        Some(Framing::Close) => Way::Close,
+    };
+    Ok(answered)
+}
+
+impl RequestQueue {
+    /// Begins an answer whose body is given piece by piece by the request's id, from any thread: see
+    /// [`Request::start`], and [`respond`](Self::respond) for ids. The handle, if somebody has it, still reads the
+    /// request.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over; as [`Request::start`] for a response that cannot be
+    /// sent: the request then stays open.
+    pub fn start(&self, id: RequestId, response: Response<'_>) -> Result<ResponseStream> {
+        let (shard, _, _) = id.parts();
+        let exchange = self.core.exchanges().get(usize::from(shard.0)).ok_or(Error::GONE)?;
+        ResponseStream::start_by_id(exchange, id, &response)
     }
 }
 
 impl ResponseStream {
     pub(super) fn start(request: Request, response: &Response<'_>) -> Result<Self> {
-        let stream = OutStream::new(SEND_PIECES_MAX, SEND_WATERMARK);
-        let mut framing = None;
+        let (stream, mut way) = (OutStream::new(SEND_PIECES_MAX, SEND_WATERMARK), Way::Nowhere);
         let lease = request.lease();
-        let filled = lease.answer(|area| {
-            let filled = response::fill_start(lease.record(), lease.imprint(), response, area, &stream);
-            filled.map(|(answered, found)| {
-                framing = found;
-                answered
-            })
-        });
+        let filled = lease.answer(|area| begin(lease.record(), lease.imprint(), response, area, &stream, &mut way));
         filled.unwrap_or(Err(Error::GONE))?;
-        // The head goes now, also within a batch: the rest may take its time.
-        settle();
-        let way = match framing {
-            _ if lease.record().is_head() => Way::Nowhere,
-            None => Way::Nowhere,
-            Some(Framing::Length(length)) => Way::Length { left: length, of: length },
-            Some(Framing::Chunked) => Way::Chunked { begun: false },
-            Some(Framing::Close) => Way::Close,
-        };
-        Ok(Self { request, stream, way, written: Vec::new(), is_over: false })
+        Ok(Self::begun(Answering::ByHandle(request), stream, way))
     }
 
-    /// The request that is being answered; it can be read until the stream is finished or dropped.
-    pub fn request(&self) -> &Request {
-        &self.request
+    fn start_by_id(exchange: &Arc<Exchange<RequestRecord>>, id: RequestId, response: &Response<'_>) -> Result<Self> {
+        let (stream, mut way) = (OutStream::new(SEND_PIECES_MAX, SEND_WATERMARK), Way::Nowhere);
+        let imprint = exchange.imprint();
+        let filled =
+            exchange.answer_by_id(id, |record, area| begin(record, imprint, response, area, &stream, &mut way));
+        filled.unwrap_or(Err(Error::GONE))?;
+        Ok(Self::begun(Answering::ById(Arc::clone(exchange), id), stream, way))
+    }
+
+    fn begun(of: Answering, stream: Arc<OutStream>, way: Way) -> Self {
+        // The head goes now, also within a batch: the rest may take its time.
+        settle();
+        Self { of, stream, way, written: Vec::new(), is_over: false }
+    }
+
+    /// The request that is being answered; it can be read until the stream is finished or dropped. `None` where the
+    /// answer was begun [by id](RequestQueue::start).
+    pub fn request(&self) -> Option<&Request> {
+        match &self.of {
+            Answering::ByHandle(request) => Some(request),
+            Answering::ById(..) => None,
+        }
     }
 
     /// As [`request`](Self::request). To put another request in its place is a mistake: the shard then hears nothing
     /// of this stream any more.
-    pub fn request_mut(&mut self) -> &mut Request {
-        &mut self.request
+    pub fn request_mut(&mut self) -> Option<&mut Request> {
+        match &mut self.of {
+            Answering::ByHandle(request) => Some(request),
+            Answering::ById(..) => None,
+        }
     }
 
     /// Gives a chunk of the body; waits while 256 KiB are under way. An empty chunk gives what
@@ -204,7 +270,7 @@ impl ResponseStream {
         if let Some(ready) = self.look_for_room() {
             return Poll::Ready(ready);
         }
-        if is_undriven(self.request.lease().engine()) {
+        if is_undriven(self.of.engine()) {
             return Poll::Ready(Err(undriven("ready_async")));
         }
         settle();
@@ -279,7 +345,7 @@ impl ResponseStream {
         self.is_over = true;
         self.stream.finish();
         self.tell();
-        Ok(Completion::new(Arc::clone(&self.stream), self.request.lease().engine()))
+        Ok(Completion::new(Arc::clone(&self.stream), self.of.engine()))
     }
 
     /// Whether so many bytes more are in order.
@@ -322,7 +388,7 @@ impl ResponseStream {
     }
 
     fn tell(&self) {
-        self.request.lease().tell(News::SEND);
+        self.of.tell(News::SEND);
     }
 
     fn cut(&mut self) {
@@ -455,7 +521,7 @@ impl Future for SendChunk<'_, '_> {
         if let Some(done) = self.attempt() {
             return Poll::Ready(done);
         }
-        if is_undriven(self.stream.request.lease().engine()) {
+        if is_undriven(self.stream.of.engine()) {
             return Poll::Ready(Err(undriven("send_async")));
         }
         settle();

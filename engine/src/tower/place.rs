@@ -24,7 +24,7 @@ impl Held {
         match self {
             Self::Nothing => None,
             Self::Request(request) => Some(request),
-            Self::Stream(stream) => Some(stream.request_mut()),
+            Self::Stream(stream) => stream.request_mut(),
         }
     }
 
