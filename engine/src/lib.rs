@@ -24,7 +24,7 @@
 //! pieces, `queue` hands requests over, `ring` speaks to the kernel (`mem`, `queue` and `ring` alone may be unsafe);
 //! `record` is what a request looks like between them; `conn` says what a connection may do, `policy` how long it may
 //! take, `route` where a request goes; `shard` joins all of them on one thread; `session` and `api` are the public
-//! face. `docs/design.md` draws a request's way through them.
+//! face, and `tower`, behind a feature, that of the crate `http`. `docs/design.md` draws a request's way through them.
 //!
 //! # Absent
 //! TLS, HTTP/2, caching and logging, for now; an HTTP client, routing by pattern and middleware, for good.
@@ -55,6 +55,8 @@ pub mod sim;
 mod slab;
 mod stream;
 mod timer;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use ringress_proto::date::{imf_fixdate as format_date, parse_imf_fixdate as parse_date};
 pub use ringress_proto::head::Version;

@@ -448,7 +448,7 @@ fn streams_can_be_echoed_at_any_size() {
         let mut stream = request.start(Response::ok()).expect("open");
         let mut buffer = vec![0; 50_000];
         loop {
-            match stream.body().read(&mut buffer).expect("it comes") {
+            match stream.body().expect("by handle").read(&mut buffer).expect("it comes") {
                 0 => break,
                 count => stream.send(&buffer[..count]).expect("open"),
             }

@@ -17,6 +17,8 @@ use ringress::{Body, ErrorKind, Request, RequestQueue, Response, ResponseStream,
 
 /// More than the sockets of both ends hold.
 const MUCH: usize = 32 << 20;
+/// More than is under way at a time.
+const SOME: usize = 4 << 20;
 
 #[test]
 fn a_client_that_does_not_read_stops_try_send_until_it_reads() {
@@ -304,4 +306,110 @@ fn a_shutdown_without_grace_ends_streams() {
     });
     host.engine.shutdown(std::time::Duration::ZERO).expect("no shard failed");
     assert!(sender.join().expect("it ends"));
+}
+
+#[test]
+fn an_answer_is_streamed_by_id_from_another_thread() {
+    let host = Host::start();
+    let mut peer = Peer::get(host.address);
+    for round in 0..3 {
+        let (id, queue) = (host.receive().into_id(), host.queue.clone());
+        let refused = queue.start(id, Response::ok().body("x")).expect_err("a body");
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "it stays open");
+        let streaming = thread::spawn(move || {
+            let mut stream = queue.start(id, Response::ok()).expect("open");
+            assert!(stream.request().is_none() && stream.body().is_none());
+            assert!(queue.start(id, Response::ok()).expect_err("begun").is_gone());
+            for place in (0..SOME).step_by(128 * 1024) {
+                stream.send(pattern(place, 128 * 1024)).expect("the client reads");
+            }
+            stream.finish().expect("whole").wait().expect("driven")
+        });
+        peer.head();
+        assert!(peer.chunked().0 == pattern(0, SOME));
+        assert!(streaming.join().expect("no panic").complete);
+        assert!(host.queue.respond(id, Response::ok()).expect_err("over").is_gone());
+        if round < 2 {
+            peer.stream.write_all(b"GET /x HTTP/1.1\r\nHost: test\r\n\r\n").expect("taken");
+        }
+    }
+    drop(peer);
+    host.await_rest();
+}
+
+#[test]
+fn a_handle_reads_what_is_answered_by_id() {
+    let host = Host::start();
+    let mut client = host.connect();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    let mut request = host.receive();
+    let mut stream = host.queue.start(request.id(), Response::ok()).expect("open");
+    let mut peer = Peer { stream: client.stream.try_clone().expect("a descriptor"), input: Vec::new() };
+    peer.head();
+    let echo = |request: &mut Request, stream: &mut ResponseStream| {
+        let chunk = request.body().next_chunk().expect("open").map(|chunk| chunk.to_vec());
+        stream.send(chunk.expect("more")).expect("the client is there");
+    };
+    echo(&mut request, &mut stream);
+    peer.take_to(b"abc");
+    client.send("3\r\ndef\r\n0\r\n\r\n");
+    echo(&mut request, &mut stream);
+    peer.take_to(b"def");
+    assert!(request.body().next_chunk().expect("open").is_none());
+    stream.finish().expect("whole");
+    peer.take_to(b"\r\n0\r\n\r\n");
+    drop((request, client, peer));
+    host.await_rest();
+    assert_eq!((host.counters().requests_abandoned, host.counters().responses_cut), (0, 0));
+}
+
+#[test]
+fn streams_by_id_end_with_their_client_and_harm_no_later_request() {
+    let host = Host::start();
+    let mut bystander = host.connect();
+    for round in 0..50 {
+        let peer = Peer::get(host.address);
+        let mut stream = host.queue.start(host.receive().into_id(), Response::ok()).expect("open");
+        if round % 2 == 0 {
+            Client::over(peer.stream).reset();
+            wait_until("the client is gone", || stream.try_send("x").is_err());
+        } else {
+            let mut peer = peer;
+            stream.send("x").expect("the client is there");
+            peer.head();
+            peer.take_to(b"x");
+            drop(stream);
+            assert_eq!(peer.rest(), None, "cut");
+            continue;
+        }
+        // Its slot serves another by now: what is told of the old one is of no meaning there.
+        bystander.get("/");
+        let request = host.receive();
+        drop(stream);
+        request.respond(Response::text("fine")).expect("open");
+        assert_eq!(bystander.read().text(), "fine");
+    }
+    drop(bystander);
+    host.await_rest();
+    assert_eq!(host.counters().responses_cut, 25);
+}
+
+#[test]
+fn colocated_a_stream_by_id_is_driven_by_who_waits() {
+    let application = |queue: &RequestQueue| {
+        while let Ok(request) = queue.receive() {
+            let mut stream = queue.start(request.into_id(), Response::ok().content_length(SOME as u64)).expect("open");
+            for place in (0..SOME).step_by(128 * 1024) {
+                stream.send(pattern(place, 128 * 1024)).expect("the client reads");
+            }
+            assert!(stream.finish().expect("whole").wait().expect("driven").complete);
+        }
+    };
+    colocated(application, |engine, address| {
+        let mut peer = Peer::get(address);
+        peer.head();
+        assert!(peer.take(SOME) == pattern(0, SOME));
+        drop(peer);
+        await_rest(engine);
+    });
 }

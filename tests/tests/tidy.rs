@@ -12,7 +12,7 @@ const LINE_CHARS_MAX: usize = 120;
 const SLEEPERS: &[&str] = &["engine/examples/showcase/routes.rs", "tests/src/pace.rs"];
 
 /// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
-const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 40), ("ring", 36)];
+const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 46), ("ring", 37)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -43,6 +43,7 @@ const HTTP: &[&str] = &["ringress_proto"];
 const RING_AND_HTTP: &[&str] = &["io_uring", "ringress_proto"];
 const RING_AND_HTTP_AND_LOCKS: &[&str] = &["io_uring", "ringress_proto", "Mutex", "RwLock"];
 const RING: &[&str] = &["io_uring"];
+const IO_URING_AND_FILES: &[&str] = &["io_uring", "libc", "std::fs", "std::io"];
 const LOCKS: &[&str] = &["Mutex", "RwLock", "io_uring"];
 const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", "Mutex", "RwLock", "io_uring"];
 
@@ -71,6 +72,8 @@ const ENGINE: &[Room] = &[
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
     ("api", &["clock", "config", "error", "id", "mem", "queue", "record", "session", "stream"], RING),
+    // Behind a feature: the types of the crate `http` over those of `api`.
+    ("tower", &["api", "error", "id", "session"], IO_URING_AND_FILES),
     // For benchmarks only: a feature that no user turns on.
     ("sim", SIM_MAY, RING),
 ];

@@ -183,7 +183,8 @@ async fn echo(mut request: Request) -> ringress::Result<()> {
     let mut stream = request.start(response)?;
     stream.send_async(held).await?;
     let mut pace = Pace::default();
-    while let Some(bytes) = next_piece(stream.body()).await? {
+    while let Some(body) = stream.body() {
+        let Some(bytes) = next_piece(body).await? else { break };
         stream.send_async(bytes).await?;
         pace.step().await;
     }

@@ -2,7 +2,7 @@
 //!
 //! Laws: bytes are lent from the buffers that the kernel received them into, or copied once into the reader's; what has
 //! been read makes room for more, so that a client is as fast as its reader; a body is read once; dropping a future
-//! loses no byte.
+//! loses no byte: what it had collected is given back, and read again by whoever reads next.
 //!
 //! Absent: what the bytes mean.
 
@@ -12,7 +12,7 @@ use core::ops::Deref;
 use core::task::{Context, Poll};
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use ringress_proto::framing::BodyKind;
 use ringress_proto::reject::Reject;
 use ringress_proto::trailers::Trailers;
@@ -181,17 +181,38 @@ impl Request {
             whole => &whole[self.lease.reader().prefix as usize..],
         }
     }
+
+    /// Puts back what was read last, to be read again.
+    #[cold]
+    fn give_back(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let all = match self.given_back.take() {
+            Some(behind) => Bytes::from([&bytes[..], &behind[..]].concat()),
+            None => bytes,
+        };
+        self.given_back = Some(Box::new(all));
+    }
 }
 
 impl Source for Request {
     fn found(&self) -> &[u8] {
-        match self.prefix() {
-            [] => self.lease.body_bytes(),
-            prefix => prefix,
+        match (&self.given_back, self.prefix()) {
+            (Some(bytes), _) => bytes,
+            (None, []) => self.lease.body_bytes(),
+            (None, prefix) => prefix,
         }
     }
 
     fn consume(&mut self, bytes: usize) {
+        if let Some(back) = &mut self.given_back {
+            back.advance(bytes);
+            if back.is_empty() {
+                self.given_back = None;
+            }
+            return;
+        }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if self.prefix().is_empty() {
             self.lease.consume_body(bytes);
@@ -201,7 +222,7 @@ impl Source for Request {
     }
 
     fn look(&mut self) -> Result<Found> {
-        if !self.prefix().is_empty() {
+        if self.given_back.is_some() || !self.prefix().is_empty() {
             return Ok(Found::Bytes);
         }
         if !self.record().body_open || self.lease.reader().ended {
@@ -300,20 +321,20 @@ impl<'r> RequestBody<'r> {
         block_on(self.fill_async(buffer))
     }
 
-    /// As [`fill`](Self::fill), as a future. Dropped before it is ready, what it has read is in the buffer, but nobody
-    /// knows how much that is: where that matters, use [`read_async`](Self::read_async).
+    /// As [`fill`](Self::fill), as a future. Dropped before it is ready, or with an error, it has read nothing: what it
+    /// had is read again by the next call, though the buffer may hold it.
     ///
     /// # Errors
     /// As [`read`](Self::read).
     pub async fn fill_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.read_async(&mut buffer[filled..]).await? {
+        let mut filling = Filling { body: self, buffer, filled: 0 };
+        while filling.filled < filling.buffer.len() {
+            match filling.body.read_async(&mut filling.buffer[filling.filled..]).await? {
                 0 => break,
-                count => filled += count,
+                count => filling.filled += count,
             }
         }
-        Ok(filled)
+        Ok(core::mem::take(&mut filling.filled))
     }
 
     /// Waits for bytes, and lends them from the buffer that they were received into. `None`: the body is at its end.
@@ -352,36 +373,75 @@ impl<'r> RequestBody<'r> {
     /// Reads what is left of the body into one piece of memory of its own, at most `limit` bytes.
     ///
     /// # Errors
-    /// [`TooLarge`](ErrorKind::TooLarge) when it is longer, for which no more than `limit` bytes are read; else as
+    /// [`TooLarge`](ErrorKind::TooLarge) when it is longer, after which all of it can still be read; else as
     /// [`read`](Self::read).
     pub fn to_bytes(&mut self, limit: usize) -> Result<Bytes> {
         block_on(self.to_bytes_async(limit))
     }
 
-    /// As [`to_bytes`](Self::to_bytes), as a future. Dropped before it is ready, what it has read is lost.
+    /// As [`to_bytes`](Self::to_bytes), as a future. Dropped before it is ready, or with an error, it has read nothing:
+    /// what it had is read again by the next call.
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes).
     pub async fn to_bytes_async(&mut self, limit: usize) -> Result<Bytes> {
-        let known = self.request.content_length().unwrap_or(0);
         let too_large = || {
             let text = format!("the request's body is longer than the {limit} bytes asked for; give to_bytes more");
             Error::told(ErrorKind::TooLarge, text)
         };
+        let known = self.request.content_length().unwrap_or(0);
         let known = usize::try_from(known).unwrap_or(usize::MAX);
+        // Of a body that has been read in part, the length says too much.
         let begun = self.request.has_begun();
         if known > limit && !begun {
             return Err(too_large());
         }
         // A client's word is no reason to take memory for bytes that may never come.
-        let mut whole = BytesMut::with_capacity(known.min(64 * 1024));
-        while let Some(chunk) = self.next_chunk_async().await? {
-            if chunk.len() > limit - whole.len() {
+        let whole = BytesMut::with_capacity(known.min(64 * 1024));
+        let mut collecting = Collecting { body: self, whole };
+        loop {
+            let request = &mut *collecting.body.request;
+            match poll_fn(|context| request.poll_look(context)).await? {
+                Found::End | Found::Nothing => return Ok(core::mem::take(&mut collecting.whole).freeze()),
+                Found::Bytes => {}
+            }
+            let found = request.found();
+            if found.len() > limit - collecting.whole.len() {
                 return Err(too_large());
             }
-            whole.extend_from_slice(&chunk);
+            let count = found.len();
+            collecting.whole.extend_from_slice(found);
+            request.consume(count);
         }
-        Ok(whole.freeze())
+    }
+}
+
+/// A read into a buffer under way; dropped, it gives back what it has.
+struct Filling<'f, 'r> {
+    body: &'f mut RequestBody<'r>,
+    buffer: &'f mut [u8],
+    filled: usize,
+}
+
+impl Drop for Filling<'_, '_> {
+    fn drop(&mut self) {
+        if self.filled > 0 {
+            self.body.request.give_back(Bytes::copy_from_slice(&self.buffer[..self.filled]));
+        }
+    }
+}
+
+/// A read of everything under way; dropped, it gives back what it has.
+struct Collecting<'f, 'r> {
+    body: &'f mut RequestBody<'r>,
+    whole: BytesMut,
+}
+
+impl Drop for Collecting<'_, '_> {
+    fn drop(&mut self) {
+        if !self.whole.is_empty() {
+            self.body.request.give_back(core::mem::take(&mut self.whole).freeze());
+        }
     }
 }
 

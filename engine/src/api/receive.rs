@@ -243,12 +243,24 @@ pub struct Receive<'a> {
 }
 
 impl Receive<'_> {
-    fn look(&self) -> Option<Result<Request>> {
-        match self.queue.claim() {
-            Some(request) => Some(Ok(request)),
+    fn look(&mut self) -> Option<Result<Request>> {
+        let found = match self.queue.claim() {
+            Some(request) => Ok(request),
             // The engine waits for the threads of its shards to leave before it closes the queues.
-            None if self.queue.core.is_closed() || session::is_over() => Some(Err(Error::CLOSED)),
-            None => None,
+            None if self.queue.core.is_closed() || session::is_over() => Err(Error::CLOSED),
+            None => return None,
+        };
+        self.leave();
+        Some(found)
+    }
+
+    /// Waits no more; a wake that came for this future and was not used goes to another consumer. At once when it is
+    /// ready, since a future that is ready may be kept.
+    fn leave(&mut self) {
+        if let Some(ticket) = self.ticket.take()
+            && !self.queue.core.sleepers().unregister(ticket)
+        {
+            self.queue.core.pass_on();
         }
     }
 }
@@ -276,12 +288,7 @@ impl Future for Receive<'_> {
 }
 
 impl Drop for Receive<'_> {
-    /// A wake that came for this future and was not used goes to another consumer.
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket
-            && !self.queue.core.sleepers().unregister(ticket)
-        {
-            self.queue.core.pass_on();
-        }
+        self.leave();
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use ringress_proto::head::{HeaderSpan, Version};
 use ringress_proto::header::KnownHeader;
 use ringress_proto::method::Method;
@@ -22,6 +23,8 @@ use crate::record::RequestRecord;
 /// ([`requests_abandoned`](crate::Counters::requests_abandoned)).
 pub struct Request {
     pub(super) lease: Lease<RequestRecord>,
+    /// What was read of the body by a future that was dropped before it could hand it over: to be read again, first.
+    pub(super) given_back: Option<Box<Bytes>>,
 }
 
 impl fmt::Debug for Request {
@@ -34,7 +37,7 @@ impl fmt::Debug for Request {
 impl Request {
     #[inline]
     pub(super) fn new(lease: Lease<RequestRecord>) -> Self {
-        Self { lease }
+        Self { lease, given_back: None }
     }
 
     #[inline]

@@ -7,7 +7,7 @@
 //! Absent: which bytes of it are sent when (room `shard`).
 
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::HeaderName;
-use ringress_proto::response::{CHUNKED_END, TrailerError, chunk_line, chunked_end, chunked_end_len};
+use ringress_proto::response::{CHUNKED_END, Imprint, TrailerError, chunk_line, chunked_end, chunked_end_len};
 
 use super::body::RequestBody;
 use super::request::Request;
@@ -23,8 +23,10 @@ use super::response::{self, Body, Framing, Response};
 use super::wait;
 use crate::config::{SEND_PIECES_MAX, WRITE_BYTES};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{News, settle};
-use crate::session;
+use crate::id::RequestId;
+use crate::queue::{self, Exchange, News, settle};
+use crate::record::RequestRecord;
+use crate::session::{self, RequestQueue};
 use crate::stream::{Data, Frame, OutStream, Piece};
 
 /// Bytes of the trailer fields at most, with what frames them.
@@ -43,7 +45,7 @@ enum Way {
     Close,
 }
 
-/// An answer under way, made by [`Request::start`]. `Send`.
+/// An answer under way, made by [`Request::start`] or [`RequestQueue::start`]. `Send`.
 ///
 /// Dropping it before [`finish`](Self::finish) cuts the answer: the connection is reset, and the answer counted
 /// ([`responses_cut`](crate::Counters::responses_cut)).
@@ -52,13 +54,36 @@ enum Way {
 /// handed over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
 #[must_use = "an answer that is dropped unfinished is cut"]
 pub struct ResponseStream {
-    request: Request,
+    of: Answering,
     stream: Arc<OutStream>,
     way: Way,
     /// What `write` has collected; it is part of what was given.
     written: Vec<u8>,
     /// Finished or cut.
     is_over: bool,
+}
+
+/// What is answered, and the way to its shard.
+#[derive(Debug)]
+enum Answering {
+    ByHandle(Request),
+    ById(Arc<Exchange<RequestRecord>>, RequestId),
+}
+
+impl Answering {
+    fn engine(&self) -> u64 {
+        match self {
+            Self::ByHandle(request) => request.lease().engine(),
+            Self::ById(exchange, _) => exchange.engine(),
+        }
+    }
+
+    fn tell(&self, news: News) {
+        match self {
+            Self::ByHandle(request) => request.lease().tell(news),
+            Self::ById(exchange, id) => exchange.tell_by_id(*id, news),
+        }
+    }
 }
 
 /// Why a chunk was not sent.
@@ -82,43 +107,91 @@ pub struct Sent {
 
 impl fmt::Debug for ResponseStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseStream").field("request", &self.request).field("way", &self.way).finish_non_exhaustive()
+        f.debug_struct("ResponseStream").field("of", &self.of).field("way", &self.way).finish_non_exhaustive()
+    }
+}
+
+/// Makes the stream, writes the head, and finds out how the body is framed.
+fn begin(
+    record: &RequestRecord,
+    imprint: &Imprint,
+    response: &Response<'_>,
+    area: &mut [u8],
+    begun: &mut Option<(Arc<OutStream>, Way)>,
+) -> Result<queue::Answered> {
+    let stream = OutStream::new(SEND_PIECES_MAX, u64::from(record.send_credit));
+    let (answered, framing) = response::fill_start(record, imprint, response, area, &stream)?;
+    let way = match framing {
+        _ if record.is_head() => Way::Nowhere,
+        None => Way::Nowhere,
+        Some(Framing::Length(length)) => Way::Length { left: length, of: length },
+        Some(Framing::Chunked) => Way::Chunked { begun: false },
+        Some(Framing::Close) => Way::Close,
+    };
+    *begun = Some((stream, way));
+    Ok(answered)
+}
+
+impl RequestQueue {
+    /// Begins an answer whose body is given piece by piece by the request's id, from any thread: see
+    /// [`Request::start`], and [`respond`](Self::respond) for ids. The handle, if somebody has it, still reads the
+    /// request.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over; as [`Request::start`] for a response that cannot be
+    /// sent: the request then stays open.
+    pub fn start(&self, id: RequestId, response: Response<'_>) -> Result<ResponseStream> {
+        let (shard, _, _) = id.parts();
+        let exchange = self.core.exchanges().get(usize::from(shard.0)).ok_or(Error::GONE)?;
+        ResponseStream::start_by_id(exchange, id, &response)
     }
 }
 
 impl ResponseStream {
     pub(super) fn start(request: Request, response: &Response<'_>) -> Result<Self> {
-        let stream = OutStream::new(SEND_PIECES_MAX, u64::from(request.record().send_credit));
-        let mut framing = None;
+        let mut begun = None;
         let lease = request.lease();
-        let filled = lease.answer(|area| {
-            let filled = response::fill_start(lease.record(), lease.imprint(), response, area, &stream);
-            filled.map(|(answered, found)| {
-                framing = found;
-                answered
-            })
-        });
+        let filled = lease.answer(|area| begin(lease.record(), lease.imprint(), response, area, &mut begun));
         filled.unwrap_or(Err(Error::GONE))?;
+        Self::begun(Answering::ByHandle(request), begun)
+    }
+
+    fn start_by_id(exchange: &Arc<Exchange<RequestRecord>>, id: RequestId, response: &Response<'_>) -> Result<Self> {
+        let mut begun = None;
+        let imprint = exchange.imprint();
+        let filled = exchange.answer_by_id(id, |record, area| begin(record, imprint, response, area, &mut begun));
+        filled.unwrap_or(Err(Error::GONE))?;
+        Self::begun(Answering::ById(Arc::clone(exchange), id), begun)
+    }
+
+    fn begun(of: Answering, begun: Option<(Arc<OutStream>, Way)>) -> Result<Self> {
         // The head goes now, also within a batch: the rest may take its time.
         settle();
-        let way = match framing {
-            _ if lease.record().is_head() => Way::Nowhere,
-            None => Way::Nowhere,
-            Some(Framing::Length(length)) => Way::Length { left: length, of: length },
-            Some(Framing::Chunked) => Way::Chunked { begun: false },
-            Some(Framing::Close) => Way::Close,
-        };
-        Ok(Self { request, stream, way, written: Vec::new(), is_over: false })
+        let (stream, way) = begun.ok_or(Error::GONE)?;
+        Ok(Self { of, stream, way, written: Vec::new(), is_over: false })
     }
 
-    /// The request that is being answered; it can be read until the stream is finished or dropped.
-    pub fn request(&self) -> &Request {
-        &self.request
+    /// The request that is being answered; it can be read until the stream is finished or dropped. `None` where the
+    /// answer was begun [by id](RequestQueue::start).
+    pub fn request(&self) -> Option<&Request> {
+        match &self.of {
+            Answering::ByHandle(request) => Some(request),
+            Answering::ById(..) => None,
+        }
     }
 
-    /// The reader of the request's body, which can be read while the answer is given.
-    pub fn body(&mut self) -> RequestBody<'_> {
-        self.request.body()
+    /// The reader of the request's body, which can be read while the answer is given. `None` as for
+    /// [`request`](Self::request).
+    pub fn body(&mut self) -> Option<RequestBody<'_>> {
+        self.request_mut().map(Request::body)
+    }
+
+    /// Not for applications: with another request in its place, the shard would hear nothing of this stream any more.
+    pub(crate) fn request_mut(&mut self) -> Option<&mut Request> {
+        match &mut self.of {
+            Answering::ByHandle(request) => Some(request),
+            Answering::ById(..) => None,
+        }
     }
 
     /// Gives a chunk of the body; waits while the group's [`send_credit`](crate::Properties::send_credit) is under way.
@@ -140,7 +213,7 @@ impl ResponseStream {
     }
 
     /// As [`send`](Self::send), as a future, for any executor or none. Dropped before it is ready it has sent nothing,
-    /// and nothing is lost but the chunk it owns.
+    /// and nothing is lost but the chunk it owns: where that matters, [`ready_async`](Self::ready_async) waits first.
     ///
     /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
     /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported) where it would have to wait.
@@ -178,6 +251,59 @@ impl ResponseStream {
     /// As [`send`](Self::send).
     pub fn flush(&mut self) -> Result<()> {
         self.send(Bytes::new())
+    }
+
+    /// As [`flush`](Self::flush), as a future, under the conditions of [`send_async`](Self::send_async). Dropped before
+    /// it is ready, it loses nothing.
+    pub fn flush_async(&mut self) -> SendChunk<'_, 'static> {
+        self.send_async(Bytes::new())
+    }
+
+    /// Waits until there is room: then the next [`try_send`](Self::try_send) takes its chunk. So nothing is lost where
+    /// the future is dropped, and the chunk need not be made before it can be sent. Under the conditions of
+    /// [`send_async`](Self::send_async).
+    ///
+    /// # Errors
+    /// As [`poll_ready`](Self::poll_ready).
+    pub async fn ready_async(&mut self) -> Result<()> {
+        poll_fn(|context| self.poll_ready(context)).await
+    }
+
+    /// As [`ready_async`](Self::ready_async), for those who write futures by hand.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) as for [`send_async`](Self::send_async).
+    pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Some(ready) = self.look_for_room() {
+            return Poll::Ready(ready);
+        }
+        if is_undriven(self.of.engine()) {
+            return Poll::Ready(Err(undriven("ready_async")));
+        }
+        settle();
+        self.stream.await_room(context.waker());
+        // The sleeper's second look.
+        self.look_for_room().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Ready when nothing more can be sent, because the client has left or the answer was cut: for who waits for
+    /// something else before there is a chunk to give. One task at a time; it is noticed at the next bytes that do not
+    /// get through, or when the connection is reset.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_over && !self.stream.is_gone() {
+            settle();
+            self.stream.await_end(context.waker());
+        }
+        // The sleeper's second look.
+        if self.is_over || self.stream.is_gone() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn look_for_room(&mut self) -> Option<Result<()>> {
+        match self.accept(0) {
+            Ok(()) => (self.way == Way::Nowhere || self.stream.has_room()).then_some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Ends the body, and with it the answer. Does not wait until everything is sent: see [`Completion`].
@@ -232,7 +358,7 @@ impl ResponseStream {
         self.is_over = true;
         self.stream.finish();
         self.tell();
-        Ok(Completion::new(Arc::clone(&self.stream), self.request.lease().engine()))
+        Ok(Completion::new(Arc::clone(&self.stream), self.of.engine()))
     }
 
     /// Whether so many bytes more are in order.
@@ -278,7 +404,7 @@ impl ResponseStream {
     }
 
     fn tell(&self) {
-        self.request.lease().tell(News::SEND);
+        self.of.tell(News::SEND);
     }
 
     fn cut(&mut self) {
@@ -391,7 +517,7 @@ impl Future for SendChunk<'_, '_> {
         if let Some(done) = self.attempt() {
             return Poll::Ready(done);
         }
-        if is_undriven(self.stream.request.lease().engine()) {
+        if is_undriven(self.stream.of.engine()) {
             return Poll::Ready(Err(undriven("send_async")));
         }
         settle();

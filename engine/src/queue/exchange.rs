@@ -416,6 +416,16 @@ impl<R: Record> Exchange<R> {
         self.bell.ring();
     }
 
+    /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this
+    /// very moment, the news are found with the next request in its slot, or none, which does no harm.
+    pub(crate) fn tell_by_id(&self, id: RequestId, news: News) {
+        let (_, generation, slot) = id.parts();
+        let is_known = u64::from(slot) < self.initialised.load(Ordering::Acquire);
+        if is_known && generation_of(self.slot(slot).word.load(Ordering::Acquire)) == generation {
+            self.tell(slot, news);
+        }
+    }
+
     /// Cancels a request at any stage. `false`: it is over.
     ///
     /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the

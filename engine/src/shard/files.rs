@@ -40,10 +40,10 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = Out::Stream { slot, last: false };
         (connection.out_sent, connection.out_len) = (0, part.len);
-        self.hand_over(key, part, false);
+        self.hand_to_helper(key, part, false);
     }
 
-    fn hand_over(&mut self, key: Key, part: FilePart, again: bool) {
+    fn hand_to_helper(&mut self, key: Key, part: FilePart, again: bool) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.sending = if again { Sending::FileAgain } else { Sending::File };
         let fd = connection.fd;
@@ -144,7 +144,7 @@ impl<I: Io> Shard<I> {
         let left = connection.out_len - connection.out_sent;
         let Some(part) = self.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
         self.pause_pace(key);
-        self.hand_over(key, FilePart { len: left, ..part }, true);
+        self.hand_to_helper(key, FilePart { len: left, ..part }, true);
     }
 
     /// This is no file that can be sent otherwise.

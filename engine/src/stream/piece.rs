@@ -62,6 +62,12 @@ impl FileRange {
         Self { file: HeldFile::new(file.into()), offset: range.start, len: range.end.saturating_sub(range.start) }
     }
 
+    /// A part of the range, counted from its beginning, which must be within it.
+    pub(crate) fn part(&self, range: core::ops::Range<u64>) -> Self {
+        let offset = self.offset.saturating_add(range.start);
+        Self { file: self.file.clone(), offset, len: range.end.saturating_sub(range.start) }
+    }
+
     /// Bytes of the range.
     #[must_use]
     pub const fn len(&self) -> u64 {

@@ -51,10 +51,7 @@ impl<'a> Body<'a> {
                 Self::Borrowed(bytes.get(place(range.start)..place(range.end)).unwrap_or_default())
             }
             Self::Shared(bytes) => Self::Shared(bytes.slice(place(range.start)..place(range.end))),
-            Self::File(FileRange { file, offset, .. }) => {
-                let (from, to) = (offset.saturating_add(range.start), offset.saturating_add(range.end));
-                Self::File(FileRange::new(file.clone(), from..to))
-            }
+            Self::File(file) => Self::File(file.part(range)),
         }
     }
 }

@@ -1,0 +1,272 @@
+//! A service's answer on its way to the client.
+//!
+//! ```text
+//!   no body, or none to send ─────────────────────────▶ a whole answer
+//!   a known length ─▶ all of it is in the first frame ─▶ a whole answer
+//!                 └─▶ else ─┐
+//!   no known length ────────┴─▶ a head; then, while there is room: a frame, a chunk; trailers; the end
+//! ```
+//!
+//! Laws: the service's body is polled only when there is room for what it gives, and never under the lock of the place,
+//! since it may be the request's own body; a body of a known length has exactly that, or the answer is cut.
+//!
+//! Trailers of a body with a Content-Length, or towards HTTP/1.0, cannot be sent and are left out (RFC 9110 section
+//! 6.5.1); a service that names them beforehand (`Trailer`) has its answer sent in chunks.
+
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRAILER, TRANSFER_ENCODING};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame};
+use ringress_proto::response::body_allowed;
+
+use super::invalid;
+use super::place::{Held, Place};
+use crate::api::{Response, TrySendError};
+use crate::error::{Error, Result};
+
+/// Frames taken in a row before other tasks of the thread get their turn.
+const IN_A_ROW: u32 = 32;
+/// The longest body that is given in one call.
+const WHOLE_BYTES_MAX: u64 = 1 << 30;
+
+/// Why an answer was not given to its end.
+pub(super) enum Cut<E> {
+    Body(E),
+    Engine(Error),
+}
+
+/// What came of a part of an answer; `E` is the error of the service's body.
+type Given<T, E> = core::result::Result<T, Cut<E>>;
+
+impl<E> From<Error> for Cut<E> {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// An answer with a body.
+pub(super) struct Answer<B> {
+    body: Pin<Box<B>>,
+    /// The head of a body with a known length, which waits for a first look at the body.
+    waiting: Option<Box<(Parts, u64)>>,
+    in_chunks: bool,
+}
+
+/// What has to be known of the request.
+#[derive(Clone, Copy)]
+struct Asked {
+    is_head: bool,
+    is_http10: bool,
+}
+
+impl<B: Body> Answer<B> {
+    /// Begins with an answer. `None`: that was all of it.
+    pub(super) fn begin(place: &Place, response: http::Response<B>) -> Result<Option<Self>> {
+        let asked = place.with(|held| {
+            let request = held.request_mut().ok_or(Error::GONE)?;
+            let is_http10 = request.version() == crate::Version::Http10;
+            Ok::<_, Error>(Asked { is_head: request.method() == crate::Method::Head, is_http10 })
+        })?;
+        let (parts, body) = response.into_parts();
+        let exact = body.size_hint().exact();
+        let promised = promised_length(&parts.headers)?;
+        if asked.is_head || !body_allowed(parts.status.as_u16()) {
+            drop(body);
+            give_head(place, &parts, asked, promised.or_else(|| exact.filter(|length| *length > 0)))?;
+            return Ok(None);
+        }
+        if let (Some(promised), Some(exact)) = (promised, exact)
+            && promised != exact
+        {
+            let text = format!("the service's Content-Length is {promised}, but its body has {exact} bytes");
+            return Err(invalid(text));
+        }
+        if exact == Some(0) {
+            respond(place, head_of(&parts))?;
+            return Ok(None);
+        }
+        let names_trailers = parts.headers.contains_key(TRAILER) && !asked.is_http10;
+        let length = promised.or(exact).filter(|_| !names_trailers);
+        let mut answer = Self { body: Box::pin(body), waiting: None, in_chunks: false };
+        match length {
+            Some(length) => answer.waiting = Some(Box::new((parts, length))),
+            None => {
+                start(place, head_of(&parts))?;
+                answer.in_chunks = !asked.is_http10;
+            }
+        }
+        Ok(Some(answer))
+    }
+
+    pub(super) fn poll(&mut self, place: &Place, context: &mut Context<'_>) -> Poll<Given<(), B::Error>> {
+        if let Some(waiting) = self.waiting.take() {
+            let first = self.body.as_mut().poll_frame(context);
+            match begin_with(place, &waiting.0, waiting.1, first) {
+                Ok(true) => return Poll::Ready(Ok(())),
+                Ok(false) => {}
+                Err(cut) => return Poll::Ready(Err(cut)),
+            }
+        }
+        for _ in 0..IN_A_ROW {
+            match self.poll_chunk(place, context) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(cut)) => return Poll::Ready(Err(cut)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Gives one frame. `false`: that was the end.
+    fn poll_chunk(&mut self, place: &Place, context: &mut Context<'_>) -> Poll<Given<bool, B::Error>> {
+        let room = place.with(|held| match held.stream_mut() {
+            Some(stream) => stream.poll_ready(context),
+            None => Poll::Ready(Err(Error::GONE)),
+        });
+        match room {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok(())) => {}
+        }
+        let frame = match self.body.as_mut().poll_frame(context) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                // A client that leaves meanwhile ends the service's body.
+                let gone =
+                    place.with(|held| held.stream_mut().is_none_or(|stream| stream.poll_gone(context).is_ready()));
+                return if gone { Poll::Ready(Err(Error::GONE.into())) } else { Poll::Pending };
+            }
+        };
+        Poll::Ready(match frame.transpose().map_err(Cut::Body)?.map(Frame::into_data) {
+            None => finish(place, None).map(|()| false).map_err(Cut::Engine),
+            Some(Ok(data)) => send(place, into_bytes(data)).map(|()| true).map_err(Cut::Engine),
+            Some(Err(frame)) => {
+                let trailers = frame.into_trailers().ok().filter(|_| self.in_chunks);
+                finish(place, trailers).map(|()| false).map_err(Cut::Engine)
+            }
+        })
+    }
+}
+
+/// Begins with the answer of a body of a known length, after a first look at the body. `true`: that was all of it.
+fn begin_with<D: Buf, E>(
+    place: &Place,
+    parts: &Parts,
+    length: u64,
+    first: Poll<Option<core::result::Result<Frame<D>, E>>>,
+) -> Given<bool, E> {
+    let first = match first {
+        Poll::Pending => None,
+        Poll::Ready(None) => Some(Bytes::new()),
+        // Trailers: the body is over.
+        Poll::Ready(Some(Ok(frame))) => Some(frame.into_data().map_or_else(|_| Bytes::new(), into_bytes)),
+        Poll::Ready(Some(Err(error))) => return Err(Cut::Body(error)),
+    };
+    match first {
+        Some(bytes) if bytes.len() as u64 == length && length <= WHOLE_BYTES_MAX => {
+            respond(place, head_of(parts).body(bytes))?;
+            return Ok(true);
+        }
+        first => {
+            start(place, head_of(parts).content_length(length))?;
+            send(place, first.unwrap_or_default())?;
+        }
+    }
+    Ok(false)
+}
+
+fn into_bytes(mut data: impl Buf) -> Bytes {
+    data.copy_to_bytes(data.remaining())
+}
+
+/// Gives an answer that has no body.
+fn give_head(place: &Place, parts: &Parts, asked: Asked, length: Option<u64>) -> Result<()> {
+    match length {
+        _ if !asked.is_head || !body_allowed(parts.status.as_u16()) => respond(place, head_of(parts)),
+        Some(length) => respond(place, head_of(parts).content_length(length)),
+        // Of unknown length, as the answer to GET would be.
+        None => {
+            start(place, head_of(parts))?;
+            finish(place, None)
+        }
+    }
+}
+
+/// What the engine is to send of a service's head.
+fn head_of(parts: &Parts) -> Response<'_> {
+    let mut response = Response::new(parts.status.as_u16());
+    for (name, value) in &parts.headers {
+        if *name == CONNECTION {
+            if says_close(value) {
+                response = response.close();
+            }
+        } else if !is_engines(name) {
+            response = response.header(name.as_str(), value);
+        }
+    }
+    response
+}
+
+/// Whether a field is the engine's or the connection's.
+fn is_engines(name: &HeaderName) -> bool {
+    let engines = [CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING];
+    engines.contains(name) || ["keep-alive", "proxy-connection"].contains(&name.as_str())
+}
+
+fn says_close(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// What the service has said of its body's length.
+fn promised_length(headers: &HeaderMap) -> Result<Option<u64>> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(value) = lengths.next() else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match digits.and_then(|text| text.parse().ok()) {
+        Some(length) if lengths.all(|other| other == value) => Ok(Some(length)),
+        _ => Err(invalid(format!("the service's Content-Length {value:?} is not one number"))),
+    }
+}
+
+/// Answers the request in a place whole.
+fn respond(place: &Place, response: Response<'_>) -> Result<()> {
+    match place.with(Held::take) {
+        Held::Request(request) => request.respond(response),
+        Held::Nothing | Held::Stream(_) => Err(Error::GONE),
+    }
+}
+
+/// Begins the answer to the request in a place. Under its lock: whoever reads the request finds it before and after.
+fn start(place: &Place, response: Response<'_>) -> Result<()> {
+    place.with(|held| {
+        let Held::Request(request) = held.take() else { return Err(Error::GONE) };
+        *held = Held::Stream(request.start(response)?);
+        Ok(())
+    })
+}
+
+/// Sends a chunk, for which there is room.
+fn send(place: &Place, chunk: Bytes) -> Result<()> {
+    place.with(|held| match held.stream_mut().ok_or(Error::GONE)?.try_send(chunk) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Error(error)) => Err(error),
+        Err(TrySendError::Full(_)) => unreachable!("there was room, and nobody else sends"),
+    })
+}
+
+fn finish(place: &Place, trailers: Option<HeaderMap>) -> Result<()> {
+    let Held::Stream(stream) = place.with(Held::take) else { return Err(Error::GONE) };
+    let Some(trailers) = trailers else { return stream.finish().map(drop) };
+    let fields = trailers.iter().map(|(name, value)| match core::str::from_utf8(value.as_bytes()) {
+        Ok(value) => Ok((name.as_str(), value)),
+        Err(_) => Err(invalid(format!("the value of the trailer field {name} is not UTF-8"))),
+    });
+    let fields: Vec<(&str, &str)> = fields.collect::<Result<_>>()?;
+    stream.finish_with_trailers(&fields).map(drop)
+}

@@ -1,0 +1,176 @@
+//! One request on its way through a service: until the service is ready, until it has answered, until its answer is
+//! given.
+//!
+//! Laws: however this ends, dropped or by a panic, the request is answered or its answer cut before anything else of
+//! the application is dropped.
+
+use core::any::Any;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use http_body::Body;
+use tower_service::Service;
+
+use super::answer::{Answer, Cut};
+use super::incoming::{IncomingBody, convert};
+use super::place::{Held, Place};
+use crate::api::{Request, Response};
+use crate::error::Error;
+
+/// Why a request was not answered, or not to the end, as its service wanted. `E` is the service's error, `B` that of
+/// its body.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure<E, B> {
+    /// The service failed. The client got 500.
+    Service(E),
+    /// The service or its body panicked; here is what was thrown. The client got 500, or its answer was cut.
+    Panic(Box<dyn Any + Send>),
+    /// The body failed. The answer was cut, or, had it not begun, was 500.
+    Body(B),
+    /// The engine could not do it. [`Gone`](crate::ErrorKind::Gone): the client left.
+    /// [`Invalid`](crate::ErrorKind::Invalid), [`TooLarge`](crate::ErrorKind::TooLarge): the answer cannot be sent, and
+    /// the client got 500, or a cut answer; or `http` cannot hold the request, and the client got 400.
+    Engine(Error),
+}
+
+impl<E: fmt::Display, B: fmt::Display> fmt::Display for Failure<E, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(error) => write!(f, "the service failed: {error}"),
+            Self::Panic(thrown) => {
+                let text = thrown.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str));
+                write!(f, "the service panicked: {}", text.unwrap_or("not with a text"))
+            }
+            Self::Body(error) => write!(f, "the body of the answer failed: {error}"),
+            Self::Engine(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display, B: fmt::Debug + fmt::Display> core::error::Error for Failure<E, B> {}
+
+impl<E, B> From<Cut<B>> for Failure<E, B> {
+    fn from(cut: Cut<B>) -> Self {
+        match cut {
+            Cut::Body(error) => Self::Body(error),
+            Cut::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
+/// What came of a request.
+type Handled<E, B> = Result<(), Failure<E, B>>;
+
+enum State<S, B>
+where
+    S: Service<http::Request<IncomingBody>>,
+{
+    /// The service has not been called.
+    New(S),
+    /// The service has the request.
+    Called(Pin<Box<S::Future>>),
+    /// The answer is being given.
+    Answering(Answer<B>),
+    Over,
+}
+
+/// A request given to a service, as a future: see [`handle`](super::handle). It is ready when the whole answer is on
+/// its way. Dropped before that, the request gets 500, or its answer is cut.
+#[must_use = "a future does nothing unless polled"]
+pub struct Handling<S, B>
+where
+    S: Service<http::Request<IncomingBody>>,
+{
+    place: Place,
+    state: State<S, B>,
+}
+
+// What must not move is in boxes of its own.
+impl<S: Service<http::Request<IncomingBody>>, B> Unpin for Handling<S, B> {}
+
+impl<S: Service<http::Request<IncomingBody>>, B> fmt::Debug for Handling<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handling").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl<S: Service<http::Request<IncomingBody>>, B> Drop for Handling<S, B> {
+    fn drop(&mut self) {
+        self.place.give_up();
+    }
+}
+
+impl<S, B> Handling<S, B>
+where
+    S: Service<http::Request<IncomingBody>, Response = http::Response<B>>,
+    B: Body,
+{
+    pub(super) fn new(request: Request, service: S) -> Self {
+        Self { place: Place::new(request), state: State::New(service) }
+    }
+
+    fn step(&mut self, context: &mut Context<'_>) -> Poll<Handled<S::Error, B::Error>> {
+        loop {
+            self.state = match &mut self.state {
+                State::New(service) => match service.poll_ready(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Service(error))),
+                    Poll::Ready(Ok(())) => match converted(&self.place) {
+                        Ok(request) => State::Called(Box::pin(service.call(request))),
+                        Err(error) => return Poll::Ready(Err(Failure::Engine(error))),
+                    },
+                },
+                State::Called(future) => match future.as_mut().poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Service(error))),
+                    Poll::Ready(Ok(response)) => match Answer::begin(&self.place, response) {
+                        Ok(Some(answer)) => State::Answering(answer),
+                        Ok(None) => return Poll::Ready(Ok(())),
+                        Err(error) => return Poll::Ready(Err(Failure::Engine(error))),
+                    },
+                },
+                State::Answering(answer) => return answer.poll(&self.place, context).map_err(Failure::from),
+                State::Over => return Poll::Ready(Err(Failure::Engine(Error::GONE))),
+            }
+        }
+    }
+}
+
+/// The request for the service; one that `http` cannot hold is answered 400.
+fn converted(place: &Place) -> Result<http::Request<IncomingBody>, Error> {
+    let converted = place.with(|held| match held.request_mut() {
+        Some(request) => convert(request, place.clone()),
+        None => Err(Error::GONE),
+    });
+    if converted.is_err()
+        && let Held::Request(request) = place.with(Held::take)
+    {
+        request.respond(Response::new(400))?;
+    }
+    converted
+}
+
+impl<S, B> Future for Handling<S, B>
+where
+    S: Service<http::Request<IncomingBody>, Response = http::Response<B>>,
+    B: Body,
+{
+    type Output = Handled<S::Error, B::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let outcome = match catch_unwind(AssertUnwindSafe(|| this.step(context))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(outcome)) => outcome,
+            Err(thrown) => Err(Failure::Panic(thrown)),
+        };
+        this.place.give_up();
+        this.state = State::Over;
+        Poll::Ready(outcome)
+    }
+}

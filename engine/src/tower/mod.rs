@@ -1,0 +1,115 @@
+//! Requests and answers as the types of the crate `http`, so that whatever is a `tower_service::Service` of them, an
+//! axum router among others, can be served from a request queue. Feature `tower`.
+//!
+//! ```no_run
+//! # #[derive(Clone)] struct Service;
+//! # impl tower_service::Service<http::Request<ringress::tower::IncomingBody>> for Service {
+//! #     type Response = http::Response<ringress::tower::IncomingBody>;
+//! #     type Error = std::convert::Infallible;
+//! #     type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+//! #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+//! #         std::task::Poll::Ready(Ok(()))
+//! #     }
+//! #     fn call(&mut self, request: http::Request<ringress::tower::IncomingBody>) -> Self::Future {
+//! #         std::future::ready(Ok(http::Response::new(request.into_body())))
+//! #     }
+//! # }
+//! # async fn all(queue: ringress::RequestQueue, service: Service) -> ringress::Result<()> {
+//! ringress::tower::serve(queue, service, |handling| {
+//!     // A task for each request: here is the place to log what went wrong, and to bound how many there are.
+//!     tokio::spawn(async move {
+//!         if let Err(failure) = handling.await {
+//!             eprintln!("{failure}");
+//!         }
+//!     });
+//! })
+//! .await
+//! # }
+//! ```
+//!
+//! Laws:
+//! * Each request is answered once: by the service, or with 500 when it fails, panics, gives what cannot be sent, or is
+//!   dropped. An answer that has begun and cannot be ended is cut. Who runs the future is told why.
+//! * A body is read as the service polls it, and the service's body is polled while the client takes it.
+//! * A service may keep, read or drop the body of its request as it likes, before and after its answer; dropping it
+//!   abandons nothing.
+//! * Fields that are the connection's or the engine's do not pass: of the service's Connection only `close` is heeded,
+//!   its Content-Length is a promise that is kept, and Keep-Alive, Proxy-Connection, Transfer-Encoding, Date and Server
+//!   are left out.
+//!
+//! Absent: spawning, which is the runtime's business; upgrades and CONNECT tunnels: 101 gives 500; HTTP/2. No service
+//! is told that its client has left before it has answered ([`RequestInfo`] has the ids to ask by).
+
+mod answer;
+mod handling;
+mod incoming;
+mod place;
+
+use core::future::poll_fn;
+use core::task::Poll;
+
+use tower_service::Service;
+
+use crate::api::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::RequestQueue;
+
+pub use self::handling::{Failure, Handling};
+pub use self::incoming::{IncomingBody, RequestInfo};
+
+/// Requests taken in a row before other tasks of the thread get their turn.
+const IN_A_ROW: u32 = 32;
+
+/// Takes requests from a queue until it is closed, and gives a clone of the service each, as futures to be spawned.
+///
+/// Requests are taken as fast as they come: bound their number in `spawn`, by the queue's consumers or by the engine's
+/// `requests_max`. Dropping the future loses no request.
+///
+/// # Errors
+/// As [`RequestQueue::receive_async`], but for [`Closed`](ErrorKind::Closed), which is the end in order.
+pub async fn serve<S, B>(queue: RequestQueue, service: S, mut spawn: impl FnMut(Handling<S, B>)) -> Result<()>
+where
+    S: Service<http::Request<IncomingBody>, Response = http::Response<B>> + Clone,
+    B: http_body::Body,
+{
+    let mut in_a_row = 0;
+    loop {
+        match queue.receive_async().await {
+            Ok(request) => spawn(handle(request, service.clone())),
+            Err(error) if error.is_closed() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        in_a_row += 1;
+        if in_a_row == IN_A_ROW {
+            in_a_row = 0;
+            let_others_run().await;
+        }
+    }
+}
+
+/// Gives one request to a service, and its answer to the client.
+pub fn handle<S, B>(request: Request, service: S) -> Handling<S, B>
+where
+    S: Service<http::Request<IncomingBody>, Response = http::Response<B>>,
+    B: http_body::Body,
+{
+    Handling::new(request, service)
+}
+
+async fn let_others_run() {
+    let mut has_run = false;
+    poll_fn(|context| {
+        if core::mem::replace(&mut has_run, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What the types of `http` cannot say, or the engine cannot send.
+#[cold]
+fn invalid(text: String) -> Error {
+    Error::told(ErrorKind::Invalid, text)
+}

@@ -1,0 +1,114 @@
+//! The examples on runtimes, as programs: they serve, and on Ctrl-C they finish what they have begun.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use common::peer::{Peer, pattern};
+use common::{Client, PATIENCE, wait_until, within};
+
+/// A running example, killed when dropped.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+}
+
+/// The example's binary beside the tests, built first if it is missing or older than its source.
+fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.ancestors().nth(2).expect("tests live in <target>/<profile>/deps");
+    let binary = profile.join("examples").join(name);
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    if changed(&binary) < changed(&package.join(format!("examples/{name}.rs"))) {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(package).args(["build", "--locked", "--features", "tower", "--example", name]);
+        cargo.args(profile.ends_with("release").then_some("--release"));
+        cargo.arg("--target-dir").arg(profile.parent().expect("a profile is in the target directory"));
+        assert!(cargo.status().expect("cargo runs").success(), "{name} cannot be built");
+    }
+    binary
+}
+
+impl Program {
+    fn start(name: &str) -> Self {
+        let mut command = Command::new(built(name));
+        let mut child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = within(PATIENCE, "the start", move || lines.next());
+        let line = line.expect("it says where it listens").expect("text");
+        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
+        let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
+        Self { child, address: address.parse().expect("an address") }
+    }
+
+    fn interrupt(&self) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        // SAFETY: the call takes two numbers; the child has not been waited for, so that the pid is still its own.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
+    }
+
+    /// Waits until it has ended well.
+    fn end(mut self) {
+        wait_until("the program ends", || self.child.try_wait().expect("a child").is_some());
+        assert!(self.child.wait().expect("a child").success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn post(path: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
+    let program = Program::start("tokio");
+    let mut client = Client::connect(program.address);
+    assert_eq!(client.ask("/").status, 200);
+    client.send(post("/count", &pattern(0, 3 << 20)));
+    assert_eq!(client.read().text(), "3145728 bytes\n");
+    assert_eq!((client.ask("/none").status, client.ask("/numbers/x").status), (404, 404));
+    client.send(post("/none", b""));
+    assert_eq!(client.read().status, 405);
+    let mut peer = Peer { stream: Client::connect(program.address).stream, input: Vec::new() };
+    std::io::Write::write_all(&mut peer.stream, &post("/upper", &b"quiet ".repeat(9_000))).expect("taken");
+    peer.head();
+    assert!(peer.chunked().0 == b"QUIET ".repeat(9_000));
+    std::io::Write::write_all(&mut peer.stream, b"GET /numbers/200000 HTTP/1.1\r\nHost: test\r\n\r\n").expect("taken");
+    peer.head();
+    let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
+    assert!(peer.chunked().0 == expected.as_bytes());
+    // One that is under way is answered; the one before it on the connection shows that it has been taken.
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\nGET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.read().text(), "slow\n");
+    program.interrupt();
+    assert_eq!(client.read().text(), "slow\n");
+    program.end();
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn axum_serves_events_and_ends_although_a_client_stays() {
+    let program = Program::start("axum");
+    let mut client = Client::connect(program.address);
+    assert_eq!(client.ask("/hello/ada").text(), r#"{"hello":"ada"}"#);
+    let mut peer = Peer { stream: Client::connect(program.address).stream, input: Vec::new() };
+    std::io::Write::write_all(&mut peer.stream, b"GET /events HTTP/1.1\r\nHost: test\r\n\r\n").expect("taken");
+    assert!(peer.head().contains("text/event-stream"));
+    peer.take_to(b"data: 0\n\n");
+    peer.take_to(b"data: 2\n\n");
+    program.interrupt();
+    // Its body has no end: it is cut when the time of grace is over.
+    assert_eq!(peer.rest(), None);
+    program.end();
+}
