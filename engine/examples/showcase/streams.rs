@@ -37,8 +37,6 @@ pub(crate) enum Work {
     Echo,
     /// The sum of a number that did not come with the head.
     Baseline,
-    /// An answer that does not depend on the body, after it has been read.
-    AfterBody(Option<Route>),
     Bytes(u64),
     Chunks {
         count: u64,
@@ -73,7 +71,8 @@ pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Wor
         Some(Route::Upload) if post => Work::Upload,
         Some(Route::Page | Route::Echo) if post => Work::Echo,
         Some(Route::Baseline) if get || post => Work::Baseline,
-        route => Work::AfterBody(route),
+        // What does not depend on the body is answered without it; the engine sees to the rest.
+        _ => return Ok(None),
     }))
 }
 
@@ -106,7 +105,6 @@ pub(crate) async fn run(work: Work, request: Request, site: &Site) {
         Work::Upload => upload(request).await,
         Work::Echo => echo(request).await,
         Work::Baseline => baseline(request).await,
-        Work::AfterBody(route) => after_body(request, route, site).await,
         Work::Bytes(count) => bytes(request, count).await,
         Work::Chunks { count, bytes } => stream(request, count, bytes).await,
         Work::Drip { count, every } => drips(request, count, every, site).await,
@@ -199,11 +197,6 @@ async fn baseline(mut request: Request) -> ringress::Result<()> {
         }
         Err(error) => Err(error),
     }
-}
-
-async fn after_body(mut request: Request, route: Option<Route>, site: &Site) -> ringress::Result<()> {
-    count(&mut request).await?;
-    routes::answer_now(request, route, site)
 }
 
 async fn bytes(request: Request, count: u64) -> ringress::Result<()> {

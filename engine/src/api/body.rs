@@ -168,12 +168,6 @@ impl Request {
         &self.lease.received()[start..start + len]
     }
 
-    /// Whether something of the body has been read.
-    fn has_begun(&self) -> bool {
-        let read = self.body_with_head().len() - self.prefix().len();
-        read > 0 || (self.record().body_open && (self.lease.reader().ended || self.lease.body_was_read()))
-    }
-
     /// What came with the head and has not been read.
     fn prefix(&self) -> &[u8] {
         match self.body_with_head() {
@@ -188,6 +182,7 @@ impl Request {
         if bytes.is_empty() {
             return;
         }
+        self.lease.reader_mut().taken -= bytes.len() as u64;
         let all = match self.given_back.take() {
             Some(behind) => Bytes::from([&bytes[..], &behind[..]].concat()),
             None => bytes,
@@ -206,6 +201,7 @@ impl Source for Request {
     }
 
     fn consume(&mut self, bytes: usize) {
+        self.lease.reader_mut().taken += bytes as u64;
         if let Some(back) = &mut self.given_back {
             back.advance(bytes);
             if back.is_empty() {
@@ -389,11 +385,10 @@ impl<'r> RequestBody<'r> {
             let text = format!("the request's body is longer than the {limit} bytes asked for; give to_bytes more");
             Error::told(ErrorKind::TooLarge, text)
         };
-        let known = self.request.content_length().unwrap_or(0);
+        let left = |length: u64| length.saturating_sub(self.request.lease.reader().taken);
+        let known = self.request.content_length().map_or(0, left);
         let known = usize::try_from(known).unwrap_or(usize::MAX);
-        // Of a body that has been read in part, the length says too much.
-        let begun = self.request.has_begun();
-        if known > limit && !begun {
+        if known > limit {
             return Err(too_large());
         }
         // A client's word is no reason to take memory for bytes that may never come.

@@ -159,10 +159,12 @@ pub(crate) struct Reader {
     pub(crate) ended: bool,
     /// The shard knows that somebody waits.
     pub(crate) asked: bool,
+    /// Bytes read in all, but for those given back.
+    pub(crate) taken: u64,
 }
 
 impl Reader {
-    pub(super) const START: Self = Self { cursor: Cursor::START, prefix: 0, ended: false, asked: false };
+    pub(super) const START: Self = Self { cursor: Cursor::START, prefix: 0, ended: false, asked: false, taken: 0 };
 }
 
 impl Reader {
@@ -347,11 +349,6 @@ impl SlotBody {
             self.resume_at.store(NEVER, Ordering::Relaxed);
         }
         waited
-    }
-
-    /// Whether anything of the chain has been read. For the reader.
-    pub(super) fn was_read(&self) -> bool {
-        self.read.load(Ordering::Relaxed) > 0
     }
 
     /// A reader waits; it looks once more after this.

@@ -227,11 +227,6 @@ impl<R: Record> Lease<R> {
         self.exchange().slot(self.slot).body.arrived()
     }
 
-    /// Whether something has been read of what came behind the received bytes.
-    pub(crate) fn body_was_read(&self) -> bool {
-        self.exchange().slot(self.slot).body.was_read()
-    }
-
     /// Registers who waits for more of the body; it looks once more after this.
     pub(crate) fn await_body(&self, waker: &Waker) {
         self.exchange().slot(self.slot).body.register(waker);

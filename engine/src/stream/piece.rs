@@ -57,6 +57,9 @@ impl FileRange {
     ///
     /// Nothing is read here, and nothing is checked: an answer whose file turns out shorter, or cannot be read, is cut
     /// ([`responses_cut`](crate::Counters::responses_cut)).
+    ///
+    /// A file that is written while it is sent is sent in part as it was and in part as it is: above 32 KiB the socket
+    /// borrows the file's own pages (sendfile(2)). To replace a file, rename another over it.
     #[must_use]
     pub fn new(file: impl Into<Arc<File>>, range: core::ops::Range<u64>) -> Self {
         Self { file: HeldFile::new(file.into()), offset: range.start, len: range.end.saturating_sub(range.start) }
