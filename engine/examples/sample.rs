@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use ringress::{Engine, KnownHeader, Method, Request, Response};
+use ringress::{Engine, ErrorKind, KnownHeader, Method, Request, Response};
 
 /// The largest body that is echoed.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -38,9 +38,13 @@ fn serve(urls: &[String]) -> ringress::Result<()> {
     loop {
         let mut request = queue.receive()?;
         println!("got a {} request for {}", String::from_utf8_lossy(request.method_name()), request.path());
-        // Its client is gone, or has been told what was wrong with the body.
-        let Ok(body) = request.body().to_bytes(BODY_BYTES_MAX) else { continue };
-        match request.respond_with(|request| answer(request, body)) {
+        let answered = match request.body().to_bytes(BODY_BYTES_MAX) {
+            Ok(body) => request.respond_with(|request| answer(request, body)),
+            Err(error) if error.kind() == ErrorKind::TooLarge => request.respond(Response::new(413)),
+            // Its client is gone, or has been told what was wrong with the body.
+            Err(_) => continue,
+        };
+        match answered {
             Ok(()) => {}
             Err(error) if error.is_gone() => println!("the client left: {error}"),
             Err(error) => return Err(error),

@@ -230,6 +230,9 @@ impl Request {
     /// As [`respond`](Self::respond).
     pub fn respond_with_completion(self, mut response: Response<'_>) -> Result<Completion> {
         let mut sent = None;
+        if self.leaves_body() {
+            response.end_connection();
+        }
         let filled = self.lease.fill(|area| {
             let filled = response::fill_pieces(self.record(), self.lease.imprint(), &mut response, area);
             filled.map(|(answered, stream)| {

@@ -398,7 +398,13 @@ fn write_fields(
     }
     if response.header_count > 0 {
         for (name, value) in response.fields() {
-            head.header(*name, value)?;
+            match *name {
+                // RFC 9110 section 7.8: Connection names it.
+                HeaderName::Known(ResponseHeader::Upgrade) => {
+                    head.upgrade(core::str::from_utf8(value).map_err(|_| WriteError::BadValue)?)?;
+                }
+                name => head.header(name, value)?,
+            }
         }
     }
     for (name, value) in made {

@@ -123,8 +123,8 @@ impl<R: Record> QueueCore<R> {
         self.exchanges.first().map_or(0, |exchange| exchange.engine())
     }
 
-    /// The producing side, for one shard: whether the queue takes another id. One producer a shard: it stays so until
-    /// that pushes.
+    /// The producing side, for one shard: whether the queue takes another id. Within its share it stays so until that
+    /// pushes; beyond it, other shards may fill the queue at any moment.
     #[inline]
     pub(crate) fn has_room(&self, shard: usize, producer: &mut Producer) -> bool {
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.

@@ -25,6 +25,8 @@ pub(super) struct Addressed {
     keep_alive: bool,
     /// A refusal may keep the connection, because what follows the head can be thrown away.
     passable: bool,
+    /// Nothing of what follows the head has been taken or changed: with a full queue, the request can wait.
+    untouched: bool,
 }
 
 /// Writes into the record of a request what its connection and the routes know of it.
@@ -59,7 +61,7 @@ pub(super) fn address(
         true => Alone::No,
         false => Alone::Yes,
     };
-    Addressed { queue, policy, alone, keep_alive: record.keep_alive, passable: true }
+    Addressed { queue, policy, alone, keep_alive: record.keep_alive, passable: true, untouched: true }
 }
 
 /// The beginning of a body, in the buffer that the head is in. Places count from the head's first byte.
@@ -78,7 +80,7 @@ impl<I: Io> Shard<I> {
     /// way will bring the connection back.
     #[inline(always)]
     pub(super) fn deliver(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) -> bool {
-        let Addressed { queue, policy, alone, keep_alive, passable } = addressed;
+        let Addressed { queue, policy, alone, keep_alive, passable, untouched } = addressed;
         if alone == Alone::Asks {
             // What may come behind it has its place before anybody can read there.
             self.open_body(slot, false, u64::MAX);
@@ -110,7 +112,7 @@ impl<I: Io> Shard<I> {
                 }
                 true
             }
-            Err(Reject::QueueFull) if self.can_wait(key, source) => {
+            Err(Reject::QueueFull) if untouched && self.can_wait(key, source) => {
                 self.release_slot(slot);
                 false
             }
@@ -178,8 +180,10 @@ impl<I: Io> Shard<I> {
             addressed.passable = Self::can_discard(&incoming, expects);
             self.open_body(slot, expects, body_max.saturating_sub(here));
         }
+        // Another shard may have filled the queue since it was looked at: then it is refused.
+        addressed.untouched = false;
         let taken = self.deliver(key, slot, source, addressed);
-        debug_assert!(taken, "looked at before, or not in a receive buffer");
+        debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         let reader = if self.slots[slot as usize].answered { NONE } else { slot };
         self.begin_body(key, reader, incoming);

@@ -182,9 +182,12 @@ impl<I: Io> Shard<I> {
     }
 
     /// Unlinks the `count` oldest answers: `next` is the oldest one now. With `last`, nothing is sent behind them.
+    /// `true`: a body that nobody reads any more was held, and goes on by [`resume_input`](Self::resume_input), once
+    /// the answer is being sent: what comes of that must not end the connection before it.
     #[inline]
-    pub(super) fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    #[must_use]
+    pub(super) fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
         connection.oldest = next;
         let (mut last, mut resume) = (last, false);
         if (next == NONE || last) && connection.has_incoming() {
@@ -199,13 +202,21 @@ impl<I: Io> Shard<I> {
             resume = core::mem::take(&mut connection.body_paused);
         }
         connection.machine.answers(count, last);
-        if last && next != NONE {
-            connection.oldest = NONE;
-            self.orphan(next);
+        if last {
+            connection.overload_owed = false;
+            if next != NONE {
+                connection.oldest = NONE;
+                self.orphan(next);
+            }
         }
-        if resume {
-            self.resume_input(key);
-        }
+        resume
+    }
+
+    /// Goes on with held input behind an answer that is being sent.
+    #[cold]
+    fn resume_behind(&mut self, key: Key) {
+        self.follow_up = true;
+        self.resume_input(key);
     }
 
     /// Sends one answer from where it is.
@@ -220,10 +231,13 @@ impl<I: Io> Shard<I> {
         };
         self.write_date(self.side.arena().offset(Area::Response, slot), date_at);
         let SlotState { next, last, .. } = self.slots[slot as usize];
-        self.unlink(key, 1, next, last);
+        let resume = self.unlink(key, 1, next, last);
         match tail_len {
             Some(tail_len) => self.start_send(key, Out::AreaAndTail { slot }, len.saturating_add(tail_len)),
             None => self.start_send(key, Out::Area { slot }, len),
+        }
+        if resume {
+            self.resume_behind(key);
         }
     }
 
@@ -258,8 +272,11 @@ impl<I: Io> Shard<I> {
             self.cells.coalesce.give(cell);
             return self.send_one(key, oldest);
         }
-        self.unlink(key, count, slot, last);
+        let resume = self.unlink(key, count, slot, last);
         self.start_send(key, Out::Cell { cell }, filled);
+        if resume {
+            self.resume_behind(key);
+        }
     }
 
     pub(super) fn start_send(&mut self, key: Key, out: Out, len: u32) {

@@ -187,9 +187,10 @@ impl<I: Io> Shard<I> {
     fn start_parts(&mut self, key: Key, slot: u32, parts: &Parts, is_last: bool, mode: SendMode) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let was_last = matches!(connection.out, Out::Stream { last: true, .. });
+        let mut resume = false;
         if is_last && !was_last {
             let SlotState { next, last, .. } = self.slots[slot as usize];
-            self.unlink(key, 1, next, last);
+            resume = self.unlink(key, 1, next, last);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = Out::Stream { slot, last: is_last || was_last };
@@ -205,7 +206,7 @@ impl<I: Io> Shard<I> {
         }
         self.io.send(fd, Token::new(Op::Send, key.generation, key.index), parts.as_slice(), mode);
         self.set_timer(key);
-        if is_last && held {
+        if (is_last && held) || resume {
             self.follow_up = true;
             self.resume_input(key);
         }
@@ -244,11 +245,14 @@ impl<I: Io> Shard<I> {
     /// The application has ended a stream of which everything was sent before.
     fn end_stream(&mut self, key: Key, slot: u32) {
         let SlotState { next, last, .. } = self.slots[slot as usize];
-        self.unlink(key, 1, next, last);
+        let resume = self.unlink(key, 1, next, last);
         if let Some(outgoing) = self.outgoing(slot) {
             outgoing.complete();
         }
         self.finish_slot(slot);
+        if resume {
+            self.resume_input(key);
+        }
         self.after_answer(key);
     }
 

@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::Shard;
-use super::connection::{NONE, Out, Receiving, SlotState};
+use super::connection::{Connection, NONE, Out, Receiving, SlotState};
 use crate::id::{ConnectionId, RequestId};
 use crate::mem::Lent;
-use crate::queue::{Disconnected, Registration, Taker};
+use crate::queue::{Disconnected, Registration, Tail, Taker};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
 
@@ -163,8 +163,11 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// The connection that a request's answer has yet to be sent on.
+    /// The connection that a request's answer has yet to be begun on.
     fn owed_by(&mut self, slot: u32) -> Option<Key> {
+        if self.has_begun(slot) {
+            return None;
+        }
         let SlotState { connection, generation, .. } = self.slots[slot as usize];
         let key = Key { index: connection, generation };
         let connection = self.connections.get_mut(key).filter(|connection| !connection.closing)?;
@@ -173,6 +176,22 @@ impl<I: Io> Shard<I> {
             next = self.slots[next as usize].next;
         }
         (next == slot).then_some(key)
+    }
+
+    /// Whether something of a request's answer was handed to the socket: the word of one that informs may come late.
+    fn has_begun(&mut self, slot: u32) -> bool {
+        let SlotState { connection, generation, answered, .. } = self.slots[slot as usize];
+        let key = Key { index: connection, generation };
+        let is_out =
+            |connection: &mut Connection| matches!(connection.out, Out::Stream { slot: out, .. } if out == slot);
+        if !answered {
+            return false;
+        }
+        if self.connections.get_mut(key).is_some_and(is_out) {
+            return true;
+        }
+        let answer = self.side.answer_mut(slot);
+        matches!(&answer.tail, Tail::Stream(outgoing) if outgoing.head_left() < answer.area_len)
     }
 
     /// Sends what is next on a connection where informational answers wait: one that is its oldest request's, or else

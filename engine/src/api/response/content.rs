@@ -14,9 +14,9 @@ use crate::stream::{Data, FileRange};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Body<'a> {
-    /// Bytes that are copied.
+    /// Bytes that are copied; for static ones that are not, see [`Shared`](Self::Shared).
     Borrowed(&'a [u8]),
-    /// Reference-counted or static bytes.
+    /// Reference-counted or static bytes ([`Bytes::from_static`]): never copied where they do not fit beside the head.
     Shared(Bytes),
     /// A part of a file, read by the engine when it is sent, without blocking the shard.
     File(FileRange),

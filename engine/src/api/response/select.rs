@@ -151,6 +151,7 @@ impl<'a> Response<'a> {
     fn become_partial(&mut self, bodies: Vec<Body<'a>>) {
         self.status = 206;
         self.reason = None;
+        self.remove(&[ResponseHeader::ContentRange]);
         self.content_length = None;
         let mut bodies = bodies.into_iter();
         self.body = Memory::NONE;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::rig::{Rig, answer, answer_by_id, answer_with};
+use super::streams::{finish, memory, push, start};
 use crate::queue::{INTERIMS_MAX, Lease, Note, Uninformed};
 use crate::record::RequestRecord;
 
@@ -169,5 +170,33 @@ fn hints_behind_an_answer_that_closes_are_not_sent() {
     rig.shard.io.end(client);
     rig.settle();
     assert_eq!(rig.counters.interims_dropped.read(), 1);
+    rig.assert_idle();
+}
+
+#[test]
+fn a_hint_that_comes_late_does_not_get_into_an_answer_that_has_begun() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, gets(1));
+    let lease = rig.claim();
+    let stream = start(&lease, 6);
+    push(&lease, &stream, memory("abc"));
+    rig.settle();
+    let begun = rig.heard(client);
+    assert!(begun.ends_with("\r\n\r\nabc"), "{begun}");
+    // Who informs was held up between its mark and its note.
+    rig.shard.inform(lease.id(), hint(1));
+    rig.settle();
+    assert_eq!(rig.counters.interims_dropped.read(), 1);
+    push(&lease, &stream, memory("def"));
+    finish(&lease, &stream);
+    rig.settle();
+    assert_eq!(rig.heard(client), "def");
+    drop(lease);
+    rig.say(client, gets(1));
+    rig.serve();
+    assert_eq!(heard(&mut rig, client), "a1", "the connection goes on");
+    rig.shard.io.end(client);
+    rig.settle();
     rig.assert_idle();
 }
