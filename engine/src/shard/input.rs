@@ -193,7 +193,9 @@ impl<I: Io> Shard<I> {
         starved.retain(|key| {
             let Some(connection) = self.connections.get_mut(*key) else { return false };
             let long = connection.incoming.is_long();
-            let posted = self.buffers.small.any_posted() || (long && self.buffers.large.any_posted());
+            // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
+            let small = self.buffers.small.any_posted() && !(long && self.buffers.small.pressed());
+            let posted = small || (long && self.buffers.large.any_posted());
             if !posted {
                 return true;
             }

@@ -374,7 +374,9 @@ impl<I: Io> Shard<I> {
         if buffers_to_come || self.follow_up || self.is_done() || self.is_overdue() {
             return Wait::No;
         }
-        let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop()];
+        // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
+        let reclaim = (!self.starved.is_empty() && self.buffers.large.is_dry()).then(|| self.tick.saturating_add(1));
+        let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop(), reclaim];
         let timer = visits.into_iter().flatten().min().map(|tick| self.clock.until(tick));
         match (timer, patience) {
             (None, None) => Wait::Forever,
@@ -484,6 +486,14 @@ impl<I: Io> Shard<I> {
 
     /// Closes the connections that are left after a failure: nobody else knows their descriptors. Gives how many.
     fn close_left(&mut self) -> usize {
+        for event in self.events.drain(..).skip(self.cursor).filter(|event| event.token.op() == Op::SendFile) {
+            // The helper has given this one back.
+            let key = Key { index: event.token.slot(), generation: event.token.generation() };
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.sending = Sending::No;
+            }
+        }
+        self.cursor = 0;
         let keys = self.connections.keys();
         for key in &keys {
             if let Some(connection) = self.connections.remove(*key) {
