@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 /// An own folder with another inside it, `root`, which is what is served: so there is something to escape to.
 #[derive(Debug)]
@@ -46,6 +47,16 @@ impl Folder {
         let path = self.root.join(name);
         fs::create_dir_all(path.parent().expect("it has the root above it")).expect("a folder can be made");
         fs::write(path, content).expect("a file can be written");
+    }
+
+    /// Writes a file below the root that was last changed at `changed`, however long ago that is.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write_changed_at(&self, name: &str, content: impl AsRef<[u8]>, changed: SystemTime) {
+        self.write(name, content);
+        let file = fs::OpenOptions::new().write(true).open(self.root.join(name)).expect("just written");
+        file.set_modified(changed).expect("the times of an own file can be set");
     }
 }
 

@@ -11,6 +11,7 @@ both_modes![
     clients_may_leave_in_every_state,
     clients_may_leave_at_once_in_every_state,
     clients_may_leave_amid_every_answer,
+    clients_may_leave_a_pipe_that_is_half_shut,
     a_body_that_ends_too_soon_gets_400,
     an_echo_whose_body_ends_too_soon_does_not_look_whole,
     half_close_after_a_request_with_a_large_body_is_answered,
@@ -31,6 +32,8 @@ fn states(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
         |target: &str, framing: &str, part: &[u8]| server.request(&format!("POST {target} HTTP/1.1"), &[framing], part);
     let half = vec![b'h'; 100_000];
     let chunk = [b"20000\r\n", &half[..]].concat();
+    let trailing = b"2\r\nab\r\n0\r\nX-Echo: a\r\n\r\n";
+    let whole_with_trailers = body("/trailers", "Transfer-Encoding: chunked", trailing);
     server.folder().write("large", vec![b'f'; 20_000_000]);
     vec![
         ("nothing", Vec::new()),
@@ -58,7 +61,23 @@ fn states(server: &Server) -> Vec<(&'static str, Vec<u8>)> {
         ("hints", server.get("/hints")),
         ("several of them", [server.get("/slow/100"), server.get("/bytes/5000000"), server.get("/hang")].concat()),
         ("a body behind others", [server.get("/slow/100"), body("/upload", "Content-Length: 200000", &half)].concat()),
+        ("an upgraded pipe", upgrade(server, b"")),
+        ("a pipe with bytes unread", upgrade(server, &half)),
+        ("an answer with trailers", whole_with_trailers.clone()),
+        ("trailers behind a large answer", [server.get("/bytes/1000000000"), whole_with_trailers].concat()),
+        ("a refused head, drained", [&b"G(T / HTTP/1.1\r\n\r\n"[..], &half].concat()),
+        (
+            "a refused body, drained",
+            body("/upload", "Transfer-Encoding: chunked", &[b"nonsense\r\n", &half[..]].concat()),
+        ),
+        ("a refused upgrade", server.request("GET /upgrade HTTP/1.1", &["Connection: Upgrade", "Upgrade: h2c"], &half)),
+        ("requests behind one that is worked on", [server.get("/work/20"), head.repeat(20)].concat()),
     ]
+}
+
+/// A switch of protocols with the first bytes of the other one, which are sent back.
+fn upgrade(server: &Server, early: &[u8]) -> Vec<u8> {
+    server.request("GET /upgrade HTTP/1.1", &["Connection: Upgrade", "Upgrade: echo"], early)
 }
 
 /// Leaves in each state, by a reset and in order, after `until` has seen what it waits for.
@@ -81,6 +100,10 @@ fn leave_in_every_state(server: &Server, until: impl Fn(&mut Client)) {
 fn clients_may_leave_in_every_state(server: &Server) {
     // Round trips to all shards: what was sent before has been seen.
     leave_in_every_state(server, |_| (0..4).for_each(|_| server.assert_healthy()));
+    let gauges = server.gauges();
+    for reached in ["connections_upgraded", "requests_rejected", "requests_cancelled", "requests_orphaned"] {
+        assert!(gauges.of(reached) > 0, "{reached}: {gauges:?}");
+    }
 }
 
 fn clients_may_leave_at_once_in_every_state(server: &Server) {
@@ -108,6 +131,77 @@ fn clients_may_leave_amid_every_answer(server: &Server) {
         server.assert_healthy();
     }
     server.assert_at_rest();
+}
+
+/// Sends into a pipe and takes nothing back, until the server's socket is full; the bytes sent.
+fn fill_pipe(server: &Server, client: &mut Client) -> usize {
+    let short = || server.gauges().of("sends_short");
+    let before = short();
+    let piece = [b'p'; 20_000];
+    let mut sent = 0;
+    while short() == before {
+        assert!(sent < 10_000_000, "a socket with a narrow client is never full");
+        client.send(piece);
+        sent += piece.len();
+    }
+    sent
+}
+
+/// The client has ended its side, and does not take what is still sent back.
+fn clients_may_leave_a_pipe_that_is_half_shut(server: &Server) {
+    for reset in [true, false] {
+        let mut client = Client::connect_narrow(server.address(), 4 * 1024);
+        client.send(upgrade(server, b"early"));
+        assert_eq!(client.any_response().status, 101);
+        let sent = fill_pipe(server, &mut client);
+        client.finish_sending();
+        server.assert_healthy();
+        let lives = |gauges: &Gauges| gauges.of("connections_open") == 2;
+        server.wait_for_gauges("a pipe that lives until all is sent, and who asks", lives);
+        if reset {
+            client.reset();
+        } else {
+            // It takes all of it after all.
+            assert_eq!(client.read_to_end().len(), b"early".len() + sent);
+            drop(client);
+        }
+        server.assert_at_rest();
+    }
+    assert_eq!(server.gauges().of("connections_upgraded"), 2);
+}
+
+/// One shard, and one consumer that is held: what comes behind waits in its queue.
+#[test]
+fn clients_may_leave_while_their_requests_wait_in_the_queue() {
+    for mode in Mode::ALL {
+        let server = Server::start(&Setup::new(mode).shards(1).consumers(1));
+        for reset in [true, false] {
+            let orphaned = server.gauges().of("requests_orphaned");
+            // Co-located, the second comes to the queue with what is behind it, when the first is done.
+            let mut holders = [server.connect(), server.connect()];
+            holders.iter_mut().for_each(|holder| holder.send(server.get("/work/500")));
+            let mut waiting: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+            for client in &mut waiting {
+                client.send([server.get("/pipeline"), server.get("/slow/10")].concat());
+            }
+            for client in waiting {
+                assert!(!client.has_unread(), "answered while the only consumer was held");
+                if reset {
+                    client.reset();
+                }
+            }
+            for holder in &mut holders {
+                assert_eq!(holder.response().text(), "worked\n");
+            }
+            drop(holders);
+            server.assert_healthy();
+            server.assert_at_rest();
+            let orphaned = server.gauges().of("requests_orphaned") - orphaned;
+            // Only a shard of its own sees the resets before the requests are taken.
+            assert!(!reset || mode == Mode::Colocated || orphaned == 20, "{orphaned} of 20 told to be left");
+        }
+        server.finish();
+    }
 }
 
 fn a_body_that_ends_too_soon_gets_400(server: &Server) {

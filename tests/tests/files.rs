@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringress_tests::{Mode, Pattern, Response, Server, Setup, both_modes};
+use ringress_tests::{Client, Mode, Pattern, Response, Server, Setup, both_modes};
 use rustix::fs::{CWD, FileType, Mode as Permissions, mknodat};
 
 both_modes![
@@ -11,7 +12,10 @@ both_modes![
     files_of_every_size_are_given,
     heads_of_files_tell_their_length,
     ranges_are_cut_out,
+    several_ranges_come_in_parts,
+    a_range_is_of_the_file_that_the_client_knows,
     conditions_are_honoured,
+    a_file_that_may_still_change_is_known_weakly,
     names_are_decoded_once,
     large_files_pass_through_little_memory,
     many_read_one_file_at_once,
@@ -39,77 +43,187 @@ fn files_of_every_size_are_given(server: &Server) {
     }
 }
 
+/// 2023-11-14 22:13:20 UTC: what was changed then can no longer change unseen, so its tag is strong.
+fn long_ago() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+}
+
+const LONG_AGO: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
+const BEFORE: &str = "Tue, 14 Nov 2023 22:13:19 GMT";
+
 fn heads_of_files_tell_their_length(server: &Server) {
-    server.folder().write("some.txt", "twelve bytes");
+    server.folder().write_changed_at("some.txt", "twelve bytes", long_ago());
     let mut client = server.connect();
     let head = client.exchange_head(server.request("HEAD /file/some.txt HTTP/1.1", &[], ""));
     let whole = client.exchange(server.get("/file/some.txt"));
     assert_eq!((head.status, head.field("Content-Length")), (200, Some("12")), "{head:?}");
     for name in ["Content-Length", "Content-Type", "ETag", "Last-Modified", "Accept-Ranges"] {
+        assert!(whole.field(name).is_some(), "{name}: {whole:?}");
         assert_eq!(head.field(name), whole.field(name), "{name}");
     }
     assert_eq!(whole.text(), "twelve bytes");
 }
 
-fn get_with(server: &Server, target: &str, field: &str) -> Response {
-    server.connect().exchange(server.request(&format!("GET {target} HTTP/1.1"), &[field], ""))
+/// The answer to a GET with these fields, on a connection that goes on.
+#[track_caller]
+fn get_with(server: &Server, client: &mut Client, target: &str, fields: &[&str]) -> Response {
+    client.exchange(server.request(&format!("GET {target} HTTP/1.1"), fields, ""))
 }
 
-/// RFC 9110 section 14; a server that knows no ranges gives everything.
+/// The tag of a file that ranges may be asked of.
+#[track_caller]
+fn tag_of(whole: &Response) -> &str {
+    assert_eq!((whole.status, whole.field("Accept-Ranges")), (200, Some("bytes")), "{whole:?}");
+    whole.field("ETag").unwrap_or_else(|| panic!("no ETag in {whole:?}"))
+}
+
+/// RFC 9110 section 14.
 fn ranges_are_cut_out(server: &Server) {
-    let pattern = Pattern::counting();
-    let content = pattern.take(200_000);
-    server.folder().write("large.bin", &content);
-    let whole = server.answer("/file/large.bin");
-    if whole.field("Accept-Ranges") != Some("bytes") {
-        let answer = get_with(server, "/file/large.bin", "Range: bytes=0-9");
-        assert_eq!((answer.status, answer.body.len()), (200, content.len()));
-        return;
-    }
+    let content = Pattern::counting().take(200_000);
+    let target = "/file/large.bin";
+    server.folder().write_changed_at("large.bin", &content, long_ago());
+    let whole = server.answer(target);
+    let tag = tag_of(&whole);
+    let mut client = server.connect();
     for (range, from, to) in [
         ("0-0", 0, 1),
         ("0-9", 0, 10),
         ("100000-", 100_000, 200_000),
         ("-7", 199_993, 200_000),
         ("65535-65536", 65_535, 65_537),
+        ("199999-300000", 199_999, 200_000),
     ] {
-        let answer = get_with(server, "/file/large.bin", &format!("Range: bytes={range}"));
-        assert_eq!(answer.status, 206, "{range}: {answer:?}");
+        let answer = get_with(server, &mut client, target, &[&format!("Range: bytes={range}")]);
+        assert_eq!((answer.status, answer.field("ETag")), (206, Some(tag)), "{range}: {answer:?}");
         let expected = format!("bytes {from}-{}/200000", to - 1);
         assert_eq!(answer.field("Content-Range"), Some(expected.as_str()), "{range}");
         assert!(answer.body == content[from..to], "{range}");
     }
-    let answer = get_with(server, "/file/large.bin", "Range: bytes=200000-");
-    assert_eq!((answer.status, answer.field("Content-Range")), (416, Some("bytes */200000")));
-    let answer = get_with(server, "/file/large.bin", "Range: lines=1-2");
-    assert_eq!((answer.status, answer.body.len()), (200, content.len()), "a unit nobody knows is ignored");
-    let answer = get_with(server, "/file/large.bin", "Range: bytes=0-1,10-11");
-    match answer.status {
-        206 => {
-            let kind = answer.field("Content-Type").unwrap_or_default();
-            assert!(kind.starts_with("multipart/byteranges"), "{answer:?}");
-            let has = |part: &[u8]| answer.body.windows(part.len()).any(|window| window == part);
-            assert!(has(b"bytes 0-1/200000") && has(b"bytes 10-11/200000") && has(&content[10..12]), "{answer:?}");
-        }
-        status => assert_eq!((status, answer.body.len()), (200, content.len()), "{answer:?}"),
+    let answer = get_with(server, &mut client, target, &["Range: bytes=200000-"]);
+    assert_eq!((answer.status, answer.field("Content-Range")), (416, Some("bytes */200000")), "{answer:?}");
+    for ignored in ["Range: lines=1-2", "Range: bytes=2-1", "Range: bytes"] {
+        let answer = get_with(server, &mut client, target, &[ignored]);
+        assert_eq!((answer.status, answer.body.len()), (200, content.len()), "{ignored}: {answer:?}");
     }
+    let head = client.exchange_head(server.request(&format!("HEAD {target} HTTP/1.1"), &["Range: bytes=0-9"], ""));
+    assert_eq!((head.status, head.field("Content-Length")), (200, Some("200000")), "only of GET: {head:?}");
+    assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
 }
 
+/// RFC 9110 section 14.6.
+fn several_ranges_come_in_parts(server: &Server) {
+    let content = Pattern::counting().take(200_000);
+    server.folder().write_changed_at("large.bin", &content, long_ago());
+    let mut client = server.connect();
+    let ranges = [(0, 2), (10, 12), (65_530, 131_080), (199_990, 200_000)];
+    let list: Vec<String> = ranges.iter().map(|(from, to)| format!("{from}-{}", to - 1)).collect();
+    let field = format!("Range: bytes={}", list.join(", "));
+    let answer = get_with(server, &mut client, "/file/large.bin", &[&field]);
+    assert_eq!((answer.status, answer.field("Content-Range")), (206, None), "{answer:?}");
+    let kind = answer.field("Content-Type").unwrap_or_default();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap_or_else(|| panic!("{answer:?}"));
+    let boundary = boundary.trim_matches('"');
+    let mut rest = answer.body.as_slice();
+    for (from, to) in ranges {
+        let end = rest.windows(4).position(|window| window == b"\r\n\r\n").expect("each part has a head") + 4;
+        let (head, behind) = rest.split_at(end);
+        let head = std::str::from_utf8(head).expect("heads are text");
+        assert!(head.trim_start().starts_with(&format!("--{boundary}\r\n")), "{head}");
+        assert!(head.contains(&format!("Content-Range: bytes {from}-{}/200000\r\n", to - 1)), "{head}");
+        assert!(head.contains("Content-Type: application/octet-stream\r\n"), "{head}");
+        assert!(behind.get(..to - from) == Some(&content[from..to]), "bytes {from} to {to}");
+        rest = &behind[to - from..];
+    }
+    assert_eq!(rest, format!("\r\n--{boundary}--\r\n").as_bytes());
+    assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
+}
+
+/// If-Range (RFC 9110 section 13.1.5): else the client would put parts of two files together.
+fn a_range_is_of_the_file_that_the_client_knows(server: &Server) {
+    let target = "/file/some.txt";
+    server.folder().write_changed_at("some.txt", "twelve bytes", long_ago());
+    let tag = tag_of(&server.answer(target)).to_owned();
+    let mut client = server.connect();
+    let mut part = |known: &str| {
+        let answer = get_with(server, &mut client, target, &["Range: bytes=7-", &format!("If-Range: {known}")]);
+        (answer.status, answer.text().to_owned())
+    };
+    for known in [tag.as_str(), LONG_AGO] {
+        assert_eq!(part(known), (206, "bytes".to_owned()), "{known}");
+    }
+    for unknown in ["\"another\"", &format!("W/{tag}"), BEFORE] {
+        assert_eq!(part(unknown), (200, "twelve bytes".to_owned()), "{unknown}");
+    }
+    server.folder().write_changed_at("some.txt", "twenty bytes", long_ago() + Duration::from_millis(1));
+    assert_eq!(part(&tag), (200, "twenty bytes".to_owned()), "it has changed within the second");
+}
+
+/// RFC 9110 section 13.
 fn conditions_are_honoured(server: &Server) {
-    server.folder().write("some.txt", "some");
-    let whole = server.answer("/file/some.txt");
-    if whole.field("Accept-Ranges").is_none() {
-        // Both come from the same helper; a server without it gives everything.
-        assert_eq!(get_with(server, "/file/some.txt", "If-None-Match: *").text(), "some");
-        return;
+    let target = "/file/some.txt";
+    server.folder().write_changed_at("some.txt", "some", long_ago());
+    let whole = server.answer(target);
+    let tag = tag_of(&whole);
+    assert_eq!(whole.field("Last-Modified"), Some(LONG_AGO), "{whole:?}");
+    let (unchanged, is_it) = (format!("If-None-Match: {tag}"), format!("If-Match: {tag}"));
+    let listed = format!("If-None-Match: \"another\", W/{tag}");
+    let since = format!("If-Modified-Since: {LONG_AGO}");
+    let until = format!("If-Unmodified-Since: {LONG_AGO}");
+    let changed = format!("If-Unmodified-Since: {BEFORE}");
+    let other = "If-None-Match: \"another\"";
+    let mut client = server.connect();
+    for (fields, status) in [
+        (&[unchanged.as_str()][..], 304),
+        (&[&listed], 304),
+        (&["If-None-Match: *"], 304),
+        (&[&since], 304),
+        (&[&unchanged, "Range: bytes=0-1"], 304),
+        (&[other], 200),
+        (&[other, &since], 200),
+        (&[&format!("If-Modified-Since: {BEFORE}")], 200),
+        (&["If-Modified-Since: yesterday"], 200),
+        (&[&is_it], 200),
+        (&[&until], 200),
+        (&[&is_it, "Range: bytes=1-2"], 206),
+        (&["If-Match: \"another\""], 412),
+        (&[&changed], 412),
+        (&[&changed, "Range: bytes=0-1"], 412),
+    ] {
+        let answer = get_with(server, &mut client, target, fields);
+        let expected = match status {
+            200 => "some",
+            206 => "om",
+            _ => "",
+        };
+        assert_eq!((answer.status, answer.text()), (status, expected), "{fields:?}: {answer:?}");
+        let is_known = status < 400;
+        assert_eq!(answer.field("ETag"), is_known.then_some(tag), "{fields:?}: {answer:?}");
     }
-    for (name, field) in [("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")] {
-        let Some(value) = whole.field(name) else { continue };
-        let answer = get_with(server, "/file/some.txt", &format!("{field}: {value}"));
-        assert_eq!((answer.status, answer.body.len()), (304, 0), "{field}: {answer:?}");
+    let head = client.exchange_head(server.request(&format!("HEAD {target} HTTP/1.1"), &[&unchanged], ""));
+    assert_eq!(head.status, 304, "{head:?}");
+    server.folder().write_changed_at("some.txt", "more", long_ago() + Duration::from_millis(1));
+    let answer = get_with(server, &mut client, target, &[&unchanged]);
+    assert_eq!((answer.status, answer.text()), (200, "more"), "it has changed within the second");
+}
+
+/// A time that is still to come, so that no second can pass meanwhile.
+fn a_file_that_may_still_change_is_known_weakly(server: &Server) {
+    let target = "/file/new.txt";
+    server.folder().write_changed_at("new.txt", "some", SystemTime::now() + Duration::from_secs(3_600));
+    let whole = server.answer(target);
+    let tag = tag_of(&whole);
+    assert!(tag.starts_with("W/\""), "{whole:?}");
+    let mut client = server.connect();
+    let range = "Range: bytes=0-1";
+    for (fields, status, body) in [
+        (&[format!("If-None-Match: {tag}").as_str()][..], 304, ""),
+        (&[range, &format!("If-Range: {tag}")], 200, "some"),
+        (&[range], 206, "so"),
+        (&[&format!("If-Match: {tag}")], 412, ""),
+    ] {
+        let answer = get_with(server, &mut client, target, fields);
+        assert_eq!((answer.status, answer.text()), (status, body), "{fields:?}: {answer:?}");
     }
-    let answer = get_with(server, "/file/some.txt", "If-None-Match: \"another\"");
-    assert_eq!((answer.status, answer.text()), (200, "some"));
 }
 
 fn names_are_decoded_once(server: &Server) {
@@ -264,7 +378,7 @@ fn a_file_that_shrinks_is_cut(server: &Server) {
     let size = 40 << 20;
     let pattern = Pattern::counting();
     server.folder().write("shrinks.bin", pattern.take(size));
-    let mut client = ringress_tests::Client::connect_narrow(server.address(), 16 * 1024);
+    let mut client = Client::connect_narrow(server.address(), 16 * 1024);
     client.send([server.get("/file/shrinks.bin"), server.get("/pipeline")].concat());
     assert_eq!(client.head().field("Content-Length"), Some(size.to_string().as_str()));
     let path = server.folder().root().join("shrinks.bin");

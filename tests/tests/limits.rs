@@ -181,12 +181,27 @@ fn a_body_that_goes_on_is_never_too_slow(server: &Server) {
     assert!(started.elapsed() > TIMER * 2);
 }
 
+/// More than the echo holds before it begins, so that its answer is under way.
 fn an_echo_whose_body_stops_does_not_look_whole(server: &Server) {
-    let mut client = server.connect();
-    client.send(server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], "5\r\nwhole\r\n"));
-    let (got, _) = client.read_until_gone();
-    let text = String::from_utf8_lossy(&got);
-    assert!(!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("\r\n0\r\n\r\n")), "{text}");
+    let half = [b'x'; 100_000];
+    for (framing, part) in [
+        ("Content-Length: 200000", half.to_vec()),
+        // 0x30d40 is 200,000.
+        ("Transfer-Encoding: chunked", [&b"30d40\r\n"[..], &half].concat()),
+        ("Transfer-Encoding: chunked", [&b"186a0\r\n"[..], &half, b"\r\n"].concat()),
+    ] {
+        let cut_before = server.gauges().of("responses_cut");
+        let mut client = server.connect().about(framing);
+        let started = Instant::now();
+        client.send(server.request("POST /echo HTTP/1.1", &[framing], part));
+        assert_eq!(client.head().status, 200, "{framing}");
+        let (got, in_order) = client.read_until_gone();
+        assert_timed(started);
+        assert!(!in_order, "{framing}: an end in order after {} bytes", got.len());
+        assert!(got.len() >= 64 * 1024 && got.len() < 200_000, "{framing}: {} bytes", got.len());
+        assert!(!got.ends_with(b"\r\n0\r\n\r\n"), "{framing}: a last chunk");
+        assert_eq!(server.gauges().of("responses_cut") - cut_before, 1, "{framing}");
+    }
     server.assert_healthy();
 }
 

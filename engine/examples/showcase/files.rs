@@ -1,15 +1,16 @@
 //! Files below a root directory, which the kernel lets no path leave.
 //!
 //! Laws: a path is resolved by openat2 with RESOLVE_BENEATH, so that neither dot segments nor symbolic links nor a
-//! rename meanwhile lead out; what is no regular file is not there.
+//! rename meanwhile lead out; what is no regular file is not there; an answer is known by what the open file is, not by
+//! what its path is meanwhile.
 //!
-//! Absent: listings of directories, and files as they were before a change.
+//! Absent: listings of directories, files as they were before a change, and the rules of conditions and ranges
+//! (`Response::select`).
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringress::{FileRange, Request, Response, ResponseHeader};
+use ringress::{FileRange, Request, Response, Validators};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -88,11 +89,11 @@ impl Root {
 pub(crate) fn answer(request: Request, root: &Root, path: &str) -> ringress::Result<()> {
     let found = root.file(path).map_err(|errno| errno.to_string()).and_then(|file| {
         let Some(file) = file else { return Ok(None) };
-        let facts = file.metadata().map_err(|error| error.to_string())?;
-        Ok(facts.is_file().then_some((file, facts.len(), facts.modified().unwrap_or(UNIX_EPOCH))))
+        let metadata = file.metadata().map_err(|error| error.to_string())?;
+        Ok(metadata.is_file().then_some((file, metadata)))
     });
     match found {
-        Ok(Some((file, len, modified))) => send(request, file, len, modified, content_type(path)),
+        Ok(Some((file, metadata))) => send(request, file, &metadata, content_type(path)),
         Ok(None) => request.respond(crate::routes::not_found()),
         Err(error) => {
             eprintln!("showcase: /file/{path}: {error}");
@@ -101,23 +102,11 @@ pub(crate) fn answer(request: Request, root: &Root, path: &str) -> ringress::Res
     }
 }
 
-/// Answers with a file that is open.
-// Conditional and range requests are answered here, by the engine's helper.
-fn send(
-    request: Request,
-    file: File,
-    len: u64,
-    modified: SystemTime,
-    content_type: &'static str,
-) -> ringress::Result<()> {
-    let since = modified.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let tag = format!("\"{:x}-{len:x}\"", since.as_nanos());
-    let date = ringress::format_date(since.as_secs());
-    let response = Response::ok()
-        .content_type(content_type)
-        .header(ResponseHeader::ETag, &tag)
-        .header(ResponseHeader::LastModified, &date)
-        .body(FileRange::new(file, 0..len));
+/// Answers with what is asked for of a file that is open.
+fn send(request: Request, file: File, metadata: &Metadata, content_type: &'static str) -> ringress::Result<()> {
+    let validators = Validators::of(metadata);
+    let response = Response::ok().content_type(content_type).body(FileRange::new(file, 0..metadata.len()));
+    let response = response.select(&request, &validators);
     request.respond(response)
 }
 
