@@ -92,11 +92,13 @@ pub(super) trait Source {
 
 /// The reader of a request's body: see [`Request::body`]. Bytes come decoded, without chunk framing, and once.
 ///
-/// A client that asked for `100 Continue` gets it when somebody first waits for its body. While less is read than
-/// comes, the engine holds no more than the request's credit, and the client is slowed down. When the request has been
-/// answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is larger than its limit
-/// allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine has answered in the
-/// application's place, and reading gives `Gone` with the reason.
+/// A client that asked for `100 Continue` gets it when somebody first waits for its body, and only before an answer has
+/// begun: one that insists on it sends nothing to who [starts](Request::start) first and reads then. While less is read
+/// than comes, the engine holds no more than the request's credit, and the client is slowed down.
+///
+/// When the request has been answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is
+/// larger than its limit allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine
+/// has answered in the application's place, and reading gives `Gone` with the reason.
 ///
 /// Blocking calls drive the shard on a thread that is attached to one, and sleep on others.
 pub struct RequestBody<'r> {
@@ -152,13 +154,19 @@ impl Request {
 
     #[cold]
     fn leaves_too_much(&self) -> bool {
-        let (record, reader, arrived) = (self.record(), self.lease.reader(), self.lease.body_arrived());
-        let expects = record.head.expects_continue() && !reader.asked;
+        let (record, reader) = (self.record(), self.lease.reader());
         let missing = match record.head.body {
-            BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + arrived),
+            BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + self.lease.body_arrived()),
             BodyKind::None | BodyKind::Chunked => 0,
         };
-        !reader.ended && ((expects && record.body_len == 0 && arrived == 0) || missing > u64::from(DISCARDED_BYTES_MAX))
+        !reader.ended && ((!reader.asked && self.awaits_continue()) || missing > u64::from(DISCARDED_BYTES_MAX))
+    }
+
+    /// Whether the client may be waiting for `100 Continue`: it has said that it would, and no byte of its body has
+    /// come.
+    pub(crate) fn awaits_continue(&self) -> bool {
+        let record = self.record();
+        record.body_open && record.head.expects_continue() && record.body_len == 0 && self.lease.body_arrived() == 0
     }
 
     /// What came of the body with the head.

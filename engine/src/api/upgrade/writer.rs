@@ -54,8 +54,8 @@ impl UpgradedWriter {
         &self.request
     }
 
-    /// Gives a chunk; waits while 256 KiB are under way. An empty chunk gives what [`write`](std::io::Write::write) has
-    /// collected, and nothing else.
+    /// Gives a chunk; waits while the group's [`send_credit`](crate::Properties::send_credit) is under way. An empty
+    /// chunk gives what [`write`](std::io::Write::write) has collected, and nothing else.
     ///
     /// On a thread that is attached to a shard, waiting drives the shard.
     ///
