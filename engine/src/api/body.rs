@@ -18,6 +18,7 @@ use ringress_proto::reject::Reject;
 use ringress_proto::trailers::Trailers;
 
 use super::request::Request;
+use super::stream::{is_undriven, undriven};
 use super::wait::block_on;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
@@ -100,7 +101,9 @@ pub(super) trait Source {
 /// larger than its limit allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine
 /// has answered in the application's place, and reading gives `Gone` with the reason.
 ///
-/// Blocking calls drive the shard on a thread that is attached to one, and sleep on others.
+/// Blocking calls drive the shard on a thread that is attached to one, and sleep on others. On an attached thread, wait
+/// for the futures with [`block_on`](crate::block_on), which drives the shard; anywhere else they fail there with
+/// [`Unsupported`](ErrorKind::Unsupported) where they would have to wait, and lose no byte.
 pub struct RequestBody<'r> {
     request: &'r mut Request,
 }
@@ -253,6 +256,9 @@ impl Source for Request {
             Ok(Found::Nothing) => {}
             found => return Poll::Ready(found),
         }
+        if is_undriven(self.lease.engine()) {
+            return Poll::Ready(Err(undriven("reading a body")));
+        }
         self.lease.await_body(context.waker());
         if self.record().head.expects_continue() && !core::mem::replace(&mut self.lease.reader_mut().asked, true) {
             self.lease.ask_for_body();
@@ -304,7 +310,8 @@ impl<'r> RequestBody<'r> {
     /// As [`read`](Self::read), as a future. Dropped before it is ready, it has read nothing.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read`](Self::read); [`Unsupported`](ErrorKind::Unsupported) where nobody drives the shard: see
+    /// [`RequestBody`].
     pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
         poll_fn(|context| self.poll_read(context, buffer)).await
     }
@@ -312,7 +319,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read_async`](Self::read_async), for those who write futures by hand.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
         self.request.poll_copy(context, buffer)
     }
@@ -329,7 +336,7 @@ impl<'r> RequestBody<'r> {
     /// had is read again by the next call, though the buffer may hold it.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub async fn fill_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filling = Filling { body: self, buffer, filled: 0 };
         while filling.filled < filling.buffer.len() {
@@ -356,7 +363,7 @@ impl<'r> RequestBody<'r> {
     /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
         let found = poll_fn(|context| self.request.poll_look(context)).await?;
         Ok(self.request.chunk(&found))
@@ -365,7 +372,7 @@ impl<'r> RequestBody<'r> {
     /// As [`next_chunk_async`](Self::next_chunk_async), for those who write futures by hand.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk<'_>>>> {
         match self.request.poll_look(context) {
             Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.request.chunk(&found))),
@@ -387,7 +394,7 @@ impl<'r> RequestBody<'r> {
     /// what it had is read again by the next call.
     ///
     /// # Errors
-    /// As [`to_bytes`](Self::to_bytes).
+    /// As [`to_bytes`](Self::to_bytes) and [`read_async`](Self::read_async).
     pub async fn to_bytes_async(&mut self, limit: usize) -> Result<Bytes> {
         let too_large = || {
             let text = format!("the request's body is longer than the {limit} bytes asked for; give to_bytes more");
