@@ -101,15 +101,15 @@ async fn count(mut request: Request) -> Result<()> {
 }
 
 /// An answer that is given while its request's body is still coming.
-async fn upper(request: Request) -> Result<()> {
-    let mut stream = request.start(Response::ok().content_type("text/plain"))?;
+async fn upper(mut request: Request) -> Result<()> {
     let mut buffer = vec![0; 16 * 1024];
-    while let Some(mut body) = stream.body() {
-        let count = body.read_async(&mut buffer).await?;
-        if count == 0 {
-            break;
-        }
+    // First, since a client that waits for `100 Continue` gets it only before the answer has begun.
+    let mut count = request.body().read_async(&mut buffer).await?;
+    let mut stream = request.start(Response::ok().content_type("text/plain"))?;
+    while count > 0 {
         stream.send_async(buffer[..count].to_ascii_uppercase()).await?;
+        let Some(mut body) = stream.body() else { break };
+        count = body.read_async(&mut buffer).await?;
     }
     stream.finish().map(drop)
 }

@@ -9,8 +9,8 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -299,6 +299,54 @@ fn a_body_that_is_too_large_can_still_be_read() {
     assert_eq!(request.body().to_bytes(6).expect("that fits"), "abcdef");
     request.respond(Response::ok()).expect("open");
     assert_eq!(client.read().status, 200);
+}
+
+/// What a future says that would wait where nobody drives the shard.
+#[track_caller]
+fn assert_undriven<T>(poll: Poll<Result<T>>) {
+    let Poll::Ready(Err(error)) = poll else { panic!("it would wait for ever, or has read what is not there") };
+    assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("block_on"), "{error}");
+}
+
+#[test]
+fn a_reader_on_an_attached_thread_that_does_not_drive_is_told_and_reads_on() {
+    const REST: [&str; 2] = ["abcd", "efgh"];
+    let (tell, told) = mpsc::channel();
+    let application = move |queue: &RequestQueue| {
+        let mut request = common::receive(queue);
+        let mut buffer = [0; 8];
+        assert_undriven(poll_once(request.body().fill_async(&mut buffer)));
+        tell.send(()).expect("the client listens");
+        assert_eq!(request.body().read(&mut buffer).expect("driven"), 4);
+        assert_undriven(poll_once(request.body().read_async(&mut buffer)));
+        assert_undriven(poll_once(request.body().next_chunk_async()).map(|chunk| chunk.map(drop)));
+        assert_undriven(poll_once(request.body().to_bytes_async(8)));
+        tell.send(()).expect("the client listens");
+        assert_eq!(ringress::block_on(request.body().to_bytes_async(8)).expect("driven"), REST[1]);
+        request.respond(Response::ok()).expect("open");
+        let mut pipe = common::receive(queue).upgrade(Response::switching("echo/1")).expect("asked for");
+        assert_undriven(poll_once(pipe.read_async(&mut buffer)));
+        assert_undriven(poll_once(pipe.next_chunk_async()).map(|chunk| chunk.map(drop)));
+        tell.send(()).expect("the client listens");
+        assert_eq!((pipe.read(&mut buffer).expect("driven"), &buffer[..4]), (4, REST[0].as_bytes()));
+        pipe.finish().expect("open");
+        assert!(queue.receive().is_err(), "the engine ends");
+    };
+    colocated(application, |_, address| {
+        let mut client = Client::connect(address);
+        let send_when_told = |client: &mut Client, text: &str| {
+            told.recv_timeout(PATIENCE).expect("the application has looked");
+            client.send(text);
+        };
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n");
+        REST.iter().for_each(|text| send_when_told(&mut client, text));
+        assert_eq!(client.read().status, 200);
+        client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\n\r\n");
+        send_when_told(&mut client, REST[0]);
+        let mut peer = Peer::over(client.stream);
+        peer.head();
+        assert_eq!(peer.rest().expect("in order"), b"");
+    });
 }
 
 #[test]

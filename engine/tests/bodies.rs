@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, builder, colocated_with, wait_until};
-use ringress::{ErrorKind, Properties, QueueOptions, Request, Response, block_on};
+use ringress::{ErrorKind, Properties, QueueOptions, Request, Response, UrlGroup, block_on};
 
 /// What does not fit sockets and credit together.
 const MUCH: usize = 24 << 20;
@@ -29,6 +29,20 @@ fn chunked(body: &[u8], chunk: usize, trailers: &str) -> Vec<u8> {
     }
     framed.extend(format!("0\r\n{trailers}\r\n").bytes());
     framed
+}
+
+/// A message of those above, to another path.
+fn to(path: &str, message: &[u8]) -> Vec<u8> {
+    [b"POST ", path.as_bytes(), &message[b"POST /x".len()..]].concat()
+}
+
+/// A group beside a host's own, for what begins with `path`, with properties and the context 8.
+fn group_beside(host: &Host, path: &str, properties: Properties) -> UrlGroup {
+    let group = host.session.url_group();
+    group.set_properties(properties).expect("in range");
+    group.bind(&host.queue).expect("of this engine");
+    group.add_url(&format!("http://*:{}{path}", host.address.port()), 8).expect("free");
+    group
 }
 
 fn host_with(properties: Properties) -> Host {
@@ -272,6 +286,77 @@ fn a_body_beyond_its_limit_is_refused_or_cut_with_413() {
     assert_eq!(request.body().to_bytes(1000).expect("as much as there may be").len(), 1000);
     request.respond(Response::text("ok")).expect("open");
     assert_eq!(client.read().text(), "ok");
+    drop(client);
+    host.await_rest();
+}
+
+#[test]
+fn the_limit_of_a_body_is_its_groups_own() {
+    let host = Host::start();
+    let _limited = group_beside(&host, "/limited/", Properties::new().request_body_max(1000));
+    let server = common::serve(&host.queue, |mut request| match request.body().to_bytes(5000) {
+        Ok(body) => {
+            let text = format!("{} {}", request.url_context(), body.len());
+            request.respond(Response::text(text)).expect("open");
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}"),
+    });
+    {
+        let _stop = StopOnDrop(&host.engine);
+        let mut client = host.connect();
+        wait_until("the route is known", || client.ask("/limited/").text() == "8 0");
+        let (fits, body) = (pattern(1000), pattern(1001));
+        for message in [with_length(&body), chunked(&body, 500, "")] {
+            client.send(&message);
+            assert_eq!(client.read().text(), "7 1001");
+            let mut refused = host.connect();
+            refused.send(to("/limited/", &message));
+            assert_eq!(refused.read().status, 413);
+        }
+        for message in [with_length(&fits), chunked(&fits, 500, "")] {
+            client.send(to("/limited/", &message));
+            assert_eq!(client.read().text(), "8 1000");
+        }
+        drop(client);
+        host.await_rest();
+    }
+    server.join().expect("ends well");
+}
+
+#[test]
+fn the_credit_of_a_body_is_its_groups_own() {
+    let host = Host::start();
+    host.group.set_properties(Properties::new().request_body_credit(16 * 1024)).expect("in range");
+    let _wide = group_beside(&host, "/wide/", Properties::new().request_body_credit(2 << 20));
+    let mut client = host.connect();
+    wait_until("the route is known", || {
+        client.get("/wide/");
+        let request = host.receive();
+        let context = request.url_context();
+        request.respond(Response::ok()).expect("open");
+        client.read();
+        context == 8
+    });
+    let held = || host.counters().body_buffers_in_use;
+    let body = pattern(MUCH);
+    for path in ["/x", "/wide/"] {
+        let message = to(path, &with_length(&body));
+        let sending = std::thread::spawn(move || {
+            client.send(message);
+            client
+        });
+        let mut request = host.receive();
+        // Of 64 KiB each; the engine's own credit would hold four or five.
+        if path == "/wide/" {
+            wait_until("much of it is there", || held() >= 16);
+        } else {
+            assert!(!common::holds_within(Duration::from_millis(300), || held() > 1), "more than the credit is held");
+        }
+        assert!(request.body().to_bytes(MUCH).expect("it goes on") == body);
+        request.respond(Response::text("ok")).expect("open");
+        client = sending.join().expect("all was taken");
+        assert_eq!(client.read().text(), "ok");
+    }
     drop(client);
     host.await_rest();
 }

@@ -84,6 +84,12 @@ fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
     std::io::Write::write_all(&mut peer.stream, &post("/upper", &b"quiet ".repeat(9_000))).expect("taken");
     peer.head();
     assert!(peer.chunked().0 == b"QUIET ".repeat(9_000));
+    let waits = b"POST /upper HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    std::io::Write::write_all(&mut peer.stream, waits).expect("taken");
+    assert_eq!(peer.head(), "HTTP/1.1 100 Continue\r\n\r\n");
+    std::io::Write::write_all(&mut peer.stream, b"late").expect("taken");
+    peer.head();
+    assert!(peer.chunked().0 == b"LATE");
     std::io::Write::write_all(&mut peer.stream, b"GET /numbers/200000 HTTP/1.1\r\nHost: test\r\n\r\n").expect("taken");
     peer.head();
     let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();

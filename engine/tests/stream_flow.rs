@@ -12,8 +12,10 @@ use std::thread;
 
 use bytes::Bytes;
 use common::peer::{Peer, in_both_modes, pattern, start};
-use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, colocated, receive, wait_until};
-use ringress::{Body, ErrorKind, Request, RequestQueue, Response, ResponseStream, TrySendError, block_on};
+use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, builder, colocated, loopback, receive, wait_until};
+use ringress::{
+    Body, ErrorKind, Mode, Properties, Request, RequestQueue, Response, ResponseStream, TrySendError, block_on,
+};
 
 /// More than the sockets of both ends hold.
 const MUCH: usize = 32 << 20;
@@ -412,4 +414,60 @@ fn colocated_a_stream_by_id_is_driven_by_who_waits() {
         drop(peer);
         await_rest(engine);
     });
+}
+
+/// Bytes of a chunk where chunks are counted.
+const CHUNK: usize = 4 * 1024;
+
+/// Gives chunks until one is refused, and tells how many were not.
+fn give_all_there_is_room_for(
+    mut try_send: impl FnMut(Bytes) -> std::result::Result<(), TrySendError<'static>>,
+) -> usize {
+    let mut count = 0;
+    loop {
+        match try_send(pattern(count * CHUNK, CHUNK).into()) {
+            Ok(()) => count += 1,
+            Err(TrySendError::Full(_)) => return count,
+            Err(TrySendError::Error(error)) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn the_send_credit_of_its_group_is_under_way_and_no_more() {
+    const CREDITS: [(&str, u32); 2] = [("small", 16 * 1024), ("large", 64 * 1024)];
+    let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+    let queue = engine.request_queue("test").expect("a queue");
+    let address = engine.listen(loopback(0)).expect("a free port");
+    let session = engine.server_session();
+    let _groups = CREDITS.map(|(name, credit)| {
+        let group = session.url_group();
+        group.set_properties(Properties::new().send_credit(credit)).expect("in range");
+        group.bind(&queue).expect("of this engine");
+        group.add_url(&format!("http://*:{}/{name}/", address.port()), 0).expect("free");
+        group
+    });
+    let _attached = engine.attach(0).expect("the shard is free");
+    for (name, credit) in CREDITS {
+        for (is_pipe, fields) in [(false, ""), (true, "Connection: Upgrade\r\nUpgrade: echo/1\r\n")] {
+            let mut client = Client::connect(address);
+            client.send(format!("GET /{name}/ HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+            let request = receive(&queue);
+            // Nobody drives the shard until the completion is waited for: what is given stays under way.
+            let (count, completion) = if is_pipe {
+                let mut pipe = request.upgrade(Response::switching("echo/1")).expect("asked for");
+                (give_all_there_is_room_for(|chunk| pipe.try_send(chunk)), pipe.finish().expect("open"))
+            } else {
+                let mut stream = request.start(Response::ok()).expect("open");
+                (give_all_there_is_room_for(|chunk| stream.try_send(chunk)), stream.finish().expect("whole"))
+            };
+            assert_eq!(count * CHUNK, credit as usize, "{name}, a pipe: {is_pipe}");
+            let sent = completion.wait().expect("driven");
+            assert_eq!((sent.bytes, sent.complete), (u64::from(credit), true));
+            let mut peer = Peer::over(client.stream);
+            peer.head();
+            let body = if is_pipe { peer.take(credit as usize) } else { peer.chunked().0 };
+            assert!(body == pattern(0, credit as usize), "every byte in its place");
+        }
+    }
 }

@@ -43,6 +43,8 @@ struct Begun {
     has_begun: bool,
     then: Then,
     dropped: Arc<AtomicU64>,
+    /// The body of the request, which is not read.
+    _kept: Option<Body>,
 }
 
 impl http_body::Body for Begun {
@@ -106,7 +108,12 @@ async fn fields() -> impl IntoResponse {
 }
 
 fn router(dropped: &Arc<AtomicU64>) -> Router {
-    let dropped = Arc::clone(dropped);
+    let (dropped, of_silent) = (Arc::clone(dropped), Arc::clone(dropped));
+    // A body that nothing is heard of, of an answer that keeps that of its request or does not.
+    let silent = move |Path(how): Path<String>, request: Request| async move {
+        let _kept = (how == "keeps").then(|| request.into_body());
+        Response::new(Body::new(Begun { has_begun: true, then: Then::Waits, dropped: of_silent, _kept }))
+    };
     let begun = move |Path(then): Path<String>| async move {
         let then = match then.as_str() {
             "goes-on" => Then::GoesOn,
@@ -114,7 +121,7 @@ fn router(dropped: &Arc<AtomicU64>) -> Router {
             "fails" => Then::Fails,
             _ => Then::Panics,
         };
-        let body = Body::new(Begun { has_begun: false, then, dropped });
+        let body = Body::new(Begun { has_begun: false, then, dropped, _kept: None });
         if then == Then::Fails { ([("content-length", "9")], body).into_response() } else { Response::new(body) }
     };
     let late = |Path(millis): Path<u64>| async move {
@@ -123,6 +130,7 @@ fn router(dropped: &Arc<AtomicU64>) -> Router {
     };
     routes::router()
         .route("/begun/{then}", get(begun))
+        .route("/silent/{how}", post(silent))
         .route("/late/{millis}", get(late))
         .route("/panic", get(|| async { panic_now() }))
         .route("/trailers", get(trailers))
@@ -387,6 +395,41 @@ fn only_a_body_that_is_read_is_asked_for() {
     let head = peer.head();
     assert!(head.starts_with("HTTP/1.1 403") && head.to_lowercase().contains("connection: close"), "{head}");
     drop(peer);
+    served.end();
+}
+
+#[test]
+fn a_body_that_goes_back_is_asked_for_before_the_answer_begins() {
+    let served = Served::start();
+    for (framing, body) in [("Content-Length: 4", "body"), ("Transfer-Encoding: chunked", "4\r\nbody\r\n0\r\n\r\n")] {
+        let head = format!("POST /echo HTTP/1.1\r\nHost: test\r\n{framing}\r\nExpect: 100-continue\r\n\r\n");
+        let mut peer = served.peer(&head);
+        assert_eq!(peer.head(), "HTTP/1.1 100 Continue\r\n\r\n");
+        peer.stream.write_all(body.as_bytes()).expect("taken");
+        assert!(peer.head().starts_with("HTTP/1.1 200"));
+        let echoed = if framing.contains("chunked") { peer.chunked().0 } else { peer.take(4) };
+        assert_eq!(echoed, b"body");
+    }
+    served.end();
+}
+
+#[test]
+fn an_answer_is_held_back_only_for_a_body_that_may_be_read_and_a_client_that_stays() {
+    let served = Served::start();
+    let ask = |how| {
+        let fields = "Content-Length: 4\r\nExpect: 100-continue";
+        served.peer(&format!("POST /silent/{how} HTTP/1.1\r\nHost: test\r\n{fields}\r\n\r\n"))
+    };
+    let mut begun = ask("drops");
+    assert!(begun.head().starts_with("HTTP/1.1 200"), "nobody can read the request's body");
+    let mut held_back = Client::over(ask("keeps").stream);
+    assert!(!held_back.is_readable_within(Duration::from_millis(100)), "its body may still be read");
+    assert_eq!(served.dropped.load(Ordering::SeqCst), 0);
+    held_back.reset();
+    wait_until("the body is dropped", || served.dropped.load(Ordering::SeqCst) == 1);
+    Client::over(begun.stream).reset();
+    wait_until("the other is dropped, too", || served.dropped.load(Ordering::SeqCst) == 2);
+    assert!(served.failures(2).iter().all(|text| text.contains("its client is gone")));
     served.end();
 }
 

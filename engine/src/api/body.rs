@@ -18,6 +18,7 @@ use ringress_proto::reject::Reject;
 use ringress_proto::trailers::Trailers;
 
 use super::request::Request;
+use super::stream::{is_undriven, undriven};
 use super::wait::block_on;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
@@ -92,13 +93,17 @@ pub(super) trait Source {
 
 /// The reader of a request's body: see [`Request::body`]. Bytes come decoded, without chunk framing, and once.
 ///
-/// A client that asked for `100 Continue` gets it when somebody first waits for its body. While less is read than
-/// comes, the engine holds no more than the request's credit, and the client is slowed down. When the request has been
-/// answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is larger than its limit
-/// allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine has answered in the
-/// application's place, and reading gives `Gone` with the reason.
+/// A client that asked for `100 Continue` gets it when somebody first waits for its body, and only before an answer has
+/// begun: one that insists on it sends nothing to who [starts](Request::start) first and reads then. While less is read
+/// than comes, the engine holds no more than the request's credit, and the client is slowed down.
 ///
-/// Blocking calls drive the shard on a thread that is attached to one, and sleep on others.
+/// When the request has been answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is
+/// larger than its limit allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine
+/// has answered in the application's place, and reading gives `Gone` with the reason.
+///
+/// Blocking calls drive the shard on a thread that is attached to one, and sleep on others. On an attached thread, wait
+/// for the futures with [`block_on`](crate::block_on), which drives the shard; anywhere else they fail there with
+/// [`Unsupported`](ErrorKind::Unsupported) where they would have to wait, and lose no byte.
 pub struct RequestBody<'r> {
     request: &'r mut Request,
 }
@@ -152,13 +157,19 @@ impl Request {
 
     #[cold]
     fn leaves_too_much(&self) -> bool {
-        let (record, reader, arrived) = (self.record(), self.lease.reader(), self.lease.body_arrived());
-        let expects = record.head.expects_continue() && !reader.asked;
+        let (record, reader) = (self.record(), self.lease.reader());
         let missing = match record.head.body {
-            BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + arrived),
+            BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + self.lease.body_arrived()),
             BodyKind::None | BodyKind::Chunked => 0,
         };
-        !reader.ended && ((expects && record.body_len == 0 && arrived == 0) || missing > u64::from(DISCARDED_BYTES_MAX))
+        !reader.ended && ((!reader.asked && self.awaits_continue()) || missing > u64::from(DISCARDED_BYTES_MAX))
+    }
+
+    /// Whether the client may be waiting for `100 Continue`: it has said that it would, and no byte of its body has
+    /// come.
+    pub(crate) fn awaits_continue(&self) -> bool {
+        let record = self.record();
+        record.body_open && record.head.expects_continue() && record.body_len == 0 && self.lease.body_arrived() == 0
     }
 
     /// What came of the body with the head.
@@ -245,6 +256,9 @@ impl Source for Request {
             Ok(Found::Nothing) => {}
             found => return Poll::Ready(found),
         }
+        if is_undriven(self.lease.engine()) {
+            return Poll::Ready(Err(undriven("reading a body")));
+        }
         self.lease.await_body(context.waker());
         if self.record().head.expects_continue() && !core::mem::replace(&mut self.lease.reader_mut().asked, true) {
             self.lease.ask_for_body();
@@ -296,7 +310,8 @@ impl<'r> RequestBody<'r> {
     /// As [`read`](Self::read), as a future. Dropped before it is ready, it has read nothing.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read`](Self::read); [`Unsupported`](ErrorKind::Unsupported) where nobody drives the shard: see
+    /// [`RequestBody`].
     pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
         poll_fn(|context| self.poll_read(context, buffer)).await
     }
@@ -304,7 +319,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read_async`](Self::read_async), for those who write futures by hand.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
         self.request.poll_copy(context, buffer)
     }
@@ -321,7 +336,7 @@ impl<'r> RequestBody<'r> {
     /// had is read again by the next call, though the buffer may hold it.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub async fn fill_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let mut filling = Filling { body: self, buffer, filled: 0 };
         while filling.filled < filling.buffer.len() {
@@ -348,7 +363,7 @@ impl<'r> RequestBody<'r> {
     /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
         let found = poll_fn(|context| self.request.poll_look(context)).await?;
         Ok(self.request.chunk(&found))
@@ -357,7 +372,7 @@ impl<'r> RequestBody<'r> {
     /// As [`next_chunk_async`](Self::next_chunk_async), for those who write futures by hand.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk<'_>>>> {
         match self.request.poll_look(context) {
             Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.request.chunk(&found))),
@@ -379,7 +394,7 @@ impl<'r> RequestBody<'r> {
     /// what it had is read again by the next call.
     ///
     /// # Errors
-    /// As [`to_bytes`](Self::to_bytes).
+    /// As [`to_bytes`](Self::to_bytes) and [`read_async`](Self::read_async).
     pub async fn to_bytes_async(&mut self, limit: usize) -> Result<Bytes> {
         let too_large = || {
             let text = format!("the request's body is longer than the {limit} bytes asked for; give to_bytes more");

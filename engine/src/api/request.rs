@@ -251,6 +251,9 @@ impl Request {
     /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given
     /// to the stream is dropped.
     ///
+    /// Where the answer is made of the request's body, read some of it first: `100 Continue` is sent only before an
+    /// answer has begun, and a client that waits for it (`Expect: 100-continue`) would never send its body.
+    ///
     /// ```no_run
     /// # use ringress::{Request, Response, Result};
     /// fn count(request: Request) -> Result<()> {

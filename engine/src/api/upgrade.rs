@@ -199,7 +199,7 @@ impl Upgraded {
     /// As [`UpgradedReader::read_async`].
     ///
     /// # Errors
-    /// As [`UpgradedReader::read`].
+    /// As [`UpgradedReader::read_async`].
     pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
         self.reader.read_async(buffer).await
     }
@@ -207,7 +207,7 @@ impl Upgraded {
     /// As [`UpgradedReader::poll_read`].
     ///
     /// # Errors
-    /// As [`UpgradedReader::read`].
+    /// As [`UpgradedReader::read_async`].
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
         self.reader.poll_read(context, buffer)
     }
@@ -223,7 +223,7 @@ impl Upgraded {
     /// As [`UpgradedReader::next_chunk_async`].
     ///
     /// # Errors
-    /// As [`UpgradedReader::read`].
+    /// As [`UpgradedReader::read_async`].
     pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
         self.reader.next_chunk_async().await
     }

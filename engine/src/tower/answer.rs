@@ -1,18 +1,21 @@
 //! A service's answer on its way to the client.
 //!
 //! ```text
-//!   no body, or none to send ─────────────────────────▶ a whole answer
-//!   a known length ─▶ all of it is in the first frame ─▶ a whole answer
-//!                 └─▶ else ─┐
-//!   no known length ────────┴─▶ a head; then, while there is room: a frame, a chunk; trailers; the end
+//!   no body, or none to send ─────────────────────────────────────────▶ a whole answer
+//!   a look at the body ─▶ all of it is in the first frame, as promised ─▶ a whole answer
+//!          ▲     └─▶ else ─▶ a head; then, while there is room: a frame, a chunk; trailers; the end
+//!          └─ held back while the client may wait for `100 Continue`, and there is no frame
 //! ```
 //!
 //! Laws: the service's body is polled only when there is room for what it gives, and never under the lock of the place,
-//! since it may be the request's own body; a body of a known length has exactly that, or the answer is cut.
+//! since it may be the request's own body; a body of a known length has exactly that, or the answer is cut. `100
+//! Continue` is sent only before an answer has begun: so one that may be made of the request's body begins with its
+//! first frame, unless the client leaves before.
 //!
 //! Trailers of a body with a Content-Length, or towards HTTP/1.0, cannot be sent and are left out (RFC 9110 section
 //! 6.5.1); a service that names them beforehand (`Trailer`) has its answer sent in chunks.
 
+use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
@@ -25,7 +28,7 @@ use ringress_proto::response::body_allowed;
 
 use super::invalid;
 use super::place::{Held, Place};
-use crate::api::{Response, TrySendError};
+use crate::api::{Disconnect, Response, TrySendError};
 use crate::error::{Error, Result};
 
 /// Frames taken in a row before other tasks of the thread get their turn.
@@ -51,9 +54,35 @@ impl<E> From<Error> for Cut<E> {
 /// An answer with a body.
 pub(super) struct Answer<B> {
     body: Pin<Box<B>>,
-    /// The head of a body with a known length, which waits for a first look at the body.
-    waiting: Option<Box<(Parts, u64)>>,
+    /// The head, which waits for a first look at the body.
+    waiting: Option<Box<Waiting>>,
     in_chunks: bool,
+}
+
+/// An answer that has not begun.
+struct Waiting {
+    parts: Parts,
+    /// Bytes of the body, if that is known.
+    length: Option<u64>,
+    /// Tells that the client has left; asked for when the answer is held back.
+    gone: Option<Disconnect>,
+}
+
+impl Waiting {
+    /// Whether the answer is to wait for the first frame of its body: while the client may wait for `100 Continue`, and
+    /// the service, which still has the request's body, may read it.
+    fn is_held_back(&mut self, place: &Place, context: &mut Context<'_>) -> Result<bool> {
+        if !place.is_shared() {
+            return Ok(false);
+        }
+        let gone = &mut self.gone;
+        let gone = place.with(|held| {
+            let request = held.request_mut().ok_or(Error::GONE)?;
+            Ok::<_, Error>(request.awaits_continue().then(|| gone.get_or_insert_with(|| request.on_disconnect())))
+        })?;
+        let Some(gone) = gone else { return Ok(false) };
+        if Pin::new(gone).poll(context).is_ready() { Err(Error::GONE) } else { Ok(true) }
+    }
 }
 
 /// What has to be known of the request.
@@ -91,25 +120,25 @@ impl<B: Body> Answer<B> {
         }
         let names_trailers = parts.headers.contains_key(TRAILER) && !asked.is_http10;
         let length = promised.or(exact).filter(|_| !names_trailers);
-        let mut answer = Self { body: Box::pin(body), waiting: None, in_chunks: false };
-        match length {
-            Some(length) => answer.waiting = Some(Box::new((parts, length))),
-            None => {
-                start(place, head_of(&parts))?;
-                answer.in_chunks = !asked.is_http10;
-            }
-        }
-        Ok(Some(answer))
+        let in_chunks = length.is_none() && !asked.is_http10;
+        let waiting = Some(Box::new(Waiting { parts, length, gone: None }));
+        Ok(Some(Self { body: Box::pin(body), waiting, in_chunks }))
     }
 
     pub(super) fn poll(&mut self, place: &Place, context: &mut Context<'_>) -> Poll<Given<(), B::Error>> {
-        if let Some(waiting) = self.waiting.take() {
+        if let Some(waiting) = &mut self.waiting {
             let first = self.body.as_mut().poll_frame(context);
-            match begin_with(place, &waiting.0, waiting.1, first) {
-                Ok(true) => return Poll::Ready(Ok(())),
-                Ok(false) => {}
-                Err(cut) => return Poll::Ready(Err(cut)),
+            if first.is_pending() && waiting.is_held_back(place, context)? {
+                return Poll::Pending;
             }
+            let is_over = match waiting.length {
+                Some(length) => begin_with(place, &waiting.parts, length, first)?,
+                None => begin_in_pieces(place, &waiting.parts, first, self.in_chunks)?,
+            };
+            if is_over {
+                return Poll::Ready(Ok(()));
+            }
+            self.waiting = None;
         }
         for _ in 0..IN_A_ROW {
             match self.poll_chunk(place, context) {
@@ -143,14 +172,38 @@ impl<B: Body> Answer<B> {
                 return if gone { Poll::Ready(Err(Error::GONE.into())) } else { Poll::Pending };
             }
         };
-        Poll::Ready(match frame.transpose().map_err(Cut::Body)?.map(Frame::into_data) {
-            None => finish(place, None).map(|()| false).map_err(Cut::Engine),
-            Some(Ok(data)) => send(place, into_bytes(data)).map(|()| true).map_err(Cut::Engine),
-            Some(Err(frame)) => {
-                let trailers = frame.into_trailers().ok().filter(|_| self.in_chunks);
-                finish(place, trailers).map(|()| false).map_err(Cut::Engine)
-            }
-        })
+        let frame = frame.transpose().map_err(Cut::Body)?;
+        Poll::Ready(give(place, frame, self.in_chunks).map_err(Cut::Engine))
+    }
+}
+
+/// Gives a frame, for which there is room. `false`: that was the end.
+fn give<D: Buf>(place: &Place, frame: Option<Frame<D>>, in_chunks: bool) -> Result<bool> {
+    match frame.map(Frame::into_data) {
+        None => finish(place, None).map(|()| false),
+        Some(Ok(data)) => send(place, into_bytes(data)).map(|()| true),
+        Some(Err(frame)) => {
+            let trailers = frame.into_trailers().ok().filter(|_| in_chunks);
+            finish(place, trailers).map(|()| false)
+        }
+    }
+}
+
+/// Begins with the answer of a body of an unknown length, after a first look at the body. `true`: that was all of it.
+fn begin_in_pieces<D: Buf, E>(
+    place: &Place,
+    parts: &Parts,
+    first: Poll<Option<core::result::Result<Frame<D>, E>>>,
+    in_chunks: bool,
+) -> Given<bool, E> {
+    let first = match first {
+        Poll::Pending => None,
+        Poll::Ready(first) => Some(first.transpose().map_err(Cut::Body)?),
+    };
+    start(place, head_of(parts))?;
+    match first {
+        None => Ok(false),
+        Some(first) => Ok(!give(place, first, in_chunks)?),
     }
 }
 

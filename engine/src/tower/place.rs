@@ -65,6 +65,11 @@ impl Place {
         result
     }
 
+    /// Whether somebody else can still look: the service, by the request's body.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Gives up: a request that is not answered gets 500, an answer that is not finished is cut.
     pub(super) fn give_up(&self) {
         self.0.given_up.store(true, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use crate::api::body::{Chunk, Found, Source, failed};
 use crate::api::request::Request;
-use crate::api::stream::into_io;
+use crate::api::stream::{into_io, is_undriven, undriven};
 use crate::api::wait::block_on;
 use crate::error::Result;
 use crate::queue::{BodyState, Place};
@@ -59,6 +59,9 @@ impl Source for UpgradedReader {
         match self.look() {
             Ok(Found::Nothing) => {}
             found => return Poll::Ready(found),
+        }
+        if is_undriven(self.request.lease.engine()) {
+            return Poll::Ready(Err(undriven("reading")));
         }
         self.request.lease.await_body(context.waker());
         // The sleeper's second look.
@@ -110,8 +113,11 @@ impl UpgradedReader {
 
     /// As [`read`](Self::read), as a future. Dropped before it is ready, it has read nothing.
     ///
+    /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard.
+    ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read`](Self::read); anywhere else on such a thread [`Unsupported`](crate::ErrorKind::Unsupported), where it
+    /// would have to wait.
     pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
         poll_fn(|context| self.poll_copy(context, buffer)).await
     }
@@ -119,7 +125,7 @@ impl UpgradedReader {
     /// As [`read_async`](Self::read_async), for those who write futures by hand.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<Result<usize>> {
         self.poll_copy(context, buffer)
     }
@@ -140,7 +146,7 @@ impl UpgradedReader {
     /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// As [`read_async`](Self::read_async).
     pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
         let found = poll_fn(|context| self.poll_look(context)).await?;
         Ok(self.chunk(&found))
