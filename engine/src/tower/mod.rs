@@ -31,6 +31,8 @@
 //! * Each request is answered once: by the service, or with 500 when it fails, panics, gives what cannot be sent, or is
 //!   dropped. An answer that has begun and cannot be ended is cut. Who runs the future is told why.
 //! * A body is read as the service polls it, and the service's body is polled while the client takes it.
+//! * An answer to a client that waits for `100 Continue` begins with the first frame of its body, as long as the
+//!   service has the request's body and may read it: that is sent only before.
 //! * A service may keep, read or drop the body of its request as it likes, before and after its answer; dropping it
 //!   abandons nothing.
 //! * Fields that are the connection's or the engine's do not pass: of the service's Connection only `close` is heeded,
