@@ -126,8 +126,8 @@ properties! {
     /// The most bytes of a request's body, 0 to `u64::MAX`, which is the default and means no limit; beyond it: 413.
     request_body_max: u64 = u64::MAX, 0, u64::MAX;
     /// Bytes of a request's body that the engine holds for an application that does not read them, 16 KiB to 64 MiB;
-    /// 256 KiB by default. At a body's beginning, what the kernel had delivered before the engine could stop it, at most
-    /// 32 small receive buffers, waits beside it.
+    /// 256 KiB by default. At a body's beginning, what the kernel had delivered before the engine could stop it, at
+    /// most 32 small receive buffers, waits beside it.
     request_body_credit: u32 = 256 * KIB, 16 * KIB, 64 * MIB;
     /// Bytes of an answer that an application may hand over before the client has taken them, 16 KiB to 64 MiB; 256 KiB
     /// by default.
