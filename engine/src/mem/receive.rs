@@ -98,12 +98,14 @@ pub(crate) struct BufferPool {
     /// How many the kernel is to have.
     target: u32,
     count: u32,
+    /// The target was raised and nothing has been posted since.
+    raised: bool,
 }
 
 impl BufferPool {
     fn new(buffers: core::ops::Range<BufferId>, posted: u32) -> Self {
         let count = u32::from(buffers.end - buffers.start);
-        Self { spare: buffers.rev().collect(), posted: 0, target: posted.min(count), count }
+        Self { spare: buffers.rev().collect(), posted: 0, target: posted.min(count), count, raised: false }
     }
 
     #[inline]
@@ -113,12 +115,16 @@ impl BufferPool {
         }
         let buffer = self.spare.pop()?;
         self.posted += 1;
+        self.raised = false;
         Some(buffer)
     }
 
-    /// The kernel ran out of buffers: from now on it gets twice as many.
+    /// The kernel ran out of buffers: from now on it gets twice as many. However many operations found none at a time:
+    /// what is posted goes round, and more than is needed pushes itself out of the caches.
     pub(crate) fn ran_out(&mut self) {
-        self.target = (self.target * 2).min(self.count);
+        if !self.raised {
+            (self.target, self.raised) = ((self.target * 2).min(self.count), true);
+        }
     }
 
     /// Whether three quarters of the buffers are in use: then heads are copied out instead of pinning one more.
@@ -171,9 +177,10 @@ mod tests {
         assert_eq!(buffers.small.posted, 256);
         (0..256).for_each(|buffer| buffers.take(buffer));
         assert!(!buffers.small.any_posted() && !buffers.small.pressed());
-        buffers.small.ran_out();
+        // Three operations found none.
+        (0..3).for_each(|_| buffers.small.ran_out());
         while buffers.next_to_post().is_some() {}
-        assert_eq!(buffers.small.posted, 512);
+        assert_eq!(buffers.small.posted, 512, "twice, not eight times as many");
         (256..768).for_each(|buffer| buffers.take(buffer));
         assert!(buffers.small.pressed());
     }
