@@ -9,7 +9,7 @@
 use core::fmt;
 use core::future::poll_fn;
 use core::ops::Deref;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -36,7 +36,23 @@ pub(super) trait Source {
     /// Looks for bytes.
     fn look(&mut self) -> Result<Found>;
     /// As [`look`](Self::look); with nothing there, the task is woken when there is.
-    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>>;
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
+        match self.look() {
+            Ok(Found::Nothing) => {}
+            found => return Poll::Ready(found),
+        }
+        if let Err(error) = self.await_more(context.waker()) {
+            return Poll::Ready(Err(error));
+        }
+        // The sleeper's second look.
+        match self.look() {
+            Ok(Found::Nothing) => Poll::Pending,
+            found => Poll::Ready(found),
+        }
+    }
+
+    /// Registers who waits for more, and asks for it where that has to be done.
+    fn await_more(&mut self, waker: &Waker) -> Result<()>;
     /// The bytes that a look has found.
     fn found(&self) -> &[u8];
     /// So many of the bytes found have been read.
@@ -251,23 +267,15 @@ impl Source for Request {
         }
     }
 
-    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
-        match self.look() {
-            Ok(Found::Nothing) => {}
-            found => return Poll::Ready(found),
-        }
+    fn await_more(&mut self, waker: &Waker) -> Result<()> {
         if is_undriven(self.lease.engine()) {
-            return Poll::Ready(Err(undriven("reading a body")));
+            return Err(undriven("reading a body"));
         }
-        self.lease.await_body(context.waker());
+        self.lease.await_body(waker);
         if self.record().head.expects_continue() && !core::mem::replace(&mut self.lease.reader_mut().asked, true) {
             self.lease.ask_for_body();
         }
-        // The sleeper's second look.
-        match self.look() {
-            Ok(Found::Nothing) => Poll::Pending,
-            found => Poll::Ready(found),
-        }
+        Ok(())
     }
 }
 

@@ -214,7 +214,7 @@ impl<I: Io> Shard<I> {
 
     /// Goes on with held input behind an answer that is being sent.
     #[cold]
-    fn resume_behind(&mut self, key: Key) {
+    pub(super) fn resume_behind(&mut self, key: Key) {
         self.follow_up = true;
         self.resume_input(key);
     }

@@ -207,8 +207,7 @@ impl<I: Io> Shard<I> {
         self.io.send(fd, Token::new(Op::Send, key.generation, key.index), parts.as_slice(), mode);
         self.set_timer(key);
         if (is_last && held) || resume {
-            self.follow_up = true;
-            self.resume_input(key);
+            self.resume_behind(key);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::future::poll_fn;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use std::io;
 use std::sync::Arc;
 
@@ -55,20 +55,12 @@ impl Source for UpgradedReader {
         }
     }
 
-    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
-        match self.look() {
-            Ok(Found::Nothing) => {}
-            found => return Poll::Ready(found),
-        }
+    fn await_more(&mut self, waker: &Waker) -> Result<()> {
         if is_undriven(self.request.lease.engine()) {
-            return Poll::Ready(Err(undriven("reading")));
+            return Err(undriven("reading"));
         }
-        self.request.lease.await_body(context.waker());
-        // The sleeper's second look.
-        match self.look() {
-            Ok(Found::Nothing) => Poll::Pending,
-            found => Poll::Ready(found),
-        }
+        self.request.lease.await_body(waker);
+        Ok(())
     }
 
     fn found(&self) -> &[u8] {
