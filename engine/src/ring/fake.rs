@@ -198,6 +198,11 @@ impl Fake {
         self.links[client].receive.is_some()
     }
 
+    /// Whether it does so into a large buffer.
+    pub(crate) fn receives_once(&self, client: usize) -> bool {
+        self.links[client].receive.as_ref().is_some_and(|receive| receive.once.is_some())
+    }
+
     /// Whether the shard watches for a client's end at this moment.
     pub(crate) fn watches(&self, client: usize) -> bool {
         self.links[client].watch.is_some()

@@ -79,7 +79,7 @@ impl<I: Io> Shard<I> {
         }
         let long = incoming.is_long();
         (connection.incoming, connection.body_slot) = (incoming, slot);
-        connection.long_last = long;
+        connection.long = long;
         connection.machine.begin_draining_body();
         if long {
             self.stop_receive(key);
@@ -444,25 +444,30 @@ impl<I: Io> Shard<I> {
     /// Receives more, the way that what is awaited is best received.
     pub(super) fn receive_body(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let (slot, incoming) = (connection.body_slot, connection.incoming);
+        let (slot, incoming, long) = (connection.body_slot, connection.incoming, connection.receives_long());
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
         if room == 0 {
             self.poll_end(key);
             return self.set_timer(key);
         }
-        if incoming.is_long() && !self.buffers.large.any_posted() {
-            if self.buffers.large.is_dry() {
-                self.reclaim_bodies();
-            }
-            self.post_buffers();
-        }
         // Without a large buffer, small ones do, while there are enough of them for others.
-        let none = !self.buffers.large.any_posted() && !self.buffers.small.pressed();
-        if !incoming.is_long() || none {
+        let small = !long || (!self.has_large() && !self.buffers.small.pressed());
+        if small {
             return self.receive_many(key);
         }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
         let most = room.min(missing).min(u64::from(self.side.arena().cell_bytes(Area::Body)));
         self.receive_large(key, u32::try_from(most).unwrap_or(u32::MAX));
+    }
+
+    /// Whether the kernel has a large buffer to receive into, or gets one now.
+    pub(super) fn has_large(&mut self) -> bool {
+        if !self.buffers.large.any_posted() {
+            if self.buffers.large.is_dry() {
+                self.reclaim_bodies();
+            }
+            self.post_buffers();
+        }
+        self.buffers.large.any_posted()
     }
 }

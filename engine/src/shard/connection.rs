@@ -142,8 +142,8 @@ pub(super) struct Connection {
     pub(super) pending: bool,
     /// The body under way is not received, because enough of it waits to be read.
     pub(super) body_paused: bool,
-    /// Its last body was a long one.
-    pub(super) long_last: bool,
+    /// Its newest body is a long one, or was.
+    pub(super) long: bool,
     /// A part of a file is being read for it.
     pub(super) reading: bool,
     /// It is in the list of those that wait for a cell to read into.
@@ -225,7 +225,7 @@ impl Connection {
             continue_owed: false,
             pending: false,
             body_paused: false,
-            long_last: false,
+            long: false,
             reading: false,
             awaits_cell: false,
             was_called: false,
@@ -276,6 +276,13 @@ impl Connection {
     #[inline]
     pub(super) fn has_incoming(&self) -> bool {
         !matches!(self.incoming, Incoming::Nothing)
+    }
+
+    /// Whether what is awaited is best received into a large buffer: a long body to its last byte. Its end, received
+    /// into small buffers, would leave those armed for the next request, and thus for the beginning of its body.
+    #[inline]
+    pub(super) fn receives_long(&self) -> bool {
+        self.long && self.has_incoming()
     }
 
     /// Which part of a request is awaited.

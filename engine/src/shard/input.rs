@@ -85,7 +85,7 @@ impl<I: Io> Shard<I> {
             return self.receive_body(key);
         }
         // Who has sent one long body is likely to send another: its head comes with a good part of it.
-        if core::mem::take(&mut connection.long_last) && self.buffers.large.any_posted() {
+        if core::mem::take(&mut connection.long) && self.has_large() {
             let most = self.side.arena().cell_bytes(Area::Body);
             return self.receive_large(key, most);
         }
@@ -192,7 +192,7 @@ impl<I: Io> Shard<I> {
         let mut starved = core::mem::take(&mut self.starved);
         starved.retain(|key| {
             let Some(connection) = self.connections.get_mut(*key) else { return false };
-            let long = connection.incoming.is_long();
+            let long = connection.receives_long();
             // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
             let small = self.buffers.small.any_posted() && !(long && self.buffers.small.pressed());
             let posted = small || (long && self.buffers.large.any_posted());

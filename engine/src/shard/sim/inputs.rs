@@ -105,6 +105,27 @@ fn held_input_stops_receiving_and_resumes_in_order() {
 }
 
 #[test]
+fn who_sends_long_bodies_is_received_into_large_buffers_to_the_last_byte_and_beyond() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let long = post("1", &"b".repeat(20_000));
+    rig.say(client, &long[..500]);
+    assert!(rig.shard.io.receives_once(client), "the body is long");
+    rig.say(client, &long[500..15_000]);
+    assert!(rig.shard.io.receives_once(client), "so is its end");
+    rig.say(client, &long[15_000..]);
+    rig.serve();
+    assert!(rig.shard.io.receives_once(client), "another one may follow");
+    rig.say(client, get("2"));
+    rig.serve();
+    assert!(!rig.shard.io.receives_once(client), "which it did not");
+    assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
 fn under_pressure_requests_are_copied_out_of_their_buffers() {
     let mut rig = Rig::new();
     let clients: Vec<usize> = (0..60).map(|_| rig.connect()).collect();
