@@ -252,7 +252,7 @@ impl Fake {
             let links = &self.links;
             self.delayed.retain(|client| links[*client].slot != Some(token.slot()));
         }
-        self.done.push(Event { token, result, more, buffer });
+        self.done.push(Event { token, result, more, buffer, more_at_hand: false });
     }
 
     /// Begins what is queued, in order.
@@ -447,6 +447,9 @@ impl Fake {
         place.fill(b'#');
         place[..len].copy_from_slice(&bytes);
         self.finish(token, count(len), !lost, Some(buffer));
+        if let Some(event) = self.done.last_mut() {
+            event.more_at_hand = !self.links[client].inbound.is_empty();
+        }
     }
 
     fn progress_accept(&mut self, listener: RawFd, all: bool) {

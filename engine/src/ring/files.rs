@@ -277,7 +277,7 @@ impl Files {
         self.shared.ring_sleeps.store(false, Ordering::Relaxed);
         while let Some(Report { token, result, .. }) = self.shared.reports.pop() {
             self.out = self.out.saturating_sub(1);
-            events.push(Event { token, result, more: false, buffer: None });
+            events.push(Event { token, result, more: false, buffer: None, more_at_hand: false });
         }
     }
 

@@ -76,6 +76,8 @@ pub(crate) struct Event {
     pub(crate) more: bool,
     /// The buffer that was filled, for receives.
     pub(crate) buffer: Option<BufferId>,
+    /// The socket had more than was received: the next receive completes at once.
+    pub(crate) more_at_hand: bool,
 }
 
 /// What a shard needs of the kernel.

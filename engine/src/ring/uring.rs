@@ -241,6 +241,7 @@ impl Uring {
                 result: entry.result(),
                 more: cqueue::more(flags),
                 buffer: cqueue::buffer_select(flags),
+                more_at_hand: cqueue::sock_nonempty(flags),
             });
         }
     }

@@ -15,7 +15,7 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NO_BUFFER, NONE, Sending};
+use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
 use super::input::{Input, Taken};
 use crate::conn::AfterSend;
 use crate::mem::{Area, BufferId};
@@ -35,6 +35,8 @@ pub(super) struct BodyChain {
     expects: bool,
     /// The reader is to be woken when the completions are done.
     to_wake: bool,
+    /// But not this turn: there is more at hand.
+    put_off: bool,
     /// Bytes of the body that may still come, by its limit.
     allowed: u64,
     /// A cell of the assembly area with the trailer section, and its bytes.
@@ -48,6 +50,7 @@ impl BodyChain {
         last: NO_BUFFER,
         expects: false,
         to_wake: false,
+        put_off: false,
         allowed: 0,
         trailer_cell: NONE,
         trailers: 0,
@@ -139,7 +142,8 @@ impl<I: Io> Shard<I> {
             self.set_timer(key);
             return Taken::Later;
         }
-        self.bodies[slot as usize].expects = false;
+        let chain = &mut self.bodies[slot as usize];
+        (chain.expects, chain.put_off) = (false, false);
         let most = u32::try_from(room).unwrap_or(u32::MAX).min(input.len());
         let taken = match incoming {
             Incoming::Nothing => Ok(0),
@@ -317,11 +321,36 @@ impl<I: Io> Shard<I> {
         self.side.wake_reader(slot);
     }
 
-    /// Wakes who waits for what has come.
+    /// More of a body is at hand than was received: its reader is woken when that has come, too. A wake costs more than
+    /// to receive a piece, and a reader that waits would wait again behind each. Three quarters of the credit are
+    /// enough to wake for, so that the client goes on sending meanwhile.
+    pub(super) fn put_off_waking(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let (slot, receives) = (connection.body_slot, connection.receiving != Receiving::Stopped);
+        if slot == NONE || !receives {
+            return;
+        }
+        let enough = u64::from(self.body_credit(key) / 4 * 3);
+        self.bodies[slot as usize].put_off = self.side.unread_body(slot) < enough;
+    }
+
+    /// Wakes who waits for what has come, but for those put off.
     pub(super) fn wake_readers(&mut self) {
-        while let Some(slot) = self.readers.pop() {
-            self.bodies[slot as usize].to_wake = false;
-            self.side.wake_reader(slot);
+        let (bodies, side) = (&mut self.bodies, &self.side);
+        self.readers.retain(|slot| {
+            let chain = &mut bodies[*slot as usize];
+            if !chain.put_off {
+                chain.to_wake = false;
+                side.wake_reader(*slot);
+            }
+            chain.put_off
+        });
+    }
+
+    /// A turn has begun: those put off are woken in it, unless more has come and is at hand again.
+    pub(super) fn end_putting_off(&mut self) {
+        for slot in &self.readers {
+            self.bodies[*slot as usize].put_off = false;
         }
     }
 

@@ -139,6 +139,9 @@ impl<I: Io> Shard<I> {
             if !event.more {
                 self.after_receive(key);
             }
+            if event.more_at_hand {
+                self.put_off_waking(key);
+            }
         } else {
             self.counters.completions_stale.count();
         }

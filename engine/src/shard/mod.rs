@@ -364,6 +364,7 @@ impl<I: Io> Shard<I> {
         turned.map_err(|error| Error::io("io_uring_enter failed", error))?;
         self.clock.advance();
         self.tick = self.clock.tick();
+        self.end_putting_off();
         self.end_sends();
         Ok(())
     }
@@ -371,7 +372,8 @@ impl<I: Io> Shard<I> {
     fn wait(&self, patience: Option<Duration>) -> Wait {
         // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
         let buffers_to_come = !self.starved.is_empty() && !self.silent.is_empty();
-        if buffers_to_come || self.follow_up || self.is_done() || self.is_overdue() {
+        // Readers that are left were put off for a turn.
+        if buffers_to_come || !self.readers.is_empty() || self.follow_up || self.is_done() || self.is_overdue() {
             return Wait::No;
         }
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.

@@ -282,7 +282,8 @@ fn stale_completions_are_dropped_and_counted() {
     rig.shard.io.end(client);
     rig.settle();
     let again = rig.connect();
-    let stale = |op, result| Event { token: Token::new(op, 1, 0), result, more: false, buffer: None };
+    let stale =
+        |op, result| Event { token: Token::new(op, 1, 0), result, more: false, buffer: None, more_at_hand: false };
     rig.shard.io.inject(stale(Op::Receive, 0));
     rig.shard.io.inject(stale(Op::Send, -libc::EPIPE));
     rig.settle();

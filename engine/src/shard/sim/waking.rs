@@ -1,7 +1,13 @@
-//! Directed tests of when a shard wakes the consumers of what it has published.
+//! Directed tests of when a shard wakes the consumers of what it has published, and the readers of bodies.
+
+use std::sync::Arc;
+use std::task::Waker;
 
 use super::rig::{Options, Rig};
+use super::streaming::Flag;
 use crate::config::{Config, Mode};
+use crate::queue::Lease;
+use crate::record::RequestRecord;
 
 fn get() -> &'static [u8] {
     b"GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -72,4 +78,52 @@ fn in_co_located_mode_other_consumers_are_woken_at_once() {
     let seen = asleep_after_each_turn(&mut rig, &clients);
     let first = seen.iter().find(|(is_busy, _)| *is_busy).expect("completions are left after the first request");
     assert_eq!(first.1, 0, "{seen:?}");
+}
+
+/// A request whose reader waits for its body, of which the client now sends so many bytes: more than one buffer holds.
+fn waiting_reader(rig: &mut Rig, sent: usize) -> (Lease<RequestRecord>, Arc<Flag>) {
+    let client = rig.connect();
+    rig.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+    let (lease, woken) = (rig.claim(), Arc::new(Flag::default()));
+    lease.await_body(&Waker::from(Arc::clone(&woken)));
+    rig.shard.io.write(client, &vec![b'b'; sent]);
+    (lease, woken)
+}
+
+/// Turns until a reader is woken.
+fn turn_until(rig: &mut Rig, woken: &Flag) {
+    for _ in 0..100 {
+        if woken.is_up() {
+            return;
+        }
+        rig.turn();
+    }
+    panic!("nobody was woken in 100 turns");
+}
+
+#[test]
+fn a_reader_is_woken_for_all_that_is_at_hand() {
+    let mut rig = Rig::new();
+    let (lease, woken) = waiting_reader(&mut rig, 10_000);
+    turn_until(&mut rig, &woken);
+    assert_eq!(lease.body_arrived(), 10_000);
+}
+
+#[test]
+fn a_reader_is_woken_for_three_quarters_of_the_credit_whatever_is_at_hand() {
+    let mut rig = Rig::with(Options { body_credit: 4 * 4096, ..Options::default() });
+    let (lease, woken) = waiting_reader(&mut rig, 40_000);
+    turn_until(&mut rig, &woken);
+    assert_eq!(lease.body_arrived(), 3 * 4096);
+}
+
+#[test]
+fn a_reader_is_woken_when_what_was_at_hand_does_not_come() {
+    let mut rig = Rig::new();
+    let (lease, woken) = waiting_reader(&mut rig, 10_000);
+    rig.turn();
+    assert_eq!((lease.body_arrived(), woken.is_up()), (4096, false));
+    rig.shard.io.faults.late = 1000;
+    rig.turn();
+    assert_eq!((lease.body_arrived(), woken.is_up()), (4096, true));
 }
