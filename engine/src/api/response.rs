@@ -276,7 +276,7 @@ fn fill_plain(
     let mut head = HeadWriter::new(area);
     let close = !record.keep_alive || response.close;
     // Beside a status without a body, a length that was said is one that may be (304).
-    let is_framed = body_allowed(status) || response.content_length.is_some();
+    let is_framed = !is_rare || body_allowed(status) || response.content_length.is_some();
     let framing = is_framed.then_some(Framing::Length(length));
     let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };

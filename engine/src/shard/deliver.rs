@@ -87,15 +87,9 @@ impl<I: Io> Shard<I> {
         }
         let has_body = self.slots[slot as usize].has_body;
         let (connection, generation) = (key.index, key.generation);
-        let mut state = SlotState { connection, generation, source, has_body, ..SlotState::FREE };
-        let pushed = queue.and_then(|queue| {
-            (state.queue, state.queued) = (queue, self.tick);
-            self.enqueue(queue, slot)
-        });
-        state.position = pushed.unwrap_or(0);
-        self.slots[slot as usize] = state;
-        match pushed {
-            Ok(_) => {
+        self.slots[slot as usize] = SlotState { connection, generation, source, has_body, ..SlotState::FREE };
+        match queue.and_then(|queue| self.enqueue(queue, slot)) {
+            Ok(()) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
                 connection.machine.request(alone, keep_alive);
                 connection.head_timed = false;
@@ -256,9 +250,9 @@ impl<I: Io> Shard<I> {
         in_flight > 0 && matches!(source, Source::Receive(_))
     }
 
-    /// Pushes a request to its queue, and gives its position there.
+    /// Pushes a request to its queue, and notes where it is there.
     #[inline]
-    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<u64, Reject> {
+    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<(), Reject> {
         let end = self.queues.get_mut(queue as usize).ok_or(Reject::Unbound)?;
         if !end.core.is_active() || end.core.is_closed() {
             return Err(Reject::Disabled);
@@ -275,6 +269,8 @@ impl<I: Io> Shard<I> {
             self.touched.push(queue);
         }
         self.fresh += 1;
-        Ok(position)
+        let state = &mut self.slots[slot as usize];
+        (state.queue, state.position, state.queued) = (queue, position, self.tick);
+        Ok(())
     }
 }

@@ -324,7 +324,7 @@ impl<I: Io> Shard<I> {
             return self.refuse_unread(key, slot, reject);
         }
         let len = u32::from(record.head.head_len);
-        let body = record.head.body;
+        let has_body = !matches!(record.head.body, BodyKind::None);
         record.base = offset;
         (record.len, record.wire_bytes, record.body_open) = (len, u64::from(len), false);
         (record.body_start, record.body_len) = (len, 0);
@@ -334,7 +334,7 @@ impl<I: Io> Shard<I> {
         };
         let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
         let addressed = address(origin, &self.routes, self.stopping.is_some(), bytes, record, scratch);
-        if body != BodyKind::None {
+        if has_body {
             return self.take_with_body(key, input, slot, addressed);
         }
         let Some(source) = self.pin(input, slot, len) else {

@@ -119,10 +119,12 @@ impl<I: Io> Shard<I> {
 
     #[inline]
     pub(super) fn release_source(&mut self, slot: u32) {
-        if self.slots[slot as usize].has_body {
+        let state = &mut self.slots[slot as usize];
+        let (has_body, source) = (state.has_body, core::mem::replace(&mut state.source, Source::Nothing));
+        if has_body {
             self.release_body(slot);
         }
-        match core::mem::replace(&mut self.slots[slot as usize].source, Source::Nothing) {
+        match source {
             Source::Nothing => {}
             Source::Receive(buffer) => self.buffers.release(buffer),
             Source::Assembly(cell) => self.cells.assembly.give(cell),
