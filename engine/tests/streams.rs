@@ -36,6 +36,14 @@ fn a_stream_of_known_length_arrives_whole_and_the_connection_goes_on() {
     });
 }
 
+/// The client of such an answer gets a reset, and the engine counts it.
+fn assert_cut(handle: fn(Request)) {
+    in_both_modes(handle, |engine, address| {
+        assert_eq!(Peer::get(address).rest(), None);
+        assert_eq!(engine.counters().responses_cut, 1);
+    });
+}
+
 #[test]
 fn a_body_that_ends_early_is_an_error_and_a_reset() {
     let handle = |request: Request| {
@@ -45,10 +53,7 @@ fn a_body_that_ends_early_is_an_error_and_a_reset() {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("content_length is 10") && error.to_string().contains("9 bytes"), "{error}");
     };
-    in_both_modes(handle, |engine, address| {
-        assert_eq!(Peer::get(address).rest(), None);
-        assert_eq!(engine.counters().responses_cut, 1);
-    });
+    assert_cut(handle);
 }
 
 #[test]
@@ -65,10 +70,7 @@ fn a_body_that_passes_its_length_is_an_error_and_a_reset() {
         assert!(stream.send("0").expect_err("it is over").is_gone());
         assert!(stream.finish().expect_err("it is over").is_gone());
     };
-    in_both_modes(handle, |engine, address| {
-        assert_eq!(Peer::get(address).rest(), None);
-        assert_eq!(engine.counters().responses_cut, 1);
-    });
+    assert_cut(handle);
 }
 
 #[test]
@@ -77,10 +79,7 @@ fn a_stream_that_is_dropped_unfinished_is_cut() {
         let mut stream = request.start(Response::ok()).expect("open");
         stream.send("some").expect("open");
     };
-    in_both_modes(handle, |engine, address| {
-        assert_eq!(Peer::get(address).rest(), None);
-        assert_eq!(engine.counters().responses_cut, 1);
-    });
+    assert_cut(handle);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::piping::{ASKS, Pipe, SWITCHED, socket_of};
 use super::rig::{Options, Rig};
+use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use crate::config::Config;
 use crate::queue::{BodyState, HandOver};
 use crate::ring::fake::{Fake, Faults, Outside, Random};
@@ -301,26 +302,19 @@ fn run_one(seed: u64) {
     rig.end();
 }
 
-fn run(seed: u64) {
-    let outcome = std::panic::catch_unwind(|| run_one(seed));
-    assert!(outcome.is_ok(), "seed {seed} fails; RINGRESS_SIM_SEED={seed} repeats it");
-}
-
 #[test]
 fn many_seeds_of_pipes_lose_no_byte_and_leave_nothing_behind() {
-    (0..400).for_each(run);
+    run_each(0..400, run_one);
 }
 
 #[test]
 #[ignore = "long: as many seeds as RINGRESS_SIM_SEEDS says, 10,000 if it says nothing"]
 fn more_seeds_of_pipes_lose_no_byte_and_leave_nothing_behind() {
-    let seeds = std::env::var("RINGRESS_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
-    (400..400 + seeds).for_each(run);
+    run_each(as_many_as_asked(400), run_one);
 }
 
 #[test]
 #[ignore = "repeats RINGRESS_SIM_SEED"]
 fn one_seed_of_pipes() {
-    let seed = std::env::var("RINGRESS_SIM_SEED").ok().and_then(|text| text.parse().ok());
-    run(seed.expect("RINGRESS_SIM_SEED is a number"));
+    run_each(the_one_asked(), run_one);
 }

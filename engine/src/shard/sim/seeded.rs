@@ -4,9 +4,6 @@
 //! and with its own answer; malformed ones get their status; nobody is left waiting while the shard sleeps; afterwards
 //! nothing is in use. Where resources are short (`tight`) or time flies (`hasty`), 503, 408 and a closed connection are
 //! fair, and everything else still holds.
-//!
-//! A failing seed is printed; `RINGRESS_SIM_SEED=n cargo test -p ringress --lib one_seed -- --ignored` repeats it, and
-//! `RINGRESS_SIM_SEEDS=n` says how many the long run takes.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,6 +11,7 @@ use std::time::Duration;
 
 use super::app::App;
 use super::rig::{Options, Rig};
+use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
 use crate::config::{Config, Mode};
 use crate::policy::Properties;
@@ -21,12 +19,6 @@ use crate::ring::fake::{Faults, Outside, Random};
 
 /// Turns of the shard while clients come and go.
 const TURNS: usize = 200;
-
-/// Runs a seed, and names it if it fails.
-fn run(seed: u64) {
-    let outcome = std::panic::catch_unwind(|| run_one(seed));
-    assert!(outcome.is_ok(), "seed {seed} fails; RINGRESS_SIM_SEED={seed} repeats it");
-}
 
 fn faults(random: &mut Random) -> Faults {
     let mut often = |most: usize| u16::try_from(random.below(2) * random.below(most)).expect("below 1000");
@@ -199,19 +191,17 @@ fn stop_at_once(mut rig: Rig, world: &RefCell<World>) {
 
 #[test]
 fn many_seeds_leave_no_request_unanswered_and_nothing_behind() {
-    (0..300).for_each(run);
+    run_each(0..300, run_one);
 }
 
 #[test]
 #[ignore = "long: as many seeds as RINGRESS_SIM_SEEDS says, 10,000 if it says nothing"]
 fn more_seeds_leave_no_request_unanswered_and_nothing_behind() {
-    let seeds = std::env::var("RINGRESS_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000);
-    (300..300 + seeds).for_each(run);
+    run_each(as_many_as_asked(300), run_one);
 }
 
 #[test]
 #[ignore = "repeats RINGRESS_SIM_SEED"]
 fn one_seed() {
-    let seed = std::env::var("RINGRESS_SIM_SEED").ok().and_then(|text| text.parse().ok());
-    run(seed.expect("RINGRESS_SIM_SEED is a number"));
+    run_each(the_one_asked(), run_one);
 }

@@ -106,13 +106,19 @@ fn of_an_unsafe_request_that_nobody_takes_the_next_one_is_let_in() {
     end(rig, &[client]);
 }
 
-#[test]
-fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
+/// A client whose request may wait in the queue, and behind it one with so many that may wait there for a second.
+fn patient_and_hasty(requests: usize) -> (Rig, usize, usize) {
     let mut rig = Rig::new();
     regroup(&mut rig, &[("/a/", 1, Properties::new()), ("/b/", 1, Properties::new().request_queue(SECOND))]);
     let (patient, hasty) = (rig.connect(), rig.connect());
     rig.say(patient, get("/a/1"));
-    rig.say(hasty, get("/b/1"));
+    rig.say(hasty, (1..=requests).map(|number| get(&format!("/b/{number}"))).collect::<String>());
+    (rig, patient, hasty)
+}
+
+#[test]
+fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
+    let (mut rig, patient, hasty) = patient_and_hasty(1);
     rig.pass(SECOND * 2);
     assert!(rig.heard(patient).is_empty() && rig.heard(hasty).starts_with("HTTP/1.1 503 "));
     assert_eq!((rig.queue.len(), rig.shard.side.in_use()), (2, 2), "both are in the ring");
@@ -147,11 +153,7 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
 #[test]
 fn a_client_that_leaves_before_or_after_the_time_is_up_leaves_nothing_behind() {
     for (before, after) in [(true, false), (false, true)] {
-        let mut rig = Rig::new();
-        regroup(&mut rig, &[("/a/", 1, Properties::new()), ("/b/", 1, Properties::new().request_queue(SECOND))]);
-        let (patient, leaving) = (rig.connect(), rig.connect());
-        rig.say(patient, get("/a/1"));
-        rig.say(leaving, get("/b/1") + &get("/b/2"));
+        let (mut rig, patient, leaving) = patient_and_hasty(2);
         if before {
             rig.shard.io.reset(leaving);
         }
@@ -170,11 +172,7 @@ fn a_client_that_leaves_before_or_after_the_time_is_up_leaves_nothing_behind() {
 
 #[test]
 fn a_shard_ends_well_with_requests_it_has_answered_in_the_ring() {
-    let mut rig = Rig::new();
-    regroup(&mut rig, &[("/a/", 1, Properties::new()), ("/b/", 1, Properties::new().request_queue(SECOND))]);
-    let (patient, hasty) = (rig.connect(), rig.connect());
-    rig.say(patient, get("/a/1"));
-    rig.say(hasty, get("/b/1"));
+    let (mut rig, ..) = patient_and_hasty(1);
     rig.pass(SECOND * 2);
     rig.stop(Duration::ZERO);
     rig.settle();
