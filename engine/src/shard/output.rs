@@ -214,7 +214,8 @@ impl<I: Io> Shard<I> {
         resume
     }
 
-    /// Goes on with held input behind an answer that is being sent.
+    /// Goes on with held input behind an answer that is being sent. Requests held for want of a slot go on when the
+    /// send has ended.
     #[cold]
     pub(super) fn resume_behind(&mut self, key: Key) {
         self.follow_up = true;
@@ -297,9 +298,7 @@ impl<I: Io> Shard<I> {
         self.set_timer(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.held_first != NO_BUFFER {
-            // A request held for want of a slot goes on when this send has ended.
-            self.follow_up = true;
-            self.resume_input(key);
+            self.resume_behind(key);
         }
     }
 

@@ -1,5 +1,7 @@
-//! What every seeded run does with its seeds: a failing one is printed, `RINGRESS_SIM_SEED=n cargo test -p ringress --lib
-//! one_seed -- --ignored` repeats it, and `RINGRESS_SIM_SEEDS=n` says how many the long runs take.
+//! What every seeded run does with its seeds.
+//!
+//! A failing one is printed; `RINGRESS_SIM_SEED=n cargo test -p ringress --lib one_seed -- --ignored` repeats it, and
+//! `RINGRESS_SIM_SEEDS=n` says how many the long runs take.
 
 /// Runs each seed, and names the one that fails.
 pub(super) fn run_each(seeds: impl IntoIterator<Item = u64>, run: fn(u64)) {
