@@ -142,7 +142,8 @@ impl Request {
     #[must_use]
     pub fn whole_body(&self) -> Option<&[u8]> {
         let whole = !self.record().body_open
-            || (self.lease.body_arrived() == 0 && matches!(self.lease.body_state(), BodyState::Ended { .. }));
+            || (self.lease.body_arrived() == u64::from(self.record().body_len)
+                && matches!(self.lease.body_state(), BodyState::Ended { .. }));
         whole.then(|| self.body_with_head())
     }
 
@@ -175,7 +176,7 @@ impl Request {
     fn leaves_too_much(&self) -> bool {
         let (record, reader) = (self.record(), self.lease.reader());
         let missing = match record.head.body {
-            BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + self.lease.body_arrived()),
+            BodyKind::Length(length) => length.saturating_sub(self.lease.body_arrived()),
             BodyKind::None | BodyKind::Chunked => 0,
         };
         !reader.ended && ((!reader.asked && self.awaits_continue()) || missing > u64::from(DISCARDED_BYTES_MAX))
@@ -185,7 +186,7 @@ impl Request {
     /// come.
     pub(crate) fn awaits_continue(&self) -> bool {
         let record = self.record();
-        record.body_open && record.head.expects_continue() && record.body_len == 0 && self.lease.body_arrived() == 0
+        record.body_open && record.head.expects_continue() && self.lease.body_arrived() == 0
     }
 
     /// What came of the body with the head.
@@ -239,6 +240,8 @@ impl Source for Request {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if self.prefix().is_empty() {
             self.lease.consume_body(bytes);
+        } else if self.record().body_open {
+            self.lease.consume_prefix(bytes);
         } else {
             self.lease.reader_mut().prefix += bytes;
         }

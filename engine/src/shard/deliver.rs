@@ -161,7 +161,7 @@ impl<I: Io> Shard<I> {
     fn deliver_before(&mut self, key: Key, slot: u32, source: Source, mut addressed: Addressed, incoming: Incoming) {
         self.side.reset_reader(slot);
         let record = self.side.record(slot);
-        let (expects, here) = (record.head.expects_continue(), u64::from(record.body_len));
+        let (expects, here) = (record.head.expects_continue(), record.body_len);
         let expects = expects && here == 0;
         let body_max = self.routes.policy(addressed.policy).body_max;
         if let BodyKind::Length(length) = record.head.body
@@ -172,7 +172,8 @@ impl<I: Io> Shard<I> {
         if !matches!(incoming, Incoming::Nothing) {
             self.side.record_mut(slot).body_open = true;
             addressed.passable = Self::can_discard(&incoming, expects);
-            self.open_body(slot, expects, body_max.saturating_sub(here));
+            self.open_body(slot, expects, body_max.saturating_sub(u64::from(here)));
+            self.side.count_prefix(slot, here);
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;

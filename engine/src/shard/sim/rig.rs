@@ -195,6 +195,7 @@ impl Rig {
         for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
+        assert!(shard.readers.is_empty(), "readers are to be woken");
         assert!(shard.cell_waiters.is_empty(), "connections wait for cells");
         assert!(shard.extras.is_empty(), "something is kept for connections that are gone");
         assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
@@ -241,10 +242,14 @@ pub(super) fn target(lease: &Lease<RequestRecord>) -> String {
     String::from_utf8_lossy(lease.record().head.target.of(lease.received())).into_owned()
 }
 
-/// What came of a request's body with its head.
-pub(super) fn prefix(lease: &Lease<RequestRecord>) -> &[u8] {
+/// Reads what came of a request's body with its head.
+pub(super) fn read_prefix(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
     let record = lease.record();
-    &lease.received()[record.body_start as usize..][..record.body_len as usize]
+    let prefix = lease.received()[record.body_start as usize..][..record.body_len as usize].to_vec();
+    if record.body_open {
+        lease.consume_prefix(record.body_len);
+    }
+    prefix
 }
 
 /// Reads what is there of a request's body behind its prefix. `true`: that is all.
@@ -268,7 +273,7 @@ pub(super) fn read_body(lease: &mut Lease<RequestRecord>, into: &mut Vec<u8>) ->
 
 /// The body of a request that is whole.
 pub(super) fn body(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
-    let mut whole = prefix(lease).to_vec();
+    let mut whole = read_prefix(lease);
     assert!(read_body(lease, &mut whole), "the body is not whole");
     whole
 }
