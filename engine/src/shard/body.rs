@@ -21,7 +21,7 @@ use crate::conn::AfterSend;
 use crate::mem::{Area, BufferId};
 use crate::policy::OF_ENGINE;
 use crate::queue::{BodyState, Reading};
-use crate::record::DISCARDED_BYTES_MAX;
+use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::slab::Key;
 
@@ -454,7 +454,7 @@ impl<I: Io> Shard<I> {
         }
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
         let is_ours = !self.slots[slot as usize].answered && self.side.overtake(slot);
-        self.forget_body(slot, reject as u8);
+        self.forget_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);
             self.drop_settled(slot);

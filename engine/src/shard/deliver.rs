@@ -234,6 +234,7 @@ impl<I: Io> Shard<I> {
             prefix.incoming = Incoming::Chunked { decoder };
         } else if self.slots[slot as usize].has_body {
             self.side.record_mut(slot).body_open = true;
+            self.side.count_prefix(slot, prefix.len);
             self.finish_body(slot);
         }
         Ok(prefix)

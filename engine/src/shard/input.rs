@@ -362,7 +362,8 @@ impl<I: Io> Shard<I> {
     fn pin_copy(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
         let fits = len <= self.side.arena().cell_bytes(Area::Assembly);
         let Some(cell) = fits.then(|| self.cells.assembly.take()).flatten() else {
-            // Of a large buffer, what a cell cannot hold is kept, and for want of a cell as well: heads find small ones.
+            // Of a large buffer, what a cell cannot hold is kept, and for want of a cell as well: heads find small
+            // ones.
             let is_large = self.buffers.is_large(input.buffer);
             return is_large.then(|| {
                 self.buffers.share(input.buffer);

@@ -89,7 +89,8 @@ impl Pending {
         self.waits.as_ref().is_none_or(|flag| flag.is_up())
     }
 
-    /// Waits for more of the body, unless more is there or will not come. A wake that is lost leaves its client waiting.
+    /// Waits for more of the body, unless more is there or will not come. A wake that is lost leaves its client
+    /// waiting.
     fn await_more(&mut self) {
         self.waits = None;
         if let Hold::Handle(lease) = &mut self.hold
