@@ -20,6 +20,7 @@ mod piping;
 mod rig;
 mod script;
 mod seeded;
+mod starved;
 mod streaming;
 mod streams;
 mod timers;
