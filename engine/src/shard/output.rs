@@ -214,13 +214,6 @@ impl<I: Io> Shard<I> {
         resume
     }
 
-    /// Goes on with held input behind an answer that is being sent.
-    #[cold]
-    pub(super) fn resume_behind(&mut self, key: Key) {
-        self.follow_up = true;
-        self.resume_input(key);
-    }
-
     /// Sends one answer from where it is.
     #[inline]
     pub(super) fn send_one(&mut self, key: Key, slot: u32) {
@@ -239,7 +232,7 @@ impl<I: Io> Shard<I> {
             None => self.start_send(key, Out::Area { slot }, len),
         }
         if resume {
-            self.resume_behind(key);
+            self.resume_input(key);
         }
     }
 
@@ -277,7 +270,7 @@ impl<I: Io> Shard<I> {
         let resume = self.unlink(key, count, slot, last);
         self.start_send(key, Out::Cell { cell }, filled);
         if resume {
-            self.resume_behind(key);
+            self.resume_input(key);
         }
     }
 

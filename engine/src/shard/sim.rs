@@ -24,6 +24,7 @@ mod starved;
 mod streaming;
 mod streams;
 mod timers;
+mod unread;
 mod waking;
 mod watches;
 mod world;
