@@ -20,6 +20,7 @@ mod piping;
 mod rig;
 mod script;
 mod seeded;
+pub(super) mod shared_queue;
 mod starved;
 mod streaming;
 mod streams;
