@@ -482,13 +482,14 @@ impl<I: Io> Shard<I> {
     pub(super) fn receive_body(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (slot, incoming, long) = (connection.body_slot, connection.incoming, connection.receives_long());
+        let keeps = connection.keeps_long();
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
         if room == 0 {
             self.poll_end(key);
             return self.set_timer(key);
         }
         // Without a large buffer, small ones do, while there are enough of them for others.
-        let small = !long || (!self.has_large() && !self.buffers.small.pressed());
+        let small = !long || (!self.has_large() && self.buffers.spares_small(keeps));
         if small {
             return self.receive_many(key);
         }

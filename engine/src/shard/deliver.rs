@@ -243,7 +243,10 @@ impl<I: Io> Shard<I> {
     /// Whether a queue takes no request at this moment.
     fn is_full(&mut self, queue: u32) -> bool {
         let shard = usize::from(self.id.0);
-        self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer))
+        let full = self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer));
+        #[cfg(test)]
+        super::sim::shared_queue::between_looks();
+        full
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.

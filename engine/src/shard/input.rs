@@ -196,16 +196,18 @@ impl<I: Io> Shard<I> {
         let mut starved = core::mem::take(&mut self.starved);
         starved.retain(|key| {
             let Some(connection) = self.connections.get_mut(*key) else { return false };
-            let long = connection.receives_long();
+            let (long, keeps) = (connection.receives_long(), connection.keeps_long());
             // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
-            let small = self.buffers.small.any_posted() && !(long && self.buffers.small.pressed());
+            let small = self.buffers.small.any_posted() && self.buffers.spares_small(keeps);
             let posted = small || (long && self.buffers.large.any_posted());
-            if !posted {
-                return true;
+            if posted {
+                connection.starved = false;
+                self.arm_receive(*key);
+            } else {
+                // It may take long: a client that leaves is to be noticed.
+                self.poll_end(*key);
             }
-            connection.starved = false;
-            self.arm_receive(*key);
-            false
+            !posted
         });
         self.starved = starved;
     }
