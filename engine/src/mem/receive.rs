@@ -71,6 +71,11 @@ impl ReceiveBuffers {
         *users += 1;
     }
 
+    /// Whether a buffer in use has users besides the one that is looking at it.
+    pub(crate) fn is_shared(&self, buffer: BufferId) -> bool {
+        self.users[usize::from(buffer)] > 1
+    }
+
     /// A user lets go; the last one makes the buffer spare.
     #[inline]
     pub(crate) fn release(&mut self, buffer: BufferId) {

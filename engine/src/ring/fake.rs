@@ -32,7 +32,8 @@ pub(crate) use self::seed::{Faults, Random};
 
 /// Descriptors of accepted connections begin here: none of the process's own is closed by mistake.
 const FIRST_DESCRIPTOR: RawFd = 10_000;
-/// A wait of at most a tick is a look by the clock: what the shard finds after it was not slept over.
+/// While the shard [naps](Fake::naps), a wait of at most a tick is a look by the clock, and what it finds after that
+/// was not slept over.
 const NAP: Duration = Duration::from_millis(64);
 
 /// What happens outside the shard while it sleeps in the kernel.
@@ -78,6 +79,8 @@ pub(crate) struct Fake {
     pub(crate) outside: Option<Rc<RefCell<dyn Outside>>>,
     /// The last turn ended without an event although it was to wait for one.
     pub(crate) asleep: bool,
+    /// The shard looks for buffers by the clock.
+    pub(crate) naps: bool,
     /// How long the last turn was to wait.
     pub(crate) waited: Wait,
     /// The next turn fails once it has brought what it had.
@@ -119,6 +122,7 @@ impl Fake {
             faults,
             outside: None,
             asleep: false,
+            naps: false,
             waited: Wait::No,
             breaks: false,
             failed: false,
@@ -247,7 +251,7 @@ impl Fake {
     /// Notes what a shard does that nothing has woken.
     fn note(&mut self, descriptor: RawFd, what: &'static str) {
         let delayed = self.descriptors.get(&descriptor).is_some_and(|client| self.delayed.contains(client));
-        let napped = matches!(self.waited, Wait::AtMost(limit) if limit <= NAP);
+        let napped = self.naps && matches!(self.waited, Wait::AtMost(limit) if limit <= NAP);
         if (self.asleep && !napped || delayed) && self.overslept.is_none() {
             self.overslept = Some(what);
         }
@@ -298,8 +302,13 @@ impl Fake {
     }
 
     fn begin_receive(&mut self, socket: RawFd, token: Token, once: Option<u32>) {
+        let none_posted = if once.is_some() { self.posted_large.is_empty() } else { self.posted.is_empty() };
         let link = self.link(socket);
         assert!(link.receive.is_none(), "a second receive on descriptor {socket}");
+        if none_posted {
+            // The kernel takes a buffer before it looks for bytes.
+            return self.finish(token, -libc::ENOBUFS, false, None);
+        }
         link.receive = Some(Multishot { token, once, cancelled: false });
     }
 

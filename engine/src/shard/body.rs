@@ -241,9 +241,7 @@ impl<I: Io> Shard<I> {
         }
         let (buffer, start) = if !self.buffers.is_large(piece.buffer()) && self.buffers.small.pressed() {
             // Requests need the small ones.
-            if self.buffers.large.is_dry() {
-                self.reclaim_bodies();
-            }
+            self.reclaim_bodies_if_dry();
             let large = self.buffers.take_spare_large().ok_or(Reject::Overloaded)?;
             self.counters.copies.count();
             let to = self.side.arena().buffer_offset(large);
@@ -293,9 +291,15 @@ impl<I: Io> Shard<I> {
         (self.bodies[slot as usize].first, self.bodies[slot as usize].last) = (first, last);
     }
 
-    /// Takes back what the readers of all bodies are done with: large buffers have run out.
+    /// Takes back what the readers of all bodies are done with, once a turn, if large buffers have run out.
+    pub(super) fn reclaim_bodies_if_dry(&mut self) {
+        if self.buffers.large.is_dry() && !core::mem::replace(&mut self.reclaimed, true) {
+            self.reclaim_bodies();
+        }
+    }
+
     #[cold]
-    pub(super) fn reclaim_bodies(&mut self) {
+    fn reclaim_bodies(&mut self) {
         for slot in 0..self.side.slots_used() {
             if self.slots[slot as usize].has_body {
                 self.reclaim_body(slot);
@@ -356,7 +360,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// A turn has begun: those put off are woken in it, unless more has come and is at hand again.
-    pub(super) fn end_putting_off(&mut self) {
+    pub(super) fn begin_turn_of_bodies(&mut self) {
+        self.reclaimed = false;
         for slot in &self.readers {
             self.bodies[*slot as usize].put_off = false;
         }
@@ -482,11 +487,15 @@ impl<I: Io> Shard<I> {
     pub(super) fn receive_body(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (slot, incoming, long) = (connection.body_slot, connection.incoming, connection.receives_long());
-        let keeps = connection.keeps_long();
+        let (keeps, was_paused) = (connection.keeps_long(), connection.body_paused);
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
         if room == 0 {
             self.poll_end(key);
             return self.set_timer(key);
+        }
+        if was_paused {
+            // From now on it is the client who is awaited.
+            self.set_timer(key);
         }
         // Without a large buffer, small ones do, while there are enough of them for others.
         let small = !long || (!self.has_large() && self.buffers.spares_small(keeps));
@@ -501,9 +510,7 @@ impl<I: Io> Shard<I> {
     /// Whether the kernel has a large buffer to receive into, or gets one now.
     pub(super) fn has_large(&mut self) -> bool {
         if !self.buffers.large.any_posted() {
-            if self.buffers.large.is_dry() {
-                self.reclaim_bodies();
-            }
+            self.reclaim_bodies_if_dry();
             self.post_buffers();
         }
         self.buffers.large.any_posted()

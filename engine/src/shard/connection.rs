@@ -297,8 +297,8 @@ impl Connection {
         match self.incoming {
             Incoming::Nothing if self.pending => Part::Head,
             Incoming::Nothing => Part::None,
-            // The application is awaited: to read more, or to let go of a buffer.
-            _ if self.body_paused || (self.starved && self.keeps_long()) => Part::None,
+            // The application is awaited.
+            _ if self.body_paused => Part::None,
             // How long either side may be silent is their protocol's business.
             Incoming::Raw => Part::None,
             _ if self.body_slot == NONE => Part::Unread,

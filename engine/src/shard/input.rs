@@ -189,9 +189,7 @@ impl<I: Io> Shard<I> {
         if self.starved.is_empty() {
             return;
         }
-        if self.buffers.large.is_dry() {
-            self.reclaim_bodies();
-        }
+        self.reclaim_bodies_if_dry();
         self.post_buffers();
         let mut starved = core::mem::take(&mut self.starved);
         starved.retain(|key| {
@@ -203,6 +201,8 @@ impl<I: Io> Shard<I> {
             if posted {
                 connection.starved = false;
                 self.arm_receive(*key);
+                // Its client has all its time again.
+                self.set_timer(*key);
             } else {
                 // It may take long: a client that leaves is to be noticed.
                 self.poll_end(*key);
@@ -362,16 +362,14 @@ impl<I: Io> Shard<I> {
     /// As [`pin`](Self::pin), with few buffers left of the kind.
     #[cold]
     fn pin_copy(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+        // A large one is not worth a cell if it stays in use all the same, or if heads in pieces need the last cells.
+        let is_alone = len == input.len() && !self.buffers.is_shared(input.buffer);
         let fits = len <= self.side.arena().cell_bytes(Area::Assembly);
-        let Some(cell) = fits.then(|| self.cells.assembly.take()).flatten() else {
-            // Of a large buffer, what a cell cannot hold is kept, and for want of a cell as well: heads find small
-            // ones.
-            let is_large = self.buffers.is_large(input.buffer);
-            return is_large.then(|| {
-                self.buffers.share(input.buffer);
-                Source::Receive(input.buffer)
-            });
-        };
+        if self.buffers.is_large(input.buffer) && !(is_alone && fits && self.cells.assembly.has_many()) {
+            self.buffers.share(input.buffer);
+            return Some(Source::Receive(input.buffer));
+        }
+        let cell = self.cells.assembly.take()?;
         self.counters.copies.count();
         let to = self.side.arena().offset(Area::Assembly, cell);
         self.side.copy(self.offset(input), to, len);

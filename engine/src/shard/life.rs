@@ -9,10 +9,10 @@ use ringress_proto::reject::Reject;
 
 use super::Shard;
 use super::connection::{Incoming, NONE, Out, Pipe, Receiving, Sending, SlotState};
-use super::output::GONE;
+use super::output::{CONTINUE, GONE};
 use crate::clock::{TICK_MS, Tick};
 use crate::conn::{Expiry, Patience};
-use crate::queue::{Disconnected, Fate};
+use crate::queue::{AnswerFlags, Disconnected, Fate};
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
@@ -145,8 +145,12 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.remove(key) else { return };
         self.io.close(connection.fd);
         self.wheel.set(key.index, NEVER);
-        // That of a stream which has not ended is in the list still.
-        let is_last = !matches!(connection.out, Out::Nothing | Out::Stream { last: false, .. } | Out::Interim { .. });
+        let is_last = match connection.out {
+            // That of a stream which has not ended is in the list still.
+            Out::Nothing | Out::Stream { last: false, .. } | Out::Interim { .. } => false,
+            Out::Text { text } => text != CONTINUE,
+            Out::Area { .. } | Out::AreaAndTail { .. } | Out::Stream { .. } | Out::Cell { .. } => true,
+        };
         self.release_out(connection.out);
         let unsent = self.orphan(connection.oldest) + u64::from(is_last);
         if connection.how == Disconnected::Reset && connection.pipe == Pipe::No {
@@ -166,7 +170,13 @@ impl<I: Io> Shard<I> {
             let SlotState { answered, next: younger, .. } = self.slots[slot as usize];
             next = younger;
             if answered {
-                unsent += 1;
+                let answer = self.side.answer_mut(slot);
+                // Dropped while its connection went, it has not even been given 500.
+                if answer.flags.has(AnswerFlags::ABANDONED) && answer.area_len == 0 {
+                    self.counters.requests_orphaned.count();
+                } else {
+                    unsent += 1;
+                }
                 self.finish_slot(slot);
                 continue;
             }
@@ -264,7 +274,9 @@ impl<I: Io> Shard<I> {
             Expiry::Reset => self.abort(key),
             Expiry::Head => self.answer_timeout(key),
             Expiry::Body => {
-                self.body_failed(key, Reject::BodyTimeout);
+                // Who has found no buffer for so long is not to blame.
+                let reject = if connection.starved { Reject::Overloaded } else { Reject::BodyTimeout };
+                self.body_failed(key, reject);
                 self.flush_all();
             }
         }

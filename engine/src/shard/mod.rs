@@ -119,6 +119,8 @@ pub(crate) struct Shard<I: Io> {
     bodies: Vec<BodyChain>,
     /// Slots whose readers are to be woken.
     readers: Vec<u32>,
+    /// All bodies have been looked at this turn for buffers that are done with.
+    reclaimed: bool,
     buffers: ReceiveBuffers,
     held: Vec<Held>,
     cells: Cells,
@@ -193,6 +195,11 @@ impl FreeCells {
         u64::from(self.high_water) - self.free.len() as u64
     }
 
+    /// Whether more than a quarter is free.
+    fn has_many(&self) -> bool {
+        self.in_use() * 4 < u64::from(self.count) * 3
+    }
+
     fn give(&mut self, cell: u32) {
         debug_assert!(cell < self.high_water && self.free.len() < self.high_water as usize);
         self.free.push(cell);
@@ -244,6 +251,7 @@ impl<I: Io> Shard<I> {
             slots: vec![SlotState::FREE; slots],
             bodies: vec![BodyChain::NONE; slots],
             readers: Vec::with_capacity(slots),
+            reclaimed: false,
             buffers,
             held,
             cells,
@@ -364,7 +372,7 @@ impl<I: Io> Shard<I> {
         turned.map_err(|error| Error::io("io_uring_enter failed", error))?;
         self.clock.advance();
         self.tick = self.clock.tick();
-        self.end_putting_off();
+        self.begin_turn_of_bodies();
         self.end_sends();
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::slab::Key;
 pub(super) const GONE: u8 = u8::MAX;
 const DATE_BYTES: u32 = 29;
 const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
 pub(super) const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
@@ -79,7 +79,7 @@ impl<I: Io> Shard<I> {
             // What it still had is given back when it goes.
             Some(connection) if connection.closing => {
                 self.slots[slot as usize].answered = true;
-                return false;
+                return !flags.has(AnswerFlags::ABANDONED);
             }
             Some(connection) if !connection.flush_queued => {
                 connection.flush_queued = true;

@@ -169,6 +169,23 @@ fn an_answer_whose_client_leaves_before_it_is_sent_is_counted() {
 }
 
 #[test]
+fn what_was_no_answer_is_not_counted_as_one() {
+    // 100 Continue, which its client did not stay for.
+    let mut rig = Rig::new();
+    let client = rig.connect_with_room(10);
+    rig.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n");
+    let lease = rig.claim();
+    lease.ask_for_body();
+    rig.settle();
+    rig.shard.io.reset(client);
+    rig.settle();
+    assert_eq!((rig.counters.responses_unsent.read(), rig.counters.requests_orphaned.read()), (0, 1));
+    drop(lease);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
 fn a_handle_outlives_its_client() {
     let mut rig = Rig::new();
     let client = rig.connect();

@@ -175,6 +175,35 @@ fn with_few_large_buffers_left_small_requests_leave_them() {
 }
 
 #[test]
+fn pipelined_requests_in_one_large_buffer_take_no_cells_from_others() {
+    let config = crate::config::Config { body_buffers: 4, assembly_buffers: 4, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let clients: Vec<usize> = (0..4).map(|_| rig.connect()).collect();
+    for client in &clients {
+        rig.say(*client, post("1", &"b".repeat(20_000)));
+        rig.serve();
+        rig.heard(*client);
+    }
+    let mut held = Vec::new();
+    for client in &clients {
+        rig.say(*client, (0..10).map(|number| get(&number.to_string())).collect::<String>());
+        held.extend(rig.claim_all());
+    }
+    let split = rig.connect();
+    rig.say(split, "GET /a/1 HT");
+    rig.say(split, "TP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(rig.heard(split), "", "there is a cell for a head in pieces");
+    held.extend(rig.claim_all());
+    held.into_iter().for_each(answer);
+    rig.settle();
+    for client in clients.into_iter().chain([split]) {
+        rig.shard.io.end(client);
+    }
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
 fn under_pressure_requests_are_copied_out_of_their_buffers() {
     let mut rig = Rig::new();
     let clients: Vec<usize> = (0..60).map(|_| rig.connect()).collect();

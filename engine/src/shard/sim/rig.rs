@@ -114,6 +114,7 @@ impl Rig {
     pub(super) fn turn(&mut self) {
         self.shard.io.asleep = false;
         self.shard.io.delayed.clear();
+        self.shard.io.naps = !self.shard.starved.is_empty();
         self.shard.turn(None).expect("the fake never fails");
         let overslept = self.shard.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");

@@ -135,11 +135,12 @@ fn a_starved_body_goes_on_within_a_tick_of_its_reader_having_read() {
 fn a_client_is_not_blamed_for_buffers_that_others_hold() {
     let mut dry = Dry::new();
     dry.starve(LARGE_COUNT);
-    dry.rig.pass(ENTITY_BODY);
-    assert_eq!(dry.rig.heard(dry.clients[LARGE_COUNT]), "", "it has sent, and nobody has received");
+    dry.rig.pass(ENTITY_BODY / 4 * 3);
     dry.read_in_silence(0);
     dry.rig.turn();
     dry.rig.settle();
+    dry.rig.pass(ENTITY_BODY / 4 * 3);
+    assert_eq!(dry.rig.heard(dry.clients[LARGE_COUNT]), "", "it has sent, and nobody had received");
     let mut read = Vec::new();
     read_body(&mut dry.leases[LARGE_COUNT], &mut read);
     assert_eq!(read.len(), LARGE);
@@ -147,6 +148,17 @@ fn a_client_is_not_blamed_for_buffers_that_others_hold() {
     dry.rig.pass(ENTITY_BODY);
     let heard = dry.rig.heard(dry.clients[LARGE_COUNT]);
     assert!(heard.starts_with("HTTP/1.1 408 "), "now it is the client who is awaited: {heard}");
+    dry.end();
+}
+
+#[test]
+fn who_finds_no_buffer_in_all_its_time_is_told_to_come_back() {
+    let mut dry = Dry::new();
+    dry.starve(LARGE_COUNT);
+    dry.rig.pass(ENTITY_BODY);
+    let heard = dry.rig.heard(dry.clients[LARGE_COUNT]);
+    assert!(heard.starts_with("HTTP/1.1 503 "), "{heard}");
+    assert!(matches!(dry.leases[LARGE_COUNT].body_state(), BodyState::Failed(_)), "its reader waits for ever");
     dry.end();
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{Options, ROOM, Rig, answer, answer_with, target};
+use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix, target};
 use crate::config::Config;
 use crate::policy::{Policies, Policy, Properties};
 use crate::route::{Host, Route, Snapshot, Target};
@@ -180,6 +180,27 @@ fn a_shard_ends_well_with_requests_it_has_answered_in_the_ring() {
     rig.claim_all();
     rig.turn();
     rig.end();
+}
+
+#[test]
+fn a_client_that_falls_silent_behind_a_pause_is_timed_out() {
+    let mut rig = Rig::with(Options { body_credit: 4096, ..Options::default() });
+    let client = rig.connect();
+    rig.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+    rig.say(client, [b'b'; 4096]);
+    let mut lease = rig.claim();
+    rig.pass(Duration::from_secs(1000));
+    assert_eq!(rig.heard(client), "", "the application is awaited");
+    let mut read = read_prefix(&mut lease);
+    read_body(&mut lease, &mut read);
+    assert_eq!(read.len(), 4096);
+    rig.settle();
+    rig.pass(Duration::from_secs(119));
+    assert_eq!(rig.heard(client), "");
+    rig.pass(Duration::from_secs(2));
+    assert!(rig.heard(client).starts_with("HTTP/1.1 408 "), "nobody waits for what does not come");
+    drop(lease);
+    end(rig, &[client]);
 }
 
 #[test]
