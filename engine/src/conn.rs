@@ -72,7 +72,6 @@ pub(crate) enum Part {
     /// Its head and a part of its body.
     Body,
     /// The rest of a body is read only to be thrown away.
-    #[allow(dead_code, reason = "streams come next")]
     Unread,
 }
 

@@ -1,5 +1,5 @@
 //! A request's way allocates nothing after the start: counted in the whole process, in both modes, for every way to
-//! receive and to answer.
+//! receive and to answer. And no large body is copied that need not be.
 //!
 //! The counter is the process's, so one test runs all cases, one after the other.
 
@@ -11,11 +11,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::{Host, PATIENCE, StopOnDrop, builder, colocated, serve};
-use ringress::{FileRange, Method, QueueOptions, Request, RequestQueue, Response, WaitStrategy};
+use ringress::{Body, FileRange, Method, QueueOptions, Request, RequestQueue, Response, WaitStrategy};
 
 /// Rounds before counting, and while counting.
 const WARM_UP: usize = 120;
@@ -25,6 +26,8 @@ struct Counting;
 
 static ARMED: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// Bytes of the largest allocation, also of threads that are not counted.
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// Breaks the circle of a report that allocates.
@@ -35,6 +38,7 @@ thread_local! {
 
 impl Counting {
     fn count(size: usize) {
+        LARGEST.fetch_max(size, Ordering::SeqCst);
         if EXEMPT.try_with(Cell::get).unwrap_or(false) {
             return;
         }
@@ -148,6 +152,21 @@ impl Frugal {
             seen = if whole { heads } else { 0 };
         }
         assert_eq!(seen, answers);
+    }
+
+    /// Asks for a body of [`LARGE`] bytes and reads it.
+    fn take_large(&mut self) {
+        self.stream.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n").expect("the engine takes input");
+        let mut left = None;
+        while left != Some(0) {
+            let got = self.stream.read(&mut self.input[..]).expect("the answer comes in time");
+            assert!(got > 0, "the connection ended");
+            let head = || {
+                let end = self.input.windows(4).position(|four| four == b"\r\n\r\n").expect("one piece has the head");
+                end + 4 + LARGE
+            };
+            left = Some(left.unwrap_or_else(head).checked_sub(got).expect("not a byte more"));
+        }
     }
 }
 
@@ -264,6 +283,62 @@ fn a_request_allocates_nothing_on_its_way() {
     assert_frugal("queue mode, answers in pieces", host.address);
     host.engine.shutdown(Duration::ZERO).expect("no shard failed");
     consumer.join().expect("ends");
+
+    for given in LARGE_BODIES {
+        count_large(given);
+    }
+}
+
+const LARGE: usize = 1 << 20;
+static STATIC: [u8; LARGE] = [b'x'; LARGE];
+
+/// A way to answer with [`LARGE`] bytes, those given or the static ones.
+type Give = fn(Request, &Bytes);
+
+/// By name, and whether the bytes have to be copied: the only allocation of such a size that there is.
+const LARGE_BODIES: [(&str, bool, Give); 7] = [
+    ("borrowed", true, |request, bytes| request.respond(Response::ok().body(&bytes[..])).expect("open")),
+    ("shared", false, |request, bytes| request.respond(Response::ok().body(bytes.clone())).expect("open")),
+    ("shared, behind others", false, |request, bytes| {
+        request.respond(Response::ok().body(bytes.slice(..100)).chunk(bytes.slice(100..))).expect("open");
+    }),
+    ("shared, in pieces", false, |request, bytes| {
+        let mut stream = request.start(Response::ok().content_length(LARGE as u64)).expect("open");
+        stream.send(bytes.clone()).expect("open");
+        stream.finish().expect("whole");
+    }),
+    ("static, borrowed", true, |request, _| request.respond(Response::ok().body(&STATIC)).expect("open")),
+    ("static, as Bytes", false, |request, _| {
+        request.respond(Response::ok().body(Bytes::from_static(&STATIC))).expect("open");
+    }),
+    ("static", false, |request, _| {
+        request.respond_with_completion(Response::ok().body(Body::from_static(&STATIC))).expect("open");
+    }),
+];
+
+/// Looks for allocations of a body's size while it is given and sent, in both modes.
+fn count_large((name, is_copied, give): (&str, bool, Give)) {
+    let application = |queue: &RequestQueue| {
+        let bytes = Bytes::from(vec![b'x'; LARGE]);
+        while let Ok(request) = queue.receive() {
+            give(request, &bytes);
+        }
+    };
+    let client = |address: SocketAddr| {
+        let mut client = Frugal::connect(address);
+        client.take_large();
+        LARGEST.store(0, Ordering::SeqCst);
+        client.take_large();
+        let largest = LARGEST.load(Ordering::SeqCst);
+        assert_eq!(largest >= LARGE / 2, is_copied, "{name}: {largest} bytes were allocated at a time");
+    };
+    let host = Host::start();
+    std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&host.engine);
+        scope.spawn(|| application(&host.queue));
+        client(host.address);
+    });
+    colocated(application, |_, address| client(address));
 }
 
 /// A file with a text that no name leads to.

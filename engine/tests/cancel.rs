@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, colocated, receive, wait_until, within};
-use ringress::{ConnectionId, Disconnected, Engine, ErrorKind, Request, RequestId, RequestQueue, Response};
+use ringress::{
+    ConnectionId, Disconnected, Engine, ErrorKind, Request, RequestId, RequestQueue, Response, TrySendError,
+};
 
 /// What an id adds for the next generation of its slot: see [`RequestId`].
 const GENERATION: u64 = 1 << 24;
@@ -40,6 +42,7 @@ fn each(handle: impl Fn(&RequestQueue, Request) + Sync) -> impl Fn(&RequestQueue
 fn assert_gone(queue: &RequestQueue, id: RequestId) {
     assert!(!queue.is_open(id));
     assert!(queue.respond(id, Response::text("late")).expect_err("over").is_gone());
+    assert!(queue.start(id, Response::ok()).expect_err("over").is_gone());
     assert!(queue.cancel(id).expect_err("over").is_gone());
 }
 
@@ -73,6 +76,79 @@ fn a_cancelled_request_resets_its_connection_whoever_cancels_it() {
         let counters = engine.counters();
         assert_eq!((counters.requests_cancelled, counters.requests_answered), (4, 4));
         assert_eq!((counters.requests_abandoned, counters.requests_orphaned), (0, 0));
+    });
+}
+
+/// Every call that a request in hand has, once its connection was cancelled by its id.
+#[test]
+fn every_later_call_on_a_cancelled_request_is_gone() {
+    let application = each(|queue, mut request| {
+        let (id, disconnect) = (request.id(), request.on_disconnect());
+        assert_eq!(request.body().fill(&mut [0; 3]).expect("as many as came"), 3);
+        queue.cancel(id).expect("open");
+        // At once, whether the shard knows of it yet or not.
+        assert_gone(queue, id);
+        assert!(request.inform(103, &[]).expect_err("cancelled").is_gone());
+        assert!(request.body().read(&mut [0; 10]).expect_err("cancelled").is_gone());
+        assert_eq!(disconnect.wait(), Disconnected::Cut);
+        assert_gone(queue, id);
+        assert!(request.inform(103, &[]).expect_err("over").is_gone());
+        let mut body = request.body();
+        assert!(body.try_read(&mut [0; 10]).expect_err("over").is_gone());
+        assert!(body.fill(&mut [0; 10]).expect_err("over").is_gone());
+        assert!(body.next_chunk().expect_err("over").is_gone());
+        assert!(body.to_bytes(100).expect_err("over").is_gone());
+        assert_eq!(request.on_disconnect().wait(), Disconnected::Gone);
+        let answered = match request.header_named("x-answer").expect("it says how") {
+            b"whole" => request.respond(Response::text("late")),
+            b"told" => request.respond_with_completion(Response::text("late")).map(drop),
+            b"pieces" => request.start(Response::ok()).map(drop),
+            _ => request.cancel(),
+        };
+        assert!(answered.expect_err("over").is_gone());
+    });
+    in_both_modes(application, |engine, address| {
+        for answer in ["whole", "told", "pieces", "none"] {
+            let mut client = Client::connect(address);
+            client
+                .send(format!("POST / HTTP/1.1\r\nHost: test\r\nX-Answer: {answer}\r\nContent-Length: 100\r\n\r\nabc"));
+            assert_eq!(client.read_end(), End::Reset, "{answer}");
+        }
+        await_rest(engine);
+        assert_eq!((engine.counters().requests_cancelled, engine.counters().requests_answered), (4, 0));
+    });
+}
+
+#[test]
+fn every_later_call_on_a_cancelled_stream_is_gone() {
+    let application = each(|queue, request| {
+        let (id, disconnect, by_id) = (request.id(), request.on_disconnect(), request.path() == "/id");
+        let response = Response::ok().content_length(10);
+        let stream = if by_id { queue.start(request.into_id(), response) } else { request.start(response) };
+        let mut stream = stream.expect("open");
+        stream.send("begun").expect("open");
+        queue.cancel(id).expect("it is not finished");
+        assert_gone(queue, id);
+        assert_eq!(disconnect.wait(), Disconnected::Cut);
+        assert!(stream.send("late").expect_err("cut").is_gone());
+        assert!(matches!(stream.try_send("late"), Err(TrySendError::Error(error)) if error.is_gone()));
+        assert!(stream.flush().expect_err("cut").is_gone());
+        if let Some(request) = stream.request() {
+            assert!(request.inform(103, &[]).expect_err("answered").is_gone());
+        }
+        assert!(stream.finish().expect_err("cut").is_gone());
+        assert_gone(queue, id);
+    });
+    in_both_modes(application, |engine, address| {
+        for path in ["/handle", "/id"] {
+            let mut client = Client::connect(address);
+            client.get(path);
+            // Nothing, or the beginning, and then a reset.
+            let got = std::io::copy(&mut client.stream, &mut std::io::sink());
+            assert_eq!(got.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
+        }
+        await_rest(engine);
+        assert_eq!(engine.counters().requests_cancelled, 2);
     });
 }
 

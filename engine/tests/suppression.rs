@@ -4,10 +4,14 @@
 mod common;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 
 use common::peer::{Peer, file_of, pattern};
-use common::{Host, builder};
-use ringress::{FileRange, QueueOptions, Request, Response};
+use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, builder, colocated_with};
+use ringress::{Engine, FileRange, QueueOptions, Request, RequestQueue, Response, ResponseStream};
 
 /// How an application answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,20 +69,69 @@ impl Given {
     }
 }
 
-/// A host whose answers have no field but Date of their own accord.
-fn host() -> Host {
-    Host::start_with(builder().server(""), QueueOptions::default())
+/// What becomes of one request.
+type Job = Box<dyn FnOnce(&RequestQueue, Request) + Send>;
+
+/// An application that does as it is told, and where its clients find it. Its answers have no field but Date of their
+/// own accord.
+struct Told {
+    address: SocketAddr,
+    jobs: Sender<Job>,
+}
+
+impl Told {
+    /// What is to become of the request after those that were spoken of before.
+    fn next(&self, job: impl FnOnce(&RequestQueue, Request) + Send + 'static) {
+        self.jobs.send(Box::new(job)).expect("the application lives");
+    }
+
+    fn next_responds(&self, response: Response<'static>) {
+        self.next(|_, request| request.respond(response).expect("open"));
+    }
+}
+
+/// Runs a test against an application in queue mode and in co-located mode, and sees that all comes back.
+fn in_both_modes(test: impl Fn(&Told)) {
+    let application = |jobs: Receiver<Job>| {
+        move |queue: &RequestQueue| {
+            while let Ok(request) = queue.receive() {
+                let job = jobs.recv_timeout(PATIENCE).expect("every request is spoken of");
+                job(queue, request);
+            }
+        }
+    };
+    let run = |engine: &Engine, address, jobs| {
+        test(&Told { address, jobs });
+        await_rest(engine);
+    };
+    let bare = || builder().server("");
+    let host = Host::start_with(bare(), QueueOptions::default());
+    let (jobs, to_do) = mpsc::channel();
+    thread::scope(|scope| {
+        let stop = StopOnDrop(&host.engine);
+        let consumer = scope.spawn(|| application(to_do)(&host.queue));
+        run(&host.engine, host.address, jobs);
+        drop(stop);
+        consumer.join().expect("the application ends well");
+    });
+    let (jobs, to_do) = mpsc::channel();
+    colocated_with(bare(), application(to_do), |engine, address| run(engine, address, jobs));
 }
 
 /// Sends a request, has it answered, and gives all bytes that come, up to the end of the connection, Date left out. On
 /// HTTP/1.1 another request follows on the same connection, so that a byte too many shows.
-fn exchange(host: &Host, method: &str, version: &str, answer: impl Fn(Request)) -> String {
-    let mut peer = Peer::ask(host.address, method, version);
-    answer(host.receive());
+fn exchange(
+    told: &Told,
+    method: &str,
+    version: &str,
+    answer: impl FnOnce(&RequestQueue, Request) + Send + 'static,
+) -> String {
+    told.next(answer);
+    let mut peer = Peer::ask(told.address, method, version);
     if version == "1.1" {
+        told.next_responds(Response::new(299).body("last"));
         let last = b"GET /last HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
-        std::io::Write::write_all(&mut peer.stream, last).expect("the connection goes on");
-        host.receive().respond(Response::new(299).body("last")).expect("open");
+        peer.stream.write_all(last).expect("the connection goes on");
     }
     let mut text = String::new();
     for byte in peer.rest().expect("an orderly end") {
@@ -108,15 +161,15 @@ fn head(version: &str, status: &str, framing: &str) -> String {
     format!("{status}{connection}\n{framing}")
 }
 
-fn respond(host: &Host, way: Way, request: Request, response: Response<'_>) -> ringress::Result<()> {
+fn respond(queue: &RequestQueue, way: Way, request: Request, response: Response<'_>) -> ringress::Result<()> {
     match way {
         Way::Handle => request.respond(response),
         Way::Id => {
             let id = request.into_id();
-            let answered = host.queue.respond(id, response);
+            let answered = queue.respond(id, response);
             if answered.is_err() {
                 // By id, a refused answer leaves the request open.
-                host.queue.respond(id, Response::new(500)).expect("still open");
+                queue.respond(id, Response::new(500)).expect("still open");
             }
             answered
         }
@@ -125,11 +178,14 @@ fn respond(host: &Host, way: Way, request: Request, response: Response<'_>) -> r
 }
 
 /// Status line, Content-Length beside which nothing else is said, and whether there is a body.
-fn whole(host: &Host, method: &str, make: impl Fn() -> Response<'static>, lines: (&str, &str), body: &[u8]) {
+fn whole<M>(told: &Told, method: &str, make: M, lines: (&str, &str), body: &[u8])
+where
+    M: Fn() -> Response<'static> + Copy + Send + 'static,
+{
     for way in WHOLE {
         for version in ["1.1", "1.0"] {
-            let got = exchange(host, method, version, |request| {
-                respond(host, way, request, make()).expect("valid");
+            let got = exchange(told, method, version, move |queue, request| {
+                respond(queue, way, request, make()).expect("valid");
             });
             let wanted = expected(version, &head(version, lines.0, lines.1), body);
             assert!(got == wanted, "{way:?} {method} {version} {lines:?}: {:?}", got.get(..300).unwrap_or(&got));
@@ -139,73 +195,82 @@ fn whole(host: &Host, method: &str, make: impl Fn() -> Response<'static>, lines:
 
 #[test]
 fn head_has_the_fields_of_get_and_no_body() {
-    let host = host();
-    for given in BODIES {
-        for (status, line) in [(200, "200 OK"), (404, "404 Not Found"), (206, "206 Partial Content")] {
-            let make = || given.put(Response::new(status));
-            let length = format!("Content-Length: {}", given.len());
-            whole(&host, "GET", make, (line, &length), &given.content());
-            whole(&host, "HEAD", make, (line, &length), b"");
+    in_both_modes(|told| {
+        for given in BODIES {
+            for (status, line) in [(200, "200 OK"), (404, "404 Not Found"), (206, "206 Partial Content")] {
+                let make = move || given.put(Response::new(status));
+                let length = format!("Content-Length: {}", given.len());
+                whole(told, "GET", make, (line, &length), &given.content());
+                whole(told, "HEAD", make, (line, &length), b"");
+            }
         }
-    }
-    whole(&host, "HEAD", || Response::ok().content_length(1 << 40), ("200 OK", "Content-Length: 1099511627776"), b"");
-    whole(&host, "HEAD", Response::ok, ("200 OK", "Content-Length: 0"), b"");
-    whole(&host, "GET", Response::ok, ("200 OK", "Content-Length: 0"), b"");
-    host.await_rest();
+        whole(
+            told,
+            "HEAD",
+            || Response::ok().content_length(1 << 40),
+            ("200 OK", "Content-Length: 1099511627776"),
+            b"",
+        );
+        whole(told, "HEAD", Response::ok, ("200 OK", "Content-Length: 0"), b"");
+        whole(told, "GET", Response::ok, ("200 OK", "Content-Length: 0"), b"");
+    });
 }
 
 #[test]
 fn answers_that_have_no_body_have_no_framing_either() {
-    let host = host();
-    for method in ["GET", "HEAD", "DELETE"] {
-        whole(&host, method, || Response::new(204), ("204 No Content", ""), b"");
-        whole(&host, method, || Response::new(304), ("304 Not Modified", ""), b"");
-        // The length that the answer to a GET without conditions would have had.
-        let with_length = || Response::new(304).content_length(9);
-        whole(&host, method, with_length, ("304 Not Modified", "Content-Length: 9"), b"");
-        whole(&host, method, || Response::new(205), ("205 Reset Content", "Content-Length: 0"), b"");
-    }
-    host.await_rest();
+    in_both_modes(|told| {
+        for method in ["GET", "HEAD", "DELETE"] {
+            whole(told, method, || Response::new(204), ("204 No Content", ""), b"");
+            whole(told, method, || Response::new(304), ("304 Not Modified", ""), b"");
+            // The length that the answer to a GET without conditions would have had.
+            let with_length = || Response::new(304).content_length(9);
+            whole(told, method, with_length, ("304 Not Modified", "Content-Length: 9"), b"");
+            whole(told, method, || Response::new(205), ("205 Reset Content", "Content-Length: 0"), b"");
+        }
+    });
 }
 
 #[test]
 fn bodies_and_lengths_where_none_may_be_are_refused_and_answered_500() {
-    let host = host();
-    let mut cases: Vec<(u16, Given, Option<u64>, &str)> = vec![
-        (100, Given::Nothing, None, "status 100 is not final"),
-        (101, Given::Nothing, None, "status 101 is not final"),
-        (199, Given::Borrowed, None, "status 199 is not final"),
-        (204, Given::Nothing, Some(0), "status 204 has no content_length"),
-        (204, Given::Nothing, Some(5), "status 204 has no content_length"),
-        (205, Given::Nothing, Some(5), "status 205 has no content_length"),
-        (200, Given::Borrowed, Some(6), "content_length is 6, but the body has 5 bytes"),
-        (200, Given::Mixed, Some(9), "content_length is 9, but the body has 10 bytes"),
-    ];
-    for status in [204, 205, 304] {
-        cases.extend(BODIES.map(|given| (status, given, None, "has no body, but this one has")));
-    }
-    for (status, given, length, told) in cases {
-        for (way, method) in WHOLE.into_iter().flat_map(|way| [(way, "GET"), (way, "HEAD")]) {
-            let got = exchange(&host, method, "1.1", |request| {
-                let response = given.put(Response::new(status));
-                let response = length.into_iter().fold(response, Response::content_length);
-                let error = respond(&host, way, request, response).expect_err("it cannot be sent");
-                assert!(error.to_string().contains(told), "{error}");
-            });
-            assert!(got.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{got}");
-            assert!(got.ends_with("\r\n\r\nlast"), "the next answer is found: {got}");
-            assert_eq!(got.contains("\r\n\r\nHTTP/1.1 299"), method == "HEAD" || way == Way::Id, "{got}");
+    in_both_modes(|told| {
+        let mut cases: Vec<(u16, Given, Option<u64>, &str)> = vec![
+            (100, Given::Nothing, None, "status 100 is not final"),
+            (101, Given::Nothing, None, "status 101 is not final"),
+            (199, Given::Borrowed, None, "status 199 is not final"),
+            (204, Given::Nothing, Some(0), "status 204 has no content_length"),
+            (204, Given::Nothing, Some(5), "status 204 has no content_length"),
+            (205, Given::Nothing, Some(5), "status 205 has no content_length"),
+            (200, Given::Borrowed, Some(6), "content_length is 6, but the body has 5 bytes"),
+            (200, Given::Mixed, Some(9), "content_length is 9, but the body has 10 bytes"),
+        ];
+        for status in [204, 205, 304] {
+            cases.extend(BODIES.map(|given| (status, given, None, "has no body, but this one has")));
         }
-    }
-    host.await_rest();
+        for (status, given, length, why) in cases {
+            for (way, method) in WHOLE.into_iter().flat_map(|way| [(way, "GET"), (way, "HEAD")]) {
+                let got = exchange(told, method, "1.1", move |queue, request| {
+                    let response = given.put(Response::new(status));
+                    let response = length.into_iter().fold(response, Response::content_length);
+                    let error = respond(queue, way, request, response).expect_err("it cannot be sent");
+                    assert!(error.to_string().contains(why), "{error}");
+                });
+                assert!(got.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{got}");
+                assert!(got.ends_with("\r\n\r\nlast"), "the next answer is found: {got}");
+                assert_eq!(got.contains("\r\n\r\nHTTP/1.1 299"), method == "HEAD" || way == Way::Id, "{got}");
+            }
+        }
+    });
 }
 
-/// As [`whole`], for an answer that is started, given nothing, memory or a file, and finished. `body` is that of five
-/// bytes.
-fn streamed(host: &Host, method: &str, version: &str, response: &Response<'static>, lines: &str, body: &[u8]) {
-    for given in [Given::Nothing, Given::Borrowed, Given::File] {
-        let got = exchange(host, method, version, |request| {
-            let mut stream = request.start(response.clone()).expect("valid");
+/// As [`whole`], for an answer that is started by handle or by id, given nothing, memory or a file, and finished.
+/// `body` is that of five bytes.
+fn streamed(told: &Told, method: &str, version: &str, response: &Response<'static>, lines: &str, body: &[u8]) {
+    let givens = [Given::Nothing, Given::Borrowed, Given::File];
+    for (given, by_id) in givens.into_iter().flat_map(|given| [(given, false), (given, true)]) {
+        let response = response.clone();
+        let got = exchange(told, method, version, move |queue, request| {
+            let started = if by_id { queue.start(request.into_id(), response) } else { request.start(response) };
+            let mut stream = started.expect("valid");
             let sent = match given {
                 Given::Nothing => Ok(()),
                 Given::File => stream.send(FileRange::new(file_of(5), 0..5)),
@@ -218,146 +283,162 @@ fn streamed(host: &Host, method: &str, version: &str, response: &Response<'stati
             Given::Nothing => &[][..],
             _ => body,
         };
-        assert_eq!(got, expected(version, lines, body), "{method} {version} {given:?}");
+        assert_eq!(got, expected(version, lines, body), "{method} {version} {given:?}, by id: {by_id}");
     }
 }
 
 #[test]
 fn streams_are_framed_as_their_client_and_their_status_allow() {
-    let host = host();
-    let chunked = "200 OK\nTransfer-Encoding: chunked";
-    let (plain, known) = (Response::ok(), Response::ok().content_length(5));
-    streamed(&host, "GET", "1.1", &plain, chunked, b"5\r\n\0\x01\x02\x03\x04\r\n0\r\n\r\n");
-    streamed(&host, "HEAD", "1.1", &plain, chunked, b"");
-    streamed(&host, "HEAD", "1.1", &known, "200 OK\nContent-Length: 5", b"");
-    let close = "\nConnection: close";
-    streamed(&host, "GET", "1.0", &plain, &format!("200 OK{close}"), &pattern(0, 5));
-    streamed(&host, "HEAD", "1.0", &plain, &format!("200 OK{close}"), b"");
-    streamed(&host, "HEAD", "1.0", &known, &format!("200 OK{close}\nContent-Length: 5"), b"");
-    for method in ["GET", "HEAD"] {
-        for (version, close) in [("1.1", ""), ("1.0", close)] {
-            let response = |status| Response::new(status);
-            streamed(&host, method, version, &response(204), &format!("204 No Content{close}"), b"");
-            streamed(&host, method, version, &response(304), &format!("304 Not Modified{close}"), b"");
-            let said = format!("304 Not Modified{close}\nContent-Length: 9");
-            streamed(&host, method, version, &response(304).content_length(9), &said, b"");
+    in_both_modes(|told| {
+        let chunked = "200 OK\nTransfer-Encoding: chunked";
+        let (plain, known) = (Response::ok(), Response::ok().content_length(5));
+        streamed(told, "GET", "1.1", &plain, chunked, b"5\r\n\0\x01\x02\x03\x04\r\n0\r\n\r\n");
+        streamed(told, "HEAD", "1.1", &plain, chunked, b"");
+        streamed(told, "HEAD", "1.1", &known, "200 OK\nContent-Length: 5", b"");
+        let close = "\nConnection: close";
+        streamed(told, "GET", "1.0", &plain, &format!("200 OK{close}"), &pattern(0, 5));
+        streamed(told, "HEAD", "1.0", &plain, &format!("200 OK{close}"), b"");
+        streamed(told, "HEAD", "1.0", &known, &format!("200 OK{close}\nContent-Length: 5"), b"");
+        for method in ["GET", "HEAD"] {
+            for (version, close) in [("1.1", ""), ("1.0", close)] {
+                let response = |status| Response::new(status);
+                streamed(told, method, version, &response(204), &format!("204 No Content{close}"), b"");
+                streamed(told, method, version, &response(304), &format!("304 Not Modified{close}"), b"");
+                let said = format!("304 Not Modified{close}\nContent-Length: 9");
+                streamed(told, method, version, &response(304).content_length(9), &said, b"");
+            }
         }
-    }
-    host.await_rest();
+    });
 }
 
 #[test]
 fn a_streamed_205_is_empty_and_says_so() {
-    let host = host();
-    for version in ["1.1", "1.0"] {
-        let got = exchange(&host, "GET", version, |request| {
+    in_both_modes(|told| {
+        for version in ["1.1", "1.0"] {
+            let got = exchange(told, "GET", version, |_, request| {
+                let mut stream = request.start(Response::new(205)).expect("valid");
+                stream.send("").expect("nothing is nothing");
+                stream.finish().expect("whole");
+            });
+            assert_eq!(got, expected(version, &head(version, "205 Reset Content", "Content-Length: 0"), b""));
+        }
+        told.next(|_, request| {
             let mut stream = request.start(Response::new(205)).expect("valid");
-            stream.send("").expect("nothing is nothing");
-            stream.finish().expect("whole");
+            let error = stream.send("x").expect_err("there is no body");
+            assert!(error.to_string().contains("content_length is 0"), "{error}");
         });
-        assert_eq!(got, expected(version, &head(version, "205 Reset Content", "Content-Length: 0"), b""));
-    }
-    let mut peer = Peer::get(host.address);
-    let mut stream = host.receive().start(Response::new(205)).expect("valid");
-    let error = stream.send("x").expect_err("there is no body");
-    assert!(error.to_string().contains("content_length is 0"), "{error}");
-    drop(stream);
-    assert_eq!(peer.rest(), None);
-    host.await_rest();
+        assert_eq!(Peer::get(told.address).rest(), None);
+    });
 }
 
 #[test]
 fn informational_answers_have_neither_body_nor_framing_and_old_clients_get_none() {
-    let host = host();
-    for method in ["GET", "HEAD"] {
-        let got = exchange(&host, method, "1.1", |request| {
-            request.inform(103, &[("Link", "</a>")]).expect("open");
-            request.inform(102, &[]).expect("open");
+    in_both_modes(|told| {
+        for method in ["GET", "HEAD"] {
+            let got = exchange(told, method, "1.1", |_, request| {
+                request.inform(103, &[("Link", "</a>")]).expect("open");
+                request.inform(102, &[]).expect("open");
+                request.respond(Response::ok().body("hello")).expect("open");
+            });
+            let body: &[u8] = if method == "GET" { b"hello" } else { b"" };
+            let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
+            assert_eq!(got, early.to_owned() + &expected("1.1", "200 OK\nContent-Length: 5", body));
+        }
+        let got = exchange(told, "GET", "1.0", |_, request| {
+            request.inform(103, &[("Link", "</a>")]).expect_err("HTTP/1.0 has none");
             request.respond(Response::ok().body("hello")).expect("open");
         });
-        let body: &[u8] = if method == "GET" { b"hello" } else { b"" };
-        let early = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
-        assert_eq!(got, early.to_owned() + &expected("1.1", "200 OK\nContent-Length: 5", body));
-    }
-    let got = exchange(&host, "GET", "1.0", |request| {
-        request.inform(103, &[("Link", "</a>")]).expect_err("HTTP/1.0 has none");
-        request.respond(Response::ok().body("hello")).expect("open");
+        assert_eq!(got, expected("1.0", &head("1.0", "200 OK", "Content-Length: 5"), b"hello"));
     });
-    assert_eq!(got, expected("1.0", &head("1.0", "200 OK", "Content-Length: 5"), b"hello"));
-    host.await_rest();
 }
 
 #[test]
 fn the_engines_own_answers_to_head_have_no_body() {
-    let host = host();
-    for version in ["1.1", "1.0"] {
-        let get = exchange(&host, "GET", version, drop);
-        let head = exchange(&host, "HEAD", version, drop);
-        let end = get.find("\r\n\r\n").expect("a head") + 4;
-        assert_eq!(head[..end], get[..end], "the same fields");
-        let behind = if version == "1.1" { "HTTP/1.1 299" } else { "" };
-        assert_eq!(head[end..].get(..behind.len()), Some(behind), "{head}");
-        assert_eq!(head.len() == end, version == "1.0", "{head}");
-        assert!(get[end..].starts_with("500 "), "{get}");
-    }
+    in_both_modes(|told| {
+        for version in ["1.1", "1.0"] {
+            let get = exchange(told, "GET", version, |_, request| drop(request));
+            let head = exchange(told, "HEAD", version, |_, request| drop(request));
+            let end = get.find("\r\n\r\n").expect("a head") + 4;
+            assert_eq!(head[..end], get[..end], "the same fields");
+            let behind = if version == "1.1" { "HTTP/1.1 299" } else { "" };
+            assert_eq!(head[end..].get(..behind.len()), Some(behind), "{head}");
+            assert_eq!(head.len() == end, version == "1.0", "{head}");
+            assert!(get[end..].starts_with("500 "), "{get}");
+        }
+    });
+}
+
+/// Asks as HTTP/1.0 and wants the connection kept; gives the head of the answer.
+fn ask_to_keep(peer: &mut Peer, method: &str) -> String {
+    let request = format!("{method} /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    peer.stream.write_all(request.as_bytes()).expect("open");
+    peer.head()
+}
+
+/// Begins an answer and ends it.
+fn empty(request: Request, response: Response<'_>) {
+    request.start(response).and_then(ResponseStream::finish).expect("whole");
 }
 
 #[test]
 fn an_old_client_that_keeps_its_connection_finds_every_end() {
-    let host = host();
-    let mut peer = Peer::get(host.address);
-    host.receive().respond(Response::new(204)).expect("open");
-    peer.head();
-    for method in ["HEAD", "GET"] {
-        let request = format!("{method} /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-        std::io::Write::write_all(&mut peer.stream, request.as_bytes()).expect("open");
-        host.receive().respond(Response::ok().body("hello")).expect("open");
-        let head = peer.head();
-        assert!(head.contains("\r\nConnection: keep-alive\r\nContent-Length: 5\r\n"), "{head}");
-    }
-    assert_eq!(peer.take(5), b"hello");
-    for status in [204, 304] {
-        let request = b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
-        std::io::Write::write_all(&mut peer.stream, request).expect("open");
-        host.receive().start(Response::new(status)).expect("open").finish().expect("whole");
-        let head = peer.head();
-        assert!(head.contains("\r\nConnection: keep-alive\r\n") && !head.contains("Content-Length"), "{head}");
-    }
-    // Without a length only the end of the connection ends a body; HEAD has none to end.
-    std::io::Write::write_all(&mut peer.stream, b"HEAD /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").expect("open");
-    host.receive().start(Response::ok()).expect("open").finish().expect("whole");
-    let head = peer.head();
-    assert!(head.contains("\r\nConnection: keep-alive\r\n") && !head.contains("Transfer-Encoding"), "{head}");
-    std::io::Write::write_all(&mut peer.stream, b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").expect("open");
-    let mut stream = host.receive().start(Response::ok()).expect("open");
-    stream.send("to the end").expect("open");
-    stream.finish().expect("whole");
-    assert!(peer.head().contains("\r\nConnection: close\r\n"));
-    assert_eq!(peer.rest().as_deref(), Some(&b"to the end"[..]));
-    drop(peer);
-    host.await_rest();
+    in_both_modes(|told| {
+        told.next_responds(Response::new(204));
+        let mut peer = Peer::get(told.address);
+        peer.head();
+        for method in ["HEAD", "GET"] {
+            told.next_responds(Response::ok().body("hello"));
+            let head = ask_to_keep(&mut peer, method);
+            assert!(head.contains("\r\nConnection: keep-alive\r\nContent-Length: 5\r\n"), "{head}");
+        }
+        assert_eq!(peer.take(5), b"hello");
+        for status in [204, 304] {
+            told.next(move |_, request| empty(request, Response::new(status)));
+            let head = ask_to_keep(&mut peer, "GET");
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains("\r\nConnection: keep-alive\r\n") && !head.contains("Content-Length"), "{head}");
+        }
+        // Without a length only the end of the connection ends a body; HEAD has none to end.
+        told.next(|_, request| empty(request, Response::ok()));
+        let head = ask_to_keep(&mut peer, "HEAD");
+        assert!(head.contains("\r\nConnection: keep-alive\r\n") && !head.contains("Transfer-Encoding"), "{head}");
+        told.next(|_, request| {
+            let mut stream = request.start(Response::ok()).expect("open");
+            stream.send("to the end").expect("open");
+            stream.finish().expect("whole");
+        });
+        assert!(ask_to_keep(&mut peer, "GET").contains("\r\nConnection: close\r\n"));
+        assert_eq!(peer.rest().as_deref(), Some(&b"to the end"[..]));
+    });
 }
 
 #[test]
 fn an_application_cannot_grant_a_tunnel_by_mistake() {
-    let host = host();
-    let ask = || {
-        let mut peer = Peer { stream: host.connect().stream, input: Vec::new() };
-        let request = format!("CONNECT test:{} HTTP/1.1\r\nHost: test\r\n\r\n", host.address.port());
-        std::io::Write::write_all(&mut peer.stream, request.as_bytes()).expect("open");
-        (peer, host.receive())
-    };
-    for status in [200, 204, 299] {
-        let (mut peer, request) = ask();
-        let error = request.respond(Response::new(status)).expect_err("what follows would be taken for the tunnel");
-        assert!(error.to_string().contains("CONNECT"), "{error}");
-        assert!(peer.head().starts_with("HTTP/1.1 500 "));
-        let (mut peer, request) = ask();
-        request.start(Response::new(status)).expect_err("the same, in pieces");
-        assert!(peer.head().starts_with("HTTP/1.1 500 "));
-    }
-    let (mut peer, request) = ask();
-    request.respond(Response::new(405).header("Allow", "GET").body("no")).expect("a refusal is an answer like any");
-    assert!(peer.head().contains("\r\nContent-Length: 2\r\n"));
-    assert_eq!(peer.take(2), b"no");
+    in_both_modes(|told| {
+        let ask = |job: Job| {
+            told.next(job);
+            let mut peer = Peer::over(Client::connect(told.address).stream);
+            let request = format!("CONNECT test:{} HTTP/1.1\r\nHost: test\r\n\r\n", told.address.port());
+            peer.stream.write_all(request.as_bytes()).expect("open");
+            (peer.head(), peer)
+        };
+        for status in [200, 204, 299] {
+            let (head, _) = ask(Box::new(move |_, request| {
+                let refused = request.respond(Response::new(status));
+                let error = refused.expect_err("what follows would be taken for the tunnel");
+                assert!(error.to_string().contains("CONNECT"), "{error}");
+            }));
+            assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+            let (head, _) = ask(Box::new(move |_, request| {
+                request.start(Response::new(status)).expect_err("the same, in pieces");
+            }));
+            assert!(head.starts_with("HTTP/1.1 500 "), "{head}");
+        }
+        let (head, mut peer) = ask(Box::new(|_, request| {
+            let refusal = Response::new(405).header("Allow", "GET").body("no");
+            request.respond(refusal).expect("a refusal is an answer like any");
+        }));
+        assert!(head.contains("\r\nContent-Length: 2\r\n"), "{head}");
+        assert_eq!(peer.take(2), b"no");
+    });
 }

@@ -3,8 +3,10 @@
 //! The sizes of the issue, 1 GiB each way, in release builds; a quarter of that in debug builds:
 //!
 //! ```console
-//! $ cargo test --release -p ringress-tests --test large
+//! $ cargo test --release -p ringress-tests --test large -- --nocapture
 //! ```
+//!
+//! shows by how much memory grew.
 
 use std::thread;
 
@@ -39,6 +41,8 @@ fn assert_little_growth(server: &Server, pass: impl FnOnce()) {
     let before = server.resident_kib_from_now();
     pass();
     let growth = server.resident_kib_max().saturating_sub(before);
+    let test = thread::current();
+    println!("{}: resident memory grew by {growth} KiB, from {before}", test.name().unwrap_or("large"));
     assert!(growth < GROWTH_KIB_MAX, "resident memory grew by {growth} KiB, from {before}");
 }
 

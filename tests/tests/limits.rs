@@ -2,15 +2,22 @@
 //!
 //! Times here are lower bounds that a test checks, and upper ones so wide that only a missing timer breaks them.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use ringress_tests::{Client, Mode, Server, Setup, both_modes, pause, run_showcase};
+use ringress_tests::{Client, Gauges, Mode, Server, Setup, both_modes, pause, run_showcase};
 
 /// Exit status for a command line that cannot be used.
 const STATUS_USAGE: i32 = 2;
 
 /// What the timers under test are set to.
 const TIMER: Duration = Duration::from_millis(400);
+
+/// The engine's clock goes in steps: a timer may be that early.
+const STEP: Duration = Duration::from_millis(64);
+
+/// How long a client may take to end its side once the server has ended its own, whatever the drain timer says.
+const PEER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The defaults are 120 s: whatever ends before was ended by the timer that was set.
 const LONG: Duration = Duration::from_secs(8);
@@ -94,8 +101,7 @@ mod heads {
 #[track_caller]
 fn assert_timed(started: Instant) {
     let took = started.elapsed();
-    // The wheel's steps are 64 ms.
-    assert!(took + Duration::from_millis(64) >= TIMER && took < LONG, "ended after {took:?}");
+    assert!(took + STEP >= TIMER && took < LONG, "ended after {took:?}");
 }
 
 #[track_caller]
@@ -247,29 +253,69 @@ mod drain {
         a_body_that_nobody_reads_is_not_waited_for,
         a_client_that_does_not_end_its_side_is_reset,
     ];
+
+    /// Long after the timer, and before the patience that holds without it.
+    const SOON: Duration = Duration::from_secs(3);
+
+    fn a_body_that_nobody_reads_is_not_waited_for(server: &Server) {
+        leave_a_body_unread(server, TIMER..SOON);
+    }
+
+    fn a_client_that_does_not_end_its_side_is_reset(server: &Server) {
+        stay_behind_the_end(server, TIMER..SOON);
+    }
 }
 
-/// The answer comes at once; then the rest of the body has that long to come.
-fn a_body_that_nobody_reads_is_not_waited_for(server: &Server) {
+mod drain_long {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("drain_entity_body", "7s");
+        a_body_that_nobody_reads_has_the_time_that_was_set,
+        a_client_that_does_not_end_its_side_has_five_seconds_at_most,
+    ];
+
+    const SET: Duration = Duration::from_secs(7);
+
+    fn a_body_that_nobody_reads_has_the_time_that_was_set(server: &Server) {
+        leave_a_body_unread(server, SET..SET * 2);
+    }
+
+    fn a_client_that_does_not_end_its_side_has_five_seconds_at_most(server: &Server) {
+        stay_behind_the_end(server, PEER_PATIENCE..SET - STEP);
+    }
+}
+
+/// Checks that the connection is gone within these times, and gone as the server sees it.
+#[track_caller]
+fn assert_ended(server: &Server, started: Instant, within: Range<Duration>) {
+    let left = |gauges: &Gauges| gauges.of("connections_open") == 1;
+    server.wait_for_gauges("the end of a connection whose client stays", left);
+    let took = started.elapsed();
+    assert!(took + STEP >= within.start && took < within.end, "ended after {took:?}, not within {within:?}");
+}
+
+/// The answer comes at once; then the rest of the body has the time of the drain timer to come.
+fn leave_a_body_unread(server: &Server, within: Range<Duration>) {
     let mut client = server.connect();
     let answer = client.exchange(server.request("GET /slow/20 HTTP/1.1", &["Content-Length: 1000"], "half"));
     assert_eq!(answer.status, 200);
     let started = Instant::now();
-    let (got, _) = client.read_until_gone();
-    assert!(got.is_empty(), "{:?}", String::from_utf8_lossy(&got));
-    assert!(started.elapsed() < LONG);
-    let left = |gauges: &ringress_tests::Gauges| gauges.of("connections_open") == 1;
-    server.wait_for_gauges("the end of a connection that waits for a body nobody wants", left);
+    let (got, in_order) = client.read_until_gone();
+    assert!(got.is_empty() && !in_order, "{:?}", String::from_utf8_lossy(&got));
+    assert_ended(server, started, within);
 }
 
 /// The server has ended its side and waits for the client's, but not for ever.
-fn a_client_that_does_not_end_its_side_is_reset(server: &Server) {
+fn stay_behind_the_end(server: &Server, within: Range<Duration>) {
     let mut client = server.connect();
+    let started = Instant::now();
     let answer = client.exchange(server.request("GET /pipeline HTTP/1.1", &["Connection: close"], ""));
     assert!(answer.closes());
     client.expect_eof();
-    let left = |gauges: &ringress_tests::Gauges| gauges.of("connections_open") == 1;
-    server.wait_for_gauges("the end of a connection whose client stays", left);
+    assert_ended(server, started, within);
+    let error = client.writer().take_error().expect("SO_ERROR can be read");
+    assert!(error.is_some(), "it was closed, not reset");
 }
 
 mod queue_wait {

@@ -161,7 +161,7 @@ impl<'a> Response<'a> {
         self.header(ResponseHeader::ContentType, value)
     }
 
-    /// With a body.
+    /// With a body. What of it is copied, and how not to copy static bytes: see [`Body`].
     #[inline]
     pub fn body(mut self, body: impl Into<Body<'a>>) -> Self {
         self.set_body(body.into());

@@ -142,7 +142,9 @@ impl Properties {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Policy;
     use super::*;
+    use crate::clock::ticks;
 
     #[test]
     fn what_is_not_set_is_inherited() {
@@ -167,6 +169,38 @@ mod tests {
         assert_eq!((properties.min_send_rate, properties.request_body_max), (Some(0), Some(1 << 20)));
         properties.set("RequestBodyMax", "off").expect("no limit");
         assert_eq!(properties.request_body_max, Some(u64::MAX));
+    }
+
+    /// The times and the rate are those of the HTTP Server API (`HTTP_TIMEOUT_LIMIT_INFO`), written out here once more.
+    #[test]
+    fn the_defaults_are_those_that_are_promised() {
+        let two_minutes = Some(Duration::from_secs(2 * 60));
+        let promised = Properties {
+            idle_connection: two_minutes,
+            header_wait: two_minutes,
+            entity_body: two_minutes,
+            drain_entity_body: two_minutes,
+            request_queue: two_minutes,
+            min_send_rate: Some(150),
+            request_body_max: Some(u64::MAX),
+            request_body_credit: Some(262_144),
+            send_credit: Some(262_144),
+        };
+        assert_eq!(Properties::DEFAULTS, promised);
+        let nothing_set = Policy::of(&Properties::new());
+        let ticks = ticks(Duration::from_secs(120));
+        let wanted = Policy {
+            idle: ticks,
+            header_wait: ticks,
+            entity_body: ticks,
+            drain: ticks,
+            queue: ticks,
+            send_rate: 150,
+            body_credit: 262_144,
+            send_credit: 262_144,
+            body_max: u64::MAX,
+        };
+        assert_eq!(nothing_set, wanted, "and they hold where nobody has set anything");
     }
 
     #[test]

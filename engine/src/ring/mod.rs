@@ -76,7 +76,8 @@ pub(crate) struct Event {
     pub(crate) more: bool,
     /// The buffer that was filled, for receives.
     pub(crate) buffer: Option<BufferId>,
-    /// The socket had more than was received: the next receive completes at once.
+    /// The socket had more than was received: the next receive completes at once. An end alone may be told like this,
+    /// too (Linux 6.18 does): nothing may depend on it.
     pub(crate) more_at_hand: bool,
 }
 

@@ -9,17 +9,38 @@ use bytes::Bytes;
 
 use crate::stream::{Data, FileRange};
 
-/// A response body, or a chunk of one. Small bodies are copied beside the response head; larger ones are sent from
-/// where they are, except borrowed ones, which are copied to the heap first.
+/// A response body, or a chunk of one.
+///
+/// What is copied: a body in memory that is given whole and fits beside its head into the request's
+/// [`response_area_bytes`](crate::EngineBuilder::response_area_bytes) (4,096, unless set otherwise) is copied there,
+/// since both then go in one piece. A larger one, and whatever is given in pieces, is sent from where it is if it is
+/// shared ([`Bytes`], `Vec<u8>`, `String`, [`from_static`](Self::from_static)), and copied to the heap if it is
+/// borrowed (`&[u8]`, `&str`, static ones too).
+///
+/// ```
+/// use ringress::{Body, Response};
+///
+/// static PAGE: [u8; 100_000] = [b'x'; 100_000];
+/// // Sent from where it lies; `body(&PAGE)` would copy it for every answer.
+/// let response = Response::ok().body(Body::from_static(&PAGE));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Body<'a> {
-    /// Bytes that are copied; for static ones that are not, see [`Shared`](Self::Shared).
+    /// Bytes that are copied, always.
     Borrowed(&'a [u8]),
-    /// Reference-counted or static bytes ([`Bytes::from_static`]): never copied where they do not fit beside the head.
+    /// Reference-counted or static bytes: not copied, unless they fit beside the head.
     Shared(Bytes),
     /// A part of a file, read by the engine when it is sent, without blocking the shard.
     File(FileRange),
+}
+
+impl Body<'static> {
+    /// Static bytes, which are sent from where they are; without this they are copied like all that is borrowed.
+    #[must_use]
+    pub const fn from_static(bytes: &'static [u8]) -> Self {
+        Self::Shared(Bytes::from_static(bytes))
+    }
 }
 
 impl Body<'_> {
