@@ -48,9 +48,9 @@
 //!
 //! # Futures and runtimes
 //! What waits has a form that is a future, as [`RequestQueue::receive_async`], for any executor or none. Dropping one
-//! loses nothing. [`block_on`] waits for one on the current thread, and drives the shard of a thread that is
-//! [attached](Engine::attach) to one ([`Mode::Colocated`]). The example `tokio` is a server with a task for each
-//! request.
+//! loses nothing but the chunk that a send owns. [`block_on`] waits for one on the current thread, and drives the shard
+//! of a thread that is [attached](Engine::attach) to one ([`Mode::Colocated`]). The example `tokio` is a server with a
+//! task for each request.
 //!
 //! With the feature `tower`, `ringress::tower::serve` gives requests to a `tower_service::Service` of the crate `http`:
 //! the example `axum` serves a router.
