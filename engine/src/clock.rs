@@ -15,10 +15,10 @@ pub(crate) const TICK_MS: u32 = 64;
 /// Ticks since the shard started. 2^32 of them are more than eight years.
 pub(crate) type Tick = u32;
 
-/// How many ticks a duration lasts, rounded up; at least 1.
+/// How many ticks from the one under way, of which little may be left, a duration is over for certain.
 pub(crate) fn ticks(duration: Duration) -> Tick {
-    let count = duration.as_millis().div_ceil(u128::from(TICK_MS));
-    Tick::try_from(count).unwrap_or(Tick::MAX / 2).clamp(1, Tick::MAX / 2)
+    let count = duration.as_millis().div_ceil(u128::from(TICK_MS)).saturating_add(1);
+    Tick::try_from(count).unwrap_or(Tick::MAX).min(Tick::MAX / 2)
 }
 
 /// The time now: for waits of applications and of the control plane.
@@ -95,10 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_round_up_and_are_never_zero() {
+    fn ticks_are_never_too_few() {
         assert_eq!(ticks(Duration::ZERO), 1);
-        assert_eq!(ticks(Duration::from_millis(64)), 1);
-        assert_eq!(ticks(Duration::from_millis(65)), 2);
+        assert_eq!(ticks(Duration::from_millis(64)), 2);
+        assert_eq!(ticks(Duration::from_millis(65)), 3);
         assert_eq!(ticks(Duration::MAX), Tick::MAX / 2);
     }
 

@@ -57,6 +57,9 @@ counters! {
     requests_cancelled,
     /// Requests whose clients left before the answer.
     requests_orphaned,
+    /// Answers that their sockets had not taken whole when the connection broke: their clients had left. Several that
+    /// were in one send count once.
+    responses_unsent,
     /// Informational answers that were not sent: the client had left, or the final answer was on its way.
     interims_dropped,
     /// Answers the engine made itself: malformed requests, no route, queue full, timeouts.

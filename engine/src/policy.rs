@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn times_become_ticks_and_off_never_comes() {
         let policy = Policy::of(&Properties::new().idle_connection(Duration::from_millis(65)).min_send_rate(0));
-        assert_eq!((policy.idle, policy.send_rate), (2, 0));
+        assert_eq!((policy.idle, policy.send_rate), (3, 0));
         assert_eq!(policy.header_wait, ticks(Duration::from_secs(120)));
         assert_eq!(Policy::of(&Properties::new().request_queue(Properties::OFF)).queue, Tick::MAX);
         assert_eq!(policy.body_max, u64::MAX);

@@ -54,6 +54,9 @@ impl From<Address> for SocketAddr {
 /// Bytes of a body that are thrown away at most to find the next request behind it; beyond it the connection ends.
 pub(crate) const DISCARDED_BYTES_MAX: u32 = 1 << 20;
 
+/// In the number of the reason why a body has failed: its client could not be told, because an answer had begun.
+pub(crate) const UNTOLD: u8 = 0x80;
+
 /// One request, as parsed and routed. In this order, so that all but the header fields share a few cache lines.
 #[derive(Clone, Copy)]
 #[repr(C)]

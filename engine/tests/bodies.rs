@@ -254,6 +254,21 @@ fn a_client_that_sends_byte_by_byte_fills_one_buffer() {
 }
 
 #[test]
+fn behind_a_begun_answer_a_failed_body_does_not_claim_that_its_client_was_told() {
+    let host = host_with(Properties::new().request_body_max(1000));
+    let mut client = host.connect();
+    let message = chunked(&pattern(1001), 500, "");
+    client.send(&message[..300]);
+    let mut stream = host.receive().start(Response::ok()).expect("open");
+    client.send(&message[300..]);
+    let error = stream.body().expect("by handle").to_bytes(5000).expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    assert!(error.to_string().contains("An answer had begun") && !error.to_string().contains("answered"), "{error}");
+    drop(stream);
+    wait_until("the answer is cut", || host.counters().responses_cut == 1);
+}
+
+#[test]
 fn a_body_beyond_its_limit_is_refused_or_cut_with_413() {
     let host = host_with(Properties::new().request_body_max(1000));
     let mut client = host.connect();

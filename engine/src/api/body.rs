@@ -22,7 +22,7 @@ use super::stream::{is_undriven, undriven};
 use super::wait::block_on;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
-use crate::record::DISCARDED_BYTES_MAX;
+use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 
 /// What a look at a body finds.
 pub(super) enum Found {
@@ -114,8 +114,9 @@ pub(super) trait Source {
 /// than comes, the engine holds no more than the request's credit, and the client is slowed down.
 ///
 /// When the request has been answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is
-/// larger than its limit allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, the engine
-/// has answered in the application's place, and reading gives `Gone` with the reason.
+/// larger than its limit allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, `Gone` with
+/// the reason. In all of these the engine has answered in the application's place, unless an answer had begun: drop
+/// that, which cuts it.
 ///
 /// Blocking calls drive the shard on a thread that is attached to one, and sleep on others. On an attached thread, wait
 /// for the futures with [`block_on`](crate::block_on), which drives the shard; anywhere else they fail there with
@@ -142,7 +143,8 @@ impl Request {
     #[must_use]
     pub fn whole_body(&self) -> Option<&[u8]> {
         let whole = !self.record().body_open
-            || (self.lease.body_arrived() == 0 && matches!(self.lease.body_state(), BodyState::Ended { .. }));
+            || (self.lease.body_arrived() == u64::from(self.record().body_len)
+                && matches!(self.lease.body_state(), BodyState::Ended { .. }));
         whole.then(|| self.body_with_head())
     }
 
@@ -175,7 +177,7 @@ impl Request {
     fn leaves_too_much(&self) -> bool {
         let (record, reader) = (self.record(), self.lease.reader());
         let missing = match record.head.body {
-            BodyKind::Length(length) => length.saturating_sub(u64::from(record.body_len) + self.lease.body_arrived()),
+            BodyKind::Length(length) => length.saturating_sub(self.lease.body_arrived()),
             BodyKind::None | BodyKind::Chunked => 0,
         };
         !reader.ended && ((!reader.asked && self.awaits_continue()) || missing > u64::from(DISCARDED_BYTES_MAX))
@@ -185,7 +187,7 @@ impl Request {
     /// come.
     pub(crate) fn awaits_continue(&self) -> bool {
         let record = self.record();
-        record.body_open && record.head.expects_continue() && record.body_len == 0 && self.lease.body_arrived() == 0
+        record.body_open && record.head.expects_continue() && self.lease.body_arrived() == 0
     }
 
     /// What came of the body with the head.
@@ -239,6 +241,8 @@ impl Source for Request {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if self.prefix().is_empty() {
             self.lease.consume_body(bytes);
+        } else if self.record().body_open {
+            self.lease.consume_prefix(bytes);
         } else {
             self.lease.reader_mut().prefix += bytes;
         }
@@ -281,17 +285,20 @@ impl Source for Request {
 
 #[cold]
 pub(super) fn failed(reason: u8) -> Error {
-    match Reject::ALL.get(usize::from(reason)) {
-        None => Error::GONE,
-        Some(Reject::BodyTooLarge) => Error::told(
-            ErrorKind::TooLarge,
-            "the request's body is larger than it may be (request_body_max); its client has been answered 413",
-        ),
-        Some(reject) => {
-            let (detail, status) = (reject.detail(), reject.status());
-            Error::told(ErrorKind::Gone, format!("the request is over: {detail} Its client has been answered {status}"))
+    let Some(reject) = Reject::ALL.get(usize::from(reason & !UNTOLD)) else { return Error::GONE };
+    let said = match (reason & UNTOLD, reject.status()) {
+        (0, status) => format!("Its client has been answered {status}"),
+        (_, status) => {
+            format!("An answer had begun, so its client is not told {status}; the connection ends behind it")
         }
-    }
+    };
+    let (kind, what) = match reject {
+        Reject::BodyTooLarge => {
+            (ErrorKind::TooLarge, "the request's body is larger than it may be (request_body_max).".to_owned())
+        }
+        reject => (ErrorKind::Gone, format!("the request is over: {}", reject.detail())),
+    };
+    Error::told(kind, format!("{what} {said}"))
 }
 
 impl<'r> RequestBody<'r> {

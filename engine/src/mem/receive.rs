@@ -48,6 +48,12 @@ impl ReceiveBuffers {
         if self.is_large(buffer) { &mut self.large } else { &mut self.small }
     }
 
+    /// Whether a part of a long body may be received into a small buffer: requests need the last ones. Whoever does not
+    /// keep what comes gives its buffer back at once.
+    pub(crate) fn spares_small(&self, keeps: bool) -> bool {
+        !(keeps && self.small.pressed_by_one_more())
+    }
+
     /// The kernel has filled a buffer: its first user is the caller.
     #[inline]
     pub(crate) fn take(&mut self, buffer: BufferId) {
@@ -133,6 +139,13 @@ impl BufferPool {
         self.in_use() * 4 >= self.count * 3
     }
 
+    /// Whether one more in use would make it so. What heads do not pin at three quarters leaves it one short of them:
+    /// so far, and no farther, a pool stays in use between completions.
+    #[inline]
+    pub(crate) fn pressed_by_one_more(&self) -> bool {
+        (self.in_use() + 1) * 4 >= self.count * 3
+    }
+
     /// Buffers neither posted nor spare.
     #[inline]
     pub(crate) fn in_use(&self) -> u32 {
@@ -181,7 +194,9 @@ mod tests {
         (0..3).for_each(|_| buffers.small.ran_out());
         while buffers.next_to_post().is_some() {}
         assert_eq!(buffers.small.posted, 512, "twice, not eight times as many");
-        (256..768).for_each(|buffer| buffers.take(buffer));
+        (256..767).for_each(|buffer| buffers.take(buffer));
+        assert!(buffers.small.pressed_by_one_more() && !buffers.small.pressed());
+        buffers.take(767);
         assert!(buffers.small.pressed());
     }
 

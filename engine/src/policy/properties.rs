@@ -26,7 +26,8 @@ macro_rules! properties {
         /// deadline that runs already stays, and its next one follows. A connection goes by the properties of the
         /// group of its last routed request; before its first, by the engine's.
         ///
-        /// Times are from 64 ms to 365 days, in steps of 64 ms; [`Properties::OFF`] switches a timer off.
+        /// Times are from 64 ms to 365 days, in steps of 64 ms: never early, and less than 128 ms late.
+        /// [`Properties::OFF`] switches a timer off.
         ///
         /// ```
         /// use std::time::Duration;
@@ -127,7 +128,7 @@ properties! {
     request_body_max: u64 = u64::MAX, 0, u64::MAX;
     /// Bytes of a request's body that the engine holds for an application that does not read them, 16 KiB to 64 MiB;
     /// 256 KiB by default. At a body's beginning, what the kernel had delivered before the engine could stop it, at
-    /// most 32 small receive buffers, waits beside it.
+    /// most 64 small receive buffers, waits beside it.
     request_body_credit: u32 = 256 * KIB, 16 * KIB, 64 * MIB;
     /// Bytes of an answer that an application may hand over before the client has taken them, 16 KiB to 64 MiB; 256 KiB
     /// by default.

@@ -217,9 +217,9 @@ pub(super) struct SlotBody {
     state: AtomicU32,
     trailers: AtomicU32,
     trailer_cell: AtomicU32,
-    /// Bytes put into the chain.
+    /// Bytes that came with the head or were put into the chain.
     arrived: AtomicU64,
-    /// Bytes of the chain that have been read.
+    /// Bytes of those that have been read.
     read: AtomicU64,
     /// The shard has stopped receiving until so many bytes have been read.
     resume_at: AtomicU64,
@@ -314,7 +314,7 @@ impl SlotBody {
         self.state.store(bits, Ordering::Release);
     }
 
-    /// More bytes are in the chain. For the shard.
+    /// More bytes are there. For the shard.
     pub(super) fn add_arrived(&self, bytes: u64) {
         self.arrived.store(self.arrived.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
     }

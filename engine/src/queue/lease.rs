@@ -203,6 +203,12 @@ impl<R: Record> Lease<R> {
         }
     }
 
+    /// Moves over bytes that came with the head of a request of whose body more was to come.
+    pub(crate) fn consume_prefix(&mut self, bytes: u32) {
+        self.reader_mut().prefix += bytes;
+        self.tell_read(bytes);
+    }
+
     /// Moves over bytes of [`body_bytes`](Self::body_bytes) that have been read.
     pub(crate) fn consume_body(&mut self, bytes: u32) {
         self.reader_mut().cursor_mut().advance(bytes);
@@ -222,7 +228,7 @@ impl<R: Record> Lease<R> {
         self.exchange().slot(self.slot).body.state()
     }
 
-    /// Bytes of the body that came behind the received ones.
+    /// Bytes of the body that have come, those with the head included; for a body of which more was to come then.
     pub(crate) fn body_arrived(&self) -> u64 {
         self.exchange().slot(self.slot).body.arrived()
     }

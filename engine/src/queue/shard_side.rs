@@ -358,6 +358,11 @@ impl<R: Record> ShardSide<R> {
         self.body(slot).reset();
     }
 
+    /// So much of an open body came with the head. Before the slot is published.
+    pub(crate) fn count_prefix(&self, slot: u32, bytes: u32) {
+        self.body(slot).add_arrived(u64::from(bytes));
+    }
+
     /// Puts bytes of a buffer that the shard gives to the slot behind the slot's body.
     pub(crate) fn append_body(&mut self, slot: u32, last: Option<BufferId>, buffer: BufferId, start: u32, len: u32) {
         self.chain().append(self.body(slot), last, buffer, start, start + len);

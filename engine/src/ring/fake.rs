@@ -16,13 +16,14 @@ mod files;
 mod link;
 mod seed;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Event, Op, SendMode, Token};
+use super::{Event, Op, SendMode, Token, Wait};
 use crate::mem::{Arena, BufferId};
 
 use self::files::{FileJob, Reading};
@@ -31,6 +32,8 @@ pub(crate) use self::seed::{Faults, Random};
 
 /// Descriptors of accepted connections begin here: none of the process's own is closed by mistake.
 const FIRST_DESCRIPTOR: RawFd = 10_000;
+/// A wait of at most a tick is a look by the clock: what the shard finds after it was not slept over.
+const NAP: Duration = Duration::from_millis(64);
 
 /// What happens outside the shard while it sleeps in the kernel.
 pub(crate) trait Outside {
@@ -75,8 +78,14 @@ pub(crate) struct Fake {
     pub(crate) outside: Option<Rc<RefCell<dyn Outside>>>,
     /// The last turn ended without an event although it was to wait for one.
     pub(crate) asleep: bool,
+    /// How long the last turn was to wait.
+    pub(crate) waited: Wait,
+    /// The next turn fails once it has brought what it had.
+    pub(crate) breaks: bool,
     /// The shard has failed, and closes descriptors whatever is under way.
     pub(crate) failed: bool,
+    /// Descriptors that nobody had closed when all this was over, the helper included.
+    pub(crate) left_open: Rc<Cell<Option<usize>>>,
     /// What the shard did after it had slept without being woken: it went to sleep with that work before it.
     pub(crate) overslept: Option<&'static str>,
     /// Clients whose silent sends ended without an event in a turn that slept: what follows those sends came late.
@@ -110,7 +119,10 @@ impl Fake {
             faults,
             outside: None,
             asleep: false,
+            waited: Wait::No,
+            breaks: false,
             failed: false,
+            left_open: Rc::default(),
             overslept: None,
             delayed: Vec::new(),
             listeners: BTreeMap::new(),
@@ -235,7 +247,8 @@ impl Fake {
     /// Notes what a shard does that nothing has woken.
     fn note(&mut self, descriptor: RawFd, what: &'static str) {
         let delayed = self.descriptors.get(&descriptor).is_some_and(|client| self.delayed.contains(client));
-        if (self.asleep || delayed) && self.overslept.is_none() {
+        let napped = matches!(self.waited, Wait::AtMost(limit) if limit <= NAP);
+        if (self.asleep && !napped || delayed) && self.overslept.is_none() {
             self.overslept = Some(what);
         }
     }

@@ -21,7 +21,7 @@ use crate::conn::AfterSend;
 use crate::mem::{Area, BufferId};
 use crate::policy::OF_ENGINE;
 use crate::queue::{BodyState, Reading};
-use crate::record::DISCARDED_BYTES_MAX;
+use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::slab::Key;
 
@@ -33,7 +33,7 @@ pub(super) struct BodyChain {
     last: BufferId,
     /// The client waits for `100 Continue`.
     expects: bool,
-    /// The reader is to be woken when the completions are done.
+    /// The reader is to be woken when the completions are done: the slot is in `readers`.
     to_wake: bool,
     /// But not this turn: there is more at hand.
     put_off: bool,
@@ -56,6 +56,11 @@ impl BodyChain {
         trailers: 0,
     };
 
+    /// Forgets everything but that the slot is in the list of those to be woken, where it may be once.
+    fn begin_anew(&mut self) {
+        *self = Self { to_wake: self.to_wake, ..Self::NONE };
+    }
+
     /// Whether the client waits for `100 Continue`.
     pub(super) fn expects(&self) -> bool {
         self.expects
@@ -69,7 +74,7 @@ impl<I: Io> Shard<I> {
         let chain = &mut self.bodies[slot as usize];
         if !core::mem::replace(&mut state.has_body, true) {
             self.side.open_body(slot);
-            *chain = BodyChain::NONE;
+            chain.begin_anew();
         }
         (chain.expects, chain.allowed) = (expects, allowed);
     }
@@ -104,7 +109,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Bytes of a body that a connection may have received and not read.
-    fn body_credit(&mut self, key: Key) -> u32 {
+    pub(super) fn body_credit(&mut self, key: Key) -> u32 {
         let policy = self.connections.get_mut(key).map_or(OF_ENGINE, |connection| connection.policy);
         self.routes.policy(policy).body_credit
     }
@@ -302,7 +307,8 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn release_body(&mut self, slot: u32) {
         self.slots[slot as usize].has_body = false;
-        let chain = core::mem::replace(&mut self.bodies[slot as usize], BodyChain::NONE);
+        let chain = self.bodies[slot as usize];
+        self.bodies[slot as usize].begin_anew();
         let mut first = chain.first;
         while first != NO_BUFFER {
             let next = self.side.next_of_body(first).unwrap_or(NO_BUFFER);
@@ -323,7 +329,8 @@ impl<I: Io> Shard<I> {
 
     /// More of a body is at hand than was received: its reader is woken when that has come, too. A wake costs more than
     /// to receive a piece, and a reader that waits would wait again behind each. Three quarters of the credit are
-    /// enough to wake for, so that the client goes on sending meanwhile.
+    /// enough to wake for, so that the client goes on sending meanwhile. Not in co-located mode, where the
+    /// application may keep the thread before the next turn.
     pub(super) fn put_off_waking(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (slot, receives) = (connection.body_slot, connection.receiving != Receiving::Stopped);
@@ -331,7 +338,8 @@ impl<I: Io> Shard<I> {
             return;
         }
         let enough = u64::from(self.body_credit(key) / 4 * 3);
-        self.bodies[slot as usize].put_off = self.side.unread_body(slot) < enough;
+        let chain = &mut self.bodies[slot as usize];
+        chain.put_off = chain.to_wake && self.side.unread_body(slot) < enough;
     }
 
     /// Wakes who waits for what has come, but for those put off.
@@ -446,7 +454,7 @@ impl<I: Io> Shard<I> {
         }
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
         let is_ours = !self.slots[slot as usize].answered && self.side.overtake(slot);
-        self.forget_body(slot, reject as u8);
+        self.forget_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);
             self.drop_settled(slot);
@@ -474,13 +482,14 @@ impl<I: Io> Shard<I> {
     pub(super) fn receive_body(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (slot, incoming, long) = (connection.body_slot, connection.incoming, connection.receives_long());
+        let keeps = connection.keeps_long();
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
         if room == 0 {
             self.poll_end(key);
             return self.set_timer(key);
         }
         // Without a large buffer, small ones do, while there are enough of them for others.
-        let small = !long || (!self.has_large() && !self.buffers.small.pressed());
+        let small = !long || (!self.has_large() && self.buffers.spares_small(keeps));
         if small {
             return self.receive_many(key);
         }

@@ -285,14 +285,20 @@ impl Connection {
         self.long && self.has_incoming()
     }
 
+    /// Whether what is awaited is a part of a long body that will be kept until it is read.
+    #[inline]
+    pub(super) fn keeps_long(&self) -> bool {
+        self.receives_long() && self.body_slot != NONE && !self.machine.is_draining()
+    }
+
     /// Which part of a request is awaited.
     #[inline]
     pub(super) fn part(&self) -> Part {
         match self.incoming {
             Incoming::Nothing if self.pending => Part::Head,
             Incoming::Nothing => Part::None,
-            // The application is awaited.
-            _ if self.body_paused => Part::None,
+            // The application is awaited: to read more, or to let go of a buffer.
+            _ if self.body_paused || (self.starved && self.keeps_long()) => Part::None,
             // How long either side may be silent is their protocol's business.
             Incoming::Raw => Part::None,
             _ if self.body_slot == NONE => Part::Unread,

@@ -161,7 +161,7 @@ impl<I: Io> Shard<I> {
     fn deliver_before(&mut self, key: Key, slot: u32, source: Source, mut addressed: Addressed, incoming: Incoming) {
         self.side.reset_reader(slot);
         let record = self.side.record(slot);
-        let (expects, here) = (record.head.expects_continue(), u64::from(record.body_len));
+        let (expects, here) = (record.head.expects_continue(), record.body_len);
         let expects = expects && here == 0;
         let body_max = self.routes.policy(addressed.policy).body_max;
         if let BodyKind::Length(length) = record.head.body
@@ -172,7 +172,8 @@ impl<I: Io> Shard<I> {
         if !matches!(incoming, Incoming::Nothing) {
             self.side.record_mut(slot).body_open = true;
             addressed.passable = Self::can_discard(&incoming, expects);
-            self.open_body(slot, expects, body_max.saturating_sub(here));
+            self.open_body(slot, expects, body_max.saturating_sub(u64::from(here)));
+            self.side.count_prefix(slot, here);
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;
@@ -233,6 +234,7 @@ impl<I: Io> Shard<I> {
             prefix.incoming = Incoming::Chunked { decoder };
         } else if self.slots[slot as usize].has_body {
             self.side.record_mut(slot).body_open = true;
+            self.side.count_prefix(slot, prefix.len);
             self.finish_body(slot);
         }
         Ok(prefix)
@@ -241,7 +243,10 @@ impl<I: Io> Shard<I> {
     /// Whether a queue takes no request at this moment.
     fn is_full(&mut self, queue: u32) -> bool {
         let shard = usize::from(self.id.0);
-        self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer))
+        let full = self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer));
+        #[cfg(test)]
+        super::sim::shared_queue::between_looks();
+        full
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.

@@ -86,7 +86,8 @@ impl<I: Io> Shard<I> {
         }
         // Who has sent one long body is likely to send another: its head comes with a good part of it.
         if core::mem::take(&mut connection.long) && self.has_large() {
-            let most = self.side.arena().cell_bytes(Area::Body);
+            let (least, most) = (self.side.arena().cell_bytes(Area::Receive), self.side.arena().cell_bytes(Area::Body));
+            let most = most.min(self.body_credit(key).max(least));
             return self.receive_large(key, most);
         }
         self.receive_many(key);
@@ -139,7 +140,7 @@ impl<I: Io> Shard<I> {
             if !event.more {
                 self.after_receive(key);
             }
-            if event.more_at_hand {
+            if event.more_at_hand && !self.settings.colocated {
                 self.put_off_waking(key);
             }
         } else {
@@ -195,16 +196,18 @@ impl<I: Io> Shard<I> {
         let mut starved = core::mem::take(&mut self.starved);
         starved.retain(|key| {
             let Some(connection) = self.connections.get_mut(*key) else { return false };
-            let long = connection.receives_long();
+            let (long, keeps) = (connection.receives_long(), connection.keeps_long());
             // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
-            let small = self.buffers.small.any_posted() && !(long && self.buffers.small.pressed());
+            let small = self.buffers.small.any_posted() && self.buffers.spares_small(keeps);
             let posted = small || (long && self.buffers.large.any_posted());
-            if !posted {
-                return true;
+            if posted {
+                connection.starved = false;
+                self.arm_receive(*key);
+            } else {
+                // It may take long: a client that leaves is to be noticed.
+                self.poll_end(*key);
             }
-            connection.starved = false;
-            self.arm_receive(*key);
-            false
+            !posted
         });
         self.starved = starved;
     }
@@ -347,17 +350,33 @@ impl<I: Io> Shard<I> {
     /// is no room for that either.
     #[inline(always)]
     fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
-        // Of a large buffer, what a cell could not hold may be kept.
-        if self.buffers.small.pressed() && !self.buffers.is_large(input.buffer) {
-            let cell = self.cells.assembly.take()?;
-            self.counters.copies.count();
-            let to = self.side.arena().offset(Area::Assembly, cell);
-            self.side.copy(self.offset(input), to, len);
-            self.side.record_mut(slot).base = to;
-            return Some(Source::Assembly(cell));
+        let is_large = self.buffers.is_large(input.buffer);
+        let pool = if is_large { &self.buffers.large } else { &self.buffers.small };
+        if pool.pressed() {
+            return self.pin_copy(input, slot, len);
         }
         self.buffers.share(input.buffer);
         Some(Source::Receive(input.buffer))
+    }
+
+    /// As [`pin`](Self::pin), with few buffers left of the kind.
+    #[cold]
+    fn pin_copy(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+        let fits = len <= self.side.arena().cell_bytes(Area::Assembly);
+        let Some(cell) = fits.then(|| self.cells.assembly.take()).flatten() else {
+            // Of a large buffer, what a cell cannot hold is kept, and for want of a cell as well: heads find small
+            // ones.
+            let is_large = self.buffers.is_large(input.buffer);
+            return is_large.then(|| {
+                self.buffers.share(input.buffer);
+                Source::Receive(input.buffer)
+            });
+        };
+        self.counters.copies.count();
+        let to = self.side.arena().offset(Area::Assembly, cell);
+        self.side.copy(self.offset(input), to, len);
+        self.side.record_mut(slot).base = to;
+        Some(Source::Assembly(cell))
     }
 
     /// As [`pin`](Self::pin), for those with a body.

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NONE, Receiving, Sending, SlotState};
+use super::connection::{Incoming, NONE, Out, Pipe, Receiving, Sending, SlotState};
 use super::output::GONE;
 use crate::clock::{TICK_MS, Tick};
 use crate::conn::{Expiry, Patience};
@@ -145,22 +145,28 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.remove(key) else { return };
         self.io.close(connection.fd);
         self.wheel.set(key.index, NEVER);
+        // That of a stream which has not ended is in the list still.
+        let is_last = !matches!(connection.out, Out::Nothing | Out::Stream { last: false, .. } | Out::Interim { .. });
         self.release_out(connection.out);
-        self.orphan(connection.oldest);
+        let unsent = self.orphan(connection.oldest) + u64::from(is_last);
+        if connection.how == Disconnected::Reset && connection.pipe == Pipe::No {
+            self.counters.responses_unsent.add(unsent);
+        }
         // Last, so that whoever is told finds the requests gone.
         if connection.extras {
             self.end_extras(key.index, connection.how);
         }
     }
 
-    /// The requests of a connection that is gone, from the oldest on.
-    pub(super) fn orphan(&mut self, oldest: u32) {
-        let mut next = oldest;
+    /// The requests of a connection that is gone, from the oldest on. Gives how many had been answered.
+    pub(super) fn orphan(&mut self, oldest: u32) -> u64 {
+        let (mut next, mut unsent) = (oldest, 0);
         while next != NONE {
             let slot = next;
             let SlotState { answered, next: younger, .. } = self.slots[slot as usize];
             next = younger;
             if answered {
+                unsent += 1;
                 self.finish_slot(slot);
                 continue;
             }
@@ -175,6 +181,7 @@ impl<I: Io> Shard<I> {
                 Fate::Held => {}
             }
         }
+        unsent
     }
 
     /// Lets a connection end as soon as it owes nothing: the engine is stopping.

@@ -214,14 +214,6 @@ impl<I: Io> Shard<I> {
         resume
     }
 
-    /// Goes on with held input behind an answer that is being sent. Requests held for want of a slot go on when the
-    /// send has ended.
-    #[cold]
-    pub(super) fn resume_behind(&mut self, key: Key) {
-        self.follow_up = true;
-        self.resume_input(key);
-    }
-
     /// Sends one answer from where it is.
     #[inline]
     pub(super) fn send_one(&mut self, key: Key, slot: u32) {
@@ -240,7 +232,7 @@ impl<I: Io> Shard<I> {
             None => self.start_send(key, Out::Area { slot }, len),
         }
         if resume {
-            self.resume_behind(key);
+            self.resume_input(key);
         }
     }
 
@@ -278,7 +270,7 @@ impl<I: Io> Shard<I> {
         let resume = self.unlink(key, count, slot, last);
         self.start_send(key, Out::Cell { cell }, filled);
         if resume {
-            self.resume_behind(key);
+            self.resume_input(key);
         }
     }
 
@@ -298,7 +290,9 @@ impl<I: Io> Shard<I> {
         self.set_timer(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.held_first != NO_BUFFER {
-            self.resume_behind(key);
+            // A request held for want of a slot goes on when this send has ended.
+            self.follow_up = true;
+            self.resume_input(key);
         }
     }
 

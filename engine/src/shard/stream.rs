@@ -207,7 +207,7 @@ impl<I: Io> Shard<I> {
         self.io.send(fd, Token::new(Op::Send, key.generation, key.index), parts.as_slice(), mode);
         self.set_timer(key);
         if (is_last && held) || resume {
-            self.resume_behind(key);
+            self.resume_input(key);
         }
     }
 

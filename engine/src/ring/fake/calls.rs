@@ -104,6 +104,7 @@ impl Io for Fake {
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         (self.asleep, self.overslept) = (false, None);
+        self.waited = wait;
         self.delayed.clear();
         let mut slept = false;
         self.begin();
@@ -116,6 +117,10 @@ impl Io for Fake {
             self.delayed.clear();
         }
         events.append(&mut self.done);
+        if core::mem::take(&mut self.breaks) {
+            self.failed = true;
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
         Ok(())
     }
 

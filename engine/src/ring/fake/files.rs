@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 
 use super::link::Multishot;
-use super::{Fake, count};
+use super::{Entry, Fake, count};
 use crate::mem::Landing;
 use crate::ring::{FilePart, Token};
 
@@ -150,6 +150,22 @@ impl Fake {
         count(got)
     }
 
+    /// The helper ends with the shard: it closes the sockets of the parts that it still has.
+    fn end_helper(&mut self) {
+        for link in &mut self.links {
+            let queued = self
+                .queued
+                .iter()
+                .any(|entry| matches!(entry, Entry::SendFile { socket, .. } if Some(*socket) == link.descriptor));
+            if (link.job.take().is_some() || queued)
+                && let Some(descriptor) = link.descriptor.take()
+            {
+                link.closed = true;
+                self.descriptors.remove(&descriptor);
+            }
+        }
+    }
+
     /// Reports room in a socket.
     pub(super) fn progress_room(&mut self, client: usize, all: bool) {
         let link = &mut self.links[client];
@@ -165,6 +181,13 @@ impl Fake {
         } else {
             self.links[client].poll = Some(Multishot { token, once, cancelled });
         }
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.end_helper();
+        self.left_open.set(Some(self.descriptors.len()));
     }
 }
 

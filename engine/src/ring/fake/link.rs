@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use super::Fake;
 use super::files::FileJob;
+use super::{Entry, Fake};
 use crate::mem::Lent;
 use crate::ring::Token;
 
@@ -109,13 +109,15 @@ impl Fake {
     pub(super) fn assert_unused(&mut self, descriptor: RawFd) {
         let named = self.queued.iter().any(|entry| entry.socket() == Some(descriptor));
         let failed = self.failed;
+        let of_helper = |entry: &Entry| matches!(entry, Entry::SendFile { socket, .. } if *socket == descriptor);
+        let helper_has = self.queued.iter().any(of_helper) || self.link(descriptor).job.is_some();
+        assert!(!helper_has, "descriptor {descriptor} is let go while the helper has it, who closes what is left");
         assert!(!named || failed, "descriptor {descriptor} is let go while an operation on it is queued");
         let link = self.link(descriptor);
         if !failed {
             assert!(link.receive.is_none(), "descriptor {descriptor} is let go while it receives");
             assert!(link.sending.is_none(), "descriptor {descriptor} is let go while it sends");
             assert!(link.watch.is_none(), "descriptor {descriptor} is let go while it is watched");
-            assert!(link.job.is_none(), "descriptor {descriptor} is let go while the helper has it");
             assert!(link.poll.is_none(), "descriptor {descriptor} is let go while it is polled for room");
         }
     }

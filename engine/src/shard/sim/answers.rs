@@ -144,6 +144,31 @@ fn an_answer_by_id_frees_the_slot_only_after_the_handle_is_gone() {
 }
 
 #[test]
+fn an_answer_whose_client_leaves_before_it_is_sent_is_counted() {
+    let mut rig = Rig::new();
+    let (slow, quick, pipelining) = (rig.connect_with_room(100), rig.connect(), rig.connect_with_room(100));
+    for client in [slow, quick] {
+        rig.say(client, get("1"));
+        answer_with(rig.claim(), &"x".repeat(1000), false);
+        rig.settle();
+    }
+    // One under way, one that waits behind it, and one that nobody has answered.
+    rig.say(pipelining, get("1") + &get("2") + &get("3"));
+    let mut leases = rig.claim_all();
+    let unanswered = leases.pop();
+    leases.into_iter().for_each(|lease| answer_with(lease, &"x".repeat(1000), false));
+    rig.settle();
+    for client in [slow, quick, pipelining] {
+        rig.shard.io.reset(client);
+    }
+    rig.settle();
+    assert_eq!((rig.counters.responses_unsent.read(), rig.counters.requests_orphaned.read()), (3, 1));
+    drop(unanswered);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
 fn a_handle_outlives_its_client() {
     let mut rig = Rig::new();
     let client = rig.connect();

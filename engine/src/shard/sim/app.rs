@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
+use std::task::Waker;
 
-use super::rig::{body, prefix, read_body, target, write_answer};
-use super::streaming::{Streaming, letters, pieces};
+use super::rig::{body, read_body, read_prefix, target, write_answer};
+use super::streaming::{Flag, Streaming, letters, pieces};
 use crate::id::RequestId;
 use crate::queue::{BodyState, Exchange, Lease, Note, QueueCore, Watch};
 use crate::record::RequestRecord;
@@ -78,14 +79,27 @@ struct Pending {
     body: Vec<u8>,
     whole: bool,
     hold: Hold,
+    /// Set while it waits for more of its body.
+    waits: Option<Arc<Flag>>,
 }
 
 impl Pending {
-    /// Whether it can be gone on with: its body is whole, or there is more of it, or it is over.
-    fn can_act(&mut self) -> bool {
-        match &mut self.hold {
-            Hold::Handle(lease) if !self.whole => lease.body_state() != BodyState::Open || lease.next_body(),
-            _ => true,
+    /// Whether it can be gone on with: its body is whole, or it has been woken.
+    fn can_act(&self) -> bool {
+        self.waits.as_ref().is_none_or(|flag| flag.is_up())
+    }
+
+    /// Waits for more of the body, unless more is there or will not come. A wake that is lost leaves its client
+    /// waiting.
+    fn await_more(&mut self) {
+        self.waits = None;
+        if let Hold::Handle(lease) = &mut self.hold
+            && !self.whole
+        {
+            let flag = Arc::new(Flag::default());
+            lease.await_body(&Waker::from(Arc::clone(&flag)));
+            let open = lease.body_state() == BodyState::Open;
+            self.waits = (open && !lease.next_body()).then_some(flag);
         }
     }
 }
@@ -126,7 +140,7 @@ impl App {
     /// Things it could do now: claim, go on with some of the pending, let go of one of the kept, go on with a stream.
     pub(super) fn options(&mut self) -> (bool, Vec<usize>, usize, bool) {
         let streams = self.streams.iter().any(Streaming::can_act);
-        let pending = self.pending.iter_mut().enumerate().filter_map(|(at, pending)| pending.can_act().then_some(at));
+        let pending = self.pending.iter().enumerate().filter_map(|(at, pending)| pending.can_act().then_some(at));
         (!self.queue.is_empty(), pending.collect(), self.kept.len(), streams)
     }
 
@@ -178,7 +192,7 @@ impl App {
         if let Some(number) = number {
             assert!(self.delivered.insert(number), "request {number} was delivered twice");
         }
-        let mut body = prefix(&lease).to_vec();
+        let mut body = read_prefix(&mut lease);
         let whole = read_body(&mut lease, &mut body);
         while number.is_some() && random.chance(100) {
             self.inform(&lease, number.unwrap_or(0));
@@ -197,7 +211,9 @@ impl App {
             lease.ask_for_body();
             Hold::Handle(Box::new(lease))
         };
-        self.pending.push(Pending { number, body, whole, hold });
+        let mut pending = Pending { number, body, whole, hold, waits: None };
+        pending.await_more();
+        self.pending.push(pending);
         if whole && random.chance(400) {
             self.go_on(self.pending.len() - 1, random);
         }
@@ -219,6 +235,7 @@ impl App {
         {
             let over = matches!(lease.body_state(), BodyState::Failed(_));
             pending.whole = read_body(lease, &mut pending.body);
+            pending.await_more();
             if over {
                 self.pending.swap_remove(index);
             }

@@ -1,10 +1,12 @@
 //! Directed tests of longer parts of files, which the helper sends: order, full sockets, judging, and every end.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::rig::{Options, Rig};
 use super::streaming::letters;
 use super::streams::{asked, finish, get, leave, memory, part, push, respond, start, text_of};
+use crate::ring::Op;
 use crate::ring::fake::Faults;
 
 /// Longer than what is read into a cell.
@@ -196,4 +198,79 @@ fn a_stop_does_not_wait_for_a_disk_that_never_answers() {
         rig.shard.end();
         assert!(stream.is_gone(), "client {client}");
     }
+}
+
+/// What becomes of a shard.
+#[derive(Clone, Copy, Debug)]
+enum Fall {
+    /// The ring fails.
+    Fails,
+    /// The loop panics, while it handles completions or later.
+    Panics,
+}
+
+/// Ends a shard that has fallen. Every socket is closed by then, each by one: the shard or the helper.
+fn fall(mut rig: Rig, fall: Fall) {
+    rig.shard.io.failed = true;
+    let left_open = Rc::clone(&rig.shard.io.left_open);
+    match fall {
+        Fall::Fails => rig.shard.end(),
+        Fall::Panics => rig.shard.give_up(),
+    }
+    assert_eq!(left_open.get(), Some(0), "{fall:?}: sockets that neither the shard nor the helper has closed");
+}
+
+/// Reports of parts of files that the shard has and has not read.
+fn unread_reports(rig: &Rig) -> usize {
+    let unread = &rig.shard.events[rig.shard.cursor..];
+    unread.iter().filter(|event| event.token.op() == Op::SendFile).count()
+}
+
+#[test]
+fn a_shard_that_falls_closes_the_socket_of_a_report_that_it_has_not_read() {
+    for how in [Fall::Fails, Fall::Panics] {
+        let hanging = Faults { reads_hang: true, ..Faults::default() };
+        let (mut rig, client, lease) = asked(with(hanging), 1 << 20);
+        let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
+        rig.settle();
+        rig.shard.io.faults.reads_hang = false;
+        rig.shard.io.breaks = true;
+        rig.shard.turn(None).expect_err("the ring fails");
+        assert_eq!((unread_reports(&rig), rig.shard.io.readable(client) > LONG), (1, true), "reported, not read");
+        fall(rig, how);
+        assert!(stream.is_gone(), "{how:?}: its sender is told");
+    }
+}
+
+#[test]
+fn a_shard_that_falls_leaves_the_socket_to_the_helper_that_has_it() {
+    for how in [Fall::Fails, Fall::Panics] {
+        let hanging = Faults { reads_hang: true, ..Faults::default() };
+        let (mut rig, _, lease) = asked(with(hanging), 1 << 20);
+        let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
+        rig.settle();
+        rig.shard.io.breaks = true;
+        rig.shard.turn(None).expect_err("the ring fails");
+        assert_eq!(unread_reports(&rig), 0);
+        // Its close would be the second one: see the simulated kernel.
+        fall(rig, how);
+        assert!(stream.is_gone());
+    }
+}
+
+#[test]
+fn a_report_that_was_read_says_nothing_of_the_next_part() {
+    let (mut rig, _, lease) = asked(Options::default(), 1 << 20);
+    let file = letters(LONG);
+    let stream = respond(lease, vec![part(&file, 0, LONG), part(&file, 0, LONG)]);
+    let has_read = |rig: &Rig| rig.shard.events.iter().any(|event| event.token.op() == Op::SendFile);
+    while !has_read(&rig) {
+        rig.turn();
+        assert!(!rig.shard.io.asleep, "no part was reported");
+    }
+    // The next turn begins with handing the second part over; then, say, a panic.
+    rig.shard.collect_answers();
+    assert_eq!((unread_reports(&rig), stream.is_complete()), (0, false));
+    fall(rig, Fall::Panics);
+    assert!(stream.is_gone());
 }

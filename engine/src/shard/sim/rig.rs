@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::id::{RequestId, ShardId};
 use crate::policy::{Policies, Policy};
-use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, Tail};
+use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults, Outside};
 use crate::route::{Host, Route, Snapshot, Target};
@@ -33,6 +33,8 @@ pub(super) struct Options {
     /// Bytes of a body that are received and not read: fewer than an application may choose.
     pub(super) body_credit: u32,
     pub(super) queue_length: u32,
+    /// Another shard fills the same queue: see `shared_queue`.
+    pub(super) is_shared: bool,
     pub(super) seed: u64,
     pub(super) faults: Faults,
 }
@@ -51,7 +53,8 @@ impl Default for Options {
             response_area_bytes: 512,
             ..Config::default()
         };
-        Self { config, body_credit: 256 * 1024, queue_length: 1000, seed: 1, faults: Faults::default() }
+        let faults = Faults::default();
+        Self { config, body_credit: 256 * 1024, queue_length: 1000, is_shared: false, seed: 1, faults }
     }
 }
 
@@ -62,6 +65,8 @@ pub(super) struct Rig {
     pub(super) exchange: Arc<Exchange<RequestRecord>>,
     pub(super) counters: Arc<ShardCounters>,
     pub(super) listener: RawFd,
+    /// What another shard would have of the queue, if it is shared.
+    pub(super) beside: Option<ShardSide<RequestRecord>>,
     mail: Arc<Mailbox>,
 }
 
@@ -73,13 +78,16 @@ impl Rig {
     pub(super) fn with(options: Options) -> Self {
         let config = options.config.checked().expect("the settings hold");
         let imprint = config.imprint().expect("the server's name is valid");
-        let exchange = Exchange::new(1, ShardId(0), imprint, &config.sizes());
-        let (exchange, side) = exchange.expect("a small mapping");
+        let exchange_of = |shard| Exchange::new(1, ShardId(shard), imprint, &config.sizes());
+        let (exchange, side) = exchange_of(0).expect("a small mapping");
+        let beside = options.is_shared.then(|| exchange_of(1).expect("a small mapping"));
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
         let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
         let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&mail), Arc::clone(&counters));
         let shard = shard.expect("nothing is missing");
-        let queue = Arc::new(QueueCore::new(options.queue_length, Arc::from([Arc::clone(&exchange)])));
+        let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
+        let queue = Arc::new(QueueCore::new(options.queue_length, exchanges));
+        let beside = beside.map(|(_, side)| side);
         let socket = stand_in();
         let listener = socket.as_raw_fd();
         let target = Target { context: 7, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 };
@@ -90,7 +98,7 @@ impl Rig {
         let policies = Policies::new(policy);
         mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]).with_policies(policies))));
         mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, open: Arc::default() });
-        Self { shard, queue, exchange, counters, listener, mail }
+        Self { shard, queue, exchange, counters, listener, beside, mail }
     }
 
     pub(super) fn post(&self, letter: Letter) {
@@ -195,6 +203,7 @@ impl Rig {
         for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
+        assert!(shard.readers.is_empty(), "readers are to be woken");
         assert!(shard.cell_waiters.is_empty(), "connections wait for cells");
         assert!(shard.extras.is_empty(), "something is kept for connections that are gone");
         assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
@@ -241,10 +250,14 @@ pub(super) fn target(lease: &Lease<RequestRecord>) -> String {
     String::from_utf8_lossy(lease.record().head.target.of(lease.received())).into_owned()
 }
 
-/// What came of a request's body with its head.
-pub(super) fn prefix(lease: &Lease<RequestRecord>) -> &[u8] {
+/// Reads what came of a request's body with its head.
+pub(super) fn read_prefix(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
     let record = lease.record();
-    &lease.received()[record.body_start as usize..][..record.body_len as usize]
+    let prefix = lease.received()[record.body_start as usize..][..record.body_len as usize].to_vec();
+    if record.body_open {
+        lease.consume_prefix(record.body_len);
+    }
+    prefix
 }
 
 /// Reads what is there of a request's body behind its prefix. `true`: that is all.
@@ -268,7 +281,7 @@ pub(super) fn read_body(lease: &mut Lease<RequestRecord>, into: &mut Vec<u8>) ->
 
 /// The body of a request that is whole.
 pub(super) fn body(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
-    let mut whole = prefix(lease).to_vec();
+    let mut whole = read_prefix(lease);
     assert!(read_body(lease, &mut whole), "the body is not whole");
     whole
 }

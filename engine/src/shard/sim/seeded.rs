@@ -60,7 +60,7 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
     };
     let body_credit = [1000, 5000, 256 * 1024][random.below(3)];
     let queue_length = if tight { 4 } else { 1000 };
-    Options { config, body_credit, queue_length, seed: random.next() ^ seed, faults: faults(random) }
+    Options { config, body_credit, queue_length, is_shared: false, seed: random.next() ^ seed, faults: faults(random) }
 }
 
 fn run_one(seed: u64) {

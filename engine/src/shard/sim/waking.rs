@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::rig::{Options, Rig};
+use super::rig::{Options, Rig, answer_with};
 use super::streaming::Flag;
 use crate::config::{Config, Mode};
 use crate::queue::Lease;
@@ -126,4 +126,35 @@ fn a_reader_is_woken_when_what_was_at_hand_does_not_come() {
     rig.shard.io.faults.late = 1000;
     rig.turn();
     assert_eq!((lease.body_arrived(), woken.is_up()), (4096, true));
+}
+
+#[test]
+fn in_co_located_mode_no_reader_is_put_off() {
+    let config = Config { mode: Mode::Colocated, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let (lease, woken) = waiting_reader(&mut rig, 10_000);
+    rig.turn();
+    // Now the application has the thread, for as long as it likes.
+    assert_eq!((lease.body_arrived(), woken.is_up()), (4096, true));
+}
+
+#[test]
+fn a_slot_is_among_those_to_be_woken_once_however_often_it_is_used_again() {
+    let config = Config { requests_max: 16, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let clients: Vec<usize> = (0..40).map(|_| rig.connect()).collect();
+    for client in clients {
+        rig.shard.io.write(client, b"POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+        rig.shard.io.write(client, &[b'b'; 20_000]);
+        // Answered unread while more of its body is at hand.
+        let lease = (0..10).find_map(|_| {
+            rig.turn();
+            rig.queue.claim_of(0)
+        });
+        answer_with(lease.expect("it is delivered"), "", true);
+        let mut readers = rig.shard.readers.clone();
+        readers.sort_unstable();
+        readers.dedup();
+        assert_eq!(readers.len(), rig.shard.readers.len(), "a slot is there twice: {:?}", rig.shard.readers);
+    }
 }
