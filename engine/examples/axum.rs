@@ -1,7 +1,7 @@
 //! An axum router served through a request queue: `cargo run --release --features tower --example axum`, then
 //! `curl http://localhost:8080/hello/ada`.
 //!
-//! ringress owns the sockets, tokio the tasks, axum the routes. Another address: give it as an argument.
+//! ringress owns the sockets, tokio the tasks, axum the routes. Another ADDRESS: give it as an argument.
 
 #[path = "axum/routes.rs"]
 mod routes;
@@ -10,7 +10,8 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringress::{Engine, tower};
+use ringress::Engine;
+use ringress::tower::{self, Failure};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long requests under way may take after Ctrl-C.
@@ -18,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let address: SocketAddr = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080").parse()?;
+    let address = address();
     let engine = Engine::start()?;
     let queue = engine.request_queue("axum")?;
     let address = engine.listen(address)?;
@@ -29,8 +30,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // A task for each request.
     let serving = tokio::spawn(tower::serve(queue, routes::router(), |handling| {
         tokio::spawn(async move {
-            if let Err(failure) = handling.await {
-                eprintln!("axum: {failure}");
+            match handling.await {
+                // A client that has left is no news.
+                Err(Failure::Engine(error)) if error.is_gone() => {}
+                Err(failure) => eprintln!("axum: {failure}"),
+                Ok(()) => {}
             }
         });
     }));
@@ -42,4 +46,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??;
     serving.await??;
     Ok(())
+}
+
+/// The address to listen on: the first argument, if there is one.
+fn address() -> SocketAddr {
+    let Some(text) = std::env::args().nth(1) else { return ([127, 0, 0, 1], 8080).into() };
+    text.parse().unwrap_or_else(|_| {
+        eprintln!("axum: ADDRESS {text:?}: an IP address and port are wanted, such as 127.0.0.1:8080");
+        std::process::exit(2)
+    })
 }

@@ -32,8 +32,8 @@ fn serve(urls: &[String]) -> ringress::Result<()> {
     let group = session.url_group();
     group.bind(&queue)?;
     for url in urls {
-        println!("listening for requests on the following url: {url}");
         group.add_url(url, 0)?;
+        println!("listening for requests on the following url: {url}");
     }
     loop {
         let mut request = queue.receive()?;

@@ -2,7 +2,7 @@
 //! `curl --data-binary @some-file http://localhost:8080/count` or `curl http://localhost:8080/numbers/1000000`.
 //!
 //! One task takes requests from the queue and spawns another for each of them. Bodies are read and answers given as
-//! futures, which wait for the client and hold up no thread. Another address: give it as an argument.
+//! futures, which wait for the client and hold up no thread. Another ADDRESS: give it as an argument.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let address: SocketAddr = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080").parse()?;
+    let address = address();
     let engine = Engine::start()?;
     let queue = engine.request_queue("tokio")?;
     let address = engine.listen(address)?;
@@ -36,6 +36,15 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
     tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??;
     serving.await??;
     Ok(())
+}
+
+/// The address to listen on: the first argument, if there is one.
+fn address() -> SocketAddr {
+    let Some(text) = std::env::args().nth(1) else { return ([127, 0, 0, 1], 8080).into() };
+    text.parse().unwrap_or_else(|_| {
+        eprintln!("tokio: ADDRESS {text:?}: an IP address and port are wanted, such as 127.0.0.1:8080");
+        std::process::exit(2)
+    })
 }
 
 /// Serves a queue until it is closed, and waits for the tasks then.

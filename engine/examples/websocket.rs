@@ -1,13 +1,13 @@
 //! Echoes WebSocket messages, with the tungstenite crate over an upgraded connection.
 //!
 //! ```text
-//! cargo run --release -p ringress --example websocket -- 8080
+//! cargo run --release --example websocket [-- ADDRESS]
 //! ```
 //!
 //! The engine parses the request and switches the protocol; frames, masks, pings and the closing handshake are
 //! tungstenite's. One thread a connection, which reads and writes as from a socket.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::thread;
 
 use ringress::{Engine, Request, RequestQueue, Response, Upgraded};
@@ -16,16 +16,25 @@ use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, WebSocket};
 
 fn main() -> ringress::Result<()> {
-    let port = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(8080);
+    let address = address();
     let engine = Engine::start()?;
     let queue = engine.request_queue("websocket")?;
-    let address = engine.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
+    let address = engine.listen(address)?;
     let session = engine.server_session();
     let group = session.url_group();
     group.bind(&queue)?;
     group.add_url(&format!("http://*:{}/", address.port()), 0)?;
-    println!("websocket: listening on {address}");
+    println!("listening on ws://{address}/");
     serve(&queue)
+}
+
+/// The address to listen on: the first argument, if there is one.
+fn address() -> SocketAddr {
+    let Some(text) = std::env::args().nth(1) else { return ([127, 0, 0, 1], 8080).into() };
+    text.parse().unwrap_or_else(|_| {
+        eprintln!("websocket: ADDRESS {text:?}: an IP address and port are wanted, such as 127.0.0.1:8080");
+        std::process::exit(2)
+    })
 }
 
 /// Takes requests until the queue closes.

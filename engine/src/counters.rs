@@ -85,7 +85,8 @@ counters! {
     /// Completions that named a connection which was gone.
     completions_stale,
     /// Streamed answers cut by a reset: the application gave up or gave too much or too little, or a file was too short
-    /// or could not be read.
+    /// or could not be read. Among those given up: the ones whose request's body turned out malformed, too slow or too
+    /// large, which had been a 400, 408 or 413 before they began.
     responses_cut,
     /// Cells of memory in use now for parts of files on their way to clients.
     stage_cells_in_use,

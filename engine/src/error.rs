@@ -16,7 +16,9 @@ pub enum ErrorKind {
     Gone,
     /// The queue or its engine has been shut down: leave the receive loop.
     Closed,
-    /// A response head does not fit the response area.
+    /// Something is larger than its limit, which the text names. To be sent: a response's head or an informational
+    /// answer (`response_area_bytes`), a body in one piece (2 GiB), a trailer section (16 KiB). To be read: a request's
+    /// body (`request_body_max`, or the limit that `to_bytes` was given).
     TooLarge,
     /// So much waits already to be sent that no more is taken; the text names the limit. Try again later.
     Full,

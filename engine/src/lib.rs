@@ -7,10 +7,12 @@
 //! fn main() -> ringress::Result<()> {
 //!     let engine = Engine::start()?;
 //!     let queue = engine.request_queue("hello")?;
+//!     let address = engine.listen(([127, 0, 0, 1], 8080).into())?;
 //!     let session = engine.server_session();
 //!     let group = session.url_group();
 //!     group.bind(&queue)?;
-//!     group.add_url("http://localhost:8080/", 0)?;
+//!     group.add_url("http://*:8080/", 0)?;
+//!     println!("listening on http://{address}/");
 //!     loop {
 //!         let answered = queue.receive()?.respond(Response::text("Hello, World!"));
 //!         // A client that left before its answer is no reason to stop.
@@ -19,12 +21,44 @@
 //! }
 //! ```
 //!
-//! # Rooms
-//! `id`, `error`, `slab`, `clock`, `timer`, `counters` stand alone; `mem` owns shared memory, `stream` is an answer in
-//! pieces, `queue` hands requests over, `ring` speaks to the kernel (`mem`, `queue` and `ring` alone may be unsafe);
-//! `record` is what a request looks like between them; `conn` says what a connection may do, `policy` how long it may
-//! take, `route` where a request goes; `shard` joins all of them on one thread; `session` and `api` are the public
-//! face, and `tower`, behind a feature, that of the crate `http`. `docs/design.md` draws a request's way through them.
+//! # Parts
+//! An [`Engine`] has [`RequestQueue`]s, and [`ServerSession`]s with [`UrlGroup`]s. [`UrlGroup::add_url`] says which
+//! requests are a group's, [`UrlGroup::bind`] to which queue they go. A URL opens its port on all addresses, unless
+//! [`Engine::listen`] was asked for some before. Any number of threads [receive](RequestQueue::receive) requests, one
+//! by one or in [batches](RequestQueue::receive_batch), and answer by handle ([`Request::respond`]) or by id
+//! ([`RequestQueue::respond`]), at once or later, from any thread. Bounds are set by [`EngineBuilder`]; timers and
+//! limits that change live are [`Properties`]; [`Engine::counters`] tells what came of it all.
+//!
+//! # Bodies
+//! A request is delivered when its head is whole. [`Request::whole_body`] is its body, if all of that came along; else
+//! [`Request::body`] reads on: into a buffer ([`RequestBody::read`]), in place ([`RequestBody::next_chunk`]), or all of
+//! it up to a limit ([`RequestBody::to_bytes`]). An answer has a [`Body`] of memory or of a [`FileRange`];
+//! [`Response::select`] makes of it what conditions and ranges ask for.
+//!
+//! # Streams
+//! [`Request::start`] sends a head, and gives a [`ResponseStream`] for the body, which waits for slow clients; the
+//! request's body can be read [meanwhile](ResponseStream::body). [`Request::upgrade`] switches to another protocol and
+//! gives the connection as [`Upgraded`].
+//!
+//! # A client that left
+//! What is done for a request that is over fails as [`ErrorKind::Gone`] ([`Error::is_gone`]): pass over it.
+//! [`Request::on_disconnect`] and [`Request::on_half_close`] tell earlier, while an answer is being made;
+//! [`Request::respond_with_completion`] and [`ResponseStream::finish`] give a [`Completion`], which tells whether all
+//! was sent.
+//!
+//! # Futures and runtimes
+//! What waits has a form that is a future, as [`RequestQueue::receive_async`], for any executor or none. Dropping one
+//! loses nothing but the chunk that a send owns. [`block_on`] waits for one on the current thread, and drives the shard
+//! of a thread that is [attached](Engine::attach) to one ([`Mode::Colocated`]). The example `tokio` is a server with a
+//! task for each request.
+//!
+//! With the feature `tower`, `ringress::tower::serve` gives requests to a `tower_service::Service` of the crate `http`:
+//! the example `axum` serves a router.
+//!
+//! # Stopping
+//! [`Engine::shutdown`] lets what is under way be answered for a time; then every receive fails as
+//! [`ErrorKind::Closed`] ([`Error::is_closed`]), which ends the loop. Dropping the engine stops it at once. A request
+//! that is dropped unanswered gets 500.
 //!
 //! # Absent
 //! TLS, HTTP/2, caching and logging, for now; an HTTP client, routing by pattern and middleware, for good.

@@ -102,6 +102,19 @@ fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
     program.end();
 }
 
+#[test]
+fn an_address_that_is_none_is_refused_in_one_line() {
+    for name in ["tokio", "websocket"].into_iter().chain(cfg!(feature = "tower").then_some("axum")) {
+        let mut child = Command::new(built(name)).arg("nowhere").stderr(Stdio::piped()).spawn().expect("it starts");
+        wait_until("it ends", || child.try_wait().expect("a child").is_some());
+        let output = child.wait_with_output().expect("it has ended");
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+        let said = String::from_utf8(output.stderr).expect("text");
+        let wanted = "ADDRESS \"nowhere\": an IP address and port are wanted, such as 127.0.0.1:8080";
+        assert_eq!(said, format!("{name}: {wanted}\n"));
+    }
+}
+
 #[cfg(feature = "tower")]
 #[test]
 fn axum_serves_events_and_ends_although_a_client_stays() {

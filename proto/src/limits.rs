@@ -18,7 +18,7 @@ pub struct Limits {
     pub head_bytes_max: u16,
     /// Bytes of the request target; 16 up to `head_bytes_max`. Beyond it: 414.
     pub target_bytes_max: u16,
-    /// Header fields of one request; 1 to [`HEADER_COUNT_MAX`]. Beyond it: 431.
+    /// Header fields of one request; 1 to 100 (`HEADER_COUNT_MAX`). Beyond it: 431.
     pub header_count_max: u16,
     /// Bytes of one chunk-size line, size and extensions, without its CRLF; 16 to 4,096. Beyond it: 400.
     pub chunk_line_bytes_max: u16,

@@ -34,7 +34,7 @@ impl ByteRange {
     }
 }
 
-/// The ranges of one request, in the order of the request: 2 to [`RANGES_MAX`].
+/// The ranges of one request, in the order of the request: 2 to 16 (`RANGES_MAX`).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Ranges {
     list: [ByteRange; RANGES_MAX],
@@ -55,21 +55,21 @@ impl Ranges {
 pub enum Selection {
     /// All: there is no Range field, or it is to be ignored. The answer is 200.
     Whole,
-    /// One range: 206 with [`content_range`].
+    /// One range: 206 with a Content-Range (`content_range`).
     Single(ByteRange),
-    /// Several: 206 with the parts of a [`Multipart`].
+    /// Several: 206 with the parts of a `Multipart`.
     Multiple(Ranges),
-    /// None of the ranges has a byte of the representation: 416 with [`unsatisfied_range`].
+    /// None of the ranges has a byte of the representation: 416 with a Content-Range of its own (`unsatisfied_range`).
     Unsatisfiable,
 }
 
 /// What a request asks for of a representation of `length` bytes. `range` is the value of its Range field; of a field
 /// that is repeated give none, since it is not a list.
 ///
-/// Ignored are: Range in methods other than GET; units other than bytes; malformed sets; more than [`RANGES_MAX`]
-/// ranges; and ranges that together have more bytes than the representation, which they can only by overlapping. The
-/// last two are how a short request makes a server send, or prepare to send, a file many times over (RFC 9110 section
-/// 17.15); with these bounds an answer is never larger than the whole and the heads of a few parts.
+/// Ignored are: Range in methods other than GET; units other than bytes; malformed sets; more than 16 ranges
+/// ([`RANGES_MAX`]); and ranges that together have more bytes than the representation, which they can only by
+/// overlapping. The last two are how a short request makes a server send, or prepare to send, a file many times over
+/// (RFC 9110 section 17.15); with these bounds an answer is never larger than the whole and the heads of a few parts.
 ///
 /// Also `Whole`: a suffix of an empty representation, since no Content-Range can say that.
 #[must_use]

@@ -20,6 +20,8 @@ use crate::response::Response;
 
 const READY_WAIT_MAX: Duration = Duration::from_secs(20);
 const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Between two signals of those that are sent until a server ends.
+const SIGNAL_PAUSE: Duration = Duration::from_millis(100);
 const LOG_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Tries to find a port nobody takes between our probe and the server's bind.
@@ -321,12 +323,36 @@ impl Server {
     /// # Panics
     /// As [`Self::finish`].
     pub fn finish_by(mut self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("a running child can be signalled");
+        self.signal(signal);
         let status = wait_within(&mut self.child, STOP_WAIT_MAX);
         let stderr = if status.is_some() { self.take_stderr() } else { String::new() };
         let status = status.unwrap_or_else(|| panic!("still running {STOP_WAIT_MAX:?} after {signal:?}"));
         assert!(status.success(), "stopped by {signal:?} with {status}: {stderr}");
         assert!(!stderr.contains("panicked"), "a thread panicked: {stderr}");
+    }
+
+    /// Sends a signal, and does not wait for what comes of it.
+    ///
+    /// # Panics
+    /// When the server has been waited for.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a running child can be signalled");
+    }
+
+    /// Sends a signal until the server has ended, a few times a second.
+    ///
+    /// # Panics
+    /// When it is still running after five seconds.
+    #[track_caller]
+    pub fn end_by_signals(mut self, signal: Signal) -> ExitStatus {
+        let deadline = Instant::now() + STOP_WAIT_MAX;
+        while Instant::now() < deadline {
+            self.signal(signal);
+            if let Some(status) = wait_within(&mut self.child, SIGNAL_PAUSE) {
+                return status;
+            }
+        }
+        panic!("still running {STOP_WAIT_MAX:?} after {signal:?}")
     }
 
     /// Standard error of a child that has ended.

@@ -1,6 +1,7 @@
 //! The showcase as a program: what it accepts, how it refuses, how it stops.
 
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 
 use ringress_tests::{Client, Mode, Server, Setup, run_showcase};
 use rustix::process::Signal;
@@ -173,6 +174,39 @@ fn sigint_and_sigterm_stop_an_idle_server() {
             let server = Server::start(&Setup::new(mode));
             server.finish_by(signal);
         }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_what_the_first_leaves_time_for() {
+    for mode in Mode::ALL {
+        for signal in [Signal::INT, Signal::TERM] {
+            let server = Server::start(&Setup::new(mode).shards(1).consumers(1));
+            let mut waiting = server.connect();
+            waiting.send(server.get("/slow/60000"));
+            // What came after it is answered.
+            server.assert_healthy();
+            server.signal(signal);
+            let said = server.wait_for_stderr(|text| text.ends_with('\n'));
+            assert_eq!(said, "showcase: stopping: what is under way has 2 s; once more ends it now\n");
+            // It would end well by itself, once the two seconds are over.
+            assert_eq!(server.end_by_signals(signal).signal(), Some(signal.as_raw()));
+        }
+    }
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    // As timeout(1) sends it, to its child and to the group that the child is in.
+    for mode in Mode::ALL {
+        let server = Server::start(&Setup::new(mode).shards(1).consumers(1));
+        let mut waiting = server.connect();
+        waiting.send(server.get("/slow/600"));
+        server.assert_healthy();
+        server.signal(Signal::TERM);
+        server.wait_for_stderr(|text| text.contains("stopping"));
+        server.finish_by(Signal::TERM);
+        assert_eq!(waiting.any_response().text(), "slow\n");
     }
 }
 

@@ -411,7 +411,8 @@ fn without_a_root_there_are_no_files() {
     for mode in Mode::ALL {
         let server = Server::start(&Setup::new(mode));
         for target in ["/file/etc/passwd", "/file/Cargo.toml", "/file/"] {
-            assert_eq!(server.answer(target).status, 404, "{target}");
+            let answer = server.answer(target);
+            assert_eq!((answer.status, answer.text()), (404, "start with --root DIR to serve files\n"), "{target}");
         }
         server.finish();
     }

@@ -15,6 +15,7 @@ both_modes![
     baseline11_sums_query_and_body,
     baseline11_ignores_what_is_no_integer,
     echo_returns_the_body_and_its_type,
+    echo_and_upload_take_put,
     root_echoes_posts,
     headers_are_listed_in_order,
     bytes_have_the_length_asked_for,
@@ -154,6 +155,25 @@ fn echo_returns_the_body_and_its_type(server: &Server) {
     assert_ok(&client.exchange(no_framing), "");
     let no_chunks = server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], "0\r\n\r\n");
     assert_ok(&client.exchange(no_chunks), "");
+}
+
+/// As `curl -T` sends files: with a length or in chunks, with the head or behind it.
+fn echo_and_upload_take_put(server: &Server) {
+    let mut client = server.connect();
+    let long = "put ".repeat(100_000);
+    for body in ["", "some body", &long] {
+        let field = format!("Content-Length: {}", body.len());
+        let counted = body.len().to_string();
+        for (target, expected) in [("/echo", body), ("/upload", &counted)] {
+            let line = format!("PUT {target} HTTP/1.1");
+            client.send(server.request(&line, &[&field], ""));
+            client.send(body);
+            assert_ok(&client.any_response(), expected);
+            let chunks = if body.is_empty() { String::new() } else { format!("{:x}\r\n{body}\r\n", body.len()) };
+            let chunked = server.request(&line, &["Transfer-Encoding: chunked"], chunks + "0\r\n\r\n");
+            assert_ok(&client.exchange(chunked), expected);
+        }
+    }
 }
 
 fn root_echoes_posts(server: &Server) {
@@ -297,7 +317,8 @@ fn known_paths_with_another_method_get_405_and_allow(server: &Server) {
         ("DELETE /json", ["GET", "HEAD"]),
         ("PUT /baseline11", ["GET", "POST"]),
         ("BREW /pipeline", ["GET", "HEAD"]),
-        ("GET /echo", ["POST", "POST"]),
+        ("GET /echo", ["POST", "PUT"]),
+        ("PATCH /upload", ["POST", "PUT"]),
         ("PATCH /", ["GET", "POST"]),
     ] {
         let answer = client.exchange(server.request(&format!("{line} HTTP/1.1"), &["Content-Length: 3"], "abc"));

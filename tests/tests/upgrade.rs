@@ -62,5 +62,9 @@ fn who_asks_for_nothing_else_is_told(server: &Server) {
     assert_eq!(client.exchange(server.get("/upgrade")).status, 400);
     let other = ASKS.replace("Upgrade: echo", "Upgrade: h2c");
     assert_eq!(client.exchange(other).status, 400);
+    let with_body = ASKS.replace("\r\n\r\n", "\r\nContent-Length: 4\r\n\r\nbody");
+    let answer = client.exchange(with_body);
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("without a body"), "{answer:?}");
     assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok", "the connection goes on");
 }

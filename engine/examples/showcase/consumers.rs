@@ -100,7 +100,7 @@ fn answer_all<'s>(batch: Batch<'_>, site: &'s Site, tasks: &Tasks<'s>) {
 }
 
 fn answer<'s>(request: Request, site: &'s Site, tasks: &Tasks<'s>) -> ringress::Result<()> {
-    let route = Route::of(&request, site);
+    let route = Route::of(&request);
     match streams::work(&request, route) {
         Ok(None) => routes::answer_now(request, route, site),
         Ok(Some(work)) => {

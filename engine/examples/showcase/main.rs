@@ -9,21 +9,25 @@ mod timers;
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use files::Root;
 use options::{Options, Parsed};
 use ringress::{Engine, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 use timers::Timers;
 
 /// How long requests under way may take after a signal.
 const GRACE: Duration = Duration::from_secs(2);
+/// Signals that come so soon after the first are the same: timeout(1) sends one to its child, and one to all its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// Enough for a benchmark's every connection to have a request waiting.
 const QUEUE_LENGTH: u32 = 65_536;
 
@@ -65,18 +69,31 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     }
     let session = engine.server_session();
     let _groups = register(&session, &queue, &addresses)?;
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let signals = Signals::new([SIGINT, SIGTERM])?;
     let site = Site { engine: Arc::downgrade(&engine), root: options.root.take(), timers: Timers::start() };
     let threads = start_consumers(&engine, &queue, &Arc::new(site), &options)?;
     for address in &addresses {
         println!("listening on http://{address}/");
     }
-    signals.forever().next();
+    await_signal(signals)?;
     engine.shutdown(GRACE)?;
     for thread in threads {
         thread.join().map_err(|_| "a consumer panicked")?;
     }
     Ok(())
+}
+
+/// Waits for a signal to stop by. Another one ends the program at once, as if it had never been caught.
+fn await_signal(mut signals: Signals) -> io::Result<()> {
+    signals.forever().next();
+    let first = Instant::now();
+    eprintln!("showcase: stopping: what is under way has {} s; once more ends it now", GRACE.as_secs());
+    let heed = move || {
+        for signal in signals.forever().filter(|_| first.elapsed() > SAME_SIGNAL) {
+            let _ = emulate_default_handler(signal);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(heed).map(drop)
 }
 
 /// Three prefixes of different categories a port, told apart by their contexts.

@@ -57,7 +57,7 @@ pub(crate) enum Route {
 impl Route {
     /// The route of a request, whatever its method.
     #[inline]
-    pub(crate) fn of(request: &Request, site: &Site) -> Option<Self> {
+    pub(crate) fn of(request: &Request) -> Option<Self> {
         let path = path(request);
         Some(match path {
             b"/" => Self::Page,
@@ -75,7 +75,7 @@ impl Route {
             b"/hints" => Self::Hints,
             b"/gauges" => Self::Gauges,
             b"/upgrade" => Self::Upgrade,
-            _ if path.starts_with(FILE) && site.root.is_some() => Self::File,
+            _ if path.starts_with(FILE) => Self::File,
             _ => return Self::numbered(path),
         })
     }
@@ -94,7 +94,7 @@ impl Route {
     const fn methods(self) -> &'static str {
         match self {
             Self::Page | Self::Baseline | Self::Headers | Self::Trailers => "GET, HEAD, POST, OPTIONS",
-            Self::Echo | Self::Upload => "POST, OPTIONS",
+            Self::Echo | Self::Upload => "POST, PUT, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -168,7 +168,8 @@ pub(crate) fn answer_now(request: Request, route: Option<Route>, site: &Site) ->
     match (route, &site.root) {
         (Some(Route::Cancel), _) if get => request.cancel(),
         (Some(Route::Upgrade), _) if get => {
-            request.respond(status_text(400, "this route is for Connection: upgrade and Upgrade: echo\n"))
+            let wanted = "this route is for Connection: upgrade and Upgrade: echo in HTTP/1.1, without a body\n";
+            request.respond(status_text(400, wanted))
         }
         (Some(Route::File), Some(root)) if get => {
             let below = String::from_utf8_lossy(&path(&request)[FILE.len()..]).into_owned();
@@ -187,15 +188,18 @@ pub(crate) fn can_upgrade(request: &Request) -> bool {
 fn answer<'r>(request: &'r Request, route: Option<Route>, site: &Site) -> Response<'r> {
     let method = request.method();
     let (get, post) = (matches!(method, Method::Get | Method::Head), method == Method::Post);
+    let put = method == Method::Put;
     let whole = || request.whole_body().unwrap_or_default();
     match route {
         None if method == Method::Options && request.target_form() == TargetForm::Asterisk => Response::ok(),
         None => not_found(),
+        Some(Route::File) if site.root.is_none() => status_text(404, "start with --root DIR to serve files\n"),
         Some(Route::Plaintext) if get => Response::text("Hello, World!"),
         Some(Route::Pipeline) if get => Response::text("ok"),
         Some(Route::Page) if get => page(request),
-        Some(Route::Page | Route::Echo) if post => echo(request).body(whole()),
-        Some(Route::Upload) if post => Response::text(whole().len().to_string()),
+        Some(Route::Page) if post => echo(request).body(whole()),
+        Some(Route::Echo) if post || put => echo(request).body(whole()),
+        Some(Route::Upload) if post || put => Response::text(whole().len().to_string()),
         Some(Route::Json) if get => {
             Response::ok().content_type("application/json").body(r#"{"message":"Hello, World!"}"#)
         }

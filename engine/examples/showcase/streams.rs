@@ -58,7 +58,7 @@ pub(crate) enum Work {
 pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Work>, &'static str> {
     let method = request.method();
     let get = matches!(method, Method::Get | Method::Head);
-    let post = method == Method::Post;
+    let (post, put) = (method == Method::Post, method == Method::Put);
     Ok(Some(match route {
         Some(Route::Slow(ms)) if get => Work::Slow(Duration::from_millis(ms.min(SLOW_MS_MAX))),
         Some(Route::Bytes(count)) if method == Method::Get && routes::is_streamed(count) => Work::Bytes(count),
@@ -68,8 +68,9 @@ pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Wor
         Some(Route::Hang) if get => Work::Hang,
         Some(Route::Upgrade) if routes::can_upgrade(request) => Work::Pipe,
         _ if request.whole_body().is_some() => return Ok(None),
-        Some(Route::Upload) if post => Work::Upload,
-        Some(Route::Page | Route::Echo) if post => Work::Echo,
+        Some(Route::Upload) if post || put => Work::Upload,
+        Some(Route::Echo) if post || put => Work::Echo,
+        Some(Route::Page) if post => Work::Echo,
         Some(Route::Baseline) if get || post => Work::Baseline,
         // What does not depend on the body is answered without it; the engine sees to the rest.
         _ => return Ok(None),

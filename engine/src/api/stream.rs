@@ -52,6 +52,9 @@ enum Way {
 ///
 /// Small pieces are best given by [`write`](std::io::Write::write), which collects up to 16 KiB; other chunks are
 /// handed over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
+///
+/// That the client has left is an error of the next chunk. While you have none to send, ask
+/// [`on_half_close().told()`](Request::on_half_close) of the [request](Self::request), or before the start.
 #[must_use = "an answer that is dropped unfinished is cut"]
 pub struct ResponseStream {
     of: Answering,
@@ -182,6 +185,24 @@ impl ResponseStream {
 
     /// The reader of the request's body, which can be read while the answer is given. `None` as for
     /// [`request`](Self::request).
+    ///
+    /// A [`Chunk`](crate::Chunk) of it borrows the stream, which can then not send: read into a buffer of your own.
+    ///
+    /// ```no_run
+    /// # use ringress::{Request, Response, Result};
+    /// fn upper(mut request: Request) -> Result<()> {
+    ///     let mut buffer = vec![0; 16 * 1024];
+    ///     // First, since a client that waits for `100 Continue` gets it only before the answer has begun.
+    ///     let mut count = request.body().read(&mut buffer)?;
+    ///     let mut stream = request.start(Response::ok().content_type("text/plain"))?;
+    ///     while count > 0 {
+    ///         stream.send(buffer[..count].to_ascii_uppercase())?;
+    ///         let Some(mut body) = stream.body() else { break };
+    ///         count = body.read(&mut buffer)?;
+    ///     }
+    ///     stream.finish().map(drop)
+    /// }
+    /// ```
     pub fn body(&mut self) -> Option<RequestBody<'_>> {
         self.request_mut().map(Request::body)
     }
@@ -195,8 +216,7 @@ impl ResponseStream {
     }
 
     /// Gives a chunk of the body; waits while the group's [`send_credit`](crate::Properties::send_credit) is under way.
-    /// An empty chunk gives what
-    /// [`write`](std::io::Write::write) has collected, and nothing else.
+    /// An empty chunk gives what [`write`](std::io::Write::write) has collected, and nothing else.
     ///
     /// On a thread that is attached to a shard, waiting drives the shard.
     ///

@@ -117,7 +117,8 @@ impl EngineShared {
 
 /// A running engine: its shards own the sockets, parse, route and time; applications own their request queues.
 ///
-/// Dropping it stops it without grace; [`shutdown`](Self::shutdown) lets requests under way be answered first.
+/// Dropping it stops it without grace; [`shutdown`](Self::shutdown) lets requests under way be answered first. Its
+/// methods take `&self`, on any thread: share it in an [`Arc`].
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<EngineShared>,
@@ -299,7 +300,18 @@ impl Engine {
     /// Stops: no more connections are taken, idle ones are closed, requests under way may still be answered for
     /// `grace`; then everything ends and every `receive` gives [`Closed`](crate::ErrorKind::Closed).
     ///
-    /// Call it from a thread that is not attached to a shard.
+    /// Call it from a thread that is not attached to a shard. A consumer that ends with it:
+    ///
+    /// ```no_run
+    /// # fn consume(queue: &ringress::RequestQueue) -> ringress::Result<()> {
+    /// loop {
+    ///     match queue.receive() {
+    ///         Ok(request) => drop(request.respond(ringress::Response::text("Hello, World!"))),
+    ///         Err(error) => return if error.is_closed() { Ok(()) } else { Err(error) },
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The error that ended a shard before, if any did.

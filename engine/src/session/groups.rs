@@ -214,6 +214,9 @@ impl Control {
 }
 
 /// A server session: the container of URL groups, normally one an application.
+///
+/// Dropping it closes nothing: its groups stay, with what was set here, until they are dropped or the engine stops.
+/// [`close`](Self::close) takes them along.
 #[derive(Debug)]
 pub struct ServerSession {
     shared: Arc<EngineShared>,
@@ -282,8 +285,9 @@ impl UrlGroup {
     /// Registers a URL prefix, such as `http://+:8080/app/`; `context` comes back with every request for it.
     ///
     /// Hosts: `+` (asked before all others), a name, an IP address (matches the address the client connected to), `*`
-    /// (asked last). The path matches by whole segments, without regard to ASCII case. Opens the port on all addresses,
-    /// unless [`Engine::listen`](crate::Engine::listen) has opened it before.
+    /// (asked last). The path matches by whole segments, without regard to ASCII case: `/app/` matches `/app`, `/app/`
+    /// and `/App/x`, not `/application`. Opens the port on all addresses, unless
+    /// [`Engine::listen`](crate::Engine::listen) has opened it before.
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix or one that is registered already;

@@ -18,8 +18,10 @@
 //! ringress::tower::serve(queue, service, |handling| {
 //!     // A task for each request: here is the place to log what went wrong, and to bound how many there are.
 //!     tokio::spawn(async move {
-//!         if let Err(failure) = handling.await {
-//!             eprintln!("{failure}");
+//!         match handling.await {
+//!             Err(ringress::tower::Failure::Engine(error)) if error.is_gone() => {} // the client left
+//!             Err(failure) => eprintln!("{failure}"),
+//!             Ok(()) => {}
 //!         }
 //!     });
 //! })

@@ -199,7 +199,7 @@ pub enum PrefixError {
 impl fmt::Display for PrefixError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "the scheme is unknown: begin with http:// or https://, in lower case",
+            Self::Scheme => "the scheme is unknown: begin with http://, in lower case",
             Self::HostMissing => "the host is missing: name one, or use + or * for every host",
             Self::HostNotAscii => "the host has letters beyond ASCII: write its xn-- form",
             Self::HostName => "the host is malformed: use letters, digits, '-', '_' and single dots, or + or * alone",
