@@ -75,6 +75,8 @@ counters! {
     body_buffers_in_use,
     /// Assembly buffers in use now.
     assembly_cells_in_use,
+    /// Buffers in use now for several answers that are sent together.
+    coalescing_cells_in_use,
     /// Sends that the socket did not take at once.
     sends_short,
     /// Times the completion queue overflowed.
