@@ -255,7 +255,8 @@ fn the_end_of_the_engine_is_told_and_unknown_connections_are_gone() {
     assert_eq!(queue.on_disconnect(behind).wait(), Disconnected::Gone);
     assert_eq!((waiting.told(), by_id.told()), (None, None));
     engine.shutdown(Duration::ZERO).expect("no shard failed");
-    drop((group, session, engine));
+    // Nothing of the engine is left but the request.
+    drop((group, session, engine.unwatched()));
     assert_eq!((waiting.wait(), by_id.wait()), (Disconnected::Stopped, Disconnected::Stopped));
     let late = within(PATIENCE, "a question after the end", move || {
         let late = request.on_disconnect().wait();
