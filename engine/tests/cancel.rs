@@ -8,24 +8,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, colocated, receive, wait_until, within};
-use ringress::{ConnectionId, Disconnected, Engine, ErrorKind, Request, RequestId, RequestQueue, Response};
+use common::peer::consumed_in_both_modes as in_both_modes;
+use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, receive, wait_until, within};
+use ringress::{ConnectionId, Disconnected, ErrorKind, Request, RequestId, RequestQueue, Response};
 
 /// What an id adds for the next generation of its slot: see [`RequestId`].
 const GENERATION: u64 = 1 << 24;
-
-/// Runs an application and a client against each other, in queue mode and in co-located mode.
-fn in_both_modes(application: impl Fn(&RequestQueue) + Sync, client: impl Fn(&Engine, SocketAddr)) {
-    let host = Host::start();
-    thread::scope(|scope| {
-        let stop = StopOnDrop(&host.engine);
-        let consumer = scope.spawn(|| application(&host.queue));
-        client(&host.engine, host.address);
-        drop(stop);
-        consumer.join().expect("the application ends well");
-    });
-    colocated(&application, client);
-}
 
 /// Hands every request on until the queue closes.
 fn each(handle: impl Fn(&RequestQueue, Request) + Sync) -> impl Fn(&RequestQueue) + Sync {
