@@ -23,9 +23,14 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Adds one shard's counts.
-            pub(crate) fn add(&mut self, shard: &ShardCounters) {
-                $(self.$name += shard.$name.read();)+
+            /// Adds one shard's counts. Of one that has ended, applications still hold so many requests: nobody
+            /// writes its levels any more.
+            pub(crate) fn add(&mut self, shard: &ShardCounters, held: Option<u64>) {
+                let mut one = Self { $($name: shard.$name.read(),)+ };
+                if let Some(held) = held {
+                    one.lower_to(held);
+                }
+                $(self.$name += one.$name;)+
             }
 
             /// All of them with their names, in the order of the fields: for logs and metrics.
@@ -78,6 +83,8 @@ counters! {
     body_buffers_in_use,
     /// Assembly buffers in use now.
     assembly_cells_in_use,
+    /// Buffers in use now for several answers that are sent together.
+    coalescing_cells_in_use,
     /// Sends that the socket did not take at once.
     sends_short,
     /// Times the completion queue overflowed.
@@ -98,6 +105,19 @@ counters! {
     input_overflows,
     /// Times accepting paused for want of descriptors.
     accept_pauses,
+}
+
+impl Counters {
+    /// Of the levels at the end of a shard, those that are left while `held` of its requests are.
+    fn lower_to(&mut self, held: u64) {
+        self.requests_open = self.requests_open.min(held);
+        if held == 0 {
+            // What its requests kept has come back with the last of them.
+            self.buffers_in_use = 0;
+            self.body_buffers_in_use = 0;
+            self.assembly_cells_in_use = 0;
+        }
+    }
 }
 
 /// One count, or one level.
@@ -137,5 +157,21 @@ mod tests {
         let counters = Counters { connections_accepted: 3, requests_open: 2, accept_pauses: 1, ..Counters::default() };
         let counted: Vec<_> = counters.named().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counted, [("connections_accepted", 3), ("requests_open", 2), ("accept_pauses", 1)]);
+    }
+
+    #[test]
+    fn levels_of_an_ended_shard_go_with_the_requests_that_are_held_of_it() {
+        let shard = ShardCounters::default();
+        for count in [&shard.requests_open, &shard.buffers_in_use, &shard.requests_answered] {
+            count.set(3);
+        }
+        let levels = |held| {
+            let mut counters = Counters::default();
+            counters.add(&shard, held);
+            (counters.requests_open, counters.buffers_in_use, counters.requests_answered)
+        };
+        assert_eq!(levels(None), (3, 3, 3), "it runs");
+        // Which buffers the last one keeps, nobody can say.
+        assert_eq!((levels(Some(1)), levels(Some(0))), ((1, 3, 3), (0, 0, 3)));
     }
 }

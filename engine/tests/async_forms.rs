@@ -330,6 +330,7 @@ fn a_reader_on_an_attached_thread_that_does_not_drive_is_told_and_reads_on() {
         tell.send(()).expect("the client listens");
         assert_eq!((pipe.read(&mut buffer).expect("driven"), &buffer[..4]), (4, REST[0].as_bytes()));
         pipe.finish().expect("open");
+        drop(pipe);
         assert!(queue.receive().is_err(), "the engine ends");
     };
     colocated(application, |_, address| {

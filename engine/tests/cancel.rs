@@ -8,26 +8,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, colocated, receive, wait_until, within};
-use ringress::{
-    ConnectionId, Disconnected, Engine, ErrorKind, Request, RequestId, RequestQueue, Response, TrySendError,
-};
+use common::peer::consumed_in_both_modes as in_both_modes;
+use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, receive, wait_until, within};
+use ringress::{ConnectionId, Disconnected, ErrorKind, Request, RequestId, RequestQueue, Response, TrySendError};
 
 /// What an id adds for the next generation of its slot: see [`RequestId`].
 const GENERATION: u64 = 1 << 24;
-
-/// Runs an application and a client against each other, in queue mode and in co-located mode.
-fn in_both_modes(application: impl Fn(&RequestQueue) + Sync, client: impl Fn(&Engine, SocketAddr)) {
-    let host = Host::start();
-    thread::scope(|scope| {
-        let stop = StopOnDrop(&host.engine);
-        let consumer = scope.spawn(|| application(&host.queue));
-        client(&host.engine, host.address);
-        drop(stop);
-        consumer.join().expect("the application ends well");
-    });
-    colocated(&application, client);
-}
 
 /// Hands every request on until the queue closes.
 fn each(handle: impl Fn(&RequestQueue, Request) + Sync) -> impl Fn(&RequestQueue) + Sync {
@@ -331,7 +317,8 @@ fn the_end_of_the_engine_is_told_and_unknown_connections_are_gone() {
     assert_eq!(queue.on_disconnect(behind).wait(), Disconnected::Gone);
     assert_eq!((waiting.told(), by_id.told()), (None, None));
     engine.shutdown(Duration::ZERO).expect("no shard failed");
-    drop((group, session, engine));
+    // Nothing of the engine is left but the request.
+    drop((group, session, engine.unwatched()));
     assert_eq!((waiting.wait(), by_id.wait()), (Disconnected::Stopped, Disconnected::Stopped));
     let late = within(PATIENCE, "a question after the end", move || {
         let late = request.on_disconnect().wait();

@@ -7,19 +7,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, Host, PATIENCE, StopOnDrop, builder, colocated, loopback, serve, wait_until};
-use ringress::{Engine, Mode, Request, RequestQueue, Response, UrlGroup};
+use common::{Client, Host, PATIENCE, StopOnDrop, Watched, builder, colocated, loopback, serve, wait_until};
+use ringress::{Mode, Request, RequestQueue, Response, UrlGroup};
 
 /// A co-located engine with one queue, to which everything on one port goes.
 struct Parts {
     group: UrlGroup,
     queue: RequestQueue,
-    engine: Engine,
+    engine: Watched,
     port: u16,
 }
 
 fn parts(shards: u32) -> Parts {
-    let engine = builder().shards(shards).mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder().shards(shards), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
     let port = engine.listen(loopback(0)).expect("a free port").port();
     let group = engine.server_session().url_group();
@@ -217,7 +217,8 @@ fn requests_that_outlive_their_shard_are_read_and_dropped_safely() {
             let id = held.remove(0).into_id();
             assert!(queue.respond(id, Response::ok()).expect_err("over").is_gone());
             drop(held.remove(0));
-            drop(engine);
+            // What is held outlives it on purpose.
+            drop(engine.unwatched());
             held
         }
     });

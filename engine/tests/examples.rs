@@ -1,4 +1,6 @@
 //! The examples on runtimes, as programs: they serve, and on Ctrl-C they finish what they have begun.
+//!
+//! Absent: what their engines have lent, which these programs do not show.
 
 mod common;
 

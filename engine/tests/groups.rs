@@ -5,8 +5,8 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use common::{Client, Host, PATIENCE, builder, loopback, receive, serve, wait_until};
-use ringress::{Engine, Error, ErrorKind, Request, RequestQueue, Response, TargetForm, UrlGroup};
+use common::{Client, Host, PATIENCE, Watched, builder, loopback, receive, serve, wait_until};
+use ringress::{Error, ErrorKind, Mode, Request, RequestQueue, Response, TargetForm, UrlGroup};
 
 /// A port that is free at this moment.
 fn free_port() -> u16 {
@@ -33,13 +33,13 @@ fn describe(request: Request) {
 /// One engine whose queue is served by [`describe`], without any URL.
 struct Bare {
     group: UrlGroup,
-    engine: Engine,
+    engine: Watched,
     queue: RequestQueue,
     port: u16,
 }
 
 fn bare() -> Bare {
-    let engine = builder().start().expect("the engine starts");
+    let engine = Watched::start(builder(), Mode::Queue);
     let queue = engine.request_queue("test").expect("a queue");
     let group = engine.server_session().url_group();
     group.bind(&queue).expect("of this engine");
@@ -144,7 +144,7 @@ fn a_port_conflict_at_the_start_does_not_hang_the_program() {
     let port = foreign.local_addr().expect("bound").port();
     let kind = common::within(PATIENCE, "the failed start", move || {
         let start = || {
-            let engine = builder().start()?;
+            let engine = Watched::start(builder(), Mode::Queue);
             let queue = engine.request_queue("test")?;
             let group = engine.server_session().url_group();
             group.bind(&queue)?;

@@ -95,7 +95,11 @@ impl Drop for Server {
         if thread::panicking() {
             let _ = self.child.kill();
         }
-        let _ = self.child.wait();
+        let ended = self.child.wait();
+        if !thread::panicking() {
+            // It has found everything back that its clients were lent.
+            assert!(ended.is_ok_and(|status| status.success()), "the server ends well");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, PATIENCE, StopOnDrop, builder, loopback, receive, wait_until, within};
+use common::{Client, Host, PATIENCE, StopOnDrop, Watched, builder, loopback, receive, wait_until, within};
 use ringress::{Engine, Mode, RequestQueue, Response, UrlGroup};
 
 /// A port that nobody listens on.
@@ -38,14 +38,14 @@ fn an_endless_grace_ends_at_once_when_nothing_is_under_way() {
         idle.read_end();
     }
     within(PATIENCE, "the shutdown of a shard nobody drives", || {
-        let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+        let engine = Watched::start(builder(), Mode::Colocated);
         engine.shutdown(Duration::MAX).expect("no shard failed");
     });
 }
 
 #[test]
 fn no_grace_ends_at_once_with_a_request_under_way_and_no_port_open() {
-    let engine = builder().start().expect("the engine starts");
+    let engine = Watched::start(builder(), Mode::Queue);
     let queue = engine.request_queue("test").expect("a queue");
     let group = group_of(&engine, &queue);
     let port = free_port();
@@ -55,10 +55,10 @@ fn no_grace_ends_at_once_with_a_request_under_way_and_no_port_open() {
     let request = receive(&queue);
     group.remove_url(&format!("http://*:{port}/")).expect("registered");
     wait_until("the port is closed", || TcpStream::connect_timeout(&loopback(port), PATIENCE).is_err());
-    let took = within(PATIENCE, "the shutdown", move || {
+    let (_engine, took) = within(PATIENCE, "the shutdown", move || {
         let begun = Instant::now();
         engine.shutdown(Duration::ZERO).expect("no shard failed");
-        begun.elapsed()
+        (engine, begun.elapsed())
     });
     assert!(took < Duration::from_secs(2), "{took:?}");
     client.read_end();
@@ -68,7 +68,7 @@ fn no_grace_ends_at_once_with_a_request_under_way_and_no_port_open() {
 #[test]
 fn a_port_is_opened_again_as_soon_as_it_was_closed() {
     for shards in [1, 3] {
-        let engine = builder().shards(shards).start().expect("the engine starts");
+        let engine = Watched::start(builder().shards(shards), Mode::Queue);
         let queue = engine.request_queue("test").expect("a queue");
         let group = group_of(&engine, &queue);
         let port = free_port();
@@ -87,7 +87,7 @@ fn a_port_is_opened_again_as_soon_as_it_was_closed() {
 
 #[test]
 fn every_connection_is_served_though_a_shard_is_not_driven() {
-    let engine = &builder().shards(2).mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = &Watched::start(builder().shards(2), Mode::Colocated);
     let queue = &engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
     let group = group_of(engine, queue);
@@ -118,7 +118,7 @@ fn every_connection_is_served_though_a_shard_is_not_driven() {
 
 #[test]
 fn waiting_on_one_queue_costs_no_time_while_another_holds_requests() {
-    let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder(), Mode::Colocated);
     let (idle, busy) = (engine.request_queue("idle").expect("a queue"), engine.request_queue("busy").expect("a queue"));
     let address = engine.listen(loopback(0)).expect("a free port");
     let group = group_of(&engine, &busy);

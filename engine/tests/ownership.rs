@@ -10,7 +10,7 @@ use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, Host, PATIENCE, builder, receive, wait_until, within};
+use common::{Client, Host, PATIENCE, Watched, builder, receive, wait_until, within};
 use ringress::{Disconnected, ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
 
 /// What an id adds for the next generation of its slot, and for the next shard: see [`RequestId`].
@@ -159,6 +159,7 @@ fn a_loop_that_replaces_its_batch_by_the_next_loses_no_wakeup() {
         other.get("/other");
         assert_eq!((one.read().text(), other.read().text()), ("/one", "/other"));
     }
+    drop((one, other));
     drop(host);
     assert_eq!(consumer.join().expect("ends"), (400, ErrorKind::Closed));
 }
@@ -257,7 +258,7 @@ fn requests_racing_with_the_drop_of_the_last_handle_hang_no_client() {
 fn a_held_request_is_safe_to_read_when_engine_and_queue_are_gone() {
     for mode in [Mode::Queue, Mode::Colocated] {
         let (hold, held) = mpsc::channel();
-        let engine = builder().mode(mode).start().expect("the engine starts");
+        let engine = Watched::start(builder(), mode);
         let queue = engine.request_queue("test").expect("a queue");
         let address = engine.listen(common::loopback(0)).expect("a free port");
         let group = engine.server_session().url_group();
@@ -268,7 +269,8 @@ fn a_held_request_is_safe_to_read_when_engine_and_queue_are_gone() {
         let driving = thread::spawn(move || {
             let attached = (mode == Mode::Colocated).then(|| engine.attach(0).expect("the shard is free"));
             hold.send(receive(&queue)).expect("the test runs");
-            drop((attached, queue, group, engine));
+            // The request that is held, and its client, outlive it on purpose.
+            drop((attached, queue, group, engine.unwatched()));
         });
         let request: Request = held.recv_timeout(PATIENCE).expect("it comes");
         driving.join().expect("ends well");
@@ -297,7 +299,8 @@ fn an_answer_from_a_thread_without_a_queue_may_race_with_the_end() {
             }
         });
         begin.wait();
-        drop(host);
+        // All of it goes at once, or the answer would not be the last to use the shard.
+        host.drop_unwatched();
         let answered = answering.join().expect("nothing panics");
         assert!(matches!(answered, Ok(()) | Err(ErrorKind::Gone)), "{answered:?}");
     }
@@ -408,7 +411,8 @@ fn a_waker_that_panics_on_a_shard_closes_the_queues_and_frees_no_request() {
     });
     let failed = within(PATIENCE, "the end", move || {
         let failed = engine.shutdown(Duration::from_millis(100)).map_err(|error| error.to_string());
-        drop((group, session, engine));
+        // A shard that has failed cannot say what has come back.
+        drop((group, session, engine.unwatched()));
         failed
     });
     assert!(failed.as_ref().is_err_and(|text| text.contains("panicked")), "{failed:?}");

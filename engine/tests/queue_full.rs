@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Client, Host, Reply, StopOnDrop, builder, colocated_with, receive, serve, wait_until};
-use ringress::{QueueOptions, Request, Response};
+use common::{Client, Host, Reply, StopOnDrop, Watched, builder, colocated_with, receive, serve, wait_until};
+use ringress::{Mode, QueueOptions, Request, Response};
 
 const LENGTH: u32 = 4;
 
@@ -132,7 +132,7 @@ fn pipelined_requests_over_many_packets_are_all_answered_in_order() {
 #[test]
 fn colocated_a_full_queue_answers_503() {
     // The application looks at its queue only when asked to on another one.
-    let engine = builder().mode(ringress::Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder(), Mode::Colocated);
     let full = engine.request_queue_with("full", QueueOptions::default().length(LENGTH)).expect("a queue");
     let control = engine.request_queue("control").expect("a queue");
     let address = engine.listen(common::loopback(0)).expect("a free port");

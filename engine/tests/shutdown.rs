@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{Client, End, Host, PATIENCE, StopOnDrop, builder, holds_within, loopback, wait_until, within};
+use common::{Client, End, Host, PATIENCE, StopOnDrop, Watched, builder, holds_within, loopback, wait_until, within};
 use ringress::{Engine, ErrorKind, Mode, QueueOptions, Request, Response, WaitStrategy};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -83,7 +83,9 @@ fn what_exceeds_the_grace_is_cut() {
     assert!(took >= grace - Duration::from_millis(70), "the grace was given: {took:?}");
     client.read_end();
     assert!(!queue.is_open(request.id()));
+    assert_eq!((host.counters().requests_open, host.counters().connections_open), (1, 0), "it is still held");
     assert!(request.respond(Response::text("late")).expect_err("cut").is_gone());
+    assert_eq!(host.counters().requests_open, 0);
     drop(host);
 }
 
@@ -124,7 +126,8 @@ fn dropping_the_engine_ends_it_without_grace() {
         let queue = queue.clone();
         move || queue.receive().expect_err("closed").kind()
     });
-    within(PATIENCE, "the drop", move || drop(engine));
+    // Its clients are there and a request is held: it is the drop that ends them.
+    within(PATIENCE, "the drop", move || drop(engine.unwatched()));
     assert_eq!(waiting.join().expect("ends"), ErrorKind::Closed);
     idle.read_end();
     busy.read_end();
@@ -148,7 +151,7 @@ fn requests_that_outlive_the_engine_are_read_and_dropped_safely() {
     }
     let mut held: Vec<Request> = (0..6).map(|_| host.receive()).collect();
     let id = held.pop().expect("six").into_id();
-    drop(host);
+    host.drop_unwatched();
     drop(clients);
     assert!(queue.respond(id, Response::ok()).expect_err("over").is_gone());
     for request in &held {
@@ -168,7 +171,7 @@ fn requests_that_outlive_the_engine_are_read_and_dropped_safely() {
 
 #[test]
 fn answers_racing_with_the_end_are_sent_or_gone() {
-    for _ in 0..20 {
+    for round in 0..20 {
         let host = Host::start();
         let mut clients: Vec<Client> = (0..8).map(|_| host.connect()).collect();
         clients.iter_mut().for_each(|client| client.get("/"));
@@ -180,16 +183,22 @@ fn answers_racing_with_the_end_are_sent_or_gone() {
                 }
             }
         });
-        drop(host);
-        answering.join().expect("no answer fails otherwise");
+        if round % 2 == 0 {
+            host.engine.shutdown(Duration::ZERO).expect("no shard failed");
+            answering.join().expect("no answer fails otherwise");
+        } else {
+            // Nothing else keeps the shard: then there is nothing to look at.
+            host.drop_unwatched();
+            answering.join().expect("no answer fails otherwise");
+        }
     }
 }
 
 #[test]
 fn an_engine_that_never_listened_ends() {
-    within(PATIENCE, "the drop", || drop(builder().start().expect("the engine starts")));
+    within(PATIENCE, "the drop", || drop(Watched::start(builder(), Mode::Queue)));
     let took = within(PATIENCE, "the shutdown", || {
-        let engine = builder().shards(2).start().expect("the engine starts");
+        let engine = Watched::start(builder().shards(2), Mode::Queue);
         let begun = Instant::now();
         engine.shutdown(LONG).expect("no shard failed");
         begun.elapsed()
@@ -217,7 +226,7 @@ fn a_stopped_engine_opens_no_ports() {
 
 #[test]
 fn colocated_shutdown_with_grace_answers_and_closes() {
-    let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder(), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
     let group = engine.server_session().url_group();
@@ -264,7 +273,7 @@ fn colocated_shutdown_with_grace_answers_and_closes() {
 #[test]
 fn colocated_an_engine_dropped_on_its_own_thread_ends() {
     within(PATIENCE, "the drop", || {
-        let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+        let engine = Watched::start(builder(), Mode::Colocated);
         let queue = engine.request_queue("test").expect("a queue");
         let attached = engine.attach(0).expect("the shard is free");
         assert!(queue.receive_timeout(Duration::from_millis(10)).expect("open").is_none());
@@ -273,7 +282,7 @@ fn colocated_an_engine_dropped_on_its_own_thread_ends() {
         assert!(queue.try_receive().expect_err("closed").is_closed());
     });
     within(PATIENCE, "the drop in the other order", || {
-        let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+        let engine = Watched::start(builder(), Mode::Colocated);
         let queue = engine.request_queue("test").expect("a queue");
         let attached = engine.attach(0).expect("the shard is free");
         drop(engine);
@@ -290,7 +299,7 @@ fn attaching_wrongly_is_an_error_that_says_what() {
     assert_eq!(kind(&queue_mode, 0), ErrorKind::Invalid);
     assert!(queue_mode.attach(0).expect_err("wrong mode").to_string().contains("Colocated"));
 
-    let engine = builder().shards(2).mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder().shards(2), Mode::Colocated);
     assert_eq!(kind(&engine, 2), ErrorKind::Invalid);
     assert_eq!(kind(&engine, usize::MAX), ErrorKind::Invalid);
     let attached = engine.attach(0).expect("the shard is free");
@@ -305,7 +314,7 @@ fn attaching_wrongly_is_an_error_that_says_what() {
 
 #[test]
 fn colocated_a_thread_that_stops_receiving_does_not_hang_the_shutdown() {
-    let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder(), Mode::Colocated);
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();

@@ -12,7 +12,9 @@ use std::thread;
 
 use bytes::Bytes;
 use common::peer::{Peer, in_both_modes, pattern, start};
-use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, builder, colocated, loopback, receive, wait_until};
+use common::{
+    Client, Host, PATIENCE, StopOnDrop, Watched, await_rest, builder, colocated, loopback, receive, wait_until,
+};
 use ringress::{
     Body, ErrorKind, Mode, Properties, Request, RequestQueue, Response, ResponseStream, TrySendError, block_on,
 };
@@ -436,7 +438,7 @@ fn give_all_there_is_room_for(
 #[test]
 fn the_send_credit_of_its_group_is_under_way_and_no_more() {
     const CREDITS: [(&str, u32); 2] = [("small", 16 * 1024), ("large", 64 * 1024)];
-    let engine = builder().mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder(), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
     let session = engine.server_session();

@@ -11,6 +11,9 @@ const LINE_CHARS_MAX: usize = 120;
 /// Files that may call `thread::sleep`: a route whose purpose it is, and where the tests pace their clients.
 const SLEEPERS: &[&str] = &["engine/examples/showcase/routes.rs", "tests/src/pace.rs"];
 
+/// The file that may start an engine for a test of the public API: what it gives checks that all comes back.
+const STARTER: &str = "engine/tests/common/watched.rs";
+
 /// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
 const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 8), ("queue", 46), ("ring", 37)];
 
@@ -239,6 +242,20 @@ fn nothing_waits_by_sleeping() {
         let sleeps = source.code.lines().zip(1..).filter(|(text, _)| mentions(text, "thread::sleep"));
         if !SLEEPERS.contains(&source.path.as_str()) {
             breaches.extend(sleeps.map(|(_, line)| format!("{}:{line}: thread::sleep", source.path)));
+        }
+    });
+}
+
+#[test]
+fn every_engine_of_a_test_is_watched_for_leaks() {
+    enforce(|source, breaches| {
+        let is_watched = source.path == STARTER || !source.path.starts_with("engine/tests/");
+        for (line, text) in (1..).zip(source.code.lines()).filter(|_| !is_watched) {
+            // A start that is to fail starts nothing.
+            let starts = text.matches(".start()").count() > text.matches(".start().expect_err(").count();
+            if starts || text.contains("Engine::start()") {
+                breaches.push(format!("{}:{line}: start it by Watched::start", source.path));
+            }
         }
     });
 }

@@ -63,6 +63,8 @@ pub(crate) const INTERIMS_MAX: u32 = 16;
 /// With one of these, or without OPEN, a request cannot be answered.
 const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
 const GENERATION_SHIFT: u32 = 32;
+/// In the place of a count of orphans: the shard has not ended.
+const RUNS: i64 = -1;
 
 pub(super) const fn word_of(generation: u32, marks: u64) -> u64 {
     ((generation as u64) << GENERATION_SHIFT) | marks
@@ -189,7 +191,7 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) notes: Notes,
     /// Outlives the exchange: it is rung after a slot has been given away, when the exchange may be gone.
     bell: &'static Bell,
-    /// Handles that have outlived the shard, plus one while it counts them.
+    /// Handles that have outlived the shard, plus one while it counts them; [`RUNS`] before.
     pub(super) orphans: AtomicI64,
     pub(super) local: LocalReturns,
 }
@@ -240,7 +242,7 @@ impl<R: Record> Exchange<R> {
             news: Returns::default(),
             notes: Notes::default(),
             bell: Bell::take()?,
-            orphans: AtomicI64::new(0),
+            orphans: AtomicI64::new(RUNS),
             local: LocalReturns(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
         });
         let side = ShardSide::new(Arc::clone(&exchange), sizes.slots);
@@ -476,6 +478,11 @@ impl<R: Record> Exchange<R> {
     pub(crate) fn note(&self, note: Note) {
         self.notes.put(note);
         self.bell.ring();
+    }
+
+    /// Requests that applications still hold of a shard that has ended; `None`: it has not, or nobody can say.
+    pub(crate) fn orphans(&self) -> Option<u64> {
+        u64::try_from(self.orphans.load(Ordering::Acquire)).ok()
     }
 
     #[cold]

@@ -290,10 +290,15 @@ impl Engine {
     }
 
     /// What has been counted since the start.
+    ///
+    /// After the shutdown, `requests_open` counts the requests that applications still hold; when they have dropped the
+    /// last one, all levels are 0, unless a shard has failed.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
-        self.shared.counters.iter().for_each(|shard| counters.add(shard));
+        for (shard, exchange) in self.shared.counters.iter().zip(self.shared.exchanges.iter()) {
+            counters.add(shard, exchange.orphans());
+        }
         counters
     }
 

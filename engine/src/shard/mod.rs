@@ -474,6 +474,7 @@ impl<I: Io> Shard<I> {
         self.counters.buffers_in_use.set(u64::from(self.buffers.small.in_use()));
         self.counters.body_buffers_in_use.set(u64::from(self.buffers.large.in_use()));
         self.counters.assembly_cells_in_use.set(self.cells.assembly.in_use());
+        self.counters.coalescing_cells_in_use.set(self.cells.coalesce.in_use());
         self.counters.stage_cells_in_use.set(self.cells.stage.in_use());
         self.counters.completions_overflowed.set(self.io.overflows());
     }

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "compiled once for every test program, none of which uses all of it")]
 
 pub(crate) mod peer;
+pub(crate) mod watched;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use ringress::{Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
 
+pub(crate) use self::watched::{Watched, await_rest};
+
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -24,7 +27,7 @@ pub(crate) struct Host {
     pub(crate) group: UrlGroup,
     pub(crate) session: ServerSession,
     pub(crate) queue: RequestQueue,
-    pub(crate) engine: Engine,
+    pub(crate) engine: Watched,
     pub(crate) address: SocketAddr,
 }
 
@@ -43,7 +46,7 @@ impl Host {
     }
 
     pub(crate) fn start_with(builder: EngineBuilder, options: QueueOptions) -> Self {
-        let engine = builder.start().expect("the engine starts");
+        let engine = Watched::start(builder, Mode::Queue);
         let queue = engine.request_queue_with("test", options).expect("a queue");
         let address = engine.listen(loopback(0)).expect("a free port");
         let session = engine.server_session();
@@ -66,7 +69,14 @@ impl Host {
         receive(&self.queue)
     }
 
-    /// Waits until no request, no buffer and no connection is in use.
+    /// Drops all of it while clients or requests are left, so that what it has lent cannot be back.
+    pub(crate) fn drop_unwatched(self) {
+        let Self { group, session, queue, engine, .. } = self;
+        drop((group, session, queue, engine.unwatched()));
+    }
+
+    /// Waits until no request, no buffer and no connection is in use. The engine's end does so, too.
+    #[track_caller]
     pub(crate) fn await_rest(&self) {
         await_rest(&self.engine);
     }
@@ -75,16 +85,6 @@ impl Host {
 /// The next request, within bounds.
 pub(crate) fn receive(queue: &RequestQueue) -> Request {
     queue.receive_timeout(PATIENCE).expect("the queue is open").expect("a request comes in time")
-}
-
-/// Waits until everything that an engine lent to requests has come back.
-pub(crate) fn await_rest(engine: &Engine) {
-    let back = holds_within(PATIENCE, || {
-        let counters = engine.counters();
-        let lent = counters.requests_open + counters.buffers_in_use + counters.stage_cells_in_use;
-        (lent, counters.connections_open) == (0, 0)
-    });
-    assert!(back, "not everything comes back: {:#?}", engine.counters());
 }
 
 /// Consumes a queue on a thread of its own until it closes.
@@ -100,8 +100,8 @@ pub(crate) fn serve(queue: &RequestQueue, mut handle: impl FnMut(Request) + Send
     })
 }
 
-/// Runs `application` on a thread that drives the one shard of a co-located engine, and `client` on this one. The
-/// application ends when the engine is shut down, after the client.
+/// Runs `application` on a thread that drives the one shard of a co-located engine, and `client` on this one. When the
+/// client has ended, everything must come back; then the engine is shut down, and the application ends.
 pub(crate) fn colocated<R>(
     application: impl FnOnce(&RequestQueue) + Send,
     client: impl FnOnce(&Engine, SocketAddr) -> R,
@@ -115,7 +115,7 @@ pub(crate) fn colocated_with<R>(
     application: impl FnOnce(&RequestQueue) + Send,
     client: impl FnOnce(&Engine, SocketAddr) -> R,
 ) -> R {
-    let engine = builder.mode(Mode::Colocated).start().expect("the engine starts");
+    let engine = Watched::start(builder, Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
     let session = engine.server_session();
@@ -129,6 +129,7 @@ pub(crate) fn colocated_with<R>(
             application(&queue);
         });
         let result = client(&engine, address);
+        await_rest(&engine);
         drop(stop);
         driver.join().expect("the application ends well");
         result

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use ringress::{Engine, Request, RequestQueue, Response, ResponseStream};
 
-use super::{Host, PATIENCE, StopOnDrop, await_rest, colocated, serve};
+use super::{Host, PATIENCE, StopOnDrop, colocated, serve};
 
 /// Runs an application in queue mode and in co-located mode, a client against each, and sees that all comes back.
 pub(crate) fn in_both_modes(handle: impl Fn(Request) + Clone + Send + 'static, client: impl Fn(&Engine, SocketAddr)) {
@@ -20,15 +21,28 @@ pub(crate) fn in_both_modes(handle: impl Fn(Request) + Clone + Send + 'static, c
         host.await_rest();
     }
     server.join().expect("the application ends well");
+    drop(host);
     let application = move |queue: &RequestQueue| {
         while let Ok(request) = queue.receive() {
             handle(request);
         }
     };
-    colocated(application, |engine, address| {
-        client(engine, address);
-        await_rest(engine);
+    colocated(application, client);
+}
+
+/// As [`in_both_modes`], with an application that consumes the queue itself until it closes.
+pub(crate) fn consumed_in_both_modes(application: impl Fn(&RequestQueue) + Sync, client: impl Fn(&Engine, SocketAddr)) {
+    let host = Host::start();
+    thread::scope(|scope| {
+        let stop = StopOnDrop(&host.engine);
+        let consumer = scope.spawn(|| application(&host.queue));
+        client(&host.engine, host.address);
+        host.await_rest();
+        drop(stop);
+        consumer.join().expect("the application ends well");
     });
+    drop(host);
+    colocated(&application, client);
 }
 
 /// A client that reads what it likes, when it likes.

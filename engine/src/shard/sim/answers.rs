@@ -53,6 +53,23 @@ fn short_sends_resume_where_they_stopped() {
 }
 
 #[test]
+fn answers_that_are_sent_together_show_their_cell_until_they_are_sent() {
+    let mut rig = Rig::new();
+    let client = rig.connect_with_room(100);
+    rig.say(client, gets(1..=2));
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!(rig.counters.coalescing_cells_in_use.read(), 1, "the client has not read them yet");
+    let mut heard = String::new();
+    for _ in 0..10 {
+        heard += &rig.heard(client);
+        rig.settle();
+    }
+    assert!(heard.ends_with("[/a/2]"), "{heard}");
+    assert_eq!(rig.counters.coalescing_cells_in_use.read(), 0);
+}
+
+#[test]
 fn an_answer_behind_one_with_a_tail_is_sent_before_the_shard_sleeps() {
     let mut rig = Rig::new();
     let client = rig.connect();
