@@ -203,6 +203,44 @@ fn what_was_no_answer_is_not_counted_as_one() {
 }
 
 #[test]
+fn a_request_dropped_while_its_connection_goes_is_an_orphan() {
+    let faults = Faults { cancel_late: 1000, ..Faults::default() };
+    let mut rig = Rig::with(Options { faults, ..Options::default() });
+    // The slot has had an answer before.
+    let earlier = rig.connect();
+    rig.say(earlier, get("0"));
+    rig.serve();
+    for dropped in [true, false] {
+        let before = (rig.counters.responses_unsent.read(), rig.counters.requests_orphaned.read());
+        let client = rig.connect();
+        rig.say(client, get("1"));
+        let lease = rig.claim();
+        rig.shard.io.end(client);
+        rig.settle();
+        rig.shard.io.reset(client);
+        let goes = |rig: &mut Rig| {
+            let keys = rig.shard.connections.keys();
+            keys.into_iter().any(|key| rig.shard.connections.get_mut(key).is_some_and(|connection| connection.closing))
+        };
+        (0..100).find(|_| {
+            rig.turn();
+            goes(&mut rig)
+        });
+        assert!(goes(&mut rig), "this is about a connection that waits for the end of its operations");
+        if dropped {
+            drop(lease);
+        } else {
+            answer(lease);
+        }
+        rig.settle();
+        let now = (rig.counters.responses_unsent.read(), rig.counters.requests_orphaned.read());
+        let (unsent, orphaned) = (now.0 - before.0, now.1 - before.1);
+        assert_eq!((unsent, orphaned), if dropped { (0, 1) } else { (1, 0) }, "dropped: {dropped}");
+    }
+    assert_eq!(rig.counters.requests_abandoned.read(), 0);
+}
+
+#[test]
 fn a_handle_outlives_its_client() {
     let mut rig = Rig::new();
     let client = rig.connect();
