@@ -32,7 +32,7 @@ fn short_idle() -> Host {
     host(long().idle_connection(SHORT).min_send_rate(0))
 }
 
-/// Runs `wait`, which must take at least [`SHORT`], less the grain of the wheel.
+/// Runs `wait`, which must take at least [`SHORT`], less what may pass between what starts the timer and this.
 fn takes_its_time<R>(wait: impl FnOnce() -> R) -> R {
     let begun = Instant::now();
     let result = wait();

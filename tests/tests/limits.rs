@@ -13,7 +13,8 @@ const STATUS_USAGE: i32 = 2;
 /// What the timers under test are set to.
 const TIMER: Duration = Duration::from_millis(400);
 
-/// The engine's clock goes in steps: a timer may be that early.
+/// What may pass between the moment that starts a timer and ours; and the patience with a client's end, which is five
+/// seconds at most, may be a step of the engine's clock short of them.
 const STEP: Duration = Duration::from_millis(64);
 
 /// How long a client may take to end its side once the server has ended its own, whatever the drain timer says.
