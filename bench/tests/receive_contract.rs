@@ -11,19 +11,22 @@
 //! Kernel: the flag is 5.19, receiving many times 6.0, the deferred rings these tests use are 6.1. Where no such ring
 //! can be made a test says "skipped" and proves nothing.
 
+mod contract;
+
 use std::io::Write;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use io_uring::types::Fd;
 use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use contract::{PATIENCE, ring, tcp_pair};
 
 /// Bytes of a buffer.
 const LEN: usize = 1000;
 const BUFFERS: usize = 4;
 const GROUP: u16 = 3;
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a completion says: how many bytes, whether there are more, whether it goes on receiving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +44,6 @@ fn last(result: i32, more_at_hand: bool) -> Received {
 /// One of many.
 fn one(result: i32, more_at_hand: bool) -> Received {
     Received { result, more_at_hand, goes_on: true }
-}
-
-fn ring() -> Option<IoUring> {
-    let ring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_submit_all().build(8);
-    match ring {
-        Ok(ring) => Some(ring),
-        Err(error) => {
-            eprintln!("skipped: no ring with deferred task work here: {error}");
-            None
-        }
-    }
-}
-
-fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
-    let (far, _) = listener.accept().expect("loopback");
-    near.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    (near, far)
 }
 
 /// Sends bytes, and waits until the other side has them all.

@@ -13,8 +13,9 @@
 //! Kernel: `CQE_SKIP_SUCCESS` is 5.17, the deferred rings these tests use are 6.1. Where no such
 //! ring can be made a test says "skipped" and proves nothing.
 
+mod contract;
+
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -22,28 +23,12 @@ use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{IoUring, opcode};
 
+use contract::{ring, tcp_pair};
+
 const PIECE_BYTES: usize = 40_000;
 static PIECE: [u8; PIECE_BYTES] = [b'x'; PIECE_BYTES];
 
 const QUIET: i32 = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL;
-
-fn ring() -> Option<IoUring> {
-    let ring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_submit_all().build(8);
-    match ring {
-        Ok(ring) => Some(ring),
-        Err(error) => {
-            eprintln!("skipped: no ring with deferred task work here: {error}");
-            None
-        }
-    }
-}
-
-fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("loopback");
-    let (far, _) = listener.accept().expect("loopback");
-    (near, far)
-}
 
 /// Submits one send of [`PIECE`] and returns the results posted by the time the call is back,
 /// with no wait and no request for events.

@@ -51,7 +51,7 @@ impl ReceiveBuffers {
     /// Whether a part of a long body may be received into a small buffer: requests need the last ones. Whoever does not
     /// keep what comes gives its buffer back at once.
     pub(crate) fn spares_small(&self, keeps: bool) -> bool {
-        !(keeps && self.small.pressed_by_one_more())
+        !(keeps && self.small.pressed_by(1))
     }
 
     /// The kernel has filled a buffer: its first user is the caller.
@@ -141,14 +141,14 @@ impl BufferPool {
     /// Whether three quarters of the buffers are in use: then heads are copied out instead of pinning one more.
     #[inline]
     pub(crate) fn pressed(&self) -> bool {
-        self.in_use() * 4 >= self.count * 3
+        self.pressed_by(0)
     }
 
-    /// Whether one more in use would make it so. What heads do not pin at three quarters leaves it one short of them:
-    /// so far, and no farther, a pool stays in use between completions.
+    /// Whether so many more in use would make it so. What heads do not pin at three quarters leaves it one short of
+    /// them: so far, and no farther, a pool stays in use between completions.
     #[inline]
-    pub(crate) fn pressed_by_one_more(&self) -> bool {
-        (self.in_use() + 1) * 4 >= self.count * 3
+    pub(crate) fn pressed_by(&self, more: u32) -> bool {
+        (self.in_use() + more) * 4 >= self.count * 3
     }
 
     /// Buffers neither posted nor spare.
@@ -200,7 +200,7 @@ mod tests {
         while buffers.next_to_post().is_some() {}
         assert_eq!(buffers.small.posted, 512, "twice, not eight times as many");
         (256..767).for_each(|buffer| buffers.take(buffer));
-        assert!(buffers.small.pressed_by_one_more() && !buffers.small.pressed());
+        assert!(buffers.small.pressed_by(1) && !buffers.small.pressed());
         buffers.take(767);
         assert!(buffers.small.pressed());
     }

@@ -346,8 +346,8 @@ impl<I: Io> Shard<I> {
         if self.deliver(key, slot, source, addressed) { Taken::Bytes(len) } else { Taken::Later }
     }
 
-    /// Keeps the bytes of a request where they are, or copies them out when small buffers are short. `None`: there
-    /// is no room for that either.
+    /// Keeps the bytes of a request where they are, or copies them out when buffers of its kind are short. `None`:
+    /// there is no room for that either.
     #[inline(always)]
     fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
         let is_large = self.buffers.is_large(input.buffer);
