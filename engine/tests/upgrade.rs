@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::peer::{Peer, in_both_modes, pattern};
-use common::{Client, Host, PATIENCE, wait_until};
+use common::{Client, Host, PATIENCE, await_rest, wait_until};
 use ringress::{Disconnected, ErrorKind, Request, Response, TrySendError, Upgraded, block_on};
 
 const ASKS: &str = "GET /x HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\n\r\n";
@@ -268,6 +268,39 @@ fn a_client_that_does_not_read_stops_its_sender_and_one_that_leaves_is_noticed()
     assert_eq!(Read::read(&mut pipe, &mut [0]).expect_err("as io").kind(), IoErrorKind::BrokenPipe);
     assert!(pipe.into_fd().expect_err("there is no socket").is_gone());
     host.await_rest();
+}
+
+#[test]
+fn a_pipe_lives_until_all_is_sent_to_a_client_that_has_ended_its_side() {
+    /// More than the sockets of both ends hold.
+    const MUCH: usize = 32 << 20;
+    const PIECE: usize = 128 * 1024;
+    let handle = |request: Request| {
+        let mut pipe = upgrade(request);
+        assert_eq!(pipe.read(&mut [0; 10]).expect("the client stays"), 0, "it ends its side first");
+        let sent = (0..MUCH).step_by(PIECE).try_for_each(|place| pipe.send(pattern(place, PIECE)));
+        match sent {
+            Ok(()) => assert!(pipe.finish().expect("open").wait().expect("driven").complete),
+            Err(error) => assert!(error.is_gone(), "{error}"),
+        }
+    };
+    in_both_modes(handle, |engine, address| {
+        for leaves in [true, false] {
+            let before = engine.counters().sends_short;
+            let mut peer = upgraded(address, b"");
+            peer.stream.shutdown(Shutdown::Write).expect("open");
+            // Nothing was taken: what the sockets do not hold is the engine's, whatever else this tells of them.
+            wait_until("a socket has taken a part", || engine.counters().sends_short > before);
+            assert_eq!(engine.counters().connections_open, 1);
+            if leaves {
+                Client::over(peer.stream).reset();
+            } else {
+                assert!(peer.rest().expect("in order") == pattern(0, MUCH), "every byte in its place");
+            }
+            await_rest(engine);
+        }
+        assert_eq!(engine.counters().responses_cut, 0);
+    });
 }
 
 #[test]
