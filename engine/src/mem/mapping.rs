@@ -19,13 +19,15 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Reserves `len` bytes, which must not be 0.
     pub(crate) fn new(len: usize) -> io::Result<Self> {
+        // Miri knows no other flags than the first two.
+        let reserved = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
         // SAFETY: an anonymous mapping at an address of the kernel's choosing touches no memory that exists.
         let address = unsafe {
             libc::mmap(
                 core::ptr::null_mut(),
                 len,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | reserved,
                 -1,
                 0,
             )

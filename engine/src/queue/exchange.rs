@@ -286,7 +286,9 @@ impl<R: Record> Exchange<R> {
         }
         let filled = self.fill(slot, generation, AnswerFlags::default(), fill);
         if let Some(Ok(())) = filled {
-            self.give_back(slot);
+            // SAFETY: duty 1: `fill` has set ANSWERED and RETURNING, and nobody else does. Duty 2: `self` is borrowed
+            // of an `Arc`, by who came with the id.
+            unsafe { Self::give_back(self, slot) };
         }
         filled
     }
@@ -369,7 +371,9 @@ impl<R: Record> Exchange<R> {
             let flags = if before & DEAD != 0 { AnswerFlags::RECLAIM } else { AnswerFlags::ABANDONED };
             // SAFETY: still ANSWERED and without a handle, the slot is this thread's until the push.
             unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
-            self.give_back(number);
+            // SAFETY: duty 1: as above. Duty 2: who tried to answer has the handle or came with the id, and with it an
+            // `Arc` or a count of the exchange.
+            unsafe { Self::give_back(self, number) };
         }
     }
 
@@ -394,17 +398,24 @@ impl<R: Record> Exchange<R> {
 
     /// Puts a slot that this thread owns, marked RETURNING, into the returns.
     ///
-    /// The push is the last touch of the exchange: its shard may end, and with it the exchange, right after.
+    /// The push is the last touch of the exchange: its shard may end, and with it the exchange, right after. Hence a
+    /// pointer: a reference would promise that there is an exchange until this returns.
+    ///
+    /// # Safety
+    /// 1. The slot's answer is the caller's, and it has set RETURNING.
+    /// 2. `this` is an exchange for as long as the slot is not in the returns.
     #[inline]
-    pub(super) fn give_back(&self, slot: u32) {
-        if DRIVEN.with(core::cell::Cell::get) == core::ptr::from_ref(self).cast() {
+    pub(super) unsafe fn give_back(this: *const Self, slot: u32) {
+        // SAFETY: by duty 2; the reference is not used after the push.
+        let exchange = unsafe { &*this };
+        if DRIVEN.with(core::cell::Cell::get) == this.cast() {
             // SAFETY: only the thread that drives this exchange's shard comes here, and neither this nor the shard side
             // keeps the borrow over a call.
-            unsafe { (*self.local.0.get()).push(slot) };
+            unsafe { (*exchange.local.0.get()).push(slot) };
             return;
         }
-        let (bell, engine) = (self.bell, self.engine);
-        self.returns.push(slot, &self.slot(slot).link);
+        let (bell, engine) = (exchange.bell, exchange.engine);
+        exchange.returns.push(slot, &exchange.slot(slot).link);
         bell.ring_or_owe(engine);
     }
 
@@ -485,12 +496,20 @@ impl<R: Record> Exchange<R> {
         u64::try_from(self.orphans.load(Ordering::Acquire)).ok()
     }
 
+    /// Takes one off the count of orphans; the last one takes the exchange with it.
+    ///
+    /// # Safety
+    /// 1. `this` comes from [`Arc::as_ptr`], and the caller's part of the count of orphans is still counted.
+    /// 2. The caller does not use the exchange after this, unless it has an `Arc` of it.
     #[cold]
-    pub(super) fn release_orphan(&self) {
-        if self.orphans.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: `ShardSide::end` leaked one strong count, for the last orphan to release, and the count reaches 0
-            // once. Nobody uses `self` after this: the caller's handle is gone.
-            unsafe { Arc::decrement_strong_count(core::ptr::from_ref(self)) };
+    pub(super) unsafe fn release_orphan(this: *const Self) {
+        // SAFETY: `ShardSide::end` leaked one strong count, which is released when the count of orphans reaches 0; by
+        // duty 1 it has not.
+        let orphans = unsafe { &(*this).orphans };
+        if orphans.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the leaked count is released once, since the orphans reach 0 once, and through the pointer that
+            // the `Arc` gave. Nobody uses the exchange after this, by duty 2.
+            unsafe { Arc::decrement_strong_count(this) };
         }
     }
 }

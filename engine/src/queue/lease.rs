@@ -6,6 +6,7 @@
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use core::task::Waker;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -33,6 +34,7 @@ pub(crate) struct Filled(());
 
 /// The right to read one request, and to answer it unless somebody answers by id first. `Send`, one a request.
 pub(crate) struct Lease<R: Record> {
+    /// From [`Arc::as_ptr`]: the last lease frees the exchange through it.
     exchange: NonNull<Exchange<R>>,
     slot: u32,
     generation: u32,
@@ -50,9 +52,11 @@ impl<R: Record> Lease<R> {
     /// # Safety
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
     #[inline]
-    pub(super) unsafe fn claim(exchange: &Exchange<R>, id: RequestId) -> Option<Self> {
+    pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Option<Self> {
         let (_, generation, slot) = id.parts();
-        let lease = Self { exchange: NonNull::from(exchange), slot, generation };
+        // SAFETY: the pointer of an `Arc` is not null.
+        let pointer = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
+        let lease = Self { exchange: pointer, slot, generation };
         let over = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
         // The lease of a request that is over is dropped here: its slot is freed, or will be by the shard.
         (!over).then_some(lease)
@@ -113,8 +117,10 @@ impl<R: Record> Lease<R> {
     /// Gives the filled answer, and with it the handle, to the shard.
     #[inline]
     pub(crate) fn submit(self, _filled: Filled) {
-        self.exchange().give_back(self.slot);
-        core::mem::forget(self);
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: duty 1: `fill` has set RETURNING, of which `_filled` is the proof. Duty 2: as in `exchange`; the
+        // handle goes with the slot, and nothing of the exchange is used after this.
+        unsafe { Exchange::give_back(this.exchange.as_ptr(), this.slot) };
     }
 
     /// How far the body has been read. Meaningless for a request without one.
@@ -261,7 +267,8 @@ impl<R: Record> Lease<R> {
         let flags = AnswerFlags::default();
         let filled = self.exchange().fill(self.slot, self.generation, flags, |_, area| fill(area));
         if let Some(Ok(())) = filled {
-            self.exchange().give_back(self.slot);
+            // SAFETY: duty 1: `fill` has set RETURNING. Duty 2: as in `exchange`.
+            unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot) };
         }
         filled
     }
@@ -328,13 +335,16 @@ impl<R: Record> Lease<R> {
                 continue;
             }
             if before & ORPHAN != 0 {
-                return exchange.release_orphan();
+                // SAFETY: duty 1: the pointer is that of `claim`, and HANDLE, cleared above, was counted. Duty 2:
+                // nothing follows.
+                return unsafe { Exchange::release_orphan(self.exchange.as_ptr()) };
             }
             if let Some(flags) = flags {
                 // SAFETY: this thread has just set RETURNING on a slot that was open, or sent, or dead and unanswered:
                 // the answer is its own until the push.
                 unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
-                exchange.give_back(self.slot);
+                // SAFETY: duty 1: as above. Duty 2: as in `exchange`; nothing of it is used after this.
+                unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot) };
             }
             return;
         }

@@ -259,3 +259,24 @@ fn a_note_keeps_the_shard_awake_until_it_is_read() {
 fn a_shard_may_end_in_the_middle_of_the_race() {
     race(true);
 }
+
+#[test]
+fn the_last_handle_takes_the_exchange_with_it() {
+    let (exchange, mut side) = exchange();
+    let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
+    let mut producer = Producer::new();
+    for _ in 0..3 {
+        let slot = side.allocate().expect("a free slot");
+        let id = side.publish(slot);
+        queue.push(0, &mut producer, id);
+    }
+    queue.publish(0, &mut producer);
+    let leases: Vec<Lease<Plain>> = core::iter::from_fn(|| queue.claim_of(0)).collect();
+    side.end();
+    let weak = Arc::downgrade(&exchange);
+    drop((queue, exchange));
+    assert!(weak.upgrade().is_some_and(|exchange| exchange.orphans() == Some(3)), "handles keep it");
+    // Each on a thread of its own, as applications may drop them.
+    leases.into_iter().for_each(|lease| thread::spawn(|| drop(lease)).join().expect("no panic"));
+    assert!(weak.upgrade().is_none(), "nobody has it any more");
+}

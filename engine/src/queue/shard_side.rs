@@ -471,7 +471,8 @@ impl<R: Record> ShardSide<R> {
         }
         self.ended = true;
         exchange.notes.end();
-        exchange.release_orphan();
+        // SAFETY: duty 1: the pointer is the `Arc`'s, and the 1 stored above is taken off here. Duty 2: that `Arc`.
+        unsafe { Exchange::release_orphan(Arc::as_ptr(&exchange)) };
     }
 
     /// Takes what has come back, or will not come back after all, off the list. Gives how many.
