@@ -71,6 +71,7 @@ mod config;
 mod conn;
 mod counters;
 mod error;
+mod foreign;
 mod id;
 #[expect(unsafe_code, reason = "memory that the kernel and the applications share")]
 mod mem;

@@ -1,16 +1,12 @@
 //! Who owns a request, and that nobody else can touch it: made-up ids, overlapping batches, answers racing with drops,
-//! queues without consumers, shards that panic.
+//! queues without consumers.
 
 mod common;
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Barrier, mpsc};
-use std::task::{Context, Wake, Waker};
 use std::thread;
-use std::time::Duration;
 
-use common::{Client, Host, PATIENCE, Watched, builder, receive, wait_until, within};
+use common::{Client, Host, PATIENCE, Watched, builder, receive, wait_until};
 use ringress::{Disconnected, ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
 
 /// What an id adds for the next generation of its slot, and for the next shard: see [`RequestId`].
@@ -374,50 +370,4 @@ fn every_call_after_a_disconnect_is_gone() {
     }
     host.await_rest();
     assert_eq!(host.counters().requests_answered, 1);
-}
-
-/// A waker of an application that is broken.
-struct Panics;
-
-impl Wake for Panics {
-    fn wake(self: Arc<Self>) {
-        panic!("meant to panic");
-    }
-}
-
-#[test]
-fn a_waker_that_panics_on_a_shard_closes_the_queues_and_frees_no_request() {
-    let host = Host::start();
-    let mut holding = host.connect();
-    holding.send("POST /held HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody");
-    let held = host.receive();
-    let other = host.engine.request_queue("other").expect("a queue");
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || tell.send(other.receive().map(drop).map_err(|error| error.kind())));
-    let mut client = host.connect();
-    {
-        let waker = Waker::from(Arc::new(Panics));
-        let mut future = pin!(host.queue.receive_async());
-        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-        client.get("/fatal");
-        assert_eq!(told.recv_timeout(PATIENCE).expect("no consumer hangs"), Err(ErrorKind::Closed));
-    }
-    let Host { group, session, queue, engine, .. } = host;
-    within(PATIENCE, "the queue's consumer", move || {
-        // The request may still be given, but nothing comes after it.
-        let last = queue.receive().map(|request| assert_eq!(request.path(), "/fatal"));
-        assert!(last.is_ok() || last.is_err_and(|error| error.is_closed()));
-        assert!(queue.receive().expect_err("closed").is_closed());
-    });
-    let failed = within(PATIENCE, "the end", move || {
-        let failed = engine.shutdown(Duration::from_millis(100)).map_err(|error| error.to_string());
-        // A shard that has failed cannot say what has come back.
-        drop((group, session, engine.unwatched()));
-        failed
-    });
-    assert!(failed.as_ref().is_err_and(|text| text.contains("panicked")), "{failed:?}");
-    assert_eq!((held.path(), held.whole_body()), ("/held", Some(&b"body"[..])));
-    // Nobody is left to send it; giving it must do no harm.
-    let _ = held.respond(Response::text("to nobody"));
-    holding.read_end();
 }

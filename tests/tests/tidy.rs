@@ -57,13 +57,14 @@ const ENGINE: &[Room] = &[
     ("slab", &[], RING_AND_HTTP),
     ("sync", &[], RING_AND_HTTP),
     ("error", &[], RING),
+    ("foreign", &[], RING_AND_HTTP_AND_LOCKS),
     ("counters", &[], RING_AND_HTTP),
     // Of HTTP it knows the form of a date, which it writes once a second for all answers.
     ("clock", &[], RING),
     ("mem", &["id"], RING_AND_HTTP),
     ("ring", &["error", "id", "mem"], HTTP),
-    ("stream", &[], RING_AND_HTTP_AND_LOCKS),
-    ("queue", &["clock", "id", "mem", "stream", "sync"], RING_AND_HTTP),
+    ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
+    ("queue", &["clock", "foreign", "id", "mem", "stream", "sync"], RING_AND_HTTP),
     ("record", &["id", "queue"], RING),
     ("conn", &["id"], IO),
     ("timer", &["clock", "id", "slab"], IO),
@@ -74,7 +75,7 @@ const ENGINE: &[Room] = &[
     ("config", &["error", "id", "mem", "policy", "queue", "record"], RING),
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
-    ("api", &["clock", "config", "error", "id", "mem", "queue", "record", "session", "stream"], RING),
+    ("api", API_MAY, RING),
     // Behind a feature: the types of the crate `http` over those of `api`.
     ("tower", &["api", "error", "id", "session"], IO_URING_AND_FILES),
     // For benchmarks only: a feature that no user turns on.
@@ -82,14 +83,16 @@ const ENGINE: &[Room] = &[
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
-    "cache", "clock", "config", "conn", "counters", "error", "id", "log", "mem", "policy", "queue", "record", "ring",
-    "route", "slab", "stream", "sync", "timer",
+    "cache", "clock", "config", "conn", "counters", "error", "foreign", "id", "log", "mem", "policy", "queue", "record",
+    "ring", "route", "slab", "stream", "sync", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
-    "clock", "config", "counters", "error", "id", "mem", "policy", "queue", "record", "ring", "route", "shard", "slab",
-    "sync",
+    "clock", "config", "counters", "error", "foreign", "id", "mem", "policy", "queue", "record", "ring", "route",
+    "shard", "slab", "sync",
 ];
+
+const API_MAY: &[&str] = &["clock", "config", "error", "foreign", "id", "mem", "queue", "record", "session", "stream"];
 
 #[rustfmt::skip]
 const SIM_MAY: &[&str] = &[
@@ -105,6 +108,22 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 
 /// Reading the time is the business of one room.
 const CLOCK_READS: &[&str] = &["Instant::now", "SystemTime::now", "clock_gettime"];
+
+/// What runs code of applications, or ends its panics: the business of the room `foreign`.
+const FOREIGN_CALLS: &[&str] = &[".wake()", ".wake_by_ref()", "AtomicWaker", "catch_unwind", "Bytes(Bytes)"];
+
+/// Files that may all the same, each with its reason.
+const FOREIGN_EXCEPTIONS: &[(&str, &str)] = &[
+    // The helper, which is the engine's own.
+    ("engine/src/ring/files.rs", ".wake()"),
+    // A fault of the engine's own ends the shard.
+    ("engine/src/session/engine.rs", "catch_unwind"),
+    // A service's panic is told to who handles the request.
+    ("engine/src/tower/handling.rs", "catch_unwind"),
+    // The task that is polled asks to be polled again.
+    ("engine/src/tower/answer.rs", ".wake_by_ref()"),
+    ("engine/src/tower/mod.rs", ".wake_by_ref()"),
+];
 
 /// Runs a law over the tree; it pushes one line for each breach.
 fn enforce(law: impl Fn(&Source, &mut Vec<String>)) {
@@ -164,6 +183,20 @@ fn only_the_clock_reads_the_time() {
         if source.is_library() && source.room("engine") != Some("clock") {
             for word in CLOCK_READS.iter().filter(|word| source.shipped.contains(**word)) {
                 breaches.push(format!("{}: {word} outside of room clock", source.path));
+            }
+        }
+    });
+}
+
+#[test]
+fn foreign_code_runs_in_the_room_for_it() {
+    enforce(|source, breaches| {
+        let is_elsewhere = source.room("engine") != Some("foreign") && !source.path.starts_with("engine/src/shard/sim");
+        let is_engine = source.path.starts_with("engine/src/") && is_elsewhere;
+        for (line, text) in (1..).zip(source.shipped.lines()).filter(|_| is_engine) {
+            let excepted = |word: &str| FOREIGN_EXCEPTIONS.contains(&(source.path.as_str(), word));
+            for word in FOREIGN_CALLS.iter().filter(|word| text.contains(**word) && !excepted(word)) {
+                breaches.push(format!("{}:{line}: {word}: by foreign::wake, foreign::let_go, a Waiter", source.path));
             }
         }
     });

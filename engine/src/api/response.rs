@@ -11,6 +11,7 @@ use ringress_proto::response::{Connection, FieldLine, HeadWriter, Imprint, Write
 
 pub use self::content::Body;
 use crate::error::{Error, ErrorKind, Result};
+use crate::foreign::HeldBytes;
 use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
@@ -55,7 +56,7 @@ pub struct Response<'a> {
 #[derive(Clone, Debug)]
 enum Memory<'a> {
     Borrowed(&'a [u8]),
-    Shared(Bytes),
+    Shared(HeldBytes),
 }
 
 /// A body that is a file, what follows a body, and fields that the response owns.
@@ -64,6 +65,8 @@ struct Mixed<'a> {
     file: Option<FileRange>,
     chunks: Vec<Body<'a>>,
     made: Vec<MadeField>,
+    /// What was given and is not sent: nothing of the application's is dropped while its request is being answered.
+    unsent: Vec<Data>,
 }
 
 /// A field made here, not borrowed from the application.
@@ -87,9 +90,9 @@ impl Memory<'_> {
         }
     }
 
-    fn into_bytes(self) -> Bytes {
+    fn into_held(self) -> HeldBytes {
         match self {
-            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes).into(),
             Self::Shared(bytes) => bytes,
         }
     }
@@ -172,7 +175,7 @@ impl<'a> Response<'a> {
     fn set_body(&mut self, body: Body<'a>) {
         self.body = match body {
             Body::Borrowed(bytes) => Memory::Borrowed(bytes),
-            Body::Shared(bytes) => Memory::Shared(bytes),
+            Body::Shared(bytes) => Memory::Shared(bytes.into()),
             Body::File(range) => return self.set_file(range),
         };
         if let Some(mixed) = &mut self.mixed {
@@ -286,7 +289,7 @@ fn fill_plain(
         Tail::None
     } else {
         let body = core::mem::replace(&mut response.body, Memory::NONE);
-        Tail::Bytes(body.into_bytes())
+        Tail::Bytes(body.into_held())
     };
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
     Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
@@ -301,21 +304,24 @@ pub(super) fn fill_pieces(
     area: &mut [u8],
 ) -> Result<(Answered, Arc<OutStream>)> {
     let body = core::mem::replace(&mut response.body, Memory::NONE);
-    let Mixed { file, chunks, made } = response.mixed.take().map(|mixed| *mixed).unwrap_or_default();
-    let first = file.map_or_else(|| Data::Bytes(body.into_bytes()), Data::File);
-    let all = core::iter::once(first).chain(chunks.into_iter().map(Body::into_data));
-    let all = all.filter(|data| data.len() > 0).map(|data| Piece::new(Frame::default(), data));
-    let mut pieces: Vec<Piece> = all.collect();
-    let len = pieces.iter().fold(0_u64, |sum, piece| sum.saturating_add(piece.len()));
-    check_length(record, response, len)?;
-    let is_framed = body_allowed(response.status) || response.content_length.is_some();
-    let framing = is_framed.then_some(Framing::Length(response.content_length.unwrap_or(len)));
-    if record.is_head() {
-        pieces.clear();
+    let mut mixed = response.mixed.take().unwrap_or_default();
+    let first = mixed.file.take().map_or_else(|| Data::Bytes(body.into_held()), Data::File);
+    let all = core::iter::once(first).chain(mixed.chunks.drain(..).map(Body::into_data));
+    let (mut sent, unsent): (Vec<Data>, Vec<Data>) = all.partition(|data| data.len() > 0);
+    let len = sent.iter().fold(0_u64, |sum, data| sum.saturating_add(data.len()));
+    let checked = check_length(record, response, len).and_then(|()| {
+        let is_framed = body_allowed(response.status) || response.content_length.is_some();
+        let framing = is_framed.then_some(Framing::Length(response.content_length.unwrap_or(len)));
+        write_head(record, imprint, (response, &mixed.made), framing, area)
+    });
+    mixed.unsent = unsent;
+    if record.is_head() || checked.is_err() {
+        mixed.unsent.append(&mut sent);
     }
-    let stream = OutStream::whole(pieces);
-    let answered = write_head(record, imprint, (response, &made), framing, area, &stream)?;
-    Ok((answered, stream))
+    response.mixed = Some(mixed);
+    let head = checked?;
+    let stream = OutStream::whole(sent.into_iter().map(|data| Piece::new(Frame::default(), data)).collect());
+    Ok((head.before(&stream), stream))
 }
 
 /// How a client finds the end of a streamed body.
@@ -353,9 +359,24 @@ pub(super) fn fill_start(
         None => Some(Framing::Chunked),
     };
     let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
-    let answered = write_head(record, imprint, (response, made), framing, area, stream)?;
+    let head = write_head(record, imprint, (response, made), framing, area)?;
     // A 304 may state a length, and has no body.
-    Ok((answered, framing.filter(|_| body_allowed(response.status))))
+    Ok((head.before(stream), framing.filter(|_| body_allowed(response.status))))
+}
+
+/// The head of a streamed answer, written into the area.
+struct StreamHead {
+    len: u32,
+    date_at: u16,
+    flags: AnswerFlags,
+}
+
+impl StreamHead {
+    /// The answer that this head and a stream make.
+    fn before(self, stream: &Arc<OutStream>) -> Answered {
+        let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), self.len));
+        Answered { area_len: self.len, date_at: self.date_at, flags: self.flags, tail }
+    }
 }
 
 /// Writes the head of a streamed answer.
@@ -365,8 +386,7 @@ fn write_head(
     (response, made): (&Response<'_>, &[MadeField]),
     framing: Option<Framing>,
     area: &mut [u8],
-    stream: &Arc<OutStream>,
-) -> Result<Answered> {
+) -> Result<StreamHead> {
     let area_bytes = area.len();
     let mut head = HeadWriter::new(area);
     // The answer to HEAD ends with its head in any case.
@@ -375,10 +395,9 @@ fn write_head(
     let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
-    let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
+    let len = u32::try_from(head_len).unwrap_or(u32::MAX);
     let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), area_len));
-    Ok(Answered { area_len, date_at, flags, tail })
+    Ok(StreamHead { len, date_at, flags })
 }
 
 /// Writes a response head but for its blank line: whether it closes, and how the body ends, if there is one. Gives the

@@ -6,6 +6,8 @@
 //!
 //! Absent: which bytes of it are sent when (room `shard`).
 
+mod ending;
+
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
@@ -14,23 +16,21 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ringress_proto::header::HeaderName;
-use ringress_proto::response::{CHUNKED_END, Imprint, TrailerError, chunk_line, chunked_end, chunked_end_len};
+use ringress_proto::response::{CHUNKED_END, Imprint, chunk_line};
 
+use self::ending::chunked_ending;
 use super::body::RequestBody;
 use super::request::Request;
 use super::response::{self, Body, Framing, Response};
 use super::wait;
 use crate::config::{SEND_PIECES_MAX, WRITE_BYTES};
 use crate::error::{Error, ErrorKind, Result};
+use crate::foreign;
 use crate::id::RequestId;
 use crate::queue::{self, Exchange, News, settle};
 use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
 use crate::stream::{Data, Frame, OutStream, Piece};
-
-/// Bytes of the trailer fields at most, with what frames them.
-const TRAILER_BYTES_MAX: usize = 16 * 1024;
 
 /// How the body is framed, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,9 +248,10 @@ impl ResponseStream {
     /// [`TrySendError::Full`] with the chunk; else as [`send`](Self::send).
     pub fn try_send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> core::result::Result<(), TrySendError<'a>> {
         let chunk = chunk.into();
-        self.accept(chunk.len()).map_err(TrySendError::Error)?;
-        if chunk.len() == 0 && self.written.is_empty() || self.way == Way::Nowhere {
-            return Ok(());
+        let accepted = self.accept(chunk.len());
+        if accepted.is_err() || chunk.len() == 0 && self.written.is_empty() || self.way == Way::Nowhere {
+            foreign::let_go(chunk);
+            return accepted.map_err(TrySendError::Error);
         }
         if !self.stream.has_room() {
             return Err(TrySendError::Full(chunk));
@@ -368,7 +369,7 @@ impl ResponseStream {
         self.push_written();
         if let Way::Chunked { begun } = self.way {
             self.stream.push(match ending {
-                Some(ending) => Piece::framing(Frame::default(), Data::Bytes(ending)),
+                Some(ending) => Piece::framing(Frame::default(), Data::Bytes(ending.into())),
                 None => {
                     let ending = if begun { &CHUNKED_END[..] } else { &CHUNKED_END[2..] };
                     Piece::framing(Frame::of(&[ending]), Data::Nothing)
@@ -408,7 +409,7 @@ impl ResponseStream {
     fn push_written(&mut self) {
         if !self.written.is_empty() {
             let written = core::mem::take(&mut self.written);
-            self.push(Data::Bytes(written.into()));
+            self.push(Data::Bytes(Bytes::from(written).into()));
         }
     }
 
@@ -469,30 +470,6 @@ pub(super) fn into_io(error: Error) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
-}
-
-/// What ends a chunked body: the last chunk, trailer fields and a blank line. `first`: there was no chunk.
-fn chunked_ending(first: bool, trailers: &[(&str, &str)]) -> Result<Bytes> {
-    let fields = || trailers.iter().map(|&(name, value)| (HeaderName::Custom(name), value.as_bytes()));
-    let len = chunked_end_len(first, fields());
-    if len > TRAILER_BYTES_MAX {
-        let text = format!("the trailer section would have {len} bytes, but at most {TRAILER_BYTES_MAX} are sent");
-        return Err(Error::told(ErrorKind::TooLarge, text));
-    }
-    let mut ending = vec![0; len];
-    // The writer takes one field after the other, so the last one taken is the one it does not like.
-    let mut name = "";
-    let named = trailers.iter().zip(fields()).map(|((taken, _), field)| {
-        name = taken;
-        field
-    });
-    match chunked_end(first, named, &mut ending) {
-        Ok(_) => Ok(ending.into()),
-        Err(TrailerError::Forbidden) => Err(Error::invalid(format!(
-            "{name} cannot be a trailer field (RFC 9110 section 6.5.1): give it to the response as a header"
-        ))),
-        Err(_) => Err(Error::invalid(format!("the trailer field {name:?} has a name or value that is not valid"))),
-    }
 }
 
 /// Whether nobody would drive the shard that is waited for: see [`wait`].

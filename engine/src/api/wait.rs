@@ -63,27 +63,31 @@ fn alarm(bell: Option<&'static Bell>) -> Arc<Alarm> {
         (Some(one), Some(other)) => core::ptr::eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
     };
-    ALARM.with_borrow_mut(|kept| match kept {
+    let fresh = || Arc::new(Alarm { woken: AtomicBool::new(false), thread: thread::current(), bell });
+    let kept = ALARM.try_with(|kept| match &mut *kept.borrow_mut() {
         Some(alarm) if same(alarm) => Arc::clone(alarm),
-        _ => {
-            let woken = AtomicBool::new(false);
-            Arc::clone(kept.insert(Arc::new(Alarm { woken, thread: thread::current(), bell })))
-        }
-    })
+        kept => Arc::clone(kept.insert(fresh())),
+    });
+    // A thread that ends waits once more: something of its thread-locals does.
+    kept.unwrap_or_else(|_| fresh())
 }
 
-struct Depth;
+/// A wait under way.
+struct Waiting(Arc<Alarm>);
 
-impl Depth {
-    fn enter() -> Self {
-        DEPTH.with(|depth| depth.set(depth.get() + 1));
-        Self
+impl Waiting {
+    fn enter(alarm: Arc<Alarm>) -> Self {
+        DEPTH.set(DEPTH.get() + 1);
+        Self(alarm)
     }
 }
 
-impl Drop for Depth {
+impl Drop for Waiting {
+    /// Also when the future has panicked.
     fn drop(&mut self) {
-        DEPTH.with(|depth| depth.set(depth.get() - 1));
+        DEPTH.set(DEPTH.get() - 1);
+        // A wake for a wait around this one may have been taken for ours.
+        self.0.ring();
     }
 }
 
@@ -99,12 +103,10 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::clone(&alarm));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
-    let _depth = Depth::enter();
+    let _waiting = Waiting::enter(Arc::clone(&alarm));
     loop {
         alarm.woken.store(false, Ordering::SeqCst);
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            // A wake for a wait around this one may have been taken for ours.
-            alarm.ring();
             return output;
         }
         settle();

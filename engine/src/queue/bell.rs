@@ -43,7 +43,13 @@ thread_local! {
 
 /// Rings the bells that this thread owes: before it sleeps, for the shards may be what it sleeps for.
 pub(crate) fn settle() {
-    OWED.with_borrow_mut(|owed| owed.bells.drain(..).for_each(Bell::ring));
+    with_owed(|owed| owed.bells.drain(..).for_each(Bell::ring));
+}
+
+/// `None` on a thread that ends and whose thread-locals are gone: requests may be kept in others of them. It owes
+/// nothing any more.
+fn with_owed<T>(look: impl FnOnce(&mut Owed) -> T) -> Option<T> {
+    OWED.try_with(|owed| look(&mut owed.borrow_mut())).ok()
 }
 
 impl Bell {
@@ -105,13 +111,16 @@ impl Bell {
     }
 
     fn owe(&'static self, engine: u64) {
-        OWED.with_borrow_mut(|owed| {
-            if owed.engine != engine || owed.depth == 0 {
-                self.ring();
-            } else if !owed.bells.iter().any(|bell| core::ptr::eq(*bell, self)) {
+        let owes = with_owed(|owed| {
+            let owes = owed.engine == engine && owed.depth > 0;
+            if owes && !owed.bells.iter().any(|bell| core::ptr::eq(*bell, self)) {
                 owed.bells.push(self);
             }
+            owes
         });
+        if owes != Some(true) {
+            self.ring();
+        }
     }
 
     /// Ends the sleep of the thread that drives the shard, now or the next time it would sleep.
@@ -146,7 +155,7 @@ pub(crate) struct BellScope {
 impl BellScope {
     /// Begins to defer. Who enters also [settles](settle) before it drops the scope.
     pub(crate) fn enter(engine: u64) -> Self {
-        let counted = OWED.with_borrow_mut(|owed| {
+        let counted = with_owed(|owed| {
             let counted = owed.depth == 0 || owed.engine == engine;
             if counted {
                 owed.engine = engine;
@@ -154,14 +163,14 @@ impl BellScope {
             }
             counted
         });
-        Self { counted, _of_this_thread: core::marker::PhantomData }
+        Self { counted: counted == Some(true), _of_this_thread: core::marker::PhantomData }
     }
 }
 
 impl Drop for BellScope {
     fn drop(&mut self) {
         if self.counted {
-            OWED.with_borrow_mut(|owed| owed.depth -= 1);
+            with_owed(|owed| owed.depth -= 1);
         }
     }
 }

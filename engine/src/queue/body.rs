@@ -21,8 +21,7 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::task::Waker;
 
-use atomic_waker::AtomicWaker;
-
+use crate::foreign::Waiter;
 use crate::mem::BufferId;
 
 /// No buffer.
@@ -223,7 +222,7 @@ pub(super) struct SlotBody {
     read: AtomicU64,
     /// The shard has stopped receiving until so many bytes have been read.
     resume_at: AtomicU64,
-    waiting: AtomicWaker,
+    waiting: Waiter,
     /// The lease's alone once the slot is published with a body, the shard's before.
     reader: UnsafeCell<Reader>,
 }
@@ -244,7 +243,7 @@ impl SlotBody {
             arrived: AtomicU64::new(0),
             read: AtomicU64::new(0),
             resume_at: AtomicU64::new(NEVER),
-            waiting: AtomicWaker::new(),
+            waiting: Waiter::new(),
             reader: UnsafeCell::new(Reader::START),
         }
     }
@@ -262,7 +261,7 @@ impl SlotBody {
         self.arrived.store(0, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
         self.resume_at.store(NEVER, Ordering::Relaxed);
-        drop(self.waiting.take());
+        self.waiting.clear();
     }
 
     /// Where the reader is. For the shard.
@@ -356,7 +355,7 @@ impl SlotBody {
         self.waiting.register(waker);
     }
 
-    pub(super) fn wake(&self) {
-        self.waiting.wake();
+    pub(super) fn wake_reader(&self) {
+        self.waiting.notify();
     }
 }

@@ -38,6 +38,7 @@ use super::news::{News, SlotNews};
 use super::notes::{Note, Notes};
 use super::returns::{Link, Returns};
 use super::shard_side::ShardSide;
+use crate::foreign::HeldBytes;
 use crate::id::{RequestId, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
 use crate::stream::Outgoing;
@@ -114,7 +115,7 @@ pub(crate) enum Tail {
     #[default]
     None,
     /// A body too large for the area.
-    Bytes(Bytes),
+    Bytes(HeldBytes),
     /// A body in pieces, of which there may be more to come.
     Stream(Box<Outgoing>),
 }
@@ -327,8 +328,10 @@ impl<R: Record> Exchange<R> {
         let area = unsafe { self.arena.write(offset, self.arena.cell_bytes(Area::Response)) };
         // SAFETY: the record of a published slot is not written before the slot is freed, which needs the push below.
         let record = unsafe { &*slot.record.get() };
+        let unfilled = Unfilled { exchange: self, slot: number };
         match fill(record, area) {
             Ok(answered) => {
+                core::mem::forget(unfilled);
                 // SAFETY: as for the area: the answer belongs to who set ANSWERED.
                 let place = unsafe { &mut *slot.answer.get() };
                 // Part by part: a whole put together in memory and copied would be read before its parts have arrived
@@ -346,7 +349,7 @@ impl<R: Record> Exchange<R> {
                 Some(Ok(()))
             }
             Err(error) => {
-                self.take_answered_back(slot, number);
+                drop(unfilled);
                 Some(Err(error))
             }
         }
@@ -511,6 +514,20 @@ impl<R: Record> Exchange<R> {
             // the `Arc` gave. Nobody uses the exchange after this, by duty 2.
             unsafe { Arc::decrement_strong_count(this) };
         }
+    }
+}
+
+/// The right to answer of who has claimed it and not answered yet: given back by who fails, also by a panic. Nobody
+/// else can answer meanwhile, and the shard's end waits.
+struct Unfilled<'e, R: Record> {
+    exchange: &'e Exchange<R>,
+    slot: u32,
+}
+
+impl<R: Record> Drop for Unfilled<'_, R> {
+    #[cold]
+    fn drop(&mut self) {
+        self.exchange.take_answered_back(self.exchange.slot(self.slot), self.slot);
     }
 }
 

@@ -7,8 +7,9 @@
 
 use core::task::{Context, Poll, Waker};
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::foreign;
 
 #[derive(Debug)]
 enum State {
@@ -43,14 +44,16 @@ impl HandOver {
 
     /// The socket, once; `None`: it is gone, or was taken.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Option<OwnedFd>> {
-        let mut state = self.0.state();
-        let old = match &mut *state {
-            State::Given(socket) => return Poll::Ready(socket.take()),
-            State::Asked(waker) => waker.replace(context.waker().clone()),
-        };
-        drop(state);
         // Wakers are the application's code: not under the lock.
-        drop(old);
+        let waker = context.waker().clone();
+        let old = match &mut *self.0.state() {
+            State::Given(socket) => Err(socket.take()),
+            State::Asked(place) => Ok(place.replace(waker)),
+        };
+        match old {
+            Ok(old) => foreign::let_go(old),
+            Err(socket) => return Poll::Ready(socket),
+        }
         Poll::Pending
     }
 }
@@ -69,10 +72,7 @@ impl Taker {
         let before = core::mem::replace(&mut *state, State::Given(socket));
         drop(state);
         if let State::Asked(Some(waker)) = before {
-            // What the application does on it is not the shard's to die of.
-            if let Err(thrown) = catch_unwind(AssertUnwindSafe(move || waker.wake())) {
-                let _ = catch_unwind(AssertUnwindSafe(move || drop(thrown)));
-            }
+            foreign::wake(waker);
         }
     }
 }

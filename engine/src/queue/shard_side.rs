@@ -418,7 +418,7 @@ impl<R: Record> ShardSide<R> {
 
     /// Wakes who waits for the slot's body.
     pub(crate) fn wake_reader(&self, slot: u32) {
-        self.body(slot).wake();
+        self.body(slot).wake_reader();
     }
 
     /// Where the reader of the slot's body is.
@@ -509,7 +509,7 @@ impl<R: Record> Drop for ShardSide<R> {
         // Nobody will bring those who wait for a body any more of it.
         for slot in 0..self.high_water {
             self.body(slot).set_state(BodyState::Failed(u8::MAX));
-            self.body(slot).wake();
+            self.body(slot).wake_reader();
         }
         if self.in_use() > 0 {
             core::mem::forget(Arc::clone(&self.exchange));

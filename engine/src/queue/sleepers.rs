@@ -15,6 +15,7 @@ use std::time::Instant;
 use crossbeam_utils::CachePadded;
 
 use crate::clock;
+use crate::foreign;
 
 /// How a consumer waits on an empty queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,7 +129,8 @@ impl Sleepers {
 
     #[cold]
     fn wake_futures(&self, count: u64, who: impl Fn(&Pending) -> bool) {
-        for _ in 0..count {
+        let mut left = count;
+        while left > 0 {
             let pending = {
                 let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
                 let first = wakers.iter().position(&who);
@@ -137,7 +139,8 @@ impl Sleepers {
                 pending
             };
             match pending {
-                Some(pending) => pending.waker.wake(),
+                // Where one has panicked nobody may come: another one is woken in its place.
+                Some(pending) => left -= u64::from(foreign::wake(pending.waker)),
                 None => return,
             }
         }
@@ -194,21 +197,22 @@ impl Sleepers {
     /// Registers a future's waker, and the shard that its thread drives, if it drives one. The caller looks for work
     /// once more after this.
     pub(crate) fn register(&self, ticket: Ticket, shard: Option<usize>, waker: &Waker) {
-        // Dropped after the lock: a waker may own a task with a future that comes here.
-        let mut old = None;
+        // Outside the lock: a waker may own a task with a future that comes here.
+        let waker = waker.clone();
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        match wakers.iter_mut().find(|known| known.ticket == ticket) {
+        let old = match wakers.iter_mut().find(|known| known.ticket == ticket) {
             Some(known) => {
                 known.shard = shard;
-                if !known.waker.will_wake(waker) {
-                    old = Some(core::mem::replace(&mut known.waker, waker.clone()));
-                }
+                Some(core::mem::replace(&mut known.waker, waker))
             }
-            None => wakers.push_back(Pending { ticket, shard, waker: waker.clone() }),
-        }
+            None => {
+                wakers.push_back(Pending { ticket, shard, waker });
+                None
+            }
+        };
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         drop(wakers);
-        drop(old);
+        foreign::let_go(old);
         fence(Ordering::SeqCst);
     }
 
@@ -220,7 +224,9 @@ impl Sleepers {
         let old = place.and_then(|place| wakers.remove(place));
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         drop(wakers);
-        old.is_some()
+        let was_here = old.is_some();
+        foreign::let_go(old);
+        was_here
     }
 }
 

@@ -6,8 +6,9 @@
 //! Absent: when a connection ends, and how (room `shard`).
 
 use core::task::{Context, Poll, Waker};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::foreign;
 
 /// How a connection ended, or that its client has ended its side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,15 +84,22 @@ impl Watch {
     }
 
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Disconnected> {
-        let mut state = self.0.state();
-        let old = match &mut *state {
+        match &*self.0.state() {
             State::Told(how) => return Poll::Ready(*how),
             State::Open(Some(waker)) if waker.will_wake(context.waker()) => return Poll::Pending,
-            State::Open(waker) => waker.replace(context.waker().clone()),
-        };
-        drop(state);
+            State::Open(_) => {}
+        }
         // Wakers are the application's code: not under the lock.
-        drop(old);
+        let waker = context.waker().clone();
+        let old = match &mut *self.0.state() {
+            // The answer has come meanwhile.
+            State::Told(how) => Err(*how),
+            State::Open(place) => Ok(place.replace(waker)),
+        };
+        match old {
+            Ok(old) => foreign::let_go(old),
+            Err(how) => return Poll::Ready(how),
+        }
         Poll::Pending
     }
 }
@@ -119,18 +127,14 @@ impl Registration {
 
     fn finish(&mut self, how: Disconnected) {
         let Some(teller) = self.teller.take() else { return };
-        let told = catch_unwind(AssertUnwindSafe(move || match teller {
-            Teller::Call(call) => call(how),
+        match teller {
+            Teller::Call(call) => drop(foreign::call(move || call(how))),
             Teller::Future(shared) => {
                 let before = core::mem::replace(&mut *shared.state(), State::Told(how));
                 if let State::Open(Some(waker)) = before {
-                    waker.wake();
+                    foreign::wake(waker);
                 }
             }
-        }));
-        // The panic hook has reported it; the thread is not the one to die of it. What was thrown may throw again.
-        if let Err(thrown) = told {
-            let _ = catch_unwind(AssertUnwindSafe(move || drop(thrown)));
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::{Config, Mode};
 use crate::counters::{Counters, ShardCounters};
 use crate::error::{Error, ErrorKind, Result};
+use crate::foreign::{self, OnShard};
 use crate::id::ShardId;
 use crate::policy::Properties;
 use crate::queue::{Exchange, QueueCore, ShardSide, WaitStrategy};
@@ -46,6 +47,8 @@ pub(crate) struct EngineShared {
     /// Shards that run.
     running: Mutex<usize>,
     stopped_running: Condvar,
+    /// Panics of applications' code on threads that drive no shard, before the start.
+    caught_before: u64,
 }
 
 /// Engines of this process are told apart by a number.
@@ -99,19 +102,30 @@ impl EngineShared {
         Ok(shard)
     }
 
-    /// A shard has ended, for a reason if it is not a shutdown: then the engine is of no more use.
-    pub(super) fn shard_ended(&self, result: Result<()>) {
+    /// A shard has ended on this thread, for a reason if it is not a shutdown: then the engine is of no more use.
+    pub(super) fn shard_ended(&self, index: usize, result: Result<()>) {
+        let failed = result.is_err();
         if let Err(error) = result {
-            let mut control = self.control();
-            control.failure.get_or_insert(error);
-            control.queues.iter().for_each(|(_, queue)| queue.close());
+            self.control().failure.get_or_insert(error);
         }
-        *self.running() -= 1;
+        let left = {
+            let mut running = self.running();
+            *running -= 1;
+            *running
+        };
+        // Who began the stop on a shard's thread did not wait for this.
+        if failed || (left == 0 && self.control().stopped) {
+            self.close_queues();
+        }
+        // What wakers did on the end: the shard counts no more.
+        self.counters[index].foreign_panics.add(foreign::take_caught());
         self.stopped_running.notify_all();
     }
 
     fn close_queues(&self) {
-        self.control().queues.iter().for_each(|(_, queue)| queue.close());
+        let queues: Vec<_> = self.control().queues.iter().map(|(_, queue)| Arc::clone(queue)).collect();
+        // Wakers are the application's code: not under the lock.
+        queues.iter().for_each(|queue| queue.close());
     }
 }
 
@@ -166,6 +180,7 @@ impl Engine {
             control: Mutex::new(Control { sides, groups: Groups::new(&config.properties), ..Control::default() }),
             running: Mutex::new(0),
             stopped_running: Condvar::new(),
+            caught_before: foreign::caught_elsewhere(),
             config,
         });
         let engine = Self { shared, threads: Mutex::default() };
@@ -181,18 +196,20 @@ impl Engine {
             let (started, outcome) = mpsc::sync_channel(1);
             let run = move || match shared.make_shard(index) {
                 Ok(mut shard) => {
+                    let _on_shard = OnShard::enter(shared.id);
                     let _ = started.send(Ok(()));
-                    // User code runs on shards too: wakers, and owners of shared bodies. Its panic must not leave
-                    // consumers waiting for a shard that is no more.
+                    // A panic here is a fault of the engine's own. It must not leave consumers waiting for a shard that
+                    // is no more.
                     let run = std::panic::AssertUnwindSafe(|| shard.run());
                     match std::panic::catch_unwind(run) {
                         Ok(result) => {
                             shard.end();
-                            shared.shard_ended(result);
+                            shared.shard_ended(index, result);
                         }
                         Err(_) => {
                             shard.give_up();
-                            shared.shard_ended(Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
+                            shared
+                                .shard_ended(index, Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
                         }
                     }
                 }
@@ -299,13 +316,15 @@ impl Engine {
         for (shard, exchange) in self.shared.counters.iter().zip(self.shared.exchanges.iter()) {
             counters.add(shard, exchange.orphans());
         }
+        counters.foreign_panics += foreign::caught_elsewhere() - self.shared.caught_before;
         counters
     }
 
     /// Stops: no more connections are taken, idle ones are closed, requests under way may still be answered for
     /// `grace`; then everything ends and every `receive` gives [`Closed`](crate::ErrorKind::Closed).
     ///
-    /// Call it from a thread that is not attached to a shard. A consumer that ends with it:
+    /// Call it from a thread that is not attached to a shard. In code that a shard runs (a waker, a call on a
+    /// connection's end, a destructor) it begins the stop and does not wait for it. A consumer that ends with it:
     ///
     /// ```no_run
     /// # fn consume(queue: &ringress::RequestQueue) -> ringress::Result<()> {
@@ -329,14 +348,18 @@ impl Engine {
     }
 
     fn stop(&self, grace: Duration) {
-        {
-            let mut control = self.shared.control();
-            if core::mem::replace(&mut control.stopped, true) {
-                return;
-            }
+        let is_first = !core::mem::replace(&mut self.shared.control().stopped, true);
+        if is_first {
+            self.shared.post(|_| Some(Letter::Stop { grace }));
         }
-        self.shared.post(|_| Some(Letter::Stop { grace }));
+        if foreign::is_on_shard_of(self.shared.id) {
+            // It would wait for itself. The last shard to end closes the queues.
+            return;
+        }
         let threads = core::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        if !is_first && threads.is_empty() {
+            return;
+        }
         for thread in threads {
             // A shard's panic is a fault of the engine; it has been printed, and its queues must close all the same.
             let _ = thread.join();

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::engine::{Attached, EngineShared, LiveShard};
 use crate::error::{Error, Result};
+use crate::foreign::OnShard;
 use crate::queue::Bell;
 use crate::shard::Driven;
 
 struct Local {
+    engine: u64,
     shard: LiveShard,
     /// Answers given on this thread return to the shard directly.
     _driven: Driven,
@@ -40,7 +42,10 @@ pub(super) fn drives(engine: u64) -> bool {
 #[inline]
 pub(crate) fn drive(patience: Option<Duration>) -> Result<()> {
     SHARD.with(|shard| match shard.borrow_mut().as_mut() {
-        Some(local) if !local.shard.is_done() => local.shard.turn(patience),
+        Some(local) if !local.shard.is_done() => {
+            let _on_shard = OnShard::enter(local.engine);
+            local.shard.turn(patience)
+        }
         _ => Err(Error::CLOSED),
     })
 }
@@ -68,7 +73,7 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
     }
     let shard = shared.make_shard(index)?;
     let driven = shard.drive_here();
-    SHARD.with(|place| place.replace(Some(Local { shard, _driven: driven })));
+    SHARD.with(|place| place.replace(Some(Local { engine: shared.id, shard, _driven: driven })));
     ATTACHED.with(|attached| attached.set((shared.id, index)));
     Ok(Attached { shared: Arc::clone(shared), _of_this_thread: core::marker::PhantomData })
 }
@@ -76,12 +81,13 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
 /// Ends the current thread's shard, without grace if it has not stopped yet.
 pub(super) fn detach(shared: &EngineShared) {
     let Some(mut local) = SHARD.with(|place| place.replace(None)) else { return };
-    ATTACHED.with(|attached| attached.set((0, 0)));
+    let (_, index) = ATTACHED.with(|attached| attached.replace((0, 0)));
+    let _on_shard = OnShard::enter(local.engine);
     let mut result = Ok(());
     local.shard.stop(Duration::ZERO);
     while result.is_ok() && !local.shard.is_done() {
         result = local.shard.turn(Some(Duration::from_millis(10)));
     }
     local.shard.end();
-    shared.shard_ended(result);
+    shared.shard_ended(index, result);
 }

@@ -54,6 +54,7 @@ use crate::clock::{Clock, TICK_MS, Tick};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
+use crate::foreign;
 use crate::id::ShardId;
 use crate::mem::{Area, ReceiveBuffers};
 use crate::policy::{Policies, Policy};
@@ -477,6 +478,16 @@ impl<I: Io> Shard<I> {
         self.counters.coalescing_cells_in_use.set(self.cells.coalesce.in_use());
         self.counters.stage_cells_in_use.set(self.cells.stage.in_use());
         self.counters.completions_overflowed.set(self.io.overflows());
+        self.count_caught();
+    }
+
+    /// Counts the panics of the application's code that have ended on this thread.
+    #[inline]
+    fn count_caught(&self) {
+        let caught = foreign::take_caught();
+        if caught > 0 {
+            self.counters.foreign_panics.add(caught);
+        }
     }
 
     /// Gives a shard up that has panicked: its clients see the end of their connections, its memory stays to the
@@ -484,6 +495,7 @@ impl<I: Io> Shard<I> {
     pub(crate) fn give_up(mut self) {
         self.close_left();
         self.forsake();
+        self.count_caught();
     }
 
     /// Nobody sends what is still to be sent: who waits for it is told, and whoever comes later, too.

@@ -23,14 +23,16 @@ pub(crate) struct ClosingElsewhere {
 impl ClosingElsewhere {
     /// From now on `closer` gets the files.
     pub(crate) fn with(closer: Closer) -> Self {
-        let outer = CLOSER.with_borrow_mut(|place| place.replace(closer));
-        Self { outer, _of_this_thread: core::marker::PhantomData }
+        let outer = CLOSER.try_with(|place| place.replace(Some(closer)));
+        Self { outer: outer.ok().flatten(), _of_this_thread: core::marker::PhantomData }
     }
 }
 
 impl Drop for ClosingElsewhere {
     fn drop(&mut self) {
-        CLOSER.with_borrow_mut(|place| *place = self.outer.take());
+        // A thread that ends may have no place for one any more.
+        let inner = CLOSER.try_with(|place| place.replace(self.outer.take()));
+        drop(inner);
     }
 }
 

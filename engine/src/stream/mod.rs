@@ -21,13 +21,13 @@ use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use core::task::Waker;
 use std::sync::Arc;
 
-use atomic_waker::AtomicWaker;
 use crossbeam_queue::ArrayQueue;
 
 pub(crate) use self::closing::ClosingElsewhere;
 pub(crate) use self::outgoing::{Ending, Outgoing};
 pub use self::piece::FileRange;
 pub(crate) use self::piece::{Data, Frame, Piece};
+use crate::foreign::Waiter;
 
 /// Pieces a stream may be given beyond those it has room for, so that finishing never waits: what `write` collected,
 /// a chunk, what `write` collected again, and the end.
@@ -55,9 +55,9 @@ pub(crate) struct OutStream {
     sent: AtomicU64,
     state: AtomicU8,
     /// Who waits for room.
-    room: AtomicWaker,
+    room: Waiter,
     /// Who waits for the end.
-    end: AtomicWaker,
+    end: Waiter,
 }
 
 impl core::fmt::Debug for OutStream {
@@ -91,8 +91,8 @@ impl OutStream {
             given: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             state: AtomicU8::new(0),
-            room: AtomicWaker::new(),
-            end: AtomicWaker::new(),
+            room: Waiter::new(),
+            end: Waiter::new(),
         }
     }
 
@@ -158,14 +158,14 @@ impl OutStream {
     /// Half of the room is free: who waits for it goes on. For the shard.
     fn wake_for_room(&self) {
         if self.under_way() <= self.watermark / 2 && self.pieces.len() <= self.pieces_max / 2 {
-            self.room.wake();
+            self.room.notify();
         }
     }
 
     fn end(&self, state: u8) {
         self.state.fetch_or(state, Ordering::AcqRel);
-        self.room.wake();
-        self.end.wake();
+        self.room.notify();
+        self.end.notify();
     }
 }
 
@@ -179,7 +179,8 @@ mod tests {
     use super::*;
 
     fn piece(frame: &str, data: &str) -> Piece {
-        let data = if data.is_empty() { Data::Nothing } else { Data::Bytes(Bytes::copy_from_slice(data.as_bytes())) };
+        let data =
+            if data.is_empty() { Data::Nothing } else { Data::Bytes(Bytes::copy_from_slice(data.as_bytes()).into()) };
         Piece::new(Frame::of(&[frame.as_bytes()]), data)
     }
 
@@ -296,7 +297,7 @@ mod tests {
     fn a_trailer_section_is_no_payload() {
         let stream = OutStream::whole(vec![
             piece("1\r\n", "x"),
-            Piece::framing(Frame::of(&[b"\r\n0\r\n"]), Data::Bytes(Bytes::from_static(b"a: b\r\n\r\n"))),
+            Piece::framing(Frame::of(&[b"\r\n0\r\n"]), Data::Bytes(Bytes::from_static(b"a: b\r\n\r\n").into())),
         ]);
         let mut outgoing = Outgoing::new(Arc::clone(&stream), 0);
         outgoing.refill();

@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::closing::HeldFile;
+use crate::foreign::HeldBytes;
 
 /// Bytes of a frame at most: the line end behind a chunk, a size of 16 digits and a line end take 20.
 const FRAME_BYTES_MAX: usize = 24;
@@ -89,7 +88,7 @@ impl FileRange {
 pub(crate) enum Data {
     #[default]
     Nothing,
-    Bytes(Bytes),
+    Bytes(HeldBytes),
     File(FileRange),
 }
 

@@ -56,8 +56,8 @@ impl Body<'_> {
     /// What a stream sends of it. Borrowed bytes are copied.
     pub(in crate::api) fn into_data(self) -> Data {
         match self {
-            Self::Borrowed(bytes) => Data::Bytes(Bytes::copy_from_slice(bytes)),
-            Self::Shared(bytes) => Data::Bytes(bytes),
+            Self::Borrowed(bytes) => Data::Bytes(Bytes::copy_from_slice(bytes).into()),
+            Self::Shared(bytes) => Data::Bytes(bytes.into()),
             Self::File(range) => Data::File(range),
         }
     }

@@ -158,7 +158,7 @@ impl<'a> Response<'a> {
         match bodies.next() {
             None => {}
             Some(Body::Borrowed(bytes)) => self.body = Memory::Borrowed(bytes),
-            Some(Body::Shared(bytes)) => self.body = Memory::Shared(bytes),
+            Some(Body::Shared(bytes)) => self.body = Memory::Shared(bytes.into()),
             Some(Body::File(range)) => self.mixed.get_or_insert_default().file = Some(range),
         }
         if bodies.len() > 0 {
@@ -194,7 +194,7 @@ impl<'a> Response<'a> {
     fn take_bodies(&mut self) -> Vec<Body<'a>> {
         let first = match core::mem::replace(&mut self.body, Memory::NONE) {
             Memory::Borrowed(bytes) => Body::Borrowed(bytes),
-            Memory::Shared(bytes) => Body::Shared(bytes),
+            Memory::Shared(bytes) => Body::Shared(bytes.into_bytes()),
         };
         let Some(mixed) = self.mixed.as_deref_mut() else { return vec![first] };
         let first = mixed.file.take().map_or(first, Body::File);

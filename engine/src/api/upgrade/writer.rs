@@ -14,6 +14,7 @@ use crate::api::stream::{Completion, TrySendError, into_io, is_undriven, undrive
 use crate::api::wait::block_on;
 use crate::config::WRITE_BYTES;
 use crate::error::{Error, Result};
+use crate::foreign;
 use crate::queue::{News, settle};
 use crate::stream::{Data, Frame, OutStream, Piece};
 
@@ -88,9 +89,10 @@ impl UpgradedWriter {
     /// [`TrySendError::Full`] with the chunk; else as [`send`](Self::send).
     pub fn try_send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> core::result::Result<(), TrySendError<'a>> {
         let chunk = chunk.into();
-        self.check_open().map_err(TrySendError::Error)?;
-        if chunk.len() == 0 && self.written.is_empty() {
-            return Ok(());
+        let open = self.check_open();
+        if open.is_err() || chunk.len() == 0 && self.written.is_empty() {
+            foreign::let_go(chunk);
+            return open.map_err(TrySendError::Error);
         }
         if !self.stream.has_room() {
             return Err(TrySendError::Full(chunk));
@@ -200,7 +202,7 @@ impl UpgradedWriter {
     fn push_written(&mut self) {
         if !self.written.is_empty() {
             let written = core::mem::take(&mut self.written);
-            self.stream.push(Piece::new(Frame::default(), Data::Bytes(written.into())));
+            self.stream.push(Piece::new(Frame::default(), Data::Bytes(Bytes::from(written).into())));
         }
     }
 

@@ -55,7 +55,7 @@ impl Pipe {
     }
 
     pub(super) fn send(&self, bytes: &[u8]) {
-        self.stream.push(Piece::new(Frame::default(), Data::Bytes(Bytes::copy_from_slice(bytes))));
+        self.stream.push(Piece::new(Frame::default(), Data::Bytes(Bytes::copy_from_slice(bytes).into())));
         self.lease.tell(News::SEND);
     }
 

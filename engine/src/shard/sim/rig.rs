@@ -314,7 +314,7 @@ pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8],
         place.copy_from_slice(body);
         answered.area_len = u32::try_from(whole).expect("small");
     } else {
-        answered.tail = Tail::Bytes(body.to_vec().into());
+        answered.tail = Tail::Bytes(bytes::Bytes::from(body.to_vec()).into());
     }
     answered
 }

@@ -135,7 +135,7 @@ pub(super) fn pieces(text: &[u8], filling: usize, file: &Arc<File>, random: &mut
         } else if from >= filling && random.chance(400) {
             Data::File(FileRange::new(Arc::clone(file), (from - filling) as u64..(to - filling) as u64))
         } else {
-            Data::Bytes(Bytes::copy_from_slice(&text[from..to]))
+            Data::Bytes(Bytes::copy_from_slice(&text[from..to]).into())
         };
         pieces.push_back(Piece::new(frame, data));
         at = to;

@@ -24,7 +24,7 @@ pub(super) fn get(path: &str) -> String {
 }
 
 pub(super) fn memory(text: &str) -> Piece {
-    Piece::new(Frame::default(), Data::Bytes(Bytes::copy_from_slice(text.as_bytes())))
+    Piece::new(Frame::default(), Data::Bytes(Bytes::copy_from_slice(text.as_bytes()).into()))
 }
 
 pub(super) fn part(file: &Arc<File>, from: usize, len: usize) -> Piece {

@@ -1,0 +1,382 @@
+//! Code of the application's that the engine runs, and that panics, or calls the engine: wakers, owners of bytes, calls
+//! on a connection's end. It costs at most the request it belongs to.
+
+mod common;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::Write;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+
+use bytes::Bytes;
+use common::peer::{Peer, consumed_in_both_modes, in_both_modes};
+use common::{Client, Host, PATIENCE, Watched, builder, loopback, receive, wait_until, within};
+use ringress::{Completion, ErrorKind, Mode, Request, RequestQueue, Response};
+
+/// Bytes whose owner panics when it lets go of them.
+fn bomb(len: usize) -> Bytes {
+    struct Owner(Vec<u8>);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            panic!("meant to panic");
+        }
+    }
+    Bytes::from_owner(Owner(vec![b'b'; len]))
+}
+
+/// A waker that counts, and panics as it is told to.
+struct Odd {
+    wakes: Arc<AtomicU64>,
+    panics_woken: bool,
+    panics_dropped: bool,
+}
+
+impl Wake for Odd {
+    fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics_woken, "meant to panic");
+    }
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        assert!(!self.panics_dropped, "meant to panic");
+    }
+}
+
+impl Odd {
+    fn waker(wakes: &Arc<AtomicU64>, panics_woken: bool, panics_dropped: bool) -> Waker {
+        Waker::from(Arc::new(Self { wakes: Arc::clone(wakes), panics_woken, panics_dropped }))
+    }
+}
+
+/// A waker that makes a call, once.
+struct Calls(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Wake for Calls {
+    fn wake(self: Arc<Self>) {
+        let call = self.0.lock().expect("not poisoned").take();
+        call.into_iter().for_each(|call| call());
+    }
+}
+
+fn calling(call: impl FnOnce() + Send + 'static) -> Waker {
+    Waker::from(Arc::new(Calls(Mutex::new(Some(Box::new(call))))))
+}
+
+fn is_pending<F: Future + Unpin>(future: &mut F, waker: &Waker) -> bool {
+    pin!(future).poll(&mut Context::from_waker(waker)).is_pending()
+}
+
+/// The engine serves on.
+#[track_caller]
+fn assert_serves(address: std::net::SocketAddr) {
+    assert_eq!(Client::connect(address).ask("/fine").text(), "/fine");
+}
+
+fn answer_path(request: Request) {
+    request.respond_with(|request| Response::text(request.path())).expect("open");
+}
+
+#[test]
+fn owners_of_bytes_may_panic_wherever_they_are_dropped() {
+    let handle = |request: Request| match request.path() {
+        "/whole" => request.respond(Response::ok().body(bomb(9000))).expect("open"),
+        "/completed" => drop(request.respond_with_completion(Response::ok().body(bomb(10))).expect("open")),
+        "/chunks" => {
+            let response = Response::ok().body(bomb(10)).chunk(bomb(0)).chunk(bomb(9000)).chunk(bomb(1));
+            request.respond(response).expect("open");
+        }
+        "/invalid" => {
+            let response = Response::ok().header("a b", "c").body(bomb(10)).chunk(bomb(0)).chunk(bomb(9000));
+            assert_eq!(request.respond(response).expect_err("no such name").kind(), ErrorKind::Invalid);
+        }
+        "/stream" => {
+            let mut stream = request.start(Response::ok().content_length(30)).expect("open");
+            stream.send(bomb(0)).expect("open");
+            (0..3).for_each(|_| stream.send(bomb(10)).expect("open"));
+            stream.finish().expect("open");
+        }
+        "/cut" => {
+            let mut stream = request.start(Response::ok().content_length(9999)).expect("open");
+            stream.send(bomb(10)).expect("open");
+        }
+        _ => answer_path(request),
+    };
+    in_both_modes(handle, |engine, address| {
+        let caught = || engine.counters().foreign_panics;
+        for (path, len, panics) in
+            [("/whole", 9000, 1), ("/completed", 10, 1), ("/chunks", 9011, 4), ("/stream", 30, 3)]
+        {
+            let before = caught();
+            let mut client = Client::connect(address);
+            let reply = client.ask(path);
+            assert_eq!((reply.status, reply.body), (200, vec![b'b'; len]), "{path}");
+            wait_until("all were dropped", || caught() >= before + panics);
+            let mut peer = Peer::over(client.stream);
+            let ask = format!("HEAD {path} HTTP/1.1\r\nHost: test\r\n\r\nGET /fine HTTP/1.1\r\nHost: test\r\n\r\n");
+            peer.stream.write_all(ask.as_bytes()).expect("the engine takes it");
+            let heads = [peer.head(), peer.head()];
+            assert!(heads.iter().all(|head| head.starts_with("HTTP/1.1 200 ")), "{heads:?}");
+            assert_eq!(peer.take(5), b"/fine");
+        }
+        assert_eq!(Client::connect(address).ask("/invalid").status, 500);
+        let mut cut = Client::connect(address);
+        cut.get("/cut");
+        let _ = Peer::over(cut.stream).rest();
+        assert_serves(address);
+    });
+}
+
+#[test]
+fn a_waker_that_panics_costs_no_other_client_anything() {
+    let application = |queue: &RequestQueue| {
+        let wakes = Arc::default();
+        let waker = Odd::waker(&wakes, true, false);
+        let mut kept: Vec<Completion> = Vec::new();
+        while let Ok(request) = queue.receive() {
+            if request.path() != "/odd" {
+                answer_path(request);
+                continue;
+            }
+            let mut stream = request.start(Response::ok().content_length(1)).expect("open");
+            let mut disconnect = stream.request().expect("by handle").on_disconnect();
+            assert!(is_pending(&mut disconnect, &waker));
+            stream.send("y").expect("open");
+            let mut completion = stream.finish().expect("open");
+            ringress::block_on(std::future::poll_fn(|_| {
+                let _ = pin!(&mut completion).poll(&mut Context::from_waker(&waker));
+                Poll::Ready(())
+            }));
+            kept.push(completion);
+        }
+    };
+    consumed_in_both_modes(application, |engine, address| {
+        let (mut odd, mut fine) = (Client::connect(address), Client::connect(address));
+        for _ in 0..10 {
+            odd.get("/odd");
+            fine.get("/fine");
+            assert_eq!((odd.read().text(), fine.read().text()), ("y", "/fine"));
+        }
+        drop((odd, fine));
+        common::await_rest(engine);
+        assert!(engine.counters().foreign_panics >= 10, "each connection's end was told to a waker that panics");
+    });
+}
+
+#[test]
+fn a_waker_that_panics_when_dropped_leaves_its_place_to_the_next_client() {
+    let host = Host::start();
+    let post = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n";
+    let wakes = Arc::new(AtomicU64::new(0));
+    let mut one = host.connect();
+    one.send(post);
+    let mut request = host.receive();
+    let poll = |request: &mut Request, waker: &Waker| {
+        request.body().poll_read(&mut Context::from_waker(waker), &mut [0; 9]).map(|read| read.expect("open"))
+    };
+    // The place is the last to have it.
+    assert!(poll(&mut request, &Odd::waker(&wakes, false, true)).is_pending());
+    assert!(poll(&mut request, Waker::noop()).is_pending(), "the panic is not the caller's");
+    assert!(poll(&mut request, &Odd::waker(&wakes, false, true)).is_pending());
+    request.respond(Response::ok().close()).expect("open");
+    assert_eq!(one.read().status, 200);
+    drop(one);
+    host.await_rest();
+    // Another client, whose request comes into the same slot.
+    let mut two = host.connect();
+    two.send(post);
+    let mut request = host.receive();
+    assert!(poll(&mut request, &Odd::waker(&wakes, false, false)).is_pending());
+    let before = wakes.load(Ordering::SeqCst);
+    two.send("hello");
+    wait_until("the reader is woken", || wakes.load(Ordering::SeqCst) > before);
+    assert_eq!(poll(&mut request, Waker::noop()), Poll::Ready(5));
+    request.respond(Response::ok()).expect("open");
+    assert!(host.counters().foreign_panics >= 2);
+}
+
+#[test]
+fn a_consumer_whose_waker_panics_leaves_its_request_to_another_one() {
+    let host = Host::start();
+    let wakes = Arc::new(AtomicU64::new(0));
+    let mut odd: Vec<_> = (0..3).map(|_| Box::pin(host.queue.receive_async())).collect();
+    for future in &mut odd {
+        assert!(is_pending(future, &Odd::waker(&wakes, true, true)));
+    }
+    let queue = host.queue.clone();
+    let fine = thread::spawn(move || pollster::block_on(queue.receive_async()).map(answer_path));
+    // Those before it are woken first, and it at the latest when they have panicked.
+    assert_eq!(host.connect().ask("/").text(), "/");
+    fine.join().expect("no panic").expect("open");
+    drop(odd);
+    assert!(host.counters().foreign_panics >= 3);
+}
+
+#[test]
+fn wakers_and_calls_may_use_the_engine() {
+    let Host { group, session, queue, engine, address } = Host::start();
+    let other = engine.request_queue("other").expect("a queue");
+    let mut client = Client::connect(address);
+    client.get("/asks");
+    let request = receive(&queue);
+    let (tell, told) = mpsc::channel();
+    // On the shard's thread: drops the last handle of a queue and a group, and answers.
+    let mut future = Box::pin({
+        let other = other.clone();
+        async move { other.receive_async().await.map(drop) }
+    });
+    let answers = queue.clone();
+    let id = request.into_id();
+    let (third, second) = (engine.request_queue("third").expect("a queue"), engine.server_session().url_group());
+    let telling = tell.clone();
+    assert!(is_pending(
+        &mut future,
+        &calling(move || {
+            answers.respond(id, Response::text("from a waker")).expect("open");
+            drop((third, second));
+            telling.send("woken").expect("the test listens");
+        })
+    ));
+    group.bind(&other).expect("of one engine");
+    let mut wakes = Client::connect(address);
+    wakes.get("/wakes");
+    assert_eq!(told.recv_timeout(PATIENCE), Ok("woken"));
+    assert_eq!(client.read().text(), "from a waker");
+    answer_path(receive(&other));
+    assert_eq!(wakes.read().text(), "/wakes");
+    drop((future, client, wakes, group, session));
+    common::await_rest(&engine);
+}
+
+#[test]
+fn the_end_of_a_queue_wakes_all_whatever_their_wakers_do() {
+    let host = Host::start();
+    let wakes = Arc::new(AtomicU64::new(0));
+    let other = host.engine.request_queue("other").expect("a queue");
+    {
+        let futures: Vec<_> = (0..5).map(|_| Box::pin(other.receive_async())).collect();
+        let mut futures = futures;
+        let waker = Odd::waker(&wakes, true, false);
+        assert!(futures.iter_mut().all(|future| is_pending(future, &waker)));
+        let engine = &host.engine;
+        engine.shutdown(std::time::Duration::ZERO).expect("no shard failed");
+        assert_eq!(wakes.load(Ordering::SeqCst), 5);
+        let waker = Waker::noop();
+        for future in &mut futures {
+            let poll = future.as_mut().poll(&mut Context::from_waker(waker));
+            assert!(matches!(poll, Poll::Ready(Err(error)) if error.is_closed()));
+        }
+    }
+    assert!(host.counters().foreign_panics >= 5);
+}
+
+#[test]
+fn a_callback_may_stop_its_engine_or_drop_its_last_handle() {
+    for shuts_down in [true, false] {
+        let Host { group, session, queue, engine, address } = Host::start();
+        let (mut client, mut other) = (Client::connect(address), Client::connect(address));
+        client.get("/");
+        let request = receive(&queue);
+        other.get("/under-way");
+        let held = receive(&queue);
+        let engine = Arc::new(engine.unwatched());
+        let last = Arc::clone(&engine);
+        request.on_disconnect_call(move |_| {
+            if shuts_down {
+                last.shutdown(PATIENCE).expect("no shard has failed");
+            }
+            drop(last);
+        });
+        answer_path(request);
+        assert_eq!(client.read().text(), "/");
+        let kept = shuts_down.then_some(engine);
+        let consumer = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.receive().map(drop).map_err(|error| error.kind()))
+        };
+        drop(client);
+        if shuts_down {
+            // It has its grace.
+            answer_path(held);
+            assert_eq!(other.read().text(), "/under-way");
+        } else {
+            other.read_end();
+        }
+        let end = within(PATIENCE, "the consumer", move || consumer.join().expect("no panic"));
+        assert_eq!(end, Err(ErrorKind::Closed));
+        if let Some(engine) = kept {
+            within(PATIENCE, "a second shutdown", move || engine.shutdown(PATIENCE)).expect("no shard has failed");
+        }
+        drop((group, session));
+    }
+}
+
+#[test]
+fn a_callback_may_stop_the_engine_whose_shard_its_thread_drives() {
+    let engine = Arc::new(Watched::start(builder(), Mode::Colocated).unwatched());
+    let queue = engine.request_queue("test").expect("a queue");
+    let address = engine.listen(loopback(0)).expect("a free port");
+    let (session, group) = (engine.server_session(), engine.server_session().url_group());
+    group.bind(&queue).expect("of one engine");
+    group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
+    let driving = thread::spawn({
+        let (engine, queue) = (engine, queue.clone());
+        move || {
+            let _attached = engine.attach(0).expect("the shard is free");
+            let request = receive(&queue);
+            // The last handle but for this one.
+            request.on_disconnect_call(move |_| drop((engine.shutdown(PATIENCE), engine)));
+            answer_path(request);
+            queue.receive().map(drop).map_err(|error| error.kind())
+        }
+    });
+    let mut client = Client::connect(address);
+    assert_eq!(client.ask("/").text(), "/");
+    drop(client);
+    assert_eq!(within(PATIENCE, "the driver", move || driving.join().expect("no panic")), Err(ErrorKind::Closed));
+    assert!(within(PATIENCE, "a consumer", move || queue.receive()).expect_err("stopped").is_closed());
+    drop((group, session));
+}
+
+std::thread_local! {
+    static KEPT: RefCell<Vec<Request>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps requests in a thread-local that is destroyed after the engine's own, and ends.
+fn keep_and_end(queue: RequestQueue, count: usize) {
+    thread::spawn(move || {
+        // Registered first, destroyed last.
+        KEPT.with_borrow_mut(Vec::clear);
+        let requests: Vec<Request> = queue.receive_batch(1).expect("open").collect();
+        KEPT.with_borrow_mut(|kept| kept.extend(requests));
+        while KEPT.with_borrow(Vec::len) < count {
+            let request = receive(&queue);
+            KEPT.with_borrow_mut(|kept| kept.push(request));
+        }
+    })
+    .join()
+    .expect("it ends");
+}
+
+#[test]
+fn requests_in_a_thread_local_are_dropped_with_their_thread() {
+    let host = Host::start();
+    let mut clients: Vec<Client> = (0..4).map(|_| host.connect()).collect();
+    clients.iter_mut().for_each(|client| client.get("/kept"));
+    let queue = host.queue.clone();
+    within(PATIENCE, "the thread", move || keep_and_end(queue, 4));
+    for client in &mut clients {
+        assert_eq!(client.read().status, 500);
+    }
+    assert_eq!(host.counters().requests_abandoned, 4);
+}
