@@ -1,6 +1,6 @@
 //! What the shard tells the application about a request: plain data, no pointers.
 //!
-//! Laws: every byte range is an offset into the shard's arena or a span of the received head; the record does not
+//! Laws: every byte range is a span of the received bytes, which the slot holds (room `queue`); the record does not
 //! change from the request's delivery until its handle is gone.
 //!
 //! Absent: the bytes themselves (room `mem`) and the application's view of them (room `api`).
@@ -61,11 +61,7 @@ pub(crate) const UNTOLD: u8 = 0x80;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct RequestRecord {
-    /// Where the head begins in the arena; the body may follow it at `body_start`.
-    pub(crate) base: u64,
-    /// Bytes of the head, and of what came of the body with it, from `base`.
-    pub(crate) len: u32,
-    /// Where the body begins, counted from `base`.
+    /// Where the part of the body begins that came with the head, counted from the head's first byte.
     pub(crate) body_start: u32,
     /// Bytes of the body that came with the head, without chunk framing.
     pub(crate) body_len: u32,
@@ -96,7 +92,7 @@ impl std::fmt::Debug for RequestRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RequestRecord")
             .field("method", &self.head.method)
-            .field("len", &self.len)
+            .field("wire_bytes", &self.wire_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -105,8 +101,6 @@ impl Record for RequestRecord {
     type Imprint = Imprint;
 
     const EMPTY: Self = Self {
-        base: 0,
-        len: 0,
         body_start: 0,
         body_len: 0,
         wire_bytes: 0,
@@ -122,11 +116,6 @@ impl Record for RequestRecord {
         head: Head::EMPTY,
         padding: [0; 8],
     };
-
-    #[inline]
-    fn received(&self) -> (u64, u32) {
-        (self.base, self.len)
-    }
 
     #[inline]
     fn cooked_bytes(&self) -> u32 {

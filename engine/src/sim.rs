@@ -15,7 +15,7 @@ use ringress_proto::response::Imprint;
 use ringress_proto::url::{HostPattern, Prefix};
 
 use crate::id::ShardId;
-use crate::mem::{Area, ArenaSizes};
+use crate::mem::ArenaSizes;
 use crate::queue::{Answered, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
 use crate::record::{Address, RequestRecord};
 use crate::route::{Host, Route, Snapshot, Target};
@@ -163,8 +163,7 @@ impl Hop {
         self.side.take_returns(&mut self.returned);
         for slot in self.returned.drain(..) {
             let answered = self.side.answer_mut(slot).area_len;
-            let offset = self.side.arena().offset(Area::Response, slot);
-            let text = self.side.bytes(offset, answered).first_chunk::<ANSWER_BYTES>();
+            let text = self.side.response_mut(slot)[..answered as usize].first_chunk::<ANSWER_BYTES>();
             sum += text.map_or(0, |text| u64::from_ne_bytes(*text));
             let fate = self.side.finish(slot);
             assert_eq!(fate, Fate::Free, "the handle went with its answer");

@@ -4,11 +4,13 @@
 //! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
 //! apart: heads of 4 KiB-aligned buffers all fall into the same few cache sets.
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::io;
 
+use super::cells::Cell;
 use super::mapping::Mapping;
-use super::receive::BufferId;
+use super::receive::{BufferId, Input, Spare};
 
 const LINE: usize = 64;
 const PAGE: usize = 4096;
@@ -74,6 +76,27 @@ impl ArenaSizes {
     /// Bytes of address space the arena takes.
     pub(crate) fn total(&self) -> usize {
         self.layout().1
+    }
+}
+
+/// A range of the arena whose owner is borrowed meanwhile: what it lies in is in use, and neither the kernel's nor
+/// another request's. Made only by [`Arena`], of a buffer's share or a cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent<'a> {
+    offset: u64,
+    len: u32,
+    owner: PhantomData<&'a ()>,
+}
+
+impl Extent<'_> {
+    #[inline]
+    pub(crate) fn offset(self) -> u64 {
+        self.offset
+    }
+
+    #[inline]
+    pub(crate) fn len(self) -> u32 {
+        self.len
     }
 }
 
@@ -153,13 +176,33 @@ impl Arena {
     /// The offset of a buffer's first byte in the mapping.
     #[inline]
     pub(crate) fn buffer_offset(&self, buffer: BufferId) -> u64 {
-        let (number, small) = (u32::from(buffer), self.cells(Area::Receive).count);
-        if number < small { self.offset(Area::Receive, number) } else { self.offset_of_large(number - small) }
+        let (area, cell) = self.buffer_cell(buffer);
+        self.offset(area, cell)
     }
 
-    #[cold]
-    fn offset_of_large(&self, cell: u32) -> u64 {
-        self.offset(Area::Body, cell)
+    /// Where a range of a buffer is.
+    #[inline]
+    pub(crate) fn input<'a>(&self, input: Input<'a>) -> Extent<'a> {
+        let (area, cell) = self.buffer_cell(input.buffer());
+        assert!(input.end() <= self.cell_bytes(area), "a range ends within its buffer");
+        let offset = self.offset(area, cell) + u64::from(input.start());
+        Extent { offset, len: input.len(), owner: PhantomData }
+    }
+
+    /// Bytes that a cell holds.
+    #[inline]
+    pub(crate) fn cell_bytes_of(&self, cell: &Cell) -> u32 {
+        self.areas[cell.area()].bytes
+    }
+
+    /// Where `len` bytes of a cell are, from `from` on.
+    #[inline]
+    pub(crate) fn cell<'a>(&self, cell: &'a Cell, from: u32, len: u32) -> Extent<'a> {
+        let cells = &self.areas[cell.area()];
+        assert!(u64::from(from) + u64::from(len) <= u64::from(cells.bytes), "a range ends within its cell");
+        assert!(cell.number() < cells.count, "no such cell");
+        let offset = (cells.start + cells.stride * cell.number() as usize) as u64 + u64::from(from);
+        Extent { offset, len, owner: PhantomData }
     }
 
     /// Bytes that a buffer holds.
@@ -213,21 +256,51 @@ impl Arena {
         unsafe { core::slice::from_raw_parts_mut(address.as_ptr(), len as usize) }
     }
 
-    /// Lends bytes at an offset to the kernel to be read into.
-    pub(crate) fn landing(&self, offset: u64, len: u32) -> Landing {
+    /// Copies bytes from one offset to another.
+    ///
+    /// # Safety
+    /// 1. The caller may [read](Self::read) the bytes at `from`, and is the only owner of those at `to`.
+    /// 2. The two ranges are disjoint.
+    #[inline]
+    pub(crate) unsafe fn copy(&self, from: u64, to: u64, len: u32) {
+        let (from, to) = (self.address(from, len), self.address(to, len));
+        // SAFETY: both within the mapping (`address` asserts), readable and exclusive by duty 1, disjoint by duty 2.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len as usize) };
+    }
+
+    /// Lends the first bytes of a cell to the kernel to be read into. Whoever gave the cell keeps it meanwhile.
+    pub(crate) fn landing(&self, cell: &mut Cell, len: u32) -> Landing {
+        let Extent { offset, len, .. } = self.cell(cell, 0, len);
         Landing { address: self.address(offset, len), len }
     }
 
-    /// Lends bytes at an offset to the kernel for a send.
+    /// Gives a whole receive buffer to the kernel.
     #[inline]
-    pub(crate) fn lend(&self, offset: u64, len: u32) -> Lent {
+    pub(crate) fn give(&self, spare: &Spare) -> Landing {
+        let (area, cell) = self.buffer_cell(spare.buffer());
+        let len = self.cell_bytes(area);
+        Landing { address: self.address(self.offset(area, cell), len), len }
+    }
+
+    /// Lends a part of a cell to the kernel for a send. Whoever has the cell keeps it until the send has ended.
+    #[inline]
+    pub(crate) fn lend(&self, cell: &Cell, from: u32, len: u32) -> Lent {
+        let Extent { offset, len, .. } = self.cell(cell, from, len);
         Lent { address: self.address(offset, len), len }
+    }
+
+    /// Lends the first bytes of a slot's response area to the kernel for a send.
+    #[inline]
+    pub(crate) fn lend_response(&self, slot: u32, len: u32) -> Lent {
+        assert!(len <= self.cell_bytes(Area::Response), "an answer ends within its area");
+        Lent { address: self.address(self.offset(Area::Response, slot), len), len }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mem::FreeCells;
 
     #[test]
     fn cells_are_disjoint_and_strides_avoid_powers_of_two() {
@@ -256,12 +329,13 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "outside the arena")]
-    fn lending_past_the_end_is_refused() {
+    #[should_panic(expected = "within its cell")]
+    fn lending_past_the_end_of_a_cell_is_refused() {
         let one = (1, 64);
         let (receive, body, assembly, response) = (one, one, one, one);
         let sizes = ArenaSizes { receive, body, assembly, response, cooked: one, coalesce: one, stage: one };
         let arena = Arena::new(&sizes).expect("a small mapping");
-        let _ = arena.lend(sizes.total() as u64 - 1, 2);
+        let cell = FreeCells::new(Area::Stage, 1).take().expect("one");
+        let _ = arena.lend(&cell, 63, 2);
     }
 }

@@ -4,16 +4,19 @@
 //! * Everything on a request's way is named by an offset into the shard's one mapping, never by a pointer, so that the
 //!   mapping can later be shared between processes.
 //! * A byte has one owner at a time: the kernel (posted receive buffers, sends not yet ended), the shard, or one
-//!   application handle.
+//!   application handle. Receive buffers and cells are owned by values that move ([`Share`], [`Cell`]) and that only
+//!   this room makes, so that a second owner cannot be written elsewhere.
 //! * The mapping is reserved at the start and touched as it is used; nothing here allocates later.
 //!
 //! Absent: the io_uring calls that lend buffers to the kernel (room `ring`) and the protocol that hands requests over
 //! (room `queue`). Sources: mmap(2), `io_uring_provided_buffers(7)`.
 
 mod arena;
+mod cells;
 mod mapping;
 mod receive;
 
-pub(crate) use arena::{Area, Arena, ArenaSizes, Landing, Lent};
+pub(crate) use arena::{Area, Arena, ArenaSizes, Extent, Landing, Lent};
+pub(crate) use cells::{Cell, FreeCells};
 pub(crate) use mapping::Mapping;
-pub(crate) use receive::{BufferId, ReceiveBuffers};
+pub(crate) use receive::{BufferId, Filled, Input, ReceiveBuffers, Share, Spare};

@@ -1,26 +1,177 @@
 //! The shard's account of the buffers it lends to the kernel: which the kernel has, which are in use, and by how many.
 //! There are two pools, small ones for requests and large ones for long bodies, numbered through.
 //!
-//! Laws: a buffer is posted, in use or spare, never two of these; it is in use from the completion that named it until
-//! the last of its users lets go; at least a quarter of all buffers never stays with applications
-//! ([`ReceiveBuffers::pressed`] tells when heads must be copied out instead of pinned).
+//! Laws:
+//! * A buffer is posted, in use or spare, never two of these. Who may touch it has a value that moves and that nobody
+//!   else can make: [`Spare`] on its way to the kernel, [`Filled`] on its way back, [`Share`] for each of its users.
+//! * It is in use from the completion that named it until the last share is given back.
+//! * Bytes that somebody was promised are *settled*: from the buffer's first byte to there nothing is written until it
+//!   is spare again. Whoever writes asks [`ReceiveBuffers::is_settled`].
+//! * At least a quarter of all buffers never stays with applications ([`BufferPool::pressed`] tells when heads must be
+//!   copied out instead of pinned).
 //!
 //! Only `posted` buffers circulate through the kernel's ring, the rest waits in a stack, last in first out: a small set
 //! that stays in cache serves as long as it suffices, and doubles when the kernel runs dry.
+//!
+//! Absent: where the buffers lie (`arena`), and who may read what (room `queue`).
 
-/// A receive buffer's number, as the kernel names it in a completion.
+use core::num::NonZeroU16;
+
+/// A receive buffer's number, as the kernel names it in a completion. Below 65,535.
 pub(crate) type BufferId = u16;
+
+/// A buffer's number, so that "none" costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number(NonZeroU16);
+
+impl Number {
+    #[inline]
+    fn new(buffer: BufferId) -> Self {
+        Self(NonZeroU16::MIN.saturating_add(buffer))
+    }
+
+    #[inline]
+    fn get(self) -> BufferId {
+        self.0.get() - 1
+    }
+}
+
+/// A buffer that nobody uses, on its way to the kernel.
+#[derive(Debug)]
+#[must_use = "a spare buffer that is dropped is lost"]
+pub(crate) struct Spare(Number);
+
+impl Spare {
+    #[inline]
+    pub(crate) fn buffer(&self) -> BufferId {
+        self.0.get()
+    }
+}
+
+/// A buffer that the kernel has filled and given back.
+#[derive(Debug)]
+#[must_use = "a filled buffer that is dropped is lost"]
+pub(crate) struct Filled(Number);
+
+impl Filled {
+    /// For who reads the kernel's completions.
+    ///
+    /// # Safety
+    /// 1. The kernel (or who stands in for it) had the buffer, has given it back with the completion at hand, and
+    ///    touches it no more.
+    #[inline]
+    pub(crate) unsafe fn new(buffer: BufferId) -> Self {
+        Self(Number::new(buffer))
+    }
+
+    /// For the benchmark of an account without a kernel and without memory.
+    #[cfg(feature = "sim")]
+    pub(crate) fn pretended(buffer: BufferId) -> Self {
+        Self(Number::new(buffer))
+    }
+
+    #[inline]
+    pub(crate) fn buffer(&self) -> BufferId {
+        self.0.get()
+    }
+}
+
+/// One user's share of a buffer in use: while there is one, neither the kernel nor another request gets the buffer.
+///
+/// Made by [`ReceiveBuffers`] alone, moved from owner to owner, and given back to it. One that is dropped instead keeps
+/// its buffer in use for ever, which harms nobody but the pool.
+#[derive(Debug)]
+#[must_use = "a share that is dropped keeps its buffer in use"]
+pub(crate) struct Share(Number);
+
+impl Share {
+    #[inline]
+    pub(crate) fn buffer(&self) -> BufferId {
+        self.0.get()
+    }
+}
+
+/// A range of a buffer in use, whose share is borrowed meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Input<'a> {
+    share: &'a Share,
+    start: u32,
+    end: u32,
+}
+
+impl<'a> Input<'a> {
+    /// From `start` to before `end`, which is not before it. Whoever looks at the bytes checks that the buffer has
+    /// them.
+    pub(crate) fn new(share: &'a Share, start: u32, end: u32) -> Self {
+        assert!(start <= end, "a range ends behind its start");
+        Self { share, start, end }
+    }
+
+    #[inline]
+    pub(crate) fn share(self) -> &'a Share {
+        self.share
+    }
+
+    #[inline]
+    pub(crate) fn buffer(self) -> BufferId {
+        self.share.buffer()
+    }
+
+    #[inline]
+    pub(crate) fn len(self) -> u32 {
+        self.end - self.start
+    }
+
+    #[inline]
+    pub(crate) fn start(self) -> u32 {
+        self.start
+    }
+
+    #[inline]
+    pub(crate) fn end(self) -> u32 {
+        self.end
+    }
+
+    /// Its first so many bytes.
+    #[inline]
+    pub(crate) fn first(self, len: u32) -> Self {
+        Self { end: self.end.min(self.start + len), ..self }
+    }
+
+    /// What is behind its first so many bytes.
+    #[inline]
+    pub(crate) fn after(self, len: u32) -> Self {
+        Self { start: self.end.min(self.start + len), ..self }
+    }
+
+    /// A part of it, as decoders name parts.
+    pub(crate) fn part(self, start: usize, len: usize) -> Self {
+        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.after(narrow(start)).first(narrow(len))
+    }
+}
 
 /// Both pools; see the module's head.
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffers {
-    /// Users of each buffer; 0 while the kernel has it or it is spare.
-    users: Vec<u16>,
+    uses: Vec<Use>,
     /// The number of the first large buffer.
     first_large: BufferId,
     pub(crate) small: BufferPool,
     pub(crate) large: BufferPool,
 }
+
+/// Who has a buffer.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    /// Shares that are out; 0 when it is spare, [`POSTED`] while the kernel has it.
+    shares: u16,
+    /// Its first so many bytes do not change any more.
+    settled: u32,
+}
+
+/// In the place of a count of shares: the kernel has the buffer, or is about to get it.
+const POSTED: u16 = u16::MAX;
 
 /// Buffers of each pool that the kernel is given at first.
 const SMALL_POSTED: u32 = 256;
@@ -29,8 +180,10 @@ const LARGE_POSTED: u32 = 8;
 impl ReceiveBuffers {
     /// `small` buffers, numbered from 0, and `large` ones behind them.
     pub(crate) fn new(small: u16, large: u16) -> Self {
+        let count = u32::from(small) + u32::from(large);
+        assert!(count < u32::from(u16::MAX), "buffers are numbered below 65,535");
         Self {
-            users: vec![0; usize::from(small) + usize::from(large)],
+            uses: vec![Use { shares: 0, settled: 0 }; count as usize],
             first_large: small,
             small: BufferPool::new(0..small, SMALL_POSTED),
             large: BufferPool::new(small..small + large, LARGE_POSTED),
@@ -54,50 +207,69 @@ impl ReceiveBuffers {
         !(keeps && self.small.pressed_by(1))
     }
 
-    /// The kernel has filled a buffer: its first user is the caller.
+    /// The kernel has filled a buffer: the caller gets its first share.
     #[inline]
-    pub(crate) fn take(&mut self, buffer: BufferId) {
-        let users = &mut self.users[usize::from(buffer)];
-        assert!(*users == 0, "the kernel filled a buffer that it did not have");
-        *users = 1;
+    pub(crate) fn take(&mut self, filled: Filled) -> Share {
+        let buffer = filled.buffer();
+        let place = &mut self.uses[usize::from(buffer)];
+        assert!(place.shares == POSTED, "the kernel filled a buffer that it did not have");
+        *place = Use { shares: 1, settled: 0 };
         self.pool(buffer).posted -= 1;
+        Share(filled.0)
     }
 
-    /// One more user of a buffer in use.
+    /// One more share of a buffer in use.
     #[inline]
-    pub(crate) fn share(&mut self, buffer: BufferId) {
-        let users = &mut self.users[usize::from(buffer)];
-        debug_assert!(*users > 0, "only a buffer in use can be shared");
-        *users += 1;
+    pub(crate) fn share(&mut self, share: &Share) -> Share {
+        let shares = &mut self.uses[usize::from(share.buffer())].shares;
+        // What a share stands for is counted; so many connections and slots there are not.
+        *shares = shares.checked_add(1).filter(|shares| *shares < POSTED).expect("a buffer has few users");
+        Share(share.0)
     }
 
-    /// Whether a buffer in use has users besides the one that is looking at it.
-    pub(crate) fn is_shared(&self, buffer: BufferId) -> bool {
-        self.users[usize::from(buffer)] > 1
+    /// Whether a buffer in use has users besides the one whose share this is.
+    pub(crate) fn is_shared(&self, share: &Share) -> bool {
+        self.uses[usize::from(share.buffer())].shares > 1
     }
 
-    /// A user lets go; the last one makes the buffer spare.
+    /// The bytes of a buffer before `end` do not change any more while it is in use.
     #[inline]
-    pub(crate) fn release(&mut self, buffer: BufferId) {
-        let users = &mut self.users[usize::from(buffer)];
-        assert!(*users > 0, "a buffer was released twice");
-        *users -= 1;
-        if *users == 0 {
+    pub(crate) fn settle(&mut self, share: &Share, end: u32) {
+        let settled = &mut self.uses[usize::from(share.buffer())].settled;
+        *settled = end.max(*settled);
+    }
+
+    /// Whether some byte of a buffer at or behind `start` is one that may not change.
+    #[inline]
+    pub(crate) fn is_settled(&self, share: &Share, start: u32) -> bool {
+        start < self.uses[usize::from(share.buffer())].settled
+    }
+
+    /// A share comes back; with the last one the buffer is spare.
+    #[inline]
+    pub(crate) fn release(&mut self, share: Share) {
+        let buffer = share.buffer();
+        let shares = &mut self.uses[usize::from(buffer)].shares;
+        debug_assert!((1..POSTED).contains(shares), "each share was counted");
+        *shares -= 1;
+        if *shares == 0 {
             self.pool(buffer).spare.push(buffer);
         }
     }
 
     /// The next buffer to give to the kernel, while it has fewer than it should.
     #[inline]
-    pub(crate) fn next_to_post(&mut self) -> Option<BufferId> {
-        self.small.next_to_post().or_else(|| self.large.next_to_post())
+    pub(crate) fn next_to_post(&mut self) -> Option<Spare> {
+        let buffer = self.small.next_to_post().or_else(|| self.large.next_to_post())?;
+        self.uses[usize::from(buffer)].shares = POSTED;
+        Some(Spare(Number::new(buffer)))
     }
 
-    /// A spare large buffer for the caller to fill: its first user. `None` when the kernel or others have them all.
-    pub(crate) fn take_spare_large(&mut self) -> Option<BufferId> {
+    /// A spare large buffer for the caller to fill: its first share. `None` when the kernel or others have them all.
+    pub(crate) fn take_spare_large(&mut self) -> Option<Share> {
         let buffer = self.large.spare.pop()?;
-        self.users[usize::from(buffer)] = 1;
-        Some(buffer)
+        self.uses[usize::from(buffer)] = Use { shares: 1, settled: 0 };
+        Some(Share(Number::new(buffer)))
     }
 }
 
@@ -175,55 +347,79 @@ impl BufferPool {
 mod tests {
     use super::*;
 
+    /// Gives the kernel what it is to have.
+    fn post(buffers: &mut ReceiveBuffers) -> Vec<BufferId> {
+        core::iter::from_fn(|| buffers.next_to_post()).map(|spare| spare.buffer()).collect()
+    }
+
+    /// The kernel fills a buffer.
+    fn take(buffers: &mut ReceiveBuffers, buffer: BufferId) -> Share {
+        // SAFETY: there is no kernel here, and the account checks that it would have the buffer.
+        buffers.take(unsafe { Filled::new(buffer) })
+    }
+
     #[test]
-    fn a_buffer_returns_after_its_last_user() {
+    fn a_buffer_returns_with_its_last_share() {
         let mut buffers = ReceiveBuffers::new(4, 0);
-        let posted: Vec<_> = core::iter::from_fn(|| buffers.next_to_post()).collect();
-        assert_eq!(posted, [0, 1, 2, 3]);
-        buffers.take(2);
-        buffers.share(2);
-        buffers.release(2);
-        assert_eq!((buffers.small.in_use(), buffers.next_to_post()), (1, None));
-        buffers.release(2);
-        assert_eq!((buffers.small.in_use(), buffers.next_to_post()), (0, Some(2)));
+        assert_eq!(post(&mut buffers), [0, 1, 2, 3]);
+        let first = take(&mut buffers, 2);
+        let second = buffers.share(&first);
+        buffers.release(first);
+        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (1, vec![]));
+        buffers.release(second);
+        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (0, vec![2]));
+    }
+
+    #[test]
+    fn what_was_promised_is_settled_until_the_buffer_comes_round() {
+        let mut buffers = ReceiveBuffers::new(2, 0);
+        post(&mut buffers);
+        let share = take(&mut buffers, 0);
+        assert!(!buffers.is_settled(&share, 0));
+        buffers.settle(&share, 10);
+        buffers.settle(&share, 5);
+        assert!(buffers.is_settled(&share, 9) && !buffers.is_settled(&share, 10));
+        buffers.release(share);
+        post(&mut buffers);
+        let share = take(&mut buffers, 0);
+        assert!(!buffers.is_settled(&share, 0));
+        buffers.release(share);
     }
 
     #[test]
     fn pressure_begins_at_three_quarters_and_the_target_doubles() {
         let mut buffers = ReceiveBuffers::new(1024, 0);
-        while buffers.next_to_post().is_some() {}
+        post(&mut buffers);
         assert_eq!(buffers.small.posted, 256);
-        (0..256).for_each(|buffer| buffers.take(buffer));
+        let mut shares: Vec<_> = (0..256).map(|buffer| take(&mut buffers, buffer)).collect();
         assert!(!buffers.small.any_posted() && !buffers.small.pressed());
         // Three operations found none.
         (0..3).for_each(|_| buffers.small.ran_out());
-        while buffers.next_to_post().is_some() {}
+        post(&mut buffers);
         assert_eq!(buffers.small.posted, 512, "twice, not eight times as many");
-        (256..767).for_each(|buffer| buffers.take(buffer));
+        shares.extend((256..767).map(|buffer| take(&mut buffers, buffer)));
         assert!(buffers.small.pressed_by(1) && !buffers.small.pressed());
-        buffers.take(767);
+        shares.push(take(&mut buffers, 767));
         assert!(buffers.small.pressed());
     }
 
     #[test]
     fn the_pools_are_numbered_through() {
         let mut buffers = ReceiveBuffers::new(2, 2);
-        let posted: Vec<_> = core::iter::from_fn(|| buffers.next_to_post()).collect();
-        assert_eq!(posted, [0, 1, 2, 3]);
-        buffers.take(1);
-        buffers.take(2);
+        assert_eq!(post(&mut buffers), [0, 1, 2, 3]);
+        let (_small, large) = (take(&mut buffers, 1), take(&mut buffers, 2));
         assert_eq!((buffers.small.in_use(), buffers.large.in_use()), (1, 1));
-        buffers.release(2);
-        assert_eq!((buffers.take_spare_large(), buffers.take_spare_large()), (Some(2), None));
+        buffers.release(large);
+        let spare = buffers.take_spare_large().map(|share| share.buffer());
+        assert_eq!((spare, buffers.take_spare_large().is_none()), (Some(2), true));
     }
 
     #[test]
-    #[should_panic(expected = "released twice")]
-    fn releasing_twice_is_caught() {
+    #[should_panic(expected = "did not have")]
+    fn a_buffer_that_the_kernel_does_not_have_is_not_taken() {
         let mut buffers = ReceiveBuffers::new(2, 0);
-        buffers.next_to_post();
-        buffers.take(0);
-        buffers.release(0);
-        buffers.release(0);
+        post(&mut buffers);
+        let _first = take(&mut buffers, 0);
+        let _second = take(&mut buffers, 0);
     }
 }

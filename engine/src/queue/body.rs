@@ -1,18 +1,20 @@
-//! A request's body on its way from the shard to the application: a chain of received buffers that the shard extends
-//! at one end and the reader walks from the other.
+//! A request's body on its way from the shard to the application: a chain of links, each a range of a received buffer,
+//! that the shard extends at one end and the reader walks from the other.
 //!
 //! ```text
-//!   slot.first ─▶ buffer 7 [start..end] ─▶ buffer 2 [start..end] ─▶ buffer 9 [start..end]
-//!                     │ done, the shard's         │ at: being read         │ end grows
+//!   slot.first ─▶ link: buffer 7 [start..end] ─▶ link: buffer 2 [start..end] ─▶ link: buffer 9 [start..end]
+//!                     │ done, the shard's              │ at: being read              │ end grows
 //! ```
 //!
 //! Laws:
+//! * A link is in one chain, and has a share of its buffer of its own ([`Share`](crate::mem::Share), kept in
+//!   `holdings`): one buffer may have links in several chains, as that in which one body ends and a pipe begins.
 //! * Bytes between a link's start and its end do not change; the shard writes beyond the end only, before it moves it.
 //! * A link that has a successor does not grow any more. The reader looks for a successor before it looks at the end.
-//! * Buffers before the one that the reader is at belong to the shard again. A reader that finds nothing more parks: it
+//! * Links before the one that the reader is at belong to the shard again. A reader that finds nothing more parks: it
 //!   looks at no link before it has taken its mark back, and while everything has been read, the shard may take the
-//!   mark instead and with it the last buffer; then the chain begins anew. So a body that is waited for holds none.
-//!   Without a reader all buffers belong to the shard once the slot is freed.
+//!   mark instead and with it the last link; then the chain begins anew. So a body that is waited for holds no buffer.
+//!   Without a reader all links belong to the shard once the slot is freed.
 //! * The state is set after the last bytes are in the chain, and read before they are looked for.
 //!
 //! Absent: what is received, decoded and counted (room `shard`), and how the bytes are read (room `api`).
@@ -24,22 +26,22 @@ use core::task::Waker;
 use crate::foreign::Waiter;
 use crate::mem::BufferId;
 
-/// No buffer.
-const NONE: u32 = u32::MAX;
-/// No buffer any more.
+/// No link.
+pub(super) const NONE: u32 = u32::MAX;
+/// No link any more.
 const DONE: u32 = u32::MAX - 1;
-/// A reader has read its buffer to the end and looks away until it comes back.
+/// A reader has read its link to the end and looks away until it comes back.
 const PARKED: u32 = 1 << 30;
 
 /// Where a reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     NotYet,
-    /// In this buffer: those before it are done with.
-    At(BufferId),
-    /// It has read this buffer to its end, as far as that was when it looked.
+    /// In this link: those before it are done with.
+    At(u32),
+    /// It has read the last link to its end, as far as that was when it looked.
     Parked,
-    /// Behind all buffers.
+    /// Behind all links.
     Done,
 }
 
@@ -54,76 +56,88 @@ pub(crate) enum BodyState {
     Failed(u8),
 }
 
-/// A buffer's place in the one chain that it may be in.
+/// A range of a buffer in a chain.
 #[derive(Debug)]
 struct Link {
+    buffer: AtomicU32,
     next: AtomicU32,
     start: AtomicU32,
     end: AtomicU32,
 }
 
-/// The links of all buffers of a shard.
+/// The links of a shard, in whatever chains they are.
 #[derive(Debug)]
 pub(super) struct Chain(Box<[Link]>);
 
 impl Chain {
-    pub(super) fn new(buffers: u32) -> Self {
-        let link = || Link { next: AtomicU32::new(NONE), start: AtomicU32::new(0), end: AtomicU32::new(0) };
-        Self((0..buffers).map(|_| link()).collect())
+    pub(super) fn new(links: u32) -> Self {
+        let none = || AtomicU32::new(NONE);
+        let link = || Link { buffer: none(), next: none(), start: AtomicU32::new(0), end: AtomicU32::new(0) };
+        assert!(links < PARKED, "links are numbered below the marks of readers");
+        Self((0..links).map(|_| link()).collect())
     }
 
-    fn link(&self, buffer: u32) -> &Link {
-        &self.0[buffer as usize]
+    /// How many links there are.
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(PARKED)
     }
 
-    /// Where the bytes of a buffer in a chain end, in the buffer. For the shard.
-    pub(super) fn end(&self, buffer: BufferId) -> u32 {
-        self.link(u32::from(buffer)).end.load(Ordering::Relaxed)
+    fn link(&self, link: u32) -> &Link {
+        &self.0[link as usize]
     }
 
-    /// So many more bytes of the chain's last buffer are there. For the shard.
-    pub(super) fn grow(&self, buffer: BufferId, by: u32) {
-        let end = &self.link(u32::from(buffer)).end;
+    /// Where the bytes of a link end, in its buffer. For the shard.
+    pub(super) fn end(&self, link: u32) -> u32 {
+        self.link(link).end.load(Ordering::Relaxed)
+    }
+
+    /// So many more bytes of the chain's last link are there. For the shard.
+    pub(super) fn grow(&self, link: u32, by: u32) {
+        let end = &self.link(link).end;
         end.store(end.load(Ordering::Relaxed) + by, Ordering::Release);
     }
 
-    /// Puts a buffer behind the last of a slot's chain, or makes it the first. For the shard.
-    pub(super) fn append(&self, body: &SlotBody, last: Option<BufferId>, buffer: BufferId, start: u32, end: u32) {
-        let link = self.link(u32::from(buffer));
-        link.next.store(NONE, Ordering::Relaxed);
-        link.start.store(start, Ordering::Relaxed);
-        link.end.store(end, Ordering::Relaxed);
-        let before = last.map_or(&body.first, |last| &self.link(u32::from(last)).next);
-        before.store(u32::from(buffer), Ordering::Release);
+    /// Puts a link that is in no chain behind the last of a slot's, or makes it the first. For the shard.
+    pub(super) fn append(&self, body: &SlotBody, last: u32, link: u32, (buffer, start, end): (BufferId, u32, u32)) {
+        let new = self.link(link);
+        assert!(new.buffer.load(Ordering::Relaxed) == NONE, "a link is in one chain");
+        new.buffer.store(u32::from(buffer), Ordering::Relaxed);
+        new.next.store(NONE, Ordering::Relaxed);
+        new.start.store(start, Ordering::Relaxed);
+        new.end.store(end, Ordering::Relaxed);
+        let before = if last == NONE { &body.first } else { &self.link(last).next };
+        before.store(link, Ordering::Release);
     }
 
-    /// The buffer behind another one. For the shard, which alone releases buffers.
-    pub(super) fn next(&self, buffer: BufferId) -> Option<BufferId> {
-        BufferId::try_from(self.link(u32::from(buffer)).next.load(Ordering::Relaxed)).ok()
+    /// Takes a link out of its chain, whose reader is not before it, and gives the one behind it. For the shard.
+    pub(super) fn remove(&self, link: u32) -> u32 {
+        let link = self.link(link);
+        link.buffer.store(NONE, Ordering::Relaxed);
+        link.next.load(Ordering::Relaxed)
     }
 
     /// Moves a reader on to bytes that it has not read. `false`: none are there yet.
     pub(super) fn advance(&self, body: &SlotBody, reader: &mut Cursor) -> bool {
-        if reader.buffer == NONE {
+        if reader.link == NONE {
             let first = body.first.load(Ordering::Acquire);
             if first == NONE {
                 return false;
             }
-            (reader.buffer, reader.at) = (first, self.link(first).start.load(Ordering::Relaxed));
+            (reader.link, reader.at) = (first, self.link(first).start.load(Ordering::Relaxed));
             body.at.store(first, Ordering::Release);
         }
-        if reader.buffer == DONE {
+        if reader.link == DONE {
             return false;
         }
         if core::mem::take(&mut reader.parked) {
-            let (mark, buffer) = (PARKED | reader.buffer, reader.buffer);
-            if body.at.compare_exchange(mark, buffer, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            let (mark, link) = (PARKED | reader.link, reader.link);
+            if body.at.compare_exchange(mark, link, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 *reader = Cursor::START;
                 return self.advance(body, reader);
             }
         }
         loop {
-            let link = self.link(reader.buffer);
+            let link = self.link(reader.link);
             let next = link.next.load(Ordering::Acquire);
             if reader.at < link.end.load(Ordering::Acquire) {
                 return true;
@@ -131,20 +145,22 @@ impl Chain {
             if next == NONE {
                 reader.parked = true;
                 // Release: what is in the buffer has been read.
-                body.at.store(PARKED | reader.buffer, Ordering::Release);
+                body.at.store(PARKED | reader.link, Ordering::Release);
                 return false;
             }
-            (reader.buffer, reader.at) = (next, self.link(next).start.load(Ordering::Relaxed));
+            (reader.link, reader.at) = (next, self.link(next).start.load(Ordering::Relaxed));
             // Release: what was read from the buffer before has been read.
             body.at.store(next, Ordering::Release);
         }
     }
 
-    /// What a reader can read in the buffer that it is in: buffer, start and length there.
+    /// What a reader can read in the link that it is in: buffer, start and length there.
     pub(super) fn peek(&self, reader: &Cursor) -> Option<(BufferId, u32, u32)> {
-        let buffer = BufferId::try_from(reader.buffer).ok().filter(|_| !reader.parked)?;
-        let end = self.link(reader.buffer).end.load(Ordering::Acquire);
-        Some((buffer, reader.at, end - reader.at))
+        let link = self.0.get(reader.link as usize).filter(|_| !reader.parked)?;
+        let end = link.end.load(Ordering::Acquire);
+        // A reader that was moved past the end has nothing to read.
+        let len = end.checked_sub(reader.at)?;
+        Some((BufferId::try_from(link.buffer.load(Ordering::Relaxed)).ok()?, reader.at, len))
     }
 }
 
@@ -179,29 +195,29 @@ impl Reader {
 /// A reader's place in a chain. A body has one.
 #[derive(Debug)]
 pub(super) struct Cursor {
-    buffer: u32,
+    link: u32,
     at: u32,
     parked: bool,
 }
 
 impl Cursor {
-    /// Before the first buffer.
-    pub(super) const START: Self = Self { buffer: NONE, at: 0, parked: false };
-    /// Behind all buffers: where nothing is found.
-    pub(super) const NOWHERE: Self = Self { buffer: DONE, at: 0, parked: false };
+    /// Before the first link.
+    pub(super) const START: Self = Self { link: NONE, at: 0, parked: false };
+    /// Behind all links: where nothing is found.
+    pub(super) const NOWHERE: Self = Self { link: DONE, at: 0, parked: false };
 
     /// Moves over bytes that have been read.
     pub(super) fn advance(&mut self, bytes: u32) {
-        self.at += bytes;
+        self.at = self.at.saturating_add(bytes);
     }
 
-    /// Leaves the chain. `true`: it was in a buffer, which is the shard's now.
+    /// Leaves the chain. `true`: it was in a link, which is the shard's now.
     pub(super) fn leave(&mut self, body: &SlotBody) -> bool {
-        if self.buffer == DONE {
+        if self.link == DONE {
             return false;
         }
-        let was_in = self.buffer != NONE;
-        (self.buffer, self.parked) = (DONE, false);
+        let was_in = self.link != NONE;
+        (self.link, self.parked) = (DONE, false);
         body.at.store(DONE, Ordering::Release);
         was_in
     }
@@ -211,7 +227,7 @@ impl Cursor {
 #[derive(Debug)]
 pub(super) struct SlotBody {
     first: AtomicU32,
-    /// The buffer that the reader is at; those before it are the shard's again.
+    /// The link that the reader is at; those before it are the shard's again.
     at: AtomicU32,
     state: AtomicU32,
     trailers: AtomicU32,
@@ -269,11 +285,12 @@ impl SlotBody {
         match self.at.load(Ordering::Acquire) {
             DONE => Reading::Done,
             at if at & PARKED != 0 && at != NONE => Reading::Parked,
-            at => BufferId::try_from(at).map_or(Reading::NotYet, Reading::At),
+            NONE => Reading::NotYet,
+            at => Reading::At(at),
         }
     }
 
-    /// Takes the chain from a parked reader that has read everything. `true`: all its buffers are the shard's.
+    /// Takes the chain from a parked reader that has read everything. `true`: all its links are the shard's.
     pub(super) fn detach(&self) -> bool {
         let at = self.at.load(Ordering::Acquire);
         if at & PARKED == 0 || at == NONE || at == DONE || self.unread() > 0 {

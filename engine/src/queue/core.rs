@@ -192,10 +192,6 @@ mod tests {
         type Imprint = ();
         const EMPTY: Self = Self;
 
-        fn received(&self) -> (u64, u32) {
-            (0, 0)
-        }
-
         fn cooked_bytes(&self) -> u32 {
             0
         }

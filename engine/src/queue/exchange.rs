@@ -77,8 +77,6 @@ pub(crate) trait Record: Copy + Send + Sync + 'static {
     type Imprint: Send + Sync + 'static;
     /// What a slot holds before its first use.
     const EMPTY: Self;
-    /// Offset and length of the received head and body in the arena.
-    fn received(&self) -> (u64, u32);
     /// Bytes used of the slot's cooked area.
     fn cooked_bytes(&self) -> u32;
 }
@@ -148,6 +146,17 @@ pub(crate) struct Answered {
     pub(crate) tail: Tail,
 }
 
+/// Where the received bytes of a request are in the arena. Made only by who makes the slot hold them (`holdings`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Received {
+    pub(super) offset: u64,
+    pub(super) len: u32,
+}
+
+impl Received {
+    pub(super) const NOTHING: Self = Self { offset: 0, len: 0 };
+}
+
 /// Slots begin at cache lines. A record's size is to make them an odd number of lines apart: a power of two apart, the
 /// first lines of all slots would fall into the same few cache sets.
 #[repr(C, align(64))]
@@ -155,6 +164,7 @@ pub(super) struct Slot<R> {
     pub(super) word: AtomicU64,
     pub(super) link: Link,
     pub(super) answer: UnsafeCell<Answered>,
+    pub(super) received: UnsafeCell<Received>,
     pub(super) record: UnsafeCell<R>,
     /// Behind the record, whose beginning every request reads: few have news.
     pub(super) news: SlotNews,
@@ -237,7 +247,8 @@ impl<R: Record> Exchange<R> {
             imprint,
             slots,
             initialised: AtomicU64::new(0),
-            chain: Chain::new(arena.buffers()),
+            // A buffer is in two chains at most: see `holdings`.
+            chain: Chain::new(2 * arena.buffers()),
             arena,
             returns: Returns::default(),
             news: Returns::default(),

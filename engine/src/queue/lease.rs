@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::exchange::{
-    ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Record, SENT,
-    Uninformed,
+    ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Received, Record,
+    SENT, Uninformed,
 };
 use super::news::News;
 use super::notes::Note;
@@ -91,18 +91,20 @@ impl<R: Record> Lease<R> {
     /// The received head and body.
     #[inline]
     pub(crate) fn received(&self) -> &[u8] {
-        let (offset, len) = self.record().received();
-        // SAFETY: the shard pinned these bytes for this request before it published it; it neither writes them nor
-        // gives their buffer back to the kernel while a handle is out.
-        unsafe { self.exchange().arena.read(offset, len) }
+        let exchange = self.exchange();
+        // SAFETY: the shard wrote it before it published the slot and does not touch it while a handle is out.
+        let Received { offset, len } = unsafe { *exchange.slot(self.slot).received.get() };
+        // SAFETY: the slot holds these bytes since before it was published: they are settled, and their buffer or cell
+        // goes back with the slot (`holdings`), which is not free while a handle is out.
+        unsafe { exchange.arena.read(offset, len) }
     }
 
     /// The decoded path, where the record says there is one.
     pub(crate) fn cooked(&self) -> &[u8] {
-        let exchange = self.exchange();
-        let offset = exchange.arena.offset(Area::Cooked, self.slot);
-        // SAFETY: as for `received`: the cooked area belongs to the slot.
-        unsafe { exchange.arena.read(offset, self.record().cooked_bytes()) }
+        let arena = &self.exchange().arena;
+        let len = self.record().cooked_bytes().min(arena.cell_bytes(Area::Cooked));
+        // SAFETY: the cooked area belongs to the slot, and the shard writes it before it publishes the slot.
+        unsafe { arena.read(arena.offset(Area::Cooked, self.slot), len) }
     }
 
     /// Claims the right to answer and lets `fill` write the response area (which starts with anything). `None`: the

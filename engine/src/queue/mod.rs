@@ -21,6 +21,7 @@ mod body;
 mod core;
 mod exchange;
 mod handover;
+mod holdings;
 mod lease;
 mod news;
 mod notes;
@@ -39,6 +40,7 @@ pub(crate) use self::exchange::{
     AnswerFlags, Answered, Exchange, INTERIMS_MAX, Record, Sizes, Tail, Uninformed, slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, Taker};
+pub(crate) use self::holdings::NoRoom;
 pub(crate) use self::lease::{Filled, Lease, Place};
 pub(crate) use self::news::News;
 pub(crate) use self::notes::Note;

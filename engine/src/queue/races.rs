@@ -19,9 +19,6 @@ struct Plain;
 impl Record for Plain {
     type Imprint = ();
     const EMPTY: Self = Self;
-    fn received(&self) -> (u64, u32) {
-        (0, 0)
-    }
     fn cooked_bytes(&self) -> u32 {
         0
     }

@@ -7,16 +7,17 @@ use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use super::body::{BodyState, Chain, Reader, Reading, SlotBody};
+use super::body::{BodyState, Reader, SlotBody};
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING, Record,
-    SENT, Slot, Tail, generation_of, word_of,
+    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING,
+    Received, Record, SENT, Slot, Tail, generation_of, word_of,
 };
+use super::holdings::{Cells, Holding, Links};
 use super::news::{News, SlotNews};
 use super::notes::Note;
 use super::returns::Link;
 use crate::id::RequestId;
-use crate::mem::{Area, Arena, BufferId, Lent};
+use crate::mem::{Area, Arena, Cell, Extent, Lent, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +31,15 @@ pub(crate) enum Fate {
 /// The shard's side of an exchange: there is one, and it alone frees slots.
 #[derive(Debug)]
 pub(crate) struct ShardSide<R: Record> {
-    exchange: Arc<Exchange<R>>,
+    pub(super) exchange: Arc<Exchange<R>>,
     /// Slots ever used: those below are initialised.
     high_water: u32,
     free: Vec<u32>,
+    /// What each slot ever used holds.
+    pub(super) holdings: Vec<Holding>,
+    pub(super) links: Links,
+    pub(crate) buffers: ReceiveBuffers,
+    pub(crate) cells: Cells,
     ended: bool,
 }
 
@@ -72,7 +78,12 @@ impl Drop for Driving {
 impl<R: Record> ShardSide<R> {
     /// For the one who makes the exchange.
     pub(super) fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
-        Self { exchange, high_water: 0, free: Vec::with_capacity(slots as usize), ended: false }
+        let arena = &exchange.arena;
+        let count = |area| u16::try_from(arena.count(area)).unwrap_or(u16::MAX);
+        let buffers = ReceiveBuffers::new(count(Area::Receive), count(Area::Body));
+        let (cells, links) = (Cells::of(arena), Links::new(exchange.chain.len()));
+        let (free, holdings) = (Vec::with_capacity(slots as usize), Vec::with_capacity(slots as usize));
+        Self { exchange, high_water: 0, free, holdings, links, buffers, cells, ended: false }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange<R> {
@@ -102,6 +113,7 @@ impl<R: Record> ShardSide<R> {
             word: AtomicU64::new(word_of(1, 0)),
             link: Link::new(0),
             answer: UnsafeCell::new(Answered::default()),
+            received: UnsafeCell::new(Received::NOTHING),
             record: UnsafeCell::new(R::EMPTY),
             news: SlotNews::default(),
             body: SlotBody::new(),
@@ -110,6 +122,7 @@ impl<R: Record> ShardSide<R> {
         let place = unsafe { &mut *place };
         place.write(slot);
         self.high_water = number + 1;
+        self.holdings.push(Holding::NOTHING);
         self.exchange.initialised.store(u64::from(self.high_water), Ordering::Release);
         Some(number)
     }
@@ -127,8 +140,8 @@ impl<R: Record> ShardSide<R> {
     /// The record of a slot that the shard has allocated and not published.
     #[inline]
     pub(crate) fn record_mut(&mut self, slot: u32) -> &mut R {
-        debug_assert!(self.word(slot) & MARKS == 0, "a published record is not written");
-        // SAFETY: the slot is allocated and has no handle (asserted above), and `&mut self` is the only shard side.
+        self.assert_unpublished(slot);
+        // SAFETY: the slot has no handle (asserted above), and `&mut self` is the only shard side.
         unsafe { &mut *self.exchange.slot(slot).record.get() }
     }
 
@@ -139,7 +152,8 @@ impl<R: Record> ShardSide<R> {
         unsafe { &*self.exchange.slot(slot).record.get() }
     }
 
-    fn word(&self, slot: u32) -> u64 {
+    #[inline]
+    pub(super) fn word(&self, slot: u32) -> u64 {
         self.exchange.slot(slot).word.load(Ordering::Acquire)
     }
 
@@ -148,53 +162,57 @@ impl<R: Record> ShardSide<R> {
         &self.exchange.arena
     }
 
-    /// Bytes of a cell that the shard owns.
-    ///
-    /// The shard owns: receive buffers in use as far as no published request names their bytes, assembly and coalescing
-    /// cells it has taken, and the response and cooked cells of slots it has allocated or taken back.
+    /// The response area of a slot whose answer is the shard's.
     #[inline]
-    pub(crate) fn bytes_mut(&mut self, offset: u64, len: u32) -> &mut [u8] {
-        // SAFETY: by the ownership above, which `shard::input`, `shard::output` keep; `&mut self` keeps the shard from
-        // making two overlapping ones.
-        unsafe { self.exchange.arena.write(offset, len) }
+    pub(crate) fn response_mut(&mut self, slot: u32) -> &mut [u8] {
+        self.assert_answer_is_ours(slot);
+        let arena = &self.exchange.arena;
+        // SAFETY: who has a slot's answer has its response area (asserted above); `&mut self` is the only shard side.
+        unsafe { arena.write(arena.offset(Area::Response, slot), arena.cell_bytes(Area::Response)) }
     }
 
-    /// Reads bytes that the shard owns, or that it has published and not freed.
+    /// Copies the first bytes of the response area of a slot whose answer is the shard's into a cell, from `at` on.
     #[inline]
-    pub(crate) fn bytes(&self, offset: u64, len: u32) -> &[u8] {
-        // SAFETY: published bytes are only read by everybody; others are the shard's own.
-        unsafe { self.exchange.arena.read(offset, len) }
+    pub(crate) fn copy_response(&mut self, slot: u32, len: u32, cell: &mut Cell, at: u32) {
+        self.assert_answer_is_ours(slot);
+        let arena = &self.exchange.arena;
+        assert!(len <= arena.cell_bytes(Area::Response), "an answer ends within its area");
+        let to = arena.cell(cell, at, len);
+        // SAFETY: the area is the shard's as in `response_mut`, the cell as in `cell_mut`; the two are disjoint by the
+        // arena's layout.
+        unsafe { arena.copy(arena.offset(Area::Response, slot), to.offset(), len) };
     }
 
     /// Received bytes, the record to parse into, and the cooked area: three disjoint places at once.
     #[inline]
-    pub(crate) fn parse_view(&mut self, offset: u64, len: u32, slot: u32) -> (&[u8], &mut R, Scratch<'_, R>) {
-        debug_assert!(self.word(slot) & MARKS == 0, "a published record is not written");
+    pub(crate) fn parse_view<'a>(&'a mut self, bytes: Extent<'a>, slot: u32) -> (&'a [u8], &'a mut R, Scratch<'a, R>) {
+        self.assert_unpublished(slot);
         let exchange = &*self.exchange;
-        // SAFETY: the shard owns the received bytes; nobody writes them during the borrow.
-        let input = unsafe { exchange.arena.read(offset, len) };
+        // SAFETY: by its owner, who is borrowed meanwhile, the extent is the shard's, or shared with readers; this
+        // shard side, through which it would be written, is borrowed, too.
+        let input = unsafe { exchange.arena.read(bytes.offset(), bytes.len()) };
         // SAFETY: the slot is allocated and unpublished, so its record is the shard's alone.
         let record = unsafe { &mut *exchange.slot(slot).record.get() };
         (input, record, Scratch { exchange, slot })
     }
 
-    /// Copies between two disjoint ranges that the shard owns.
+    /// Says where the slot's received bytes are. The slot is unpublished and holds them (`holdings`).
     #[inline]
-    pub(crate) fn copy(&mut self, from: u64, to: u64, len: u32) {
-        assert!(from + u64::from(len) <= to || to + u64::from(len) <= from, "ranges overlap");
-        // SAFETY: the shard owns both ranges, and they are disjoint by the assertion.
-        let source = unsafe { self.exchange.arena.read(from, len) };
-        // SAFETY: as above.
-        let target = unsafe { self.exchange.arena.write(to, len) };
-        target.copy_from_slice(source);
+    pub(super) fn set_received(&mut self, slot: u32, received: Received) {
+        debug_assert!(self.word(slot) & MARKS == 0, "what is published is not written");
+        // SAFETY: the slot is the shard's alone until it is published, and `&mut self` is the only shard side.
+        unsafe { *self.exchange.slot(slot).received.get() = received };
     }
 
     /// Makes the slot's request answerable, and gives the id to put into a request ring.
     #[inline]
     pub(crate) fn publish(&mut self, slot: u32) -> RequestId {
+        let now = self.exchange.slot(slot).word.load(Ordering::Relaxed);
+        assert!(now & MARKS == 0, "a slot is published once");
+        if !self.has_source(slot) {
+            self.set_received(slot, Received::NOTHING);
+        }
         let word = &self.exchange.slot(slot).word;
-        let now = word.load(Ordering::Relaxed);
-        debug_assert!(now & MARKS == 0, "a slot is published once");
         // Release: an answer by id may see this word before the request ring's tail.
         word.store(now | OPEN | HANDLE, Ordering::Release);
         RequestId::new(self.exchange.shard, generation_of(now), slot)
@@ -213,8 +231,12 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn take_returns(&mut self, out: &mut Vec<u32>) {
         // SAFETY: as in `returns_empty`.
         let local = unsafe { &mut *self.exchange.local.0.get() };
+        let before = out.len();
         out.append(local);
         self.exchange.returns.take(out, |slot| &self.exchange.slot(slot).link);
+        for slot in &out[before..] {
+            self.holdings[*slot as usize].is_back = true;
+        }
     }
 
     /// Whether a slot has news.
@@ -275,8 +297,16 @@ impl<R: Record> ShardSide<R> {
     /// What was answered in a slot taken from the returns, or by the shard itself.
     #[inline]
     pub(crate) fn answer_mut(&mut self, slot: u32) -> &mut Answered {
+        self.assert_answer_is_ours(slot);
         // SAFETY: a slot that has come back, or was never published, belongs to the shard, as does its answer.
         unsafe { &mut *self.exchange.slot(slot).answer.get() }
+    }
+
+    /// Panics unless a slot's answer and response area are the shard's: before it is published, and from when it has
+    /// come back or was overtaken until it is free or only a handle reads it.
+    #[inline]
+    fn assert_answer_is_ours(&self, slot: u32) {
+        assert!(self.holdings[slot as usize].is_back || self.word(slot) & MARKS == 0, "an answer has one owner");
     }
 
     /// Whether a slot came back only to be freed.
@@ -288,7 +318,7 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn kill(&mut self, slot: u32) -> Fate {
         let before = self.exchange.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         if before & (HANDLE | RETURNING) == 0 {
-            self.free(slot);
+            self.free_now(slot);
             return Fate::Free;
         }
         Fate::Held
@@ -298,7 +328,9 @@ impl<R: Record> ShardSide<R> {
     /// response area are the shard's now, as if somebody had answered by id and the slot had come back.
     #[cold]
     pub(crate) fn overtake(&mut self, slot: u32) -> bool {
-        self.exchange.claim_answer(slot)
+        let is_ours = self.exchange.claim_answer(slot);
+        self.holdings[slot as usize].is_back |= is_ours;
+        is_ours
     }
 
     /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.
@@ -314,17 +346,27 @@ impl<R: Record> ShardSide<R> {
             let word = &self.exchange.slot(slot).word;
             let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
             if before & HANDLE != 0 {
+                // The handle writes there when it is dropped.
+                self.holdings[slot as usize].is_back = false;
                 return Fate::Held;
             }
         }
-        self.free(slot);
+        self.free_now(slot);
         Fate::Free
     }
 
-    /// Frees a slot that the shard owns; late answers by id meet the next generation.
+    /// Frees a slot that was never published, or that came back for nothing else, and what it holds.
     #[inline]
     pub(crate) fn free(&mut self, slot: u32) {
-        debug_assert!(self.answer_mut(slot).tail.is_none(), "the next answer must not find it");
+        assert!(self.word(slot) & MARKS == 0 || self.only_reclaims(slot), "somebody may still read this slot");
+        self.free_now(slot);
+    }
+
+    /// Frees a slot that is the shard's alone, and what it holds; late answers by id meet the next generation.
+    #[inline]
+    fn free_now(&mut self, slot: u32) {
+        self.holdings[slot as usize].is_back = false;
+        self.release_holding(slot);
         let word = &self.exchange.slot(slot).word;
         let generation = generation_of(word.load(Ordering::Relaxed)).wrapping_add(1).max(1);
         word.store(word_of(generation, 0), Ordering::Release);
@@ -334,106 +376,19 @@ impl<R: Record> ShardSide<R> {
     /// Lends the first `len` bytes of a slot's response area for a send.
     #[inline]
     pub(crate) fn lend_response(&self, slot: u32, len: u32) -> Lent {
-        self.arena().lend(self.arena().offset(Area::Response, slot), len)
+        self.arena().lend_response(slot, len)
     }
 
-    fn body(&self, slot: u32) -> &SlotBody {
+    pub(super) fn body(&self, slot: u32) -> &SlotBody {
         &self.exchange.slot(slot).body
-    }
-
-    fn chain(&self) -> &Chain {
-        &self.exchange.chain
     }
 
     /// Before a slot is published with a body: nothing of it has been read.
     pub(crate) fn reset_reader(&mut self, slot: u32) {
-        debug_assert!(self.word(slot) & MARKS == 0, "a lease reads what is published");
-        // SAFETY: the slot is the shard's alone until it is published, and `&mut self` is the only shard side.
+        self.assert_unpublished(slot);
+        // SAFETY: the slot is the shard's alone until it is published (asserted above), and `&mut self` is the only
+        // shard side.
         unsafe { *self.body(slot).reader() = Reader::START };
-    }
-
-    /// Before a slot is published whose body is still to come.
-    pub(crate) fn open_body(&mut self, slot: u32) {
-        self.reset_reader(slot);
-        self.body(slot).reset();
-    }
-
-    /// So much of an open body came with the head. Before the slot is published.
-    pub(crate) fn count_prefix(&self, slot: u32, bytes: u32) {
-        self.body(slot).add_arrived(u64::from(bytes));
-    }
-
-    /// Puts bytes of a buffer that the shard gives to the slot behind the slot's body.
-    pub(crate) fn append_body(&mut self, slot: u32, last: Option<BufferId>, buffer: BufferId, start: u32, len: u32) {
-        self.chain().append(self.body(slot), last, buffer, start, start + len);
-        self.body(slot).add_arrived(u64::from(len));
-    }
-
-    /// Copies bytes that the shard owns behind those of the last buffer of the slot's body, where there is
-    /// [room](Self::room_behind_body); they may come from behind in the same buffer.
-    pub(crate) fn grow_body(&mut self, slot: u32, last: BufferId, from: u64, len: u32) {
-        let end = self.chain().end(last);
-        assert!(len <= self.room_behind_body(last), "a piece fits behind a body");
-        let to = self.arena().buffer_offset(last) + u64::from(end);
-        if from != to {
-            self.move_within(from, to, len);
-        }
-        self.chain().grow(last, len);
-        self.body(slot).add_arrived(u64::from(len));
-    }
-
-    /// Copies between two ranges that the shard owns; `to` may overlap what is behind it of `from`.
-    pub(crate) fn move_within(&mut self, from: u64, to: u64, len: u32) {
-        let span = from.abs_diff(to) + u64::from(len);
-        if span >= 2 * u64::from(len) {
-            return self.copy(from, to, len);
-        }
-        let base = from.min(to);
-        let bytes = self.bytes_mut(base, u32::try_from(span).unwrap_or(u32::MAX));
-        let start = usize::try_from(from - base).unwrap_or(usize::MAX);
-        let target = usize::try_from(to - base).unwrap_or(usize::MAX);
-        bytes.copy_within(start..start + len as usize, target);
-    }
-
-    /// Bytes that the last buffer of a body has room for behind it.
-    pub(crate) fn room_behind_body(&self, last: BufferId) -> u32 {
-        self.arena().buffer_bytes(last) - self.chain().end(last)
-    }
-
-    /// Bytes of the slot's body that have arrived and not been read.
-    pub(crate) fn unread_body(&self, slot: u32) -> u64 {
-        self.body(slot).unread()
-    }
-
-    /// The shard has stopped to receive the slot's body until no more than so many bytes are unread, of which it will
-    /// be told. `true`: it is so already.
-    pub(crate) fn stop_body_until(&self, slot: u32, unread: u64) -> bool {
-        self.body(slot).stop_until(unread)
-    }
-
-    /// Says how the slot's body has ended, unless it was said before. The reader is [woken](Self::wake_reader) apart.
-    pub(crate) fn end_body(&mut self, slot: u32, state: BodyState) {
-        self.body(slot).set_state(state);
-    }
-
-    /// Wakes who waits for the slot's body.
-    pub(crate) fn wake_reader(&self, slot: u32) {
-        self.body(slot).wake_reader();
-    }
-
-    /// Where the reader of the slot's body is.
-    pub(crate) fn reading(&self, slot: u32) -> Reading {
-        self.body(slot).reading()
-    }
-
-    /// Takes the buffers of a body from a reader that has read everything and waits. `true`: they are the shard's.
-    pub(crate) fn detach_reader(&mut self, slot: u32) -> bool {
-        self.body(slot).detach()
-    }
-
-    /// The buffer behind another one in a body.
-    pub(crate) fn next_of_body(&self, buffer: BufferId) -> Option<BufferId> {
-        self.chain().next(buffer)
     }
 
     /// The shard has failed: no request can be answered any more, and nothing else changes.

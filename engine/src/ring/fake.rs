@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, Op, SendMode, Token, Wait};
-use crate::mem::{Arena, BufferId};
+use crate::mem::{Arena, BufferId, Filled};
 
 use self::files::{FileJob, Reading};
 use self::link::{Link, Listening, Multishot, Sending, take};
@@ -263,7 +263,7 @@ impl Fake {
         &mut self.links[client]
     }
 
-    fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<BufferId>) {
+    fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<Filled>) {
         // Whoever has an event is looked at anyway.
         if !matches!(token.op(), Op::Accept | Op::Bell | Op::Ignored) {
             let links = &self.links;
@@ -468,7 +468,9 @@ impl Fake {
         // What a buffer held before must not matter.
         place.fill(b'#');
         place[..len].copy_from_slice(&bytes);
-        self.finish(token, count(len), !lost, Some(buffer));
+        // SAFETY: it was given away (`posted`), and comes back with this completion.
+        let filled = unsafe { Filled::new(buffer) };
+        self.finish(token, count(len), !lost, Some(filled));
         if let Some(event) = self.done.last_mut() {
             event.more_at_hand = !self.links[client].inbound.is_empty();
         }

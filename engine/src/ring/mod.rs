@@ -27,7 +27,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mem::{BufferId, Landing, Lent};
+use crate::mem::{Filled, Landing, Lent, Spare};
 
 pub(crate) use token::{Op, Token};
 pub(crate) use uring::Uring;
@@ -67,7 +67,7 @@ pub(crate) enum Wait {
 }
 
 /// One completion.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) token: Token,
     /// What the operation gave: a count or descriptor, or a negated errno.
@@ -75,10 +75,18 @@ pub(crate) struct Event {
     /// More completions of the same operation will follow.
     pub(crate) more: bool,
     /// The buffer that was filled, for receives.
-    pub(crate) buffer: Option<BufferId>,
+    pub(crate) buffer: Option<Filled>,
     /// The socket had more than was received: the next receive completes at once. An end alone may be told like this,
     /// too (Linux 6.18 does): nothing may depend on it.
     pub(crate) more_at_hand: bool,
+}
+
+impl Event {
+    /// Takes a completion out of a list, with its buffer: what is left names none.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        Self { buffer: self.buffer.take(), ..*self }
+    }
 }
 
 /// What a shard needs of the kernel.
@@ -117,7 +125,7 @@ pub(crate) trait Io {
     /// Asks for the end of an operation, which still completes itself.
     fn cancel(&mut self, target: Token);
     /// Gives a buffer to the kernel with the next [`post_buffers`](Self::post_buffers).
-    fn give_buffer(&mut self, buffer: BufferId);
+    fn give_buffer(&mut self, spare: Spare);
     /// Shows the kernel the buffers given since the last call.
     fn post_buffers(&mut self);
     /// Submits what is queued, waits as told, and appends everything that has completed to `events`.

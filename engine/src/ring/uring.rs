@@ -21,7 +21,7 @@ use super::setup::{self, Ring};
 use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
-use crate::mem::{Area, Arena, BufferId, Landing, Lent};
+use crate::mem::{Area, Arena, Filled, Landing, Lent, Spare};
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
@@ -236,11 +236,13 @@ impl Uring {
                 continue;
             }
             let flags = entry.flags();
+            // SAFETY: the kernel names a buffer in the completion that gives it back, and has it only by `give_buffer`.
+            let buffer = cqueue::buffer_select(flags).map(|buffer| unsafe { Filled::new(buffer) });
             events.push(Event {
                 token: Token::from_bits(entry.user_data()),
                 result: entry.result(),
                 more: cqueue::more(flags),
-                buffer: cqueue::buffer_select(flags),
+                buffer,
                 more_at_hand: cqueue::sock_nonempty(flags),
             });
         }
@@ -367,13 +369,11 @@ impl Io for Uring {
     }
 
     #[inline]
-    fn give_buffer(&mut self, buffer: BufferId) {
-        let arena = &self.arena;
-        let (area, cell) = arena.buffer_cell(buffer);
-        let bytes = arena.cell_bytes(area);
-        let place = arena.lend(arena.offset(area, cell), bytes);
-        let ring = if area == Area::Receive { &mut self.small } else { &mut self.large };
-        ring.give(buffer, place.address.as_ptr() as u64, bytes);
+    fn give_buffer(&mut self, spare: Spare) {
+        let (arena, buffer) = (&self.arena, spare.buffer());
+        let place = arena.give(&spare);
+        let ring = if arena.buffer_cell(buffer).0 == Area::Receive { &mut self.small } else { &mut self.large };
+        ring.give(buffer, place.address.as_ptr() as u64, place.len);
     }
 
     #[inline]

@@ -7,28 +7,30 @@ use ringress_proto::head::{self, Parse};
 use ringress_proto::url;
 
 use super::Shard;
-use super::connection::{NONE, Source};
+use super::connection::NONE;
 use super::deliver::address;
-use super::input::{Input, Taken};
+use super::input::Taken;
 use crate::id::ConnectionId;
-use crate::mem::Area;
+use crate::mem::Input;
 use crate::ring::Io;
 use crate::slab::Key;
 
 impl<I: Io> Shard<I> {
     /// Copies a head that is not whole into an assembly cell.
     #[cold]
-    pub(super) fn begin_assembly(&mut self, key: Key, input: Input) -> Taken {
-        let Some(cell) = self.cells.assembly.take() else {
+    pub(super) fn begin_assembly(&mut self, key: Key, input: Input<'_>) -> Taken {
+        let Some(mut cell) = self.side.cells.assembly.take() else {
             return self.out_of_cells(key, NONE);
         };
         self.counters.copies.count();
-        let to = self.side.arena().offset(Area::Assembly, cell);
         // A large buffer may hold more than a head may have.
         let len = input.len().min(u32::from(self.settings.limits.head_bytes_max));
-        self.side.copy(self.offset(input), to, len);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        connection.assembly = cell;
+        self.side.copy_to_cell(input.first(len), &mut cell, 0);
+        let Some(connection) = self.connections.get_mut(key) else {
+            self.side.cells.assembly.give(cell);
+            return Taken::Over;
+        };
+        connection.assembly = Some(cell);
         connection.assembled = len;
         connection.pending = true;
         self.set_timer(key);
@@ -37,17 +39,16 @@ impl<I: Io> Shard<I> {
 
     /// More of a head.
     #[cold]
-    pub(super) fn extend_head(&mut self, key: Key, input: Input) -> Taken {
-        let from = self.offset(input);
+    pub(super) fn extend_head(&mut self, key: Key, input: Input<'_>) -> Taken {
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        let (cell, before) = (connection.assembly, connection.assembled);
-        let base = self.side.arena().offset(Area::Assembly, cell);
+        let before = connection.assembled;
+        let Some(cell) = &mut connection.assembly else { return Taken::Over };
         let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);
         let len = input.len().min(head_bytes_max - before.min(head_bytes_max));
-        self.side.copy(from, base + u64::from(before), len);
+        self.side.copy_to_cell(input.first(len), cell, before);
         // Without a line's end nothing can have become whole; looking only then keeps a slow head from being parsed
         // anew for each of its bytes.
-        let any_line = memchr::memchr(b'\n', self.side.bytes(from, len)).is_some();
+        let any_line = memchr::memchr(b'\n', self.side.input(input.first(len))).is_some();
         if !any_line && before + len < head_bytes_max {
             connection.assembled = before + len;
             return Taken::Bytes(len);
@@ -56,34 +57,40 @@ impl<I: Io> Shard<I> {
             Ok(slot) => slot,
             Err(taken) => return taken,
         };
-        let (bytes, record, mut scratch) = self.side.parse_view(base, before + len, slot);
-        match head::parse(bytes, &self.settings.limits, &mut record.head) {
-            Ok(Parse::Complete) => {}
-            Ok(Parse::Partial) => {
+        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+        connection.assembled = before + len;
+        let Some(cell) = connection.assembly.take() else { return Taken::Over };
+        let extent = self.side.arena().cell(&cell, 0, before + len);
+        let (bytes, record, mut scratch) = self.side.parse_view(extent, slot);
+        let parsed = head::parse(bytes, &self.settings.limits, &mut record.head).and_then(|parse| {
+            let is_whole = parse == Parse::Complete;
+            if is_whole {
+                url::cook_with(bytes, &record.head, || scratch.bytes(), &mut self.host_memo, &mut record.cooked)?;
+            }
+            Ok(is_whole)
+        });
+        match parsed {
+            Ok(true) => {}
+            Ok(false) => {
                 self.side.free(slot);
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.assembled = before + len;
-                }
+                connection.assembly = Some(cell);
                 return Taken::Bytes(len);
             }
-            Err(reject) => return self.refuse_unread(key, slot, reject),
-        }
-        let (memo, cooked) = (&mut self.host_memo, &mut record.cooked);
-        if let Err(reject) = url::cook_with(bytes, &record.head, || scratch.bytes(), memo, cooked) {
-            return self.refuse_unread(key, slot, reject);
+            Err(reject) => {
+                self.side.cells.assembly.give(cell);
+                return self.refuse_unread(key, slot, reject);
+            }
         }
         let head_len = u32::from(record.head.head_len);
-        record.base = base;
-        (record.len, record.wire_bytes, record.body_open) = (head_len, u64::from(head_len), false);
+        (record.wire_bytes, record.body_open) = (u64::from(head_len), false);
         (record.body_start, record.body_len) = (head_len, 0);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        connection.assembly = NONE;
         connection.assembled = 0;
         connection.pending = false;
         let stopping = self.stopping.is_some();
         let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
         let addressed = address(origin, &self.routes, stopping, bytes, record, scratch);
-        self.deliver_with_body(key, slot, Source::Assembly(cell), addressed);
+        self.side.pin_cell(slot, cell, head_len);
+        self.deliver_with_body(key, slot, addressed);
         Taken::Bytes(head_len - before.min(head_len))
     }
 }

@@ -15,12 +15,12 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NO_BUFFER, NONE, Receiving, Sending};
-use super::input::{Input, Taken};
+use super::connection::{Incoming, NONE, Receiving, Sending};
+use super::input::Taken;
 use crate::conn::AfterSend;
-use crate::mem::{Area, BufferId};
+use crate::mem::{Area, Input};
 use crate::policy::OF_ENGINE;
-use crate::queue::{BodyState, Reading};
+use crate::queue::{NoRoom, Reading};
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::slab::Key;
@@ -28,9 +28,6 @@ use crate::slab::Key;
 /// What the shard keeps of a slot's body while the slot has one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyChain {
-    /// The oldest buffer that the slot still has, and the newest.
-    first: BufferId,
-    last: BufferId,
     /// The client waits for `100 Continue`.
     expects: bool,
     /// The reader is to be woken when the completions are done: the slot is in `readers`.
@@ -39,22 +36,10 @@ pub(super) struct BodyChain {
     put_off: bool,
     /// Bytes of the body that may still come, by its limit.
     allowed: u64,
-    /// A cell of the assembly area with the trailer section, and its bytes.
-    trailer_cell: u32,
-    trailers: u32,
 }
 
 impl BodyChain {
-    pub(super) const NONE: Self = Self {
-        first: NO_BUFFER,
-        last: NO_BUFFER,
-        expects: false,
-        to_wake: false,
-        put_off: false,
-        allowed: 0,
-        trailer_cell: NONE,
-        trailers: 0,
-    };
+    pub(super) const NONE: Self = Self { expects: false, to_wake: false, put_off: false, allowed: 0 };
 
     /// Forgets everything but that the slot is in the list of those to be woken, where it may be once.
     fn begin_anew(&mut self) {
@@ -70,10 +55,8 @@ impl BodyChain {
 impl<I: Io> Shard<I> {
     /// The slot gets a body, if it has none yet, of which up to `allowed` more bytes may come.
     pub(super) fn open_body(&mut self, slot: u32, expects: bool, allowed: u64) {
-        let state = &mut self.slots[slot as usize];
         let chain = &mut self.bodies[slot as usize];
-        if !core::mem::replace(&mut state.has_body, true) {
-            self.side.open_body(slot);
+        if self.side.open_body(slot) {
             chain.begin_anew();
         }
         (chain.expects, chain.allowed) = (expects, allowed);
@@ -102,7 +85,7 @@ impl<I: Io> Shard<I> {
             return u64::MAX;
         }
         let unread = self.side.unread_body(slot);
-        if self.buffers.large.pressed() && unread > 0 {
+        if self.side.buffers.large.pressed() && unread > 0 {
             return 0;
         }
         u64::from(credit).saturating_sub(unread)
@@ -123,7 +106,7 @@ impl<I: Io> Shard<I> {
         let credit = self.body_credit(key);
         let mut room = self.body_room(slot, credit);
         if room == 0 {
-            let target = if self.buffers.large.pressed() { 0 } else { u64::from(credit / 2) };
+            let target = if self.side.buffers.large.pressed() { 0 } else { u64::from(credit / 2) };
             if self.side.stop_body_until(slot, target) {
                 room = self.body_room(slot, credit);
             }
@@ -135,7 +118,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// More of the body under way.
-    pub(super) fn take_body(&mut self, key: Key, input: Input) -> Taken {
+    pub(super) fn take_body(&mut self, key: Key, input: Input<'_>) -> Taken {
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
         connection.continue_owed = false;
         let (slot, incoming) = (connection.body_slot, connection.incoming);
@@ -176,14 +159,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn take_raw(&mut self, slot: u32, input: Input) -> Result<u32, Reject> {
+    fn take_raw(&mut self, slot: u32, input: Input<'_>) -> Result<u32, Reject> {
         if self.side.reading(slot) != Reading::Done {
             self.append_body(slot, input)?;
         }
         Ok(input.len())
     }
 
-    fn take_length(&mut self, key: Key, slot: u32, input: Input, missing: u64) -> Result<u32, Reject> {
+    fn take_length(&mut self, key: Key, slot: u32, input: Input<'_>, missing: u64) -> Result<u32, Reject> {
         let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
         self.append_body(slot, input.first(len))?;
         let missing = missing - u64::from(len);
@@ -191,13 +174,12 @@ impl<I: Io> Shard<I> {
         Ok(len)
     }
 
-    fn take_chunks(&mut self, key: Key, slot: u32, input: Input, mut decoder: Decoder) -> Result<u32, Reject> {
+    fn take_chunks(&mut self, key: Key, slot: u32, input: Input<'_>, mut decoder: Decoder) -> Result<u32, Reject> {
         let mut used = 0;
         let mut incoming = None;
         while used < input.len() && incoming.is_none() {
             let rest = input.after(used);
-            let (consumed, step) =
-                decoder.step(self.side.bytes(self.offset(rest), rest.len()), &self.settings.limits)?;
+            let (consumed, step) = decoder.step(self.side.input(rest), &self.settings.limits)?;
             used += u32::try_from(consumed).unwrap_or(u32::MAX);
             match step {
                 Step::NeedMore => {}
@@ -215,85 +197,41 @@ impl<I: Io> Shard<I> {
             connection.incoming = incoming;
             if matches!(incoming, Incoming::Nothing) {
                 connection.body_slot = NONE;
-                self.finish_body(slot);
+                self.side.finish_body(slot);
             }
         }
     }
 
-    /// Everything of a slot's body is here.
-    pub(super) fn finish_body(&mut self, slot: u32) {
-        let BodyChain { trailers, trailer_cell, .. } = self.bodies[slot as usize];
-        self.side.end_body(slot, BodyState::Ended { trailers, cell: trailer_cell });
-    }
-
     /// Puts received bytes behind a slot's body.
-    fn append_body(&mut self, slot: u32, piece: Input) -> Result<(), Reject> {
-        self.reclaim_body(slot);
+    fn append_body(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
+        self.side.reclaim_body(slot);
         let chain = &mut self.bodies[slot as usize];
         let left = chain.allowed.checked_sub(u64::from(piece.len())).ok_or(Reject::BodyTooLarge)?;
         chain.allowed = left;
-        let (last, from, len) = (chain.last, self.offset(piece), piece.len());
-        // What is behind the last bytes in their own buffer is moved to them; a small piece of another one is copied.
-        let small = last != NO_BUFFER && len <= self.side.arena().buffer_bytes(last) / 4;
-        if last == piece.buffer() || (small && self.side.room_behind_body(last) >= len) {
-            self.side.grow_body(slot, last, from, len);
+        let small = piece.len() <= self.side.last_buffer_bytes(slot) / 4;
+        if small && self.side.copy_behind_body(slot, piece) {
             return Ok(());
         }
-        let (buffer, start) = if !self.buffers.is_large(piece.buffer()) && self.buffers.small.pressed() {
+        let is_scarce = !self.side.buffers.is_large(piece.buffer()) && self.side.buffers.small.pressed();
+        let done = if is_scarce && !self.side.goes_on_in(slot, piece) {
             // Requests need the small ones.
             self.reclaim_bodies_if_dry();
-            let large = self.buffers.take_spare_large().ok_or(Reject::Overloaded)?;
             self.counters.copies.count();
-            let to = self.side.arena().buffer_offset(large);
-            self.side.copy(from, to, len);
-            (large, 0)
+            self.side.copy_body(slot, piece)
         } else {
-            self.buffers.share(piece.buffer());
-            (piece.buffer(), piece.start())
+            self.side.append_body(slot, piece)
         };
-        self.side.append_body(slot, (last != NO_BUFFER).then_some(last), buffer, start, len);
-        let chain = &mut self.bodies[slot as usize];
-        chain.last = buffer;
-        if chain.first == NO_BUFFER {
-            chain.first = buffer;
-        }
-        Ok(())
+        done.map_err(|NoRoom| Reject::Overloaded)
     }
 
     /// Keeps a part of a trailer section for the reader.
-    pub(super) fn keep_trailers(&mut self, slot: u32, piece: Input) -> Result<(), Reject> {
-        if self.bodies[slot as usize].trailer_cell == NONE {
-            self.bodies[slot as usize].trailer_cell = self.cells.assembly.take().ok_or(Reject::Overloaded)?;
-        }
-        let BodyChain { trailer_cell, trailers, .. } = self.bodies[slot as usize];
-        let to = self.side.arena().offset(Area::Assembly, trailer_cell) + u64::from(trailers);
-        self.side.copy(self.offset(piece), to, piece.len());
-        self.bodies[slot as usize].trailers += piece.len();
-        Ok(())
-    }
-
-    /// Takes back the buffers that the reader of a body is done with.
-    pub(super) fn reclaim_body(&mut self, slot: u32) {
-        let reading = match self.side.reading(slot) {
-            Reading::NotYet => return,
-            Reading::At(buffer) => buffer,
-            Reading::Parked if !self.side.detach_reader(slot) => return,
-            Reading::Parked | Reading::Done => NO_BUFFER,
-        };
-        let chain = self.bodies[slot as usize];
-        let mut first = chain.first;
-        while first != NO_BUFFER && first != reading {
-            let next = self.side.next_of_body(first).unwrap_or(NO_BUFFER);
-            self.buffers.release(first);
-            first = next;
-        }
-        let last = if first == NO_BUFFER { NO_BUFFER } else { chain.last };
-        (self.bodies[slot as usize].first, self.bodies[slot as usize].last) = (first, last);
+    pub(super) fn keep_trailers(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
+        self.side.keep_trailers(slot, piece).map_err(|NoRoom| Reject::Overloaded)
     }
 
     /// Takes back what the readers of all bodies are done with, once a turn, if large buffers have run out.
     pub(super) fn reclaim_bodies_if_dry(&mut self) {
-        if self.buffers.large.is_dry() && !core::mem::replace(&mut self.reclaimed, true) {
+        if self.side.buffers.large.is_dry() && !core::mem::replace(&mut self.reclaimed, true) {
             self.reclaim_bodies();
         }
     }
@@ -301,33 +239,16 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn reclaim_bodies(&mut self) {
         for slot in 0..self.side.slots_used() {
-            if self.slots[slot as usize].has_body {
-                self.reclaim_body(slot);
+            if self.side.has_body(slot) {
+                self.side.reclaim_body(slot);
             }
-        }
-    }
-
-    /// Takes everything back that a slot's body has; the slot is the shard's own.
-    #[cold]
-    pub(super) fn release_body(&mut self, slot: u32) {
-        self.slots[slot as usize].has_body = false;
-        let chain = self.bodies[slot as usize];
-        self.bodies[slot as usize].begin_anew();
-        let mut first = chain.first;
-        while first != NO_BUFFER {
-            let next = self.side.next_of_body(first).unwrap_or(NO_BUFFER);
-            self.buffers.release(first);
-            first = next;
-        }
-        if chain.trailer_cell != NONE {
-            self.cells.assembly.give(chain.trailer_cell);
         }
     }
 
     /// Nothing more comes of a slot's body, because its request is over.
     #[cold]
     pub(super) fn forget_body(&mut self, slot: u32, reason: u8) {
-        self.side.end_body(slot, BodyState::Failed(reason));
+        self.side.fail_body(slot, reason);
         self.side.wake_reader(slot);
     }
 
@@ -381,10 +302,10 @@ impl<I: Io> Shard<I> {
 
     /// A body has been read: its buffers come back, and receiving goes on.
     pub(super) fn body_was_read(&mut self, key: Key, slot: u32) {
-        if !self.slots[slot as usize].has_body {
+        if !self.side.has_body(slot) {
             return;
         }
-        self.reclaim_body(slot);
+        self.side.reclaim_body(slot);
         if self.connections.get_mut(key).is_some_and(|connection| connection.body_slot == slot) {
             self.resume_input(key);
             self.end_pipe_if_over(key);
@@ -403,7 +324,7 @@ impl<I: Io> Shard<I> {
 
     /// Throws a part of a body away.
     #[cold]
-    fn discard_body(&mut self, key: Key, input: Input) -> Taken {
+    fn discard_body(&mut self, key: Key, input: Input<'_>) -> Taken {
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
         let (used, incoming) = match connection.incoming {
             Incoming::Nothing | Incoming::Raw => return Taken::Over,
@@ -430,12 +351,11 @@ impl<I: Io> Shard<I> {
         Taken::Bytes(used)
     }
 
-    fn skip_chunks(&self, input: Input, mut decoder: Decoder) -> Result<(u32, Incoming), Reject> {
+    fn skip_chunks(&self, input: Input<'_>, mut decoder: Decoder) -> Result<(u32, Incoming), Reject> {
         let mut used = 0;
         while used < input.len() {
             let rest = input.after(used);
-            let (consumed, step) =
-                decoder.step(self.side.bytes(self.offset(rest), rest.len()), &self.settings.limits)?;
+            let (consumed, step) = decoder.step(self.side.input(rest), &self.settings.limits)?;
             used += u32::try_from(consumed).unwrap_or(u32::MAX);
             if step == Step::Done {
                 return Ok((used, Incoming::Nothing));
@@ -498,7 +418,7 @@ impl<I: Io> Shard<I> {
             self.set_timer(key);
         }
         // Without a large buffer, small ones do, while there are enough of them for others.
-        let small = !long || (!self.has_large() && self.buffers.spares_small(keeps));
+        let small = !long || (!self.has_large() && self.side.buffers.spares_small(keeps));
         if small {
             return self.receive_many(key);
         }
@@ -509,10 +429,10 @@ impl<I: Io> Shard<I> {
 
     /// Whether the kernel has a large buffer to receive into, or gets one now.
     pub(super) fn has_large(&mut self) -> bool {
-        if !self.buffers.large.any_posted() {
+        if !self.side.buffers.large.any_posted() {
             self.reclaim_bodies_if_dry();
             self.post_buffers();
         }
-        self.buffers.large.any_posted()
+        self.side.buffers.large.any_posted()
     }
 }

@@ -8,7 +8,7 @@ use ringress_proto::chunked::Decoder;
 
 use crate::clock::Tick;
 use crate::conn::{Machine, Part};
-use crate::mem::BufferId;
+use crate::mem::{BufferId, Cell, Share};
 use crate::policy::{OF_ENGINE, PolicyIndex};
 use crate::queue::Disconnected;
 use crate::record::Address;
@@ -48,7 +48,7 @@ pub(super) enum Sending {
 }
 
 /// What is being sent, and which memory that is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Out {
     Nothing,
     /// A slot's response area.
@@ -66,7 +66,7 @@ pub(super) enum Out {
     },
     /// A coalescing cell.
     Cell {
-        cell: u32,
+        cell: Cell,
     },
     /// An informational answer, in the `extras` of the connection with this index.
     Interim {
@@ -171,10 +171,10 @@ pub(super) struct Connection {
     /// The oldest and the newest request whose answers have not been handed to the socket.
     pub(super) oldest: u32,
     pub(super) newest: u32,
-    pub(super) assembly: u32,
+    pub(super) assembly: Option<Cell>,
     pub(super) assembled: u32,
     /// The cell that a part of a file is read into, and which of its bytes are read and not sent.
-    pub(super) stage: u32,
+    pub(super) stage: Option<Cell>,
     pub(super) staged_from: u32,
     pub(super) staged_to: u32,
     /// Bytes of `out` sent, and in all.
@@ -242,9 +242,9 @@ impl Connection {
             held_last: NO_BUFFER,
             oldest: NONE,
             newest: NONE,
-            assembly: NONE,
+            assembly: None,
             assembled: 0,
-            stage: NONE,
+            stage: None,
             staged_from: 0,
             staged_to: 0,
             out_sent: 0,
@@ -329,16 +329,6 @@ impl Connection {
     }
 }
 
-/// Which memory the received bytes of a request are in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Nothing,
-    /// A share of a receive buffer.
-    Receive(BufferId),
-    /// An assembly cell of its own.
-    Assembly(u32),
-}
-
 /// What the shard keeps of a request slot, beside what it shares with the applications.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlotState {
@@ -347,7 +337,6 @@ pub(super) struct SlotState {
     pub(super) generation: u32,
     /// The next younger request of the connection.
     pub(super) next: u32,
-    pub(super) source: Source,
     /// The queue it was pushed to, `NONE` if to none; where in that, and when.
     pub(super) queue: u32,
     pub(super) position: u64,
@@ -356,8 +345,6 @@ pub(super) struct SlotState {
     pub(super) answered: bool,
     /// The connection ends after this answer.
     pub(super) last: bool,
-    /// What the slot has of a body is in the shard's `bodies`.
-    pub(super) has_body: bool,
 }
 
 impl SlotState {
@@ -365,24 +352,24 @@ impl SlotState {
         connection: NONE,
         generation: 0,
         next: NONE,
-        source: Source::Nothing,
         queue: NONE,
         position: 0,
         queued: 0,
         answered: false,
         last: false,
-        has_body: false,
     };
 }
 
 /// Input of a connection that cannot take it yet: a range of a receive buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Held {
+    /// `None`: nothing of this buffer is held.
+    pub(super) share: Option<Share>,
     pub(super) next: BufferId,
     pub(super) start: u32,
     pub(super) end: u32,
 }
 
 impl Held {
-    pub(super) const NOTHING: Self = Self { next: NO_BUFFER, start: 0, end: 0 };
+    pub(super) const NOTHING: Self = Self { share: None, next: NO_BUFFER, start: 0, end: 0 };
 }

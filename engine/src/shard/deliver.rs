@@ -5,10 +5,11 @@ use ringress_proto::framing::BodyKind;
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Connection, Incoming, NONE, SlotState, Source};
-use super::input::{Input, Taken};
+use super::connection::{Connection, Incoming, NONE, SlotState};
+use super::input::Taken;
 use crate::conn::Alone;
 use crate::id::ConnectionId;
+use crate::mem::Input;
 use crate::policy::PolicyIndex;
 use crate::queue::Scratch;
 use crate::record::RequestRecord;
@@ -79,15 +80,14 @@ impl<I: Io> Shard<I> {
     /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
     /// way will bring the connection back.
     #[inline(always)]
-    pub(super) fn deliver(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) -> bool {
+    pub(super) fn deliver(&mut self, key: Key, slot: u32, addressed: Addressed) -> bool {
         let Addressed { queue, policy, alone, keep_alive, passable, untouched } = addressed;
         if alone == Alone::Asks {
             // What may come behind it has its place before anybody can read there.
             self.open_body(slot, false, u64::MAX);
         }
-        let has_body = self.slots[slot as usize].has_body;
         let (connection, generation) = (key.index, key.generation);
-        self.slots[slot as usize] = SlotState { connection, generation, source, has_body, ..SlotState::FREE };
+        self.slots[slot as usize] = SlotState { connection, generation, ..SlotState::FREE };
         match queue.and_then(|queue| self.enqueue(queue, slot)) {
             Ok(()) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
@@ -95,7 +95,7 @@ impl<I: Io> Shard<I> {
                 connection.head_timed = false;
                 connection.policy = policy;
                 let first = connection.append(slot, &mut self.slots);
-                if matches!(source, Source::Assembly(_)) {
+                if self.side.is_assembled(slot) {
                     // The timer of its arrival in pieces is over.
                     self.set_timer(key);
                 } else if first {
@@ -106,8 +106,8 @@ impl<I: Io> Shard<I> {
                 }
                 true
             }
-            Err(Reject::QueueFull) if untouched && self.can_wait(key, source) => {
-                self.release_slot(slot);
+            Err(Reject::QueueFull) if untouched && !self.side.is_assembled(slot) && self.can_wait(key) => {
+                self.side.free(slot);
                 false
             }
             Err(reject) => {
@@ -121,11 +121,11 @@ impl<I: Io> Shard<I> {
     }
 
     /// Takes a request whose head is whole in its buffer, with as much of its body as is there.
-    pub(super) fn take_with_body(&mut self, key: Key, input: Input, slot: u32, addressed: Addressed) -> Taken {
+    pub(super) fn take_with_body(&mut self, key: Key, input: Input<'_>, slot: u32, addressed: Addressed) -> Taken {
         // Looked at before chunks are decoded in place, after which the request cannot be taken a second time.
         if let Ok(queue) = addressed.queue
             && self.is_full(queue)
-            && self.can_wait(key, Source::Receive(input.buffer()))
+            && self.can_wait(key)
         {
             self.side.free(slot);
             return Taken::Later;
@@ -137,28 +137,25 @@ impl<I: Io> Shard<I> {
         let record = self.side.record_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
-        record.len = prefix.start + prefix.len;
-        let len = record.len;
-        let Some(source) = self.pin_apart(input, slot, len) else {
-            self.release_source(slot);
+        if !self.pin_apart(input, slot, prefix.start + prefix.len) {
             return self.out_of_cells(key, slot);
-        };
-        self.deliver_before(key, slot, source, addressed, prefix.incoming);
+        }
+        self.deliver_before(key, slot, addressed, prefix.incoming);
         Taken::Bytes(prefix.used)
     }
 
     /// Delivers a request whose body, if it has one, is all still to come.
-    pub(super) fn deliver_with_body(&mut self, key: Key, slot: u32, source: Source, addressed: Addressed) {
+    pub(super) fn deliver_with_body(&mut self, key: Key, slot: u32, addressed: Addressed) {
         let incoming = match self.side.record(slot).head.body {
             BodyKind::None => Incoming::Nothing,
             BodyKind::Length(missing) => Incoming::Length { missing },
             BodyKind::Chunked => Incoming::Chunked { decoder: Decoder::new() },
         };
-        self.deliver_before(key, slot, source, addressed, incoming);
+        self.deliver_before(key, slot, addressed, incoming);
     }
 
     /// Delivers a request before the rest of its body.
-    fn deliver_before(&mut self, key: Key, slot: u32, source: Source, mut addressed: Addressed, incoming: Incoming) {
+    fn deliver_before(&mut self, key: Key, slot: u32, mut addressed: Addressed, incoming: Incoming) {
         self.side.reset_reader(slot);
         let record = self.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), record.body_len);
@@ -177,7 +174,7 @@ impl<I: Io> Shard<I> {
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;
-        let taken = self.deliver(key, slot, source, addressed);
+        let taken = self.deliver(key, slot, addressed);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         let reader = if self.slots[slot as usize].answered { NONE } else { slot };
@@ -185,7 +182,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
-    fn take_prefix(&mut self, slot: u32, input: Input, body_max: u64) -> Result<Prefix, Reject> {
+    fn take_prefix(&mut self, slot: u32, input: Input<'_>, body_max: u64) -> Result<Prefix, Reject> {
         let record = self.side.record(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
@@ -198,13 +195,19 @@ impl<I: Io> Shard<I> {
         Ok(Prefix { used: head_len + len, start: head_len, len, incoming })
     }
 
-    fn take_prefix_chunks(&mut self, slot: u32, input: Input, head_len: u32, body_max: u64) -> Result<Prefix, Reject> {
+    fn take_prefix_chunks(
+        &mut self,
+        slot: u32,
+        input: Input<'_>,
+        head_len: u32,
+        body_max: u64,
+    ) -> Result<Prefix, Reject> {
         let mut prefix = Prefix { used: head_len, start: head_len, len: 0, incoming: Incoming::Nothing };
         let mut decoder = Decoder::new();
         let mut done = false;
         while !done && prefix.used < input.len() {
             let rest = input.after(prefix.used);
-            let (used, step) = decoder.step(self.side.bytes(self.offset(rest), rest.len()), &self.settings.limits)?;
+            let (used, step) = decoder.step(self.side.input(rest), &self.settings.limits)?;
             match step {
                 Step::NeedMore => {}
                 Step::Data { start, .. } if prefix.len == 0 => {
@@ -213,12 +216,11 @@ impl<I: Io> Shard<I> {
                 }
                 Step::Data { start, len } => {
                     let piece = rest.part(start, len);
-                    let to = self.offset(input.after(prefix.start + prefix.len));
-                    self.side.move_within(self.offset(piece), to, piece.len());
+                    self.side.move_input(piece, input.after(prefix.start + prefix.len).start());
                     prefix.len += piece.len();
                 }
                 Step::Trailer { start, len } => {
-                    if !self.slots[slot as usize].has_body {
+                    if !self.side.has_body(slot) {
                         self.open_body(slot, false, 0);
                     }
                     self.keep_trailers(slot, rest.part(start, len))?;
@@ -232,10 +234,10 @@ impl<I: Io> Shard<I> {
         }
         if !done {
             prefix.incoming = Incoming::Chunked { decoder };
-        } else if self.slots[slot as usize].has_body {
+        } else if self.side.has_body(slot) {
             self.side.record_mut(slot).body_open = true;
             self.side.count_prefix(slot, prefix.len);
-            self.finish_body(slot);
+            self.side.finish_body(slot);
         }
         Ok(prefix)
     }
@@ -250,9 +252,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.
-    fn can_wait(&mut self, key: Key, source: Source) -> bool {
-        let in_flight = self.connections.get_mut(key).map_or(0, |connection| connection.machine.in_flight());
-        in_flight > 0 && matches!(source, Source::Receive(_))
+    fn can_wait(&mut self, key: Key) -> bool {
+        self.connections.get_mut(key).is_some_and(|connection| connection.machine.in_flight() > 0)
     }
 
     /// Pushes a request to its queue, and notes where it is there.

@@ -11,54 +11,16 @@ use ringress_proto::reject::Reject;
 use ringress_proto::url;
 
 use super::Shard;
-use super::connection::{Held, NO_BUFFER, NONE, Receiving, Sending, SlotState, Source};
+use super::connection::{Held, NO_BUFFER, NONE, Receiving, Sending, SlotState};
 use super::deliver::address;
 use crate::conn::Admission;
 use crate::id::ConnectionId;
-use crate::mem::{Area, BufferId};
+use crate::mem::{Area, Input, Share};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
 
 /// Buffers a connection may hold before receiving stops.
 const HELD_MAX: u16 = 4;
-
-/// A range of a receive buffer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Input {
-    buffer: BufferId,
-    start: u32,
-    end: u32,
-}
-
-impl Input {
-    pub(super) fn len(self) -> u32 {
-        self.end - self.start
-    }
-
-    pub(super) fn start(self) -> u32 {
-        self.start
-    }
-
-    pub(super) fn buffer(self) -> BufferId {
-        self.buffer
-    }
-
-    /// Its first so many bytes.
-    pub(super) fn first(self, len: u32) -> Self {
-        Self { end: self.end.min(self.start + len), ..self }
-    }
-
-    /// What is behind its first so many bytes.
-    pub(super) fn after(self, len: u32) -> Self {
-        Self { start: self.end.min(self.start + len), ..self }
-    }
-
-    /// A part of it, as decoders name parts.
-    pub(super) fn part(self, start: usize, len: usize) -> Self {
-        let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        self.after(narrow(start)).first(narrow(len))
-    }
-}
 
 /// What came of looking at some input.
 pub(super) enum Taken {
@@ -119,19 +81,16 @@ impl<I: Io> Shard<I> {
 
     pub(super) fn on_receive(&mut self, event: Event) {
         let key = Key { index: event.token.slot(), generation: event.token.generation() };
-        if let Some(buffer) = event.buffer {
-            self.buffers.take(buffer);
-        }
+        let share = event.buffer.map(|filled| self.side.buffers.take(filled));
         if let Some(connection) = self.connections.get_mut(key) {
             let large = connection.receiving == Receiving::Once;
             if !event.more {
                 connection.receiving = Receiving::Stopped;
             }
             let closing = connection.closing;
-            match (event.result, event.buffer) {
-                (1.., Some(buffer)) if !closing => {
-                    let input = Input { buffer, start: 0, end: event.result.cast_unsigned() };
-                    self.receive_input(key, input);
+            match (event.result, &share) {
+                (1.., Some(share)) if !closing => {
+                    self.receive_input(key, Input::new(share, 0, event.result.cast_unsigned()));
                 }
                 (0, _) if !closing => self.end_of_input(key),
                 (error, _) if error < 0 && !closing => self.receive_failed(key, -error, large),
@@ -146,8 +105,8 @@ impl<I: Io> Shard<I> {
         } else {
             self.counters.completions_stale.count();
         }
-        if let Some(buffer) = event.buffer {
-            self.buffers.release(buffer);
+        if let Some(share) = share {
+            self.side.buffers.release(share);
         }
     }
 
@@ -156,7 +115,7 @@ impl<I: Io> Shard<I> {
         match errno {
             libc::ENOBUFS => {
                 self.counters.buffers_ran_out.count();
-                let pool = if large { &mut self.buffers.large } else { &mut self.buffers.small };
+                let pool = if large { &mut self.side.buffers.large } else { &mut self.side.buffers.small };
                 pool.ran_out();
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.starved = true;
@@ -196,8 +155,8 @@ impl<I: Io> Shard<I> {
             let Some(connection) = self.connections.get_mut(*key) else { return false };
             let (long, keeps) = (connection.receives_long(), connection.keeps_long());
             // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
-            let small = self.buffers.small.any_posted() && self.buffers.spares_small(keeps);
-            let posted = small || (long && self.buffers.large.any_posted());
+            let small = self.side.buffers.small.any_posted() && self.side.buffers.spares_small(keeps);
+            let posted = small || (long && self.side.buffers.large.any_posted());
             if posted {
                 connection.starved = false;
                 self.arm_receive(*key);
@@ -214,7 +173,7 @@ impl<I: Io> Shard<I> {
 
     /// Input that has just arrived.
     #[inline]
-    fn receive_input(&mut self, key: Key, input: Input) {
+    fn receive_input(&mut self, key: Key, input: Input<'_>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.held_first != NO_BUFFER {
             return self.hold(key, input, false);
@@ -225,10 +184,10 @@ impl<I: Io> Shard<I> {
     }
 
     /// Takes every request that is there; gives back what can only be taken later.
-    fn take_requests(&mut self, key: Key, all: Input) -> Option<Input> {
-        let mut start = all.start;
-        while start < all.end {
-            let input = Input { start, ..all };
+    fn take_requests<'a>(&mut self, key: Key, all: Input<'a>) -> Option<Input<'a>> {
+        let mut used = 0;
+        while used < all.len() {
+            let input = all.after(used);
             let connection = self.connections.get_mut(key)?;
             let admission = connection.machine.admission(self.settings.pipeline_max);
             let taken = match admission {
@@ -239,7 +198,7 @@ impl<I: Io> Shard<I> {
                 Admission::Now => self.take_in_place(key, input),
             };
             match taken {
-                Taken::Bytes(bytes) => start += bytes,
+                Taken::Bytes(bytes) => used += bytes,
                 Taken::Later => return Some(input),
                 Taken::Over => return None,
             }
@@ -249,7 +208,7 @@ impl<I: Io> Shard<I> {
 
     /// The connection takes no more requests: neither the one under way nor what follows.
     #[cold]
-    fn throw_away(&mut self, key: Key, input: Input) -> Taken {
+    fn throw_away(&mut self, key: Key, input: Input<'_>) -> Taken {
         self.drop_pending(key);
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
         if connection.machine.drained(input.len()) {
@@ -263,16 +222,9 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.pending = false;
         connection.continue_owed = false;
-        let cell = core::mem::replace(&mut connection.assembly, NONE);
-        if cell != NONE {
-            self.cells.assembly.give(cell);
+        if let Some(cell) = connection.assembly.take() {
+            self.side.cells.assembly.give(cell);
         }
-    }
-
-    /// The offset of input in the arena.
-    #[inline]
-    pub(super) fn offset(&self, input: Input) -> u64 {
-        self.side.arena().buffer_offset(input.buffer) + u64::from(input.start)
     }
 
     /// A slot for a request of a connection; without one the client is asked to come back.
@@ -307,13 +259,13 @@ impl<I: Io> Shard<I> {
 
     /// Takes the request at the start of the input, if it is whole.
     #[inline]
-    fn take_in_place(&mut self, key: Key, input: Input) -> Taken {
+    fn take_in_place(&mut self, key: Key, input: Input<'_>) -> Taken {
         let slot = match self.slot_for(key) {
             Ok(slot) => slot,
             Err(taken) => return taken,
         };
-        let offset = self.offset(input);
-        let (bytes, record, mut scratch) = self.side.parse_view(offset, input.len(), slot);
+        let extent = self.side.arena().input(input);
+        let (bytes, record, mut scratch) = self.side.parse_view(extent, slot);
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => {
@@ -328,8 +280,7 @@ impl<I: Io> Shard<I> {
         }
         let len = u32::from(record.head.head_len);
         let has_body = !matches!(record.head.body, BodyKind::None);
-        record.base = offset;
-        (record.len, record.wire_bytes, record.body_open) = (len, u64::from(len), false);
+        (record.wire_bytes, record.body_open) = (u64::from(len), false);
         (record.body_start, record.body_len) = (len, 0);
         let Some(connection) = self.connections.get_mut(key) else {
             self.side.free(slot);
@@ -340,45 +291,45 @@ impl<I: Io> Shard<I> {
         if has_body {
             return self.take_with_body(key, input, slot, addressed);
         }
-        let Some(source) = self.pin(input, slot, len) else {
+        if !self.pin(input, slot, len) {
             return self.out_of_cells(key, slot);
-        };
-        if self.deliver(key, slot, source, addressed) { Taken::Bytes(len) } else { Taken::Later }
+        }
+        if self.deliver(key, slot, addressed) { Taken::Bytes(len) } else { Taken::Later }
     }
 
-    /// Keeps the bytes of a request where they are, or copies them out when buffers of its kind are short. `None`:
-    /// there is no room for that either.
+    /// Keeps the first bytes of the input for the request in a slot: where they are, or copied out when buffers of
+    /// their kind are short. `false`: there is no room for that either.
     #[inline(always)]
-    fn pin(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
-        let is_large = self.buffers.is_large(input.buffer);
-        let pool = if is_large { &self.buffers.large } else { &self.buffers.small };
+    fn pin(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
+        let is_large = self.side.buffers.is_large(input.buffer());
+        let pool = if is_large { &self.side.buffers.large } else { &self.side.buffers.small };
         if pool.pressed() {
             return self.pin_copy(input, slot, len);
         }
-        self.buffers.share(input.buffer);
-        Some(Source::Receive(input.buffer))
+        self.side.pin(slot, input.first(len));
+        true
     }
 
     /// As [`pin`](Self::pin), with few buffers left of the kind.
     #[cold]
-    fn pin_copy(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+    fn pin_copy(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
         // A large one is not worth a cell if it stays in use all the same, or if heads in pieces need the last cells.
-        let is_alone = len == input.len() && !self.buffers.is_shared(input.buffer);
+        let is_alone = len == input.len() && !self.side.buffers.is_shared(input.share());
         let fits = len <= self.side.arena().cell_bytes(Area::Assembly);
-        if self.buffers.is_large(input.buffer) && !(is_alone && fits && self.cells.assembly.has_many()) {
-            self.buffers.share(input.buffer);
-            return Some(Source::Receive(input.buffer));
+        let is_large = self.side.buffers.is_large(input.buffer());
+        if is_large && !(is_alone && fits && self.side.cells.assembly.has_many()) {
+            self.side.pin(slot, input.first(len));
+            return true;
         }
-        let cell = self.cells.assembly.take()?;
+        let Some(mut cell) = self.side.cells.assembly.take() else { return false };
         self.counters.copies.count();
-        let to = self.side.arena().offset(Area::Assembly, cell);
-        self.side.copy(self.offset(input), to, len);
-        self.side.record_mut(slot).base = to;
-        Some(Source::Assembly(cell))
+        self.side.copy_to_cell(input.first(len), &mut cell, 0);
+        self.side.pin_cell(slot, cell, len);
+        true
     }
 
     /// As [`pin`](Self::pin), for those with a body.
-    pub(super) fn pin_apart(&mut self, input: Input, slot: u32, len: u32) -> Option<Source> {
+    pub(super) fn pin_apart(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
         self.pin(input, slot, len)
     }
 
@@ -392,7 +343,7 @@ impl<I: Io> Shard<I> {
     /// Gives up on the request under way and answers it; the connection ends after that.
     pub(super) fn refuse_pending(&mut self, key: Key, slot: u32, reject: Reject) {
         // It may have a part of a body already.
-        self.release_source(slot);
+        self.side.forget_request(slot);
         self.slots[slot as usize] = SlotState { connection: key.index, generation: key.generation, ..SlotState::FREE };
         self.drop_pending(key);
         self.refuse(key, slot, reject, false);
@@ -400,25 +351,27 @@ impl<I: Io> Shard<I> {
 
     /// Keeps input that cannot be taken yet, in front of or behind what is held already.
     #[cold]
-    fn hold(&mut self, key: Key, input: Input, in_front: bool) {
-        if self.buffers.small.pressed() && !in_front {
+    fn hold(&mut self, key: Key, input: Input<'_>, in_front: bool) {
+        if self.side.buffers.small.pressed() && !in_front {
             // Clients that send on without waiting for answers must not take the buffers of all others.
             self.counters.input_overflows.count();
             return self.abort(key);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
-        self.buffers.share(input.buffer);
-        let place = usize::from(input.buffer);
-        self.held[place] = Held { next: NO_BUFFER, start: input.start, end: input.end };
+        let buffer = input.buffer();
+        let place = &mut self.held[usize::from(buffer)];
+        assert!(place.share.is_none(), "a connection holds what it received once");
+        let share = Some(self.side.buffers.share(input.share()));
+        *place = Held { share, next: NO_BUFFER, start: input.start(), end: input.end() };
         if connection.held_first == NO_BUFFER {
-            connection.held_first = input.buffer;
-            connection.held_last = input.buffer;
+            connection.held_first = buffer;
+            connection.held_last = buffer;
         } else if in_front {
-            self.held[place].next = connection.held_first;
-            connection.held_first = input.buffer;
+            place.next = connection.held_first;
+            connection.held_first = buffer;
         } else {
-            self.held[usize::from(connection.held_last)].next = input.buffer;
-            connection.held_last = input.buffer;
+            self.held[usize::from(connection.held_last)].next = buffer;
+            connection.held_last = buffer;
         }
         connection.held_count += 1;
         if connection.held_count >= HELD_MAX {
@@ -426,17 +379,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Takes the oldest held input.
-    pub(super) fn pop_held(&mut self, key: Key) -> Option<Input> {
+    /// Takes the oldest held input: the buffer's share and where in it the input begins and ends.
+    pub(super) fn pop_held(&mut self, key: Key) -> Option<(Share, u32, u32)> {
         let connection = self.connections.get_mut(key)?;
-        let buffer = connection.held_first;
-        if buffer == NO_BUFFER {
-            return None;
-        }
-        let held = self.held[usize::from(buffer)];
+        let held = self.held.get_mut(usize::from(connection.held_first))?;
+        let share = held.share.take()?;
         connection.held_first = held.next;
         connection.held_count -= 1;
-        Some(Input { buffer, start: held.start, end: held.end })
+        Some((share, held.start, held.end))
     }
 
     /// Goes on with held input after answers have made room, and with receiving once none is left.
@@ -454,13 +404,14 @@ impl<I: Io> Shard<I> {
             if !under_way && connection.machine.admission(self.settings.pipeline_max) == Admission::Later {
                 return;
             }
-            let Some(input) = self.pop_held(key) else { break };
-            let rest = self.take_requests(key, input);
+            let Some((share, start, end)) = self.pop_held(key) else { break };
+            let rest = self.take_requests(key, Input::new(&share, start, end));
+            let is_left = rest.is_some();
             if let Some(rest) = rest {
                 self.hold(key, rest, true);
             }
-            self.buffers.release(input.buffer);
-            if rest.is_some() {
+            self.side.buffers.release(share);
+            if is_left {
                 return;
             }
         }

@@ -65,8 +65,8 @@ impl<I: Io> Shard<I> {
 
     /// Throws held input away.
     fn drop_input(&mut self, key: Key) {
-        while let Some(input) = self.pop_held(key) {
-            self.buffers.release(input.buffer());
+        while let Some((share, ..)) = self.pop_held(key) {
+            self.side.buffers.release(share);
         }
     }
 
@@ -145,10 +145,10 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.remove(key) else { return };
         self.io.close(connection.fd);
         self.wheel.set(key.index, NEVER);
-        let is_last = match connection.out {
+        let is_last = match &connection.out {
             // That of a stream which has not ended is in the list still.
             Out::Nothing | Out::Stream { last: false, .. } | Out::Interim { .. } => false,
-            Out::Text { text } => text != CONTINUE,
+            Out::Text { text } => *text != CONTINUE,
             Out::Area { .. } | Out::AreaAndTail { .. } | Out::Stream { .. } | Out::Cell { .. } => true,
         };
         self.release_out(connection.out);
@@ -186,9 +186,8 @@ impl<I: Io> Shard<I> {
             // An answer already on its way back finds no connection.
             self.slots[slot as usize].connection = NONE;
             match self.side.kill(slot) {
-                Fate::Free => self.release_source(slot),
-                Fate::Held if self.slots[slot as usize].has_body => self.forget_body(slot, GONE),
-                Fate::Held => {}
+                Fate::Held if self.side.has_body(slot) => self.forget_body(slot, GONE),
+                Fate::Held | Fate::Free => {}
             }
         }
         unsent

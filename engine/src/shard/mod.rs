@@ -56,7 +56,6 @@ use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::ShardId;
-use crate::mem::{Area, ReceiveBuffers};
 use crate::policy::{Policies, Policy};
 use crate::queue::{Bell, Driving, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
@@ -122,9 +121,7 @@ pub(crate) struct Shard<I: Io> {
     readers: Vec<u32>,
     /// All bodies have been looked at this turn for buffers that are done with.
     reclaimed: bool,
-    buffers: ReceiveBuffers,
     held: Vec<Held>,
-    cells: Cells,
     wheel: Wheel,
     clock: Clock,
     tick: Tick,
@@ -162,51 +159,6 @@ pub(crate) struct Shard<I: Io> {
     bell_armed: bool,
 }
 
-/// Free cells of the assembly, coalescing and stage areas: last in, first out, so that few are ever touched.
-#[derive(Debug)]
-struct Cells {
-    assembly: FreeCells,
-    coalesce: FreeCells,
-    stage: FreeCells,
-}
-
-/// One area's free cells.
-#[derive(Debug)]
-struct FreeCells {
-    free: Vec<u32>,
-    /// Cells never used yet begin here.
-    high_water: u32,
-    count: u32,
-}
-
-impl FreeCells {
-    fn new(count: u32) -> Self {
-        Self { free: Vec::with_capacity(count as usize), high_water: 0, count }
-    }
-
-    fn take(&mut self) -> Option<u32> {
-        self.free.pop().or_else(|| {
-            let fresh = (self.high_water < self.count).then_some(self.high_water)?;
-            self.high_water += 1;
-            Some(fresh)
-        })
-    }
-
-    fn in_use(&self) -> u64 {
-        u64::from(self.high_water) - self.free.len() as u64
-    }
-
-    /// Whether more than a quarter is free.
-    fn has_many(&self) -> bool {
-        self.in_use() * 4 < u64::from(self.count) * 3
-    }
-
-    fn give(&mut self, cell: u32) {
-        debug_assert!(cell < self.high_water && self.free.len() < self.high_water as usize);
-        self.free.push(cell);
-    }
-}
-
 impl Settings {
     fn of(config: &Config) -> Result<Self> {
         let colocated = config.mode == crate::config::Mode::Colocated;
@@ -232,15 +184,7 @@ impl<I: Io> Shard<I> {
         let reserve = File::open("/dev/null")
             .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
         let settings = Settings::of(config)?;
-        let arena = side.arena();
-        let count = |area| u16::try_from(arena.count(area)).unwrap_or(u16::MAX);
-        let buffers = ReceiveBuffers::new(count(Area::Receive), count(Area::Body));
-        let held = vec![Held::NOTHING; arena.buffers() as usize];
-        let cells = Cells {
-            assembly: FreeCells::new(arena.count(Area::Assembly)),
-            coalesce: FreeCells::new(arena.count(Area::Coalesce)),
-            stage: FreeCells::new(arena.count(Area::Stage)),
-        };
+        let held = core::iter::repeat_with(|| Held::NOTHING).take(side.arena().buffers() as usize).collect();
         let slots = config.requests_max as usize;
         let connections = config.connections_max as usize;
         let mut shard = Self {
@@ -253,9 +197,7 @@ impl<I: Io> Shard<I> {
             bodies: vec![BodyChain::NONE; slots],
             readers: Vec::with_capacity(slots),
             reclaimed: false,
-            buffers,
             held,
-            cells,
             wheel: Wheel::new(config.connections_max),
             clock: Clock::new(),
             tick: 0,
@@ -386,7 +328,8 @@ impl<I: Io> Shard<I> {
             return Wait::No;
         }
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
-        let reclaim = (!self.starved.is_empty() && self.buffers.large.is_dry()).then(|| self.tick.saturating_add(1));
+        let reclaim =
+            (!self.starved.is_empty() && self.side.buffers.large.is_dry()).then(|| self.tick.saturating_add(1));
         let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop(), reclaim];
         let timer = visits.into_iter().flatten().min().map(|tick| self.clock.until(tick));
         match (timer, patience) {
@@ -408,7 +351,7 @@ impl<I: Io> Shard<I> {
 
     fn handle_events(&mut self) {
         while self.cursor < self.events.len() && self.fresh < self.settings.publish_max {
-            let event = self.events[self.cursor];
+            let event = self.events[self.cursor].take();
             self.cursor += 1;
             match event.token.op() {
                 Op::Receive => self.on_receive(event),
@@ -427,8 +370,8 @@ impl<I: Io> Shard<I> {
     /// Gives spare buffers to the kernel, with one store.
     fn post_buffers(&mut self) {
         let mut any = false;
-        while let Some(buffer) = self.buffers.next_to_post() {
-            self.io.give_buffer(buffer);
+        while let Some(spare) = self.side.buffers.next_to_post() {
+            self.io.give_buffer(spare);
             any = true;
         }
         if any {
@@ -472,11 +415,11 @@ impl<I: Io> Shard<I> {
     fn publish_levels(&mut self) {
         self.counters.connections_open.set(self.connections.len() as u64);
         self.counters.requests_open.set(self.side.in_use() as u64);
-        self.counters.buffers_in_use.set(u64::from(self.buffers.small.in_use()));
-        self.counters.body_buffers_in_use.set(u64::from(self.buffers.large.in_use()));
-        self.counters.assembly_cells_in_use.set(self.cells.assembly.in_use());
-        self.counters.coalescing_cells_in_use.set(self.cells.coalesce.in_use());
-        self.counters.stage_cells_in_use.set(self.cells.stage.in_use());
+        self.counters.buffers_in_use.set(u64::from(self.side.buffers.small.in_use()));
+        self.counters.body_buffers_in_use.set(u64::from(self.side.buffers.large.in_use()));
+        self.counters.assembly_cells_in_use.set(self.side.cells.assembly.in_use());
+        self.counters.coalescing_cells_in_use.set(self.side.cells.coalesce.in_use());
+        self.counters.stage_cells_in_use.set(self.side.cells.stage.in_use());
         self.counters.completions_overflowed.set(self.io.overflows());
         self.count_caught();
     }

@@ -9,17 +9,15 @@
 use ringress_proto::date::IMF_LEN;
 
 use super::Shard;
-use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, SlotState, Source};
+use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, SlotState};
 use crate::conn::AfterSend;
-use crate::mem::{Area, Lent};
+use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, Fate, Tail};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(super) const GONE: u8 = u8::MAX;
-const DATE_BYTES: u32 = 29;
-const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
 pub(super) const OVERLOADED: &[u8] =
@@ -68,7 +66,7 @@ impl<I: Io> Shard<I> {
         let flags = self.side.answer_mut(slot).flags;
         let key = Key { index: connection, generation };
         if self.side.only_reclaims(slot) {
-            self.release_slot(slot);
+            self.side.free(slot);
             return false;
         }
         match self.connections.get_mut(key) {
@@ -104,30 +102,8 @@ impl<I: Io> Shard<I> {
     /// The answer of a slot is dealt with: frees the slot, and what it pinned, unless a handle still reads it.
     #[inline]
     pub(super) fn finish_slot(&mut self, slot: u32) {
-        match self.side.finish(slot) {
-            Fate::Free => self.release_source(slot),
-            Fate::Held if self.slots[slot as usize].has_body => self.forget_body(slot, GONE),
-            Fate::Held => {}
-        }
-    }
-
-    /// Frees a slot that is the shard's own.
-    pub(super) fn release_slot(&mut self, slot: u32) {
-        self.release_source(slot);
-        self.side.free(slot);
-    }
-
-    #[inline]
-    pub(super) fn release_source(&mut self, slot: u32) {
-        let state = &mut self.slots[slot as usize];
-        let (has_body, source) = (state.has_body, core::mem::replace(&mut state.source, Source::Nothing));
-        if has_body {
-            self.release_body(slot);
-        }
-        match source {
-            Source::Nothing => {}
-            Source::Receive(buffer) => self.buffers.release(buffer),
-            Source::Assembly(cell) => self.cells.assembly.give(cell),
+        if self.side.finish(slot) == Fate::Held && self.side.has_body(slot) {
+            self.forget_body(slot, GONE);
         }
     }
 
@@ -153,7 +129,7 @@ impl<I: Io> Shard<I> {
         if has_tail || alone {
             return self.send_one(key, oldest);
         }
-        match self.cells.coalesce.take() {
+        match self.side.cells.coalesce.take() {
             Some(cell) => self.send_many(key, oldest, cell),
             None => self.send_one(key, oldest),
         }
@@ -175,11 +151,12 @@ impl<I: Io> Shard<I> {
         self.start_send(key, Out::Text { text }, len);
     }
 
-    /// Fills in the date of an answer that begins at `head`, when there is a place for it.
+    /// Fills in the date of the answer in a slot, when there is a place for it.
     #[inline]
-    pub(super) fn write_date(&mut self, head: u64, date_at: u16) {
+    pub(super) fn write_date(&mut self, slot: u32, date_at: u16) {
         if date_at > 0 {
-            self.side.bytes_mut(head + u64::from(date_at), DATE_BYTES).copy_from_slice(self.clock.date());
+            let place = &mut self.side.response_mut(slot)[usize::from(date_at)..][..IMF_LEN];
+            place.copy_from_slice(self.clock.date());
         }
     }
 
@@ -224,7 +201,7 @@ impl<I: Io> Shard<I> {
             Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
             Tail::Stream(_) => return self.send_stream(key, slot, SendMode::Silent),
         };
-        self.write_date(self.side.arena().offset(Area::Response, slot), date_at);
+        self.write_date(slot, date_at);
         let SlotState { next, last, .. } = self.slots[slot as usize];
         let resume = self.unlink(key, 1, next, last);
         match tail_len {
@@ -237,8 +214,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
-    fn send_many(&mut self, key: Key, oldest: u32, cell: u32) {
-        let base = self.side.arena().offset(Area::Coalesce, cell);
+    fn send_many(&mut self, key: Key, oldest: u32, mut cell: Cell) {
         let room = self.side.arena().cell_bytes(Area::Coalesce);
         let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
         while slot != NONE && !last {
@@ -252,10 +228,12 @@ impl<I: Io> Shard<I> {
             if !answer.tail.is_none() || len > room - filled {
                 break;
             }
-            let (from, to) = (self.side.arena().offset(Area::Response, slot), base + u64::from(filled));
-            self.side.copy(from, to, len);
+            self.side.copy_response(slot, len, &mut cell, filled);
             // Into the copy: copying what has just been written would stall.
-            self.write_date(to, date_at);
+            if date_at > 0 {
+                let at = filled as usize + usize::from(date_at);
+                self.side.cell_mut(&mut cell)[at..][..IMF_LEN].copy_from_slice(self.clock.date());
+            }
             self.finish_slot(slot);
             filled += len;
             count += 1;
@@ -264,7 +242,7 @@ impl<I: Io> Shard<I> {
         }
         if count == 0 {
             // The first answer alone is larger than a cell.
-            self.cells.coalesce.give(cell);
+            self.side.cells.coalesce.give(cell);
             return self.send_one(key, oldest);
         }
         let resume = self.unlink(key, count, slot, last);
@@ -300,17 +278,15 @@ impl<I: Io> Shard<I> {
     fn submit_send(&mut self, key: Key, mode: SendMode) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (fd, sent, len) = (connection.fd, connection.out_sent, connection.out_len);
-        let part = match connection.out {
+        let part = match &connection.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
-            Out::Area { slot } => self.side.lend_response(slot, len).after(sent),
-            Out::Cell { cell } => {
-                let arena = self.side.arena();
-                arena.lend(arena.offset(Area::Coalesce, cell), len).after(sent)
-            }
+            Out::Area { slot } => self.side.lend_response(*slot, len).after(sent),
+            Out::Cell { cell } => self.side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of(text).after(sent),
-            Out::Interim { connection } => self.extras.lend_interim(connection).after(sent),
+            Out::Interim { connection } => self.extras.lend_interim(*connection).after(sent),
             Out::AreaAndTail { slot } => {
+                let slot = *slot;
                 let (area_len, tail) = {
                     let answer = self.side.answer_mut(slot);
                     let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of(tail) } else { Lent::of(&[]) };
@@ -330,8 +306,8 @@ impl<I: Io> Shard<I> {
     /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
     pub(super) fn end_sends(&mut self) {
         for index in 0..self.events.len() {
-            let event = self.events[index];
-            if event.token.op() == Op::Send {
+            if self.events[index].token.op() == Op::Send {
+                let event = self.events[index].take();
                 self.on_send(event);
             }
         }
@@ -371,9 +347,9 @@ impl<I: Io> Shard<I> {
         if was_silent {
             self.counters.sends_short.count();
         }
-        let out = connection.out;
+        let streamed = if let Out::Stream { slot, .. } = connection.out { Some(slot) } else { None };
         self.note_pace(key, was_silent, sent);
-        if let Out::Stream { slot, .. } = out {
+        if let Some(slot) = streamed {
             return self.stream_fell_short(key, slot, sent);
         }
         if let Some(connection) = self.connections.get_mut(key) {
@@ -443,7 +419,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn release_out(&mut self, out: Out) {
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => self.finish_slot(slot),
-            Out::Cell { cell } => self.cells.coalesce.give(cell),
+            Out::Cell { cell } => self.side.cells.coalesce.give(cell),
             Out::Interim { connection } => self.extras.interim_sent(connection),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }

@@ -29,7 +29,7 @@ impl<I: Io> Shard<I> {
     /// The application has answered a request with a switch of protocols.
     #[cold]
     pub(super) fn begin_pipe(&mut self, key: Key, slot: u32) {
-        debug_assert!(self.slots[slot as usize].has_body, "only who asked for an upgrade gets one");
+        debug_assert!(self.side.has_body(slot), "only who asked for an upgrade gets one");
         self.counters.connections_upgraded.count();
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.pipe = Pipe::Open;
@@ -47,7 +47,7 @@ impl<I: Io> Shard<I> {
         (connection.incoming, connection.body_paused) = (Incoming::Nothing, false);
         // Never over by itself: our side may go on.
         let _ = connection.machine.end_of_input(true);
-        self.finish_body(slot);
+        self.side.finish_body(slot);
         self.side.wake_reader(slot);
         self.half_closed(key);
         self.end_pipe_if_over(key);

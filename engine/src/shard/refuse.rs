@@ -7,7 +7,6 @@ use ringress_proto::reject::Reject;
 use ringress_proto::response::{Connection as ConnectionField, HeadWriter, Imprint, WriteError, reason_phrase};
 
 use super::Shard;
-use crate::mem::Area;
 use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::ring::Io;
 use crate::slab::Key;
@@ -65,13 +64,11 @@ impl<I: Io> Shard<I> {
 
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
     fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool, flags: AnswerFlags) {
-        let offset = self.side.arena().offset(Area::Response, slot);
-        let len = self.side.arena().cell_bytes(Area::Response);
         let without_body = self.side.record(slot).is_head()
             && self.slots[slot as usize].connection != u32::MAX
             && reject_knows_method(reject);
         let http10 = self.side.record(slot).is_http10();
-        let area = self.side.bytes_mut(offset, len);
+        let area = self.side.response_mut(slot);
         let connection = match keep_alive {
             false => Some(ConnectionField::Close),
             true if http10 => Some(ConnectionField::KeepAlive),

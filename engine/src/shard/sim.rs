@@ -10,6 +10,7 @@ mod answers;
 mod app;
 mod cancels;
 mod client;
+mod earlier;
 mod files;
 mod informs;
 mod inputs;

@@ -18,7 +18,7 @@
 use std::os::fd::RawFd;
 
 use super::Shard;
-use super::connection::{Connection, NO_BUFFER, NONE, Out, Sending, SlotState};
+use super::connection::{Connection, NO_BUFFER, Out, Sending, SlotState};
 use crate::mem::{Area, Lent};
 use crate::queue::Tail;
 use crate::ring::{Event, Io, Op, SEND_PARTS_MAX, SendMode, Token};
@@ -142,22 +142,22 @@ impl<I: Io> Shard<I> {
     pub(super) fn send_stream(&mut self, key: Key, slot: u32, mode: SendMode) {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.reading) else { return };
         let is_pipe = connection.is_pipe_of(slot);
-        let (stage, from, to) = (connection.stage, connection.staged_from, connection.staged_to);
+        let has_stage = connection.stage.is_some();
         let (area_len, date_at) = {
             let answer = self.side.answer_mut(slot);
             (answer.area_len, answer.date_at)
         };
         let head = self.side.lend_response(slot, area_len);
-        let staged = (stage != NONE).then(|| {
-            let arena = self.side.arena();
-            arena.lend(arena.offset(Area::Stage, stage) + u64::from(from), to - from)
+        let staged = self.connections.get_mut(key).and_then(|connection| {
+            let (from, to) = (connection.staged_from, connection.staged_to);
+            Some(self.side.arena().lend(connection.stage.as_ref()?, from, to - from))
         });
         let Some(outgoing) = self.outgoing(slot) else { return };
         let is_fresh = outgoing.head_left() == area_len;
         let reads_only = outgoing.reads_only;
         let found = look(outgoing, head, staged);
         if is_fresh {
-            self.write_date(self.side.arena().offset(Area::Response, slot), date_at);
+            self.write_date(slot, date_at);
         }
         if found.ending == Ending::Aborted {
             return self.cut(key);
@@ -168,7 +168,7 @@ impl<I: Io> Shard<I> {
         }
         if let Some(read) = found.read
             && !is_long
-            && stage == NONE
+            && !has_stage
             && found.parts.bytes <= JOIN_BYTES_MAX
             && self.begin_read(key, read, found.parts.count > 0)
         {
@@ -282,7 +282,7 @@ impl<I: Io> Shard<I> {
     fn begin_read(&mut self, key: Key, read: Read, has_parts: bool) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return true };
         let may_take = self.cell_waiters.is_empty() || connection.was_called;
-        let Some(cell) = may_take.then(|| self.cells.stage.take()).flatten() else {
+        let Some(mut cell) = may_take.then(|| self.side.cells.stage.take()).flatten() else {
             if !has_parts && !connection.awaits_cell {
                 connection.awaits_cell = true;
                 // Who was called before gets the next one.
@@ -296,10 +296,10 @@ impl<I: Io> Shard<I> {
         };
         connection.was_called = false;
         connection.reading = true;
-        (connection.stage, connection.staged_from, connection.staged_to) = (cell, 0, 0);
         let arena = self.side.arena();
         let len = u32::try_from(read.len).unwrap_or(u32::MAX).min(arena.cell_bytes(Area::Stage));
-        let into = arena.landing(arena.offset(Area::Stage, cell), len);
+        let into = arena.landing(&mut cell, len);
+        (connection.stage, connection.staged_from, connection.staged_to) = (Some(cell), 0, 0);
         self.io.read_file(read.file, read.offset, into, Token::new(Op::ReadFile, key.generation, key.index));
         true
     }
@@ -333,13 +333,11 @@ impl<I: Io> Shard<I> {
     /// Gives a connection's cell back, if it has one, and lets the next that waits go on.
     pub(super) fn give_stage(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let cell = core::mem::replace(&mut connection.stage, NONE);
         (connection.staged_from, connection.staged_to) = (0, 0);
-        if cell == NONE {
-            return;
+        if let Some(cell) = connection.stage.take() {
+            self.side.cells.stage.give(cell);
+            self.call_cell_waiter();
         }
-        self.cells.stage.give(cell);
-        self.call_cell_waiter();
     }
 
     /// The next connection that waits for a cell is to try again.

@@ -1,6 +1,6 @@
 //! The small rooms that a shard uses for every request or connection: timer wheel, slab, receive buffers.
 
-use crate::mem::ReceiveBuffers;
+use crate::mem::{Filled, ReceiveBuffers, Share};
 use crate::slab::{Key, Slab};
 use crate::timer::Wheel;
 
@@ -75,6 +75,8 @@ pub struct Buffers {
     account: ReceiveBuffers,
     /// What the kernel has, in no order of meaning.
     posted: Vec<u16>,
+    /// What is under way of a round.
+    shares: Vec<Share>,
 }
 
 impl Buffers {
@@ -82,8 +84,8 @@ impl Buffers {
     #[must_use]
     pub fn new(count: u16) -> Self {
         let mut account = ReceiveBuffers::new(count, 0);
-        let posted = core::iter::from_fn(|| account.next_to_post()).collect();
-        Self { account, posted }
+        let posted = core::iter::from_fn(|| account.next_to_post()).map(|spare| spare.buffer()).collect();
+        Self { account, posted, shares: Vec::with_capacity(2 * usize::from(count)) }
     }
 
     /// The kernel fills so many buffers; each gets a second user, both let go, and spare ones are given back. Gives how
@@ -94,16 +96,14 @@ impl Buffers {
     #[inline]
     pub fn round(&mut self, count: usize) -> u32 {
         let first = self.posted.len().checked_sub(count).expect("as many as the kernel has");
-        for buffer in &self.posted[first..] {
-            self.account.take(*buffer);
-            self.account.share(*buffer);
+        for buffer in self.posted.drain(first..) {
+            let share = self.account.take(Filled::pretended(buffer));
+            self.shares.push(self.account.share(&share));
+            self.shares.push(share);
         }
         let in_use = self.account.small.in_use();
-        for buffer in self.posted.drain(first..) {
-            self.account.release(buffer);
-            self.account.release(buffer);
-        }
-        self.posted.extend(core::iter::from_fn(|| self.account.next_to_post()));
+        self.shares.drain(..).for_each(|share| self.account.release(share));
+        self.posted.extend(core::iter::from_fn(|| self.account.next_to_post()).map(|spare| spare.buffer()));
         in_use
     }
 }

@@ -24,7 +24,7 @@ use crate::api::Response;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::ShardId;
-use crate::mem::{BufferId, Landing, Lent};
+use crate::mem::{Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, FilePart, Io, SendMode, Token, Wait};
@@ -234,8 +234,8 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn give_buffer(&mut self, buffer: BufferId) {
-        self.0.borrow_mut().give_buffer(buffer);
+    fn give_buffer(&mut self, spare: Spare) {
+        self.0.borrow_mut().give_buffer(spare);
     }
 
     #[inline(never)]

@@ -8,7 +8,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use super::files::{FileJob, Reading};
 use super::link::{Sending, contents};
 use super::{Entry, FIRST_DESCRIPTOR, Fake};
-use crate::mem::{Area, BufferId, Landing, Lent};
+use crate::mem::{Area, Landing, Lent, Spare};
 use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait};
 
 impl Io for Fake {
@@ -87,7 +87,8 @@ impl Io for Fake {
         self.queued.push(Entry::Cancel { target });
     }
 
-    fn give_buffer(&mut self, buffer: BufferId) {
+    fn give_buffer(&mut self, spare: Spare) {
+        let buffer = spare.buffer();
         let has = &mut self.kernel_has[usize::from(buffer)];
         assert!(!*has, "buffer {buffer} was given twice");
         *has = true;

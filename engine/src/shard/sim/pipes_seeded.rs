@@ -1,4 +1,5 @@
-//! Pipes under faults: one seed draws settings, what clients and applications send, when they read, and how they end.
+//! Pipes under faults: one seed draws settings, what clients and applications send, when they read, how they end, and
+//! which requests come before the upgrade (`earlier`).
 //!
 //! Oracle: what one side reads is what the other gave, in order and from the first byte; where neither side resets,
 //! cuts or takes the socket, all of it arrives and the connection ends in order; a socket that is taken comes with all
@@ -9,6 +10,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::earlier::{self, Earlier};
 use super::piping::{ASKS, Pipe, SWITCHED, socket_of};
 use super::rig::{Options, Rig};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
@@ -37,11 +39,16 @@ const FATES: [Fate; 5] = [Fate::InOrder, Fate::Leaves, Fate::Cut, Fate::Reset, F
 struct Ends {
     client: usize,
     fate: Fate,
+    earlier: Vec<Earlier>,
+    /// Bytes before those of the pipe.
+    heads: usize,
     /// What the client has to send, and the application; and how much of it each has.
     up: Vec<u8>,
     down: Vec<u8>,
     up_given: usize,
     down_given: usize,
+    /// What the application has looked at and not consumed.
+    looked: Vec<u8>,
     /// What each has read.
     up_read: Vec<u8>,
     down_read: Vec<u8>,
@@ -69,11 +76,12 @@ struct World {
 impl Ends {
     /// Does one of the things that can be done. `false`: there is none.
     fn act(&mut self, fake: &mut Fake, random: &mut Random) -> bool {
-        for turn in 0..4 {
-            let done = match (turn + random.below(4)) % 4 {
+        for turn in 0..5 {
+            let done = match (turn + random.below(5)) % 5 {
                 0 => self.client_reads(fake, random),
                 1 => self.client_sends(fake, random),
                 2 => self.application_reads(random),
+                3 => self.go_on_with_earlier(random),
                 _ => self.application_sends(random),
             };
             if done {
@@ -85,6 +93,15 @@ impl Ends {
             || self.client_sends(fake, random)
             || self.application_reads(random)
             || self.application_sends(random)
+            || self.earlier.iter_mut().any(|earlier| earlier.act(random))
+    }
+
+    fn go_on_with_earlier(&mut self, random: &mut Random) -> bool {
+        if self.earlier.is_empty() {
+            return false;
+        }
+        let which = random.below(self.earlier.len());
+        self.earlier[which].act(random)
     }
 
     fn client_reads(&mut self, fake: &mut Fake, random: &mut Random) -> bool {
@@ -116,11 +133,20 @@ impl Ends {
 
     fn application_reads(&mut self, random: &mut Random) -> bool {
         let Some(pipe) = &mut self.pipe else { return false };
+        if pipe.lease.next_body() {
+            let bytes = pipe.lease.body_bytes();
+            assert!(bytes.starts_with(&self.looked), "bytes changed under their reader");
+            self.looked.clear();
+            if random.chance(300) {
+                self.looked = bytes.to_vec();
+            }
+        }
         let stops = self.asked.is_some() || (self.fate == Fate::Leaves && self.finished);
         if self.saw_end || stops {
             return false;
         }
         let (bytes, state) = pipe.read(1 + random.below(3));
+        self.looked.clear();
         self.saw_end = matches!(state, BodyState::Ended { .. });
         let over = matches!(state, BodyState::Failed(_));
         self.up_read.extend(&bytes);
@@ -182,38 +208,43 @@ impl Ends {
 
     fn judge(&self, fake: &Fake) {
         let Self { client, fate, .. } = *self;
-        let sent = [SWITCHED.as_bytes(), &self.down[..]].concat();
+        let answers = earlier::ANSWER.repeat(self.earlier.len());
+        let sent = [answers.as_bytes(), SWITCHED.as_bytes(), &self.down[..]].concat();
         // The request itself is the beginning of what the client sent.
-        assert!(self.up[ASKS.len()..].starts_with(&self.up_read), "{fate:?}: what was read was not sent");
+        assert!(self.up[self.heads..].starts_with(&self.up_read), "{fate:?}: what was read was not sent");
         assert!(sent.starts_with(&self.down_read), "{fate:?}: the client read what was not given");
         assert!(self.began || fate == Fate::Reset, "{fate:?}: it never began");
         match fate {
             Fate::InOrder => {
-                assert_eq!(self.up_read.len(), self.up.len() - ASKS.len(), "{fate:?}: not all came");
+                assert_eq!(self.up_read.len(), self.up.len() - self.heads, "{fate:?}: not all came");
                 assert_eq!(self.down_read.len(), sent.len(), "{fate:?}: not all was sent");
                 assert!(fake.is_closed(client) && !fake.was_reset(client), "{fate:?}");
             }
             Fate::Leaves => assert_eq!(self.down_read.len(), sent.len(), "{fate:?}: not all was sent"),
             Fate::Taken => {
                 assert!(fake.was_released(client), "{fate:?}: it was not let go");
-                let came = ASKS.len() + self.up_read.len() + fake.unreceived(client);
+                let came = self.heads + self.up_read.len() + fake.unreceived(client);
                 assert_eq!(came, self.up_given, "{fate:?}: bytes were lost on the way");
                 assert_eq!(self.down_read.len(), sent.len(), "{fate:?}: not all was sent");
             }
             Fate::Cut | Fate::Reset => {}
         }
         assert!(self.over || !self.began, "{fate:?}: hang: the application waits");
+        self.earlier.iter().for_each(|earlier| earlier.judge(fate == Fate::Reset));
     }
 }
 
 impl Outside for World {
     fn act(&mut self, fake: &mut Fake) -> bool {
         if let Some(lease) = self.queue.claim_of(0) {
-            let path = super::rig::target(&lease);
-            assert_eq!(path, "/a/1");
             // Connections are numbered as they come, and so are clients: the port tells which.
             let port = std::net::SocketAddr::from(lease.record().peer).port();
             let ends = &mut self.ends[usize::from(port)];
+            if let Some(number) = earlier::number_of(&lease) {
+                ends.earlier[number].begin(lease);
+                return true;
+            }
+            assert_eq!(super::rig::target(&lease), "/a/1");
             assert!(!ends.began, "a second request");
             ends.began = true;
             ends.pipe = Pipe::begin(lease);
@@ -260,16 +291,23 @@ fn run_one(seed: u64) {
     let mut ends = Vec::new();
     for _ in 0..1 + random.below(5) {
         let client = rig.connect_with_room([300, 5000, 100_000][random.below(3)]);
-        let mut up = ASKS.as_bytes().to_vec();
+        let mut up = Vec::new();
+        let count = [0, 1, 3][random.below(3)];
+        let earlier = (0..count).map(|number| earlier::draw(&mut random, number, &mut up)).collect();
+        up.extend(ASKS.as_bytes());
+        let heads = up.len();
         let (most, down_most) = ([1, 3000, 30_000][random.below(3)], [1, 3000, 60_000][random.below(3)]);
         up.extend(letters(0, random.below(most)));
         ends.push(Ends {
             client,
             fate: FATES[random.below(FATES.len())],
+            earlier,
+            heads,
             up,
             down: letters(3, random.below(down_most)),
             up_given: 0,
             down_given: 0,
+            looked: Vec::new(),
             up_read: Vec::new(),
             down_read: Vec::new(),
             pipe: None,

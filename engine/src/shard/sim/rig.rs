@@ -198,9 +198,9 @@ impl Rig {
         assert_eq!(shard.connections.len(), 0, "connections are left");
         assert_eq!(shard.io.open(), 0, "descriptors are open");
         assert_eq!(shard.side.in_use(), 0, "request slots are in use");
-        assert_eq!(shard.buffers.small.in_use(), 0, "receive buffers are in use");
-        assert_eq!(shard.buffers.large.in_use(), 0, "body buffers are in use");
-        let cells = &shard.cells;
+        assert_eq!(shard.side.buffers.small.in_use(), 0, "receive buffers are in use");
+        assert_eq!(shard.side.buffers.large.in_use(), 0, "body buffers are in use");
+        let cells = &shard.side.cells;
         for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }

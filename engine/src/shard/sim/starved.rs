@@ -49,8 +49,8 @@ impl Dry {
             let client = rig.connect();
             rig.say(client, "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n");
         }
-        assert!(rig.shard.buffers.small.pressed_by(1), "requests hold what they may of the small ones");
-        assert!(rig.shard.buffers.large.is_dry() && rig.shard.buffers.small.any_posted());
+        assert!(rig.shard.side.buffers.small.pressed_by(1), "requests hold what they may of the small ones");
+        assert!(rig.shard.side.buffers.large.is_dry() && rig.shard.side.buffers.small.any_posted());
         let others = rig.claim_all();
         Self { rig, clients, leases, others }
     }

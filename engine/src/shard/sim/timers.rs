@@ -56,7 +56,7 @@ fn a_request_that_nobody_takes_is_answered_503_and_delivered_to_nobody() {
         (counters.queue_timeouts.read(), counters.requests_rejected.read(), counters.timeouts.read()),
         (1, 1, 0)
     );
-    assert_eq!((rig.shard.side.in_use(), rig.shard.buffers.small.in_use()), (0, 0), "it still holds memory");
+    assert_eq!((rig.shard.side.in_use(), rig.shard.side.buffers.small.in_use()), (0, 0), "it still holds memory");
     rig.say(client, get("/a/2"));
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/2"], "the connection goes on");

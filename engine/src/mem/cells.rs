@@ -1,0 +1,104 @@
+//! The free cells of an area whose cells are taken one by one: assembly, coalescing and stage cells.
+//!
+//! Laws: who may touch a cell has it as a value that moves and that nobody else can make; last in, first out, so that
+//! few are ever touched.
+
+use core::num::NonZeroU32;
+
+use super::arena::Area;
+
+/// The right to a cell of the arena. Moved from owner to owner, and given back to its area.
+#[derive(Debug)]
+#[must_use = "a cell that is dropped is lost"]
+pub(crate) struct Cell(NonZeroU32);
+
+/// Bits of a cell's number; those above are its area's.
+const NUMBER_BITS: u32 = 28;
+
+impl Cell {
+    fn new(area: Area, number: u32) -> Self {
+        assert!(number < (1 << NUMBER_BITS) - 1, "an area has fewer than 2^28 cells");
+        Self(NonZeroU32::MIN.saturating_add((area as u32) << NUMBER_BITS | number))
+    }
+
+    #[inline]
+    fn bits(&self) -> u32 {
+        self.0.get() - 1
+    }
+
+    /// Its number in its area.
+    #[inline]
+    pub(crate) fn number(&self) -> u32 {
+        self.bits() & ((1 << NUMBER_BITS) - 1)
+    }
+
+    /// Its area, as a number.
+    #[inline]
+    pub(super) fn area(&self) -> usize {
+        (self.bits() >> NUMBER_BITS) as usize
+    }
+}
+
+/// One area's free cells.
+#[derive(Debug)]
+pub(crate) struct FreeCells {
+    area: Area,
+    free: Vec<u32>,
+    /// Cells never used yet begin here.
+    high_water: u32,
+    count: u32,
+}
+
+impl FreeCells {
+    /// All `count` cells of an area: for the one who has the arena, once.
+    pub(crate) fn new(area: Area, count: u32) -> Self {
+        Self { area, free: Vec::with_capacity(count as usize), high_water: 0, count }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<Cell> {
+        let number = self.free.pop().or_else(|| {
+            let fresh = (self.high_water < self.count).then_some(self.high_water)?;
+            self.high_water += 1;
+            Some(fresh)
+        })?;
+        Some(Cell::new(self.area, number))
+    }
+
+    pub(crate) fn in_use(&self) -> u64 {
+        u64::from(self.high_water) - self.free.len() as u64
+    }
+
+    /// Whether more than a quarter is free.
+    pub(crate) fn has_many(&self) -> bool {
+        self.in_use() * 4 < u64::from(self.count) * 3
+    }
+
+    #[inline]
+    pub(crate) fn give(&mut self, cell: Cell) {
+        assert!(cell.area() == self.area as usize, "a cell goes back to its own area");
+        self.free.push(cell.number());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_come_back_to_their_area_and_are_taken_again_first() {
+        let mut cells = FreeCells::new(Area::Stage, 2);
+        let (first, second) = (cells.take().expect("two"), cells.take().expect("two"));
+        assert_eq!((first.number(), second.number(), first.area()), (0, 1, Area::Stage as usize));
+        assert!(cells.take().is_none() && !cells.has_many());
+        cells.give(first);
+        assert_eq!((cells.in_use(), cells.take().map(|cell| cell.number())), (1, Some(0)));
+    }
+
+    #[test]
+    #[should_panic(expected = "its own area")]
+    fn a_cell_of_another_area_is_refused() {
+        let cell = FreeCells::new(Area::Stage, 1).take().expect("one");
+        FreeCells::new(Area::Assembly, 1).give(cell);
+    }
+}

@@ -1,0 +1,424 @@
+//! What the slots of a shard hold for their requests: the received bytes, the chain of a body, its trailer section.
+//!
+//! Laws:
+//! * What a slot holds it owns, by values that move (`mem::Share`, `mem::Cell`), and gives back when it is free.
+//!   Nothing else gives it back, so no byte that a handle may read is written or lent again before the handle is gone.
+//! * Each link of a chain has a share of its own. A buffer has at most two: in one a body ends and a pipe begins. So
+//!   there are twice as many links as buffers, and none is ever missing.
+//! * Bytes that a request or a chain has are settled (`mem::ReceiveBuffers`): whoever writes into a buffer in use is
+//!   asked whether it is behind them.
+//!
+//! Absent: which bytes are received and kept (room `shard`); how a chain is read (`body`).
+
+use super::body::{self, BodyState, Reading};
+use super::exchange::{MARKS, Received, Record};
+use super::shard_side::ShardSide;
+use crate::mem::{Area, Arena, Cell, Extent, FreeCells, Input, Share};
+
+/// Which memory the received bytes of a request are in.
+#[derive(Debug, Default)]
+enum Source {
+    #[default]
+    Nothing,
+    Receive(Share),
+    Assembly(Cell),
+}
+
+/// What one slot holds.
+#[derive(Debug)]
+pub(super) struct Holding {
+    /// The slot has come back with its answer, or the shard has won that: the answer and the response area are the
+    /// shard's.
+    pub(super) is_back: bool,
+    /// The slot has a body of its own: a chain that may be empty.
+    has_body: bool,
+    source: Source,
+    /// The oldest link that the slot still has, and the newest.
+    first: u32,
+    last: u32,
+    /// The trailer section of a body, and its bytes.
+    trailer_cell: Option<Cell>,
+    trailers: u32,
+}
+
+impl Holding {
+    pub(super) const NOTHING: Self = Self {
+        is_back: false,
+        has_body: false,
+        source: Source::Nothing,
+        first: body::NONE,
+        last: body::NONE,
+        trailer_cell: None,
+        trailers: 0,
+    };
+}
+
+/// The cells that are taken one by one.
+#[derive(Debug)]
+pub(crate) struct Cells {
+    pub(crate) assembly: FreeCells,
+    pub(crate) coalesce: FreeCells,
+    pub(crate) stage: FreeCells,
+}
+
+impl Cells {
+    pub(super) fn of(arena: &Arena) -> Self {
+        let all = |area| FreeCells::new(area, arena.count(area));
+        Self { assembly: all(Area::Assembly), coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
+    }
+}
+
+/// Links by what they have: the share of a link that is in a chain, and the numbers of the others.
+#[derive(Debug)]
+pub(super) struct Links {
+    shares: Vec<Option<Share>>,
+    free: Vec<u32>,
+    count: u32,
+}
+
+impl Links {
+    /// `count` links, none of them in a chain.
+    pub(super) fn new(count: u32) -> Self {
+        Self { shares: Vec::with_capacity(count as usize), free: Vec::with_capacity(count as usize), count }
+    }
+
+    /// Gives a share to a link that is in no chain.
+    fn take(&mut self, share: Share) -> Result<u32, Share> {
+        if let Some(link) = self.free.pop() {
+            self.shares[link as usize] = Some(share);
+            return Ok(link);
+        }
+        let link = u32::try_from(self.shares.len()).unwrap_or(u32::MAX);
+        if link >= self.count {
+            return Err(share);
+        }
+        self.shares.push(Some(share));
+        Ok(link)
+    }
+
+    /// The share of a link in a chain.
+    fn share(&self, link: u32) -> &Share {
+        self.shares[link as usize].as_ref().expect("a link in a chain has a share")
+    }
+
+    fn give(&mut self, link: u32) -> Share {
+        let share = self.shares[link as usize].take().expect("a link in a chain has a share");
+        self.free.push(link);
+        share
+    }
+}
+
+/// Why bytes could not be put behind a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+impl<R: Record> ShardSide<R> {
+    /// Bytes of a buffer in use or of a cell.
+    #[inline]
+    pub(crate) fn bytes(&self, extent: Extent<'_>) -> &[u8] {
+        // SAFETY: by its owner, who is borrowed meanwhile, the extent is the shard's or shared with readers; whoever
+        // writes there borrows this shard side exclusively.
+        unsafe { self.exchange().arena.read(extent.offset(), extent.len()) }
+    }
+
+    /// Bytes of a buffer in use.
+    #[inline]
+    pub(crate) fn input(&self, input: Input<'_>) -> &[u8] {
+        self.bytes(self.arena().input(input))
+    }
+
+    /// The bytes of a cell, to be written. Whoever has lent them to the kernel waits for their return.
+    #[inline]
+    pub(crate) fn cell_mut(&mut self, cell: &mut Cell) -> &mut [u8] {
+        let arena = &self.exchange().arena;
+        let extent = arena.cell(cell, 0, arena.cell_bytes_of(cell));
+        // SAFETY: who has the cell is the only one to name it, and it and this shard side are borrowed exclusively.
+        unsafe { arena.write(extent.offset(), extent.len()) }
+    }
+
+    /// Copies received bytes into a cell, from `at` on.
+    pub(crate) fn copy_to_cell(&mut self, input: Input<'_>, cell: &mut Cell, at: u32) {
+        let arena = &self.exchange().arena;
+        let (from, to) = (arena.input(input), arena.cell(cell, at, input.len()));
+        // SAFETY: read as in `bytes`, written as in `cell_mut`; a cell and a buffer are disjoint by the arena's layout.
+        unsafe { arena.copy(from.offset(), to.offset(), from.len()) };
+    }
+
+    /// Moves received bytes to the front in their buffer, to where nothing is settled: `to` counts from the buffer's
+    /// first byte.
+    pub(crate) fn move_input(&mut self, input: Input<'_>, to: u32) {
+        assert!(to <= input.start(), "bytes are moved to the front");
+        assert!(!self.buffers.is_settled(input.share(), to), "what somebody was promised does not change");
+        let arena = &self.exchange().arena;
+        let span = arena.input(Input::new(input.share(), to, input.end()));
+        // SAFETY: the buffer is in use by the share that is borrowed, so not the kernel's; nothing at or behind `to` is
+        // settled (asserted above), so no handle reads there; this shard side is borrowed exclusively.
+        let bytes = unsafe { arena.write(span.offset(), span.len()) };
+        bytes.copy_within((input.start() - to) as usize.., 0);
+    }
+
+    /// The slot's request is these bytes, of which the slot gets a share. Before the slot is published.
+    #[inline]
+    pub(crate) fn pin(&mut self, slot: u32, input: Input<'_>) {
+        let share = self.buffers.share(input.share());
+        self.buffers.settle(&share, input.end());
+        let extent = self.arena().input(input);
+        let received = Received { offset: extent.offset(), len: extent.len() };
+        self.receive_from(slot, Source::Receive(share), received);
+    }
+
+    /// The slot's request is the first bytes of a cell, which the slot gets. Before the slot is published.
+    pub(crate) fn pin_cell(&mut self, slot: u32, cell: Cell, len: u32) {
+        let extent = self.arena().cell(&cell, 0, len);
+        let received = Received { offset: extent.offset(), len: extent.len() };
+        self.receive_from(slot, Source::Assembly(cell), received);
+    }
+
+    #[inline]
+    fn receive_from(&mut self, slot: u32, source: Source, received: Received) {
+        self.assert_unpublished(slot);
+        let before = core::mem::replace(&mut self.holdings[slot as usize].source, source);
+        assert!(matches!(before, Source::Nothing), "a request is received once");
+        self.set_received(slot, received);
+    }
+
+    /// Whether the slot holds the bytes of a request.
+    #[inline]
+    pub(super) fn has_source(&self, slot: u32) -> bool {
+        !matches!(self.holdings[slot as usize].source, Source::Nothing)
+    }
+
+    /// Whether the slot's request is in a cell of its own.
+    #[inline]
+    pub(crate) fn is_assembled(&self, slot: u32) -> bool {
+        matches!(self.holdings[slot as usize].source, Source::Assembly(_))
+    }
+
+    /// Takes back what a slot holds that is not published, or not any more.
+    #[inline]
+    pub(super) fn release_holding(&mut self, slot: u32) {
+        let holding = &mut self.holdings[slot as usize];
+        let has_body = holding.has_body;
+        match core::mem::take(&mut holding.source) {
+            Source::Nothing => {}
+            Source::Receive(share) => self.buffers.release(share),
+            Source::Assembly(cell) => self.cells.assembly.give(cell),
+        }
+        if has_body {
+            self.release_body(slot);
+        }
+    }
+
+    /// Takes back what a slot holds that is not published: it becomes another answer's.
+    pub(crate) fn forget_request(&mut self, slot: u32) {
+        self.assert_unpublished(slot);
+        self.release_holding(slot);
+    }
+
+    #[cold]
+    fn release_body(&mut self, slot: u32) {
+        self.remove_links_before(slot, body::NONE);
+        let holding = &mut self.holdings[slot as usize];
+        (holding.has_body, holding.trailers) = (false, 0);
+        if let Some(cell) = holding.trailer_cell.take() {
+            self.cells.assembly.give(cell);
+        }
+    }
+
+    fn remove_links_before(&mut self, slot: u32, end: u32) {
+        let holding = &mut self.holdings[slot as usize];
+        while holding.first != body::NONE && holding.first != end {
+            let link = holding.first;
+            holding.first = self.exchange.chain.remove(link);
+            self.buffers.release(self.links.give(link));
+        }
+        if holding.first == body::NONE {
+            holding.last = body::NONE;
+        }
+    }
+
+    /// Whether the slot has a body of its own.
+    #[inline]
+    pub(crate) fn has_body(&self, slot: u32) -> bool {
+        self.holdings[slot as usize].has_body
+    }
+
+    /// The slot gets a body, whose bytes are to come. Before it is published. `false`: it has one.
+    pub(crate) fn open_body(&mut self, slot: u32) -> bool {
+        self.assert_unpublished(slot);
+        if core::mem::replace(&mut self.holdings[slot as usize].has_body, true) {
+            return false;
+        }
+        self.reset_reader(slot);
+        self.body(slot).reset();
+        true
+    }
+
+    /// So much of an open body came with the head. Before the slot is published.
+    pub(crate) fn count_prefix(&self, slot: u32, bytes: u32) {
+        self.body(slot).add_arrived(u64::from(bytes));
+    }
+
+    /// Puts received bytes behind the slot's body: moved behind its last bytes in their own buffer, as a link with a
+    /// share of its own otherwise.
+    pub(crate) fn append_body(&mut self, slot: u32, input: Input<'_>) -> Result<(), NoRoom> {
+        let last = self.holdings[slot as usize].last;
+        if self.goes_on_in(slot, input) {
+            let end = self.exchange.chain.end(last);
+            assert!(end <= input.start(), "what comes is behind what has come");
+            if end < input.start() {
+                self.move_input(input, end);
+            }
+            self.grow_body(slot, last, input.len());
+            return Ok(());
+        }
+        let share = self.buffers.share(input.share());
+        self.link_body(slot, share, input.start(), input.end())
+    }
+
+    /// Copies received bytes behind the last of the slot's body, in another buffer. `false`: there is no such room.
+    pub(crate) fn copy_behind_body(&mut self, slot: u32, input: Input<'_>) -> bool {
+        let last = self.holdings[slot as usize].last;
+        if last == body::NONE {
+            return false;
+        }
+        let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
+        let room = self.arena().buffer_bytes(share.buffer()) - end;
+        if input.len() > room || share.buffer() == input.buffer() || self.buffers.is_settled(share, end) {
+            return false;
+        }
+        self.copy_to_buffer(input, share, end);
+        self.grow_body(slot, last, input.len());
+        true
+    }
+
+    /// Copies received bytes behind the slot's body, into a spare large buffer.
+    pub(crate) fn copy_body(&mut self, slot: u32, input: Input<'_>) -> Result<(), NoRoom> {
+        let share = self.buffers.take_spare_large().ok_or(NoRoom)?;
+        if input.len() > self.arena().buffer_bytes(share.buffer()) {
+            self.buffers.release(share);
+            return Err(NoRoom);
+        }
+        self.copy_to_buffer(input, &share, 0);
+        self.link_body(slot, share, 0, input.len())
+    }
+
+    fn copy_to_buffer(&self, input: Input<'_>, share: &Share, at: u32) {
+        assert!(share.buffer() != input.buffer(), "another buffer");
+        assert!(!self.buffers.is_settled(share, at), "what somebody was promised does not change");
+        let arena = self.arena();
+        let (from, to) = (arena.input(input), arena.input(Input::new(share, at, at + input.len())));
+        // SAFETY: read as in `bytes`. The buffer written to is another one (asserted above), in use by its share, so
+        // not the kernel's; nothing at or behind `at` is settled (asserted above), so no handle reads there. The
+        // callers borrow this shard side exclusively.
+        unsafe { arena.copy(from.offset(), to.offset(), from.len()) };
+    }
+
+    fn grow_body(&mut self, slot: u32, last: u32, len: u32) {
+        let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
+        self.buffers.settle(share, end + len);
+        self.exchange.chain.grow(last, len);
+        self.body(slot).add_arrived(u64::from(len));
+    }
+
+    fn link_body(&mut self, slot: u32, share: Share, start: u32, end: u32) -> Result<(), NoRoom> {
+        assert!(self.has_body(slot), "bytes are put behind a body");
+        assert!(start <= end && end <= self.arena().buffer_bytes(share.buffer()), "a link is within its buffer");
+        let buffer = share.buffer();
+        self.buffers.settle(&share, end);
+        let link = match self.links.take(share) {
+            Ok(link) => link,
+            Err(share) => {
+                debug_assert!(false, "there are links for every use of a buffer");
+                self.buffers.release(share);
+                return Err(NoRoom);
+            }
+        };
+        let holding = &mut self.holdings[slot as usize];
+        self.exchange.chain.append(&self.exchange.slot(slot).body, holding.last, link, (buffer, start, end));
+        holding.last = link;
+        if holding.first == body::NONE {
+            holding.first = link;
+        }
+        self.body(slot).add_arrived(u64::from(end - start));
+        Ok(())
+    }
+
+    /// Whether received bytes are in the very buffer in which the last bytes of the slot's body are.
+    pub(crate) fn goes_on_in(&self, slot: u32, input: Input<'_>) -> bool {
+        let last = self.holdings[slot as usize].last;
+        last != body::NONE && self.links.share(last).buffer() == input.buffer()
+    }
+
+    /// Bytes that the buffer has which the last bytes of the slot's body are in; 0 without.
+    pub(crate) fn last_buffer_bytes(&self, slot: u32) -> u32 {
+        let last = self.holdings[slot as usize].last;
+        if last == body::NONE { 0 } else { self.arena().buffer_bytes(self.links.share(last).buffer()) }
+    }
+
+    /// Takes back the links that the reader of a body is done with, and their buffers.
+    pub(crate) fn reclaim_body(&mut self, slot: u32) {
+        match self.reading(slot) {
+            Reading::NotYet => {}
+            Reading::At(link) => self.remove_links_before(slot, link),
+            Reading::Parked if !self.body(slot).detach() => {}
+            Reading::Parked | Reading::Done => self.remove_links_before(slot, body::NONE),
+        }
+    }
+
+    /// Keeps a part of a trailer section for the reader of the slot's body.
+    pub(crate) fn keep_trailers(&mut self, slot: u32, input: Input<'_>) -> Result<(), NoRoom> {
+        assert!(self.has_body(slot), "a trailer section is behind a body");
+        let holding = &mut self.holdings[slot as usize];
+        let mut cell = match holding.trailer_cell.take() {
+            Some(cell) => cell,
+            None => self.cells.assembly.take().ok_or(NoRoom)?,
+        };
+        let at = holding.trailers;
+        holding.trailers += input.len();
+        self.copy_to_cell(input, &mut cell, at);
+        self.holdings[slot as usize].trailer_cell = Some(cell);
+        Ok(())
+    }
+
+    /// Everything of the slot's body is here. The reader is [woken](Self::wake_reader) apart.
+    pub(crate) fn finish_body(&mut self, slot: u32) {
+        let holding = &self.holdings[slot as usize];
+        let cell = holding.trailer_cell.as_ref().map_or(0, Cell::number);
+        let trailers = if holding.trailer_cell.is_some() { holding.trailers } else { 0 };
+        self.body(slot).set_state(BodyState::Ended { trailers, cell });
+    }
+
+    /// Nothing more comes of the slot's body, for a reason that the shard and its readers know by this number, unless
+    /// an end was told before. The reader is [woken](Self::wake_reader) apart.
+    pub(crate) fn fail_body(&mut self, slot: u32, reason: u8) {
+        self.body(slot).set_state(BodyState::Failed(reason));
+    }
+
+    /// Bytes of the slot's body that have arrived and not been read.
+    pub(crate) fn unread_body(&self, slot: u32) -> u64 {
+        self.body(slot).unread()
+    }
+
+    /// The shard has stopped to receive the slot's body until no more than so many bytes are unread, of which it will
+    /// be told. `true`: it is so already.
+    pub(crate) fn stop_body_until(&self, slot: u32, unread: u64) -> bool {
+        self.body(slot).stop_until(unread)
+    }
+
+    /// Wakes who waits for the slot's body.
+    pub(crate) fn wake_reader(&self, slot: u32) {
+        self.body(slot).wake_reader();
+    }
+
+    /// Where the reader of the slot's body is.
+    pub(crate) fn reading(&self, slot: u32) -> Reading {
+        self.body(slot).reading()
+    }
+
+    /// Panics unless the slot is the shard's alone: a lease reads what is published.
+    #[inline]
+    pub(super) fn assert_unpublished(&self, slot: u32) {
+        assert!(self.word(slot) & MARKS == 0, "what is published is not written");
+    }
+}
