@@ -24,9 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     group.add_url(&format!("http://*:{}/", address.port()), 0)?;
     let _attached = engine.attach(0)?;
     eprintln!("files: {path} ({len} bytes) at http://{address}/");
-    while let Ok(request) = queue.receive() {
+    loop {
+        let request = queue.receive()?;
         // A client that has left does not matter here.
         let _ = request.respond(Response::ok().body(FileRange::new(Arc::clone(&file), 0..len)));
     }
-    Ok(())
 }

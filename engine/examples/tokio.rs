@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringress::{Engine, Method, Request, RequestQueue, Response, Result};
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn Error>> {
     let address = address();
-    let engine = Engine::start()?;
+    let engine = Arc::new(Engine::start()?);
     let queue = engine.request_queue("tokio")?;
     let address = engine.listen(address)?;
     let session = engine.server_session();
@@ -31,9 +32,16 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
     // From here on Ctrl-C is ours.
     let mut interrupts = signal(SignalKind::interrupt())?;
     println!("listening on http://{address}/");
-    interrupts.recv().await;
-    // It waits for requests under way: not on a thread that runs their tasks.
-    tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??;
+    // Each waits on a thread that runs no tasks: one for the engine's end, one for requests under way.
+    let waiting = tokio::task::spawn_blocking({
+        let engine = Arc::clone(&engine);
+        move || engine.wait()
+    });
+    tokio::select! {
+        _ = interrupts.recv() => tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??,
+        // A shard has failed: the program ends, and says why.
+        ended = waiting => ended??,
+    }
     serving.await??;
     Ok(())
 }

@@ -25,7 +25,9 @@ fn main() -> ringress::Result<()> {
     group.bind(&queue)?;
     group.add_url(&format!("http://*:{}/", address.port()), 0)?;
     println!("listening on ws://{address}/");
-    serve(&queue)
+    serve(&queue)?;
+    // The queue closes of itself only when the engine has failed: the reason is the program's.
+    engine.wait()
 }
 
 /// The address to listen on: the first argument, if there is one.

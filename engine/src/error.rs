@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// What went wrong, as far as a program can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +15,8 @@ use std::io;
 pub enum ErrorKind {
     /// The request is over: answered before, cancelled, or its client is gone. Forget the id and take the next one.
     Gone,
-    /// The queue or its engine has been shut down: leave the receive loop.
+    /// The queue or its engine has been shut down, or the engine has failed
+    /// ([`Engine::failure`](crate::Engine::failure)): leave the receive loop.
     Closed,
     /// Something is larger than its limit, which the text names. To be sent: a response's head or an informational
     /// answer (`response_area_bytes`), a body in one piece (2 GiB), a trailer section (16 KiB). To be read: a request's
@@ -30,12 +32,14 @@ pub enum ErrorKind {
     Io,
 }
 
-/// An error of the engine. See [`ErrorKind`] for what can be done about it.
+/// An error of the engine. See [`ErrorKind`] for what can be done about it. A clone is another handle to the same text.
+#[derive(Clone)]
 pub struct Error(Repr);
 
+#[derive(Clone)]
 enum Repr {
     Plain(ErrorKind),
-    Told(Box<Told>),
+    Told(Arc<Told>),
 }
 
 struct Told {
@@ -53,7 +57,7 @@ impl Error {
 
     #[cold]
     pub(crate) fn told(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self(Repr::Told(Box::new(Told { kind, text: text.into(), source: None })))
+        Self(Repr::Told(Arc::new(Told { kind, text: text.into(), source: None })))
     }
 
     #[cold]
@@ -68,7 +72,7 @@ impl Error {
 
     #[cold]
     pub(crate) fn io(text: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
-        Self(Repr::Told(Box::new(Told { kind: ErrorKind::Io, text: text.into(), source: Some(source) })))
+        Self(Repr::Told(Arc::new(Told { kind: ErrorKind::Io, text: text.into(), source: Some(source) })))
     }
 
     /// What kind of error this is.
@@ -99,7 +103,9 @@ impl fmt::Display for Error {
             Repr::Plain(ErrorKind::Gone) => {
                 f.write_str("the request is over: answered, cancelled, or its client is gone")
             }
-            Repr::Plain(_) => f.write_str("the queue is closed: its engine has been shut down"),
+            Repr::Plain(_) => {
+                f.write_str("the queue is closed: its engine has been shut down, or has failed (Engine::failure)")
+            }
             Repr::Told(told) => match &told.source {
                 Some(source) => write!(f, "{}: {source}", told.text),
                 None => f.write_str(&told.text),

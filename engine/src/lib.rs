@@ -57,7 +57,8 @@
 //!
 //! # Stopping
 //! [`Engine::shutdown`] lets what is under way be answered for a time; then every receive fails as
-//! [`ErrorKind::Closed`] ([`Error::is_closed`]), which ends the loop. Dropping the engine stops it at once. A request
+//! [`ErrorKind::Closed`] ([`Error::is_closed`]), which ends the loop. Dropping the engine stops it at once. It ends by
+//! itself only when a shard fails; [`Engine::failure`] and [`Engine::wait`] give the reason then. A request
 //! that is dropped unanswered gets 500.
 //!
 //! # Absent

@@ -6,33 +6,16 @@ mod common;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::peer::{Peer, pattern};
+use common::program::built;
 use common::{Client, PATIENCE, wait_until, within};
 
 /// A running example, killed when dropped.
 struct Program {
     child: Child,
     address: SocketAddr,
-}
-
-/// The example's binary beside the tests, built first if it is missing or older than its source.
-fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("tests live in <target>/<profile>/deps");
-    let binary = profile.join("examples").join(name);
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
-    if changed(&binary) < changed(&package.join(format!("examples/{name}.rs"))) {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(package).args(["build", "--locked", "--features", "tower", "--example", name]);
-        cargo.args(profile.ends_with("release").then_some("--release"));
-        cargo.arg("--target-dir").arg(profile.parent().expect("a profile is in the target directory"));
-        assert!(cargo.status().expect("cargo runs").success(), "{name} cannot be built");
-    }
-    binary
 }
 
 impl Program {

@@ -62,9 +62,14 @@ pub(crate) fn consume(queue: &RequestQueue, site: &Site) {
         }
     };
     match result {
-        Err(error) if !error.is_closed() => eprintln!("showcase: receiving failed: {error}"),
+        // An engine that has failed says so to the main thread.
+        Err(error) if !error.is_closed() && !has_failed(site) => eprintln!("showcase: receiving failed: {error}"),
         Ok(()) | Err(_) => {}
     }
+}
+
+fn has_failed(site: &Site) -> bool {
+    site.engine.upgrade().is_none_or(|engine| engine.failure().is_some())
 }
 
 /// Answers requests until no task is left.

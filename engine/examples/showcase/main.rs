@@ -75,20 +75,24 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     for address in &addresses {
         println!("listening on http://{address}/");
     }
-    await_signal(signals)?;
-    engine.shutdown(GRACE)?;
+    heed(signals, Arc::downgrade(&engine))?;
+    // A shard that fails ends the program, and says why: clients are to be refused, and whoever started it is to know.
+    engine.wait()?;
     for thread in threads {
         thread.join().map_err(|_| "a consumer panicked")?;
     }
     Ok(())
 }
 
-/// Waits for a signal to stop by. Another one ends the program at once, as if it had never been caught.
-fn await_signal(mut signals: Signals) -> io::Result<()> {
-    signals.forever().next();
-    let first = Instant::now();
-    eprintln!("showcase: stopping: what is under way has {} s; once more ends it now", GRACE.as_secs());
+/// Stops the engine on a signal. Another one ends the program at once, as if it had never been caught.
+fn heed(mut signals: Signals, engine: Weak<Engine>) -> io::Result<()> {
+    let stop = move || engine.upgrade().map(|engine| engine.shutdown(GRACE));
     let heed = move || {
+        signals.forever().next();
+        let first = Instant::now();
+        eprintln!("showcase: stopping: what is under way has {} s; once more ends it now", GRACE.as_secs());
+        // How it went is told to those who wait for the engine.
+        thread::spawn(stop);
         for signal in signals.forever().filter(|_| first.elapsed() > SAME_SIGNAL) {
             let _ = emulate_default_handler(signal);
         }

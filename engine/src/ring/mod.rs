@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use crate::mem::{Filled, Landing, Lent, Spare};
 
+pub(crate) use setup::explain_enter;
 pub(crate) use token::{Op, Token};
 pub(crate) use uring::Uring;
 

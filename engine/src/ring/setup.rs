@@ -80,6 +80,19 @@ fn explain(error: io::Error) -> Error {
     }
 }
 
+/// Says why a ring that could be made cannot be entered: it is refused from the start on, or fails later.
+#[cold]
+pub(crate) fn explain_enter(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Error::unsupported(
+            "io_uring_enter was refused although io_uring_setup was not: a seccomp filter or security module lets only \
+            a part of io_uring through. Remedy: allow io_uring_enter beside io_uring_setup and io_uring_register, in \
+            the container's seccomp profile for example",
+        ),
+        _ => Error::io("io_uring_enter failed", error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +102,10 @@ mod tests {
         for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EINVAL, libc::ENOMEM] {
             let text = explain(io::Error::from_raw_os_error(errno)).to_string();
             assert!(text.contains("Remedy: "), "{text}");
+        }
+        for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS] {
+            let text = explain_enter(io::Error::from_raw_os_error(errno)).to_string();
+            assert!(text.contains("io_uring_enter was refused") && text.contains("Remedy: "), "{text}");
         }
     }
 }

@@ -114,7 +114,7 @@ impl Uring {
         };
         let messages = std::iter::repeat_with(message).take(MESSAGES).collect();
         let enter_flags = ENTER_GETEVENTS | ENTER_EXT_ARG | no_iowait;
-        Ok(Self {
+        let mut uring = Self {
             ring,
             small,
             large,
@@ -129,7 +129,10 @@ impl Uring {
             early: Vec::new(),
             failure: None,
             arena,
-        })
+        };
+        // A system call of its own, which may be refused though the ring could be made.
+        uring.enter(Wait::No).map_err(setup::explain_enter)?;
+        Ok(uring)
     }
 
     /// Queues an entry, submitting first if the queue is full.

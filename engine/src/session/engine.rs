@@ -32,6 +32,7 @@ pub(super) struct Control {
     /// Shard sides that no thread has taken yet.
     sides: Vec<Option<ShardSide<RequestRecord>>>,
     pub(super) stopped: bool,
+    /// Why the engine no longer serves.
     failure: Option<Error>,
 }
 
@@ -44,11 +45,19 @@ pub(crate) struct EngineShared {
     mail: Vec<Arc<Mailbox>>,
     counters: Vec<Arc<ShardCounters>>,
     control: Mutex<Control>,
-    /// Shards that run.
-    running: Mutex<usize>,
+    running: Mutex<Running>,
     stopped_running: Condvar,
     /// Panics of applications' code on threads that drive no shard, before the start.
     caught_before: u64,
+}
+
+/// What those who wait for the engine's end look at.
+#[derive(Debug, Default)]
+struct Running {
+    /// Shards that run.
+    shards: usize,
+    /// The engine serves no more: it has been shut down, it has failed, or its last shard has ended.
+    over: bool,
 }
 
 /// Engines of this process are told apart by a number.
@@ -58,6 +67,16 @@ impl Control {
     /// Which shards a thread runs; the others will read their letters when one does.
     pub(super) fn running(&self) -> Vec<bool> {
         self.sides.iter().map(Option::is_none).collect()
+    }
+
+    /// # Errors
+    /// Why the engine takes nothing new: it has failed, or it is shut down.
+    pub(super) fn check_open(&self) -> Result<()> {
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None if self.stopped => Err(Error::CLOSED),
+            None => Ok(()),
+        }
     }
 }
 
@@ -76,7 +95,7 @@ impl EngineShared {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, usize> {
+    fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -93,33 +112,64 @@ impl EngineShared {
         // The ring first: if the kernel refuses it, the shard can be tried again.
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
-        let side = self.control().sides.get_mut(index).and_then(Option::take).ok_or_else(no_such)?;
+        let side = self.take_side(index)?.ok_or_else(no_such)?;
         let (mail, counters) = (Arc::clone(&self.mail[index]), Arc::clone(&self.counters[index]));
         let mut shard = Shard::new(ring, id, side, &self.config, mail, counters)?;
         // What was said before the shard ran, so that it listens when this returns.
         shard.read_mail();
-        *self.running() += 1;
+        self.running().shards += 1;
         Ok(shard)
+    }
+
+    fn take_side(&self, index: usize) -> Result<Option<ShardSide<RequestRecord>>> {
+        let mut control = self.control();
+        control.check_open()?;
+        Ok(control.sides.get_mut(index).and_then(Option::take))
+    }
+
+    /// Nobody will read the letters of shards that no thread has taken: with them their listening sockets go.
+    fn close_untaken(&self, control: &Control) {
+        let untaken = self.mail.iter().zip(&control.sides).filter(|(_, side)| side.is_some());
+        untaken.for_each(|(mailbox, _)| mailbox.close());
     }
 
     /// A shard has ended on this thread, for a reason if it is not a shutdown: then the engine is of no more use.
     pub(super) fn shard_ended(&self, index: usize, result: Result<()>) {
         let failed = result.is_err();
         if let Err(error) = result {
-            self.control().failure.get_or_insert(error);
+            self.give_up(error);
         }
-        let left = {
+        let (stopped, to_come) = {
+            let control = self.control();
+            (control.stopped, control.sides.iter().any(Option::is_some))
+        };
+        let is_last = {
             let mut running = self.running();
-            *running -= 1;
-            *running
+            running.shards -= 1;
+            running.shards == 0
         };
         // Who began the stop on a shard's thread did not wait for this.
-        if failed || (left == 0 && self.control().stopped) {
+        if is_last && stopped {
             self.close_queues();
         }
         // What wakers did on the end: the shard counts no more.
         self.counters[index].foreign_panics.add(foreign::take_caught());
+        self.running().over |= failed || (is_last && (stopped || !to_come));
         self.stopped_running.notify_all();
+    }
+
+    /// Gives the engine up, whose clients a part of it serves no more: so that they are refused and turn elsewhere, all
+    /// listeners and queues close. Who holds a request of a shard that runs can still answer it, until the shutdown.
+    #[cold]
+    fn give_up(&self, error: Error) {
+        let mut control = self.control();
+        control.failure.get_or_insert(error);
+        self.close_untaken(&control);
+        self.post(|_| Some(Letter::Stop { grace: Duration::MAX }));
+        let queues: Vec<_> = control.queues.iter().map(|(_, queue)| Arc::clone(queue)).collect();
+        drop(control);
+        // Nobody has to take what waits in them.
+        queues.iter().for_each(|queue| queue.close_and_abandon());
     }
 
     fn close_queues(&self) {
@@ -135,7 +185,7 @@ impl EngineShared {
 /// methods take `&self`, on any thread: share it in an [`Arc`].
 #[derive(Debug)]
 pub struct Engine {
-    shared: Arc<EngineShared>,
+    pub(super) shared: Arc<EngineShared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -178,7 +228,7 @@ impl Engine {
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
             control: Mutex::new(Control { sides, groups: Groups::new(&config.properties), ..Control::default() }),
-            running: Mutex::new(0),
+            running: Mutex::default(),
             stopped_running: Condvar::new(),
             caught_before: foreign::caught_elsewhere(),
             config,
@@ -242,16 +292,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) when another queue of this engine has the name, or an option is out of
-    /// range; [`Closed`](crate::ErrorKind::Closed) after the shutdown.
+    /// range; [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn request_queue_with(&self, name: &str, options: QueueOptions) -> Result<RequestQueue> {
         if !(1..=1 << 20).contains(&options.length) {
             let text = format!("the length of queue {name:?} is {}, but must be from 1 to 1,048,576", options.length);
             return Err(Error::invalid(text));
         }
         let mut control = self.shared.control();
-        if control.stopped {
-            return Err(Error::CLOSED);
-        }
+        control.check_open()?;
         if !name.is_empty() && control.queues.iter().any(|(known, core)| known == name && !core.is_closed()) {
             return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
         }
@@ -270,12 +318,11 @@ impl Engine {
     /// opens the port on all addresses.
     ///
     /// # Errors
-    /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours.
+    /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours;
+    /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
         let mut control = self.shared.control();
-        if control.stopped {
-            return Err(Error::CLOSED);
-        }
+        control.check_open()?;
         let running = control.running();
         control.listeners.open(&self.shared, &running, address, true)
     }
@@ -338,17 +385,49 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// The error that ended a shard before, if any did.
+    /// [`failure`](Self::failure), if the engine has failed: before, or while it stopped.
     pub fn shutdown(&self, grace: Duration) -> Result<()> {
         self.stop(grace);
-        match self.shared.control().failure.take() {
-            Some(error) => Err(error),
-            None => Ok(()),
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    /// Why the engine no longer serves, when it has failed; `None` while it serves, and after an orderly
+    /// [`shutdown`](Self::shutdown).
+    ///
+    /// An engine fails when the kernel no longer lets one of its shards go on ([`Io`](crate::ErrorKind::Io);
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when a seccomp filter refuses `io_uring_enter`), or when a shard
+    /// panics ([`Io`](crate::ErrorKind::Io)). Then it is given up as a whole: no address is listened on any more, the
+    /// failed shard's connections have ended, every `receive` gives [`Closed`](crate::ErrorKind::Closed) (on the thread
+    /// that drives the failed shard first the failure), and requests that nobody had taken are answered 500. Requests
+    /// that are held and of other shards can still be answered, until the shutdown or the drop of the engine. It cannot
+    /// be started again: make another one.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        self.shared.control().failure.clone()
+    }
+
+    /// Waits until the engine serves no more, on a thread that has nothing else to do: until another thread's
+    /// [`shutdown`](Self::shutdown) has ended, the last shard has been detached, or the engine has failed.
+    ///
+    /// # Errors
+    /// [`failure`](Self::failure), at once, when the engine has failed;
+    /// [`Invalid`](crate::ErrorKind::Invalid) on a thread that drives a shard, which would wait for itself.
+    pub fn wait(&self) -> Result<()> {
+        if local::drives(self.shared.id) {
+            return Err(Error::invalid("wait: this thread drives a shard, which it would wait for; receive instead"));
         }
+        let running = self.shared.running();
+        let waited = self.shared.stopped_running.wait_while(running, |running| !running.over);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.failure().map_or(Ok(()), Err)
     }
 
     fn stop(&self, grace: Duration) {
-        let is_first = !core::mem::replace(&mut self.shared.control().stopped, true);
+        let is_first = {
+            let mut control = self.shared.control();
+            self.shared.close_untaken(&control);
+            !core::mem::replace(&mut control.stopped, true)
+        };
         if is_first {
             self.shared.post(|_| Some(Letter::Stop { grace }));
         }
@@ -366,13 +445,15 @@ impl Engine {
         }
         self.await_attached(grace);
         self.shared.close_queues();
+        self.shared.running().over = true;
+        self.shared.stopped_running.notify_all();
     }
 
     /// Waits for the shards that application threads drive; those have to receive for that, so only for so long.
     fn await_attached(&self, grace: Duration) {
         let deadline = grace.checked_add(Duration::from_secs(1)).and_then(|left| clock::now().checked_add(left));
         let mut running = self.shared.running();
-        while *running > 0 && !local::drives(self.shared.id) {
+        while running.shards > 0 && !local::drives(self.shared.id) {
             // A grace beyond what the clock can say is waited for as long as it takes.
             let left = deadline.map_or(Duration::from_secs(3600), |end| end.saturating_duration_since(clock::now()));
             if left.is_zero() {

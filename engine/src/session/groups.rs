@@ -168,9 +168,7 @@ impl Control {
     fn add_url(&mut self, shared: &EngineShared, group: GroupId, url: &str, context: u64) -> Result<()> {
         let (port, host, path) = parse(url)?;
         self.groups.get(group)?;
-        if self.stopped {
-            return Err(Error::CLOSED);
-        }
+        self.check_open()?;
         let same = |known: &Url| known.port == port && known.host == host && known.path.eq_ignore_ascii_case(&path);
         if self.groups.groups.iter().flat_map(|group| &group.urls).any(same) {
             return Err(Error::invalid(format!(
@@ -292,7 +290,8 @@ impl UrlGroup {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix or one that is registered already;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Io`](crate::ErrorKind::Io) when the port cannot be
-    /// opened; [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    /// opened; [`Closed`](crate::ErrorKind::Closed) after the session was closed or the engine shut down;
+    /// [`Engine::failure`](crate::Engine::failure) after that.
     pub fn add_url(&self, url: &str, context: u64) -> Result<()> {
         self.shared.control().add_url(&self.shared, self.id, url, context)
     }

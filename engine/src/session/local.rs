@@ -11,7 +11,7 @@ use crate::queue::Bell;
 use crate::shard::Driven;
 
 struct Local {
-    engine: u64,
+    shared: Arc<EngineShared>,
     shard: LiveShard,
     /// Answers given on this thread return to the shard directly.
     _driven: Driven,
@@ -38,23 +38,37 @@ pub(super) fn drives(engine: u64) -> bool {
 /// One turn of the current thread's shard.
 ///
 /// # Errors
-/// [`Closed`](crate::ErrorKind::Closed) when the shard has stopped, or none is attached.
+/// [`Closed`](crate::ErrorKind::Closed) when the shard has stopped or failed, or none is attached; the failure itself
+/// from the turn that met it.
 #[inline]
 pub(crate) fn drive(patience: Option<Duration>) -> Result<()> {
-    SHARD.with(|shard| match shard.borrow_mut().as_mut() {
+    let turned = SHARD.with(|shard| match shard.borrow_mut().as_mut() {
         Some(local) if !local.shard.is_done() => {
-            let _on_shard = OnShard::enter(local.engine);
-            local.shard.turn(patience)
+            let _on_shard = OnShard::enter(local.shared.id);
+            local.shard.turn(patience).map_err(Some)
         }
-        _ => Err(Error::CLOSED),
-    })
+        _ => Err(None),
+    });
+    turned.map_err(|failure| failure.map_or(Error::CLOSED, fail))
 }
 
-/// Whether the current thread drives a shard that has stopped, so that nothing more will come to it.
+/// Ends the current thread's shard, which has failed. At once: this thread may not let go of it for long.
+#[cold]
+fn fail(failure: Error) -> Error {
+    if let Some(local) = SHARD.with(|place| place.replace(None)) {
+        let (_, index) = ATTACHED.with(Cell::get);
+        let _on_shard = OnShard::enter(local.shared.id);
+        local.shard.end();
+        local.shared.shard_ended(index, Err(failure.clone()));
+    }
+    failure
+}
+
+/// Whether the current thread drives a shard that has stopped or failed, so that nothing more will come to it.
 pub(crate) fn is_over() -> bool {
     // Within a turn the shard is borrowed, and not over.
     let done = |shard: &RefCell<Option<Local>>| {
-        shard.try_borrow().is_ok_and(|local| local.as_ref().is_some_and(|local| local.shard.is_done()))
+        shard.try_borrow().is_ok_and(|local| local.as_ref().is_none_or(|local| local.shard.is_done()))
     };
     ATTACHED.with(Cell::get).0 != 0 && SHARD.with(done)
 }
@@ -73,16 +87,16 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
     }
     let shard = shared.make_shard(index)?;
     let driven = shard.drive_here();
-    SHARD.with(|place| place.replace(Some(Local { engine: shared.id, shard, _driven: driven })));
+    SHARD.with(|place| place.replace(Some(Local { shared: Arc::clone(shared), shard, _driven: driven })));
     ATTACHED.with(|attached| attached.set((shared.id, index)));
     Ok(Attached { shared: Arc::clone(shared), _of_this_thread: core::marker::PhantomData })
 }
 
 /// Ends the current thread's shard, without grace if it has not stopped yet.
 pub(super) fn detach(shared: &EngineShared) {
-    let Some(mut local) = SHARD.with(|place| place.replace(None)) else { return };
     let (_, index) = ATTACHED.with(|attached| attached.replace((0, 0)));
-    let _on_shard = OnShard::enter(local.engine);
+    let Some(mut local) = SHARD.with(|place| place.replace(None)) else { return };
+    let _on_shard = OnShard::enter(shared.id);
     let mut result = Ok(());
     local.shard.stop(Duration::ZERO);
     while result.is_ok() && !local.shard.is_done() {

@@ -10,6 +10,8 @@ mod engine;
 mod groups;
 mod listeners;
 mod local;
+#[cfg(test)]
+mod tests;
 
 pub use builder::EngineBuilder;
 pub use engine::{Attached, Engine, QueueOptions, RequestQueue};

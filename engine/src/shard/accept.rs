@@ -1,6 +1,6 @@
 //! Connections come in: listeners, accepting, and what happens when slots or descriptors run out.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -53,6 +53,17 @@ impl<I: Io> Shard<I> {
                 self.io.cancel(Token::new(Op::Accept, key.generation, key.index));
             } else {
                 self.listeners.remove(key);
+            }
+        }
+    }
+
+    /// Closes the listeners of a shard that accepts no more. A ring that goes lets go of a socket later: until then its
+    /// clients would be let in and never served, so it stops listening first.
+    #[cold]
+    pub(super) fn close_listeners(&mut self) {
+        for key in self.listeners.keys() {
+            if let Some(listener) = self.listeners.remove(key) {
+                net::shutdown(listener.socket.as_raw_fd(), Shutdown::Both);
             }
         }
     }

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{QueueEnd, Shard};
@@ -31,17 +31,37 @@ pub(crate) enum Letter {
 }
 
 /// A shard's letter box.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Mailbox {
     any: AtomicBool,
-    letters: Mutex<Vec<Letter>>,
+    /// `None` when nobody will read any more.
+    letters: Mutex<Option<Vec<Letter>>>,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self { any: AtomicBool::new(false), letters: Mutex::new(Some(Vec::new())) }
+    }
 }
 
 impl Mailbox {
-    /// Puts a letter in; the sender rings the shard's bell afterwards.
+    /// Puts a letter in; the sender rings the shard's bell afterwards. One for a shard that has ended is dropped, and a
+    /// listening socket in it is closed.
     pub(crate) fn put(&self, letter: Letter) {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
-        self.any.store(true, Ordering::SeqCst);
+        if let Some(letters) = self.letters().as_mut() {
+            letters.push(letter);
+            self.any.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Nobody will read any more: what is there and what comes is dropped.
+    pub(crate) fn close(&self) {
+        let unread = self.letters().take();
+        drop(unread);
+    }
+
+    fn letters(&self) -> MutexGuard<'_, Option<Vec<Letter>>> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]
@@ -51,7 +71,9 @@ impl Mailbox {
 
     fn take(&self, into: &mut Vec<Letter>) {
         self.any.store(false, Ordering::SeqCst);
-        into.append(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(letters) = self.letters().as_mut() {
+            into.append(letters);
+        }
     }
 }
 

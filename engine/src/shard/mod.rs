@@ -59,7 +59,7 @@ use crate::id::ShardId;
 use crate::policy::{Policies, Policy};
 use crate::queue::{Bell, Driving, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
-use crate::ring::{Event, Io, Op, Token, Wait};
+use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
 use crate::route::Snapshot;
 use crate::slab::{Key, Slab};
 use crate::stream::ClosingElsewhere;
@@ -312,7 +312,7 @@ impl<I: Io> Shard<I> {
         self.cursor = 0;
         let turned = self.io.turn(wait, &mut self.events);
         self.side.exchange().bell().rise();
-        turned.map_err(|error| Error::io("io_uring_enter failed", error))?;
+        turned.map_err(explain_enter)?;
         self.clock.advance();
         self.tick = self.clock.tick();
         self.begin_turn_of_bodies();
@@ -450,8 +450,11 @@ impl<I: Io> Shard<I> {
         returned.drain(..).for_each(|slot| self.give_up_stream(slot));
     }
 
-    /// Closes the connections that are left after a failure: nobody else knows their descriptors. Gives how many.
+    /// Closes what is left after a failure: letters and listeners, so that nobody waits at them, and connections, since
+    /// nobody else knows their descriptors. Gives how many connections.
     fn close_left(&mut self) -> usize {
+        self.mail.close();
+        self.close_listeners();
         for event in self.events.drain(..).skip(self.cursor).filter(|event| event.token.op() == Op::SendFile) {
             // The helper has given this one back.
             let key = Key { index: event.token.slot(), generation: event.token.generation() };

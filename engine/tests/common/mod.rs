@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "compiled once for every test program, none of which uses all of it")]
 
 pub(crate) mod peer;
+pub(crate) mod program;
 pub(crate) mod watched;
 
 use std::io::{self, Read, Write};

@@ -326,6 +326,22 @@ impl App {
         assert_eq!(untold, 0, "of {} that wait for connections to end, so many were not told", self.watches.len());
     }
 
+    /// The shard has failed: nothing can be answered, who waits for a body or for room is woken.
+    pub(super) fn assert_given_up(&mut self) {
+        for pending in &self.pending {
+            assert!(pending.can_act(), "request {:?} waits for the rest of its body for ever", pending.number);
+            let id = match &pending.hold {
+                Hold::Handle(lease) => lease.id(),
+                Hold::Id(id) => *id,
+            };
+            assert!(!self.exchange.is_open(id), "request {:?} seems to be open", pending.number);
+        }
+        assert!(self.streams.iter().all(Streaming::can_act), "a sender waits for ever");
+        let over = |stream: &Arc<OutStream>| stream.is_complete() || stream.is_gone();
+        let begun = self.streams.iter().map(|streaming| &streaming.stream);
+        assert!(begun.chain(&self.ended).all(over), "who asks how a stream ended waits for ever");
+    }
+
     /// Lets go of a handle whose request is over.
     pub(super) fn release(&mut self, index: usize) {
         drop(self.kept.swap_remove(index));

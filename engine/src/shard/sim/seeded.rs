@@ -95,6 +95,7 @@ fn run_one(seed: u64) {
     match random.below(8) {
         0 => return stop_at_once(rig, &world),
         1 => return stop_in_time(rig, &world, colocated),
+        2 => return fail(rig, &world),
         _ => {}
     }
     world.borrow_mut().hurry(&mut rig.shard.io);
@@ -187,6 +188,20 @@ fn stop_at_once(mut rig: Rig, world: &RefCell<World>) {
     rig.turn();
     rig.end();
     world.borrow().app.assert_told();
+}
+
+/// The ring fails, in the middle of everything: nobody waits for it any more, and no socket is left open.
+fn fail(mut rig: Rig, world: &RefCell<World>) {
+    rig.shard.io.outside = None;
+    rig.shard.io.breaks = true;
+    rig.shard.turn(None).expect_err("the ring fails");
+    let left_open = Rc::clone(&rig.shard.io.left_open);
+    rig.shard.end();
+    assert_eq!(left_open.get(), Some(0), "sockets that nobody has closed");
+    let app = &mut world.borrow_mut().app;
+    app.assert_told();
+    app.assert_given_up();
+    app.abandon();
 }
 
 #[test]
