@@ -11,7 +11,7 @@ use ringress_proto::response::{Imprint, SERVER_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::mem::ArenaSizes;
 use crate::policy::Properties;
-use crate::queue::Sizes;
+use crate::queue::{LINE_BYTES, Sizes};
 
 /// Who runs the shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Config {
                 body: (self.body_buffers, self.body_buffer_bytes),
                 // A head in pieces, a request copied out of its buffer, or a trailer section.
                 assembly: (self.assembly_buffers, (head + self.receive_buffer_bytes).max(trailers)),
-                response: (self.requests_max, self.response_area_bytes),
+                response: (self.requests_max, self.response_area_bytes + LINE_BYTES),
                 cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),
                 coalesce: (COALESCE_BUFFERS, COALESCE_BYTES),
                 stage: (self.stage_cells, STAGE_BYTES),

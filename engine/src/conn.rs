@@ -181,6 +181,12 @@ impl Machine {
         }
     }
 
+    /// Whether the connection ends behind its `count` oldest answers, as far as is known before they are sent.
+    #[inline]
+    pub(crate) fn ends_behind(&self, count: u16) -> bool {
+        self.phase == Phase::Last && self.in_flight <= count
+    }
+
     /// No further request is taken; what is owed will be sent.
     pub(crate) fn finish(&mut self) {
         if self.phase == Phase::Open {

@@ -63,6 +63,22 @@ pub enum Connection {
     KeepAlive,
 }
 
+impl Connection {
+    /// The longest [`line`](Self::line).
+    pub const LINE_BYTES_MAX: usize = 24;
+
+    /// The whole field line, its end included: a head is written before it is known what it says of its connection,
+    /// and this goes behind the Date then.
+    #[inline]
+    #[must_use]
+    pub const fn line(self) -> &'static [u8] {
+        match self {
+            Self::Close => b"Connection: close\r\n",
+            Self::KeepAlive => b"Connection: keep-alive\r\n",
+        }
+    }
+}
+
 /// What a head may still say about where its body ends.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Framing {
@@ -266,19 +282,6 @@ impl<'a> HeadWriter<'a> {
         self.put(b"Transfer-Encoding: chunked\r\n")?;
         self.framing = Framing::Settled;
         Ok(())
-    }
-
-    /// Writes the Connection field.
-    ///
-    /// # Errors
-    /// [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
-    #[inline]
-    pub fn connection(&mut self, connection: Connection) -> Result<(), WriteError> {
-        self.after_status()?;
-        match connection {
-            Connection::Close => self.put(b"Connection: close\r\n"),
-            Connection::KeepAlive => self.put(b"Connection: keep-alive\r\n"),
-        }
     }
 
     /// Writes `Connection: Upgrade` and `Upgrade` with these protocols, such as `websocket` or `h2c, foo/2`. In a 101:

@@ -8,9 +8,7 @@ use ringress_proto::head::{Head, Parse, parse};
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::limits::Limits;
 use ringress_proto::reject::Reject;
-use ringress_proto::response::{
-    CHUNK_LINE_BYTES, Connection, HeadWriter, WriteError, chunk_line, chunked_end, chunked_end_len,
-};
+use ringress_proto::response::{CHUNK_LINE_BYTES, HeadWriter, WriteError, chunk_line, chunked_end, chunked_end_len};
 use ringress_proto::trailers::{Trailers, is_forbidden};
 use ringress_proto::url::{Prefix, canonical_path, cook, path_rank};
 
@@ -245,8 +243,6 @@ fn write(
         writer.chunked()?;
         note("Transfer-Encoding", b"chunked");
     }
-    writer.connection(Connection::Close)?;
-    note("Connection", b"close");
     writer.finish()
 }
 

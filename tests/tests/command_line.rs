@@ -196,6 +196,26 @@ fn a_second_signal_ends_what_the_first_leaves_time_for() {
 }
 
 #[test]
+fn answers_after_a_signal_say_that_the_connection_ends() {
+    for mode in Mode::ALL {
+        let server = Server::start(&Setup::new(mode).shards(1).consumers(4));
+        let (mut alone, mut two) = (server.connect(), server.connect());
+        alone.send(server.get("/slow/600"));
+        two.send(server.get("/slow/600").repeat(2));
+        server.assert_healthy();
+        server.finish_by(Signal::TERM);
+        // What the server has sent waits in the clients' sockets.
+        for (client, answers) in [(&mut alone, 1), (&mut two, 2)] {
+            for answer in 1..=answers {
+                let response = client.any_response();
+                assert_eq!((response.text(), response.closes()), ("slow\n", answer == answers), "{mode:?}");
+            }
+            client.expect_eof();
+        }
+    }
+}
+
+#[test]
 fn a_signal_that_comes_twice_at_once_is_one() {
     // As timeout(1) sends it, to its child and to the group that the child is in.
     for mode in Mode::ALL {

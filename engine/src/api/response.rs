@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::{Connection, FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
+use ringress_proto::response::{FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
 
 pub use self::content::Body;
 use crate::error::{Error, ErrorKind, Result};
@@ -277,11 +277,10 @@ fn fill_plain(
         check_rare(record, response)?;
     }
     let mut head = HeadWriter::new(area);
-    let close = !record.keep_alive || response.close;
     // Beside a status without a body, a length that was said is one that may be (304).
     let is_framed = !is_rare || body_allowed(status) || response.content_length.is_some();
     let framing = is_framed.then_some(Framing::Length(length));
-    let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
+    let written = write_fields(imprint, (response, made), framing, &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
     let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
@@ -391,8 +390,7 @@ fn write_head(
     let mut head = HeadWriter::new(area);
     // The answer to HEAD ends with its head in any case.
     let ends_by_close = framing == Some(Framing::Close) && !record.is_head();
-    let close = !record.keep_alive || response.close || ends_by_close;
-    let written = write_fields(record, imprint, (response, made), (close, framing), &mut head);
+    let written = write_fields(imprint, (response, made), framing, &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
     let len = u32::try_from(head_len).unwrap_or(u32::MAX);
@@ -400,15 +398,14 @@ fn write_head(
     Ok(StreamHead { len, date_at, flags })
 }
 
-/// Writes a response head but for its blank line: whether it closes, and how the body ends, if there is one. Gives the
-/// place of the date.
+/// Writes a response head but for its blank line, and for what it says of its connection: that is the shard's to put
+/// behind the date. Gives the place of the date.
 // A call of its own costs the usual answer 50 instructions.
 #[inline(always)]
 fn write_fields(
-    record: &RequestRecord,
     imprint: &Imprint,
     (response, made): (&Response<'_>, &[MadeField]),
-    (close, framing): (bool, Option<Framing>),
+    framing: Option<Framing>,
     head: &mut HeadWriter<'_>,
 ) -> core::result::Result<u16, WriteError> {
     let date_at = head.status_and_imprint(response.status, response.reason, imprint)?;
@@ -428,11 +425,6 @@ fn write_fields(
     }
     for (name, value) in made {
         head.header(HeaderName::Known(*name), value)?;
-    }
-    if close {
-        head.connection(Connection::Close)?;
-    } else if record.is_http10() {
-        head.connection(Connection::KeepAlive)?;
     }
     match framing {
         Some(Framing::Length(length)) => head.content_length(length)?,
@@ -587,8 +579,10 @@ mod tests {
     }
 
     #[test]
-    fn closing_is_said() {
-        let (text, answered) = written(&keep_alive(), Response::ok().close()).expect("valid");
-        assert!(text.contains("Connection: close\r\n") && answered.flags.has(AnswerFlags::CLOSE));
+    fn closing_is_handed_on_and_the_shards_to_say() {
+        for (response, closes) in [(Response::ok(), false), (Response::ok().close(), true)] {
+            let (text, answered) = written(&RequestRecord::EMPTY, response).expect("valid");
+            assert!(!text.contains("Connection") && answered.flags.has(AnswerFlags::CLOSE) == closes, "{text}");
+        }
     }
 }

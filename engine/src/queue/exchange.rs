@@ -134,6 +134,9 @@ pub(crate) enum Uninformed {
     Full,
 }
 
+/// Bytes of a response cell behind its area: for a line that the shard puts into the head when it sends it.
+pub(crate) const LINE_BYTES: u32 = 24;
+
 /// What an application filled in: see [`Exchange::fill`].
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
@@ -336,7 +339,7 @@ impl<R: Record> Exchange<R> {
         }
         let offset = self.arena.offset(Area::Response, number);
         // SAFETY: this thread has just set ANSWERED, so the area of the slot is its own until the push below.
-        let area = unsafe { self.arena.write(offset, self.arena.cell_bytes(Area::Response)) };
+        let area = unsafe { self.arena.write(offset, self.area_bytes()) };
         // SAFETY: the record of a published slot is not written before the slot is freed, which needs the push below.
         let record = unsafe { &*slot.record.get() };
         let unfilled = Unfilled { exchange: self, slot: number };
@@ -364,6 +367,11 @@ impl<R: Record> Exchange<R> {
                 Some(Err(error))
             }
         }
+    }
+
+    /// Bytes of a response area: what follows it in its cell is the shard's.
+    pub(crate) fn area_bytes(&self) -> u32 {
+        self.arena.cell_bytes(Area::Response) - LINE_BYTES
     }
 
     /// For the shard, which answers in the application's place: `false` when somebody has answered before.

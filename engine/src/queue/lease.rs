@@ -297,7 +297,7 @@ impl<R: Record> Lease<R> {
 
     /// The most bytes of an answer's head.
     pub(crate) fn head_bytes_max(&self) -> u32 {
-        self.exchange().arena.cell_bytes(Area::Response)
+        self.exchange().area_bytes()
     }
 
     /// Leaves a note for the shard.

@@ -37,7 +37,7 @@ pub(crate) use self::bell::{Bell, BellScope, settle};
 pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{
-    AnswerFlags, Answered, Exchange, INTERIMS_MAX, Record, Sizes, Tail, Uninformed, slot_bytes,
+    AnswerFlags, Answered, Exchange, INTERIMS_MAX, LINE_BYTES, Record, Sizes, Tail, Uninformed, slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, Taker};
 pub(crate) use self::holdings::NoRoom;

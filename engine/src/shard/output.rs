@@ -7,17 +7,20 @@
 //! Absent: answers in pieces (`stream`).
 
 use ringress_proto::date::IMF_LEN;
+use ringress_proto::response::Connection as Word;
 
 use super::Shard;
+use super::body::BodyChain;
 use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, SlotState};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
-use crate::queue::{AnswerFlags, Fate, Tail};
+use crate::queue::{AnswerFlags, Fate, LINE_BYTES, Tail};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(super) const GONE: u8 = u8::MAX;
+const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
 pub(super) const OVERLOADED: &[u8] =
@@ -160,19 +163,77 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Unlinks the `count` oldest answers: `next` is the oldest one now. With `last`, nothing is sent behind them.
-    /// `true`: a body that nobody reads any more was held, and goes on by [`resume_input`](Self::resume_input), once
-    /// the answer is being sent: what comes of that must not end the connection before it.
+    /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
+    /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
-    #[must_use]
-    pub(super) fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return false };
+    fn ends_behind(connection: &Connection, bodies: &[BodyChain], count: u16, next: u32, last: bool) -> bool {
+        let cannot_discard = || {
+            let expects = bodies.get(connection.body_slot as usize).map(BodyChain::expects);
+            expects.is_some_and(|expects| !Self::can_discard(&connection.incoming, expects))
+        };
+        last || connection.machine.ends_behind(count) || next == NONE && connection.has_incoming() && cannot_discard()
+    }
+
+    /// What an answer says of its connection: that it ends, or, in HTTP/1.0, that it does not (RFC 9112 section 9.3).
+    #[inline]
+    fn word(ends: bool, is_http10: bool) -> Option<Word> {
+        if ends { Some(Word::Close) } else { is_http10.then_some(Word::KeepAlive) }
+    }
+
+    /// Finishes the head of an answer that is sent from its cell: its date, and what it says of its connection. Gives
+    /// the bytes that it has grown by.
+    #[inline]
+    fn finish_head(&mut self, slot: u32, ends: bool) -> u32 {
+        let answer = self.side.answer_mut(slot);
+        let (len, date_at) = (answer.area_len, answer.date_at);
+        self.write_date(slot, date_at);
+        let Some(word) = Self::word(ends, self.side.record(slot).is_http10()) else { return 0 };
+        let grown = write_word(self.side.response_mut(slot), len, date_at, word);
+        self.side.answer_mut(slot).area_len += grown;
+        grown
+    }
+
+    /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
+    /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
+    pub(super) fn finish_stream_head(&mut self, key: Key, slot: u32, is_given: bool) -> u32 {
+        let (answer, state) = (self.side.answer_mut(slot), self.slots[slot as usize]);
+        if answer.date_at == 0 {
+            return 0;
+        }
+        let grown = if answer.flags.has(AnswerFlags::SWITCHES) {
+            // What it says of the connection is that it is no more HTTP's.
+            let date_at = answer.date_at;
+            self.write_date(slot, date_at);
+            0
+        } else {
+            let ends = self.connections.get_mut(key).is_some_and(|connection| match is_given {
+                true => Self::ends_behind(connection, &self.bodies, 1, state.next, state.last),
+                // After a final head there is no more 100 Continue.
+                false if connection.body_slot == slot && self.bodies[slot as usize].expects() => true,
+                false => state.last || connection.machine.ends_behind(1),
+            });
+            // What is said holds, whatever comes until its end.
+            self.slots[slot as usize].last = ends;
+            self.finish_head(slot, ends)
+        };
+        self.side.answer_mut(slot).date_at = 0;
+        if let Some(outgoing) = self.outgoing(slot) {
+            outgoing.grow_head(grown);
+        }
+        grown
+    }
+
+    /// Unlinks the `count` oldest answers, before their slots are free: `next` is the oldest one now. With `last`,
+    /// nothing is sent behind them.
+    #[inline]
+    pub(super) fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) -> Unlinked {
+        let Some(connection) = self.connections.get_mut(key) else { return Unlinked { last, resume: false } };
+        let last = Self::ends_behind(connection, &self.bodies, count, next, last);
         connection.oldest = next;
-        let (mut last, mut resume) = (last, false);
+        let mut resume = false;
         if (next == NONE || last) && connection.has_incoming() {
             // What is left of a body is of no use to anybody: it is thrown away.
-            let slot = core::mem::replace(&mut connection.body_slot, NONE);
-            last |= slot != NONE && !Self::can_discard(&connection.incoming, self.bodies[slot as usize].expects());
+            connection.body_slot = NONE;
             if matches!(connection.incoming, Incoming::Raw) {
                 // An earlier answer has ended the connection before the switch of protocols.
                 connection.incoming = Incoming::Nothing;
@@ -181,6 +242,7 @@ impl<I: Io> Shard<I> {
             resume = core::mem::take(&mut connection.body_paused);
         }
         connection.machine.answers(count, last);
+        debug_assert!(last || !connection.machine.ends_when_sent(), "an answer that is a connection's last says so");
         if last {
             connection.overload_owed = false;
             if next != NONE {
@@ -188,22 +250,22 @@ impl<I: Io> Shard<I> {
                 self.orphan(next);
             }
         }
-        resume
+        Unlinked { last, resume }
     }
 
     /// Sends one answer from where it is.
     #[inline]
     pub(super) fn send_one(&mut self, key: Key, slot: u32) {
         let answer = self.side.answer_mut(slot);
-        let (len, date_at) = (answer.area_len, answer.date_at);
+        let len = answer.area_len;
         let tail_len = match &answer.tail {
             Tail::None => None,
             Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
             Tail::Stream(_) => return self.send_stream(key, slot, SendMode::Silent),
         };
-        self.write_date(slot, date_at);
         let SlotState { next, last, .. } = self.slots[slot as usize];
-        let resume = self.unlink(key, 1, next, last);
+        let Unlinked { last, resume } = self.unlink(key, 1, next, last);
+        let len = len + self.finish_head(slot, last);
         match tail_len {
             Some(tail_len) => self.start_send(key, Out::AreaAndTail { slot }, len.saturating_add(tail_len)),
             None => self.start_send(key, Out::Area { slot }, len),
@@ -215,9 +277,11 @@ impl<I: Io> Shard<I> {
 
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
     fn send_many(&mut self, key: Key, oldest: u32, mut cell: Cell) {
-        let room = self.side.arena().cell_bytes(Area::Coalesce);
+        let room = self.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
-        while slot != NONE && !last {
+        let mut newest = Copied::default();
+        // Only the newest can say something of the connection.
+        while slot != NONE && !last && !newest.is_http10 {
             let state = self.slots[slot as usize];
             // The answer is the shard's to look at only once the slot has come back.
             if !state.answered {
@@ -234,7 +298,10 @@ impl<I: Io> Shard<I> {
                 let at = filled as usize + usize::from(date_at);
                 self.side.cell_mut(&mut cell)[at..][..IMF_LEN].copy_from_slice(self.clock.date());
             }
-            self.finish_slot(slot);
+            if count > 0 {
+                self.finish_slot(newest.slot);
+            }
+            newest = Copied { slot, is_http10: self.side.record(slot).is_http10(), len, date_at };
             filled += len;
             count += 1;
             last = state.last;
@@ -245,7 +312,13 @@ impl<I: Io> Shard<I> {
             self.side.cells.coalesce.give(cell);
             return self.send_one(key, oldest);
         }
-        let resume = self.unlink(key, count, slot, last);
+        let Unlinked { last, resume } = self.unlink(key, count, slot, last);
+        self.finish_slot(newest.slot);
+        if let Some(word) = Self::word(last, newest.is_http10) {
+            let Copied { len, date_at, .. } = newest;
+            let answer = &mut self.side.cell_mut(&mut cell)[(filled - len) as usize..];
+            filled += write_word(answer, len, date_at, word);
+        }
         self.start_send(key, Out::Cell { cell }, filled);
         if resume {
             self.resume_input(key);
@@ -424,6 +497,39 @@ impl<I: Io> Shard<I> {
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }
     }
+}
+
+/// Puts what an answer says of its connection behind its date. The answer is `len` bytes at the beginning of `bytes`,
+/// which has room for [`LINE_BYTES`] more. Gives the bytes that it has grown by.
+#[inline(never)]
+fn write_word(bytes: &mut [u8], len: u32, date_at: u16, word: Word) -> u32 {
+    if date_at == 0 {
+        return 0;
+    }
+    let line = word.line();
+    let place = usize::from(date_at) + IMF_LEN + b"\r\n".len();
+    bytes.copy_within(place..len as usize, place + line.len());
+    bytes[place..place + line.len()].copy_from_slice(line);
+    u32::try_from(line.len()).unwrap_or(0)
+}
+
+/// What follows from answers being unlinked.
+#[must_use]
+pub(super) struct Unlinked {
+    /// The connection ends behind them, which the newest of them says if nothing of it is sent yet.
+    last: bool,
+    /// A body that nobody reads any more was held, and goes on by `resume_input`, once the answer is being sent: what
+    /// comes of that must not end the connection before it.
+    pub(super) resume: bool,
+}
+
+/// The answer copied last.
+#[derive(Default)]
+struct Copied {
+    slot: u32,
+    is_http10: bool,
+    len: u32,
+    date_at: u16,
 }
 
 /// What follows when everything handed to the socket is sent.

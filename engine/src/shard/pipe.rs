@@ -79,7 +79,7 @@ impl<I: Io> Shard<I> {
         }
         connection.pipe = Pipe::No;
         (connection.incoming, connection.body_slot, connection.body_paused) = (Incoming::Nothing, NONE, false);
-        let resume = self.unlink(key, 1, NONE, true);
+        let resume = self.unlink(key, 1, NONE, true).resume;
         debug_assert!(!resume, "a pipe that is over holds no input back");
         self.finish_slot(slot);
         self.after_answer(key);

@@ -4,10 +4,10 @@ use std::io::Write as _;
 
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::reject::Reject;
-use ringress_proto::response::{Connection as ConnectionField, HeadWriter, Imprint, WriteError, reason_phrase};
+use ringress_proto::response::{HeadWriter, Imprint, WriteError, reason_phrase};
 
 use super::Shard;
-use crate::queue::{AnswerFlags, Answered, Tail};
+use crate::queue::{AnswerFlags, Answered, LINE_BYTES, Tail};
 use crate::ring::Io;
 use crate::slab::Key;
 
@@ -19,7 +19,7 @@ impl<I: Io> Shard<I> {
         if reject == Reject::QueueFull {
             self.counters.queue_full.count();
         }
-        self.write_refusal(slot, reject, keep_alive, AnswerFlags::ABANDONED);
+        self.write_refusal(slot, reject, AnswerFlags::ABANDONED);
         let state = &mut self.slots[slot as usize];
         state.answered = true;
         state.last = !keep_alive;
@@ -47,8 +47,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn answer_abandoned(&mut self, slot: u32) {
         self.counters.requests_abandoned.count();
-        let keep_alive = self.side.record(slot).keep_alive;
-        self.write_refusal(slot, Reject::Abandoned, keep_alive, AnswerFlags::ABANDONED);
+        self.write_refusal(slot, Reject::Abandoned, AnswerFlags::ABANDONED);
     }
 
     /// Answers a request in the application's place, whose answer the shard has won; a handle of it may be out.
@@ -56,25 +55,21 @@ impl<I: Io> Shard<I> {
     pub(super) fn refuse_published(&mut self, slot: u32, reject: Reject) {
         self.counters.requests_rejected.count();
         let keep_alive = self.side.record(slot).keep_alive && !reject.closes();
-        self.write_refusal(slot, reject, keep_alive, AnswerFlags::default());
+        self.write_refusal(slot, reject, AnswerFlags::default());
         let state = &mut self.slots[slot as usize];
         state.answered = true;
         state.last |= !keep_alive;
     }
 
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
-    fn write_refusal(&mut self, slot: u32, reject: Reject, keep_alive: bool, flags: AnswerFlags) {
+    fn write_refusal(&mut self, slot: u32, reject: Reject, flags: AnswerFlags) {
         let without_body = self.side.record(slot).is_head()
             && self.slots[slot as usize].connection != u32::MAX
             && reject_knows_method(reject);
-        let http10 = self.side.record(slot).is_http10();
-        let area = self.side.response_mut(slot);
-        let connection = match keep_alive {
-            false => Some(ConnectionField::Close),
-            true if http10 => Some(ConnectionField::KeepAlive),
-            true => None,
-        };
-        let written = write_refusal(area, &self.settings.imprint, reject, connection, without_body);
+        let cell = self.side.response_mut(slot);
+        let area_bytes = cell.len() - LINE_BYTES as usize;
+        let area = &mut cell[..area_bytes];
+        let written = write_refusal(area, &self.settings.imprint, reject, without_body);
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
@@ -92,7 +87,6 @@ fn write_refusal(
     area: &mut [u8],
     imprint: &Imprint,
     reject: Reject,
-    connection: Option<ConnectionField>,
     without_body: bool,
 ) -> Result<(u32, u16), WriteError> {
     let status = reject.status();
@@ -107,9 +101,6 @@ fn write_refusal(
     head.header(HeaderName::Known(ResponseHeader::ContentType), b"text/plain")?;
     if status == 503 {
         head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
-    }
-    if let Some(connection) = connection {
-        head.connection(connection)?;
     }
     head.content_length(body.len() as u64)?;
     let head_len = head.finish()?;
@@ -129,11 +120,10 @@ mod tests {
         let imprint = Imprint::new(&"s".repeat(128)).expect("valid");
         for reject in Reject::ALL {
             let mut area = [0; 512];
-            let (len, date_at) =
-                write_refusal(&mut area, &imprint, *reject, Some(ConnectionField::Close), false).expect("it fits");
+            let (len, date_at) = write_refusal(&mut area, &imprint, *reject, false).expect("it fits");
             let text = String::from_utf8(area[..len as usize].to_vec()).expect("text");
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", reject.status())), "{text}");
-            assert!(text.contains("Connection: close\r\n") && text.ends_with(".\n"), "{text}");
+            assert!(text.ends_with(".\n"), "{text}");
             assert!(text[usize::from(date_at)..].starts_with("     "), "{text}");
         }
     }
@@ -141,8 +131,8 @@ mod tests {
     #[test]
     fn a_refusal_of_head_has_no_body() {
         let mut area = [0; 512];
-        let (len, _) = write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, None, true)
-            .expect("it fits");
+        let (len, _) =
+            write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, true).expect("it fits");
         assert!(area[..len as usize].ends_with(b"\r\n\r\n"));
     }
 }

@@ -10,6 +10,7 @@ mod answers;
 mod app;
 mod cancels;
 mod client;
+mod closing;
 mod earlier;
 mod files;
 mod informs;

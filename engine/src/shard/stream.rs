@@ -65,6 +65,13 @@ impl Parts {
         self.add(Lent::of(&bytes[..most])) && most == bytes.len()
     }
 
+    /// The head, which is the first part, has grown to this.
+    fn set_head(&mut self, head: Lent) {
+        debug_assert!(self.count > 0 && self.parts[0].address == head.address, "the head is sent");
+        self.bytes += head.len - self.parts[0].len;
+        self.parts[0] = head;
+    }
+
     fn as_slice(&self) -> &[Lent] {
         &self.parts[..self.count]
     }
@@ -143,10 +150,7 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.reading) else { return };
         let is_pipe = connection.is_pipe_of(slot);
         let has_stage = connection.stage.is_some();
-        let (area_len, date_at) = {
-            let answer = self.side.answer_mut(slot);
-            (answer.area_len, answer.date_at)
-        };
+        let area_len = self.side.answer_mut(slot).area_len;
         let head = self.side.lend_response(slot, area_len);
         let staged = self.connections.get_mut(key).and_then(|connection| {
             let (from, to) = (connection.staged_from, connection.staged_to);
@@ -155,10 +159,7 @@ impl<I: Io> Shard<I> {
         let Some(outgoing) = self.outgoing(slot) else { return };
         let is_fresh = outgoing.head_left() == area_len;
         let reads_only = outgoing.reads_only;
-        let found = look(outgoing, head, staged);
-        if is_fresh {
-            self.write_date(slot, date_at);
-        }
+        let mut found = look(outgoing, head, staged);
         if found.ending == Ending::Aborted {
             return self.cut(key);
         }
@@ -176,6 +177,10 @@ impl<I: Io> Shard<I> {
         }
         let mode = if is_long && mode == SendMode::Silent { SendMode::Ahead } else { mode };
         let is_last = found.is_all && found.ending == Ending::Finished;
+        if is_fresh && found.parts.count > 0 {
+            let grown = self.finish_stream_head(key, slot, found.ending == Ending::Finished);
+            found.parts.set_head(self.side.lend_response(slot, area_len + grown));
+        }
         match found.parts.count {
             0 if is_pipe && found.is_all => self.pipe_is_sent(key, slot, is_last),
             0 if is_last => self.end_stream(key, slot),
@@ -190,7 +195,7 @@ impl<I: Io> Shard<I> {
         let mut resume = false;
         if is_last && !was_last {
             let SlotState { next, last, .. } = self.slots[slot as usize];
-            resume = self.unlink(key, 1, next, last);
+            resume = self.unlink(key, 1, next, last).resume;
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = Out::Stream { slot, last: is_last || was_last };
@@ -244,7 +249,7 @@ impl<I: Io> Shard<I> {
     /// The application has ended a stream of which everything was sent before.
     fn end_stream(&mut self, key: Key, slot: u32) {
         let SlotState { next, last, .. } = self.slots[slot as usize];
-        let resume = self.unlink(key, 1, next, last);
+        let resume = self.unlink(key, 1, next, last).resume;
         if let Some(outgoing) = self.outgoing(slot) {
             outgoing.complete();
         }

@@ -76,6 +76,11 @@ impl Outgoing {
         self.head_left
     }
 
+    /// The head, of which nothing has been sent, has so many bytes more.
+    pub(crate) fn grow_head(&mut self, bytes: u32) {
+        self.head_left += bytes;
+    }
+
     /// The pieces in the window, each with the bytes of it that are sent.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = (&Piece, u64)> {
         (0..self.count).map(|index| {

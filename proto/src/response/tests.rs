@@ -13,12 +13,20 @@ fn a_head_is_written_in_the_order_of_the_calls() {
     writer.header(ResponseHeader::ContentType.into(), b"text/plain").expect("fits");
     writer.header("X-Id".into(), b"").expect("fits");
     writer.content_length(u64::MAX).expect("fits");
-    writer.connection(Connection::Close).expect("fits");
     let len = writer.finish().expect("fits");
     let want = "HTTP/1.1 200 OK\r\nServer: ringress\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: text/plain\r\nX-Id: \r\nContent-Length: 18446744073709551615\r\nConnection: close\r\n\r\n";
+         Content-Type: text/plain\r\nX-Id: \r\nContent-Length: 18446744073709551615\r\n\r\n";
     assert_eq!(core::str::from_utf8(&out[..len]), Ok(want));
     assert_eq!(&out[usize::from(date_at)..][..IMF_LEN], &imf_fixdate(784_111_777));
+}
+
+#[test]
+fn what_is_said_of_the_connection_is_a_line() {
+    for (connection, value) in [(Connection::Close, "close"), (Connection::KeepAlive, "keep-alive")] {
+        let line = connection.line();
+        assert!(line.len() <= Connection::LINE_BYTES_MAX && line.ends_with(b"\r\n"));
+        assert!(line.starts_with(b"Connection: ") && line[12..line.len() - 2] == *value.as_bytes());
+    }
 }
 
 #[test]

@@ -278,7 +278,7 @@ impl Client {
         match expected.outcome {
             Outcome::NotFound => {
                 assert_eq!(status, 404, "{}", context());
-                assert!(!closes || self.stopping, "{}", context());
+                assert!(!closes || self.stopping || self.ended, "{}", context());
             }
             Outcome::Refused(code) => assert_eq!((status, closes), (code, true), "{}", context()),
             Outcome::Answer { sum } => {
@@ -286,7 +286,7 @@ impl Client {
                 let code = if fate == Fate::Dropped { 500 } else { 200 };
                 assert_eq!(status, code, "{}", context());
                 let last = expected.last || fate == Fate::Closed;
-                assert!(closes == last || (closes && self.stopping), "{}", context());
+                assert!(closes == last || (closes && (self.stopping || self.ended)), "{}", context());
                 if status == 200 && !expected.head {
                     let right = body == answer_body(expected.number, sum, fate);
                     assert!(right, "{}: {:?}", context(), String::from_utf8_lossy(&body[..body.len().min(40)]));

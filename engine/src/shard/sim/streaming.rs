@@ -69,7 +69,7 @@ impl Streaming {
         let stream = OutStream::new(1 + random.below(10), [1, 100, 3000, 50_000][random.below(4)]);
         let record = *lease.record();
         let filled = lease.answer(|area| {
-            let mut answered = head_of(&record, area, whole.len(), close);
+            let mut answered = head_of(area, whole.len(), close);
             answered.tail = Tail::Stream(Outgoing::new(Arc::clone(&stream), answered.area_len));
             Ok::<_, ()>(answered)
         });

@@ -44,7 +44,7 @@ fn streamed(answered: Answered, stream: &Arc<OutStream>) -> Answered {
 /// A streamed answer of a body of so many bytes; the handle stays.
 pub(super) fn start(lease: &Lease<RequestRecord>, body_len: usize) -> Arc<OutStream> {
     let stream = OutStream::new(64, 100_000);
-    let filled = lease.answer(|area| Ok::<_, ()>(streamed(head_of(lease.record(), area, body_len, false), &stream)));
+    let filled = lease.answer(|area| Ok::<_, ()>(streamed(head_of(area, body_len, false), &stream)));
     assert!(matches!(filled, Some(Ok(()))), "the request is open");
     stream
 }
@@ -64,8 +64,7 @@ pub(super) fn respond(lease: Lease<RequestRecord>, pieces: Vec<Piece>) -> Arc<Ou
     let len = pieces.iter().map(Piece::len).sum::<u64>();
     let stream = OutStream::whole(pieces);
     let len = usize::try_from(len).expect("short");
-    let record = *lease.record();
-    match lease.fill(|area| Ok::<_, ()>(streamed(head_of(&record, area, len, false), &stream))) {
+    match lease.fill(|area| Ok::<_, ()>(streamed(head_of(area, len, false), &stream))) {
         Some(Ok(filled)) => lease.submit(filled),
         _ => panic!("the request is open"),
     }
