@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::thread;
 
-use ringress::{Engine, Request, RequestQueue, Response, Upgraded};
+use ringress::{Engine, Method, Request, RequestQueue, Response, ResponseHeader, Upgraded};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, WebSocket};
@@ -59,19 +59,48 @@ pub(crate) fn serve(queue: &RequestQueue) -> ringress::Result<()> {
 
 /// Does the opening handshake (RFC 6455 section 4.2); `None`: it was no good, and the client has been told.
 fn accept(request: Request) -> ringress::Result<Option<Upgraded>> {
-    let asks = request.upgrade_protocols().any(|protocol| protocol.eq_ignore_ascii_case("websocket"));
-    let key = request.header_named("Sec-WebSocket-Key").map(derive_accept_key);
-    let version = request.header_named("Sec-WebSocket-Version");
-    match key {
-        Some(key) if asks && version == Some(b"13") => {
-            let response = Response::switching("websocket").header("Sec-WebSocket-Accept", &key);
+    match check(&request) {
+        Ok(answer_key) => {
+            let response = Response::switching("websocket").header("Sec-WebSocket-Accept", &answer_key);
             request.upgrade(response).map(Some)
         }
-        _ => {
-            let text = "This is a WebSocket: connect to it with a WebSocket client of version 13.\n";
-            let response = Response::new(400).header("Sec-WebSocket-Version", "13").body(text);
+        Err((status, text)) => {
+            let response = Response::new(status).header("Sec-WebSocket-Version", "13").body(text);
+            // What a client has to switch to (RFC 9110 section 15.5.22).
+            let response = if status == 426 { response.header(ResponseHeader::Upgrade, "websocket") } else { response };
             request.respond(response).map(|()| None)
         }
+    }
+}
+
+/// What a client has to ask for (RFC 6455 section 4.2.1): the key that proves the server understood it, or the status
+/// and text of a refusal. HTTP/1.1, Host and Connection are checked by the engine.
+fn check(request: &Request) -> Result<String, (u16, &'static str)> {
+    let asks = request.upgrade_protocols().any(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+    if request.method() != Method::Get {
+        return Err((400, "A WebSocket is opened by GET.\n"));
+    }
+    if !asks || only(request, b"Sec-WebSocket-Version") != Some(b"13") {
+        return Err((426, "This is a WebSocket: connect to it with a WebSocket client of version 13.\n"));
+    }
+    let key = only(request, b"Sec-WebSocket-Key").filter(|key| is_key(key));
+    key.map(derive_accept_key).ok_or((400, "Sec-WebSocket-Key is to be 16 bytes in base64, given once.\n"))
+}
+
+/// The value of a field that is given once.
+fn only<'r>(request: &'r Request, name: &[u8]) -> Option<&'r [u8]> {
+    let mut values = request.headers().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// Whether this is 16 bytes in base64 (RFC 4648 section 4): 22 digits, of which the last has two bits, and padding.
+fn is_key(text: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    match text {
+        [digits @ .., last, b'=', b'='] => {
+            digits.len() == 21 && digits.iter().all(is_digit) && matches!(last, b'A' | b'Q' | b'g' | b'w')
+        }
+        _ => false,
     }
 }
 

@@ -124,12 +124,39 @@ fn who_does_not_speak_websocket_is_told() {
     in_both_modes(|engine, address| {
         let mut client = Client::connect(address);
         let reply = client.ask("/chat");
-        assert_eq!((reply.status, reply.field("sec-websocket-version")), (400, Some("13")));
-        let half = "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        client.send(half);
-        assert_eq!(client.read().status, 400, "without a key");
-        assert_eq!(client.ask("/chat").status, 400, "the connection goes on");
-        assert_eq!(engine.counters().connections_upgraded, 0);
+        assert_eq!((reply.status, reply.field("sec-websocket-version")), (426, Some("13")));
+        assert_eq!((reply.field("upgrade"), reply.field("connection")), (Some("websocket"), Some("Upgrade")));
+        let asks = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+        let (key, version) = ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "Sec-WebSocket-Version: 13\r\n");
+        let of_key = |key| format!("{asks}{version}Sec-WebSocket-Key: {key}\r\n");
+        for (method, fields, status) in [
+            ("GET", format!("{asks}{version}"), 400),
+            ("POST", format!("{asks}{version}{key}Content-Length: 0\r\n"), 400),
+            ("DELETE", format!("{asks}{version}{key}"), 400),
+            ("GET", format!("{version}{key}"), 426),
+            ("GET", format!("{asks}{key}"), 426),
+            ("GET", format!("{asks}{key}Sec-WebSocket-Version: 8\r\n"), 426),
+            ("GET", format!("{asks}{key}{version}{version}"), 426),
+            ("GET", format!("{asks}{version}{key}{key}"), 400),
+            ("GET", of_key(""), 400),
+            ("GET", of_key("x"), 400),
+            ("GET", of_key("dGhlIHNhbXBsZSBub25j"), 400),
+            ("GET", of_key("dGhlIHNhbXBsZSBub25jZQ"), 400),
+            ("GET", of_key("dGhlIHNhbXBsZSBub25jZSE="), 400),
+            ("GET", of_key("dGhlIHNhbXBsZSBub25jZR=="), 400),
+            ("GET", of_key("dGhlIHNhbXBsZSBub2*jZQ=="), 400),
+            ("GET", of_key("dGhlIHNhbXBsZSBub25jZQ==dGhlIHNhbXBsZSBub25jZQ=="), 400),
+        ] {
+            client.send(format!("{method} /chat HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+            let reply = client.read();
+            assert_eq!(reply.status, status, "{method} {fields}");
+            assert_eq!(reply.field("sec-websocket-version"), Some("13"), "{fields}");
+            assert_eq!(reply.field("upgrade").is_some(), status == 426, "{fields}");
+        }
+        assert_eq!(engine.counters().connections_upgraded, 0, "and the connection goes on");
+        client.send(format!("GET /chat HTTP/1.1\r\nHost: test\r\n{asks}{version}{key}\r\n"));
+        let reply = client.read();
+        assert_eq!((reply.status, reply.field("sec-websocket-accept")), (101, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
     });
 }
 

@@ -301,6 +301,10 @@ impl Request {
     /// status of 100 to 199 but not 101, and these header fields. Any number of times; it goes out in order, after the
     /// answers to earlier requests and before the answer to this one, and what it holds is copied.
     ///
+    /// Not every client understands it, though HTTP/1.1 asks for that: some proxies, older nginx among them, take 103
+    /// for the answer itself and the answer for what comes after. Give 103 only to those known to read on, or where no
+    /// such proxy stands between.
+    ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over or answered;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) towards HTTP/1.0, which knows no such answers;
