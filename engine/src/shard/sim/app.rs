@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::Context;
 
 use super::rig::{body, read_body, read_prefix, target, write_answer};
-use super::streaming::{Flag, Streaming, letters, pieces};
+use super::streaming::{Flag, Streaming, letters, pieces, throw};
 use crate::id::RequestId;
-use crate::queue::{BodyState, Exchange, Lease, Note, QueueCore, Watch};
+use crate::queue::{BodyState, Exchange, Lease, Note, QueueCore, Registration, Watch};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 use crate::stream::OutStream;
@@ -91,13 +92,13 @@ impl Pending {
 
     /// Waits for more of the body, unless more is there or will not come. A wake that is lost leaves its client
     /// waiting.
-    fn await_more(&mut self) {
+    fn await_more(&mut self, random: &mut Random) {
         self.waits = None;
         if let Hold::Handle(lease) = &mut self.hold
             && !self.whole
         {
             let flag = Arc::new(Flag::default());
-            lease.await_body(&Waker::from(Arc::clone(&flag)));
+            lease.await_body(&flag.waker(random));
             let open = lease.body_state() == BodyState::Open;
             self.waits = (open && !lease.next_body()).then_some(flag);
         }
@@ -151,7 +152,7 @@ impl App {
         let Some(index) = ready.get(random.below(ready.len())) else { return };
         let streaming = self.streams.swap_remove(*index);
         let stream = Arc::clone(&streaming.stream);
-        match streaming.act() {
+        match streaming.act(random) {
             Ok(streaming) => self.streams.push(streaming),
             Err(lease) => {
                 self.ended.push(stream);
@@ -201,7 +202,11 @@ impl App {
             let (watch, registration) = Watch::new(random.chance(500));
             lease.note(Note::Watch(lease.record().connection, registration));
             if random.chance(700) {
+                let _ = watch.poll(&mut Context::from_waker(&Arc::new(Flag::default()).waker(random)));
                 self.watches.push(watch);
+            }
+            if random.chance(200) {
+                lease.note(Note::Watch(lease.record().connection, Registration::call(|_| throw())));
             }
         }
         let can_detach = number.is_some_and(|number| !matches!(fate(self.seed, number), Fate::Dropped | Fate::Cut));
@@ -212,7 +217,7 @@ impl App {
             Hold::Handle(Box::new(lease))
         };
         let mut pending = Pending { number, body, whole, hold, waits: None };
-        pending.await_more();
+        pending.await_more(random);
         self.pending.push(pending);
         if whole && random.chance(400) {
             self.go_on(self.pending.len() - 1, random);
@@ -235,7 +240,7 @@ impl App {
         {
             let over = matches!(lease.body_state(), BodyState::Failed(_));
             pending.whole = read_body(lease, &mut pending.body);
-            pending.await_more();
+            pending.await_more(random);
             if over {
                 self.pending.swap_remove(index);
             }
@@ -268,6 +273,11 @@ impl App {
                 if random.chance(50) {
                     // An answer that cannot be written leaves the request open.
                     assert!(!matches!(lease.fill(|_| Err::<_, ()>(())), Some(Ok(_))));
+                }
+                if random.chance(50) {
+                    // Nor does one that panics while it is written; one whose client has left is not written at all.
+                    let written = catch_unwind(AssertUnwindSafe(|| lease.fill::<()>(|_| throw())));
+                    assert!(written.is_err() || written.is_ok_and(|filled| filled.is_none()));
                 }
                 if fate == Fate::Dropped {
                     drop(lease);

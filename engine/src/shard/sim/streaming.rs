@@ -12,6 +12,7 @@ use std::task::{Wake, Waker};
 use bytes::Bytes;
 
 use super::rig::head_of;
+use crate::foreign::HeldBytes;
 use crate::queue::{Lease, News, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
@@ -31,6 +32,70 @@ impl Wake for Flag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+impl Flag {
+    /// What puts it up. One in ten panics then, one in ten when it is dropped.
+    pub(super) fn waker(self: &Arc<Self>, random: &mut Random) -> Waker {
+        let flag = Arc::clone(self);
+        match random.below(10) {
+            0 => Waker::from(Arc::new(Odd { flag, throws_dropped: false })),
+            1 => Waker::from(Arc::new(Odd { flag, throws_dropped: true })),
+            _ => Waker::from(flag),
+        }
+    }
+}
+
+/// Panics, without a word of the panic hook.
+pub(super) fn throw() -> ! {
+    std::panic::resume_unwind(Box::new("meant to be thrown"))
+}
+
+/// A waker that panics when it has put its flag up, or when it is dropped.
+struct Odd {
+    flag: Arc<Flag>,
+    throws_dropped: bool,
+}
+
+impl Wake for Odd {
+    fn wake(self: Arc<Self>) {
+        self.flag.0.store(true, Ordering::SeqCst);
+        if !self.throws_dropped {
+            throw();
+        }
+    }
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        if self.throws_dropped {
+            throw();
+        }
+    }
+}
+
+/// Bytes whose owner panics when it lets go of them.
+struct OddOwner(Vec<u8>);
+
+impl AsRef<[u8]> for OddOwner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for OddOwner {
+    fn drop(&mut self) {
+        throw();
+    }
+}
+
+/// Bytes of an application's. One in ten has an owner that panics.
+pub(super) fn owned(bytes: &[u8], random: &mut Random) -> HeldBytes {
+    match random.below(10) {
+        0 => Bytes::from_owner(OddOwner(bytes.to_vec())),
+        _ => Bytes::copy_from_slice(bytes),
+    }
+    .into()
 }
 
 /// A file of so many bytes as [`super::app::answer_body`] fills with, which no name leads to.
@@ -84,7 +149,7 @@ impl Streaming {
     }
 
     /// Gives one piece, or ends. Gives the lease back when it is over.
-    pub(super) fn act(mut self) -> Result<Self, Lease<RequestRecord>> {
+    pub(super) fn act(mut self, random: &mut Random) -> Result<Self, Lease<RequestRecord>> {
         self.waits = None;
         if self.stream.is_gone() {
             return Err(self.lease);
@@ -100,7 +165,7 @@ impl Streaming {
         }
         if !self.stream.has_room() {
             let flag = Arc::new(Flag::default());
-            self.stream.await_room(&Waker::from(Arc::clone(&flag)));
+            self.stream.await_room(&flag.waker(random));
             if !self.stream.has_room() && !self.stream.is_gone() {
                 self.waits = Some(flag);
                 return Ok(self);
@@ -135,7 +200,7 @@ pub(super) fn pieces(text: &[u8], filling: usize, file: &Arc<File>, random: &mut
         } else if from >= filling && random.chance(400) {
             Data::File(FileRange::new(Arc::clone(file), (from - filling) as u64..(to - filling) as u64))
         } else {
-            Data::Bytes(Bytes::copy_from_slice(&text[from..to]).into())
+            Data::Bytes(owned(&text[from..to], random))
         };
         pieces.push_back(Piece::new(frame, data));
         at = to;
