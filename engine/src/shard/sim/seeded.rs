@@ -194,7 +194,8 @@ fn stop_at_once(mut rig: Rig, world: &RefCell<World>) {
 fn fail(mut rig: Rig, world: &RefCell<World>) {
     rig.shard.io.outside = None;
     rig.shard.io.breaks = true;
-    rig.shard.turn(None).expect_err("the ring fails");
+    // A turn with completions at hand enters the kernel no more than it has to.
+    assert!((0..1000).any(|_| rig.shard.turn(None).is_err()), "the ring fails");
     let left_open = Rc::clone(&rig.shard.io.left_open);
     rig.shard.end();
     assert_eq!(left_open.get(), Some(0), "sockets that nobody has closed");
