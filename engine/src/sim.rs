@@ -14,7 +14,7 @@ use std::sync::Arc;
 use ringress_proto::response::Imprint;
 use ringress_proto::url::{HostPattern, Prefix};
 
-use crate::id::ShardId;
+use crate::id::{Origin, ShardId};
 use crate::mem::ArenaSizes;
 use crate::queue::{Answered, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
 use crate::record::{Address, RequestRecord};
@@ -103,7 +103,8 @@ impl Hop {
         };
         let imprint = Imprint::new("").expect("no Server field is a valid one");
         let sizes = Sizes { slots, arena };
-        let (exchange, side) = Exchange::new(1, ShardId(0), imprint, &sizes).expect("memory and an eventfd");
+        let (exchange, side) =
+            Exchange::new(1, ShardId(0), Origin::LONE, imprint, &sizes).expect("memory and an eventfd");
         let queue = QueueCore::new(LENGTH_MAX, Arc::from([exchange]));
         let returned = Vec::with_capacity(slots as usize);
         Self { driving: None, side, queue, producer: Producer::new(), returned, next: 0 }
@@ -152,7 +153,7 @@ impl Hop {
         let slot = self.side.allocate().expect("a slot for each request of a batch");
         self.side.record_mut(slot).url_context = self.next;
         self.next += 1;
-        let id = self.side.publish(slot);
+        let id = self.side.publish(slot, 0);
         assert!(self.queue.has_room(0, &mut self.producer), "the queue is longer than the batch");
         self.queue.push(0, &mut self.producer, id);
     }

@@ -13,7 +13,7 @@ use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, receive, wait_
 use ringress::{ConnectionId, Disconnected, ErrorKind, Request, RequestId, RequestQueue, Response, TrySendError};
 
 /// What an id adds for the next generation of its slot: see [`RequestId`].
-const GENERATION: u64 = 1 << 24;
+const GENERATION: u64 = 1 << 27;
 
 /// Hands every request on until the queue closes.
 fn each(handle: impl Fn(&RequestQueue, Request) + Sync) -> impl Fn(&RequestQueue) + Sync {

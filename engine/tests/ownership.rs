@@ -10,8 +10,8 @@ use common::{Client, Host, PATIENCE, Watched, builder, receive, wait_until};
 use ringress::{Disconnected, ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
 
 /// What an id adds for the next generation of its slot, and for the next shard: see [`RequestId`].
-const GENERATION: u64 = 1 << 24;
-const SHARD: u64 = 1 << 56;
+const GENERATION: u64 = 1 << 27;
+const SHARD: u64 = 1 << 16;
 
 fn answer_path(request: Request) {
     request.respond_with(|request| Response::text(request.path())).expect("open");

@@ -86,8 +86,7 @@ impl RequestQueue {
     /// it tells [`Gone`](Disconnected::Gone).
     pub fn on_disconnect(&self, connection: ConnectionId) -> Disconnect {
         let (watch, registration) = Watch::new(false);
-        let (shard, _, _) = connection.parts();
-        match self.core.exchanges().get(usize::from(shard.0)) {
+        match self.exchange_of_connection(connection) {
             Some(exchange) => exchange.note(Note::Watch(connection, registration)),
             None => registration.tell(Disconnected::Gone),
         }

@@ -95,22 +95,22 @@ impl RequestQueue {
         Ok(self.batch(first, max))
     }
 
-    /// Answers a request by its id, from any thread.
+    /// Answers a request of this queue by its id, from any thread.
     ///
     /// # Errors
-    /// [`Gone`](crate::ErrorKind::Gone) when the request is over, [`Invalid`](crate::ErrorKind::Invalid) or
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over or came from another queue or engine,
+    /// [`Invalid`](crate::ErrorKind::Invalid) or
     /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the request then stays open.
     pub fn respond(&self, id: RequestId, mut response: Response<'_>) -> Result<()> {
-        let (shard, _, _) = id.parts();
-        let exchange = self.core.exchanges().get(usize::from(shard.0)).ok_or(Error::GONE)?;
+        let exchange = self.exchange_of(id).ok_or(Error::GONE)?;
         let filled =
             exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
     }
 
-    /// Cancels a request by its id, from any thread and at any stage: waiting in the queue, delivered, detached,
-    /// answered and not yet sent, being sent. The connection is reset, and what else is under way on it is lost:
-    /// HTTP/1.1 has no other way to end one request.
+    /// Cancels a request of this queue by its id, from any thread and at any stage: waiting in the queue, delivered,
+    /// detached, answered and not yet sent, being sent. The connection is reset, and what else is under way on it is
+    /// lost: HTTP/1.1 has no other way to end one request.
     ///
     /// After `Ok` every later call on the id gives [`Gone`](crate::ErrorKind::Gone), on any thread, and a consumer does
     /// not get the request any more. An answer that goes to the socket in the very moment of the call may still arrive
@@ -118,19 +118,16 @@ impl RequestQueue {
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over: answered and sent, cancelled before, or its client
-    /// gone.
+    /// gone; and when it came from another queue or engine.
     pub fn cancel(&self, id: RequestId) -> Result<()> {
-        let (shard, _, _) = id.parts();
-        let exchange = self.core.exchanges().get(usize::from(shard.0));
-        let cancelled = exchange.is_some_and(|exchange| exchange.cancel(id));
+        let cancelled = self.exchange_of(id).is_some_and(|exchange| exchange.cancel(id));
         if cancelled { Ok(()) } else { Err(Error::GONE) }
     }
 
-    /// Whether a request can still be answered: a moment's view.
+    /// Whether a request of this queue can still be answered: a moment's view.
     #[must_use]
     pub fn is_open(&self, id: RequestId) -> bool {
-        let (shard, _, _) = id.parts();
-        self.core.exchanges().get(usize::from(shard.0)).is_some_and(|exchange| exchange.is_open(id))
+        self.exchange_of(id).is_some_and(|exchange| exchange.is_open(id))
     }
 
     #[inline]

@@ -141,11 +141,10 @@ impl RequestQueue {
     /// request.
     ///
     /// # Errors
-    /// [`Gone`](crate::ErrorKind::Gone) when the request is over; as [`Request::start`] for a response that cannot be
-    /// sent: the request then stays open.
+    /// [`Gone`](crate::ErrorKind::Gone) as [`respond`](Self::respond); as [`Request::start`] for a response that cannot
+    /// be sent: the request then stays open.
     pub fn start(&self, id: RequestId, response: Response<'_>) -> Result<ResponseStream> {
-        let (shard, _, _) = id.parts();
-        let exchange = self.core.exchanges().get(usize::from(shard.0)).ok_or(Error::GONE)?;
+        let exchange = self.exchange_of(id).ok_or(Error::GONE)?;
         ResponseStream::start_by_id(exchange, id, &response)
     }
 }

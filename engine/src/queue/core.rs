@@ -179,7 +179,7 @@ impl<R: Record> QueueCore<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::ShardId;
+    use crate::id::{Origin, ShardId};
     use crate::mem::ArenaSizes;
     use crate::queue::{AnswerFlags, Answered, ShardSide, Sizes};
     use core::sync::atomic::AtomicU64;
@@ -209,7 +209,8 @@ mod tests {
             coalesce: (1, 512),
             stage: (1, 64),
         };
-        let (exchange, side) = Exchange::new(1, ShardId(0), (), &Sizes { slots: SLOTS, arena }).expect("small");
+        let (exchange, side) =
+            Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("small");
         (QueueCore::new(SLOTS, Arc::from([exchange])), side)
     }
 
@@ -228,7 +229,7 @@ mod tests {
         fn push(&mut self) -> bool {
             let Some(slot) = self.side.allocate() else { return false };
             assert!(self.queue.has_room(0, &mut self.producer), "no more requests than slots");
-            let id = self.side.publish(slot);
+            let id = self.side.publish(slot, 0);
             let position = self.queue.push(0, &mut self.producer, id);
             self.queue.publish(0, &mut self.producer);
             self.waiting.push_back((slot, position));

@@ -26,7 +26,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use super::notes::{Note, Notes};
 use super::returns::{Link, Returns};
 use super::shard_side::ShardSide;
 use crate::foreign::HeldBytes;
-use crate::id::{RequestId, ShardId};
+use crate::id::{Generation, Origin, PLACE_BITS, RequestId, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
 use crate::stream::Outgoing;
 
@@ -55,7 +55,7 @@ pub(super) const RETURNING: u64 = 64;
 pub(super) const LEFT: u64 = 128;
 /// Cancelled: nobody can answer, and the shard has a note to end the connection.
 pub(super) const CANCELLED: u64 = 256;
-pub(super) const MARKS: u64 = (1 << GENERATION_SHIFT) - 1;
+pub(super) const MARKS: u64 = (1 << PLACE_BITS) - 1;
 /// One informational answer that waits to be sent; the five bits count up to [`INTERIMS_MAX`].
 pub(super) const INTERIM: u64 = 1 << 16;
 const INTERIMS: u64 = 31 * INTERIM;
@@ -63,12 +63,13 @@ const INTERIMS: u64 = 31 * INTERIM;
 pub(crate) const INTERIMS_MAX: u32 = 16;
 /// With one of these, or without OPEN, a request cannot be answered.
 const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
-const GENERATION_SHIFT: u32 = 32;
 /// In the place of a count of orphans: the shard has not ended.
 const RUNS: i64 = -1;
 
-pub(super) const fn word_of(generation: u32, marks: u64) -> u64 {
-    ((generation as u64) << GENERATION_SHIFT) | marks
+const _: () = assert!(INTERIMS & !MARKS == 0, "marks and counts leave the generation its bits");
+
+pub(super) const fn word_of(generation: Generation, marks: u64) -> u64 {
+    generation.bits() | marks
 }
 
 /// What the shard tells the application about a request: plain data that says which bytes it may read.
@@ -166,6 +167,8 @@ impl Received {
 pub(super) struct Slot<R> {
     pub(super) word: AtomicU64,
     pub(super) link: Link,
+    /// The queue that the request was published for, by its number; written before the word.
+    pub(super) queue: AtomicU32,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) received: UnsafeCell<Received>,
     pub(super) record: UnsafeCell<R>,
@@ -190,6 +193,7 @@ pub(crate) struct Sizes {
 pub(crate) struct Exchange<R: Record> {
     engine: u64,
     pub(super) shard: ShardId,
+    pub(super) origin: Origin,
     /// What every answer of this engine says; for those who write answers.
     pub(super) imprint: R::Imprint,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
@@ -236,6 +240,7 @@ impl<R: Record> Exchange<R> {
     pub(crate) fn new(
         engine: u64,
         shard: ShardId,
+        origin: Origin,
         imprint: R::Imprint,
         sizes: &Sizes,
     ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
@@ -247,6 +252,7 @@ impl<R: Record> Exchange<R> {
         let exchange = Arc::new(Self {
             engine,
             shard,
+            origin,
             imprint,
             slots,
             initialised: AtomicU64::new(0),
@@ -295,11 +301,8 @@ impl<R: Record> Exchange<R> {
         id: RequestId,
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
-        let (_, generation, slot) = id.parts();
-        if u64::from(slot) >= self.initialised.load(Ordering::Acquire) {
-            return None;
-        }
-        let filled = self.fill(slot, generation, AnswerFlags::default(), fill);
+        let slot = self.known(id)?;
+        let filled = self.fill(slot, id.generation(), AnswerFlags::default(), fill);
         if let Some(Ok(())) = filled {
             // SAFETY: duty 1: `fill` has set ANSWERED and RETURNING, and nobody else does. Duty 2: `self` is borrowed
             // of an `Arc`, by who came with the id.
@@ -315,12 +318,24 @@ impl<R: Record> Exchange<R> {
 
     /// Whether the request can still be answered.
     pub(crate) fn is_open(&self, id: RequestId) -> bool {
-        let (_, generation, slot) = id.parts();
-        if u64::from(slot) >= self.initialised.load(Ordering::Acquire) {
-            return false;
-        }
+        let Some(slot) = self.known(id) else { return false };
         let word = self.slot(slot).word.load(Ordering::Acquire);
-        generation_of(word) == generation && word & (OPEN | CLOSED) == OPEN
+        generation_of(word) == id.generation() && word & (OPEN | CLOSED) == OPEN
+    }
+
+    /// The slot of an id, if it is one that was ever used: of which request, the caller sees to.
+    fn known(&self, id: RequestId) -> Option<u32> {
+        let slot = self.origin.slot(id);
+        (u64::from(slot) < self.initialised.load(Ordering::Acquire)).then_some(slot)
+    }
+
+    /// Whether a request came through a queue, by its number, and its slot serves no other one yet. Of a request that
+    /// is over by the next call this holds no more, which that finds by the generation.
+    pub(crate) fn is_of_queue(&self, id: RequestId, queue: u32) -> bool {
+        let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
+        // With the generation comes the queue of its request, or of a later one; then that later one is not answered.
+        let word = slot.word.load(Ordering::Acquire);
+        generation_of(word) == id.generation() && word & OPEN != 0 && slot.queue.load(Ordering::Relaxed) == queue
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.
@@ -328,7 +343,7 @@ impl<R: Record> Exchange<R> {
     pub(super) fn fill<E>(
         &self,
         number: u32,
-        generation: u32,
+        generation: Generation,
         flags: AnswerFlags,
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
@@ -454,9 +469,8 @@ impl<R: Record> Exchange<R> {
     /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this
     /// very moment, the news are found with the next request in its slot, or none, which does no harm.
     pub(crate) fn tell_by_id(&self, id: RequestId, news: News) {
-        let (_, generation, slot) = id.parts();
-        let is_known = u64::from(slot) < self.initialised.load(Ordering::Acquire);
-        if is_known && generation_of(self.slot(slot).word.load(Ordering::Acquire)) == generation {
+        let Some(slot) = self.known(id) else { return };
+        if generation_of(self.slot(slot).word.load(Ordering::Acquire)) == id.generation() {
             self.tell(slot, news);
         }
     }
@@ -466,15 +480,12 @@ impl<R: Record> Exchange<R> {
     /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
     /// request over when it reads the note, and leaves its connection alone.
     pub(crate) fn cancel(&self, id: RequestId) -> bool {
-        let (_, generation, slot) = id.parts();
-        if u64::from(slot) >= self.initialised.load(Ordering::Acquire) {
-            return false;
-        }
+        let Some(slot) = self.known(id) else { return false };
         let word = &self.slot(slot).word;
         let mut seen = word.load(Ordering::Acquire);
         loop {
             let over = seen & (OPEN | DEAD | SENT | ORPHAN | CANCELLED) != OPEN;
-            if over || generation_of(seen) != generation {
+            if over || generation_of(seen) != id.generation() {
                 return false;
             }
             match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
@@ -488,11 +499,11 @@ impl<R: Record> Exchange<R> {
 
     /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.
     pub(super) fn inform(&self, id: RequestId, text: Bytes) -> Result<(), Uninformed> {
-        let (_, generation, slot) = id.parts();
+        let Some(slot) = self.known(id) else { return Err(Uninformed::Over) };
         let word = &self.slot(slot).word;
         let mut seen = word.load(Ordering::Acquire);
         loop {
-            if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != generation {
+            if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != id.generation() {
                 return Err(Uninformed::Over);
             }
             if seen & INTERIMS == INTERIM * u64::from(INTERIMS_MAX) {
@@ -561,6 +572,6 @@ impl<R: Record> Drop for Exchange<R> {
     }
 }
 
-pub(super) fn generation_of(word: u64) -> u32 {
-    u32::try_from(word >> GENERATION_SHIFT).unwrap_or(1)
+pub(super) fn generation_of(word: u64) -> Generation {
+    Generation::of(word)
 }

@@ -17,7 +17,7 @@ use super::exchange::{
 };
 use super::news::News;
 use super::notes::Note;
-use crate::id::{RequestId, ShardId};
+use crate::id::{Generation, RequestId, ShardId};
 use crate::mem::Area;
 
 /// The one place of the reader of a lease's body, apart from the lease: one reads then, and others share the lease.
@@ -25,7 +25,7 @@ use crate::mem::Area;
 pub(crate) struct Place {
     cursor: Cursor,
     /// Exchange, slot and generation of the lease it was taken from.
-    of: (usize, u32, u32),
+    of: (usize, u32, Generation),
 }
 
 /// Proof that a lease's answer has been filled in, to be submitted.
@@ -37,7 +37,7 @@ pub(crate) struct Lease<R: Record> {
     /// From [`Arc::as_ptr`]: the last lease frees the exchange through it.
     exchange: NonNull<Exchange<R>>,
     slot: u32,
-    generation: u32,
+    generation: Generation,
 }
 
 // SAFETY: a lease is an index into an exchange, which is Sync, plus the exclusive right described above.
@@ -53,7 +53,7 @@ impl<R: Record> Lease<R> {
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
     #[inline]
     pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Option<Self> {
-        let (_, generation, slot) = id.parts();
+        let (slot, generation) = (exchange.origin.slot(id), id.generation());
         // SAFETY: the pointer of an `Arc` is not null.
         let pointer = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
         let lease = Self { exchange: pointer, slot, generation };
@@ -70,7 +70,7 @@ impl<R: Record> Lease<R> {
     }
 
     pub(crate) fn id(&self) -> RequestId {
-        RequestId::new(self.exchange().shard, self.generation, self.slot)
+        self.exchange().origin.request(self.generation, self.slot)
     }
 
     pub(crate) fn shard(&self) -> ShardId {
@@ -175,7 +175,7 @@ impl<R: Record> Lease<R> {
         Place { cursor, of: self.own() }
     }
 
-    fn own(&self) -> (usize, u32, u32) {
+    fn own(&self) -> (usize, u32, Generation) {
         (self.exchange.as_ptr().addr(), self.slot, self.generation)
     }
 

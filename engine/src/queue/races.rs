@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use super::{Answered, Exchange, Fate, Lease, Note, Producer, QueueCore, Record, ShardSide, Sizes};
-use crate::id::{RequestId, ShardId};
+use crate::id::{Generation, Origin, RequestId, ShardId};
 use crate::mem::ArenaSizes;
 
 const SLOTS: u32 = 8;
@@ -28,7 +28,7 @@ fn exchange() -> (Arc<Exchange<Plain>>, ShardSide<Plain>) {
     let cells = (SLOTS, 64);
     let (receive, body, assembly, response) = (cells, cells, cells, cells);
     let arena = ArenaSizes { receive, body, assembly, response, cooked: cells, coalesce: cells, stage: cells };
-    Exchange::new(1, ShardId(0), (), &Sizes { slots: SLOTS, arena }).expect("a small mapping")
+    Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("a small mapping")
 }
 
 /// What the applications have been told.
@@ -203,7 +203,7 @@ fn race(early: bool) {
                 && queue.has_room(0, &mut producer)
                 && let Some(slot) = shard.side.allocate()
             {
-                let id = shard.side.publish(slot);
+                let id = shard.side.publish(slot, 0);
                 queue.push(0, &mut producer, id);
                 published += 1;
                 // Some clients leave at once, and one cancels what nobody has seen yet.
@@ -241,7 +241,7 @@ fn whoever_wins_the_race_for_a_request_every_slot_comes_back() {
 fn a_note_keeps_the_shard_awake_until_it_is_read() {
     let (exchange, mut side) = exchange();
     assert!(side.returns_empty() && !side.has_notes());
-    let id = RequestId::new(ShardId(0), 1, 0);
+    let id = Origin::LONE.request(Generation::FIRST, 0);
     exchange.note(Note::Cancel(id));
     assert!(!side.returns_empty() && side.has_notes());
     side.open_notes();
@@ -264,7 +264,7 @@ fn the_last_handle_takes_the_exchange_with_it() {
     let mut producer = Producer::new();
     for _ in 0..3 {
         let slot = side.allocate().expect("a free slot");
-        let id = side.publish(slot);
+        let id = side.publish(slot, 0);
         queue.push(0, &mut producer, id);
     }
     queue.publish(0, &mut producer);

@@ -4,7 +4,7 @@
 //! answerer's; it ends with its shard and leaves what leases still read to the last of them.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::body::{BodyState, Reader, SlotBody};
@@ -16,7 +16,7 @@ use super::holdings::{Cells, Holding, Links};
 use super::news::{News, SlotNews};
 use super::notes::Note;
 use super::returns::Link;
-use crate::id::RequestId;
+use crate::id::{Origin, RequestId};
 use crate::mem::{Area, Arena, Cell, Extent, Lent, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
@@ -90,6 +90,11 @@ impl<R: Record> ShardSide<R> {
         &self.exchange
     }
 
+    /// What this shard's ids begin from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.exchange.origin
+    }
+
     /// From now on answers given on this thread return without atomics. The shard side must stay on this thread.
     pub(crate) fn drive_here(&self) -> Driving {
         let me = Arc::as_ptr(&self.exchange).cast();
@@ -110,8 +115,9 @@ impl<R: Record> ShardSide<R> {
         }
         let place = self.exchange.slots[number as usize].get();
         let slot = Slot {
-            word: AtomicU64::new(word_of(1, 0)),
+            word: AtomicU64::new(word_of(self.exchange.origin.generation(), 0)),
             link: Link::new(0),
+            queue: AtomicU32::new(0),
             answer: UnsafeCell::new(Answered::default()),
             received: UnsafeCell::new(Received::NOTHING),
             record: UnsafeCell::new(R::EMPTY),
@@ -204,18 +210,21 @@ impl<R: Record> ShardSide<R> {
         unsafe { *self.exchange.slot(slot).received.get() = received };
     }
 
-    /// Makes the slot's request answerable, and gives the id to put into a request ring.
+    /// Makes the slot's request answerable, by id through the queue of that number, and gives the id to put into a
+    /// request ring.
     #[inline]
-    pub(crate) fn publish(&mut self, slot: u32) -> RequestId {
+    pub(crate) fn publish(&mut self, slot: u32, queue: u32) -> RequestId {
         let now = self.exchange.slot(slot).word.load(Ordering::Relaxed);
         assert!(now & MARKS == 0, "a slot is published once");
         if !self.has_source(slot) {
             self.set_received(slot, Received::NOTHING);
         }
-        let word = &self.exchange.slot(slot).word;
+        let place = self.exchange.slot(slot);
+        place.queue.store(queue, Ordering::Relaxed);
+        let word = &place.word;
         // Release: an answer by id may see this word before the request ring's tail.
         word.store(now | OPEN | HANDLE, Ordering::Release);
-        RequestId::new(self.exchange.shard, generation_of(now), slot)
+        self.exchange.origin.request(generation_of(now), slot)
     }
 
     /// Whether nothing waits in the returns, among the news or the notes; sequentially consistent.
@@ -274,9 +283,9 @@ impl<R: Record> ShardSide<R> {
 
     /// The slot of a request that is not over.
     pub(crate) fn under_way(&self, id: RequestId) -> Option<u32> {
-        let (_, generation, slot) = id.parts();
+        let slot = self.exchange.origin.slot(id);
         let word = self.word(slot);
-        (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == generation).then_some(slot)
+        (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == id.generation()).then_some(slot)
     }
 
     /// An informational answer of a request that is not over has its turn.
@@ -368,7 +377,7 @@ impl<R: Record> ShardSide<R> {
         self.holdings[slot as usize].is_back = false;
         self.release_holding(slot);
         let word = &self.exchange.slot(slot).word;
-        let generation = generation_of(word.load(Ordering::Relaxed)).wrapping_add(1).max(1);
+        let generation = generation_of(word.load(Ordering::Relaxed)).next();
         word.store(word_of(generation, 0), Ordering::Release);
         self.free.push(slot);
     }

@@ -34,7 +34,8 @@ impl EngineBuilder {
     }
 
     /// The most connections of one shard, 1 to 16,777,216; 65,536 by default. Further ones are closed on arrival and
-    /// counted.
+    /// counted. All engines of a process together may have 134,217,728, which is what ids can tell apart: shards times
+    /// the larger of this and [`requests_max`](Self::requests_max), rounded up to a power of two.
     pub fn connections_max(mut self, connections: u32) -> Self {
         self.config.connections_max = connections;
         self

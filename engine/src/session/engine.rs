@@ -14,7 +14,7 @@ use crate::config::{Config, Mode};
 use crate::counters::{Counters, ShardCounters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::{self, OnShard};
-use crate::id::ShardId;
+use crate::id::{ConnectionId, PLACES_MAX, Places, RequestId, ShardId};
 use crate::policy::Properties;
 use crate::queue::{Exchange, QueueCore, ShardSide, WaitStrategy};
 use crate::record::RequestRecord;
@@ -41,6 +41,8 @@ pub(super) struct Control {
 pub(crate) struct EngineShared {
     pub(super) id: u64,
     pub(super) config: Config,
+    /// Which ids are of this engine.
+    places: Arc<Places>,
     pub(super) exchanges: Arc<[Arc<Exchange<RequestRecord>>]>,
     mail: Vec<Arc<Mailbox>>,
     counters: Vec<Arc<ShardCounters>>,
@@ -179,6 +181,19 @@ impl EngineShared {
     }
 }
 
+/// What the ids of an engine begin from: see `id`.
+fn places_of(config: &Config) -> Result<Places> {
+    let slots = config.requests_max.max(config.connections_max);
+    let refused = || {
+        let count = Places::count(config.shards, slots);
+        Error::invalid(format!(
+            "the engines of this process have no ids left: {count} places are wanted (shards x the larger of \
+            connections_max and requests_max, rounded up to a power of two) of {PLACES_MAX} for all; lower these"
+        ))
+    };
+    Places::take(config.shards, slots).ok_or_else(refused)
+}
+
 /// A running engine: its shards own the sockets, parse, route and time; applications own their request queues.
 ///
 /// Dropping it stops it without grace; [`shutdown`](Self::shutdown) lets requests under way be answered first. Its
@@ -206,19 +221,21 @@ impl Engine {
     pub(super) fn start_with(config: Config) -> Result<Self> {
         let id = ENGINES.fetch_add(1, Ordering::Relaxed);
         let (sizes, imprint) = (config.sizes(), config.imprint()?);
+        let places = places_of(&config)?;
         let (mut exchanges, mut sides) = (Vec::new(), Vec::new());
         for index in 0..config.shards {
             let shard = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
-            let (exchange, side) = Exchange::new(id, shard, imprint, &sizes).map_err(|error| {
-                let bytes = config.shard_bytes();
-                Error::io(
-                    format!(
-                        "cannot reserve {bytes} bytes for shard {index} (requests_max, \
+            let (exchange, side) =
+                Exchange::new(id, shard, places.origin(shard), imprint, &sizes).map_err(|error| {
+                    let bytes = config.shard_bytes();
+                    Error::io(
+                        format!(
+                            "cannot reserve {bytes} bytes for shard {index} (requests_max, \
                 response_area_bytes, receive_buffers, assembly_buffers)"
-                    ),
-                    error,
-                )
-            })?;
+                        ),
+                        error,
+                    )
+                })?;
             exchanges.push(exchange);
             sides.push(Some(side));
         }
@@ -232,6 +249,7 @@ impl Engine {
             stopped_running: Condvar::new(),
             caught_before: foreign::caught_elsewhere(),
             config,
+            places: Arc::new(places),
         });
         let engine = Self { shared, threads: Mutex::default() };
         if engine.shared.config.mode == Mode::Queue {
@@ -308,8 +326,8 @@ impl Engine {
         control.queues.push((name.to_owned(), Arc::clone(&core)));
         self.shared.post(|_| Some(Letter::Queue(Arc::clone(&core))));
         drop(control);
-        let _consumers = Arc::new(Consumers(Arc::clone(&core)));
-        Ok(RequestQueue { core, _consumers, index, wait: options.wait, name: name.into() })
+        let consumers = Consumers { core: Arc::clone(&core), places: Arc::clone(&self.shared.places) };
+        Ok(RequestQueue { core, consumers: Arc::new(consumers), index, wait: options.wait, name: name.into() })
     }
 
     /// Opens listening sockets on an address, one a shard, and gives the address they got (port 0: a free one).
@@ -506,12 +524,15 @@ impl QueueOptions {
 
 /// The handles of a queue.
 #[derive(Debug)]
-struct Consumers(Arc<QueueCore<RequestRecord>>);
+struct Consumers {
+    core: Arc<QueueCore<RequestRecord>>,
+    places: Arc<Places>,
+}
 
 impl Drop for Consumers {
     /// Requests that wait, and those to come, will never be taken: their clients get 500 and 503.
     fn drop(&mut self) {
-        self.0.close_and_abandon();
+        self.core.close_and_abandon();
     }
 }
 
@@ -521,13 +542,25 @@ impl Drop for Consumers {
 pub struct RequestQueue {
     pub(crate) core: Arc<QueueCore<RequestRecord>>,
     /// Shared by all handles: the last one to go closes the queue.
-    _consumers: Arc<Consumers>,
+    consumers: Arc<Consumers>,
     pub(super) index: u32,
     pub(crate) wait: WaitStrategy,
     name: Arc<str>,
 }
 
 impl RequestQueue {
+    /// Where a request is that came through this queue, and perhaps is over by now; `None` for one of another queue or
+    /// engine.
+    pub(crate) fn exchange_of(&self, id: RequestId) -> Option<&Arc<Exchange<RequestRecord>>> {
+        let exchange = self.core.exchanges().get(self.consumers.places.shard_of_request(id)?)?;
+        exchange.is_of_queue(id, self.index).then_some(exchange)
+    }
+
+    /// Where a connection of this engine is, or was.
+    pub(crate) fn exchange_of_connection(&self, id: ConnectionId) -> Option<&Arc<Exchange<RequestRecord>>> {
+        self.core.exchanges().get(self.consumers.places.shard_of_connection(id)?)
+    }
+
     /// The name given when it was made.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -10,7 +10,6 @@ use super::Shard;
 use super::connection::NONE;
 use super::deliver::address;
 use super::input::Taken;
-use crate::id::ConnectionId;
 use crate::mem::Input;
 use crate::ring::Io;
 use crate::slab::Key;
@@ -87,7 +86,7 @@ impl<I: Io> Shard<I> {
         connection.assembled = 0;
         connection.pending = false;
         let stopping = self.stopping.is_some();
-        let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
+        let origin = (&*connection, self.origin.connection(key.generation, key.index));
         let addressed = address(origin, &self.routes, stopping, bytes, record, scratch);
         self.side.pin_cell(slot, cell, head_len);
         self.deliver_with_body(key, slot, addressed);

@@ -268,7 +268,7 @@ impl<I: Io> Shard<I> {
             return Err(Reject::QueueFull);
         }
         // Published only when nothing can stop it any more: from here on the id can be answered.
-        let id = self.side.publish(slot);
+        let id = self.side.publish(slot, queue);
         let position = end.core.push(shard, &mut end.producer, id);
         if !end.touched {
             end.touched = true;

@@ -14,7 +14,6 @@ use super::Shard;
 use super::connection::{Held, NO_BUFFER, NONE, Receiving, Sending, SlotState};
 use super::deliver::address;
 use crate::conn::Admission;
-use crate::id::ConnectionId;
 use crate::mem::{Area, Input, Share};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::Key;
@@ -286,7 +285,7 @@ impl<I: Io> Shard<I> {
             self.side.free(slot);
             return Taken::Over;
         };
-        let origin = (&*connection, ConnectionId::new(self.id, key.generation, key.index));
+        let origin = (&*connection, self.origin.connection(key.generation, key.index));
         let addressed = address(origin, &self.routes, self.stopping.is_some(), bytes, record, scratch);
         if has_body {
             return self.take_with_body(key, input, slot, addressed);

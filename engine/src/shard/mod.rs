@@ -55,7 +55,7 @@ use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::foreign;
-use crate::id::ShardId;
+use crate::id::{Origin, ShardId};
 use crate::policy::{Policies, Policy};
 use crate::queue::{Bell, Driving, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
@@ -111,6 +111,7 @@ const DISK_PATIENCE: Tick = 5_000_u32.div_ceil(TICK_MS);
 pub(crate) struct Shard<I: Io> {
     io: I,
     id: ShardId,
+    origin: Origin,
     side: ShardSide<RequestRecord>,
     settings: Settings,
     connections: Slab<Connection>,
@@ -190,6 +191,7 @@ impl<I: Io> Shard<I> {
         let mut shard = Self {
             io,
             id,
+            origin: side.origin(),
             side,
             settings,
             connections: Slab::new(config.connections_max),

@@ -95,7 +95,7 @@ impl Extras {
 impl<I: Io> Shard<I> {
     /// Somebody is to be told of a connection's end.
     pub(super) fn watch(&mut self, id: ConnectionId, registration: Registration) {
-        let (_, generation, index) = id.parts();
+        let Some((index, generation)) = self.origin.entry(id) else { return registration.tell(Disconnected::Gone) };
         match self.connections.get_mut(Key { index, generation }) {
             None => registration.tell(Disconnected::Gone),
             Some(connection) if connection.has_half_closed() && registration.wants_half_close() => {

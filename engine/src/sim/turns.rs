@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::api::Response;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
-use crate::id::ShardId;
+use crate::id::{Origin, ShardId};
 use crate::mem::{Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
@@ -69,7 +69,7 @@ impl Turns {
         let config = Config { mode, shards: 1, connections_max: 1024, ..Config::default() };
         let config = config.checked().expect("the defaults hold");
         let imprint = config.imprint().expect("the default name is valid");
-        let exchange = Exchange::new(ENGINE, ShardId(0), imprint, &config.sizes());
+        let exchange = Exchange::new(ENGINE, ShardId(0), Origin::LONE, imprint, &config.sizes());
         let (exchange, side) = exchange.expect("address space");
         let fake = Fake::new(Arc::clone(exchange.arena()), 1, Faults::default());
         let fake = Rc::new(RefCell::new(fake));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::rig::{Meanwhile, Rig, answer, answer_by_id, answer_with, target};
-use crate::id::{RequestId, ShardId};
+use crate::id::{Generation, Origin, RequestId};
 use crate::queue::Lease;
 use crate::record::RequestRecord;
 
@@ -13,7 +13,7 @@ const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// The id of the first request that ever came to a slot.
 fn first_of(slot: u32) -> RequestId {
-    RequestId::new(ShardId(0), 1, slot)
+    Origin::LONE.request(Generation::FIRST, slot)
 }
 
 fn one_request() -> (Rig, usize, Lease<RequestRecord>) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::ShardCounters;
-use crate::id::{RequestId, ShardId};
+use crate::id::{Origin, RequestId, ShardId};
 use crate::policy::{Policies, Policy};
 use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, ShardSide, Tail};
 use crate::record::RequestRecord;
@@ -78,7 +78,7 @@ impl Rig {
     pub(super) fn with(options: Options) -> Self {
         let config = options.config.checked().expect("the settings hold");
         let imprint = config.imprint().expect("the server's name is valid");
-        let exchange_of = |shard| Exchange::new(1, ShardId(shard), imprint, &config.sizes());
+        let exchange_of = |shard| Exchange::new(1, ShardId(shard), Origin::LONE, imprint, &config.sizes());
         let (exchange, side) = exchange_of(0).expect("a small mapping");
         let beside = options.is_shared.then(|| exchange_of(1).expect("a small mapping"));
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);

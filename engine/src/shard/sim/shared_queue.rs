@@ -30,7 +30,7 @@ fn fill_in_between(queue: &Arc<QueueCore<RequestRecord>>, mut side: ShardSide<Re
         let mut producer = Producer::new();
         while queue.has_room(1, &mut producer) {
             let slot = side.allocate().expect("more slots than the queue holds");
-            let id = side.publish(slot);
+            let id = side.publish(slot, 0);
             queue.push(1, &mut producer, id);
         }
         assert!(queue.publish(1, &mut producer) > 0, "there was room at the first look");

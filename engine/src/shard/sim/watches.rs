@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::rig::{Rig, answer, answer_with};
-use crate::id::{ConnectionId, ShardId};
+use crate::id::{ConnectionId, Origin};
 use crate::queue::{Disconnected, Lease, Note, Registration, Watch};
 use crate::record::RequestRecord;
 
@@ -196,7 +196,7 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
     rig.assert_idle();
     // Another connection in the same place.
     rig.connect();
-    for id in [id, ConnectionId::new(ShardId(0), 77, 3), ConnectionId::from_u64(u64::MAX).expect("not 0")] {
+    for id in [id, Origin::LONE.connection(77, 3), ConnectionId::from_u64(u64::MAX).expect("not 0")] {
         let (watch, registration) = Watch::new(true);
         rig.exchange.note(Note::Watch(id, registration));
         rig.settle();
@@ -212,7 +212,7 @@ fn those_who_no_longer_wait_take_no_room() {
         drop(watch(&lease, false));
         rig.turn();
     }
-    let index = lease.record().connection.parts().2;
+    let (index, _) = Origin::LONE.entry(lease.record().connection).expect("of this shard");
     let kept = rig.shard.extras.of(index).expect("two wait").registrations();
     assert!(kept <= 9, "{kept} registrations are kept for two that wait");
     rig.shard.io.reset(client);
