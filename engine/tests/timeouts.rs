@@ -256,23 +256,11 @@ fn slow_reader(host: &Host) -> Client {
 }
 
 #[test]
-fn a_client_that_reads_slowly_but_above_the_least_rate_lives_and_is_reset_when_it_stops() {
+fn a_client_that_reads_slowly_but_above_the_least_rate_lives() {
     let host = host(long().min_send_rate(20_000));
     let mut client = slow_reader(&host);
     assert!(read_slowly(&mut client, 100_000, Duration::from_secs(11)), "two looks have been taken");
     assert_eq!((host.counters().timeouts, host.counters().send_rate_timeouts), (0, 0));
-    wait_until("the engine gave up on it", || host.counters().send_rate_timeouts == 1);
-    host.await_rest();
-    assert_eq!(host.counters().timeouts, 1);
-}
-
-#[test]
-fn a_client_that_reads_below_the_least_rate_is_reset() {
-    let host = host(long().min_send_rate(1 << 20));
-    let mut client = slow_reader(&host);
-    assert!(!read_slowly(&mut client, 50_000, LONG / 2), "it was cut off");
-    assert_eq!(host.counters().send_rate_timeouts, 1);
-    host.await_rest();
 }
 
 #[test]

@@ -114,6 +114,19 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a running child has descriptors").count()
     }
 
+    /// CPU time that all threads have used so far.
+    ///
+    /// # Panics
+    /// When the kernel does not tell.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a running child has threads");
+        // One may end meanwhile.
+        let texts = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
+        let on_cpu = texts.filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        Duration::from_nanos(on_cpu.sum())
+    }
+
     /// Resident memory in KiB, and forgets the highest so far.
     ///
     /// # Panics

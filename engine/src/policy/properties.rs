@@ -120,7 +120,8 @@ properties! {
     /// nobody; 120 s by default. Counted in [`Counters::queue_timeouts`](crate::Counters::queue_timeouts).
     request_queue: Duration = USUAL, SHORTEST, LONGEST;
     /// The least rate, in bytes a second, at which a client must take its answer while the answer waits for it, 1 to
-    /// 134,217,728; 0: none; 150 by default. Who falls 10 s behind is reset, and counted in
+    /// 134,217,728; 0: none; 150 by default. Judged over all answers of a connection together, while something waits.
+    /// Who falls 60 s behind, as one who takes nothing does in a minute, is reset, and counted in
     /// [`Counters::send_rate_timeouts`](crate::Counters::send_rate_timeouts). Where there is none, a client that takes
     /// nothing at all is reset after `idle_connection`.
     min_send_rate: u32 = 150, 0, 128 * MIB;

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, Op, SendMode, Token, Wait};
+use super::{Event, Op, Token, Wait};
 use crate::mem::{Arena, BufferId, Filled};
 
 use self::files::{FileJob, Reading};
@@ -48,7 +48,7 @@ enum Entry {
     Accept { listener: RawFd, token: Token },
     Receive { socket: RawFd, token: Token },
     ReceiveOnce { socket: RawFd, token: Token, most: u32 },
-    Send { socket: RawFd, sending: Sending, mode: SendMode },
+    Send { socket: RawFd, sending: Sending },
     Watch { descriptor: RawFd, token: Token },
     WatchEnd { socket: RawFd, token: Token },
     Cancel { target: Token },
@@ -161,12 +161,14 @@ impl Fake {
             return;
         }
         link.inbound.extend(bytes);
+        link.written += bytes.len() as u64;
     }
 
     /// A client reads.
     pub(crate) fn read(&mut self, client: usize, most: usize) -> Vec<u8> {
         let link = &mut self.links[client];
         let count = most.min(link.outbound.len());
+        link.taken += count as u64;
         link.outbound.drain(..count).collect()
     }
 
@@ -283,7 +285,7 @@ impl Fake {
                 }
                 Entry::Receive { socket, token } => self.begin_receive(socket, token, None),
                 Entry::ReceiveOnce { socket, token, most } => self.begin_receive(socket, token, Some(most)),
-                Entry::Send { socket, sending, mode } => self.begin_send(socket, sending, mode),
+                Entry::Send { socket, sending } => self.begin_send(socket, sending),
                 Entry::Watch { descriptor, token } => {
                     assert!(self.bell.is_none(), "a second watch");
                     self.bell = Some((descriptor, token));
@@ -312,12 +314,8 @@ impl Fake {
         link.receive = Some(Multishot { token, once, cancelled: false });
     }
 
-    fn begin_send(&mut self, socket: RawFd, mut sending: Sending, mode: SendMode) {
-        assert!(self.link(socket).sending.is_none(), "a second send on descriptor {socket}");
-        if mode == SendMode::Waiting {
-            self.link(socket).sending = Some(sending);
-            return;
-        }
+    fn begin_send(&mut self, socket: RawFd, mut sending: Sending) {
+        assert!(self.link(socket).poll.is_none(), "a send while descriptor {socket} is polled for room");
         if let Some(errno) = self.link(socket).send_error() {
             return self.finish(sending.token, -errno, false, None);
         }
@@ -344,11 +342,6 @@ impl Fake {
         if self.cancel_read(target) || self.cancel_file(target) {
             return;
         }
-        let mut sends = self.links.iter_mut().filter_map(|link| link.sending.as_mut());
-        if let Some(sending) = sends.find(|sending| sending.token == target) {
-            sending.cancelled = true;
-            return;
-        }
         let late = self.random.chance(self.faults.cancel_late);
         let accepts = self.listeners.values_mut().map(|listening| &mut listening.accept);
         let of_links = self.links.iter_mut().flat_map(|link| [&mut link.receive, &mut link.watch, &mut link.poll]);
@@ -372,7 +365,6 @@ impl Fake {
         for client in order {
             let late = !all && self.random.chance(self.faults.late);
             if !late {
-                self.progress_send(client);
                 self.progress_receive(client, all);
                 self.progress_watch(client, all);
                 self.progress_file(client, all);
@@ -385,25 +377,6 @@ impl Fake {
                 self.progress_accept(listener, all);
             }
         }
-    }
-
-    fn progress_send(&mut self, client: usize) {
-        let cut = self.random.chance(self.faults.send_cut);
-        let limit = if cut { 1 + self.random.below(1000) } else { usize::MAX };
-        let link = &mut self.links[client];
-        let Some(mut sending) = link.sending.take() else { return };
-        let error = link.send_error();
-        // A cancelled one has sent nothing: it waited for room.
-        let error = if sending.cancelled { Some(libc::ECANCELED) } else { error };
-        if error.is_none() {
-            take(link, &mut sending, limit);
-        }
-        if sending.sent == 0 && error.is_none() {
-            link.sending = Some(sending);
-            return;
-        }
-        let result = if sending.sent > 0 { count(sending.sent) } else { -error.unwrap_or(libc::ECANCELED) };
-        self.finish(sending.token, result, false, None);
     }
 
     fn progress_receive(&mut self, client: usize, all: bool) {

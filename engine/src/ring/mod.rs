@@ -36,15 +36,13 @@ pub(crate) use uring::Uring;
 /// Parts that one send has at most.
 pub(crate) const SEND_PARTS_MAX: usize = 16;
 
-/// How a send behaves when the socket's buffer is full.
+/// How a send behaves when the socket's buffer is full. None waits there: see `shard::room`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendMode {
-    /// Never waits, and completes visibly only when not everything was taken.
+    /// Completes visibly only when not everything was taken.
     Silent,
     /// As silent; more will follow at once, with which the kernel may put this into one packet.
     Ahead,
-    /// Waits until something is taken; always completes, and says how much.
-    Waiting,
 }
 
 /// A part of a file that is to be sent.
@@ -54,6 +52,15 @@ pub(crate) struct FilePart {
     pub(crate) offset: u64,
     /// At least 1.
     pub(crate) len: u32,
+}
+
+/// What has gone over a connection since its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// Bytes that the other side has acknowledged.
+    pub(crate) acknowledged: u64,
+    /// Bytes that have come, received or not.
+    pub(crate) received: u64,
 }
 
 /// How long a turn may wait for a completion.
@@ -141,9 +148,8 @@ pub(crate) trait Io {
     fn shutdown(&mut self, socket: RawFd, how: std::net::Shutdown);
     /// Makes the coming close reset the connection.
     fn reset_on_close(&mut self, socket: RawFd);
-    /// Bytes handed to a connection's socket that its client has not acknowledged; all there can be when the kernel
-    /// does not say.
-    fn unacknowledged(&mut self, socket: RawFd) -> u32;
+    /// What has gone over a connection since its beginning; nothing when the kernel does not say.
+    fn traffic(&mut self, socket: RawFd) -> Traffic;
     /// The addresses of a connection: the peer's and the local one.
     fn addresses(&mut self, socket: RawFd) -> Option<(std::net::SocketAddr, std::net::SocketAddr)>;
 }

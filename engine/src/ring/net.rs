@@ -6,6 +6,8 @@ use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use super::Traffic;
+
 /// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
 
@@ -152,12 +154,24 @@ pub(crate) fn peer_address(socket: RawFd) -> Option<SocketAddr> {
     name(socket, libc::getpeername)
 }
 
-/// Bytes handed to a connection that its other end has not acknowledged (SIOCOUTQ, tcp(7)).
-pub(crate) fn unacknowledged(socket: RawFd) -> io::Result<u32> {
-    let mut bytes = 0_i32;
-    // SAFETY: SIOCOUTQ (the number of TIOCOUTQ) writes one int, to `bytes`, which outlives the call.
-    check(unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) })?;
-    Ok(u32::try_from(bytes).unwrap_or(0))
+/// The beginning of the kernel's `struct tcp_info` (linux/tcp.h), of which libc's ends before the last two.
+#[repr(C)]
+struct TcpInfo {
+    _others: [u32; 30],
+    bytes_acked: u64,
+    bytes_received: u64,
+}
+
+/// What has gone over a connection since its beginning (TCP_INFO, tcp(7)).
+pub(crate) fn traffic(socket: RawFd) -> io::Result<Traffic> {
+    let mut info = TcpInfo { _others: [0; 30], bytes_acked: 0, bytes_received: 0 };
+    let mut len = socklen::<TcpInfo>();
+    // SAFETY: the pointer and length are those of `info`, which outlives the call and holds numbers alone; the kernel
+    // writes at most so many bytes.
+    check(unsafe {
+        libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut len)
+    })?;
+    Ok(Traffic { acknowledged: info.bytes_acked, received: info.bytes_received })
 }
 
 pub(crate) fn shutdown(socket: RawFd, how: Shutdown) {
@@ -270,25 +284,29 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_client_has_not_taken_is_unacknowledged() {
+    fn traffic_counts_what_was_acknowledged_and_what_has_come() {
         let listener = listen(loopback(), 1).expect("a free port").remove(0);
         let address = local_address(listener.as_raw_fd()).expect("bound");
         let mut client = TcpStream::connect(address).expect("listening");
         let mut server = TcpStream::from(accept_now(listener.as_raw_fd()).expect("connected"));
-        assert_eq!(unacknowledged(server.as_raw_fd()).expect("a connection"), 0);
+        let seen = |server: &TcpStream| traffic(server.as_raw_fd()).expect("a connection");
+        let await_all = |server: &TcpStream, all: Traffic| {
+            let begun = std::time::Instant::now();
+            while seen(server) != all {
+                assert!(begun.elapsed().as_secs() < 20, "{:?} instead of {all:?}", seen(server));
+                std::thread::yield_now();
+            }
+        };
+        assert_eq!(seen(&server), Traffic::default());
         server.set_nonblocking(true).expect("a socket");
         let mut written = 0;
         while let Ok(bytes) = server.write(&[7; 65_536]) {
             written += bytes;
         }
-        let before = unacknowledged(server.as_raw_fd()).expect("a connection");
-        assert!(before > 0 && (before as usize) < written, "{before} of {written}");
+        assert!(seen(&server).acknowledged < written as u64, "what the client has no room for");
         client.read_exact(&mut vec![0; written]).expect("all is on its way");
-        let begun = std::time::Instant::now();
-        while unacknowledged(server.as_raw_fd()).expect("a connection") > 0 {
-            assert!(begun.elapsed().as_secs() < 20, "read and never acknowledged");
-            std::thread::yield_now();
-        }
-        assert!(unacknowledged(-1).is_err());
+        client.write_all(&[7; 1000]).expect("there is room");
+        await_all(&server, Traffic { acknowledged: written as u64, received: 1000 });
+        assert!(traffic(-1).is_err());
     }
 }

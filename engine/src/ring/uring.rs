@@ -18,7 +18,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use super::buffers::BufferRing;
 use super::files::Files;
 use super::setup::{self, Ring};
-use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, net};
+use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, Arena, Filled, Landing, Lent, Spare};
@@ -268,7 +268,7 @@ impl Uring {
         message.header.msg_iovlen = parts.len();
         let flags = message_flags(mode).cast_unsigned();
         let entry = opcode::SendMsg::new(types::Fd(socket), &raw const message.header).flags(flags).build();
-        self.push(&finish_send(entry, token, mode));
+        self.push(&finish_send(entry, token));
     }
 
     /// The slow end of a turn: entries not yet consumed, or completions that did not fit.
@@ -289,17 +289,11 @@ fn message_flags(mode: SendMode) -> i32 {
     match mode {
         SendMode::Silent => libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT,
         SendMode::Ahead => libc::MSG_NOSIGNAL | libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_MORE,
-        // Without MSG_WAITALL: a client that takes some of a long answer is heard of, and is given time for the rest.
-        SendMode::Waiting => libc::MSG_NOSIGNAL,
     }
 }
 
-fn finish_send(entry: squeue::Entry, token: Token, mode: SendMode) -> squeue::Entry {
-    let entry = entry.user_data(token.bits());
-    match mode {
-        SendMode::Silent | SendMode::Ahead => entry.flags(squeue::Flags::SKIP_SUCCESS),
-        SendMode::Waiting => entry,
-    }
+fn finish_send(entry: squeue::Entry, token: Token) -> squeue::Entry {
+    entry.user_data(token.bits()).flags(squeue::Flags::SKIP_SUCCESS)
 }
 
 impl Io for Uring {
@@ -328,7 +322,7 @@ impl Io for Uring {
         match parts {
             [one] => {
                 let send = opcode::Send::new(types::Fd(socket), one.address.as_ptr(), one.len);
-                self.push(&finish_send(send.flags(message_flags(mode)).build(), token, mode));
+                self.push(&finish_send(send.flags(message_flags(mode)).build(), token));
             }
             _ => self.send_parts(socket, token, parts, mode),
         }
@@ -428,8 +422,8 @@ impl Io for Uring {
         net::reset_on_close(socket);
     }
 
-    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
-        net::unacknowledged(socket).unwrap_or(u32::MAX)
+    fn traffic(&mut self, socket: RawFd) -> Traffic {
+        net::traffic(socket).unwrap_or_default()
     }
 
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {

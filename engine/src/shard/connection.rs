@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 
 use ringress_proto::chunked::Decoder;
 
+use super::rates::Account;
 use crate::clock::Tick;
 use crate::conn::{Machine, Part};
 use crate::mem::{BufferId, Cell, Share};
@@ -39,12 +40,10 @@ pub(super) enum Sending {
     Silent,
     /// A part of a file is handed over: ends with its completion.
     File,
-    /// As `File`, of what was left when the socket was full.
-    FileAgain,
-    /// Ends with its completion.
-    Waiting,
-    /// Of a file's part the rest waits for room: ends with the poll's completion.
+    /// The rest waits for room: ends with the poll's completion.
     Room,
+    /// As `Room`, of a file's part.
+    FileRoom,
 }
 
 /// What is being sent, and which memory that is in.
@@ -134,6 +133,8 @@ pub(super) struct Connection {
     pub(super) input_ended: bool,
     /// It is in the list of those that wait for a receive buffer.
     pub(super) starved: bool,
+    /// What is being sent has waited for room before.
+    pub(super) waited: bool,
     /// The deadline of the head under way is set.
     pub(super) head_timed: bool,
     /// The client waits for `100 Continue`.
@@ -187,24 +188,10 @@ pub(super) struct Connection {
     pub(super) body_slot: u32,
     /// The timers and limits that hold: those of the group of the last routed request.
     pub(super) policy: PolicyIndex,
-    /// How well the client takes what waits to be sent: see `waits`.
-    pub(super) pace: Pace,
+    /// Whether the client keeps to the least rate at which it is to take what waits to be sent.
+    pub(super) taking: Account,
     pub(super) peer: Address,
     pub(super) local: Address,
-}
-
-/// How a client has taken what waits to be sent, since it was last judged: see `waits`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    /// When that was, or when the socket became full.
-    pub(super) judged: Tick,
-    /// What the client had not acknowledged then, and what was handed to the socket since; `None` before the first
-    /// look.
-    pub(super) unacknowledged: Option<u32>,
-    /// Bytes the client may fall behind before it is reset.
-    pub(super) credit: u32,
-    /// When the rest of a file's part was handed over again, whose disk is not the client's fault.
-    pub(super) handed: Tick,
 }
 
 const _: () =
@@ -221,6 +208,7 @@ impl Connection {
             flush_queued: false,
             input_ended: false,
             starved: false,
+            waited: false,
             head_timed: false,
             continue_owed: false,
             pending: false,
@@ -253,7 +241,7 @@ impl Connection {
             incoming: Incoming::Nothing,
             body_slot: NONE,
             policy: OF_ENGINE,
-            pace: Pace::default(),
+            taking: Account::default(),
             peer,
             local,
         }
@@ -325,7 +313,7 @@ impl Connection {
     /// Whether the socket did not take all that was sent.
     #[inline]
     pub(super) fn blocked(&self) -> bool {
-        matches!(self.sending, Sending::Waiting | Sending::Room)
+        matches!(self.sending, Sending::Room | Sending::FileRoom)
     }
 }
 

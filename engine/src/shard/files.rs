@@ -5,7 +5,7 @@
 //!   hand over ──▶ File ──all sent──▶ look again (`stream`)
 //!      ▲           │ └──fails───▶ cut, lost, or reads only from now on
 //!      │           ▼ the socket is full
-//!      └──room─── Room: judged like a send that waits
+//!      └──room─── FileRoom: as of what is in memory (`room`)
 //! ```
 //!
 //! Laws: nothing else is sent on a connection from the handing over to the last report; the descriptor is not closed
@@ -13,8 +13,6 @@
 //! helper, or the disk behind it, has the part.
 //!
 //! Absent: which parts of files go this way (`stream`), and the helper (room `ring`).
-
-use std::os::fd::RawFd;
 
 use super::Shard;
 use super::connection::{Out, Sending};
@@ -40,12 +38,12 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = Out::Stream { slot, last: false };
         (connection.out_sent, connection.out_len) = (0, part.len);
-        self.hand_to_helper(key, part, false);
+        self.hand_to_helper(key, part);
     }
 
-    fn hand_to_helper(&mut self, key: Key, part: FilePart, again: bool) {
+    fn hand_to_helper(&mut self, key: Key, part: FilePart) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.sending = if again { Sending::FileAgain } else { Sending::File };
+        connection.sending = Sending::File;
         let fd = connection.fd;
         self.io.send_file(fd, Token::new(Op::SendFile, key.generation, key.index), part);
         self.set_timer(key);
@@ -58,22 +56,19 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else {
             return self.counters.completions_stale.count();
         };
-        let again = connection.sending == Sending::FileAgain;
-        debug_assert!(again || connection.sending == Sending::File, "only what was handed over is reported");
+        debug_assert!(connection.sending == Sending::File, "only what was handed over is reported");
         connection.sending = Sending::No;
         if connection.closing {
             return self.destroy_if_quiet(key);
         }
         let Out::Stream { slot, .. } = connection.out else { return };
-        if again {
-            self.resume_pace(key);
-        }
         match event.result {
-            1.. => self.file_went(key, slot, event.result.cast_unsigned(), again),
+            1.. => self.file_went(key, slot, event.result.cast_unsigned()),
             // The file is shorter than was said.
             0 => self.cut(key),
             error => match -error {
-                libc::EAGAIN => self.file_waits(key, 0, again),
+                // The socket is full, or so it seems: a file that has ended says so the next time.
+                libc::EAGAIN => self.await_room(key, true),
                 libc::EINVAL | libc::ESPIPE | libc::ENOSYS => self.read_instead(key, slot),
                 libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN => self.lost(key),
                 libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ECONNABORTED => self.lost(key),
@@ -83,68 +78,23 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn file_went(&mut self, key: Key, slot: u32, bytes: u32, again: bool) {
+    fn file_went(&mut self, key: Key, slot: u32, bytes: u32) {
         self.advance_stream(key, slot, bytes);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out_sent += bytes;
         if connection.out_sent < connection.out_len {
-            return self.file_waits(key, bytes, again);
+            return self.await_room(key, true);
         }
-        connection.out = Out::Nothing;
+        (connection.out, connection.waited) = (Out::Nothing, false);
         self.after_answer(key);
     }
 
-    /// The socket is full, or so it seems: a file that has ended says so the next time.
-    fn file_waits(&mut self, key: Key, bytes: u32, again: bool) {
-        if !again {
-            self.counters.sends_short.count();
-        }
-        self.note_pace(key, !again, bytes);
+    /// There is room for the rest of a file's part.
+    pub(super) fn go_on_with_file(&mut self, key: Key, slot: u32) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.sending = Sending::Room;
-        let fd = connection.fd;
-        self.await_room(key, fd, false);
-        self.set_timer(key);
-    }
-
-    fn await_room(&mut self, key: Key, fd: RawFd, lasting: bool) {
-        self.io.await_room(fd, Token::new(Op::Room, key.generation, key.index), lasting);
-    }
-
-    /// There is room in a socket, or an end, or the client has only ended its side.
-    #[cold]
-    pub(super) fn on_room(&mut self, event: Event) {
-        let key = Key { index: event.token.slot(), generation: event.token.generation() };
-        let Some(connection) = self.connections.get_mut(key) else {
-            return self.counters.completions_stale.count();
-        };
-        let (fd, closing) = (connection.fd, connection.closing);
-        let found = event.result < 0 || event.result & i32::from(libc::POLLOUT | libc::POLLERR | libc::POLLHUP) != 0;
-        match (event.more, found) {
-            // A lasting one has done what it was for; it is over when it says so.
-            (true, true) if !closing => self.io.cancel(event.token),
-            (true, _) => {}
-            (false, false) if !closing => self.await_room(key, fd, true),
-            (false, _) => self.room_found(key, event.result),
-        }
-    }
-
-    /// The poll for room has ended.
-    fn room_found(&mut self, key: Key, result: i32) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.sending = Sending::No;
-        if connection.closing {
-            return self.destroy_if_quiet(key);
-        }
-        // Cancelled where it had found room. Whatever else it fails with, it would again.
-        if result < 0 && result != -libc::ECANCELED {
-            return self.lost(key);
-        }
-        let Out::Stream { slot, .. } = connection.out else { return };
         let left = connection.out_len - connection.out_sent;
         let Some(part) = self.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
-        self.pause_pace(key);
-        self.hand_to_helper(key, FilePart { len: left, ..part }, true);
+        self.hand_to_helper(key, FilePart { len: left, ..part });
     }
 
     /// This is no file that can be sent otherwise.

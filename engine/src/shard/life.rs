@@ -107,11 +107,8 @@ impl<I: Io> Shard<I> {
             self.io.reset_on_close(fd);
         }
         match sending {
-            // Shutting down would send what the socket holds, and an end in order behind it.
-            Sending::Waiting if reset => self.io.cancel(Token::new(Op::Send, key.generation, key.index)),
-            Sending::Waiting => self.io.shutdown(fd, Shutdown::Both),
-            Sending::File | Sending::FileAgain => self.io.cancel(Token::new(Op::SendFile, key.generation, key.index)),
-            Sending::Room => self.io.cancel(Token::new(Op::Room, key.generation, key.index)),
+            Sending::File => self.io.cancel(Token::new(Op::SendFile, key.generation, key.index)),
+            Sending::Room | Sending::FileRoom => self.io.cancel(Token::new(Op::Room, key.generation, key.index)),
             Sending::No | Sending::Silent => {}
         }
         if connection.reading {

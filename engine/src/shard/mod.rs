@@ -31,7 +31,9 @@ mod news;
 mod notes;
 mod output;
 mod pipe;
+mod rates;
 mod refuse;
+mod room;
 #[cfg(test)]
 mod sim;
 mod stream;
@@ -472,7 +474,7 @@ impl<I: Io> Shard<I> {
                 // The ring's operations keep the socket alive until they are gone; this ends the connection now.
                 self.io.shutdown(connection.fd, std::net::Shutdown::Both);
                 // One that the helper has, it closes.
-                if !matches!(connection.sending, Sending::File | Sending::FileAgain) {
+                if connection.sending != Sending::File {
                     self.io.close(connection.fd);
                 }
             }

@@ -337,7 +337,7 @@ impl<I: Io> Shard<I> {
         let owed = connection.owes_text();
         self.follow_up |= more || owed || connection.machine.ends_when_sent();
         self.silent.push(key);
-        self.submit_send(key, SendMode::Silent);
+        self.submit_send(key);
         self.set_timer(key);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.held_first != NO_BUFFER {
@@ -348,7 +348,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Queues the send of what is left of `out`.
-    fn submit_send(&mut self, key: Key, mode: SendMode) {
+    fn submit_send(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (fd, sent, len) = (connection.fd, connection.out_sent, connection.out_len);
         let part = match &connection.out {
@@ -368,12 +368,24 @@ impl<I: Io> Shard<I> {
                 if sent < area_len {
                     let area = self.side.lend_response(slot, area_len);
                     let token = Token::new(Op::Send, key.generation, key.index);
-                    return self.io.send(fd, token, &[area.after(sent), tail], mode);
+                    return self.io.send(fd, token, &[area.after(sent), tail], SendMode::Silent);
                 }
                 tail.after(sent - area_len)
             }
         };
-        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), &[part], mode);
+        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), &[part], SendMode::Silent);
+    }
+
+    /// There is room for more of `out`.
+    #[cold]
+    pub(super) fn send_rest(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.sending = Sending::Silent;
+        // As when it began: something may follow it.
+        self.follow_up = true;
+        self.silent.push(key);
+        self.submit_send(key);
+        self.set_timer(key);
     }
 
     /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
@@ -395,7 +407,7 @@ impl<I: Io> Shard<I> {
         self.flush_all();
     }
 
-    /// A waiting send has ended, or a silent one fell short.
+    /// A send fell short, or failed.
     #[cold]
     fn on_send(&mut self, event: Event) {
         let key = Key { index: event.token.slot(), generation: event.token.generation() };
@@ -403,7 +415,6 @@ impl<I: Io> Shard<I> {
             self.counters.completions_stale.count();
             return;
         };
-        let was_silent = connection.sending == Sending::Silent;
         if connection.closing {
             connection.sending = Sending::No;
             return self.destroy_if_quiet(key);
@@ -417,29 +428,21 @@ impl<I: Io> Shard<I> {
         if connection.out_sent >= connection.out_len {
             return self.send_ended(key);
         }
-        if was_silent {
-            self.counters.sends_short.count();
+        if let Out::Stream { slot, .. } = connection.out {
+            // What has come meanwhile goes with the rest.
+            self.advance_stream(key, slot, sent);
         }
-        let streamed = if let Out::Stream { slot, .. } = connection.out { Some(slot) } else { None };
-        self.note_pace(key, was_silent, sent);
-        if let Some(slot) = streamed {
-            return self.stream_fell_short(key, slot, sent);
-        }
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.sending = Sending::Waiting;
-        }
-        self.submit_send(key, SendMode::Waiting);
-        self.set_timer(key);
+        self.await_room(key, false);
     }
 
     /// Everything handed to the socket is sent: its memory is free again.
     #[inline]
     fn send_ended(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let was_waiting = core::mem::replace(&mut connection.sending, Sending::No) == Sending::Waiting;
+        (connection.sending, connection.waited) = (Sending::No, false);
         let out = core::mem::replace(&mut connection.out, Out::Nothing);
         if let Out::Stream { slot, last } = out {
-            return self.stream_send_ended(key, slot, last, was_waiting);
+            return self.stream_send_ended(key, slot, last);
         }
         if connection.closing {
             self.release_out(out);
@@ -447,12 +450,12 @@ impl<I: Io> Shard<I> {
         }
         let next = next(connection, &self.slots);
         self.release_out(out);
-        self.go_on(key, next, was_waiting);
+        self.go_on(key, next);
     }
 
     /// A send of a streamed answer has ended.
     #[cold]
-    fn stream_send_ended(&mut self, key: Key, slot: u32, last: bool, was_waiting: bool) {
+    fn stream_send_ended(&mut self, key: Key, slot: u32, last: bool) {
         self.stream_sent(key, slot, last);
         self.release_out(Out::Stream { slot, last });
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -460,7 +463,7 @@ impl<I: Io> Shard<I> {
             return self.destroy_if_quiet(key);
         }
         let next = next(connection, &self.slots);
-        self.go_on(key, next, was_waiting);
+        self.go_on(key, next);
     }
 
     /// An answer has ended without a send.
@@ -468,17 +471,16 @@ impl<I: Io> Shard<I> {
     pub(super) fn after_answer(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
             let next = next(connection, &self.slots);
-            // As after a send that waited: its deadline is over.
-            self.go_on(key, next, true);
+            self.set_timer(key);
+            self.go_on(key, next);
         }
     }
 
     // Streams call it, too: of a function of its own, every other send would pay the call.
     #[inline(always)]
-    fn go_on(&mut self, key: Key, next: Next, was_waiting: bool) {
+    fn go_on(&mut self, key: Key, next: Next) {
         match next.after {
             AfterSend::GoOn if next.more => self.queue_flush(key),
-            AfterSend::GoOn if was_waiting => self.set_timer(key),
             AfterSend::GoOn => {}
             AfterSend::Drain => self.drain(key),
             AfterSend::Close => self.close(key),

@@ -201,14 +201,11 @@ impl<I: Io> Shard<I> {
         connection.out = Out::Stream { slot, last: is_last || was_last };
         connection.out_sent = 0;
         connection.out_len = parts.bytes;
-        connection.sending = Sending::Waiting;
+        connection.sending = Sending::Silent;
         let (fd, held) = (connection.fd, connection.held_first != NO_BUFFER);
-        if mode != SendMode::Waiting {
-            connection.sending = Sending::Silent;
-            self.silent.push(key);
-            // Somebody waits for its end: the stream's next send, its sender, or who asked for its completion.
-            self.follow_up = true;
-        }
+        self.silent.push(key);
+        // Somebody waits for its end: the stream's next send, its sender, or who asked for its completion.
+        self.follow_up = true;
         self.io.send(fd, Token::new(Op::Send, key.generation, key.index), parts.as_slice(), mode);
         self.set_timer(key);
         if (is_last && held) || resume {
@@ -235,15 +232,6 @@ impl<I: Io> Shard<I> {
         if last && let Some(outgoing) = self.outgoing(slot) {
             outgoing.complete();
         }
-    }
-
-    /// A send of a stream has put a part into the socket: the rest goes by a send that waits, with what has come since.
-    pub(super) fn stream_fell_short(&mut self, key: Key, slot: u32, bytes: u32) {
-        self.advance_stream(key, slot, bytes);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.sending = Sending::No;
-        }
-        self.send_stream(key, slot, SendMode::Waiting);
     }
 
     /// The application has ended a stream of which everything was sent before.

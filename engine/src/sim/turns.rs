@@ -27,7 +27,7 @@ use crate::id::{Origin, ShardId};
 use crate::mem::{Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
-use crate::ring::{Event, FilePart, Io, SendMode, Token, Wait};
+use crate::ring::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
 use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
 use crate::shard::{Driven, Letter, Mailbox, Shard};
@@ -274,8 +274,8 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
-        self.0.borrow_mut().unacknowledged(socket)
+    fn traffic(&mut self, socket: RawFd) -> Traffic {
+        self.0.borrow_mut().traffic(socket)
     }
 
     #[inline(never)]

@@ -9,7 +9,7 @@ use super::files::{FileJob, Reading};
 use super::link::{Sending, contents};
 use super::{Entry, FIRST_DESCRIPTOR, Fake};
 use crate::mem::{Area, Landing, Lent, Spare};
-use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait};
+use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait};
 
 impl Io for Fake {
     fn listen(&mut self, _socket: RawFd) -> io::Result<()> {
@@ -35,7 +35,7 @@ impl Io for Fake {
         self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
     }
 
-    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
+    fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], _mode: SendMode) {
         self.note(socket, "a send");
         assert_eq!(token.op(), Op::Send);
         self.link(socket);
@@ -44,8 +44,8 @@ impl Io for Fake {
         let pieces = parts.to_vec();
         let bytes = contents(&pieces);
         assert!(!bytes.is_empty(), "an empty send");
-        let sending = Sending { token, pieces, bytes, sent: 0, cancelled: false };
-        self.queued.push(Entry::Send { socket, sending, mode });
+        let sending = Sending { token, pieces, bytes, sent: 0 };
+        self.queued.push(Entry::Send { socket, sending });
     }
 
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
@@ -163,9 +163,10 @@ impl Io for Fake {
         self.link(socket).reset_on_close = true;
     }
 
-    fn unacknowledged(&mut self, socket: RawFd) -> u32 {
+    fn traffic(&mut self, socket: RawFd) -> Traffic {
         // A client acknowledges what it reads.
-        u32::try_from(self.link(socket).outbound.len()).expect("sockets are small")
+        let link = self.link(socket);
+        Traffic { acknowledged: link.taken, received: link.written }
     }
 
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {

@@ -19,6 +19,9 @@ pub(super) struct Link {
     /// Bytes the client has sent and the shard has not received, and the reverse.
     pub(super) inbound: VecDeque<u8>,
     pub(super) outbound: VecDeque<u8>,
+    /// All bytes that the client has sent, and read.
+    pub(super) written: u64,
+    pub(super) taken: u64,
     /// Bytes that `outbound` holds at most.
     pub(super) room: usize,
     pub(super) client_ended: bool,
@@ -29,7 +32,6 @@ pub(super) struct Link {
     /// The client has been reset: what it had not read is lost.
     pub(super) was_reset: bool,
     pub(super) receive: Option<Multishot>,
-    pub(super) sending: Option<Sending>,
     /// A watch for the client's end, and what it has reported.
     pub(super) watch: Option<Multishot>,
     pub(super) watch_told: i32,
@@ -57,7 +59,6 @@ pub(super) struct Sending {
     /// What the pieces held when they were lent.
     pub(super) bytes: Vec<u8>,
     pub(super) sent: usize,
-    pub(super) cancelled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +117,6 @@ impl Fake {
         let link = self.link(descriptor);
         if !failed {
             assert!(link.receive.is_none(), "descriptor {descriptor} is let go while it receives");
-            assert!(link.sending.is_none(), "descriptor {descriptor} is let go while it sends");
             assert!(link.watch.is_none(), "descriptor {descriptor} is let go while it is watched");
             assert!(link.poll.is_none(), "descriptor {descriptor} is let go while it is polled for room");
         }

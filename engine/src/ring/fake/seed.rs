@@ -34,7 +34,7 @@ pub(crate) struct Faults {
     pub(crate) send_short: u16,
     /// A silent send is not taken at all: EAGAIN.
     pub(crate) send_refused: u16,
-    /// A waiting send takes less than there is room for.
+    /// A send of a file takes less than there is room for.
     pub(crate) send_cut: u16,
     /// A receive gets less than there is.
     pub(crate) receive_split: u16,

@@ -220,7 +220,7 @@ fn a_pipe_has_no_timer_but_for_a_client_that_does_not_take_what_is_sent() {
     assert_eq!(pipe.text(), ("x".to_owned(), false), "silence is no reason to end it");
     pipe.send(&[b'y'; 1000]);
     rig.settle();
-    for _ in 0..4 {
+    for _ in 0..11 {
         rig.pass(Duration::from_secs(6));
     }
     assert!(rig.shard.io.was_reset(client) && pipe.stream.is_gone());

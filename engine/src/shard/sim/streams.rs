@@ -319,8 +319,7 @@ fn a_client_may_go_in_every_state_of_a_stream() {
             } else {
                 rig.shard.io.end(client);
                 rig.settle();
-                // One look to see where the client stands, and another to judge it.
-                (0..3).for_each(|_| rig.pass(Duration::from_secs(11)));
+                (0..7).for_each(|_| rig.pass(Duration::from_secs(11)));
             }
             rig.settle();
             assert!(stream.is_gone() != stream.is_complete(), "case {number}, {turns} turns, room {room}");
