@@ -369,10 +369,16 @@ mod tests {
         assert!(got == bytes[5..1005]);
         files.send(server.as_raw_fd(), token(2), part(&source, 0, 32 << 20));
         let (_, sent) = reports(&mut files, 1)[0];
-        let sent = usize::try_from(sent).expect("no error");
+        let mut sent = usize::try_from(sent).expect("no error");
         assert!(sent > 0 && sent < bytes.len(), "{sent} bytes fit the socket");
-        files.send(server.as_raw_fd(), token(3), part(&source, 0, 100));
-        assert_eq!(reports(&mut files, 1), [(3, -libc::EAGAIN)]);
+        // The kernel may make room meanwhile: a part that was cut is not yet a full socket.
+        let refused = (0..10_000).find_map(|_| {
+            files.send(server.as_raw_fd(), token(3), part(&source, sent as u64, 100));
+            let (_, result) = reports(&mut files, 1)[0];
+            sent += usize::try_from(result).unwrap_or(0);
+            (result < 0).then_some(result)
+        });
+        assert_eq!(refused, Some(-libc::EAGAIN));
         let mut got = vec![0; sent];
         client.read_exact(&mut got).expect("sent");
         assert!(got == bytes[..sent], "every byte in its place");
@@ -427,9 +433,8 @@ mod tests {
         files.submit();
         let _ = files.shared.wake();
         files.shared.stop.store(true, Ordering::SeqCst);
-        drop(files);
-        let mut all = Vec::new();
-        let end = client.read_to_end(&mut all);
-        assert!(end.is_ok() || all.len() < 64 << 20, "the client sees an end");
+        // Taken, cut or reported meanwhile: what is left goes with the last who knows of it.
+        drop((files, undertaker));
+        client.read_to_end(&mut Vec::new()).expect("the client sees an end");
     }
 }
