@@ -229,7 +229,8 @@ fn a_server_that_does_not_start_once_is_tried_on_another_port() {
     assert!(stdout.contains("\n| late | "), "{stdout}");
     let ports = fs::read_to_string(ports).expect("it was started");
     let ports: Vec<&str> = ports.lines().collect();
-    assert!(matches!(ports.as_slice(), [first, second] if first != second), "{ports:?}");
+    // On a busy machine the next one, too, may not come up in time.
+    assert!(matches!(ports.as_slice(), [first, second, ..] if first != second), "{ports:?}");
 }
 
 #[test]

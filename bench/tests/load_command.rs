@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use load_support::{RIGHT, Server, Then};
 
 fn load(url: &str, more: &[&str]) -> Output {
-    let short = ["--duration", "150ms", "--warm-up", "20ms", "--connections", "2"];
+    let short = ["--duration", "400ms", "--warm-up", "20ms", "--connections", "2"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringress-bench"));
     command.arg("load").arg(url).args(short).args(more);
     command.output().expect("the command runs")

@@ -18,6 +18,13 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Figures that a busy machine can spoil are right in one of five loads; where something is broken, in none.
+#[track_caller]
+fn comes_out_once(mut load: impl FnMut() -> Result<(), String>) {
+    let spoiled: Vec<String> = std::iter::repeat_with(&mut load).take(5).map_while(Result::err).collect();
+    assert!(spoiled.len() < 5, "each time: {spoiled:?}");
+}
+
 const STALL: Duration = Duration::from_millis(100);
 
 /// A server that answers at once, but for one stall half a second after its first request.
@@ -50,34 +57,43 @@ fn run(pace: Pace) -> Report {
 #[test]
 fn a_stall_is_felt_by_all_who_were_due_in_it() {
     let _alone = alone();
-    let report = run(Pace::Rate(2_000.0));
-    let at = |percentile| report.latency.percentile_us(percentile) / 1e3;
-    let (p50, p95, p99, max) = (at(50.0), at(95.0), at(99.0), at(100.0));
-    let all = format!("p50 {p50:.1} p95 {p95:.1} p99 {p99:.1} max {max:.1} ms");
-    assert_eq!(report.latency.0.len(), 2_000, "each request that was due is in the figures");
-    assert!(p50 < 25.0, "half of the requests knew nothing of the stall: {all}");
-    assert!((45.0..100.0).contains(&p95), "{all}");
-    assert!((85.0..150.0).contains(&p99), "{all}");
-    assert!(max >= 99.0, "{all}");
+    comes_out_once(|| {
+        let report = run(Pace::Rate(2_000.0));
+        let at = |percentile| report.latency.percentile_us(percentile) / 1e3;
+        let (p50, p95, p99, max) = (at(50.0), at(95.0), at(99.0), at(100.0));
+        assert_eq!(report.latency.0.len(), 2_000, "each request that was due is in the figures");
+        // Stalls of the machine add to the server's; nothing takes it away.
+        let all = format!("p50 {p50:.1} p95 {p95:.1} p99 {p99:.1} max {max:.1} ms");
+        assert!(p95 >= 45.0 && p99 >= 85.0 && max >= 99.0, "{all}");
+        // Half of the requests knew nothing of the stall.
+        if p50 < 25.0 && p95 < 100.0 && p99 < 150.0 { Ok(()) } else { Err(all) }
+    });
 }
 
 /// The same stall in a closed loop hits the one request that was under way: the figures hide it.
 #[test]
 fn a_closed_loop_would_have_missed_it() {
     let _alone = alone();
-    let report = run(Pace::AsAnswered);
-    assert!(report.latency.percentile_us(99.0) < 50e3);
-    assert!(report.latency.percentile_us(100.0) >= 99e3);
+    comes_out_once(|| {
+        let report = run(Pace::AsAnswered);
+        assert!(report.latency.percentile_us(100.0) >= 99e3);
+        let p99 = report.latency.percentile_us(99.0);
+        if p99 < 50e3 { Ok(()) } else { Err(format!("p99 {p99:.0} us")) }
+    });
 }
 
 #[test]
 fn requests_are_sent_at_the_rate() {
     let _alone = alone();
     let server = Server::always(RIGHT, Then::KeepOpen);
-    let report = report(&Plan { pace: Pace::Rate(1_000.0), duration: Duration::from_millis(500), ..plan(&server) });
-    assert_clean(&report);
-    assert_eq!(report.latency.0.len(), 500);
-    assert!(report.answers.abs_diff(500) <= 100, "{} answers within the time", report.answers);
+    comes_out_once(|| {
+        let plan = Plan { pace: Pace::Rate(1_000.0), duration: Duration::from_millis(500), ..plan(&server) };
+        let report = report(&plan);
+        assert_clean(&report);
+        assert_eq!(report.latency.0.len(), 500);
+        assert!(report.answers <= 600, "{} answers within the time", report.answers);
+        if report.answers >= 400 { Ok(()) } else { Err(format!("{} answers within the time", report.answers)) }
+    });
 }
 
 /// Without the late ones the percentiles of a server that hangs would be those of the answers it did give.
@@ -86,7 +102,8 @@ fn requests_given_up_as_late_are_in_the_latencies_with_the_time_out_at_least() {
     let _alone = alone();
     let server = Server::always("", Then::Hang);
     let timeout = Duration::from_millis(200);
-    let plan = Plan { depth: 16, timeout, pace: Pace::Rate(1_000.0), ..plan(&server) };
+    let duration = Duration::from_millis(150);
+    let plan = Plan { depth: 16, timeout, duration, pace: Pace::Rate(1_000.0), ..plan(&server) };
     let report = report(&plan);
     assert_only(&report, "timeouts");
     let faults = &report.faults;
@@ -110,6 +127,6 @@ fn what_could_not_be_sent_is_counted() {
     });
     let report = report(&Plan { pace: Pace::Rate(2_000.0), ..plan(&server) });
     assert_only(&report, "unsent");
-    // 300 are due, and the server takes at most 50 a second, for 1.15 s.
-    assert!((200..=299).contains(&report.faults.unsent), "{}", report.faults.unsent);
+    // 800 are due, and the server takes at most 50 a second, for 1.4 s; a slow one takes fewer.
+    assert!((600..=799).contains(&report.faults.unsent), "{}", report.faults.unsent);
 }

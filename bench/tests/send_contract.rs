@@ -126,13 +126,13 @@ trait Far: Read {
 
 impl Far for std::net::TcpStream {
     fn set_nonblocking(&self) {
-        std::net::TcpStream::set_nonblocking(self, true).expect("socket option");
+        Self::set_nonblocking(self, true).expect("socket option");
     }
 }
 
 impl Far for UnixStream {
     fn set_nonblocking(&self) {
-        UnixStream::set_nonblocking(self, true).expect("socket option");
+        Self::set_nonblocking(self, true).expect("socket option");
     }
 }
 

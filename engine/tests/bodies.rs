@@ -218,13 +218,14 @@ fn no_more_than_the_credit_is_held_for_a_reader_that_stops() {
         client
     });
     let mut request = host.receive();
-    wait_until("some of it is there", || host.counters().body_buffers_in_use + host.counters().buffers_in_use > 10);
-    assert!(!common::holds_within(Duration::from_millis(300), || sending.is_finished()), "it cannot send all");
-    let held = host.counters();
     let most = u64::from(credit) / 65_536 + 1;
-    assert!(held.body_buffers_in_use <= most, "{} large buffers are held", held.body_buffers_in_use);
-    // The multishot receive may have brought some before it ended.
-    assert!(held.buffers_in_use <= 40, "{} small buffers are held", held.buffers_in_use);
+    wait_until("some of it is there", || host.counters().body_buffers_in_use + host.counters().buffers_in_use > 1);
+    let too_much = common::holds_within(Duration::from_millis(300), || {
+        let held = host.counters();
+        // The multishot receive may have brought some small ones before it ended.
+        sending.is_finished() || held.body_buffers_in_use > most || held.buffers_in_use > 40
+    });
+    assert!(!too_much, "more than the credit is held: {:?}", host.counters());
     assert!(request.body().to_bytes(MUCH).expect("it goes on") == body);
     request.respond(Response::text("ok")).expect("open");
     let mut client = sending.join().expect("all was taken");

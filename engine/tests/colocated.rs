@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
@@ -88,14 +89,23 @@ fn each_thread_receives_the_requests_of_its_own_shard() {
             })
             .collect();
         (0..2).for_each(|_| is_ready.recv_timeout(PATIENCE).expect("attached"));
-        let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(loopback(*port))).collect();
+        // The kernel deals them out as it likes: as many as it takes for each shard to have some.
+        let (mut clients, mut shards, mut asked) = (Vec::new(), HashSet::new(), 0);
+        while shards.len() < 2 || clients.len() < 16 {
+            assert!(clients.len() < 1000, "all go to one shard");
+            let mut client = Client::connect(loopback(*port));
+            shards.insert(client.ask("/").text().to_owned());
+            clients.push(client);
+            asked += 1;
+        }
         for _ in 0..20 {
-            let shards: Vec<String> = clients.iter_mut().map(|client| client.ask("/").text().to_owned()).collect();
-            assert!(shards.contains(&"0".to_owned()) && shards.contains(&"1".to_owned()), "{shards:?}");
+            let shards: HashSet<String> = clients.iter_mut().map(|client| client.ask("/").text().to_owned()).collect();
+            assert_eq!(shards.len(), 2, "{shards:?}");
+            asked += clients.len();
         }
         engine.shutdown(Duration::ZERO).expect("no shard failed");
-        let served: i32 = drivers.into_iter().map(|driver| driver.join().expect("ends")).sum();
-        assert_eq!(served, 320);
+        let served: usize = drivers.into_iter().map(|driver| driver.join().expect("ends")).sum();
+        assert_eq!(served, asked);
     });
 }
 

@@ -108,25 +108,23 @@ fn pipelined_requests_over_many_packets_are_all_answered_in_order() {
                 }
                 let mut sender = Client::over(client.stream.try_clone().expect("a second handle"));
                 let sending = std::thread::spawn(move || sender.send(sent));
-                let mut answered = 0;
                 for number in 0..300 {
                     let reply = client.read();
-                    // The first of a connection, with no answer under way, may find the queue full by others.
+                    // With no answer of its own under way, a request may find the queue full by others.
                     match reply.status {
                         200 => assert_eq!(reply.text(), format!("/{name}/{number}")),
                         _ => assert_unavailable(&reply),
                     }
-                    answered += u32::from(reply.status == 200);
                 }
                 sending.join().expect("all is taken");
-                assert!(answered > 0, "connection {name} was served");
             });
         }
     });
     drop(clients);
     host.await_rest();
     drop(host);
-    consumers.into_iter().for_each(|consumer| assert!(consumer.join().expect("ends") > 0));
+    let served: u64 = consumers.into_iter().map(|consumer| consumer.join().expect("ends")).sum();
+    assert!(served >= u64::from(LENGTH), "at least those that filled the queue first: {served}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ use ringress::{Properties, QueueOptions, RequestQueue, Response};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
+/// For what a test has to do in time: a busy machine may not run it for a good part of a second.
+const AMPLE: Duration = Duration::from_secs(2);
 /// A body larger than what the kernel takes for a client that does not read.
 const LARGE: usize = 32 << 20;
 
@@ -32,7 +34,7 @@ fn short_idle() -> Host {
     host(long().idle_connection(SHORT).min_send_rate(0))
 }
 
-/// Runs `wait`, which must take at least [`SHORT`], less what may pass between what starts the timer and this.
+/// Runs `wait`, which starts a timer and must take at least [`SHORT`], but for a step of the engine's clock.
 fn takes_its_time<R>(wait: impl FnOnce() -> R) -> R {
     let begun = Instant::now();
     let result = wait();
@@ -40,9 +42,9 @@ fn takes_its_time<R>(wait: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The connection ends, in time and without an answer, by the only timeout of the host.
-fn assert_closed_without_a_word(host: &Host, client: &mut Client) {
-    assert_eq!(takes_its_time(|| client.read_end()), End::Closed);
+/// The connection that `connect` makes ends, in time and without an answer, by the only timeout of the host.
+fn assert_closed_without_a_word(host: &Host, connect: impl FnOnce() -> Client) {
+    assert_eq!(takes_its_time(|| connect().read_end()), End::Closed);
     host.await_rest();
     assert_eq!((host.counters().timeouts, host.counters().requests_rejected), (1, 0));
 }
@@ -50,8 +52,7 @@ fn assert_closed_without_a_word(host: &Host, client: &mut Client) {
 #[test]
 fn a_connection_that_sends_nothing_is_closed_without_a_word() {
     let host = short_header();
-    let mut client = host.connect();
-    assert_closed_without_a_word(&host, &mut client);
+    assert_closed_without_a_word(&host, || host.connect());
 }
 
 #[test]
@@ -59,8 +60,10 @@ fn a_begun_head_gets_408_and_the_end() {
     let host = short_header();
     for begun in ["G", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: test\r\n"] {
         let mut client = host.connect();
-        client.send(begun);
-        let reply = takes_its_time(|| client.read());
+        let reply = takes_its_time(|| {
+            client.send(begun);
+            client.read()
+        });
         assert_eq!((reply.status, reply.closes()), (408, true), "{begun:?}");
         assert_eq!(client.read_end(), End::Closed, "{begun:?}");
     }
@@ -91,8 +94,10 @@ fn a_begun_body_gets_408_and_the_end() {
         "POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
     ] {
         let mut client = host.connect();
-        client.send(begun);
-        let reply = takes_its_time(|| client.read());
+        let reply = takes_its_time(|| {
+            client.send(begun);
+            client.read()
+        });
         assert_eq!((reply.status, reply.closes()), (408, true), "{begun:?}");
         assert_eq!(client.read_end(), End::Closed, "{begun:?}");
         // Delivered before its body was whole, it is over before anybody has asked for it.
@@ -121,23 +126,25 @@ fn a_begun_second_request_is_timed_behind_an_answer_under_way() {
 #[test]
 fn an_idle_connection_is_closed_without_a_word() {
     let host = short_idle();
-    let mut client = host.connect();
-    client.get("/");
-    host.receive().respond(Response::text("answered")).expect("open");
-    assert_eq!(client.read().text(), "answered");
-    assert_closed_without_a_word(&host, &mut client);
+    assert_closed_without_a_word(&host, || {
+        let mut client = host.connect();
+        client.get("/");
+        host.receive().respond(Response::text("answered")).expect("open");
+        assert_eq!(client.read().text(), "answered");
+        client
+    });
 }
 
 #[test]
 fn an_idle_timeout_begins_anew_with_every_request() {
-    let host = short_idle();
+    let host = host(long().idle_connection(AMPLE));
     let mut client = host.connect();
     let begun = Instant::now();
-    while begun.elapsed() < SHORT * 4 {
+    while begun.elapsed() < AMPLE * 2 {
         client.get("/");
         host.receive().respond(Response::text("answered")).expect("open");
         assert_eq!(client.read().text(), "answered");
-        assert!(!client.is_readable_within(SHORT / 4), "no end and no 408");
+        assert!(!client.is_readable_within(SHORT / 2), "no end and no 408");
     }
     assert_eq!(host.counters().timeouts, 0);
 }
@@ -193,11 +200,11 @@ fn a_client_that_does_not_read_is_reset_and_everything_comes_back() {
 
 #[test]
 fn a_client_that_asks_on_without_reading_is_reset_too() {
-    let host = short_idle();
+    let host = host(long().idle_connection(AMPLE).min_send_rate(0));
     let mut client = host.connect();
     client.get("/large");
     host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");
-    wait_until("the socket is full", || host.counters().sends_short == 1);
+    wait_until("a part was sent", || host.counters().sends_short > 0);
     client.get("/another");
     let another = host.receive();
     another.respond(Response::text("small")).expect("open");
@@ -208,22 +215,22 @@ fn a_client_that_asks_on_without_reading_is_reset_too() {
 
 #[test]
 fn a_client_that_reads_slowly_but_steadily_gets_everything() {
-    let host = host(long().idle_connection(Duration::from_millis(500)).min_send_rate(0));
+    let host = host(long().idle_connection(AMPLE).min_send_rate(0));
     let mut client = host.connect();
     client.get("/large");
     host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");
-    wait_until("the socket is full", || host.counters().sends_short == 1);
     let mut buffer = vec![0; 1 << 20];
     let begun = Instant::now();
     let mut read = 0;
     while read < LARGE {
-        let slowly = begun + SHORT * u32::try_from(read >> 21).expect("few") / 4;
+        let slowly = begun + SHORT * u32::try_from(read >> 21).expect("few");
         holds_within(slowly.saturating_duration_since(Instant::now()), || false);
         match client.stream.read(&mut buffer) {
             Ok(len @ 1..) => read += len,
             broken_off => panic!("{broken_off:?} after {read} bytes and {:?}", begun.elapsed()),
         }
     }
+    assert!(begun.elapsed() > AMPLE, "so fast that nothing was timed");
     assert_eq!(host.counters().timeouts, 0);
 }
 
@@ -251,7 +258,7 @@ fn slow_reader(host: &Host) -> Client {
     client.set_receive_buffer(16 << 10);
     client.get("/large");
     host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");
-    wait_until("the socket is full", || host.counters().sends_short == 1);
+    wait_until("a part was sent", || host.counters().sends_short > 0);
     client
 }
 
@@ -265,16 +272,18 @@ fn a_client_that_reads_slowly_but_above_the_least_rate_lives() {
 
 #[test]
 fn a_request_that_nobody_takes_gets_503_and_is_not_delivered_later() {
-    let host = host(long().request_queue(SHORT));
+    let host = host(long().request_queue(AMPLE));
     let mut client = host.connect();
-    client.get("/first");
-    let reply = takes_its_time(|| client.read());
+    let reply = takes_its_time(|| {
+        client.get("/first");
+        client.read()
+    });
     assert_eq!((reply.status, reply.field("retry-after"), reply.closes()), (503, Some("1"), false));
     assert!(host.queue.try_receive().expect("open").is_none(), "it is over");
     client.get("/second");
     let request = host.receive();
     assert_eq!(request.path(), "/second");
-    assert!(!client.is_readable_within(SHORT * 3), "a request that was taken is not timed");
+    assert!(!client.is_readable_within(AMPLE + SHORT), "a request that was taken is not timed");
     request.respond(Response::text("second")).expect("open");
     assert_eq!(client.read().text(), "second");
     drop(client);
@@ -324,22 +333,26 @@ fn a_groups_properties_override_the_sessions_and_the_engines_live() {
     let other = host.session.url_group();
     other.bind(&host.queue).expect("both are of one engine");
     other.add_url(&format!("http://*:{}/other/", host.address.port()), 8).expect("the URL is free");
-    let rested = |path: &str| {
-        let mut client = host.connect();
-        client.get(path);
-        host.receive().respond(Response::text("answered")).expect("open");
-        assert_eq!(client.read().text(), "answered");
-        client.is_readable_within(SHORT * 4)
+    // Whether connections end that rest: of each group in turn.
+    let assert_ended = |ended: [bool; 2], why: &str| {
+        for (path, ended) in ["/", "/other/"].into_iter().zip(ended) {
+            let mut client = host.connect();
+            client.get(path);
+            host.receive().respond(Response::text("answered")).expect("open");
+            assert_eq!(client.read().text(), "answered");
+            let most = if ended { common::PATIENCE } else { SHORT * 4 };
+            assert_eq!(client.is_readable_within(most), ended, "{path}: {why}");
+        }
     };
     let short = Properties::new().idle_connection(SHORT);
-    assert_eq!((rested("/"), rested("/other/")), (false, false), "the engine's");
+    assert_ended([false, false], "the engine's");
     host.session.set_properties(short).expect("in range");
-    assert_eq!((rested("/"), rested("/other/")), (true, true), "the session's");
+    assert_ended([true, true], "the session's");
     other.set_properties(Properties::new().idle_connection(Properties::OFF)).expect("in range");
-    assert_eq!((rested("/"), rested("/other/")), (true, false), "the group's");
+    assert_ended([true, false], "the group's");
     host.session.set_properties(Properties::new()).expect("in range");
     other.set_properties(short).expect("in range");
-    assert_eq!((rested("/"), rested("/other/")), (false, true), "the other way round");
+    assert_ended([false, true], "the other way round");
 }
 
 #[test]

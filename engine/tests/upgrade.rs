@@ -18,10 +18,9 @@ const ASKS: &str = "GET /x HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgr
 
 /// A client that has asked for an upgrade, and sent more with it.
 fn ask(address: SocketAddr, early: &[u8]) -> Peer {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    stream.write_all(&[ASKS.as_bytes(), early].concat()).expect("the engine takes it");
-    Peer { stream, input: Vec::new() }
+    let mut client = Client::connect(address);
+    client.send([ASKS.as_bytes(), early].concat());
+    Peer { stream: client.stream, input: Vec::new() }
 }
 
 /// A client that has been upgraded.

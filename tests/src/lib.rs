@@ -20,7 +20,7 @@ pub use flow::Pattern;
 pub use folder::Folder;
 pub use leaks::Gauges;
 pub use load::{Job, raise_descriptor_limit, run_in_threads};
-pub use pace::{pause, pause_until};
+pub use pace::{comes_out_once, pause, pause_until};
 pub use response::Response;
 pub use server::{Mode, Output, Server, Setup, run_showcase, showcase_path, wait_within, with_server};
 

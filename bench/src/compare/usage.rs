@@ -281,13 +281,18 @@ mod tests {
         let before = Reading::take(&tree, [0, 0]).expect("works in tests");
         let began = Instant::now();
         let mut sum = 0_u64;
-        while began.elapsed().as_millis() < 50 {
-            sum = std::hint::black_box(sum + 1);
-        }
-        let usage = Reading::take(&tree, [0, 0]).expect("works in tests").since(&before);
-        assert!(usage.elapsed_ns >= 50_000_000, "{usage:?}");
         // Other threads of the test come and go, so ticks may be all there is; the machine may be shared.
-        assert!(usage.server_ns >= 10_000_000, "{usage:?}");
+        loop {
+            while began.elapsed().as_millis() < 50 {
+                sum = std::hint::black_box(sum + 1);
+            }
+            let usage = Reading::take(&tree, [0, 0]).expect("works in tests").since(&before);
+            assert!(usage.elapsed_ns >= 50_000_000, "{usage:?}");
+            if usage.server_ns >= 10_000_000 {
+                return;
+            }
+            assert!(began.elapsed().as_secs() < 20, "{usage:?}");
+        }
     }
 
     #[test]

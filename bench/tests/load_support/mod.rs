@@ -130,7 +130,8 @@ pub fn plan(server: &Server) -> Plan {
         cores: ringress_bench::ring::host::cores().expect("this host has cores")[..1].to_vec(),
         connections: 2,
         warm_up: Duration::ZERO,
-        duration: Duration::from_millis(150),
+        // Ample for some answers, also on a busy machine.
+        duration: Duration::from_millis(400),
         timeout: Duration::from_secs(10),
         exchanges: vec![Exchange::get("h", "/").expecting_body(200, BODY)],
         ..Plan::new(server.address)

@@ -22,6 +22,10 @@ pub(crate) use self::watched::{Watched, await_rest};
 /// How long anything may take before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a client's kernel takes before it is read (the kernel doubles it): set, so that it does not grow as the host's
+/// settings allow, and megabytes are more than both sockets hold.
+const RECEIVE_BUFFER_BYTES: i32 = 128 << 10;
+
 /// One engine in queue mode with one queue, to which everything on one port goes.
 pub(crate) struct Host {
     // Dropped in this order: URLs first, the engine last.
@@ -179,6 +183,15 @@ pub(crate) fn within<R: Send + 'static>(time: Duration, what: &str, work: impl F
     }
 }
 
+/// Has a socket's kernel take at most so many bytes (the kernel doubles them) before they are read.
+fn set_receive_buffer(stream: &TcpStream, bytes: i32) {
+    let len = libc::socklen_t::try_from(size_of_val(&bytes)).expect("a few bytes");
+    let fd = stream.as_raw_fd();
+    // SAFETY: the pointer and length are those of `bytes`, which outlives the call.
+    let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const bytes).cast(), len) };
+    assert_eq!(set, 0, "the socket is open");
+}
+
 /// A client connection. Every read and write is bounded by [`PATIENCE`].
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
@@ -230,6 +243,7 @@ impl Client {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        set_receive_buffer(&stream, RECEIVE_BUFFER_BYTES);
         Self { stream, input: Vec::new() }
     }
 
@@ -310,11 +324,7 @@ impl Client {
 
     /// Has its kernel take at most so many bytes (the kernel doubles them) before they are read.
     pub(crate) fn set_receive_buffer(&self, bytes: i32) {
-        let len = libc::socklen_t::try_from(size_of_val(&bytes)).expect("a few bytes");
-        let fd = self.stream.as_raw_fd();
-        // SAFETY: the pointer and length are those of `bytes`, which outlives the call.
-        let set = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const bytes).cast(), len) };
-        assert_eq!(set, 0, "the socket is open");
+        set_receive_buffer(&self.stream, bytes);
     }
 
     /// Whether something can be read within a time.

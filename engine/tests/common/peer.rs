@@ -9,7 +9,7 @@ use std::thread;
 
 use ringress::{Engine, Request, RequestQueue, Response, ResponseStream};
 
-use super::{Host, PATIENCE, StopOnDrop, colocated, serve};
+use super::{Client, Host, StopOnDrop, colocated, serve};
 
 /// Runs an application in queue mode and in co-located mode, a client against each, and sees that all comes back.
 pub(crate) fn in_both_modes(handle: impl Fn(Request) + Clone + Send + 'static, client: impl Fn(&Engine, SocketAddr)) {
@@ -53,16 +53,14 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn over(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        let stream = Client::over(stream).stream;
         Self { stream, input: Vec::new() }
     }
 
     pub(crate) fn ask(address: SocketAddr, method: &str, version: &str) -> Self {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-        let request = format!("{method} /x HTTP/{version}\r\nHost: test\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("the engine takes it");
-        Self { stream, input: Vec::new() }
+        let mut client = Client::connect(address);
+        client.send(format!("{method} /x HTTP/{version}\r\nHost: test\r\n\r\n"));
+        Self { stream: client.stream, input: Vec::new() }
     }
 
     pub(crate) fn get(address: SocketAddr) -> Self {
