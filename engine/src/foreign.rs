@@ -77,16 +77,24 @@ pub(crate) fn caught_elsewhere() -> u64 {
 /// Runs code of an application's. `false`: it has panicked.
 #[inline]
 pub(crate) fn call(code: impl FnOnce()) -> bool {
-    match catch_unwind(AssertUnwindSafe(code)) {
-        Ok(()) => true,
-        Err(thrown) => {
-            count();
-            // What was thrown is the application's, too; what that throws would go on for ever.
-            if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(thrown))) {
-                core::mem::forget(again);
-            }
-            false
-        }
+    let ended = attempt(code).is_some();
+    if !ended {
+        count();
+    }
+    ended
+}
+
+/// Runs code of the engine's own, whose panic is a fault. `None`: it has panicked.
+#[inline]
+pub(crate) fn attempt<T>(code: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(forget_thrown).ok()
+}
+
+#[cold]
+fn forget_thrown(thrown: Box<dyn core::any::Any + Send>) {
+    // It may be the application's; what is thrown when it is dropped would go on so for ever.
+    if let Err(again) = catch_unwind(AssertUnwindSafe(move || drop(thrown))) {
+        core::mem::forget(again);
     }
 }
 

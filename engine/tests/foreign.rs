@@ -6,6 +6,7 @@ mod common;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -15,7 +16,7 @@ use std::thread;
 use bytes::Bytes;
 use common::peer::{Peer, consumed_in_both_modes, in_both_modes};
 use common::{Client, Host, PATIENCE, Watched, builder, loopback, receive, wait_until, within};
-use ringress::{Completion, ErrorKind, Mode, Request, RequestQueue, Response};
+use ringress::{Attached, Completion, Engine, ErrorKind, Mode, Request, RequestQueue, Response, UrlGroup};
 
 /// Bytes whose owner panics when it lets go of them.
 fn bomb(len: usize) -> Bytes {
@@ -79,7 +80,7 @@ fn is_pending<F: Future + Unpin>(future: &mut F, waker: &Waker) -> bool {
 
 /// The engine serves on.
 #[track_caller]
-fn assert_serves(address: std::net::SocketAddr) {
+fn assert_serves(address: SocketAddr) {
     assert_eq!(Client::connect(address).ask("/fine").text(), "/fine");
 }
 
@@ -323,12 +324,8 @@ fn a_callback_may_stop_its_engine_or_drop_its_last_handle() {
 
 #[test]
 fn a_callback_may_stop_the_engine_whose_shard_its_thread_drives() {
-    let engine = Arc::new(Watched::start(builder(), Mode::Colocated).unwatched());
-    let queue = engine.request_queue("test").expect("a queue");
-    let address = engine.listen(loopback(0)).expect("a free port");
-    let (session, group) = (engine.server_session(), engine.server_session().url_group());
-    group.bind(&queue).expect("of one engine");
-    group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
+    let Parts { engine, queue, address, _group } = colocated_parts();
+    let engine = Arc::new(engine);
     let driving = thread::spawn({
         let (engine, queue) = (engine, queue.clone());
         move || {
@@ -345,7 +342,6 @@ fn a_callback_may_stop_the_engine_whose_shard_its_thread_drives() {
     drop(client);
     assert_eq!(within(PATIENCE, "the driver", move || driving.join().expect("no panic")), Err(ErrorKind::Closed));
     assert!(within(PATIENCE, "a consumer", move || queue.receive()).expect_err("stopped").is_closed());
-    drop((group, session));
 }
 
 std::thread_local! {
@@ -379,4 +375,96 @@ fn requests_in_a_thread_local_are_dropped_with_their_thread() {
         assert_eq!(client.read().status, 500);
     }
     assert_eq!(host.counters().requests_abandoned, 4);
+}
+
+std::thread_local! {
+    static ATTACHED: RefCell<Option<Attached>> = const { RefCell::new(None) };
+}
+
+/// One engine in co-located mode with one shard and one queue, to which everything goes.
+struct Parts {
+    engine: Engine,
+    queue: RequestQueue,
+    address: SocketAddr,
+    _group: UrlGroup,
+}
+
+fn colocated_parts() -> Parts {
+    let engine = Watched::start(builder(), Mode::Colocated).unwatched();
+    let queue = engine.request_queue("test").expect("a queue");
+    let address = engine.listen(loopback(0)).expect("a free port");
+    let group = engine.server_session().url_group();
+    group.bind(&queue).expect("of one engine");
+    group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
+    Parts { engine, queue, address, _group: group }
+}
+
+#[test]
+fn a_shard_ends_with_its_thread_however_that_has_let_go_of_it() {
+    for way in ["forgotten", "in a thread-local", "in a thread-local, within a turn"] {
+        let Parts { engine, queue, address, _group } = colocated_parts();
+        let mut client = Client::connect(address);
+        client.get("/kept");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Registered first, destroyed last.
+                KEPT.with_borrow_mut(Vec::clear);
+                ATTACHED.set(None);
+                let attached = engine.attach(0).expect("the shard is free");
+                let request = receive(&queue);
+                request.on_disconnect_call(|_| drop(ATTACHED.take()));
+                KEPT.with_borrow_mut(|kept| kept.push(request));
+                match way {
+                    "forgotten" => std::mem::forget(attached),
+                    "in a thread-local" => ATTACHED.set(Some(attached)),
+                    _ => {
+                        ATTACHED.set(Some(attached));
+                        client.stream.shutdown(std::net::Shutdown::Both).expect("open");
+                        // The request is held, and its connection ends in a turn.
+                        let mut other = Client::connect(address);
+                        other.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+                        KEPT.with_borrow_mut(Vec::clear);
+                        // It ends with that turn, though requests come.
+                        while let Ok(request) = queue.receive() {
+                            drop(request);
+                            other.send("GET /again HTTP/1.1\r\nHost: test\r\n\r\n");
+                        }
+                        assert!(queue.try_receive().is_err());
+                    }
+                }
+            });
+        });
+        let _ = Peer::over(client.stream).rest();
+        within(PATIENCE, "the shutdown", move || {
+            engine.shutdown(PATIENCE).expect("an ended shard is no failed one");
+            assert!(queue.receive().expect_err("closed").is_closed());
+        });
+    }
+}
+
+#[test]
+fn who_would_wait_for_a_shard_in_code_that_it_runs_is_told() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let application = |queue: &RequestQueue| {
+        while let Ok(request) = queue.receive() {
+            let (tell, queue) = (tell.lock().expect("not poisoned").clone(), queue.clone());
+            request.on_disconnect_call(move |_| {
+                let received = queue.receive().expect_err("nothing is there");
+                let polled = queue.try_receive().map(|request| request.is_some());
+                tell.send((received.kind(), polled.is_ok_and(|any| any))).expect("the test listens");
+                ringress::block_on(std::future::pending::<()>());
+            });
+            answer_path(request);
+        }
+    };
+    consumed_in_both_modes(application, |engine, address| {
+        for round in 1..=2 {
+            assert_eq!(Client::connect(address).ask("/").text(), "/");
+            assert_eq!(told.recv_timeout(PATIENCE), Ok((ErrorKind::Unsupported, false)));
+            wait_until("the wait is given up", || engine.counters().foreign_panics >= round);
+        }
+        assert_serves(address);
+        assert_eq!(told.recv_timeout(PATIENCE), Ok((ErrorKind::Unsupported, false)));
+    });
 }

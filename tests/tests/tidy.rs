@@ -116,8 +116,6 @@ const FOREIGN_CALLS: &[&str] = &[".wake()", ".wake_by_ref()", "AtomicWaker", "ca
 const FOREIGN_EXCEPTIONS: &[(&str, &str)] = &[
     // The helper, which is the engine's own.
     ("engine/src/ring/files.rs", ".wake()"),
-    // A fault of the engine's own ends the shard.
-    ("engine/src/session/engine.rs", "catch_unwind"),
     // A service's panic is told to who handles the request.
     ("engine/src/tower/handling.rs", "catch_unwind"),
     // The task that is polled asks to be polled again.

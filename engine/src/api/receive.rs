@@ -11,6 +11,7 @@ use super::response::{self, Response};
 use super::wait;
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::foreign;
 use crate::id::RequestId;
 use crate::queue::{BellScope, WaitStrategy, Woken, settle};
 use crate::session::{self, RequestQueue};
@@ -25,7 +26,8 @@ impl RequestQueue {
     ///
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) after the engine's shutdown; [`Io`](crate::ErrorKind::Io) when the kernel
-    /// refuses to go on.
+    /// refuses to go on; [`Unsupported`](crate::ErrorKind::Unsupported) in code that a shard runs (a waker, a call on a
+    /// connection's end, a destructor), where it would have to wait.
     #[inline]
     pub fn receive(&self) -> Result<Request> {
         match self.next(None)? {
@@ -171,6 +173,9 @@ impl RequestQueue {
 
     /// Waits as the queue's strategy says until a request is there.
     fn wait(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
+        if foreign::is_on_shard_of(self.core.engine()) {
+            return if self.core.is_closed() { Err(Error::CLOSED) } else { Err(session::in_turn("receiving")) };
+        }
         // A shard that sleeps on what this thread owes it would keep its clients waiting.
         settle();
         let mut spins = 0_u32;

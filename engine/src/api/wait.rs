@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::thread::{self, Thread};
 
+use crate::foreign;
 use crate::queue::{Bell, settle};
 use crate::session;
 
@@ -96,6 +97,10 @@ impl Drop for Waiting {
 /// On a thread that is [attached](crate::Engine::attach) to a shard, the shard is driven meanwhile, so that one thread
 /// can run a shard and any number of tasks: give this a future that runs them. On other threads it sleeps between
 /// polls. It needs no runtime and can be called from within itself.
+///
+/// # Panics
+/// In code that a shard runs (a waker, a call on a connection's end, a destructor), when it would have to wait; and as
+/// the future does.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let bell = session::driven_bell();
     let mut driven = bell.is_some();
@@ -109,6 +114,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
+        assert!(!foreign::is_on_shard(), "{}", session::in_turn("waiting"));
         settle();
         if driven && alarm.woken.load(Ordering::SeqCst) {
             // A future that wakes itself may wait for what the shard is to do: it has a turn each time.

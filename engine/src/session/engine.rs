@@ -135,8 +135,20 @@ impl EngineShared {
         untaken.for_each(|(mailbox, _)| mailbox.close());
     }
 
+    /// Ends a shard on its thread, and gives why, if it is not a shutdown. No outcome: it has panicked, which is a
+    /// fault of the engine's own, and must not leave anybody waiting for a shard that is no more.
+    pub(super) fn end_shard(&self, index: usize, shard: LiveShard, outcome: Option<Result<()>>) -> Result<()> {
+        let ended = match outcome {
+            Some(result) => foreign::attempt(move || shard.end()).map(|()| result),
+            None => foreign::attempt(move || shard.give_up()).and(None),
+        };
+        let result = ended.unwrap_or_else(|| Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
+        self.shard_ended(index, result.clone());
+        result
+    }
+
     /// A shard has ended on this thread, for a reason if it is not a shutdown: then the engine is of no more use.
-    pub(super) fn shard_ended(&self, index: usize, result: Result<()>) {
+    fn shard_ended(&self, index: usize, result: Result<()>) {
         let failed = result.is_err();
         if let Err(error) = result {
             self.give_up(error);
@@ -266,20 +278,8 @@ impl Engine {
                 Ok(mut shard) => {
                     let _on_shard = OnShard::enter(shared.id);
                     let _ = started.send(Ok(()));
-                    // A panic here is a fault of the engine's own. It must not leave consumers waiting for a shard that
-                    // is no more.
-                    let run = std::panic::AssertUnwindSafe(|| shard.run());
-                    match std::panic::catch_unwind(run) {
-                        Ok(result) => {
-                            shard.end();
-                            shared.shard_ended(index, result);
-                        }
-                        Err(_) => {
-                            shard.give_up();
-                            shared
-                                .shard_ended(index, Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
-                        }
-                    }
+                    let outcome = foreign::attempt(|| shard.run());
+                    let _ = shared.end_shard(index, shard, outcome);
                 }
                 Err(error) => drop(started.send(Err(error))),
             };
@@ -431,7 +431,7 @@ impl Engine {
     /// [`failure`](Self::failure), at once, when the engine has failed;
     /// [`Invalid`](crate::ErrorKind::Invalid) on a thread that drives a shard, which would wait for itself.
     pub fn wait(&self) -> Result<()> {
-        if local::drives(self.shared.id) {
+        if local::drives(self.shared.id) || foreign::is_on_shard_of(self.shared.id) {
             return Err(Error::invalid("wait: this thread drives a shard, which it would wait for; receive instead"));
         }
         let running = self.shared.running();
@@ -588,12 +588,11 @@ impl RequestQueue {
 /// The shard that the current thread drives; the shard ends when this is dropped. Not `Send`.
 #[derive(Debug)]
 pub struct Attached {
-    pub(super) shared: Arc<EngineShared>,
     pub(super) _of_this_thread: core::marker::PhantomData<*const ()>,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        local::detach(&self.shared);
+        local::detach();
     }
 }

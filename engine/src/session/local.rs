@@ -1,4 +1,7 @@
 //! The shard that a thread drives itself, in co-located mode.
+//!
+//! Laws: a shard that fails or panics in a turn ends with that turn; one whose thread ends ends with it, at the latest
+//! when its thread-locals are destroyed; who is called within a turn cannot begin another one.
 
 use core::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -6,27 +9,45 @@ use std::time::Duration;
 
 use super::engine::{Attached, EngineShared, LiveShard};
 use crate::error::{Error, Result};
-use crate::foreign::OnShard;
+use crate::foreign::{self, OnShard};
 use crate::queue::Bell;
 use crate::shard::Driven;
 
 struct Local {
     shared: Arc<EngineShared>,
+    index: usize,
     shard: LiveShard,
     /// Answers given on this thread return to the shard directly.
-    _driven: Driven,
+    driven: Driven,
+}
+
+/// Where a thread keeps its shard.
+struct Place(Option<Local>);
+
+impl Drop for Place {
+    /// The thread ends, and nobody has let go of its shard.
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(end);
+    }
 }
 
 thread_local! {
     /// Which engine's shard this thread drives: engine 0 for none.
     static ATTACHED: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
-    static SHARD: RefCell<Option<Local>> = const { RefCell::new(None) };
+    static SHARD: RefCell<Place> = const { RefCell::new(Place(None)) };
+    /// The shard was let go of within its own turn: it ends behind that.
+    static LEAVES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Takes the shard out of its place, if it is there and not in a turn. A thread that ends has no place any more.
+fn take() -> Option<Local> {
+    SHARD.try_with(|place| place.try_borrow_mut().ok()?.0.take()).ok()?
 }
 
 /// The shard of this engine that the current thread drives, if any.
 #[inline]
 pub(crate) fn attached_shard(engine: u64) -> Option<usize> {
-    let (attached, shard) = ATTACHED.with(Cell::get);
+    let (attached, shard) = ATTACHED.get();
     (attached == engine).then_some(shard)
 }
 
@@ -35,73 +56,126 @@ pub(super) fn drives(engine: u64) -> bool {
     attached_shard(engine).is_some()
 }
 
+/// Why there was no turn, or no further one.
+enum Stop {
+    /// No shard is attached, or it has ended.
+    Over,
+    /// There is a turn already, and this is called within it.
+    InTurn,
+    Failed(Error),
+    Panicked,
+}
+
 /// One turn of the current thread's shard.
 ///
 /// # Errors
 /// [`Closed`](crate::ErrorKind::Closed) when the shard has stopped or failed, or none is attached; the failure itself
-/// from the turn that met it.
+/// from the turn that met it; [`Unsupported`](crate::ErrorKind::Unsupported) within a turn.
 #[inline]
 pub(crate) fn drive(patience: Option<Duration>) -> Result<()> {
-    let turned = SHARD.with(|shard| match shard.borrow_mut().as_mut() {
-        Some(local) if !local.shard.is_done() => {
-            let _on_shard = OnShard::enter(local.shared.id);
-            local.shard.turn(patience).map_err(Some)
+    let turned = SHARD.try_with(|place| {
+        let Ok(mut place) = place.try_borrow_mut() else { return Err(Stop::InTurn) };
+        match place.0.as_mut() {
+            Some(local) if !local.shard.is_done() => {
+                let _on_shard = OnShard::enter(local.shared.id);
+                let turned = foreign::attempt(|| local.shard.turn(patience)).ok_or(Stop::Panicked)?;
+                turned.map_err(Stop::Failed)
+            }
+            _ => Err(Stop::Over),
         }
-        _ => Err(None),
     });
-    turned.map_err(|failure| failure.map_or(Error::CLOSED, fail))
+    match turned {
+        Ok(Ok(())) if !LEAVES.get() => Ok(()),
+        Ok(Err(stop)) => Err(stopped(stop)),
+        Ok(Ok(())) | Err(_) => Err(stopped(Stop::Over)),
+    }
 }
 
-/// Ends the current thread's shard, which has failed. At once: this thread may not let go of it for long.
 #[cold]
-fn fail(failure: Error) -> Error {
-    if let Some(local) = SHARD.with(|place| place.replace(None)) {
-        let (_, index) = ATTACHED.with(Cell::get);
-        let _on_shard = OnShard::enter(local.shared.id);
-        local.shard.end();
-        local.shared.shard_ended(index, Err(failure.clone()));
+fn stopped(stop: Stop) -> Error {
+    if !matches!(stop, Stop::InTurn) && LEAVES.replace(false) {
+        take().into_iter().for_each(end);
     }
-    failure
+    let outcome = match stop {
+        Stop::Over => return Error::CLOSED,
+        Stop::InTurn => return in_turn("receiving"),
+        Stop::Failed(failure) => Some(Err(failure)),
+        Stop::Panicked => None,
+    };
+    // At once: this thread may not let go of it for long.
+    let Some(Local { shared, index, shard, driven }) = take() else { return Error::CLOSED };
+    let _on_shard = OnShard::enter(shared.id);
+    let result = shared.end_shard(index, shard, outcome);
+    drop(driven);
+    result.err().unwrap_or(Error::CLOSED)
+}
+
+/// What waits on a thread within code that a shard of this thread runs, would wait for itself.
+#[cold]
+pub(crate) fn in_turn(what: &str) -> Error {
+    Error::unsupported(format!(
+        "{what} in code that a shard runs (a waker, a call on a connection's end, a destructor), which would wait for \
+        itself. Remedy: let that code wake another thread or task, which waits"
+    ))
 }
 
 /// Whether the current thread drives a shard that has stopped or failed, so that nothing more will come to it.
 pub(crate) fn is_over() -> bool {
     // Within a turn the shard is borrowed, and not over.
-    let done = |shard: &RefCell<Option<Local>>| {
-        shard.try_borrow().is_ok_and(|local| local.as_ref().is_none_or(|local| local.shard.is_done()))
+    let done = |place: &RefCell<Place>| {
+        place.try_borrow().is_ok_and(|place| place.0.as_ref().is_none_or(|local| local.shard.is_done()))
     };
-    ATTACHED.with(Cell::get).0 != 0 && SHARD.with(done)
+    ATTACHED.get().0 != 0 && SHARD.try_with(done).unwrap_or(true)
 }
 
-/// The bell of the shard that the current thread drives, if it drives one.
+/// The bell of the shard that the current thread drives, if it drives one and is not in a turn of it.
 pub(crate) fn driven_bell() -> Option<&'static Bell> {
-    if ATTACHED.with(Cell::get).0 == 0 {
+    if ATTACHED.get().0 == 0 {
         return None;
     }
-    SHARD.with_borrow(|shard| shard.as_ref().map(|local| local.shard.bell()))
+    let bell = |place: &RefCell<Place>| Some(place.try_borrow().ok()?.0.as_ref()?.shard.bell());
+    SHARD.try_with(bell).ok().flatten()
 }
 
 pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attached> {
-    if ATTACHED.with(Cell::get).0 != 0 {
+    if ATTACHED.get().0 != 0 {
         return Err(Error::invalid("attach: this thread drives a shard already; drop that first"));
+    }
+    if SHARD.try_with(|_| ()).is_err() {
+        return Err(Error::invalid("attach: this thread ends; attach a shard before that"));
     }
     let shard = shared.make_shard(index)?;
     let driven = shard.drive_here();
-    SHARD.with(|place| place.replace(Some(Local { shared: Arc::clone(shared), shard, _driven: driven })));
-    ATTACHED.with(|attached| attached.set((shared.id, index)));
-    Ok(Attached { shared: Arc::clone(shared), _of_this_thread: core::marker::PhantomData })
+    let local = Local { shared: Arc::clone(shared), index, shard, driven };
+    let outer = SHARD.with_borrow_mut(|place| place.0.replace(local));
+    debug_assert!(outer.is_none(), "no shard is attached");
+    ATTACHED.set((shared.id, index));
+    Ok(Attached { _of_this_thread: core::marker::PhantomData })
 }
 
-/// Ends the current thread's shard, without grace if it has not stopped yet.
-pub(super) fn detach(shared: &EngineShared) {
-    let (_, index) = ATTACHED.with(|attached| attached.replace((0, 0)));
-    let Some(mut local) = SHARD.with(|place| place.replace(None)) else { return };
-    let _on_shard = OnShard::enter(shared.id);
-    let mut result = Ok(());
-    local.shard.stop(Duration::ZERO);
-    while result.is_ok() && !local.shard.is_done() {
-        result = local.shard.turn(Some(Duration::from_millis(10)));
+/// Lets go of the current thread's shard; within a turn, when that has ended.
+pub(super) fn detach() {
+    let in_turn = SHARD.try_with(|place| place.try_borrow().is_err()).unwrap_or(false);
+    LEAVES.set(in_turn);
+    if !in_turn {
+        ATTACHED.set((0, 0));
+        take().into_iter().for_each(end);
     }
-    local.shard.end();
-    shared.shard_ended(index, result);
+}
+
+/// Ends a shard on its thread, without grace if it has not stopped yet.
+fn end(local: Local) {
+    let Local { shared, index, mut shard, driven } = local;
+    ATTACHED.set((0, 0));
+    let _on_shard = OnShard::enter(shared.id);
+    let outcome = foreign::attempt(|| {
+        shard.stop(Duration::ZERO);
+        while !shard.is_done() {
+            shard.turn(Some(Duration::from_millis(10)))?;
+        }
+        Ok(())
+    });
+    // Why it has failed is known by the engine.
+    let _ = shared.end_shard(index, shard, outcome);
+    drop(driven);
 }

@@ -16,4 +16,4 @@ mod tests;
 pub use builder::EngineBuilder;
 pub use engine::{Attached, Engine, QueueOptions, RequestQueue};
 pub use groups::{ServerSession, UrlGroup};
-pub(crate) use local::{attached_shard, drive, driven_bell, is_over};
+pub(crate) use local::{attached_shard, drive, driven_bell, in_turn, is_over};

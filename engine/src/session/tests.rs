@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use crate::api::Response;
+use crate::config::Mode;
 use crate::error::ErrorKind;
 use crate::queue::QueueCore;
 use crate::route::{Host, Route, Snapshot, Target};
@@ -32,19 +34,28 @@ fn ask(address: SocketAddr) {
     assert_ne!(ended, Err(std::io::ErrorKind::WouldBlock), "the client waits for a shard that is no more");
 }
 
+/// Whatever the shard 0 routes from now on, it panics. The engine has made so many queues.
+fn arm(engine: &Engine, address: SocketAddr, queues: u32) {
+    // A queue of an engine that has no shards.
+    let core = Arc::new(QueueCore::new(16, Arc::from([])));
+    let target = Target { context: 0, queue: Some(queues), active: true, policy: 0, send_credit: 1 << 18 };
+    let route = Route { port: address.port(), host: Host::Strong, path: "/".into(), target };
+    let snapshot = Arc::new(Snapshot::new(vec![route]));
+    engine.shared.post(|shard| (shard == 0).then(|| Letter::Queue(Arc::clone(&core))));
+    engine.shared.post(|shard| (shard == 0).then(|| Letter::Routes(Arc::clone(&snapshot))));
+}
+
+fn listen(engine: &Engine) -> SocketAddr {
+    engine.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port")
+}
+
 #[test]
 fn a_shard_that_panics_gives_its_engine_up() {
     for shards in [1, 3] {
         let engine = Engine::builder().shards(shards).start().expect("it starts");
         let queue = engine.request_queue("test").expect("a queue");
-        let address = engine.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-        // A queue of an engine that has no shards: whoever routes to it panics.
-        let core = Arc::new(QueueCore::new(16, Arc::from([])));
-        let target = Target { context: 0, queue: Some(1), active: true, policy: 0, send_credit: 1 << 18 };
-        let route = Route { port: address.port(), host: Host::Strong, path: "/".into(), target };
-        let snapshot = Arc::new(Snapshot::new(vec![route]));
-        engine.shared.post(|shard| (shard == 0).then(|| Letter::Queue(Arc::clone(&core))));
-        engine.shared.post(|shard| (shard == 0).then(|| Letter::Routes(Arc::clone(&snapshot))));
+        let address = listen(&engine);
+        arm(&engine, address, 1);
         // Of several shards, the others answer until the one that panics has its turn.
         wait_until("it panics", || {
             ask(address);
@@ -56,4 +67,41 @@ fn a_shard_that_panics_gives_its_engine_up() {
         assert!(queue.receive().expect_err("closed").is_closed());
         assert_eq!(engine.shutdown(PATIENCE).expect_err("it has failed").to_string(), failure.to_string());
     }
+}
+
+#[test]
+fn a_shard_that_panics_in_a_turn_of_its_thread_is_given_up() {
+    let engine = Engine::builder().mode(Mode::Colocated).shards(1).start().expect("it starts");
+    let queue = engine.request_queue("test").expect("a queue");
+    let address = listen(&engine);
+    let other = engine.request_queue("other").expect("a queue");
+    let group = engine.server_session().url_group();
+    group.bind(&queue).expect("of one engine");
+    group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        let consumer = scope.spawn(|| other.receive().map(drop));
+        let driver = scope.spawn(|| {
+            let attached = engine.attach(0).expect("the shard is free");
+            let first = queue.receive().expect("open");
+            arm(&engine, address, 2);
+            tell.send(()).expect("the test waits");
+            let failed = queue.receive().expect_err("it panics");
+            let again = queue.receive().expect_err("it has ended");
+            let answered = first.respond(Response::ok()).expect_err("its shard has ended");
+            drop(attached);
+            (failed, again, answered)
+        });
+        let early = scope.spawn(|| ask(address));
+        told.recv_timeout(PATIENCE).expect("a request has come");
+        ask(address);
+        early.join().expect("its connection ends");
+        assert!(consumer.join().expect("no panic").is_err_and(|error| error.is_closed()));
+        let (failed, again, answered) = driver.join().expect("the panic is not the driver's");
+        assert_eq!((failed.kind(), failed.to_string().as_str()), (ErrorKind::Io, "shard 0 panicked"));
+        assert!(again.is_closed() && answered.is_gone());
+    });
+    wait_until("nobody is let in", || TcpStream::connect(address).is_err());
+    assert_eq!(engine.wait().expect_err("it has failed").to_string(), "shard 0 panicked");
+    assert_eq!(engine.shutdown(PATIENCE).expect_err("it has failed").to_string(), "shard 0 panicked");
 }

@@ -459,11 +459,18 @@ impl<I: Io> Shard<I> {
     fn close_left(&mut self) -> usize {
         self.mail.close();
         self.close_listeners();
-        for event in self.events.drain(..).skip(self.cursor).filter(|event| event.token.op() == Op::SendFile) {
-            // The helper has given this one back.
+        for event in self.events.drain(..).skip(self.cursor) {
             let key = Key { index: event.token.slot(), generation: event.token.generation() };
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.sending = Sending::No;
+            match event.token.op() {
+                // The helper has given this one back.
+                Op::SendFile => {
+                    if let Some(connection) = self.connections.get_mut(key) {
+                        connection.sending = Sending::No;
+                    }
+                }
+                // It has come in, and is nobody's yet.
+                Op::Accept if event.result >= 0 => self.io.close(event.result),
+                _ => {}
             }
         }
         self.cursor = 0;
