@@ -168,6 +168,23 @@ fn the_port_is_free_again_after_a_stop() {
 }
 
 #[test]
+fn the_port_of_a_server_that_was_killed_can_be_taken_at_once() {
+    for mode in Mode::ALL {
+        let mut server = Server::start(&Setup::new(mode));
+        let address = server.address();
+        for _ in 0..10 {
+            // Its ring waits for their requests; when it is gone, they are told.
+            let mut clients: Vec<Client> = (0..20).map(|_| server.connect()).collect();
+            assert_eq!(clients[0].exchange(server.get("/pipeline")).text(), "ok");
+            assert_eq!(server.end_by_signals(Signal::KILL).signal(), Some(Signal::KILL.as_raw()));
+            server = Server::start_on(&Setup::new(mode), address);
+            server.assert_healthy();
+        }
+        server.finish();
+    }
+}
+
+#[test]
 fn sigint_and_sigterm_stop_an_idle_server() {
     for mode in Mode::ALL {
         for signal in [Signal::INT, Signal::TERM] {

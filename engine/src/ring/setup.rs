@@ -3,9 +3,11 @@
 //! The floor is Linux 6.1 (DEFER_TASKRUN). When no ring can be had, the error names the cause and the remedy.
 
 use std::io;
+use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, squeue};
 
+use super::buffers::BufferRing;
 use crate::error::{Error, Result};
 
 pub(super) type Ring = IoUring<squeue::Entry, cqueue::Entry>;
@@ -15,20 +17,74 @@ const SQ_ENTRIES: u32 = 1024;
 /// Completion entries: several for each submission, since multishot operations complete many times.
 const CQ_ENTRIES: u32 = 8 * SQ_ENTRIES;
 
-/// Makes the ring of the current thread.
-pub(super) fn create() -> Result<Ring> {
+/// Fewer are of no use.
+const SQ_ENTRIES_MIN: u32 = 64;
+
+/// How long a smaller ring is waited for before it is asked for again, twice as long each time, at most; and the
+/// smallest. The kernel takes a ring down some milliseconds after it was closed, more on a busy machine, and counts its
+/// memory until then: also that of a ring which was made and whose buffers were refused.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(32);
+const LAST_PAUSE_MAX: Duration = Duration::from_millis(512);
+
+/// A group of provided buffers: how many, and the setting that says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    pub(super) id: u16,
+    pub(super) count: u16,
+    pub(super) setting: &'static str,
+}
+
+/// A system call that was refused.
+enum Refusal {
+    SetUp(io::Error),
+    Register(Group, io::Error),
+}
+
+impl Refusal {
+    fn is_of_memory(&self) -> bool {
+        let (Self::SetUp(error) | Self::Register(_, error)) = self;
+        error.raw_os_error() == Some(libc::ENOMEM)
+    }
+}
+
+/// Makes the ring of the current thread, with its groups of buffers. All of that may be charged to RLIMIT_MEMLOCK;
+/// where it does not fit, a smaller ring works as well.
+pub(super) fn create(groups: [Group; 2]) -> Result<([BufferRing; 2], Ring)> {
     let mut entries = SQ_ENTRIES;
+    // The first to be refused finds nothing that was let go of.
+    let mut pause = Duration::MAX;
     loop {
-        match create_of(entries) {
-            Ok(ring) => return Ok(ring),
-            // Rings may be charged to RLIMIT_MEMLOCK; a smaller one works as well.
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && entries > 64 => entries /= 2,
-            Err(error) => return Err(explain(error)),
+        let refusal = match create_of(entries, groups) {
+            Ok(made) => return Ok(made),
+            Err(refusal) => refusal,
+        };
+        let is_last = entries <= SQ_ENTRIES_MIN;
+        if refusal.is_of_memory() && pause <= if is_last { LAST_PAUSE_MAX } else { PAUSE_MAX } {
+            std::thread::park_timeout(pause);
+            pause *= 2;
+        } else if refusal.is_of_memory() && !is_last {
+            entries /= 2;
+            pause = PAUSE_MIN;
+        } else {
+            return Err(explain(refusal, &groups));
         }
     }
 }
 
-fn create_of(entries: u32) -> io::Result<Ring> {
+/// The ring comes last in what this gives, so that it goes first.
+fn create_of(entries: u32, groups: [Group; 2]) -> std::result::Result<([BufferRing; 2], Ring), Refusal> {
+    let ring = ring_of(entries).map_err(Refusal::SetUp)?;
+    let register = |group: Group| {
+        let made = BufferRing::register(&ring.submitter(), group.count, group.id);
+        made.map_err(|error| Refusal::Register(group, error))
+    };
+    let [one, other] = groups;
+    let buffers = [register(one)?, register(other)?];
+    Ok((buffers, ring))
+}
+
+fn ring_of(entries: u32) -> io::Result<Ring> {
     let mut builder = IoUring::builder();
     // Only this thread submits: the kernel skips locks (6.0).
     builder.setup_single_issuer();
@@ -48,7 +104,49 @@ fn create_of(entries: u32) -> io::Result<Ring> {
 }
 
 #[cold]
-fn explain(error: io::Error) -> Error {
+fn explain(refusal: Refusal, groups: &[Group; 2]) -> Error {
+    match refusal {
+        refusal if refusal.is_of_memory() => explain_memory(refusal, groups),
+        Refusal::SetUp(error) => explain_set_up(error),
+        Refusal::Register(group, error) => explain_register(group, error),
+    }
+}
+
+#[cold]
+fn explain_memory(refusal: Refusal, groups: &[Group; 2]) -> Error {
+    let [one, other] = groups.map(|Group { count, setting, .. }| format!("{count} buffers ({setting})"));
+    let (Refusal::SetUp(error) | Refusal::Register(_, error)) = refusal;
+    Error::io(
+        format!(
+            "the kernel could not lock memory for the ring, not even for {SQ_ENTRIES_MIN} entries with {one} and \
+            {other}. Remedy: raise RLIMIT_MEMLOCK (ulimit -l, or LimitMEMLOCK= in a systemd unit), to which all rings \
+            of a user count together, or have fewer shards or buffers"
+        ),
+        error,
+    )
+}
+
+#[cold]
+fn explain_register(Group { count, setting, .. }: Group, error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Error::unsupported(
+            "io_uring_register was refused although io_uring_setup was not: a seccomp filter or security module lets \
+            only a part of io_uring through. Remedy: allow io_uring_register beside io_uring_setup and \
+            io_uring_enter, in the container's seccomp profile for example",
+        ),
+        Some(libc::EINVAL) => Error::unsupported(
+            "this kernel's io_uring lacks rings of provided buffers, which the engine needs. Remedy: run Linux 6.1 \
+            or later",
+        ),
+        _ => Error::io(
+            format!("the kernel refused a ring of {count} buffers. Remedy: lower {setting}, or run a later kernel"),
+            error,
+        ),
+    }
+}
+
+#[cold]
+fn explain_set_up(error: io::Error) -> Error {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
     match (error.raw_os_error(), disabled.trim()) {
         (Some(libc::EPERM), "2") => Error::unsupported(
@@ -70,11 +168,6 @@ fn explain(error: io::Error) -> Error {
         ),
         (Some(libc::EINVAL), _) => Error::unsupported(
             "this kernel's io_uring lacks DEFER_TASKRUN, which the engine needs. Remedy: run Linux 6.1 or later",
-        ),
-        (Some(libc::ENOMEM), _) => Error::io(
-            "the kernel could not lock memory for the ring, not even for 64 entries. Remedy: raise RLIMIT_MEMLOCK \
-            (ulimit -l, or LimitMEMLOCK= in a systemd unit)",
-            error,
         ),
         _ => Error::io("io_uring_setup failed", error),
     }
@@ -99,10 +192,18 @@ mod tests {
 
     #[test]
     fn every_refusal_names_its_remedy() {
+        let group = |setting| Group { id: 0, count: 16, setting };
+        let groups = [group("receive_buffers"), group("body_buffers")];
         for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EINVAL, libc::ENOMEM] {
-            let text = explain(io::Error::from_raw_os_error(errno)).to_string();
-            assert!(text.contains("Remedy: "), "{text}");
+            let error = || io::Error::from_raw_os_error(errno);
+            for refusal in [Refusal::SetUp(error()), Refusal::Register(groups[1], error())] {
+                let text = explain(refusal, &groups).to_string();
+                assert!(text.contains("Remedy: "), "{text}");
+                assert_eq!(text.contains("RLIMIT_MEMLOCK"), errno == libc::ENOMEM, "{text}");
+            }
         }
+        let text = explain(Refusal::Register(groups[1], io::ErrorKind::Other.into()), &groups).to_string();
+        assert!(text.contains("Remedy: lower body_buffers"), "{text}");
         for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS] {
             let text = explain_enter(io::Error::from_raw_os_error(errno)).to_string();
             assert!(text.contains("io_uring_enter was refused") && text.contains("Remedy: "), "{text}");

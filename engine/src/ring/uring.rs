@@ -90,7 +90,10 @@ impl std::fmt::Debug for Uring {
 impl Uring {
     /// Makes the ring of the current thread, which runs the shard `id`, over the receive buffers of `arena`.
     pub(crate) fn new(arena: Arc<Arena>, id: ShardId) -> Result<Self> {
-        let ring = setup::create()?;
+        let group =
+            |id, area, setting| setup::Group { id, count: u16::try_from(arena.count(area)).unwrap_or(0), setting };
+        let groups = [group(SMALL, Area::Receive, "receive_buffers"), group(LARGE, Area::Body, "body_buffers")];
+        let ([small, large], ring) = setup::create(groups)?;
         let files = Files::new(id).map_err(|error| Error::io("cannot open an event counter (eventfd)", error))?;
         let params = ring.params();
         if !(params.is_feature_ext_arg() && params.is_feature_nodrop() && params.is_feature_skip_cqe_on_success()) {
@@ -100,13 +103,6 @@ impl Uring {
             ));
         }
         let no_iowait = if params.is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
-        let register = |area, group, setting| {
-            let count = u16::try_from(arena.count(area)).unwrap_or(0);
-            BufferRing::register(&ring.submitter(), count, group)
-                .map_err(|error| Error::io(format!("the kernel refused a ring of {count} buffers ({setting})"), error))
-        };
-        let small = register(Area::Receive, SMALL, "receive_buffers")?;
-        let large = register(Area::Body, LARGE, "body_buffers")?;
         let message = || Message {
             // SAFETY: a msghdr is pointers and lengths, for which zero is a valid value.
             header: unsafe { std::mem::zeroed() },

@@ -333,7 +333,8 @@ impl Engine {
     /// Opens listening sockets on an address, one a shard, and gives the address they got (port 0: a free one).
     ///
     /// URLs registered for a port that is listened on this way use these addresses alone; for another port, registering
-    /// opens the port on all addresses.
+    /// opens the port on all addresses. An address that is taken is asked for again for 750 ms, since the sockets of a
+    /// process that was killed are closed a little after its end.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ use crate::shard::Letter;
 
 /// How long to wait for the shards to let go of a port that is opened again.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an address that is taken is asked for again. The kernel takes down the rings of a process that was killed,
+/// and closes the sockets they still hold, only after the process has ended: some milliseconds, more on a busy machine.
+const HOLDER_PATIENCE: Duration = Duration::from_millis(750);
+/// Between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 struct Endpoint {
@@ -43,11 +48,17 @@ impl Listeners {
         explicit: bool,
     ) -> Result<SocketAddr> {
         self.await_closing(address.port());
-        let sockets = net::bind_all(address, shared.exchanges.len()).map_err(|error| refused(address, error))?;
-        let only = sockets.len() == 1;
-        for (socket, _) in sockets.iter().zip(running).filter(|(_, runs)| **runs || only) {
-            net::start_listening(socket.as_raw_fd()).map_err(|error| refused(address, error))?;
-        }
+        // Who has it in this engine keeps it.
+        let patience = if self.has(address) { Duration::ZERO } else { HOLDER_PATIENCE };
+        let deadline = clock::now() + patience;
+        let sockets = loop {
+            match bind(address, shared.exchanges.len(), running) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::now() < deadline => {
+                    std::thread::park_timeout(PAUSE);
+                }
+                bound => break bound.map_err(|error| refused(address, error))?,
+            }
+        };
         let bound = sockets.first().and_then(|socket| net::local_address(socket.as_raw_fd())).unwrap_or(address);
         let ip = (!bound.ip().is_unspecified()).then(|| bound.ip().to_canonical());
         let open = Arc::new(());
@@ -86,6 +97,10 @@ impl Listeners {
         }
     }
 
+    fn has(&self, address: SocketAddr) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.address == address)
+    }
+
     /// Waits, within bounds, until the shards have let go of a port; else opening it again would find it taken.
     fn await_closing(&mut self, port: u16) {
         let deadline = clock::now() + CLOSING_PATIENCE;
@@ -94,9 +109,19 @@ impl Listeners {
             if self.closing.iter().all(|(closing, _)| *closing != port) || clock::now() >= deadline {
                 return;
             }
-            std::thread::park_timeout(Duration::from_millis(1));
+            std::thread::park_timeout(PAUSE);
         }
     }
+}
+
+/// Sockets for all shards, those that are to listen at once listening.
+fn bind(address: SocketAddr, count: usize, running: &[bool]) -> io::Result<Vec<OwnedFd>> {
+    let sockets = net::bind_all(address, count)?;
+    let only = sockets.len() == 1;
+    for (socket, _) in sockets.iter().zip(running).filter(|(_, runs)| **runs || only) {
+        net::start_listening(socket.as_raw_fd())?;
+    }
+    Ok(sockets)
 }
 
 fn is_no_ipv6(error: &Error) -> bool {

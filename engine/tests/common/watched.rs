@@ -24,8 +24,12 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start(builder: EngineBuilder, mode: Mode) -> Self {
-        let engine = builder.mode(mode).start().expect("the engine starts");
-        Self { engine: Some(engine), mode }
+        Self::try_start(builder, mode).expect("the engine starts")
+    }
+
+    pub(crate) fn try_start(builder: EngineBuilder, mode: Mode) -> ringress::Result<Self> {
+        let engine = builder.mode(mode).start()?;
+        Ok(Self { engine: Some(engine), mode })
     }
 
     /// The engine alone, for a test whose point is what outlives it.
