@@ -1,10 +1,10 @@
 //! An id is good through the queue that its request came from, and through no other one: of another engine, or of the
-//! same.
+//! same. When that queue ends, what is held by ids alone ends with it.
 
 mod common;
 
-use common::{Host, loopback, receive};
-use ringress::{ConnectionId, Disconnected, RequestId, RequestQueue, Response};
+use common::{Client, Host, PATIENCE, Watched, builder, loopback, receive, within};
+use ringress::{ConnectionId, Disconnected, ErrorKind, Mode, QueueOptions, RequestId, RequestQueue, Response};
 
 /// Tries everything that takes an id, and finds it refused.
 #[track_caller]
@@ -16,7 +16,7 @@ fn assert_gone(queue: &RequestQueue, id: RequestId) {
 }
 
 /// An engine with a request that is held by its id, and the connection that it came on.
-fn held(host: &Host) -> (common::Client, RequestId, ConnectionId) {
+fn held(host: &Host) -> (Client, RequestId, ConnectionId) {
     let mut client = host.connect();
     client.get("/");
     let request = host.receive();
@@ -68,7 +68,7 @@ fn an_id_of_another_queue_is_gone_and_its_request_is_not_touched() {
     group.add_url(&format!("http://*:{}/", address.port()), 8).expect("the URL is free");
     for _ in 0..3 {
         let (mut one, id, _) = held(&host);
-        let mut two = common::Client::connect(address);
+        let mut two = Client::connect(address);
         two.get("/");
         let request = receive(&other);
         assert_gone(&host.queue, request.id());
@@ -78,4 +78,57 @@ fn an_id_of_another_queue_is_gone_and_its_request_is_not_touched() {
         assert_eq!((one.read().text(), two.read().text()), ("one", "two"));
     }
     assert_eq!(host.counters().requests_cancelled, 0);
+}
+
+#[test]
+fn a_queue_that_ends_takes_with_it_what_is_held_by_id() {
+    let host = Host::start();
+    let mut clients: Vec<Client> = (0..4).map(|_| host.connect()).collect();
+    let mut requests = Vec::new();
+    for client in &mut clients {
+        client.get("/");
+        requests.push(host.receive());
+    }
+    let Host { group, session, queue, engine, .. } = host;
+    // Clients that pipeline have others behind it, and one is held by its handle for longer than by its queue.
+    clients[0].get("/behind");
+    let [one, two, three, four] = requests.try_into().expect("four");
+    let _ = one.into_id();
+    let clone = queue.clone();
+    let answered = two.into_id();
+    drop(queue);
+    clone.respond(answered, Response::text("in time")).expect("a handle of the queue is left");
+    drop(clone);
+    assert_eq!((clients[0].read().status, clients[1].read().text()), (500, "in time"));
+    three.respond(Response::text("by its handle")).expect("the handle is good");
+    let _ = four.into_id();
+    assert_eq!((clients[2].read().text(), clients[3].read().status), ("by its handle", 500));
+    assert!(matches!(clients[0].read().status, 500 | 503));
+    assert!(engine.counters().requests_abandoned >= 2);
+    drop((clients, group, session));
+}
+
+#[test]
+fn a_receiver_of_a_shard_that_has_ended_is_told_so_and_so_is_who_would_attach_it() {
+    let engine = Watched::start(builder().shards(2), Mode::Colocated);
+    let queue = engine.request_queue("test").expect("a queue");
+    within(PATIENCE, "a receiver of a shard that has ended", move || {
+        let waiting = std::thread::scope(|scope| {
+            drop(engine.attach(0).expect("nobody has it"));
+            let ended = engine.attach(0).expect_err("it has ended");
+            assert_eq!(ended.kind(), ErrorKind::Closed);
+            assert!(ended.to_string().contains("shard 0 has ended"), "{ended}");
+            let attached = engine.attach(1).expect("the other one can still be had");
+            let other = scope.spawn(|| engine.attach(1).expect_err("this thread has it").to_string());
+            assert!(other.join().expect("no panic").contains("attached already"));
+            assert!(engine.attach(2).is_err());
+            let waiting = scope.spawn(|| queue.receive());
+            drop(attached);
+            waiting.join().expect("no panic")
+        });
+        assert!(waiting.expect_err("the last shard has ended").is_closed());
+        assert!(queue.try_receive().expect_err("the last shard has ended").is_closed());
+        let late = engine.request_queue_with("late", QueueOptions::default());
+        assert!(late.expect_err("nobody would fill it").is_closed());
+    });
 }

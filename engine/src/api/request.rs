@@ -335,7 +335,8 @@ impl Request {
     }
 
     /// Gives the handle up and keeps the id: the request stays open until it is answered by id
-    /// ([`RequestQueue::respond`](crate::RequestQueue::respond)) or its client leaves. It can no longer be read.
+    /// ([`RequestQueue::respond`](crate::RequestQueue::respond)), its client leaves or its queue ends, which abandons
+    /// it: now, if that is closed by the last of its handles. It can no longer be read.
     #[must_use = "without its id the request can never be answered"]
     pub fn into_id(self) -> RequestId {
         self.lease.detach()

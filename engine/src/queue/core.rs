@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::exchange::{Exchange, Record};
 use super::lease::Lease;
+use super::notes::Note;
 use super::request_ring::{Producer, RequestRing};
 use super::sleepers::Sleepers;
 use crate::id::RequestId;
@@ -70,6 +71,13 @@ impl<R: Record> QueueCore<R> {
     pub(crate) fn close_and_abandon(&self) {
         self.close();
         (0..self.rings.len()).for_each(|shard| self.abandon_of(shard));
+    }
+
+    /// As [`close_and_abandon`](Self::close_and_abandon), and nobody can answer by id any more what came through this
+    /// queue, by its number: the shards abandon what is held so, and whoever lets go of a handle does.
+    pub(crate) fn end(&self, number: u32) {
+        self.close_and_abandon();
+        self.exchanges.iter().for_each(|exchange| exchange.note(Note::QueueEnded(number)));
     }
 
     /// Undelivered requests, over all shards.

@@ -51,7 +51,8 @@ pub(super) const ORPHAN: u64 = 16;
 /// Published and not yet freed: a word without it is nobody's to answer, whatever id is made up.
 pub(super) const OPEN: u64 = 32;
 pub(super) const RETURNING: u64 = 64;
-/// The handle was dropped while somebody was answering by id: if that fails, the request is abandoned.
+/// Nobody will answer by id: the handle was dropped while somebody was doing so, or the queue has ended. If that fails,
+/// or when the handle is let go of, the request is abandoned.
 pub(super) const LEFT: u64 = 128;
 /// Cancelled: nobody can answer, and the shard has a note to end the connection.
 pub(super) const CANCELLED: u64 = 256;
@@ -396,11 +397,25 @@ impl<R: Record> Exchange<R> {
         self.set_answered(slot, word_of(generation, OPEN | HANDLE))
     }
 
+    /// The slot's request, if it came through a queue, can no longer be answered by id. `true`: nobody has its handle,
+    /// and the answer is the shard's, as of [`claim_answer`](Self::claim_answer).
+    pub(super) fn close_to_ids(&self, slot: u32, queue: u32) -> bool {
+        let slot = self.slot(slot);
+        let held_by_id = |word: u64| word & (OPEN | HANDLE | CLOSED) == OPEN;
+        let close = |word: u64| match word {
+            _ if held_by_id(word) => Some(word | ANSWERED | RETURNING),
+            _ if word & OPEN != 0 => Some(word | LEFT),
+            _ => None,
+        };
+        slot.queue.load(Ordering::Relaxed) == queue
+            && slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok_and(held_by_id)
+    }
+
     /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over. One that
     /// was cancelled meanwhile is left to the shard.
     #[cold]
     fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
-        let abandoned = |word: u64| word & (LEFT | CANCELLED) == LEFT;
+        let abandoned = |word: u64| word & (LEFT | CANCELLED | HANDLE) == LEFT;
         let over = |word: u64| abandoned(word) || (word & DEAD != 0 && word & HANDLE == 0);
         let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | RETURNING) });
         let before = slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_else(|word| word);

@@ -320,6 +320,7 @@ impl<R: Record> Lease<R> {
         let mut before = slot.word.load(Ordering::Acquire);
         loop {
             let without = before & !HANDLE;
+            let abandon = abandon || before & LEFT != 0;
             let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN | CANCELLED) {
                 marks if marks & ORPHAN != 0 => (without, None),
                 0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),

@@ -161,10 +161,21 @@ impl Shard {
         self.returned = returned;
         self.side.open_notes();
         while let Some(note) = self.side.take_note() {
-            let Note::Cancel(id) = note else { unreachable!("nobody leaves another") };
-            self.cancels += 1;
-            if let Some(slot) = self.side.cancelled(id) {
-                self.end_connection(slot);
+            match note {
+                Note::Cancel(id) => {
+                    self.cancels += 1;
+                    if let Some(slot) = self.side.cancelled(id) {
+                        self.end_connection(slot);
+                    }
+                }
+                Note::QueueEnded(queue) => {
+                    for slot in 0..SLOTS.min(self.side.slots_used()) {
+                        if self.side.close_to_ids(slot, queue) {
+                            assert_eq!(self.side.finish(slot), Fate::Free, "nobody has its handle");
+                        }
+                    }
+                }
+                _ => unreachable!("nobody leaves another"),
             }
         }
     }
@@ -255,6 +266,52 @@ fn a_note_keeps_the_shard_awake_until_it_is_read() {
 #[test]
 fn a_shard_may_end_in_the_middle_of_the_race() {
     race(true);
+}
+
+#[test]
+fn what_is_held_by_id_comes_back_when_its_queue_ends() {
+    let (exchange, side) = exchange();
+    let mut shard = Shard { side, returned: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
+    let told = Told::default();
+    for round in 0..if cfg!(miri) { 10 } else { 1000 } {
+        let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
+        let mut producer = Producer::new();
+        for slot in 0..SLOTS - 1 {
+            let fresh = shard.side.allocate().expect("all are back");
+            // One is of another queue.
+            let id = shard.side.publish(fresh, if slot == 0 { u32::MAX } else { round });
+            queue.push(0, &mut producer, id);
+        }
+        queue.publish(0, &mut producer);
+        let mut leases: Vec<Lease<Plain>> = (1..SLOTS - 1).filter_map(|_| queue.claim_of(0)).collect();
+        let other = leases.remove(0);
+        leases.truncate(4);
+        let (kept, given) = (leases.split_off(2), leases);
+        let stranger = other.detach();
+        // One waits in the queue; one was dropped above.
+        thread::scope(|scope| {
+            scope.spawn(|| given.into_iter().map(Lease::detach).count());
+            queue.end(round);
+            shard.look(&told);
+        });
+        for lease in kept {
+            assert!(exchange.is_open(lease.id()), "who holds a handle can still answer");
+            match round % 3 {
+                0 => _ = lease.detach(),
+                1 => {
+                    assert!(lease.fill(|_| Err::<Answered, _>(())).is_some_and(|filled| filled.is_err()));
+                    let _ = lease.detach();
+                }
+                _ => told.answer_by_handle(lease),
+            }
+        }
+        shard.look(&told);
+        assert!(exchange.is_open(stranger), "it is of another queue");
+        assert_eq!(shard.side.in_use(), 1, "round {round}: a request waits for an answer that cannot come");
+        told.answer(&exchange, stranger, false);
+        shard.look(&told);
+    }
+    shard.side.end();
 }
 
 #[test]

@@ -342,6 +342,17 @@ impl<R: Record> ShardSide<R> {
         is_ours
     }
 
+    /// The slot's request, if it came through this queue, can no longer be answered by id. `true`: nor by anybody else;
+    /// it is abandoned, as if it had come back so.
+    pub(crate) fn close_to_ids(&mut self, slot: u32, queue: u32) -> bool {
+        let is_ours = self.exchange.close_to_ids(slot, queue);
+        if is_ours {
+            self.holdings[slot as usize].is_back = true;
+            *self.answer_mut(slot) = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() };
+        }
+        is_ours
+    }
+
     /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.
     #[inline]
     pub(crate) fn finish(&mut self, slot: u32) -> Fate {

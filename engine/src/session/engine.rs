@@ -9,14 +9,15 @@ use super::builder::EngineBuilder;
 use super::groups::{Groups, ServerSession};
 use super::listeners::Listeners;
 use super::local;
+use super::request_queue::{QueueOptions, RequestQueue};
 use crate::clock;
 use crate::config::{Config, Mode};
 use crate::counters::{Counters, ShardCounters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::{self, OnShard};
-use crate::id::{ConnectionId, PLACES_MAX, Places, RequestId, ShardId};
+use crate::id::{PLACES_MAX, Places, ShardId};
 use crate::policy::Properties;
-use crate::queue::{Exchange, QueueCore, ShardSide, WaitStrategy};
+use crate::queue::{Exchange, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::Uring;
 use crate::shard::{Letter, Mailbox, Shard};
@@ -31,6 +32,8 @@ pub(super) struct Control {
     pub(super) listeners: Listeners,
     /// Shard sides that no thread has taken yet.
     sides: Vec<Option<ShardSide<RequestRecord>>>,
+    /// Shards that have ended.
+    ended: Vec<usize>,
     pub(super) stopped: bool,
     /// Why the engine no longer serves.
     failure: Option<Error>,
@@ -72,6 +75,20 @@ impl Control {
     }
 
     /// # Errors
+    /// Why no thread can take a shard: it is taken, or has been, or the engine has failed or is shut down.
+    fn check_free(&self, index: usize) -> Result<()> {
+        if self.failure.is_none() && self.ended.contains(&index) {
+            let text = format!("shard {index} has ended, with what drove it, and does not begin again");
+            return Err(Error::told(ErrorKind::Closed, text + ": start another engine"));
+        }
+        self.check_open()?;
+        match self.sides.get(index) {
+            Some(Some(_)) => Ok(()),
+            _ => Err(Error::invalid(format!("shard {index} is attached already"))),
+        }
+    }
+
+    /// # Errors
     /// Why the engine takes nothing new: it has failed, or it is shut down.
     pub(super) fn check_open(&self) -> Result<()> {
         match &self.failure {
@@ -109,12 +126,13 @@ impl EngineShared {
                 return Err(Error::invalid(format!("cores: the kernel refused to pin shard {index} to core {core}")));
             }
         }
-        let no_such = || Error::invalid(format!("shard {index} is attached already, or there is none"));
+        let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
         let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
+        self.control().check_free(index)?;
         // The ring first: if the kernel refuses it, the shard can be tried again.
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
-        let side = self.take_side(index)?.ok_or_else(no_such)?;
+        let side = self.take_side(index)?;
         let (mail, counters) = (Arc::clone(&self.mail[index]), Arc::clone(&self.counters[index]));
         let mut shard = Shard::new(ring, id, side, &self.config, mail, counters)?;
         // What was said before the shard ran, so that it listens when this returns.
@@ -123,10 +141,10 @@ impl EngineShared {
         Ok(shard)
     }
 
-    fn take_side(&self, index: usize) -> Result<Option<ShardSide<RequestRecord>>> {
+    fn take_side(&self, index: usize) -> Result<ShardSide<RequestRecord>> {
         let mut control = self.control();
-        control.check_open()?;
-        Ok(control.sides.get_mut(index).and_then(Option::take))
+        control.check_free(index)?;
+        control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)
     }
 
     /// Nobody will read the letters of shards that no thread has taken: with them their listening sockets go.
@@ -153,22 +171,25 @@ impl EngineShared {
         if let Err(error) = result {
             self.give_up(error);
         }
-        let (stopped, to_come) = {
-            let control = self.control();
-            (control.stopped, control.sides.iter().any(Option::is_some))
-        };
         let is_last = {
-            let mut running = self.running();
-            running.shards -= 1;
-            running.shards == 0
+            let mut control = self.control();
+            control.ended.push(index);
+            let is_last = {
+                let mut running = self.running();
+                running.shards -= 1;
+                running.shards == 0
+            };
+            // Without a shard, and without one to come, an engine serves no more.
+            control.stopped |= is_last && control.sides.iter().all(Option::is_none);
+            is_last && control.stopped
         };
         // Who began the stop on a shard's thread did not wait for this.
-        if is_last && stopped {
+        if is_last {
             self.close_queues();
         }
         // What wakers did on the end: the shard counts no more.
         self.counters[index].foreign_panics.add(foreign::take_caught());
-        self.running().over |= failed || (is_last && (stopped || !to_come));
+        self.running().over |= failed || is_last;
         self.stopped_running.notify_all();
     }
 
@@ -326,8 +347,7 @@ impl Engine {
         control.queues.push((name.to_owned(), Arc::clone(&core)));
         self.shared.post(|_| Some(Letter::Queue(Arc::clone(&core))));
         drop(control);
-        let consumers = Consumers { core: Arc::clone(&core), places: Arc::clone(&self.shared.places) };
-        Ok(RequestQueue { core, consumers: Arc::new(consumers), index, wait: options.wait, name: name.into() })
+        Ok(RequestQueue::new(core, index, Arc::clone(&self.shared.places), name, options.wait))
     }
 
     /// Opens listening sockets on an address, one a shard, and gives the address they got (port 0: a free one).
@@ -487,102 +507,6 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
-    }
-}
-
-/// What a request queue is told when it is made.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct QueueOptions {
-    /// The most requests that wait undelivered, 1 to 1,048,576; 1,000 by default. When it is full, the engine answers
-    /// 503, except that a pipelined request waits for the answers before it.
-    pub length: u32,
-    /// How consumers wait while the queue is empty.
-    pub wait: WaitStrategy,
-}
-
-impl Default for QueueOptions {
-    fn default() -> Self {
-        Self { length: 1000, wait: WaitStrategy::Park }
-    }
-}
-
-impl QueueOptions {
-    /// With another [`length`](Self::length).
-    #[must_use]
-    pub const fn length(mut self, length: u32) -> Self {
-        self.length = length;
-        self
-    }
-
-    /// With another way to [`wait`](Self::wait).
-    #[must_use]
-    pub const fn wait(mut self, wait: WaitStrategy) -> Self {
-        self.wait = wait;
-        self
-    }
-}
-
-/// The handles of a queue.
-#[derive(Debug)]
-struct Consumers {
-    core: Arc<QueueCore<RequestRecord>>,
-    places: Arc<Places>,
-}
-
-impl Drop for Consumers {
-    /// Requests that wait, and those to come, will never be taken: their clients get 500 and 503.
-    fn drop(&mut self) {
-        self.core.close_and_abandon();
-    }
-}
-
-/// A request queue: what an application consumes. Dropping the last handle closes it: requests that wait in it are
-/// answered 500, later ones 503. Clones are handles to one queue, for as many threads as you like.
-#[derive(Clone, Debug)]
-pub struct RequestQueue {
-    pub(crate) core: Arc<QueueCore<RequestRecord>>,
-    /// Shared by all handles: the last one to go closes the queue.
-    consumers: Arc<Consumers>,
-    pub(super) index: u32,
-    pub(crate) wait: WaitStrategy,
-    name: Arc<str>,
-}
-
-impl RequestQueue {
-    /// Where a request is that came through this queue, and perhaps is over by now; `None` for one of another queue or
-    /// engine.
-    pub(crate) fn exchange_of(&self, id: RequestId) -> Option<&Arc<Exchange<RequestRecord>>> {
-        let exchange = self.core.exchanges().get(self.consumers.places.shard_of_request(id)?)?;
-        exchange.is_of_queue(id, self.index).then_some(exchange)
-    }
-
-    /// Where a connection of this engine is, or was.
-    pub(crate) fn exchange_of_connection(&self, id: ConnectionId) -> Option<&Arc<Exchange<RequestRecord>>> {
-        self.core.exchanges().get(self.consumers.places.shard_of_connection(id)?)
-    }
-
-    /// The name given when it was made.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Requests that wait undelivered, over all shards; a moment's view.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.core.len()
-    }
-
-    /// Whether no request waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.core.is_empty()
-    }
-
-    /// Takes requests or not: while inactive, the engine answers 503 in the queue's place.
-    pub fn set_active(&self, active: bool) {
-        self.core.set_active(active);
     }
 }
 

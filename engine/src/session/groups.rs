@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ringress_proto::url::{HostPattern, Prefix, Scheme};
 
-use super::engine::{Control, EngineShared, RequestQueue};
+use super::engine::{Control, EngineShared};
+use super::request_queue::RequestQueue;
 use crate::error::{Error, Result};
 use crate::policy::{self, Policies, Policy, PolicyIndex, Properties};
 use crate::route::{Host, Route, Snapshot, Target};

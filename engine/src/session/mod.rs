@@ -10,10 +10,12 @@ mod engine;
 mod groups;
 mod listeners;
 mod local;
+mod request_queue;
 #[cfg(test)]
 mod tests;
 
 pub use builder::EngineBuilder;
-pub use engine::{Attached, Engine, QueueOptions, RequestQueue};
+pub use engine::{Attached, Engine};
 pub use groups::{ServerSession, UrlGroup};
 pub(crate) use local::{attached_shard, drive, driven_bell, in_turn, is_over};
+pub use request_queue::{QueueOptions, RequestQueue};

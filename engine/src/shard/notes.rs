@@ -26,9 +26,19 @@ impl<I: Io> Shard<I> {
         while let Some(note) = self.side.take_note() {
             match note {
                 Note::Cancel(id) => self.cancel(id),
+                Note::QueueEnded(queue) => self.end_queue(queue),
                 Note::Inform(id, text) => self.inform(id, text),
                 Note::Watch(id, registration) => self.watch(id, registration),
                 Note::HandOver(id, taker) => self.hand_over(id, taker),
+            }
+        }
+    }
+
+    /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
+    fn end_queue(&mut self, queue: u32) {
+        for slot in 0..self.side.slots_used() {
+            if self.side.close_to_ids(slot, queue) {
+                self.take_back(slot);
             }
         }
     }

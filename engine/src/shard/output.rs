@@ -64,7 +64,7 @@ impl<I: Io> Shard<I> {
 
     /// One slot has come back. `true`: with an application's answer.
     #[inline]
-    fn take_back(&mut self, slot: u32) -> bool {
+    pub(super) fn take_back(&mut self, slot: u32) -> bool {
         let SlotState { connection, generation, .. } = self.slots[slot as usize];
         let flags = self.side.answer_mut(slot).flags;
         let key = Key { index: connection, generation };

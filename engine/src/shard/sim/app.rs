@@ -357,6 +357,26 @@ impl App {
         drop(self.kept.swap_remove(index));
     }
 
+    /// Lets its queue end while it has requests: forgets those it has by id, keeps or detaches the handles, before and
+    /// after that, and tells it to answer no more.
+    pub(super) fn end_queue(&mut self, random: &mut Random) {
+        let mut held = Vec::new();
+        for Pending { hold, .. } in self.pending.drain(..) {
+            match hold {
+                Hold::Handle(lease) if random.chance(300) => _ = lease.detach(),
+                Hold::Handle(lease) => held.push(lease),
+                Hold::Id(_) => {}
+            }
+        }
+        self.queue.end(0);
+        for lease in held {
+            if random.chance(500) {
+                let _ = lease.detach();
+            }
+        }
+        self.abandon();
+    }
+
     /// Drops everything, as an application does that ends.
     pub(super) fn abandon(&mut self) {
         self.pending.clear();

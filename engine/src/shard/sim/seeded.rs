@@ -96,6 +96,7 @@ fn run_one(seed: u64) {
         0 => return stop_at_once(rig, &world),
         1 => return stop_in_time(rig, &world, colocated),
         2 => return fail(rig, &world),
+        3 => return end_queue(rig, &world),
         _ => {}
     }
     world.borrow_mut().hurry(&mut rig.shard.io);
@@ -170,6 +171,26 @@ fn go_on_stopping(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
             break;
         }
     }
+}
+
+/// The queue ends, in the middle of everything: no request waits for an answer that nobody can give.
+fn end_queue(mut rig: Rig, world: &RefCell<World>) {
+    rig.shard.io.outside = None;
+    let mut random = Random::new(world.borrow().seed);
+    world.borrow_mut().app.end_queue(&mut random);
+    // The requests whose bodies never come, and the clients that read no more, have their timers.
+    rig.settle();
+    for _ in 0..40 {
+        if rig.shard.connections.len() == 0 {
+            break;
+        }
+        rig.expire(Duration::from_secs(130));
+        rig.settle();
+    }
+    rig.assert_idle();
+    world.borrow().app.assert_told();
+    rig.stop(Duration::from_secs(60));
+    rig.end();
 }
 
 /// A stop without grace, in the middle of everything.

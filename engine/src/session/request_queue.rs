@@ -1,0 +1,119 @@
+//! A request queue's handles, and what ends with the last one.
+
+use std::sync::Arc;
+
+use crate::id::{ConnectionId, Places, RequestId};
+use crate::queue::{Exchange, QueueCore, WaitStrategy};
+use crate::record::RequestRecord;
+
+/// What a request queue is told when it is made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct QueueOptions {
+    /// The most requests that wait undelivered, 1 to 1,048,576; 1,000 by default. When it is full, the engine answers
+    /// 503, except that a pipelined request waits for the answers before it.
+    pub length: u32,
+    /// How consumers wait while the queue is empty.
+    pub wait: WaitStrategy,
+}
+
+impl Default for QueueOptions {
+    fn default() -> Self {
+        Self { length: 1000, wait: WaitStrategy::Park }
+    }
+}
+
+impl QueueOptions {
+    /// With another [`length`](Self::length).
+    #[must_use]
+    pub const fn length(mut self, length: u32) -> Self {
+        self.length = length;
+        self
+    }
+
+    /// With another way to [`wait`](Self::wait).
+    #[must_use]
+    pub const fn wait(mut self, wait: WaitStrategy) -> Self {
+        self.wait = wait;
+        self
+    }
+}
+
+/// The handles of a queue.
+#[derive(Debug)]
+struct Consumers {
+    core: Arc<QueueCore<RequestRecord>>,
+    /// The queue's number in its engine.
+    index: u32,
+    places: Arc<Places>,
+}
+
+impl Drop for Consumers {
+    /// Requests that wait or are held by id, and those to come, will never be answered: their clients get 500 and 503.
+    fn drop(&mut self) {
+        self.core.end(self.index);
+    }
+}
+
+/// A request queue: what an application consumes. Clones are handles to one queue, for as many threads as you like.
+///
+/// Dropping the last handle closes it: requests that wait in it or are held by their id alone are answered 500 and
+/// counted ([`requests_abandoned`](crate::Counters::requests_abandoned)), later ones are answered 503. Who holds a
+/// [`Request`](crate::Request) can still answer it.
+#[derive(Clone, Debug)]
+pub struct RequestQueue {
+    pub(crate) core: Arc<QueueCore<RequestRecord>>,
+    /// Shared by all handles: the last one to go closes the queue.
+    consumers: Arc<Consumers>,
+    pub(super) index: u32,
+    pub(crate) wait: WaitStrategy,
+    name: Arc<str>,
+}
+
+impl RequestQueue {
+    pub(super) fn new(
+        core: Arc<QueueCore<RequestRecord>>,
+        index: u32,
+        places: Arc<Places>,
+        name: &str,
+        wait: WaitStrategy,
+    ) -> Self {
+        let consumers = Arc::new(Consumers { core: Arc::clone(&core), index, places });
+        Self { core, consumers, index, wait, name: name.into() }
+    }
+
+    /// Where a request is that came through this queue, and perhaps is over by now; `None` for one of another queue or
+    /// engine.
+    pub(crate) fn exchange_of(&self, id: RequestId) -> Option<&Arc<Exchange<RequestRecord>>> {
+        let exchange = self.core.exchanges().get(self.consumers.places.shard_of_request(id)?)?;
+        exchange.is_of_queue(id, self.index).then_some(exchange)
+    }
+
+    /// Where a connection of this engine is, or was.
+    pub(crate) fn exchange_of_connection(&self, id: ConnectionId) -> Option<&Arc<Exchange<RequestRecord>>> {
+        self.core.exchanges().get(self.consumers.places.shard_of_connection(id)?)
+    }
+
+    /// The name given when it was made.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Requests that wait undelivered, over all shards; a moment's view.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.core.len()
+    }
+
+    /// Whether no request waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.core.is_empty()
+    }
+
+    /// Takes requests or not: while inactive, the engine answers 503 in the queue's place.
+    pub fn set_active(&self, active: bool) {
+        self.core.set_active(active);
+    }
+}
