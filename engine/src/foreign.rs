@@ -279,6 +279,37 @@ mod tests {
     }
 
     #[test]
+    fn no_wake_is_lost_between_who_waits_and_who_brings() {
+        const ITEMS: u64 = 100_000;
+        let (brought, wakes, place) = (AtomicU64::new(0), Arc::new(AtomicU64::new(0)), Waiter::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for item in 1..=ITEMS {
+                    brought.store(item, Ordering::Release);
+                    place.notify();
+                }
+            });
+            let (mut seen, mut kept) = (0, odd(&wakes, false, false));
+            while seen < ITEMS {
+                if seen % 3 == 0 {
+                    kept = odd(&wakes, false, false);
+                }
+                let before = wakes.load(Ordering::SeqCst);
+                place.register(&kept);
+                // The second look.
+                if brought.load(Ordering::Acquire) == seen {
+                    let begun = std::time::Instant::now();
+                    while wakes.load(Ordering::SeqCst) == before {
+                        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "after {seen} nobody was woken");
+                        std::thread::yield_now();
+                    }
+                }
+                seen = brought.load(Ordering::Acquire);
+            }
+        });
+    }
+
+    #[test]
     fn one_waker_that_is_registered_again_is_kept() {
         let wakes = Arc::new(AtomicU64::new(0));
         let (place, waker) = (Waiter::new(), odd(&wakes, false, false));

@@ -7,10 +7,11 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
 
 use bytes::Bytes;
@@ -429,7 +430,6 @@ fn a_shard_ends_with_its_thread_however_that_has_let_go_of_it() {
                             drop(request);
                             other.send("GET /again HTTP/1.1\r\nHost: test\r\n\r\n");
                         }
-                        assert!(queue.try_receive().is_err());
                     }
                 }
             });
@@ -467,4 +467,107 @@ fn who_would_wait_for_a_shard_in_code_that_it_runs_is_told() {
         assert_serves(address);
         assert_eq!(told.recv_timeout(PATIENCE), Ok((ErrorKind::Unsupported, false)));
     });
+}
+
+#[test]
+fn a_waker_that_cannot_be_cloned_is_its_callers_and_harms_nobody() {
+    const PANICS: RawWakerVTable = RawWakerVTable::new(|_| panic!("meant to panic"), |_| (), |_| (), |_| ());
+    // SAFETY: the functions use no data, and those that return do nothing.
+    let bad = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &PANICS)) };
+    let panics = |poll: &mut dyn FnMut(&mut Context<'_>)| {
+        assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut Context::from_waker(&bad)))).is_err());
+    };
+    let host = Host::start();
+    let mut client = host.connect();
+    client.send("POST /body HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\n");
+    let mut request = host.receive();
+    panics(&mut |context| drop(request.body().poll_read(context, &mut [0; 9])));
+    let mut disconnect = request.on_disconnect();
+    panics(&mut |context| _ = pin!(&mut disconnect).poll(context));
+    let mut receiving = Box::pin(host.queue.receive_async());
+    panics(&mut |context| drop(receiving.as_mut().poll(context)));
+    client.send("body");
+    assert_eq!(&request.body().to_bytes(4).expect("it comes")[..], b"body");
+    let mut stream = request.start(Response::ok().content_length(4)).expect("open");
+    panics(&mut |context| _ = stream.poll_gone(context));
+    stream.send("text").expect("open");
+    let completion = stream.finish().expect("open");
+    assert_eq!(client.read().text(), "text");
+    assert!(completion.wait().expect("driven").complete);
+    client.get("/next");
+    answer_path(pollster::block_on(receiving).expect("open"));
+    assert_eq!(client.read().text(), "/next");
+    assert!(disconnect.told().is_none());
+}
+
+#[test]
+fn a_future_that_panics_within_another_ones_wait_takes_no_wake_from_it() {
+    let inner = || {
+        let woken = AtomicU64::new(0);
+        let poll = std::future::poll_fn(|context: &mut Context<'_>| {
+            context.waker().wake_by_ref();
+            assert!(woken.fetch_add(1, Ordering::SeqCst) < 3, "meant to panic");
+            Poll::<()>::Pending
+        });
+        assert!(catch_unwind(AssertUnwindSafe(|| ringress::block_on(poll))).is_err());
+    };
+    within(PATIENCE, "the wait", move || {
+        let mut polls = 0;
+        ringress::block_on(std::future::poll_fn(|context| {
+            polls += 1;
+            // The wake is there before the wait within begins.
+            context.waker().wake_by_ref();
+            inner();
+            if polls < 5 { Poll::Pending } else { Poll::Ready(()) }
+        }));
+    });
+}
+
+#[test]
+fn what_a_shard_leaves_behind_may_panic_when_its_last_request_is_dropped() {
+    let Host { group, session, queue, engine, address } = Host::start();
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(address)).collect();
+    clients.iter_mut().for_each(|client| client.get("/"));
+    let mut requests: Vec<Request> = (0..4).map(|_| receive(&queue)).collect();
+    let kept = requests.pop().expect("four came");
+    let wakes = Arc::new(AtomicU64::new(0));
+    let mut streams: Vec<_> = requests
+        .into_iter()
+        .map(|request| {
+            let mut stream = request.start(Response::ok().content_length(1 << 30)).expect("open");
+            while let Ok(()) = stream.try_send(bomb(100_000)).map_err(std::mem::forget) {}
+            let mut waiting = Box::pin(stream.ready_async());
+            assert!(is_pending(&mut waiting, &Odd::waker(&wakes, true, true)));
+            drop(waiting);
+            stream
+        })
+        .collect();
+    let first = streams.pop().expect("three were begun");
+    drop(first);
+    engine.shutdown(std::time::Duration::ZERO).expect("no shard failed");
+    assert!(streams.iter_mut().all(|stream| stream.send(bomb(1)).expect_err("it has ended").is_gone()));
+    drop((group, session, queue, engine.unwatched(), streams, clients));
+    assert_eq!(kept.path(), "/");
+    drop(kept);
+    assert!(wakes.load(Ordering::SeqCst) >= 2);
+}
+
+#[test]
+fn who_asks_for_a_socket_may_panic_when_it_comes() {
+    let host = Host::start();
+    let mut client = host.connect();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\n\r\n");
+    let pipe = host.receive().upgrade(Response::switching("echo/1")).expect("asked for");
+    let wakes = Arc::new(AtomicU64::new(0));
+    let mut asking = Box::pin(pipe.into_fd_async());
+    // It may have come by the second look.
+    if is_pending(&mut asking, &Odd::waker(&wakes, true, true)) {
+        wait_until("it is there", || wakes.load(Ordering::SeqCst) == 1);
+        assert!(!is_pending(&mut asking, Waker::noop()));
+    }
+    drop((asking, client));
+    let mut client = host.connect();
+    client.get("/fine");
+    answer_path(host.receive());
+    assert_eq!(client.read().text(), "/fine");
 }

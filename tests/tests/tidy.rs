@@ -77,7 +77,7 @@ const ENGINE: &[Room] = &[
     ("session", SESSION_MAY, RING),
     ("api", API_MAY, RING),
     // Behind a feature: the types of the crate `http` over those of `api`.
-    ("tower", &["api", "error", "id", "session"], IO_URING_AND_FILES),
+    ("tower", &["api", "error", "foreign", "id", "session"], IO_URING_AND_FILES),
     // For benchmarks only: a feature that no user turns on.
     ("sim", SIM_MAY, RING),
 ];

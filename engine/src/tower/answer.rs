@@ -30,6 +30,7 @@ use super::invalid;
 use super::place::{Held, Place};
 use crate::api::{Disconnect, Response, TrySendError};
 use crate::error::{Error, Result};
+use crate::foreign;
 
 /// Frames taken in a row before other tasks of the thread get their turn.
 const IN_A_ROW: u32 = 32;
@@ -104,7 +105,7 @@ impl<B: Body> Answer<B> {
         let exact = body.size_hint().exact();
         let promised = promised_length(&parts.headers)?;
         if asked.is_head || !body_allowed(parts.status.as_u16()) {
-            drop(body);
+            foreign::let_go(body);
             give_head(place, &parts, asked, promised.or_else(|| exact.filter(|length| *length > 0)))?;
             return Ok(None);
         }

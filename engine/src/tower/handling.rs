@@ -19,6 +19,7 @@ use super::incoming::{IncomingBody, convert};
 use super::place::{Held, Place};
 use crate::api::{Request, Response};
 use crate::error::Error;
+use crate::foreign;
 
 /// Why a request was not answered, or not to the end, as its service wanted. `E` is the service's error, `B` that of
 /// its body.
@@ -79,6 +80,16 @@ where
     Over,
 }
 
+impl<S, B> State<S, B>
+where
+    S: Service<http::Request<IncomingBody>>,
+{
+    /// What was before is the application's, and may panic when it is dropped.
+    fn become_next(&mut self, next: Self) {
+        foreign::let_go(core::mem::replace(self, next));
+    }
+}
+
 /// A request given to a service, as a future: see [`handle`](super::handle). It is ready when the whole answer is on
 /// its way. Dropped before that, the request gets 500, or its answer is cut.
 #[must_use = "a future does nothing unless polled"]
@@ -102,6 +113,7 @@ impl<S: Service<http::Request<IncomingBody>>, B> fmt::Debug for Handling<S, B> {
 impl<S: Service<http::Request<IncomingBody>>, B> Drop for Handling<S, B> {
     fn drop(&mut self) {
         self.place.give_up();
+        self.state.become_next(State::Over);
     }
 }
 
@@ -116,7 +128,7 @@ where
 
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Handled<S::Error, B::Error>> {
         loop {
-            self.state = match &mut self.state {
+            let next = match &mut self.state {
                 State::New(service) => match service.poll_ready(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Service(error))),
@@ -136,7 +148,8 @@ where
                 },
                 State::Answering(answer) => return answer.poll(&self.place, context).map_err(Failure::from),
                 State::Over => return Poll::Ready(Err(Failure::Engine(Error::GONE))),
-            }
+            };
+            self.state.become_next(next);
         }
     }
 }
@@ -170,7 +183,7 @@ where
             Err(thrown) => Err(Failure::Panic(thrown)),
         };
         this.place.give_up();
-        this.state = State::Over;
+        this.state.become_next(State::Over);
         Poll::Ready(outcome)
     }
 }

@@ -51,18 +51,27 @@ struct Shared {
     given_up: AtomicBool,
 }
 
+/// When the lock is free again, who failed to get it before that has left word, and who comes later gets it.
+struct Heard<'p>(&'p Place);
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        if self.0.0.given_up.load(Ordering::SeqCst) {
+            self.0.try_clear();
+        }
+    }
+}
+
 impl Place {
     pub(super) fn new(request: Request) -> Self {
         Self(Arc::new(Shared { held: Mutex::new(Held::Request(request)), given_up: AtomicBool::new(false) }))
     }
 
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
-        let result = look(&mut self.0.held.lock().unwrap_or_else(PoisonError::into_inner));
-        // The lock is free again: who failed to get it before this has left word, who comes later gets it.
-        if self.0.given_up.load(Ordering::SeqCst) {
-            self.try_clear();
-        }
-        result
+        // Also when a waker panics that is cloned to be kept.
+        let _heard = Heard(self);
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        look(&mut held)
     }
 
     /// Whether somebody else can still look: the service, by the request's body.
