@@ -5,6 +5,8 @@
 //! 1. is set when more bytes were in the socket than were received, and then the next receive completes at once;
 //! 2. is not set when all of them were taken, also when they filled the buffer to its last byte.
 //!
+//! A receive with `MSG_TRUNC` and no memory throws away what comes, and says how much that was.
+//!
 //! What it says of an end that stands behind the last bytes is left open: kernels may tell it as one byte more, and the
 //! engine must be right either way. One test shows what this kernel does.
 //!
@@ -169,3 +171,21 @@ fn an_end_behind_the_last_bytes_is_the_next_completion_whatever_was_told() {
 }
 
 const WAY: [&str; 2] = ["received once", "received many times"];
+
+/// What the engine throws away it receives without a place for it: `MSG_TRUNC` on TCP.
+#[test]
+fn what_is_thrown_away_is_counted_and_written_nowhere() {
+    let Some(mut ring) = ring() else { return };
+    let (near, mut far) = tcp_pair();
+    deliver(&mut far, &near, 2 * LEN);
+    let len = u32::try_from(LEN).expect("small");
+    let nowhere = opcode::Recv::new(Fd(near.as_raw_fd()), std::ptr::null_mut(), len).flags(libc::MSG_TRUNC).build();
+    assert_eq!(posted(&mut ring, Some(&nowhere)), [last(1000, true)]);
+    assert_eq!(posted(&mut ring, Some(&nowhere)), [last(1000, false)]);
+    assert_eq!(posted(&mut ring, Some(&nowhere)), [], "nothing is left");
+    far.write_all(b"more").expect("loopback");
+    let deadline = Instant::now() + PATIENCE;
+    let later = std::iter::repeat_with(|| posted(&mut ring, None))
+        .find(|posted| !posted.is_empty() || Instant::now() > deadline);
+    assert_eq!(later.expect("endless"), [last(4, false)], "it waits for what comes");
+}

@@ -14,14 +14,11 @@
 //! * A request that asks for an upgrade is waited for, too, and what follows it is kept whatever else is said: it may
 //!   not be HTTP (RFC 9110 section 7.8).
 //! * A connection that will close takes no further request, and closes only after everything owed is sent.
-//! * After the last answer our side is shut first and input is read on, within a bound, so that the client gets to read
+//! * After the last answer our side is shut first and input is read on for a time, so that the client gets to read
 //!   the answer (RFC 9112 section 9.6).
 //!
 //! Absent: which bytes form a request (`proto`), in which order answers are kept (`shard::output`), how long a timeout
 //! is (`policy`).
-
-/// Bytes of input read and thrown away after our side is shut; beyond it the connection is closed at once.
-pub(crate) const DRAIN_BYTES_MAX: u32 = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -86,12 +83,10 @@ pub(crate) enum Patience {
     Head,
     /// For more of a body.
     Body,
-    /// For the rest of a body that nobody wants.
+    /// For the rest of input that nobody wants: of a body, or, our side being shut, to its end.
     Drain,
     /// For the client to take what is sent.
     Send,
-    /// For the client to end its side, after ours.
-    End,
 }
 
 /// What to do when patience ends.
@@ -121,12 +116,11 @@ pub(crate) struct Machine {
     input_ended: bool,
     /// Requests taken whose answers have not been handed to the socket.
     in_flight: u16,
-    drained: u32,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Open, alone: Alone::No, input_ended: false, in_flight: 0, drained: 0 }
+        Self { phase: Phase::Open, alone: Alone::No, input_ended: false, in_flight: 0 }
     }
 
     /// Requests taken whose answers have not been handed to the socket.
@@ -225,32 +219,32 @@ impl Machine {
         self.phase == Phase::Last && self.in_flight == 0
     }
 
+    /// Whether no further request is taken, whatever comes.
+    #[inline]
+    pub(crate) fn takes_no_more(&self) -> bool {
+        match self.phase {
+            Phase::Open => false,
+            Phase::Last => self.alone != Alone::Asks,
+            Phase::Draining | Phase::Over => true,
+        }
+    }
+
     /// Whether our side is shut and the client's is read to its end.
     pub(crate) fn is_draining(&self) -> bool {
         self.phase == Phase::Draining
-    }
-
-    /// A body begins that may be thrown away: the bound is counted anew.
-    pub(crate) fn begin_draining_body(&mut self) {
-        self.drained = 0;
-    }
-
-    /// Input was thrown away. `true`: enough is enough, so close.
-    pub(crate) fn drained(&mut self, bytes: u32) -> bool {
-        self.drained = self.drained.saturating_add(bytes);
-        self.drained > DRAIN_BYTES_MAX
     }
 
     /// What the connection waits for. `part`: what is here of a request; `blocked`: the socket did not take all.
     #[inline]
     pub(crate) fn patience(&self, part: Part, blocked: bool) -> Patience {
         match (self.phase, part) {
-            (Phase::Draining, _) => Patience::End,
+            (Phase::Draining, _) => Patience::Drain,
             _ if blocked => Patience::Send,
             (Phase::Open, Part::Head) => Patience::Head,
             // The last request has its body, too.
             (Phase::Open | Phase::Last, Part::Body) => Patience::Body,
-            (Phase::Open | Phase::Last, Part::Unread) => Patience::Drain,
+            // The client of an answer that is owed may be waiting for that.
+            (Phase::Open | Phase::Last, Part::Unread) if self.in_flight == 0 => Patience::Drain,
             (Phase::Open, Part::None) if self.in_flight == 0 => Patience::Idle,
             (Phase::Open | Phase::Last | Phase::Over, _) => Patience::Queue,
         }
@@ -264,7 +258,7 @@ impl Machine {
             Patience::Head => Expiry::Head,
             Patience::Body => Expiry::Body,
             Patience::Send => Expiry::Send,
-            Patience::Drain | Patience::End => Expiry::Reset,
+            Patience::Drain => Expiry::Reset,
         }
     }
 }
@@ -305,7 +299,6 @@ mod tests {
         machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Drain);
         assert_eq!(machine.expired(Part::None, false), Expiry::Reset);
-        assert!(!machine.drained(DRAIN_BYTES_MAX) && machine.drained(1));
         assert!(machine.end_of_input(false));
     }
 

@@ -114,7 +114,7 @@ properties! {
     /// How long a request's body may pause before it is answered 408; begins anew with each piece; 120 s by default.
     entity_body: Duration = USUAL, SHORTEST, LONGEST;
     /// How long input that nobody wants is read and thrown away, so that the client gets to read its answer; 120 s by
-    /// default. Once the engine has ended its side, at most 5 s.
+    /// default. A client that sends nothing for 5 s meanwhile is reset before.
     drain_entity_body: Duration = USUAL, SHORTEST, LONGEST;
     /// How long a request may wait for a consumer of its queue to take it before it is answered 503 and delivered to
     /// nobody; 120 s by default. Counted in [`Counters::queue_timeouts`](crate::Counters::queue_timeouts).

@@ -48,6 +48,7 @@ enum Entry {
     Accept { listener: RawFd, token: Token },
     Receive { socket: RawFd, token: Token },
     ReceiveOnce { socket: RawFd, token: Token, most: u32 },
+    ReceiveNowhere { socket: RawFd, token: Token, most: u32 },
     Send { socket: RawFd, sending: Sending },
     Watch { descriptor: RawFd, token: Token },
     WatchEnd { socket: RawFd, token: Token },
@@ -62,6 +63,7 @@ impl Entry {
         match self {
             Self::Receive { socket, .. }
             | Self::ReceiveOnce { socket, .. }
+            | Self::ReceiveNowhere { socket, .. }
             | Self::Send { socket, .. }
             | Self::SendFile { socket, .. }
             | Self::AwaitRoom { socket, .. }
@@ -285,6 +287,7 @@ impl Fake {
                 }
                 Entry::Receive { socket, token } => self.begin_receive(socket, token, None),
                 Entry::ReceiveOnce { socket, token, most } => self.begin_receive(socket, token, Some(most)),
+                Entry::ReceiveNowhere { socket, token, most } => self.begin_receive_nowhere(socket, token, most),
                 Entry::Send { socket, sending } => self.begin_send(socket, sending),
                 Entry::Watch { descriptor, token } => {
                     assert!(self.bell.is_none(), "a second watch");
@@ -311,7 +314,15 @@ impl Fake {
             // The kernel takes a buffer before it looks for bytes.
             return self.finish(token, -libc::ENOBUFS, false, None);
         }
+        link.nowhere = false;
         link.receive = Some(Multishot { token, once, cancelled: false });
+    }
+
+    fn begin_receive_nowhere(&mut self, socket: RawFd, token: Token, most: u32) {
+        let link = self.link(socket);
+        assert!(link.receive.is_none(), "a second receive on descriptor {socket}");
+        link.nowhere = true;
+        link.receive = Some(Multishot { token, once: Some(most), cancelled: false });
     }
 
     fn begin_send(&mut self, socket: RawFd, mut sending: Sending) {
@@ -387,7 +398,12 @@ impl Fake {
             let (has_input, ended) = (!link.inbound.is_empty(), link.client_ended || link.read_shut);
             if link.client_reset {
                 self.finish(token, -libc::ECONNRESET, false, None);
-            } else if has_input && !link.read_shut {
+            } else if cancelled && has_input && !self.random.chance(self.faults.cancel_late) {
+                // However much there is: a cancel does not wait for it.
+                return self.finish(token, -libc::ECANCELED, false, None);
+            } else if has_input && !self.links[client].read_shut && self.links[client].nowhere {
+                return self.throw_away(client, token, once);
+            } else if has_input && !self.links[client].read_shut {
                 self.receive_some(client, token, lost, once);
                 if lost || self.done.last().is_some_and(|event| !event.more) {
                     return;
@@ -398,7 +414,7 @@ impl Fake {
             } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
                 self.finish(token, -libc::ECANCELED, false, None);
             } else {
-                link.receive = Some(Multishot { token, once, cancelled });
+                self.links[client].receive = Some(Multishot { token, once, cancelled });
                 return;
             }
         }
@@ -444,6 +460,20 @@ impl Fake {
         // SAFETY: it was given away (`posted`), and comes back with this completion.
         let filled = unsafe { Filled::new(buffer) };
         self.finish(token, count(len), !lost, Some(filled));
+        if let Some(event) = self.done.last_mut() {
+            event.more_at_hand = !self.links[client].inbound.is_empty();
+        }
+    }
+
+    /// A receive that wants nothing takes no buffer.
+    fn throw_away(&mut self, client: usize, token: Token, once: Option<u32>) {
+        let inbound = self.links[client].inbound.len();
+        let mut len = inbound.min(once.map_or(inbound, |most| most as usize));
+        if self.random.chance(self.faults.receive_split) {
+            len = 1 + self.random.below(len);
+        }
+        self.links[client].inbound.drain(..len);
+        self.finish(token, count(len), false, None);
         if let Some(event) = self.done.last_mut() {
             event.more_at_hand = !self.links[client].inbound.is_empty();
         }

@@ -24,6 +24,7 @@ use crate::queue::{NoRoom, Reading};
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::slab::Key;
+use crate::timer::NEVER;
 
 /// What the shard keeps of a slot's body while the slot has one.
 #[derive(Clone, Copy, Debug)]
@@ -65,13 +66,13 @@ impl<I: Io> Shard<I> {
     /// From now on input is of a body: that of the slot, or one that is thrown away.
     pub(super) fn begin_body(&mut self, key: Key, slot: u32, incoming: Incoming) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        if matches!(incoming, Incoming::Nothing) {
+        if matches!(incoming, Incoming::Nothing) || slot == NONE && connection.machine.takes_no_more() {
             return;
         }
         let long = incoming.is_long();
         (connection.incoming, connection.body_slot) = (incoming, slot);
         connection.long = long;
-        connection.machine.begin_draining_body();
+        (connection.discarded, connection.due) = (0, NEVER);
         if long {
             self.stop_receive(key);
         }
@@ -343,7 +344,9 @@ impl<I: Io> Shard<I> {
         };
         let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
         connection.incoming = incoming;
-        if connection.machine.drained(used) {
+        connection.discarded = connection.discarded.saturating_add(used);
+        if connection.discarded > DISCARDED_BYTES_MAX {
+            // The next request is too far away.
             self.body_failed(key, Reject::BodyTooLarge);
             return Taken::Over;
         }

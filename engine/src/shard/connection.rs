@@ -13,6 +13,7 @@ use crate::mem::{BufferId, Cell, Share};
 use crate::policy::{OF_ENGINE, PolicyIndex};
 use crate::queue::Disconnected;
 use crate::record::Address;
+use crate::timer::NEVER;
 
 /// No slot, buffer or cell.
 pub(super) const NONE: u32 = u32::MAX;
@@ -28,7 +29,7 @@ pub(super) enum Receiving {
     Armed,
     /// A receive of either kind is out and has been asked to end.
     Stopping,
-    /// A receive into a large buffer is out, which ends by itself.
+    /// A receive is out that ends by itself: into a large buffer, or of what is thrown away.
     Once,
 }
 
@@ -135,6 +136,8 @@ pub(super) struct Connection {
     pub(super) starved: bool,
     /// What is being sent has waited for room before.
     pub(super) waited: bool,
+    /// Our side is shut, and it is among those whose input is read to its end.
+    pub(super) drains: bool,
     /// The deadline of the head under way is set.
     pub(super) head_timed: bool,
     /// The client waits for `100 Continue`.
@@ -184,6 +187,10 @@ pub(super) struct Connection {
     pub(super) out: Out,
     /// Of the body under way.
     pub(super) incoming: Incoming,
+    /// Bytes thrown away of it.
+    pub(super) discarded: u32,
+    /// When what arrives has to be done at the latest; `NEVER`: not known yet.
+    pub(super) due: Tick,
     /// Whose body is under way; none for one that is thrown away.
     pub(super) body_slot: u32,
     /// The timers and limits that hold: those of the group of the last routed request.
@@ -209,6 +216,7 @@ impl Connection {
             input_ended: false,
             starved: false,
             waited: false,
+            drains: false,
             head_timed: false,
             continue_owed: false,
             pending: false,
@@ -239,6 +247,8 @@ impl Connection {
             out_len: 0,
             out: Out::Nothing,
             incoming: Incoming::Nothing,
+            discarded: 0,
+            due: NEVER,
             body_slot: NONE,
             policy: OF_ENGINE,
             taking: Account::default(),
@@ -276,7 +286,13 @@ impl Connection {
     /// Whether what is awaited is a part of a long body that will be kept until it is read.
     #[inline]
     pub(super) fn keeps_long(&self) -> bool {
-        self.receives_long() && self.body_slot != NONE && !self.machine.is_draining()
+        self.receives_long() && self.body_slot != NONE
+    }
+
+    /// Whether all that comes is of no use.
+    #[inline]
+    pub(super) fn takes_nothing(&self) -> bool {
+        self.machine.takes_no_more() && !self.has_incoming()
     }
 
     /// Which part of a request is awaited.

@@ -42,8 +42,11 @@ impl<I: Io> Shard<I> {
         if connection.receiving != Receiving::Stopped || connection.closing || connection.leaving {
             return;
         }
-        if connection.has_incoming() && !connection.machine.is_draining() {
-            return self.receive_body(key);
+        if connection.has_incoming() || connection.takes_nothing() {
+            if !self.receive_unwanted(key) {
+                self.receive_body(key);
+            }
+            return;
         }
         // Who has sent one long body is likely to send another: its head comes with a good part of it.
         if core::mem::take(&mut connection.long) && self.has_large() {
@@ -91,6 +94,7 @@ impl<I: Io> Shard<I> {
                 (1.., Some(share)) if !closing => {
                     self.receive_input(key, Input::new(share, 0, event.result.cast_unsigned()));
                 }
+                (1.., None) if !closing => self.thrown_away(key, event.result.cast_unsigned()),
                 (0, _) if !closing => self.end_of_input(key),
                 (error, _) if error < 0 && !closing => self.receive_failed(key, -error, large),
                 _ => {}
@@ -155,7 +159,7 @@ impl<I: Io> Shard<I> {
             let (long, keeps) = (connection.receives_long(), connection.keeps_long());
             // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
             let small = self.side.buffers.small.any_posted() && self.side.buffers.spares_small(keeps);
-            let posted = small || (long && self.side.buffers.large.any_posted());
+            let posted = connection.takes_nothing() || small || (long && self.side.buffers.large.any_posted());
             if posted {
                 connection.starved = false;
                 self.arm_receive(*key);
@@ -190,8 +194,8 @@ impl<I: Io> Shard<I> {
             let connection = self.connections.get_mut(key)?;
             let admission = connection.machine.admission(self.settings.pipeline_max);
             let taken = match admission {
-                _ if connection.has_incoming() && !connection.machine.is_draining() => self.take_body(key, input),
-                Admission::Never => self.throw_away(key, input),
+                _ if connection.has_incoming() => self.take_body(key, input),
+                Admission::Never => self.throw_away(key),
                 _ if connection.pending => self.extend_head(key, input),
                 Admission::Later => Taken::Later,
                 Admission::Now => self.take_in_place(key, input),
@@ -203,17 +207,6 @@ impl<I: Io> Shard<I> {
             }
         }
         None
-    }
-
-    /// The connection takes no more requests: neither the one under way nor what follows.
-    #[cold]
-    fn throw_away(&mut self, key: Key, input: Input<'_>) -> Taken {
-        self.drop_pending(key);
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        if connection.machine.drained(input.len()) {
-            self.abort(key);
-        }
-        Taken::Over
     }
 
     /// Gives up on the head under way, if there is one.

@@ -3,22 +3,16 @@
 //! Laws: a descriptor is closed, and its entry freed, after the last operation on it has completed; whatever a
 //! connection still had is given back; requests of a gone connection answer `Gone`.
 
-use std::net::Shutdown;
-
 use ringress_proto::reject::Reject;
 
 use super::Shard;
 use super::connection::{Incoming, NONE, Out, Pipe, Receiving, Sending, SlotState};
 use super::output::{CONTINUE, GONE};
-use crate::clock::{TICK_MS, Tick};
 use crate::conn::{Expiry, Patience};
 use crate::queue::{AnswerFlags, Disconnected, Fate};
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
-
-/// How long a client may take to read its last answer and to end its side, at most: 5 seconds.
-const PEER_PATIENCE: Tick = 5_000_u32.div_ceil(TICK_MS);
 
 impl<I: Io> Shard<I> {
     /// The client has ended its side.
@@ -48,23 +42,8 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Our side is shut; the client's is read to its end, within bounds.
-    #[cold]
-    pub(super) fn drain(&mut self, key: Key) {
-        self.drop_input(key);
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.input_ended {
-            return self.close(key);
-        }
-        self.io.shutdown(connection.fd, Shutdown::Write);
-        if !connection.starved {
-            self.arm_receive(key);
-        }
-        self.set_timer(key);
-    }
-
     /// Throws held input away.
-    fn drop_input(&mut self, key: Key) {
+    pub(super) fn drop_input(&mut self, key: Key) {
         while let Some((share, ..)) = self.pop_held(key) {
             self.side.buffers.release(share);
         }
@@ -101,6 +80,9 @@ impl<I: Io> Shard<I> {
         }
         connection.closing = true;
         connection.how = how;
+        if core::mem::take(&mut connection.drains) {
+            self.drains.ended();
+        }
         let (fd, receiving, polled) = (connection.fd, connection.receiving, connection.polled);
         let sending = connection.sending;
         if reset {
@@ -224,8 +206,10 @@ impl<I: Io> Shard<I> {
             Patience::Head if connection.head_timed => return,
             Patience::Head => policy.header_wait,
             Patience::Body => policy.entity_body,
-            Patience::Drain => policy.drain,
-            Patience::End => policy.drain.min(PEER_PATIENCE),
+            Patience::Drain => {
+                let deadline = self.drain_deadline(key);
+                return self.wheel.set(key.index, deadline);
+            }
             Patience::Send => {
                 // The head's deadline is another one afterwards.
                 connection.head_timed = false;

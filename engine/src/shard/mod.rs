@@ -24,6 +24,7 @@ mod body;
 mod connection;
 mod control;
 mod deliver;
+mod drain;
 mod files;
 mod input;
 mod life;
@@ -51,6 +52,7 @@ use ringress_proto::url::HostMemo;
 
 use self::body::BodyChain;
 use self::connection::{Connection, Held, Sending, SlotState};
+use self::drain::Drains;
 use self::watch::Extras;
 use crate::clock::{Clock, TICK_MS, Tick};
 use crate::config::Config;
@@ -151,6 +153,7 @@ pub(crate) struct Shard<I: Io> {
     starved: Vec<Key>,
     /// Connections that wait for a cell to read a file into, oldest first.
     cell_waiters: VecDeque<Key>,
+    drains: Drains,
     /// What few connections have: who is to be told of their end.
     extras: Extras,
     mail: Arc<Mailbox>,
@@ -221,6 +224,7 @@ impl<I: Io> Shard<I> {
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
             cell_waiters: VecDeque::with_capacity(connections),
+            drains: Drains::new(config.connections_max),
             extras: Extras::default(),
             mail,
             letters: Vec::new(),

@@ -17,6 +17,7 @@ use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, Fate, LINE_BYTES, Tail};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
+use crate::timer::NEVER;
 
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(super) const GONE: u8 = u8::MAX;
@@ -233,9 +234,9 @@ impl<I: Io> Shard<I> {
         let mut resume = false;
         if (next == NONE || last) && connection.has_incoming() {
             // What is left of a body is of no use to anybody: it is thrown away.
-            connection.body_slot = NONE;
-            if matches!(connection.incoming, Incoming::Raw) {
-                // An earlier answer has ended the connection before the switch of protocols.
+            (connection.body_slot, connection.due) = (NONE, NEVER);
+            if last {
+                // No request is looked for behind it; or it was to be a pipe, before whose switch the connection ends.
                 connection.incoming = Incoming::Nothing;
             }
             connection.continue_owed = false;

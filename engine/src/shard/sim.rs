@@ -11,6 +11,7 @@ mod app;
 mod cancels;
 mod client;
 mod closing;
+mod drains;
 mod earlier;
 mod files;
 mod informs;

@@ -274,6 +274,11 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
+    fn receive_nowhere(&mut self, socket: RawFd, token: Token, len: u32) {
+        self.0.borrow_mut().receive_nowhere(socket, token, len);
+    }
+
+    #[inline(never)]
     fn traffic(&mut self, socket: RawFd) -> Traffic {
         self.0.borrow_mut().traffic(socket)
     }

@@ -35,6 +35,13 @@ impl Io for Fake {
         self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
     }
 
+    fn receive_nowhere(&mut self, socket: RawFd, token: Token, len: u32) {
+        self.note(socket, "a receive");
+        assert!(len > 0 && token.op() == Op::Receive);
+        self.link(socket);
+        self.queued.push(Entry::ReceiveNowhere { socket, token, most: len });
+    }
+
     fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], _mode: SendMode) {
         self.note(socket, "a send");
         assert_eq!(token.op(), Op::Send);

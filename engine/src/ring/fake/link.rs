@@ -32,6 +32,8 @@ pub(super) struct Link {
     /// The client has been reset: what it had not read is lost.
     pub(super) was_reset: bool,
     pub(super) receive: Option<Multishot>,
+    /// That keeps nothing.
+    pub(super) nowhere: bool,
     /// A watch for the client's end, and what it has reported.
     pub(super) watch: Option<Multishot>,
     pub(super) watch_told: i32,

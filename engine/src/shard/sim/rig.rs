@@ -204,6 +204,7 @@ impl Rig {
         for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
+        assert_eq!(shard.drains.count(), 0, "connections are said to drain");
         assert!(shard.readers.is_empty(), "readers are to be woken");
         assert!(shard.cell_waiters.is_empty(), "connections wait for cells");
         assert!(shard.extras.is_empty(), "something is kept for connections that are gone");

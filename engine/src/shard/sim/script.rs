@@ -146,7 +146,8 @@ impl Writer<'_> {
             6 => self.bodiless(number, "GET", "none"),
             7 => self.bodiless(number, "DELETE", "a"),
             8..=9 => self.with_length(number),
-            _ => self.chunked(number),
+            10 => self.chunked(number),
+            _ => self.unwanted(number),
         }
     }
 
@@ -174,6 +175,30 @@ impl Writer<'_> {
         self.ask(asks);
         self.wire.extend(&body);
         self.expect(number, Outcome::Answer { sum: sum(&body) }, false, false);
+    }
+
+    /// A body that nobody will read, behind an answer that comes before it; sometimes so much that the connection ends.
+    fn unwanted(&mut self, number: u32) {
+        let mut body = self.body();
+        let last = self.random.chance(100);
+        let is_chunked = !last && self.random.chance(300);
+        if last {
+            body.resize(1_200_000, b'x');
+        }
+        let framing = match is_chunked {
+            true => "Transfer-Encoding: chunked".to_owned(),
+            false => format!("Content-Length: {}", body.len()),
+        };
+        self.wire.extend(format!("POST /none/{number} HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n").into_bytes());
+        self.expect(number, Outcome::NotFound, false, last);
+        if is_chunked && !body.is_empty() {
+            self.wire.extend(format!("{:x}\r\n", body.len()).into_bytes());
+            body.extend(b"\r\n");
+        }
+        self.wire.extend(&body);
+        if is_chunked {
+            self.wire.extend(b"0\r\n\r\n");
+        }
     }
 
     fn ask(&mut self, asks: bool) {
