@@ -151,6 +151,19 @@ impl Arena {
         &self.areas[area as usize]
     }
 
+    /// Where the first cell of an area is, how far they are apart, and the bytes of each.
+    #[cfg(ringress_asan)]
+    pub(super) fn layout_of(&self, area: Area) -> (usize, usize, usize) {
+        let Cells { start, stride, bytes, .. } = *self.cells(area);
+        (self.mapping.base().addr().get() + start, stride, bytes as usize)
+    }
+
+    /// Lays bytes open that are poisoned since a kernel has them, for the one in its place to write.
+    #[cfg(all(ringress_asan, any(test, feature = "sim")))]
+    pub(crate) fn open_for_fake(&self, offset: u64, len: u32) {
+        super::poison::lift(self.address(offset, len).addr().get(), len as usize);
+    }
+
     /// Cells of an area.
     pub(crate) fn count(&self, area: Area) -> u32 {
         self.cells(area).count

@@ -5,7 +5,8 @@
 
 use core::num::NonZeroU32;
 
-use super::arena::Area;
+use super::arena::{Area, Arena};
+use super::poison::Poison;
 
 /// The right to a cell of the arena. Moved from owner to owner, and given back to its area.
 #[derive(Debug)]
@@ -47,12 +48,18 @@ pub(crate) struct FreeCells {
     /// Cells never used yet begin here.
     high_water: u32,
     count: u32,
+    poison: Poison,
 }
 
 impl FreeCells {
-    /// All `count` cells of an area: for the one who has the arena, once.
-    pub(crate) fn new(area: Area, count: u32) -> Self {
-        Self { area, free: Vec::with_capacity(count as usize), high_water: 0, count }
+    /// All cells of an area: for the one who has the arena, once.
+    pub(crate) fn of(arena: &Arena, area: Area) -> Self {
+        Self { poison: Poison::of(arena, area), ..Self::new(area, arena.count(area)) }
+    }
+
+    /// `count` cells without memory.
+    pub(super) fn new(area: Area, count: u32) -> Self {
+        Self { area, free: Vec::with_capacity(count as usize), high_water: 0, count, poison: Poison::NONE }
     }
 
     #[inline]
@@ -62,6 +69,7 @@ impl FreeCells {
             self.high_water += 1;
             Some(fresh)
         })?;
+        self.poison.lift(number);
         Some(Cell::new(self.area, number))
     }
 
@@ -77,6 +85,7 @@ impl FreeCells {
     #[inline]
     pub(crate) fn give(&mut self, cell: Cell) {
         assert!(cell.area() == self.area as usize, "a cell goes back to its own area");
+        self.poison.put(cell.number());
         self.free.push(cell.number());
     }
 }

@@ -52,6 +52,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        #[cfg(ringress_asan)]
+        super::poison::lift(self.base.as_ptr().addr(), self.len);
         // SAFETY: `base` and `len` are those of the mapping made in `new`, which nobody else unmaps; users of the
         // address hold a borrow or an owner of this value.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };

@@ -5,7 +5,8 @@
 //!   mapping can later be shared between processes.
 //! * A byte has one owner at a time: the kernel (posted receive buffers, sends not yet ended), the shard, or one
 //!   application handle. Receive buffers and cells are owned by values that move ([`Share`], [`Cell`]) and that only
-//!   this room makes, so that a second owner cannot be written elsewhere.
+//!   this room makes, so that a second owner cannot be written elsewhere. What has none is poisoned where a sanitizer
+//!   watches ([`Poison`]).
 //! * The mapping is reserved at the start and touched as it is used; nothing here allocates later.
 //!
 //! Absent: the io_uring calls that lend buffers to the kernel (room `ring`) and the protocol that hands requests over
@@ -14,9 +15,11 @@
 mod arena;
 mod cells;
 mod mapping;
+mod poison;
 mod receive;
 
 pub(crate) use arena::{Area, Arena, ArenaSizes, Extent, Landing, Lent};
 pub(crate) use cells::{Cell, FreeCells};
 pub(crate) use mapping::Mapping;
+pub(crate) use poison::Poison;
 pub(crate) use receive::{BufferId, Filled, Input, ReceiveBuffers, Share, Spare};

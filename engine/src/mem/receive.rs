@@ -17,6 +17,9 @@
 
 use core::num::NonZeroU16;
 
+use super::arena::{Area, Arena};
+use super::poison::Poison;
+
 /// A receive buffer's number, as the kernel names it in a completion. Below 65,535.
 pub(crate) type BufferId = u16;
 
@@ -159,6 +162,8 @@ pub(crate) struct ReceiveBuffers {
     first_large: BufferId,
     pub(crate) small: BufferPool,
     pub(crate) large: BufferPool,
+    /// Of the small and the large ones that are not in use, those that the kernel has included.
+    poison: [Poison; 2],
 }
 
 /// Who has a buffer.
@@ -178,7 +183,14 @@ const SMALL_POSTED: u32 = 256;
 const LARGE_POSTED: u32 = 8;
 
 impl ReceiveBuffers {
-    /// `small` buffers, numbered from 0, and `large` ones behind them.
+    /// All buffers of an arena: for the one who has it, once.
+    pub(crate) fn of(arena: &Arena) -> Self {
+        let count = |area| u16::try_from(arena.count(area)).unwrap_or(u16::MAX);
+        let poison = [Area::Receive, Area::Body].map(|area| Poison::of(arena, area));
+        Self { poison, ..Self::new(count(Area::Receive), count(Area::Body)) }
+    }
+
+    /// Without memory: `small` buffers, numbered from 0, and `large` ones behind them.
     pub(crate) fn new(small: u16, large: u16) -> Self {
         let count = u32::from(small) + u32::from(large);
         assert!(count < u32::from(u16::MAX), "buffers are numbered below 65,535");
@@ -187,6 +199,7 @@ impl ReceiveBuffers {
             first_large: small,
             small: BufferPool::new(0..small, SMALL_POSTED),
             large: BufferPool::new(small..small + large, LARGE_POSTED),
+            poison: [Poison::NONE; 2],
         }
     }
 
@@ -194,6 +207,25 @@ impl ReceiveBuffers {
     #[inline]
     pub(crate) fn is_large(&self, buffer: BufferId) -> bool {
         buffer >= self.first_large
+    }
+
+    /// The poison of a buffer's area, and the buffer's cell there.
+    #[inline(always)]
+    fn poison_of(&self, buffer: BufferId) -> (&Poison, u32) {
+        let [small, large] = &self.poison;
+        if self.is_large(buffer) { (large, u32::from(buffer - self.first_large)) } else { (small, u32::from(buffer)) }
+    }
+
+    #[inline(always)]
+    fn open(&self, buffer: BufferId) {
+        let (poison, cell) = self.poison_of(buffer);
+        poison.lift(cell);
+    }
+
+    #[inline(always)]
+    fn shut(&self, buffer: BufferId) {
+        let (poison, cell) = self.poison_of(buffer);
+        poison.put(cell);
     }
 
     #[inline]
@@ -214,6 +246,7 @@ impl ReceiveBuffers {
         let place = &mut self.uses[usize::from(buffer)];
         assert!(place.shares == POSTED, "the kernel filled a buffer that it did not have");
         *place = Use { shares: 1, settled: 0 };
+        self.open(buffer);
         self.pool(buffer).posted -= 1;
         Share(filled.0)
     }
@@ -253,6 +286,7 @@ impl ReceiveBuffers {
         debug_assert!((1..POSTED).contains(shares), "each share was counted");
         *shares -= 1;
         if *shares == 0 {
+            self.shut(buffer);
             self.pool(buffer).spare.push(buffer);
         }
     }
@@ -269,6 +303,7 @@ impl ReceiveBuffers {
     pub(crate) fn take_spare_large(&mut self) -> Option<Share> {
         let buffer = self.large.spare.pop()?;
         self.uses[usize::from(buffer)] = Use { shares: 1, settled: 0 };
+        self.open(buffer);
         Some(Share(Number::new(buffer)))
     }
 }

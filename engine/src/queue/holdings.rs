@@ -63,7 +63,7 @@ pub(crate) struct Cells {
 
 impl Cells {
     pub(super) fn of(arena: &Arena) -> Self {
-        let all = |area| FreeCells::new(area, arena.count(area));
+        let all = |area| FreeCells::of(arena, area);
         Self { assembly: all(Area::Assembly), coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
     }
 }

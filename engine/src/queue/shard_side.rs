@@ -17,7 +17,7 @@ use super::news::{News, SlotNews};
 use super::notes::Note;
 use super::returns::Link;
 use crate::id::{Origin, RequestId};
-use crate::mem::{Area, Arena, Cell, Extent, Lent, ReceiveBuffers};
+use crate::mem::{Area, Arena, Cell, Extent, Lent, Poison, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub(crate) struct ShardSide<R: Record> {
     pub(super) links: Links,
     pub(crate) buffers: ReceiveBuffers,
     pub(crate) cells: Cells,
+    /// Of the response and cooked areas of slots that are free.
+    poison: [Poison; 2],
     ended: bool,
 }
 
@@ -79,11 +81,11 @@ impl<R: Record> ShardSide<R> {
     /// For the one who makes the exchange.
     pub(super) fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
         let arena = &exchange.arena;
-        let count = |area| u16::try_from(arena.count(area)).unwrap_or(u16::MAX);
-        let buffers = ReceiveBuffers::new(count(Area::Receive), count(Area::Body));
+        let poison = [Area::Response, Area::Cooked].map(|area| Poison::of(arena, area));
+        let buffers = ReceiveBuffers::of(arena);
         let (cells, links) = (Cells::of(arena), Links::new(exchange.chain.len()));
         let (free, holdings) = (Vec::with_capacity(slots as usize), Vec::with_capacity(slots as usize));
-        Self { exchange, high_water: 0, free, holdings, links, buffers, cells, ended: false }
+        Self { exchange, high_water: 0, free, holdings, links, buffers, cells, poison, ended: false }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange<R> {
@@ -104,7 +106,9 @@ impl<R: Record> ShardSide<R> {
     /// Takes a free slot; its record is that of its last use.
     #[inline]
     pub(crate) fn allocate(&mut self) -> Option<u32> {
-        self.free.pop().or_else(|| self.allocate_fresh())
+        let slot = self.free.pop().or_else(|| self.allocate_fresh())?;
+        self.poison.iter().for_each(|poison| poison.lift(slot));
+        Some(slot)
     }
 
     #[cold]
@@ -390,6 +394,7 @@ impl<R: Record> ShardSide<R> {
         let word = &self.exchange.slot(slot).word;
         let generation = generation_of(word.load(Ordering::Relaxed)).next();
         word.store(word_of(generation, 0), Ordering::Release);
+        self.poison.iter().for_each(|poison| poison.put(slot));
         self.free.push(slot);
     }
 

@@ -452,6 +452,9 @@ impl Fake {
         }
         let bytes: Vec<u8> = self.links[client].inbound.drain(..len).collect();
         let offset = self.arena.buffer_offset(buffer);
+        // A kernel's writing is not watched; this is.
+        #[cfg(ringress_asan)]
+        self.arena.open_for_fake(offset, cell_bytes);
         // SAFETY: the shard gave this buffer away and has not had it back: nobody else uses it.
         let place = unsafe { self.arena.write(offset, cell_bytes) };
         // What a buffer held before must not matter.
