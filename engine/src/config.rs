@@ -45,6 +45,7 @@ pub(crate) struct Config {
     /// What sessions and groups inherit.
     pub(crate) properties: Properties,
     pub(crate) limits: Limits,
+    pub(crate) deliver_connect: bool,
     pub(crate) server: String,
 }
 
@@ -76,6 +77,7 @@ impl Default for Config {
             pipeline_max: 64,
             properties: Properties::new(),
             limits: Limits::DEFAULT,
+            deliver_connect: false,
             server: String::from("ringress"),
         }
     }

@@ -104,7 +104,7 @@ fn in_both_modes(test: impl Fn(&Told)) {
         test(&Told { address, jobs });
         await_rest(engine);
     };
-    let bare = || builder().server("");
+    let bare = || builder().server("").deliver_connect(true);
     let host = Host::start_with(bare(), QueueOptions::default());
     let (jobs, to_do) = mpsc::channel();
     thread::scope(|scope| {

@@ -2,7 +2,8 @@
 //!
 //! Laws: no byte is consumed twice and none is kept; any split of the input gives the same data, the same trailer
 //! bytes, the same number of bytes consumed and the same verdict. Every line ends in CRLF. Sizes are plain
-//! hexadecimal numbers of at most 16 digits. Extensions are checked, bounded a line and a body, and dropped. Trailer
+//! hexadecimal numbers of at most 16 digits. Extensions have their grammar, are bounded a line and a body, and are
+//! dropped. Trailer
 //! fields are checked, bounded and handed out; they hold only once the body is complete.
 //! Absent: meaning of extensions and trailers ([`crate::trailers`] reads those); a limit on the size of the body.
 //! Source: RFC 9112 sections 7.1, 7.1.1, 7.1.2; RFC 9110 section 6.5.
@@ -17,9 +18,10 @@ const SIZE_DIGITS_MAX: u16 = 16;
 /// Where in the body the next byte stands.
 ///
 /// ```text
-/// Size -> SizeDigits -> [SizeGap] -> [Extension] -> SizeLf -+-> Data -> DataCr -> DataLf -> Size
-///                                                           |
-///                              size 0: TrailerLine <--------+
+/// Size -> SizeDigits -> [extensions] -> SizeLf -+-> Data -> DataCr -> DataLf -> Size
+///                                               |
+///                  size 0: TrailerLine <--------+
+/// extensions:  [Gap] ; NameStart -> Name -> [NameGap] [= ValueStart -> Value | Quoted -> QuotedEnd] -> [Gap] ; ...
 /// TrailerLine -> TrailerName -> TrailerValue -> TrailerLf -> TrailerLine
 /// TrailerLine -> FinalLf -> Done
 /// ```
@@ -30,10 +32,24 @@ enum State {
     Size,
     /// After a digit.
     SizeDigits,
-    /// In white space between the size and a semicolon.
-    SizeGap,
-    /// After a semicolon.
-    Extension,
+    /// In white space before a semicolon, after a size or a value.
+    Gap,
+    /// After a semicolon: before the name of an extension.
+    NameStart,
+    /// In the name of an extension.
+    Name,
+    /// In white space after a name.
+    NameGap,
+    /// After an equals sign: before a value.
+    ValueStart,
+    /// In a value that is a token.
+    Value,
+    /// In a value that is quoted.
+    Quoted,
+    /// After a backslash in a quoted value.
+    QuotedPair,
+    /// After the end of a quoted value.
+    QuotedEnd,
     /// After the CR of a size line.
     SizeLf,
     /// In the data of a chunk, `remaining` bytes before its end.
@@ -220,8 +236,17 @@ impl Decoder {
     fn next(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
         match self.state {
             State::Size => Err(Reject::BadChunk),
-            State::SizeDigits if byte == b'\r' => Ok(State::SizeLf),
-            State::SizeDigits | State::SizeGap | State::Extension => self.extension_byte(byte, limits),
+            State::SizeDigits | State::Name | State::Value | State::QuotedEnd if byte == b'\r' => Ok(State::SizeLf),
+            State::SizeDigits
+            | State::Gap
+            | State::NameStart
+            | State::Name
+            | State::NameGap
+            | State::ValueStart
+            | State::Value
+            | State::Quoted
+            | State::QuotedPair
+            | State::QuotedEnd => self.extension_byte(byte, limits),
             State::SizeLf if byte == b'\n' && self.remaining == 0 => Ok(State::TrailerLine),
             State::SizeLf if byte == b'\n' => Ok(State::Data),
             State::DataCr if byte == b'\r' => Ok(State::DataLf),
@@ -235,22 +260,35 @@ impl Decoder {
         }
     }
 
-    /// A byte after the size: white space only before a semicolon, then anything printable.
+    /// A byte after the size that does not end the line (RFC 9112 section 7.1.1):
+    ///
+    /// ```text
+    /// extensions = *( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )
+    /// ```
     fn extension_byte(&mut self, byte: u8, limits: &Limits) -> Result<State, Reject> {
-        let in_extension = self.state == State::Extension;
-        match byte {
-            b'\r' if in_extension => return Ok(State::SizeLf),
-            b'\n' => return Err(Reject::BareLineFeed),
-            _ => self.count_line_byte(limits)?,
+        if byte == b'\n' {
+            return Err(Reject::BareLineFeed);
         }
+        self.count_line_byte(limits)?;
         if self.extension_bytes >= limits.chunk_extension_bytes_max {
             return Err(Reject::ChunkExtensionsTooLarge);
         }
         self.extension_bytes += 1;
-        match byte {
-            b';' => Ok(State::Extension),
-            _ if in_extension && is_value_byte(byte) => Ok(State::Extension),
-            b' ' | b'\t' => Ok(State::SizeGap),
+        let is_space = matches!(byte, b' ' | b'\t');
+        match (self.state, byte) {
+            (State::Quoted, b'"') => Ok(State::QuotedEnd),
+            (State::Quoted, b'\\') => Ok(State::QuotedPair),
+            (State::Quoted | State::QuotedPair, _) if is_value_byte(byte) => Ok(State::Quoted),
+            (State::Quoted | State::QuotedPair, _) => Err(Reject::BadChunk),
+            (State::NameStart | State::Name, _) if is_token_byte(byte) => Ok(State::Name),
+            (State::ValueStart | State::Value, _) if is_token_byte(byte) => Ok(State::Value),
+            (State::ValueStart, b'"') => Ok(State::Quoted),
+            (State::NameStart | State::ValueStart, _) if is_space => Ok(self.state),
+            (State::NameStart | State::ValueStart, _) => Err(Reject::BadChunk),
+            (State::Name | State::NameGap, b'=') => Ok(State::ValueStart),
+            (_, b';') => Ok(State::NameStart),
+            (State::Name | State::NameGap, _) if is_space => Ok(State::NameGap),
+            _ if is_space => Ok(State::Gap),
             _ => Err(Reject::BadChunk),
         }
     }
@@ -323,7 +361,7 @@ mod tests {
 
     #[test]
     fn well_formed_bodies_decode() {
-        let cases: [(&[u8], &[u8]); 13] = [
+        let cases: [(&[u8], &[u8]); 15] = [
             (b"0\r\n\r\n", b""),
             (b"000\r\n\r\n", b""),
             (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
@@ -333,7 +371,9 @@ mod tests {
             (b"2\r\n\r\n\r\n0\r\n\r\n", b"\r\n"),
             (b"1;a=b;c=\"d \xe9\t;\"\r\nX\r\n0;last\r\n\r\n", b"X"),
             (b"1 ;a\r\nX\r\n0\t ; b\r\n\r\n", b"X"),
-            (b"1;\r\nX\r\n0\r\n\r\n", b"X"),
+            (b"1; a\t=  b;c=\"\";!#$%&'*+-.^_`|~\r\nX\r\n0\r\n\r\n", b"X"),
+            (b"1;a=\"\\\"\\\\;=\" ;b\r\nX\r\n0\r\n\r\n", b"X"),
+            (b"1;a=1;a=2\t;\ta\r\nX\r\n0;a=\"\xff\\\xff\"\r\n\r\n", b"X"),
             (b"0\r\nX-Sum: 1\r\n\r\n", b""),
             (b"0\r\na:\r\nb:\t\xe9 \r\n\r\n", b""),
             (b"0\r\nContent-Length: 5\r\n\r\n", b""),
@@ -389,6 +429,41 @@ mod tests {
             (b"0\r\na: b\n\r\n", Reject::BareLineFeed),
             (b"0\r\na: b\rc\r\n\r\n", Reject::BareCarriageReturn),
             (b"0\r\na: \x00\r\n\r\n", Reject::BadHeaderValue),
+        ];
+        for &(input, cause) in cases {
+            assert_eq!(decode(input, &Limits::DEFAULT), Err(cause), "{}", input.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn extensions_without_their_grammar_are_refused() {
+        let cases: &[(&[u8], Reject)] = &[
+            (b"5;\r\n", Reject::BadChunk),
+            (b"5; \r\n", Reject::BadChunk),
+            (b"5;;\r\n", Reject::BadChunk),
+            (b"5;a;\r\n", Reject::BadChunk),
+            (b"5; =x\r\n", Reject::BadChunk),
+            (b"5;=x\r\n", Reject::BadChunk),
+            (b"5;a=\r\n", Reject::BadChunk),
+            (b"5;a= \r\n", Reject::BadChunk),
+            (b"5;a=;b\r\n", Reject::BadChunk),
+            (b"5;a \r\n", Reject::BadChunk),
+            (b"5;a=b \r\n", Reject::BadChunk),
+            (b"5;a b\r\n", Reject::BadChunk),
+            (b"5;a=b c\r\n", Reject::BadChunk),
+            (b"5;a=b=c\r\n", Reject::BadChunk),
+            (b"5;a=\"b\" =c\r\n", Reject::BadChunk),
+            (b"5;\"a\"\r\n", Reject::BadChunk),
+            (b"5;a@b\r\n", Reject::BadChunk),
+            (b"5;\xe9\r\n", Reject::BadChunk),
+            (b"5;a=\xe9\r\n", Reject::BadChunk),
+            (b"5;a=b\"c\"\r\n", Reject::BadChunk),
+            (b"5;a=\"b\"c\r\n", Reject::BadChunk),
+            (b"5;a=\"b\r\n", Reject::BadChunk),
+            (b"5;a=\"b\\\r\n", Reject::BadChunk),
+            (b"5;a=\"b\n\"\r\n", Reject::BareLineFeed),
+            (b"5;a=\"b\x7f\"\r\n", Reject::BadChunk),
+            (b"5;a=\"b\"\rx", Reject::BareCarriageReturn),
         ];
         for &(input, cause) in cases {
             assert_eq!(decode(input, &Limits::DEFAULT), Err(cause), "{}", input.escape_ascii());

@@ -380,12 +380,20 @@ fn parse_any(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Parse, Re
     if target.len() > usize::from(limits.target_bytes_max) {
         return Err(Reject::TargetTooLong);
     }
+    if !is_allowed(target, limits) {
+        return Err(Reject::BadTarget);
+    }
     let method_name = Span { start: offset(skipped), len: offset(method.len()) };
     let target = Span { start: offset(method_name.end() + 1), len: offset(target.len()) };
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let method = Method::from_bytes(method.as_bytes());
     let line = Line { method, method_name, target, target_is_plain: false, version };
     complete(input, &line, request.headers, skipped + len, head).map(|()| Parse::Complete)
+}
+
+/// Whether a target has only bytes that may be in one (RFC 3986 section 2; what is not ASCII is escaped).
+fn is_allowed(target: &str, limits: &Limits) -> bool {
+    limits.raw_target_bytes || target.is_ascii()
 }
 
 /// Judges a head that is whole, `head_len` bytes of `input`, and stores it.
@@ -544,6 +552,9 @@ fn unfinished(
     let target_len = target.iter().take_while(|&&byte| byte > b' ' && byte != 0x7f).count();
     if target_len > usize::from(limits.target_bytes_max) {
         return Err(Reject::TargetTooLong);
+    }
+    if request.path.is_some_and(|target| !is_allowed(target, limits)) {
+        return Err(Reject::BadTarget);
     }
     let Some(error) = error else {
         return partial(input, limits);

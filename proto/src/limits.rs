@@ -27,6 +27,9 @@ pub struct Limits {
     pub chunk_extension_bytes_max: u16,
     /// Bytes of a trailer section, its blank line included; 2 to 65,535. Beyond it: 431.
     pub trailer_bytes_max: u16,
+    /// Whether a target may have bytes beyond ASCII as they are, which RFC 3986 does not allow, as long as it is UTF-8.
+    /// Otherwise: 400. Escaped ones are always taken.
+    pub raw_target_bytes: bool,
 }
 
 impl Limits {
@@ -38,6 +41,7 @@ impl Limits {
         chunk_line_bytes_max: 256,
         chunk_extension_bytes_max: 16_384,
         trailer_bytes_max: 8_192,
+        raw_target_bytes: false,
     };
 
     /// Checks every field against its range.

@@ -56,7 +56,8 @@ rejects! {
     BadRequestLine = 400 close "The request line is malformed.";
     /// The method is not a token of 1 to 32 bytes.
     BadMethod = 400 close "The request method is malformed.";
-    /// The target does not fit the method, or has a bad escape, a control byte, `#` or text that is not UTF-8.
+    /// The target does not fit the method, or has a bad escape, a control byte, `#`, a byte beyond ASCII that is not
+    /// escaped, or text that is not UTF-8.
     BadTarget = 400 close "The request target is malformed.";
     /// The version is not of the form HTTP/digit.digit.
     BadVersion = 400 close "The protocol version is malformed.";
@@ -116,6 +117,8 @@ rejects! {
     HeaderTimeout = 408 close "The request head took too long to arrive.";
     /// The body did not arrive in time, or arrived too slowly.
     BodyTimeout = 408 close "The request body took too long to arrive.";
+    /// CONNECT, where nobody opens tunnels.
+    ConnectUnsupported = 501 close "CONNECT is not understood here.";
     /// No registered prefix fits the host and port.
     HostUnknown = 400 close "No service is registered for this host.";
     /// A prefix fits the host, none fits the path.

@@ -23,6 +23,9 @@ const PIECES: &[&str] = &[
     "/%41",
     "/%zz",
     "http://h/",
+    "http://h",
+    "http://h?",
+    "%C2%85",
     "?q",
     "#",
     " ",
@@ -55,6 +58,9 @@ const PIECES: &[&str] = &[
     "\u{e9}",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
+
+/// Bytes that matter to the framing of chunks.
+const DAMAGE: &[u8] = b"\r\n\0;: 0g=\"\\";
 
 const VALID: &[&str] = &[
     "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -115,6 +121,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             chunk_line_bytes_max: line,
             chunk_extension_bytes_max: extension,
             trailer_bytes_max: trailer,
+            raw_target_bytes: trailer % 2 == 0,
         }),
     ]
 }
@@ -162,6 +169,50 @@ fn decode(input: &[u8], sizes: &[usize], limits: &Limits) -> Result<Decoded, Rej
     }
 }
 
+/// Whether a text is chunk extensions by RFC 9112 section 7.1.1, judged from behind: the last element is cut off until
+/// nothing is left.
+fn are_extensions(text: &[u8]) -> bool {
+    let is_token = |text: &[u8]| {
+        let special = b"!#$%&'*+-.^_`|~";
+        !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || special.contains(byte))
+    };
+    let is_quoted = |text: &[u8]| {
+        let [b'"', inner @ .., b'"'] = text else { return false };
+        let mut bytes = inner.iter();
+        let is_text = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+        while let Some(byte) = bytes.next() {
+            let good = match byte {
+                b'"' => false,
+                b'\\' => bytes.next().is_some_and(is_text),
+                byte => is_text(byte),
+            };
+            if !good {
+                return false;
+            }
+        }
+        true
+    };
+    let is_element = |text: &[u8]| {
+        is_token(text)
+            || (0..text.len()).filter(|&at| text[at] == b'=').any(|at| {
+                let (name, value) = (trim(&text[..at]), trim(&text[at + 1..]));
+                // White space stands only between parts.
+                let tight = text.starts_with(name) && text.ends_with(value);
+                tight && is_token(name) && (is_token(value) || is_quoted(value))
+            })
+    };
+    text.is_empty()
+        || (0..text.len()).filter(|&at| text[at] == b';').any(|at| {
+            let element = &text[at + 1..];
+            let gap = element.iter().take_while(|byte| b" \t".contains(byte)).count();
+            let mut before = &text[..at];
+            while let [rest @ .., b' ' | b'\t'] = before {
+                before = rest;
+            }
+            is_element(&element[gap..]) && are_extensions(before)
+        })
+}
+
 fn encode_chunks(pieces: &[Vec<u8>], extension: &str, trailer: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in pieces {
@@ -178,7 +229,8 @@ fn path() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop::sample::select(
         &[
             "/", "/", "/.", "/..", "/../", "a", "b", ".", "%2e", "%2F", "%2f", "%41", "%25", "%C3%A9", "%c3", "%ff",
-            "\u{e9}", "\\", "%5c", "%00", "%", "%zz", "%20", "%23", "?", "~", "%7F", "+",
+            "\u{e9}", "\\", "%5c", "%00", "%C2", "%80", "%9f", "%A0", "\u{85}", "%", "%zz", "%20", "%23", "?", "~",
+            "%7F", "+",
         ][..],
     );
     vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()).into_bytes())
@@ -275,8 +327,13 @@ proptest! {
             prop_assert_eq!(cook(&input, &head, &mut scratch), closely);
             if let Ok(cooked) = closely {
                 let path = cooked.path(&input, || &scratch);
-                prop_assert!(core::str::from_utf8(path).is_ok());
+                let text = core::str::from_utf8(path);
+                prop_assert!(text.is_ok_and(|text| !text.chars().any(char::is_control)));
+                // One dot is cut off, and no more.
+                let (host, end) = (cooked.host.of(&input), cooked.host.end());
+                prop_assert!(host.len() < 2 || !host.ends_with(b".") || input.get(end) == Some(&b'.'));
                 prop_assert_eq!(cooked.query.is_empty(), !cooked.query.of(&input).starts_with(b"?"));
+                prop_assert!(limits.raw_target_bytes || head.target.of(&input).is_ascii());
             }
         }
     }
@@ -331,13 +388,32 @@ proptest! {
     }
 
     #[test]
+    fn extensions_are_taken_by_their_grammar_and_however_they_are_split(
+        text in vec(
+            prop::sample::select(&[";", ";", "x", "=", "\"", "\"", "\\", " ", "\t", "@", "\u{e9}", "\x7f"][..]),
+            0..9,
+        ),
+        sizes in vec(1_usize..6, 1..8),
+    ) {
+        let extension = text.concat();
+        let input = encode_chunks(&[b"xyz".to_vec()], &extension, "");
+        let want = if are_extensions(extension.as_bytes()) {
+            Ok((b"xyz".to_vec(), Vec::new(), input.len(), true))
+        } else {
+            Err(Reject::BadChunk)
+        };
+        prop_assert_eq!(decode(&input, &sizes, &Limits::DEFAULT), want.clone(), "{:?}", extension);
+        prop_assert_eq!(decode(&input, &[1], &Limits::DEFAULT), want);
+    }
+
+    #[test]
     fn any_split_of_a_damaged_chunked_body_gives_the_same_verdict(
         pieces in vec(vec(any::<u8>(), 1..10), 0..4),
-        edits in vec((any::<prop::sample::Index>(), prop::sample::select(&b"\r\n\0;: 0g"[..]), any::<bool>()), 0..3),
+        edits in vec((any::<prop::sample::Index>(), prop::sample::select(DAMAGE), any::<bool>()), 0..3),
         sizes in vec(1_usize..20, 1..8),
         limits in limits(),
     ) {
-        let mut input = encode_chunks(&pieces, ";a", "X: y\r\n");
+        let mut input = encode_chunks(&pieces, ";a=\"b\" ;c", "X: y\r\n");
         for (at, byte, insert) in edits {
             let at = at.index(input.len());
             drop(input.splice(at..at + usize::from(!insert), [byte]));

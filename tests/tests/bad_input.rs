@@ -13,6 +13,7 @@ both_modes![
     missing_doubled_or_bad_hosts_get_400,
     ambiguous_framing_gets_400,
     unknown_codings_get_501,
+    connect_gets_501,
     other_versions_get_505,
     too_long_targets_get_414,
     too_large_heads_get_431,
@@ -122,12 +123,21 @@ fn malformed_targets_get_400(server: &Server) {
         "/%ed%a0%80",
         "*",
         "http:///path",
-        "http://h?q",
+        "http://h?q#f",
+        "http://h#f",
+        "http://?q",
+        "/caf\u{e9}",
+        "/pipeline?caf\u{e9}",
+        "http://h/\u{e9}",
+        "/%c2%80",
+        "/%C2%9F",
+        "/?\u{7f}",
     ];
     for target in targets {
         expect_refusal(server, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(), &[400]);
     }
     expect_refusal(server, b"GET /\xff\xfe HTTP/1.1\r\nHost: h\r\n\r\n", &[400]);
+    expect_refusal(server, b"GET /pipeline?\xff HTTP/1.1\r\nHost: h\r\n\r\n", &[400]);
     server.assert_healthy();
 }
 
@@ -246,6 +256,16 @@ fn unknown_codings_get_501(server: &Server) {
     server.assert_healthy();
 }
 
+/// No application is asked: nobody here opens tunnels.
+fn connect_gets_501(server: &Server) {
+    for fields in ["", "Content-Length: 3\r\n", "Connection: upgrade\r\nUpgrade: x\r\n", "Expect: 100-continue\r\n"] {
+        let request = format!("CONNECT h:443 HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+        expect_refusal(server, request.as_bytes(), &[501]);
+    }
+    expect_refusal(server, b"CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n", &[400]);
+    server.assert_healthy();
+}
+
 fn other_versions_get_505(server: &Server) {
     for version in ["HTTP/2.0", "HTTP/3.0", "HTTP/0.9", "HTTP/9.9"] {
         expect_refusal(server, format!("GET / {version}\r\nHost: h\r\n\r\n").as_bytes(), &[505]);
@@ -298,6 +318,12 @@ fn bad_chunks_get_400(server: &Server) {
         "4 4\r\nabcd\r\n0\r\n\r\n",
         "4;a\nb\r\nabcd\r\n0\r\n\r\n",
         "4;a\0b\r\nabcd\r\n0\r\n\r\n",
+        "4;\r\nabcd\r\n0\r\n\r\n",
+        "4; =x\r\nabcd\r\n0\r\n\r\n",
+        "4;a=\r\nabcd\r\n0\r\n\r\n",
+        "4;a@\r\nabcd\r\n0\r\n\r\n",
+        "4;a=\"b\r\nabcd\r\n0\r\n\r\n",
+        "4\r\nabcd\r\n0;\r\n\r\n",
         "g\r\n",
         ";a=b\r\nabcd\r\n0\r\n\r\n",
         "10000000000000004\r\nabcd\r\n0\r\n\r\n",
@@ -366,6 +392,11 @@ fn what_looks_odd_but_is_allowed_is_served(server: &Server) {
         let field = format!("transfer-encoding:{coding}");
         let answer = client.exchange(server.request("POST /echo HTTP/1.1", &[&field], "00004\r\nabcd\r\n000\r\n\r\n"));
         assert_eq!((answer.status, answer.text()), (200, "abcd"), "{coding:?}");
+    }
+    for extension in [";a", " ; a = b ;c", ";a=\"\\\";\u{e9}\""] {
+        let body = format!("4{extension}\r\nabcd\r\n0{extension}\r\n\r\n");
+        let answer = client.exchange(server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], body));
+        assert_eq!((answer.status, answer.text()), (200, "abcd"), "{extension}");
     }
     for target in ["/pipeline?%zz", "/pipeline?a=?/:@!$&'()*+,;=", "/pipeline?", "/%70ipeline", "/pipelin%65"] {
         let answer = client.exchange(server.get(target));

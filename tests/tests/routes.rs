@@ -279,6 +279,12 @@ fn who_takes_the_host_of_an_absolute_target(server: &Server) {
     let who = json(&server.answer(&format!("http://example.test:{port}/who?x")));
     assert_eq!(who["host"], "example.test");
     assert_eq!((&who["path"], &who["query"]), (&"/who".into(), &"x".into()));
+    // An empty path is the root, with or without a query.
+    let root = server.answer("/");
+    for target in ["http://example.test", "http://example.test?x=1", "http://example.test:80?"] {
+        let answer = server.answer(target);
+        assert_eq!((answer.status, answer.field("Content-Type")), (200, root.field("Content-Type")), "{target}");
+    }
 }
 
 fn prefixes_of_different_categories_have_their_own_contexts(server: &Server) {
@@ -294,6 +300,7 @@ fn prefixes_of_different_categories_have_their_own_contexts(server: &Server) {
     assert!(weak != strong && strong != host && host != weak, "contexts differ: {weak} {strong} {host}");
     assert_eq!(context("localhost", "/strong/who"), strong, "the strong wildcard comes before a host");
     assert_eq!(context("LOCALHOST", "/host/who"), host, "hosts match without regard to case");
+    assert_eq!(context("localhost.", "/host/who"), host, "a dot at a name's end changes nothing");
     assert_eq!(context("localhost", "/who"), weak, "the host has a longer prefix only");
     assert_eq!(context("example.test", "/who"), weak);
 }

@@ -123,8 +123,8 @@ impl Request {
         self.record().cooked.query.of(self.lease.received()).strip_prefix(b"?")
     }
 
-    /// The host without its port, from the target if that names one, else from the Host field; empty in HTTP/1.0
-    /// without either.
+    /// The host without its port and without a dot at its end, from the target if that names one, else from the Host
+    /// field; empty in HTTP/1.0 without either.
     #[must_use]
     pub fn host(&self) -> &[u8] {
         self.record().cooked.host.of(self.lease.received())

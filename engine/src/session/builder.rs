@@ -92,9 +92,25 @@ impl EngineBuilder {
         self
     }
 
-    /// Limits of request heads: see [`Limits`].
+    /// Limits of request heads: see [`Limits`]. [`raw_target_bytes`](Self::raw_target_bytes) holds beside them.
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.config.limits = limits;
+        let raw_target_bytes = self.config.limits.raw_target_bytes || limits.raw_target_bytes;
+        self.config.limits = Limits { raw_target_bytes, ..limits };
+        self
+    }
+
+    /// Whether targets may have bytes beyond ASCII that are not escaped (`GET /caf\u{e9}`), as long as the target is
+    /// UTF-8; no by default. RFC 3986 allows none, and what others make of them differs: 400.
+    pub fn raw_target_bytes(mut self, allowed: bool) -> Self {
+        self.config.limits.raw_target_bytes = allowed;
+        self
+    }
+
+    /// Whether CONNECT requests are delivered like others, by a prefix that covers their host; no by default. The
+    /// engine opens no tunnels: the application can only refuse them, since 2xx is
+    /// [`Invalid`](crate::ErrorKind::Invalid). Otherwise they are answered 501, and the connection ends.
+    pub fn deliver_connect(mut self, delivered: bool) -> Self {
+        self.config.deliver_connect = delivered;
         self
     }
 

@@ -87,7 +87,7 @@ impl<I: Io> Shard<I> {
         connection.pending = false;
         let stopping = self.stopping.is_some();
         let origin = (&*connection, self.origin.connection(key.generation, key.index));
-        let addressed = address(origin, &self.routes, stopping, bytes, record, scratch);
+        let addressed = address(origin, &self.routes, (stopping, &self.settings), bytes, record, scratch);
         self.side.pin_cell(slot, cell, head_len);
         self.deliver_with_body(key, slot, addressed);
         Taken::Bytes(head_len - before.min(head_len))

@@ -4,9 +4,9 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::framing::BodyKind;
 use ringress_proto::reject::Reject;
 
-use super::Shard;
 use super::connection::{Connection, Incoming, NONE, SlotState};
 use super::input::Taken;
+use super::{Settings, Shard};
 use crate::conn::Alone;
 use crate::id::ConnectionId;
 use crate::mem::Input;
@@ -37,7 +37,7 @@ pub(super) struct Addressed {
 pub(super) fn address(
     origin: (&Connection, ConnectionId),
     routes: &Snapshot,
-    stopping: bool,
+    (stopping, settings): (bool, &Settings),
     bytes: &[u8],
     record: &mut RequestRecord,
     mut scratch: Scratch<'_, RequestRecord>,
@@ -62,6 +62,8 @@ pub(super) fn address(
         true => Alone::No,
         false => Alone::Yes,
     };
+    let is_refused = alone != Alone::No && record.is_connect() && !settings.deliver_connect;
+    let queue = if is_refused { Err(Reject::ConnectUnsupported) } else { queue };
     Addressed { queue, policy, alone, keep_alive: record.keep_alive, passable: true, untouched: true }
 }
 

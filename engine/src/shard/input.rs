@@ -279,7 +279,8 @@ impl<I: Io> Shard<I> {
             return Taken::Over;
         };
         let origin = (&*connection, self.origin.connection(key.generation, key.index));
-        let addressed = address(origin, &self.routes, self.stopping.is_some(), bytes, record, scratch);
+        let addressed =
+            address(origin, &self.routes, (self.stopping.is_some(), &self.settings), bytes, record, scratch);
         if has_body {
             return self.take_with_body(key, input, slot, addressed);
         }

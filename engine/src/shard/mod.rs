@@ -93,6 +93,7 @@ pub(crate) struct Driven {
 #[derive(Debug)]
 struct Settings {
     limits: Limits,
+    deliver_connect: bool,
     pipeline_max: u16,
     imprint: Imprint,
     /// The thread that runs the shard also consumes its queues.
@@ -170,6 +171,7 @@ impl Settings {
         let colocated = config.mode == crate::config::Mode::Colocated;
         Ok(Self {
             limits: config.limits,
+            deliver_connect: config.deliver_connect,
             pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
             imprint: config.imprint()?,
             colocated,

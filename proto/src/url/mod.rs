@@ -52,8 +52,8 @@ pub enum CookedPath {
 pub struct Cooked {
     /// The form the target had.
     pub form: TargetForm,
-    /// The host without port, IPv6 literals with their brackets: from the target if it names one, else from the
-    /// Host field; [`Span::EMPTY`] if neither does (HTTP/1.0).
+    /// The host without port and without a dot at its end, IPv6 literals with their brackets: from the target if it
+    /// names one, else from the Host field; [`Span::EMPTY`] if neither does (HTTP/1.0).
     pub host: Span,
     /// The port beside the host; 0 if not given.
     pub port: u16,
@@ -203,12 +203,12 @@ fn cook_rare(base: &[u8], head: &Head, scratch: &mut [u8], host: Span, port: u16
     let authority_start = usize::from(head.target.start) + scheme_len;
     let span = Span { start: offset(authority_start), len: offset(authority_len) };
     let (host, port) = authority(base, span).map_err(|_| Reject::BadTarget)?;
+    let behind = Span { start: offset(span.end()), len: offset(rest.len() - authority_len) };
     let (path, query) = match rest.get(authority_len) {
         None => (CookedPath::Root, Span::EMPTY),
-        Some(b'/') => {
-            let span = Span { start: offset(span.end()), len: offset(rest.len() - authority_len) };
-            path_and_query(base, span, || scratch)?
-        }
+        Some(b'/') => path_and_query(base, behind, || scratch)?,
+        // RFC 9110 section 4.2.3: an empty path is the root. A target has no fragment.
+        Some(b'?') if memchr::memchr(b'#', behind.of(base)).is_none() => (CookedPath::Root, behind),
         Some(_) => return Err(Reject::BadTarget),
     };
     Ok(Cooked { form: TargetForm::Absolute, host, port, path, query })
@@ -275,7 +275,9 @@ fn authority(base: &[u8], span: Span) -> Result<(Span, u16), Reject> {
         [b':', digits @ ..] => port(digits)?,
         _ => return Err(Reject::BadHost),
     };
-    Ok((Span { start: span.start, len: offset(host_len) }, port))
+    // A dot at the end says that the name is a whole one (RFC 3986 section 3.2.2), which all are here.
+    let has_dot = host_len > 1 && bytes[host_len - 1] == b'.';
+    Ok((Span { start: span.start, len: offset(host_len - usize::from(has_dot)) }, port))
 }
 
 /// Length of the longest start of `bytes` that is [`HOST_BYTE`]s.

@@ -1,7 +1,7 @@
 //! Canonical paths: one decoding, no dot segments.
 //!
 //! Laws: escapes are decoded once; `%2F` stays escaped and is written in upper case; a backslash is an ordinary
-//! byte; empty segments stay; the result is UTF-8 without control bytes and begins with a slash.
+//! byte; empty segments stay; the result is UTF-8 without control characters and begins with a slash.
 //! Absent: case folding, Unicode normalisation.
 //! Source: RFC 3986 sections 2.1, 3.3 and 5.2.4; RFC 3629 (UTF-8).
 
@@ -99,8 +99,8 @@ pub(super) fn query_start(target: &[u8], from: usize) -> usize {
 /// otherwise the canonical path is the first so many bytes of `scratch`.
 ///
 /// # Errors
-/// 400 for a path that does not begin with a slash, a broken escape, a control byte, SP or `#` as sent, a decoded
-/// control byte, or text that is not UTF-8; 414 if `scratch` is shorter than `raw`.
+/// 400 for a path that does not begin with a slash, a broken escape, a control character, SP or `#` as sent, a decoded
+/// control character, or text that is not UTF-8; 414 if `scratch` is shorter than `raw`.
 pub fn canonical_path(raw: &[u8], scratch: &mut [u8]) -> Result<Option<u16>, Reject> {
     if raw.first() != Some(&b'/') {
         return Err(Reject::BadTarget);
@@ -130,11 +130,15 @@ fn decode(raw: &[u8], out: &mut [u8]) -> Result<usize, Reject> {
         match byte {
             b'%' => {
                 let (decoded, kept) = unescape(&raw[read..])?;
+                if ends_control(decoded[0], &out[..written]) {
+                    return Err(Reject::BadTarget);
+                }
                 out[written..written + kept].copy_from_slice(&decoded[..kept]);
                 written += kept;
                 read += 3;
             }
             0..=b' ' | b'#' | 0x7f => return Err(Reject::BadTarget),
+            0x80.. if ends_control(byte, &out[..written]) => return Err(Reject::BadTarget),
             _ => {
                 out[written] = byte;
                 written += 1;
@@ -143,6 +147,12 @@ fn decode(raw: &[u8], out: &mut [u8]) -> Result<usize, Reject> {
         }
     }
     Ok(written)
+}
+
+/// Whether a byte of UTF-8 text makes a control character, U+0080 to U+009F, of the byte before it.
+#[inline]
+fn ends_control(byte: u8, before: &[u8]) -> bool {
+    matches!(byte, 0x80..=0x9f) && before.last() == Some(&0xc2)
 }
 
 /// What the escape at the start of `text` becomes: bytes, of which so many count.
@@ -249,6 +259,9 @@ mod tests {
             ("/%5C", "/\\"),
             ("/a\\..\\b", "/a\\..\\b"),
             ("/%C3%A9", "/\u{e9}"),
+            ("/%C2%A0", "/\u{a0}"),
+            ("/%C3%80%C3%9F", "/\u{c0}\u{df}"),
+            ("/%E0%A0%80", "/\u{800}"),
             ("/\u{e9}", "/\u{e9}"),
             ("/%3F%23", "/?#"),
             ("/%7E", "/~"),
@@ -290,6 +303,11 @@ mod tests {
             b"/%0D",
             b"/%1f",
             b"/%7f",
+            b"/%C2%80",
+            b"/a%c2%85/",
+            b"/%C2%9F",
+            b"/\xc2\x80",
+            b"/%c2\x9f",
             b"/#",
             b"/a b",
             b"/\t",

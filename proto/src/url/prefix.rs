@@ -148,11 +148,11 @@ fn check_path(path: &str) -> Result<(), PrefixError> {
     if path.len() > usize::from(u16::MAX) {
         return Err(PrefixError::PathTooLong);
     }
-    for byte in path.bytes() {
-        match byte {
-            b'?' | b'#' => return Err(PrefixError::PathQuery),
-            b'%' => return Err(PrefixError::PathEscape),
-            0..=0x1f | 0x7f => return Err(PrefixError::PathControl),
+    for letter in path.chars() {
+        match letter {
+            '?' | '#' => return Err(PrefixError::PathQuery),
+            '%' => return Err(PrefixError::PathEscape),
+            _ if letter.is_control() => return Err(PrefixError::PathControl),
             _ => {}
         }
     }
@@ -190,7 +190,7 @@ pub enum PrefixError {
     PathQuery,
     /// The path has a percent sign.
     PathEscape,
-    /// The path has a control byte.
+    /// The path has a control character.
     PathControl,
     /// The path has a segment `.` or `..`.
     PathDots,
@@ -202,7 +202,9 @@ impl fmt::Display for PrefixError {
             Self::Scheme => "the scheme is unknown: begin with http://, in lower case",
             Self::HostMissing => "the host is missing: name one, or use + or * for every host",
             Self::HostNotAscii => "the host has letters beyond ASCII: write its xn-- form",
-            Self::HostName => "the host is malformed: use letters, digits, '-', '_' and single dots, or + or * alone",
+            Self::HostName => {
+                "the host is malformed: use letters, digits, '-', '_' and single dots between them, or + or * alone"
+            }
             Self::Ipv4 => "the host ends in a number but is no IPv4 address: write four numbers from 0 to 255",
             Self::Ipv6 => "the host in brackets is no IPv6 address: write it like [::1], without zone",
             Self::PortMissing => "the port is missing: write it after the host, like :80",
@@ -211,7 +213,7 @@ impl fmt::Display for PrefixError {
             Self::PathTooLong => "the path is longer than any request target: shorten it",
             Self::PathQuery => "the path has a '?' or '#': prefixes match paths only, so leave it out",
             Self::PathEscape => "the path has a '%': prefixes match decoded paths, so write the character itself",
-            Self::PathControl => "the path has a control byte: requests with one are refused, so leave it out",
+            Self::PathControl => "the path has a control character: requests with one are refused, so leave it out",
             Self::PathDots => "the path has a '.' or '..' segment: requests lose theirs, so write the path without",
         })
     }
@@ -271,6 +273,7 @@ mod tests {
             ("http://b\u{fc}cher.example:80/", E::HostNotAscii),
             ("http://a..b:80/", E::HostName),
             ("http://.a:80/", E::HostName),
+            ("http://a.:80/", E::HostName),
             ("http://a b:80/", E::HostName),
             ("http://*.example.com:80/", E::HostName),
             ("http://user@host:80/", E::HostName),
@@ -292,6 +295,7 @@ mod tests {
             ("http://+:80/a#b", E::PathQuery),
             ("http://+:80/a%20b", E::PathEscape),
             ("http://+:80/a\r\n", E::PathControl),
+            ("http://+:80/\u{85}", E::PathControl),
             ("http://+:80/a/../b", E::PathDots),
             ("http://+:80/.", E::PathDots),
             ("http://+:80?x", E::Port),

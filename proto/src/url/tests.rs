@@ -39,6 +39,15 @@ fn each_form_of_target_is_taken_apart() {
         ("GET", "//h/x", None, (Origin, "", 0, "//h/x", "")),
         ("GET", "http://h", Some("ignored"), (Absolute, "h", 0, "/", "")),
         ("GET", "http://h/", Some("ignored:1"), (Absolute, "h", 0, "/", "")),
+        ("GET", "http://h?a=1", Some("h"), (Absolute, "h", 0, "/", "?a=1")),
+        ("GET", "http://h:80?", None, (Absolute, "h", 80, "/", "?")),
+        ("GET", "http://[::1]?/../?", None, (Absolute, "[::1]", 0, "/", "?/../?")),
+        ("GET", "http://h.:8?%zz", Some("x"), (Absolute, "h", 8, "/", "?%zz")),
+        ("GET", "/", Some("a.b."), (Origin, "a.b", 0, "/", "")),
+        ("GET", "/", Some("h.:80"), (Origin, "h", 80, "/", "")),
+        ("GET", "/", Some("h.."), (Origin, "h.", 0, "/", "")),
+        ("GET", "/", Some("."), (Origin, ".", 0, "/", "")),
+        ("CONNECT", "h.:443", Some("x"), (Authority, "h", 443, "", "")),
         ("GET", "HTTPS://H:443/%61?", None, (Absolute, "H", 443, "/a", "?")),
         ("GET", "http://[::1]:8/a/../b?c", None, (Absolute, "[::1]", 8, "/b", "?c")),
         ("OPTIONS", "http://h", Some("h"), (Absolute, "h", 0, "/", "")),
@@ -76,8 +85,10 @@ fn targets_that_do_not_fit_are_refused() {
         ("GET", "http://"),
         ("GET", "http:///"),
         ("GET", "http://:80/"),
-        ("GET", "http://h?q"),
+        ("GET", "http://?q"),
         ("GET", "http://h#f"),
+        ("GET", "http://h?#f"),
+        ("GET", "http://h?q#f"),
         ("GET", "http://h/#f"),
         ("GET", "http://u@h/"),
         ("GET", "http://u:p@h/"),
@@ -94,6 +105,7 @@ fn targets_that_do_not_fit_are_refused() {
         ("CONNECT", "h:0"),
         ("CONNECT", "h:80/"),
         ("CONNECT", "http://h:80/"),
+        ("CONNECT", "h:80?q"),
     ];
     for (method, target) in cases {
         assert_eq!(cooked(method, target, Some("h")), Err(Reject::BadTarget), "{method} {target}");
@@ -173,8 +185,23 @@ fn a_host_word_is_plain_only_if_every_byte_is() {
 fn a_remembered_host_changes_no_verdict() {
     let mut memo = HostMemo::new();
     let long = format!("{}.example:81", "x".repeat(60));
-    let hosts =
-        ["h:80", "h:80", "", "h", "bad host", "h", "h:99999", "[::1]:8", "[::1]:8", long.as_str(), "h:80", "h:8"];
+    let hosts = [
+        "h:80",
+        "h:80",
+        "h.:80",
+        "h.",
+        "h.",
+        "",
+        "h",
+        "bad host",
+        "h",
+        "h:99999",
+        "[::1]:8",
+        "[::1]:8",
+        long.as_str(),
+        "h:80",
+        "h:8",
+    ];
     for host in hosts.into_iter().cycle().take(40) {
         let input = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         let mut head = Head::EMPTY;
