@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 use crate::response::{Framing, Response};
 
@@ -89,6 +89,17 @@ impl Client {
     #[must_use]
     pub fn writer(&self) -> TcpStream {
         self.stream.try_clone().expect("a socket can be duplicated")
+    }
+
+    /// Vanishes: whatever comes for this connection from now on is dropped before its kernel sees it, so that nothing
+    /// is acknowledged, answered or reset. As behind a cable that was pulled.
+    ///
+    /// # Panics
+    /// When the kernel has no socket filters.
+    pub fn vanish(&self) {
+        // BPF_RET | BPF_K: of every packet, no byte is kept.
+        let nothing = [SockFilter::new(0x06, 0, 0, 0)];
+        SockRef::from(&self.stream).attach_filter(&nothing).expect("this kernel has socket filters");
     }
 
     /// The local address of this connection.

@@ -69,7 +69,16 @@ impl Server {
     /// When they are not within ten seconds; shows them.
     #[track_caller]
     pub fn wait_for_gauges(&self, wanted: &str, is_reached: impl Fn(&Gauges) -> bool) -> Gauges {
-        let deadline = Instant::now() + REST_WAIT_MAX;
+        self.wait_for_gauges_within(REST_WAIT_MAX, wanted, is_reached)
+    }
+
+    /// As [`Self::wait_for_gauges`], for what takes its time.
+    ///
+    /// # Panics
+    /// When they are not in time; shows them.
+    #[track_caller]
+    pub fn wait_for_gauges_within(&self, most: Duration, wanted: &str, is_reached: impl Fn(&Gauges) -> bool) -> Gauges {
+        let deadline = Instant::now() + most;
         let mut client = self.connect();
         loop {
             let gauges = Gauges::ask(self, &mut client);

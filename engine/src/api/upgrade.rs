@@ -37,8 +37,9 @@ pub use self::writer::UpgradedWriter;
 ///
 /// Reading is as from a [body](crate::RequestBody), writing as to a [stream](crate::ResponseStream), with the same
 /// bounds: who does not read slows the client down, and sends wait for it. There is no timer on silence; a client that
-/// does not take what is sent is reset ([`min_send_rate`](crate::Properties::min_send_rate)). When the engine is
-/// [shut down](crate::Engine::shutdown), pipes have its grace, and are reset then.
+/// has vanished is reset ([`keep_alive`](crate::Properties::keep_alive)), and so is one that does not take what is sent
+/// ([`min_send_rate`](crate::Properties::min_send_rate)). When the engine is [shut down](crate::Engine::shutdown),
+/// pipes have its grace, and are reset then.
 ///
 /// Dropping it before [`finish`](Self::finish) resets the connection and counts it
 /// ([`responses_cut`](crate::Counters::responses_cut)); after that, what the client still sends is thrown away, and the

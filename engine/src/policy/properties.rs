@@ -26,7 +26,8 @@ macro_rules! properties {
         /// deadline that runs already stays, and its next one follows. A connection goes by the properties of the
         /// group of its last routed request; before its first, by the engine's.
         ///
-        /// Times are from 64 ms to 365 days, in steps of 64 ms: never early, and less than 128 ms late.
+        /// Times are from 64 ms to 365 days, in steps of 64 ms: never early, and less than 128 ms late; but for
+        /// [`keep_alive`](Self#structfield.keep_alive), the kernel's.
         /// [`Properties::OFF`] switches a timer off.
         ///
         /// ```
@@ -134,11 +135,30 @@ properties! {
     /// Bytes of an answer that an application may hand over before the client has taken them, 16 KiB to 64 MiB; 256 KiB
     /// by default.
     send_credit: u32 = 256 * KIB, 16 * KIB, 64 * MIB;
+    /// How long a connection may be silent before its client's kernel is asked whether it is still there (TCP
+    /// keep-alive), 1 s to 9 h, in whole seconds; 60 s by default. Six times, a sixth of that time apart; if nothing
+    /// comes back, the connection is reset, with its hung requests or its pipe. The engine's alone, since listening
+    /// sockets hand it to what they accept: a session or a URL group cannot have another.
+    keep_alive: Duration = Duration::from_secs(60), Duration::from_secs(1), Duration::from_secs(9 * 3600);
 }
 
 impl Properties {
     /// A timer that is switched off.
     pub const OFF: Duration = Duration::MAX;
+
+    /// Checks what a session or a URL group sets, in an engine with others.
+    pub(crate) fn check_below(&self, engine: &Self) -> Result<()> {
+        self.check()?;
+        if self.keep_alive.is_none() || self.keep_alive == engine.keep_alive {
+            return Ok(());
+        }
+        Err(Error::invalid("keep_alive is the engine's alone: set it by EngineBuilder::properties"))
+    }
+
+    /// After how much silence a client is asked whether it is still there.
+    pub(crate) fn asks_after(&self) -> Option<Duration> {
+        self.over(&Self::DEFAULTS).keep_alive.filter(|after| *after != Self::OFF)
+    }
 }
 
 #[cfg(test)]
@@ -186,6 +206,7 @@ mod tests {
             request_body_max: Some(u64::MAX),
             request_body_credit: Some(262_144),
             send_credit: Some(262_144),
+            keep_alive: Some(Duration::from_secs(60)),
         };
         assert_eq!(Properties::DEFAULTS, promised);
         let nothing_set = Policy::of(&Properties::new());
@@ -207,11 +228,24 @@ mod tests {
     #[test]
     fn the_defaults_can_be_set_and_every_name_is_known() {
         Properties::DEFAULTS.check().expect("the defaults are within their ranges");
-        assert_eq!(Properties::NAMES.len(), 9);
+        assert_eq!(Properties::NAMES.len(), 10);
         for name in Properties::NAMES {
             let error = Properties::new().set(name, "nonsense").expect_err("no value").to_string();
             assert!(error.starts_with(&format!("{name} is \"nonsense\", but must be ")), "{error}");
         }
+    }
+
+    #[test]
+    fn keep_alive_is_the_engines_alone() {
+        let engine = Properties::new().keep_alive(Duration::from_secs(5)).over(&Properties::DEFAULTS);
+        engine.check_below(&engine).expect("what was read can be set again");
+        Properties::new().check_below(&engine).expect("nothing is set");
+        let other = Properties::new().keep_alive(Properties::OFF);
+        assert!(other.check_below(&engine).expect_err("another").to_string().contains("EngineBuilder::properties"));
+        assert_eq!((engine.asks_after(), other.asks_after()), (Some(Duration::from_secs(5)), None));
+        assert_eq!(Properties::new().asks_after(), Some(Duration::from_secs(60)));
+        let error = Properties::new().set("keep-alive", "500ms").expect_err("the kernel counts in seconds").to_string();
+        assert!(error.contains("a time from 1s to 9h"), "{error}");
     }
 
     #[test]

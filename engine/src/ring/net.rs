@@ -5,11 +5,15 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::Traffic;
 
 /// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// How often a silent client is asked whether it is still there.
+const KEEP_ALIVE_PROBES: i32 = 6;
 
 fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -68,7 +72,9 @@ fn bind(socket: RawFd, address: SocketAddr) -> io::Result<()> {
 ///
 /// The first is bound without SO_REUSEPORT, so that an address in use, also by another process of ours, is refused.
 /// Port 0 is given a free port, the same for all.
-pub(crate) fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
+///
+/// With `keep_alive`, a client that has been silent for so long is asked whether it is still there.
+pub(crate) fn bind_all(address: SocketAddr, count: usize, keep_alive: Option<Duration>) -> io::Result<Vec<OwnedFd>> {
     let mut sockets: Vec<OwnedFd> = Vec::with_capacity(count);
     let mut bound = address;
     for index in 0..count.max(1) {
@@ -80,6 +86,9 @@ pub(crate) fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<Owne
         set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
         // Accepted sockets inherit this: answers are whole when they are sent, so waiting for more only delays them.
         set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+        if let Some(after) = keep_alive {
+            ask_silent_clients(fd, after)?;
+        }
         if address.is_ipv6() && address.ip().is_unspecified() {
             // All addresses, IPv4 too, whatever net.ipv6.bindv6only says.
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
@@ -97,6 +106,15 @@ pub(crate) fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<Owne
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+/// Switches keep-alive on (tcp(7)), for what a listening socket accepts as well.
+fn ask_silent_clients(socket: RawFd, after: Duration) -> io::Result<()> {
+    let seconds = i32::try_from(after.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+    set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (seconds + KEEP_ALIVE_PROBES - 1) / KEEP_ALIVE_PROBES)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEP_ALIVE_PROBES)
 }
 
 /// Begins to take connections; doing so twice does no harm.
@@ -253,7 +271,7 @@ mod tests {
     use std::net::TcpStream;
 
     fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
-        let sockets = bind_all(address, count)?;
+        let sockets = bind_all(address, count, None)?;
         sockets.iter().try_for_each(|socket| start_listening(socket.as_raw_fd()))?;
         Ok(sockets)
     }

@@ -249,10 +249,11 @@ impl ServerSession {
     /// `properties` is the engine's again. See [`Properties`].
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range; then nothing has changed.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range, or a property that is the engine's alone; then
+    /// nothing has changed.
     pub fn set_properties(&self, properties: Properties) -> Result<()> {
-        properties.check()?;
         let mut control = self.shared.control();
+        properties.check_below(&control.groups.inherited())?;
         control.groups.of_sessions.retain(|(session, _)| *session != self.id);
         control.groups.of_sessions.push((self.id, properties));
         control.publish_routes(&self.shared);
@@ -347,11 +348,11 @@ impl UrlGroup {
     /// `properties` is the session's again. See [`Properties`].
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range; [`Closed`](crate::ErrorKind::Closed) after the
-    /// session was closed. Then nothing has changed.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range, or a property that is the engine's alone;
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed. Then nothing has changed.
     pub fn set_properties(&self, properties: Properties) -> Result<()> {
-        properties.check()?;
         let mut control = self.shared.control();
+        properties.check_below(&control.groups.inherited())?;
         control.groups.get(self.id)?.properties = properties;
         control.publish_routes(&self.shared);
         Ok(())

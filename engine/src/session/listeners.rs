@@ -52,7 +52,7 @@ impl Listeners {
         let patience = if self.has(address) { Duration::ZERO } else { HOLDER_PATIENCE };
         let deadline = clock::now() + patience;
         let sockets = loop {
-            match bind(address, shared.exchanges.len(), running) {
+            match bind(address, running, shared.config.properties.asks_after()) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::now() < deadline => {
                     std::thread::park_timeout(PAUSE);
                 }
@@ -115,8 +115,8 @@ impl Listeners {
 }
 
 /// Sockets for all shards, those that are to listen at once listening.
-fn bind(address: SocketAddr, count: usize, running: &[bool]) -> io::Result<Vec<OwnedFd>> {
-    let sockets = net::bind_all(address, count)?;
+fn bind(address: SocketAddr, running: &[bool], keep_alive: Option<Duration>) -> io::Result<Vec<OwnedFd>> {
+    let sockets = net::bind_all(address, running.len(), keep_alive)?;
     let only = sockets.len() == 1;
     for (socket, _) in sockets.iter().zip(running).filter(|(_, runs)| **runs || only) {
         net::start_listening(socket.as_raw_fd())?;
