@@ -16,7 +16,7 @@ use ringress_proto::url::{HostPattern, Prefix};
 
 use crate::id::{Origin, ShardId};
 use crate::mem::ArenaSizes;
-use crate::queue::{Answered, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
+use crate::queue::{Answered, Driving, Exchange, Fate, Lease, Producer, QueueCore, Returned, ShardSide, Sizes};
 use crate::record::{Address, RequestRecord};
 use crate::route::{Host, Route, Snapshot, Target};
 
@@ -72,7 +72,7 @@ pub struct Hop {
     side: ShardSide<RequestRecord>,
     queue: QueueCore<RequestRecord>,
     producer: Producer,
-    returned: Vec<u32>,
+    returned: Vec<Returned>,
     /// The URL context of the next request.
     next: u64,
 }
@@ -162,7 +162,8 @@ impl Hop {
     fn collect(&mut self) -> u64 {
         let mut sum = 0;
         self.side.take_returns(&mut self.returned);
-        for slot in self.returned.drain(..) {
+        for returned in self.returned.drain(..) {
+            let (slot, _) = self.side.accept(returned);
             let answered = self.side.answer_mut(slot).area_len;
             let text = self.side.response_mut(slot)[..answered as usize].first_chunk::<ANSWER_BYTES>();
             sum += text.map_or(0, |text| u64::from_ne_bytes(*text));

@@ -10,7 +10,7 @@ use std::io;
 
 use super::cells::Cell;
 use super::mapping::Mapping;
-use super::receive::{BufferId, Input, Spare};
+use super::receive::{BufferId, Input, Share, Spare};
 
 const LINE: usize = 64;
 const PAGE: usize = 4096;
@@ -86,6 +86,26 @@ pub(crate) struct Extent<'a> {
     offset: u64,
     len: u32,
     owner: PhantomData<&'a ()>,
+}
+
+/// A cell that is written to, borrowed exclusively meanwhile.
+#[derive(Debug)]
+pub(crate) struct Blank<'a>(Extent<'a>);
+
+impl Blank<'_> {
+    /// A part of it: `len` bytes from `at` on.
+    #[inline]
+    pub(crate) fn part(&mut self, at: u32, len: u32) -> Extent<'_> {
+        assert!(u64::from(at) + u64::from(len) <= u64::from(self.0.len), "a part ends within its cell");
+        Extent { offset: self.0.offset + u64::from(at), len, owner: PhantomData }
+    }
+}
+
+impl<'a> From<Input<'a>> for Extent<'a> {
+    #[inline]
+    fn from(input: Input<'a>) -> Self {
+        Self { offset: input.offset(), len: input.len(), owner: PhantomData }
+    }
 }
 
 impl Extent<'_> {
@@ -193,13 +213,18 @@ impl Arena {
         self.offset(area, cell)
     }
 
-    /// Where a range of a buffer is.
+    /// A range of a buffer in use, from `start` to before `end`.
     #[inline]
-    pub(crate) fn input<'a>(&self, input: Input<'a>) -> Extent<'a> {
-        let (area, cell) = self.buffer_cell(input.buffer());
-        assert!(input.end() <= self.cell_bytes(area), "a range ends within its buffer");
-        let offset = self.offset(area, cell) + u64::from(input.start());
-        Extent { offset, len: input.len(), owner: PhantomData }
+    pub(crate) fn input<'a>(&self, share: &'a Share, start: u32, end: u32) -> Input<'a> {
+        let (area, cell) = self.buffer_cell(share.buffer());
+        assert!(end <= self.cell_bytes(area), "a range ends within its buffer");
+        Input::new(share, self.offset(area, cell), start, end)
+    }
+
+    /// A whole cell, to be written to.
+    #[inline]
+    pub(crate) fn blank<'a>(&self, cell: &'a mut Cell) -> Blank<'a> {
+        Blank(self.cell(cell, 0, self.cell_bytes_of(cell)))
     }
 
     /// Bytes that a cell holds.
@@ -232,12 +257,14 @@ impl Arena {
         (cells.start + cells.stride * cell as usize) as u64
     }
 
+    /// # Safety
+    /// 1. The bytes are in cells of the arena.
     #[inline]
-    fn address(&self, offset: u64, len: u32) -> NonNull<u8> {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let end = offset.checked_add(len as usize);
-        assert!(end.is_some_and(|end| end <= self.mapping.len()), "bytes outside the arena");
-        // SAFETY: `offset` is within the mapping by the assertion above.
+    unsafe fn address(&self, offset: u64, len: u32) -> NonNull<u8> {
+        debug_assert!(offset + u64::from(len) <= self.mapping.len() as u64, "bytes outside the arena");
+        #[expect(clippy::cast_possible_truncation, reason = "an offset within a mapping")]
+        let offset = offset as usize;
+        // SAFETY: `offset` is within the mapping, as all cells are by the layout (duty 1).
         unsafe { self.mapping.base().add(offset) }
     }
 
@@ -246,67 +273,74 @@ impl Arena {
     /// # Safety
     /// 1. The caller owns the bytes, or shares them with readers only, for as long as the result lives: neither the
     ///    kernel nor another thread writes them.
+    /// 2. They are in one cell: that of an [`Extent`], or the first of a cell at its [`offset`](Self::offset).
     #[inline]
     pub(crate) unsafe fn read(&self, offset: u64, len: u32) -> &[u8] {
-        let address = self.address(offset, len);
-        // SAFETY: within the mapping (`address` asserts), initialised (anonymous mappings are zeroed), and not written
-        // meanwhile by duty 1.
-        unsafe { core::slice::from_raw_parts(address.as_ptr(), len as usize) }
+        // SAFETY: in a cell by duty 2, so within the mapping, and initialised (anonymous mappings are zeroed); not
+        // written meanwhile by duty 1.
+        unsafe { core::slice::from_raw_parts(self.address(offset, len).as_ptr(), len as usize) }
     }
 
     /// Writes bytes at an offset.
     ///
     /// # Safety
     /// 1. The caller is the only owner of the bytes for as long as the result lives.
+    /// 2. They are in one cell, as for [`read`](Self::read).
     #[inline]
     #[expect(
         clippy::mut_from_ref,
         reason = "the arena hands out disjoint cells, whose owners are told apart by duty 1"
     )]
     pub(crate) unsafe fn write(&self, offset: u64, len: u32) -> &mut [u8] {
-        let address = self.address(offset, len);
-        // SAFETY: within the mapping (`address` asserts), initialised (zeroed), exclusive by duty 1.
-        unsafe { core::slice::from_raw_parts_mut(address.as_ptr(), len as usize) }
+        // SAFETY: in a cell by duty 2, so within the mapping, and initialised (zeroed); exclusive by duty 1.
+        unsafe { core::slice::from_raw_parts_mut(self.address(offset, len).as_ptr(), len as usize) }
     }
 
     /// Copies bytes from one offset to another.
     ///
     /// # Safety
     /// 1. The caller may [read](Self::read) the bytes at `from`, and is the only owner of those at `to`.
-    /// 2. The two ranges are disjoint.
+    /// 2. The two ranges are disjoint, and each is in one cell, as for [`read`](Self::read).
     #[inline]
     pub(crate) unsafe fn copy(&self, from: u64, to: u64, len: u32) {
-        let (from, to) = (self.address(from, len), self.address(to, len));
-        // SAFETY: both within the mapping (`address` asserts), readable and exclusive by duty 1, disjoint by duty 2.
+        // SAFETY: both in cells by duty 2.
+        let (from, to) = unsafe { (self.address(from, len), self.address(to, len)) };
+        // SAFETY: within the mapping, disjoint (duty 2), readable and exclusive (duty 1).
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len as usize) };
+    }
+
+    /// Where the bytes of an extent begin.
+    #[inline]
+    fn start(&self, extent: Extent<'_>) -> NonNull<u8> {
+        // SAFETY: an extent is in a cell.
+        unsafe { self.address(extent.offset, extent.len) }
     }
 
     /// Lends the first bytes of a cell to the kernel to be read into. Whoever gave the cell keeps it meanwhile.
     pub(crate) fn landing(&self, cell: &mut Cell, len: u32) -> Landing {
-        let Extent { offset, len, .. } = self.cell(cell, 0, len);
-        Landing { address: self.address(offset, len), len }
+        Landing { address: self.start(self.cell(cell, 0, len)), len }
     }
 
     /// Gives a whole receive buffer to the kernel.
     #[inline]
     pub(crate) fn give(&self, spare: &Spare) -> Landing {
         let (area, cell) = self.buffer_cell(spare.buffer());
-        let len = self.cell_bytes(area);
-        Landing { address: self.address(self.offset(area, cell), len), len }
+        let (offset, len) = (self.offset(area, cell), self.cell_bytes(area));
+        Landing { address: self.start(Extent { offset, len, owner: PhantomData }), len }
     }
 
     /// Lends a part of a cell to the kernel for a send. Whoever has the cell keeps it until the send has ended.
     #[inline]
     pub(crate) fn lend(&self, cell: &Cell, from: u32, len: u32) -> Lent {
-        let Extent { offset, len, .. } = self.cell(cell, from, len);
-        Lent { address: self.address(offset, len), len }
+        Lent { address: self.start(self.cell(cell, from, len)), len }
     }
 
     /// Lends the first bytes of a slot's response area to the kernel for a send.
     #[inline]
     pub(crate) fn lend_response(&self, slot: u32, len: u32) -> Lent {
         assert!(len <= self.cell_bytes(Area::Response), "an answer ends within its area");
-        Lent { address: self.address(self.offset(Area::Response, slot), len), len }
+        let extent = Extent { offset: self.offset(Area::Response, slot), len, owner: PhantomData };
+        Lent { address: self.start(extent), len }
     }
 }
 

@@ -18,7 +18,7 @@ mod mapping;
 mod poison;
 mod receive;
 
-pub(crate) use arena::{Area, Arena, ArenaSizes, Extent, Landing, Lent};
+pub(crate) use arena::{Area, Arena, ArenaSizes, Blank, Extent, Landing, Lent};
 pub(crate) use cells::{Cell, FreeCells};
 pub(crate) use mapping::Mapping;
 pub(crate) use poison::Poison;

@@ -15,6 +15,7 @@
 //!
 //! Absent: where the buffers lie (`arena`), and who may read what (room `queue`).
 
+use core::marker::PhantomData;
 use core::num::NonZeroU16;
 
 use super::arena::{Area, Arena};
@@ -94,30 +95,47 @@ impl Share {
     }
 }
 
-/// A range of a buffer in use, whose share is borrowed meanwhile.
+/// A range of a buffer in use, whose share is borrowed meanwhile. It is within the buffer: what is made of it is a part
+/// of it, or begins further to the front.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a> {
-    share: &'a Share,
+    /// Where the buffer is in the arena.
+    base: u64,
+    number: Number,
     start: u32,
     end: u32,
+    share: PhantomData<&'a Share>,
 }
 
 impl<'a> Input<'a> {
-    /// From `start` to before `end`, which is not before it. Whoever looks at the bytes checks that the buffer has
-    /// them.
-    pub(crate) fn new(share: &'a Share, start: u32, end: u32) -> Self {
+    /// From `start` to before `end`. For the arena, which has checked that the buffer has them and knows where it is;
+    /// and for accounts without an arena.
+    pub(super) fn new(share: &'a Share, base: u64, start: u32, end: u32) -> Self {
         assert!(start <= end, "a range ends behind its start");
-        Self { share, start, end }
+        Self { base, number: share.0, start, end, share: PhantomData }
     }
 
+    /// Nothing of a buffer, for the benchmark of an account without an arena.
+    #[cfg(feature = "sim")]
+    pub(crate) fn nothing(share: &'a Share) -> Self {
+        Self::new(share, 0, 0, 0)
+    }
+
+    /// Where the range is in the arena.
     #[inline]
-    pub(crate) fn share(self) -> &'a Share {
-        self.share
+    pub(super) fn offset(self) -> u64 {
+        self.base + u64::from(self.start)
     }
 
     #[inline]
     pub(crate) fn buffer(self) -> BufferId {
-        self.share.buffer()
+        self.number.get()
+    }
+
+    /// From `start` in the buffer, which is not behind its end, to its end.
+    pub(crate) fn from(self, start: u32) -> Self {
+        assert!(start <= self.end, "a range ends behind its start");
+        Self { start, ..self }
     }
 
     #[inline]
@@ -169,14 +187,15 @@ pub(crate) struct ReceiveBuffers {
 /// Who has a buffer.
 #[derive(Clone, Copy, Debug)]
 struct Use {
-    /// Shares that are out; 0 when it is spare, [`POSTED`] while the kernel has it.
-    shares: u16,
+    /// Shares that are out; 0 when it is spare, [`POSTED`] while the kernel has it. Each share is in some memory, so
+    /// the count cannot overflow.
+    shares: u32,
     /// Its first so many bytes do not change any more.
     settled: u32,
 }
 
 /// In the place of a count of shares: the kernel has the buffer, or is about to get it.
-const POSTED: u16 = u16::MAX;
+const POSTED: u32 = u32::MAX;
 
 /// Buffers of each pool that the kernel is given at first.
 const SMALL_POSTED: u32 = 256;
@@ -252,17 +271,27 @@ impl ReceiveBuffers {
     }
 
     /// One more share of a buffer in use.
-    #[inline]
-    pub(crate) fn share(&mut self, share: &Share) -> Share {
-        let shares = &mut self.uses[usize::from(share.buffer())].shares;
-        // What a share stands for is counted; so many connections and slots there are not.
-        *shares = shares.checked_add(1).filter(|shares| *shares < POSTED).expect("a buffer has few users");
-        Share(share.0)
+    #[inline(always)]
+    pub(crate) fn share(&mut self, input: Input<'_>) -> Share {
+        let place = &mut self.uses[usize::from(input.buffer())];
+        debug_assert!((1..POSTED - 1).contains(&place.shares), "who has a range has a share");
+        place.shares += 1;
+        Share(input.number)
     }
 
-    /// Whether a buffer in use has users besides the one whose share this is.
-    pub(crate) fn is_shared(&self, share: &Share) -> bool {
-        self.uses[usize::from(share.buffer())].shares > 1
+    /// As [`share`](Self::share), and the bytes up to the end of the range do not change any more.
+    #[inline(always)]
+    pub(crate) fn share_settled(&mut self, input: Input<'_>) -> Share {
+        let place = &mut self.uses[usize::from(input.buffer())];
+        debug_assert!((1..POSTED - 1).contains(&place.shares), "who has a range has a share");
+        place.shares += 1;
+        place.settled = place.settled.max(input.end);
+        Share(input.number)
+    }
+
+    /// Whether a buffer in use has users besides the one whose range this is.
+    pub(crate) fn is_shared(&self, input: Input<'_>) -> bool {
+        self.uses[usize::from(input.buffer())].shares > 1
     }
 
     /// The bytes of a buffer before `end` do not change any more while it is in use.
@@ -272,10 +301,9 @@ impl ReceiveBuffers {
         *settled = end.max(*settled);
     }
 
-    /// Whether some byte of a buffer at or behind `start` is one that may not change.
-    #[inline]
-    pub(crate) fn is_settled(&self, share: &Share, start: u32) -> bool {
-        start < self.uses[usize::from(share.buffer())].settled
+    /// Whether some byte of a range, or behind it in its buffer, is one that may not change.
+    pub(crate) fn is_settled(&self, input: Input<'_>) -> bool {
+        input.start < self.uses[usize::from(input.buffer())].settled
     }
 
     /// A share comes back; with the last one the buffer is spare.
@@ -398,7 +426,7 @@ mod tests {
         let mut buffers = ReceiveBuffers::new(4, 0);
         assert_eq!(post(&mut buffers), [0, 1, 2, 3]);
         let first = take(&mut buffers, 2);
-        let second = buffers.share(&first);
+        let second = buffers.share(Input::new(&first, 0, 0, 0));
         buffers.release(first);
         assert_eq!((buffers.small.in_use(), post(&mut buffers)), (1, vec![]));
         buffers.release(second);
@@ -410,15 +438,18 @@ mod tests {
         let mut buffers = ReceiveBuffers::new(2, 0);
         post(&mut buffers);
         let share = take(&mut buffers, 0);
-        assert!(!buffers.is_settled(&share, 0));
+        assert!(!buffers.is_settled(Input::new(&share, 0, 0, 20)));
         buffers.settle(&share, 10);
         buffers.settle(&share, 5);
-        assert!(buffers.is_settled(&share, 9) && !buffers.is_settled(&share, 10));
+        assert!(buffers.is_settled(Input::new(&share, 0, 9, 20)) && !buffers.is_settled(Input::new(&share, 0, 10, 20)));
         buffers.release(share);
         post(&mut buffers);
         let share = take(&mut buffers, 0);
-        assert!(!buffers.is_settled(&share, 0));
+        assert!(!buffers.is_settled(Input::new(&share, 0, 0, 20)));
+        let other = buffers.share_settled(Input::new(&share, 0, 3, 7));
+        assert!(buffers.is_settled(Input::new(&other, 0, 6, 20)) && !buffers.is_settled(Input::new(&other, 0, 7, 20)));
         buffers.release(share);
+        buffers.release(other);
     }
 
     #[test]

@@ -258,8 +258,9 @@ mod tests {
         fn take_back(&mut self) {
             let mut returned = Vec::new();
             self.side.take_returns(&mut returned);
-            for slot in returned {
-                if self.side.only_reclaims(slot) {
+            for returned in returned {
+                let (slot, flags) = self.side.accept(returned);
+                if flags.only_reclaims() {
                     self.side.free(slot);
                     continue;
                 }

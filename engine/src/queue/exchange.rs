@@ -37,7 +37,7 @@ use super::body::{Chain, SlotBody};
 use super::news::{News, SlotNews};
 use super::notes::{Note, Notes};
 use super::returns::{Link, Returns};
-use super::shard_side::ShardSide;
+use super::shard_side::{Returned, ShardSide};
 use crate::foreign::HeldBytes;
 use crate::id::{Generation, Origin, PLACE_BITS, RequestId, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
@@ -98,6 +98,12 @@ impl AnswerFlags {
     pub(crate) const CLOSE: Self = Self(8);
     /// It switches protocols: what follows on the connection, both ways, is the application's.
     pub(crate) const SWITCHES: Self = Self(16);
+
+    /// Whether the slot returns only to be freed.
+    #[inline]
+    pub(crate) const fn only_reclaims(self) -> bool {
+        self.has(Self::RECLAIM)
+    }
 
     /// Whether any flag of `other` is set.
     pub(crate) const fn has(self, other: Self) -> bool {
@@ -216,7 +222,7 @@ pub(crate) struct Exchange<R: Record> {
 }
 
 /// Answers given on the shard's own thread (co-located mode): no atomics, no bell.
-pub(super) struct LocalReturns(pub(super) UnsafeCell<Vec<u32>>);
+pub(super) struct LocalReturns(pub(super) UnsafeCell<Vec<Returned>>);
 
 std::thread_local! {
     /// The exchange whose shard this thread drives, in co-located mode.
@@ -463,7 +469,7 @@ impl<R: Record> Exchange<R> {
         if DRIVEN.with(core::cell::Cell::get) == this.cast() {
             // SAFETY: only the thread that drives this exchange's shard comes here, and neither this nor the shard side
             // keeps the borrow over a call.
-            unsafe { (*exchange.local.0.get()).push(slot) };
+            unsafe { (*exchange.local.0.get()).push(Returned(slot)) };
             return;
         }
         let (bell, engine) = (exchange.bell, exchange.engine);

@@ -11,9 +11,9 @@
 //! Absent: which bytes are received and kept (room `shard`); how a chain is read (`body`).
 
 use super::body::{self, BodyState, Reading};
-use super::exchange::{MARKS, Received, Record};
+use super::exchange::{Received, Record};
 use super::shard_side::ShardSide;
-use crate::mem::{Area, Arena, Cell, Extent, FreeCells, Input, Share};
+use crate::mem::{Area, Arena, Blank, Cell, Extent, FreeCells, Input, Share};
 
 /// Which memory the received bytes of a request are in.
 #[derive(Debug, Default)]
@@ -24,12 +24,22 @@ enum Source {
     Assembly(Cell),
 }
 
+/// Whose a slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The shard's alone: it is free, or was not published yet.
+    Ours,
+    /// Published: leases read it, and one of them, or who has the id, may write its answer.
+    Out,
+    /// It has come back with its answer, or the shard has won that: the answer and the response area are the shard's,
+    /// and a handle may read the rest.
+    Back,
+}
+
 /// What one slot holds.
 #[derive(Debug)]
 pub(super) struct Holding {
-    /// The slot has come back with its answer, or the shard has won that: the answer and the response area are the
-    /// shard's.
-    pub(super) is_back: bool,
+    pub(super) stage: Stage,
     /// The slot has a body of its own: a chain that may be empty.
     has_body: bool,
     source: Source,
@@ -43,7 +53,7 @@ pub(super) struct Holding {
 
 impl Holding {
     pub(super) const NOTHING: Self = Self {
-        is_back: false,
+        stage: Stage::Ours,
         has_body: false,
         source: Source::Nothing,
         first: body::NONE,
@@ -124,23 +134,24 @@ impl<R: Record> ShardSide<R> {
     /// Bytes of a buffer in use.
     #[inline]
     pub(crate) fn input(&self, input: Input<'_>) -> &[u8] {
-        self.bytes(self.arena().input(input))
+        self.bytes(input.into())
     }
 
     /// The bytes of a cell, to be written. Whoever has lent them to the kernel waits for their return.
     #[inline]
-    pub(crate) fn cell_mut(&mut self, cell: &mut Cell) -> &mut [u8] {
-        let arena = &self.exchange().arena;
-        let extent = arena.cell(cell, 0, arena.cell_bytes_of(cell));
-        // SAFETY: who has the cell is the only one to name it, and it and this shard side are borrowed exclusively.
-        unsafe { arena.write(extent.offset(), extent.len()) }
+    pub(crate) fn blank_mut<'a>(&'a mut self, blank: &'a mut Blank<'_>, at: u32, len: u32) -> &'a mut [u8] {
+        let extent = blank.part(at, len);
+        // SAFETY: who has the cell is the only one to name it, and it is borrowed exclusively for as long as the
+        // result.
+        unsafe { self.exchange.arena.write(extent.offset(), extent.len()) }
     }
 
     /// Copies received bytes into a cell, from `at` on.
     pub(crate) fn copy_to_cell(&mut self, input: Input<'_>, cell: &mut Cell, at: u32) {
         let arena = &self.exchange().arena;
-        let (from, to) = (arena.input(input), arena.cell(cell, at, input.len()));
-        // SAFETY: read as in `bytes`, written as in `cell_mut`; a cell and a buffer are disjoint by the arena's layout.
+        let (from, to) = (Extent::from(input), arena.cell(cell, at, input.len()));
+        // SAFETY: read as in `bytes`, written as in `blank_mut`; a cell and a buffer are disjoint by the arena's
+        // layout.
         unsafe { arena.copy(from.offset(), to.offset(), from.len()) };
     }
 
@@ -148,9 +159,9 @@ impl<R: Record> ShardSide<R> {
     /// first byte.
     pub(crate) fn move_input(&mut self, input: Input<'_>, to: u32) {
         assert!(to <= input.start(), "bytes are moved to the front");
-        assert!(!self.buffers.is_settled(input.share(), to), "what somebody was promised does not change");
+        assert!(!self.buffers.is_settled(input.from(to)), "what somebody was promised does not change");
         let arena = &self.exchange().arena;
-        let span = arena.input(Input::new(input.share(), to, input.end()));
+        let span = Extent::from(input.from(to));
         // SAFETY: the buffer is in use by the share that is borrowed, so not the kernel's; nothing at or behind `to` is
         // settled (asserted above), so no handle reads there; this shard side is borrowed exclusively.
         let bytes = unsafe { arena.write(span.offset(), span.len()) };
@@ -158,11 +169,10 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// The slot's request is these bytes, of which the slot gets a share. Before the slot is published.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pin(&mut self, slot: u32, input: Input<'_>) {
-        let share = self.buffers.share(input.share());
-        self.buffers.settle(&share, input.end());
-        let extent = self.arena().input(input);
+        let share = self.buffers.share_settled(input);
+        let extent = Extent::from(input);
         let received = Received { offset: extent.offset(), len: extent.len() };
         self.receive_from(slot, Source::Receive(share), received);
     }
@@ -174,18 +184,24 @@ impl<R: Record> ShardSide<R> {
         self.receive_from(slot, Source::Assembly(cell), received);
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_from(&mut self, slot: u32, source: Source, received: Received) {
-        self.assert_unpublished(slot);
-        let before = core::mem::replace(&mut self.holdings[slot as usize].source, source);
-        assert!(matches!(before, Source::Nothing), "a request is received once");
+        let holding = &mut self.holdings[slot as usize];
+        let is_fresh = holding.stage == Stage::Ours && matches!(holding.source, Source::Nothing);
+        assert!(is_fresh, "a request is received once, before it is published");
+        holding.source = source;
         self.set_received(slot, received);
     }
 
-    /// Whether the slot holds the bytes of a request.
+    /// The slot is published.
     #[inline]
-    pub(super) fn has_source(&self, slot: u32) -> bool {
-        !matches!(self.holdings[slot as usize].source, Source::Nothing)
+    pub(super) fn leave_stage(&mut self, slot: u32) {
+        let holding = &mut self.holdings[slot as usize];
+        assert!(holding.stage == Stage::Ours, "a slot is published once");
+        holding.stage = Stage::Out;
+        if matches!(holding.source, Source::Nothing) {
+            self.set_received(slot, Received::NOTHING);
+        }
     }
 
     /// Whether the slot's request is in a cell of its own.
@@ -194,10 +210,11 @@ impl<R: Record> ShardSide<R> {
         matches!(self.holdings[slot as usize].source, Source::Assembly(_))
     }
 
-    /// Takes back what a slot holds that is not published, or not any more.
-    #[inline]
+    /// Takes back what a slot holds that is not published, or not any more: it is the shard's alone.
+    #[inline(always)]
     pub(super) fn release_holding(&mut self, slot: u32) {
         let holding = &mut self.holdings[slot as usize];
+        holding.stage = Stage::Ours;
         let has_body = holding.has_body;
         match core::mem::take(&mut holding.source) {
             Source::Nothing => {}
@@ -272,7 +289,7 @@ impl<R: Record> ShardSide<R> {
             self.grow_body(slot, last, input.len());
             return Ok(());
         }
-        let share = self.buffers.share(input.share());
+        let share = self.buffers.share(input);
         self.link_body(slot, share, input.start(), input.end())
     }
 
@@ -283,8 +300,8 @@ impl<R: Record> ShardSide<R> {
             return false;
         }
         let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
-        let room = self.arena().buffer_bytes(share.buffer()) - end;
-        if input.len() > room || share.buffer() == input.buffer() || self.buffers.is_settled(share, end) {
+        let place = self.arena().input(share, end, self.arena().buffer_bytes(share.buffer()));
+        if input.len() > place.len() || share.buffer() == input.buffer() || self.buffers.is_settled(place) {
             return false;
         }
         self.copy_to_buffer(input, share, end);
@@ -304,14 +321,14 @@ impl<R: Record> ShardSide<R> {
     }
 
     fn copy_to_buffer(&self, input: Input<'_>, share: &Share, at: u32) {
-        assert!(share.buffer() != input.buffer(), "another buffer");
-        assert!(!self.buffers.is_settled(share, at), "what somebody was promised does not change");
-        let arena = self.arena();
-        let (from, to) = (arena.input(input), arena.input(Input::new(share, at, at + input.len())));
+        let place = self.arena().input(share, at, at + input.len());
+        assert!(place.buffer() != input.buffer(), "another buffer");
+        assert!(!self.buffers.is_settled(place), "what somebody was promised does not change");
+        let (from, to) = (Extent::from(input), Extent::from(place));
         // SAFETY: read as in `bytes`. The buffer written to is another one (asserted above), in use by its share, so
         // not the kernel's; nothing at or behind `at` is settled (asserted above), so no handle reads there. The
         // callers borrow this shard side exclusively.
-        unsafe { arena.copy(from.offset(), to.offset(), from.len()) };
+        unsafe { self.arena().copy(from.offset(), to.offset(), from.len()) };
     }
 
     fn grow_body(&mut self, slot: u32, last: u32, len: u32) {
@@ -419,6 +436,6 @@ impl<R: Record> ShardSide<R> {
     /// Panics unless the slot is the shard's alone: a lease reads what is published.
     #[inline]
     pub(super) fn assert_unpublished(&self, slot: u32) {
-        assert!(self.word(slot) & MARKS == 0, "what is published is not written");
+        assert!(self.holdings[slot as usize].stage == Stage::Ours, "what is published is not written");
     }
 }

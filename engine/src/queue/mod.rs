@@ -45,7 +45,7 @@ pub(crate) use self::lease::{Filled, Lease, Place};
 pub(crate) use self::news::News;
 pub(crate) use self::notes::Note;
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Driving, Fate, Scratch, ShardSide};
+pub(crate) use self::shard_side::{Driving, Fate, Returned, Scratch, ShardSide};
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;
 pub use self::watch::Disconnected;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::{Answered, Exchange, Fate, Lease, Note, Producer, QueueCore, Record, ShardSide, Sizes};
+use super::{Answered, Exchange, Fate, Lease, Note, Producer, QueueCore, Record, Returned, ShardSide, Sizes};
 use crate::id::{Generation, Origin, RequestId, ShardId};
 use crate::mem::ArenaSizes;
 
@@ -130,7 +130,7 @@ fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, told: &Told) 
 /// A shard without connections: each request is its own.
 struct Shard {
     side: ShardSide<Plain>,
-    returned: Vec<u32>,
+    returned: Vec<Returned>,
     /// Requests whose connection has ended, by slot.
     dead: [bool; SLOTS as usize],
     cancels: u64,
@@ -147,8 +147,9 @@ impl Shard {
         assert!(!told.failed.load(Ordering::Relaxed), "another thread has failed");
         let mut returned = core::mem::take(&mut self.returned);
         self.side.take_returns(&mut returned);
-        for slot in returned.drain(..) {
-            if self.side.only_reclaims(slot) {
+        for returned in returned.drain(..) {
+            let (slot, flags) = self.side.accept(returned);
+            if flags.only_reclaims() {
                 self.side.free(slot);
                 self.dead[slot as usize] = false;
             } else if self.side.finish(slot) == Fate::Free {
@@ -170,7 +171,7 @@ impl Shard {
                 }
                 Note::QueueEnded(queue) => {
                     for slot in 0..SLOTS.min(self.side.slots_used()) {
-                        if self.side.close_to_ids(slot, queue) {
+                        if self.side.close_to_ids(slot, queue).is_some() {
                             assert_eq!(self.side.finish(slot), Fate::Free, "nobody has its handle");
                         }
                     }

@@ -40,16 +40,16 @@ impl Returns {
         self.top.load(Ordering::SeqCst) == 0
     }
 
-    /// Takes everything, oldest first, appending the slots to `out`.
+    /// Takes everything, oldest first, appending what is made of the slots to `out`.
     #[inline]
-    pub(crate) fn take<'a>(&self, out: &mut Vec<u32>, link: impl Fn(u32) -> &'a Link) {
+    pub(crate) fn take<'a, T>(&self, out: &mut Vec<T>, link: impl Fn(u32) -> &'a Link, make: impl Fn(u32) -> T) {
         if self.top.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut next = self.top.swap(0, Ordering::AcqRel);
         let first = out.len();
         while next != 0 {
-            out.push(next - 1);
+            out.push(make(next - 1));
             next = link(next - 1).load(Ordering::Relaxed);
         }
         out[first..].reverse();
@@ -69,7 +69,7 @@ mod tests {
         }
         assert!(!returns.is_empty());
         let mut out = vec![9];
-        returns.take(&mut out, |slot| &links[slot as usize]);
+        returns.take(&mut out, |slot| &links[slot as usize], |slot| slot);
         assert_eq!(out, [9, 2, 0, 3]);
         assert!(returns.is_empty());
     }
@@ -90,7 +90,7 @@ mod tests {
                 });
             }
             while out.len() < 3 * EACH as usize {
-                returns.take(&mut out, |slot| &links[slot as usize]);
+                returns.take(&mut out, |slot| &links[slot as usize], |slot| slot);
                 std::thread::yield_now();
             }
         });

@@ -12,12 +12,12 @@ use super::exchange::{
     AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING,
     Received, Record, SENT, Slot, Tail, generation_of, word_of,
 };
-use super::holdings::{Cells, Holding, Links};
+use super::holdings::{Cells, Holding, Links, Stage};
 use super::news::{News, SlotNews};
 use super::notes::Note;
 use super::returns::Link;
 use crate::id::{Origin, RequestId};
-use crate::mem::{Area, Arena, Cell, Extent, Lent, Poison, ReceiveBuffers};
+use crate::mem::{Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,11 @@ impl<R: Record> Scratch<'_, R> {
         unsafe { arena.write(offset, arena.cell_bytes(Area::Cooked)) }
     }
 }
+
+/// A slot that has come back: its answer is the shard's from when it [accepts](ShardSide::accept) it.
+#[derive(Debug)]
+#[must_use = "a slot that is not accepted is lost"]
+pub(crate) struct Returned(pub(super) u32);
 
 /// Marks the current thread as the one that drives a shard, until dropped.
 #[derive(Debug)]
@@ -181,16 +186,22 @@ impl<R: Record> ShardSide<R> {
         unsafe { arena.write(arena.offset(Area::Response, slot), arena.cell_bytes(Area::Response)) }
     }
 
-    /// Copies the first bytes of the response area of a slot whose answer is the shard's into a cell, from `at` on.
-    #[inline]
-    pub(crate) fn copy_response(&mut self, slot: u32, len: u32, cell: &mut Cell, at: u32) {
-        self.assert_answer_is_ours(slot);
+    /// Copies the answer in a slot, whose answer is the shard's, into a cell, from `at` on. Gives its bytes and the
+    /// place of its date; `None`: it has more than its response area, or more than `most` bytes.
+    #[inline(always)]
+    pub(crate) fn copy_answer(&mut self, slot: u32, blank: &mut Blank<'_>, at: u32, most: u32) -> Option<(u32, u16)> {
+        let answer = self.answer_mut(slot);
+        let (len, date_at) = (answer.area_len, answer.date_at);
+        if len > most || !answer.tail.is_none() {
+            return None;
+        }
         let arena = &self.exchange.arena;
         assert!(len <= arena.cell_bytes(Area::Response), "an answer ends within its area");
-        let to = arena.cell(cell, at, len);
-        // SAFETY: the area is the shard's as in `response_mut`, the cell as in `cell_mut`; the two are disjoint by the
+        let to = blank.part(at, len);
+        // SAFETY: the area is the shard's as in `response_mut`, the cell as in `blank_mut`; the two are disjoint by the
         // arena's layout.
         unsafe { arena.copy(arena.offset(Area::Response, slot), to.offset(), len) };
+        Some((len, date_at))
     }
 
     /// Received bytes, the record to parse into, and the cooked area: three disjoint places at once.
@@ -209,7 +220,7 @@ impl<R: Record> ShardSide<R> {
     /// Says where the slot's received bytes are. The slot is unpublished and holds them (`holdings`).
     #[inline]
     pub(super) fn set_received(&mut self, slot: u32, received: Received) {
-        debug_assert!(self.word(slot) & MARKS == 0, "what is published is not written");
+        debug_assert!(self.word(slot) & MARKS & !(OPEN | HANDLE) == 0, "nobody reads it yet");
         // SAFETY: the slot is the shard's alone until it is published, and `&mut self` is the only shard side.
         unsafe { *self.exchange.slot(slot).received.get() = received };
     }
@@ -218,14 +229,12 @@ impl<R: Record> ShardSide<R> {
     /// request ring.
     #[inline]
     pub(crate) fn publish(&mut self, slot: u32, queue: u32) -> RequestId {
-        let now = self.exchange.slot(slot).word.load(Ordering::Relaxed);
-        assert!(now & MARKS == 0, "a slot is published once");
-        if !self.has_source(slot) {
-            self.set_received(slot, Received::NOTHING);
-        }
+        self.leave_stage(slot);
         let place = self.exchange.slot(slot);
         place.queue.store(queue, Ordering::Relaxed);
         let word = &place.word;
+        let now = word.load(Ordering::Relaxed);
+        debug_assert!(now & MARKS == 0, "a slot is published once");
         // Release: an answer by id may see this word before the request ring's tail.
         word.store(now | OPEN | HANDLE, Ordering::Release);
         self.exchange.origin.request(generation_of(now), slot)
@@ -239,17 +248,23 @@ impl<R: Record> ShardSide<R> {
         local.is_empty() && exchange.returns.is_empty() && exchange.news.is_empty() && exchange.notes.is_empty()
     }
 
-    /// Takes all slots that have come back.
+    /// Takes all slots that have come back, to be [accepted](Self::accept).
     #[inline]
-    pub(crate) fn take_returns(&mut self, out: &mut Vec<u32>) {
+    pub(crate) fn take_returns(&mut self, out: &mut Vec<Returned>) {
         // SAFETY: as in `returns_empty`.
         let local = unsafe { &mut *self.exchange.local.0.get() };
-        let before = out.len();
         out.append(local);
-        self.exchange.returns.take(out, |slot| &self.exchange.slot(slot).link);
-        for slot in &out[before..] {
-            self.holdings[*slot as usize].is_back = true;
-        }
+        self.exchange.returns.take(out, |slot| &self.exchange.slot(slot).link, Returned);
+    }
+
+    /// From now on the slot's answer and response area are the shard's. Gives the slot, and what the answer is.
+    #[inline]
+    pub(crate) fn accept(&mut self, returned: Returned) -> (u32, AnswerFlags) {
+        let Returned(slot) = returned;
+        self.holdings[slot as usize].stage = Stage::Back;
+        // SAFETY: the slot has come back (only then there is a `Returned` of it), and its answer with it.
+        let answer = unsafe { &*self.exchange.slot(slot).answer.get() };
+        (slot, answer.flags)
     }
 
     /// Whether a slot has news.
@@ -261,7 +276,7 @@ impl<R: Record> ShardSide<R> {
     /// Takes all slots that have news, oldest first.
     #[inline]
     pub(crate) fn take_news(&mut self, out: &mut Vec<u32>) {
-        self.exchange.news.take(out, |slot| &self.exchange.slot(slot).news.link);
+        self.exchange.news.take(out, |slot| &self.exchange.slot(slot).news.link, |slot| slot);
     }
 
     /// What the news of a slot are that was just taken: those of an earlier request are about nothing any more.
@@ -319,12 +334,7 @@ impl<R: Record> ShardSide<R> {
     /// come back or was overtaken until it is free or only a handle reads it.
     #[inline]
     fn assert_answer_is_ours(&self, slot: u32) {
-        assert!(self.holdings[slot as usize].is_back || self.word(slot) & MARKS == 0, "an answer has one owner");
-    }
-
-    /// Whether a slot came back only to be freed.
-    pub(crate) fn only_reclaims(&mut self, slot: u32) -> bool {
-        self.answer_mut(slot).flags.has(AnswerFlags::RECLAIM)
+        assert!(self.holdings[slot as usize].stage != Stage::Out, "an answer has one owner");
     }
 
     /// The client of a published, unanswered request is gone.
@@ -342,19 +352,20 @@ impl<R: Record> ShardSide<R> {
     #[cold]
     pub(crate) fn overtake(&mut self, slot: u32) -> bool {
         let is_ours = self.exchange.claim_answer(slot);
-        self.holdings[slot as usize].is_back |= is_ours;
+        if is_ours {
+            self.holdings[slot as usize].stage = Stage::Back;
+        }
         is_ours
     }
 
-    /// The slot's request, if it came through this queue, can no longer be answered by id. `true`: nor by anybody else;
-    /// it is abandoned, as if it had come back so.
-    pub(crate) fn close_to_ids(&mut self, slot: u32, queue: u32) -> bool {
-        let is_ours = self.exchange.close_to_ids(slot, queue);
-        if is_ours {
-            self.holdings[slot as usize].is_back = true;
+    /// The slot's request, if it came through this queue, can no longer be answered by id. If nor by anybody else, it
+    /// is abandoned, and the slot comes back as if a handle had been dropped.
+    pub(crate) fn close_to_ids(&mut self, slot: u32, queue: u32) -> Option<Returned> {
+        self.exchange.close_to_ids(slot, queue).then(|| {
+            self.holdings[slot as usize].stage = Stage::Back;
             *self.answer_mut(slot) = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() };
-        }
-        is_ours
+            Returned(slot)
+        })
     }
 
     /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.
@@ -371,7 +382,7 @@ impl<R: Record> ShardSide<R> {
             let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
             if before & HANDLE != 0 {
                 // The handle writes there when it is dropped.
-                self.holdings[slot as usize].is_back = false;
+                self.holdings[slot as usize].stage = Stage::Out;
                 return Fate::Held;
             }
         }
@@ -382,14 +393,14 @@ impl<R: Record> ShardSide<R> {
     /// Frees a slot that was never published, or that came back for nothing else, and what it holds.
     #[inline]
     pub(crate) fn free(&mut self, slot: u32) {
-        assert!(self.word(slot) & MARKS == 0 || self.only_reclaims(slot), "somebody may still read this slot");
+        let is_ours = self.holdings[slot as usize].stage == Stage::Ours;
+        assert!(is_ours || self.answer_mut(slot).flags.only_reclaims(), "somebody may still read this slot");
         self.free_now(slot);
     }
 
     /// Frees a slot that is the shard's alone, and what it holds; late answers by id meet the next generation.
     #[inline]
     fn free_now(&mut self, slot: u32) {
-        self.holdings[slot as usize].is_back = false;
         self.release_holding(slot);
         let word = &self.exchange.slot(slot).word;
         let generation = generation_of(word.load(Ordering::Relaxed)).next();
@@ -460,7 +471,8 @@ impl<R: Record> ShardSide<R> {
         let mut slots = Vec::new();
         self.take_returns(&mut slots);
         let mut count = 0;
-        for slot in slots {
+        for returned in slots {
+            let (slot, _) = self.accept(returned);
             let answer = core::mem::take(self.answer_mut(slot));
             // The handle went with its answer: it is no orphan, though it was counted as one.
             if answer.flags.has(AnswerFlags::BY_HANDLE) {

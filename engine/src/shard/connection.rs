@@ -347,8 +347,10 @@ pub(super) struct SlotState {
     pub(super) queued: Tick,
     /// The answer is in the slot, and the slot is the shard's.
     pub(super) answered: bool,
-    /// The connection ends after this answer.
+    /// The connection ends after this answer, as far as is known: the request or the application wants it so.
     pub(super) last: bool,
+    /// The request came by HTTP/1.0.
+    pub(super) is_http10: bool,
 }
 
 impl SlotState {
@@ -361,6 +363,7 @@ impl SlotState {
         queued: 0,
         answered: false,
         last: false,
+        is_http10: false,
     };
 }
 

@@ -24,6 +24,7 @@ pub(super) struct Addressed {
     policy: PolicyIndex,
     alone: Alone,
     keep_alive: bool,
+    is_http10: bool,
     /// A refusal may keep the connection, because what follows the head can be thrown away.
     passable: bool,
     /// Nothing of what follows the head has been taken or changed: with a full queue, the request can wait.
@@ -64,7 +65,8 @@ pub(super) fn address(
     };
     let is_refused = alone != Alone::No && record.is_connect() && !settings.deliver_connect;
     let queue = if is_refused { Err(Reject::ConnectUnsupported) } else { queue };
-    Addressed { queue, policy, alone, keep_alive: record.keep_alive, passable: true, untouched: true }
+    let (keep_alive, is_http10) = (record.keep_alive, record.is_http10());
+    Addressed { queue, policy, alone, keep_alive, is_http10, passable: true, untouched: true }
 }
 
 /// The beginning of a body, in the buffer that the head is in. Places count from the head's first byte.
@@ -80,16 +82,17 @@ struct Prefix {
 
 impl<I: Io> Shard<I> {
     /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
-    /// way will bring the connection back.
+    /// way will bring the connection back. `in_pieces`: its head did not come at once.
     #[inline(always)]
-    pub(super) fn deliver(&mut self, key: Key, slot: u32, addressed: Addressed) -> bool {
-        let Addressed { queue, policy, alone, keep_alive, passable, untouched } = addressed;
+    pub(super) fn deliver(&mut self, key: Key, slot: u32, addressed: Addressed, in_pieces: bool) -> bool {
+        let Addressed { queue, policy, alone, keep_alive, is_http10, passable, untouched } = addressed;
         if alone == Alone::Asks {
             // What may come behind it has its place before anybody can read there.
             self.open_body(slot, false, u64::MAX);
         }
         let (connection, generation) = (key.index, key.generation);
-        self.slots[slot as usize] = SlotState { connection, generation, ..SlotState::FREE };
+        self.slots[slot as usize] =
+            SlotState { connection, generation, last: !keep_alive, is_http10, ..SlotState::FREE };
         match queue.and_then(|queue| self.enqueue(queue, slot)) {
             Ok(()) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
@@ -97,7 +100,7 @@ impl<I: Io> Shard<I> {
                 connection.head_timed = false;
                 connection.policy = policy;
                 let first = connection.append(slot, &mut self.slots);
-                if self.side.is_assembled(slot) {
+                if in_pieces {
                     // The timer of its arrival in pieces is over.
                     self.set_timer(key);
                 } else if first {
@@ -142,7 +145,7 @@ impl<I: Io> Shard<I> {
         if !self.pin_apart(input, slot, prefix.start + prefix.len) {
             return self.out_of_cells(key, slot);
         }
-        self.deliver_before(key, slot, addressed, prefix.incoming);
+        self.deliver_before(key, slot, addressed, prefix.incoming, false);
         Taken::Bytes(prefix.used)
     }
 
@@ -153,11 +156,11 @@ impl<I: Io> Shard<I> {
             BodyKind::Length(missing) => Incoming::Length { missing },
             BodyKind::Chunked => Incoming::Chunked { decoder: Decoder::new() },
         };
-        self.deliver_before(key, slot, addressed, incoming);
+        self.deliver_before(key, slot, addressed, incoming, true);
     }
 
     /// Delivers a request before the rest of its body.
-    fn deliver_before(&mut self, key: Key, slot: u32, mut addressed: Addressed, incoming: Incoming) {
+    fn deliver_before(&mut self, key: Key, slot: u32, mut addressed: Addressed, incoming: Incoming, in_pieces: bool) {
         self.side.reset_reader(slot);
         let record = self.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), record.body_len);
@@ -176,7 +179,7 @@ impl<I: Io> Shard<I> {
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;
-        let taken = self.deliver(key, slot, addressed);
+        let taken = self.deliver(key, slot, addressed, in_pieces);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         let reader = if self.slots[slot as usize].answered { NONE } else { slot };

@@ -92,7 +92,8 @@ impl<I: Io> Shard<I> {
             let closing = connection.closing;
             match (event.result, &share) {
                 (1.., Some(share)) if !closing => {
-                    self.receive_input(key, Input::new(share, 0, event.result.cast_unsigned()));
+                    let input = self.side.arena().input(share, 0, event.result.cast_unsigned());
+                    self.receive_input(key, input);
                 }
                 (1.., None) if !closing => self.thrown_away(key, event.result.cast_unsigned()),
                 (0, _) if !closing => self.end_of_input(key),
@@ -256,8 +257,7 @@ impl<I: Io> Shard<I> {
             Ok(slot) => slot,
             Err(taken) => return taken,
         };
-        let extent = self.side.arena().input(input);
-        let (bytes, record, mut scratch) = self.side.parse_view(extent, slot);
+        let (bytes, record, mut scratch) = self.side.parse_view(input.into(), slot);
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => {
@@ -287,7 +287,7 @@ impl<I: Io> Shard<I> {
         if !self.pin(input, slot, len) {
             return self.out_of_cells(key, slot);
         }
-        if self.deliver(key, slot, addressed) { Taken::Bytes(len) } else { Taken::Later }
+        if self.deliver(key, slot, addressed, false) { Taken::Bytes(len) } else { Taken::Later }
     }
 
     /// Keeps the first bytes of the input for the request in a slot: where they are, or copied out when buffers of
@@ -307,7 +307,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn pin_copy(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
         // A large one is not worth a cell if it stays in use all the same, or if heads in pieces need the last cells.
-        let is_alone = len == input.len() && !self.side.buffers.is_shared(input.share());
+        let is_alone = len == input.len() && !self.side.buffers.is_shared(input);
         let fits = len <= self.side.arena().cell_bytes(Area::Assembly);
         let is_large = self.side.buffers.is_large(input.buffer());
         if is_large && !(is_alone && fits && self.side.cells.assembly.has_many()) {
@@ -337,7 +337,9 @@ impl<I: Io> Shard<I> {
     pub(super) fn refuse_pending(&mut self, key: Key, slot: u32, reject: Reject) {
         // It may have a part of a body already.
         self.side.forget_request(slot);
-        self.slots[slot as usize] = SlotState { connection: key.index, generation: key.generation, ..SlotState::FREE };
+        let is_http10 = self.side.record(slot).is_http10();
+        let (connection, generation) = (key.index, key.generation);
+        self.slots[slot as usize] = SlotState { connection, generation, is_http10, ..SlotState::FREE };
         self.drop_pending(key);
         self.refuse(key, slot, reject, false);
     }
@@ -354,7 +356,7 @@ impl<I: Io> Shard<I> {
         let buffer = input.buffer();
         let place = &mut self.held[usize::from(buffer)];
         assert!(place.share.is_none(), "a connection holds what it received once");
-        let share = Some(self.side.buffers.share(input.share()));
+        let share = Some(self.side.buffers.share(input));
         *place = Held { share, next: NO_BUFFER, start: input.start(), end: input.end() };
         if connection.held_first == NO_BUFFER {
             connection.held_first = buffer;
@@ -398,7 +400,8 @@ impl<I: Io> Shard<I> {
                 return;
             }
             let Some((share, start, end)) = self.pop_held(key) else { break };
-            let rest = self.take_requests(key, Input::new(&share, start, end));
+            let input = self.side.arena().input(&share, start, end);
+            let rest = self.take_requests(key, input);
             let is_left = rest.is_some();
             if let Some(rest) = rest {
                 self.hold(key, rest, true);

@@ -61,7 +61,7 @@ use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::{Origin, ShardId};
 use crate::policy::{Policies, Policy};
-use crate::queue::{Bell, Driving, Producer, QueueCore, ShardSide};
+use crate::queue::{Bell, Driving, Producer, QueueCore, Returned, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
 use crate::route::Snapshot;
@@ -148,7 +148,9 @@ pub(crate) struct Shard<I: Io> {
     silent: Vec<Key>,
     /// Something is to be done as soon as the silent sends have ended.
     follow_up: bool,
-    returned: Vec<u32>,
+    returned: Vec<Returned>,
+    /// Slots of which applications have told something.
+    told: Vec<u32>,
     flush: Vec<Key>,
     /// Connections whose receive ended because the kernel had no buffer.
     starved: Vec<Key>,
@@ -223,6 +225,7 @@ impl<I: Io> Shard<I> {
             silent: Vec::with_capacity(connections),
             follow_up: false,
             returned: Vec::with_capacity(slots),
+            told: Vec::with_capacity(slots),
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
             cell_waiters: VecDeque::with_capacity(connections),
@@ -457,7 +460,10 @@ impl<I: Io> Shard<I> {
         let mut returned = core::mem::take(&mut self.returned);
         returned.clear();
         self.side.take_returns(&mut returned);
-        returned.drain(..).for_each(|slot| self.give_up_stream(slot));
+        for returned in returned.drain(..) {
+            let (slot, _) = self.side.accept(returned);
+            self.give_up_stream(slot);
+        }
     }
 
     /// Closes what is left after a failure: letters and listeners, so that nobody waits at them, and connections, since

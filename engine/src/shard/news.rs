@@ -17,7 +17,7 @@ impl<I: Io> Shard<I> {
 
     #[cold]
     fn take_news(&mut self) {
-        let mut told = core::mem::take(&mut self.returned);
+        let mut told = core::mem::take(&mut self.told);
         self.side.take_news(&mut told);
         for slot in told.drain(..) {
             let news = self.side.read_news(slot);
@@ -34,6 +34,6 @@ impl<I: Io> Shard<I> {
                 self.body_is_wanted(key, slot);
             }
         }
-        self.returned = told;
+        self.told = told;
     }
 }

@@ -37,8 +37,8 @@ impl<I: Io> Shard<I> {
     /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
     fn end_queue(&mut self, queue: u32) {
         for slot in 0..self.side.slots_used() {
-            if self.side.close_to_ids(slot, queue) {
-                self.take_back(slot);
+            if let Some(returned) = self.side.close_to_ids(slot, queue) {
+                self.take_back(returned);
             }
         }
     }

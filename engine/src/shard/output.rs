@@ -14,7 +14,7 @@ use super::body::BodyChain;
 use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, SlotState};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
-use crate::queue::{AnswerFlags, Fate, LINE_BYTES, Tail};
+use crate::queue::{AnswerFlags, Fate, LINE_BYTES, Returned, Tail};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
@@ -22,6 +22,8 @@ use crate::timer::NEVER;
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(super) const GONE: u8 = u8::MAX;
 const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
+const DATE_BYTES: u32 = 29;
+const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
 pub(super) const OVERLOADED: &[u8] =
@@ -42,8 +44,8 @@ impl<I: Io> Shard<I> {
         let mut returned = core::mem::take(&mut self.returned);
         self.side.take_returns(&mut returned);
         let mut answered = 0;
-        for slot in returned.drain(..) {
-            answered += u64::from(self.take_back(slot));
+        for returned in returned.drain(..) {
+            answered += u64::from(self.take_back(returned));
         }
         self.returned = returned;
         if answered > 0 {
@@ -65,11 +67,11 @@ impl<I: Io> Shard<I> {
 
     /// One slot has come back. `true`: with an application's answer.
     #[inline]
-    pub(super) fn take_back(&mut self, slot: u32) -> bool {
+    pub(super) fn take_back(&mut self, returned: Returned) -> bool {
+        let (slot, flags) = self.side.accept(returned);
         let SlotState { connection, generation, .. } = self.slots[slot as usize];
-        let flags = self.side.answer_mut(slot).flags;
         let key = Key { index: connection, generation };
-        if self.side.only_reclaims(slot) {
+        if flags.only_reclaims() {
             self.side.free(slot);
             return false;
         }
@@ -99,7 +101,7 @@ impl<I: Io> Shard<I> {
         }
         let state = &mut self.slots[slot as usize];
         state.answered = true;
-        state.last |= flags.has(AnswerFlags::CLOSE) || !self.side.record(slot).keep_alive;
+        state.last |= flags.has(AnswerFlags::CLOSE);
         !abandoned
     }
 
@@ -155,15 +157,6 @@ impl<I: Io> Shard<I> {
         self.start_send(key, Out::Text { text }, len);
     }
 
-    /// Fills in the date of the answer in a slot, when there is a place for it.
-    #[inline]
-    pub(super) fn write_date(&mut self, slot: u32, date_at: u16) {
-        if date_at > 0 {
-            let place = &mut self.side.response_mut(slot)[usize::from(date_at)..][..IMF_LEN];
-            place.copy_from_slice(self.clock.date());
-        }
-    }
-
     /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
     /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
@@ -183,13 +176,14 @@ impl<I: Io> Shard<I> {
 
     /// Finishes the head of an answer that is sent from its cell: its date, and what it says of its connection. Gives
     /// the bytes that it has grown by.
-    #[inline]
-    fn finish_head(&mut self, slot: u32, ends: bool) -> u32 {
-        let answer = self.side.answer_mut(slot);
-        let (len, date_at) = (answer.area_len, answer.date_at);
-        self.write_date(slot, date_at);
-        let Some(word) = Self::word(ends, self.side.record(slot).is_http10()) else { return 0 };
-        let grown = write_word(self.side.response_mut(slot), len, date_at, word);
+    #[inline(always)]
+    fn finish_head(&mut self, slot: u32, (len, date_at): (u32, u16), word: Option<Word>) -> u32 {
+        let area = self.side.response_mut(slot);
+        if date_at > 0 {
+            area[usize::from(date_at)..][..IMF_LEN].copy_from_slice(self.clock.date());
+        }
+        let Some(word) = word else { return 0 };
+        let grown = write_word(area, len, date_at, word);
         self.side.answer_mut(slot).area_len += grown;
         grown
     }
@@ -198,14 +192,13 @@ impl<I: Io> Shard<I> {
     /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
     pub(super) fn finish_stream_head(&mut self, key: Key, slot: u32, is_given: bool) -> u32 {
         let (answer, state) = (self.side.answer_mut(slot), self.slots[slot as usize]);
-        if answer.date_at == 0 {
+        let (len, date_at) = (answer.area_len, answer.date_at);
+        if date_at == 0 {
             return 0;
         }
-        let grown = if answer.flags.has(AnswerFlags::SWITCHES) {
-            // What it says of the connection is that it is no more HTTP's.
-            let date_at = answer.date_at;
-            self.write_date(slot, date_at);
-            0
+        // What a switch of protocols says of the connection is that it is no more HTTP's.
+        let word = if answer.flags.has(AnswerFlags::SWITCHES) {
+            None
         } else {
             let ends = self.connections.get_mut(key).is_some_and(|connection| match is_given {
                 true => Self::ends_behind(connection, &self.bodies, 1, state.next, state.last),
@@ -215,8 +208,9 @@ impl<I: Io> Shard<I> {
             });
             // What is said holds, whatever comes until its end.
             self.slots[slot as usize].last = ends;
-            self.finish_head(slot, ends)
+            Self::word(ends, state.is_http10)
         };
+        let grown = self.finish_head(slot, (len, date_at), word);
         self.side.answer_mut(slot).date_at = 0;
         if let Some(outgoing) = self.outgoing(slot) {
             outgoing.grow_head(grown);
@@ -258,15 +252,15 @@ impl<I: Io> Shard<I> {
     #[inline]
     pub(super) fn send_one(&mut self, key: Key, slot: u32) {
         let answer = self.side.answer_mut(slot);
-        let len = answer.area_len;
+        let (len, date_at) = (answer.area_len, answer.date_at);
         let tail_len = match &answer.tail {
             Tail::None => None,
             Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
             Tail::Stream(_) => return self.send_stream(key, slot, SendMode::Silent),
         };
-        let SlotState { next, last, .. } = self.slots[slot as usize];
+        let SlotState { next, last, is_http10, .. } = self.slots[slot as usize];
         let Unlinked { last, resume } = self.unlink(key, 1, next, last);
-        let len = len + self.finish_head(slot, last);
+        let len = len + self.finish_head(slot, (len, date_at), Self::word(last, is_http10));
         match tail_len {
             Some(tail_len) => self.start_send(key, Out::AreaAndTail { slot }, len.saturating_add(tail_len)),
             None => self.start_send(key, Out::Area { slot }, len),
@@ -281,6 +275,7 @@ impl<I: Io> Shard<I> {
         let room = self.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
         let mut newest = Copied::default();
+        let mut blank = self.side.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
         while slot != NONE && !last && !newest.is_http10 {
             let state = self.slots[slot as usize];
@@ -288,21 +283,17 @@ impl<I: Io> Shard<I> {
             if !state.answered {
                 break;
             }
-            let answer = self.side.answer_mut(slot);
-            let (len, date_at) = (answer.area_len, answer.date_at);
-            if !answer.tail.is_none() || len > room - filled {
-                break;
-            }
-            self.side.copy_response(slot, len, &mut cell, filled);
+            let copied = self.side.copy_answer(slot, &mut blank, filled, room - filled);
+            let Some((len, date_at)) = copied else { break };
             // Into the copy: copying what has just been written would stall.
             if date_at > 0 {
-                let at = filled as usize + usize::from(date_at);
-                self.side.cell_mut(&mut cell)[at..][..IMF_LEN].copy_from_slice(self.clock.date());
+                let place = self.side.blank_mut(&mut blank, filled + u32::from(date_at), DATE_BYTES);
+                place.copy_from_slice(self.clock.date());
             }
             if count > 0 {
                 self.finish_slot(newest.slot);
             }
-            newest = Copied { slot, is_http10: self.side.record(slot).is_http10(), len, date_at };
+            newest = Copied { slot, is_http10: state.is_http10, len, date_at };
             filled += len;
             count += 1;
             last = state.last;
@@ -317,7 +308,7 @@ impl<I: Io> Shard<I> {
         self.finish_slot(newest.slot);
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
-            let answer = &mut self.side.cell_mut(&mut cell)[(filled - len) as usize..];
+            let answer = self.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
             filled += write_word(answer, len, date_at, word);
         }
         self.start_send(key, Out::Cell { cell }, filled);

@@ -1,6 +1,6 @@
 //! The small rooms that a shard uses for every request or connection: timer wheel, slab, receive buffers.
 
-use crate::mem::{Filled, ReceiveBuffers, Share};
+use crate::mem::{Filled, Input, ReceiveBuffers, Share};
 use crate::slab::{Key, Slab};
 use crate::timer::Wheel;
 
@@ -98,7 +98,7 @@ impl Buffers {
         let first = self.posted.len().checked_sub(count).expect("as many as the kernel has");
         for buffer in self.posted.drain(first..) {
             let share = self.account.take(Filled::pretended(buffer));
-            self.shares.push(self.account.share(&share));
+            self.shares.push(self.account.share(Input::nothing(&share)));
             self.shares.push(share);
         }
         let in_use = self.account.small.in_use();
