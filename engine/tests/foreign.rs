@@ -270,9 +270,18 @@ fn the_end_of_a_queue_wakes_all_whatever_their_wakers_do() {
         let mut futures = futures;
         let waker = Odd::waker(&wakes, true, false);
         assert!(futures.iter_mut().all(|future| is_pending(future, &waker)));
+        // One that uses what is locked while queues are made and closed.
+        let (session, counts) = (host.engine.server_session(), Arc::clone(&wakes));
+        let mut uses = Box::pin(other.receive_async());
+        let call = move || {
+            session.url_group().set_active(false).expect("its own");
+            counts.fetch_add(1, Ordering::SeqCst);
+        };
+        assert!(is_pending(&mut uses, &calling(call)));
+        futures.push(uses);
         let engine = &host.engine;
         engine.shutdown(std::time::Duration::ZERO).expect("no shard failed");
-        assert_eq!(wakes.load(Ordering::SeqCst), 5);
+        assert_eq!(wakes.load(Ordering::SeqCst), 6);
         let waker = Waker::noop();
         for future in &mut futures {
             let poll = future.as_mut().poll(&mut Context::from_waker(waker));

@@ -201,6 +201,19 @@ fn foreign_code_runs_in_the_room_for_it() {
 }
 
 #[test]
+fn thread_locals_that_are_destroyed_are_asked_for_with_try_with() {
+    enforce(|source, breaches| {
+        let is_shipped = source.path.starts_with("engine/src/") && !source.path.starts_with("engine/src/shard/sim");
+        for (line, text) in (1..).zip(source.shipped.lines()).filter(|_| is_shipped) {
+            // What an application keeps in a thread-local comes when the engine's own may be gone.
+            if text.contains(".with_borrow") {
+                breaches.push(format!("{}:{line}: the thread may end: try_with", source.path));
+            }
+        }
+    });
+}
+
+#[test]
 fn unsafe_lives_in_three_rooms_and_is_counted() {
     let mut counts = UNSAFE_COUNTS.map(|(room, _)| (room, 0));
     let mut breaches = Vec::new();

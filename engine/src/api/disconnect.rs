@@ -72,10 +72,12 @@ impl Request {
 
     /// Calls when the request's connection ends, as [`on_disconnect`](Self::on_disconnect) tells it.
     ///
-    /// The call comes on the shard's thread and holds up all connections of that shard: it must be short, and must not
-    /// wait, drive the shard or receive. A panic in it is caught and goes no further. (When the engine has stopped or
-    /// failed, it may come on the thread that stops it, or on this one.) It is kept until the connection ends, so ask
-    /// once a connection, not with each of its requests.
+    /// The call comes on the shard's thread and holds up all connections of that shard: it must be short. It may use
+    /// the engine, answer and stop it, but not wait: receiving is refused there
+    /// ([`Unsupported`](crate::ErrorKind::Unsupported)). A panic in it goes no further and is counted
+    /// ([`foreign_panics`](crate::Counters::foreign_panics)). (When the engine has stopped or failed, it may come on
+    /// the thread that stops it, or on this one.) It is kept until the connection ends, so ask once a connection, not
+    /// with each of its requests.
     pub fn on_disconnect_call(&self, call: impl FnOnce(Disconnected) + Send + 'static) {
         self.note(Note::Watch(self.connection_id(), Registration::call(call)));
     }
