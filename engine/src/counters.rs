@@ -101,6 +101,8 @@ counters! {
     timeouts,
     /// Of those, connections whose clients took their answers too slowly.
     send_rate_timeouts,
+    /// And those whose clients sent a body too slowly.
+    receive_rate_timeouts,
     /// Connections reset while their clients still sent what nobody wanted, behind their last answer: too many did.
     drains_cut,
     /// Connections closed because they held too much input back, or no memory was left for it.

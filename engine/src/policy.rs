@@ -25,6 +25,8 @@ pub(crate) struct Policy {
     pub(crate) queue: Tick,
     /// Bytes a second; 0: none is asked for.
     pub(crate) send_rate: u32,
+    /// As `send_rate`.
+    pub(crate) receive_rate: u32,
     pub(crate) body_credit: u32,
     pub(crate) send_credit: u32,
     /// `u64::MAX`: no limit.
@@ -52,6 +54,7 @@ impl Policy {
             drain: time(all.drain_entity_body),
             queue: time(all.request_queue),
             send_rate: all.min_send_rate.unwrap_or(0),
+            receive_rate: all.min_receive_rate.unwrap_or(0),
             body_credit: all.request_body_credit.unwrap_or(0),
             send_credit: all.send_credit.unwrap_or(0),
             body_max: all.request_body_max.unwrap_or(u64::MAX),

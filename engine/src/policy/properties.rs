@@ -126,6 +126,12 @@ properties! {
     /// [`Counters::send_rate_timeouts`](crate::Counters::send_rate_timeouts). Where there is none, a client that takes
     /// nothing at all is reset after `idle_connection`.
     min_send_rate: u32 = 150, 0, 128 * MIB;
+    /// The least rate, in bytes a second, at which a client must send a request's body while the engine receives it,
+    /// 1 to 134,217,728; 0: none; 100 by default. Judged over all bodies of a connection together; no time counts while
+    /// `request_body_credit` is used up, no buffer is free, or the client waits for `100 Continue`. Who falls 30 s
+    /// behind, as one who sends nothing does in half a minute, is answered 408, and counted in
+    /// [`Counters::receive_rate_timeouts`](crate::Counters::receive_rate_timeouts).
+    min_receive_rate: u32 = 100, 0, 128 * MIB;
     /// The most bytes of a request's body, 0 to `u64::MAX`, which is the default and means no limit; beyond it: 413.
     request_body_max: u64 = u64::MAX, 0, u64::MAX;
     /// Bytes of a request's body that the engine holds for an application that does not read them, 16 KiB to 64 MiB;
@@ -203,6 +209,7 @@ mod tests {
             drain_entity_body: two_minutes,
             request_queue: two_minutes,
             min_send_rate: Some(150),
+            min_receive_rate: Some(100),
             request_body_max: Some(u64::MAX),
             request_body_credit: Some(262_144),
             send_credit: Some(262_144),
@@ -218,6 +225,7 @@ mod tests {
             drain: ticks,
             queue: ticks,
             send_rate: 150,
+            receive_rate: 100,
             body_credit: 262_144,
             send_credit: 262_144,
             body_max: u64::MAX,
@@ -228,7 +236,7 @@ mod tests {
     #[test]
     fn the_defaults_can_be_set_and_every_name_is_known() {
         Properties::DEFAULTS.check().expect("the defaults are within their ranges");
-        assert_eq!(Properties::NAMES.len(), 10);
+        assert_eq!(Properties::NAMES.len(), 11);
         for name in Properties::NAMES {
             let error = Properties::new().set(name, "nonsense").expect_err("no value").to_string();
             assert!(error.starts_with(&format!("{name} is \"nonsense\", but must be ")), "{error}");

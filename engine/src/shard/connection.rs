@@ -197,6 +197,8 @@ pub(super) struct Connection {
     pub(super) policy: PolicyIndex,
     /// Whether the client keeps to the least rate at which it is to take what waits to be sent.
     pub(super) taking: Account,
+    /// And to that at which it is to send a body.
+    pub(super) giving: Account,
     pub(super) peer: Address,
     pub(super) local: Address,
 }
@@ -252,6 +254,7 @@ impl Connection {
             body_slot: NONE,
             policy: OF_ENGINE,
             taking: Account::default(),
+            giving: Account::default(),
             peer,
             local,
         }

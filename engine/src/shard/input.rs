@@ -123,6 +123,7 @@ impl<I: Io> Shard<I> {
                 pool.ran_out();
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.starved = true;
+                    connection.giving.stop(self.tick);
                     self.starved.push(key);
                 }
             }

@@ -192,6 +192,9 @@ impl<I: Io> Shard<I> {
         let patience = connection.machine.patience(connection.part(), connection.blocked());
         let policy = self.routes.policy(connection.policy);
         let mut from = self.tick;
+        if patience != Patience::Body {
+            connection.giving.stop(from);
+        }
         let ticks = match patience {
             Patience::Queue => match self.slots.get(connection.oldest as usize) {
                 Some(oldest) => {
@@ -205,8 +208,13 @@ impl<I: Io> Shard<I> {
             // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
             Patience::Head if connection.head_timed => return,
             Patience::Head => policy.header_wait,
-            Patience::Body => policy.entity_body,
+            Patience::Body => {
+                connection.head_timed = false;
+                let deadline = self.body_deadline(key);
+                return self.wheel.set(key.index, deadline);
+            }
             Patience::Drain => {
+                connection.head_timed = false;
                 let deadline = self.drain_deadline(key);
                 return self.wheel.set(key.index, deadline);
             }
@@ -244,7 +252,7 @@ impl<I: Io> Shard<I> {
             return;
         }
         let expiry = connection.machine.expired(connection.part(), connection.blocked());
-        if !matches!(expiry, Expiry::Queue | Expiry::Send) {
+        if !matches!(expiry, Expiry::Queue | Expiry::Send | Expiry::Body) {
             self.counters.timeouts.count();
         }
         match expiry {
@@ -253,12 +261,7 @@ impl<I: Io> Shard<I> {
             Expiry::Close => self.close(key),
             Expiry::Reset => self.abort(key),
             Expiry::Head => self.answer_timeout(key),
-            Expiry::Body => {
-                // Who has found no buffer for so long is not to blame.
-                let reject = if connection.starved { Reject::Overloaded } else { Reject::BodyTimeout };
-                self.body_failed(key, reject);
-                self.flush_all();
-            }
+            Expiry::Body => self.judge_body(key),
         }
     }
 

@@ -70,6 +70,12 @@ impl Account {
         }
     }
 
+    /// Whether the client is awaited.
+    #[inline]
+    pub(super) fn runs(&self) -> bool {
+        self.stopped == AWAITED
+    }
+
     /// Since when time counts.
     pub(super) fn from(&self) -> Tick {
         self.from

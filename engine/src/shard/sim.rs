@@ -30,6 +30,7 @@ mod streaming;
 mod streams;
 mod timers;
 mod unread;
+mod uploads;
 mod waking;
 mod watches;
 mod world;

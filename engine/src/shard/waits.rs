@@ -12,6 +12,7 @@
 use ringress_proto::reject::Reject;
 
 use super::Shard;
+use super::body::BodyChain;
 use super::connection::NONE;
 use super::rates::LOOK_EVERY;
 use crate::clock::Tick;
@@ -22,6 +23,8 @@ use crate::timer::NEVER;
 /// How far a client may fall behind the least rate at which it takes what waits for it, in milliseconds: a client that
 /// pauses wholly has a minute.
 const TAKING_BEHIND_MAX: u32 = 60_000;
+/// As `TAKING_BEHIND_MAX`, of a client that sends a body: consumers may be waiting for that.
+const GIVING_BEHIND_MAX: u32 = 30_000;
 
 impl<I: Io> Shard<I> {
     /// The deadline of what waits for room.
@@ -50,6 +53,52 @@ impl<I: Io> Shard<I> {
         }
         self.counters.timeouts.count();
         self.abort(key);
+    }
+
+    /// The deadline of a body under way, anew with each piece and each pause.
+    pub(super) fn body_deadline(&mut self, key: Key) -> Tick {
+        let Some(connection) = self.connections.get_mut(key) else { return NEVER };
+        connection.due = self.tick.saturating_add(self.routes.policy(connection.policy).entity_body);
+        // Who waits for `100 Continue`, or for a buffer, is not to blame.
+        let expects = self.bodies.get(connection.body_slot as usize).is_some_and(BodyChain::expects);
+        if expects || connection.starved {
+            connection.giving.stop(self.tick);
+        } else {
+            connection.giving.run(self.tick);
+        }
+        self.next_look_at_body(key)
+    }
+
+    /// When a client that sends a body is to be looked at next.
+    fn next_look_at_body(&mut self, key: Key) -> Tick {
+        let Some(connection) = self.connections.get_mut(key) else { return NEVER };
+        let is_judged = connection.giving.runs() && self.routes.policy(connection.policy).receive_rate > 0;
+        let look = if is_judged { connection.giving.from().saturating_add(LOOK_EVERY) } else { NEVER };
+        connection.due.min(look)
+    }
+
+    /// The deadline of a body under way has come: has it paused for too long, or does it come too slowly?
+    pub(super) fn judge_body(&mut self, key: Key) {
+        // Under other properties meanwhile, it may not have come.
+        let next = self.next_look_at_body(key);
+        if next > self.tick {
+            return self.wheel.set(key.index, next);
+        }
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.due > self.tick {
+            let rate = self.routes.policy(connection.policy).receive_rate;
+            let given = self.io.traffic(connection.fd).received;
+            if connection.giving.look(self.tick, given, rate, GIVING_BEHIND_MAX) {
+                let next = self.next_look_at_body(key);
+                return self.wheel.set(key.index, next);
+            }
+            self.counters.receive_rate_timeouts.count();
+        }
+        self.counters.timeouts.count();
+        // Who has found no buffer for so long is not to blame.
+        let reject = if connection.starved { Reject::Overloaded } else { Reject::BodyTimeout };
+        self.body_failed(key, reject);
+        self.flush_all();
     }
 
     /// Answers 503 to what nobody has taken in time, and sets the deadline of what is left.
