@@ -9,8 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use common::peer::consumed_in_both_modes as in_both_modes;
-use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, receive, wait_until, within};
-use ringress::{ConnectionId, Disconnected, ErrorKind, Request, RequestId, RequestQueue, Response, TrySendError};
+use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, builder, receive, wait_until, within};
+use ringress::{
+    ConnectionId, Disconnected, ErrorKind, Properties, QueueOptions, Request, RequestId, RequestQueue, Response,
+    TrySendError,
+};
 
 /// What an id adds for the next generation of its slot: see [`RequestId`].
 const GENERATION: u64 = 1 << 27;
@@ -30,6 +33,32 @@ fn assert_gone(queue: &RequestQueue, id: RequestId) {
     assert!(queue.respond(id, Response::text("late")).expect_err("over").is_gone());
     assert!(queue.start(id, Response::ok()).expect_err("over").is_gone());
     assert!(queue.cancel(id).expect_err("over").is_gone());
+}
+
+#[test]
+fn a_cancel_after_the_client_has_read_the_answer_is_gone_and_not_counted() {
+    // Nothing wakes the shard once the answer is sent: neither a timer nor a client.
+    let off = Properties::OFF;
+    let quiet = Properties::new().header_wait(off).idle_connection(off).request_queue(off);
+    let host = Host::start_with(builder().properties(quiet), QueueOptions::default());
+    let mut client = host.connect();
+    for round in 0..20 {
+        client.get("/");
+        let request = host.receive();
+        let id = request.id();
+        if round % 2 == 0 {
+            request.respond(Response::text("in time")).expect("open");
+        } else {
+            host.queue.respond(request.into_id(), Response::text("in time")).expect("open");
+        }
+        assert_eq!(client.read().text(), "in time");
+        wait_until("the request is over", || host.counters().requests_open == 0);
+        assert_gone(&host.queue, id);
+    }
+    client.get("/last");
+    host.receive().respond(Response::text("last")).expect("open");
+    assert_eq!(client.read().text(), "last", "the connection goes on");
+    assert_eq!(host.counters().requests_cancelled, 0);
 }
 
 #[test]

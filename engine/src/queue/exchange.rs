@@ -30,8 +30,6 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::bell::Bell;
 use super::body::{Chain, SlotBody};
 use super::news::{News, SlotNews};
@@ -39,7 +37,7 @@ use super::notes::{Note, Notes};
 use super::returns::{Link, Returns};
 use super::shard_side::{Returned, ShardSide};
 use crate::foreign::HeldBytes;
-use crate::id::{Generation, Origin, PLACE_BITS, RequestId, ShardId};
+use crate::id::{Generation, Origin, PLACE_BITS, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
 use crate::stream::Outgoing;
 
@@ -57,13 +55,16 @@ pub(super) const LEFT: u64 = 128;
 /// Cancelled: nobody can answer, and the shard has a note to end the connection.
 pub(super) const CANCELLED: u64 = 256;
 pub(super) const MARKS: u64 = (1 << PLACE_BITS) - 1;
+/// In a slot's `queue`, not in its word: the answer was given to the kernel in a send that says nothing when it
+/// succeeds.
+pub(super) const HANDED: u32 = 1 << 31;
 /// One informational answer that waits to be sent; the five bits count up to [`INTERIMS_MAX`].
 pub(super) const INTERIM: u64 = 1 << 16;
-const INTERIMS: u64 = 31 * INTERIM;
+pub(super) const INTERIMS: u64 = 31 * INTERIM;
 /// Informational answers of one request that may wait to be sent.
 pub(crate) const INTERIMS_MAX: u32 = 16;
 /// With one of these, or without OPEN, a request cannot be answered.
-const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
+pub(super) const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
 /// In the place of a count of orphans: the shard has not ended.
 const RUNS: i64 = -1;
 
@@ -174,7 +175,7 @@ impl Received {
 pub(super) struct Slot<R> {
     pub(super) word: AtomicU64,
     pub(super) link: Link,
-    /// The queue that the request was published for, by its number; written before the word.
+    /// The queue that the request was published for, by its number, written before the word; with [`HANDED`].
     pub(super) queue: AtomicU32,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) received: UnsafeCell<Received>,
@@ -302,47 +303,9 @@ impl<R: Record> Exchange<R> {
         unsafe { slot.assume_init_ref() }
     }
 
-    /// Answers a request by id. See [`Lease::fill`](super::Lease::fill).
-    pub(crate) fn answer_by_id<E>(
-        &self,
-        id: RequestId,
-        fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
-    ) -> Option<Result<(), E>> {
-        let slot = self.known(id)?;
-        let filled = self.fill(slot, id.generation(), AnswerFlags::default(), fill);
-        if let Some(Ok(())) = filled {
-            // SAFETY: duty 1: `fill` has set ANSWERED and RETURNING, and nobody else does. Duty 2: `self` is borrowed
-            // of an `Arc`, by who came with the id.
-            unsafe { Self::give_back(self, slot) };
-        }
-        filled
-    }
-
     /// What every answer of this engine says.
     pub(crate) fn imprint(&self) -> &R::Imprint {
         &self.imprint
-    }
-
-    /// Whether the request can still be answered.
-    pub(crate) fn is_open(&self, id: RequestId) -> bool {
-        let Some(slot) = self.known(id) else { return false };
-        let word = self.slot(slot).word.load(Ordering::Acquire);
-        generation_of(word) == id.generation() && word & (OPEN | CLOSED) == OPEN
-    }
-
-    /// The slot of an id, if it is one that was ever used: of which request, the caller sees to.
-    fn known(&self, id: RequestId) -> Option<u32> {
-        let slot = self.origin.slot(id);
-        (u64::from(slot) < self.initialised.load(Ordering::Acquire)).then_some(slot)
-    }
-
-    /// Whether a request came through a queue, by its number, and its slot serves no other one yet. Of a request that
-    /// is over by the next call this holds no more, which that finds by the generation.
-    pub(crate) fn is_of_queue(&self, id: RequestId, queue: u32) -> bool {
-        let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
-        // With the generation comes the queue of its request, or of a later one; then that later one is not answered.
-        let word = slot.word.load(Ordering::Acquire);
-        generation_of(word) == id.generation() && word & OPEN != 0 && slot.queue.load(Ordering::Relaxed) == queue
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.
@@ -413,7 +376,7 @@ impl<R: Record> Exchange<R> {
             _ if word & OPEN != 0 => Some(word | LEFT),
             _ => None,
         };
-        slot.queue.load(Ordering::Relaxed) == queue
+        slot.queue.load(Ordering::Relaxed) & !HANDED == queue
             && slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok_and(held_by_id)
     }
 
@@ -485,58 +448,6 @@ impl<R: Record> Exchange<R> {
         }
         // At once, also within a batch: whoever streams goes on with other things.
         self.bell.ring();
-    }
-
-    /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this
-    /// very moment, the news are found with the next request in its slot, or none, which does no harm.
-    pub(crate) fn tell_by_id(&self, id: RequestId, news: News) {
-        let Some(slot) = self.known(id) else { return };
-        if generation_of(self.slot(slot).word.load(Ordering::Acquire)) == id.generation() {
-            self.tell(slot, news);
-        }
-    }
-
-    /// Cancels a request at any stage. `false`: it is over.
-    ///
-    /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
-    /// request over when it reads the note, and leaves its connection alone.
-    pub(crate) fn cancel(&self, id: RequestId) -> bool {
-        let Some(slot) = self.known(id) else { return false };
-        let word = &self.slot(slot).word;
-        let mut seen = word.load(Ordering::Acquire);
-        loop {
-            let over = seen & (OPEN | DEAD | SENT | ORPHAN | CANCELLED) != OPEN;
-            if over || generation_of(seen) != id.generation() {
-                return false;
-            }
-            match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(now) => seen = now,
-            }
-        }
-        self.note(Note::Cancel(id));
-        true
-    }
-
-    /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.
-    pub(super) fn inform(&self, id: RequestId, text: Bytes) -> Result<(), Uninformed> {
-        let Some(slot) = self.known(id) else { return Err(Uninformed::Over) };
-        let word = &self.slot(slot).word;
-        let mut seen = word.load(Ordering::Acquire);
-        loop {
-            if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != id.generation() {
-                return Err(Uninformed::Over);
-            }
-            if seen & INTERIMS == INTERIM * u64::from(INTERIMS_MAX) {
-                return Err(Uninformed::Full);
-            }
-            match word.compare_exchange(seen, seen + INTERIM, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(now) => seen = now,
-            }
-        }
-        self.note(Note::Inform(id, text));
-        Ok(())
     }
 
     /// Leaves a note for the shard, and wakes it at once, also within a batch.

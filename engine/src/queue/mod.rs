@@ -18,6 +18,7 @@
 
 mod bell;
 mod body;
+mod by_id;
 mod core;
 mod exchange;
 mod handover;

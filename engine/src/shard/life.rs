@@ -91,7 +91,9 @@ impl<I: Io> Shard<I> {
         match sending {
             Sending::File => self.io.cancel(Token::new(Op::SendFile, key.generation, key.index)),
             Sending::Room | Sending::FileRoom => self.io.cancel(Token::new(Op::Room, key.generation, key.index)),
-            Sending::No | Sending::Silent => {}
+            // Its end is the moment to go on, and says nothing.
+            Sending::Silent => self.follow_up = true,
+            Sending::No => {}
         }
         if connection.reading {
             // Of a file this ends soon; of what was only taken for one, perhaps never.

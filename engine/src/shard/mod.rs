@@ -51,7 +51,7 @@ use ringress_proto::response::Imprint;
 use ringress_proto::url::HostMemo;
 
 use self::body::BodyChain;
-use self::connection::{Connection, Held, Sending, SlotState};
+use self::connection::{Connection, Held, Out, Sending, SlotState};
 use self::drain::Drains;
 use self::watch::Extras;
 use crate::clock::{Clock, TICK_MS, Tick};
@@ -320,6 +320,9 @@ impl<I: Io> Shard<I> {
             }
         }
         self.publish_levels();
+        if wait != Wait::No && !self.silent.is_empty() {
+            self.publish_levels_of_sleep();
+        }
         self.follow_up = false;
         self.events.clear();
         self.cursor = 0;
@@ -435,6 +438,32 @@ impl<I: Io> Shard<I> {
         self.counters.stage_cells_in_use.set(self.side.cells.stage.in_use());
         self.counters.completions_overflowed.set(self.io.overflows());
         self.count_caught();
+    }
+
+    /// The levels as they are once the silent sends have ended, which they have when this sleep begins, unless a
+    /// completion ends it: nobody would say so later. What a body's chain still has is counted until the shard wakes.
+    fn publish_levels_of_sleep(&mut self) {
+        let (mut requests, mut small, mut large, mut assembly, mut coalesce) = (0, 0, 0, 0, 0);
+        for key in &self.silent {
+            let Some(connection) = self.connections.get_mut(*key) else { continue };
+            match connection.out {
+                _ if connection.sending != Sending::Silent => {}
+                Out::Area { slot } | Out::AreaAndTail { slot } => {
+                    let left = self.side.left_by(slot);
+                    requests += left.requests;
+                    (small, large) = (small + left.small_buffers, large + left.large_buffers);
+                    assembly += left.assembly_cells;
+                }
+                Out::Cell { .. } => coalesce += 1,
+                Out::Nothing | Out::Text { .. } | Out::Interim { .. } | Out::Stream { .. } => {}
+            }
+        }
+        let side = &self.side;
+        self.counters.requests_open.set(side.in_use() as u64 - requests);
+        self.counters.buffers_in_use.set(u64::from(side.buffers.small.in_use() - small));
+        self.counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use() - large));
+        self.counters.assembly_cells_in_use.set(side.cells.assembly.in_use() - assembly);
+        self.counters.coalescing_cells_in_use.set(side.cells.coalesce.in_use() - coalesce);
     }
 
     /// Counts the panics of the application's code that have ended on this thread.

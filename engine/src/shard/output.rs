@@ -346,12 +346,16 @@ impl<I: Io> Shard<I> {
         let part = match &connection.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
-            Out::Area { slot } => self.side.lend_response(*slot, len).after(sent),
+            Out::Area { slot } => {
+                self.side.hand(*slot);
+                self.side.lend_response(*slot, len).after(sent)
+            }
             Out::Cell { cell } => self.side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of(text).after(sent),
             Out::Interim { connection } => self.extras.lend_interim(*connection).after(sent),
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
+                self.side.hand(slot);
                 let (area_len, tail) = {
                     let answer = self.side.answer_mut(slot);
                     let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of(tail) } else { Lent::of(&[]) };
@@ -420,9 +424,11 @@ impl<I: Io> Shard<I> {
         if connection.out_sent >= connection.out_len {
             return self.send_ended(key);
         }
-        if let Out::Stream { slot, .. } = connection.out {
+        match connection.out {
             // What has come meanwhile goes with the rest.
-            self.advance_stream(key, slot, sent);
+            Out::Stream { slot, .. } => self.advance_stream(key, slot, sent),
+            Out::Area { slot } | Out::AreaAndTail { slot } => self.side.take_hand_back(slot),
+            _ => {}
         }
         self.await_room(key, false);
     }

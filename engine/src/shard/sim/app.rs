@@ -114,6 +114,10 @@ pub(super) struct App {
     /// Handles of requests that were answered by id.
     kept: Vec<Lease<RequestRecord>>,
     streams: Vec<Streaming>,
+    /// Requests that were answered, to be cancelled some time later.
+    late: Vec<RequestId>,
+    /// Cancels that were told to have worked.
+    pub(super) cancelled: u64,
     /// Streams that have been finished, cut or found gone.
     ended: Vec<Arc<OutStream>>,
     file: Arc<File>,
@@ -131,6 +135,8 @@ impl App {
             pending: Vec::new(),
             kept: Vec::new(),
             streams: Vec::new(),
+            late: Vec::new(),
+            cancelled: 0,
             ended: Vec::new(),
             file: letters(FILE_BYTES),
             delivered: BTreeSet::new(),
@@ -183,6 +189,11 @@ impl App {
 
     /// Takes the next request from the queue.
     pub(super) fn claim(&mut self, random: &mut Random) {
+        if random.chance(300)
+            && let Some(id) = self.late.pop()
+        {
+            self.cancel_by_id(id);
+        }
         let Some(mut lease) = self.queue.claim_of(0) else { return };
         let target = target(&lease);
         let number: Option<u32> = match target.strip_prefix("/a/") {
@@ -314,20 +325,25 @@ impl App {
                     Some(Ok(filled)) => lease.submit(filled),
                     _ => drop(lease),
                 }
-                self.exchange.cancel(id);
+                if random.chance(500) {
+                    return self.late.push(id);
+                }
+                self.cancel_by_id(id);
             }
             Some(lease) => {
-                lease.cancel();
+                self.cancelled += u64::from(lease.cancel());
                 if random.chance(500) {
                     self.kept.push(*lease);
                 }
             }
-            None => {
-                self.exchange.cancel(id);
-            }
+            None => self.cancel_by_id(id),
         }
         assert!(!self.exchange.is_open(id) && !self.exchange.cancel(id), "a cancelled request is over");
         assert!(self.exchange.answer_by_id(id, fill).is_none(), "a cancelled request cannot be answered");
+    }
+
+    fn cancel_by_id(&mut self, id: RequestId) {
+        self.cancelled += u64::from(self.exchange.cancel(id));
     }
 
     /// Every connection has ended: whoever waits for that has been told.

@@ -203,6 +203,66 @@ fn a_cancel_while_the_shard_sleeps_rings_its_bell() {
     assert_cut(rig, client);
 }
 
+/// Does something once, when the shard sleeps.
+fn while_asleep(rig: &mut Rig, act: impl FnOnce() + 'static) {
+    let meanwhile = Meanwhile(Some(Box::new(move |_| act())));
+    rig.shard.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
+    rig.settle();
+    rig.shard.io.outside = None;
+}
+
+#[test]
+fn an_answer_that_was_sent_is_over_though_the_shard_has_slept_since() {
+    for by_id in [false, true] {
+        let (mut rig, client, lease) = one_request();
+        let id = lease.id();
+        if by_id {
+            assert!(answer_by_id(&rig.exchange, lease.detach(), "[/a/1]"));
+        } else {
+            answer(lease);
+        }
+        let (exchange, counters) = (rig.exchange.clone(), rig.counters.clone());
+        while_asleep(&mut rig, move || {
+            let levels = [&counters.requests_open, &counters.buffers_in_use, &counters.assembly_cells_in_use];
+            assert_eq!(levels.map(|level| level.read()), [0, 0, 0]);
+            assert!(!exchange.cancel(id) && !exchange.cancel(id), "it is sent");
+        });
+        rig.say(client, GET.replace("/a/1", "/a/2"));
+        rig.serve();
+        assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"], "the connection goes on");
+        assert_eq!(rig.counters.requests_cancelled.read(), 0);
+    }
+}
+
+#[test]
+fn a_handle_dropped_after_its_request_was_answered_by_id_and_sent_frees_the_slot_at_once() {
+    let (mut rig, client, lease) = one_request();
+    assert!(answer_by_id(&rig.exchange, lease.id(), "[/a/1]"));
+    let counters = rig.counters.clone();
+    while_asleep(&mut rig, move || {
+        assert_eq!(counters.requests_open.read(), 1, "its handle is held");
+        drop(lease);
+    });
+    assert_eq!((rig.counters.requests_open.read(), rig.shard.side.in_use()), (0, 0));
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+}
+
+#[test]
+fn an_answer_of_which_the_client_has_taken_a_part_can_be_cancelled_while_the_shard_sleeps() {
+    let mut rig = Rig::new();
+    let client = rig.connect_with_room(100);
+    rig.say(client, GET);
+    let lease = rig.claim();
+    let id = lease.id();
+    answer_with(lease, &"x".repeat(1000), false);
+    rig.settle();
+    let exchange = rig.exchange.clone();
+    rig.shard.io.asleep = false;
+    while_asleep(&mut rig, move || assert!(exchange.cancel(id), "it is not sent"));
+    assert_over(&rig, id);
+    assert_cut(rig, client);
+}
+
 #[test]
 fn a_cancel_that_the_shard_reads_no_more_harms_nobody() {
     let (mut rig, client, lease) = one_request();

@@ -110,6 +110,7 @@ fn run_one(seed: u64) {
     rig.assert_idle();
     world.borrow().app.assert_told();
     world.borrow().app.assert_streams_over();
+    assert!(rig.counters.requests_cancelled.read() >= world.borrow().app.cancelled, "a cancel is not counted");
     rig.shard.io.outside = None;
     rig.stop(Duration::from_secs(60));
     rig.end();

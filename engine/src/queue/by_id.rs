@@ -1,0 +1,117 @@
+//! What applications do with a request by its id, on any thread, with or without its handle.
+//!
+//! Laws: an id whose request is over, or that was never issued, touches nothing.
+
+use core::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::exchange::{
+    AnswerFlags, Answered, CANCELLED, CLOSED, DEAD, Exchange, HANDED, INTERIM, INTERIMS, INTERIMS_MAX, OPEN, ORPHAN,
+    Record, SENT, Slot, Uninformed, generation_of,
+};
+use super::news::News;
+use super::notes::Note;
+use crate::id::RequestId;
+
+impl<R: Record> Exchange<R> {
+    /// Answers a request by id. See [`Lease::fill`](super::Lease::fill).
+    pub(crate) fn answer_by_id<E>(
+        &self,
+        id: RequestId,
+        fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
+    ) -> Option<Result<(), E>> {
+        let slot = self.known(id)?;
+        let filled = self.fill(slot, id.generation(), AnswerFlags::default(), fill);
+        if let Some(Ok(())) = filled {
+            // SAFETY: duty 1: `fill` has set ANSWERED and RETURNING, and nobody else does. Duty 2: `self` is borrowed
+            // of an `Arc`, by who came with the id.
+            unsafe { Self::give_back(self, slot) };
+        }
+        filled
+    }
+
+    /// Whether the request can still be answered.
+    pub(crate) fn is_open(&self, id: RequestId) -> bool {
+        let Some(slot) = self.known(id) else { return false };
+        let word = self.slot(slot).word.load(Ordering::Acquire);
+        generation_of(word) == id.generation() && word & (OPEN | CLOSED) == OPEN
+    }
+
+    /// The slot of an id, if it is one that was ever used: of which request, the caller sees to.
+    fn known(&self, id: RequestId) -> Option<u32> {
+        let slot = self.origin.slot(id);
+        (u64::from(slot) < self.initialised.load(Ordering::Acquire)).then_some(slot)
+    }
+
+    /// Whether a request came through a queue, by its number, and its slot serves no other one yet. Of a request that
+    /// is over by the next call this holds no more, which that finds by the generation.
+    pub(crate) fn is_of_queue(&self, id: RequestId, queue: u32) -> bool {
+        let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
+        // With the generation comes the queue of its request, or of a later one; then that later one is not answered.
+        let word = slot.word.load(Ordering::Acquire);
+        generation_of(word) == id.generation()
+            && word & OPEN != 0
+            && slot.queue.load(Ordering::Relaxed) & !HANDED == queue
+    }
+
+    /// Whether a slot's answer has left with a send whose end the shard has not seen, since it sleeps. A send that
+    /// falls short wakes it.
+    pub(super) fn has_left(&self, slot: &Slot<R>) -> bool {
+        self.bell().sleeps() && slot.queue.load(Ordering::Acquire) & HANDED != 0
+    }
+
+    /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this
+    /// very moment, the news are found with the next request in its slot, or none, which does no harm.
+    pub(crate) fn tell_by_id(&self, id: RequestId, news: News) {
+        let Some(slot) = self.known(id) else { return };
+        if generation_of(self.slot(slot).word.load(Ordering::Acquire)) == id.generation() {
+            self.tell(slot, news);
+        }
+    }
+
+    /// Cancels a request at any stage. `false`: it is over.
+    ///
+    /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
+    /// request over when it reads the note, and leaves its connection alone. Of a shard that sleeps it is known that
+    /// the answer was handed over, but not whether the socket took all of it; it is marked all the same, for that case.
+    pub(crate) fn cancel(&self, id: RequestId) -> bool {
+        let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
+        let word = &slot.word;
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            let over = seen & (OPEN | DEAD | SENT | ORPHAN | CANCELLED) != OPEN;
+            if over || generation_of(seen) != id.generation() {
+                return false;
+            }
+            match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        let sent = self.has_left(slot);
+        self.note(Note::Cancel { id, is_told: !sent });
+        !sent
+    }
+
+    /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.
+    pub(super) fn inform(&self, id: RequestId, text: Bytes) -> Result<(), Uninformed> {
+        let Some(slot) = self.known(id) else { return Err(Uninformed::Over) };
+        let word = &self.slot(slot).word;
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != id.generation() {
+                return Err(Uninformed::Over);
+            }
+            if seen & INTERIMS == INTERIM * u64::from(INTERIMS_MAX) {
+                return Err(Uninformed::Full);
+            }
+            match word.compare_exchange(seen, seen + INTERIM, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        self.note(Note::Inform(id, text));
+        Ok(())
+    }
+}
