@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
@@ -155,7 +156,7 @@ fn a_shard_that_fails_gives_its_engine_up_and_no_client_waits() {
         assert_eq!(held.read().text(), "still answered");
         held.read_end();
         // Who stays is given some seconds to read its last answer.
-        drop(held);
+        drop((held, waiting));
         assert_given_up(&host.engine);
     });
     host.drop_unwatched();
@@ -173,24 +174,31 @@ fn colocated_a_shard_that_fails_gives_its_engine_up_though_its_thread_stays() {
         let (engine, queue) = (&engine, &queue);
         let (ready, is_ready) = mpsc::channel();
         let (stay, until) = mpsc::channel::<()>();
+        let (fall, falls) = mpsc::channel::<()>();
+        let (refusing, is_refusing) = mpsc::channel();
         let of_other = ready.clone();
         let other = scope.spawn(move || {
             let _attached = engine.attach(1).expect("the shard is free");
             assert_eq!(engine.wait().expect_err("it would wait for itself").kind(), ErrorKind::Invalid);
-            of_other.send(true).expect("the test runs");
+            of_other.send(()).expect("the test runs");
             queue.receive_timeout(PATIENCE).expect_err("the engine fails")
         });
         let failing = scope.spawn(move || {
             let _attached = engine.attach(0).expect("the shard is free");
+            ready.send(()).expect("the test runs");
+            // When both have their shards.
+            let _ = falls.recv();
             let refuses = refuse_enter(0);
-            ready.send(refuses).expect("the test runs");
+            refusing.send(refuses).expect("the test runs");
             let failed = refuses.then(|| queue.receive().expect_err("the ring is refused"));
             let then = refuses.then(|| queue.receive().expect_err("and stays so"));
             // It lets go of its shard long after.
             let _ = until.recv();
             failed.zip(then)
         });
-        if !(0..2).all(|_| is_ready.recv_timeout(PATIENCE).expect("attached")) {
+        (0..2).for_each(|_| is_ready.recv_timeout(PATIENCE).expect("attached"));
+        drop(fall);
+        if !is_refusing.recv_timeout(PATIENCE).expect("it is told") {
             drop(stay);
             return engine.shutdown(Duration::ZERO).expect("no shard failed");
         }
@@ -292,17 +300,23 @@ fn the_showcase_ends_at_once_when_its_ring_fails_later() {
         let meet = |pid, address| {
             let listens = || TcpStream::connect(address).is_ok();
             assert!(holds_within(PATIENCE, listens), "it starts");
+            // It listens before its URLs are registered.
+            wait_until("it answers", || Client::connect(address).ask("/pipeline").status == 200);
             let mut served = Client::connect(address);
             assert_eq!(served.ask("/pipeline").status, 200, "a few entries are allowed");
             // While it is stopped, clients gather: then it takes them in one turn, with a receive for each.
             signal(pid, libc::SIGSTOP);
-            let mut clients: Vec<Client> = (0..100).map(|_| Client::connect(address)).collect();
-            clients.iter_mut().for_each(|client| client.get("/pipeline"));
+            // It stops a little after the signal, and may have had enough of them by then.
+            let mut clients: Vec<TcpStream> = (0..100).map_while(|_| TcpStream::connect(address).ok()).collect();
+            for client in &mut clients {
+                client.set_read_timeout(Some(PATIENCE)).expect("not zero");
+                let _ = client.write_all(b"GET /pipeline HTTP/1.1\r\nHost: test\r\n\r\n");
+            }
             signal(pid, libc::SIGCONT);
             served.read_end();
-            // Nobody waits, served or not.
             for client in &mut clients {
-                let _ = std::io::Read::read_to_end(&mut client.stream, &mut Vec::new());
+                let ended = client.read_to_end(&mut Vec::new()).map_err(|error| error.kind());
+                assert_ne!(ended, Err(std::io::ErrorKind::WouldBlock), "nobody waits, served or not");
             }
             wait_until("nobody is let in", || lets_nobody_in(address));
         };
@@ -322,20 +336,19 @@ fn requests_that_wait_for_a_failed_shard_are_told() {
     other.get("/");
     let request = host.receive();
     let disconnect = request.on_disconnect();
-    let trigger = client_of(&host, 0);
-    let mut trigger_asks = trigger;
-    trigger_asks.get("/");
+    let mut trigger = client_of(&host, 0);
+    trigger.get("/");
     let last = host.receive();
     let (tell, told) = mpsc::channel();
     last.on_disconnect_call(move |_| tell.send(refuse_enter(0)).expect("the test runs"));
-    trigger_asks.reset();
+    trigger.reset();
     if !told.recv_timeout(PATIENCE).expect("it is told") {
         drop((reading, request, last));
         return;
     }
     within(PATIENCE, "the end of a body", move || {
         let mut body = Vec::new();
-        assert!(std::io::Read::read_to_end(&mut reading.body(), &mut body).is_err(), "{} bytes", body.len());
+        assert!(reading.body().read_to_end(&mut body).is_err(), "{} bytes", body.len());
     });
     within(PATIENCE, "the end of a connection", move || disconnect.wait());
     drop((request, last));
