@@ -17,25 +17,30 @@ use common::program::built;
 use common::{Client, Host, PATIENCE, Watched, builder, holds_within, loopback, receive, wait_until, within};
 use ringress::{Engine, Error, ErrorKind, Mode, QueueOptions, Response};
 
-/// A field of `struct seccomp_data`, in bytes from its beginning: which call, and the lower half of its second argument
-/// (what `io_uring_enter` is to submit).
+/// Fields of `struct seccomp_data`, in bytes from its beginning: which call, and the lower half of its second argument
+/// (how many entries `io_uring_enter` is to submit).
 const CALL: u32 = 0;
 const SECOND_ARGUMENT: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
 
-/// From now on `io_uring_enter` is refused (EPERM) to the current thread, to threads it starts and to programs they
-/// run, when it submits at least so many entries. `false` where filters cannot be had, which the test says.
+/// As [`refuse`], of `io_uring_enter`, when it submits at least so many entries.
 fn refuse_enter(entries: u32) -> bool {
+    refuse(libc::SYS_io_uring_enter, entries)
+}
+
+/// From now on a call is refused (EPERM) to the current thread, to threads it starts and to programs they run, when its
+/// second argument is at least so much. `false` where filters cannot be had, which the test says.
+fn refuse(call: libc::c_long, at_least: u32) -> bool {
     let statement = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
     let jump = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
     let code = |bits: u32| u16::try_from(bits).expect("codes are small");
     let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
     let give = code(libc::BPF_RET | libc::BPF_K);
-    let call = u32::try_from(libc::SYS_io_uring_enter).expect("numbers of calls are small");
+    let call = u32::try_from(call).expect("numbers of calls are small");
     let mut program = [
         statement(load, CALL),
         jump(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), call, 3),
         statement(load, SECOND_ARGUMENT),
-        jump(code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K), entries, 1),
+        jump(code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K), at_least, 1),
         statement(give, libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs()),
         statement(give, libc::SECCOMP_RET_ALLOW),
     ];
@@ -93,6 +98,21 @@ fn a_ring_that_may_not_be_entered_is_found_at_the_start() {
     if let Some(error) = attached {
         assert_refusal(&error);
         engine.attach(0).expect("another thread may, since nothing was lost");
+    }
+}
+
+#[test]
+fn each_call_that_is_refused_is_named_with_its_remedy() {
+    let calls = [
+        (libc::SYS_io_uring_setup, "io_uring_setup was refused although the sysctl allows it", "io_uring_setup"),
+        (libc::SYS_io_uring_register, "io_uring_register was refused although io_uring_setup", "io_uring_register"),
+    ];
+    for (call, begins, remedy) in calls {
+        let start = move || refuse(call, 0).then(|| builder().start().expect_err("no ring can be had"));
+        let Some(error) = within(PATIENCE, "the start", start) else { return };
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{text}");
+        assert!(text.starts_with(begins) && text.contains(&format!("Remedy: allow {remedy}")), "{text}");
     }
 }
 
