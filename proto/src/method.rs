@@ -93,6 +93,20 @@ impl Method {
     pub const fn is_safe(self) -> bool {
         matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace)
     }
+
+    /// The method of a head that is refused, or not whole: [`Unknown`](Self::Unknown) until the space behind it is
+    /// here, but for [`Head`](Self::Head), which is taken for granted from its first letter on. One blank line before
+    /// the head is passed over (RFC 9112 section 2.2).
+    #[must_use]
+    pub fn begun(head: &[u8]) -> Self {
+        let line = head.strip_prefix(b"\r\n").unwrap_or(head);
+        if !line.is_empty() && b"HEAD ".starts_with(line) {
+            return Self::Head;
+        }
+        // No known method is longer.
+        let space = line.iter().take(32).position(|byte| *byte == b' ');
+        space.map_or(Self::Unknown, |len| Self::from_bytes(&line[..len]))
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +122,30 @@ mod tests {
         assert_eq!(Method::NAMED.len(), 18);
         for name in [&b""[..], b"GETS", b"GE", b"xyzzy"] {
             assert_eq!(Method::from_bytes(name), Method::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_begun_head_has_its_method_once_the_space_behind_it_is_here() {
+        let head = b"HEAD /x\x00";
+        for len in 0..=head.len() {
+            let want = if len == 0 { Method::Unknown } else { Method::Head };
+            assert_eq!(Method::begun(&head[..len]), want, "{len} bytes");
+        }
+        for len in 0..5 {
+            assert_eq!(Method::begun(&b"POST "[..len]), Method::Unknown, "{len} bytes");
+        }
+        let longest = Method::NAMED.iter().map(|method| method.as_str().len()).max();
+        assert!(longest.is_some_and(|len| len < 32));
+        for (head, want) in [
+            (&b"\r\nHEAD / HTTP/1.1\r\n"[..], Method::Head),
+            (b"\r\n\r\nHEAD / ", Method::Unknown),
+            (b" HEAD / ", Method::Unknown),
+            (b"head / ", Method::Unknown),
+            (b"HEADS / ", Method::Unknown),
+            (b"POST /HEAD ", Method::Post),
+        ] {
+            assert_eq!(Method::begun(head), want, "{}", head.escape_ascii());
         }
     }
 

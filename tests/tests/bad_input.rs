@@ -14,6 +14,7 @@ both_modes![
     ambiguous_framing_gets_400,
     unknown_codings_get_501,
     connect_gets_501,
+    refusals_of_head_have_no_content,
     other_versions_get_505,
     too_long_targets_get_414,
     too_large_heads_get_431,
@@ -263,6 +264,46 @@ fn connect_gets_501(server: &Server) {
         expect_refusal(server, request.as_bytes(), &[501]);
     }
     expect_refusal(server, b"CONNECT / HTTP/1.1\r\nHost: h\r\n\r\n", &[400]);
+    server.assert_healthy();
+}
+
+/// RFC 9110 section 9.3.2, whoever refuses and however much of the head was read.
+fn refusals_of_head_have_no_content(server: &Server) {
+    let many = "X: y\r\n".repeat(200);
+    let refused = [
+        ("/ HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("/ HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), 400),
+        ("/ HTTP/1.1\r\nHost: h\r\nno colon\r\n\r\n".to_owned(), 400),
+        ("/ HTTP/1.1\r\nHost: h\r\nExpect: magic\r\n\r\n".to_owned(), 417),
+        ("/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_owned(), 501),
+        ("/ HTTP/1.9\r\nHost: h\r\n\r\n".to_owned(), 505),
+        ("/%zz HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
+        ("/\u{e9} HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
+        (format!("/{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(9_000)), 414),
+        (format!("/ HTTP/1.1\r\nHost: h\r\n{many}\r\n"), 431),
+        (format!("/ HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(20_000)), 431),
+        ("/nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_owned(), 404),
+    ];
+    for (rest, status) in refused {
+        for before in ["", "\r\n"] {
+            let request = format!("{before}HEAD {rest}");
+            // Whole, and in two pieces, which are put together.
+            for cut in [0, 5, 12] {
+                let mut client = server.connect().about(shown(request.as_bytes()));
+                let (first, second) = request.split_at(cut);
+                client.send(first);
+                if cut > 0 {
+                    server.assert_healthy();
+                }
+                // A long one may have been refused before all of it is sent.
+                let _ = client.try_send(second);
+                let answer = client.response_to_head();
+                assert_eq!((answer.status, answer.closes()), (status, true), "{answer:?}");
+                assert_ne!(answer.field("Content-Length"), Some("0"), "as the answer to GET would have: {answer:?}");
+                client.expect_eof();
+            }
+        }
+    }
     server.assert_healthy();
 }
 

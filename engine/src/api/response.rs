@@ -38,6 +38,8 @@ const fn is_bodiless(status: u16) -> bool {
 pub struct Response<'a> {
     status: u16,
     close: bool,
+    /// In pieces, to HEAD: neither a length nor chunks are said.
+    unframed: bool,
     header_count: u8,
     reason: Option<&'a str>,
     /// A field known beforehand; the others follow it.
@@ -105,6 +107,7 @@ impl<'a> Response<'a> {
         Self {
             status,
             close: false,
+            unframed: false,
             header_count: 0,
             reason: None,
             line: None,
@@ -211,6 +214,13 @@ impl<'a> Response<'a> {
     /// As [`close`](Self::close), for one that is made.
     pub(super) const fn end_connection(&mut self) {
         self.close = true;
+    }
+
+    /// For [`Request::start`](crate::Request::start) of a HEAD request: says nothing of the body that GET would get.
+    #[cfg(feature = "tower")]
+    pub(crate) const fn unframed(mut self) -> Self {
+        self.unframed = true;
+        self
     }
 
     /// Whether it has nothing but a status of 101, a reason and fields.
@@ -351,7 +361,7 @@ pub(super) fn fill_start(
     check_length(record, response, body_len)?;
     let framing = match response.content_length {
         Some(length) => Some(Framing::Length(length)),
-        None if !body_allowed(response.status) => None,
+        None if !body_allowed(response.status) || response.unframed => None,
         // Nothing can follow, so that is said.
         None if response.status == RESET_CONTENT => Some(Framing::Length(0)),
         None if record.is_http10() => Some(Framing::Close),

@@ -4,6 +4,7 @@
 //! delivered (then it is the request's) or given up; every byte is copied once.
 
 use ringress_proto::head::{self, Parse};
+use ringress_proto::method::Method;
 use ringress_proto::url;
 
 use super::Shard;
@@ -76,6 +77,7 @@ impl<I: Io> Shard<I> {
                 return Taken::Bytes(len);
             }
             Err(reject) => {
+                record.head.method = Method::begun(bytes);
                 self.side.cells.assembly.give(cell);
                 return self.refuse_unread(key, slot, reject);
             }

@@ -7,6 +7,7 @@
 
 use ringress_proto::framing::BodyKind;
 use ringress_proto::head::{self, Parse};
+use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 use ringress_proto::url;
 
@@ -265,7 +266,10 @@ impl<I: Io> Shard<I> {
                 self.side.free(slot);
                 return self.begin_assembly(key, input);
             }
-            Err(reject) => return self.refuse_unread(key, slot, reject),
+            Err(reject) => {
+                record.head.method = Method::begun(bytes);
+                return self.refuse_unread(key, slot, reject);
+            }
         }
         let (memo, cooked) = (&mut self.host_memo, &mut record.cooked);
         if let Err(reject) = url::cook_with(bytes, &record.head, || scratch.bytes(), memo, cooked) {

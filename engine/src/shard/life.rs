@@ -3,6 +3,7 @@
 //! Laws: a descriptor is closed, and its entry freed, after the last operation on it has completed; whatever a
 //! connection still had is given back; requests of a gone connection answer `Gone`.
 
+use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 
 use super::Shard;
@@ -269,10 +270,17 @@ impl<I: Io> Shard<I> {
 
     /// A head was begun and not finished in time.
     fn answer_timeout(&mut self, key: Key) {
-        match self.side.allocate() {
-            Some(slot) => self.refuse_pending(key, slot, Reject::HeaderTimeout),
-            None => self.abort(key),
+        let (Some(connection), Some(slot)) = (self.connections.get_mut(key), self.side.allocate()) else {
+            self.abort(key);
+            return self.flush_all();
+        };
+        self.side.record_mut(slot).head.method = Method::Unknown;
+        if let Some(cell) = &connection.assembly {
+            let begun = self.side.arena().cell(cell, 0, connection.assembled);
+            let (bytes, record, _) = self.side.parse_view(begun, slot);
+            record.head.method = Method::begun(bytes);
         }
+        self.refuse_pending(key, slot, Reject::HeaderTimeout);
         self.flush_all();
     }
 }

@@ -63,9 +63,8 @@ impl<I: Io> Shard<I> {
 
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
     fn write_refusal(&mut self, slot: u32, reject: Reject, flags: AnswerFlags) {
-        let without_body = self.side.record(slot).is_head()
-            && self.slots[slot as usize].connection != u32::MAX
-            && reject_knows_method(reject);
+        // Of a head that could not be read, the record has the method (RFC 9110 section 9.3.2).
+        let without_body = self.side.record(slot).is_head();
         let cell = self.side.response_mut(slot);
         let area_bytes = cell.len() - LINE_BYTES as usize;
         let area = &mut cell[..area_bytes];
@@ -75,11 +74,6 @@ impl<I: Io> Shard<I> {
         let (area_len, date_at) = written.unwrap_or((0, 0));
         *self.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: Tail::None };
     }
-}
-
-/// Whether the request was read well enough to know its method.
-fn reject_knows_method(reject: Reject) -> bool {
-    !reject.closes()
 }
 
 /// Writes a whole answer. Gives its length and the place of the date.

@@ -104,9 +104,13 @@ impl<B: Body> Answer<B> {
         let (parts, body) = response.into_parts();
         let exact = body.size_hint().exact();
         let promised = promised_length(&parts.headers)?;
+        let names_trailers = parts.headers.contains_key(TRAILER) && !asked.is_http10;
+        let length = promised.or(exact).filter(|_| !names_trailers);
         if asked.is_head || !body_allowed(parts.status.as_u16()) {
             foreign::let_go(body);
-            give_head(place, &parts, asked, promised.or_else(|| exact.filter(|length| *length > 0)))?;
+            // Without a length beside it, an empty body may be one that the service has left out.
+            let is_left_out = promised.is_none() && exact == Some(0);
+            give_head(place, &parts, asked, length.filter(|_| !is_left_out), is_left_out)?;
             return Ok(None);
         }
         if let (Some(promised), Some(exact)) = (promised, exact)
@@ -119,8 +123,6 @@ impl<B: Body> Answer<B> {
             respond(place, head_of(&parts))?;
             return Ok(None);
         }
-        let names_trailers = parts.headers.contains_key(TRAILER) && !asked.is_http10;
-        let length = promised.or(exact).filter(|_| !names_trailers);
         let in_chunks = length.is_none() && !asked.is_http10;
         let waiting = Some(Box::new(Waiting { parts, length, gone: None }));
         Ok(Some(Self { body: Box::pin(body), waiting, in_chunks }))
@@ -239,14 +241,15 @@ fn into_bytes(mut data: impl Buf) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }
 
-/// Gives an answer that has no body.
-fn give_head(place: &Place, parts: &Parts, asked: Asked, length: Option<u64>) -> Result<()> {
+/// Gives an answer that has no body; to HEAD, with the framing of the answer to GET as far as it is known.
+fn give_head(place: &Place, parts: &Parts, asked: Asked, length: Option<u64>, is_left_out: bool) -> Result<()> {
     match length {
         _ if !asked.is_head || !body_allowed(parts.status.as_u16()) => respond(place, head_of(parts)),
         Some(length) => respond(place, head_of(parts).content_length(length)),
-        // Of unknown length, as the answer to GET would be.
+        // Of unknown length, as the answer to GET would be, or left out: nothing is said (RFC 9110 section 8.6).
         None => {
-            start(place, head_of(parts))?;
+            let head = head_of(parts);
+            start(place, if is_left_out { head.unframed() } else { head })?;
             finish(place, None)
         }
     }

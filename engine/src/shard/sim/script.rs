@@ -61,10 +61,14 @@ pub(super) struct Script {
 }
 
 /// Requests that are malformed, and what they are answered.
-const MALFORMED: [(&str, u16); 8] = [
+const MALFORMED: [(&str, u16); 12] = [
     ("GET /a/1 HTTP/1.1\r\nHost : h\r\n\r\n", 400),
     ("GET /a/1 HTTP/1.1\nHost: h\r\n\r\n", 400),
     ("GET /a/1 HTTP/1.1\r\n\r\n", 400),
+    ("HEAD /a/1 HTTP/1.1\r\n\r\n", 400),
+    ("HEAD /a/%zz HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+    ("HEAD /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n", 413),
+    ("CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", 501),
     ("GET /a/1 HTTP/2.0\r\nHost: h\r\n\r\n", 505),
     ("POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     ("POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n", 413),
@@ -252,7 +256,7 @@ impl Writer<'_> {
             5 => {
                 let (text, status) = MALFORMED[self.random.below(MALFORMED.len())];
                 // A refusal may come as soon as the fault is seen.
-                self.expect(number, Outcome::Refused(status), false, true);
+                self.expect(number, Outcome::Refused(status), text.starts_with("HEAD"), true);
                 self.wire.extend(text.as_bytes());
                 self.wire.extend(vec![b'x'; self.random.below(2) * 3000]);
                 self.send();

@@ -244,6 +244,29 @@ fn head_and_body_have_times_of_their_own() {
 }
 
 #[test]
+fn a_head_request_that_takes_too_long_is_told_so_without_content() {
+    let mut rig = with(Properties::new().header_wait(SECOND).entity_body(SECOND).request_queue(SECOND * 5));
+    let begun = ["H", "HEAD", "HEAD /a/1 HT", "HEAD /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo"];
+    let clients = begun.map(|text| {
+        let client = rig.connect();
+        // The slot that the refusal is written into was another method's before.
+        rig.say(client, "POST /a/0 HTTP/1.1\r\nHost: h\r\n\r\n");
+        rig.serve();
+        rig.heard(client);
+        rig.say(client, text);
+        client
+    });
+    rig.pass(SECOND * 2);
+    for (client, text) in clients.into_iter().zip(begun) {
+        let heard = rig.heard(client);
+        assert!(heard.starts_with("HTTP/1.1 408 ") && heard.ends_with("\r\n\r\n"), "{text}: {heard}");
+        assert!(!heard.contains("Content-Length: 0\r\n") && heard.contains("Connection: close\r\n"), "{text}: {heard}");
+    }
+    drop(rig.claim_all());
+    end(rig, &clients);
+}
+
+#[test]
 fn draining_takes_no_longer_than_it_may() {
     for (drain, survives) in [(SECOND, [true, false, false]), (SECOND * 60, [true, true, false])] {
         let mut rig = with(Properties::new().drain_entity_body(drain));
