@@ -96,7 +96,9 @@ impl<R: Record> QueueCore<R> {
     }
 
     /// Claims a request of one shard. A claimed request whose client is gone is passed over.
-    #[inline]
+    ///
+    /// Inlined in any case: as a call it hands the lease over in memory, 48 instructions (`turn/colocated-64/16`).
+    #[inline(always)]
     pub(crate) fn claim_of(&self, shard: usize) -> Option<Lease<R>> {
         while let Some(id) = self.rings[shard].claim() {
             let id = RequestId::from_u64(id)?;

@@ -314,6 +314,8 @@ impl<R: Record> Lease<R> {
     }
 
     /// Clears HANDLE; an open request is abandoned if so told, and a slot that only waited for this goes back.
+    // Out of line: leases are dropped in many places, and seldom have anything left to do there.
+    #[inline(never)]
     fn leave(&self, abandon: bool) {
         let exchange = self.exchange();
         let slot = exchange.slot(self.slot);
