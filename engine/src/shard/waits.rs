@@ -1,10 +1,11 @@
-//! Timers that need more than the clock to judge: requests that nobody takes, and answers that clients do not take.
+//! Timers that need more than the clock to judge: requests that nobody takes, answers that clients
+//! do not take, and bodies that come too slowly.
 //!
 //! Laws:
 //! * A request is answered 503 here only while it waits in its queue's ring; the shard wins its answer by the same word
 //!   as everybody, so nobody answers twice. What it leaves in the ring, consumers pass over.
-//! * A client is judged by what it has acknowledged, not by when there is room: the kernel reports that only once a
-//!   good part of a large socket buffer is free.
+//! * A client that takes an answer is judged by what it has acknowledged, not by when there is room: the kernel reports
+//!   that only once a good part of a large socket buffer is free.
 //!
 //! Absent: which of the timers runs (`life`, room `conn`), how long they are (room `policy`), and how rates are kept
 //! account of (`rates`).

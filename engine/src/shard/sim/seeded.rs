@@ -48,6 +48,7 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
     let config = Config {
         properties: Properties::new().request_queue(queue_wait),
         mode: if random.chance(300) { Mode::Colocated } else { Mode::Queue },
+        connections_max: if tight { 16 } else { 64 },
         requests_max: if tight { 16 } else { 512 },
         receive_buffers: if tight { 16 } else { 256 },
         receive_buffer_bytes: pick(random, [512, 4096]),
@@ -86,6 +87,10 @@ fn run_one(seed: u64) {
     for _ in 0..TURNS {
         if hasty && random.chance(30) {
             rig.expire(Duration::from_secs(random.below(130) as u64));
+            // Rates are looked at again and again, while clients pause.
+            for _ in 0..random.below(2) * random.below(16) {
+                rig.expire(Duration::from_secs(5 + random.below(5) as u64));
+            }
         }
         for _ in 0..random.below(8) {
             world.borrow_mut().act(&mut rig.shard.io);
