@@ -181,7 +181,8 @@ impl Arena {
     /// Lays bytes open that are poisoned since a kernel has them, for the one in its place to write.
     #[cfg(all(ringress_asan, any(test, feature = "sim")))]
     pub(crate) fn open_for_fake(&self, offset: u64, len: u32) {
-        super::poison::lift(self.address(offset, len).addr().get(), len as usize);
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        super::poison::lift(self.mapping.base().addr().get().saturating_add(offset), len as usize);
     }
 
     /// Cells of an area.
@@ -276,9 +277,11 @@ impl Arena {
     /// 2. They are in one cell: that of an [`Extent`], or the first of a cell at its [`offset`](Self::offset).
     #[inline]
     pub(crate) unsafe fn read(&self, offset: u64, len: u32) -> &[u8] {
-        // SAFETY: in a cell by duty 2, so within the mapping, and initialised (anonymous mappings are zeroed); not
-        // written meanwhile by duty 1.
-        unsafe { core::slice::from_raw_parts(self.address(offset, len).as_ptr(), len as usize) }
+        // SAFETY: in a cell by duty 2.
+        let address = unsafe { self.address(offset, len) };
+        // SAFETY: within the mapping, as cells are, and initialised (anonymous mappings are zeroed); not written
+        // meanwhile by duty 1.
+        unsafe { core::slice::from_raw_parts(address.as_ptr(), len as usize) }
     }
 
     /// Writes bytes at an offset.
@@ -292,8 +295,10 @@ impl Arena {
         reason = "the arena hands out disjoint cells, whose owners are told apart by duty 1"
     )]
     pub(crate) unsafe fn write(&self, offset: u64, len: u32) -> &mut [u8] {
-        // SAFETY: in a cell by duty 2, so within the mapping, and initialised (zeroed); exclusive by duty 1.
-        unsafe { core::slice::from_raw_parts_mut(self.address(offset, len).as_ptr(), len as usize) }
+        // SAFETY: in a cell by duty 2.
+        let address = unsafe { self.address(offset, len) };
+        // SAFETY: within the mapping, as cells are, and initialised (zeroed); exclusive by duty 1.
+        unsafe { core::slice::from_raw_parts_mut(address.as_ptr(), len as usize) }
     }
 
     /// Copies bytes from one offset to another.
@@ -303,8 +308,10 @@ impl Arena {
     /// 2. The two ranges are disjoint, and each is in one cell, as for [`read`](Self::read).
     #[inline]
     pub(crate) unsafe fn copy(&self, from: u64, to: u64, len: u32) {
-        // SAFETY: both in cells by duty 2.
-        let (from, to) = unsafe { (self.address(from, len), self.address(to, len)) };
+        // SAFETY: in a cell by duty 2.
+        let from = unsafe { self.address(from, len) };
+        // SAFETY: as above.
+        let to = unsafe { self.address(to, len) };
         // SAFETY: within the mapping, disjoint (duty 2), readable and exclusive (duty 1).
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len as usize) };
     }

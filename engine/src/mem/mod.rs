@@ -21,5 +21,5 @@ mod receive;
 pub(crate) use arena::{Area, Arena, ArenaSizes, Blank, Extent, Landing, Lent};
 pub(crate) use cells::{Cell, FreeCells};
 pub(crate) use mapping::Mapping;
-pub(crate) use poison::Poison;
+pub(crate) use poison::{Poison, leave};
 pub(crate) use receive::{BufferId, Filled, Input, ReceiveBuffers, Share, Spare};

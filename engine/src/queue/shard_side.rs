@@ -17,7 +17,7 @@ use super::news::{News, SlotNews};
 use super::notes::Note;
 use super::returns::Link;
 use crate::id::{Origin, RequestId};
-use crate::mem::{Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
+use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -524,6 +524,7 @@ impl<R: Record> Drop for ShardSide<R> {
             self.body(slot).wake_reader();
         }
         if self.in_use() > 0 {
+            mem::leave(Arc::as_ptr(&self.exchange));
             core::mem::forget(Arc::clone(&self.exchange));
         }
     }
