@@ -97,6 +97,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// The deadline of input that is thrown away.
+    #[cold]
     pub(super) fn drain_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
         if connection.due == NEVER {

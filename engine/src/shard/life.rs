@@ -195,7 +195,7 @@ impl<I: Io> Shard<I> {
         let patience = connection.machine.patience(connection.part(), connection.blocked());
         let policy = self.routes.policy(connection.policy);
         let mut from = self.tick;
-        if patience != Patience::Body {
+        if connection.giving.runs() && patience != Patience::Body {
             connection.giving.stop(from);
         }
         let ticks = match patience {

@@ -29,6 +29,7 @@ const GIVING_BEHIND_MAX: u32 = 30_000;
 
 impl<I: Io> Shard<I> {
     /// The deadline of what waits for room.
+    #[cold]
     pub(super) fn send_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
         let policy = self.routes.policy(connection.policy);
@@ -57,6 +58,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// The deadline of a body under way, anew with each piece and each pause.
+    #[inline(never)]
     pub(super) fn body_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
         connection.due = self.tick.saturating_add(self.routes.policy(connection.policy).entity_body);
