@@ -566,3 +566,43 @@ fn parts_of_a_service_that_panic_when_dropped_cost_nothing() {
     assert!(heads[2].starts_with("HTTP/1.1 200") && heads[3].starts_with("HTTP/1.1 500"), "{heads:?}");
     assert!(host.counters().foreign_panics >= 7);
 }
+
+/// A service that cannot be cloned, if it is so told.
+struct Clones(bool);
+
+impl Clone for Clones {
+    fn clone(&self) -> Self {
+        assert!(self.0, "meant to panic");
+        Self(self.0)
+    }
+}
+
+impl tower_service::Service<axum::http::Request<IncomingBody>> for Clones {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: axum::http::Request<IncomingBody>) -> Self::Future {
+        std::future::ready(Ok(Response::new(Body::empty())))
+    }
+}
+
+#[test]
+fn a_service_that_cannot_be_cloned_or_spawned_costs_its_request_and_is_told_to_who_serves() {
+    let host = Host::start();
+    let mut client = host.connect();
+    for clones in [false, true] {
+        client.get("/");
+        let serving = serve(host.queue.clone(), Clones(clones), |_| panic!("meant to panic"));
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pollster::block_on(serving)));
+        assert!(served.is_err());
+        assert_eq!(client.read().status, 500);
+    }
+    client.get("/");
+    pollster::block_on(handle(host.receive(), Clones(true))).expect("it can be served again");
+    assert_eq!(client.read().status, 200);
+}
