@@ -137,13 +137,9 @@ impl RequestQueue {
         Batch { queue: self, first: Some(first), left: max.max(1), _scope: BellScope::enter(self.core.engine()) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim(&self) -> Option<Request> {
-        match session::attached_shard(self.core.engine()) {
-            Some(shard) => self.core.claim_of(shard),
-            None => self.core.claim(),
-        }
-        .map(Request::new)
+        self.core.claim_for(session::attached_shard(self.core.engine())).map(Request::new)
     }
 
     #[inline]

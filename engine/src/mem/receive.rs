@@ -187,15 +187,12 @@ pub(crate) struct ReceiveBuffers {
 /// Who has a buffer.
 #[derive(Clone, Copy, Debug)]
 struct Use {
-    /// Shares that are out; 0 when it is spare, [`POSTED`] while the kernel has it. Each share is in some memory, so
+    /// Shares that are out; 0 when it is spare or the kernel has it. Each share is in some memory, so
     /// the count cannot overflow.
     shares: u32,
     /// Its first so many bytes do not change any more.
     settled: u32,
 }
-
-/// In the place of a count of shares: the kernel has the buffer, or is about to get it.
-const POSTED: u32 = u32::MAX;
 
 /// Buffers of each pool that the kernel is given at first.
 const SMALL_POSTED: u32 = 256;
@@ -263,7 +260,7 @@ impl ReceiveBuffers {
     pub(crate) fn take(&mut self, filled: Filled) -> Share {
         let buffer = filled.buffer();
         let place = &mut self.uses[usize::from(buffer)];
-        assert!(place.shares == POSTED, "the kernel filled a buffer that it did not have");
+        assert!(place.shares == 0, "the kernel filled a buffer that it did not have");
         *place = Use { shares: 1, settled: 0 };
         self.open(buffer);
         self.pool(buffer).posted -= 1;
@@ -274,7 +271,7 @@ impl ReceiveBuffers {
     #[inline(always)]
     pub(crate) fn share(&mut self, input: Input<'_>) -> Share {
         let place = &mut self.uses[usize::from(input.buffer())];
-        debug_assert!((1..POSTED - 1).contains(&place.shares), "who has a range has a share");
+        debug_assert!(place.shares > 0, "who has a range has a share");
         place.shares += 1;
         Share(input.number)
     }
@@ -283,7 +280,7 @@ impl ReceiveBuffers {
     #[inline(always)]
     pub(crate) fn share_settled(&mut self, input: Input<'_>) -> Share {
         let place = &mut self.uses[usize::from(input.buffer())];
-        debug_assert!((1..POSTED - 1).contains(&place.shares), "who has a range has a share");
+        debug_assert!(place.shares > 0, "who has a range has a share");
         place.shares += 1;
         place.settled = place.settled.max(input.end);
         Share(input.number)
@@ -316,7 +313,7 @@ impl ReceiveBuffers {
     pub(crate) fn release(&mut self, share: Share) {
         let buffer = share.buffer();
         let shares = &mut self.uses[usize::from(buffer)].shares;
-        debug_assert!((1..POSTED).contains(shares), "each share was counted");
+        debug_assert!(*shares > 0, "each share was counted");
         *shares -= 1;
         if *shares == 0 {
             self.shut(buffer);
@@ -328,7 +325,6 @@ impl ReceiveBuffers {
     #[inline]
     pub(crate) fn next_to_post(&mut self) -> Option<Spare> {
         let buffer = self.small.next_to_post().or_else(|| self.large.next_to_post())?;
-        self.uses[usize::from(buffer)].shares = POSTED;
         Some(Spare(Number::new(buffer)))
     }
 
@@ -388,15 +384,22 @@ impl BufferPool {
     /// them: so far, and no farther, a pool stays in use between completions.
     #[inline]
     pub(crate) fn pressed_by(&self, more: u32) -> bool {
-        (self.in_use() + more) * 4 >= self.count * 3
+        // As (in use + more) * 4 >= count * 3, in fewer steps.
+        self.free() <= self.count / 4 + more
     }
 
     /// Buffers neither posted nor spare.
     #[inline]
     pub(crate) fn in_use(&self) -> u32 {
+        self.count - self.free()
+    }
+
+    /// Buffers posted or spare.
+    #[inline]
+    fn free(&self) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 32,768 buffers")]
         let spare = self.spare.len() as u32;
-        self.count - self.posted - spare
+        self.posted + spare
     }
 
     /// Whether all buffers are in use.

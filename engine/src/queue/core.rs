@@ -118,12 +118,24 @@ impl<R: Record> QueueCore<R> {
     }
 
     /// Claims a request of any shard.
-    #[inline]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn claim(&self) -> Option<Lease<R>> {
-        let shards = self.rings.len();
-        if shards == 1 {
-            return self.claim_of(0);
+        self.claim_for(None)
+    }
+
+    /// Claims a request of the shard that the calling thread drives, or else of any.
+    #[inline(always)]
+    pub(crate) fn claim_for(&self, own: Option<usize>) -> Option<Lease<R>> {
+        let only = if self.rings.len() == 1 { Some(0) } else { None };
+        match own.or(only) {
+            Some(shard) => self.claim_of(shard),
+            None => self.claim_any(),
         }
+    }
+
+    #[inline(never)]
+    fn claim_any(&self) -> Option<Lease<R>> {
+        let shards = self.rings.len();
         let first = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
         (0..shards).find_map(|next| self.claim_of((first + next) % shards))
     }

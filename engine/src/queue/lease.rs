@@ -51,7 +51,7 @@ impl<R: Record> Lease<R> {
     ///
     /// # Safety
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Option<Self> {
         let (slot, generation) = (exchange.origin.slot(id), id.generation());
         // SAFETY: the pointer of an `Arc` is not null.

@@ -4,6 +4,8 @@
 //! answerer's; it ends with its shard and leaves what leases still read to the last of them.
 
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -32,6 +34,8 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct ShardSide<R: Record> {
     pub(super) exchange: Arc<Exchange<R>>,
+    /// The exchange's slots: on a request's way there are a dozen looks at one.
+    slots: NonNull<UnsafeCell<MaybeUninit<Slot<R>>>>,
     /// Slots ever used: those below are initialised.
     high_water: u32,
     free: Vec<u32>,
@@ -44,6 +48,9 @@ pub(crate) struct ShardSide<R: Record> {
     poison: [Poison; 2],
     ended: bool,
 }
+
+// SAFETY: the pointer is to memory of the exchange, which is Send and Sync and goes with this; all else in it is Send.
+unsafe impl<R: Record> Send for ShardSide<R> {}
 
 /// The cooked area of a slot that the shard has allocated and not published: there is one at a time, made by
 /// [`ShardSide::parse_view`], and most requests do not touch it.
@@ -90,7 +97,8 @@ impl<R: Record> ShardSide<R> {
         let buffers = ReceiveBuffers::of(arena);
         let (cells, links) = (Cells::of(arena), Links::new(exchange.chain.len()));
         let (free, holdings) = (Vec::with_capacity(slots as usize), Vec::with_capacity(slots as usize));
-        Self { exchange, high_water: 0, free, holdings, links, buffers, cells, poison, ended: false }
+        let slots = NonNull::from(&*exchange.slots).cast();
+        Self { exchange, slots, high_water: 0, free, holdings, links, buffers, cells, poison, ended: false }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange<R> {
@@ -157,19 +165,31 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn record_mut(&mut self, slot: u32) -> &mut R {
         self.assert_unpublished(slot);
         // SAFETY: the slot has no handle (asserted above), and `&mut self` is the only shard side.
-        unsafe { &mut *self.exchange.slot(slot).record.get() }
+        unsafe { &mut *self.slot(slot).record.get() }
     }
 
     /// The record of a slot in use.
     #[inline]
     pub(crate) fn record(&self, slot: u32) -> &R {
         // SAFETY: records change only through `record_mut`, which borrows the one shard side exclusively.
-        unsafe { &*self.exchange.slot(slot).record.get() }
+        unsafe { &*self.slot(slot).record.get() }
+    }
+
+    /// A slot that was used before.
+    #[inline(always)]
+    pub(super) fn slot(&self, slot: u32) -> &Slot<R> {
+        assert!(slot < self.high_water, "no such slot");
+        // SAFETY: there are at least as many slots as the high-water mark says, in memory that lives with the exchange.
+        let slot = unsafe { self.slots.add(slot as usize).as_ref() };
+        // SAFETY: as in `Exchange::slot`: written whole before the mark passed it.
+        let slot = unsafe { &*slot.get() };
+        // SAFETY: as above.
+        unsafe { slot.assume_init_ref() }
     }
 
     #[inline]
     pub(super) fn word(&self, slot: u32) -> u64 {
-        self.exchange.slot(slot).word.load(Ordering::Acquire)
+        self.slot(slot).word.load(Ordering::Acquire)
     }
 
     /// The arena, for offsets and for lending.
@@ -222,7 +242,7 @@ impl<R: Record> ShardSide<R> {
     pub(super) fn set_received(&mut self, slot: u32, received: Received) {
         debug_assert!(self.word(slot) & MARKS & !(OPEN | HANDLE) == 0, "nobody reads it yet");
         // SAFETY: the slot is the shard's alone until it is published, and `&mut self` is the only shard side.
-        unsafe { *self.exchange.slot(slot).received.get() = received };
+        unsafe { *self.slot(slot).received.get() = received };
     }
 
     /// Makes the slot's request answerable, by id through the queue of that number, and gives the id to put into a
@@ -230,7 +250,7 @@ impl<R: Record> ShardSide<R> {
     #[inline]
     pub(crate) fn publish(&mut self, slot: u32, queue: u32) -> RequestId {
         self.leave_stage(slot);
-        let place = self.exchange.slot(slot);
+        let place = self.slot(slot);
         place.queue.store(queue, Ordering::Relaxed);
         let word = &place.word;
         let now = word.load(Ordering::Relaxed);
@@ -254,7 +274,7 @@ impl<R: Record> ShardSide<R> {
         // SAFETY: as in `returns_empty`.
         let local = unsafe { &mut *self.exchange.local.0.get() };
         out.append(local);
-        self.exchange.returns.take(out, |slot| &self.exchange.slot(slot).link, Returned);
+        self.exchange.returns.take(out, |slot| &self.slot(slot).link, Returned);
     }
 
     /// From now on the slot's answer and response area are the shard's. Gives the slot, and what the answer is.
@@ -263,7 +283,7 @@ impl<R: Record> ShardSide<R> {
         let Returned(slot) = returned;
         self.holdings[slot as usize].stage = Stage::Back;
         // SAFETY: the slot has come back (only then there is a `Returned` of it), and its answer with it.
-        let answer = unsafe { &*self.exchange.slot(slot).answer.get() };
+        let answer = unsafe { &*self.slot(slot).answer.get() };
         (slot, answer.flags)
     }
 
@@ -276,12 +296,12 @@ impl<R: Record> ShardSide<R> {
     /// Takes all slots that have news, oldest first.
     #[inline]
     pub(crate) fn take_news(&mut self, out: &mut Vec<u32>) {
-        self.exchange.news.take(out, |slot| &self.exchange.slot(slot).news.link, |slot| slot);
+        self.exchange.news.take(out, |slot| &self.slot(slot).news.link, |slot| slot);
     }
 
     /// What the news of a slot are that was just taken: those of an earlier request are about nothing any more.
     pub(crate) fn read_news(&mut self, slot: u32) -> News {
-        self.exchange.slot(slot).news.take()
+        self.slot(slot).news.take()
     }
 
     /// Whether notes wait.
@@ -309,7 +329,7 @@ impl<R: Record> ShardSide<R> {
 
     /// An informational answer of a request that is not over has its turn.
     pub(crate) fn interim_taken(&mut self, slot: u32) {
-        self.exchange.slot(slot).word.fetch_sub(INTERIM, Ordering::AcqRel);
+        self.slot(slot).word.fetch_sub(INTERIM, Ordering::AcqRel);
     }
 
     /// The slot of a request that was cancelled and is not over.
@@ -327,7 +347,7 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn answer_mut(&mut self, slot: u32) -> &mut Answered {
         self.assert_answer_is_ours(slot);
         // SAFETY: a slot that has come back, or was never published, belongs to the shard, as does its answer.
-        unsafe { &mut *self.exchange.slot(slot).answer.get() }
+        unsafe { &mut *self.slot(slot).answer.get() }
     }
 
     /// Panics unless a slot's answer and response area are the shard's: before it is published, and from when it has
@@ -339,9 +359,9 @@ impl<R: Record> ShardSide<R> {
 
     /// The client of a published, unanswered request is gone.
     pub(crate) fn kill(&mut self, slot: u32) -> Fate {
-        let before = self.exchange.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
+        let before = self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         if before & (HANDLE | RETURNING) == 0 {
-            self.free_now(slot);
+            self.free_apart(slot);
             return Fate::Free;
         }
         Fate::Held
@@ -392,13 +412,13 @@ impl<R: Record> ShardSide<R> {
     #[inline]
     pub(crate) fn finish(&mut self, slot: u32) -> Fate {
         let answer = self.answer_mut(slot);
-        let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE) || answer.flags.has(AnswerFlags::ABANDONED);
+        let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE.with(AnswerFlags::ABANDONED));
         if !answer.tail.is_none() {
             answer.tail = Tail::None;
         }
         if !by_handle {
             let sent = |word: u64| Some((word | SENT) & !RETURNING);
-            let word = &self.exchange.slot(slot).word;
+            let word = &self.slot(slot).word;
             let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
             if before & HANDLE != 0 {
                 // The handle writes there when it is dropped.
@@ -415,14 +435,20 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn free(&mut self, slot: u32) {
         let is_ours = self.holdings[slot as usize].stage == Stage::Ours;
         assert!(is_ours || self.answer_mut(slot).flags.only_reclaims(), "somebody may still read this slot");
+        self.free_apart(slot);
+    }
+
+    /// As [`free_now`](Self::free_now), off the way of most requests.
+    #[cold]
+    fn free_apart(&mut self, slot: u32) {
         self.free_now(slot);
     }
 
     /// Frees a slot that is the shard's alone, and what it holds; late answers by id meet the next generation.
-    #[inline]
+    #[inline(always)]
     fn free_now(&mut self, slot: u32) {
         self.release_holding(slot);
-        let word = &self.exchange.slot(slot).word;
+        let word = &self.slot(slot).word;
         let generation = generation_of(word.load(Ordering::Relaxed)).next();
         word.store(word_of(generation, 0), Ordering::Release);
         self.poison.iter().for_each(|poison| poison.put(slot));
@@ -436,7 +462,7 @@ impl<R: Record> ShardSide<R> {
     }
 
     pub(super) fn body(&self, slot: u32) -> &SlotBody {
-        &self.exchange.slot(slot).body
+        &self.slot(slot).body
     }
 
     /// Before a slot is published with a body: nothing of it has been read.
@@ -450,7 +476,7 @@ impl<R: Record> ShardSide<R> {
     /// The shard has failed: no request can be answered any more, and nothing else changes.
     pub(crate) fn forsake(&mut self) {
         for slot in 0..self.high_water {
-            self.exchange.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
+            self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         }
     }
 

@@ -130,9 +130,8 @@ impl<I: Io> Shard<I> {
         }
         let state = self.slots[oldest as usize];
         let second = state.next;
-        let has_tail = !self.side.answer_mut(oldest).tail.is_none();
         let alone = second == NONE || state.last || !self.slots[second as usize].answered;
-        if has_tail || alone {
+        if alone {
             return self.send_one(key, oldest);
         }
         match self.side.cells.coalesce.take() {
