@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&error),
     };
-    match serve(options) {
+    match serve(*options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }

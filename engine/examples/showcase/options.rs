@@ -32,7 +32,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) enum Parsed {
-    Run(Options),
+    Run(Box<Options>),
     Help(&'static str),
 }
 
@@ -71,7 +71,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     if options.listen.is_empty() {
         options.listen.push(SocketAddr::from(([127, 0, 0, 1], 8080)));
     }
-    Ok(Parsed::Run(options))
+    Ok(Parsed::Run(Box::new(options)))
 }
 
 /// The value of an option, or an error that names the option, the value and what is wanted.

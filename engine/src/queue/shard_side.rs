@@ -179,11 +179,13 @@ impl<R: Record> ShardSide<R> {
     #[inline(always)]
     pub(super) fn slot(&self, slot: u32) -> &Slot<R> {
         assert!(slot < self.high_water, "no such slot");
-        // SAFETY: there are at least as many slots as the high-water mark says, in memory that lives with the exchange.
-        let slot = unsafe { self.slots.add(slot as usize).as_ref() };
-        // SAFETY: as in `Exchange::slot`: written whole before the mark passed it.
-        let slot = unsafe { &*slot.get() };
+        // SAFETY: there are at least as many slots as the high-water mark says.
+        let place = unsafe { self.slots.add(slot as usize) };
+        // SAFETY: they are in memory that lives with the exchange; each is a cell, of which nobody has a `&mut`.
+        let place = unsafe { place.as_ref() };
         // SAFETY: as above.
+        let slot = unsafe { &*place.get() };
+        // SAFETY: as in `Exchange::slot`: written whole before the mark passed it.
         unsafe { slot.assume_init_ref() }
     }
 
