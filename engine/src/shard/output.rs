@@ -12,9 +12,11 @@ use ringress_proto::response::Connection as Word;
 use super::Shard;
 use super::body::BodyChain;
 use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, SlotState};
+use super::watch::Extras;
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
-use crate::queue::{AnswerFlags, Fate, LINE_BYTES, Returned, Tail};
+use crate::queue::{AnswerFlags, Fate, LINE_BYTES, Returned, ShardSide, Tail};
+use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
@@ -327,11 +329,11 @@ impl<I: Io> Shard<I> {
         let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
         let owed = connection.owes_text();
         self.follow_up |= more || owed || connection.machine.ends_when_sent();
+        let is_held = connection.held_first != NO_BUFFER;
         self.silent.push(key);
-        self.submit_send(key);
+        Self::submit_send(&mut self.io, &mut self.side, &self.extras, key, connection);
         self.set_timer(key);
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.held_first != NO_BUFFER {
+        if is_held {
             // A request held for want of a slot goes on when this send has ended.
             self.follow_up = true;
             self.resume_input(key);
@@ -339,36 +341,43 @@ impl<I: Io> Shard<I> {
     }
 
     /// Queues the send of what is left of `out`.
-    fn submit_send(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    // Lent what it uses, because its callers have the connection at hand.
+    #[inline(always)]
+    fn submit_send(
+        io: &mut I,
+        side: &mut ShardSide<RequestRecord>,
+        extras: &Extras,
+        key: Key,
+        connection: &Connection,
+    ) {
         let (fd, sent, len) = (connection.fd, connection.out_sent, connection.out_len);
         let part = match &connection.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
             Out::Area { slot } => {
-                self.side.hand(*slot);
-                self.side.lend_response(*slot, len).after(sent)
+                side.hand(*slot);
+                side.lend_response(*slot, len).after(sent)
             }
-            Out::Cell { cell } => self.side.arena().lend(cell, 0, len).after(sent),
+            Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of(text).after(sent),
-            Out::Interim { connection } => self.extras.lend_interim(*connection).after(sent),
+            Out::Interim { connection } => extras.lend_interim(*connection).after(sent),
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
-                self.side.hand(slot);
+                side.hand(slot);
                 let (area_len, tail) = {
-                    let answer = self.side.answer_mut(slot);
+                    let answer = side.answer_mut(slot);
                     let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of(tail) } else { Lent::of(&[]) };
                     (answer.area_len, tail)
                 };
                 if sent < area_len {
-                    let area = self.side.lend_response(slot, area_len);
+                    let area = side.lend_response(slot, area_len);
                     let token = Token::new(Op::Send, key.generation, key.index);
-                    return self.io.send(fd, token, &[area.after(sent), tail], SendMode::Silent);
+                    return io.send(fd, token, &[area.after(sent), tail], SendMode::Silent);
                 }
                 tail.after(sent - area_len)
             }
         };
-        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), &[part], SendMode::Silent);
+        io.send(fd, Token::new(Op::Send, key.generation, key.index), &[part], SendMode::Silent);
     }
 
     /// There is room for more of `out`.
@@ -379,7 +388,7 @@ impl<I: Io> Shard<I> {
         // As when it began: something may follow it.
         self.follow_up = true;
         self.silent.push(key);
-        self.submit_send(key);
+        Self::submit_send(&mut self.io, &mut self.side, &self.extras, key, connection);
         self.set_timer(key);
     }
 
