@@ -39,18 +39,32 @@ pub(crate) struct Clock {
     /// When the wall clock is to be read again.
     date_until: Instant,
     date: [u8; IMF_LEN],
+    /// Time passes by [`skip`](Self::skip) alone.
+    #[cfg(test)]
+    stopped: bool,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
         let start = Instant::now();
-        let mut clock = Self { start, now: start, date_until: start, date: [b' '; IMF_LEN] };
+        let mut clock = Self {
+            start,
+            now: start,
+            date_until: start,
+            date: [b' '; IMF_LEN],
+            #[cfg(test)]
+            stopped: false,
+        };
         clock.read_date();
         clock
     }
 
     /// Reads the time: once a turn.
     pub(crate) fn advance(&mut self) {
+        #[cfg(test)]
+        if self.stopped {
+            return;
+        }
         self.now = Instant::now();
         if self.now >= self.date_until {
             self.read_date();
@@ -70,6 +84,12 @@ impl Clock {
         let elapsed = self.now.duration_since(self.start);
         let ms = elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis());
         Tick::try_from(ms / u64::from(TICK_MS)).unwrap_or(Tick::MAX / 2)
+    }
+
+    /// From now on no time passes by itself, however slow the machine is: for simulations.
+    #[cfg(test)]
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Lets time pass, for tests.

@@ -84,7 +84,8 @@ impl Rig {
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
         let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
         let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&mail), Arc::clone(&counters));
-        let shard = shard.expect("nothing is missing");
+        let mut shard = shard.expect("nothing is missing");
+        shard.clock.stop();
         let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
         let queue = Arc::new(QueueCore::new(options.queue_length, exchanges));
         let beside = beside.map(|(_, side)| side);
