@@ -156,6 +156,30 @@ fn a_driving_thread_may_consume_the_queue_of_another_engine() {
 }
 
 #[test]
+fn a_thread_whose_shard_has_ended_awaits_the_queue_of_another_engine() {
+    let host = Host::start();
+    let Parts { queue, engine, .. } = &parts(1);
+    thread::scope(|scope| {
+        let (told, news) = mpsc::channel();
+        let other = &host.queue;
+        let driver = scope.spawn(move || {
+            // Not let go of when it ends.
+            let _attached = engine.attach(0).expect("the shard is free");
+            told.send(()).expect("awaited");
+            assert!(ringress::block_on(queue.receive_async()).expect_err("its shard has ended").is_closed());
+            told.send(()).expect("awaited");
+            let request = ringress::block_on(other.receive_async()).expect("the other engine serves on");
+            request.respond(Response::text("other")).expect("open");
+        });
+        news.recv_timeout(PATIENCE).expect("attached");
+        scope.spawn(|| engine.shutdown(Duration::ZERO).expect("no shard failed"));
+        news.recv_timeout(PATIENCE).expect("ended");
+        assert_eq!(host.connect().ask("/").text(), "other");
+        driver.join().expect("ends");
+    });
+}
+
+#[test]
 fn a_handler_that_panics_costs_its_request_and_nothing_else() {
     let application = |queue: &RequestQueue| {
         while let Ok(request) = queue.receive() {

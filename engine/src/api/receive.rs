@@ -242,10 +242,11 @@ pub struct Receive<'a> {
 
 impl Receive<'_> {
     fn look(&mut self) -> Option<Result<Request>> {
+        let core = &self.queue.core;
         let found = match self.queue.claim() {
             Some(request) => Ok(request),
             // The engine waits for the threads of its shards to leave before it closes the queues.
-            None if self.queue.core.is_closed() || session::is_over() => Err(Error::CLOSED),
+            None if core.is_closed() || session::is_over(core.engine()) => Err(Error::CLOSED),
             None => return None,
         };
         self.leave();

@@ -119,13 +119,14 @@ pub(crate) fn in_turn(what: &str) -> Error {
     ))
 }
 
-/// Whether the current thread drives a shard that has stopped or failed, so that nothing more will come to it.
-pub(crate) fn is_over() -> bool {
+/// Whether the current thread drives a shard of this engine that has stopped or failed, so that nothing more will come
+/// to it.
+pub(crate) fn is_over(engine: u64) -> bool {
     // Within a turn the shard is borrowed, and not over.
     let done = |place: &RefCell<Place>| {
         place.try_borrow().is_ok_and(|place| place.0.as_ref().is_none_or(|local| local.shard.is_done()))
     };
-    ATTACHED.get().0 != 0 && SHARD.try_with(done).unwrap_or(true)
+    drives(engine) && SHARD.try_with(done).unwrap_or(true)
 }
 
 /// The bell of the shard that the current thread drives, if it drives one and is not in a turn of it.
