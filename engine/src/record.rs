@@ -51,7 +51,8 @@ impl From<Address> for SocketAddr {
     }
 }
 
-/// Bytes of a body that are thrown away at most to find the next request behind it; beyond it the connection ends.
+/// Bytes of a body that are thrown away at most to find the next request behind it, where the connection ends beyond;
+/// and bytes behind a last request, where receiving stops until an answer is under way.
 pub(crate) const DISCARDED_BYTES_MAX: u32 = 1 << 20;
 
 /// In the number of the reason why a body has failed: its client could not be told, because an answer had begun.

@@ -187,7 +187,7 @@ pub(super) struct Connection {
     pub(super) out: Out,
     /// Of the body under way.
     pub(super) incoming: Incoming,
-    /// Bytes thrown away of it.
+    /// Bytes thrown away of it, and behind a last request.
     pub(super) discarded: u32,
     /// When what arrives has to be done at the latest; `NEVER`: not known yet.
     pub(super) due: Tick,

@@ -3,10 +3,10 @@
 //!
 //! Laws:
 //! * What is thrown away takes no buffer: it is received without a place to put it (MSG_TRUNC, tcp(7)). Only chunks
-//!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`](crate::record::DISCARDED_BYTES_MAX), since they
-//!   have to be decoded to find their end.
+//!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their end.
 //! * It is bounded by time: the client sends something every 5 seconds, and is done within `drain_entity_body`. While
-//!   an answer is still owed, neither runs: its client may be waiting for that.
+//!   an answer is still owed, neither runs: its client may be waiting for that. What follows a last request while the
+//!   application works on an answer is bounded by [`DISCARDED_BYTES_MAX`]; then TCP pushes back until one is under way.
 //! * Our side is shut before the last of it is read. At most a quarter of a shard's connections are in that state;
 //!   beyond that the one that is longest in it is reset.
 //!
@@ -16,9 +16,10 @@ use std::collections::VecDeque;
 use std::net::Shutdown;
 
 use super::Shard;
-use super::connection::{Incoming, NONE, Receiving};
+use super::connection::{Incoming, NO_BUFFER, NONE, Receiving};
 use super::input::Taken;
 use crate::clock::{TICK_MS, Tick};
+use crate::record::DISCARDED_BYTES_MAX;
 use crate::ring::Io;
 use crate::slab::Key;
 use crate::timer::NEVER;
@@ -109,6 +110,13 @@ impl<I: Io> Shard<I> {
     /// Receives what nobody wants, if that is all there can be. `false`: there may be more to it.
     pub(super) fn receive_unwanted(&mut self, key: Key) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return true };
+        if connection.discarded >= DISCARDED_BYTES_MAX && connection.takes_nothing() && !connection.blocked() {
+            let oldest = self.slots.get(connection.oldest as usize);
+            if oldest.is_some_and(|oldest| !oldest.answered) {
+                self.poll_end(key);
+                return true;
+            }
+        }
         let most = match connection.incoming {
             _ if connection.takes_nothing() => AT_ONCE,
             Incoming::Length { missing } if connection.body_slot == NONE => {
@@ -130,8 +138,21 @@ impl<I: Io> Shard<I> {
         {
             let missing = missing.saturating_sub(u64::from(bytes));
             connection.incoming = if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } };
+        } else {
+            connection.discarded = connection.discarded.saturating_add(bytes);
         }
         self.set_timer(key);
+    }
+
+    /// An answer is under way, which the client may not read before it has sent everything: goes on with what nobody
+    /// wants, if that had to wait for the application.
+    #[cold]
+    pub(super) fn resume_unwanted(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let waits = connection.held_first == NO_BUFFER && !connection.input_ended && !connection.starved;
+        if waits && connection.takes_nothing() {
+            self.arm_receive(key);
+        }
     }
 
     /// The connection takes no more requests: neither the one under way nor what follows.

@@ -36,6 +36,7 @@ impl<I: Io> Shard<I> {
         connection.taking.run(tick);
         let lasting = connection.has_half_closed();
         self.poll_room(key, lasting);
+        self.resume_unwanted(key);
         self.set_timer(key);
     }
 

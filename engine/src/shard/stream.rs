@@ -180,6 +180,7 @@ impl<I: Io> Shard<I> {
         if is_fresh && found.parts.count > 0 {
             let grown = self.finish_stream_head(key, slot, found.ending == Ending::Finished);
             found.parts.set_head(self.side.lend_response(slot, area_len + grown));
+            self.resume_unwanted(key);
         }
         match found.parts.count {
             0 if is_pipe && found.is_all => self.pipe_is_sent(key, slot, is_last),

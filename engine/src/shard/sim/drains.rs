@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::rig::{Options, Rig, answer_with};
+use super::rig::{Options, Rig, answer, answer_with};
+use super::streams::{finish, memory, push, start};
 use crate::config::Config;
 use crate::policy::Properties;
+use crate::queue::Lease;
+use crate::record::RequestRecord;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,6 +128,79 @@ fn an_answer_that_is_owed_is_not_lost_to_an_upload_that_pauses() {
     assert!(!rig.shard.io.was_reset(client), "its time begins with the answer");
     rig.pass(SECOND * 2);
     assert!(rig.shard.io.was_reset(client));
+    rig.assert_idle();
+}
+
+const MIB: usize = 1 << 20;
+const LAST: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+
+/// A client whose last request a consumer works on, and that has sent 8 MiB behind it.
+fn flooding(room: usize, requests: &str) -> (Rig, usize, Vec<Lease<RequestRecord>>) {
+    let mut rig = Rig::new();
+    let client = rig.connect_with_room(room);
+    rig.say(client, requests);
+    let leases = rig.claim_all();
+    (0..8).for_each(|_| rig.say(client, vec![b'x'; MIB]));
+    (0..20).for_each(|_| rig.pass(SECOND * 10));
+    assert!(!rig.shard.io.was_reset(client));
+    let unreceived = rig.shard.io.unreceived(client);
+    assert!((6 * MIB..8 * MIB).contains(&unreceived), "{unreceived}");
+    (rig, client, leases)
+}
+
+#[test]
+fn what_follows_a_last_request_is_bounded_until_its_answer() {
+    let (mut rig, client, leases) = flooding(MIB, LAST);
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!(rig.shard.io.unreceived(client), 0);
+    assert_eq!((rig.heard_answers(client), rig.shard.io.was_reset(client)), (vec!["/a/1".to_owned()], false));
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn what_follows_a_last_request_is_taken_while_its_answer_is_on_its_way() {
+    // In pieces.
+    let (mut rig, client, mut leases) = flooding(MIB, LAST);
+    let lease = leases.remove(0);
+    let stream = start(&lease, 4);
+    rig.settle();
+    assert_eq!(rig.shard.io.unreceived(client), 0);
+    rig.say(client, vec![b'x'; 2 * MIB]);
+    assert_eq!(rig.shard.io.unreceived(client), 0);
+    push(&lease, &stream, memory("text"));
+    finish(&lease, &stream);
+    rig.settle();
+    assert!(rig.heard(client).ends_with("\r\n\r\ntext") && !rig.shard.io.was_reset(client));
+    drop((lease, stream));
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+    // Whole, of an earlier request, and the client does not read before it has sent everything.
+    let (mut rig, client, mut leases) = flooding(10, &format!("GET /a/0 HTTP/1.1\r\nHost: h\r\n\r\n{LAST}"));
+    answer(leases.remove(0));
+    rig.settle();
+    assert_eq!(rig.shard.io.unreceived(client), 0);
+    rig.shard.io.widen(client, MIB);
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!(rig.heard_answers(client), ["/a/0", "/a/1"]);
+    rig.shard.io.end(client);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_client_that_leaves_behind_what_nobody_wants_is_noticed() {
+    let (mut rig, client, leases) = flooding(MIB, LAST);
+    rig.shard.io.reset(client);
+    rig.settle();
+    assert!(rig.shard.io.is_closed(client));
+    assert_eq!(rig.counters.requests_orphaned.read(), 1);
+    leases.into_iter().for_each(answer);
+    rig.settle();
     rig.assert_idle();
 }
 
