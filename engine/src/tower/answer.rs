@@ -27,10 +27,10 @@ use http_body::{Body, Frame};
 use ringress_proto::response::body_allowed;
 
 use super::invalid;
-use super::place::{Held, Place};
+use super::place::{By, Held, Place};
 use crate::api::{Disconnect, Response, TrySendError};
 use crate::error::{Error, Result};
-use crate::foreign;
+use crate::foreign::{self, HeldBytes};
 
 /// Frames taken in a row before other tasks of the thread get their turn.
 const IN_A_ROW: u32 = 32;
@@ -157,7 +157,7 @@ impl<B: Body> Answer<B> {
 
     /// Gives one frame. `false`: that was the end.
     fn poll_chunk(&mut self, place: &Place, context: &mut Context<'_>) -> Poll<Given<bool, B::Error>> {
-        let room = place.with(|held| match held.stream_mut() {
+        let room = place.poll(By::Answerer, context, |held, context| match held.stream_mut() {
             Some(stream) => stream.poll_ready(context),
             None => Poll::Ready(Err(Error::GONE)),
         });
@@ -170,9 +170,11 @@ impl<B: Body> Answer<B> {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 // A client that leaves meanwhile ends the service's body.
-                let gone =
-                    place.with(|held| held.stream_mut().is_none_or(|stream| stream.poll_gone(context).is_ready()));
-                return if gone { Poll::Ready(Err(Error::GONE.into())) } else { Poll::Pending };
+                let gone = place.poll(By::Answerer, context, |held, context| match held.stream_mut() {
+                    Some(stream) => stream.poll_gone(context),
+                    None => Poll::Ready(()),
+                });
+                return gone.map(|()| Err(Error::GONE.into()));
             }
         };
         let frame = frame.transpose().map_err(Cut::Body)?;
@@ -310,6 +312,8 @@ fn start(place: &Place, response: Response<'_>) -> Result<()> {
 
 /// Sends a chunk, for which there is room.
 fn send(place: &Place, chunk: Bytes) -> Result<()> {
+    // The service's, if it is refused: to be dropped outside of the lock.
+    let _kept = HeldBytes::from(chunk.clone());
     place.with(|held| match held.stream_mut().ok_or(Error::GONE)?.try_send(chunk) {
         Ok(()) => Ok(()),
         Err(TrySendError::Error(error)) => Err(error),

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::invalid;
-use super::place::Place;
+use super::place::{By, Place};
 use crate::api::Request;
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, RequestId};
@@ -80,7 +80,7 @@ impl Body for IncomingBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Look> {
         let Some(place) = &self.place else { return Poll::Ready(None) };
-        let look = place.with(|held| match held.request_mut() {
+        let look = place.poll(By::Reader, context, |held, context| match held.request_mut() {
             Some(request) => poll_request(request, context),
             None => Poll::Ready(Some(Err(Error::GONE))),
         });

@@ -1,12 +1,16 @@
 //! Where a request is while its service has it: shared by the body that the service reads and by who answers.
 //!
-//! Laws: the place is locked for moments only, never while code of the application runs, but for its wakers: so who
-//! gives up on the request does not wait for the lock, which its own thread may hold, but leaves word.
+//! Laws: the place is locked for moments only, and never while code of the application runs: what waits is a relay, in
+//! which the application's waker is kept outside of the lock, and what a service gave is dropped behind it. Who gives
+//! up on the request does not wait for the lock, but leaves word.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use core::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::task::Wake;
 
 use crate::api::{Request, ResponseStream};
+use crate::foreign::Waiter;
 
 /// What is there.
 #[derive(Debug)]
@@ -49,6 +53,31 @@ struct Shared {
     held: Mutex<Held>,
     /// Whoever had the lock when this was set drops what is held.
     given_up: AtomicBool,
+    reads: OnceLock<Arc<Relay>>,
+    answers: OnceLock<Arc<Relay>>,
+}
+
+/// Wakes in the place of an application's waker.
+#[derive(Debug)]
+struct Relay(Waiter);
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        self.0.notify();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify();
+    }
+}
+
+/// Who waits for what is in a place: each by one task at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Who reads the request's body.
+    Reader,
+    /// Who gives the answer.
+    Answerer,
 }
 
 /// When the lock is free again, who failed to get it before that has left word, and who comes later gets it.
@@ -64,14 +93,41 @@ impl Drop for Heard<'_> {
 
 impl Place {
     pub(super) fn new(request: Request) -> Self {
-        Self(Arc::new(Shared { held: Mutex::new(Held::Request(request)), given_up: AtomicBool::new(false) }))
+        let (reads, answers) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Shared {
+            held: Mutex::new(Held::Request(request)),
+            given_up: AtomicBool::new(false),
+            reads,
+            answers,
+        }))
     }
 
     pub(super) fn with<T>(&self, look: impl FnOnce(&mut Held) -> T) -> T {
-        // Also when a waker panics that is cloned to be kept.
         let _heard = Heard(self);
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         look(&mut held)
+    }
+
+    /// Looks whether something is ready; if not, the task of `context` is woken when it may be.
+    pub(super) fn poll<T>(
+        &self,
+        by: By,
+        context: &Context<'_>,
+        mut look: impl FnMut(&mut Held, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        // Most often it is, and nobody has to be woken.
+        let found = self.with(|held| look(held, &mut Context::from_waker(Waker::noop())));
+        if found.is_ready() {
+            return found;
+        }
+        let relay = match by {
+            By::Reader => &self.0.reads,
+            By::Answerer => &self.0.answers,
+        };
+        let relay = relay.get_or_init(|| Arc::new(Relay(Waiter::new())));
+        relay.0.register(context.waker());
+        let waker = Waker::from(Arc::clone(relay));
+        self.with(|held| look(held, &mut Context::from_waker(&waker)))
     }
 
     /// Whether somebody else can still look: the service, by the request's body.
