@@ -86,8 +86,6 @@ enum Framing {
     Open,
     /// Content-Length or Transfer-Encoding is written, or the status is 1xx: no more of either.
     Settled,
-    /// The status is 101: as settled, and Upgrade has its own method.
-    Switching,
 }
 
 /// Writes one response head: the status, then fields, then [`HeadWriter::finish`].
@@ -128,7 +126,7 @@ impl<'a> HeadWriter<'a> {
                 self.rare_status(status, reason)?;
                 if status < 200 {
                     // RFC 9110 section 8.6, RFC 9112 section 6.1: neither length nor coding in 1xx.
-                    self.framing = if status == 101 { Framing::Switching } else { Framing::Settled };
+                    self.framing = Framing::Settled;
                 }
                 Ok(())
             }
@@ -204,7 +202,7 @@ impl<'a> HeadWriter<'a> {
         u16::try_from(date_at).map_err(|_| WriteError::NoSpace)
     }
 
-    /// Writes any field that is the application's to set.
+    /// Writes any field that is the application's to set; Upgrade as [`upgrade`](Self::upgrade) does, by whichever name.
     ///
     /// # Errors
     /// [`WriteError::Reserved`], [`WriteError::BadName`], [`WriteError::BadValue`], [`WriteError::NoSpace`],
@@ -213,8 +211,11 @@ impl<'a> HeadWriter<'a> {
     pub fn header(&mut self, name: HeaderName<'_>, value: &[u8]) -> Result<(), WriteError> {
         self.after_status()?;
         let (known, name) = checked(name).ok_or(WriteError::BadName)?;
-        if is_reserved(known) || (known == ResponseHeader::Upgrade && self.framing == Framing::Switching) {
+        if is_reserved(known) {
             return Err(WriteError::Reserved);
+        }
+        if known == ResponseHeader::Upgrade {
+            return self.offer(value);
         }
         if !is_value(value) {
             return Err(WriteError::BadValue);
@@ -292,15 +293,19 @@ impl<'a> HeadWriter<'a> {
     /// [`WriteError::BadValue`] if it is not a list of at least one protocol, each a name and perhaps `/` and a
     /// version; [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
     pub fn upgrade(&mut self, protocols: &str) -> Result<(), WriteError> {
+        self.offer(protocols.as_bytes())
+    }
+
+    fn offer(&mut self, protocols: &[u8]) -> Result<(), WriteError> {
         self.after_status()?;
         let is_protocol = |element: &[u8]| {
             let mut parts = trim_ows(element).splitn(2, |&byte| byte == b'/');
             parts.all(is_token)
         };
-        if !protocols.as_bytes().split(|&byte| byte == b',').all(is_protocol) {
+        if !protocols.split(|&byte| byte == b',').all(is_protocol) {
             return Err(WriteError::BadValue);
         }
-        self.put_parts([b"Connection: Upgrade\r\nUpgrade: ", protocols.as_bytes(), b"\r\n"])
+        self.put_parts([b"Connection: Upgrade\r\nUpgrade: ", protocols, b"\r\n"])
     }
 
     /// Writes the blank line. Returns the bytes of the whole head.

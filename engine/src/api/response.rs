@@ -146,7 +146,7 @@ impl<'a> Response<'a> {
     }
 
     /// With a header field more. Date, Server, Connection, Transfer-Encoding and Content-Length are the engine's and
-    /// are refused.
+    /// are refused. Upgrade is a list of protocols, and Connection then names it.
     #[inline]
     pub fn header(mut self, name: impl Into<HeaderName<'a>>, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         let field = (name.into(), value.as_ref());
@@ -424,13 +424,7 @@ fn write_fields(
     }
     if response.header_count > 0 {
         for (name, value) in response.fields() {
-            match *name {
-                // RFC 9110 section 7.8: Connection names it.
-                HeaderName::Known(ResponseHeader::Upgrade) => {
-                    head.upgrade(core::str::from_utf8(value).map_err(|_| WriteError::BadValue)?)?;
-                }
-                name => head.header(name, value)?,
-            }
+            head.header(*name, value)?;
         }
     }
     for (name, value) in made {

@@ -3,7 +3,8 @@
 //!
 //! Laws:
 //! * What is thrown away takes no buffer: it is received without a place to put it (MSG_TRUNC, tcp(7)). Only chunks
-//!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their end.
+//!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their
+//!   end.
 //! * It is bounded by time: the client sends something every 5 seconds, and is done within `drain_entity_body`. While
 //!   an answer is still owed, neither runs: its client may be waiting for that. What follows a last request while the
 //!   application works on an answer is bounded by [`DISCARDED_BYTES_MAX`]; then TCP pushes back until one is under way.

@@ -170,7 +170,6 @@ fn a_switch_of_protocols_says_so_in_both_fields() {
     let mut writer = HeadWriter::new(&mut out);
     assert_eq!(writer.upgrade("websocket"), Err(WriteError::BadStatus));
     writer.status(101, None).expect("fits");
-    assert_eq!(writer.header(ResponseHeader::Upgrade.into(), b"websocket"), Err(WriteError::Reserved));
     assert_eq!(writer.header("connection".into(), b"upgrade"), Err(WriteError::Reserved));
     assert_eq!(writer.content_length(0), Err(WriteError::Reserved));
     writer.upgrade("websocket").expect("fits");
@@ -179,6 +178,22 @@ fn a_switch_of_protocols_says_so_in_both_fields() {
     let want = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Accept: x=\r\n\r\n";
     assert_eq!(core::str::from_utf8(&out[..len]), Ok(want));
+}
+
+#[test]
+fn connection_names_an_upgrade_however_that_is_written() {
+    for name in [ResponseHeader::Upgrade.into(), HeaderName::from("Upgrade"), HeaderName::from("UPGRADE")] {
+        for status in [101, 200, 426] {
+            let mut out = [0; 256];
+            let mut writer = HeadWriter::new(&mut out);
+            writer.status(status, Some("x")).expect("fits");
+            assert_eq!(writer.header(name, b"a b"), Err(WriteError::BadValue));
+            writer.header(name, b"h2c, foo/2").expect("fits");
+            let len = writer.finish().expect("fits");
+            let want = b" x\r\nConnection: Upgrade\r\nUpgrade: h2c, foo/2\r\n\r\n";
+            assert!(out[..len].ends_with(want), "{status}: {name:?}");
+        }
+    }
 }
 
 #[test]
