@@ -202,7 +202,7 @@ impl<'a> HeadWriter<'a> {
         u16::try_from(date_at).map_err(|_| WriteError::NoSpace)
     }
 
-    /// Writes any field that is the application's to set; Upgrade as [`upgrade`](Self::upgrade) does, by whichever name.
+    /// Writes any field that is the application's to set; Upgrade as [`upgrade`](Self::upgrade) does.
     ///
     /// # Errors
     /// [`WriteError::Reserved`], [`WriteError::BadName`], [`WriteError::BadValue`], [`WriteError::NoSpace`],
