@@ -120,9 +120,10 @@ impl Extent<'_> {
     }
 }
 
-/// Bytes lent to the kernel for a send: made only by [`Arena`] and from owned `Bytes`, given only to `ring`.
+/// Bytes lent to the kernel for a send: made only by [`Arena`], of static bytes and of bytes that an answer keeps, and
+/// given only to `ring`.
 ///
-/// The shard keeps the cell (or the `Bytes`) until the send that was given this has ended.
+/// The shard keeps the cell (or the bytes) until the send that was given this has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lent {
     pub(crate) address: NonNull<u8>,
@@ -130,8 +131,15 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
-    /// Lends static or reference-counted bytes; whoever calls keeps `bytes` alive until the send has ended.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    pub(crate) const NOTHING: Self = Self { address: NonNull::dangling(), len: 0 };
+
+    pub(crate) fn of_static(bytes: &'static [u8]) -> Self {
+        Self::of_kept(bytes)
+    }
+
+    /// Lends bytes that an answer keeps where they are: its body, a piece and its frame, or an informational answer.
+    /// Whoever calls keeps them until the send has ended, which no type can say: docs/design.md names each place.
+    pub(crate) fn of_kept(bytes: &[u8]) -> Self {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         Self { address: NonNull::from(bytes).cast(), len }
     }

@@ -353,7 +353,8 @@ impl Engine {
     /// Opens listening sockets on an address, one a shard, and gives the address they got (port 0: a free one).
     ///
     /// URLs registered for a port that is listened on this way use these addresses alone; for another port, registering
-    /// opens the port on all addresses. An address that is taken is asked for again for 750 ms, since the sockets of a
+    /// opens the port on all addresses. Until the first of them is registered, requests get 400: clients should be told
+    /// of the address behind that. An address that is taken is asked for again for 750 ms, since the sockets of a
     /// process that was killed are closed a little after its end.
     ///
     /// # Errors

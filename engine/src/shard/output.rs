@@ -359,14 +359,14 @@ impl<I: Io> Shard<I> {
                 side.lend_response(*slot, len).after(sent)
             }
             Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
-            Out::Text { text } => Lent::of(text).after(sent),
+            Out::Text { text } => Lent::of_static(text).after(sent),
             Out::Interim { connection } => extras.lend_interim(*connection).after(sent),
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
                 side.hand(slot);
                 let (area_len, tail) = {
                     let answer = side.answer_mut(slot);
-                    let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of(tail) } else { Lent::of(&[]) };
+                    let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
                     (answer.area_len, tail)
                 };
                 if sent < area_len {

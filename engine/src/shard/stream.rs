@@ -42,7 +42,7 @@ struct Parts {
 
 impl Parts {
     fn new() -> Self {
-        Self { parts: [Lent::of(&[]); SEND_PARTS_MAX], count: 0, bytes: 0 }
+        Self { parts: [Lent::NOTHING; SEND_PARTS_MAX], count: 0, bytes: 0 }
     }
 
     /// Adds a part. `false`: not all of it has room.
@@ -62,7 +62,7 @@ impl Parts {
     fn add_bytes(&mut self, bytes: &[u8]) -> bool {
         // What one send cannot carry is not lent.
         let most = bytes.len().min(SEND_BYTES_MAX as usize);
-        self.add(Lent::of(&bytes[..most])) && most == bytes.len()
+        self.add(Lent::of_kept(&bytes[..most])) && most == bytes.len()
     }
 
     /// The head, which is the first part, has grown to this.

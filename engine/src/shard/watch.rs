@@ -63,7 +63,7 @@ impl Extras {
     /// The informational answer that a connection sends: it stays until it is sent.
     #[cold]
     pub(super) fn lend_interim(&self, index: u32) -> Lent {
-        Lent::of(self.0.get(&index).map_or(&[], |extra| &extra.sending))
+        self.0.get(&index).map_or(Lent::NOTHING, |extra| Lent::of_kept(&extra.sending))
     }
 
     /// Somebody is to get its socket.
