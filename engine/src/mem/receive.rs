@@ -291,11 +291,6 @@ impl ReceiveBuffers {
         self.uses[usize::from(input.buffer())].shares > 1
     }
 
-    /// Whether a share is the last of its buffer.
-    pub(crate) fn is_last(&self, share: &Share) -> bool {
-        self.uses[usize::from(share.buffer())].shares == 1
-    }
-
     /// The bytes of a buffer before `end` do not change any more while it is in use.
     #[inline]
     pub(crate) fn settle(&mut self, share: &Share, end: u32) {

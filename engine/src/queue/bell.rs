@@ -13,8 +13,6 @@ use crossbeam_utils::CachePadded;
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;
-/// Asleep, and somebody has rung.
-const RUNG: u32 = 2;
 
 /// One shard's bell. Bells are never freed, only put back for other shards: who gives a slot away rings after that,
 /// when the shard may have ended. A ring that comes too late wakes the bell's next owner for nothing.
@@ -94,16 +92,11 @@ impl Bell {
         self.state.store(AWAKE, Ordering::Relaxed);
     }
 
-    /// Whether the shard sleeps, or is about to, and what it had to send goes to the sockets with that.
-    pub(crate) fn sleeps(&self) -> bool {
-        self.state.load(Ordering::Acquire) != AWAKE
-    }
-
     /// Wakes the shard if it sleeps. What it is woken for must have been published sequentially consistently.
     #[inline]
     pub(crate) fn ring(&self) {
         if self.state.load(Ordering::SeqCst) == ASLEEP
-            && self.state.compare_exchange(ASLEEP, RUNG, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self.state.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
             self.strike();
         }

@@ -7,8 +7,8 @@ use core::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, CLOSED, DEAD, Exchange, HANDED, INTERIM, INTERIMS, INTERIMS_MAX, OPEN, ORPHAN,
-    Record, SENT, Slot, Uninformed, generation_of,
+    AnswerFlags, Answered, CANCELLED, CLOSED, DEAD, Exchange, INTERIM, INTERIMS, INTERIMS_MAX, OPEN, ORPHAN, Record,
+    SENT, Uninformed, generation_of,
 };
 use super::news::News;
 use super::notes::Note;
@@ -50,15 +50,7 @@ impl<R: Record> Exchange<R> {
         let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
         // With the generation comes the queue of its request, or of a later one; then that later one is not answered.
         let word = slot.word.load(Ordering::Acquire);
-        generation_of(word) == id.generation()
-            && word & OPEN != 0
-            && slot.queue.load(Ordering::Relaxed) & !HANDED == queue
-    }
-
-    /// Whether a slot's answer has left with a send whose end the shard has not seen, since it sleeps. A send that
-    /// falls short wakes it.
-    pub(super) fn has_left(&self, slot: &Slot<R>) -> bool {
-        self.bell().sleeps() && slot.queue.load(Ordering::Acquire) & HANDED != 0
+        generation_of(word) == id.generation() && word & OPEN != 0 && slot.queue.load(Ordering::Relaxed) == queue
     }
 
     /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this
@@ -73,8 +65,7 @@ impl<R: Record> Exchange<R> {
     /// Cancels a request at any stage. `false`: it is over.
     ///
     /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
-    /// request over when it reads the note, and leaves its connection alone. Of a shard that sleeps it is known that
-    /// the answer was handed over, but not whether the socket took all of it; it is marked all the same, for that case.
+    /// request over when it reads the note, and leaves its connection alone.
     pub(crate) fn cancel(&self, id: RequestId) -> bool {
         let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
         let word = &slot.word;
@@ -89,9 +80,8 @@ impl<R: Record> Exchange<R> {
                 Err(now) => seen = now,
             }
         }
-        let sent = self.has_left(slot);
-        self.note(Note::Cancel { id, is_told: !sent });
-        !sent
+        self.note(Note::Cancel(id));
+        true
     }
 
     /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.

@@ -55,9 +55,6 @@ pub(super) const LEFT: u64 = 128;
 /// Cancelled: nobody can answer, and the shard has a note to end the connection.
 pub(super) const CANCELLED: u64 = 256;
 pub(super) const MARKS: u64 = (1 << PLACE_BITS) - 1;
-/// In a slot's `queue`, not in its word: the answer was given to the kernel in a send that says nothing when it
-/// succeeds.
-pub(super) const HANDED: u32 = 1 << 31;
 /// One informational answer that waits to be sent; the five bits count up to [`INTERIMS_MAX`].
 pub(super) const INTERIM: u64 = 1 << 16;
 pub(super) const INTERIMS: u64 = 31 * INTERIM;
@@ -175,7 +172,7 @@ impl Received {
 pub(super) struct Slot<R> {
     pub(super) word: AtomicU64,
     pub(super) link: Link,
-    /// The queue that the request was published for, by its number, written before the word; with [`HANDED`].
+    /// The queue that the request was published for, by its number, written before the word.
     pub(super) queue: AtomicU32,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) received: UnsafeCell<Received>,
@@ -376,7 +373,7 @@ impl<R: Record> Exchange<R> {
             _ if word & OPEN != 0 => Some(word | LEFT),
             _ => None,
         };
-        slot.queue.load(Ordering::Relaxed) & !HANDED == queue
+        slot.queue.load(Ordering::Relaxed) == queue
             && slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok_and(held_by_id)
     }
 

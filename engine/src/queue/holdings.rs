@@ -122,29 +122,7 @@ impl Links {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
-/// What a slot gives back.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Left {
-    pub(crate) requests: u64,
-    pub(crate) small_buffers: u32,
-    pub(crate) large_buffers: u32,
-    pub(crate) assembly_cells: u64,
-}
-
 impl<R: Record> ShardSide<R> {
-    /// What goes back with a slot, apart from a body's chain.
-    pub(super) fn held_alone(&self, slot: u32) -> Left {
-        let mut left = Left { requests: 1, ..Left::default() };
-        match &self.holdings[slot as usize].source {
-            Source::Receive(share) if !self.buffers.is_last(share) => {}
-            Source::Receive(share) if self.buffers.is_large(share.buffer()) => left.large_buffers = 1,
-            Source::Receive(_) => left.small_buffers = 1,
-            Source::Assembly(_) => left.assembly_cells = 1,
-            Source::Nothing => {}
-        }
-        left
-    }
-
     /// Bytes of a buffer in use or of a cell.
     #[inline]
     pub(crate) fn bytes(&self, extent: Extent<'_>) -> &[u8] {

@@ -323,8 +323,6 @@ impl<R: Record> Lease<R> {
         loop {
             let without = before & !HANDLE;
             let abandon = abandon || before & LEFT != 0;
-            // Asked before the word is changed: after that the shard, and with it the exchange, may end.
-            let (bell, has_left) = (exchange.bell(), exchange.has_left(slot));
             let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN | CANCELLED) {
                 marks if marks & ORPHAN != 0 => (without, None),
                 0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),
@@ -345,10 +343,6 @@ impl<R: Record> Lease<R> {
                 // SAFETY: duty 1: the pointer is that of `claim`, and HANDLE, cleared above, was counted. Duty 2:
                 // nothing follows.
                 return unsafe { Exchange::release_orphan(self.exchange.as_ptr()) };
-            }
-            if has_left && flags.is_none() {
-                // Sent, which the shard has not seen yet: with the handle gone the slot is free.
-                bell.ring();
             }
             if let Some(flags) = flags {
                 // SAFETY: this thread has just set RETURNING on a slot that was open, or sent, or dead and unanswered:

@@ -20,8 +20,8 @@ use crate::id::{ConnectionId, RequestId};
 /// One note.
 #[derive(Debug)]
 pub(crate) enum Note {
-    /// The request was cancelled: its connection is to be reset. `is_told`: who cancelled was told that it worked.
-    Cancel { id: RequestId, is_told: bool },
+    /// The request was cancelled: its connection is to be reset.
+    Cancel(RequestId),
     /// The queue of this number has no handle any more: nobody can answer its requests by id.
     QueueEnded(u32),
     /// An informational answer, as it goes to the client.

@@ -163,7 +163,7 @@ impl Shard {
         self.side.open_notes();
         while let Some(note) = self.side.take_note() {
             match note {
-                Note::Cancel { id, .. } => {
+                Note::Cancel(id) => {
                     self.cancels += 1;
                     if let Some(slot) = self.side.cancelled(id) {
                         self.end_connection(slot);
@@ -254,45 +254,19 @@ fn a_note_keeps_the_shard_awake_until_it_is_read() {
     let (exchange, mut side) = exchange();
     assert!(side.returns_empty() && !side.has_notes());
     let id = Origin::LONE.request(Generation::FIRST, 0);
-    exchange.note(Note::Cancel { id, is_told: true });
+    exchange.note(Note::Cancel(id));
     assert!(!side.returns_empty() && side.has_notes());
     side.open_notes();
-    assert!(matches!(side.take_note(), Some(Note::Cancel { id: same, .. }) if same == id));
+    assert!(matches!(side.take_note(), Some(Note::Cancel(same)) if same == id));
     assert!(side.take_note().is_none() && side.returns_empty());
     side.end();
-    exchange.note(Note::Cancel { id, is_told: true });
+    exchange.note(Note::Cancel(id));
     assert!(exchange.notes.take().is_none(), "nobody would read it");
 }
 
 #[test]
 fn a_shard_may_end_in_the_middle_of_the_race() {
     race(true);
-}
-
-#[test]
-fn a_cancel_of_an_answer_that_has_left_holds_for_the_case_that_it_falls_short() {
-    let (exchange, mut side) = exchange();
-    let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
-    let mut producer = Producer::new();
-    let slot = side.allocate().expect("a free slot");
-    let id = side.publish(slot, 0);
-    queue.push(0, &mut producer, id);
-    queue.publish(0, &mut producer);
-    Told::default().answer_by_handle(queue.claim_of(0).expect("it waits"));
-    let mut returned = Vec::new();
-    side.take_returns(&mut returned);
-    assert_eq!(side.accept(returned.pop().expect("it was answered")).0, slot);
-    side.hand(slot);
-    exchange.bell().doze();
-    assert!(exchange.is_of_queue(id, 0) && !exchange.is_of_queue(id, 1), "the mark is no part of the queue's number");
-    assert!(!exchange.cancel(id), "it has left");
-    exchange.bell().rise();
-    side.take_hand_back(slot);
-    side.open_notes();
-    assert!(matches!(side.take_note(), Some(Note::Cancel { id: same, is_told: false }) if same == id));
-    assert_eq!(side.cancelled(id), Some(slot), "what is left of it is not sent");
-    assert_eq!(side.finish(slot), Fate::Free);
-    side.end();
 }
 
 #[test]

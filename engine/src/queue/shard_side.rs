@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use super::body::{BodyState, Reader, SlotBody};
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDED, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING,
+    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING,
     Received, Record, SENT, Slot, Tail, generation_of, word_of,
 };
-use super::holdings::{Cells, Holding, Left, Links, Stage};
+use super::holdings::{Cells, Holding, Links, Stage};
 use super::news::{News, SlotNews};
 use super::notes::Note;
 use super::returns::Link;
@@ -388,26 +388,6 @@ impl<R: Record> ShardSide<R> {
             *self.answer_mut(slot) = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() };
             Returned(slot)
         })
-    }
-
-    /// The answer of a slot goes to the kernel whole, in a send that says nothing when it succeeds.
-    #[inline]
-    pub(crate) fn hand(&mut self, slot: u32) {
-        let queue = &self.exchange.slot(slot).queue;
-        queue.store(queue.load(Ordering::Relaxed) | HANDED, Ordering::Release);
-    }
-
-    /// The socket did not take all of it.
-    #[cold]
-    pub(crate) fn take_hand_back(&mut self, slot: u32) {
-        let queue = &self.exchange.slot(slot).queue;
-        queue.store(queue.load(Ordering::Relaxed) & !HANDED, Ordering::Release);
-    }
-
-    /// What a slot gives back when its answer is sent, apart from a body's chain; nothing while it has a handle.
-    pub(crate) fn left_by(&mut self, slot: u32) -> Left {
-        let went = self.answer_mut(slot).flags.has(AnswerFlags::BY_HANDLE.with(AnswerFlags::ABANDONED));
-        if went || self.word(slot) & HANDLE == 0 { self.held_alone(slot) } else { Left::default() }
     }
 
     /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.

@@ -51,7 +51,7 @@ use ringress_proto::response::Imprint;
 use ringress_proto::url::HostMemo;
 
 use self::body::BodyChain;
-use self::connection::{Connection, Held, Out, Sending, SlotState};
+use self::connection::{Connection, Held, Sending, SlotState};
 use self::drain::Drains;
 use self::watch::Extras;
 use crate::clock::{Clock, TICK_MS, Tick};
@@ -107,10 +107,6 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
 /// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
-
-/// Silent sends of one turn up to which a shard that goes to sleep says beforehand what it will have when they have
-/// ended. With more, it looks again a tick later: asking each costs a busy shard 1 instruction of 30.
-const SILENT_FEW: usize = 4;
 
 /// How long a stop waits for operations that were asked to end, before it leaves them alone: 5 seconds.
 const DISK_PATIENCE: Tick = 5_000_u32.div_ceil(TICK_MS);
@@ -324,9 +320,6 @@ impl<I: Io> Shard<I> {
             }
         }
         self.publish_levels();
-        if wait != Wait::No && (1..=SILENT_FEW).contains(&self.silent.len()) {
-            self.publish_levels_of_sleep();
-        }
         self.follow_up = false;
         self.events.clear();
         self.cursor = 0;
@@ -350,9 +343,10 @@ impl<I: Io> Shard<I> {
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
         let reclaim =
             (!self.starved.is_empty() && self.side.buffers.large.is_dry()).then(|| self.tick.saturating_add(1));
-        // What many silent sends hold is told by the turn that ends them: should no client come before, that is soon.
-        let tell = (self.silent.len() > SILENT_FEW).then(|| self.tick.saturating_add(1));
-        let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop(), reclaim, tell];
+        // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
+        // requests count as open, and can be cancelled.
+        let sent = (!self.silent.is_empty()).then(|| self.tick.saturating_add(1));
+        let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop(), reclaim, sent];
         let timer = visits.into_iter().flatten().min().map(|tick| self.clock.until(tick));
         match (timer, patience) {
             (None, None) => Wait::Forever,
@@ -444,32 +438,6 @@ impl<I: Io> Shard<I> {
         self.counters.stage_cells_in_use.set(self.side.cells.stage.in_use());
         self.counters.completions_overflowed.set(self.io.overflows());
         self.count_caught();
-    }
-
-    /// The levels as they are once the few silent sends have ended, which they have when this sleep begins, unless a
-    /// completion ends it: nobody would say so later. What a body's chain still has is counted until the shard wakes.
-    fn publish_levels_of_sleep(&mut self) {
-        let (mut requests, mut small, mut large, mut assembly, mut coalesce) = (0, 0, 0, 0, 0);
-        for key in &self.silent {
-            let Some(connection) = self.connections.get_mut(*key) else { continue };
-            match connection.out {
-                _ if connection.sending != Sending::Silent => {}
-                Out::Area { slot } | Out::AreaAndTail { slot } => {
-                    let left = self.side.left_by(slot);
-                    requests += left.requests;
-                    (small, large) = (small + left.small_buffers, large + left.large_buffers);
-                    assembly += left.assembly_cells;
-                }
-                Out::Cell { .. } => coalesce += 1,
-                Out::Nothing | Out::Text { .. } | Out::Interim { .. } | Out::Stream { .. } => {}
-            }
-        }
-        let side = &self.side;
-        self.counters.requests_open.set(side.in_use() as u64 - requests);
-        self.counters.buffers_in_use.set(u64::from(side.buffers.small.in_use() - small));
-        self.counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use() - large));
-        self.counters.assembly_cells_in_use.set(side.cells.assembly.in_use() - assembly);
-        self.counters.coalescing_cells_in_use.set(side.cells.coalesce.in_use() - coalesce);
     }
 
     /// Counts the panics of the application's code that have ended on this thread.

@@ -25,7 +25,7 @@ impl<I: Io> Shard<I> {
         self.side.open_notes();
         while let Some(note) = self.side.take_note() {
             match note {
-                Note::Cancel { id, is_told } => self.cancel(id, is_told),
+                Note::Cancel(id) => self.cancel(id),
                 Note::QueueEnded(queue) => self.end_queue(queue),
                 Note::Inform(id, text) => self.inform(id, text),
                 Note::Watch(id, registration) => self.watch(id, registration),
@@ -44,13 +44,9 @@ impl<I: Io> Shard<I> {
     }
 
     /// Ends the connection of a cancelled request, and with it whatever else is under way on it.
-    fn cancel(&mut self, id: RequestId, is_told: bool) {
-        let slot = self.side.cancelled(id);
-        // Of an answer that seemed to be sent, and was not, the rest is cut.
-        if is_told || slot.is_some() {
-            self.counters.requests_cancelled.count();
-        }
-        if let Some(slot) = slot {
+    fn cancel(&mut self, id: RequestId) {
+        self.counters.requests_cancelled.count();
+        if let Some(slot) = self.side.cancelled(id) {
             let SlotState { connection, generation, .. } = self.slots[slot as usize];
             self.abort(Key { index: connection, generation });
         }

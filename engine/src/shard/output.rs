@@ -354,16 +354,12 @@ impl<I: Io> Shard<I> {
         let part = match &connection.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
-            Out::Area { slot } => {
-                side.hand(*slot);
-                side.lend_response(*slot, len).after(sent)
-            }
+            Out::Area { slot } => side.lend_response(*slot, len).after(sent),
             Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of_static(text).after(sent),
             Out::Interim { connection } => extras.lend_interim(*connection).after(sent),
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
-                side.hand(slot);
                 let (area_len, tail) = {
                     let answer = side.answer_mut(slot);
                     let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
@@ -432,11 +428,9 @@ impl<I: Io> Shard<I> {
         if connection.out_sent >= connection.out_len {
             return self.send_ended(key);
         }
-        match connection.out {
+        if let Out::Stream { slot, .. } = connection.out {
             // What has come meanwhile goes with the rest.
-            Out::Stream { slot, .. } => self.advance_stream(key, slot, sent),
-            Out::Area { slot } | Out::AreaAndTail { slot } => self.side.take_hand_back(slot),
-            _ => {}
+            self.advance_stream(key, slot, sent);
         }
         self.await_room(key, false);
     }

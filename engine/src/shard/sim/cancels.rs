@@ -8,6 +8,7 @@ use super::rig::{Meanwhile, Rig, answer, answer_by_id, answer_with, target};
 use crate::id::{Generation, Origin, RequestId};
 use crate::queue::Lease;
 use crate::record::RequestRecord;
+use crate::ring::Wait;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -203,8 +204,11 @@ fn a_cancel_while_the_shard_sleeps_rings_its_bell() {
     assert_cut(rig, client);
 }
 
-/// Does something once, when the shard sleeps.
+/// Does something once, when the shard sleeps for longer than the tick behind a silent send.
 fn while_asleep(rig: &mut Rig, act: impl FnOnce() + 'static) {
+    (0..2).for_each(|_| rig.settle());
+    let waited = rig.shard.io.waited;
+    assert!(!matches!(waited, Wait::AtMost(time) if time < Duration::from_secs(1)), "it wakes up soon: {waited:?}");
     let meanwhile = Meanwhile(Some(Box::new(move |_| act())));
     rig.shard.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
     rig.settle();
@@ -243,6 +247,7 @@ fn a_handle_dropped_after_its_request_was_answered_by_id_and_sent_frees_the_slot
         assert_eq!(counters.requests_open.read(), 1, "its handle is held");
         drop(lease);
     });
+    rig.settle();
     assert_eq!((rig.counters.requests_open.read(), rig.shard.side.in_use()), (0, 0));
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
 }
