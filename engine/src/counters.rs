@@ -110,8 +110,8 @@ counters! {
     /// Times accepting paused for want of descriptors.
     accept_pauses,
     /// Panics of the application's code that have ended in the engine: of wakers, of calls on a connection's end, of
-    /// owners of bytes. The panic hook has told of each. Those on threads that run no shard are counted by all engines
-    /// of the process.
+    /// owners of bytes, and of parts of a `tower` service that are dropped. The panic hook has told of each. Those on
+    /// threads that run no shard are counted by all engines of the process.
     foreign_panics,
 }
 
