@@ -15,6 +15,10 @@ use std::time::Duration;
 /// # Errors
 /// If that thread's process, `parent`, has ended already.
 pub(super) fn end_with_parent(parent: u32) -> io::Result<()> {
+    // Until the exec it has the parent's handler, which would take note of the signal for nobody.
+    // SAFETY: takes numbers; the default action runs no code of ours.
+    let before = unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) };
+    done(if before == libc::SIG_ERR { -1 } else { 0 })?;
     // SAFETY: takes numbers, no memory.
     done(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) })?;
     // SAFETY: takes nothing, cannot fail.
