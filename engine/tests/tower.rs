@@ -239,7 +239,10 @@ fn routes_answer_on_one_connection() {
         assert_eq!((reply.status, reply.body.len()), (status, 0));
     }
     assert_eq!(client.ask(&format!("/whole/{MUCH}")).body, pattern(0, MUCH));
-    assert_eq!(served.failures(0), [""; 0]);
+    // Of the clients above that left as soon as they had it all, the engine may have seen the end first.
+    let mut failures = served.failures(0);
+    failures.retain(|failure| !failure.starts_with("the request is over"));
+    assert_eq!(failures, [""; 0]);
     drop((client, peer));
     served.end();
 }
