@@ -402,8 +402,7 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn finish_body(&mut self, slot: u32) {
         let holding = &self.holdings[slot as usize];
         let cell = holding.trailer_cell.as_ref().map_or(0, Cell::number);
-        let trailers = if holding.trailer_cell.is_some() { holding.trailers } else { 0 };
-        self.body(slot).set_state(BodyState::Ended { trailers, cell });
+        self.body(slot).set_state(BodyState::Ended { trailers: holding.trailers, cell });
     }
 
     /// Nothing more comes of the slot's body, for a reason that the shard and its readers know by this number, unless
