@@ -304,7 +304,7 @@ impl<R: Record> ShardSide<R> {
         if input.len() > place.len() || share.buffer() == input.buffer() || self.buffers.is_settled(place) {
             return false;
         }
-        self.copy_to_buffer(input, share, end);
+        self.copy_to_buffer(input, place);
         self.grow_body(slot, last, input.len());
         true
     }
@@ -316,17 +316,18 @@ impl<R: Record> ShardSide<R> {
             self.buffers.release(share);
             return Err(NoRoom);
         }
-        self.copy_to_buffer(input, &share, 0);
+        self.copy_to_buffer(input, self.arena().input(&share, 0, input.len()));
         self.link_body(slot, share, 0, input.len())
     }
 
-    fn copy_to_buffer(&self, input: Input<'_>, share: &Share, at: u32) {
-        let place = self.arena().input(share, at, at + input.len());
+    /// Copies received bytes to the front of a range of another buffer, where nothing is settled.
+    fn copy_to_buffer(&self, input: Input<'_>, place: Input<'_>) {
         assert!(place.buffer() != input.buffer(), "another buffer");
+        assert!(input.len() <= place.len(), "they fit");
         assert!(!self.buffers.is_settled(place), "what somebody was promised does not change");
         let (from, to) = (Extent::from(input), Extent::from(place));
         // SAFETY: read as in `bytes`. The buffer written to is another one (asserted above), in use by its share, so
-        // not the kernel's; nothing at or behind `at` is settled (asserted above), so no handle reads there. The
+        // not the kernel's; nothing at or behind its start is settled (asserted above), so no handle reads there. The
         // callers borrow this shard side exclusively.
         unsafe { self.arena().copy(from.offset(), to.offset(), from.len()) };
     }

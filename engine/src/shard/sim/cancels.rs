@@ -4,10 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::rig::{Meanwhile, Rig, answer, answer_by_id, answer_with, target};
+use super::rig::{Meanwhile, Rig, answer, answer_by_id, answer_with, one_request, target};
 use crate::id::{Generation, Origin, RequestId};
-use crate::queue::Lease;
-use crate::record::RequestRecord;
 use crate::ring::Wait;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -15,14 +13,6 @@ const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 /// The id of the first request that ever came to a slot.
 fn first_of(slot: u32) -> RequestId {
     Origin::LONE.request(Generation::FIRST, slot)
-}
-
-fn one_request() -> (Rig, usize, Lease<RequestRecord>) {
-    let mut rig = Rig::new();
-    let client = rig.connect();
-    rig.say(client, GET);
-    let lease = rig.claim();
-    (rig, client, lease)
 }
 
 /// The client was reset without an answer, everything has come back, and the count is right.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Options, Rig, answer, answer_with};
+use super::rig::{Options, Rig, answer, answer_with, one_request};
 use super::streams::{finish, get, memory, push, respond, start};
 use crate::ring::fake::Faults;
 
@@ -92,10 +92,7 @@ fn an_answer_that_fills_its_area_has_room_for_the_line() {
 
 #[test]
 fn requests_dropped_or_refused_say_it_too() {
-    let mut rig = Rig::new();
-    let client = rig.connect();
-    rig.say(client, get("1"));
-    let lease = rig.claim();
+    let (mut rig, client, lease) = one_request();
     rig.stop(GRACE);
     rig.settle();
     drop(lease);
@@ -177,10 +174,7 @@ fn a_stream_that_begins_while_the_engine_stops_says_close_once() {
 
 #[test]
 fn a_stream_that_has_begun_before_the_stop_ends_as_it_said() {
-    let mut rig = Rig::new();
-    let client = rig.connect();
-    rig.say(client, get("1"));
-    let lease = rig.claim();
+    let (mut rig, client, lease) = one_request();
     let stream = start(&lease, 3);
     rig.settle();
     assert_eq!(words(&rig.heard(client)), [""]);

@@ -248,6 +248,15 @@ pub(super) fn stand_in() -> OwnedFd {
     File::open("/dev/null").expect("it is there").into()
 }
 
+/// A client, and the request `/a/1` of its that an application has.
+pub(super) fn one_request() -> (Rig, usize, Lease<RequestRecord>) {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    let lease = rig.claim();
+    (rig, client, lease)
+}
+
 /// The target of a request.
 pub(super) fn target(lease: &Lease<RequestRecord>) -> String {
     String::from_utf8_lossy(lease.record().head.target.of(lease.received())).into_owned()
