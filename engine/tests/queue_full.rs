@@ -67,6 +67,35 @@ fn a_full_queue_answers_503_and_keeps_the_connection() {
 }
 
 #[test]
+fn a_queues_length_changes_live_and_what_waits_stays() {
+    let host = short_queue();
+    assert_eq!(host.queue.length(), LENGTH);
+    let mut waiting = fill(&host);
+    let mut late = host.connect();
+    assert_unavailable(&late.ask("/late"));
+    host.queue.set_length(LENGTH + 1).expect("in range");
+    late.get("/fifth");
+    wait_until("there is room for one more", || host.queue.len() == u64::from(LENGTH) + 1);
+    waiting.push(late);
+    host.queue.set_length(1).expect("in range");
+    let mut later = host.connect();
+    assert_unavailable(&later.ask("/later"));
+    for wrong in [0, (1 << 20) + 1] {
+        let error = host.queue.set_length(wrong).expect_err("out of range");
+        assert_eq!(error.kind(), ringress::ErrorKind::Invalid);
+        assert!(error.to_string().contains(&wrong.to_string()) && error.to_string().contains("1,048,576"), "{error}");
+    }
+    assert_eq!(host.queue.length(), 1, "what fails changes nothing");
+    let consumer = serve(&host.queue, answer_path);
+    waiting.iter_mut().for_each(|client| assert_eq!(client.read().status, 200));
+    assert_eq!(later.ask("/later").text(), "/later");
+    drop((waiting, later));
+    host.await_rest();
+    drop(host);
+    consumer.join().expect("ends");
+}
+
+#[test]
 fn pipelined_requests_wait_for_their_own_answers_instead() {
     let host = short_queue();
     let mut client = host.connect();

@@ -15,7 +15,7 @@ const SLEEPERS: &[&str] = &["engine/examples/showcase/routes.rs", "tests/src/pac
 const STARTER: &str = "engine/tests/common/watched.rs";
 
 /// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
-const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 17), ("queue", 67), ("ring", 39)];
+const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 17), ("queue", 68), ("ring", 39)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);

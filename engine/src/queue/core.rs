@@ -16,10 +16,10 @@ pub(crate) struct QueueCore<R: Record> {
     rings: Box<[RequestRing]>,
     exchanges: Arc<[Arc<Exchange<R>>]>,
     sleepers: Sleepers,
-    /// The most undelivered requests, over all shards.
-    length_max: u64,
+    /// The most undelivered requests, over all shards; changes live.
+    length_max: AtomicU32,
     /// A shard's part of that.
-    share: u64,
+    share: AtomicU32,
     closed: AtomicBool,
     active: AtomicBool,
     /// Where the next consumer begins to look, so that no shard is always last.
@@ -28,13 +28,14 @@ pub(crate) struct QueueCore<R: Record> {
 
 impl<R: Record> QueueCore<R> {
     pub(crate) fn new(length_max: u32, exchanges: Arc<[Arc<Exchange<R>>]>) -> Self {
-        let share = u64::from(length_max) / exchanges.len().max(1) as u64;
+        let share = share_of(length_max, exchanges.len());
         Self {
-            rings: exchanges.iter().map(|_| RequestRing::new(length_max)).collect(),
+            // Whatever the length: a request that waits has its slot until it is claimed, so no more can wait.
+            rings: exchanges.iter().map(|exchange| RequestRing::new(exchange.capacity())).collect(),
             exchanges,
             sleepers: Sleepers::default(),
-            length_max: u64::from(length_max),
-            share,
+            length_max: AtomicU32::new(length_max),
+            share: AtomicU32::new(share),
             closed: AtomicBool::new(false),
             active: AtomicBool::new(true),
             turn: AtomicU32::new(0),
@@ -59,6 +60,17 @@ impl<R: Record> QueueCore<R> {
 
     pub(crate) fn set_active(&self, active: bool) {
         self.active.store(active, Ordering::Relaxed);
+    }
+
+    /// The most undelivered requests, over all shards.
+    pub(crate) fn length_max(&self) -> u32 {
+        self.length_max.load(Ordering::Relaxed)
+    }
+
+    /// From now on at most so many wait; more that wait already stay.
+    pub(crate) fn set_length_max(&self, length_max: u32) {
+        self.length_max.store(length_max, Ordering::Relaxed);
+        self.share.store(share_of(length_max, self.rings.len()), Ordering::Relaxed);
     }
 
     /// Ends the queue: consumers that wait are told so.
@@ -146,23 +158,24 @@ impl<R: Record> QueueCore<R> {
     }
 
     /// The producing side, for one shard: whether the queue takes another id. Within its share it stays so until that
-    /// pushes; beyond it, other shards may fill the queue at any moment.
+    /// pushes, unless the length is changed; beyond it, other shards may fill the queue at any moment.
     #[inline]
     pub(crate) fn has_room(&self, shard: usize, producer: &mut Producer) -> bool {
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
-        if producer.len(&self.rings[shard], self.share) < self.share {
+        let share = u64::from(self.share.load(Ordering::Relaxed));
+        if producer.len(&self.rings[shard], share) < share {
             return true;
         }
         let others = self.rings.iter().enumerate().filter(|(other, _)| *other != shard);
         let others: u64 = others.map(|(_, ring)| ring.len()).sum();
-        producer.len(&self.rings[shard], 0) + others < self.length_max
+        producer.len(&self.rings[shard], 0) + others < u64::from(self.length_max())
     }
 
     /// Queues an id for consumers, not yet visible to them; there must be [room](Self::has_room). Gives its position
     /// among all that this shard has ever pushed.
     #[inline]
     pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> u64 {
-        producer.push(&self.rings[shard], id.to_u64()).expect("a ring holds the queue's whole length")
+        producer.push(&self.rings[shard], id.to_u64()).expect("a ring has an entry for every slot of its shard")
     }
 
     /// Whether a consumer has claimed what a shard pushed at a position; a moment's view.
@@ -187,7 +200,7 @@ impl<R: Record> QueueCore<R> {
     /// since the next requests would find it full.
     #[inline]
     pub(crate) fn may_sleep_on(&self, unannounced: u64) -> bool {
-        unannounced * 4 <= self.length_max && self.sleepers.one_sleeps_here()
+        unannounced * 4 <= u64::from(self.length_max()) && self.sleepers.one_sleeps_here()
     }
 
     /// Shows consumers what one shard has pushed since the last time, and says how many requests. Who sleeps is to be
@@ -196,6 +209,11 @@ impl<R: Record> QueueCore<R> {
     pub(crate) fn publish(&self, shard: usize, producer: &mut Producer) -> u64 {
         producer.publish(&self.rings[shard])
     }
+}
+
+/// A shard's part of a queue's length.
+fn share_of(length_max: u32, shards: usize) -> u32 {
+    u32::try_from(length_max as usize / shards.max(1)).unwrap_or(length_max)
 }
 
 #[cfg(test)]

@@ -280,6 +280,11 @@ impl<R: Record> Exchange<R> {
         self.engine
     }
 
+    /// The most requests that can be under way at a time.
+    pub(crate) fn capacity(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
     /// The arena, for the ring that lends its receive buffers to the kernel.
     pub(crate) fn arena(&self) -> &Arc<Arena> {
         &self.arena

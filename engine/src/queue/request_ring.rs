@@ -17,6 +17,16 @@ pub(crate) struct RequestRing {
     entries: Box<[AtomicU64]>,
 }
 
+const _: () = assert!(align_of::<AtomicU64>() == align_of::<u64>(), "a slice of one is laid out like one of the other");
+
+/// Zeros that take no memory until they are written: most queues use a small part of their rings.
+fn untouched(entries: usize) -> Box<[AtomicU64]> {
+    let zeros = Box::into_raw(vec![0_u64; entries].into_boxed_slice());
+    // SAFETY: the memory was allocated as a boxed slice of `u64`, of which nobody else has the pointer. An `AtomicU64`
+    // has the size and the representation of a `u64` (its documentation), and its alignment (asserted above).
+    unsafe { Box::from_raw(zeros as *mut [AtomicU64]) }
+}
+
 impl RequestRing {
     /// A ring for `capacity` ids, rounded up to a power of two.
     pub(crate) fn new(capacity: u32) -> Self {
@@ -24,7 +34,7 @@ impl RequestRing {
         Self {
             head: CachePadded::new(AtomicU64::new(0)),
             tail: CachePadded::new(AtomicU64::new(0)),
-            entries: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
+            entries: untouched(capacity),
         }
     }
 

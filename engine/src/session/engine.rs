@@ -9,7 +9,7 @@ use super::builder::EngineBuilder;
 use super::groups::{Groups, ServerSession};
 use super::listeners::Listeners;
 use super::local;
-use super::request_queue::{QueueOptions, RequestQueue};
+use super::request_queue::{QueueOptions, RequestQueue, check_length};
 use crate::clock;
 use crate::config::{Config, Mode};
 use crate::counters::{Counters, ShardCounters};
@@ -333,10 +333,7 @@ impl Engine {
     /// [`Invalid`](crate::ErrorKind::Invalid) when another queue of this engine has the name, or an option is out of
     /// range; [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn request_queue_with(&self, name: &str, options: QueueOptions) -> Result<RequestQueue> {
-        if !(1..=1 << 20).contains(&options.length) {
-            let text = format!("the length of queue {name:?} is {}, but must be from 1 to 1,048,576", options.length);
-            return Err(Error::invalid(text));
-        }
+        check_length(name, options.length)?;
         let mut control = self.shared.control();
         control.check_open()?;
         if !name.is_empty() && control.queues.iter().any(|(known, core)| known == name && !core.is_closed()) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
 use crate::id::{ConnectionId, Places, RequestId};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
@@ -11,7 +12,9 @@ use crate::record::RequestRecord;
 #[non_exhaustive]
 pub struct QueueOptions {
     /// The most requests that wait undelivered, 1 to 1,048,576; 1,000 by default. When it is full, the engine answers
-    /// 503, except that a pipelined request waits for the answers before it.
+    /// 503, except that a pipelined request waits for the answers before it. Changed live by
+    /// [`RequestQueue::set_length`]. What a queue takes in memory goes by
+    /// [`requests_max`](crate::EngineBuilder::requests_max), not by its length.
     pub length: u32,
     /// How consumers wait while the queue is empty.
     pub wait: WaitStrategy,
@@ -37,6 +40,16 @@ impl QueueOptions {
         self.wait = wait;
         self
     }
+}
+
+/// The longest a queue can be.
+const LENGTH_MAX: u32 = 1 << 20;
+
+pub(super) fn check_length(name: &str, length: u32) -> Result<()> {
+    if (1..=LENGTH_MAX).contains(&length) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("the length of queue {name:?} is {length}, but must be from 1 to 1,048,576")))
 }
 
 /// The handles of a queue.
@@ -98,6 +111,23 @@ impl RequestQueue {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The most requests that wait undelivered: see [`QueueOptions::length`].
+    #[must_use]
+    pub fn length(&self) -> u32 {
+        self.core.length_max()
+    }
+
+    /// Sets the most requests that wait undelivered, 1 to 1,048,576, live: it holds for every request sent after this.
+    /// Those that wait already stay, also beyond it.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a length out of range; then nothing has changed.
+    pub fn set_length(&self, length: u32) -> Result<()> {
+        check_length(&self.name, length)?;
+        self.core.set_length_max(length);
+        Ok(())
     }
 
     /// Requests that wait undelivered, over all shards; a moment's view.
