@@ -1,9 +1,15 @@
 //! Tables of request heads and their verdicts.
 
 use super::*;
+use crate::bytes::{is_token_byte, offset};
+use crate::framing::BodyKind;
+use crate::header::KnownHeader;
+use crate::method::Method;
 use std::format;
 use std::string::String;
 use std::vec::Vec;
+
+mod two_ways;
 
 fn parse_all(input: &[u8], limits: &Limits) -> Result<Option<Head>, Reject> {
     let mut head = Head::EMPTY;
@@ -254,74 +260,5 @@ fn refusals_name_their_cause() {
     ];
     for &(input, cause) in cases {
         assert_eq!(refusal(input, &Limits::DEFAULT), cause, "{}", input.escape_ascii());
-    }
-}
-
-/// Judges an input in the common way and in the one that httparse judges; the verdicts must be one.
-fn judge_both(input: &[u8], limits: &Limits) {
-    let (mut common, mut any) = (Head::EMPTY, Head::EMPTY);
-    let cut = &input[..input.len().min(usize::from(limits.head_bytes_max))];
-    let verdicts = (parse(input, limits, &mut common), parse_any(cut, limits, &mut any));
-    assert_eq!(verdicts.0, verdicts.1, "{}", input.escape_ascii());
-    assert_eq!(common, any, "{}", input.escape_ascii());
-}
-
-/// Heads that take the common way, bodies included.
-const COMMON: [&[u8]; 3] = [
-    b"GET /a?b=1 HTTP/1.1\r\nHost: h:80\r\nContent-Length: 3\r\nX: y\r\n\r\nabc",
-    b"POST /a HTTP/1.1\r\nHost:h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
-    b"GET / HTTP/1.1\r\nhost: www.adatum.com\r\nX-A-Rather-Long-Name: \xc3\xa9 (x; y) z\r\nAccept: */*\r\n\r\n",
-];
-const STRANGE: [u8; 20] = [0, 9, 10, 13, 32, 33, 34, 35, 37, 44, 47, 58, 71, 72, 80, 124, 127, 128, 160, 255];
-
-#[test]
-fn the_common_way_gives_the_verdicts_of_httparse() {
-    let limits = Limits { head_bytes_max: 400, target_bytes_max: 40, header_count_max: 18, ..Limits::DEFAULT };
-    for seed in COMMON {
-        assert_eq!(common::parse(seed, &limits, &mut Head::EMPTY.clone()), Some(()), "{}", seed.escape_ascii());
-        for at in 0..seed.len() {
-            judge_both(&seed[..at], &limits);
-            judge_both(&[&seed[..at], &seed[at + 1..]].concat(), &limits);
-            for byte in STRANGE {
-                judge_both(&[&seed[..at], &[byte], &seed[at..]].concat(), &limits);
-                judge_both(&[&seed[..at], &[byte], &seed[at + 1..]].concat(), &limits);
-            }
-        }
-    }
-    for count in [16, 17, 18, 19] {
-        judge_both(format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "a: b\r\n".repeat(count)).as_bytes(), &limits);
-    }
-    for len in [38, 39, 40, 41, 350, 500] {
-        judge_both(format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(len)).as_bytes(), &limits);
-        judge_both(format!("GET / HTTP/1.1\r\nHost: h\r\na: {}\r\n\r\n", "x".repeat(len)).as_bytes(), &limits);
-        judge_both(format!("GET / HTTP/1.1\r\nHost: h\r\n{}: b\r\n\r\n", "x".repeat(len)).as_bytes(), &limits);
-    }
-}
-
-#[test]
-fn the_common_way_agrees_with_httparse_after_any_three_edits() {
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut below = |bound: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        usize::try_from(seed % bound as u64).expect("below a length")
-    };
-    for _ in 0..60_000 {
-        let mut input = COMMON[below(COMMON.len())].to_vec();
-        for _ in 0..=below(3) {
-            let at = below(input.len());
-            let byte = STRANGE[below(STRANGE.len())];
-            match below(4) {
-                0 => input.insert(at, byte),
-                1 => input[at] = byte,
-                2 => {
-                    input.remove(at);
-                }
-                // A line, or a part of one, twice.
-                _ => input.extend_from_within(at..),
-            }
-        }
-        judge_both(&input, &Limits::DEFAULT);
     }
 }
