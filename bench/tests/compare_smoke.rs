@@ -1,4 +1,4 @@
-//! A short comparison of the floor and the showcase in both modes: every report comes out, well formed, with every row.
+//! Short comparisons of the floor and the showcase in both modes: every report comes out, well formed, with every row.
 //! No figure is asserted: a machine that runs tests is no place to measure.
 
 use std::fs;
@@ -77,5 +77,52 @@ fn a_short_comparison_of_floor_and_showcase_writes_all_reports() {
         let picture = fs::read_to_string(pictures.join(format!("{workload}.svg"))).expect("the picture is there");
         assert_is_xml(&picture);
         assert!(picture.contains(server) && picture.contains("colocated"), "{picture}");
+    }
+}
+
+#[test]
+fn rows_of_many_connections_and_of_fixed_rates_are_served_without_a_fault() {
+    if !showcase().is_file() {
+        eprintln!("skipped: {} is not built (scripts/test builds it)", showcase().display());
+        return;
+    }
+    const ROWS: [(&str, u32); 5] = [
+        ("pipelined-4096", 0),
+        ("limited-4096", 0),
+        ("rate-40k-512", 40_000),
+        ("rate-40k-4096", 40_000),
+        ("rate-2k-1024", 2_000),
+    ];
+    let folder = Folder(std::env::temp_dir().join(format!("compare-rows-{}", std::process::id())));
+    fs::create_dir(&folder.0).expect("a new folder");
+    let json = folder.0.join("a.json");
+    let load_core = usize::from(std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1));
+    let mut command = Command::new(PROGRAM);
+    command.args(["compare", "--no-build", "--repeat", "1", "--seconds", "0.6", "--warm-up", "200ms"]);
+    command.args(["--workloads", &ROWS.map(|(name, _)| name).join(","), "--load-core", &load_core.to_string()]);
+    let output = command.arg("--json").arg(&json).output().expect("the program starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if stdout.contains("open descriptors are needed") {
+        eprintln!("skipped: this system allows too few descriptors (ulimit -Hn)");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(&json).expect("the JSON is there")).expect("JSON");
+    let samples = json["samples"].as_array().expect("a list");
+    assert_eq!(samples.len(), ROWS.len() * 3, "{json:#}");
+    for (row, rate) in ROWS {
+        for server in ["floor", "colocated", "queue"] {
+            let mut of = samples.iter().filter(|sample| sample["workload"] == row && sample["server"] == server);
+            let sample = of.next().unwrap_or_else(|| panic!("{row} of {server} in {json:#}"));
+            assert!(sample["answers"].as_u64() > Some(0) && sample["faults"]["count"] == 0, "{sample:#}");
+            assert_eq!(sample["rate"].as_f64(), (rate > 0).then(|| f64::from(rate)), "{sample:#}");
+            // Figures, or the statement that there are none since the machine was too slow for the rate.
+            let mut rows =
+                json["summary"].as_array().expect("a list").iter().chain(json["missing"].as_array().expect("a list"));
+            assert!(
+                rows.any(|told| told["workload"] == row && told["server"] == server),
+                "{row} of {server}: {json:#}"
+            );
+        }
     }
 }

@@ -97,7 +97,7 @@ const IDLE: [Column; 4] = [
 fn section(text: &mut String, outcome: &Outcome, table: &Table) {
     let workload = table.workload;
     let mut heading = format!("{}: {}", workload.name, workload.about);
-    if let (Rhythm::Rate(percent), Some(saturation)) = (workload.rhythm, &outcome.saturation) {
+    if let (Rhythm::PerCent(percent), Some(saturation)) = (workload.rhythm, &outcome.saturation) {
         let rate = saturation.requests_per_second * f64::from(percent) / 100.0;
         let _ = write!(heading, ", {rate:.0} requests/s");
     }
@@ -117,6 +117,13 @@ fn section(text: &mut String, outcome: &Outcome, table: &Table) {
     for Row { server, runs, whole_runs, .. } in table.rows.iter().filter(|row| row.whole_runs > 0) {
         let _ = writeln!(text, "\n**{server}: in {whole_runs} of {runs} repetitions CPU time includes the warm-up**");
     }
+    for Row { server, runs, missed_runs, .. } in table.rows.iter().filter(|row| row.missed_runs > 0) {
+        let all = runs + missed_runs;
+        let _ = writeln!(
+            text,
+            "\n**{server}: {missed_runs} of {all} repetitions missed the rate; the figures are those of the others**"
+        );
+    }
     for row in table.rows.iter().filter(|row| row.faults > 0) {
         let first = outcome.first_fault(workload.name, &row.server).unwrap_or("no description");
         let (server, faults) = (&row.server, row.faults);
@@ -135,7 +142,7 @@ fn left_out(table: &Table, Missing { server, reason, .. }: &Missing) -> String {
 
 /// The columns that say something about this workload: of what it costs, of times, of idle connections.
 fn grids(table: &Table) -> [Vec<Column>; 3] {
-    let is_rate = matches!(table.workload.rhythm, Rhythm::Rate(_));
+    let is_rate = table.workload.rhythm.is_fixed_rate();
     let is_idle = matches!(table.workload.rhythm, Rhythm::Idle(_));
     let has_old = table.rows.iter().any(|row| row.to_old.is_some());
     [
@@ -224,6 +231,16 @@ mod tests {
         outcome.tables[0].rows[0].whole_runs = 1;
         let text = document(&outcome);
         assert!(text.contains("\n**floor: in 1 of 2 repetitions CPU time includes the warm-up**\n"), "{text}");
+    }
+
+    #[test]
+    fn repetitions_that_missed_the_rate_are_told_below_the_table() {
+        let mut outcome = example();
+        assert!(!document(&outcome).contains("missed the rate"));
+        outcome.tables[0].rows[1].missed_runs = 1;
+        let text = document(&outcome);
+        let told = "\n**queue: 1 of 3 repetitions missed the rate; the figures are those of the others**\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]

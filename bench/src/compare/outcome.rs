@@ -74,10 +74,13 @@ pub(super) fn tables(
     samples: &Samples,
     missing: &[Missing],
 ) -> Vec<Table> {
-    let table = |workload: &&'static Workload| Table {
-        workload,
-        rows: summary::rows(samples, workload, servers),
-        missing: missing.iter().filter(|missing| missing.workload == workload.name).cloned().collect(),
+    let table = |workload: &&'static Workload| {
+        let known = missing.iter().filter(|missing| missing.workload == workload.name).cloned();
+        Table {
+            workload,
+            rows: summary::rows(samples, workload, servers),
+            missing: known.chain(summary::too_slow(samples, workload, servers)).collect(),
+        }
     };
     workloads.iter().map(table).collect()
 }

@@ -97,8 +97,9 @@ impl<'a> Runs<'a> {
 
     fn too_many_connections(&self, workload: &Workload) -> Option<String> {
         let (limit, wanted) = (self.settings.descriptors, u64::from(workload.connections_max()) + DESCRIPTORS_SPARE);
-        (wanted > limit)
-            .then(|| format!("{wanted} open descriptors are needed, the limit is {limit}: raise ulimit -Hn"))
+        (wanted > limit).then(|| {
+            format!("{wanted} open descriptors are needed, the limit is {limit}: raise it, ulimit -Hn {wanted}")
+        })
     }
 
     fn leave_out(&mut self, workload: &Workload, server: &str, reason: &str, failed: bool) {
@@ -124,7 +125,7 @@ impl<'a> Runs<'a> {
             self.repetition = repetition;
             for (row, workload) in self.workloads.iter().enumerate() {
                 self.row = row;
-                if matches!(workload.rhythm, Rhythm::Rate(_)) && self.saturation.is_none() {
+                if matches!(workload.rhythm, Rhythm::PerCent(_)) && self.saturation.is_none() {
                     self.find_saturation(workload)?;
                 }
                 // Another one begins each time, so that no server owns the first place.
@@ -177,12 +178,13 @@ impl<'a> Runs<'a> {
     /// A sample that other work did not disturb too much, or the least disturbed of a few.
     fn quiet(&self, workload: &'static Workload, server: &Server) -> Result<Sample, Stop> {
         let rate = match (workload.rhythm, &self.saturation) {
-            (Rhythm::Rate(percent), Some(saturation)) => {
+            (Rhythm::PerCent(percent), Some(saturation)) => {
                 Some(saturation.requests_per_second * f64::from(percent) / 100.0)
             }
-            (Rhythm::Rate(_), None) => {
+            (Rhythm::PerCent(_), None) => {
                 return Err(Stop::Failed("no saturation was found to take a part of".to_owned()));
             }
+            (Rhythm::PerSecond(rate), _) => Some(f64::from(rate)),
             (Rhythm::Closed | Rhythm::Idle(_), _) => None,
         };
         let mut least: Option<Sample> = None;
@@ -221,7 +223,7 @@ impl<'a> Runs<'a> {
                 Err(Stop::Start(reason)) => self.give_up(name, Some(WHAT), &reason, false),
                 Err(Stop::Failed(reason)) => {
                     self.progress.warn(&format!("{name}: left out of the fixed rates: {WHAT}: {reason}"));
-                    let is_rate = |row: &Workload| matches!(row.rhythm, Rhythm::Rate(_));
+                    let is_rate = |row: &Workload| matches!(row.rhythm, Rhythm::PerCent(_));
                     self.leave_out_of(is_rate, name, &format!("{WHAT}: {reason}"), false);
                 }
             }
@@ -276,7 +278,7 @@ mod tests {
         };
         assert_eq!(of("plaintext-64", "floor"), None);
         assert_eq!(of("json", "floor"), Some(("it gives one fixed answer to every request", false)));
-        let descriptors = "10192 open descriptors are needed, the limit is 1024: raise ulimit -Hn";
+        let descriptors = "10192 open descriptors are needed, the limit is 1024: raise it, ulimit -Hn 10192";
         assert_eq!(of("idle", "floor"), Some((descriptors, false)));
         assert_eq!(of("json", "hyper"), Some(("does not build", true)));
     }

@@ -4,6 +4,10 @@ use serde::Serialize;
 
 use crate::load::Faults;
 
+/// The part of the answers due in the measured time that may come after it, or not at all, without the rate being
+/// missed: they were under way when it ended.
+const SHORTFALL_MAX: f64 = 0.02;
+
 /// One run of one server on one workload.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Sample {
@@ -123,6 +127,13 @@ impl Sample {
     pub(super) fn disturbance(&self) -> f64 {
         self.others_server_core.max(self.others_load_core)
     }
+
+    /// The rate that was asked for, if fewer requests than that were answered or sent: then the figures are those of
+    /// another rate.
+    pub(super) fn missed_rate(&self) -> Option<f64> {
+        let is_missed = |rate| self.requests_per_second < rate * (1.0 - SHORTFALL_MAX) || self.faults.kinds.unsent > 0;
+        self.rate.filter(|rate| is_missed(*rate))
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +172,19 @@ impl Sample {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_missed_by_answers_that_did_not_come_and_requests_that_were_not_sent() {
+        let asked = |rate| Sample { rate, ..Sample::example("rate-40k-512", "queue", 0) };
+        for (rate, missed) in
+            [(None, false), (Some(100_000.0), false), (Some(102_000.0), false), (Some(102_100.0), true)]
+        {
+            assert_eq!(asked(rate).missed_rate(), rate.filter(|_| missed), "{rate:?}");
+        }
+        let mut sample = asked(Some(100_000.0));
+        sample.faults.kinds.unsent = 1;
+        assert_eq!(sample.missed_rate(), Some(100_000.0));
+    }
 
     #[test]
     fn idle_connections_that_were_closed_are_faults_with_a_name() {

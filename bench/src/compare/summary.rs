@@ -1,12 +1,12 @@
 //! From samples to figures: medians, spreads and ratios. Pure.
 //!
 //! Laws: a ratio compares two samples of one repetition, so that what changed on the machine between repetitions
-//! stays out of it; nothing is compared with a server that answered wrongly; a figure is never given without its lowest
-//! and its highest.
+//! stays out of it; nothing is compared with a server that answered wrongly; a run that missed its rate gives no
+//! figure, for it would be that of another rate; a figure is never given without its lowest and its highest.
 
 use serde::Serialize;
 
-use super::sample::{Sample, Samples};
+use super::sample::{Missing, Sample, Samples};
 use super::servers;
 use super::workloads::Workload;
 
@@ -39,6 +39,8 @@ pub(super) struct Row {
     pub(super) runs: usize,
     /// Those among them whose CPU time is that of the whole run.
     pub(super) whole_runs: usize,
+    /// Repetitions that missed the rate they were asked for, and so are not behind the figures.
+    pub(super) missed_runs: usize,
     pub(super) requests_per_second: Spread,
     pub(super) cpu_us_per_request: Spread,
     /// CPU time per request to that of the floor; none if the floor had faults.
@@ -76,19 +78,37 @@ pub(super) struct IdleRow {
     pub(super) to_without: Spread,
 }
 
-/// The rows of a workload, in the order of `servers`; a server without a sample has none.
+/// The rows of a workload, in the order of `servers`; a server has none without a sample that kept its rate.
 pub(super) fn rows(samples: &Samples, workload: &Workload, servers: &[String]) -> Vec<Row> {
     let of = |server: &str| samples.of(workload.name, server);
     let floor = if workload.floor_is_fair { of(servers::FLOOR) } else { Vec::new() };
     let row = |server: &String| {
-        let own = of(server);
         let old = of(&format!("{}{server}", servers::OLD));
-        row(workload.name, server, &own, &floor, &old)
+        row(workload.name, server, &of(server), &floor, &old)
     };
     servers.iter().filter_map(row).collect()
 }
 
-fn row(workload: &'static str, server: &str, own: &[&Sample], floor: &[&Sample], old: &[&Sample]) -> Option<Row> {
+/// The servers of which every sample missed its rate.
+pub(super) fn too_slow(samples: &Samples, workload: &Workload, servers: &[String]) -> Vec<Missing> {
+    let missing = |server: &String| {
+        let all = samples.of(workload.name, server);
+        let missed: Vec<f64> = all.iter().filter_map(|sample| sample.missed_rate()).collect();
+        let asked = missed.first().filter(|_| missed.len() == all.len())?;
+        let best = all.iter().map(|sample| sample.requests_per_second).fold(0.0, f64::max);
+        let unsent: u64 = all.iter().map(|sample| sample.faults.kinds.unsent).sum();
+        let faults: u64 = all.iter().map(|sample| sample.faults.count).sum();
+        let reason = format!(
+            "the rate was not kept, so it has no figures: {best:.0} of {asked:.0} requests/s were answered at best, \
+             {unsent} requests were never sent, {faults} faults"
+        );
+        Some(Missing { workload: workload.name, server: server.clone(), reason, failed: false })
+    };
+    servers.iter().filter_map(missing).collect()
+}
+
+fn row(workload: &'static str, server: &str, all: &[&Sample], floor: &[&Sample], old: &[&Sample]) -> Option<Row> {
+    let own = &kept(all);
     let spread = |figure: fn(&Sample) -> f64| Spread::of(own.iter().map(|sample| figure(sample)));
     let highest = |figure: fn(&Sample) -> f64| own.iter().map(|sample| figure(sample)).fold(0.0, f64::max);
     Some(Row {
@@ -98,6 +118,7 @@ fn row(workload: &'static str, server: &str, own: &[&Sample], floor: &[&Sample],
         whole_runs: own.iter().filter(|sample| sample.cpu_of_whole_run).count(),
         requests_per_second: spread(|sample| sample.requests_per_second)?,
         cpu_us_per_request: spread(|sample| sample.cpu_us_per_request)?,
+        missed_runs: all.len() - own.len(),
         to_floor: Spread::of(ratios(own, floor)),
         to_old: Spread::of(ratios(own, old)),
         server_core_share: spread(|sample| sample.server_core_share)?,
@@ -109,11 +130,16 @@ fn row(workload: &'static str, server: &str, own: &[&Sample], floor: &[&Sample],
         #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53 bytes")]
         resident_bytes: spread(|sample| sample.resident_bytes as f64)?,
         idle: idle(own),
-        faults: own.iter().map(|sample| sample.faults.count).sum(),
-        unsent: own.iter().map(|sample| sample.faults.kinds.unsent).sum(),
+        faults: all.iter().map(|sample| sample.faults.count).sum(),
+        unsent: all.iter().map(|sample| sample.faults.kinds.unsent).sum(),
         others_server_core: highest(|sample| sample.others_server_core),
         others_load_core: highest(|sample| sample.others_load_core),
     })
+}
+
+/// Those that kept the rate they were asked for, if they were.
+fn kept<'a>(samples: &[&'a Sample]) -> Vec<&'a Sample> {
+    samples.iter().copied().filter(|sample| sample.missed_rate().is_none()).collect()
 }
 
 fn idle(own: &[&Sample]) -> Option<IdleRow> {
@@ -132,6 +158,7 @@ fn ratios(own: &[&Sample], base: &[&Sample]) -> Vec<f64> {
     if base.iter().any(|sample| sample.faults.count > 0) {
         return Vec::new();
     }
+    let base = kept(base);
     let of = |repetition| base.iter().find(|sample| sample.repetition == repetition);
     own.iter()
         .filter_map(|sample| Some(sample.cpu_us_per_request / of(sample.repetition)?.cpu_us_per_request))
@@ -216,6 +243,33 @@ mod tests {
         let rows = rows(&samples, workload(), &["floor".to_owned(), "queue".to_owned()]);
         assert_eq!((rows[0].to_floor, rows[1].to_floor), (None, None));
         assert_eq!((rows[1].to_old, rows[1].faults), (spread(1.0, 1.0, 1.0), 2));
+    }
+
+    #[test]
+    fn a_run_that_missed_its_rate_gives_no_figure_and_is_said_to_have_missed_it() {
+        let mut samples = Samples::default();
+        let answered =
+            [("floor", [40_000.0, 40_000.0]), ("queue", [40_000.0, 31_000.0]), ("may", [30_000.0, 29_000.0])];
+        for (server, rates) in answered {
+            for (repetition, requests_per_second) in (0..).zip(rates) {
+                let cpu_us_per_request = if requests_per_second < 40_000.0 { 99.0 } else { 5.0 };
+                let example = Sample::example("rate-40k-512", server, repetition);
+                let sample = Sample { rate: Some(40_000.0), requests_per_second, cpu_us_per_request, ..example };
+                samples.add(sample);
+            }
+        }
+        let (workload, servers) = (Workload::named("rate-40k-512"), ["floor", "queue", "may"].map(str::to_owned));
+        let rows = rows(&samples, workload, &servers);
+        let found: Vec<_> = rows.iter().map(|row| (row.server.as_str(), row.runs, row.missed_runs)).collect();
+        assert_eq!(found, [("floor", 2, 0), ("queue", 1, 1)]);
+        assert_eq!(
+            (Some(rows[1].cpu_us_per_request), rows[1].to_floor),
+            (spread(5.0, 5.0, 5.0), spread(1.0, 1.0, 1.0))
+        );
+        let missing = too_slow(&samples, workload, &servers);
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert_eq!((missing[0].server.as_str(), missing[0].failed), ("may", false));
+        assert!(missing[0].reason.contains(": 30000 of 40000 requests/s were answered at best, "), "{missing:?}");
     }
 
     #[test]

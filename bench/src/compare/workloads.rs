@@ -45,7 +45,9 @@ pub(super) enum Rhythm {
     /// As soon as an answer makes room, beside so many idle connections.
     Idle(u32),
     /// Evenly, so many per cent of the yardstick's saturation.
-    Rate(u32),
+    PerCent(u32),
+    /// Evenly, so many requests a second.
+    PerSecond(u32),
 }
 
 /// What is asked.
@@ -92,17 +94,16 @@ const fn bytes(name: &'static str, count: u32, connections: u32, about: &'static
     Workload { name, group: Some("bytes"), about, requests: Requests::Bytes(count), connections, ..CLOSED }
 }
 
-const fn reconnecting(name: &'static str, requests: u32, about: &'static str) -> Workload {
-    Workload { name, about, requests_per_connection: Some(requests), floor_is_fair: true, ..CLOSED }
+const fn reconnecting(name: &'static str, connections: u32, requests: u32, about: &'static str) -> Workload {
+    Workload { name, about, connections, requests_per_connection: Some(requests), floor_is_fair: true, ..CLOSED }
 }
 
 const fn asking(name: &'static str, requests: Requests, connections: u32, about: &'static str) -> Workload {
     Workload { name, about, requests, connections, ..CLOSED }
 }
 
-const fn rate(name: &'static str, percent: u32, about: &'static str) -> Workload {
-    let rhythm = Rhythm::Rate(percent);
-    Workload { name, group: Some("rate"), about, rhythm, floor_is_fair: true, ..CLOSED }
+const fn rate(name: &'static str, rhythm: Rhythm, connections: u32, about: &'static str) -> Workload {
+    Workload { name, group: Some("rate"), about, rhythm, connections, floor_is_fair: true, ..CLOSED }
 }
 
 /// All rows, in the order in which they are measured and printed.
@@ -113,9 +114,11 @@ pub(super) const ALL: &[Workload] = &[
     plaintext("plaintext-4096", 4096, "GET /plaintext, 4,096 connections kept alive"),
     pipelined("pipelined-64", 64, "GET /plaintext, 16 pipelined, 64 connections"),
     pipelined("pipelined-512", 512, "GET /plaintext, 16 pipelined, 512 connections"),
+    pipelined("pipelined-4096", 4096, "GET /plaintext, 16 pipelined, 4,096 connections"),
     asking("baseline", Requests::Baseline, 64, "/baseline11: GET, POST with a length, POST in chunks; 64 connections"),
-    reconnecting("short-lived", 10, "GET /plaintext, 64 connections, each made anew after 10 requests"),
-    reconnecting("connection-per-request", 1, "GET /plaintext, 64 connections, each made anew after every request"),
+    reconnecting("short-lived", 64, 10, "GET /plaintext, 64 connections, each made anew after 10 requests"),
+    reconnecting("limited-4096", 4096, 10, "GET /plaintext, 4,096 connections, each made anew after 10 requests"),
+    reconnecting("connection-per-request", 64, 1, "GET /plaintext, 64 connections, each made anew after every request"),
     asking("json", Requests::Json, 64, "GET /json, 64 connections"),
     Workload {
         floor_is_fair: true,
@@ -130,9 +133,12 @@ pub(super) const ALL: &[Workload] = &[
         floor_is_fair: true,
         ..asking("idle", Requests::Plaintext, 64, "GET /plaintext, 64 connections beside 10,000 idle ones")
     },
-    rate("rate-10", 10, "GET /plaintext at a fixed rate, 10 % of saturation, 64 connections"),
-    rate("rate-50", 50, "GET /plaintext at a fixed rate, 50 % of saturation, 64 connections"),
-    rate("rate-80", 80, "GET /plaintext at a fixed rate, 80 % of saturation, 64 connections"),
+    rate("rate-10", Rhythm::PerCent(10), 64, "GET /plaintext at a fixed rate, 10 % of saturation, 64 connections"),
+    rate("rate-50", Rhythm::PerCent(50), 64, "GET /plaintext at a fixed rate, 50 % of saturation, 64 connections"),
+    rate("rate-80", Rhythm::PerCent(80), 64, "GET /plaintext at a fixed rate, 80 % of saturation, 64 connections"),
+    rate("rate-40k-512", Rhythm::PerSecond(40_000), 512, "GET /plaintext at 40,000 requests/s, 512 connections"),
+    rate("rate-40k-4096", Rhythm::PerSecond(40_000), 4096, "GET /plaintext at 40,000 requests/s, 4,096 connections"),
+    rate("rate-2k-1024", Rhythm::PerSecond(2_000), 1024, "GET /plaintext at 2,000 requests/s, 1,024 connections"),
     Workload {
         note: Some("In queue mode GET /work/1, whose handler holds one of 64 consumers for 1 ms."),
         ..asking("slow-app", Requests::Slow(1), 256, "GET /slow/1: answers after 1 ms, 256 connections")
@@ -160,7 +166,7 @@ impl Workload {
         exchanges
     }
 
-    /// The load; idle connections beside it are made elsewhere. `rate` counts for [`Rhythm::Rate`] only.
+    /// The load; idle connections beside it are made elsewhere. `rate` is that of a rhythm with a fixed one.
     pub(super) fn plan(&self, target: SocketAddr, load_core: usize, times: Times, rate: Option<f64>) -> Plan {
         Plan {
             target,
@@ -189,8 +195,13 @@ impl Rhythm {
     pub(super) fn idle(self) -> u32 {
         match self {
             Self::Idle(count) => count,
-            Self::Closed | Self::Rate(_) => 0,
+            Self::Closed | Self::PerCent(_) | Self::PerSecond(_) => 0,
         }
+    }
+
+    /// Whether requests are sent at a fixed rate, so that latency counts from when each was due.
+    pub(super) fn is_fixed_rate(self) -> bool {
+        matches!(self, Self::PerCent(_) | Self::PerSecond(_))
     }
 }
 
@@ -279,9 +290,9 @@ mod tests {
     #[test]
     fn the_rows_are_those_that_were_promised() {
         let names: Vec<_> = ALL.iter().map(|workload| workload.name).collect();
-        let promised = "plaintext-1 plaintext-64 plaintext-512 plaintext-4096 pipelined-64 pipelined-512 baseline \
-            short-lived connection-per-request json headers bytes-1k bytes-64k bytes-1m upload-1m idle rate-10 rate-50 \
-            rate-80 slow-app";
+        let promised = "plaintext-1 plaintext-64 plaintext-512 plaintext-4096 pipelined-64 pipelined-512 \
+            pipelined-4096 baseline short-lived limited-4096 connection-per-request json headers bytes-1k bytes-64k \
+            bytes-1m upload-1m idle rate-10 rate-50 rate-80 rate-40k-512 rate-40k-4096 rate-2k-1024 slow-app";
         assert_eq!(names.join(" "), promised);
     }
 
