@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 /// How long requests under way may take after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a client may keep us waiting for the next piece of its body.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn Error>> {
@@ -106,7 +106,7 @@ async fn count(mut request: Request) -> Result<()> {
     let mut bytes = 0;
     loop {
         let mut body = request.body();
-        let Ok(chunk) = tokio::time::timeout(PATIENCE, body.next_chunk_async()).await else {
+        let Ok(chunk) = tokio::time::timeout(WAIT_MAX, body.next_chunk_async()).await else {
             return request.respond(Response::new(408).close());
         };
         match chunk? {

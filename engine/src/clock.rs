@@ -1,9 +1,9 @@
 //! The only reader of time in the engine.
 //!
-//! Laws: one read a shard turn, never one a request; ticks count monotonic time from the shard's start, so that a
+//! Invariants: one read a shard turn, never one a request; ticks count monotonic time from the shard's start, so that a
 //! deadline is 4 bytes; the date follows the wall clock within a second of any step of it.
 //!
-//! Absent: timers (room `timer`) and anything that sleeps.
+//! Not here: timers (room `timer`) and anything that sleeps.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,12 +1,12 @@
 //! What an engine is told at its start: every bound is a number here, with its owner, its range and its default.
 //!
-//! Laws: values are checked before anything is opened; an error names the setting, the value, the range and the remedy;
-//! [`Config::shard_bytes`] is the sum of what a shard reserves.
+//! Invariants: values are checked before anything is opened; an error names the setting, the value, the range and the
+//! remedy; [`Config::shard_bytes`] is the sum of what a shard reserves.
 //!
-//! Absent: what can change while the engine runs (room `session`).
+//! Not here: what can change while the engine runs (room `session`).
 
 use ringress_proto::limits::Limits;
-use ringress_proto::response::{Imprint, SERVER_BYTES_MAX};
+use ringress_proto::response::{HeadTemplate, SERVER_BYTES_MAX};
 
 use crate::error::{Error, Result};
 use crate::mem::ArenaSizes;
@@ -121,7 +121,7 @@ impl Config {
         within("pipeline_max", self.pipeline_max, 1, 1024)?;
         self.properties.check()?;
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
-        self.imprint()?;
+        self.template()?;
         let available = core_affinity::get_core_ids().unwrap_or_default();
         if let Some(core) = self.cores.iter().find(|core| available.iter().all(|known| known.id != **core)) {
             let known: Vec<usize> = available.iter().map(|core| core.id).collect();
@@ -131,12 +131,12 @@ impl Config {
     }
 
     /// What every response begins with.
-    pub(crate) fn imprint(&self) -> Result<Imprint> {
+    pub(crate) fn template(&self) -> Result<HeadTemplate> {
         let refused = |_| {
             let (server, most) = (&self.server, SERVER_BYTES_MAX);
             Error::invalid(format!("server is {server:?}, but must be at most {most} bytes without control characters"))
         };
-        Imprint::new(&self.server).map_err(refused)
+        HeadTemplate::new(&self.server).map_err(refused)
     }
 
     /// The core of a shard, if shards are pinned; cores are used in turn.

@@ -8,7 +8,7 @@
 //!     └──▶ Over: end of input, or a timeout, with nothing owed
 //! ```
 //!
-//! Laws:
+//! Invariants:
 //! * Requests with safe methods run side by side; whatever follows an unsafe one waits until it is answered
 //!   (RFC 9112 section 9.3.2).
 //! * A request that asks for an upgrade is waited for, too, and what follows it is kept whatever else is said: it may
@@ -17,8 +17,8 @@
 //! * After the last answer our side is shut first and input is read on for a time, so that the client gets to read
 //!   the answer (RFC 9112 section 9.6).
 //!
-//! Absent: which bytes form a request (`proto`), in which order answers are kept (`shard::output`), how long a timeout
-//! is (`policy`).
+//! Not here: which bytes form a request (`proto`), in which order answers are kept (`shard::output`), how long a
+//! timeout is (`policy`).
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -30,13 +30,13 @@ enum Phase {
 
 /// What may follow a request before it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Alone {
+pub(crate) enum Exclusivity {
     /// Other requests.
-    No,
+    Shared,
     /// Nothing: its method is unsafe.
-    Yes,
+    UntilAnswered,
     /// Nothing: it asks for an upgrade, after which no more requests follow.
-    Asks,
+    Upgrade,
 }
 
 /// Whether another request may be taken from the input.
@@ -74,7 +74,7 @@ pub(crate) enum Part {
 
 /// What a connection waits for, as far as a timer is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum WaitReason {
     /// For the application: for a consumer to take the requests; once they are taken, no timer.
     Queue,
     /// For the first byte of a request.
@@ -89,7 +89,7 @@ pub(crate) enum Patience {
     Send,
 }
 
-/// What to do when patience ends.
+/// What to do when the wait has lasted too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
     /// Answer what nobody has taken in time.
@@ -111,7 +111,7 @@ pub(crate) enum Expiry {
 pub(crate) struct Machine {
     phase: Phase,
     /// Whether the next request waits for the answer to the newest one taken.
-    alone: Alone,
+    exclusivity: Exclusivity,
     /// The client has ended its side.
     input_ended: bool,
     /// Requests taken whose answers have not been handed to the socket.
@@ -120,7 +120,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Open, alone: Alone::No, input_ended: false, in_flight: 0 }
+        Self { phase: Phase::Open, exclusivity: Exclusivity::Shared, input_ended: false, in_flight: 0 }
     }
 
     /// Requests taken whose answers have not been handed to the socket.
@@ -134,19 +134,21 @@ impl Machine {
     #[inline]
     pub(crate) fn admission(&self, pipeline_max: u16) -> Admission {
         match self.phase {
-            Phase::Open if self.alone != Alone::No || self.in_flight >= pipeline_max => Admission::Later,
+            Phase::Open if self.exclusivity != Exclusivity::Shared || self.in_flight >= pipeline_max => {
+                Admission::Later
+            }
             Phase::Open => Admission::Now,
-            Phase::Last if self.alone == Alone::Asks => Admission::Later,
+            Phase::Last if self.exclusivity == Exclusivity::Upgrade => Admission::Later,
             Phase::Last | Phase::Draining | Phase::Over => Admission::Never,
         }
     }
 
     /// A request was taken. `keep_alive`: the connection may go on after it.
     #[inline]
-    pub(crate) fn request(&mut self, alone: Alone, keep_alive: bool) {
-        debug_assert!(self.phase == Phase::Open && self.alone == Alone::No);
+    pub(crate) fn request(&mut self, exclusivity: Exclusivity, keep_alive: bool) {
+        debug_assert!(self.phase == Phase::Open && self.exclusivity == Exclusivity::Shared);
         self.in_flight += 1;
-        self.alone = alone;
+        self.exclusivity = exclusivity;
         if !keep_alive {
             self.phase = Phase::Last;
         }
@@ -171,7 +173,7 @@ impl Machine {
             self.finish();
         }
         if self.in_flight == 0 {
-            self.alone = Alone::No;
+            self.exclusivity = Exclusivity::Shared;
         }
     }
 
@@ -224,7 +226,7 @@ impl Machine {
     pub(crate) fn takes_no_more(&self) -> bool {
         match self.phase {
             Phase::Open => false,
-            Phase::Last => self.alone != Alone::Asks,
+            Phase::Last => self.exclusivity != Exclusivity::Upgrade,
             Phase::Draining | Phase::Over => true,
         }
     }
@@ -236,29 +238,29 @@ impl Machine {
 
     /// What the connection waits for. `part`: what is here of a request; `blocked`: the socket did not take all.
     #[inline]
-    pub(crate) fn patience(&self, part: Part, blocked: bool) -> Patience {
+    pub(crate) fn wait_reason(&self, part: Part, blocked: bool) -> WaitReason {
         match (self.phase, part) {
-            (Phase::Draining, _) => Patience::Drain,
-            _ if blocked => Patience::Send,
-            (Phase::Open, Part::Head) => Patience::Head,
+            (Phase::Draining, _) => WaitReason::Drain,
+            _ if blocked => WaitReason::Send,
+            (Phase::Open, Part::Head) => WaitReason::Head,
             // The last request has its body, too.
-            (Phase::Open | Phase::Last, Part::Body) => Patience::Body,
+            (Phase::Open | Phase::Last, Part::Body) => WaitReason::Body,
             // The client of an answer that is owed may be waiting for that.
-            (Phase::Open | Phase::Last, Part::Unread) if self.in_flight == 0 => Patience::Drain,
-            (Phase::Open, Part::None) if self.in_flight == 0 => Patience::Idle,
-            (Phase::Open | Phase::Last | Phase::Over, _) => Patience::Queue,
+            (Phase::Open | Phase::Last, Part::Unread) if self.in_flight == 0 => WaitReason::Drain,
+            (Phase::Open, Part::None) if self.in_flight == 0 => WaitReason::Idle,
+            (Phase::Open | Phase::Last | Phase::Over, _) => WaitReason::Queue,
         }
     }
 
-    /// Patience has ended.
+    /// The wait has ended.
     pub(crate) fn expired(&self, part: Part, blocked: bool) -> Expiry {
-        match self.patience(part, blocked) {
-            Patience::Queue => Expiry::Queue,
-            Patience::Idle => Expiry::Close,
-            Patience::Head => Expiry::Head,
-            Patience::Body => Expiry::Body,
-            Patience::Send => Expiry::Send,
-            Patience::Drain => Expiry::Reset,
+        match self.wait_reason(part, blocked) {
+            WaitReason::Queue => Expiry::Queue,
+            WaitReason::Idle => Expiry::Close,
+            WaitReason::Head => Expiry::Head,
+            WaitReason::Body => Expiry::Body,
+            WaitReason::Send => Expiry::Send,
+            WaitReason::Drain => Expiry::Reset,
         }
     }
 }
@@ -272,7 +274,7 @@ mod tests {
         let mut machine = Machine::new();
         for taken in 0..4 {
             assert_eq!(machine.admission(4), Admission::Now, "{taken} in flight");
-            machine.request(Alone::No, true);
+            machine.request(Exclusivity::Shared, true);
         }
         assert_eq!(machine.admission(4), Admission::Later);
         machine.answers(1, false);
@@ -282,8 +284,8 @@ mod tests {
     #[test]
     fn what_follows_an_unsafe_request_waits_for_every_answer() {
         let mut machine = Machine::new();
-        machine.request(Alone::No, true);
-        machine.request(Alone::Yes, true);
+        machine.request(Exclusivity::Shared, true);
+        machine.request(Exclusivity::UntilAnswered, true);
         machine.answers(1, false);
         assert_eq!(machine.admission(64), Admission::Later);
         machine.answers(1, false);
@@ -294,7 +296,7 @@ mod tests {
     #[test]
     fn a_last_request_is_answered_then_drained() {
         let mut machine = Machine::new();
-        machine.request(Alone::No, false);
+        machine.request(Exclusivity::Shared, false);
         assert_eq!((machine.admission(64), machine.sent()), (Admission::Never, AfterSend::GoOn));
         machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Drain);
@@ -306,7 +308,7 @@ mod tests {
     fn what_follows_a_wish_for_an_upgrade_is_kept_until_it_is_answered() {
         for keep_alive in [true, false] {
             let mut machine = Machine::new();
-            machine.request(Alone::Asks, keep_alive);
+            machine.request(Exclusivity::Upgrade, keep_alive);
             assert_eq!(machine.admission(64), Admission::Later);
             machine.finish();
             assert_eq!(machine.admission(64), Admission::Later, "also when the engine is about to stop");
@@ -318,7 +320,7 @@ mod tests {
     #[test]
     fn a_refusal_waits_for_earlier_answers() {
         let mut machine = Machine::new();
-        machine.request(Alone::No, true);
+        machine.request(Exclusivity::Shared, true);
         machine.refusal(false);
         assert_eq!(machine.admission(64), Admission::Never);
         machine.answers(1, false);
@@ -330,7 +332,7 @@ mod tests {
     #[test]
     fn a_half_closed_client_gets_its_answers_first() {
         let mut machine = Machine::new();
-        machine.request(Alone::No, true);
+        machine.request(Exclusivity::Shared, true);
         assert!(!machine.end_of_input(false));
         machine.answers(1, false);
         assert_eq!(machine.sent(), AfterSend::Close);
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(machine.expired(Part::Head, false), Expiry::Head);
         assert_eq!(machine.expired(Part::Body, false), Expiry::Body);
         assert_eq!(machine.expired(Part::Unread, false), Expiry::Reset);
-        machine.request(Alone::No, true);
+        machine.request(Exclusivity::Shared, true);
         assert_eq!(machine.expired(Part::None, false), Expiry::Queue);
         assert_eq!(machine.expired(Part::Head, false), Expiry::Head);
         assert_eq!(machine.expired(Part::Head, true), Expiry::Send);
@@ -356,8 +358,8 @@ mod tests {
     #[test]
     fn an_answer_that_closes_loses_what_is_behind_it() {
         let mut machine = Machine::new();
-        machine.request(Alone::No, true);
-        machine.request(Alone::No, true);
+        machine.request(Exclusivity::Shared, true);
+        machine.request(Exclusivity::Shared, true);
         machine.answers(1, true);
         assert_eq!((machine.in_flight(), machine.sent()), (0, AfterSend::Drain));
     }

@@ -1,9 +1,9 @@
 //! What a shard counts: written by the shard alone, read by anybody.
 //!
-//! Laws: a count is a relaxed load and store by its one writer, no locked instruction; nothing that is refused, dropped
-//! or cut goes uncounted.
+//! Invariants: a count is a relaxed load and store by its one writer, no locked instruction; nothing that is refused,
+//! dropped or cut goes uncounted.
 //!
-//! Absent: rates, histograms and formats.
+//! Not here: rates, histograms and formats.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,12 +61,12 @@ counters! {
     /// Requests that applications cancelled.
     requests_cancelled,
     /// Requests whose clients left before the answer.
-    requests_orphaned,
+    requests_disconnected,
     /// Answers that their sockets had not taken whole when the connection broke: their clients had left. Several that
     /// were in one send count once.
     responses_unsent,
     /// Informational answers that were not sent: the client had left, or the final answer was on its way.
-    interims_dropped,
+    informational_dropped,
     /// Answers the engine made itself: malformed requests, no route, queue full, timeouts.
     requests_rejected,
     /// Requests refused with 503 because their queue was full.
@@ -94,7 +94,7 @@ counters! {
     /// Streamed answers cut by a reset: the application gave up or gave too much or too little, or a file was too short
     /// or could not be read. Among those given up: the ones whose request's body turned out malformed, too slow or too
     /// large, which had been a 400, 408 or 413 before they began.
-    responses_cut,
+    responses_truncated,
     /// Cells of memory in use now for parts of files on their way to clients.
     stage_cells_in_use,
     /// Connections closed by a timeout.
@@ -104,7 +104,7 @@ counters! {
     /// And those whose clients sent a body too slowly.
     receive_rate_timeouts,
     /// Connections reset while their clients still sent what nobody wanted, behind their last answer: too many did.
-    drains_cut,
+    drains_reset,
     /// Connections closed because they held too much input back, or no memory was left for it.
     input_overflows,
     /// Times accepting paused for want of descriptors.

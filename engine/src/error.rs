@@ -1,8 +1,8 @@
 //! The engine's one error type: few kinds, and a text that names the setting, the value, the limit and the remedy.
 //!
-//! Laws: building `Gone` or `Closed` allocates nothing, since applications meet them on the way of a request.
+//! Invariants: building `Gone` or `Closed` allocates nothing, since applications meet them on the way of a request.
 //!
-//! Absent: errors of peers. A client's mistake becomes an answer on its connection, never an `Err` here.
+//! Not here: errors of peers. A client's mistake becomes an answer on its connection, never an `Err` here.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Where the engine runs code that applications made: it wakes wakers, makes calls it was asked for, and lets go of
 //! what belongs to them.
 //!
-//! Laws:
+//! Invariants:
 //! * A panic in such code ends here. Rust's panic hook has reported it, here it is counted, and what the engine was
 //!   about goes on.
 //! * Such code runs without a lock of the engine's, and when everything is as it should be: it may call the engine.
@@ -12,7 +12,7 @@
 //! closure that makes a response, a future that is waited for, a waker that is cloned to be kept. A panic there goes to
 //! the caller, who finds the engine as if the call had not been made, or the request dropped.
 //!
-//! Absent: which code is called when (docs/design.md has the list).
+//! Not here: which code is called when (docs/design.md has the list).
 
 use core::cell::Cell;
 use core::fmt;
@@ -111,13 +111,13 @@ fn count() {
 pub(crate) fn wake(waker: Waker) -> bool {
     // Apart: what is dropped while it panics must not panic, or the process would end.
     let woken = call(|| waker.wake_by_ref());
-    let_go(waker);
+    drop_guarded(waker);
     woken
 }
 
 /// Drops what belongs to an application.
 #[inline]
-pub(crate) fn let_go<T>(value: T) {
+pub(crate) fn drop_guarded<T>(value: T) {
     if core::mem::needs_drop::<T>() {
         call(move || drop(value));
     }
@@ -148,10 +148,10 @@ impl Waiter {
         let kept = if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             known
         } else {
-            let_go(known);
+            drop_guarded(known);
             Some(waker.clone())
         };
-        let_go(self.0.swap(kept));
+        drop_guarded(self.0.swap(kept));
     }
 
     /// Wakes whoever waits, if somebody does.
@@ -163,7 +163,7 @@ impl Waiter {
 
     /// Nobody is waited for any more.
     pub(crate) fn clear(&self) {
-        let_go(self.0.take());
+        drop_guarded(self.0.take());
     }
 }
 
@@ -203,7 +203,7 @@ impl Deref for HeldBytes {
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        let_go(core::mem::take(&mut self.0));
+        drop_guarded(core::mem::take(&mut self.0));
     }
 }
 

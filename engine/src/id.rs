@@ -3,13 +3,13 @@
 //! An id is `generation | place`. A place is one slot of one shard of one engine: those of all engines that live in
 //! this process are different numbers. So whose an id is, is certain: an id of another engine names no place of this.
 //!
-//! Laws: an id is never 0, and is not issued twice for one slot within 2^37 uses (38 hours of a million a second, all
-//! in this one slot), because it carries the slot's generation; a late completion or a late answer therefore meets
+//! Invariants: an id is never 0, and is not issued twice for one slot within 2^37 uses (38 hours of a million a second,
+//! all in this one slot), because it carries the slot's generation; a late completion or a late answer therefore meets
 //! another generation and is refused. Of a connection's id that is 2^32 connections in one entry. The places of an
 //! engine that has ended are given out again when the 2^27 there are have had their turn, and the generations of each
 //! engine begin at random (one of 2^36): an id of an engine of the past is as good as never one of a later engine.
 //!
-//! Absent: what the ids stand for. This room knows integers only.
+//! Not here: what the ids stand for. This room knows integers only.
 
 use core::fmt;
 use core::hash::{BuildHasher, Hasher};
@@ -158,7 +158,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Of a shard alone in its process: for tests and benchmarks.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "bench-door"))]
     pub(crate) const LONE: Self = Self { base: 0, generation: Generation::FIRST };
 
     /// The generation that a slot has at first.

@@ -67,6 +67,9 @@
 #![deny(unsafe_code)]
 
 mod api;
+#[cfg(feature = "bench-door")]
+#[doc(hidden)]
+pub mod bench_door;
 mod clock;
 mod config;
 mod conn;
@@ -85,9 +88,6 @@ mod ring;
 mod route;
 mod session;
 mod shard;
-#[cfg(feature = "sim")]
-#[doc(hidden)]
-pub mod sim;
 mod slab;
 mod stream;
 mod timer;

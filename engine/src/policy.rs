@@ -1,10 +1,10 @@
 //! Timers and limits that applications choose: inherited from engine to session to URL group, and changed live.
 //!
-//! Laws: what an application sets is a [`Properties`], checked before anything takes it over; what a shard reads is a
-//! [`Policy`], plain ticks and numbers in a table that comes with the routes. A timer that is off is a deadline that
-//! never comes.
+//! Invariants: what an application sets is a [`Properties`], checked before anything takes it over; what a shard reads
+//! is a [`Policy`], plain ticks and numbers in a table that comes with the routes. A timer that is off is a deadline
+//! that never comes.
 //!
-//! Absent: what the timers mean for a connection (rooms `conn`, `shard`), who owns which properties (room `session`).
+//! Not here: what the timers mean for a connection (rooms `conn`, `shard`), who owns which properties (room `session`).
 //! Source of the names and the defaults: the HTTP Server API's `HTTP_TIMEOUT_LIMIT_INFO`.
 
 mod properties;
@@ -53,8 +53,8 @@ impl Policy {
             entity_body: time(all.entity_body),
             drain: time(all.drain_entity_body),
             queue: time(all.request_queue),
-            send_rate: all.min_send_rate.unwrap_or(0),
-            receive_rate: all.min_receive_rate.unwrap_or(0),
+            send_rate: all.send_rate_min.unwrap_or(0),
+            receive_rate: all.receive_rate_min.unwrap_or(0),
             body_credit: all.request_body_credit.unwrap_or(0),
             send_credit: all.send_credit.unwrap_or(0),
             body_max: all.request_body_max.unwrap_or(u64::MAX),
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn times_become_ticks_and_off_never_comes() {
-        let policy = Policy::of(&Properties::new().idle_connection(Duration::from_millis(65)).min_send_rate(0));
+        let policy = Policy::of(&Properties::new().idle_connection(Duration::from_millis(65)).send_rate_min(0));
         assert_eq!((policy.idle, policy.send_rate), (3, 0));
         assert_eq!(policy.header_wait, ticks(Duration::from_secs(120)));
         assert_eq!(Policy::of(&Properties::new().request_queue(Properties::OFF)).queue, Tick::MAX);
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn an_index_without_a_policy_means_the_engines_own() {
-        let own = Policy::of(&Properties::new().min_send_rate(1));
-        let other = Policy::of(&Properties::new().min_send_rate(2));
+        let own = Policy::of(&Properties::new().send_rate_min(1));
+        let other = Policy::of(&Properties::new().send_rate_min(2));
         let before = Policies::new(own);
         let mut after = before.clone();
         after.put(3, 1, other);

@@ -1,15 +1,15 @@
 //! What the shard tells the application about a request: plain data, no pointers.
 //!
-//! Laws: every byte range is a span of the received bytes, which the slot holds (room `queue`); the record does not
-//! change from the request's delivery until its handle is gone.
+//! Invariants: every byte range is a span of the received bytes, which the slot holds (room `queue`); the record does
+//! not change from the request's delivery until its handle is gone.
 //!
-//! Absent: the bytes themselves (room `mem`) and the application's view of them (room `api`).
+//! Not here: the bytes themselves (room `mem`) and the application's view of them (room `api`).
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ringress_proto::head::{Head, Version};
 use ringress_proto::method::Method;
-use ringress_proto::response::Imprint;
+use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::{Cooked, CookedPath};
 
 use crate::id::ConnectionId;
@@ -99,7 +99,7 @@ impl std::fmt::Debug for RequestRecord {
 }
 
 impl Record for RequestRecord {
-    type Imprint = Imprint;
+    type HeadTemplate = HeadTemplate;
 
     const EMPTY: Self = Self {
         body_start: 0,

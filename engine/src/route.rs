@@ -1,10 +1,10 @@
 //! Which queue a request goes to, and which timers hold for it: an immutable snapshot of all URL groups.
 //!
-//! Laws: categories are asked in the order strong wildcard, host, IP, weak wildcard, and the first with a match ends
-//! the search; within one the longest path wins, by whole segments and without regard to ASCII case; the port is the
-//! one the connection came in on. A lookup reads, and allocates nothing.
+//! Invariants: categories are asked in the order strong wildcard, host, IP, weak wildcard, and the first with a match
+//! ends the search; within one the longest path wins, by whole segments and without regard to ASCII case; the port is
+//! the one the connection came in on. A lookup reads, and allocates nothing.
 //!
-//! Absent: registration rules (room `session`) and reservations. Source: the HTTP Server API's "UrlPrefix Strings".
+//! Not here: registration rules (room `session`) and reservations. Source: the HTTP Server API's "UrlPrefix Strings".
 
 use std::net::IpAddr;
 

@@ -1,9 +1,9 @@
 //! Slots with generations: a key of the past finds nothing.
 //!
-//! Laws: an index is given out again only with another generation; capacity is reserved at the start, so that inserting
-//! never allocates; the slot freed last is used first, while it is still in cache.
+//! Invariants: an index is given out again only with another generation; capacity is reserved at the start, so that
+//! inserting never allocates; the slot freed last is used first, while it is still in cache.
 //!
-//! Absent: sharing. A slab belongs to one shard.
+//! Not here: sharing. A slab belongs to one shard.
 
 /// Where a value is, and of which generation of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A timer wheel in ticks: one deadline for each connection of a shard.
 //!
-//! Laws: setting a later deadline is a store (the entry stays linked where it is and is moved when the wheel comes by),
-//! so that a request costs no list work; every entry with a deadline is linked in a slot that comes by no later than
-//! the deadline; nothing allocates after the wheel is made.
+//! Invariants: setting a later deadline is a store (the entry stays linked where it is and is moved when the wheel
+//! comes by), so that a request costs no list work; every entry with a deadline is linked in a slot that comes by no
+//! later than the deadline; nothing allocates after the wheel is made.
 //!
-//! Absent: what a deadline means (room `conn`), and the clock (room `clock`).
+//! Not here: what a deadline means (room `conn`), and the clock (room `clock`).
 
 use crate::clock::Tick;
 

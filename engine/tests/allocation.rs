@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Host, PATIENCE, StopOnDrop, builder, colocated, serve};
+use common::{Host, StopOnDrop, WAIT_MAX, builder, colocated, serve};
 use ringress::{Body, FileRange, Method, QueueOptions, Request, RequestQueue, Response, WaitStrategy};
 
 /// Rounds before counting, and while counting.
@@ -119,9 +119,9 @@ struct Frugal {
 
 impl Frugal {
     fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
+        let stream = TcpStream::connect_timeout(&address, WAIT_MAX).expect("the engine listens");
         stream.set_nodelay(true).expect("a TCP socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("not zero");
         Self { stream, input: Box::new([0; 64 * 1024]) }
     }
 

@@ -127,7 +127,7 @@ fn an_id_is_gone_after_its_client_left() {
     assert_eq!(request.path(), "/", "a handle still reads");
     assert!(request.respond(Response::text("late")).expect_err("nobody is there").is_gone());
     host.await_rest();
-    assert_eq!((host.counters().requests_orphaned, host.counters().requests_answered), (1, 0));
+    assert_eq!((host.counters().requests_disconnected, host.counters().requests_answered), (1, 0));
 
     let mut client = host.connect();
     client.get("/");
@@ -411,7 +411,7 @@ fn everything_comes_back_from_clients_that_left_whatever_state_their_requests_ar
     wait_until("their client is gone", || host.counters().connections_open == 0);
     assert!(host.queue.try_receive().expect("open").is_none(), "requests of a client that left are passed over");
     host.await_rest();
-    assert_eq!(host.counters().requests_orphaned, 8);
+    assert_eq!(host.counters().requests_disconnected, 8);
 
     let mut pipelined = host.connect();
     pipelined.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n".repeat(4));

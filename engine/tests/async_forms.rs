@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_executor::LocalExecutor;
 use bytes::Bytes;
 use common::peer::{Peer, pattern};
-use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, colocated, wait_until};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, await_rest, colocated, wait_until};
 use ringress::{Completion, Disconnect, ErrorKind, Request, RequestQueue, Response, ResponseStream, Result};
 
 /// Bytes of each body that is sent and echoed.
@@ -336,7 +336,7 @@ fn a_reader_on_an_attached_thread_that_does_not_drive_is_told_and_reads_on() {
     colocated(application, |_, address| {
         let mut client = Client::connect(address);
         let send_when_told = |client: &mut Client, text: &str| {
-            told.recv_timeout(PATIENCE).expect("the application has looked");
+            told.recv_timeout(WAIT_MAX).expect("the application has looked");
             client.send(text);
         };
         client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 8\r\n\r\n");
@@ -473,5 +473,5 @@ fn a_stream_tells_when_there_is_room_and_when_nobody_reads_any_more() {
         }),
     );
     Client::over(peer.stream).reset();
-    assert!(common::within(PATIENCE, "the watch", move || watching.join().expect("no panic")));
+    assert!(common::within(WAIT_MAX, "the watch", move || watching.join().expect("no panic")));
 }

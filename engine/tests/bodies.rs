@@ -5,7 +5,7 @@ mod common;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, builder, colocated_with, wait_until};
+use common::{Client, End, Host, StopOnDrop, WAIT_MAX, await_rest, builder, colocated_with, wait_until};
 use ringress::{ErrorKind, Properties, QueueOptions, Request, Response, UrlGroup, block_on};
 
 /// What does not fit sockets and credit together.
@@ -266,7 +266,7 @@ fn behind_a_begun_answer_a_failed_body_does_not_claim_that_its_client_was_told()
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     assert!(error.to_string().contains("An answer had begun") && !error.to_string().contains("answered"), "{error}");
     drop(stream);
-    wait_until("the answer is cut", || host.counters().responses_cut == 1);
+    wait_until("the answer is cut", || host.counters().responses_truncated == 1);
 }
 
 #[test]
@@ -436,7 +436,7 @@ fn a_body_that_is_cut_ends_its_reader() {
         waiting.send(()).expect("the test runs");
         request.body().read(&mut buffer).expect_err("the client is gone").is_gone()
     });
-    waits.recv_timeout(PATIENCE).expect("it waits");
+    waits.recv_timeout(WAIT_MAX).expect("it waits");
     client.reset();
     assert!(reader.join().expect("ends"));
     host.await_rest();
@@ -584,7 +584,7 @@ fn a_client_that_leaves_while_nobody_reads_its_body_is_noticed() {
     let request = host.receive();
     let gone = request.on_disconnect();
     client.reset();
-    let told = common::within(PATIENCE, "being told", move || gone.wait());
+    let told = common::within(WAIT_MAX, "being told", move || gone.wait());
     assert_eq!(told, ringress::Disconnected::Reset);
     assert!(request.respond(Response::ok()).expect_err("the client is gone").is_gone());
     host.await_rest();

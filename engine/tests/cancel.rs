@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::peer::consumed_in_both_modes as in_both_modes;
-use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, builder, receive, wait_until, within};
+use common::{Client, End, Host, StopOnDrop, WAIT_MAX, await_rest, builder, receive, wait_until, within};
 use ringress::{
     ConnectionId, Disconnected, ErrorKind, Properties, QueueOptions, Request, RequestId, RequestQueue, Response,
     TrySendError,
@@ -90,7 +90,7 @@ fn a_cancelled_request_resets_its_connection_whoever_cancels_it() {
         await_rest(engine);
         let counters = engine.counters();
         assert_eq!((counters.requests_cancelled, counters.requests_answered), (4, 4));
-        assert_eq!((counters.requests_abandoned, counters.requests_orphaned), (0, 0));
+        assert_eq!((counters.requests_abandoned, counters.requests_disconnected), (0, 0));
     });
 }
 
@@ -103,11 +103,11 @@ fn every_later_call_on_a_cancelled_request_is_gone() {
         queue.cancel(id).expect("open");
         // At once, whether the shard knows of it yet or not.
         assert_gone(queue, id);
-        assert!(request.inform(103, &[]).expect_err("cancelled").is_gone());
+        assert!(request.send_informational(103, &[]).expect_err("cancelled").is_gone());
         assert!(request.body().read(&mut [0; 10]).expect_err("cancelled").is_gone());
-        assert_eq!(disconnect.wait(), Disconnected::Cut);
+        assert_eq!(disconnect.wait(), Disconnected::Aborted);
         assert_gone(queue, id);
-        assert!(request.inform(103, &[]).expect_err("over").is_gone());
+        assert!(request.send_informational(103, &[]).expect_err("over").is_gone());
         let mut body = request.body();
         assert!(body.try_read(&mut [0; 10]).expect_err("over").is_gone());
         assert!(body.fill(&mut [0; 10]).expect_err("over").is_gone());
@@ -144,12 +144,12 @@ fn every_later_call_on_a_cancelled_stream_is_gone() {
         stream.send("begun").expect("open");
         queue.cancel(id).expect("it is not finished");
         assert_gone(queue, id);
-        assert_eq!(disconnect.wait(), Disconnected::Cut);
+        assert_eq!(disconnect.wait(), Disconnected::Aborted);
         assert!(stream.send("late").expect_err("cut").is_gone());
         assert!(matches!(stream.try_send("late"), Err(TrySendError::Error(error)) if error.is_gone()));
         assert!(stream.flush().expect_err("cut").is_gone());
         if let Some(request) = stream.request() {
-            assert!(request.inform(103, &[]).expect_err("answered").is_gone());
+            assert!(request.send_informational(103, &[]).expect_err("answered").is_gone());
         }
         assert!(stream.finish().expect_err("cut").is_gone());
         assert_gone(queue, id);
@@ -217,7 +217,7 @@ fn whoever_waits_for_a_disconnect_is_told_how_it_came() {
         let (disconnect, path) = (request.on_disconnect(), request.path().to_owned());
         let expected = match path.as_str() {
             "/reset" => {
-                request.inform(103, &[]).expect("open");
+                request.send_informational(103, &[]).expect("open");
                 Disconnected::Reset
             }
             "/answered" => {
@@ -227,12 +227,12 @@ fn whoever_waits_for_a_disconnect_is_told_how_it_came() {
             }
             _ => {
                 request.cancel().expect("open");
-                assert_eq!(disconnect.wait(), Disconnected::Cut);
+                assert_eq!(disconnect.wait(), Disconnected::Aborted);
                 return;
             }
         };
         assert_eq!(disconnect.wait(), expected, "{path}");
-        assert!(request.inform(103, &[]).expect_err("over").is_gone());
+        assert!(request.send_informational(103, &[]).expect_err("over").is_gone());
         assert!(request.respond(Response::text("late")).expect_err("over").is_gone());
     });
     in_both_modes(application, |engine, address| {
@@ -272,7 +272,7 @@ fn a_reset_behind_a_half_close_is_noticed() {
     let application = each(|_, request| {
         let disconnect = request.on_disconnect();
         assert_eq!(request.on_half_close().wait(), Disconnected::HalfClosed);
-        request.inform(103, &[]).expect("it can still be answered");
+        request.send_informational(103, &[]).expect("it can still be answered");
         assert_eq!(disconnect.wait(), Disconnected::Reset);
         assert!(request.respond(Response::text("late")).expect_err("over").is_gone());
     });
@@ -292,7 +292,7 @@ fn a_reset_behind_more_input_than_is_held_is_noticed() {
         if request.path() == "/first" {
             // Everything behind it waits in the kernel.
             let disconnect = request.on_disconnect();
-            request.inform(103, &[]).expect("it can be answered");
+            request.send_informational(103, &[]).expect("it can be answered");
             assert_eq!(disconnect.wait(), Disconnected::Reset);
             assert!(request.cancel().expect_err("over").is_gone());
         }
@@ -324,7 +324,7 @@ fn calls_come_on_the_shards_thread_and_may_panic() {
             let mut client = Client::connect(address);
             assert_eq!(client.ask("/").text(), "fine");
             client.reset();
-            assert_eq!(told.recv_timeout(PATIENCE), Ok(Disconnected::Reset), "the shard lives");
+            assert_eq!(told.recv_timeout(WAIT_MAX), Ok(Disconnected::Reset), "the shard lives");
         }
         await_rest(engine);
     });
@@ -349,7 +349,7 @@ fn the_end_of_the_engine_is_told_and_unknown_connections_are_gone() {
     // Nothing of the engine is left but the request.
     drop((group, session, engine.unwatched()));
     assert_eq!((waiting.wait(), by_id.wait()), (Disconnected::Stopped, Disconnected::Stopped));
-    let late = within(PATIENCE, "a question after the end", move || {
+    let late = within(WAIT_MAX, "a question after the end", move || {
         let late = request.on_disconnect().wait();
         assert!(request.cancel().expect_err("over").is_gone());
         late
@@ -362,11 +362,11 @@ fn the_end_of_the_engine_is_told_and_unknown_connections_are_gone() {
 fn informational_answers_come_before_the_final_one_and_in_order() {
     let application = each(|queue, request| {
         let path = request.path().to_owned();
-        request.inform(103, &[("Link", "</style.css>; rel=preload"), ("X-Of", &path)]).expect("open");
-        request.inform(102, &[]).expect("open");
+        request.send_informational(103, &[("Link", "</style.css>; rel=preload"), ("X-Of", &path)]).expect("open");
+        request.send_informational(102, &[]).expect("open");
         let id = request.id();
         queue.respond(id, Response::text(path.as_str())).expect("open");
-        assert!(request.inform(103, &[]).expect_err("answered").is_gone());
+        assert!(request.send_informational(103, &[]).expect_err("answered").is_gone());
     });
     in_both_modes(application, |engine, address| {
         let mut client = Client::connect(address);
@@ -381,7 +381,7 @@ fn informational_answers_come_before_the_final_one_and_in_order() {
         }
         drop(client);
         await_rest(engine);
-        assert_eq!(engine.counters().interims_dropped, 0);
+        assert_eq!(engine.counters().informational_dropped, 0);
     });
 }
 
@@ -392,7 +392,8 @@ fn informational_answers_that_cannot_be_sent_are_refused_with_a_reason() {
     client.get("/");
     let request = host.receive();
     let large = "x".repeat(100_000);
-    let refused = |status, fields: &[(&str, &str)]| request.inform(status, fields).expect_err("refused").kind();
+    let refused =
+        |status, fields: &[(&str, &str)]| request.send_informational(status, fields).expect_err("refused").kind();
     for status in [0, 99, 101, 200, 1000] {
         assert_eq!(refused(status, &[]), ErrorKind::Invalid, "{status}");
     }
@@ -407,8 +408,8 @@ fn informational_answers_that_cannot_be_sent_are_refused_with_a_reason() {
     let first = host.receive();
     client.get("/second");
     let second = host.receive();
-    (0..16).for_each(|_| second.inform(103, &[]).expect("so many may wait"));
-    let full = second.inform(103, &[]).expect_err("one too many");
+    (0..16).for_each(|_| second.send_informational(103, &[]).expect("so many may wait"));
+    let full = second.send_informational(103, &[]).expect_err("one too many");
     assert!(full.kind() == ErrorKind::Full && full.to_string().contains("16"), "{full}");
     drop((first, second));
     assert_eq!(client.read().status, 500);
@@ -417,7 +418,7 @@ fn informational_answers_that_cannot_be_sent_are_refused_with_a_reason() {
     let mut old = host.connect();
     old.send("GET / HTTP/1.0\r\n\r\n");
     let request = host.receive();
-    assert_eq!(request.inform(103, &[]).expect_err("HTTP/1.0").kind(), ErrorKind::Unsupported);
+    assert_eq!(request.send_informational(103, &[]).expect_err("HTTP/1.0").kind(), ErrorKind::Unsupported);
     request.respond(Response::text("old")).expect("open");
     assert_eq!(old.read().text(), "old");
 }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::peer::file_of;
-use common::{Client, End, Host, PATIENCE, StopOnDrop, await_rest, colocated, wait_until, within};
+use common::{Client, End, Host, StopOnDrop, WAIT_MAX, await_rest, colocated, wait_until, within};
 use ringress::{
     Disconnected, Engine, FileRange, Request, RequestId, RequestQueue, Response, ResponseStream, TrySendError,
 };
@@ -56,12 +56,12 @@ fn end_of(client: &mut Client) -> End {
 fn cancel_from_outside(stage: Stage, waiting: &Receiver<Waiting>, ended: &Receiver<()>, address: SocketAddr) {
     let mut client = Client::connect(address);
     (stage.ask)(&mut client);
-    let (queue, id, thread) = waiting.recv_timeout(PATIENCE).expect("the application comes to its wait");
+    let (queue, id, thread) = waiting.recv_timeout(WAIT_MAX).expect("the application comes to its wait");
     wait_until("the application sleeps", || is_asleep(&thread));
     assert!(ended.try_recv().is_err(), "it waits for the cancel");
     queue.cancel(id).expect("it is under way");
     assert!(queue.cancel(id).expect_err("once").is_gone() && !queue.is_open(id));
-    ended.recv_timeout(PATIENCE).expect("the cancel ends the wait");
+    ended.recv_timeout(WAIT_MAX).expect("the cancel ends the wait");
     assert_eq!(end_of(&mut client), End::Reset);
     let late = [
         queue.respond(id, Response::text("late")).map(drop),
@@ -104,7 +104,7 @@ fn judge(stage: Stage) {
         });
         colocated(application, client);
     };
-    within(PATIENCE * 4, "an application that was cancelled", run);
+    within(WAIT_MAX * 4, "an application that was cancelled", run);
 }
 
 /// Gives an answer more than its client takes, until it is cut; then nothing can be given to it any more.
@@ -163,7 +163,7 @@ fn a_client_that_waits_for_100_continue() {
         hold: |_, mut request, waits| {
             let disconnect = request.on_disconnect();
             waits();
-            assert_eq!(disconnect.wait(), Disconnected::Cut);
+            assert_eq!(disconnect.wait(), Disconnected::Aborted);
             assert!(request.body().read(&mut [0; 10]).expect_err("over").is_gone());
         },
     });
@@ -195,7 +195,7 @@ fn a_body_that_is_stopped_at_its_credit() {
         hold: |_, mut request, waits| {
             let disconnect = request.on_disconnect();
             waits();
-            assert_eq!(disconnect.wait(), Disconnected::Cut);
+            assert_eq!(disconnect.wait(), Disconnected::Aborted);
             assert!(request.body().to_bytes(MUCH).expect_err("over").is_gone());
         },
     });

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, Host, PATIENCE, StopOnDrop, Watched, builder, colocated, loopback, serve, wait_until};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, colocated, loopback, serve, wait_until};
 use ringress::{Mode, Request, RequestQueue, Response, UrlGroup};
 
 /// A co-located engine with one queue, to which everything on one port goes.
@@ -52,7 +52,7 @@ fn a_request_wakes_the_thread_of_its_own_shard_whoever_else_waits_in_a_future() 
                 });
             });
         }
-        (0..2).for_each(|_| is_ready.recv_timeout(PATIENCE).expect("attached"));
+        (0..2).for_each(|_| is_ready.recv_timeout(WAIT_MAX).expect("attached"));
         // One after the other, so that both threads sleep each time.
         let mut clients: Vec<Client> = (0..16).map(|_| Client::connect(loopback(*port))).collect();
         for _ in 0..10 {
@@ -61,8 +61,8 @@ fn a_request_wakes_the_thread_of_its_own_shard_whoever_else_waits_in_a_future() 
         drop(clients);
         // It would wait as long for threads that do not notice the end.
         let asked = std::time::Instant::now();
-        engine.shutdown(PATIENCE).expect("no shard failed");
-        assert!(asked.elapsed() < PATIENCE, "the threads leave when their shards have ended");
+        engine.shutdown(WAIT_MAX).expect("no shard failed");
+        assert!(asked.elapsed() < WAIT_MAX, "the threads leave when their shards have ended");
     });
 }
 
@@ -88,7 +88,7 @@ fn each_thread_receives_the_requests_of_its_own_shard() {
                 })
             })
             .collect();
-        (0..2).for_each(|_| is_ready.recv_timeout(PATIENCE).expect("attached"));
+        (0..2).for_each(|_| is_ready.recv_timeout(WAIT_MAX).expect("attached"));
         // The kernel deals them out as it likes: as many as it takes for each shard to have some.
         let (mut clients, mut shards, mut asked) = (Vec::new(), HashSet::new(), 0);
         while shards.len() < 2 || clients.len() < 16 {
@@ -140,7 +140,7 @@ fn a_driving_thread_may_consume_the_queue_of_another_engine() {
     let application = move |queue: &RequestQueue| {
         while let Ok(request) = queue.receive() {
             // The other engine has shards of its own: it needs no driving.
-            let foreign = other.receive_timeout(PATIENCE).expect("open").expect("it comes");
+            let foreign = other.receive_timeout(WAIT_MAX).expect("open").expect("it comes");
             foreign.respond(Response::text("other")).expect("open");
             request.respond(Response::text("own")).expect("open");
         }
@@ -171,9 +171,9 @@ fn a_thread_whose_shard_has_ended_awaits_the_queue_of_another_engine() {
             let request = ringress::block_on(other.receive_async()).expect("the other engine serves on");
             request.respond(Response::text("other")).expect("open");
         });
-        news.recv_timeout(PATIENCE).expect("attached");
+        news.recv_timeout(WAIT_MAX).expect("attached");
         scope.spawn(|| engine.shutdown(Duration::ZERO).expect("no shard failed"));
-        news.recv_timeout(PATIENCE).expect("ended");
+        news.recv_timeout(WAIT_MAX).expect("ended");
         assert_eq!(host.connect().ask("/").text(), "other");
         driver.join().expect("ends");
     });
@@ -228,7 +228,7 @@ fn a_driver_that_panics_ends_its_shard_and_hangs_nobody() {
         let _ = catch_unwind(AssertUnwindSafe(|| assert_eq!(busy.read().status, 500)));
     }
     idle.read_end();
-    common::within(PATIENCE, "the end", move || {
+    common::within(WAIT_MAX, "the end", move || {
         drop(group);
         engine.shutdown(Duration::ZERO).expect("an ended shard is no failed one");
         assert!(queue.receive().expect_err("closed").is_closed());
@@ -256,7 +256,7 @@ fn requests_that_outlive_their_shard_are_read_and_dropped_safely() {
             held
         }
     });
-    told.recv_timeout(PATIENCE).expect("attached");
+    told.recv_timeout(WAIT_MAX).expect("attached");
     let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(loopback(port))).collect();
     let ask = "POST /held HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody";
     clients.iter_mut().for_each(|client| client.send(ask));

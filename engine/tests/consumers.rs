@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, PATIENCE, builder, colocated, receive, wait_until};
+use common::{Client, Host, WAIT_MAX, builder, colocated, receive, wait_until};
 use ringress::{ErrorKind, QueueOptions, Request, RequestId, RequestQueue, Response, Result, WaitStrategy};
 
 fn answer(request: Request) -> RequestId {
@@ -142,7 +142,7 @@ fn a_timeout_passes_and_a_later_request_is_received() {
         }
         let mut client = host.connect();
         client.get("/timed");
-        answer(host.queue.receive_timeout(PATIENCE).expect("open").expect("it comes"));
+        answer(host.queue.receive_timeout(WAIT_MAX).expect("open").expect("it comes"));
         assert_eq!(client.read().text(), "/timed");
         client.get("/forever");
         answer(host.queue.receive_timeout(Duration::MAX).expect("open").expect("it comes"));

@@ -1,6 +1,6 @@
 //! The examples on runtimes, as programs: they serve, and on Ctrl-C they finish what they have begun.
 //!
-//! Absent: what their engines have lent, which these programs do not show.
+//! Not here: what their engines have lent, which these programs do not show.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::peer::{Peer, pattern};
 use common::program::built;
-use common::{Client, PATIENCE, wait_until, within};
+use common::{Client, WAIT_MAX, wait_until, within};
 
 /// A running example, killed when dropped.
 struct Program {
@@ -23,7 +23,7 @@ impl Program {
         let mut command = Command::new(built(name));
         let mut child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = within(PATIENCE, "the start", move || lines.next());
+        let line = within(WAIT_MAX, "the start", move || lines.next());
         let line = line.expect("it says where it listens").expect("text");
         let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
         let address = address.unwrap_or_else(|| panic!("not an address: {line}"));

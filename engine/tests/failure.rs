@@ -1,7 +1,7 @@
 //! A ring that the kernel refuses, at the start or later, by a seccomp filter on the thread of a shard: the engine says
 //! so, and no client waits for it.
 //!
-//! Absent: rings that fail in any other way (`shard::sim`), shards that panic (`session`).
+//! Not here: rings that fail in any other way (`shard::sim`), shards that panic (`session`).
 
 mod common;
 
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::program::built;
-use common::{Client, Host, PATIENCE, Watched, builder, holds_within, loopback, receive, wait_until, within};
+use common::{Client, Host, WAIT_MAX, Watched, builder, holds_within, loopback, receive, wait_until, within};
 use ringress::{Engine, Error, ErrorKind, Mode, QueueOptions, Response};
 
 /// Fields of `struct seccomp_data`, in bytes from its beginning: which call, and the lower half of its second argument
@@ -58,7 +58,7 @@ fn refuse(call: libc::c_long, at_least: u32) -> bool {
 
 /// Runs something on a thread that may not enter a ring, if there can be one.
 fn refused<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
-    within(PATIENCE, "a refused thread", || refuse_enter(0).then(work))
+    within(WAIT_MAX, "a refused thread", || refuse_enter(0).then(work))
 }
 
 #[track_caller]
@@ -69,7 +69,7 @@ fn assert_refusal(error: &Error) {
 }
 
 fn lets_nobody_in(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, PATIENCE).is_err()
+    TcpStream::connect_timeout(&address, WAIT_MAX).is_err()
 }
 
 /// Everything that an engine which has failed is asked for says why it is not given.
@@ -81,8 +81,8 @@ fn assert_given_up(engine: &Engine) {
     assert_refusal(&engine.request_queue("late").expect_err("it has failed"));
     let group = engine.server_session().url_group();
     assert_refusal(&group.add_url("http://*:1/", 0).expect_err("it has failed"));
-    assert_refusal(&engine.shutdown(PATIENCE).expect_err("it has failed"));
-    assert_refusal(&engine.shutdown(PATIENCE).expect_err("it still has"));
+    assert_refusal(&engine.shutdown(WAIT_MAX).expect_err("it has failed"));
+    assert_refusal(&engine.shutdown(WAIT_MAX).expect_err("it still has"));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn each_call_that_is_refused_is_named_with_its_remedy() {
     ];
     for (call, begins, remedy) in calls {
         let start = move || refuse(call, 0).then(|| builder().start().expect_err("no ring can be had"));
-        let Some(error) = within(PATIENCE, "the start", start) else { return };
+        let Some(error) = within(WAIT_MAX, "the start", start) else { return };
         let text = error.to_string();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{text}");
         assert!(text.starts_with(begins) && text.contains(&format!("Remedy: allow {remedy}")), "{text}");
@@ -161,7 +161,7 @@ fn a_shard_that_fails_gives_its_engine_up_and_no_client_waits() {
     thread::scope(|scope| {
         let waiter = scope.spawn(|| host.engine.wait());
         trigger.reset();
-        if !told.recv_timeout(PATIENCE).expect("it is told") {
+        if !told.recv_timeout(WAIT_MAX).expect("it is told") {
             return host.engine.shutdown(Duration::ZERO).expect("no shard failed");
         }
         assert_refusal(&waiter.join().expect("ends").expect_err("the engine has failed"));
@@ -201,7 +201,7 @@ fn colocated_a_shard_that_fails_gives_its_engine_up_though_its_thread_stays() {
             let _attached = engine.attach(1).expect("the shard is free");
             assert_eq!(engine.wait().expect_err("it would wait for itself").kind(), ErrorKind::Invalid);
             of_other.send(()).expect("the test runs");
-            queue.receive_timeout(PATIENCE).expect_err("the engine fails")
+            queue.receive_timeout(WAIT_MAX).expect_err("the engine fails")
         });
         let failing = scope.spawn(move || {
             let _attached = engine.attach(0).expect("the shard is free");
@@ -216,9 +216,9 @@ fn colocated_a_shard_that_fails_gives_its_engine_up_though_its_thread_stays() {
             let _ = until.recv();
             failed.zip(then)
         });
-        (0..2).for_each(|_| is_ready.recv_timeout(PATIENCE).expect("attached"));
+        (0..2).for_each(|_| is_ready.recv_timeout(WAIT_MAX).expect("attached"));
         drop(fall);
-        if !is_refusing.recv_timeout(PATIENCE).expect("it is told") {
+        if !is_refusing.recv_timeout(WAIT_MAX).expect("it is told") {
             drop(stay);
             return engine.shutdown(Duration::ZERO).expect("no shard failed");
         }
@@ -263,7 +263,7 @@ fn a_port_does_not_outlive_its_engine_for_shards_that_nobody_ran() {
 }
 
 #[test]
-fn letters_to_a_shard_that_has_ended_leave_no_port_open() {
+fn messages_to_a_shard_that_has_ended_leave_no_port_open() {
     let engine = Watched::start(builder(), Mode::Colocated);
     drop(engine.attach(0).expect("the shard is free"));
     if let Ok(address) = engine.listen(loopback(0)) {
@@ -275,7 +275,7 @@ fn letters_to_a_shard_that_has_ended_leave_no_port_open() {
 fn showcase(entries: u32, mode: &'static str, meet: impl FnOnce(u32, SocketAddr) + Send + 'static) -> Option<Output> {
     let path = built("showcase");
     let free = std::net::TcpListener::bind(loopback(0)).expect("a free port").local_addr().expect("bound");
-    within(2 * PATIENCE, "the showcase", move || {
+    within(2 * WAIT_MAX, "the showcase", move || {
         if !refuse_enter(entries) {
             return None;
         }
@@ -319,7 +319,7 @@ fn the_showcase_ends_at_once_when_its_ring_fails_later() {
     for mode in ["queue", "colocated"] {
         let meet = |pid, address| {
             let listens = || TcpStream::connect(address).is_ok();
-            assert!(holds_within(PATIENCE, listens), "it starts");
+            assert!(holds_within(WAIT_MAX, listens), "it starts");
             // It listens before its URLs are registered.
             wait_until("it answers", || Client::connect(address).ask("/pipeline").status == 200);
             let mut served = Client::connect(address);
@@ -329,7 +329,7 @@ fn the_showcase_ends_at_once_when_its_ring_fails_later() {
             // It stops a little after the signal, and may have had enough of them by then.
             let mut clients: Vec<TcpStream> = (0..100).map_while(|_| TcpStream::connect(address).ok()).collect();
             for client in &mut clients {
-                client.set_read_timeout(Some(PATIENCE)).expect("not zero");
+                client.set_read_timeout(Some(WAIT_MAX)).expect("not zero");
                 let _ = client.write_all(b"GET /pipeline HTTP/1.1\r\nHost: test\r\n\r\n");
             }
             signal(pid, libc::SIGCONT);
@@ -362,15 +362,15 @@ fn requests_that_wait_for_a_failed_shard_are_told() {
     let (tell, told) = mpsc::channel();
     last.on_disconnect_call(move |_| tell.send(refuse_enter(0)).expect("the test runs"));
     trigger.reset();
-    if !told.recv_timeout(PATIENCE).expect("it is told") {
+    if !told.recv_timeout(WAIT_MAX).expect("it is told") {
         drop((reading, request, last));
         return;
     }
-    within(PATIENCE, "the end of a body", move || {
+    within(WAIT_MAX, "the end of a body", move || {
         let mut body = Vec::new();
         assert!(reading.body().read_to_end(&mut body).is_err(), "{} bytes", body.len());
     });
-    within(PATIENCE, "the end of a connection", move || disconnect.wait());
+    within(WAIT_MAX, "the end of a connection", move || disconnect.wait());
     drop((request, last));
     host.drop_unwatched();
 }

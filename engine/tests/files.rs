@@ -142,7 +142,7 @@ fn a_file_that_shrinks_under_way_cuts_the_answer() {
     let sent = completion.wait().expect("driven");
     assert!(!sent.complete && sent.bytes < MUCH as u64, "{sent:?}");
     host.await_rest();
-    assert_eq!(host.counters().responses_cut, 1);
+    assert_eq!(host.counters().responses_truncated, 1);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn clients_leave_in_every_state() {
             }
             common::await_rest(engine);
         }
-        assert_eq!(engine.counters().responses_cut, 0, "it is the clients that left");
+        assert_eq!(engine.counters().responses_truncated, 0, "it is the clients that left");
     });
 }
 

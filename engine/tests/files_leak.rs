@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::peer::{Peer, consumed_in_both_modes, file_of};
-use common::{Client, Host, PATIENCE, holds_within, wait_until};
+use common::{Client, Host, WAIT_MAX, holds_within, wait_until};
 use ringress::{Engine, FileRange, Request, RequestQueue, Response, Upgraded};
 
 const LEN: usize = 16 << 20;
@@ -41,7 +41,7 @@ fn descriptors() -> usize {
 /// Waits until no more descriptors are open than before, and no fewer.
 #[track_caller]
 fn await_descriptors(before: usize) {
-    if !holds_within(PATIENCE, || descriptors() == before) {
+    if !holds_within(WAIT_MAX, || descriptors() == before) {
         let open = fs::read_dir("/proc/self/fd").expect("it is there").flatten();
         let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
         panic!("{} descriptors are open, {before} were before: {open:?}", open.len());
@@ -153,11 +153,11 @@ fn end_in_every_way(engine: &Engine, address: SocketAddr) {
     for path in ["/file", "/pipe", "/stream"] {
         Client::over(in_the_middle(address, path).stream).reset();
     }
-    let (delivered, orphaned) = (engine.counters().requests_delivered, engine.counters().requests_orphaned);
+    let (delivered, orphaned) = (engine.counters().requests_delivered, engine.counters().requests_disconnected);
     let left = asking(address, "/kept");
     wait_until("it is kept", || engine.counters().requests_delivered > delivered);
     Client::over(left.stream).reset();
-    wait_until("its client has left", || engine.counters().requests_orphaned > orphaned);
+    wait_until("its client has left", || engine.counters().requests_disconnected > orphaned);
     assert_eq!(Client::connect(address).ask("/let-go").status, 200);
 }
 

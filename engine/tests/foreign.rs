@@ -16,7 +16,7 @@ use std::thread;
 
 use bytes::Bytes;
 use common::peer::{Peer, consumed_in_both_modes, in_both_modes};
-use common::{Client, Host, PATIENCE, Watched, builder, loopback, receive, wait_until, within};
+use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, wait_until, within};
 use ringress::{Attached, Completion, Engine, ErrorKind, Mode, Request, RequestQueue, Response, UrlGroup};
 
 /// Bytes whose owner panics when it lets go of them.
@@ -252,7 +252,7 @@ fn wakers_and_calls_may_use_the_engine() {
     group.bind(&other).expect("of one engine");
     let mut wakes = Client::connect(address);
     wakes.get("/wakes");
-    assert_eq!(told.recv_timeout(PATIENCE), Ok("woken"));
+    assert_eq!(told.recv_timeout(WAIT_MAX), Ok("woken"));
     assert_eq!(client.read().text(), "from a waker");
     answer_path(receive(&other));
     assert_eq!(wakes.read().text(), "/wakes");
@@ -304,7 +304,7 @@ fn a_callback_may_stop_its_engine_or_drop_its_last_handle() {
         let last = Arc::clone(&engine);
         request.on_disconnect_call(move |_| {
             if shuts_down {
-                last.shutdown(PATIENCE).expect("no shard has failed");
+                last.shutdown(WAIT_MAX).expect("no shard has failed");
             }
             drop(last);
         });
@@ -323,10 +323,10 @@ fn a_callback_may_stop_its_engine_or_drop_its_last_handle() {
         } else {
             other.read_end();
         }
-        let end = within(PATIENCE, "the consumer", move || consumer.join().expect("no panic"));
+        let end = within(WAIT_MAX, "the consumer", move || consumer.join().expect("no panic"));
         assert_eq!(end, Err(ErrorKind::Closed));
         if let Some(engine) = kept {
-            within(PATIENCE, "a second shutdown", move || engine.shutdown(PATIENCE)).expect("no shard has failed");
+            within(WAIT_MAX, "a second shutdown", move || engine.shutdown(WAIT_MAX)).expect("no shard has failed");
         }
         drop((group, session));
     }
@@ -342,7 +342,7 @@ fn a_callback_may_stop_the_engine_whose_shard_its_thread_drives() {
             let _attached = engine.attach(0).expect("the shard is free");
             let request = receive(&queue);
             // The last handle but for this one.
-            request.on_disconnect_call(move |_| drop((engine.shutdown(PATIENCE), engine)));
+            request.on_disconnect_call(move |_| drop((engine.shutdown(WAIT_MAX), engine)));
             answer_path(request);
             queue.receive().map(drop).map_err(|error| error.kind())
         }
@@ -350,8 +350,8 @@ fn a_callback_may_stop_the_engine_whose_shard_its_thread_drives() {
     let mut client = Client::connect(address);
     assert_eq!(client.ask("/").text(), "/");
     drop(client);
-    assert_eq!(within(PATIENCE, "the driver", move || driving.join().expect("no panic")), Err(ErrorKind::Closed));
-    assert!(within(PATIENCE, "a consumer", move || queue.receive()).expect_err("stopped").is_closed());
+    assert_eq!(within(WAIT_MAX, "the driver", move || driving.join().expect("no panic")), Err(ErrorKind::Closed));
+    assert!(within(WAIT_MAX, "a consumer", move || queue.receive()).expect_err("stopped").is_closed());
 }
 
 std::thread_local! {
@@ -380,7 +380,7 @@ fn requests_in_a_thread_local_are_dropped_with_their_thread() {
     let mut clients: Vec<Client> = (0..4).map(|_| host.connect()).collect();
     clients.iter_mut().for_each(|client| client.get("/kept"));
     let queue = host.queue.clone();
-    within(PATIENCE, "the thread", move || keep_and_end(queue, 4));
+    within(WAIT_MAX, "the thread", move || keep_and_end(queue, 4));
     for client in &mut clients {
         assert_eq!(client.read().status, 500);
     }
@@ -444,8 +444,8 @@ fn a_shard_ends_with_its_thread_however_that_has_let_go_of_it() {
             });
         });
         let _ = Peer::over(client.stream).rest();
-        within(PATIENCE, "the shutdown", move || {
-            engine.shutdown(PATIENCE).expect("an ended shard is no failed one");
+        within(WAIT_MAX, "the shutdown", move || {
+            engine.shutdown(WAIT_MAX).expect("an ended shard is no failed one");
             assert!(queue.receive().expect_err("closed").is_closed());
         });
     }
@@ -470,11 +470,11 @@ fn who_would_wait_for_a_shard_in_code_that_it_runs_is_told() {
     consumed_in_both_modes(application, |engine, address| {
         for round in 1..=2 {
             assert_eq!(Client::connect(address).ask("/").text(), "/");
-            assert_eq!(told.recv_timeout(PATIENCE), Ok((ErrorKind::Unsupported, false)));
+            assert_eq!(told.recv_timeout(WAIT_MAX), Ok((ErrorKind::Unsupported, false)));
             wait_until("the wait is given up", || engine.counters().foreign_panics >= round);
         }
         assert_serves(address);
-        assert_eq!(told.recv_timeout(PATIENCE), Ok((ErrorKind::Unsupported, false)));
+        assert_eq!(told.recv_timeout(WAIT_MAX), Ok((ErrorKind::Unsupported, false)));
     });
 }
 
@@ -520,7 +520,7 @@ fn a_future_that_panics_within_another_ones_wait_takes_no_wake_from_it() {
         });
         assert!(catch_unwind(AssertUnwindSafe(|| ringress::block_on(poll))).is_err());
     };
-    within(PATIENCE, "the wait", move || {
+    within(WAIT_MAX, "the wait", move || {
         let mut polls = 0;
         ringress::block_on(std::future::poll_fn(|context| {
             polls += 1;

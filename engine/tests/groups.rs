@@ -5,7 +5,7 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use common::{Client, Host, PATIENCE, Watched, builder, loopback, receive, serve, wait_until};
+use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
 use ringress::{Error, ErrorKind, Mode, Request, RequestQueue, Response, TargetForm, UrlGroup};
 
 /// A port that is free at this moment.
@@ -14,7 +14,7 @@ fn free_port() -> u16 {
 }
 
 fn refuses(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, PATIENCE).is_err()
+    TcpStream::connect_timeout(&address, WAIT_MAX).is_err()
 }
 
 #[track_caller]
@@ -142,7 +142,7 @@ fn a_port_of_a_foreign_socket_is_an_error_that_says_so() {
 fn a_port_conflict_at_the_start_does_not_hang_the_program() {
     let foreign = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a free port");
     let port = foreign.local_addr().expect("bound").port();
-    let kind = common::within(PATIENCE, "the failed start", move || {
+    let kind = common::within(WAIT_MAX, "the failed start", move || {
         let start = || {
             let engine = Watched::start(builder(), Mode::Queue);
             let queue = engine.request_queue("test")?;
@@ -344,7 +344,7 @@ fn an_address_of_each_family_may_share_a_port_and_tells_its_own() {
     let port = free_port();
     host.group.add_url(&format!("http://*:{port}/"), 9).expect("free");
     for ip in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
-        let Ok(stream) = TcpStream::connect_timeout(&ip, PATIENCE) else {
+        let Ok(stream) = TcpStream::connect_timeout(&ip, WAIT_MAX) else {
             assert!(ip.is_ipv6(), "a host without IPv6");
             continue;
         };

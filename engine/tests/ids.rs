@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Client, Host, PATIENCE, Watched, builder, loopback, receive, within};
+use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, within};
 use ringress::{ConnectionId, Disconnected, ErrorKind, Mode, QueueOptions, RequestId, RequestQueue, Response};
 
 /// Tries everything that takes an id, and finds it refused.
@@ -112,7 +112,7 @@ fn a_queue_that_ends_takes_with_it_what_is_held_by_id() {
 fn a_receiver_of_a_shard_that_has_ended_is_told_so_and_so_is_who_would_attach_it() {
     let engine = Watched::start(builder().shards(2), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
-    within(PATIENCE, "a receiver of a shard that has ended", move || {
+    within(WAIT_MAX, "a receiver of a shard that has ended", move || {
         let waiting = std::thread::scope(|scope| {
             drop(engine.attach(0).expect("nobody has it"));
             let ended = engine.attach(0).expect_err("it has ended");

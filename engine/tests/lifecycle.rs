@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, PATIENCE, StopOnDrop, Watched, builder, loopback, receive, wait_until, within};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, loopback, receive, wait_until, within};
 use ringress::{Engine, Mode, RequestQueue, Response, UrlGroup};
 
 /// A port that nobody listens on.
@@ -34,10 +34,10 @@ fn an_endless_grace_ends_at_once_when_nothing_is_under_way() {
     for shards in [1, 2] {
         let host = Host::start_with(builder().shards(shards), ringress::QueueOptions::default());
         let mut idle = host.connect();
-        within(PATIENCE, "the shutdown", move || host.engine.shutdown(Duration::MAX).expect("no shard failed"));
+        within(WAIT_MAX, "the shutdown", move || host.engine.shutdown(Duration::MAX).expect("no shard failed"));
         idle.read_end();
     }
-    within(PATIENCE, "the shutdown of a shard nobody drives", || {
+    within(WAIT_MAX, "the shutdown of a shard nobody drives", || {
         let engine = Watched::start(builder(), Mode::Colocated);
         engine.shutdown(Duration::MAX).expect("no shard failed");
     });
@@ -54,13 +54,13 @@ fn no_grace_ends_at_once_with_a_request_under_way_and_no_port_open() {
     client.get("/");
     let request = receive(&queue);
     group.remove_url(&format!("http://*:{port}/")).expect("registered");
-    wait_until("the port is closed", || TcpStream::connect_timeout(&loopback(port), PATIENCE).is_err());
-    let (_engine, took) = within(PATIENCE, "the shutdown", move || {
+    wait_until("the port is closed", || TcpStream::connect_timeout(&loopback(port), WAIT_MAX).is_err());
+    let (_engine, took) = within(WAIT_MAX, "the shutdown", move || {
         let begun = Instant::now();
         engine.shutdown(Duration::ZERO).expect("no shard failed");
         (engine, begun.elapsed())
     });
-    assert!(took < PATIENCE, "{took:?}");
+    assert!(took < WAIT_MAX, "{took:?}");
     client.read_end();
     assert!(request.respond(Response::ok()).expect_err("cut").is_gone());
 }
@@ -105,7 +105,7 @@ fn every_connection_is_served_though_a_shard_is_not_driven() {
                 request.respond(Response::text("served")).expect("open");
             }
         });
-        told.recv_timeout(PATIENCE).expect("attached");
+        told.recv_timeout(WAIT_MAX).expect("attached");
         let later = engine.listen(loopback(0)).expect("a free port");
         group.add_url(&format!("http://*:{}/", later.port()), 0).expect("free");
         for address in [address, loopback(port), later] {

@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{Client, PATIENCE, Watched, builder, loopback, receive, within};
+use common::{Client, WAIT_MAX, Watched, builder, loopback, receive, within};
 use ringress::{ErrorKind, Mode, Response};
 
 const KIB: u64 = 1024;
@@ -56,7 +56,7 @@ fn serve(mode: Mode) -> Result<(), ringress::Error> {
 #[test]
 fn at_every_size_an_engine_starts_or_names_the_limit() {
     // Without privileges, other programs of the same user may hold some of it at any moment.
-    let isolated = within(PATIENCE, "becoming another", become_nobody);
+    let isolated = within(WAIT_MAX, "becoming another", become_nobody);
     if !isolated {
         eprintln!("skipped: that an engine starts wherever a smaller limit was enough; this needs another user (root)");
     }
@@ -66,7 +66,7 @@ fn at_every_size_an_engine_starts_or_names_the_limit() {
             if !set_limit(kib * KIB) {
                 continue;
             }
-            let outcome = within(PATIENCE, "the start", move || {
+            let outcome = within(WAIT_MAX, "the start", move || {
                 assert_eq!(become_nobody(), isolated);
                 serve(mode)
             });

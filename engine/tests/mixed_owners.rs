@@ -133,7 +133,7 @@ fn handle(mut owned: Owned, queue: &RequestQueue, random: &mut Random, kept: &mu
     let meanwhile = || kept.iter().for_each(Owned::check);
     let owner = owned.owner;
     if random.below(4) == 0 {
-        let _ = owned.request.inform(103, &[("x-owner", &owner.to_string())]);
+        let _ = owned.request.send_informational(103, &[("x-owner", &owner.to_string())]);
     }
     let own = |count: usize| vec![marker(owner); count];
     match random.below(9) {

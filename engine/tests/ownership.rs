@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
-use common::{Client, Host, PATIENCE, Watched, builder, receive, wait_until};
+use common::{Client, Host, WAIT_MAX, Watched, builder, receive, wait_until};
 use ringress::{Disconnected, ErrorKind, Mode, QueueOptions, Request, RequestId, RequestQueue, Response};
 
 /// What an id adds for the next generation of its slot, and for the next shard: see [`RequestId`].
@@ -268,7 +268,7 @@ fn a_held_request_is_safe_to_read_when_engine_and_queue_are_gone() {
             // The request that is held, and its client, outlive it on purpose.
             drop((attached, queue, group, engine.unwatched()));
         });
-        let request: Request = held.recv_timeout(PATIENCE).expect("it comes");
+        let request: Request = held.recv_timeout(WAIT_MAX).expect("it comes");
         driving.join().expect("ends well");
         client.read_end();
         assert_eq!((request.path(), request.query()), ("/held", Some(b"query".as_slice())));
@@ -357,7 +357,7 @@ fn every_call_after_a_disconnect_is_gone() {
         assert!(!host.queue.is_open(id), "a client that {leaves}");
         assert_eq!(kind(host.queue.respond(id, Response::text("twice"))), ErrorKind::Gone);
         assert_eq!(kind(host.queue.cancel(id)), ErrorKind::Gone);
-        assert_eq!(kind(request.inform(103, &[])), ErrorKind::Gone);
+        assert_eq!(kind(request.send_informational(103, &[])), ErrorKind::Gone);
         assert_eq!(request.on_disconnect().wait(), Disconnected::Gone);
         assert_eq!(request.path(), "/", "it can still be read");
         match leaves {

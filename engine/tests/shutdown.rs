@@ -7,13 +7,13 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{Client, End, Host, PATIENCE, StopOnDrop, Watched, builder, holds_within, loopback, wait_until, within};
+use common::{Client, End, Host, StopOnDrop, WAIT_MAX, Watched, builder, holds_within, loopback, wait_until, within};
 use ringress::{Engine, ErrorKind, Mode, QueueOptions, Request, Response, WaitStrategy};
 
 const LONG: Duration = Duration::from_secs(60);
 
 fn refused(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, PATIENCE).is_err()
+    TcpStream::connect_timeout(&address, WAIT_MAX).is_err()
 }
 
 /// Shuts the engine down on another thread; the host comes back with the time that took.
@@ -105,7 +105,7 @@ fn every_consumer_is_told_however_it_waits() {
         };
         let consumers: Vec<JoinHandle<ErrorKind>> = (0..2).flat_map(|_| ways).map(consume).collect();
         host.engine.shutdown(Duration::ZERO).expect("no shard failed");
-        within(PATIENCE, "a consumer", move || {
+        within(WAIT_MAX, "a consumer", move || {
             for consumer in consumers {
                 assert_eq!(consumer.join().expect("ends"), ErrorKind::Closed, "{wait:?}");
             }
@@ -127,7 +127,7 @@ fn dropping_the_engine_ends_it_without_grace() {
         move || queue.receive().expect_err("closed").kind()
     });
     // Its clients are there and a request is held: it is the drop that ends them.
-    within(PATIENCE, "the drop", move || drop(engine.unwatched()));
+    within(WAIT_MAX, "the drop", move || drop(engine.unwatched()));
     assert_eq!(waiting.join().expect("ends"), ErrorKind::Closed);
     idle.read_end();
     busy.read_end();
@@ -196,14 +196,14 @@ fn answers_racing_with_the_end_are_sent_or_gone() {
 
 #[test]
 fn an_engine_that_never_listened_ends() {
-    within(PATIENCE, "the drop", || drop(Watched::start(builder(), Mode::Queue)));
-    let took = within(PATIENCE, "the shutdown", || {
+    within(WAIT_MAX, "the drop", || drop(Watched::start(builder(), Mode::Queue)));
+    let took = within(WAIT_MAX, "the shutdown", || {
         let engine = Watched::start(builder().shards(2), Mode::Queue);
         let begun = Instant::now();
         engine.shutdown(LONG).expect("no shard failed");
         begun.elapsed()
     });
-    assert!(took < PATIENCE, "nothing was under way: {took:?}");
+    assert!(took < WAIT_MAX, "nothing was under way: {took:?}");
 }
 
 #[test]
@@ -257,10 +257,10 @@ fn colocated_shutdown_with_grace_answers_and_closes() {
             (Client::connect(address), Client::connect(address), Client::connect(address));
         assert_eq!((other.ask("/").text(), idle.ask("/").text()), ("direct", "direct"));
         holding.get("/hold");
-        told.recv_timeout(PATIENCE).expect("it is held");
+        told.recv_timeout(WAIT_MAX).expect("it is held");
         // Its own connection is not idle while this request is under way, so it may still ask.
         other.send("GET /hold HTTP/1.1\r\nHost: test\r\n\r\n");
-        told.recv_timeout(PATIENCE).expect("it is held");
+        told.recv_timeout(WAIT_MAX).expect("it is held");
         let stopping = scope.spawn(|| engine.shutdown(Duration::from_secs(1)));
         assert_eq!(idle.read_end(), End::Closed);
         assert!(refused(address));
@@ -272,7 +272,7 @@ fn colocated_shutdown_with_grace_answers_and_closes() {
 
 #[test]
 fn colocated_an_engine_dropped_on_its_own_thread_ends() {
-    within(PATIENCE, "the drop", || {
+    within(WAIT_MAX, "the drop", || {
         let engine = Watched::start(builder(), Mode::Colocated);
         let queue = engine.request_queue("test").expect("a queue");
         let attached = engine.attach(0).expect("the shard is free");
@@ -281,7 +281,7 @@ fn colocated_an_engine_dropped_on_its_own_thread_ends() {
         drop(engine);
         assert!(queue.try_receive().expect_err("closed").is_closed());
     });
-    within(PATIENCE, "the drop in the other order", || {
+    within(WAIT_MAX, "the drop in the other order", || {
         let engine = Watched::start(builder(), Mode::Colocated);
         let queue = engine.request_queue("test").expect("a queue");
         let attached = engine.attach(0).expect("the shard is free");
@@ -324,11 +324,11 @@ fn colocated_a_thread_that_stops_receiving_does_not_hang_the_shutdown() {
             tell.send(()).expect("the test runs");
             let _ = gone.recv();
         });
-        told.recv_timeout(PATIENCE).expect("attached");
+        told.recv_timeout(WAIT_MAX).expect("attached");
         let begun = Instant::now();
         engine.shutdown(Duration::ZERO).expect("no shard failed");
-        assert!(begun.elapsed() < PATIENCE);
+        assert!(begun.elapsed() < WAIT_MAX);
         drop(go);
     });
-    assert!(holds_within(PATIENCE, || engine.counters().connections_open == 0));
+    assert!(holds_within(WAIT_MAX, || engine.counters().connections_open == 0));
 }

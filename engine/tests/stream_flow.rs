@@ -13,7 +13,7 @@ use std::thread;
 use bytes::Bytes;
 use common::peer::{Peer, in_both_modes, pattern, start};
 use common::{
-    Client, Host, PATIENCE, StopOnDrop, Watched, await_rest, builder, colocated, loopback, receive, wait_until,
+    Client, Host, StopOnDrop, WAIT_MAX, Watched, await_rest, builder, colocated, loopback, receive, wait_until,
 };
 use ringress::{
     Body, ErrorKind, Mode, Properties, Request, RequestQueue, Response, ResponseStream, TrySendError, block_on,
@@ -73,7 +73,7 @@ fn is_stuck(host: &Host, stream: &mut ResponseStream) -> bool {
 /// Reads a body of [`MUCH`] pattern bytes only after it is told to.
 fn late_reader(mut peer: Peer, go: Receiver<()>) -> thread::JoinHandle<bool> {
     thread::spawn(move || {
-        go.recv_timeout(PATIENCE).expect("it is told to");
+        go.recv_timeout(WAIT_MAX).expect("it is told to");
         peer.head();
         peer.take(MUCH) == pattern(0, MUCH)
     })
@@ -105,7 +105,7 @@ fn send_waits_for_a_slow_client_and_goes_on() {
         assert!(given < MUCH, "the sender did not wait");
         go.send(()).expect("the reader waits");
         while given < MUCH {
-            given = told.recv_timeout(PATIENCE).expect("the sender goes on");
+            given = told.recv_timeout(WAIT_MAX).expect("the sender goes on");
         }
         assert!(reader.join().expect("it reads"), "every byte in its place");
     });
@@ -129,7 +129,7 @@ fn the_completion_of_a_client_that_leaves_says_so() {
         wait_until("the shard was told to wait", || engine.counters().sends_short > 0);
         Client::over(peer.stream).reset();
         await_rest(engine);
-        assert_eq!(engine.counters().responses_cut, 0, "it is the client that left");
+        assert_eq!(engine.counters().responses_truncated, 0, "it is the client that left");
     });
     let host = Host::start();
     let peer = Peer::get(host.address);
@@ -364,7 +364,7 @@ fn a_handle_reads_what_is_answered_by_id() {
     peer.take_to(b"\r\n0\r\n\r\n");
     drop((request, client, peer));
     host.await_rest();
-    assert_eq!((host.counters().requests_abandoned, host.counters().responses_cut), (0, 0));
+    assert_eq!((host.counters().requests_abandoned, host.counters().responses_truncated), (0, 0));
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn streams_by_id_end_with_their_client_and_harm_no_later_request() {
     }
     drop(bystander);
     host.await_rest();
-    assert_eq!(host.counters().responses_cut, 25);
+    assert_eq!(host.counters().responses_truncated, 25);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use common::peer::{Peer, file_of, pattern};
-use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, builder, colocated_with};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, await_rest, builder, colocated_with};
 use ringress::{Engine, FileRange, QueueOptions, Request, RequestQueue, Response, ResponseStream};
 
 /// How an application answers.
@@ -95,7 +95,7 @@ fn in_both_modes(test: impl Fn(&Told)) {
     let application = |jobs: Receiver<Job>| {
         move |queue: &RequestQueue| {
             while let Ok(request) = queue.receive() {
-                let job = jobs.recv_timeout(PATIENCE).expect("every request is spoken of");
+                let job = jobs.recv_timeout(WAIT_MAX).expect("every request is spoken of");
                 job(queue, request);
             }
         }
@@ -336,8 +336,8 @@ fn informational_answers_have_neither_body_nor_framing_and_old_clients_get_none(
     in_both_modes(|told| {
         for method in ["GET", "HEAD"] {
             let got = exchange(told, method, "1.1", |_, request| {
-                request.inform(103, &[("Link", "</a>")]).expect("open");
-                request.inform(102, &[]).expect("open");
+                request.send_informational(103, &[("Link", "</a>")]).expect("open");
+                request.send_informational(102, &[]).expect("open");
                 request.respond(Response::ok().body("hello")).expect("open");
             });
             let body: &[u8] = if method == "GET" { b"hello" } else { b"" };
@@ -345,7 +345,7 @@ fn informational_answers_have_neither_body_nor_framing_and_old_clients_get_none(
             assert_eq!(got, early.to_owned() + &expected("1.1", "200 OK\nContent-Length: 5", body));
         }
         let got = exchange(told, "GET", "1.0", |_, request| {
-            request.inform(103, &[("Link", "</a>")]).expect_err("HTTP/1.0 has none");
+            request.send_informational(103, &[("Link", "</a>")]).expect_err("HTTP/1.0 has none");
             request.respond(Response::ok().body("hello")).expect("open");
         });
         assert_eq!(got, expected("1.0", &head("1.0", "200 OK", "Content-Length: 5"), b"hello"));

@@ -31,7 +31,7 @@ fn short_header() -> Host {
 
 /// A short time for connections that rest, and for clients that do not take their answers.
 fn short_idle() -> Host {
-    host(long().idle_connection(SHORT).min_send_rate(0))
+    host(long().idle_connection(SHORT).send_rate_min(0))
 }
 
 /// Runs `wait`, which starts a timer and must take at least [`SHORT`], but for a step of the engine's clock.
@@ -200,7 +200,7 @@ fn a_client_that_does_not_read_is_reset_and_everything_comes_back() {
 
 #[test]
 fn a_client_that_asks_on_without_reading_is_reset_too() {
-    let host = host(long().idle_connection(AMPLE).min_send_rate(0));
+    let host = host(long().idle_connection(AMPLE).send_rate_min(0));
     let mut client = host.connect();
     client.get("/large");
     host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");
@@ -215,7 +215,7 @@ fn a_client_that_asks_on_without_reading_is_reset_too() {
 
 #[test]
 fn a_client_that_reads_slowly_but_steadily_gets_everything() {
-    let host = host(long().idle_connection(AMPLE).min_send_rate(0));
+    let host = host(long().idle_connection(AMPLE).send_rate_min(0));
     let mut client = host.connect();
     client.get("/large");
     host.receive().respond(Response::ok().body(vec![7; LARGE])).expect("open");
@@ -264,7 +264,7 @@ fn slow_reader(host: &Host) -> Client {
 
 #[test]
 fn a_client_that_reads_slowly_but_above_the_least_rate_lives() {
-    let host = host(long().min_send_rate(20_000));
+    let host = host(long().send_rate_min(20_000));
     let mut client = slow_reader(&host);
     assert!(read_slowly(&mut client, 100_000, Duration::from_secs(11)), "two looks have been taken");
     assert_eq!((host.counters().timeouts, host.counters().send_rate_timeouts), (0, 0));
@@ -340,7 +340,7 @@ fn a_groups_properties_override_the_sessions_and_the_engines_live() {
             client.get(path);
             host.receive().respond(Response::text("answered")).expect("open");
             assert_eq!(client.read().text(), "answered");
-            let most = if ended { common::PATIENCE } else { SHORT * 4 };
+            let most = if ended { common::WAIT_MAX } else { SHORT * 4 };
             assert_eq!(client.is_readable_within(most), ended, "{path}: {why}");
         }
     };
@@ -357,14 +357,14 @@ fn a_groups_properties_override_the_sessions_and_the_engines_live() {
 
 #[test]
 fn properties_in_force_can_be_read_and_bad_ones_change_nothing() {
-    let host = host(Properties::new().min_send_rate(7));
+    let host = host(Properties::new().send_rate_min(7));
     host.session.set_properties(Properties::new().entity_body(SHORT)).expect("in range");
     host.group.set_properties(Properties::new().request_body_max(100)).expect("in range");
     let (engine, session, group) =
         (host.engine.properties(), host.session.properties(), host.group.properties().expect("open"));
-    assert_eq!((engine.min_send_rate, engine.entity_body), (Some(7), Some(Duration::from_secs(120))));
+    assert_eq!((engine.send_rate_min, engine.entity_body), (Some(7), Some(Duration::from_secs(120))));
     assert_eq!((session.entity_body, session.request_body_max), (Some(SHORT), Some(u64::MAX)));
-    assert_eq!((group.min_send_rate, group.entity_body, group.request_body_max), (Some(7), Some(SHORT), Some(100)));
+    assert_eq!((group.send_rate_min, group.entity_body, group.request_body_max), (Some(7), Some(SHORT), Some(100)));
     let bad = Properties::new().header_wait(Duration::from_millis(1));
     for refused in [host.session.set_properties(bad), host.group.set_properties(bad)] {
         let error = refused.expect_err("out of range");
@@ -379,7 +379,7 @@ fn properties_in_force_can_be_read_and_bad_ones_change_nothing() {
 fn timers_that_are_off_never_end_anything() {
     let off = Properties::OFF;
     let properties = Properties::new().idle_connection(off).header_wait(off).entity_body(off).request_queue(off);
-    let host = host(properties.min_send_rate(0));
+    let host = host(properties.send_rate_min(0));
     let mut silent = host.connect();
     let mut begun = host.connect();
     begun.send("GET / HT");

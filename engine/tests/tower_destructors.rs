@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use axum::body::Bytes;
-use common::{Host, PATIENCE, within};
+use common::{Host, WAIT_MAX, within};
 use http_body::{Body, Frame};
 use ringress::tower::{IncomingBody, handle};
 
@@ -74,7 +74,7 @@ fn a_waker_may_read_the_body_when_it_is_dropped() {
     let mut client = host.connect();
     client.send(UPLOAD);
     let request = host.receive();
-    within(PATIENCE, "giving the answer", move || {
+    within(WAIT_MAX, "giving the answer", move || {
         let kept = Kept::default();
         let response = axum::http::Response::new(Gives(None));
         let mut handling = pin!(handle(request, Service(Arc::clone(&kept), Some(response))));
@@ -93,7 +93,7 @@ fn a_chunk_that_is_refused_may_read_the_body_when_it_is_dropped() {
     let mut client = host.connect();
     client.send(UPLOAD);
     let request = host.receive();
-    within(PATIENCE, "giving the answer", move || {
+    within(WAIT_MAX, "giving the answer", move || {
         let kept = Kept::default();
         let chunk = Bytes::from_owner(Reads(Arc::clone(&kept)));
         let response = axum::http::Response::builder().header("Content-Length", "4");

@@ -12,16 +12,16 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use common::{Client, Host, PATIENCE, StopOnDrop, await_rest, colocated, wait_until};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, await_rest, colocated, wait_until};
 use ringress::Engine;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, coding::CloseCode};
 use tungstenite::{Error, Message, WebSocket};
 
 fn connect(address: SocketAddr) -> WebSocket<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+    let stream = TcpStream::connect_timeout(&address, WAIT_MAX).expect("the engine listens");
+    stream.set_read_timeout(Some(WAIT_MAX)).expect("not zero");
+    stream.set_write_timeout(Some(WAIT_MAX)).expect("not zero");
     let (socket, response) = tungstenite::client(format!("ws://{address}/chat"), stream).expect("a good handshake");
     assert_eq!(response.status(), 101);
     socket
@@ -71,7 +71,7 @@ fn messages_of_all_sizes_come_back() {
             }
         }
         close(socket);
-        assert_eq!((engine.counters().responses_cut, engine.counters().connections_upgraded), (0, 1));
+        assert_eq!((engine.counters().responses_truncated, engine.counters().connections_upgraded), (0, 1));
     });
 }
 
@@ -209,7 +209,7 @@ fn chromium_gets_its_messages_back() {
             let (heard, outcome) = mpsc::channel();
             thread::spawn(move || heard.send(told(&listener)));
             // A browser takes its time to start.
-            let outcome = outcome.recv_timeout(3 * PATIENCE);
+            let outcome = outcome.recv_timeout(3 * WAIT_MAX);
             let _ = browser.kill();
             let _ = browser.wait();
             assert_eq!(outcome.as_deref(), Ok("hello-all-1000-true"));

@@ -1,7 +1,7 @@
 //! Byte classes and small conversions shared by the parsers.
 //!
-//! Laws: tables are built at compile time; every function is total.
-//! Absent: anything that knows what a field means.
+//! Invariants: tables are built at compile time; every function is total.
+//! Not here: anything that knows what a field means.
 //! Source: RFC 9110 section 5.6.2 (token), section 5.5 (field-value).
 
 /// `tchar` of RFC 9110 section 5.6.2.

@@ -1,11 +1,11 @@
 //! Incremental decoder for chunked bodies.
 //!
-//! Laws: no byte is consumed twice and none is kept; any split of the input gives the same data, the same trailer
+//! Invariants: no byte is consumed twice and none is kept; any split of the input gives the same data, the same trailer
 //! bytes, the same number of bytes consumed and the same verdict. Every line ends in CRLF. Sizes are plain
 //! hexadecimal numbers of at most 16 digits. Extensions have their grammar, are bounded a line and a body, and are
 //! dropped. Trailer
 //! fields are checked, bounded and handed out; they hold only once the body is complete.
-//! Absent: meaning of extensions and trailers ([`crate::trailers`] reads those); a limit on the size of the body.
+//! Not here: meaning of extensions and trailers ([`crate::trailers`] reads those); a limit on the size of the body.
 //! Source: RFC 9112 sections 7.1, 7.1.1, 7.1.2; RFC 9110 section 6.5.
 
 use crate::bytes::{hex_value, is_token_byte, is_value_byte};

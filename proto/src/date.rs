@@ -1,8 +1,7 @@
 //! HTTP dates: seconds since 1970 to text and back.
 //!
-//! Laws: what is written parses to the same second. Years 1970 to 9999. Leap seconds are read as the second after.
-//! Absent: clocks, time zones other than GMT.
-//! Source: RFC 9110 section 5.6.7.
+//! Invariants: what is written parses to the same second. Years 1970 to 9999. Leap seconds are read as the second
+//! after. Not here: clocks, time zones other than GMT. Source: RFC 9110 section 5.6.7.
 
 /// Bytes of an IMF-fixdate.
 pub const IMF_LEN: usize = 29;

@@ -1,8 +1,8 @@
 //! Entity tags: reading them, alone and in lists, and comparing them.
 //!
-//! Laws: a tag is quoted and may have commas in it; `W/` before it is case-sensitive. What is not a tag equals nothing.
-//! Absent: `*`, and what a comparison means for a request ([`crate::conditional`], [`crate::range`]); making tags.
-//! Source: RFC 9110 sections 8.8.3, 5.6.1.
+//! Invariants: a tag is quoted and may have commas in it; `W/` before it is case-sensitive. What is not a tag equals
+//! nothing. Not here: `*`, and what a comparison means for a request ([`crate::conditional`], [`crate::range`]); making
+//! tags. Source: RFC 9110 sections 8.8.3, 5.6.1.
 
 use crate::bytes::trim_ows;
 

@@ -1,9 +1,9 @@
 //! The framing decision: where a request's body ends.
 //!
-//! Laws: decided once per request, here and nowhere else. Anything two readers could understand differently is
+//! Invariants: decided once per request, here and nowhere else. Anything two readers could understand differently is
 //! refused: Content-Length beside Transfer-Encoding, repeated or list lengths even if equal, any coding but one
 //! final `chunked`, any coding in HTTP/1.0.
-//! Absent: reading the body ([`crate::chunked`] does that), body size limits.
+//! Not here: reading the body ([`crate::chunked`] does that), body size limits.
 //! Source: RFC 9112 sections 6.1 to 6.3 and 11.2.
 
 use crate::bytes::{is_token, trim_ows};
@@ -13,7 +13,7 @@ use crate::reject::Reject;
 /// How a request's body is delimited.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(C, u8)]
-pub enum BodyKind {
+pub enum BodyLength {
     /// No body: no framing field, or a length of zero.
     None,
     /// Exactly this many bytes follow the head; never 0.
@@ -52,9 +52,9 @@ impl<'a> FieldValues<'a> {
 /// # Errors
 /// The refusals of the module's laws: 501 for a well-formed coding that is not understood, else 400.
 #[inline]
-pub fn decide(version: Version, lengths: FieldValues<'_>, codings: FieldValues<'_>) -> Result<BodyKind, Reject> {
+pub fn decide(version: Version, lengths: FieldValues<'_>, codings: FieldValues<'_>) -> Result<BodyLength, Reject> {
     match (lengths.first, codings.first) {
-        (None, None) => Ok(BodyKind::None),
+        (None, None) => Ok(BodyLength::None),
         (Some(_), None) if lengths.repeated => Err(Reject::DuplicateContentLength),
         (Some(value), None) => length(value),
         (Some(_), Some(_)) => Err(Reject::LengthWithCoding),
@@ -64,7 +64,7 @@ pub fn decide(version: Version, lengths: FieldValues<'_>, codings: FieldValues<'
 }
 
 /// One Content-Length value: digits only, fitting 64 bits.
-fn length(value: &[u8]) -> Result<BodyKind, Reject> {
+fn length(value: &[u8]) -> Result<BodyLength, Reject> {
     if value.is_empty() {
         return Err(Reject::BadContentLength);
     }
@@ -78,15 +78,15 @@ fn length(value: &[u8]) -> Result<BodyKind, Reject> {
             .and_then(|tens| tens.checked_add(u64::from(byte - b'0')))
             .ok_or(Reject::BadContentLength)?;
     }
-    Ok(if length == 0 { BodyKind::None } else { BodyKind::Length(length) })
+    Ok(if length == 0 { BodyLength::None } else { BodyLength::Length(length) })
 }
 
 /// One Transfer-Encoding value: exactly `chunked`, in any case.
-fn coding(version: Version, value: &[u8]) -> Result<BodyKind, Reject> {
+fn coding(version: Version, value: &[u8]) -> Result<BodyLength, Reject> {
     if version == Version::Http10 {
         Err(Reject::CodingInHttp10)
     } else if value.eq_ignore_ascii_case(b"chunked") {
-        Ok(BodyKind::Chunked)
+        Ok(BodyLength::Chunked)
     } else {
         Err(refuse_coding(value))
     }
@@ -129,13 +129,13 @@ mod tests {
 
     #[test]
     fn lengths_are_plain_decimal_numbers() {
-        let cases: [(&[&str], Result<BodyKind, Reject>); 19] = [
-            (&[], Ok(BodyKind::None)),
-            (&["0"], Ok(BodyKind::None)),
-            (&["000"], Ok(BodyKind::None)),
-            (&["5"], Ok(BodyKind::Length(5))),
-            (&["0005"], Ok(BodyKind::Length(5))),
-            (&["18446744073709551615"], Ok(BodyKind::Length(u64::MAX))),
+        let cases: [(&[&str], Result<BodyLength, Reject>); 19] = [
+            (&[], Ok(BodyLength::None)),
+            (&["0"], Ok(BodyLength::None)),
+            (&["000"], Ok(BodyLength::None)),
+            (&["5"], Ok(BodyLength::Length(5))),
+            (&["0005"], Ok(BodyLength::Length(5))),
+            (&["18446744073709551615"], Ok(BodyLength::Length(u64::MAX))),
             (&["18446744073709551616"], Err(Reject::BadContentLength)),
             (&["99999999999999999999999"], Err(Reject::BadContentLength)),
             (&[""], Err(Reject::BadContentLength)),
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn the_only_coding_is_one_chunked() {
-        let cases: [(&[&str], Result<BodyKind, Reject>); 17] = [
-            (&["chunked"], Ok(BodyKind::Chunked)),
-            (&["CHUNKED"], Ok(BodyKind::Chunked)),
+        let cases: [(&[&str], Result<BodyLength, Reject>); 17] = [
+            (&["chunked"], Ok(BodyLength::Chunked)),
+            (&["CHUNKED"], Ok(BodyLength::Chunked)),
             (&["gzip"], Err(Reject::BadTransferEncoding)),
             (&["identity"], Err(Reject::BadTransferEncoding)),
             (&["xchunked"], Err(Reject::BadTransferEncoding)),

@@ -1,12 +1,12 @@
 //! Request heads: taken apart into offsets, and the strictness that goes with it.
 //!
-//! Laws:
+//! Invariants:
 //! - Feeding growing prefixes and stopping at the first answer gives the answer of the whole.
 //! - Every line ends in CRLF; at most one CRLF before the request line is skipped; one space between its parts.
 //! - [`Head`] is plain data: offsets into the input, no pointers.
 //! - A failed or partial parse leaves the fields of `head` outside its `headers` array untouched.
 //!
-//! Absent: the syntax of the target and the host, which [`crate::url::cook`] checks; bodies; responses.
+//! Not here: the syntax of the target and the host, which [`crate::url::cook`] checks; bodies; responses.
 //! Source: RFC 9112 sections 2.2, 3, 5, 9.3; RFC 9110 sections 5, 7.2, 7.6.1, 7.8, 10.1.1; RFC 6585 section 5.
 
 mod any;

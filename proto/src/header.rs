@@ -1,8 +1,8 @@
 //! Field names known in advance, so that the hot paths compare small integers instead of text.
 //!
-//! Laws: names compare without case; each known name has one canonical spelling. Lookup costs one table read and
+//! Invariants: names compare without case; each known name has one canonical spelling. Lookup costs one table read and
 //! one comparison: the table is a perfect hash over length, first and last byte, checked at compile time.
-//! Absent: field values and their grammar.
+//! Not here: field values and their grammar.
 //! Source: RFC 9110 section 5.1 and the IANA field name registry.
 
 /// Slots of each perfect hash table.

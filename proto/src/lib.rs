@@ -4,14 +4,14 @@
 //! prefixes and cooked URLs ([`url`]), response heads ([`response`]), preconditions ([`conditional`]),
 //! byte ranges ([`range`]), entity tags ([`etag`]), dates ([`date`]) and the answers that refusals become ([`reject`]).
 //!
-//! Laws:
+//! Invariants:
 //! - The verdict on a byte stream does not depend on how it was split into reads.
 //! - Peer input yields a [`reject::Reject`], never a panic.
 //! - Results are offsets into the caller's bytes; nothing here owns memory.
 //! - Where the grammar leaves a choice, the strict reading wins: two readers of one message must not disagree
 //!   about where it ends.
 //!
-//! Absent: I/O, clocks, threads, allocation, unsafe code, HTTP/2, client-side parsing.
+//! Not here: I/O, clocks, threads, allocation, unsafe code, HTTP/2, client-side parsing.
 //!
 //! Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (URI), RFC 6585 (431).
 #![no_std]

@@ -1,9 +1,9 @@
 //! Bounds on what a peer may send, chosen once by the owner of a listener.
 //!
-//! Laws: every bound is a number with a unit and an allowed range; [`Limits::validate`] names the field, the value
-//! and the range when one is broken. Parsers stay sound with unvalidated limits; they only refuse more.
-//! Absent: body size, time and rate limits, which belong to whoever reads bodies and clocks.
-//! Source: RFC 9112 sections 3 and 7.1.1, RFC 6585 section 5.
+//! Invariants: every bound is a number with a unit and an allowed range; [`Limits::validate`] names the field, the
+//! value and the range when one is broken. Parsers stay sound with unvalidated limits; they only refuse more. Not here:
+//! body size, time and rate limits, which belong to whoever reads bodies and clocks. Source: RFC 9112 sections 3 and
+//! 7.1.1, RFC 6585 section 5.
 
 use core::fmt;
 

@@ -1,8 +1,8 @@
 //! Request methods.
 //!
-//! Laws: methods are case-sensitive tokens; one that is not listed is [`Method::Unknown`], never an error: its
+//! Invariants: methods are case-sensitive tokens; one that is not listed is [`Method::Unknown`], never an error: its
 //! bytes stay in [`crate::head::Head::method_name`].
-//! Absent: which methods a resource allows.
+//! Not here: which methods a resource allows.
 //! Source: RFC 9110 section 9, RFC 5789 (PATCH), RFC 4918 (WebDAV), RFC 5323 (SEARCH).
 
 macro_rules! methods {

@@ -1,8 +1,8 @@
 //! Every reason for which a request is answered without reaching an application.
 //!
-//! Laws: a [`Reject`] is `Copy` and carries no strings; status, text and keep-or-close are functions of the cause
+//! Invariants: a [`Reject`] is `Copy` and carries no strings; status, text and keep-or-close are functions of the cause
 //! alone. The text never repeats bytes the peer sent.
-//! Absent: the response itself, logging.
+//! Not here: the response itself, logging.
 //! Source: RFC 9110 section 15, RFC 9112 sections 2.2, 3, 6, RFC 6585 section 5.
 
 use core::fmt;

@@ -1,25 +1,25 @@
 //! Response heads and the framing of chunked bodies, written straight into the caller's memory.
 //!
-//! Laws: nothing written can start a new line or end the head early: names are tokens, values and reasons have no
+//! Invariants: nothing written can start a new line or end the head early: names are tokens, values and reasons have no
 //! control bytes but HTAB. The fields that frame the message, end the connection or tell the time are written by
 //! their own methods only. A 1xx head is never framed. An error leaves what was written before intact.
-//! Absent: the content of bodies, the choice of fields, protocol versions other than the HTTP/1.1 every response
+//! Not here: the content of bodies, the choice of fields, protocol versions other than the HTTP/1.1 every response
 //! states.
 //! Source: RFC 9112 sections 4, 5, 6, 7.1, 9.6; RFC 9110 sections 5.5, 6.6.1, 7.8, 8.6, 15.
 
 mod chunk;
-mod imprint;
 mod status;
+mod template;
 
 pub use chunk::{CHUNK_LINE_BYTES, CHUNKED_END, TrailerError, chunk_line, chunked_end, chunked_end_len};
-pub use imprint::{FieldLine, Imprint, SERVER_BYTES_MAX};
 pub use status::{body_allowed, reason_phrase};
+pub use template::{FieldLine, HeadTemplate, SERVER_BYTES_MAX};
 
 use crate::bytes::{is_token, is_value, trim_ows};
 use crate::date::IMF_LEN;
 use crate::header::{HeaderName, ResponseHeader};
 use core::fmt;
-use imprint::{IMPRINT_BYTES, OK_LINE};
+use template::{IMPRINT_BYTES, OK_LINE};
 
 /// Why a part of a response head was not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +81,7 @@ impl Connection {
 
 /// What a head may still say about where its body ends.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Framing {
+enum LengthField {
     /// Nothing is written yet.
     Open,
     /// Content-Length or Transfer-Encoding is written, or the status is 1xx: no more of either.
@@ -97,7 +97,7 @@ pub struct HeadWriter<'a> {
     out: &'a mut [u8],
     /// Bytes written; at most `out.len()`. 0 until the status is written.
     len: usize,
-    framing: Framing,
+    length_field: LengthField,
 }
 
 impl<'a> HeadWriter<'a> {
@@ -105,7 +105,7 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     #[must_use]
     pub const fn new(out: &'a mut [u8]) -> Self {
-        Self { out, len: 0, framing: Framing::Open }
+        Self { out, len: 0, length_field: LengthField::Open }
     }
 
     /// Writes the status line, with the registered reason unless one is given. Must come first, once.
@@ -126,7 +126,7 @@ impl<'a> HeadWriter<'a> {
                 self.rare_status(status, reason)?;
                 if status < 200 {
                     // RFC 9110 section 8.6, RFC 9112 section 6.1: neither length nor coding in 1xx.
-                    self.framing = Framing::Settled;
+                    self.length_field = LengthField::Settled;
                 }
                 Ok(())
             }
@@ -177,28 +177,28 @@ impl<'a> HeadWriter<'a> {
         Ok(offset)
     }
 
-    /// Writes the status line and an imprint. Must come first, once. Returns the offset of the date's 29 bytes.
+    /// Writes the status line and a template. Must come first, once. Returns the offset of the date's 29 bytes.
     ///
     /// # Errors
     /// As [`HeadWriter::status`].
     #[inline]
-    pub fn status_and_imprint(
+    pub fn status_and_template(
         &mut self,
         status: u16,
         reason: Option<&str>,
-        imprint: &Imprint,
+        template: &HeadTemplate,
     ) -> Result<u16, WriteError> {
-        let len = usize::from(imprint.len);
+        let len = usize::from(template.len);
         if status == 200 && reason.is_none() && self.len == 0 && self.out.len() >= IMPRINT_BYTES {
             // Copying the whole array is a few moves of known size; what is beyond `len` is written over.
-            self.put(&imprint.bytes)?;
+            self.put(&template.bytes)?;
             self.len = len;
-            return Ok(imprint.date_at);
+            return Ok(template.date_at);
         }
         self.status(status, reason)?;
         let before = self.len;
-        self.put_parts([&imprint.bytes[OK_LINE.len()..len]])?;
-        let date_at = before + usize::from(imprint.date_at) - OK_LINE.len();
+        self.put_parts([&template.bytes[OK_LINE.len()..len]])?;
+        let date_at = before + usize::from(template.date_at) - OK_LINE.len();
         u16::try_from(date_at).map_err(|_| WriteError::NoSpace)
     }
 
@@ -256,7 +256,7 @@ impl<'a> HeadWriter<'a> {
             }
             _ => self.long_content_length(length)?,
         }
-        self.framing = Framing::Settled;
+        self.length_field = LengthField::Settled;
         Ok(())
     }
 
@@ -281,7 +281,7 @@ impl<'a> HeadWriter<'a> {
     pub fn chunked(&mut self) -> Result<(), WriteError> {
         self.frame()?;
         self.put(b"Transfer-Encoding: chunked\r\n")?;
-        self.framing = Framing::Settled;
+        self.length_field = LengthField::Settled;
         Ok(())
     }
 
@@ -343,7 +343,7 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     fn frame(&self) -> Result<(), WriteError> {
         self.after_status()?;
-        if self.framing == Framing::Open { Ok(()) } else { Err(WriteError::Reserved) }
+        if self.length_field == LengthField::Open { Ok(()) } else { Err(WriteError::Reserved) }
     }
 
     /// Writes text of a length known to the compiler.

@@ -1,9 +1,9 @@
 //! Trailer sections: the fields behind a chunked body.
 //!
-//! Laws: a field that must be known before the body is read (framing, routing, authentication, request modifiers,
+//! Invariants: a field that must be known before the body is read (framing, routing, authentication, request modifiers,
 //! response controls, content format) never comes out of a trailer section: it is skipped and counted, and so is
 //! whatever is not a whole field line. Fields come in their order, repeated names included.
-//! Absent: merging trailers into a head, which needs the definition of each field (RFC 9110 section 6.5.1); bounds,
+//! Not here: merging trailers into a head, which needs the definition of each field (RFC 9110 section 6.5.1); bounds,
 //! which [`crate::chunked`] has kept.
 //! Source: RFC 9110 sections 5.5, 6.5; RFC 9112 section 7.1.2.
 

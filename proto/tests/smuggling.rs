@@ -1,11 +1,11 @@
 //! Requests built so that two readers disagree about where they end: each must be refused, however it is split.
 //!
-//! Laws: a case is refused with its status by the head, the target or the body reader; feeding it byte by byte
+//! Invariants: a case is refused with its status by the head, the target or the body reader; feeding it byte by byte
 //! refuses it with the same status. The companions that look odd but are sound are accepted.
 //! Source: RFC 9112 sections 2.2, 5, 6, 7, 11.2.
 
 use ringress_proto::chunked::{Decoder, Step};
-use ringress_proto::framing::BodyKind;
+use ringress_proto::framing::BodyLength;
 use ringress_proto::head::{Head, Parse, parse};
 use ringress_proto::limits::Limits;
 use ringress_proto::reject::Reject;
@@ -25,12 +25,12 @@ fn read(input: &[u8], step: usize) -> Result<Option<usize>, Reject> {
     cook(input, &head, &mut [0; 8_192])?;
     let mut at = usize::from(head.head_len);
     match head.body {
-        BodyKind::None => Ok(Some(at)),
-        BodyKind::Length(length) => {
+        BodyLength::None => Ok(Some(at)),
+        BodyLength::Length(length) => {
             let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
             Ok(end.filter(|&end| end <= input.len()))
         }
-        BodyKind::Chunked => {
+        BodyLength::Chunked => {
             let mut decoder = Decoder::new();
             loop {
                 let (consumed, found) = decoder.step(&input[at..end], &limits)?;

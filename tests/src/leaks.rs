@@ -1,7 +1,7 @@
 //! What a server holds, seen from outside: its own gauges, its descriptors, its memory.
 //!
-//! Laws: a server at rest holds what answers the question, and as many descriptors as when it was ready. Levels are
-//! found by their names, so that a new one is watched without a change here.
+//! Invariants: a server at rest holds what answers the question, and as many descriptors as when it was ready. Levels
+//! are found by their names, so that a new one is watched without a change here.
 
 use std::fs;
 use std::time::{Duration, Instant};

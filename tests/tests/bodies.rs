@@ -203,7 +203,7 @@ fn an_echo_under_way_is_cut_when_the_limit_is_passed(server: &Server) {
     let (got, in_order) = client.read_until_gone();
     assert!(!in_order || sent.is_err(), "an end in order after {} bytes", got.len());
     assert!(!got.ends_with(b"\r\n0\r\n\r\n"), "a last chunk after {} bytes", got.len());
-    assert_eq!(server.gauges().of("responses_cut"), 1);
+    assert_eq!(server.gauges().of("responses_truncated"), 1);
     server.assert_healthy();
 }
 

@@ -101,7 +101,7 @@ fn clients_may_leave_in_every_state(server: &Server) {
     // Round trips to all shards: what was sent before has been seen.
     leave_in_every_state(server, |_| (0..4).for_each(|_| server.assert_healthy()));
     let gauges = server.gauges();
-    let broken = ["requests_orphaned", "responses_unsent"];
+    let broken = ["requests_disconnected", "responses_unsent"];
     for reached in ["connections_upgraded", "requests_rejected", "requests_cancelled"].into_iter().chain(broken) {
         assert!(gauges.of(reached) > 0, "{reached}: {gauges:?}");
     }
@@ -179,7 +179,7 @@ fn clients_may_leave_a_pipe_that_is_half_shut(server: &Server) {
 
 /// Ten clients leave two requests each behind what holds the only consumer; how many were told to be left.
 fn leave_the_queue(server: &Server, reset: bool) -> u64 {
-    let orphaned = server.gauges().of("requests_orphaned");
+    let orphaned = server.gauges().of("requests_disconnected");
     // Co-located, the second comes to the queue with what is behind it, when the first is done.
     let mut holders = [server.connect(), server.connect()];
     holders.iter_mut().for_each(|holder| holder.send(server.get("/work/500")));
@@ -200,7 +200,7 @@ fn leave_the_queue(server: &Server, reset: bool) -> u64 {
     drop(holders);
     server.assert_healthy();
     server.assert_at_rest();
-    server.gauges().of("requests_orphaned") - orphaned
+    server.gauges().of("requests_disconnected") - orphaned
 }
 
 /// One shard, and one consumer that is held: what comes behind waits in its queue.

@@ -393,7 +393,7 @@ fn a_file_that_shrinks_is_cut(server: &Server) {
     let was = pattern.take(got.len());
     let is_of_the_file = cut.iter().zip(&was[kept.len()..]).all(|(got, was)| got == was || *got == 0);
     assert!(is_of_the_file, "bytes that the file never had");
-    assert_eq!(server.gauges().of("responses_cut"), 1);
+    assert_eq!(server.gauges().of("responses_truncated"), 1);
 }
 
 fn other_methods_are_refused(server: &Server) {

@@ -13,7 +13,7 @@ const STATUS_USAGE: i32 = 2;
 /// What the timers under test are set to: ample for what a test has to do in time, also on a busy machine.
 const TIMER: Duration = Duration::from_secs(1);
 
-/// What may pass between the moment that starts a timer and ours; and the patience with a client's end, which is five
+/// What may pass between the moment that starts a timer and ours; and the wait_max with a client's end, which is five
 /// seconds at most, may be a step of the engine's clock short of them.
 const STEP: Duration = Duration::from_millis(64);
 
@@ -30,8 +30,8 @@ const PROPERTIES: [(&str, &str); 10] = [
     ("entity_body", "500ms"),
     ("drain_entity_body", "1h"),
     ("request_queue", "off"),
-    ("min_send_rate", "300"),
-    ("min_receive_rate", "200"),
+    ("send_rate_min", "300"),
+    ("receive_rate_min", "200"),
     ("request_body_max", "1MiB"),
     ("request_body_credit", "64KiB"),
     ("send_credit", "16384"),
@@ -74,7 +74,7 @@ fn values_that_cannot_be_are_refused() {
         ("header_wait=1ms", "1ms"),
         ("header_wait=never", "never"),
         ("entity_body=", "\"\""),
-        ("min_send_rate=-1", "-1"),
+        ("send_rate_min=-1", "-1"),
         ("send_credit=1", "1"),
         ("send_credit=off", "off"),
         ("request_body_max=1.5MiB", "1.5MiB"),
@@ -198,7 +198,7 @@ fn an_echo_whose_body_stops_does_not_look_whole(server: &Server) {
         ("Transfer-Encoding: chunked", [&b"30d40\r\n"[..], &half].concat()),
         ("Transfer-Encoding: chunked", [&b"186a0\r\n"[..], &half, b"\r\n"].concat()),
     ] {
-        let cut_before = server.gauges().of("responses_cut");
+        let cut_before = server.gauges().of("responses_truncated");
         let mut client = server.connect().about(framing);
         let started = Instant::now();
         client.send(server.request("POST /echo HTTP/1.1", &[framing], part));
@@ -208,7 +208,7 @@ fn an_echo_whose_body_stops_does_not_look_whole(server: &Server) {
         assert!(!in_order, "{framing}: an end in order after {} bytes", got.len());
         assert!(got.len() >= 64 * 1024 && got.len() < 200_000, "{framing}: {} bytes", got.len());
         assert!(!got.ends_with(b"\r\n0\r\n\r\n"), "{framing}: a last chunk");
-        assert_eq!(server.gauges().of("responses_cut") - cut_before, 1, "{framing}");
+        assert_eq!(server.gauges().of("responses_truncated") - cut_before, 1, "{framing}");
     }
     server.assert_healthy();
 }
@@ -257,7 +257,7 @@ mod drain {
         a_client_that_does_not_end_its_side_is_reset,
     ];
 
-    /// Long after the timer, and before the patience that holds without it.
+    /// Long after the timer, and before the wait_max that holds without it.
     const SOON: Duration = Duration::from_secs(3);
 
     fn a_body_that_nobody_reads_is_not_waited_for(server: &Server) {
@@ -358,7 +358,7 @@ mod rates {
     use super::*;
 
     both_modes![
-        setup = |mode: Mode| Setup::new(mode).set("min_send_rate", "20000");
+        setup = |mode: Mode| Setup::new(mode).set("send_rate_min", "20000");
         who_takes_too_little_is_reset_and_who_takes_enough_is_served,
     ];
 }

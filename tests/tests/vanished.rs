@@ -12,7 +12,7 @@ fn setup(mode: Mode) -> Setup {
 both_modes![setup = setup; vanished_clients_leave_nothing_behind_and_silent_ones_stay];
 
 /// Longer than all probes together, on a busy machine as well.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A client that has been answered, so that all it has sent was acknowledged, `more` behind its request as well.
 fn answered(server: &Server, more: impl AsRef<[u8]>) -> Client {
@@ -36,7 +36,7 @@ fn vanished_clients_leave_nothing_behind_and_silent_ones_stay(server: &Server) {
     let open = |gauges: &Gauges| gauges.of("connections_open");
     // And the one that asks.
     let gauges =
-        server.wait_for_gauges_within(PATIENCE, "the end of all that have vanished", |gauges| open(gauges) < 6);
+        server.wait_for_gauges_within(WAIT_MAX, "the end of all that have vanished", |gauges| open(gauges) < 6);
     assert_eq!(open(&gauges), 5, "who is only silent stays");
     server.wait_for_stderr(|text| text.contains("/hang: Reset"));
     for client in &silent {

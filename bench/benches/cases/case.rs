@@ -1,9 +1,9 @@
 //! What is measured: by Criterion in time, by `instructions` in instructions. One case serves both.
 //!
-//! Laws: a case checks the answer of every run, in full before the first or afterwards where each time would cost more
-//! than the work itself; what is not to be measured is done in `prepare`.
+//! Invariants: a case checks the answer of every run, in full before the first or afterwards where each time would cost
+//! more than the work itself; what is not to be measured is done in `prepare`.
 //!
-//! Absent: how it is measured.
+//! Not here: how it is measured.
 
 #![allow(dead_code, reason = "several targets share this file, and each uses a part of it")]
 

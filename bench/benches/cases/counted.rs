@@ -6,11 +6,11 @@
 //! PROGRAM [.. --bench]      runs every case a few times, whatever else is said: what `cargo bench` does
 //! ```
 //!
-//! Laws: the functions [`counted`], [`begin`] and [`end`] are never inlined, since callgrind is told their names: it
-//! collects inside of the first, zeroes at the second and writes at the third. What the first adds to a case is a call
-//! through a table.
+//! Invariants: the functions [`counted`], [`begin`] and [`end`] are never inlined, since callgrind is told their names:
+//! it collects inside of the first, zeroes at the second and writes at the third. What the first adds to a case is a
+//! call through a table.
 //!
-//! Absent: callgrind, without which this counts nothing.
+//! Not here: callgrind, without which this counts nothing.
 
 use std::hint::black_box;
 use std::process::ExitCode;

@@ -1,12 +1,12 @@
 //! The engine's rooms between a parsed head and its application: find its queue, go there, come back; and the small
-//! rooms that a shard is made of. The feature `sim` opens them.
+//! rooms that a shard is made of. The feature `bench-door` opens them.
 //!
 //! A hop is on one thread, with everything hot in cache and nobody asleep: it is what the hand-over costs in
 //! instructions, not what moving cache lines between cores or waking a sleeper adds.
 
 use std::hint::black_box;
 
-use ringress::sim::{Buffers, Hop, RouteTable, Slots, Timers};
+use ringress::bench_door::{Buffers, Hop, RouteTable, Slots, Timers};
 
 use crate::case::{Amount, Case, Entry, entry};
 

@@ -7,13 +7,13 @@ use std::hint::black_box;
 
 use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::date::{imf_fixdate, parse_imf_fixdate};
-use ringress_proto::framing::{BodyKind, FieldValues, decide};
+use ringress_proto::framing::{BodyLength, FieldValues, decide};
 use ringress_proto::head::{Head, Parse, Version, parse};
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::limits::Limits;
 use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
-use ringress_proto::response::{HeadWriter, Imprint, WriteError};
+use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError};
 use ringress_proto::url::{Cooked, CookedPath, HostMemo, cook, cook_with};
 
 use crate::case::{Amount, Case, Entry, entry};
@@ -57,7 +57,7 @@ const POST: &[u8] = b"POST /api/orders HTTP/1.1\r\n\
     Transfer-Encoding: chunked\r\n\
     \r\n";
 
-fn parse_whole(input: &'static [u8], header_count: usize, body: BodyKind) -> Box<dyn Case> {
+fn parse_whole(input: &'static [u8], header_count: usize, body: BodyLength) -> Box<dyn Case> {
     let mut head = Head::EMPTY;
     assert_eq!(parse(input, &LIMITS, &mut head), Ok(Parse::Complete));
     assert_eq!((head.headers().len(), head.body), (header_count, body));
@@ -81,15 +81,15 @@ fn parse_in_two(input: &'static [u8]) -> Box<dyn Case> {
 fn head() -> Vec<Entry> {
     let bytes = |input: &[u8]| Amount::Bytes(input.len());
     vec![
-        entry("head/parse/small", bytes(SMALL), || parse_whole(SMALL, 1, BodyKind::None)),
-        entry("head/parse/wrk-agent", bytes(AGENT), || parse_whole(AGENT, 2, BodyKind::None)),
-        entry("head/parse/browser-15", bytes(BROWSER), || parse_whole(BROWSER, 15, BodyKind::None)),
+        entry("head/parse/small", bytes(SMALL), || parse_whole(SMALL, 1, BodyLength::None)),
+        entry("head/parse/wrk-agent", bytes(AGENT), || parse_whole(AGENT, 2, BodyLength::None)),
+        entry("head/parse/browser-15", bytes(BROWSER), || parse_whole(BROWSER, 15, BodyLength::None)),
         entry("head/parse/browser-15-in-two", bytes(BROWSER), || parse_in_two(BROWSER)),
-        entry("head/parse/post-chunked", bytes(POST), || parse_whole(POST, 5, BodyKind::Chunked)),
+        entry("head/parse/post-chunked", bytes(POST), || parse_whole(POST, 5, BodyLength::Chunked)),
     ]
 }
 
-type Framing = Result<BodyKind, Reject>;
+type Framing = Result<BodyLength, Reject>;
 
 fn frame(length: Option<&'static [u8]>, coding: Option<&'static [u8]>, want: Framing) -> Box<dyn Case> {
     let values = |first| FieldValues { first, repeated: false };
@@ -100,9 +100,9 @@ fn frame(length: Option<&'static [u8]>, coding: Option<&'static [u8]>, want: Fra
 fn framing() -> Vec<Entry> {
     let entry = |name, make| entry(name, Amount::One, make);
     vec![
-        entry("framing/decide/none", || frame(None, None, Ok(BodyKind::None))),
-        entry("framing/decide/length-7", || frame(Some(b"1048576"), None, Ok(BodyKind::Length(1 << 20)))),
-        entry("framing/decide/chunked", || frame(None, Some(b"chunked"), Ok(BodyKind::Chunked))),
+        entry("framing/decide/none", || frame(None, None, Ok(BodyLength::None))),
+        entry("framing/decide/length-7", || frame(Some(b"1048576"), None, Ok(BodyLength::Length(1 << 20)))),
+        entry("framing/decide/chunked", || frame(None, Some(b"chunked"), Ok(BodyLength::Chunked))),
         entry("framing/decide/refused", || frame(Some(b"1"), Some(b"chunked"), Err(Reject::LengthWithCoding))),
     ]
 }
@@ -207,13 +207,13 @@ type Field = (HeaderName<'static>, &'static str);
 #[inline]
 fn write_head(
     out: &mut [u8],
-    imprint: &Imprint,
+    template: &HeadTemplate,
     status: u16,
     fields: &[Field],
     length: u64,
 ) -> Result<usize, WriteError> {
     let mut head = HeadWriter::new(out);
-    head.status_and_imprint(status, None, imprint)?;
+    head.status_and_template(status, None, template)?;
     for (name, value) in fields {
         head.header(*name, value.as_bytes())?;
     }
@@ -222,13 +222,13 @@ fn write_head(
 }
 
 fn respond(status: u16, fields: &'static [Field], length: u64, want: &str) -> Box<dyn Case> {
-    let imprint = Imprint::new("ringress").expect("a good name");
+    let template = HeadTemplate::new("ringress").expect("a good name");
     let mut out = [0; 1024];
-    let len = write_head(&mut out, &imprint, status, fields, length).expect("a good head");
+    let len = write_head(&mut out, &template, status, fields, length).expect("a good head");
     assert_eq!(String::from_utf8_lossy(&out[..len]), want);
     Box::new(move || {
         let (status, fields, length) = black_box((status, fields, length));
-        assert!(write_head(black_box(&mut out), &imprint, status, fields, length) == Ok(len));
+        assert!(write_head(black_box(&mut out), &template, status, fields, length) == Ok(len));
     })
 }
 

@@ -6,7 +6,7 @@
 //! only whether something has changed. Kernel, wake-ups and cache lines that move are in neither.
 
 use ringress::Mode;
-use ringress::sim::Turns;
+use ringress::bench_door::Turns;
 
 use crate::case::{Amount, Case, Entry};
 

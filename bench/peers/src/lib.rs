@@ -1,7 +1,7 @@
 //! What the peers have in common: the argument, the routes, and the work that has nothing to do with HTTP.
 //!
 //! The answers are those of the showcase (`engine/examples/showcase/routes.rs`), byte for byte, so that a figure
-//! compares engines and not applications. Absent: anything that a library does itself (framing, Content-Length, Date,
+//! compares engines and not applications. Not here: anything that a library does itself (framing, Content-Length, Date,
 //! connections, timers); each program uses its library for these.
 
 use std::net::SocketAddr;

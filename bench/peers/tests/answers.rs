@@ -1,6 +1,6 @@
 //! Every peer answers every route as the showcase does, over real sockets: what a figure about them rests on.
 //!
-//! Each test starts its own server on a free port and ends it. Absent: speed, and the installed servers of `conf`,
+//! Each test starts its own server on a free port and ends it. Not here: speed, and the installed servers of `conf`,
 //! which the tool checks before it times them.
 
 use std::io::{ErrorKind, Read as _, Write as _};

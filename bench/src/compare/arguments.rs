@@ -1,9 +1,9 @@
 //! What `ringress-bench compare` can be told, and how its lists of names are read.
 //!
-//! Laws: a name that is not known is refused by one line that names it and all known ones; nothing is chosen twice; a
-//! value that no comparison can follow is refused by one line, too.
+//! Invariants: a name that is not known is refused by one line that names it and all known ones; nothing is chosen
+//! twice; a value that no comparison can follow is refused by one line, too.
 //!
-//! Absent: what the names stand for (`servers`, `workloads`).
+//! Not here: what the names stand for (`servers`, `workloads`).
 
 use std::path::PathBuf;
 use std::time::Duration;

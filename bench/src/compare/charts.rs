@@ -1,7 +1,7 @@
 //! The comparison as pictures: for each workload the CPU time per request and the p99 of each server, as bars.
 //!
-//! Laws: bars begin at zero; the thin line on a bar goes from the lowest to the highest repetition; a server that had
-//! faults is marked, by their number beside its name.
+//! Invariants: bars begin at zero; the thin line on a bar goes from the lowest to the highest repetition; a server that
+//! had faults is marked, by their number beside its name.
 
 use std::error::Error;
 

@@ -2,7 +2,7 @@
 //!
 //! It also makes the connections that stay idle beside a load, and counts those that did not.
 //!
-//! Absent: anything fast. What happens under load is checked by the generator.
+//! Not here: anything fast. What happens under load is checked by the generator.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,6 +1,6 @@
 //! The comparison as Markdown: how it was made, then the tables of each workload: cost, times, idle connections. Pure.
 //!
-//! Laws: a line of a table is at most 200 columns wide, unless a server has a very long name.
+//! Invariants: a line of a table is at most 200 columns wide, unless a server has a very long name.
 
 use std::fmt::Write as _;
 

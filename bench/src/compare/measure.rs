@@ -1,11 +1,11 @@
 //! One sample: a fresh process, checked, loaded, weighed and ended.
 //!
-//! Laws:
+//! Invariants:
 //! - a server that does not start gets a second chance on another port, and no third;
 //! - idle connections that did not stay open are faults;
 //! - somebody who wants to end does not wait for a load to end.
 //!
-//! Absent: what is read while a load runs (`watch`).
+//! Not here: what is read while a load runs (`watch`).
 
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};

@@ -1,12 +1,12 @@
 //! Servers side by side: each started in turn, checked, loaded and weighed, repetitions interleaved.
 //!
-//! Laws:
+//! Invariants:
 //! - a ratio compares what ran in the same repetition on the same core, so that 3 % can be told from the weather;
 //! - a server is timed only if it answers rightly, and a row that it cannot serve says so;
 //! - one server that fails is named, and the others still run;
 //! - what is started here is ended here, also when we are interrupted, and what was measured until then is printed.
 //!
-//! Absent: the load itself (`crate::load`), fetching or installing anything, servers that were not started here.
+//! Not here: the load itself (`crate::load`), fetching or installing anything, servers that were not started here.
 
 mod arguments;
 mod charts;

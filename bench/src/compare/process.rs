@@ -1,6 +1,6 @@
 //! One server process: started, pinned, waited for, ended.
 //!
-//! Laws:
+//! Invariants:
 //! - all threads of a server, and all processes it starts, are on one core;
 //! - it ends with us: asked to, dropped, in a panic, and told to by the kernel if we are killed;
 //! - what it says goes to a file, and is shown if it fails.

@@ -1,6 +1,6 @@
 //! Where the programs are: built here when asked for, or found; never fetched.
 //!
-//! Laws: what is missing, or does not build, is said in one line that names it, and the others still run.
+//! Invariants: what is missing, or does not build, is said in one line that names it, and the others still run.
 
 use std::collections::BTreeMap;
 use std::fs;

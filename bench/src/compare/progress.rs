@@ -1,6 +1,6 @@
 //! What the person at the terminal sees meanwhile: what runs, and how long is left. Standard error only.
 //!
-//! Laws: a bar on a terminal, a line for each step elsewhere; a warning is one line and is never overwritten.
+//! Invariants: a bar on a terminal, a line for each step elsewhere; a warning is one line and is never overwritten.
 
 use std::cell::Cell;
 use std::io::{IsTerminal as _, Write as _};

@@ -5,7 +5,7 @@
 //! repetition 2:  workload 1: B C A   workload 2: B C A
 //! ```
 //!
-//! Laws:
+//! Invariants:
 //! - a sample is one load on one freshly started process, which answered rightly before;
 //! - what other work disturbed too much is taken again, a few times, and the least disturbed counts;
 //! - a server that fails is left out of that row from then on, and the others still run; one that cannot be the

@@ -1,8 +1,9 @@
 //! The servers that can be compared: their names, how each is started for a workload, and what each cannot serve.
 //!
-//! Laws: a server that is known not to serve a row is listed there with the reason; any other must answer rightly.
+//! Invariants: a server that is known not to serve a row is listed there with the reason; any other must answer
+//! rightly.
 //!
-//! Absent: building and finding programs (`programs`), processes (`process`).
+//! Not here: building and finding programs (`programs`), processes (`process`).
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};

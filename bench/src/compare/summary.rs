@@ -1,6 +1,6 @@
 //! From samples to figures: medians, spreads and ratios. Pure.
 //!
-//! Laws: a ratio compares two samples of one repetition, so that what changed on the machine between repetitions
+//! Invariants: a ratio compares two samples of one repetition, so that what changed on the machine between repetitions
 //! stays out of it; nothing is compared with a server that answered wrongly; a run that missed its rate gives no
 //! figure, for it would be that of another rate; a figure is never given without its lowest and its highest.
 

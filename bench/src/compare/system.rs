@@ -1,8 +1,9 @@
 //! The system calls that the standard library has no safe form for: signals, process descriptors, the clock's ticks.
 //!
-//! Laws: signals go to processes and groups that were started here; what runs between fork and exec allocates nothing.
+//! Invariants: signals go to processes and groups that were started here; what runs between fork and exec allocates
+//! nothing.
 //!
-//! Absent: cores and the descriptor limit, which [`crate::ring::host`] has for the generator, too.
+//! Not here: cores and the descriptor limit, which [`crate::ring::host`] has for the generator, too.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

@@ -1,6 +1,6 @@
 //! What a process tree and a core have used: CPU time, memory; and whose machine this is.
 //!
-//! Laws: all threads count, and all child processes; a time that does not cover the whole interval is not used; a
+//! Invariants: all threads count, and all child processes; a time that does not cover the whole interval is not used; a
 //! reading of the clocks looks at the processes of one tree alone, so that it is cheap under load.
 //!
 //! Source: proc(5): `/proc/PID/stat`, `/proc/PID/task/TID/schedstat`, `/proc/PID/smaps_rollup`, `/proc/stat`.

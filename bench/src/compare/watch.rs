@@ -1,6 +1,6 @@
 //! What is read of a server while a load runs: its clocks, and how much memory it has.
 //!
-//! Laws:
+//! Invariants:
 //! - CPU time is that of the measured time alone, by the answers that came while it passed;
 //! - in the measured time two readings of the server's own clocks are made, and nothing that takes longer.
 

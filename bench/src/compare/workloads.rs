@@ -1,9 +1,9 @@
 //! The rows: what is asked of a server, by how many connections and in what rhythm.
 //!
-//! Laws: every answer is checked for status and length under load, and for its content before; a row that a server
-//! cannot serve is said to be missing (`servers`), never served in part.
+//! Invariants: every answer is checked for status and length under load, and for its content before; a row that a
+//! server cannot serve is said to be missing (`servers`), never served in part.
 //!
-//! Absent: how a load is driven (`crate::load`).
+//! Not here: how a load is driven (`crate::load`).
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,12 +1,12 @@
 //! Reads answers as they come, in any pieces, and tells right ones from wrong ones.
 //!
-//! Laws:
+//! Invariants:
 //! - the verdict on a byte stream does not depend on how it was split;
 //! - nothing a server sends can make this panic, loop or hold more than a head's bytes;
 //! - where an answer ends is decided as RFC 9112, section 6.3 says; what two readers could understand differently is
 //!   broken.
 //!
-//! Absent: upgrades (a 101 ends the connection), codings other than chunked.
+//! Not here: upgrades (a 101 ends the connection), codings other than chunked.
 
 use std::mem::MaybeUninit;
 

@@ -1,6 +1,6 @@
 //! The chunked coding (RFC 9112, section 7.1), decoded piece by piece, strictly: lines end in CRLF.
 //!
-//! Absent: trailers and extensions; they are measured and thrown away.
+//! Not here: trailers and extensions; they are measured and thrown away.
 
 /// Bytes of extensions and trailers that one body may have.
 const ASIDE_BYTES_MAX: u32 = 8192;

@@ -1,12 +1,12 @@
 //! A load generator on io_uring: pinned threads, each with a ring of its own and its share of the connections.
 //!
-//! Laws:
+//! Invariants:
 //! - every answer is checked: its status, its length and, if asked, its content; an unexpected one is a mismatch;
 //! - what is not answered is counted too: a time-out, a reset, what is lost with their connection, what was never sent;
 //! - at a fixed rate, latency counts from the moment a request was due, not from when it could be sent;
 //! - the warm-up is driven like the rest and left out of every figure.
 //!
-//! Absent: TLS, HTTP/2, name resolution.
+//! Not here: TLS, HTTP/2, name resolution.
 
 mod answer;
 mod block;

@@ -1,6 +1,7 @@
 //! What only `bin/ways` asks of a ring: reads of files, answers of two parts, zero copy, splices, waiting for room.
 //!
-//! Laws: memory that an entry names here is never freed; memory that the kernel writes is never lent as a reference.
+//! Invariants: memory that an entry names here is never freed; memory that the kernel writes is never lent as a
+//! reference.
 
 use std::io;
 use std::os::fd::RawFd;

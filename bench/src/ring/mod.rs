@@ -1,7 +1,7 @@
 //! What the floor, the ways of sending and the load generator share of io_uring: set-up, provided buffers, submission,
 //! a few host calls.
 //!
-//! Laws:
+//! Invariants:
 //! - all unsafe code of the floor, the ways and the load generator is here, one operation a block, but for three calls
 //!   at the end of a load (`load/worker.rs`, `load/run.rs`) and one in the ways (`bin/ways/answer.rs`): to end a
 //!   mapping, to close a descriptor, to free bytes and to map a file are the unsafe functions offered, and only their
@@ -14,7 +14,7 @@
 //!   a panic, before the buffer is read or lent again;
 //! - a send whose success carries no news posts no completion (`tests/send_contract.rs` holds the kernel to that).
 //!
-//! Absent: what completions mean, which is the business of each user.
+//! Not here: what completions mean, which is the business of each user.
 //!
 //! Kernel: multishot receive into a buffer ring is 6.0; [`setup`] takes what newer ones add and does without on older.
 

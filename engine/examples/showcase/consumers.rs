@@ -1,7 +1,7 @@
 //! The threads that take requests from the queue: what can be answered is answered at once, the rest becomes tasks.
 //!
-//! Laws: without tasks a consumer waits in `receive_batch`, the cheapest way there is; with tasks it waits for requests
-//! and tasks together, and neither keeps the other waiting for long; tasks end with their consumer.
+//! Invariants: without tasks a consumer waits in `receive_batch`, the cheapest way there is; with tasks it waits for
+//! requests and tasks together, and neither keeps the other waiting for long; tasks end with their consumer.
 
 use std::cell::Cell;
 use std::pin::pin;

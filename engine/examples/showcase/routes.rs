@@ -282,7 +282,7 @@ fn work(ms: u64) -> Response<'static> {
 /// Tells beforehand what the answer will need (RFC 8297).
 fn hints(request: &Request) -> Response<'static> {
     // HTTP/1.0 has no such answers, and who is gone needs none.
-    let _ = request.inform(103, &[("Link", "</style.css>; rel=preload; as=style")]);
+    let _ = request.send_informational(103, &[("Link", "</style.css>; rel=preload; as=style")]);
     Response::text("hinted\n")
 }
 

@@ -1,8 +1,7 @@
 //! The routes that take their time: one task for each such request, on the thread of the consumer that took it.
 //!
-//! Laws: a task waits for its client, and for time, without holding its consumer; it gives way after a few steps, also
-//! to a client that is faster than it; of a body it holds no more than the piece at hand, or
-//! the first 64 KiB.
+//! Invariants: a task waits for its client, and for time, without holding its consumer; it gives way after a few steps,
+//! also to a client that is faster than it; of a body it holds no more than the piece at hand, or the first 64 KiB.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Waiting for a time: one thread and a heap of the wakers that are due, for the tasks of all consumers.
 //!
-//! Absent: taking a waker back. One whose task has ended wakes nobody.
+//! Not here: taking a waker back. One whose task has ended wakes nobody.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

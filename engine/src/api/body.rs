@@ -1,10 +1,10 @@
 //! The body of a request, read as it comes.
 //!
-//! Laws: bytes are lent from the buffers that the kernel received them into, or copied once into the reader's; what has
-//! been read makes room for more, so that a client is as fast as its reader; a body is read once; dropping a future
-//! loses no byte: what it had collected is given back, and read again by whoever reads next.
+//! Invariants: bytes are lent from the buffers that the kernel received them into, or copied once into the reader's;
+//! what has been read makes room for more, so that a client is as fast as its reader; a body is read once; dropping a
+//! future loses no byte: what it had collected is given back, and read again by whoever reads next.
 //!
-//! Absent: what the bytes mean.
+//! Not here: what the bytes mean.
 
 use core::fmt;
 use core::future::poll_fn;
@@ -13,7 +13,7 @@ use core::task::{Context, Poll, Waker};
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
-use ringress_proto::framing::BodyKind;
+use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 use ringress_proto::trailers::Trailers;
 
@@ -25,20 +25,20 @@ use crate::queue::BodyState;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 
 /// What a look at a body finds.
-pub(super) enum Found {
+pub(super) enum Available {
     Bytes,
     End,
     Nothing,
 }
 
 /// Received bytes on their way to their one reader: a body, or what comes on a connection that has switched protocols.
-pub(super) trait Source {
+pub(super) trait BodySource {
     /// Looks for bytes.
-    fn look(&mut self) -> Result<Found>;
+    fn look(&mut self) -> Result<Available>;
     /// As [`look`](Self::look); with nothing there, the task is woken when there is.
-    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Found>> {
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Result<Available>> {
         match self.look() {
-            Ok(Found::Nothing) => {}
+            Ok(Available::Nothing) => {}
             found => return Poll::Ready(found),
         }
         if let Err(error) = self.await_more(context.waker()) {
@@ -46,7 +46,7 @@ pub(super) trait Source {
         }
         // The sleeper's second look.
         match self.look() {
-            Ok(Found::Nothing) => Poll::Pending,
+            Ok(Available::Nothing) => Poll::Pending,
             found => Poll::Ready(found),
         }
     }
@@ -73,9 +73,9 @@ pub(super) trait Source {
             return Ok(Some(0));
         }
         Ok(match self.look()? {
-            Found::Nothing => None,
-            Found::End => Some(0),
-            Found::Bytes => Some(self.copy(buffer)),
+            Available::Nothing => None,
+            Available::End => Some(0),
+            Available::Bytes => Some(self.copy(buffer)),
         })
     }
 
@@ -86,23 +86,23 @@ pub(super) trait Source {
         }
         self.poll_look(context).map(|found| {
             Ok(match found? {
-                Found::Bytes => self.copy(buffer),
-                Found::End | Found::Nothing => 0,
+                Available::Bytes => self.copy(buffer),
+                Available::End | Available::Nothing => 0,
             })
         })
     }
 
     /// Lends what a look has found.
-    fn chunk(&mut self, found: &Found) -> Option<Chunk<'_>>
+    fn chunk(&mut self, found: &Available) -> Option<Chunk<'_>>
     where
         Self: Sized + Send + Sync,
     {
         match found {
-            Found::Bytes => {
+            Available::Bytes => {
                 let len = self.found().len();
                 Some(Chunk { source: self, len })
             }
-            Found::End | Found::Nothing => None,
+            Available::End | Available::Nothing => None,
         }
     }
 }
@@ -152,9 +152,9 @@ impl Request {
     #[must_use]
     pub fn content_length(&self) -> Option<u64> {
         match self.record().head.body {
-            BodyKind::None => Some(0),
-            BodyKind::Length(length) => Some(length),
-            BodyKind::Chunked => None,
+            BodyLength::None => Some(0),
+            BodyLength::Length(length) => Some(length),
+            BodyLength::Chunked => None,
         }
     }
 
@@ -177,8 +177,8 @@ impl Request {
     fn leaves_too_much(&self) -> bool {
         let (record, reader) = (self.record(), self.lease.reader());
         let missing = match record.head.body {
-            BodyKind::Length(length) => length.saturating_sub(self.lease.body_arrived()),
-            BodyKind::None | BodyKind::Chunked => 0,
+            BodyLength::Length(length) => length.saturating_sub(self.lease.body_arrived()),
+            BodyLength::None | BodyLength::Chunked => 0,
         };
         !reader.ended && ((!reader.asked && self.awaits_continue()) || missing > u64::from(DISCARDED_BYTES_MAX))
     }
@@ -220,7 +220,7 @@ impl Request {
     }
 }
 
-impl Source for Request {
+impl BodySource for Request {
     fn found(&self) -> &[u8] {
         match (&self.given_back, self.prefix()) {
             (Some(bytes), _) => bytes,
@@ -248,24 +248,24 @@ impl Source for Request {
         }
     }
 
-    fn look(&mut self) -> Result<Found> {
+    fn look(&mut self) -> Result<Available> {
         if self.given_back.is_some() || !self.prefix().is_empty() {
-            return Ok(Found::Bytes);
+            return Ok(Available::Bytes);
         }
         if !self.record().body_open || self.lease.reader().ended {
-            return Ok(Found::End);
+            return Ok(Available::End);
         }
         // Asked for first: what was there when it was said is found now.
         let state = self.lease.body_state();
         if self.lease.next_body() {
-            return Ok(Found::Bytes);
+            return Ok(Available::Bytes);
         }
         match state {
-            BodyState::Open => Ok(Found::Nothing),
+            BodyState::Open => Ok(Available::Nothing),
             BodyState::Ended { .. } => {
                 self.lease.reader_mut().ended = true;
                 self.lease.leave_body();
-                Ok(Found::End)
+                Ok(Available::End)
             }
             BodyState::Failed(reason) => Err(failed(reason)),
         }
@@ -369,7 +369,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read`](Self::read).
     pub fn next_chunk(&mut self) -> Result<Option<Chunk<'_>>> {
         let found = match self.request.look()? {
-            Found::Nothing => block_on(poll_fn(|context| self.request.poll_look(context)))?,
+            Available::Nothing => block_on(poll_fn(|context| self.request.poll_look(context)))?,
             found => found,
         };
         Ok(self.request.chunk(&found))
@@ -427,8 +427,8 @@ impl<'r> RequestBody<'r> {
         loop {
             let request = &mut *collecting.body.request;
             match poll_fn(|context| request.poll_look(context)).await? {
-                Found::End | Found::Nothing => return Ok(core::mem::take(&mut collecting.whole).freeze()),
-                Found::Bytes => {}
+                Available::End | Available::Nothing => return Ok(core::mem::take(&mut collecting.whole).freeze()),
+                Available::Bytes => {}
             }
             let found = request.found();
             if found.len() > limit - collecting.whole.len() {
@@ -479,7 +479,7 @@ impl io::Read for RequestBody<'_> {
 /// Bytes of a body, or of a connection that has switched protocols, lent from the buffer that they were received into.
 /// They are read when this is dropped.
 pub struct Chunk<'b> {
-    source: &'b mut (dyn Source + Send + Sync),
+    source: &'b mut (dyn BodySource + Send + Sync),
     /// More may come behind them in the meantime.
     len: usize,
 }

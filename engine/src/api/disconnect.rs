@@ -1,9 +1,9 @@
 //! To be told when a connection ends, or when its client ends its side.
 //!
-//! Laws: whoever asks is told, once, also of a connection that is over already; nothing here holds a connection, a
-//! request or the engine up.
+//! Invariants: whoever asks is told, once, also of a connection that is over already; nothing here holds a connection,
+//! a request or the engine up.
 //!
-//! Absent: ending a connection ([`Request::cancel`]).
+//! Not here: ending a connection ([`Request::cancel`]).
 
 use core::future::Future;
 use core::pin::Pin;
@@ -12,7 +12,7 @@ use core::task::{Context, Poll};
 use super::request::Request;
 use super::wait::block_on;
 use crate::id::ConnectionId;
-use crate::queue::{Disconnected, Note, Registration, Watch};
+use crate::queue::{Command, Disconnected, Registration, Watch};
 use crate::session::RequestQueue;
 
 /// The end of a connection, to come: see [`Request::on_disconnect`]. For any executor or none; it borrows nothing, and
@@ -51,7 +51,7 @@ impl Future for Disconnect {
 impl Request {
     fn watch(&self, half_close: bool) -> Disconnect {
         let (watch, registration) = Watch::new(half_close);
-        self.note(Note::Watch(self.connection_id(), registration));
+        self.command(Command::Watch(self.connection_id(), registration));
         Disconnect { watch }
     }
 
@@ -79,7 +79,7 @@ impl Request {
     /// the thread that stops it, or on this one.) It is kept until the connection ends, so ask once a connection, not
     /// with each of its requests.
     pub fn on_disconnect_call(&self, call: impl FnOnce(Disconnected) + Send + 'static) {
-        self.note(Note::Watch(self.connection_id(), Registration::call(call)));
+        self.command(Command::Watch(self.connection_id(), Registration::call(call)));
     }
 }
 
@@ -89,7 +89,7 @@ impl RequestQueue {
     pub fn on_disconnect(&self, connection: ConnectionId) -> Disconnect {
         let (watch, registration) = Watch::new(false);
         match self.exchange_of_connection(connection) {
-            Some(exchange) => exchange.note(Note::Watch(connection, registration)),
+            Some(exchange) => exchange.command(Command::Watch(connection, registration)),
             None => registration.tell(Disconnected::Gone),
         }
         Disconnect { watch }

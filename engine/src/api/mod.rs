@@ -1,10 +1,10 @@
 //! What applications see: requests to read, responses to give, and the ways to wait for the next.
 //!
-//! Laws: a request is answered once, by its handle or by its id; dropping it unanswered answers 500 and is counted;
-//! reading it copies nothing; answering it copies the answer into the shard's memory and allocates only for a borrowed
-//! body that does not fit there, for a body in pieces, and for a selected response.
+//! Invariants: a request is answered once, by its handle or by its id; dropping it unanswered answers 500 and is
+//! counted; reading it copies nothing; answering it copies the answer into the shard's memory and allocates only for a
+//! borrowed body that does not fit there, for a body in pieces, and for a selected response.
 //!
-//! Absent: sockets, rings and parsing; the control plane (room `session`).
+//! Not here: sockets, rings and parsing; the control plane (room `session`).
 
 mod body;
 mod disconnect;

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::RequestId;
-use crate::queue::{BellScope, WaitStrategy, Woken, settle};
+use crate::queue::{NotifyScope, WaitStrategy, Woken, notify_deferred};
 use crate::session::{self, RequestQueue};
 
 /// How often a spinning consumer looks at the clock, in looks at the queue.
@@ -106,7 +106,7 @@ impl RequestQueue {
     pub fn respond(&self, id: RequestId, mut response: Response<'_>) -> Result<()> {
         let exchange = self.exchange_of(id).ok_or(Error::GONE)?;
         let filled =
-            exchange.answer_by_id(id, |record, area| response::fill(record, exchange.imprint(), &mut response, area));
+            exchange.answer_by_id(id, |record, area| response::fill(record, exchange.template(), &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
     }
 
@@ -134,7 +134,7 @@ impl RequestQueue {
 
     #[inline]
     fn batch(&self, first: Request, max: usize) -> Batch<'_> {
-        Batch { queue: self, first: Some(first), left: max.max(1), _scope: BellScope::enter(self.core.engine()) }
+        Batch { queue: self, first: Some(first), left: max.max(1), _scope: NotifyScope::enter(self.core.engine()) }
     }
 
     #[inline(always)]
@@ -156,12 +156,12 @@ impl RequestQueue {
     /// Drives this thread's shard until a request is there.
     fn drive(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
         loop {
-            let patience = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
-            session::drive(patience)?;
+            let wait_max = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
+            session::drive(wait_max)?;
             if let Some(request) = self.claim() {
                 return Ok(Some(request));
             }
-            if patience == Some(Duration::ZERO) {
+            if wait_max == Some(Duration::ZERO) {
                 return Ok(None);
             }
         }
@@ -173,7 +173,7 @@ impl RequestQueue {
             return if self.core.is_closed() { Err(Error::CLOSED) } else { Err(session::in_turn("receiving")) };
         }
         // A shard that sleeps on what this thread owes it would keep its clients waiting.
-        settle();
+        notify_deferred();
         let mut spins = 0_u32;
         loop {
             if let Some(request) = self.claim() {
@@ -211,7 +211,7 @@ pub struct Batch<'a> {
     queue: &'a RequestQueue,
     first: Option<Request>,
     left: usize,
-    _scope: BellScope,
+    _scope: NotifyScope,
 }
 
 impl Iterator for Batch<'_> {
@@ -227,7 +227,7 @@ impl Iterator for Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.first = None;
-        settle();
+        notify_deferred();
     }
 }
 
@@ -277,7 +277,7 @@ impl Future for Receive<'_> {
         if let Some(found) = self.look() {
             return Poll::Ready(found);
         }
-        settle();
+        notify_deferred();
         let ticket = *self.ticket.get_or_insert_with(|| queue.core.sleepers().ticket());
         let shard = session::attached_shard(queue.core.engine());
         queue.core.sleepers().register(ticket, shard, context.waker());

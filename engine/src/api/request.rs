@@ -13,7 +13,7 @@ use super::response::{self, Response};
 use super::stream::{Completion, ResponseStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ConnectionId, RequestId};
-use crate::queue::{Filled, INTERIMS_MAX, Lease, Note, Uninformed};
+use crate::queue::{Command, Filled, INFORMATIONAL_MAX, Lease, NotSent};
 use crate::record::RequestRecord;
 
 /// A request, delivered when its head is whole. Its body is read from it: [`body`](Self::body). `Send`; it borrows
@@ -45,8 +45,8 @@ impl Request {
         self.lease.record()
     }
 
-    pub(super) fn note(&self, note: Note) {
-        self.lease.note(note);
+    pub(super) fn command(&self, command: Command) {
+        self.lease.command(command);
     }
 
     /// The request's id: what [`RequestQueue::respond`](crate::RequestQueue::respond) takes.
@@ -234,7 +234,7 @@ impl Request {
             response.end_connection();
         }
         let filled = self.lease.fill(|area| {
-            let filled = response::fill_pieces(self.record(), self.lease.imprint(), &mut response, area);
+            let filled = response::fill_pieces(self.record(), self.lease.template(), &mut response, area);
             filled.map(|(answered, stream)| {
                 sent = Some(stream);
                 answered
@@ -282,7 +282,7 @@ impl Request {
         if self.leaves_body() {
             response.end_connection();
         }
-        self.lease.fill(|area| response::fill(self.record(), self.lease.imprint(), response, area))
+        self.lease.fill(|area| response::fill(self.record(), self.lease.template(), response, area))
     }
 
     #[inline]
@@ -310,16 +310,16 @@ impl Request {
     /// [`Unsupported`](crate::ErrorKind::Unsupported) towards HTTP/1.0, which knows no such answers;
     /// [`Full`](crate::ErrorKind::Full) while 16 of them wait for earlier answers, or for the client to read;
     /// [`Invalid`](crate::ErrorKind::Invalid) or [`TooLarge`](crate::ErrorKind::TooLarge) for what cannot be sent.
-    pub fn inform(&self, status: u16, fields: &[(&str, &str)]) -> Result<()> {
+    pub fn send_informational(&self, status: u16, fields: &[(&str, &str)]) -> Result<()> {
         if self.record().is_http10() {
             let text = format!("an answer of status {status} to HTTP/1.0, which has none below 200: leave it out");
             return Err(Error::unsupported(text));
         }
         let text = response::informational(status, fields, self.lease.head_bytes_max())?;
-        self.lease.inform(text).map_err(|refused| match refused {
-            Uninformed::Over => Error::GONE,
-            Uninformed::Full => {
-                let text = format!("{INTERIMS_MAX} informational answers of this request wait already to be sent");
+        self.lease.send_informational(text).map_err(|refused| match refused {
+            NotSent::Over => Error::GONE,
+            NotSent::Full => {
+                let text = format!("{INFORMATIONAL_MAX} informational answers of this request wait already to be sent");
                 Error::told(ErrorKind::Full, text + ": give fewer, or wait until the client has read some")
             }
         })

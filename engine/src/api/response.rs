@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::{FieldLine, HeadWriter, Imprint, WriteError, body_allowed};
+use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError, body_allowed};
 
 pub use self::content::Body;
 use crate::error::{Error, ErrorKind, Result};
@@ -242,29 +242,29 @@ impl<'a> Response<'a> {
 #[inline]
 pub(super) fn fill(
     record: &RequestRecord,
-    imprint: &Imprint,
+    template: &HeadTemplate,
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<Answered> {
     if response.mixed.is_some() {
-        return fill_mixed(record, imprint, response, area);
+        return fill_mixed(record, template, response, area);
     }
-    fill_plain(record, imprint, response, &[], area)
+    fill_plain(record, template, response, &[], area)
 }
 
 /// As [`fill`], for what most responses are not.
 #[cold]
 fn fill_mixed(
     record: &RequestRecord,
-    imprint: &Imprint,
+    template: &HeadTemplate,
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<Answered> {
     match response.mixed.take() {
-        Some(mixed) if mixed.is_plain() => fill_plain(record, imprint, response, &mixed.made, area),
+        Some(mixed) if mixed.is_plain() => fill_plain(record, template, response, &mixed.made, area),
         mixed => {
             response.mixed = mixed;
-            fill_pieces(record, imprint, response, area).map(|(answered, _)| answered)
+            fill_pieces(record, template, response, area).map(|(answered, _)| answered)
         }
     }
 }
@@ -274,7 +274,7 @@ fn fill_mixed(
 #[inline(always)]
 fn fill_plain(
     record: &RequestRecord,
-    imprint: &Imprint,
+    template: &HeadTemplate,
     response: &mut Response<'_>,
     made: &[MadeField],
     area: &mut [u8],
@@ -289,8 +289,8 @@ fn fill_plain(
     let mut head = HeadWriter::new(area);
     // Beside a status without a body, a length that was said is one that may be (304).
     let is_framed = !is_rare || body_allowed(status) || response.content_length.is_some();
-    let framing = is_framed.then_some(Framing::Length(length));
-    let written = write_fields(imprint, (response, made), framing, &mut head);
+    let framing = is_framed.then_some(ResponseBodyLength::Length(length));
+    let written = write_fields(template, (response, made), framing, &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
     let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
@@ -308,7 +308,7 @@ fn fill_plain(
 #[cold]
 pub(super) fn fill_pieces(
     record: &RequestRecord,
-    imprint: &Imprint,
+    template: &HeadTemplate,
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<(Answered, Arc<OutStream>)> {
@@ -320,8 +320,8 @@ pub(super) fn fill_pieces(
     let len = sent.iter().fold(0_u64, |sum, data| sum.saturating_add(data.len()));
     let checked = check_length(record, response, len).and_then(|()| {
         let is_framed = body_allowed(response.status) || response.content_length.is_some();
-        let framing = is_framed.then_some(Framing::Length(response.content_length.unwrap_or(len)));
-        write_head(record, imprint, (response, &mixed.made), framing, area)
+        let framing = is_framed.then_some(ResponseBodyLength::Length(response.content_length.unwrap_or(len)));
+        write_head(record, template, (response, &mixed.made), framing, area)
     });
     mixed.unsent = unsent;
     if record.is_head() || checked.is_err() {
@@ -335,7 +335,7 @@ pub(super) fn fill_pieces(
 
 /// How a client finds the end of a streamed body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum ResponseBodyLength {
     /// By a Content-Length.
     Length(u64),
     /// By chunks (RFC 9112 section 7.1).
@@ -348,11 +348,11 @@ pub(super) enum Framing {
 #[cold]
 pub(super) fn fill_start(
     record: &RequestRecord,
-    imprint: &Imprint,
+    template: &HeadTemplate,
     response: &Response<'_>,
     area: &mut [u8],
     stream: &Arc<OutStream>,
-) -> Result<(Answered, Option<Framing>)> {
+) -> Result<(Answered, Option<ResponseBodyLength>)> {
     let mixed = response.mixed.as_deref();
     if mixed.is_some_and(|mixed| !mixed.is_plain()) || !response.body.as_bytes().is_empty() {
         return Err(Error::invalid("start takes a response without a body: send the body to the stream it gives"));
@@ -360,15 +360,15 @@ pub(super) fn fill_start(
     let body_len = response.content_length.filter(|_| !is_bodiless(response.status)).unwrap_or(0);
     check_length(record, response, body_len)?;
     let framing = match response.content_length {
-        Some(length) => Some(Framing::Length(length)),
+        Some(length) => Some(ResponseBodyLength::Length(length)),
         None if !body_allowed(response.status) || response.unframed => None,
         // Nothing can follow, so that is said.
-        None if response.status == RESET_CONTENT => Some(Framing::Length(0)),
-        None if record.is_http10() => Some(Framing::Close),
-        None => Some(Framing::Chunked),
+        None if response.status == RESET_CONTENT => Some(ResponseBodyLength::Length(0)),
+        None if record.is_http10() => Some(ResponseBodyLength::Close),
+        None => Some(ResponseBodyLength::Chunked),
     };
     let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
-    let head = write_head(record, imprint, (response, made), framing, area)?;
+    let head = write_head(record, template, (response, made), framing, area)?;
     // A 304 may state a length, and has no body.
     Ok((head.before(stream), framing.filter(|_| body_allowed(response.status))))
 }
@@ -391,16 +391,16 @@ impl StreamHead {
 /// Writes the head of a streamed answer.
 fn write_head(
     record: &RequestRecord,
-    imprint: &Imprint,
+    template: &HeadTemplate,
     (response, made): (&Response<'_>, &[MadeField]),
-    framing: Option<Framing>,
+    framing: Option<ResponseBodyLength>,
     area: &mut [u8],
 ) -> Result<StreamHead> {
     let area_bytes = area.len();
     let mut head = HeadWriter::new(area);
     // The answer to HEAD ends with its head in any case.
-    let ends_by_close = framing == Some(Framing::Close) && !record.is_head();
-    let written = write_fields(imprint, (response, made), framing, &mut head);
+    let ends_by_close = framing == Some(ResponseBodyLength::Close) && !record.is_head();
+    let written = write_fields(template, (response, made), framing, &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
     let len = u32::try_from(head_len).unwrap_or(u32::MAX);
@@ -413,12 +413,12 @@ fn write_head(
 // A call of its own costs the usual answer 50 instructions.
 #[inline(always)]
 fn write_fields(
-    imprint: &Imprint,
+    template: &HeadTemplate,
     (response, made): (&Response<'_>, &[MadeField]),
-    framing: Option<Framing>,
+    framing: Option<ResponseBodyLength>,
     head: &mut HeadWriter<'_>,
 ) -> core::result::Result<u16, WriteError> {
-    let date_at = head.status_and_imprint(response.status, response.reason, imprint)?;
+    let date_at = head.status_and_template(response.status, response.reason, template)?;
     if let Some(line) = response.line {
         head.line(line)?;
     }
@@ -431,9 +431,9 @@ fn write_fields(
         head.header(HeaderName::Known(*name), value)?;
     }
     match framing {
-        Some(Framing::Length(length)) => head.content_length(length)?,
-        Some(Framing::Chunked) => head.chunked()?,
-        Some(Framing::Close) | None => {}
+        Some(ResponseBodyLength::Length(length)) => head.content_length(length)?,
+        Some(ResponseBodyLength::Chunked) => head.chunked()?,
+        Some(ResponseBodyLength::Close) | None => {}
     }
     Ok(date_at)
 }
@@ -526,8 +526,8 @@ mod tests {
 
     fn written(record: &RequestRecord, mut response: Response<'_>) -> Result<(String, Answered)> {
         let mut area = [0; 512];
-        let imprint = Imprint::new("s").expect("valid");
-        let answered = fill(record, &imprint, &mut response, &mut area)?;
+        let template = HeadTemplate::new("s").expect("valid");
+        let answered = fill(record, &template, &mut response, &mut area)?;
         let text = String::from_utf8_lossy(&area[..answered.area_len as usize]).into_owned();
         Ok((text, answered))
     }

@@ -1,10 +1,10 @@
 //! Answers given piece by piece, and what became of an answer.
 //!
-//! Laws: what is given is sent in the order given; a sender waits while its `send_credit` of bytes is under way, so a
-//! client that does not read stops it; an answer that is not finished, or not of the length it said, is cut by a reset
-//! and counted; when the client has gone, everything is `Gone`; dropping a future sends nothing.
+//! Invariants: what is given is sent in the order given; a sender waits while its `send_credit` of bytes is under way,
+//! so a client that does not read stops it; an answer that is not finished, or not of the length it said, is cut by a
+//! reset and counted; when the client has gone, everything is `Gone`; dropping a future sends nothing.
 //!
-//! Absent: which bytes of it are sent when (room `shard`).
+//! Not here: which bytes of it are sent when (room `shard`).
 
 mod ending;
 
@@ -16,25 +16,25 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ringress_proto::response::{CHUNKED_END, Imprint, chunk_line};
+use ringress_proto::response::{CHUNKED_END, HeadTemplate, chunk_line};
 
 use self::ending::chunked_ending;
 use super::body::RequestBody;
 use super::request::Request;
-use super::response::{self, Body, Framing, Response};
+use super::response::{self, Body, Response, ResponseBodyLength};
 use super::wait;
 use crate::config::{SEND_PIECES_MAX, WRITE_BYTES};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::RequestId;
-use crate::queue::{self, Exchange, News, settle};
+use crate::queue::{self, Exchange, Signals, notify_deferred};
 use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
 use crate::stream::{Data, Frame, OutStream, Piece};
 
 /// How the body is framed, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Remaining {
     /// There is none: what is given is dropped.
     Nowhere,
     /// So many bytes are still to be given.
@@ -48,7 +48,7 @@ enum Way {
 /// An answer under way, made by [`Request::start`] or [`RequestQueue::start`]. `Send`.
 ///
 /// Dropping it before [`finish`](Self::finish) cuts the answer: the connection is reset, and the answer counted
-/// ([`responses_cut`](crate::Counters::responses_cut)).
+/// ([`responses_truncated`](crate::Counters::responses_truncated)).
 ///
 /// Small pieces are best given by [`write`](std::io::Write::write), which collects up to 16 KiB; other chunks are
 /// handed over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
@@ -59,7 +59,7 @@ enum Way {
 pub struct ResponseStream {
     of: Answering,
     stream: Arc<OutStream>,
-    way: Way,
+    remaining: Remaining,
     /// What `write` has collected; it is part of what was given.
     written: Vec<u8>,
     /// Finished or cut.
@@ -81,10 +81,10 @@ impl Answering {
         }
     }
 
-    fn tell(&self, news: News) {
+    fn tell(&self, signals: Signals) {
         match self {
-            Self::ByHandle(request) => request.lease().tell(news),
-            Self::ById(exchange, id) => exchange.tell_by_id(*id, news),
+            Self::ByHandle(request) => request.lease().tell(signals),
+            Self::ById(exchange, id) => exchange.tell_by_id(*id, signals),
         }
     }
 }
@@ -110,28 +110,31 @@ pub struct Sent {
 
 impl fmt::Debug for ResponseStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseStream").field("of", &self.of).field("way", &self.way).finish_non_exhaustive()
+        f.debug_struct("ResponseStream")
+            .field("of", &self.of)
+            .field("remaining", &self.remaining)
+            .finish_non_exhaustive()
     }
 }
 
 /// Makes the stream, writes the head, and finds out how the body is framed.
 fn begin(
     record: &RequestRecord,
-    imprint: &Imprint,
+    template: &HeadTemplate,
     response: &Response<'_>,
     area: &mut [u8],
-    begun: &mut Option<(Arc<OutStream>, Way)>,
+    begun: &mut Option<(Arc<OutStream>, Remaining)>,
 ) -> Result<queue::Answered> {
     let stream = OutStream::new(SEND_PIECES_MAX, u64::from(record.send_credit));
-    let (answered, framing) = response::fill_start(record, imprint, response, area, &stream)?;
-    let way = match framing {
-        _ if record.is_head() => Way::Nowhere,
-        None => Way::Nowhere,
-        Some(Framing::Length(length)) => Way::Length { left: length, of: length },
-        Some(Framing::Chunked) => Way::Chunked { begun: false },
-        Some(Framing::Close) => Way::Close,
+    let (answered, framing) = response::fill_start(record, template, response, area, &stream)?;
+    let remaining = match framing {
+        _ if record.is_head() => Remaining::Nowhere,
+        None => Remaining::Nowhere,
+        Some(ResponseBodyLength::Length(length)) => Remaining::Length { left: length, of: length },
+        Some(ResponseBodyLength::Chunked) => Remaining::Chunked { begun: false },
+        Some(ResponseBodyLength::Close) => Remaining::Close,
     };
-    *begun = Some((stream, way));
+    *begun = Some((stream, remaining));
     Ok(answered)
 }
 
@@ -153,24 +156,24 @@ impl ResponseStream {
     pub(super) fn start(request: Request, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
         let lease = request.lease();
-        let filled = lease.answer(|area| begin(lease.record(), lease.imprint(), response, area, &mut begun));
+        let filled = lease.answer(|area| begin(lease.record(), lease.template(), response, area, &mut begun));
         filled.unwrap_or(Err(Error::GONE))?;
         Self::begun(Answering::ByHandle(request), begun)
     }
 
     fn start_by_id(exchange: &Arc<Exchange<RequestRecord>>, id: RequestId, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
-        let imprint = exchange.imprint();
-        let filled = exchange.answer_by_id(id, |record, area| begin(record, imprint, response, area, &mut begun));
+        let template = exchange.template();
+        let filled = exchange.answer_by_id(id, |record, area| begin(record, template, response, area, &mut begun));
         filled.unwrap_or(Err(Error::GONE))?;
         Self::begun(Answering::ById(Arc::clone(exchange), id), begun)
     }
 
-    fn begun(of: Answering, begun: Option<(Arc<OutStream>, Way)>) -> Result<Self> {
+    fn begun(of: Answering, begun: Option<(Arc<OutStream>, Remaining)>) -> Result<Self> {
         // The head goes now, also within a batch: the rest may take its time.
-        settle();
-        let (stream, way) = begun.ok_or(Error::GONE)?;
-        Ok(Self { of, stream, way, written: Vec::new(), is_over: false })
+        notify_deferred();
+        let (stream, remaining) = begun.ok_or(Error::GONE)?;
+        Ok(Self { of, stream, remaining, written: Vec::new(), is_over: false })
     }
 
     /// The request that is being answered; it can be read until the stream is finished or dropped. `None` where the
@@ -248,8 +251,8 @@ impl ResponseStream {
     pub fn try_send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> core::result::Result<(), TrySendError<'a>> {
         let chunk = chunk.into();
         let accepted = self.accept(chunk.len());
-        if accepted.is_err() || chunk.len() == 0 && self.written.is_empty() || self.way == Way::Nowhere {
-            foreign::let_go(chunk);
+        if accepted.is_err() || chunk.len() == 0 && self.written.is_empty() || self.remaining == Remaining::Nowhere {
+            foreign::drop_guarded(chunk);
             return accepted.map_err(TrySendError::Error);
         }
         if !self.stream.has_room() {
@@ -301,7 +304,7 @@ impl ResponseStream {
         if is_undriven(self.of.engine()) {
             return Poll::Ready(Err(undriven("ready_async")));
         }
-        settle();
+        notify_deferred();
         self.stream.await_room(context.waker());
         // The sleeper's second look.
         self.look_for_room().map_or(Poll::Pending, Poll::Ready)
@@ -312,7 +315,7 @@ impl ResponseStream {
     /// get through, or when the connection is reset.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.is_over && !self.stream.is_gone() {
-            settle();
+            notify_deferred();
             self.stream.await_end(context.waker());
         }
         // The sleeper's second look.
@@ -321,7 +324,7 @@ impl ResponseStream {
 
     fn look_for_room(&mut self) -> Option<Result<()>> {
         match self.accept(0) {
-            Ok(()) => (self.way == Way::Nowhere || self.stream.has_room()).then_some(Ok(())),
+            Ok(()) => (self.remaining == Remaining::Nowhere || self.stream.has_room()).then_some(Ok(())),
             Err(error) => Some(Err(error)),
         }
     }
@@ -344,14 +347,14 @@ impl ResponseStream {
     /// for a field that is the engine's or must stand in the head (RFC 9110 section 6.5.1), and where the body is not
     /// sent in chunks; [`TooLarge`](crate::ErrorKind::TooLarge) beyond 16 KiB: then the answer is cut.
     pub fn finish_with_trailers(mut self, trailers: &[(&str, &str)]) -> Result<Completion> {
-        if let Way::Length { .. } | Way::Close = self.way {
-            let why = match self.way {
-                Way::Close => "the client speaks HTTP/1.0",
+        if let Remaining::Length { .. } | Remaining::Close = self.remaining {
+            let why = match self.remaining {
+                Remaining::Close => "the client speaks HTTP/1.0",
                 _ => "the response has a content_length",
             };
             return Err(Error::invalid(format!("trailers follow only a body sent in chunks, but {why}: use finish")));
         }
-        let first = !matches!(self.way, Way::Chunked { begun: true }) && self.written.is_empty();
+        let first = !matches!(self.remaining, Remaining::Chunked { begun: true }) && self.written.is_empty();
         let ending = chunked_ending(first, trailers)?;
         self.finish_by(Some(ending))
     }
@@ -359,14 +362,14 @@ impl ResponseStream {
     /// Ends the body; in chunks, by this or by what ends one without trailers.
     fn finish_by(&mut self, ending: Option<Bytes>) -> Result<Completion> {
         self.accept(0)?;
-        if let Way::Length { left: left @ 1.., of } = self.way {
-            self.cut();
+        if let Remaining::Length { left: left @ 1.., of } = self.remaining {
+            self.truncate();
             let given = of - left;
             let text = format!("content_length is {of}, but the body ended after {given} bytes: the answer was cut");
             return Err(Error::invalid(text));
         }
         self.push_written();
-        if let Way::Chunked { begun } = self.way {
+        if let Remaining::Chunked { begun } = self.remaining {
             self.stream.push(match ending {
                 Some(ending) => Piece::framing(Frame::default(), Data::Bytes(ending.into())),
                 None => {
@@ -386,9 +389,9 @@ impl ResponseStream {
         if self.is_over || self.stream.is_gone() {
             return Err(Error::GONE);
         }
-        match self.way {
-            Way::Length { left, of } if bytes > left => {
-                self.cut();
+        match self.remaining {
+            Remaining::Length { left, of } if bytes > left => {
+                self.truncate();
                 let given = (of - left).saturating_add(bytes);
                 let text =
                     format!("content_length is {of}, but the body has {given} bytes or more: the answer was cut");
@@ -400,7 +403,7 @@ impl ResponseStream {
 
     /// So many bytes more are given.
     fn count(&mut self, bytes: u64) {
-        if let Way::Length { left, .. } = &mut self.way {
+        if let Remaining::Length { left, .. } = &mut self.remaining {
             *left -= bytes;
         }
     }
@@ -413,8 +416,8 @@ impl ResponseStream {
     }
 
     fn push(&mut self, data: Data) {
-        let frame = match &mut self.way {
-            Way::Chunked { begun } => {
+        let frame = match &mut self.remaining {
+            Remaining::Chunked { begun } => {
                 let first = !core::mem::replace(begun, true);
                 Frame::written(|line| chunk_line(data.len(), first, line))
             }
@@ -424,10 +427,10 @@ impl ResponseStream {
     }
 
     fn tell(&self) {
-        self.of.tell(News::SEND);
+        self.of.tell(Signals::SEND);
     }
 
-    fn cut(&mut self) {
+    fn truncate(&mut self) {
         self.is_over = true;
         self.stream.abort();
         self.tell();
@@ -437,7 +440,7 @@ impl ResponseStream {
 impl Drop for ResponseStream {
     fn drop(&mut self) {
         if !self.is_over {
-            self.cut();
+            self.truncate();
         }
     }
 }
@@ -450,7 +453,7 @@ impl io::Write for ResponseStream {
         }
         let count = bytes.len().min(WRITE_BYTES - self.written.len());
         self.accept(count as u64).map_err(into_io)?;
-        if self.way != Way::Nowhere {
+        if self.remaining != Remaining::Nowhere {
             self.count(count as u64);
             self.written.extend_from_slice(&bytes[..count]);
         }
@@ -516,7 +519,7 @@ impl Future for SendChunk<'_, '_> {
         if is_undriven(self.stream.of.engine()) {
             return Poll::Ready(Err(undriven("send_async")));
         }
-        settle();
+        notify_deferred();
         self.stream.stream.await_room(context.waker());
         // The sleeper's second look.
         self.attempt().map_or(Poll::Pending, Poll::Ready)
@@ -569,7 +572,7 @@ impl Future for Completion {
         if is_undriven(self.engine) {
             return Poll::Ready(Err(undriven("a Completion")));
         }
-        settle();
+        notify_deferred();
         self.stream.await_end(context.waker());
         self.look().map_or(Poll::Pending, |sent| Poll::Ready(Ok(sent)))
     }

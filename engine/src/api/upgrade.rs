@@ -1,10 +1,11 @@
 //! Connections that have switched protocols, as byte pipes or as sockets.
 //!
-//! Laws: what is read is what came behind the request's head, to the client's end of its side; what is given is sent in
-//! order, to our end; each side ends by itself; a pipe that is dropped before its write side is finished is reset and
-//! counted; dropping a future loses and sends nothing, but for that of a hand-over, which ends the connection.
+//! Invariants: what is read is what came behind the request's head, to the client's end of its side; what is given is
+//! sent in order, to our end; each side ends by itself; a pipe that is dropped before its write side is finished is
+//! reset and counted; dropping a future loses and sends nothing, but for that of a hand-over, which ends the
+//! connection.
 //!
-//! Absent: the protocols spoken; how long a silence may last, which is theirs to say.
+//! Not here: the protocols spoken; how long a silence may last, which is theirs to say.
 
 mod reader;
 mod writer;
@@ -26,7 +27,7 @@ use super::stream::{Completion, TrySendError, is_undriven, undriven};
 use super::wait::block_on;
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
-use crate::queue::{AnswerFlags, Answered, HandOver, Note, Tail, settle};
+use crate::queue::{AnswerFlags, Answered, Command, HandOver, Tail, notify_deferred};
 use crate::stream::{OutStream, Outgoing};
 
 pub use self::reader::UpgradedReader;
@@ -38,12 +39,12 @@ pub use self::writer::UpgradedWriter;
 /// Reading is as from a [body](crate::RequestBody), writing as to a [stream](crate::ResponseStream), with the same
 /// bounds: who does not read slows the client down, and sends wait for it. There is no timer on silence; a client that
 /// has vanished is reset ([`keep_alive`](crate::Properties::keep_alive)), and so is one that does not take what is sent
-/// ([`min_send_rate`](crate::Properties::min_send_rate)). When the engine is [shut down](crate::Engine::shutdown),
+/// ([`send_rate_min`](crate::Properties::send_rate_min)). When the engine is [shut down](crate::Engine::shutdown),
 /// pipes have its grace, and are reset then.
 ///
 /// Dropping it before [`finish`](Self::finish) resets the connection and counts it
-/// ([`responses_cut`](crate::Counters::responses_cut)); after that, what the client still sends is thrown away, and the
-/// connection ends.
+/// ([`responses_truncated`](crate::Counters::responses_truncated)); after that, what the client still sends is thrown
+/// away, and the connection ends.
 #[derive(Debug)]
 #[must_use = "a connection that is dropped unfinished is reset"]
 pub struct Upgraded {
@@ -95,8 +96,8 @@ impl Request {
         let filled = self.lease.answer(|area| fill(&self, &response, area, &stream));
         filled.unwrap_or(Err(Error::GONE))?;
         // The head goes now, also within a batch: the client waits for it.
-        settle();
-        let place = self.lease.take_place();
+        notify_deferred();
+        let place = self.lease.take_cursor();
         let request = Arc::new(self);
         let reader = UpgradedReader::new(Arc::clone(&request), place);
         Ok(Upgraded { reader, writer: UpgradedWriter::new(request, stream) })
@@ -152,7 +153,7 @@ fn is_upgrade(name: HeaderName<'_>) -> bool {
 fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Arc<OutStream>) -> Result<Answered> {
     let area_bytes = area.len();
     let mut head = HeadWriter::new(area);
-    let date_at = head.status_and_imprint(101, response.reason_phrase(), request.lease.imprint());
+    let date_at = head.status_and_template(101, response.reason_phrase(), request.lease.template());
     let written = date_at.and_then(|date_at| {
         for (name, value) in response.fields() {
             match core::str::from_utf8(value) {
@@ -310,17 +311,17 @@ impl Upgraded {
         writer.give_written()?;
         let engine = writer.request().lease().engine();
         let (asked, taker) = HandOver::new();
-        writer.request().note(Note::HandOver(writer.request().id(), taker));
+        writer.request().command(Command::HandOver(writer.request().id(), taker));
         let socket = poll_fn(|context| match asked.poll(context) {
             Poll::Ready(socket) => Poll::Ready(socket.ok_or(Error::GONE)),
             Poll::Pending if is_undriven(engine) => Poll::Ready(Err(undriven("into_fd_async"))),
             Poll::Pending => {
-                settle();
+                notify_deferred();
                 Poll::Pending
             }
         });
         let socket = socket.await?;
-        writer.let_go();
+        writer.release();
         let mut received = BytesMut::new();
         reader.take_rest(&mut received);
         Ok((socket, received.freeze()))

@@ -1,9 +1,9 @@
 //! Conditional and range requests: what a representation is known by, and what a request asks for, given that.
 //!
-//! Laws: every line of a field counts, not only the first; a tag made of a file's metadata is strong only when the file
-//! can no longer change unseen; an answer never states a Last-Modified in the future.
+//! Invariants: every line of a field counts, not only the first; a tag made of a file's metadata is strong only when
+//! the file can no longer change unseen; an answer never states a Last-Modified in the future.
 //!
-//! Absent: the rules themselves (`proto::conditional`, `proto::range`), and answers made by them
+//! Not here: the rules themselves (`proto::conditional`, `proto::range`), and answers made by them
 //! ([`Response::select`](super::Response::select)).
 //!
 //! Source: RFC 9110 sections 8.8, 13, 14.

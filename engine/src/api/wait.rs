@@ -1,9 +1,9 @@
 //! Waiting for a future on the current thread: parked, or, on a thread that drives a shard, driving it.
 //!
-//! Laws: every blocking call of this room is its async form waited for here, so there is one way to wait; before a
-//! thread waits it rings the bells it owes; waiting allocates once a thread.
+//! Invariants: every blocking call of this room is its async form waited for here, so there is one way to wait; before
+//! a thread waits it sends the notifications it has deferred; waiting allocates once a thread.
 //!
-//! Absent: tasks, spawning and time: an executor has those.
+//! Not here: tasks, spawning and time: an executor has those.
 
 use core::cell::{Cell, RefCell};
 use core::future::Future;
@@ -16,7 +16,7 @@ use std::task::Wake;
 use std::thread::{self, Thread};
 
 use crate::foreign;
-use crate::queue::{Bell, settle};
+use crate::queue::{Notifier, notify_deferred};
 use crate::session;
 
 /// Wakes a thread that waits here.
@@ -24,15 +24,15 @@ struct Alarm {
     woken: AtomicBool,
     thread: Thread,
     /// Of the shard that the thread drives.
-    bell: Option<&'static Bell>,
+    notifier: Option<&'static Notifier>,
 }
 
 impl Alarm {
     fn ring(&self) {
         self.woken.store(true, Ordering::SeqCst);
-        if let Some(bell) = self.bell {
+        if let Some(notifier) = self.notifier {
             // A thread that is between two turns looks at `woken` first; one in a turn is called out of its sleep.
-            bell.call();
+            notifier.interrupt();
         }
         self.thread.unpark();
     }
@@ -59,12 +59,12 @@ pub(super) fn is_waiting() -> bool {
     DEPTH.with(Cell::get) > 0
 }
 
-fn alarm(bell: Option<&'static Bell>) -> Arc<Alarm> {
-    let same = |alarm: &Arc<Alarm>| match (alarm.bell, bell) {
+fn alarm(notifier: Option<&'static Notifier>) -> Arc<Alarm> {
+    let same = |alarm: &Arc<Alarm>| match (alarm.notifier, notifier) {
         (Some(one), Some(other)) => core::ptr::eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
     };
-    let fresh = || Arc::new(Alarm { woken: AtomicBool::new(false), thread: thread::current(), bell });
+    let fresh = || Arc::new(Alarm { woken: AtomicBool::new(false), thread: thread::current(), notifier });
     let kept = ALARM.try_with(|kept| match &mut *kept.borrow_mut() {
         Some(alarm) if same(alarm) => Arc::clone(alarm),
         kept => Arc::clone(kept.insert(fresh())),
@@ -102,9 +102,9 @@ impl Drop for Waiting {
 /// In code that a shard runs (a waker, a call on a connection's end, a destructor), when it would have to wait; and as
 /// the future does.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let bell = session::driven_bell();
-    let mut driven = bell.is_some();
-    let alarm = alarm(bell);
+    let notifier = session::driven_notifier();
+    let mut driven = notifier.is_some();
+    let alarm = alarm(notifier);
     let waker = Waker::from(Arc::clone(&alarm));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -115,7 +115,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         assert!(!foreign::is_on_shard(), "{}", session::in_turn("waiting"));
-        settle();
+        notify_deferred();
         if driven && alarm.woken.load(Ordering::SeqCst) {
             // A future that wakes itself may wait for what the shard is to do: it has a turn each time.
             let _ = session::drive(Some(Duration::ZERO));

@@ -49,7 +49,7 @@ pub(crate) struct ArenaSizes {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Cells {
+struct AreaLayout {
     start: usize,
     stride: usize,
     count: u32,
@@ -61,13 +61,13 @@ impl ArenaSizes {
         [self.receive, self.body, self.assembly, self.response, self.cooked, self.coalesce, self.stage]
     }
 
-    fn layout(&self) -> ([Cells; AREAS], usize) {
-        let mut areas = [Cells::default(); AREAS];
+    fn layout(&self) -> ([AreaLayout; AREAS], usize) {
+        let mut areas = [AreaLayout::default(); AREAS];
         let mut end = 0_usize;
         for (area, (count, bytes)) in areas.iter_mut().zip(self.each()) {
             let lines = (bytes as usize).div_ceil(LINE);
             let stride = (lines | 1) * LINE;
-            *area = Cells { start: end, stride, count, bytes };
+            *area = AreaLayout { start: end, stride, count, bytes };
             end += (stride * count as usize).next_multiple_of(PAGE);
         }
         (areas, end.max(PAGE))
@@ -166,7 +166,7 @@ pub(crate) struct Landing {
 #[derive(Debug)]
 pub(crate) struct Arena {
     mapping: Mapping,
-    areas: [Cells; AREAS],
+    areas: [AreaLayout; AREAS],
 }
 
 impl Arena {
@@ -175,19 +175,19 @@ impl Arena {
         Ok(Self { mapping: Mapping::new(total)?, areas })
     }
 
-    fn cells(&self, area: Area) -> &Cells {
+    fn cells(&self, area: Area) -> &AreaLayout {
         &self.areas[area as usize]
     }
 
     /// Where the first cell of an area is, how far they are apart, and the bytes of each.
     #[cfg(ringress_asan)]
     pub(super) fn layout_of(&self, area: Area) -> (usize, usize, usize) {
-        let Cells { start, stride, bytes, .. } = *self.cells(area);
+        let AreaLayout { start, stride, bytes, .. } = *self.cells(area);
         (self.mapping.base().addr().get() + start, stride, bytes as usize)
     }
 
     /// Lays bytes open that are poisoned since a kernel has them, for the one in its place to write.
-    #[cfg(all(ringress_asan, any(test, feature = "sim")))]
+    #[cfg(all(ringress_asan, any(test, feature = "bench-door")))]
     pub(crate) fn open_for_fake(&self, offset: u64, len: u32) {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         super::poison::lift(self.mapping.base().addr().get().saturating_add(offset), len as usize);

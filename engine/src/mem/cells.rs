@@ -1,7 +1,7 @@
 //! The free cells of an area whose cells are taken one by one: assembly, coalescing and stage cells.
 //!
-//! Laws: who may touch a cell has it as a value that moves and that nobody else can make; last in, first out, so that
-//! few are ever touched.
+//! Invariants: who may touch a cell has it as a value that moves and that nobody else can make; last in, first out, so
+//! that few are ever touched.
 
 use core::num::NonZeroU32;
 

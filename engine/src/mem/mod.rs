@@ -1,6 +1,6 @@
 //! Memory that the kernel, the shard and the applications share: one mapping a shard, cut into areas.
 //!
-//! Laws:
+//! Invariants:
 //! * Everything on a request's way is named by an offset into the shard's one mapping, never by a pointer, so that the
 //!   mapping can later be shared between processes.
 //! * A byte has one owner at a time: the kernel (posted receive buffers, sends not yet ended), the shard, or one
@@ -9,7 +9,7 @@
 //!   watches ([`Poison`]).
 //! * The mapping is reserved at the start and touched as it is used; nothing here allocates later.
 //!
-//! Absent: the io_uring calls that lend buffers to the kernel (room `ring`) and the protocol that hands requests over
+//! Not here: the io_uring calls that lend buffers to the kernel (room `ring`) and the protocol that hands requests over
 //! (room `queue`). Sources: mmap(2), `io_uring_provided_buffers(7)`.
 
 mod arena;

@@ -1,13 +1,13 @@
 //! Poison: in builds that AddressSanitizer watches, memory that nobody may touch now, so that whoever does ends the
 //! process with a report. Elsewhere nothing of this is left when it is compiled.
 //!
-//! Laws:
+//! Invariants:
 //! * A cell is poisoned from the making of its arena until it is taken, and again from when it is given back. That of a
 //!   receive buffer stays so while the kernel has it: what the kernel writes is not watched.
 //! * Of a cell in use its bytes are laid open and no more: what lies between two cells is always poisoned.
 //! * Who makes a mapping lays all of it open before it is unmapped: the addresses will be somebody else's.
 //!
-//! Built by `scripts/sanitize`, with `--cfg ringress_asan`. Absent: bytes of a cell in use that are not its reader's.
+//! Built by `scripts/sanitize`, with `--cfg ringress_asan`. Not here: bytes of a cell in use that are not its reader's.
 //! Source: `sanitizer/asan_interface.h`, `sanitizer/lsan_interface.h`.
 
 #[cfg(ringress_asan)]
@@ -26,13 +26,13 @@ unsafe extern "C" {
 #[derive(Debug)]
 pub(crate) struct Poison {
     #[cfg(ringress_asan)]
-    cells: Option<Cells>,
+    cells: Option<PoisonedArea>,
 }
 
 /// Where the cells are. The account lives no longer than their arena.
 #[cfg(ringress_asan)]
 #[derive(Debug)]
-struct Cells {
+struct PoisonedArea {
     start: usize,
     stride: usize,
     bytes: usize,
@@ -52,7 +52,7 @@ impl Poison {
         {
             let (start, stride, bytes) = arena.layout_of(area);
             put(start, stride * arena.count(area) as usize);
-            Self { cells: Some(Cells { start, stride, bytes }) }
+            Self { cells: Some(PoisonedArea { start, stride, bytes }) }
         }
         #[cfg(not(ringress_asan))]
         Self::NONE
@@ -63,7 +63,7 @@ impl Poison {
     #[cfg_attr(not(ringress_asan), expect(unused_variables, clippy::unused_self, reason = "nothing is poisoned"))]
     pub(crate) fn lift(&self, cell: u32) {
         #[cfg(ringress_asan)]
-        if let Some(Cells { start, stride, bytes }) = self.cells {
+        if let Some(PoisonedArea { start, stride, bytes }) = self.cells {
             lift(start + stride * cell as usize, bytes);
         }
     }
@@ -73,7 +73,7 @@ impl Poison {
     #[cfg_attr(not(ringress_asan), expect(unused_variables, clippy::unused_self, reason = "nothing is poisoned"))]
     pub(crate) fn put(&self, cell: u32) {
         #[cfg(ringress_asan)]
-        if let Some(Cells { start, stride, .. }) = self.cells {
+        if let Some(PoisonedArea { start, stride, .. }) = self.cells {
             put(start + stride * cell as usize, stride);
         }
     }

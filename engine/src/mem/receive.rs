@@ -1,7 +1,7 @@
 //! The shard's account of the buffers it lends to the kernel: which the kernel has, which are in use, and by how many.
 //! There are two pools, small ones for requests and large ones for long bodies, numbered through.
 //!
-//! Laws:
+//! Invariants:
 //! * A buffer is posted, in use or spare, never two of these. Who may touch it has a value that moves and that nobody
 //!   else can make: [`Spare`] on its way to the kernel, [`Filled`] on its way back, [`Share`] for each of its users.
 //! * It is in use from the completion that named it until the last share is given back.
@@ -13,7 +13,7 @@
 //! Only `posted` buffers circulate through the kernel's ring, the rest waits in a stack, last in first out: a small set
 //! that stays in cache serves as long as it suffices, and doubles when the kernel runs dry.
 //!
-//! Absent: where the buffers lie (`arena`), and who may read what (room `queue`).
+//! Not here: where the buffers lie (`arena`), and who may read what (room `queue`).
 
 use core::marker::PhantomData;
 use core::num::NonZeroU16;
@@ -69,7 +69,7 @@ impl Filled {
     }
 
     /// For the benchmark of an account without a kernel and without memory.
-    #[cfg(feature = "sim")]
+    #[cfg(feature = "bench-door")]
     pub(crate) fn pretended(buffer: BufferId) -> Self {
         Self(Number::new(buffer))
     }
@@ -116,7 +116,7 @@ impl<'a> Input<'a> {
     }
 
     /// Nothing of a buffer, for the benchmark of an account without an arena.
-    #[cfg(feature = "sim")]
+    #[cfg(feature = "bench-door")]
     pub(crate) fn nothing(share: &'a Share) -> Self {
         Self::new(share, 0, 0, 0)
     }
@@ -293,7 +293,7 @@ impl ReceiveBuffers {
 
     /// The bytes of a buffer before `end` do not change any more while it is in use.
     #[inline]
-    pub(crate) fn settle(&mut self, share: &Share, end: u32) {
+    pub(crate) fn notify_deferred(&mut self, share: &Share, end: u32) {
         let settled = &mut self.uses[usize::from(share.buffer())].settled;
         *settled = end.max(*settled);
     }
@@ -442,8 +442,8 @@ mod tests {
         post(&mut buffers);
         let share = take(&mut buffers, 0);
         assert!(!buffers.is_settled(Input::new(&share, 0, 0, 20)));
-        buffers.settle(&share, 10);
-        buffers.settle(&share, 5);
+        buffers.notify_deferred(&share, 10);
+        buffers.notify_deferred(&share, 5);
         assert!(buffers.is_settled(Input::new(&share, 0, 9, 20)) && !buffers.is_settled(Input::new(&share, 0, 10, 20)));
         buffers.release(share);
         post(&mut buffers);

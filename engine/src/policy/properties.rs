@@ -1,9 +1,9 @@
 //! What applications set of timers and limits: each property optional, with its name, range and default.
 //!
-//! Laws: a property that is not set is inherited; a value out of range is an error that names the property, the value,
-//! the range and an example, and leaves everything as it was.
+//! Invariants: a property that is not set is inherited; a value out of range is an error that names the property, the
+//! value, the range and an example, and leaves everything as it was.
 //!
-//! Absent: how values are written (`text`).
+//! Not here: how values are written (`text`).
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ macro_rules! properties {
         /// use std::time::Duration;
         /// use ringress::Properties;
         ///
-        /// let mut properties = Properties::new().idle_connection(Duration::from_secs(5)).min_send_rate(0);
+        /// let mut properties = Properties::new().idle_connection(Duration::from_secs(5)).send_rate_min(0);
         /// properties.set("EntityBody", "500ms")?;
         /// assert_eq!(properties.entity_body, Some(Duration::from_millis(500)));
         /// # Ok::<(), ringress::Error>(())
@@ -125,13 +125,13 @@ properties! {
     /// Who falls 60 s behind, as one who takes nothing does in a minute, is reset, and counted in
     /// [`Counters::send_rate_timeouts`](crate::Counters::send_rate_timeouts). Where there is none, a client that takes
     /// nothing at all is reset after `idle_connection`.
-    min_send_rate: u32 = 150, 0, 128 * MIB;
+    send_rate_min: u32 = 150, 0, 128 * MIB;
     /// The least rate, in bytes a second, at which a client must send a request's body while the engine receives it,
     /// 1 to 134,217,728; 0: none; 100 by default. Judged over all bodies of a connection together; no time counts while
     /// `request_body_credit` is used up, no buffer is free, or the client waits for `100 Continue`. Who falls 30 s
     /// behind, as one who sends nothing does in half a minute, is answered 408, and counted in
     /// [`Counters::receive_rate_timeouts`](crate::Counters::receive_rate_timeouts).
-    min_receive_rate: u32 = 100, 0, 128 * MIB;
+    receive_rate_min: u32 = 100, 0, 128 * MIB;
     /// The most bytes of a request's body, 0 to `u64::MAX`, which is the default and means no limit; beyond it: 413.
     request_body_max: u64 = u64::MAX, 0, u64::MAX;
     /// Bytes of a request's body that the engine holds for an application that does not read them, 16 KiB to 64 MiB;
@@ -175,10 +175,10 @@ mod tests {
 
     #[test]
     fn what_is_not_set_is_inherited() {
-        let engine = Properties::new().idle_connection(Duration::from_secs(1)).min_send_rate(0);
+        let engine = Properties::new().idle_connection(Duration::from_secs(1)).send_rate_min(0);
         let group = Properties::new().idle_connection(Properties::OFF);
         let both = group.over(&engine.over(&Properties::DEFAULTS));
-        assert_eq!((both.idle_connection, both.min_send_rate), (Some(Properties::OFF), Some(0)));
+        assert_eq!((both.idle_connection, both.send_rate_min), (Some(Properties::OFF), Some(0)));
         assert_eq!((both.entity_body, both.send_credit), (Some(USUAL), Some(256 * KIB)));
         assert_eq!(Properties::new(), Properties::default());
     }
@@ -189,11 +189,11 @@ mod tests {
         for (name, value) in [("EntityBody", "2s"), ("entity-body", "3s"), ("ENTITY_BODY", "4s")] {
             properties.set(name, value).expect("a name of the HTTP Server API");
         }
-        properties.set("min_send_rate", "off").expect("a rate can be off");
+        properties.set("send_rate_min", "off").expect("a rate can be off");
         properties.set("RequestBodyMax", "1MiB").expect("a size");
         properties.set("send-credit", "64KiB").expect("a size");
         assert_eq!(properties.entity_body, Some(Duration::from_secs(4)));
-        assert_eq!((properties.min_send_rate, properties.request_body_max), (Some(0), Some(1 << 20)));
+        assert_eq!((properties.send_rate_min, properties.request_body_max), (Some(0), Some(1 << 20)));
         properties.set("RequestBodyMax", "off").expect("no limit");
         assert_eq!(properties.request_body_max, Some(u64::MAX));
     }
@@ -208,8 +208,8 @@ mod tests {
             entity_body: two_minutes,
             drain_entity_body: two_minutes,
             request_queue: two_minutes,
-            min_send_rate: Some(150),
-            min_receive_rate: Some(100),
+            send_rate_min: Some(150),
+            receive_rate_min: Some(100),
             request_body_max: Some(u64::MAX),
             request_body_credit: Some(262_144),
             send_credit: Some(262_144),

@@ -1,8 +1,8 @@
 //! How values of properties are written: times and sizes, for people.
 //!
-//! Laws: what is shown can be read again; reading neither rounds nor guesses.
+//! Invariants: what is shown can be read again; reading neither rounds nor guesses.
 //!
-//! Absent: fractions, and units that are not asked for.
+//! Not here: fractions, and units that are not asked for.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@
 //!                     │ done, the shard's              │ at: being read              │ end grows
 //! ```
 //!
-//! Laws:
+//! Invariants:
 //! * A link is in one chain, and has a share of its buffer of its own ([`Share`](crate::mem::Share), kept in
 //!   `holdings`): one buffer may have links in several chains, as that in which one body ends and a pipe begins.
 //! * Bytes between a link's start and its end do not change; the shard writes beyond the end only, before it moves it.
@@ -17,7 +17,7 @@
 //!   Without a reader all links belong to the shard once the slot is freed.
 //! * The state is set after the last bytes are in the chain, and read before they are looked for.
 //!
-//! Absent: what is received, decoded and counted (room `shard`), and how the bytes are read (room `api`).
+//! Not here: what is received, decoded and counted (room `shard`), and how the bytes are read (room `api`).
 
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -58,7 +58,7 @@ pub(crate) enum BodyState {
 
 /// A range of a buffer in a chain.
 #[derive(Debug)]
-struct Link {
+struct ChainLink {
     buffer: AtomicU32,
     next: AtomicU32,
     start: AtomicU32,
@@ -67,12 +67,12 @@ struct Link {
 
 /// The links of a shard, in whatever chains they are.
 #[derive(Debug)]
-pub(super) struct Chain(Box<[Link]>);
+pub(super) struct Chain(Box<[ChainLink]>);
 
 impl Chain {
     pub(super) fn new(links: u32) -> Self {
         let none = || AtomicU32::new(NONE);
-        let link = || Link { buffer: none(), next: none(), start: AtomicU32::new(0), end: AtomicU32::new(0) };
+        let link = || ChainLink { buffer: none(), next: none(), start: AtomicU32::new(0), end: AtomicU32::new(0) };
         assert!(links < PARKED, "links are numbered below the marks of readers");
         Self((0..links).map(|_| link()).collect())
     }
@@ -82,7 +82,7 @@ impl Chain {
         u32::try_from(self.0.len()).unwrap_or(PARKED)
     }
 
-    fn link(&self, link: u32) -> &Link {
+    fn link(&self, link: u32) -> &ChainLink {
         &self.0[link as usize]
     }
 

@@ -1,17 +1,17 @@
 //! What applications do with a request by its id, on any thread, with or without its handle.
 //!
-//! Laws: an id whose request is over, or that was never issued, touches nothing.
+//! Invariants: an id whose request is over, or that was never issued, touches nothing.
 
 use core::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::commands::Command;
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, CLOSED, DEAD, Exchange, INTERIM, INTERIMS, INTERIMS_MAX, OPEN, ORPHAN, Record,
-    SENT, Uninformed, generation_of,
+    AnswerFlags, Answered, CANCELLED, CLOSED, DEAD, Exchange, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE,
+    NotSent, OPEN, ORPHAN, Record, SENT, generation_of,
 };
-use super::news::News;
-use super::notes::Note;
+use super::signals::Signals;
 use crate::id::RequestId;
 
 impl<R: Record> Exchange<R> {
@@ -24,7 +24,7 @@ impl<R: Record> Exchange<R> {
         let slot = self.known(id)?;
         let filled = self.fill(slot, id.generation(), AnswerFlags::default(), fill);
         if let Some(Ok(())) = filled {
-            // SAFETY: duty 1: `fill` has set ANSWERED and RETURNING, and nobody else does. Duty 2: `self` is borrowed
+            // SAFETY: duty 1: `fill` has set ANSWERED and COMPLETING, and nobody else does. Duty 2: `self` is borrowed
             // of an `Arc`, by who came with the id.
             unsafe { Self::give_back(self, slot) };
         }
@@ -54,18 +54,18 @@ impl<R: Record> Exchange<R> {
     }
 
     /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this
-    /// very moment, the news are found with the next request in its slot, or none, which does no harm.
-    pub(crate) fn tell_by_id(&self, id: RequestId, news: News) {
+    /// very moment, the signals are found with the next request in its slot, or none, which does no harm.
+    pub(crate) fn tell_by_id(&self, id: RequestId, signals: Signals) {
         let Some(slot) = self.known(id) else { return };
         if generation_of(self.slot(slot).word.load(Ordering::Acquire)) == id.generation() {
-            self.tell(slot, news);
+            self.tell(slot, signals);
         }
     }
 
     /// Cancels a request at any stage. `false`: it is over.
     ///
     /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
-    /// request over when it reads the note, and leaves its connection alone.
+    /// request over when it reads the command, and leaves its connection alone.
     pub(crate) fn cancel(&self, id: RequestId) -> bool {
         let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
         let word = &slot.word;
@@ -80,28 +80,28 @@ impl<R: Record> Exchange<R> {
                 Err(now) => seen = now,
             }
         }
-        self.note(Note::Cancel(id));
+        self.command(Command::Cancel(id));
         true
     }
 
     /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.
-    pub(super) fn inform(&self, id: RequestId, text: Bytes) -> Result<(), Uninformed> {
-        let Some(slot) = self.known(id) else { return Err(Uninformed::Over) };
+    pub(super) fn send_informational(&self, id: RequestId, text: Bytes) -> Result<(), NotSent> {
+        let Some(slot) = self.known(id) else { return Err(NotSent::Over) };
         let word = &self.slot(slot).word;
         let mut seen = word.load(Ordering::Acquire);
         loop {
             if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != id.generation() {
-                return Err(Uninformed::Over);
+                return Err(NotSent::Over);
             }
-            if seen & INTERIMS == INTERIM * u64::from(INTERIMS_MAX) {
-                return Err(Uninformed::Full);
+            if seen & INFORMATIONAL == INFORMATIONAL_ONE * u64::from(INFORMATIONAL_MAX) {
+                return Err(NotSent::Full);
             }
-            match word.compare_exchange(seen, seen + INTERIM, Ordering::AcqRel, Ordering::Acquire) {
+            match word.compare_exchange(seen, seen + INFORMATIONAL_ONE, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break,
                 Err(now) => seen = now,
             }
         }
-        self.note(Note::Inform(id, text));
+        self.command(Command::Informational(id, text));
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 
+use super::commands::Command;
 use super::exchange::{Exchange, Record};
 use super::lease::Lease;
-use super::notes::Note;
 use super::request_ring::{Producer, RequestRing};
 use super::sleepers::Sleepers;
 use crate::id::RequestId;
@@ -89,7 +89,7 @@ impl<R: Record> QueueCore<R> {
     /// queue, by its number: the shards abandon what is held so, and whoever lets go of a handle does.
     pub(crate) fn end(&self, number: u32) {
         self.close_and_abandon();
-        self.exchanges.iter().for_each(|exchange| exchange.note(Note::QueueEnded(number)));
+        self.exchanges.iter().for_each(|exchange| exchange.command(Command::QueueEnded(number)));
     }
 
     /// Undelivered requests, over all shards.
@@ -130,7 +130,7 @@ impl<R: Record> QueueCore<R> {
     }
 
     /// Claims a request of any shard.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "bench-door"))]
     pub(crate) fn claim(&self) -> Option<Lease<R>> {
         self.claim_for(None)
     }
@@ -229,7 +229,7 @@ mod tests {
     struct Nothing;
 
     impl Record for Nothing {
-        type Imprint = ();
+        type HeadTemplate = ();
         const EMPTY: Self = Self;
 
         fn cooked_bytes(&self) -> u32 {
@@ -277,9 +277,9 @@ mod tests {
         }
 
         /// Answers the oldest if nobody has claimed it, as its time were up.
-        fn overtake(&mut self) {
+        fn time_out_unclaimed(&mut self) {
             let Some((slot, position)) = self.waiting.pop_front() else { return };
-            if !self.queue.is_claimed(0, position) && self.side.overtake(slot) {
+            if !self.queue.is_claimed(0, position) && self.side.claim_answer(slot) {
                 self.overtaken += 1;
                 *self.side.answer_mut(slot) = Answered::default();
                 self.side.finish(slot);
@@ -288,10 +288,10 @@ mod tests {
         }
 
         fn take_back(&mut self) {
-            let mut returned = Vec::new();
-            self.side.take_returns(&mut returned);
-            for returned in returned {
-                let (slot, flags) = self.side.accept(returned);
+            let mut completed = Vec::new();
+            self.side.take_completions(&mut completed);
+            for completed in completed {
+                let (slot, flags) = self.side.accept(completed);
                 if flags.only_reclaims() {
                     self.side.free(slot);
                     continue;
@@ -344,7 +344,7 @@ mod tests {
             while pushed < REQUESTS {
                 pushed += u64::from(shard.push());
                 if shard.waiting.len() > (pushed % 8) as usize {
-                    shard.overtake();
+                    shard.time_out_unclaimed();
                 }
                 shard.take_back();
             }
@@ -371,11 +371,11 @@ mod tests {
         };
         assert!((0..4).all(|_| shard.push()));
         let second = shard.waiting[1].0;
-        assert!(shard.side.overtake(second) && !shard.side.overtake(second), "won once");
+        assert!(shard.side.claim_answer(second) && !shard.side.claim_answer(second), "won once");
         queue.drop_settled(0);
         assert_eq!(queue.len(), 4, "the first is open");
         assert!(!queue.is_claimed(0, 0));
-        shard.overtake();
+        shard.time_out_unclaimed();
         shard.take_back();
         assert_eq!((queue.len(), shard.side.in_use()), (2, 3), "the second one's answer is not sent yet");
         assert!(queue.is_claimed(0, 1) && !queue.is_claimed(0, 2));

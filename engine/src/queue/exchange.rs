@@ -4,25 +4,25 @@
 //!
 //! ```text
 //!           publish                answer (by handle or id)                      taken, sent
-//!   free ───────────▶ OPEN, HANDLE ───────────────────────▶ ANSWERED, RETURNING ───────────▶ free, generation + 1
+//!   free ───────────▶ OPEN, HANDLE ───────────────────────▶ ANSWERED, COMPLETING ───────────▶ free, generation + 1
 //!                        │ detach                              ▲ answer by id
 //!                        └──────────────▶ OPEN ────────────────┘
-//!   RETURNING: somebody is about to put the slot into the returns, or has; the shard's end waits for it.
+//!   COMPLETING: somebody is about to put the slot into the completions, or has; the shard's end waits for it.
 //!   DEAD:      the client is gone; nobody can answer any more. The slot is free once the handle is dropped.
 //!   SENT:      answered by id and sent, but the handle still reads the head. The slot is free once it is dropped.
 //!   ORPHAN:    the shard has ended; the last orphan to be dropped takes the exchange with it.
 //!   CANCELLED: set by any thread on a slot that is OPEN and not DEAD, SENT or ORPHAN, answered or not. Nobody can
-//!              answer any more, and a note asks the shard to end the connection, which makes the slot DEAD or free.
+//!              answer any more, and a command asks the shard to end the connection, which makes the slot DEAD or free.
 //! ```
 //!
 //! Beside the marks the word counts the informational answers that wait to be sent.
 //!
 //! A slot that is cancelled and unanswered is freed by the shard alone: who drops its handle before the shard has read
-//! the note only takes HANDLE off, or the shard would answer 500 in the place of the application.
+//! the command only takes HANDLE off, or the shard would answer 500 in the place of the application.
 //!
-//! Laws: the record and the received bytes of a slot do not change while a handle lives; the response area and the
-//! answer belong to whoever set ANSWERED, until the slot is in the returns; the answer of a slot that is free has no
-//! tail.
+//! Invariants: the record and the received bytes of a slot do not change while a handle lives; the response area and
+//! the answer belong to whoever set ANSWERED, until the slot is in the completions; the answer of a slot that is free
+//! has no tail.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -30,12 +30,12 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
-use super::bell::Bell;
 use super::body::{Chain, SlotBody};
-use super::news::{News, SlotNews};
-use super::notes::{Note, Notes};
-use super::returns::{Link, Returns};
-use super::shard_side::{Returned, ShardSide};
+use super::commands::{Command, Commands};
+use super::completions::{Completions, NextSlot};
+use super::notifier::Notifier;
+use super::shard_side::{Completion, ShardSide};
+use super::signals::{Signals, SlotSignals};
 use crate::foreign::HeldBytes;
 use crate::id::{Generation, Origin, PLACE_BITS, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
@@ -48,24 +48,24 @@ pub(super) const SENT: u64 = 8;
 pub(super) const ORPHAN: u64 = 16;
 /// Published and not yet freed: a word without it is nobody's to answer, whatever id is made up.
 pub(super) const OPEN: u64 = 32;
-pub(super) const RETURNING: u64 = 64;
+pub(super) const COMPLETING: u64 = 64;
 /// Nobody will answer by id: the handle was dropped while somebody was doing so, or the queue has ended. If that fails,
 /// or when the handle is let go of, the request is abandoned.
 pub(super) const LEFT: u64 = 128;
-/// Cancelled: nobody can answer, and the shard has a note to end the connection.
+/// Cancelled: nobody can answer, and the shard has a command to end the connection.
 pub(super) const CANCELLED: u64 = 256;
 pub(super) const MARKS: u64 = (1 << PLACE_BITS) - 1;
-/// One informational answer that waits to be sent; the five bits count up to [`INTERIMS_MAX`].
-pub(super) const INTERIM: u64 = 1 << 16;
-pub(super) const INTERIMS: u64 = 31 * INTERIM;
+/// One informational answer that waits to be sent; the five bits count up to [`INFORMATIONAL_MAX`].
+pub(super) const INFORMATIONAL_ONE: u64 = 1 << 16;
+pub(super) const INFORMATIONAL: u64 = 31 * INFORMATIONAL_ONE;
 /// Informational answers of one request that may wait to be sent.
-pub(crate) const INTERIMS_MAX: u32 = 16;
+pub(crate) const INFORMATIONAL_MAX: u32 = 16;
 /// With one of these, or without OPEN, a request cannot be answered.
 pub(super) const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
 /// In the place of a count of orphans: the shard has not ended.
 const RUNS: i64 = -1;
 
-const _: () = assert!(INTERIMS & !MARKS == 0, "marks and counts leave the generation its bits");
+const _: () = assert!(INFORMATIONAL & !MARKS == 0, "marks and counts leave the generation its bits");
 
 pub(super) const fn word_of(generation: Generation, marks: u64) -> u64 {
     generation.bits() | marks
@@ -74,7 +74,7 @@ pub(super) const fn word_of(generation: Generation, marks: u64) -> u64 {
 /// What the shard tells the application about a request: plain data that says which bytes it may read.
 pub(crate) trait Record: Copy + Send + Sync + 'static {
     /// What every answer of an engine says; for those who write answers.
-    type Imprint: Send + Sync + 'static;
+    type HeadTemplate: Send + Sync + 'static;
     /// What a slot holds before its first use.
     const EMPTY: Self;
     /// Bytes used of the slot's cooked area.
@@ -133,10 +133,10 @@ impl Tail {
 
 /// Why an informational answer is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Uninformed {
+pub(crate) enum NotSent {
     /// The request is over.
     Over,
-    /// [`INTERIMS_MAX`] of them wait already.
+    /// [`INFORMATIONAL_MAX`] of them wait already.
     Full,
 }
 
@@ -171,14 +171,14 @@ impl Received {
 #[repr(C, align(64))]
 pub(super) struct Slot<R> {
     pub(super) word: AtomicU64,
-    pub(super) link: Link,
+    pub(super) link: NextSlot,
     /// The queue that the request was published for, by its number, written before the word.
     pub(super) queue: AtomicU32,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) received: UnsafeCell<Received>,
     pub(super) record: UnsafeCell<R>,
-    /// Behind the record, whose beginning every request reads: few have news.
-    pub(super) news: SlotNews,
+    /// Behind the record, whose beginning every request reads: few have signals.
+    pub(super) signals: SlotSignals,
     pub(super) body: SlotBody,
 }
 
@@ -200,7 +200,7 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) shard: ShardId,
     pub(super) origin: Origin,
     /// What every answer of this engine says; for those who write answers.
-    pub(super) imprint: R::Imprint,
+    pub(super) template: R::HeadTemplate,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
     pub(super) slots: Box<[UnsafeCell<MaybeUninit<Slot<R>>>]>,
     /// How many slots are initialised, for those who come with an id.
@@ -208,19 +208,19 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) arena: Arc<Arena>,
     /// How received buffers follow each other in bodies.
     pub(super) chain: Chain,
-    pub(super) returns: Returns,
-    /// Slots with news, linked through `SlotNews::link`.
-    pub(super) news: Returns,
-    pub(super) notes: Notes,
-    /// Outlives the exchange: it is rung after a slot has been given away, when the exchange may be gone.
-    bell: &'static Bell,
+    pub(super) completions: Completions,
+    /// Slots with signals, linked through `SlotSignals::link`.
+    pub(super) signals: Completions,
+    pub(super) commands: Commands,
+    /// Outlives the exchange: it is notified after a slot has been given away, when the exchange may be gone.
+    notifier: &'static Notifier,
     /// Handles that have outlived the shard, plus one while it counts them; [`RUNS`] before.
     pub(super) orphans: AtomicI64,
-    pub(super) local: LocalReturns,
+    pub(super) local: LocalCompletions,
 }
 
-/// Answers given on the shard's own thread (co-located mode): no atomics, no bell.
-pub(super) struct LocalReturns(pub(super) UnsafeCell<Vec<Returned>>);
+/// Answers given on the shard's own thread (co-located mode): no atomics, no notifier.
+pub(super) struct LocalCompletions(pub(super) UnsafeCell<Vec<Completion>>);
 
 std::thread_local! {
     /// The exchange whose shard this thread drives, in co-located mode.
@@ -229,7 +229,7 @@ std::thread_local! {
 
 // SAFETY: the shared parts are atomics and plain data that is handed over by them: records are written by the shard
 // before `publish` (Release through the request ring) and read by the claimer (Acquire); answers are written by who set
-// ANSWERED and read by the shard after `Returns::take` (Acquire). `local` is used by the thread in `DRIVEN` only.
+// ANSWERED and read by the shard after `Completions::take` (Acquire). `local` is used by the thread in `DRIVEN` only.
 unsafe impl<R: Record> Sync for Exchange<R> {}
 // SAFETY: as for Sync; nothing in it is bound to the thread that made it.
 unsafe impl<R: Record> Send for Exchange<R> {}
@@ -246,7 +246,7 @@ impl<R: Record> Exchange<R> {
         engine: u64,
         shard: ShardId,
         origin: Origin,
-        imprint: R::Imprint,
+        template: R::HeadTemplate,
         sizes: &Sizes,
     ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
         let slots = Box::<[UnsafeCell<MaybeUninit<Slot<R>>>]>::new_uninit_slice(sizes.slots as usize);
@@ -258,18 +258,18 @@ impl<R: Record> Exchange<R> {
             engine,
             shard,
             origin,
-            imprint,
+            template,
             slots,
             initialised: AtomicU64::new(0),
             // A buffer is in two chains at most: see `holdings`.
             chain: Chain::new(2 * arena.buffers()),
             arena,
-            returns: Returns::default(),
-            news: Returns::default(),
-            notes: Notes::default(),
-            bell: Bell::take()?,
+            completions: Completions::default(),
+            signals: Completions::default(),
+            commands: Commands::default(),
+            notifier: Notifier::take()?,
             orphans: AtomicI64::new(RUNS),
-            local: LocalReturns(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
+            local: LocalCompletions(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
         });
         let side = ShardSide::new(Arc::clone(&exchange), sizes.slots);
         Ok((exchange, side))
@@ -290,8 +290,8 @@ impl<R: Record> Exchange<R> {
         &self.arena
     }
 
-    pub(crate) fn bell(&self) -> &'static Bell {
-        self.bell
+    pub(crate) fn notifier(&self) -> &'static Notifier {
+        self.notifier
     }
 
     #[inline]
@@ -306,8 +306,8 @@ impl<R: Record> Exchange<R> {
     }
 
     /// What every answer of this engine says.
-    pub(crate) fn imprint(&self) -> &R::Imprint {
-        &self.imprint
+    pub(crate) fn template(&self) -> &R::HeadTemplate {
+        &self.template
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.
@@ -374,7 +374,7 @@ impl<R: Record> Exchange<R> {
         let slot = self.slot(slot);
         let held_by_id = |word: u64| word & (OPEN | HANDLE | CLOSED) == OPEN;
         let close = |word: u64| match word {
-            _ if held_by_id(word) => Some(word | ANSWERED | RETURNING),
+            _ if held_by_id(word) => Some(word | ANSWERED | COMPLETING),
             _ if word & OPEN != 0 => Some(word | LEFT),
             _ => None,
         };
@@ -388,7 +388,7 @@ impl<R: Record> Exchange<R> {
     fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
         let abandoned = |word: u64| word & (LEFT | CANCELLED | HANDLE) == LEFT;
         let over = |word: u64| abandoned(word) || (word & DEAD != 0 && word & HANDLE == 0);
-        let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | RETURNING) });
+        let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | COMPLETING) });
         let before = slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_else(|word| word);
         if over(before) {
             let flags = if before & DEAD != 0 { AnswerFlags::RECLAIM } else { AnswerFlags::ABANDONED };
@@ -404,7 +404,7 @@ impl<R: Record> Exchange<R> {
     fn set_answered(&self, slot: &Slot<R>, open: u64) -> bool {
         let mut seen = open;
         loop {
-            let answered = seen | ANSWERED | RETURNING;
+            let answered = seen | ANSWERED | COMPLETING;
             match slot.word.compare_exchange(seen, answered, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => {
@@ -419,14 +419,14 @@ impl<R: Record> Exchange<R> {
         }
     }
 
-    /// Puts a slot that this thread owns, marked RETURNING, into the returns.
+    /// Puts a slot that this thread owns, marked COMPLETING, into the completions.
     ///
     /// The push is the last touch of the exchange: its shard may end, and with it the exchange, right after. Hence a
-    /// pointer: a reference would promise that there is an exchange until this returns.
+    /// pointer: a reference would promise that there is an exchange until this completions.
     ///
     /// # Safety
-    /// 1. The slot's answer is the caller's, and it has set RETURNING.
-    /// 2. `this` is an exchange for as long as the slot is not in the returns.
+    /// 1. The slot's answer is the caller's, and it has set COMPLETING.
+    /// 2. `this` is an exchange for as long as the slot is not in the completions.
     #[inline]
     pub(super) unsafe fn give_back(this: *const Self, slot: u32) {
         // SAFETY: by duty 2; the reference is not used after the push.
@@ -434,28 +434,28 @@ impl<R: Record> Exchange<R> {
         if DRIVEN.with(core::cell::Cell::get) == this.cast() {
             // SAFETY: only the thread that drives this exchange's shard comes here, and neither this nor the shard side
             // keeps the borrow over a call.
-            unsafe { (*exchange.local.0.get()).push(Returned(slot)) };
+            unsafe { (*exchange.local.0.get()).push(Completion(slot)) };
             return;
         }
-        let (bell, engine) = (exchange.bell, exchange.engine);
-        exchange.returns.push(slot, &exchange.slot(slot).link);
-        bell.ring_or_owe(engine);
+        let (notifier, engine) = (exchange.notifier, exchange.engine);
+        exchange.completions.push(slot, &exchange.slot(slot).link);
+        notifier.notify_or_defer(engine);
     }
 
     /// Tells the shard about a slot whose handle the caller has.
-    pub(super) fn tell(&self, slot: u32, news: News) {
-        let place = &self.slot(slot).news;
-        if place.add(news) {
-            self.news.push(slot, &place.link);
+    pub(super) fn tell(&self, slot: u32, signals: Signals) {
+        let place = &self.slot(slot).signals;
+        if place.add(signals) {
+            self.signals.push(slot, &place.link);
         }
         // At once, also within a batch: whoever streams goes on with other things.
-        self.bell.ring();
+        self.notifier.notify();
     }
 
-    /// Leaves a note for the shard, and wakes it at once, also within a batch.
-    pub(crate) fn note(&self, note: Note) {
-        self.notes.put(note);
-        self.bell.ring();
+    /// Leaves a command for the shard, and wakes it at once, also within a batch.
+    pub(crate) fn command(&self, command: Command) {
+        self.commands.put(command);
+        self.notifier.notify();
     }
 
     /// Requests that applications still hold of a shard that has ended; `None`: it has not, or nobody can say.
@@ -497,7 +497,7 @@ impl<R: Record> Drop for Unfilled<'_, R> {
 
 impl<R: Record> Drop for Exchange<R> {
     fn drop(&mut self) {
-        self.bell.put_back();
+        self.notifier.put_back();
         let initialised = self.initialised.load(Ordering::Acquire);
         for slot in self.slots.iter_mut().take(usize::try_from(initialised).unwrap_or(0)) {
             // SAFETY: the slots below `initialised` are, and nobody else has a reference to the exchange.

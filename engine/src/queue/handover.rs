@@ -1,9 +1,9 @@
 //! A socket that an application asks of a shard, and gets: a future's side and the shard's.
 //!
-//! Laws: whoever asks is answered once, also when the shard ends or fails first; a socket that nobody waits for any
-//! more is closed.
+//! Invariants: whoever asks is answered once, also when the shard ends or fails first; a socket that nobody waits for
+//! any more is closed.
 //!
-//! Absent: when a socket may be let go (room `shard`).
+//! Not here: when a socket may be let go (room `shard`).
 
 use core::task::{Context, Poll, Waker};
 use std::os::fd::OwnedFd;
@@ -51,7 +51,7 @@ impl HandOver {
             State::Asked(place) => Ok(place.replace(waker)),
         };
         match old {
-            Ok(old) => foreign::let_go(old),
+            Ok(old) => foreign::drop_guarded(old),
             Err(socket) => return Poll::Ready(socket),
         }
         Poll::Pending

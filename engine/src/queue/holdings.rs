@@ -1,6 +1,6 @@
 //! What the slots of a shard hold for their requests: the received bytes, the chain of a body, its trailer section.
 //!
-//! Laws:
+//! Invariants:
 //! * What a slot holds it owns, by values that move (`mem::Share`, `mem::Cell`), and gives back when it is free.
 //!   Nothing else gives it back, so no byte that a handle may read is written or lent again before the handle is gone.
 //! * Each link of a chain has a share of its own. A buffer has at most two: in one a body ends and a pipe begins. So
@@ -8,7 +8,7 @@
 //! * Bytes that a request or a chain has are settled (`mem::ReceiveBuffers`): whoever writes into a buffer in use is
 //!   asked whether it is behind them.
 //!
-//! Absent: which bytes are received and kept (room `shard`); how a chain is read (`body`).
+//! Not here: which bytes are received and kept (room `shard`); how a chain is read (`body`).
 
 use super::body::{self, BodyState, Reading};
 use super::exchange::{Received, Record};
@@ -17,7 +17,7 @@ use crate::mem::{Area, Arena, Blank, Cell, Extent, FreeCells, Input, Share};
 
 /// Which memory the received bytes of a request are in.
 #[derive(Debug, Default)]
-enum Source {
+enum Backing {
     #[default]
     Nothing,
     Receive(Share),
@@ -42,7 +42,7 @@ pub(super) struct Holding {
     pub(super) stage: Stage,
     /// The slot has a body of its own: a chain that may be empty.
     has_body: bool,
-    source: Source,
+    source: Backing,
     /// The oldest link that the slot still has, and the newest.
     first: u32,
     last: u32,
@@ -55,7 +55,7 @@ impl Holding {
     pub(super) const NOTHING: Self = Self {
         stage: Stage::Ours,
         has_body: false,
-        source: Source::Nothing,
+        source: Backing::Nothing,
         first: body::NONE,
         last: body::NONE,
         trailer_cell: None,
@@ -65,13 +65,13 @@ impl Holding {
 
 /// The cells that are taken one by one.
 #[derive(Debug)]
-pub(crate) struct Cells {
+pub(crate) struct CellPools {
     pub(crate) assembly: FreeCells,
     pub(crate) coalesce: FreeCells,
     pub(crate) stage: FreeCells,
 }
 
-impl Cells {
+impl CellPools {
     pub(super) fn of(arena: &Arena) -> Self {
         let all = |area| FreeCells::of(arena, area);
         Self { assembly: all(Area::Assembly), coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
@@ -174,20 +174,20 @@ impl<R: Record> ShardSide<R> {
         let share = self.buffers.share_settled(input);
         let extent = Extent::from(input);
         let received = Received { offset: extent.offset(), len: extent.len() };
-        self.receive_from(slot, Source::Receive(share), received);
+        self.receive_from(slot, Backing::Receive(share), received);
     }
 
     /// The slot's request is the first bytes of a cell, which the slot gets. Before the slot is published.
     pub(crate) fn pin_cell(&mut self, slot: u32, cell: Cell, len: u32) {
         let extent = self.arena().cell(&cell, 0, len);
         let received = Received { offset: extent.offset(), len: extent.len() };
-        self.receive_from(slot, Source::Assembly(cell), received);
+        self.receive_from(slot, Backing::Assembly(cell), received);
     }
 
     #[inline(always)]
-    fn receive_from(&mut self, slot: u32, source: Source, received: Received) {
+    fn receive_from(&mut self, slot: u32, source: Backing, received: Received) {
         let holding = &mut self.holdings[slot as usize];
-        let is_fresh = holding.stage == Stage::Ours && matches!(holding.source, Source::Nothing);
+        let is_fresh = holding.stage == Stage::Ours && matches!(holding.source, Backing::Nothing);
         assert!(is_fresh, "a request is received once, before it is published");
         holding.source = source;
         self.set_received(slot, received);
@@ -199,7 +199,7 @@ impl<R: Record> ShardSide<R> {
         let holding = &mut self.holdings[slot as usize];
         assert!(holding.stage == Stage::Ours, "a slot is published once");
         holding.stage = Stage::Out;
-        if matches!(holding.source, Source::Nothing) {
+        if matches!(holding.source, Backing::Nothing) {
             self.set_received(slot, Received::NOTHING);
         }
     }
@@ -207,7 +207,7 @@ impl<R: Record> ShardSide<R> {
     /// Whether the slot's request is in a cell of its own.
     #[inline]
     pub(crate) fn is_assembled(&self, slot: u32) -> bool {
-        matches!(self.holdings[slot as usize].source, Source::Assembly(_))
+        matches!(self.holdings[slot as usize].source, Backing::Assembly(_))
     }
 
     /// Takes back what a slot holds that is not published, or not any more: it is the shard's alone.
@@ -217,9 +217,9 @@ impl<R: Record> ShardSide<R> {
         holding.stage = Stage::Ours;
         let has_body = holding.has_body;
         match core::mem::take(&mut holding.source) {
-            Source::Nothing => {}
-            Source::Receive(share) => self.buffers.release(share),
-            Source::Assembly(cell) => self.cells.assembly.give(cell),
+            Backing::Nothing => {}
+            Backing::Receive(share) => self.buffers.release(share),
+            Backing::Assembly(cell) => self.cells.assembly.give(cell),
         }
         if has_body {
             self.release_body(slot);
@@ -334,7 +334,7 @@ impl<R: Record> ShardSide<R> {
 
     fn grow_body(&mut self, slot: u32, last: u32, len: u32) {
         let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
-        self.buffers.settle(share, end + len);
+        self.buffers.notify_deferred(share, end + len);
         self.exchange.chain.grow(last, len);
         self.body(slot).add_arrived(u64::from(len));
     }
@@ -343,7 +343,7 @@ impl<R: Record> ShardSide<R> {
         assert!(self.has_body(slot), "bytes are put behind a body");
         assert!(start <= end && end <= self.arena().buffer_bytes(share.buffer()), "a link is within its buffer");
         let buffer = share.buffer();
-        self.buffers.settle(&share, end);
+        self.buffers.notify_deferred(&share, end);
         let link = match self.links.take(share) {
             Ok(link) => link,
             Err(share) => {

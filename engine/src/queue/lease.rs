@@ -1,7 +1,7 @@
 //! The application's right to one request: to read it, and to answer it unless somebody answers by id first.
 //!
-//! Laws: a claimed id has one lease; what a lease reads does not change while it lives; a lease dropped without an
-//! answer abandons its request. The slot's life is drawn in `exchange`.
+//! Invariants: a claimed id has one lease; what a lease reads does not change while it lives; a lease dropped without
+//! an answer abandons its request. The slot's life is drawn in `exchange`.
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -11,18 +11,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::body::{BodyState, Cursor, Reader, SlotBody};
+use super::commands::Command;
 use super::exchange::{
-    ANSWERED, AnswerFlags, Answered, CANCELLED, DEAD, Exchange, HANDLE, LEFT, ORPHAN, RETURNING, Received, Record,
-    SENT, Uninformed,
+    ANSWERED, AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, NotSent, ORPHAN, Received,
+    Record, SENT,
 };
-use super::news::News;
-use super::notes::Note;
+use super::signals::Signals;
 use crate::id::{Generation, RequestId, ShardId};
 use crate::mem::Area;
 
 /// The one place of the reader of a lease's body, apart from the lease: one reads then, and others share the lease.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ReadCursor {
     cursor: Cursor,
     /// Exchange, slot and generation of the lease it was taken from.
     of: (usize, u32, Generation),
@@ -78,8 +78,8 @@ impl<R: Record> Lease<R> {
     }
 
     /// What every answer of this engine says.
-    pub(crate) fn imprint(&self) -> &R::Imprint {
-        &self.exchange().imprint
+    pub(crate) fn template(&self) -> &R::HeadTemplate {
+        &self.exchange().template
     }
 
     #[inline]
@@ -120,7 +120,7 @@ impl<R: Record> Lease<R> {
     #[inline]
     pub(crate) fn submit(self, _filled: Filled) {
         let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: duty 1: `fill` has set RETURNING, of which `_filled` is the proof. Duty 2: as in `exchange`; the
+        // SAFETY: duty 1: `fill` has set COMPLETING, of which `_filled` is the proof. Duty 2: as in `exchange`; the
         // handle goes with the slot, and nothing of the exchange is used after this.
         unsafe { Exchange::give_back(this.exchange.as_ptr(), this.slot) };
     }
@@ -170,9 +170,9 @@ impl<R: Record> Lease<R> {
     }
 
     /// Takes the reader's place out. The lease itself finds no more of the body after this.
-    pub(crate) fn take_place(&mut self) -> Place {
+    pub(crate) fn take_cursor(&mut self) -> ReadCursor {
         let cursor = core::mem::replace(self.reader_mut().cursor_mut(), Cursor::NOWHERE);
-        Place { cursor, of: self.own() }
+        ReadCursor { cursor, of: self.own() }
     }
 
     fn own(&self) -> (usize, u32, Generation) {
@@ -180,34 +180,34 @@ impl<R: Record> Lease<R> {
     }
 
     /// As [`next_body`](Self::next_body), at a place of this lease.
-    pub(crate) fn next_at(&self, place: &mut Place) -> bool {
+    pub(crate) fn next_at(&self, place: &mut ReadCursor) -> bool {
         assert_eq!(place.of, self.own(), "a place is used with its lease");
         let exchange = self.exchange();
         exchange.chain.advance(&exchange.slot(self.slot).body, &mut place.cursor)
     }
 
     /// As [`body_bytes`](Self::body_bytes), at a place of this lease.
-    pub(crate) fn place_bytes<'a>(&'a self, place: &'a Place) -> &'a [u8] {
+    pub(crate) fn cursor_bytes<'a>(&'a self, place: &'a ReadCursor) -> &'a [u8] {
         assert_eq!(place.of, self.own(), "a place is used with its lease");
         self.bytes_at(&place.cursor)
     }
 
     /// As [`consume_body`](Self::consume_body), at a place of this lease.
-    pub(crate) fn consume_at(&self, place: &mut Place, bytes: u32) {
+    pub(crate) fn consume_at(&self, place: &mut ReadCursor, bytes: u32) {
         place.cursor.advance(bytes);
         self.tell_read(bytes);
     }
 
     /// As [`leave_body`](Self::leave_body), at a place of this lease; the shard is told in any case.
-    pub(crate) fn leave_at(&self, place: &mut Place) {
+    pub(crate) fn leave_at(&self, place: &mut ReadCursor) {
         assert_eq!(place.of, self.own(), "a place is used with its lease");
         place.cursor.leave(&self.exchange().slot(self.slot).body);
-        self.tell(News::READ);
+        self.tell(Signals::READ);
     }
 
     fn tell_read(&self, bytes: u32) {
         if self.exchange().slot(self.slot).body.add_read(u64::from(bytes)) {
-            self.tell(News::READ);
+            self.tell(Signals::READ);
         }
     }
 
@@ -227,7 +227,7 @@ impl<R: Record> Lease<R> {
     pub(crate) fn leave_body(&mut self) {
         let (_, body) = self.chain();
         if self.reader_mut().cursor_mut().leave(body) {
-            self.tell(News::READ);
+            self.tell(Signals::READ);
         }
     }
 
@@ -248,7 +248,7 @@ impl<R: Record> Lease<R> {
 
     /// Tells the shard that somebody waits for the body.
     pub(crate) fn ask_for_body(&self) {
-        self.tell(News::WANTED);
+        self.tell(Signals::WANTED);
     }
 
     /// The trailer section behind the body, in lines; empty before its end.
@@ -269,7 +269,7 @@ impl<R: Record> Lease<R> {
         let flags = AnswerFlags::default();
         let filled = self.exchange().fill(self.slot, self.generation, flags, |_, area| fill(area));
         if let Some(Ok(())) = filled {
-            // SAFETY: duty 1: `fill` has set RETURNING. Duty 2: as in `exchange`.
+            // SAFETY: duty 1: `fill` has set COMPLETING. Duty 2: as in `exchange`.
             unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot) };
         }
         filled
@@ -281,8 +281,8 @@ impl<R: Record> Lease<R> {
     }
 
     /// Tells the shard something about this request.
-    pub(crate) fn tell(&self, news: News) {
-        self.exchange().tell(self.slot, news);
+    pub(crate) fn tell(&self, signals: Signals) {
+        self.exchange().tell(self.slot, signals);
     }
 
     /// Cancels the request: see [`Exchange::cancel`]. The handle still reads it.
@@ -291,8 +291,8 @@ impl<R: Record> Lease<R> {
     }
 
     /// Gives the shard an informational answer: whole, as it goes to the client.
-    pub(crate) fn inform(&self, text: Bytes) -> Result<(), Uninformed> {
-        self.exchange().inform(self.id(), text)
+    pub(crate) fn send_informational(&self, text: Bytes) -> Result<(), NotSent> {
+        self.exchange().send_informational(self.id(), text)
     }
 
     /// The most bytes of an answer's head.
@@ -300,9 +300,9 @@ impl<R: Record> Lease<R> {
         self.exchange().area_bytes()
     }
 
-    /// Leaves a note for the shard.
-    pub(crate) fn note(&self, note: Note) {
-        self.exchange().note(note);
+    /// Leaves a command for the shard.
+    pub(crate) fn command(&self, command: Command) {
+        self.exchange().command(command);
     }
 
     /// Gives the handle up; the request lives on and can be answered by id.
@@ -325,12 +325,12 @@ impl<R: Record> Lease<R> {
             let abandon = abandon || before & LEFT != 0;
             let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN | CANCELLED) {
                 marks if marks & ORPHAN != 0 => (without, None),
-                0 if abandon => (without | ANSWERED | RETURNING, Some(AnswerFlags::ABANDONED)),
+                0 if abandon => (without | ANSWERED | COMPLETING, Some(AnswerFlags::ABANDONED)),
                 0 => (without, None),
                 marks if marks & SENT != 0 || marks & (ANSWERED | DEAD) == DEAD => {
-                    (without | RETURNING, Some(AnswerFlags::RECLAIM))
+                    (without | COMPLETING, Some(AnswerFlags::RECLAIM))
                 }
-                // The shard has yet to read the note, and frees it then.
+                // The shard has yet to read the command, and frees it then.
                 CANCELLED => (without, None),
                 // Answered by id and under way: the shard frees it, or, if that answer fails, who tried abandons it.
                 _ => (without | if abandon { LEFT } else { 0 }, None),
@@ -345,7 +345,7 @@ impl<R: Record> Lease<R> {
                 return unsafe { Exchange::release_orphan(self.exchange.as_ptr()) };
             }
             if let Some(flags) = flags {
-                // SAFETY: this thread has just set RETURNING on a slot that was open, or sent, or dead and unanswered:
+                // SAFETY: this thread has just set COMPLETING on a slot that was open, or sent, or dead and unanswered:
                 // the answer is its own until the push.
                 unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
                 // SAFETY: duty 1: as above. Duty 2: as in `exchange`; nothing of it is used after this.

@@ -3,50 +3,50 @@
 //! ```text
 //!  shard ──RequestRing──▶ consumers          one ring a queue and shard: one producer, many consumers
 //!    ▲                        │
-//!    └───────Returns──────────┘              one list a shard: many producers, one consumer
-//!    └──── News, Notes ───────┘              the same, for what is rare
+//!    └───────Completions──────────┘              one list a shard: many producers, one consumer
+//!    └──── Signals, Commands ───────┘              the same, for what is rare
 //! ```
 //!
-//! Laws:
+//! Invariants:
 //! * What travels is a plain 64-bit id; the slot it names is plain data in the exchange. No pointers.
 //! * A consumer that claims an id is the only one to hold its [`Lease`]; a slot answers once, whoever tries.
 //! * Who sleeps sets a flag, fences, looks again and only then sleeps (the order Seastar's reactor uses); who brings
 //!   work publishes, fences and looks at the flag. So no wake is lost and none is sent to one awake.
 //! * An exchange outlives every lease on it, also when its shard ends first.
 //!
-//! Absent: HTTP, connections and the kernel's ring. Sources: futex(2), eventfd(2).
+//! Not here: HTTP, connections and the kernel's ring. Sources: futex(2), eventfd(2).
 
-mod bell;
 mod body;
 mod by_id;
+mod commands;
+mod completions;
 mod core;
 mod exchange;
 mod handover;
 mod holdings;
 mod lease;
-mod news;
-mod notes;
+mod notifier;
 #[cfg(test)]
 mod races;
 mod request_ring;
-mod returns;
 mod shard_side;
+mod signals;
 mod sleepers;
 mod watch;
 
-pub(crate) use self::bell::{Bell, BellScope, settle};
 pub(crate) use self::body::{BodyState, Reading};
+pub(crate) use self::commands::Command;
 pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{
-    AnswerFlags, Answered, Exchange, INTERIMS_MAX, LINE_BYTES, Record, Sizes, Tail, Uninformed, slot_bytes,
+    AnswerFlags, Answered, Exchange, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, Taker};
 pub(crate) use self::holdings::NoRoom;
-pub(crate) use self::lease::{Filled, Lease, Place};
-pub(crate) use self::news::News;
-pub(crate) use self::notes::Note;
+pub(crate) use self::lease::{Filled, Lease, ReadCursor};
+pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Driving, Fate, Returned, Scratch, ShardSide};
+pub(crate) use self::shard_side::{Completion, Driving, Fate, Scratch, ShardSide};
+pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;
 pub use self::watch::Disconnected;

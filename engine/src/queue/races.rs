@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::{Answered, Exchange, Fate, Lease, Note, Producer, QueueCore, Record, Returned, ShardSide, Sizes};
+use super::{Answered, Command, Completion, Exchange, Fate, Lease, Producer, QueueCore, Record, ShardSide, Sizes};
 use crate::id::{Generation, Origin, RequestId, ShardId};
 use crate::mem::ArenaSizes;
 
@@ -17,7 +17,7 @@ const REQUESTS: u64 = if cfg!(miri) { 200 } else { 20_000 };
 struct Plain;
 
 impl Record for Plain {
-    type Imprint = ();
+    type HeadTemplate = ();
     const EMPTY: Self = Self;
     fn cooked_bytes(&self) -> u32 {
         0
@@ -130,7 +130,7 @@ fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, told: &Told) 
 /// A shard without connections: each request is its own.
 struct Shard {
     side: ShardSide<Plain>,
-    returned: Vec<Returned>,
+    completed: Vec<Completion>,
     /// Requests whose connection has ended, by slot.
     dead: [bool; SLOTS as usize],
     cancels: u64,
@@ -138,17 +138,17 @@ struct Shard {
 
 impl Shard {
     fn end_connection(&mut self, slot: u32) {
-        if !core::mem::replace(&mut self.dead[slot as usize], true) && self.side.kill(slot) == Fate::Free {
+        if !core::mem::replace(&mut self.dead[slot as usize], true) && self.side.mark_disconnected(slot) == Fate::Free {
             self.dead[slot as usize] = false;
         }
     }
 
     fn look(&mut self, told: &Told) {
         assert!(!told.failed.load(Ordering::Relaxed), "another thread has failed");
-        let mut returned = core::mem::take(&mut self.returned);
-        self.side.take_returns(&mut returned);
-        for returned in returned.drain(..) {
-            let (slot, flags) = self.side.accept(returned);
+        let mut completed = core::mem::take(&mut self.completed);
+        self.side.take_completions(&mut completed);
+        for completed in completed.drain(..) {
+            let (slot, flags) = self.side.accept(completed);
             if flags.only_reclaims() {
                 self.side.free(slot);
                 self.dead[slot as usize] = false;
@@ -159,17 +159,17 @@ impl Shard {
                 self.dead[slot as usize] = true;
             }
         }
-        self.returned = returned;
-        self.side.open_notes();
-        while let Some(note) = self.side.take_note() {
-            match note {
-                Note::Cancel(id) => {
+        self.completed = completed;
+        self.side.open_commands();
+        while let Some(command) = self.side.take_command() {
+            match command {
+                Command::Cancel(id) => {
                     self.cancels += 1;
                     if let Some(slot) = self.side.cancelled(id) {
                         self.end_connection(slot);
                     }
                 }
-                Note::QueueEnded(queue) => {
+                Command::QueueEnded(queue) => {
                     for slot in 0..SLOTS.min(self.side.slots_used()) {
                         if self.side.close_to_ids(slot, queue).is_some() {
                             assert_eq!(self.side.finish(slot), Fate::Free, "nobody has its handle");
@@ -195,7 +195,7 @@ fn race(early: bool) {
     let (exchange, side) = exchange();
     let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
     let told = Told::default();
-    let mut shard = Shard { side, returned: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
+    let mut shard = Shard { side, completed: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
     let mut producer = Producer::new();
     thread::scope(|scope| {
         let (send, ids) = channel();
@@ -238,10 +238,10 @@ fn race(early: bool) {
             thread::yield_now();
         }
         shard.look(told);
-        assert_eq!(shard.cancels, told.cancelled.load(Ordering::Relaxed), "each cancel leaves one note");
+        assert_eq!(shard.cancels, told.cancelled.load(Ordering::Relaxed), "each cancel leaves one command");
         assert!(shard.cancels > 0 && told.answered.load(Ordering::Relaxed) > 0, "all sides win sometimes");
     });
-    assert!(exchange.notes.is_empty() || early);
+    assert!(exchange.commands.is_empty() || early);
 }
 
 #[test]
@@ -252,16 +252,16 @@ fn whoever_wins_the_race_for_a_request_every_slot_comes_back() {
 #[test]
 fn a_note_keeps_the_shard_awake_until_it_is_read() {
     let (exchange, mut side) = exchange();
-    assert!(side.returns_empty() && !side.has_notes());
+    assert!(side.completions_empty() && !side.has_commands());
     let id = Origin::LONE.request(Generation::FIRST, 0);
-    exchange.note(Note::Cancel(id));
-    assert!(!side.returns_empty() && side.has_notes());
-    side.open_notes();
-    assert!(matches!(side.take_note(), Some(Note::Cancel(same)) if same == id));
-    assert!(side.take_note().is_none() && side.returns_empty());
+    exchange.command(Command::Cancel(id));
+    assert!(!side.completions_empty() && side.has_commands());
+    side.open_commands();
+    assert!(matches!(side.take_command(), Some(Command::Cancel(same)) if same == id));
+    assert!(side.take_command().is_none() && side.completions_empty());
     side.end();
-    exchange.note(Note::Cancel(id));
-    assert!(exchange.notes.take().is_none(), "nobody would read it");
+    exchange.command(Command::Cancel(id));
+    assert!(exchange.commands.take().is_none(), "nobody would read it");
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn a_shard_may_end_in_the_middle_of_the_race() {
 #[test]
 fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let (exchange, side) = exchange();
-    let mut shard = Shard { side, returned: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
+    let mut shard = Shard { side, completed: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
     let told = Told::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
         let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));

@@ -1,7 +1,7 @@
 //! The shard's side of an exchange: the only one that allocates, publishes and frees slots.
 //!
-//! Laws: there is one for each exchange; it owns every byte of the arena that is not the kernel's, a lease's or an
-//! answerer's; it ends with its shard and leaves what leases still read to the last of them.
+//! Invariants: there is one for each exchange; it owns every byte of the arena that is not the kernel's, a lease's or
+//! an answerer's; it ends with its shard and leaves what leases still read to the last of them.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -10,14 +10,14 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::body::{BodyState, Reader, SlotBody};
+use super::commands::Command;
+use super::completions::NextSlot;
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, DEAD, DRIVEN, Exchange, HANDLE, INTERIM, MARKS, OPEN, ORPHAN, RETURNING,
-    Received, Record, SENT, Slot, Tail, generation_of, word_of,
+    AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, DRIVEN, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN,
+    ORPHAN, Received, Record, SENT, Slot, Tail, generation_of, word_of,
 };
-use super::holdings::{Cells, Holding, Links, Stage};
-use super::news::{News, SlotNews};
-use super::notes::Note;
-use super::returns::Link;
+use super::holdings::{CellPools, Holding, Links, Stage};
+use super::signals::{Signals, SlotSignals};
 use crate::id::{Origin, RequestId};
 use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
@@ -26,7 +26,7 @@ use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers}
 pub(crate) enum Fate {
     /// The slot is free again, and so is what it pinned.
     Free,
-    /// A handle still reads it; it comes back through the returns.
+    /// A handle still reads it; it comes back through the completions.
     Held,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct ShardSide<R: Record> {
     pub(super) holdings: Vec<Holding>,
     pub(super) links: Links,
     pub(crate) buffers: ReceiveBuffers,
-    pub(crate) cells: Cells,
+    pub(crate) cells: CellPools,
     /// Of the response and cooked areas of slots that are free.
     poison: [Poison; 2],
     ended: bool,
@@ -75,7 +75,7 @@ impl<R: Record> Scratch<'_, R> {
 /// A slot that has come back: its answer is the shard's from when it [accepts](ShardSide::accept) it.
 #[derive(Debug)]
 #[must_use = "a slot that is not accepted is lost"]
-pub(crate) struct Returned(pub(super) u32);
+pub(crate) struct Completion(pub(super) u32);
 
 /// Marks the current thread as the one that drives a shard, until dropped.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl<R: Record> ShardSide<R> {
         let arena = &exchange.arena;
         let poison = [Area::Response, Area::Cooked].map(|area| Poison::of(arena, area));
         let buffers = ReceiveBuffers::of(arena);
-        let (cells, links) = (Cells::of(arena), Links::new(exchange.chain.len()));
+        let (cells, links) = (CellPools::of(arena), Links::new(exchange.chain.len()));
         let (free, holdings) = (Vec::with_capacity(slots as usize), Vec::with_capacity(slots as usize));
         let slots = NonNull::from(&*exchange.slots).cast();
         Self { exchange, slots, high_water: 0, free, holdings, links, buffers, cells, poison, ended: false }
@@ -133,12 +133,12 @@ impl<R: Record> ShardSide<R> {
         let place = self.exchange.slots[number as usize].get();
         let slot = Slot {
             word: AtomicU64::new(word_of(self.exchange.origin.generation(), 0)),
-            link: Link::new(0),
+            link: NextSlot::new(0),
             queue: AtomicU32::new(0),
             answer: UnsafeCell::new(Answered::default()),
             received: UnsafeCell::new(Received::NOTHING),
             record: UnsafeCell::new(R::EMPTY),
-            news: SlotNews::default(),
+            signals: SlotSignals::default(),
             body: SlotBody::new(),
         };
         // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
@@ -262,64 +262,67 @@ impl<R: Record> ShardSide<R> {
         self.exchange.origin.request(generation_of(now), slot)
     }
 
-    /// Whether nothing waits in the returns, among the news or the notes; sequentially consistent.
-    pub(crate) fn returns_empty(&self) -> bool {
+    /// Whether nothing waits in the completions, among the signals or the commands; sequentially consistent.
+    pub(crate) fn completions_empty(&self) -> bool {
         // SAFETY: only the driving thread touches `local`, and this is it (or nobody drives).
         let local = unsafe { &*self.exchange.local.0.get() };
         let exchange = &self.exchange;
-        local.is_empty() && exchange.returns.is_empty() && exchange.news.is_empty() && exchange.notes.is_empty()
+        local.is_empty()
+            && exchange.completions.is_empty()
+            && exchange.signals.is_empty()
+            && exchange.commands.is_empty()
     }
 
     /// Takes all slots that have come back, to be [accepted](Self::accept).
     #[inline]
-    pub(crate) fn take_returns(&mut self, out: &mut Vec<Returned>) {
-        // SAFETY: as in `returns_empty`.
+    pub(crate) fn take_completions(&mut self, out: &mut Vec<Completion>) {
+        // SAFETY: as in `completions_empty`.
         let local = unsafe { &mut *self.exchange.local.0.get() };
         out.append(local);
-        self.exchange.returns.take(out, |slot| &self.slot(slot).link, Returned);
+        self.exchange.completions.take(out, |slot| &self.slot(slot).link, Completion);
     }
 
     /// From now on the slot's answer and response area are the shard's. Gives the slot, and what the answer is.
     #[inline]
-    pub(crate) fn accept(&mut self, returned: Returned) -> (u32, AnswerFlags) {
-        let Returned(slot) = returned;
+    pub(crate) fn accept(&mut self, completed: Completion) -> (u32, AnswerFlags) {
+        let Completion(slot) = completed;
         self.holdings[slot as usize].stage = Stage::Back;
-        // SAFETY: the slot has come back (only then there is a `Returned` of it), and its answer with it.
+        // SAFETY: the slot has come back (only then there is a `Completion` of it), and its answer with it.
         let answer = unsafe { &*self.slot(slot).answer.get() };
         (slot, answer.flags)
     }
 
-    /// Whether a slot has news.
+    /// Whether a slot has signals.
     #[inline]
-    pub(crate) fn has_news(&self) -> bool {
-        !self.exchange.news.is_empty()
+    pub(crate) fn has_signals(&self) -> bool {
+        !self.exchange.signals.is_empty()
     }
 
-    /// Takes all slots that have news, oldest first.
+    /// Takes all slots that have signals, oldest first.
     #[inline]
-    pub(crate) fn take_news(&mut self, out: &mut Vec<u32>) {
-        self.exchange.news.take(out, |slot| &self.slot(slot).news.link, |slot| slot);
+    pub(crate) fn take_signals(&mut self, out: &mut Vec<u32>) {
+        self.exchange.signals.take(out, |slot| &self.slot(slot).signals.link, |slot| slot);
     }
 
-    /// What the news of a slot are that was just taken: those of an earlier request are about nothing any more.
-    pub(crate) fn read_news(&mut self, slot: u32) -> News {
-        self.slot(slot).news.take()
+    /// What the signals of a slot are that was just taken: those of an earlier request are about nothing any more.
+    pub(crate) fn read_signals(&mut self, slot: u32) -> Signals {
+        self.slot(slot).signals.take()
     }
 
-    /// Whether notes wait.
+    /// Whether commands wait.
     #[inline]
-    pub(crate) fn has_notes(&self) -> bool {
-        !self.exchange.notes.is_empty()
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.exchange.commands.is_empty()
     }
 
-    /// Begins to read the notes.
-    pub(crate) fn open_notes(&mut self) {
-        self.exchange.notes.open();
+    /// Begins to read the commands.
+    pub(crate) fn open_commands(&mut self) {
+        self.exchange.commands.open();
     }
 
-    /// The next note.
-    pub(crate) fn take_note(&mut self) -> Option<Note> {
-        self.exchange.notes.take()
+    /// The next command.
+    pub(crate) fn take_command(&mut self) -> Option<Command> {
+        self.exchange.commands.take()
     }
 
     /// The slot of a request that is not over.
@@ -330,8 +333,8 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// An informational answer of a request that is not over has its turn.
-    pub(crate) fn interim_taken(&mut self, slot: u32) {
-        self.slot(slot).word.fetch_sub(INTERIM, Ordering::AcqRel);
+    pub(crate) fn informational_taken(&mut self, slot: u32) {
+        self.slot(slot).word.fetch_sub(INFORMATIONAL_ONE, Ordering::AcqRel);
     }
 
     /// The slot of a request that was cancelled and is not over.
@@ -344,7 +347,7 @@ impl<R: Record> ShardSide<R> {
         self.word(slot) & CANCELLED != 0
     }
 
-    /// What was answered in a slot taken from the returns, or by the shard itself.
+    /// What was answered in a slot taken from the completions, or by the shard itself.
     #[inline]
     pub(crate) fn answer_mut(&mut self, slot: u32) -> &mut Answered {
         self.assert_answer_is_ours(slot);
@@ -360,10 +363,10 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// The client of a published, unanswered request is gone.
-    pub(crate) fn kill(&mut self, slot: u32) -> Fate {
+    pub(crate) fn mark_disconnected(&mut self, slot: u32) -> Fate {
         let before = self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
-        if before & (HANDLE | RETURNING) == 0 {
-            self.free_apart(slot);
+        if before & (HANDLE | COMPLETING) == 0 {
+            self.free_cold(slot);
             return Fate::Free;
         }
         Fate::Held
@@ -372,7 +375,7 @@ impl<R: Record> ShardSide<R> {
     /// Wins the answer of a published request for the shard, if nobody has answered it yet. `true`: the answer and the
     /// response area are the shard's now, as if somebody had answered by id and the slot had come back.
     #[cold]
-    pub(crate) fn overtake(&mut self, slot: u32) -> bool {
+    pub(crate) fn claim_answer(&mut self, slot: u32) -> bool {
         let is_ours = self.exchange.claim_answer(slot);
         if is_ours {
             self.holdings[slot as usize].stage = Stage::Back;
@@ -382,11 +385,11 @@ impl<R: Record> ShardSide<R> {
 
     /// The slot's request, if it came through this queue, can no longer be answered by id. If nor by anybody else, it
     /// is abandoned, and the slot comes back as if a handle had been dropped.
-    pub(crate) fn close_to_ids(&mut self, slot: u32, queue: u32) -> Option<Returned> {
+    pub(crate) fn close_to_ids(&mut self, slot: u32, queue: u32) -> Option<Completion> {
         self.exchange.close_to_ids(slot, queue).then(|| {
             self.holdings[slot as usize].stage = Stage::Back;
             *self.answer_mut(slot) = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() };
-            Returned(slot)
+            Completion(slot)
         })
     }
 
@@ -399,7 +402,7 @@ impl<R: Record> ShardSide<R> {
             answer.tail = Tail::None;
         }
         if !by_handle {
-            let sent = |word: u64| Some((word | SENT) & !RETURNING);
+            let sent = |word: u64| Some((word | SENT) & !COMPLETING);
             let word = &self.slot(slot).word;
             let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
             if before & HANDLE != 0 {
@@ -417,12 +420,12 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn free(&mut self, slot: u32) {
         let is_ours = self.holdings[slot as usize].stage == Stage::Ours;
         assert!(is_ours || self.answer_mut(slot).flags.only_reclaims(), "somebody may still read this slot");
-        self.free_apart(slot);
+        self.free_cold(slot);
     }
 
     /// As [`free_now`](Self::free_now), off the way of most requests.
     #[cold]
-    fn free_apart(&mut self, slot: u32) {
+    fn free_cold(&mut self, slot: u32) {
         self.free_now(slot);
     }
 
@@ -456,7 +459,7 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// The shard has failed: no request can be answered any more, and nothing else changes.
-    pub(crate) fn forsake(&mut self) {
+    pub(crate) fn mark_all_disconnected(&mut self) {
         for slot in 0..self.high_water {
             self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         }
@@ -465,7 +468,7 @@ impl<R: Record> ShardSide<R> {
     /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
     ///
     /// Answers that threads are writing at this moment are waited for: they touch the exchange until they are in the
-    /// returns. The connections are gone, so every slot taken from the returns before has been finished.
+    /// returns. The connections are gone, so every slot taken from the completions before has been finished.
     pub(crate) fn end(mut self) {
         let exchange = Arc::clone(&self.exchange);
         // The count that the last orphan releases; the 1 keeps it from reaching 0 while orphans are counted.
@@ -479,28 +482,28 @@ impl<R: Record> ShardSide<R> {
             if before & HANDLE == 0 {
                 exchange.orphans.fetch_sub(1, Ordering::AcqRel);
             }
-            if before & RETURNING != 0 {
+            if before & COMPLETING != 0 {
                 returning[slot as usize] = true;
                 left += 1;
             }
         }
         while left > 0 {
-            left -= self.end_returned(&mut returning);
+            left -= self.end_completed(&mut returning);
             std::thread::yield_now();
         }
         self.ended = true;
-        exchange.notes.end();
+        exchange.commands.end();
         // SAFETY: duty 1: the pointer is the `Arc`'s, and the 1 stored above is taken off here. Duty 2: that `Arc`.
         unsafe { Exchange::release_orphan(Arc::as_ptr(&exchange)) };
     }
 
     /// Takes what has come back, or will not come back after all, off the list. Gives how many.
-    fn end_returned(&mut self, returning: &mut [bool]) -> usize {
+    fn end_completed(&mut self, returning: &mut [bool]) -> usize {
         let mut slots = Vec::new();
-        self.take_returns(&mut slots);
+        self.take_completions(&mut slots);
         let mut count = 0;
-        for returned in slots {
-            let (slot, _) = self.accept(returned);
+        for completed in slots {
+            let (slot, _) = self.accept(completed);
             let answer = core::mem::take(self.answer_mut(slot));
             // The handle went with its answer: it is no orphan, though it was counted as one.
             if answer.flags.has(AnswerFlags::BY_HANDLE) {
@@ -509,7 +512,7 @@ impl<R: Record> ShardSide<R> {
             count += usize::from(core::mem::take(&mut returning[slot as usize]));
         }
         for (slot, listed) in (0..).zip(returning.iter_mut()) {
-            if *listed && self.word(slot) & RETURNING == 0 {
+            if *listed && self.word(slot) & COMPLETING == 0 {
                 *listed = false;
                 count += 1;
             }
@@ -525,7 +528,7 @@ impl<R: Record> Drop for ShardSide<R> {
         if self.ended {
             return;
         }
-        self.exchange.notes.end();
+        self.exchange.commands.end();
         // Nobody will bring those who wait for a body any more of it.
         for slot in 0..self.high_water {
             self.body(slot).set_state(BodyState::Failed(u8::MAX));

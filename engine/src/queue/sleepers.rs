@@ -212,7 +212,7 @@ impl Sleepers {
         };
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         drop(wakers);
-        foreign::let_go(old);
+        foreign::drop_guarded(old);
         fence(Ordering::SeqCst);
     }
 
@@ -225,7 +225,7 @@ impl Sleepers {
         self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
         drop(wakers);
         let was_here = old.is_some();
-        foreign::let_go(old);
+        foreign::drop_guarded(old);
         was_here
     }
 }

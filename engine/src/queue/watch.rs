@@ -1,9 +1,9 @@
 //! A question about a connection's end, and its one answer: a future's side and the shard's.
 //!
-//! Laws: whoever asks is answered once, also when the shard ends or fails with the question unread; what the
+//! Invariants: whoever asks is answered once, also when the shard ends or fails with the question unread; what the
 //! application does on the answer (its waker, its callback) may panic and harms nobody.
 //!
-//! Absent: when a connection ends, and how (room `shard`).
+//! Not here: when a connection ends, and how (room `shard`).
 
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ pub enum Disconnected {
     /// The client, or the network, has broken it.
     Reset,
     /// The engine has ended it: a timeout, a limit, or a request that was cancelled.
-    Cut,
+    Aborted,
     /// The engine has stopped.
     Stopped,
     /// It has not ended: the application took its socket ([`Upgraded::into_fd`](crate::Upgraded::into_fd)).
@@ -97,7 +97,7 @@ impl Watch {
             State::Open(place) => Ok(place.replace(waker)),
         };
         match old {
-            Ok(old) => foreign::let_go(old),
+            Ok(old) => foreign::drop_guarded(old),
             Err(how) => return Poll::Ready(how),
         }
         Poll::Pending
@@ -173,7 +173,7 @@ mod tests {
     fn a_call_that_panics_ends_there() {
         let hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        Registration::call(|_| panic!("meant to")).tell(Disconnected::Cut);
+        Registration::call(|_| panic!("meant to")).tell(Disconnected::Aborted);
         std::panic::set_hook(hook);
     }
 }

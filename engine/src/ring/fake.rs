@@ -1,6 +1,6 @@
 //! [`Io`] in memory, for tests: sockets, provided buffers and completions, with faults drawn from a seed.
 //!
-//! Laws:
+//! Invariants:
 //! * The contract of [`Io`] is kept to the letter, and the shard is held to its own side of it: a buffer is given
 //!   once, a descriptor is closed once and after its last operation, lent bytes do not change while they are lent.
 //! * Completions of one operation stay in order; those of different ones come in any order, and late.
@@ -9,7 +9,7 @@
 //!   while the shard sleeps is done by [`Outside`].
 //! * One seed determines everything.
 //!
-//! Absent: time (a wait with a limit returns at once), and congestion other than a full socket buffer.
+//! Not here: time (a wait with a limit returns at once), and congestion other than a full socket buffer.
 
 mod calls;
 mod files;
@@ -27,7 +27,7 @@ use super::{Event, Op, Token, Wait};
 use crate::mem::{Arena, BufferId, Filled};
 
 use self::files::{FileJob, Reading};
-use self::link::{Link, Listening, Multishot, Sending, take};
+use self::link::{FakeSocket, Listening, Multishot, Sending, take};
 pub(crate) use self::seed::{Faults, Random};
 
 /// Descriptors of accepted connections begin here: none of the process's own is closed by mistake.
@@ -96,7 +96,7 @@ pub(crate) struct Fake {
     /// Clients whose silent sends ended without an event in a turn that slept: what follows those sends came late.
     pub(crate) delayed: Vec<usize>,
     listeners: BTreeMap<RawFd, Listening>,
-    links: Vec<Link>,
+    links: Vec<FakeSocket>,
     descriptors: BTreeMap<RawFd, usize>,
     given: Vec<BufferId>,
     posted: VecDeque<BufferId>,
@@ -106,7 +106,7 @@ pub(crate) struct Fake {
     queued: Vec<Entry>,
     reads: Vec<Reading>,
     done: Vec<Event>,
-    bell: Option<(RawFd, Token)>,
+    notifier: Option<(RawFd, Token)>,
 }
 
 impl std::fmt::Debug for Fake {
@@ -141,14 +141,14 @@ impl Fake {
             queued: Vec::new(),
             reads: Vec::new(),
             done: Vec::new(),
-            bell: None,
+            notifier: None,
         }
     }
 
     /// A client connects. Its number is for the calls below.
     pub(crate) fn connect(&mut self, listener: RawFd, room: usize) -> usize {
         let client = self.links.len();
-        self.links.push(Link { room, ..Link::default() });
+        self.links.push(FakeSocket { room, ..FakeSocket::default() });
         self.listeners.entry(listener).or_default().backlog.push_back(client);
         client
     }
@@ -253,7 +253,7 @@ impl Fake {
     }
 
     /// Notes what a shard does that nothing has woken.
-    fn note(&mut self, descriptor: RawFd, what: &'static str) {
+    fn command(&mut self, descriptor: RawFd, what: &'static str) {
         let delayed = self.descriptors.get(&descriptor).is_some_and(|client| self.delayed.contains(client));
         let napped = self.naps && matches!(self.waited, Wait::AtMost(limit) if limit <= NAP);
         if (self.asleep && !napped || delayed) && self.overslept.is_none() {
@@ -261,7 +261,7 @@ impl Fake {
         }
     }
 
-    fn link(&mut self, socket: RawFd) -> &mut Link {
+    fn link(&mut self, socket: RawFd) -> &mut FakeSocket {
         let client = self.descriptors.get(&socket);
         let client = *client.unwrap_or_else(|| panic!("descriptor {socket} is not open"));
         &mut self.links[client]
@@ -269,7 +269,7 @@ impl Fake {
 
     fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<Filled>) {
         // Whoever has an event is looked at anyway.
-        if !matches!(token.op(), Op::Accept | Op::Bell | Op::Ignored) {
+        if !matches!(token.op(), Op::Accept | Op::Notifier | Op::Ignored) {
             let links = &self.links;
             self.delayed.retain(|client| links[*client].slot != Some(token.slot()));
         }
@@ -290,8 +290,8 @@ impl Fake {
                 Entry::ReceiveNowhere { socket, token, most } => self.begin_receive_nowhere(socket, token, most),
                 Entry::Send { socket, sending } => self.begin_send(socket, sending),
                 Entry::Watch { descriptor, token } => {
-                    assert!(self.bell.is_none(), "a second watch");
-                    self.bell = Some((descriptor, token));
+                    assert!(self.notifier.is_none(), "a second watch");
+                    self.notifier = Some((descriptor, token));
                 }
                 Entry::WatchEnd { socket, token } => {
                     let link = self.link(socket);
@@ -507,16 +507,17 @@ impl Fake {
         }
     }
 
-    /// Reports the bell if it has been rung.
-    fn listen_for_bell(&mut self) {
-        let Some((descriptor, token)) = self.bell else { return };
+    /// Reports the notifier if it has been rung.
+    fn poll_notifier(&mut self) {
+        let Some((descriptor, token)) = self.notifier else { return };
         let mut rung = 0_u64;
-        // SAFETY: the pointer is that of `rung`, which has the 8 bytes asked for; the shard's bell is open meanwhile.
+        // SAFETY: the pointer is that of `rung`, which has the 8 bytes asked for; the shard's notifier is open
+        // meanwhile.
         let got = unsafe { libc::read(descriptor, (&raw mut rung).cast(), size_of::<u64>()) };
         if got > 0 {
             let lost = self.random.chance(self.faults.more_lost);
             if lost {
-                self.bell = None;
+                self.notifier = None;
             }
             self.finish(token, 1, !lost, None);
         }
@@ -529,7 +530,7 @@ impl Fake {
         while self.done.is_empty() {
             let outside = self.outside.clone();
             let acted = outside.is_some_and(|outside| outside.borrow_mut().act(self));
-            self.listen_for_bell();
+            self.poll_notifier();
             self.progress(true);
             if !acted {
                 break;

@@ -5,7 +5,7 @@
 //!                      unpark              sendfile(2)              event counter
 //! ```
 //!
-//! Laws:
+//! Invariants:
 //! * A socket that was handed over is lent like to the kernel: its number stays open until the job is reported. A
 //!   cancelled job is reported, too, when its turn is over.
 //! * The helper never waits for a socket, only for disks: sockets it is given do not wait (O_NONBLOCK).
@@ -14,7 +14,7 @@
 //! * It reports first and lets go of the file then; files that no name leads to any more are closed by it as well, for
 //!   freeing what they held on the disk takes time.
 //!
-//! Absent: waiting for room in a socket (the ring's poll), and reading (the ring's READ, on a worker).
+//! Not here: waiting for room in a socket (the ring's poll), and reading (the ring's READ, on a worker).
 //! Source: sendfile(2).
 
 use std::collections::VecDeque;
@@ -36,7 +36,7 @@ use crate::id::ShardId;
 /// Bytes of a file that are sent before the next job has its turn.
 const TURN_BYTES: u32 = 1 << 20;
 /// How long a helper may take to end, which only a disk that does not answer makes use of; then it is left to itself.
-const END_PATIENCE: Duration = Duration::from_secs(1);
+const END_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What the helper is told.
 enum Order {
@@ -101,10 +101,10 @@ struct Shared {
     name: String,
     orders: SegQueue<Order>,
     reports: SegQueue<Report>,
-    /// The ring's thread sleeps, or is about to: a report rings the bell.
+    /// The ring's thread sleeps, or is about to: a report rings the notifier.
     ring_sleeps: AtomicBool,
     /// An event counter, never read: the ring's poll reports edges.
-    bell: File,
+    notifier: File,
     stop: AtomicBool,
     /// Started with the first order. Never locked by the helper.
     helper: Mutex<Option<Helper>>,
@@ -169,11 +169,11 @@ impl Shared {
 
     fn report(&self, job: &Job, result: i32) {
         self.reports.push(Report { token: job.token, socket: job.socket, result });
-        // With the fence in `doze`: either the ring's thread sees the report, or this sees that it sleeps.
+        // With the fence in `begin_sleep`: either the ring's thread sees the report, or this sees that it sleeps.
         fence(Ordering::SeqCst);
         if self.ring_sleeps.load(Ordering::Relaxed) && self.ring_sleeps.swap(false, Ordering::AcqRel) {
             // The only failure is a full counter, which still reads as rung.
-            let _ = (&self.bell).write(&1_u64.to_ne_bytes());
+            let _ = (&self.notifier).write(&1_u64.to_ne_bytes());
         }
     }
 
@@ -209,7 +209,7 @@ pub(super) struct Files {
     out: u32,
     /// There are orders that the helper was not woken for.
     fresh: bool,
-    /// The ring polls the bell.
+    /// The ring polls the notifier.
     pub(super) watched: bool,
 }
 
@@ -222,7 +222,7 @@ impl Files {
             orders: SegQueue::new(),
             reports: SegQueue::new(),
             ring_sleeps: AtomicBool::new(false),
-            bell: net::event_counter()?.into(),
+            notifier: net::event_counter()?.into(),
             stop: AtomicBool::new(false),
             helper: Mutex::new(None),
         };
@@ -230,8 +230,8 @@ impl Files {
     }
 
     /// What becomes readable when a job is reported while the ring's thread sleeps.
-    pub(super) fn bell(&self) -> RawFd {
-        self.shared.bell.as_raw_fd()
+    pub(super) fn notifier(&self) -> RawFd {
+        self.shared.notifier.as_raw_fd()
     }
 
     /// Whether reports are to come.
@@ -266,7 +266,7 @@ impl Files {
     }
 
     /// The ring's thread is about to sleep. `false`: there are reports.
-    pub(super) fn doze(&self) -> bool {
+    pub(super) fn begin_sleep(&self) -> bool {
         self.shared.ring_sleeps.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.shared.reports.is_empty()
@@ -282,7 +282,7 @@ impl Files {
     }
 
     /// What closes files from the ring's thread on without holding that up.
-    pub(super) fn undertaker(&self) -> Box<dyn Fn(File)> {
+    pub(super) fn file_closer(&self) -> Box<dyn Fn(File)> {
         let shared = Arc::clone(&self.shared);
         Box::new(move |file| shared.bury(file))
     }
@@ -295,7 +295,7 @@ impl Drop for Files {
         let Some(helper) = helper else { return };
         helper.thread.thread().unpark();
         // Its end is a matter of one turn, unless a disk does not answer.
-        if helper.ended.recv_timeout(END_PATIENCE) == Err(RecvTimeoutError::Disconnected) {
+        if helper.ended.recv_timeout(END_WAIT_MAX) == Err(RecvTimeoutError::Disconnected) {
             let _ = helper.thread.join();
         }
     }
@@ -348,7 +348,7 @@ mod tests {
         let begun = std::time::Instant::now();
         while events.len() < count {
             assert!(begun.elapsed() < Duration::from_secs(20), "{} of {count} reports", events.len());
-            if files.doze() {
+            if files.begin_sleep() {
                 thread::yield_now();
             }
             files.reap(&mut events);
@@ -423,9 +423,9 @@ mod tests {
         let (mut client, server) = pair();
         let mut files = files();
         let source = file(&[7; 100]);
-        let undertaker = files.undertaker();
+        let file_closer = files.file_closer();
         let watch = Arc::downgrade(&source);
-        undertaker(Arc::into_inner(source).expect("the only one"));
+        file_closer(Arc::into_inner(source).expect("the only one"));
         assert!(watch.upgrade().is_none());
         let source = file(&vec![7; 64 << 20]);
         files.send(std::os::fd::IntoRawFd::into_raw_fd(server), token(1), part(&source, 0, 64 << 20));
@@ -434,7 +434,7 @@ mod tests {
         let _ = files.shared.wake();
         files.shared.stop.store(true, Ordering::SeqCst);
         // Taken, cut or reported meanwhile: what is left goes with the last who knows of it.
-        drop((files, undertaker));
+        drop((files, file_closer));
         client.read_to_end(&mut Vec::new()).expect("the client sees an end");
     }
 }

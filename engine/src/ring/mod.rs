@@ -1,6 +1,6 @@
 //! The kernel's contract: io_uring set up, fed and reaped, and the few socket calls around it.
 //!
-//! Laws:
+//! Invariants:
 //! * A ring belongs to the thread that made it (SINGLE_ISSUER, DEFER_TASKRUN): nothing completes unless that thread
 //!   enters.
 //! * Features are found by creating a ring and registering with it, never by a version.
@@ -8,11 +8,11 @@
 //! * A *silent* send ([`SendMode::Silent`]) has ended when the enter that submitted it returns and everything has been
 //!   reaped, unless a completion says that it fell short. See [`uring`].
 //!
-//! Absent: HTTP, connections, queues. The shard is generic over [`Io`], so that tests can stand in for the kernel.
+//! Not here: HTTP, connections, queues. The shard is generic over [`Io`], so that tests can stand in for the kernel.
 //! Sources: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_multishot(7)`, `io_uring_provided_buffers(7)`.
 
 mod buffers;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(any(test, feature = "bench-door"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "the benchmarks use less of it than the tests"))]
 pub(crate) mod fake;
 mod files;
@@ -126,7 +126,7 @@ pub(crate) trait Io {
     /// completion comes without `more`.
     fn await_room(&mut self, socket: RawFd, token: Token, lasting: bool);
     /// What closes a file on this thread that nobody else has, and waits for no disk either.
-    fn undertaker(&self) -> Box<dyn Fn(File)>;
+    fn file_closer(&self) -> Box<dyn Fn(File)>;
     /// Reports when a descriptor becomes readable, until a completion comes without `more`.
     fn watch(&mut self, descriptor: RawFd, token: Token);
     /// Reports that the other side of a connection has ended (POLLRDHUP) or broken it (POLLERR), and again when that

@@ -11,7 +11,7 @@ pub(crate) enum Op {
     Accept = 1,
     Receive = 2,
     Send = 3,
-    Bell = 4,
+    Notifier = 4,
     ReadFile = 5,
     Poll = 6,
     SendFile = 7,
@@ -24,7 +24,7 @@ impl Op {
             1 => Self::Accept,
             2 => Self::Receive,
             3 => Self::Send,
-            4 => Self::Bell,
+            4 => Self::Notifier,
             5 => Self::ReadFile,
             6 => Self::Poll,
             7 => Self::SendFile,
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_token_carries_its_parts() {
-        for op in [Op::Accept, Op::Receive, Op::Send, Op::Bell, Op::ReadFile, Op::Poll, Op::SendFile, Op::Room] {
+        for op in [Op::Accept, Op::Receive, Op::Send, Op::Notifier, Op::ReadFile, Op::Poll, Op::SendFile, Op::Room] {
             let token = Token::new(op, u32::MAX, (1 << SLOT_BITS) - 1);
             let back = Token::from_bits(token.bits());
             assert_eq!((back.op(), back.generation(), back.slot()), (op, u32::MAX, (1 << SLOT_BITS) - 1));

@@ -40,7 +40,7 @@ const MESSAGES: usize = 64;
 const ALARM: Duration = Duration::from_secs(1);
 /// The alarm's completion.
 const ALARM_TOKEN: u64 = u64::MAX;
-/// The completions of the poll of the helper's bell.
+/// The completions of the poll of the helper's notifier.
 const FILES_TOKEN: u64 = u64::MAX - 1;
 
 /// What `io_uring_enter` takes under EXT_ARG (`struct io_uring_getevents_arg`).
@@ -209,15 +209,15 @@ impl Uring {
         }
     }
 
-    /// Before an enter with jobs out: the helper learns of new ones, and the ring of its bell. Gives how to wait.
+    /// Before an enter with jobs out: the helper learns of new ones, and the ring of its notifier. Gives how to wait.
     #[cold]
     fn submit_files(&mut self, wait: Wait) -> Wait {
         self.files.submit();
         if !self.files.watched {
             self.files.watched = true;
-            self.poll(self.files.bell(), libc::POLLIN, true, FILES_TOKEN);
+            self.poll(self.files.notifier(), libc::POLLIN, true, FILES_TOKEN);
         }
-        if wait != Wait::No && !self.files.doze() { Wait::No } else { wait }
+        if wait != Wait::No && !self.files.begin_sleep() { Wait::No } else { wait }
     }
 
     fn poll(&mut self, descriptor: RawFd, events: i16, multi: bool, token: u64) {
@@ -345,8 +345,8 @@ impl Io for Uring {
         self.poll(socket, libc::POLLOUT, lasting, token.bits());
     }
 
-    fn undertaker(&self) -> Box<dyn Fn(File)> {
-        self.files.undertaker()
+    fn file_closer(&self) -> Box<dyn Fn(File)> {
+        self.files.file_closer()
     }
 
     fn watch(&mut self, descriptor: RawFd, token: Token) {

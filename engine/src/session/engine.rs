@@ -5,10 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::attached;
 use super::builder::EngineBuilder;
 use super::groups::{Groups, ServerSession};
 use super::listeners::Listeners;
-use super::local;
 use super::request_queue::{QueueOptions, RequestQueue, check_length};
 use crate::clock;
 use crate::config::{Config, Mode};
@@ -20,7 +20,7 @@ use crate::policy::Properties;
 use crate::queue::{Exchange, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::Uring;
-use crate::shard::{Letter, Mailbox, Shard};
+use crate::shard::{ControlMessage, Inbox, Shard};
 
 pub(super) type LiveShard = Shard<Uring>;
 
@@ -47,7 +47,7 @@ pub(crate) struct EngineShared {
     /// Which ids are of this engine.
     places: Arc<Places>,
     pub(super) exchanges: Arc<[Arc<Exchange<RequestRecord>>]>,
-    mail: Vec<Arc<Mailbox>>,
+    inbox: Vec<Arc<Inbox>>,
     counters: Vec<Arc<ShardCounters>>,
     control: Mutex<Control>,
     running: Mutex<Running>,
@@ -69,7 +69,7 @@ struct Running {
 static ENGINES: AtomicU64 = AtomicU64::new(1);
 
 impl Control {
-    /// Which shards a thread runs; the others will read their letters when one does.
+    /// Which shards a thread runs; the others will read their messages when one does.
     pub(super) fn running(&self) -> Vec<bool> {
         self.sides.iter().map(Option::is_none).collect()
     }
@@ -104,12 +104,12 @@ impl EngineShared {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a letter to every shard.
-    pub(super) fn post(&self, mut letter: impl FnMut(usize) -> Option<Letter>) {
-        for (index, (mailbox, exchange)) in self.mail.iter().zip(self.exchanges.iter()).enumerate() {
-            if let Some(letter) = letter(index) {
-                mailbox.put(letter);
-                exchange.bell().ring();
+    /// Sends a message to every shard.
+    pub(super) fn post(&self, mut message: impl FnMut(usize) -> Option<ControlMessage>) {
+        for (index, (inbox, exchange)) in self.inbox.iter().zip(self.exchanges.iter()).enumerate() {
+            if let Some(message) = message(index) {
+                inbox.put(message);
+                exchange.notifier().notify();
             }
         }
     }
@@ -133,10 +133,10 @@ impl EngineShared {
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
         let side = self.take_side(index)?;
-        let (mail, counters) = (Arc::clone(&self.mail[index]), Arc::clone(&self.counters[index]));
-        let mut shard = Shard::new(ring, id, side, &self.config, mail, counters)?;
-        // What was said before the shard ran, so that it listens when this returns.
-        shard.read_mail();
+        let (inbox, counters) = (Arc::clone(&self.inbox[index]), Arc::clone(&self.counters[index]));
+        let mut shard = Shard::new(ring, id, side, &self.config, inbox, counters)?;
+        // What was said before the shard ran, so that it listens when this completions.
+        shard.read_messages();
         self.running().shards += 1;
         Ok(shard)
     }
@@ -147,10 +147,10 @@ impl EngineShared {
         control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)
     }
 
-    /// Nobody will read the letters of shards that no thread has taken: with them their listening sockets go.
+    /// Nobody will read the messages of shards that no thread has taken: with them their listening sockets go.
     fn close_untaken(&self, control: &Control) {
-        let untaken = self.mail.iter().zip(&control.sides).filter(|(_, side)| side.is_some());
-        untaken.for_each(|(mailbox, _)| mailbox.close());
+        let untaken = self.inbox.iter().zip(&control.sides).filter(|(_, side)| side.is_some());
+        untaken.for_each(|(inbox, _)| inbox.close());
     }
 
     /// Ends a shard on its thread, and gives why, if it is not a shutdown. No outcome: it has panicked, which is a
@@ -200,7 +200,7 @@ impl EngineShared {
         let mut control = self.control();
         control.failure.get_or_insert(error);
         self.close_untaken(&control);
-        self.post(|_| Some(Letter::Stop { grace: Duration::MAX }));
+        self.post(|_| Some(ControlMessage::Stop { grace: Duration::MAX }));
         let queues: Vec<_> = control.queues.iter().map(|(_, queue)| Arc::clone(queue)).collect();
         drop(control);
         // Nobody has to take what waits in them.
@@ -253,13 +253,13 @@ impl Engine {
 
     pub(super) fn start_with(config: Config) -> Result<Self> {
         let id = ENGINES.fetch_add(1, Ordering::Relaxed);
-        let (sizes, imprint) = (config.sizes(), config.imprint()?);
+        let (sizes, template) = (config.sizes(), config.template()?);
         let places = places_of(&config)?;
         let (mut exchanges, mut sides) = (Vec::new(), Vec::new());
         for index in 0..config.shards {
             let shard = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
             let (exchange, side) =
-                Exchange::new(id, shard, places.origin(shard), imprint, &sizes).map_err(|error| {
+                Exchange::new(id, shard, places.origin(shard), template, &sizes).map_err(|error| {
                     let bytes = config.shard_bytes();
                     Error::io(
                         format!(
@@ -274,7 +274,7 @@ impl Engine {
         }
         let shared = Arc::new(EngineShared {
             id,
-            mail: sides.iter().map(|_| Arc::default()).collect(),
+            inbox: sides.iter().map(|_| Arc::default()).collect(),
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
             control: Mutex::new(Control { sides, groups: Groups::new(&config.properties), ..Control::default() }),
@@ -342,7 +342,7 @@ impl Engine {
         let core = Arc::new(QueueCore::new(options.length, Arc::clone(&self.shared.exchanges)));
         let index = u32::try_from(control.queues.len()).unwrap_or(u32::MAX);
         control.queues.push((name.to_owned(), Arc::clone(&core)));
-        self.shared.post(|_| Some(Letter::Queue(Arc::clone(&core))));
+        self.shared.post(|_| Some(ControlMessage::Queue(Arc::clone(&core))));
         drop(control);
         Ok(RequestQueue::new(core, index, Arc::clone(&self.shared.places), name, options.wait))
     }
@@ -374,7 +374,7 @@ impl Engine {
         if self.shared.config.mode != Mode::Colocated {
             return Err(Error::invalid("attach: this engine's mode is Queue; start it with mode(Mode::Colocated)"));
         }
-        local::attach(&self.shared, index)
+        attached::attach(&self.shared, index)
     }
 
     /// What sessions and URL groups inherit: every property is there, as set by
@@ -450,7 +450,7 @@ impl Engine {
     /// [`failure`](Self::failure), at once, when the engine has failed;
     /// [`Invalid`](crate::ErrorKind::Invalid) on a thread that drives a shard, which would wait for itself.
     pub fn wait(&self) -> Result<()> {
-        if local::drives(self.shared.id) || foreign::is_on_shard_of(self.shared.id) {
+        if attached::drives(self.shared.id) || foreign::is_on_shard_of(self.shared.id) {
             return Err(Error::invalid("wait: this thread drives a shard, which it would wait for; receive instead"));
         }
         let running = self.shared.running();
@@ -466,7 +466,7 @@ impl Engine {
             !core::mem::replace(&mut control.stopped, true)
         };
         if is_first {
-            self.shared.post(|_| Some(Letter::Stop { grace }));
+            self.shared.post(|_| Some(ControlMessage::Stop { grace }));
         }
         if foreign::is_on_shard_of(self.shared.id) {
             // It would wait for itself. The last shard to end closes the queues.
@@ -490,7 +490,7 @@ impl Engine {
     fn await_attached(&self, grace: Duration) {
         let deadline = grace.checked_add(Duration::from_secs(1)).and_then(|left| clock::now().checked_add(left));
         let mut running = self.shared.running();
-        while running.shards > 0 && !local::drives(self.shared.id) {
+        while running.shards > 0 && !attached::drives(self.shared.id) {
             // A grace beyond what the clock can say is waited for as long as it takes.
             let left = deadline.map_or(Duration::from_secs(3600), |end| end.saturating_duration_since(clock::now()));
             if left.is_zero() {
@@ -516,6 +516,6 @@ pub struct Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        local::detach();
+        attached::detach();
     }
 }

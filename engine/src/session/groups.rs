@@ -9,7 +9,7 @@ use super::request_queue::RequestQueue;
 use crate::error::{Error, Result};
 use crate::policy::{self, Policies, Policy, PolicyIndex, Properties};
 use crate::route::{Host, Route, Snapshot, Target};
-use crate::shard::Letter;
+use crate::shard::ControlMessage;
 
 type GroupId = u64;
 type SessionId = u64;
@@ -163,7 +163,7 @@ impl Control {
     /// Shows the shards the routes as they are now.
     fn publish_routes(&self, shared: &EngineShared) {
         let snapshot = Arc::new(self.groups.snapshot());
-        shared.post(|_| Some(Letter::Routes(Arc::clone(&snapshot))));
+        shared.post(|_| Some(ControlMessage::Routes(Arc::clone(&snapshot))));
     }
 
     fn add_url(&mut self, shared: &EngineShared, group: GroupId, url: &str, context: u64) -> Result<()> {

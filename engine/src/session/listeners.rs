@@ -10,13 +10,13 @@ use super::engine::EngineShared;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::ring::net;
-use crate::shard::Letter;
+use crate::shard::ControlMessage;
 
 /// How long to wait for the shards to let go of a port that is opened again.
-const CLOSING_PATIENCE: Duration = Duration::from_secs(1);
+const CLOSING_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long an address that is taken is asked for again. The kernel takes down the rings of a process that was killed,
 /// and closes the sockets they still hold, only after the process has ended: some milliseconds, more on a busy machine.
-const HOLDER_PATIENCE: Duration = Duration::from_millis(750);
+const HOLDER_WAIT_MAX: Duration = Duration::from_millis(750);
 /// Between two looks at what is waited for.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -49,8 +49,8 @@ impl Listeners {
     ) -> Result<SocketAddr> {
         self.await_closing(address.port());
         // Who has it in this engine keeps it.
-        let patience = if self.has(address) { Duration::ZERO } else { HOLDER_PATIENCE };
-        let deadline = clock::now() + patience;
+        let wait_max = if self.has(address) { Duration::ZERO } else { HOLDER_WAIT_MAX };
+        let deadline = clock::now() + wait_max;
         let sockets = loop {
             match bind(address, running, shared.config.properties.asks_after()) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::now() < deadline => {
@@ -65,7 +65,7 @@ impl Listeners {
         let mut sockets = sockets.into_iter();
         shared.post(|_| {
             let socket = sockets.next()?;
-            Some(Letter::Listen { socket, ip, port: bound.port(), open: Arc::clone(&open) })
+            Some(ControlMessage::Listen { socket, ip, port: bound.port(), open: Arc::clone(&open) })
         });
         self.endpoints.push(Endpoint { address: bound, explicit, open });
         Ok(bound)
@@ -93,7 +93,7 @@ impl Listeners {
         self.endpoints.retain(|endpoint| !closes(endpoint));
         if !closing.is_empty() {
             self.closing.extend(closing.into_iter().map(|open| (port, open)));
-            shared.post(|_| Some(Letter::Unlisten { port }));
+            shared.post(|_| Some(ControlMessage::Unlisten { port }));
         }
     }
 
@@ -103,7 +103,7 @@ impl Listeners {
 
     /// Waits, within bounds, until the shards have let go of a port; else opening it again would find it taken.
     fn await_closing(&mut self, port: u16) {
-        let deadline = clock::now() + CLOSING_PATIENCE;
+        let deadline = clock::now() + CLOSING_WAIT_MAX;
         loop {
             self.closing.retain(|(_, open)| open.strong_count() > 0);
             if self.closing.iter().all(|(closing, _)| *closing != port) || clock::now() >= deadline {

@@ -12,14 +12,14 @@ use crate::config::Mode;
 use crate::error::ErrorKind;
 use crate::queue::QueueCore;
 use crate::route::{Host, Route, Snapshot, Target};
-use crate::shard::Letter;
+use crate::shard::ControlMessage;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(begun.elapsed() < WAIT_MAX, "waited in vain until {what}");
         thread::yield_now();
     }
 }
@@ -27,7 +27,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 /// Asks for an answer, and waits for one or for the end.
 fn ask(address: SocketAddr) {
     let Ok(mut stream) = TcpStream::connect(address) else { return };
-    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    stream.set_read_timeout(Some(WAIT_MAX)).expect("not zero");
     let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     let mut answer = Vec::new();
     let ended = stream.read_to_end(&mut answer).map_err(|error| error.kind());
@@ -41,8 +41,8 @@ fn arm(engine: &Engine, address: SocketAddr, queues: u32) {
     let target = Target { context: 0, queue: Some(queues), active: true, policy: 0, send_credit: 1 << 18 };
     let route = Route { port: address.port(), host: Host::Strong, path: "/".into(), target };
     let snapshot = Arc::new(Snapshot::new(vec![route]));
-    engine.shared.post(|shard| (shard == 0).then(|| Letter::Queue(Arc::clone(&core))));
-    engine.shared.post(|shard| (shard == 0).then(|| Letter::Routes(Arc::clone(&snapshot))));
+    engine.shared.post(|shard| (shard == 0).then(|| ControlMessage::Queue(Arc::clone(&core))));
+    engine.shared.post(|shard| (shard == 0).then(|| ControlMessage::Routes(Arc::clone(&snapshot))));
 }
 
 fn listen(engine: &Engine) -> SocketAddr {
@@ -65,7 +65,7 @@ fn a_shard_that_panics_gives_its_engine_up() {
         assert_eq!((failure.kind(), failure.to_string().as_str()), (ErrorKind::Io, "shard 0 panicked"));
         wait_until("nobody is let in", || TcpStream::connect(address).is_err());
         assert!(queue.receive().expect_err("closed").is_closed());
-        assert_eq!(engine.shutdown(PATIENCE).expect_err("it has failed").to_string(), failure.to_string());
+        assert_eq!(engine.shutdown(WAIT_MAX).expect_err("it has failed").to_string(), failure.to_string());
     }
 }
 
@@ -93,7 +93,7 @@ fn a_shard_that_panics_in_a_turn_of_its_thread_is_given_up() {
             (failed, again, answered)
         });
         let early = scope.spawn(|| ask(address));
-        told.recv_timeout(PATIENCE).expect("a request has come");
+        told.recv_timeout(WAIT_MAX).expect("a request has come");
         ask(address);
         early.join().expect("its connection ends");
         assert!(consumer.join().expect("no panic").is_err_and(|error| error.is_closed()));
@@ -103,5 +103,5 @@ fn a_shard_that_panics_in_a_turn_of_its_thread_is_given_up() {
     });
     wait_until("nobody is let in", || TcpStream::connect(address).is_err());
     assert_eq!(engine.wait().expect_err("it has failed").to_string(), "shard 0 panicked");
-    assert_eq!(engine.shutdown(PATIENCE).expect_err("it has failed").to_string(), "shard 0 panicked");
+    assert_eq!(engine.shutdown(WAIT_MAX).expect_err("it has failed").to_string(), "shard 0 panicked");
 }

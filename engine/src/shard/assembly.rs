@@ -1,6 +1,6 @@
 //! Heads that did not arrive whole in one buffer: put together in the connection's one assembly cell.
 //!
-//! Laws: a connection has at most one cell, from the first piece of a head that is not whole until the request is
+//! Invariants: a connection has at most one cell, from the first piece of a head that is not whole until the request is
 //! delivered (then it is the request's) or given up; every byte is copied once.
 
 use ringress_proto::head::{self, Parse};

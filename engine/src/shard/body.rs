@@ -1,6 +1,6 @@
 //! Bodies come in: behind their requests, which are delivered before them, as far as the credit of each reaches.
 //!
-//! Laws:
+//! Invariants:
 //! * A request has its part of a body that came in one buffer with its head there; what comes later is a chain of
 //!   buffers (`queue::body`), in place, chunks decoded and moved together. Small pieces are copied behind one another,
 //!   so that a client that sends byte by byte holds no more buffers than its bytes fill.
@@ -9,7 +9,7 @@
 //!   slow client holds none while it is awaited.
 //! * A body that nobody will read is thrown away, within bounds, so that the next request is found behind it.
 //!
-//! Absent: how bodies are read (rooms `queue` and `api`).
+//! Not here: how bodies are read (rooms `queue` and `api`).
 
 use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
@@ -150,7 +150,7 @@ impl<I: Io> Shard<I> {
             }
             Err(_) if matches!(incoming, Incoming::Raw) => {
                 self.counters.input_overflows.count();
-                self.cut(key);
+                self.truncate_answer(key);
                 Taken::Over
             }
             Err(reject) => {
@@ -381,7 +381,7 @@ impl<I: Io> Shard<I> {
             return self.end_after_answers(key);
         }
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
-        let is_ours = !self.slots[slot as usize].answered && self.side.overtake(slot);
+        let is_ours = !self.slots[slot as usize].answered && self.side.claim_answer(slot);
         self.forget_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);

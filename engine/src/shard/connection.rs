@@ -1,6 +1,6 @@
 //! What a shard keeps of a connection, of a request slot and of a held receive buffer.
 //!
-//! Laws: an idle connection is one entry here and nothing else: no buffer, no request slot.
+//! Invariants: an idle connection is one entry here and nothing else: no buffer, no request slot.
 
 use std::os::fd::RawFd;
 
@@ -69,7 +69,7 @@ pub(super) enum Out {
         cell: Cell,
     },
     /// An informational answer, in the `extras` of the connection with this index.
-    Interim {
+    Informational {
         connection: u32,
     },
     /// Text of the engine's own.

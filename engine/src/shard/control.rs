@@ -16,7 +16,7 @@ use crate::route::Snapshot;
 
 /// One message.
 #[derive(Debug)]
-pub(crate) enum Letter {
+pub(crate) enum ControlMessage {
     /// A new queue; the number of queues before it is its index in routes.
     Queue(Arc<QueueCore<RequestRecord>>),
     /// The routes from now on.
@@ -30,71 +30,71 @@ pub(crate) enum Letter {
     Stop { grace: Duration },
 }
 
-/// A shard's letter box.
+/// A shard's inbox.
 #[derive(Debug)]
-pub(crate) struct Mailbox {
+pub(crate) struct Inbox {
     any: AtomicBool,
     /// `None` when nobody will read any more.
-    letters: Mutex<Option<Vec<Letter>>>,
+    messages: Mutex<Option<Vec<ControlMessage>>>,
 }
 
-impl Default for Mailbox {
+impl Default for Inbox {
     fn default() -> Self {
-        Self { any: AtomicBool::new(false), letters: Mutex::new(Some(Vec::new())) }
+        Self { any: AtomicBool::new(false), messages: Mutex::new(Some(Vec::new())) }
     }
 }
 
-impl Mailbox {
-    /// Puts a letter in; the sender rings the shard's bell afterwards. One for a shard that has ended is dropped, and a
-    /// listening socket in it is closed.
-    pub(crate) fn put(&self, letter: Letter) {
-        if let Some(letters) = self.letters().as_mut() {
-            letters.push(letter);
+impl Inbox {
+    /// Puts a message in; the sender notifies the shard afterwards. One for a shard that has ended is dropped,
+    /// and a listening socket in it is closed.
+    pub(crate) fn put(&self, message: ControlMessage) {
+        if let Some(messages) = self.messages().as_mut() {
+            messages.push(message);
             self.any.store(true, Ordering::SeqCst);
         }
     }
 
     /// Nobody will read any more: what is there and what comes is dropped.
     pub(crate) fn close(&self) {
-        let unread = self.letters().take();
+        let unread = self.messages().take();
         drop(unread);
     }
 
-    fn letters(&self) -> MutexGuard<'_, Option<Vec<Letter>>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn messages(&self) -> MutexGuard<'_, Option<Vec<ControlMessage>>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]
-    pub(super) fn has_mail(&self) -> bool {
+    pub(super) fn has_messages(&self) -> bool {
         self.any.load(Ordering::SeqCst)
     }
 
-    fn take(&self, into: &mut Vec<Letter>) {
+    fn take(&self, into: &mut Vec<ControlMessage>) {
         self.any.store(false, Ordering::SeqCst);
-        if let Some(letters) = self.letters().as_mut() {
-            into.append(letters);
+        if let Some(messages) = self.messages().as_mut() {
+            into.append(messages);
         }
     }
 }
 
 impl<I: Io> Shard<I> {
     #[cold]
-    pub(crate) fn read_mail(&mut self) {
-        let mut letters = core::mem::take(&mut self.letters);
-        self.mail.take(&mut letters);
-        for letter in letters.drain(..) {
-            match letter {
-                Letter::Queue(core) => {
+    pub(crate) fn read_messages(&mut self) {
+        let mut messages = core::mem::take(&mut self.messages);
+        self.inbox.take(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                ControlMessage::Queue(core) => {
                     let producer = Producer::new();
                     self.queues.push(QueueEnd { core, producer, touched: false, unannounced: 0 });
                 }
-                Letter::Routes(routes) => self.take_routes(routes),
-                Letter::Listen { socket, ip, port, open } => self.listen(socket, ip, port, open),
-                Letter::Unlisten { port } => self.unlisten(Some(port)),
-                Letter::Stop { grace } => self.stop(grace),
+                ControlMessage::Routes(routes) => self.take_routes(routes),
+                ControlMessage::Listen { socket, ip, port, open } => self.listen(socket, ip, port, open),
+                ControlMessage::Unlisten { port } => self.unlisten(Some(port)),
+                ControlMessage::Stop { grace } => self.stop(grace),
             }
         }
-        self.letters = letters;
+        self.messages = messages;
     }
 
     /// From now on these routes hold, with their timers and limits. Connections that went by those of a group which is
@@ -114,7 +114,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Begins to stop: see [`Letter::Stop`].
+    /// Begins to stop: see [`ControlMessage::Stop`].
     pub(crate) fn stop(&mut self, grace: Duration) {
         let deadline = if grace.is_zero() { self.tick } else { self.tick.saturating_add(ticks(grace)) };
         self.stopping = Some(self.stopping.map_or(deadline, |earlier| earlier.min(deadline)));

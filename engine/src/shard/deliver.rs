@@ -1,13 +1,13 @@
 //! A request finds its queue: when its head is whole, before its body.
 
 use ringress_proto::chunked::{Decoder, Step};
-use ringress_proto::framing::BodyKind;
+use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
 use super::connection::{Connection, Incoming, NONE, SlotState};
 use super::input::Taken;
 use super::{Settings, Shard};
-use crate::conn::Alone;
+use crate::conn::Exclusivity;
 use crate::id::ConnectionId;
 use crate::mem::Input;
 use crate::policy::PolicyIndex;
@@ -22,7 +22,7 @@ use crate::slab::Key;
 pub(super) struct Addressed {
     queue: Result<u32, Reject>,
     policy: PolicyIndex,
-    alone: Alone,
+    exclusivity: Exclusivity,
     keep_alive: bool,
     is_http10: bool,
     /// A refusal may keep the connection, because what follows the head can be thrown away.
@@ -58,15 +58,15 @@ pub(super) fn address(
         }
         Err(reject) => (Err(reject), connection.policy),
     };
-    let alone = match record.head.method_is_safe {
-        _ if record.head.asks_upgrade() => Alone::Asks,
-        true => Alone::No,
-        false => Alone::Yes,
+    let exclusivity = match record.head.method_is_safe {
+        _ if record.head.asks_upgrade() => Exclusivity::Upgrade,
+        true => Exclusivity::Shared,
+        false => Exclusivity::UntilAnswered,
     };
-    let is_refused = alone != Alone::No && record.is_connect() && !settings.deliver_connect;
+    let is_refused = exclusivity != Exclusivity::Shared && record.is_connect() && !settings.deliver_connect;
     let queue = if is_refused { Err(Reject::ConnectUnsupported) } else { queue };
     let (keep_alive, is_http10) = (record.keep_alive, record.is_http10());
-    Addressed { queue, policy, alone, keep_alive, is_http10, passable: true, untouched: true }
+    Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable: true, untouched: true }
 }
 
 /// The beginning of a body, in the buffer that the head is in. Places count from the head's first byte.
@@ -85,8 +85,8 @@ impl<I: Io> Shard<I> {
     /// way will bring the connection back. `in_pieces`: its head did not come at once.
     #[inline(always)]
     pub(super) fn deliver(&mut self, key: Key, slot: u32, addressed: Addressed, in_pieces: bool) -> bool {
-        let Addressed { queue, policy, alone, keep_alive, is_http10, passable, untouched } = addressed;
-        if alone == Alone::Asks {
+        let Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable, untouched } = addressed;
+        if exclusivity == Exclusivity::Upgrade {
             // What may come behind it has its place before anybody can read there.
             self.open_body(slot, false, u64::MAX);
         }
@@ -96,7 +96,7 @@ impl<I: Io> Shard<I> {
         match queue.and_then(|queue| self.enqueue(queue, slot)) {
             Ok(()) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
-                connection.machine.request(alone, keep_alive);
+                connection.machine.request(exclusivity, keep_alive);
                 connection.head_timed = false;
                 connection.policy = policy;
                 let first = connection.append(slot, &mut self.slots);
@@ -142,31 +142,31 @@ impl<I: Io> Shard<I> {
         let record = self.side.record_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
-        if !self.pin_apart(input, slot, prefix.start + prefix.len) {
+        if !self.pin_uncommon(input, slot, prefix.start + prefix.len) {
             return self.out_of_cells(key, slot);
         }
-        self.deliver_before(key, slot, addressed, prefix.incoming, false);
+        self.deliver_early(key, slot, addressed, prefix.incoming, false);
         Taken::Bytes(prefix.used)
     }
 
     /// Delivers a request whose body, if it has one, is all still to come.
     pub(super) fn deliver_with_body(&mut self, key: Key, slot: u32, addressed: Addressed) {
         let incoming = match self.side.record(slot).head.body {
-            BodyKind::None => Incoming::Nothing,
-            BodyKind::Length(missing) => Incoming::Length { missing },
-            BodyKind::Chunked => Incoming::Chunked { decoder: Decoder::new() },
+            BodyLength::None => Incoming::Nothing,
+            BodyLength::Length(missing) => Incoming::Length { missing },
+            BodyLength::Chunked => Incoming::Chunked { decoder: Decoder::new() },
         };
-        self.deliver_before(key, slot, addressed, incoming, true);
+        self.deliver_early(key, slot, addressed, incoming, true);
     }
 
     /// Delivers a request before the rest of its body.
-    fn deliver_before(&mut self, key: Key, slot: u32, mut addressed: Addressed, incoming: Incoming, in_pieces: bool) {
+    fn deliver_early(&mut self, key: Key, slot: u32, mut addressed: Addressed, incoming: Incoming, in_pieces: bool) {
         self.side.reset_reader(slot);
         let record = self.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), record.body_len);
         let expects = expects && here == 0;
         let body_max = self.routes.policy(addressed.policy).body_max;
-        if let BodyKind::Length(length) = record.head.body
+        if let BodyLength::Length(length) = record.head.body
             && length > body_max
         {
             addressed.queue = addressed.queue.and(Err(Reject::BodyTooLarge));
@@ -191,7 +191,7 @@ impl<I: Io> Shard<I> {
         let record = self.side.record(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
-        let BodyKind::Length(length) = record.head.body else {
+        let BodyLength::Length(length) = record.head.body else {
             return self.take_prefix_chunks(slot, input, head_len, body_max);
         };
         let len = u32::try_from(length).unwrap_or(u32::MAX).min(rest.len());

@@ -1,7 +1,7 @@
 //! Input that nobody wants is thrown away, so that clients get to read their answers instead of a reset: the rest of a
 //! body behind which the next request is looked for, and all that comes when a connection takes no more requests.
 //!
-//! Laws:
+//! Invariants:
 //! * What is thrown away takes no buffer: it is received without a place to put it (MSG_TRUNC, tcp(7)). Only chunks
 //!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their
 //!   end.
@@ -11,7 +11,7 @@
 //! * Our side is shut before the last of it is read. At most a quarter of a shard's connections are in that state;
 //!   beyond that the one that is longest in it is reset.
 //!
-//! Absent: which input is wanted (room `conn`, `input`, `body`).
+//! Not here: which input is wanted (room `conn`, `input`, `body`).
 
 use std::collections::VecDeque;
 use std::net::Shutdown;
@@ -92,7 +92,7 @@ impl<I: Io> Shard<I> {
             && let Some(oldest) = self.drains.order.pop_front()
         {
             if self.connections.get_mut(oldest).is_some_and(|connection| connection.drains) {
-                self.counters.drains_cut.count();
+                self.counters.drains_reset.count();
                 self.abort(oldest);
             }
         }

@@ -8,11 +8,11 @@
 //!      └──room─── FileRoom: as of what is in memory (`room`)
 //! ```
 //!
-//! Laws: nothing else is sent on a connection from the handing over to the last report; the descriptor is not closed
-//! and the slot not freed while the helper has the part; a client is judged only while it is its turn, never while the
-//! helper, or the disk behind it, has the part.
+//! Invariants: nothing else is sent on a connection from the handing over to the last report; the descriptor is not
+//! closed and the slot not freed while the helper has the part; a client is judged only while it is its turn, never
+//! while the helper, or the disk behind it, has the part.
 //!
-//! Absent: which parts of files go this way (`stream`), and the helper (room `ring`).
+//! Not here: which parts of files go this way (`stream`), and the helper (room `ring`).
 
 use super::Shard;
 use super::connection::{Out, Sending};
@@ -65,15 +65,15 @@ impl<I: Io> Shard<I> {
         match event.result {
             1.. => self.file_went(key, slot, event.result.cast_unsigned()),
             // The file is shorter than was said.
-            0 => self.cut(key),
+            0 => self.truncate_answer(key),
             error => match -error {
                 // The socket is full, or so it seems: a file that has ended says so the next time.
                 libc::EAGAIN => self.await_room(key, true),
                 libc::EINVAL | libc::ESPIPE | libc::ENOSYS => self.read_instead(key, slot),
-                libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN => self.lost(key),
-                libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ECONNABORTED => self.lost(key),
+                libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN => self.client_gone(key),
+                libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ECONNABORTED => self.client_gone(key),
                 // The disk fails.
-                _ => self.cut(key),
+                _ => self.truncate_answer(key),
             },
         }
     }

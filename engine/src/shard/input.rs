@@ -1,11 +1,11 @@
 //! Bytes come in: heads are taken out of receive buffers in place, or put together where they did not arrive whole, and
 //! delivered with what is there of their bodies.
 //!
-//! Laws: a head that arrives whole in one buffer is never copied, unless buffers are short; one that does not is copied
-//! once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its buffers,
-//! in order, and receiving stops until it has been taken.
+//! Invariants: a head that arrives whole in one buffer is never copied, unless buffers are short; one that does not is
+//! copied once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its
+//! buffers, in order, and receiving stops until it has been taken.
 
-use ringress_proto::framing::BodyKind;
+use ringress_proto::framing::BodyLength;
 use ringress_proto::head::{self, Parse};
 use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
@@ -130,7 +130,7 @@ impl<I: Io> Shard<I> {
             }
             // Asked for, or of no consequence: armed again when input is wanted.
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            _ => self.lost(key),
+            _ => self.client_gone(key),
         }
     }
 
@@ -276,7 +276,7 @@ impl<I: Io> Shard<I> {
             return self.refuse_unread(key, slot, reject);
         }
         let len = u32::from(record.head.head_len);
-        let has_body = !matches!(record.head.body, BodyKind::None);
+        let has_body = !matches!(record.head.body, BodyLength::None);
         (record.wire_bytes, record.body_open) = (u64::from(len), false);
         (record.body_start, record.body_len) = (len, 0);
         let Some(connection) = self.connections.get_mut(key) else {
@@ -327,7 +327,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// As [`pin`](Self::pin), for those with a body.
-    pub(super) fn pin_apart(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
+    pub(super) fn pin_uncommon(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
         self.pin(input, slot, len)
     }
 

@@ -1,6 +1,6 @@
 //! How connections end, and the timers that see to it.
 //!
-//! Laws: a descriptor is closed, and its entry freed, after the last operation on it has completed; whatever a
+//! Invariants: a descriptor is closed, and its entry freed, after the last operation on it has completed; whatever a
 //! connection still had is given back; requests of a gone connection answer `Gone`.
 
 use ringress_proto::method::Method;
@@ -9,7 +9,7 @@ use ringress_proto::reject::Reject;
 use super::Shard;
 use super::connection::{Incoming, NONE, Out, Pipe, Receiving, Sending, SlotState};
 use super::output::{CONTINUE, GONE};
-use crate::conn::{Expiry, Patience};
+use crate::conn::{Expiry, WaitReason};
 use crate::queue::{AnswerFlags, Disconnected, Fate};
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
@@ -56,7 +56,7 @@ impl<I: Io> Shard<I> {
         let how = match connection.input_ended {
             true => Disconnected::Ended,
             false if self.stopping.is_some() => Disconnected::Stopped,
-            false => Disconnected::Cut,
+            false => Disconnected::Aborted,
         };
         self.end_connection(key, how, false);
     }
@@ -64,13 +64,13 @@ impl<I: Io> Shard<I> {
     /// Closes a connection at once: the client has to go.
     #[cold]
     pub(super) fn abort(&mut self, key: Key) {
-        let how = if self.aborted { Disconnected::Stopped } else { Disconnected::Cut };
+        let how = if self.aborted { Disconnected::Stopped } else { Disconnected::Aborted };
         self.end_connection(key, how, true);
     }
 
     /// Closes a connection at once: the client is gone.
     #[cold]
-    pub(super) fn lost(&mut self, key: Key) {
+    pub(super) fn client_gone(&mut self, key: Key) {
         self.end_connection(key, Disconnected::Reset, true);
     }
 
@@ -129,12 +129,12 @@ impl<I: Io> Shard<I> {
         self.wheel.set(key.index, NEVER);
         let is_last = match &connection.out {
             // That of a stream which has not ended is in the list still.
-            Out::Nothing | Out::Stream { last: false, .. } | Out::Interim { .. } => false,
+            Out::Nothing | Out::Stream { last: false, .. } | Out::Informational { .. } => false,
             Out::Text { text } => *text != CONTINUE,
             Out::Area { .. } | Out::AreaAndTail { .. } | Out::Stream { .. } | Out::Cell { .. } => true,
         };
         self.release_out(connection.out);
-        let unsent = self.orphan(connection.oldest) + u64::from(is_last);
+        let unsent = self.end_requests_of(connection.oldest) + u64::from(is_last);
         if connection.how == Disconnected::Reset && connection.pipe == Pipe::No {
             self.counters.responses_unsent.add(unsent);
         }
@@ -145,7 +145,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// The requests of a connection that is gone, from the oldest on. Gives how many had been answered.
-    pub(super) fn orphan(&mut self, oldest: u32) -> u64 {
+    pub(super) fn end_requests_of(&mut self, oldest: u32) -> u64 {
         let (mut next, mut unsent) = (oldest, 0);
         while next != NONE {
             let slot = next;
@@ -155,7 +155,7 @@ impl<I: Io> Shard<I> {
                 let answer = self.side.answer_mut(slot);
                 // Dropped while its connection went, it has not even been given 500.
                 if answer.flags.has(AnswerFlags::ABANDONED) && answer.area_len == 0 {
-                    self.counters.requests_orphaned.count();
+                    self.counters.requests_disconnected.count();
                 } else {
                     unsent += 1;
                 }
@@ -163,11 +163,11 @@ impl<I: Io> Shard<I> {
                 continue;
             }
             if !self.side.is_cancelled(slot) {
-                self.counters.requests_orphaned.count();
+                self.counters.requests_disconnected.count();
             }
             // An answer already on its way back finds no connection.
             self.slots[slot as usize].connection = NONE;
-            match self.side.kill(slot) {
+            match self.side.mark_disconnected(slot) {
                 Fate::Held if self.side.has_body(slot) => self.forget_body(slot, GONE),
                 Fate::Held | Fate::Free => {}
             }
@@ -192,14 +192,14 @@ impl<I: Io> Shard<I> {
     #[inline]
     pub(super) fn set_timer(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let patience = connection.machine.patience(connection.part(), connection.blocked());
+        let reason = connection.machine.wait_reason(connection.part(), connection.blocked());
         let policy = self.routes.policy(connection.policy);
         let mut from = self.tick;
-        if connection.giving.runs() && patience != Patience::Body {
+        if connection.giving.runs() && reason != WaitReason::Body {
             connection.giving.stop(from);
         }
-        let ticks = match patience {
-            Patience::Queue => match self.slots.get(connection.oldest as usize) {
+        let ticks = match reason {
+            WaitReason::Queue => match self.slots.get(connection.oldest as usize) {
                 Some(oldest) => {
                     // One that is answered leaves at once.
                     from = if oldest.answered { from } else { oldest.queued };
@@ -207,28 +207,28 @@ impl<I: Io> Shard<I> {
                 }
                 None => NEVER,
             },
-            Patience::Idle => policy.idle,
+            WaitReason::Idle => policy.idle,
             // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
-            Patience::Head if connection.head_timed => return,
-            Patience::Head => policy.header_wait,
-            Patience::Body => {
+            WaitReason::Head if connection.head_timed => return,
+            WaitReason::Head => policy.header_wait,
+            WaitReason::Body => {
                 connection.head_timed = false;
                 let deadline = self.body_deadline(key);
                 return self.wheel.set(key.index, deadline);
             }
-            Patience::Drain => {
+            WaitReason::Drain => {
                 connection.head_timed = false;
                 let deadline = self.drain_deadline(key);
                 return self.wheel.set(key.index, deadline);
             }
-            Patience::Send => {
+            WaitReason::Send => {
                 // The head's deadline is another one afterwards.
                 connection.head_timed = false;
                 let deadline = self.send_deadline(key);
                 return self.wheel.set(key.index, deadline);
             }
         };
-        connection.head_timed = patience == Patience::Head;
+        connection.head_timed = reason == WaitReason::Head;
         self.wheel.set(key.index, from.saturating_add(ticks));
     }
 

@@ -1,11 +1,11 @@
 //! The loop that joins everything: kernel, memory, protocol, routes, queues and timers, on one thread.
 //!
 //! ```text
-//!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ letters ─▶ completions ─▶ publish, wake ─▶ timers
+//!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ messages ─▶ completions ─▶ publish, wake ─▶ timers
 //!           output              (submit and wait)     output       control   accept, input   queue           life
 //! ```
 //!
-//! Laws:
+//! Invariants:
 //! * One enter, one clock read and at most one wake a queue for each turn; after the start nothing here allocates or
 //!   locks for a request (a control message, `control`, may do both; waking a pending future locks the list of wakers;
 //!   the date is formatted once a second).
@@ -14,13 +14,14 @@
 //! * What the kernel was lent comes back before it is used again: buffers by completions, sends by [`Uring`]'s rule, a
 //!   connection's descriptor after its last operation.
 //!
-//! Absent: sockets being opened (room `session`), and what applications see (room `api`).
+//! Not here: sockets being opened (room `session`), and what applications see (room `api`).
 //!
 //! [`Uring`]: crate::ring::Uring
 
 mod accept;
 mod assembly;
 mod body;
+mod commands;
 mod connection;
 mod control;
 mod deliver;
@@ -28,13 +29,12 @@ mod drain;
 mod files;
 mod input;
 mod life;
-mod news;
-mod notes;
 mod output;
 mod pipe;
 mod rates;
 mod refuse;
 mod room;
+mod signals;
 #[cfg(test)]
 mod sim;
 mod stream;
@@ -47,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringress_proto::limits::Limits;
-use ringress_proto::response::Imprint;
+use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::HostMemo;
 
 use self::body::BodyChain;
@@ -61,7 +61,7 @@ use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::{Origin, ShardId};
 use crate::policy::{Policies, Policy};
-use crate::queue::{Bell, Driving, Producer, QueueCore, Returned, ShardSide};
+use crate::queue::{Completion, Driving, Notifier, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
 use crate::route::Snapshot;
@@ -69,7 +69,7 @@ use crate::slab::{Key, Slab};
 use crate::stream::ClosingElsewhere;
 use crate::timer::Wheel;
 
-pub(crate) use self::control::{Letter, Mailbox};
+pub(crate) use self::control::{ControlMessage, Inbox};
 
 /// A queue as a shard sees it.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ struct Settings {
     limits: Limits,
     deliver_connect: bool,
     pipeline_max: u16,
-    imprint: Imprint,
+    template: HeadTemplate,
     /// The thread that runs the shard also consumes its queues.
     colocated: bool,
     /// Requests published in one turn.
@@ -109,7 +109,7 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 const QUEUE_PUBLISH_MAX: u32 = 128;
 
 /// How long a stop waits for operations that were asked to end, before it leaves them alone: 5 seconds.
-const DISK_PATIENCE: Tick = 5_000_u32.div_ceil(TICK_MS);
+const DISK_WAIT_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ pub(crate) struct Shard<I: Io> {
     silent: Vec<Key>,
     /// Something is to be done as soon as the silent sends have ended.
     follow_up: bool,
-    returned: Vec<Returned>,
+    completed: Vec<Completion>,
     /// Slots of which applications have told something.
     told: Vec<u32>,
     flush: Vec<Key>,
@@ -159,13 +159,13 @@ pub(crate) struct Shard<I: Io> {
     drains: Drains,
     /// What few connections have: who is to be told of their end.
     extras: Extras,
-    mail: Arc<Mailbox>,
-    letters: Vec<Letter>,
+    inbox: Arc<Inbox>,
+    messages: Vec<ControlMessage>,
     counters: Arc<ShardCounters>,
     stopping: Option<Tick>,
     /// What was left when the grace was over has been ended.
     aborted: bool,
-    bell_armed: bool,
+    notifier_armed: bool,
 }
 
 impl Settings {
@@ -175,7 +175,7 @@ impl Settings {
             limits: config.limits,
             deliver_connect: config.deliver_connect,
             pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
-            imprint: config.imprint()?,
+            template: config.template()?,
             colocated,
             publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
         })
@@ -188,7 +188,7 @@ impl<I: Io> Shard<I> {
         id: ShardId,
         side: ShardSide<RequestRecord>,
         config: &Config,
-        mail: Arc<Mailbox>,
+        inbox: Arc<Inbox>,
         counters: Arc<ShardCounters>,
     ) -> Result<Self> {
         let reserve = File::open("/dev/null")
@@ -224,19 +224,19 @@ impl<I: Io> Shard<I> {
             cursor: 0,
             silent: Vec::with_capacity(connections),
             follow_up: false,
-            returned: Vec::with_capacity(slots),
+            completed: Vec::with_capacity(slots),
             told: Vec::with_capacity(slots),
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
             cell_waiters: VecDeque::with_capacity(connections),
             drains: Drains::new(config.connections_max),
             extras: Extras::default(),
-            mail,
-            letters: Vec::new(),
+            inbox,
+            messages: Vec::new(),
             counters,
             stopping: None,
             aborted: false,
-            bell_armed: false,
+            notifier_armed: false,
         };
         shard.post_buffers();
         Ok(shard)
@@ -249,12 +249,12 @@ impl<I: Io> Shard<I> {
     }
 
     fn close_elsewhere(&self) -> ClosingElsewhere {
-        ClosingElsewhere::with(self.io.undertaker())
+        ClosingElsewhere::with(self.io.file_closer())
     }
 
     /// What wakes the thread that drives the shard.
-    pub(crate) fn bell(&self) -> &'static Bell {
-        self.side.exchange().bell()
+    pub(crate) fn notifier(&self) -> &'static Notifier {
+        self.side.exchange().notifier()
     }
 
     /// Runs until told to stop.
@@ -279,18 +279,18 @@ impl<I: Io> Shard<I> {
     }
 
     fn given_up_at(&self) -> Option<Tick> {
-        self.stopping.map(|deadline| deadline.saturating_add(DISK_PATIENCE))
+        self.stopping.map(|deadline| deadline.saturating_add(DISK_WAIT_MAX))
     }
 
-    /// One turn of the loop. Waits for something to do, at most `patience`.
-    pub(crate) fn turn(&mut self, patience: Option<Duration>) -> Result<()> {
+    /// One turn of the loop. Waits for something to do, at most `wait_max`.
+    pub(crate) fn turn(&mut self, wait_max: Option<Duration>) -> Result<()> {
         self.collect_answers();
         if self.cursor == self.events.len() {
-            self.enter(patience)?;
+            self.enter(wait_max)?;
         }
         // After the wait: a change that was made before a request was sent holds for that request.
-        if self.mail.has_mail() {
-            self.read_mail();
+        if self.inbox.has_messages() {
+            self.read_messages();
         }
         self.handle_events();
         self.wake_readers();
@@ -301,21 +301,21 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
-    fn enter(&mut self, patience: Option<Duration>) -> Result<()> {
-        if !self.bell_armed {
-            self.bell_armed = true;
-            let bell = self.side.exchange().bell().descriptor();
-            self.io.watch(bell, Token::new(Op::Bell, 0, 0));
+    fn enter(&mut self, wait_max: Option<Duration>) -> Result<()> {
+        if !self.notifier_armed {
+            self.notifier_armed = true;
+            let notifier = self.side.exchange().notifier().descriptor();
+            self.io.watch(notifier, Token::new(Op::Notifier, 0, 0));
         }
         // Answers may have made room for held input: those requests are not kept waiting by this wait.
         let published = self.publish();
         self.wake_readers();
-        let mut wait = if published && self.settings.colocated { Wait::No } else { self.wait(patience) };
+        let mut wait = if published && self.settings.colocated { Wait::No } else { self.wait(wait_max) };
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
-            let bell = self.side.exchange().bell();
-            bell.doze();
-            if !self.side.returns_empty() || self.mail.has_mail() || bell.take_call() {
+            let notifier = self.side.exchange().notifier();
+            notifier.begin_sleep();
+            if !self.side.completions_empty() || self.inbox.has_messages() || notifier.take_interrupt() {
                 wait = Wait::No;
             }
         }
@@ -324,7 +324,7 @@ impl<I: Io> Shard<I> {
         self.events.clear();
         self.cursor = 0;
         let turned = self.io.turn(wait, &mut self.events);
-        self.side.exchange().bell().rise();
+        self.side.exchange().notifier().end_sleep();
         turned.map_err(explain_enter)?;
         self.clock.advance();
         self.tick = self.clock.tick();
@@ -333,7 +333,7 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
-    fn wait(&self, patience: Option<Duration>) -> Wait {
+    fn wait(&self, wait_max: Option<Duration>) -> Wait {
         // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
         let buffers_to_come = !self.starved.is_empty() && !self.silent.is_empty();
         // Readers that are left were put off for a turn.
@@ -348,7 +348,7 @@ impl<I: Io> Shard<I> {
         let sent = (!self.silent.is_empty()).then(|| self.tick.saturating_add(1));
         let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop(), reclaim, sent];
         let timer = visits.into_iter().flatten().min().map(|tick| self.clock.until(tick));
-        match (timer, patience) {
+        match (timer, wait_max) {
             (None, None) => Wait::Forever,
             (Some(one), Some(other)) => at_most(one.min(other)),
             (Some(one), None) | (None, Some(one)) => at_most(one),
@@ -373,7 +373,7 @@ impl<I: Io> Shard<I> {
                 Op::Receive => self.on_receive(event),
                 Op::Accept => self.on_accept(event),
                 Op::ReadFile => self.on_read(event),
-                Op::Bell => self.bell_armed = event.more,
+                Op::Notifier => self.notifier_armed = event.more,
                 Op::Poll => self.on_poll(event),
                 Op::SendFile => self.on_file(event),
                 Op::Room => self.on_room(event),
@@ -453,26 +453,26 @@ impl<I: Io> Shard<I> {
     /// handles that are out.
     pub(crate) fn give_up(mut self) {
         self.close_left();
-        self.forsake();
+        self.give_up_requests();
         self.count_caught();
     }
 
     /// Nobody sends what is still to be sent: who waits for it is told, and whoever comes later, too.
-    fn forsake(&mut self) {
-        self.side.forsake();
-        let mut returned = core::mem::take(&mut self.returned);
-        returned.clear();
-        self.side.take_returns(&mut returned);
-        for returned in returned.drain(..) {
-            let (slot, _) = self.side.accept(returned);
+    fn give_up_requests(&mut self) {
+        self.side.mark_all_disconnected();
+        let mut completed = core::mem::take(&mut self.completed);
+        completed.clear();
+        self.side.take_completions(&mut completed);
+        for completed in completed.drain(..) {
+            let (slot, _) = self.side.accept(completed);
             self.give_up_stream(slot);
         }
     }
 
-    /// Closes what is left after a failure: letters and listeners, so that nobody waits at them, and connections, since
-    /// nobody else knows their descriptors. Gives how many connections.
+    /// Closes what is left after a failure: messages and listeners, so that nobody waits at them, and connections,
+    /// since nobody else knows their descriptors. Gives how many connections.
     fn close_left(&mut self) -> usize {
-        self.mail.close();
+        self.inbox.close();
         self.close_listeners();
         for event in self.events.drain(..).skip(self.cursor) {
             let key = Key { index: event.token.slot(), generation: event.token.generation() };
@@ -517,7 +517,7 @@ impl<I: Io> Shard<I> {
         // Connections are left only when the ring has failed; then what they used cannot be told any more.
         match left {
             0 => self.side.end(),
-            _ => self.side.forsake(),
+            _ => self.side.mark_all_disconnected(),
         }
     }
 }

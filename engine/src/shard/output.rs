@@ -1,10 +1,11 @@
 //! Answers go out: taken back from applications, put in order, coalesced and sent.
 //!
-//! Laws: answers leave a connection in the order its requests came, informational ones before the final one of theirs;
-//! at most one send is in flight for it; an answer alone is sent from where the application wrote it, several small
-//! ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has ended.
+//! Invariants: answers leave a connection in the order its requests came, informational ones before the final one of
+//! theirs; at most one send is in flight for it; an answer alone is sent from where the application wrote it, several
+//! small ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has
+//! ended.
 //!
-//! Absent: answers in pieces (`stream`).
+//! Not here: answers in pieces (`stream`).
 
 use ringress_proto::date::IMF_LEN;
 use ringress_proto::response::Connection as Word;
@@ -15,7 +16,7 @@ use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, Slo
 use super::watch::Extras;
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
-use crate::queue::{AnswerFlags, Fate, LINE_BYTES, Returned, ShardSide, Tail};
+use crate::queue::{AnswerFlags, Completion, Fate, LINE_BYTES, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
@@ -43,18 +44,18 @@ impl<I: Io> Shard<I> {
 
     /// Takes what applications have answered, and sends what is next in order.
     pub(super) fn collect_answers(&mut self) {
-        let mut returned = core::mem::take(&mut self.returned);
-        self.side.take_returns(&mut returned);
+        let mut completed = core::mem::take(&mut self.completed);
+        self.side.take_completions(&mut completed);
         let mut answered = 0;
-        for returned in returned.drain(..) {
-            answered += u64::from(self.take_back(returned));
+        for completed in completed.drain(..) {
+            answered += u64::from(self.take_back(completed));
         }
-        self.returned = returned;
+        self.completed = completed;
         if answered > 0 {
             self.counters.requests_answered.add(answered);
         }
-        self.collect_news();
-        self.collect_notes();
+        self.collect_signals();
+        self.collect_commands();
         self.flush_all();
     }
 
@@ -69,8 +70,8 @@ impl<I: Io> Shard<I> {
 
     /// One slot has come back. `true`: with an application's answer.
     #[inline]
-    pub(super) fn take_back(&mut self, returned: Returned) -> bool {
-        let (slot, flags) = self.side.accept(returned);
+    pub(super) fn take_back(&mut self, completed: Completion) -> bool {
+        let (slot, flags) = self.side.accept(completed);
         let SlotState { connection, generation, .. } = self.slots[slot as usize];
         let key = Key { index: connection, generation };
         if flags.only_reclaims() {
@@ -124,7 +125,7 @@ impl<I: Io> Shard<I> {
             return;
         }
         if connection.informed {
-            return self.flush_informed(key);
+            return self.flush_all_informational(key);
         }
         let oldest = connection.oldest;
         if oldest == NONE || !self.slots[oldest as usize].answered {
@@ -243,7 +244,7 @@ impl<I: Io> Shard<I> {
             connection.overload_owed = false;
             if next != NONE {
                 connection.oldest = NONE;
-                self.orphan(next);
+                self.end_requests_of(next);
             }
         }
         Unlinked { last, resume }
@@ -357,7 +358,7 @@ impl<I: Io> Shard<I> {
             Out::Area { slot } => side.lend_response(*slot, len).after(sent),
             Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of_static(text).after(sent),
-            Out::Interim { connection } => extras.lend_interim(*connection).after(sent),
+            Out::Informational { connection } => extras.lend_informational(*connection).after(sent),
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
                 let (area_len, tail) = {
@@ -421,7 +422,7 @@ impl<I: Io> Shard<I> {
         }
         if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
             connection.sending = Sending::No;
-            return self.lost(key);
+            return self.client_gone(key);
         }
         let sent = u32::try_from(event.result).unwrap_or(0);
         connection.out_sent += sent;
@@ -495,7 +496,7 @@ impl<I: Io> Shard<I> {
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => self.finish_slot(slot),
             Out::Cell { cell } => self.side.cells.coalesce.give(cell),
-            Out::Interim { connection } => self.extras.interim_sent(connection),
+            Out::Informational { connection } => self.extras.informational_sent(connection),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }
     }

@@ -8,12 +8,12 @@
 //!                        leaving ──(all is sent, no operation names the socket)──▶ let go   closed or drained
 //! ```
 //!
-//! Laws: the request whose answer switches stays its connection's newest, and its oldest once earlier answers are sent,
-//! to the end, so that its slot holds what has come and its stream what is to go; what comes once the answer is taken
-//! back, and what was held until then, goes into the slot's chain as it is; each side ends by itself; a pipe has no
-//! timer but that of a client that does not take what is sent.
+//! Invariants: the request whose answer switches stays its connection's newest, and its oldest once earlier answers are
+//! sent, to the end, so that its slot holds what has come and its stream what is to go; what comes once the answer is
+//! taken back, and what was held until then, goes into the slot's chain as it is; each side ends by itself; a pipe has
+//! no timer but that of a client that does not take what is sent.
 //!
-//! Absent: what the bytes mean; how they are read (rooms `queue`, `api`).
+//! Not here: what the bytes mean; how they are read (rooms `queue`, `api`).
 
 use std::net::Shutdown;
 
@@ -64,7 +64,7 @@ impl<I: Io> Shard<I> {
             }
             self.end_pipe_if_over(key);
         }
-        self.let_go(key);
+        self.release_socket(key);
     }
 
     /// Ends a connection whose pipe nobody uses any more: both sides have ended, or ours and nobody reads the other.
@@ -111,7 +111,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Lets a socket go that is to be handed over and that no operation names. Everything is sent.
-    fn let_go(&mut self, key: Key) {
+    fn release_socket(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let in_use = connection.receiving != Receiving::Stopped || connection.sending != Sending::No;
         let is_busy = in_use || connection.polled || connection.reading || connection.held_first != NO_BUFFER;
@@ -123,7 +123,7 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.remove(key) else { return };
         let socket = self.io.release(connection.fd);
         self.wheel.set(key.index, NEVER);
-        self.orphan(connection.oldest);
+        self.end_requests_of(connection.oldest);
         let taker = self.extras.taker(key.index);
         self.end_extras(key.index, Disconnected::Taken);
         // Last, so that whoever has it finds the request over and everybody told.

@@ -1,10 +1,10 @@
 //! Whether clients keep to a least rate, over windows of time: one account for each direction of a connection.
 //!
-//! Laws: only time in which the client is awaited counts; a client is judged by what has gone over the connection as
-//! the kernel counts it, whatever the sizes of sends, answers and bodies, and an account lasts as long as its
+//! Invariants: only time in which the client is awaited counts; a client is judged by what has gone over the connection
+//! as the kernel counts it, whatever the sizes of sends, answers and bodies, and an account lasts as long as its
 //! connection; a connection that has not been awaited for [`LOOK_EVERY`] costs no system call.
 //!
-//! Absent: the rates themselves (room `policy`), and what follows (`waits`).
+//! Not here: the rates themselves (room `policy`), and what follows (`waits`).
 
 use crate::clock::{TICK_MS, Tick};
 

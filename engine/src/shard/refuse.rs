@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::reject::Reject;
-use ringress_proto::response::{HeadWriter, Imprint, WriteError, reason_phrase};
+use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phrase};
 
 use super::Shard;
 use crate::queue::{AnswerFlags, Answered, LINE_BYTES, Tail};
@@ -68,7 +68,7 @@ impl<I: Io> Shard<I> {
         let cell = self.side.response_mut(slot);
         let area_bytes = cell.len() - LINE_BYTES as usize;
         let area = &mut cell[..area_bytes];
-        let written = write_refusal(area, &self.settings.imprint, reject, without_body);
+        let written = write_refusal(area, &self.settings.template, reject, without_body);
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
@@ -79,7 +79,7 @@ impl<I: Io> Shard<I> {
 /// Writes a whole answer. Gives its length and the place of the date.
 fn write_refusal(
     area: &mut [u8],
-    imprint: &Imprint,
+    template: &HeadTemplate,
     reject: Reject,
     without_body: bool,
 ) -> Result<(u32, u16), WriteError> {
@@ -91,7 +91,7 @@ fn write_refusal(
     let unused = rest.len();
     let body = &text[..text.len() - unused];
     let mut head = HeadWriter::new(area);
-    let date_at = head.status_and_imprint(status, None, imprint)?;
+    let date_at = head.status_and_template(status, None, template)?;
     head.header(HeaderName::Known(ResponseHeader::ContentType), b"text/plain")?;
     if status == 503 {
         head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn every_refusal_fits_the_smallest_response_area() {
-        let imprint = Imprint::new(&"s".repeat(128)).expect("valid");
+        let template = HeadTemplate::new(&"s".repeat(128)).expect("valid");
         for reject in Reject::ALL {
             let mut area = [0; 512];
-            let (len, date_at) = write_refusal(&mut area, &imprint, *reject, false).expect("it fits");
+            let (len, date_at) = write_refusal(&mut area, &template, *reject, false).expect("it fits");
             let text = String::from_utf8(area[..len as usize].to_vec()).expect("text");
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", reject.status())), "{text}");
             assert!(text.ends_with(".\n"), "{text}");
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn a_refusal_of_head_has_no_body() {
         let mut area = [0; 512];
-        let (len, _) =
-            write_refusal(&mut area, &Imprint::new("").expect("valid"), Reject::PathUnknown, true).expect("it fits");
+        let (len, _) = write_refusal(&mut area, &HeadTemplate::new("").expect("valid"), Reject::PathUnknown, true)
+            .expect("it fits");
         assert!(area[..len as usize].ends_with(b"\r\n\r\n"));
     }
 }

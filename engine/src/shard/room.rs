@@ -7,11 +7,11 @@
 //!                      a poll that lasts
 //! ```
 //!
-//! Laws: no send waits in the kernel. io_uring adds POLLRDHUP to every poll, also to those it arms for an operation
-//! that would block; of a client that has ended its side, each of these is answered at once, and such a send is tried
-//! again and again for as long as its socket is full. A poll that lasts is answered when something changes.
+//! Invariants: no send waits in the kernel. io_uring adds POLLRDHUP to every poll, also to those it arms for an
+//! operation that would block; of a client that has ended its side, each of these is answered at once, and such a send
+//! is tried again and again for as long as its socket is full. A poll that lasts is answered when something changes.
 //!
-//! Absent: how long a client may take (`waits`).
+//! Not here: how long a client may take (`waits`).
 
 use super::Shard;
 use super::connection::{Out, Sending};
@@ -74,7 +74,7 @@ impl<I: Io> Shard<I> {
         }
         // Cancelled where it had found room. Whatever else it fails with, it would again.
         if result < 0 && result != -libc::ECANCELED {
-            return self.lost(key);
+            return self.client_gone(key);
         }
         connection.taking.stop(tick);
         match connection.out {

@@ -1,10 +1,11 @@
 //! The shard over a simulated kernel ([`Fake`](crate::ring::fake::Fake)): directed tests, one behaviour each, and a
 //! seeded run with many clients, an application and a mix of faults.
 //!
-//! Laws: no threads, no sockets, no sleeps; a seed determines everything that happens, up to the text of dates; a shard
-//! that sleeps while somebody waits for it is a hang and fails the test, and so does one that turns without end.
+//! Invariants: no threads, no sockets, no sleeps; a seed determines everything that happens, up to the text of dates; a
+//! shard that sleeps while somebody waits for it is a hang and fails the test, and so does one that turns without end.
 //!
-//! Absent: waiting. Deadlines are brought about by [`Rig::pass`](rig::Rig::pass), which puts the shard's clock forward.
+//! Not here: waiting. Deadlines are brought about by [`Rig::pass`](rig::Rig::pass), which puts the shard's clock
+//! forward.
 
 mod answers;
 mod app;

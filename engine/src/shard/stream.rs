@@ -6,12 +6,12 @@
 //!    │  └──▶ a file is next ──short──▶ a cell ──▶ read by the ring ──▶ look again
 //!    │               │                 └──▶ none is free: wait in `cell_waiters` for one
 //!    │               └──long──▶ what is before it has been sent ──▶ `files` ──▶ look again
-//!    └─────▶ nothing is there: wait for news, or, after the end, for nothing any more
+//!    └─────▶ nothing is there: wait for signals, or, after the end, for nothing any more
 //! ```
 //!
-//! Laws: a streamed answer is its connection's oldest until its last send begins; a connection has one send or one read
-//! under way, and at most one cell, which it gives back when what was read is sent, or when it ends; an answer that
-//! cannot be made whole is cut: the connection is reset, and it is counted.
+//! Invariants: a streamed answer is its connection's oldest until its last send begins; a connection has one send or
+//! one read under way, and at most one cell, which it gives back when what was read is sent, or when it ends; an answer
+//! that cannot be made whole is cut: the connection is reset, and it is counted.
 //!
 //! How files are sent is decided here alone; in neither way does the shard wait for a disk.
 
@@ -161,7 +161,7 @@ impl<I: Io> Shard<I> {
         let reads_only = outgoing.reads_only;
         let mut found = look(outgoing, head, staged);
         if found.ending == Ending::Aborted {
-            return self.cut(key);
+            return self.truncate_answer(key);
         }
         let is_long = found.read.is_some_and(|read| read.len > READ_BYTES_MAX && !reads_only);
         if is_long && found.parts.count == 0 {
@@ -251,14 +251,14 @@ impl<I: Io> Shard<I> {
 
     /// The answer under way cannot be made whole.
     #[cold]
-    pub(super) fn cut(&mut self, key: Key) {
-        self.counters.responses_cut.count();
+    pub(super) fn truncate_answer(&mut self, key: Key) {
+        self.counters.responses_truncated.count();
         self.abort(key);
     }
 
     /// The application has told something of the stream in a slot: an abort waits neither for a slow client nor for a
     /// slow file.
-    pub(super) fn on_stream_news(&mut self, key: Key, slot: u32) {
+    pub(super) fn on_stream_signal(&mut self, key: Key, slot: u32) {
         let is_busy = |connection: &mut Connection| {
             let streams = matches!(connection.out, Out::Stream { slot: streamed, .. } if streamed == slot);
             let is_sent = streams && connection.sending != Sending::No;
@@ -267,7 +267,7 @@ impl<I: Io> Shard<I> {
         if self.connections.get_mut(key).is_some_and(is_busy)
             && self.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
         {
-            return self.cut(key);
+            return self.truncate_answer(key);
         }
         self.queue_flush(key);
     }
@@ -320,7 +320,7 @@ impl<I: Io> Shard<I> {
                 self.queue_flush(key);
             }
             // The file is shorter than was said, or the disk fails.
-            _ => self.cut(key),
+            _ => self.truncate_answer(key),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Timers that need more than the clock to judge: requests that nobody takes, answers that clients
 //! do not take, and bodies that come too slowly.
 //!
-//! Laws:
+//! Invariants:
 //! * A request is answered 503 here only while it waits in its queue's ring; the shard wins its answer by the same word
 //!   as everybody, so nobody answers twice. What it leaves in the ring, consumers pass over.
 //! * A client that takes an answer is judged by what it has acknowledged, not by when there is room: the kernel reports
 //!   that only once a good part of a large socket buffer is free.
 //!
-//! Absent: which of the timers runs (`life`, room `conn`), how long they are (room `policy`), and how rates are kept
+//! Not here: which of the timers runs (`life`, room `conn`), how long they are (room `policy`), and how rates are kept
 //! account of (`rates`).
 
 use ringress_proto::reject::Reject;
@@ -33,8 +33,8 @@ impl<I: Io> Shard<I> {
     pub(super) fn send_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
         let policy = self.routes.policy(connection.policy);
-        let patience = if policy.send_rate == 0 { policy.idle } else { LOOK_EVERY };
-        connection.taking.from().saturating_add(patience)
+        let wait_max = if policy.send_rate == 0 { policy.idle } else { LOOK_EVERY };
+        connection.taking.from().saturating_add(wait_max)
     }
 
     /// The deadline of what waits for room has come: does the client take enough?
@@ -137,7 +137,7 @@ impl<I: Io> Shard<I> {
         let shard = usize::from(self.id.0);
         let Some(queue) = self.queues.get(state.queue as usize) else { return false };
         // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
-        if queue.core.is_claimed(shard, state.position) || !self.side.overtake(slot) {
+        if queue.core.is_claimed(shard, state.position) || !self.side.claim_answer(slot) {
             return false;
         }
         self.counters.queue_timeouts.count();

@@ -1,11 +1,11 @@
 //! What few connections have beside their entry: applications that are to be told of their end or to get their socket,
 //! and informational answers.
 //!
-//! Laws: a connection without any of it pays one test when it ends; whoever is to be told is told when its descriptor
-//! is closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the number of
-//! those who do.
+//! Invariants: a connection without any of it pays one test when it ends; whoever is to be told is told when its
+//! descriptor is closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the
+//! number of those who do.
 //!
-//! Absent: how the telling is done (`queue::watch`).
+//! Not here: how the telling is done (`queue::watch`).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -26,7 +26,7 @@ pub(super) struct Extra {
     /// As many registrations as there may be before those are cleared away that nobody waits for.
     clear_at: usize,
     /// Informational answers that wait, each with the slot of its request, in the order they were given.
-    interims: VecDeque<(u32, Bytes)>,
+    informational: VecDeque<(u32, Bytes)>,
     /// The one that is being sent: lent to the kernel.
     sending: Bytes,
     /// Who is to get its socket.
@@ -62,7 +62,7 @@ impl Extras {
 
     /// The informational answer that a connection sends: it stays until it is sent.
     #[cold]
-    pub(super) fn lend_interim(&self, index: u32) -> Lent {
+    pub(super) fn lend_informational(&self, index: u32) -> Lent {
         self.0.get(&index).map_or(Lent::NOTHING, |extra| Lent::of_kept(&extra.sending))
     }
 
@@ -80,7 +80,7 @@ impl Extras {
 
     /// It is sent.
     #[cold]
-    pub(super) fn interim_sent(&mut self, index: u32) {
+    pub(super) fn informational_sent(&mut self, index: u32) {
         if let Some(extra) = self.of(index) {
             extra.sending = Bytes::new();
         }
@@ -137,7 +137,7 @@ impl<I: Io> Shard<I> {
             self.queue_flush(key);
         }
         if event.result & i32::from(libc::POLLERR) != 0 && event.result > 0 {
-            return self.lost(key);
+            return self.client_gone(key);
         }
         if event.result & i32::from(libc::POLLRDHUP) != 0 && event.result > 0 {
             if let Some(connection) = self.connections.get_mut(key) {
@@ -152,13 +152,13 @@ impl<I: Io> Shard<I> {
     }
 
     /// An informational answer for a request under way.
-    pub(super) fn inform(&mut self, id: RequestId, text: Bytes) {
+    pub(super) fn send_informational(&mut self, id: RequestId, text: Bytes) {
         let slot = self.side.under_way(id);
         let owed = slot.and_then(|slot| Some((slot, self.owed_by(slot)?)));
-        let Some((slot, key)) = owed else { return self.counters.interims_dropped.count() };
+        let Some((slot, key)) = owed else { return self.counters.informational_dropped.count() };
         if let Some(connection) = self.connections.get_mut(key) {
             (connection.extras, connection.informed) = (true, true);
-            self.extras.0.entry(key.index).or_default().interims.push_back((slot, text));
+            self.extras.0.entry(key.index).or_default().informational.push_back((slot, text));
             self.queue_flush(key);
         }
     }
@@ -197,10 +197,10 @@ impl<I: Io> Shard<I> {
     /// Sends what is next on a connection where informational answers wait: one that is its oldest request's, or else
     /// the answer to that alone, for the one behind it may have to be informed first.
     #[cold]
-    pub(super) fn flush_informed(&mut self, key: Key) {
+    pub(super) fn flush_all_informational(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let oldest = connection.oldest;
-        if self.flush_interim(key, oldest) {
+        if self.flush_informational(key, oldest) {
             return;
         }
         match oldest {
@@ -210,18 +210,18 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn flush_interim(&mut self, key: Key, oldest: u32) -> bool {
+    fn flush_informational(&mut self, key: Key, oldest: u32) -> bool {
         let Some(extra) = self.extras.of(key.index) else { return false };
-        let place = extra.interims.iter().position(|(slot, _)| *slot == oldest);
-        let Some((slot, text)) = place.and_then(|place| extra.interims.remove(place)) else { return false };
+        let place = extra.informational.iter().position(|(slot, _)| *slot == oldest);
+        let Some((slot, text)) = place.and_then(|place| extra.informational.remove(place)) else { return false };
         let len = u32::try_from(text.len()).unwrap_or(0);
         extra.sending = text;
-        let informed = !extra.interims.is_empty();
+        let informed = !extra.informational.is_empty();
         if let Some(connection) = self.connections.get_mut(key) {
             connection.informed = informed;
         }
-        self.side.interim_taken(slot);
-        self.start_send(key, Out::Interim { connection: key.index }, len);
+        self.side.informational_taken(slot);
+        self.start_send(key, Out::Informational { connection: key.index }, len);
         true
     }
 
@@ -238,7 +238,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn end_extras(&mut self, index: u32, how: Disconnected) {
         let Some(extra) = self.extras.0.remove(&index) else { return };
-        self.counters.interims_dropped.add(extra.interims.len() as u64);
+        self.counters.informational_dropped.add(extra.informational.len() as u64);
         for registration in extra.registrations {
             registration.tell(how);
         }

@@ -1,7 +1,7 @@
 //! Where the last holder of a file lets go of it, when that holder must not wait: freeing a file that was deleted
 //! meanwhile takes its time.
 //!
-//! Laws: a thread that drives a shard names who closes files for it; on all others, who lets go closes.
+//! Invariants: a thread that drives a shard names who closes files for it; on all others, who lets go closes.
 
 use core::cell::RefCell;
 use std::fs::File;

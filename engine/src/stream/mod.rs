@@ -6,12 +6,12 @@
 //!        └──── room, end: two wakers ◀───────── advance, complete ◀──────┘
 //! ```
 //!
-//! Laws: one application handle pushes and one shard pops; what is queued is bounded in pieces and, but for one chunk,
-//! in bytes of payload; the ending is set after the last push, so who sees it finds every piece; a stream ends in
-//! one of two ways, complete or gone, after which nothing is sent; both wakers are woken at the end; no locks.
+//! Invariants: one application handle pushes and one shard pops; what is queued is bounded in pieces and, but for one
+//! chunk, in bytes of payload; the ending is set after the last push, so who sees it finds every piece; a stream ends
+//! in one of two ways, complete or gone, after which nothing is sent; both wakers are woken at the end; no locks.
 //!
-//! Absent: framing (what a frame holds is the application side's business), files being read and memory being lent
-//! (room `shard`), and who tells the shard that something was pushed (`queue::News`).
+//! Not here: framing (what a frame holds is the application side's business), files being read and memory being lent
+//! (room `shard`), and who tells the shard that something was pushed (`queue::Signals`).
 
 mod closing;
 mod outgoing;

@@ -1,7 +1,7 @@
 //! The shard's end of a stream: the pieces that are being sent, and how far.
 //!
-//! Laws: a piece does not move while it is in the window, so what is lent of it stays where it is; it is dropped when
-//! its last byte is sent, or with the whole.
+//! Invariants: a piece does not move while it is in the window, so what is lent of it stays where it is; it is dropped
+//! when its last byte is sent, or with the whole.
 
 use core::sync::atomic::Ordering;
 use std::sync::Arc;

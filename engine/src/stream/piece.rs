@@ -55,7 +55,7 @@ impl FileRange {
     /// the start is an empty range. The file's own position is neither used nor changed.
     ///
     /// Nothing is read here, and nothing is checked: an answer whose file turns out shorter, or cannot be read, is cut
-    /// ([`responses_cut`](crate::Counters::responses_cut)).
+    /// ([`responses_truncated`](crate::Counters::responses_truncated)).
     ///
     /// A file that is written while it is sent is sent in part as it was and in part as it is: above 32 KiB the socket
     /// borrows the file's own pages (sendfile(2)). To replace a file, rename another over it.

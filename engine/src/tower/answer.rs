@@ -7,8 +7,8 @@
 //!          └─ held back while the client may wait for `100 Continue`, and there is no frame
 //! ```
 //!
-//! Laws: the service's body is polled only when there is room for what it gives, and never under the lock of the place,
-//! since it may be the request's own body; a body of a known length has exactly that, or the answer is cut. `100
+//! Invariants: the service's body is polled only when there is room for what it gives, and never under the lock of the
+//! place, since it may be the request's own body; a body of a known length has exactly that, or the answer is cut. `100
 //! Continue` is sent only before an answer has begun: so one that may be made of the request's body begins with its
 //! first frame, unless the client leaves before.
 //!
@@ -27,7 +27,7 @@ use http_body::{Body, Frame};
 use ringress_proto::response::body_allowed;
 
 use super::invalid;
-use super::place::{By, Held, Place};
+use super::shared::{By, Held, SharedRequest};
 use crate::api::{Disconnect, Response, TrySendError};
 use crate::error::{Error, Result};
 use crate::foreign::{self, HeldBytes};
@@ -72,7 +72,7 @@ struct Waiting {
 impl Waiting {
     /// Whether the answer is to wait for the first frame of its body: while the client may wait for `100 Continue`, and
     /// the service, which still has the request's body, may read it.
-    fn is_held_back(&mut self, place: &Place, context: &mut Context<'_>) -> Result<bool> {
+    fn is_held_back(&mut self, place: &SharedRequest, context: &mut Context<'_>) -> Result<bool> {
         if !place.is_shared() {
             return Ok(false);
         }
@@ -95,7 +95,7 @@ struct Asked {
 
 impl<B: Body> Answer<B> {
     /// Begins with an answer. `None`: that was all of it.
-    pub(super) fn begin(place: &Place, response: http::Response<B>) -> Result<Option<Self>> {
+    pub(super) fn begin(place: &SharedRequest, response: http::Response<B>) -> Result<Option<Self>> {
         let asked = place.with(|held| {
             let request = held.request_mut().ok_or(Error::GONE)?;
             let is_http10 = request.version() == crate::Version::Http10;
@@ -107,7 +107,7 @@ impl<B: Body> Answer<B> {
         let names_trailers = parts.headers.contains_key(TRAILER) && !asked.is_http10;
         let length = promised.or(exact).filter(|_| !names_trailers);
         if asked.is_head || !body_allowed(parts.status.as_u16()) {
-            foreign::let_go(body);
+            foreign::drop_guarded(body);
             // Without a length beside it, an empty body may be one that the service has left out.
             let is_left_out = promised.is_none() && exact == Some(0);
             give_head(place, &parts, asked, length.filter(|_| !is_left_out), is_left_out)?;
@@ -128,7 +128,7 @@ impl<B: Body> Answer<B> {
         Ok(Some(Self { body: Box::pin(body), waiting, in_chunks }))
     }
 
-    pub(super) fn poll(&mut self, place: &Place, context: &mut Context<'_>) -> Poll<Given<(), B::Error>> {
+    pub(super) fn poll(&mut self, place: &SharedRequest, context: &mut Context<'_>) -> Poll<Given<(), B::Error>> {
         if let Some(waiting) = &mut self.waiting {
             let first = self.body.as_mut().poll_frame(context);
             if first.is_pending() && waiting.is_held_back(place, context)? {
@@ -156,7 +156,7 @@ impl<B: Body> Answer<B> {
     }
 
     /// Gives one frame. `false`: that was the end.
-    fn poll_chunk(&mut self, place: &Place, context: &mut Context<'_>) -> Poll<Given<bool, B::Error>> {
+    fn poll_chunk(&mut self, place: &SharedRequest, context: &mut Context<'_>) -> Poll<Given<bool, B::Error>> {
         let room = place.poll(By::Answerer, context, |held, context| match held.stream_mut() {
             Some(stream) => stream.poll_ready(context),
             None => Poll::Ready(Err(Error::GONE)),
@@ -183,7 +183,7 @@ impl<B: Body> Answer<B> {
 }
 
 /// Gives a frame, for which there is room. `false`: that was the end.
-fn give<D: Buf>(place: &Place, frame: Option<Frame<D>>, in_chunks: bool) -> Result<bool> {
+fn give<D: Buf>(place: &SharedRequest, frame: Option<Frame<D>>, in_chunks: bool) -> Result<bool> {
     match frame.map(Frame::into_data) {
         None => finish(place, None).map(|()| false),
         Some(Ok(data)) => send(place, into_bytes(data)).map(|()| true),
@@ -196,7 +196,7 @@ fn give<D: Buf>(place: &Place, frame: Option<Frame<D>>, in_chunks: bool) -> Resu
 
 /// Begins with the answer of a body of an unknown length, after a first look at the body. `true`: that was all of it.
 fn begin_in_pieces<D: Buf, E>(
-    place: &Place,
+    place: &SharedRequest,
     parts: &Parts,
     first: Poll<Option<core::result::Result<Frame<D>, E>>>,
     in_chunks: bool,
@@ -214,7 +214,7 @@ fn begin_in_pieces<D: Buf, E>(
 
 /// Begins with the answer of a body of a known length, after a first look at the body. `true`: that was all of it.
 fn begin_with<D: Buf, E>(
-    place: &Place,
+    place: &SharedRequest,
     parts: &Parts,
     length: u64,
     first: Poll<Option<core::result::Result<Frame<D>, E>>>,
@@ -244,7 +244,7 @@ fn into_bytes(mut data: impl Buf) -> Bytes {
 }
 
 /// Gives an answer that has no body; to HEAD, with the framing of the answer to GET as far as it is known.
-fn give_head(place: &Place, parts: &Parts, asked: Asked, length: Option<u64>, is_left_out: bool) -> Result<()> {
+fn give_head(place: &SharedRequest, parts: &Parts, asked: Asked, length: Option<u64>, is_left_out: bool) -> Result<()> {
     match length {
         _ if !asked.is_head || !body_allowed(parts.status.as_u16()) => respond(place, head_of(parts)),
         Some(length) => respond(place, head_of(parts).content_length(length)),
@@ -294,7 +294,7 @@ fn promised_length(headers: &HeaderMap) -> Result<Option<u64>> {
 }
 
 /// Answers the request in a place whole.
-fn respond(place: &Place, response: Response<'_>) -> Result<()> {
+fn respond(place: &SharedRequest, response: Response<'_>) -> Result<()> {
     match place.with(Held::take) {
         Held::Request(request) => request.respond(response),
         Held::Nothing | Held::Stream(_) => Err(Error::GONE),
@@ -302,7 +302,7 @@ fn respond(place: &Place, response: Response<'_>) -> Result<()> {
 }
 
 /// Begins the answer to the request in a place. Under its lock: whoever reads the request finds it before and after.
-fn start(place: &Place, response: Response<'_>) -> Result<()> {
+fn start(place: &SharedRequest, response: Response<'_>) -> Result<()> {
     place.with(|held| {
         let Held::Request(request) = held.take() else { return Err(Error::GONE) };
         *held = Held::Stream(request.start(response)?);
@@ -311,7 +311,7 @@ fn start(place: &Place, response: Response<'_>) -> Result<()> {
 }
 
 /// Sends a chunk, for which there is room.
-fn send(place: &Place, chunk: Bytes) -> Result<()> {
+fn send(place: &SharedRequest, chunk: Bytes) -> Result<()> {
     // The service's, if it is refused: to be dropped outside of the lock.
     let _kept = HeldBytes::from(chunk.clone());
     place.with(|held| match held.stream_mut().ok_or(Error::GONE)?.try_send(chunk) {
@@ -321,7 +321,7 @@ fn send(place: &Place, chunk: Bytes) -> Result<()> {
     })
 }
 
-fn finish(place: &Place, trailers: Option<HeaderMap>) -> Result<()> {
+fn finish(place: &SharedRequest, trailers: Option<HeaderMap>) -> Result<()> {
     let Held::Stream(stream) = place.with(Held::take) else { return Err(Error::GONE) };
     let Some(trailers) = trailers else { return stream.finish().map(drop) };
     let fields = trailers.iter().map(|(name, value)| match core::str::from_utf8(value.as_bytes()) {

@@ -1,8 +1,8 @@
 //! One request on its way through a service: until the service is ready, until it has answered, until its answer is
 //! given.
 //!
-//! Laws: however this ends, dropped or by a panic, the request is answered or its answer cut before anything else of
-//! the application is dropped.
+//! Invariants: however this ends, dropped or by a panic, the request is answered or its answer cut before anything else
+//! of the application is dropped.
 
 use core::any::Any;
 use core::fmt;
@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::answer::{Answer, Cut};
 use super::incoming::{IncomingBody, convert};
-use super::place::{Held, Place};
+use super::shared::{Held, SharedRequest};
 use crate::api::{Request, Response};
 use crate::error::Error;
 use crate::foreign;
@@ -86,7 +86,7 @@ where
 {
     /// What was before is the application's, and may panic when it is dropped.
     fn become_next(&mut self, next: Self) {
-        foreign::let_go(core::mem::replace(self, next));
+        foreign::drop_guarded(core::mem::replace(self, next));
     }
 }
 
@@ -97,7 +97,7 @@ pub struct Handling<S, B>
 where
     S: Service<http::Request<IncomingBody>>,
 {
-    place: Place,
+    place: SharedRequest,
     state: State<S, B>,
 }
 
@@ -123,7 +123,7 @@ where
     B: Body,
 {
     pub(super) fn new(request: Request, service: S) -> Self {
-        Self { place: Place::new(request), state: State::New(service) }
+        Self { place: SharedRequest::new(request), state: State::New(service) }
     }
 
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Handled<S::Error, B::Error>> {
@@ -155,7 +155,7 @@ where
 }
 
 /// The request for the service; one that `http` cannot hold is answered 400.
-fn converted(place: &Place) -> Result<http::Request<IncomingBody>, Error> {
+fn converted(place: &SharedRequest) -> Result<http::Request<IncomingBody>, Error> {
     let converted = place.with(|held| match held.request_mut() {
         Some(request) => convert(request, place.clone()),
         None => Err(Error::GONE),

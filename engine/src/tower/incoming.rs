@@ -1,7 +1,7 @@
 //! A request as the crate `http` has it, and its body.
 //!
-//! Laws: nothing is left out but Transfer-Encoding, since the body comes decoded; what `http` cannot hold is refused
-//! with 400, never changed.
+//! Invariants: nothing is left out but Transfer-Encoding, since the body comes decoded; what `http` cannot hold is
+//! refused with 400, never changed.
 
 use core::fmt;
 use core::pin::Pin;
@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::invalid;
-use super::place::{By, Place};
+use super::shared::{By, SharedRequest};
 use crate::api::Request;
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, RequestId};
@@ -43,7 +43,7 @@ pub struct RequestInfo {
 /// goes on.
 pub struct IncomingBody {
     /// `None` once it is at its end.
-    place: Option<Place>,
+    place: Option<SharedRequest>,
     /// Bytes to come, if that is known.
     left: Option<u64>,
 }
@@ -117,7 +117,7 @@ fn field(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue)> {
 /// # Errors
 /// [`Invalid`](crate::ErrorKind::Invalid) for what `http` cannot hold, though the engine takes it: a target with bytes
 /// that are not of URIs, for example.
-pub(super) fn convert(request: &Request, place: Place) -> Result<http::Request<IncomingBody>> {
+pub(super) fn convert(request: &Request, place: SharedRequest) -> Result<http::Request<IncomingBody>> {
     let left = request.content_length();
     let place = (left != Some(0)).then_some(place);
     let mut converted = http::Request::new(IncomingBody { place, left });

@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! Laws:
+//! Invariants:
 //! * Each request is answered once: by the service, or with 500 when it fails, panics, gives what cannot be sent, or is
 //!   dropped. An answer that has begun and cannot be ended is cut. Who runs the future is told why.
 //! * A body is read as the service polls it, and the service's body is polled while the client takes it.
@@ -41,13 +41,13 @@
 //!   its Content-Length is a promise that is kept, and Keep-Alive, Proxy-Connection, Transfer-Encoding, Date and Server
 //!   are left out.
 //!
-//! Absent: spawning, which is the runtime's business; upgrades and CONNECT tunnels: 101 gives 500; HTTP/2. No service
+//! Not here: spawning, which is the runtime's business; upgrades and CONNECT tunnels: 101 gives 500; HTTP/2. No service
 //! is told that its client has left before it has answered ([`RequestInfo`] has the ids to ask by).
 
 mod answer;
 mod handling;
 mod incoming;
-mod place;
+mod shared;
 
 use core::future::poll_fn;
 use core::task::Poll;

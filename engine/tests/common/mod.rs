@@ -1,4 +1,4 @@
-//! What the tests of the public API share: a small engine on a free port, a client with bounded patience, and waiting
+//! What the tests of the public API share: a small engine on a free port, a client with bounded wait_max, and waiting
 //! for conditions instead of times.
 
 // Each test program uses a part of this.
@@ -20,7 +20,7 @@ use ringress::{Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, Req
 pub(crate) use self::watched::{Watched, await_rest};
 
 /// How long anything may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// What a client's kernel takes before it is read (the kernel doubles it): set, so that it does not grow as the host's
 /// settings allow, and megabytes are more than both sockets hold.
@@ -89,7 +89,7 @@ impl Host {
 
 /// The next request, within bounds.
 pub(crate) fn receive(queue: &RequestQueue) -> Request {
-    queue.receive_timeout(PATIENCE).expect("the queue is open").expect("a request comes in time")
+    queue.receive_timeout(WAIT_MAX).expect("the queue is open").expect("a request comes in time")
 }
 
 /// Consumes a queue on a thread of its own until it closes.
@@ -153,10 +153,10 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Waits for a condition, at most [`PATIENCE`].
+/// Waits for a condition, at most [`WAIT_MAX`].
 #[track_caller]
 pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
-    assert!(holds_within(PATIENCE, condition), "waited in vain until {what}");
+    assert!(holds_within(WAIT_MAX, condition), "waited in vain until {what}");
 }
 
 /// Whether a condition comes to hold within a time.
@@ -192,7 +192,7 @@ fn set_receive_buffer(stream: &TcpStream, bytes: i32) {
     assert_eq!(set, 0, "the socket is open");
 }
 
-/// A client connection. Every read and write is bounded by [`PATIENCE`].
+/// A client connection. Every read and write is bounded by [`WAIT_MAX`].
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     input: Vec<u8>,
@@ -235,14 +235,14 @@ pub(crate) enum End {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the engine listens");
+        let stream = TcpStream::connect_timeout(&address, WAIT_MAX).expect("the engine listens");
         Self::over(stream)
     }
 
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
-        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("not zero");
+        stream.set_write_timeout(Some(WAIT_MAX)).expect("not zero");
         set_receive_buffer(&stream, RECEIVE_BUFFER_BYTES);
         Self { stream, input: Vec::new() }
     }
@@ -331,7 +331,7 @@ impl Client {
     pub(crate) fn is_readable_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).expect("not zero");
         let readable = self.stream.peek(&mut [0]).is_ok();
-        self.stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        self.stream.set_read_timeout(Some(WAIT_MAX)).expect("not zero");
         readable || !self.input.is_empty()
     }
 }

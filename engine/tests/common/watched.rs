@@ -1,10 +1,10 @@
 //! An engine that a test cannot leave with anything of it still lent.
 //!
-//! Laws: every engine of these tests is one, as a tidy test holds; levels are found by their names, so that a new one
-//! is watched without a change here. A test lets go of its clients and requests before its engine: what is declared
+//! Invariants: every engine of these tests is one, as a tidy test holds; levels are found by their names, so that a new
+//! one is watched without a change here. A test lets go of its clients and requests before its engine: what is declared
 //! behind it goes before it.
 //!
-//! Absent: descriptors and threads, which belong to a process (`files_leak`).
+//! Not here: descriptors and threads, which belong to a process (`files_leak`).
 
 use std::ops::Deref;
 use std::thread;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ringress::{Counters, Engine, EngineBuilder, Mode};
 
-use super::{PATIENCE, holds_within};
+use super::{WAIT_MAX, holds_within};
 
 /// An engine that must have everything back when it is dropped: in queue mode while it runs, unless it has been shut
 /// down before; in co-located mode when its shards have ended.
@@ -64,10 +64,10 @@ impl Drop for Watched {
 #[track_caller]
 pub(crate) fn await_rest(engine: &Engine) {
     let is_back = || left(&engine.counters()).next().is_none();
-    if !holds_within(PATIENCE, is_back) {
+    if !holds_within(WAIT_MAX, is_back) {
         let counters = engine.counters();
         let left: Vec<String> = left(&counters).map(|(name, level)| format!("{name} {level}")).collect();
-        panic!("not back within {PATIENCE:?}: {}; {counters:#?}", left.join(", "));
+        panic!("not back within {WAIT_MAX:?}: {}; {counters:#?}", left.join(", "));
     }
 }
 

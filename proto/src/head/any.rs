@@ -1,7 +1,8 @@
 //! Everything but the common way: httparse reads the whole head, and what it leaves open is judged here.
 //!
-//! Laws: what is unusual, unfinished or wrong is judged here. The order of the checks is the order in which the bytes
-//! arrive, so that the verdict does not depend on how much of the input beyond the decisive byte is already there.
+//! Invariants: what is unusual, unfinished or wrong is judged here. The order of the checks is the order in which the
+//! bytes arrive, so that the verdict does not depend on how much of the input beyond the decisive byte is already
+//! there.
 
 use super::facts::{Facts, Line};
 use super::{Head, HeaderSpan, METHOD_BYTES_MAX, Parse, Span, Version};

@@ -1,6 +1,6 @@
 //! The head that nearly all requests have, in one pass of eight bytes at a time.
 //!
-//! Laws: a shortcut, not a second opinion. What passes here passes in `any`, with the same outcome (tests
+//! Invariants: a shortcut, not a second opinion. What passes here passes in `any`, with the same outcome (tests
 //! compare the two); whatever is unusual, unfinished or wrong is left to it to judge.
 //! Common are: GET or POST, a target in visible ASCII, HTTP/1.1, fields with a value, at most one space before it,
 //! none behind it and no tab in it, and CRLF.

@@ -1,7 +1,7 @@
 //! What a head says about its host, its body and its connection, put together while its fields are found.
 //!
-//! Laws: both ways to parse a head judge by this; the order in which fields are noted is the order in which they came.
-//! Absent: the syntax of lines.
+//! Invariants: both ways to parse a head judge by this; the order in which fields are noted is the order in which they
+//! came. Not here: the syntax of lines.
 
 use super::{Head, HeadFlags, Span, Version};
 use crate::bytes::{offset, trim_ows};

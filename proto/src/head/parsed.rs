@@ -1,9 +1,9 @@
 //! A parsed head: offsets and small numbers, and what follows from them.
 //!
-//! Absent: how it comes about.
+//! Not here: how it comes about.
 
 use crate::bytes::trim_ows;
-use crate::framing::BodyKind;
+use crate::framing::BodyLength;
 use crate::header::KnownHeader;
 use crate::limits::HEADER_COUNT_MAX;
 use crate::method::Method;
@@ -173,7 +173,7 @@ pub struct Head {
     /// What the Connection, Expect and Upgrade fields said.
     pub flags: HeadFlags,
     /// Where the body ends.
-    pub body: BodyKind,
+    pub body: BodyLength,
     /// [`Method::is_safe`] of the method: known when it is parsed, so that nobody reads the method back to ask.
     pub method_is_safe: bool,
     /// The target has no byte that means anything to a path but slashes: no query, escape, dot or fragment. May be
@@ -194,7 +194,7 @@ impl Head {
         method: Method::Unknown,
         version: Version::Http11,
         flags: HeadFlags::EMPTY,
-        body: BodyKind::None,
+        body: BodyLength::None,
         method_is_safe: false,
         target_is_plain: false,
         headers: [HeaderSpan::EMPTY; HEADER_COUNT_MAX],
@@ -236,7 +236,7 @@ impl Head {
     pub fn expects_continue(&self) -> bool {
         self.flags.contains(HeadFlags::EXPECT_CONTINUE)
             && self.version == Version::Http11
-            && self.body != BodyKind::None
+            && self.body != BodyLength::None
     }
 
     /// Whether the client asks for another protocol on this connection (RFC 9110 section 7.8), in a way that can be
@@ -251,7 +251,7 @@ impl Head {
     #[cold]
     fn may_upgrade(&self) -> bool {
         self.version == Version::Http11
-            && self.body == BodyKind::None
+            && self.body == BodyLength::None
             && !self.flags.contains(HeadFlags::CONNECTION_CLOSE)
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bytes::{is_token_byte, offset};
-use crate::framing::BodyKind;
+use crate::framing::BodyLength;
 use crate::header::KnownHeader;
 use crate::method::Method;
 use std::format;
@@ -40,7 +40,7 @@ fn a_head_is_taken_apart_in_place() {
     assert_eq!(head.target.of(base), b"/a?b");
     assert_eq!(head.host.of(base), b"example.com:80");
     assert_eq!(head.version, Version::Http11);
-    assert_eq!(head.body, BodyKind::Length(5));
+    assert_eq!(head.body, BodyLength::Length(5));
     assert_eq!(&input[usize::from(head.head_len)..], "hello");
     let fields: Vec<_> = head.headers().iter().map(|h| (h.known, h.name(base), h.value(base))).collect();
     let want: [(KnownHeader, &[u8], &[u8]); 3] = [

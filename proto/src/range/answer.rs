@@ -1,10 +1,9 @@
 //! What an answer with ranges is framed in: Content-Range values, and the heads and the end of multipart bodies.
 //!
-//! Laws: the length of a multipart body is known exactly before its first byte is written. Nothing written can end a
-//! part's head early or pass for a boundary. An error writes nothing that counts.
-//! Absent: the bytes of the parts; making sure that the boundary is not among them, which its maker does by choosing
-//! it at random.
-//! Source: RFC 9110 sections 14.4, 14.6; RFC 2046 section 5.1.1.
+//! Invariants: the length of a multipart body is known exactly before its first byte is written. Nothing written can
+//! end a part's head early or pass for a boundary. An error writes nothing that counts. Not here: the bytes of the
+//! parts; making sure that the boundary is not among them, which its maker does by choosing it at random. Source: RFC
+//! 9110 sections 14.4, 14.6; RFC 2046 section 5.1.1.
 
 use super::ByteRange;
 use crate::bytes::is_value;

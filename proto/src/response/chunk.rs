@@ -1,9 +1,8 @@
 //! The framing of chunked bodies: size lines, and what ends the body.
 //!
-//! Laws: a chunk is never of size 0, since that would end the body. A trailer field is one that may stand there, its
-//! name a token, its value without control bytes but HTAB. An error writes nothing that counts.
-//! Absent: the data, extensions, the choice of trailer fields.
-//! Source: RFC 9112 sections 7.1, 7.1.2; RFC 9110 section 6.5.1.
+//! Invariants: a chunk is never of size 0, since that would end the body. A trailer field is one that may stand there,
+//! its name a token, its value without control bytes but HTAB. An error writes nothing that counts. Not here: the data,
+//! extensions, the choice of trailer fields. Source: RFC 9112 sections 7.1, 7.1.2; RFC 9110 section 6.5.1.
 
 use super::{checked, copy_short, is_reserved};
 use crate::bytes::is_value;

@@ -30,14 +30,14 @@ fn what_is_said_of_the_connection_is_a_line() {
 }
 
 #[test]
-fn an_imprint_writes_what_its_lines_would() {
+fn a_template_writes_what_its_lines_would() {
     for (server, status, reason) in
         [("ringress", 200, None), ("", 200, None), ("s", 404, None), ("s", 200, Some("Fine"))]
     {
-        let imprint = Imprint::new(server).expect("valid");
+        let template = HeadTemplate::new(server).expect("valid");
         let (mut one, mut other) = ([0xff; 300], [0xff; 300]);
         let mut writer = HeadWriter::new(&mut one);
-        let date_at = writer.status_and_imprint(status, reason, &imprint).expect("fits");
+        let date_at = writer.status_and_template(status, reason, &template).expect("fits");
         let len = writer.finish().expect("fits");
         let mut writer = HeadWriter::new(&mut other);
         writer.status(status, reason).expect("fits");
@@ -47,8 +47,8 @@ fn an_imprint_writes_what_its_lines_would() {
         assert_eq!(writer.date(&[b' '; IMF_LEN]), Ok(date_at));
         assert_eq!(writer.finish().map(|len| &other[..len]), Ok(&one[..len]));
     }
-    assert_eq!(Imprint::new("a\r\nb").err(), Some(WriteError::BadValue));
-    assert_eq!(Imprint::new(str::from_utf8(&[b's'; 129]).expect("ASCII")).err(), Some(WriteError::NoSpace));
+    assert_eq!(HeadTemplate::new("a\r\nb").err(), Some(WriteError::BadValue));
+    assert_eq!(HeadTemplate::new(str::from_utf8(&[b's'; 129]).expect("ASCII")).err(), Some(WriteError::NoSpace));
 }
 
 #[test]

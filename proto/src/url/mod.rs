@@ -1,12 +1,12 @@
 //! URLs: the prefixes services register, and the cooked form of the URLs clients send.
 //!
-//! Laws:
+//! Invariants:
 //! - A target is judged once, here: its form fits the method, its escapes are whole, its text is UTF-8.
 //! - The cooked path is decoded exactly once; an escaped slash stays the three bytes `%2F`, so segments never
 //!   merge; dot segments are gone and never climb above the root.
 //! - The authority of an absolute target wins over the Host field, and both must be well-formed.
 //!
-//! Absent: DNS, the file system, query decoding, internationalised host names (they arrive in their ASCII form).
+//! Not here: DNS, the file system, query decoding, internationalised host names (they arrive in their ASCII form).
 //! Source: RFC 9112 section 3.2, RFC 9110 sections 4.2 and 7.2, RFC 3986 sections 3.2 and 5.2.4.
 
 mod path;

@@ -1,8 +1,8 @@
 //! Canonical paths: one decoding, no dot segments.
 //!
-//! Laws: escapes are decoded once; `%2F` stays escaped and is written in upper case; a backslash is an ordinary
+//! Invariants: escapes are decoded once; `%2F` stays escaped and is written in upper case; a backslash is an ordinary
 //! byte; empty segments stay; the result is UTF-8 without control characters and begins with a slash.
-//! Absent: case folding, Unicode normalisation.
+//! Not here: case folding, Unicode normalisation.
 //! Source: RFC 3986 sections 2.1, 3.3 and 5.2.4; RFC 3629 (UTF-8).
 
 use crate::bytes::{hex_value, offset, path_marks};

@@ -1,8 +1,8 @@
 //! URL prefixes: `scheme://host:port/path`, the addresses under which services register.
 //!
-//! Laws: a prefix that parses can match; one that could never match is refused with the remedy. Paths match whole
+//! Invariants: a prefix that parses can match; one that could never match is refused with the remedy. Paths match whole
 //! segments, without regard to ASCII case, and a prefix's last slash carries no meaning.
-//! Absent: the registry of prefixes and its search.
+//! Not here: the registry of prefixes and its search.
 //! Source: RFC 3986 section 3; the grammar is written beside [`Prefix::parse`].
 
 use core::fmt;

@@ -5,7 +5,7 @@
 //! is measured up to its blank line, and from then on requests are counted by dividing bytes.
 //! What the engine costs above this is what HTTP costs.
 //!
-//! Laws:
+//! Invariants:
 //! - at most one send is in flight per connection;
 //! - a send whose success carries no news posts no completion (`tests/send_contract.rs` holds the
 //!   kernel to that);

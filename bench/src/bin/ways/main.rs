@@ -3,7 +3,7 @@
 //! `ways serve WAY FILE` answers every request with the whole file; `ways measure` starts such servers in turn, loads
 //! each and prints what an answer costs. What came of it: `docs/perf/sending.md`.
 //!
-//! Laws:
+//! Invariants:
 //! - a connection has one operation under way besides its receive, except a head that goes ahead of a splice;
 //! - a request is what ends with a blank line at the end of a receive: clients neither pipeline nor send bodies;
 //! - all ways share everything but the sending.

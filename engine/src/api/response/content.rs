@@ -1,7 +1,7 @@
 //! What a body consists of: memory, borrowed or shared, and parts of files.
 //!
-//! Laws: making one, or a part of one, copies no bytes.
-//! Absent: reading files, which the engine does when their bytes are sent (room `shard`).
+//! Invariants: making one, or a part of one, copies no bytes.
+//! Not here: reading files, which the engine does when their bytes are sent (room `shard`).
 
 use core::ops::Range;
 

@@ -1,9 +1,9 @@
 //! The answer to a conditional or range request, made of the answer that would have been given to a plain one.
 //!
-//! Laws: a part is never larger than the whole and the heads of a few parts; what a 304 or an error would say of a
-//! content that it does not have is taken off; bytes are neither read nor copied here.
+//! Invariants: a part is never larger than the whole and the heads of a few parts; what a 304 or an error would say of
+//! a content that it does not have is taken off; bytes are neither read nor copied here.
 //!
-//! Absent: the rules (`proto::conditional`, `proto::range`), and what the representation is known by
+//! Not here: the rules (`proto::conditional`, `proto::range`), and what the representation is known by
 //! ([`Validators`](crate::Validators)).
 //!
 //! Source: RFC 9110 sections 13.2.2, 14, 15.3.7, 15.4.5, 15.5.13, 15.5.17.

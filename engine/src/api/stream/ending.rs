@@ -1,6 +1,6 @@
 //! What ends a body in chunks: the last chunk, and trailer fields.
 //!
-//! Laws: a section is at most 16 KiB; what cannot be a trailer field is refused by its name.
+//! Invariants: a section is at most 16 KiB; what cannot be a trailer field is refused by its name.
 
 use bytes::Bytes;
 use ringress_proto::header::HeaderName;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::api::body::{Chunk, Found, Source, failed};
+use crate::api::body::{Available, BodySource, Chunk, failed};
 use crate::api::request::Request;
 use crate::api::stream::{into_io, is_undriven, undriven};
 use crate::api::wait::block_on;
 use crate::error::Result;
-use crate::queue::{BodyState, Place};
+use crate::queue::{BodyState, ReadCursor};
 
 /// What comes on a connection that has switched protocols: see [`Upgraded`](crate::Upgraded). It is lent from the
 /// buffers that it was received into, or copied once.
@@ -21,7 +21,7 @@ use crate::queue::{BodyState, Place};
 /// Dropped, what comes is thrown away from then on.
 pub struct UpgradedReader {
     request: Arc<Request>,
-    place: Place,
+    place: ReadCursor,
     ended: bool,
 }
 
@@ -34,22 +34,22 @@ impl fmt::Debug for UpgradedReader {
     }
 }
 
-impl Source for UpgradedReader {
-    fn look(&mut self) -> Result<Found> {
+impl BodySource for UpgradedReader {
+    fn look(&mut self) -> Result<Available> {
         if self.ended {
-            return Ok(Found::End);
+            return Ok(Available::End);
         }
         // Asked for first: what was there when it was said is found now.
         let state = self.request.lease.body_state();
         if self.request.lease.next_at(&mut self.place) {
-            return Ok(Found::Bytes);
+            return Ok(Available::Bytes);
         }
         match state {
-            BodyState::Open => Ok(Found::Nothing),
+            BodyState::Open => Ok(Available::Nothing),
             BodyState::Ended { .. } => {
                 self.ended = true;
                 self.request.lease.leave_at(&mut self.place);
-                Ok(Found::End)
+                Ok(Available::End)
             }
             BodyState::Failed(reason) => Err(failed(reason)),
         }
@@ -64,7 +64,7 @@ impl Source for UpgradedReader {
     }
 
     fn found(&self) -> &[u8] {
-        self.request.lease.place_bytes(&self.place)
+        self.request.lease.cursor_bytes(&self.place)
     }
 
     fn consume(&mut self, bytes: usize) {
@@ -73,7 +73,7 @@ impl Source for UpgradedReader {
 }
 
 impl UpgradedReader {
-    pub(super) fn new(request: Arc<Request>, place: Place) -> Self {
+    pub(super) fn new(request: Arc<Request>, place: ReadCursor) -> Self {
         Self { request, place, ended: false }
     }
 
@@ -129,7 +129,7 @@ impl UpgradedReader {
     /// As [`read`](Self::read).
     pub fn next_chunk(&mut self) -> Result<Option<Chunk<'_>>> {
         let found = match self.look()? {
-            Found::Nothing => block_on(poll_fn(|context| self.poll_look(context)))?,
+            Available::Nothing => block_on(poll_fn(|context| self.poll_look(context)))?,
             found => found,
         };
         Ok(self.chunk(&found))

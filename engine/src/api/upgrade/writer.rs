@@ -15,7 +15,7 @@ use crate::api::wait::block_on;
 use crate::config::WRITE_BYTES;
 use crate::error::{Error, Result};
 use crate::foreign;
-use crate::queue::{News, settle};
+use crate::queue::{Signals, notify_deferred};
 use crate::stream::{Data, Frame, OutStream, Piece};
 
 /// What goes out on a connection that has switched protocols: see [`Upgraded`](crate::Upgraded).
@@ -91,7 +91,7 @@ impl UpgradedWriter {
         let chunk = chunk.into();
         let open = self.check_open();
         if open.is_err() || chunk.len() == 0 && self.written.is_empty() {
-            foreign::let_go(chunk);
+            foreign::drop_guarded(chunk);
             return open.map_err(TrySendError::Error);
         }
         if !self.stream.has_room() {
@@ -113,7 +113,7 @@ impl UpgradedWriter {
         if is_undriven(self.request.lease().engine()) {
             return Poll::Ready(Err(undriven("sending")));
         }
-        settle();
+        notify_deferred();
         self.stream.await_room(context.waker());
         // The sleeper's second look.
         self.attempt(chunk).map_or(Poll::Pending, Poll::Ready)
@@ -184,7 +184,7 @@ impl UpgradedWriter {
     }
 
     /// The connection is another one's now.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn release(&mut self) {
         self.is_over = true;
     }
 
@@ -207,7 +207,7 @@ impl UpgradedWriter {
     }
 
     fn tell(&self) {
-        self.request.lease().tell(News::SEND);
+        self.request.lease().tell(Signals::SEND);
     }
 }
 

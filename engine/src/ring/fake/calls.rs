@@ -22,28 +22,28 @@ impl Io for Fake {
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {
-        self.note(socket, "a receive");
+        self.command(socket, "a receive");
         assert_eq!(token.op(), Op::Receive);
         self.link(socket);
         self.queued.push(Entry::Receive { socket, token });
     }
 
     fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
-        self.note(socket, "a receive");
+        self.command(socket, "a receive");
         assert!(len > 0 && token.op() == Op::Receive);
         self.link(socket);
         self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
     }
 
     fn receive_nowhere(&mut self, socket: RawFd, token: Token, len: u32) {
-        self.note(socket, "a receive");
+        self.command(socket, "a receive");
         assert!(len > 0 && token.op() == Op::Receive);
         self.link(socket);
         self.queued.push(Entry::ReceiveNowhere { socket, token, most: len });
     }
 
     fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], _mode: SendMode) {
-        self.note(socket, "a send");
+        self.command(socket, "a send");
         assert_eq!(token.op(), Op::Send);
         self.link(socket);
         assert!((1..=SEND_PARTS_MAX).contains(&parts.len()), "a send of {} parts", parts.len());
@@ -64,7 +64,7 @@ impl Io for Fake {
     }
 
     fn send_file(&mut self, socket: RawFd, token: Token, part: FilePart) {
-        self.note(socket, "a send of a file");
+        self.command(socket, "a send of a file");
         assert!(token.op() == Op::SendFile && part.len > 0);
         self.link(socket);
         self.queued.push(Entry::SendFile { socket, job: FileJob { token, part, cancelled: false } });
@@ -76,7 +76,7 @@ impl Io for Fake {
         self.queued.push(Entry::AwaitRoom { socket, token, lasting });
     }
 
-    fn undertaker(&self) -> Box<dyn Fn(File)> {
+    fn file_closer(&self) -> Box<dyn Fn(File)> {
         Box::new(drop)
     }
 
@@ -117,7 +117,7 @@ impl Io for Fake {
         let mut slept = false;
         self.begin();
         self.progress(false);
-        self.listen_for_bell();
+        self.poll_notifier();
         if self.done.is_empty() && wait != Wait::No {
             slept = self.sleep();
         }
@@ -137,7 +137,7 @@ impl Io for Fake {
     }
 
     fn close(&mut self, descriptor: RawFd) {
-        self.note(descriptor, "a close");
+        self.command(descriptor, "a close");
         self.assert_unused(descriptor);
         let link = self.link(descriptor);
         link.closed = true;
@@ -150,7 +150,7 @@ impl Io for Fake {
     }
 
     fn release(&mut self, descriptor: RawFd) -> OwnedFd {
-        self.note(descriptor, "a hand-over");
+        self.command(descriptor, "a hand-over");
         self.assert_unused(descriptor);
         let link = self.link(descriptor);
         (link.released, link.descriptor) = (true, None);
@@ -160,7 +160,7 @@ impl Io for Fake {
     }
 
     fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
-        self.note(socket, "a shutdown");
+        self.command(socket, "a shutdown");
         let link = self.link(socket);
         link.write_shut |= how != Shutdown::Read;
         link.read_shut |= how != Shutdown::Write;

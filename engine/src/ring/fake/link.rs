@@ -10,7 +10,7 @@ use crate::ring::Token;
 
 /// A connection, seen from both ends.
 #[derive(Debug, Default)]
-pub(super) struct Link {
+pub(super) struct FakeSocket {
     /// The shard's descriptor, from accept to close.
     pub(super) descriptor: Option<RawFd>,
     pub(super) closed: bool,
@@ -69,7 +69,7 @@ pub(super) struct Listening {
     pub(super) backlog: VecDeque<usize>,
 }
 
-impl Link {
+impl FakeSocket {
     /// What a poll for the client's end would report.
     pub(super) fn ended(&self) -> i32 {
         match (self.client_reset, self.client_ended) {
@@ -126,7 +126,7 @@ impl Fake {
 }
 
 /// Moves up to `limit` bytes of a send into the socket, as far as there is room.
-pub(super) fn take(link: &mut Link, sending: &mut Sending, limit: usize) {
+pub(super) fn take(link: &mut FakeSocket, sending: &mut Sending, limit: usize) {
     let now = contents(&sending.pieces);
     assert!(now == sending.bytes, "lent bytes changed while they were being sent");
     let room = link.room - link.outbound.len().min(link.room);

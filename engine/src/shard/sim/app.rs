@@ -13,7 +13,7 @@ use std::task::Context;
 use super::rig::{body, read_body, read_prefix, target, write_answer};
 use super::streaming::{Flag, Streaming, letters, pieces, throw};
 use crate::id::RequestId;
-use crate::queue::{BodyState, Exchange, Lease, Note, QueueCore, Registration, Watch};
+use crate::queue::{BodyState, Command, Exchange, Lease, QueueCore, Registration, Watch};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 use crate::stream::OutStream;
@@ -207,17 +207,17 @@ impl App {
         let mut body = read_prefix(&mut lease);
         let whole = read_body(&mut lease, &mut body);
         while number.is_some() && random.chance(100) {
-            self.inform(&lease, number.unwrap_or(0));
+            self.send_informational(&lease, number.unwrap_or(0));
         }
         if random.chance(150) {
             let (watch, registration) = Watch::new(random.chance(500));
-            lease.note(Note::Watch(lease.record().connection, registration));
+            lease.command(Command::Watch(lease.record().connection, registration));
             if random.chance(700) {
                 let _ = watch.poll(&mut Context::from_waker(&Arc::new(Flag::default()).waker(random)));
                 self.watches.push(watch);
             }
             if random.chance(200) {
-                lease.note(Note::Watch(lease.record().connection, Registration::call(|_| throw())));
+                lease.command(Command::Watch(lease.record().connection, Registration::call(|_| throw())));
             }
         }
         let can_detach = number.is_some_and(|number| !matches!(fate(self.seed, number), Fate::Dropped | Fate::Cut));
@@ -236,10 +236,10 @@ impl App {
     }
 
     /// Gives an informational answer that names the request.
-    fn inform(&mut self, lease: &Lease<RequestRecord>, number: u32) {
+    fn send_informational(&mut self, lease: &Lease<RequestRecord>, number: u32) {
         if !lease.record().is_http10() {
             let text = format!("HTTP/1.1 103 Early Hints\r\nX-For: {number}\r\n\r\n");
-            let _ = lease.inform(text.into());
+            let _ = lease.send_informational(text.into());
         }
     }
 
@@ -276,7 +276,7 @@ impl App {
             }
             Hold::Handle(mut lease) => {
                 if random.chance(100) {
-                    self.inform(&lease, number);
+                    self.send_informational(&lease, number);
                 }
                 if !lease.record().body_open {
                     assert_eq!(body(&mut lease), content, "the body of request {number} changed under its handle");

@@ -26,7 +26,7 @@ fn words(heard: &str) -> Vec<&str> {
 fn is_closed(rig: &mut Rig, client: usize) {
     assert!(rig.shard.io.at_end(client) && !rig.shard.io.was_reset(client), "the connection has ended");
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn the_last_answer_of_a_stopping_engine_says_so_and_no_other() {
         rig.say(client, tails.iter().map(|_| get("1")).collect::<String>());
         let leases = rig.claim_all();
         rig.stop(GRACE);
-        rig.settle();
+        rig.notify_deferred();
         for (lease, tail) in leases.into_iter().zip(tails) {
             answer_with(lease, &"x".repeat(*tail), false);
         }
-        rig.settle();
+        rig.notify_deferred();
         let heard = rig.heard(client);
         let (last, before) = words(&heard).split_last().map(|(last, before)| (*last, before.to_vec())).expect("some");
         assert!(last == "close" && before.iter().all(|word| word.is_empty()), "{tails:?}: {heard}");
@@ -62,11 +62,11 @@ fn what_is_answered_before_a_stop_and_sent_after_it_says_close() {
     let mut leases = rig.claim_all();
     let (second, first) = (leases.pop().expect("two"), leases.pop().expect("two"));
     answer(second);
-    rig.settle();
+    rig.notify_deferred();
     rig.stop(GRACE);
-    rig.settle();
+    rig.notify_deferred();
     answer(first);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(words(&rig.heard(client)), ["", "close"]);
     is_closed(&mut rig, client);
     rig.end();
@@ -80,9 +80,9 @@ fn an_answer_that_fills_its_area_has_room_for_the_line() {
         rig.say(client, get("1"));
         let lease = rig.claim();
         rig.stop(GRACE);
-        rig.settle();
+        rig.notify_deferred();
         answer_with(lease, &"x".repeat(len), false);
-        rig.settle();
+        rig.notify_deferred();
         let heard = rig.heard(client);
         assert!(words(&heard) == ["close"] && heard.matches('x').count() == len, "{len}: {heard}");
         is_closed(&mut rig, client);
@@ -94,9 +94,9 @@ fn an_answer_that_fills_its_area_has_room_for_the_line() {
 fn requests_dropped_or_refused_say_it_too() {
     let (mut rig, client, lease) = one_request();
     rig.stop(GRACE);
-    rig.settle();
+    rig.notify_deferred();
     drop(lease);
-    rig.settle();
+    rig.notify_deferred();
     let heard = rig.heard(client);
     assert!(
         heard.starts_with("HTTP/1.1 500 ") && heard.matches(" GMT\r\nConnection: close\r\n").count() == 1,
@@ -112,10 +112,10 @@ fn the_last_answer_to_a_client_that_has_ended_its_side_says_close() {
     let client = rig.connect();
     rig.shard.io.write(client, (get("1") + &get("2")).as_bytes());
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     let leases = rig.claim_all();
     leases.into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(words(&rig.heard(client)), ["", "close"]);
     assert!(rig.shard.io.is_closed(client));
     rig.assert_idle();
@@ -134,7 +134,7 @@ fn an_answer_without_the_body_that_the_client_holds_back_says_close() {
         let last = leases.pop().expect("a request");
         answer(last);
         leases.into_iter().for_each(answer);
-        rig.settle();
+        rig.notify_deferred();
         let heard = rig.heard(client);
         assert_eq!(words(&heard).last(), Some(&"close"), "{heard}");
         is_closed(&mut rig, client);
@@ -151,19 +151,19 @@ fn a_stream_that_begins_while_the_engine_stops_says_close_once() {
         rig.say(client, get("1"));
         let lease = rig.claim();
         rig.stop(GRACE);
-        rig.settle();
+        rig.notify_deferred();
         if whole {
             respond(lease, vec![memory("abc"), memory("defg")]);
         } else {
             let stream = start(&lease, 7);
-            rig.settle();
+            rig.notify_deferred();
             push(&lease, &stream, memory("abcdefg"));
             finish(&lease, &stream);
             drop(lease);
         }
         let mut heard = String::new();
         while !rig.shard.io.at_end(client) {
-            rig.settle();
+            rig.notify_deferred();
             heard += &rig.heard(client);
         }
         assert!(words(&heard) == ["close"] && heard.ends_with("Length: 7\r\n\r\nabcdefg"), "seed {seed}: {heard}");
@@ -176,14 +176,14 @@ fn a_stream_that_begins_while_the_engine_stops_says_close_once() {
 fn a_stream_that_has_begun_before_the_stop_ends_as_it_said() {
     let (mut rig, client, lease) = one_request();
     let stream = start(&lease, 3);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(words(&rig.heard(client)), [""]);
     rig.stop(GRACE);
-    rig.settle();
+    rig.notify_deferred();
     push(&lease, &stream, memory("abc"));
     finish(&lease, &stream);
     drop(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard(client), "abc");
     is_closed(&mut rig, client);
     rig.end();
@@ -196,13 +196,13 @@ fn a_switch_of_protocols_says_nothing_of_an_end() {
     rig.say(client, super::piping::ASKS);
     let lease = rig.claim();
     rig.stop(GRACE);
-    rig.settle();
+    rig.notify_deferred();
     let pipe = super::piping::Pipe::begin(lease).expect("it is open");
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard(client), super::piping::SWITCHED);
     drop(pipe);
     rig.shard.io.reset(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.end();
 }
 
@@ -214,16 +214,16 @@ fn http10_is_told_of_either() {
     // In one turn, among requests of HTTP/1.1: those of HTTP/1.0 are told, the others need not be.
     rig.say(client, get("1") + &asks("2") + &asks("3") + &get("4") + &get("5"));
     rig.claim_all().into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     let heard = rig.heard(client);
     assert_eq!(words(&heard), ["", "keep-alive", "keep-alive", "", ""], "{heard}");
     assert!((1..=5).all(|number| heard.contains(&format!("\r\n\r\n[/a/{number}]"))), "{heard}");
     rig.say(client, asks("6") + &asks("7"));
     let leases = rig.claim_all();
     rig.stop(GRACE);
-    rig.settle();
+    rig.notify_deferred();
     leases.into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(words(&rig.heard(client)), ["keep-alive", "close"]);
     is_closed(&mut rig, client);
     rig.end();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::rig::{Rig, answer, answer_by_id, answer_with};
 use super::streams::{finish, memory, push, start};
-use crate::queue::{INTERIMS_MAX, Lease, Note, Uninformed};
+use crate::queue::{Command, INFORMATIONAL_MAX, Lease, NotSent};
 use crate::record::RequestRecord;
 
 fn gets(count: u32) -> String {
@@ -15,8 +15,8 @@ fn hint(number: u32) -> Bytes {
     format!("HTTP/1.1 103 Early Hints\r\nX-For: {number}\r\n\r\n").into()
 }
 
-fn inform(lease: &Lease<RequestRecord>, number: u32) {
-    lease.inform(hint(number)).expect("open, and few wait");
+fn send_informational(lease: &Lease<RequestRecord>, number: u32) {
+    lease.send_informational(hint(number)).expect("open, and few wait");
 }
 
 /// The numbers of the hints and answers that a client has heard, as in `h1 a1 h2`.
@@ -38,20 +38,20 @@ fn hints_go_out_at_once_and_before_their_answer() {
     let client = rig.connect();
     rig.say(client, gets(1));
     let lease = rig.claim();
-    inform(&lease, 1);
-    rig.settle();
+    send_informational(&lease, 1);
+    rig.notify_deferred();
     assert_eq!(heard(&mut rig, client), "h1", "the answer is not waited for");
-    inform(&lease, 1);
-    inform(&lease, 1);
+    send_informational(&lease, 1);
+    send_informational(&lease, 1);
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(heard(&mut rig, client), "h1 h1 a1");
     rig.say(client, gets(1));
     rig.serve();
     assert_eq!(heard(&mut rig, client), "a1", "the connection goes on");
-    assert_eq!(rig.counters.interims_dropped.read(), 0);
+    assert_eq!(rig.counters.informational_dropped.read(), 0);
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -63,15 +63,15 @@ fn hints_of_later_requests_wait_for_earlier_answers_and_are_not_overtaken() {
     let mut leases = rig.claim_all().into_iter();
     let (first, second, third) = (leases.next(), leases.next(), leases.next());
     let [first, second, third] = [first, second, third].map(|lease| lease.expect("three"));
-    inform(&third, 3);
-    inform(&second, 2);
+    send_informational(&third, 3);
+    send_informational(&second, 2);
     answer(third);
     answer(second);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(heard(&mut rig, client), "");
-    inform(&first, 1);
+    send_informational(&first, 1);
     answer(first);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(heard(&mut rig, client), "h1 a1 h2 a2 h3 a3");
 }
 
@@ -81,14 +81,14 @@ fn a_hint_to_a_client_that_does_not_read_holds_the_answer_back() {
     let client = rig.connect_with_room(10);
     rig.say(client, gets(1));
     let lease = rig.claim();
-    inform(&lease, 1);
-    rig.settle();
+    send_informational(&lease, 1);
+    rig.notify_deferred();
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     let mut text = String::new();
     for _ in 0..100 {
         text += &rig.heard(client);
-        rig.settle();
+        rig.notify_deferred();
     }
     assert!(text.starts_with("HTTP/1.1 103 ") && text.contains("\r\n\r\nHTTP/1.1 200 OK"), "{text}");
     assert!(text.ends_with("[/a/1]"), "{text}");
@@ -102,18 +102,18 @@ fn no_more_hints_wait_than_the_limit_and_sent_ones_make_room() {
     let mut leases = rig.claim_all();
     let (second, first) = (leases.pop().expect("two"), leases.pop().expect("one"));
     for _ in 0..2 {
-        for _ in 0..INTERIMS_MAX {
-            inform(&second, 2);
+        for _ in 0..INFORMATIONAL_MAX {
+            send_informational(&second, 2);
         }
-        assert_eq!(second.inform(hint(2)), Err(Uninformed::Full));
+        assert_eq!(second.send_informational(hint(2)), Err(NotSent::Full));
         if rig.exchange.is_open(first.id()) {
             assert!(answer_by_id(&rig.exchange, first.id(), "[/a/1]"));
         }
-        rig.settle();
+        rig.notify_deferred();
     }
     answer(second);
-    rig.settle();
-    let all = core::iter::once("a1").chain([("h2"); 2 * INTERIMS_MAX as usize]).chain(["a2"]);
+    rig.notify_deferred();
+    let all = core::iter::once("a1").chain([("h2"); 2 * INFORMATIONAL_MAX as usize]).chain(["a2"]);
     assert_eq!(heard(&mut rig, client), all.collect::<Vec<_>>().join(" "));
 }
 
@@ -125,15 +125,15 @@ fn what_is_over_cannot_be_informed() {
     let mut leases = rig.claim_all();
     let (cancelled, answered) = (leases.pop().expect("two"), leases.pop().expect("one"));
     assert!(answer_by_id(&rig.exchange, answered.id(), "[/a/1]"));
-    assert_eq!(answered.inform(hint(1)), Err(Uninformed::Over));
-    rig.settle();
-    assert_eq!(answered.inform(hint(1)), Err(Uninformed::Over));
+    assert_eq!(answered.send_informational(hint(1)), Err(NotSent::Over));
+    rig.notify_deferred();
+    assert_eq!(answered.send_informational(hint(1)), Err(NotSent::Over));
     // As if it had been on its way while somebody else answered.
-    rig.exchange.note(Note::Inform(answered.id(), hint(1)));
-    rig.settle();
-    assert_eq!((heard(&mut rig, client).as_str(), rig.counters.interims_dropped.read()), ("a1", 1));
+    rig.exchange.command(Command::Informational(answered.id(), hint(1)));
+    rig.notify_deferred();
+    assert_eq!((heard(&mut rig, client).as_str(), rig.counters.informational_dropped.read()), ("a1", 1));
     assert!(cancelled.cancel());
-    assert_eq!(cancelled.inform(hint(2)), Err(Uninformed::Over));
+    assert_eq!(cancelled.send_informational(hint(2)), Err(NotSent::Over));
 }
 
 #[test]
@@ -143,15 +143,15 @@ fn hints_go_with_a_client_that_leaves_and_are_counted() {
     rig.say(client, gets(2));
     let leases = rig.claim_all();
     for lease in &leases {
-        inform(lease, 1);
-        inform(lease, 2);
+        send_informational(lease, 1);
+        send_informational(lease, 2);
     }
-    rig.settle();
+    rig.notify_deferred();
     rig.shard.io.reset(client);
-    rig.settle();
-    assert_eq!(rig.counters.interims_dropped.read(), 3, "one was being sent");
+    rig.notify_deferred();
+    assert_eq!(rig.counters.informational_dropped.read(), 3, "one was being sent");
     drop(leases);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -162,14 +162,14 @@ fn hints_behind_an_answer_that_closes_are_not_sent() {
     rig.say(client, gets(2));
     let mut leases = rig.claim_all();
     let (second, first) = (leases.pop().expect("two"), leases.pop().expect("one"));
-    inform(&second, 2);
+    send_informational(&second, 2);
     answer_with(first, "", true);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(heard(&mut rig, client), "a1");
     drop(second);
     rig.shard.io.end(client);
-    rig.settle();
-    assert_eq!(rig.counters.interims_dropped.read(), 1);
+    rig.notify_deferred();
+    assert_eq!(rig.counters.informational_dropped.read(), 1);
     rig.assert_idle();
 }
 
@@ -181,22 +181,22 @@ fn a_hint_that_comes_late_does_not_get_into_an_answer_that_has_begun() {
     let lease = rig.claim();
     let stream = start(&lease, 6);
     push(&lease, &stream, memory("abc"));
-    rig.settle();
+    rig.notify_deferred();
     let begun = rig.heard(client);
     assert!(begun.ends_with("\r\n\r\nabc"), "{begun}");
-    // Who informs was held up between its mark and its note.
-    rig.shard.inform(lease.id(), hint(1));
-    rig.settle();
-    assert_eq!(rig.counters.interims_dropped.read(), 1);
+    // Who informs was held up between its mark and its command.
+    rig.shard.send_informational(lease.id(), hint(1));
+    rig.notify_deferred();
+    assert_eq!(rig.counters.informational_dropped.read(), 1);
     push(&lease, &stream, memory("def"));
     finish(&lease, &stream);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard(client), "def");
     drop(lease);
     rig.say(client, gets(1));
     rig.serve();
     assert_eq!(heard(&mut rig, client), "a1", "the connection goes on");
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }

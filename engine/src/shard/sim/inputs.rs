@@ -24,7 +24,7 @@ fn a_request_is_answered_and_leaves_nothing_behind() {
     assert!(heard.starts_with("HTTP/1.1 200 OK\r\nDate: ") && heard.contains(" GMT\r\n"), "{heard}");
     assert!(heard.ends_with("\r\n\r\n[/a/1]"), "{heard}");
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -70,11 +70,11 @@ fn any_split_of_the_input_gives_the_same_requests() {
             let mut lease = rig.claim();
             assert_eq!(body(&mut lease), expected.as_bytes(), "cut at {cut}");
             answer(lease);
-            rig.settle();
+            rig.notify_deferred();
         }
         assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/3", "/a/4"], "cut at {cut}");
         rig.shard.io.end(client);
-        rig.settle();
+        rig.notify_deferred();
         rig.assert_idle();
     }
 }
@@ -92,7 +92,7 @@ fn held_input_stops_receiving_and_resumes_in_order() {
     let first = rig.claim();
     assert!(rig.queue.is_empty(), "what follows an unsafe request waits");
     answer(first);
-    rig.settle();
+    rig.notify_deferred();
     assert!(rig.shard.io.receives(client));
     for _ in 1..=12 {
         rig.serve();
@@ -100,7 +100,7 @@ fn held_input_stops_receiving_and_resumes_in_order() {
     let expected: Vec<String> = (0..=12).map(|number| format!("/a/{number}")).collect();
     assert_eq!(rig.heard_answers(client), expected);
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -121,7 +121,7 @@ fn who_sends_long_bodies_is_received_into_large_buffers_to_the_last_byte_and_bey
     assert!(!rig.shard.io.receives_once(client), "which it did not");
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -138,15 +138,15 @@ fn a_second_upload_keeps_to_the_credit_though_it_comes_with_its_head() {
         let here = read.len();
         assert!(round == 0 || (here > 0 && here <= credit as usize), "{here} bytes are there");
         while !read_body(&mut lease, &mut read) {
-            rig.settle();
+            rig.notify_deferred();
         }
         assert_eq!(read.len(), 20_000);
         answer(lease);
-        rig.settle();
+        rig.notify_deferred();
     }
     assert_eq!(rig.heard_answers(client).len(), 3);
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -165,12 +165,12 @@ fn with_few_large_buffers_left_small_requests_leave_them() {
     // Of 16 large buffers twelve may be in use, the one being read among them: the rest is copied out of theirs.
     assert_eq!((rig.shard.side.buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
     held.into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     for client in clients {
         assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
         rig.shard.io.end(client);
     }
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -195,11 +195,11 @@ fn pipelined_requests_in_one_large_buffer_take_no_cells_from_others() {
     assert_eq!(rig.heard(split), "", "there is a cell for a head in pieces");
     held.extend(rig.claim_all());
     held.into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     for client in clients.into_iter().chain([split]) {
         rig.shard.io.end(client);
     }
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -218,12 +218,12 @@ fn under_pressure_requests_are_copied_out_of_their_buffers() {
     let leases = rig.claim_all();
     assert_eq!(leases.iter().filter(|lease| target(lease) == "/a/copied").count(), 4);
     leases.into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard_answers(clients[50]), ["/a/copied"]);
     for client in clients {
         rig.shard.io.end(client);
     }
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -236,9 +236,9 @@ fn a_shard_short_of_buffers_and_cells_refuses_and_leaves_nobody_waiting() {
         rig.shard.io.write(*client, get("1").as_bytes());
     }
     // A livelock, if it does not.
-    rig.settle();
+    rig.notify_deferred();
     rig.claim_all().into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     let mut refused = 0;
     for client in clients {
         let heard = rig.heard(client);
@@ -262,7 +262,7 @@ fn a_malformed_request_is_refused_after_the_answers_before_it() {
     assert!(rig.shard.io.at_end(client) && !rig.shard.io.is_closed(client), "our side is shut, theirs is read on");
     assert!(rig.queue.is_empty());
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -302,7 +302,7 @@ fn without_an_assembly_cell_a_split_request_is_refused_and_the_rest_goes_on() {
     assert!(rig.queue.is_empty(), "a refused request is not delivered");
     rig.shard.io.end(first);
     rig.shard.io.end(second);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -324,14 +324,14 @@ fn without_a_slot_a_head_in_pieces_is_refused_once_and_the_connection_ends() {
     assert_eq!(heard.matches("HTTP/1.1 503 ").count(), 1, "{heard}");
     assert!(rig.shard.io.at_end(unlucky), "the connection ends after the refusal");
     rig.claim_all().into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     // There are slots again: the rest of the refused request must not become one.
     rig.say(unlucky, "\r\n");
     assert!(rig.queue.is_empty(), "a refused request is not delivered");
     for client in waiting.into_iter().chain([unlucky, last]) {
         rig.shard.io.end(client);
     }
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -343,13 +343,13 @@ fn a_client_that_waits_for_100_continue_gets_it_before_it_sends_its_body() {
     let mut lease = rig.claim();
     assert_eq!(rig.heard(client), "", "nobody has asked for the body");
     lease.ask_for_body();
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard(client), "HTTP/1.1 100 Continue\r\n\r\n");
     lease.ask_for_body();
     rig.say(client, "abc");
     assert_eq!(body(&mut lease), b"abc");
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard_answers(client), ["/a/1"], "and it is said once");
 }
 
@@ -358,13 +358,13 @@ fn stale_completions_are_dropped_and_counted() {
     let mut rig = Rig::new();
     let client = rig.connect();
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     let again = rig.connect();
     let stale =
         |op, result| Event { token: Token::new(op, 1, 0), result, more: false, buffer: None, more_at_hand: false };
     rig.shard.io.inject(stale(Op::Receive, 0));
     rig.shard.io.inject(stale(Op::Send, -libc::EPIPE));
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.counters.completions_stale.read(), 2);
     rig.say(again, get("1"));
     rig.serve();
@@ -382,7 +382,7 @@ fn a_head_that_does_not_end_in_time_is_answered_408() {
     assert!(rig.heard(client).starts_with("HTTP/1.1 408 "));
     assert!(rig.shard.io.at_end(client));
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 

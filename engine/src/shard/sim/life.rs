@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, stand_in};
 use crate::ring::fake::Faults;
-use crate::shard::Letter;
+use crate::shard::ControlMessage;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -16,7 +16,7 @@ fn without_descriptors_accepting_pauses_and_resumes() {
     let client = rig.connect();
     assert_eq!((rig.counters.accept_pauses.read(), rig.shard.io.accepts(rig.listener)), (1, false));
     rig.shard.io.faults = Faults::default();
-    rig.settle();
+    rig.notify_deferred();
     assert!(!rig.shard.io.accepts(rig.listener), "the pause is not cut short");
     rig.pass(Duration::from_millis(200));
     assert!(rig.shard.io.accepts(rig.listener));
@@ -33,7 +33,7 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
     assert!(rig.shard.io.is_closed(clients[2]) && !rig.shard.io.is_closed(clients[1]));
     assert_eq!(rig.counters.connections_refused.read(), 1);
     rig.shard.io.end(clients[0]);
-    rig.settle();
+    rig.notify_deferred();
     let next = rig.connect();
     assert!(!rig.shard.io.is_closed(next));
 }
@@ -45,10 +45,10 @@ fn a_stop_answers_what_is_under_way_and_ends() {
     rig.say(busy, GET);
     rig.say(pipelining, GET.repeat(3));
     rig.stop(Duration::from_secs(60));
-    rig.settle();
+    rig.notify_deferred();
     assert!(rig.shard.io.is_closed(idle) && !rig.shard.is_done());
     rig.claim_all().into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard_answers(busy), ["/a/1"]);
     assert_eq!(rig.heard_answers(pipelining), ["/a/1", "/a/1", "/a/1"]);
     assert!(rig.shard.io.at_end(busy) && rig.shard.io.at_end(pipelining));
@@ -63,7 +63,7 @@ fn a_request_begun_before_a_stop_is_not_delivered_after_it() {
     let client = rig.connect();
     rig.say(client, GET.to_owned() + "GET /a/2 HTTP/1.1\r\nHo");
     rig.stop(Duration::from_secs(60));
-    rig.settle();
+    rig.notify_deferred();
     rig.say(client, "st: h\r\n\r\n");
     rig.serve();
     assert!(rig.queue.is_empty());
@@ -81,7 +81,7 @@ fn a_stop_without_grace_leaves_nobody_behind() {
     }
     let lease = rig.claim();
     rig.stop(Duration::ZERO);
-    rig.settle();
+    rig.notify_deferred();
     assert!(rig.shard.is_done());
     assert!(clients.iter().all(|client| rig.shard.io.is_closed(*client)));
     answer(lease);
@@ -96,8 +96,8 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
     let client = rig.connect();
     rig.say(client, GET);
     rig.stop(Duration::from_secs(60));
-    rig.post(Letter::Listen { socket: stand_in(), ip: None, port: 81, open: Arc::default() });
-    rig.settle();
+    rig.post(ControlMessage::Listen { socket: stand_in(), ip: None, port: 81, open: Arc::default() });
+    rig.notify_deferred();
     rig.serve();
     rig.shard.io.end(client);
     rig.end();
@@ -107,8 +107,8 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
 fn no_longer_listening_leaves_connections_alone() {
     let mut rig = Rig::new();
     let client = rig.connect();
-    rig.post(Letter::Unlisten { port: 80 });
-    rig.settle();
+    rig.post(ControlMessage::Unlisten { port: 80 });
+    rig.notify_deferred();
     assert!(!rig.shard.io.accepts(rig.listener));
     rig.say(client, GET);
     rig.serve();
@@ -119,8 +119,8 @@ fn no_longer_listening_leaves_connections_alone() {
 fn a_closed_listener_lets_nobody_in_who_was_accepted_meanwhile() {
     let faults = Faults { cancel_late: 1000, ..Faults::default() };
     let mut rig = Rig::with(Options { faults, ..Options::default() });
-    rig.settle();
-    rig.post(Letter::Unlisten { port: 80 });
+    rig.notify_deferred();
+    rig.post(ControlMessage::Unlisten { port: 80 });
     let client = rig.connect();
     assert!(rig.shard.io.is_closed(client) && !rig.shard.io.accepts(rig.listener));
     rig.assert_idle();

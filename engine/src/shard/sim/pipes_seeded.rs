@@ -334,7 +334,7 @@ fn run_one(seed: u64) {
     world.borrow().ends.iter().for_each(|ends| ends.judge(&rig.shard.io));
     rig.shard.io.outside = None;
     // Those that were left to be drained have a client that has ended its side, too.
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
     rig.stop(Duration::from_secs(1));
     rig.end();

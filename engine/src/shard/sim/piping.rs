@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use crate::queue::{AnswerFlags, Answered, BodyState, HandOver, Lease, News, Note, Tail};
+use crate::queue::{AnswerFlags, Answered, BodyState, Command, HandOver, Lease, Signals, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, Frame, OutStream, Outgoing, Piece};
 
@@ -56,29 +56,29 @@ impl Pipe {
 
     pub(super) fn send(&self, bytes: &[u8]) {
         self.stream.push(Piece::new(Frame::default(), Data::Bytes(Bytes::copy_from_slice(bytes).into())));
-        self.lease.tell(News::SEND);
+        self.lease.tell(Signals::SEND);
     }
 
     pub(super) fn finish(&self) {
         self.stream.finish();
-        self.lease.tell(News::SEND);
+        self.lease.tell(Signals::SEND);
     }
 
     pub(super) fn abort(&self) {
         self.stream.abort();
-        self.lease.tell(News::SEND);
+        self.lease.tell(Signals::SEND);
     }
 
     /// Nobody reads it any more.
     pub(super) fn stop_reading(&mut self) {
-        let mut place = self.lease.take_place();
+        let mut place = self.lease.take_cursor();
         self.lease.leave_at(&mut place);
     }
 
     /// Asks for the socket.
     pub(super) fn ask_for_socket(&self) -> HandOver {
         let (asked, taker) = HandOver::new();
-        self.lease.note(Note::HandOver(self.lease.id(), taker));
+        self.lease.command(Command::HandOver(self.lease.id(), taker));
         asked
     }
 }

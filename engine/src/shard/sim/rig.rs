@@ -15,7 +15,7 @@ use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore,
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults, Outside};
 use crate::route::{Host, Route, Snapshot, Target};
-use crate::shard::{Letter, Mailbox, Shard};
+use crate::shard::{ControlMessage, Inbox, Shard};
 
 /// Turns after which a shard that finds no rest is said to turn without end.
 const TURNS_MAX: u32 = 20_000;
@@ -67,7 +67,7 @@ pub(super) struct Rig {
     pub(super) listener: RawFd,
     /// What another shard would have of the queue, if it is shared.
     pub(super) beside: Option<ShardSide<RequestRecord>>,
-    mail: Arc<Mailbox>,
+    inbox: Arc<Inbox>,
 }
 
 impl Rig {
@@ -77,13 +77,13 @@ impl Rig {
 
     pub(super) fn with(options: Options) -> Self {
         let config = options.config.checked().expect("the settings hold");
-        let imprint = config.imprint().expect("the server's name is valid");
-        let exchange_of = |shard| Exchange::new(1, ShardId(shard), Origin::LONE, imprint, &config.sizes());
+        let template = config.template().expect("the server's name is valid");
+        let exchange_of = |shard| Exchange::new(1, ShardId(shard), Origin::LONE, template, &config.sizes());
         let (exchange, side) = exchange_of(0).expect("a small mapping");
         let beside = options.is_shared.then(|| exchange_of(1).expect("a small mapping"));
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
-        let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
-        let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&mail), Arc::clone(&counters));
+        let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
+        let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&inbox), Arc::clone(&counters));
         let mut shard = shard.expect("nothing is missing");
         shard.clock.stop();
         let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
@@ -93,22 +93,27 @@ impl Rig {
         let listener = socket.as_raw_fd();
         let target = Target { context: 7, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 };
         let route = Route { port: 80, host: Host::Strong, path: "/a/".into(), target };
-        mail.put(Letter::Queue(Arc::clone(&queue)));
+        inbox.put(ControlMessage::Queue(Arc::clone(&queue)));
         let body_credit = options.body_credit;
         let policy = Policy { body_credit, body_max: BODY_MAX, ..Policy::of(&config.properties) };
         let policies = Policies::new(policy);
-        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route]).with_policies(policies))));
-        mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, open: Arc::default() });
-        Self { shard, queue, exchange, counters, listener, beside, mail }
+        inbox.put(ControlMessage::Routes(Arc::new(Snapshot::new(vec![route]).with_policies(policies))));
+        inbox.put(ControlMessage::Listen {
+            socket,
+            ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: 80,
+            open: Arc::default(),
+        });
+        Self { shard, queue, exchange, counters, listener, beside, inbox }
     }
 
-    pub(super) fn post(&self, letter: Letter) {
-        self.mail.put(letter);
-        self.exchange.bell().ring();
+    pub(super) fn post(&self, message: ControlMessage) {
+        self.inbox.put(message);
+        self.exchange.notifier().notify();
     }
 
     pub(super) fn stop(&self, grace: Duration) {
-        self.post(Letter::Stop { grace });
+        self.post(ControlMessage::Stop { grace });
     }
 
     /// One turn.
@@ -124,7 +129,7 @@ impl Rig {
     }
 
     /// Turns until the shard sleeps, or has ended.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn notify_deferred(&mut self) {
         for _ in 0..TURNS_MAX {
             self.turn();
             if self.shard.io.asleep || self.shard.is_done() {
@@ -141,14 +146,14 @@ impl Rig {
 
     pub(super) fn connect_with_room(&mut self, room: usize) -> usize {
         let client = self.shard.io.connect(self.listener, room);
-        self.settle();
+        self.notify_deferred();
         client
     }
 
     /// A client sends, and the shard takes it.
     pub(super) fn say(&mut self, client: usize, bytes: impl AsRef<[u8]>) {
         self.shard.io.write(client, bytes.as_ref());
-        self.settle();
+        self.notify_deferred();
     }
 
     /// What a client has been sent since it was last asked.
@@ -175,13 +180,13 @@ impl Rig {
     pub(super) fn serve(&mut self) {
         let lease = self.claim();
         answer(lease);
-        self.settle();
+        self.notify_deferred();
     }
 
     /// Lets time pass for the timers.
     pub(super) fn pass(&mut self, duration: Duration) {
         self.expire(duration);
-        self.settle();
+        self.notify_deferred();
     }
 
     /// Ends what has run out of time after so long.

@@ -106,14 +106,14 @@ pub(super) fn draw(random: &mut Random, number: &mut u32) -> Script {
 impl Writer<'_> {
     fn write(&mut self) {
         let bursts = 1 + self.random.below(4);
-        let patience = [0, 850, 1000][self.random.below(3)];
+        let wait_max = [0, 850, 1000][self.random.below(3)];
         let depth = [1, 1, 3, 10][self.random.below(4)];
         for _ in 0..bursts {
             for _ in 0..=self.random.below(depth) {
                 self.request();
             }
             self.send();
-            if self.random.chance(patience) {
+            if self.random.chance(wait_max) {
                 self.steps.push(Step::Await { answers: self.expected.len() });
             }
         }

@@ -105,13 +105,13 @@ fn run_one(seed: u64) {
         _ => {}
     }
     world.borrow_mut().hurry(&mut rig.shard.io);
-    settle(&mut rig, &world, colocated);
+    notify_deferred(&mut rig, &world, colocated);
     world.borrow().clients.iter().for_each(|client| client.assert_content(&rig.shard.io));
     if random.chance(300) {
         time_out(&mut rig, &world, colocated);
     }
     world.borrow_mut().finish(&mut rig.shard.io);
-    settle(&mut rig, &world, colocated);
+    notify_deferred(&mut rig, &world, colocated);
     rig.assert_idle();
     world.borrow().app.assert_told();
     world.borrow().app.assert_streams_over();
@@ -126,7 +126,7 @@ fn time_out(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().expect_stop(&mut rig.shard.io);
     for _ in 0..3 {
         rig.expire(Duration::from_secs(130));
-        settle(rig, world, colocated);
+        notify_deferred(rig, world, colocated);
     }
     assert_eq!(rig.shard.connections.len(), 0, "connections without a deadline are left");
 }
@@ -138,7 +138,7 @@ fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 }
 
 /// Goes on until the shard sleeps and nothing outside can happen any more.
-fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
+fn notify_deferred(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     for _ in 0..20_000 {
         turn(rig, world, colocated);
         let acted = world.borrow_mut().act(&mut rig.shard.io);
@@ -185,13 +185,13 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
     let mut random = Random::new(world.borrow().seed);
     world.borrow_mut().app.end_queue(&mut random);
     // The requests whose bodies never come, and the clients that read no more, have their timers.
-    rig.settle();
+    rig.notify_deferred();
     for _ in 0..40 {
         if rig.shard.connections.len() == 0 {
             break;
         }
         rig.expire(Duration::from_secs(130));
-        rig.settle();
+        rig.notify_deferred();
     }
     rig.assert_idle();
     world.borrow().app.assert_told();

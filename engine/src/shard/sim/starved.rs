@@ -83,12 +83,12 @@ impl Dry {
         let mut read = Vec::new();
         read_body(&mut self.leases[which], &mut read);
         assert_eq!(read.len(), LARGE);
-        assert!(!self.rig.shard.side.has_news(), "the shard was told: this is another test");
+        assert!(!self.rig.shard.side.has_signals(), "the shard was told: this is another test");
     }
 
     fn end(mut self) {
         drop((self.leases, self.others));
-        self.rig.settle();
+        self.rig.notify_deferred();
         self.rig.stop(Duration::ZERO);
         self.rig.end();
     }
@@ -123,7 +123,7 @@ fn a_starved_body_goes_on_within_a_tick_of_its_reader_having_read() {
         dry.read_in_silence(0);
         // Nothing happens but that the clock goes on, for one tick.
         dry.rig.turn();
-        dry.rig.settle();
+        dry.rig.notify_deferred();
         let arrived = dry.leases[starved].body_arrived() - before;
         assert_eq!(arrived, LARGE as u64, "body {starved} has what came, and nobody has rung");
         assert!(dry.rig.shard.starved.is_empty() && dry.nap().is_none(), "and the shard sleeps as long as it may");
@@ -138,13 +138,13 @@ fn a_client_is_not_blamed_for_buffers_that_others_hold() {
     dry.rig.pass(ENTITY_BODY / 4 * 3);
     dry.read_in_silence(0);
     dry.rig.turn();
-    dry.rig.settle();
+    dry.rig.notify_deferred();
     dry.rig.pass(ENTITY_BODY / 4 * 3);
     assert_eq!(dry.rig.heard(dry.clients[LARGE_COUNT]), "", "it has sent, and nobody had received");
     let mut read = Vec::new();
     read_body(&mut dry.leases[LARGE_COUNT], &mut read);
     assert_eq!(read.len(), LARGE);
-    dry.rig.settle();
+    dry.rig.notify_deferred();
     dry.rig.pass(ENTITY_BODY);
     let heard = dry.rig.heard(dry.clients[LARGE_COUNT]);
     assert!(heard.starts_with("HTTP/1.1 408 "), "now it is the client who is awaited: {heard}");
@@ -168,7 +168,7 @@ fn a_client_that_leaves_while_there_is_no_buffer_for_it_is_noticed() {
     dry.starve(LARGE_COUNT);
     dry.rig.turn();
     dry.rig.shard.io.reset(dry.clients[LARGE_COUNT]);
-    dry.rig.settle();
+    dry.rig.notify_deferred();
     assert!(dry.rig.shard.io.is_closed(dry.clients[LARGE_COUNT]), "nobody listens for its end");
     dry.end();
 }

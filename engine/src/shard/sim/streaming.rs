@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::rig::head_of;
 use crate::foreign::HeldBytes;
-use crate::queue::{Lease, News, Tail};
+use crate::queue::{Lease, Signals, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
@@ -160,7 +160,7 @@ impl Streaming {
             } else {
                 self.stream.finish();
             }
-            self.lease.tell(News::SEND);
+            self.lease.tell(Signals::SEND);
             return Err(self.lease);
         }
         if !self.stream.has_room() {
@@ -173,7 +173,7 @@ impl Streaming {
         }
         if let Some(piece) = self.rest.pop_front() {
             self.stream.push(piece);
-            self.lease.tell(News::SEND);
+            self.lease.tell(Signals::SEND);
         }
         Ok(self)
     }
@@ -181,7 +181,7 @@ impl Streaming {
     /// Gives up, as an application does that ends.
     pub(super) fn abandon(self) {
         self.stream.abort();
-        self.lease.tell(News::SEND);
+        self.lease.tell(Signals::SEND);
     }
 }
 

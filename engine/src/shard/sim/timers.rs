@@ -8,7 +8,7 @@ use super::streams::{memory, push, start};
 use crate::config::Config;
 use crate::policy::{Policies, Policy, Properties};
 use crate::route::{Host, Route, Snapshot, Target};
-use crate::shard::Letter;
+use crate::shard::ControlMessage;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,14 +29,14 @@ fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
         let target = Target { context: 7, queue: Some(0), active: true, policy, send_credit: 1 << 18 };
         routes.push(Route { port: 80, host: Host::Strong, path: (*path).into(), target });
     }
-    rig.post(Letter::Routes(Arc::new(Snapshot::new(routes).with_policies(policies))));
-    rig.settle();
+    rig.post(ControlMessage::Routes(Arc::new(Snapshot::new(routes).with_policies(policies))));
+    rig.notify_deferred();
 }
 
 /// Everybody leaves, and nothing is left.
 fn end(mut rig: Rig, clients: &[usize]) {
     clients.iter().for_each(|client| rig.shard.io.end(*client));
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -73,7 +73,7 @@ fn a_request_that_was_taken_is_not_timed() {
     rig.pass(Duration::from_secs(1000));
     assert!(rig.heard(client).is_empty() && !rig.shard.io.is_closed(client));
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!((rig.heard_answers(client), rig.counters.queue_timeouts.read()), (vec!["/a/1".to_owned()], 0));
     end(rig, &[client]);
 }
@@ -88,7 +88,7 @@ fn pipelined_requests_are_timed_each_and_answered_in_order() {
     assert_eq!((rig.heard(client), rig.counters.queue_timeouts.read()), (String::new(), 2), "the first comes first");
     assert!(rig.queue.claim_of(0).is_none());
     answer(first);
-    rig.settle();
+    rig.notify_deferred();
     let heard = rig.heard(client);
     let statuses: Vec<&str> = heard.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "503", "503"], "{heard}");
@@ -126,10 +126,10 @@ fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
     let lease = rig.claim();
     assert_eq!(target(&lease), "/a/1");
     assert!(rig.queue.claim_of(0).is_none(), "the other one was answered");
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.shard.side.in_use(), 1, "the slot of the other one came back");
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard_answers(patient), ["/a/1"]);
     end(rig, &[patient, hasty]);
 }
@@ -146,7 +146,7 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
     assert_eq!((target(&lease).as_str(), rig.shard.side.in_use()), ("/a/1", 1));
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard(client), "", "it is answered once");
     end(rig, &[client]);
 }
@@ -161,11 +161,11 @@ fn a_client_that_leaves_before_or_after_the_time_is_up_leaves_nothing_behind() {
         rig.pass(SECOND * 2);
         if after {
             rig.shard.io.reset(leaving);
-            rig.settle();
+            rig.notify_deferred();
         }
         rig.serve();
         assert!(rig.queue.claim_of(0).is_none());
-        rig.settle();
+        rig.notify_deferred();
         assert_eq!(rig.heard_answers(patient), ["/a/1"]);
         end(rig, &[patient]);
     }
@@ -176,7 +176,7 @@ fn a_shard_ends_well_with_requests_it_has_answered_in_the_ring() {
     let (mut rig, ..) = patient_and_hasty(1);
     rig.pass(SECOND * 2);
     rig.stop(Duration::ZERO);
-    rig.settle();
+    rig.notify_deferred();
     assert!(rig.shard.is_done());
     rig.claim_all();
     rig.turn();
@@ -195,7 +195,7 @@ fn a_client_that_falls_silent_behind_a_pause_is_timed_out() {
     let mut read = read_prefix(&mut lease);
     read_body(&mut lease, &mut read);
     assert_eq!(read.len(), 4096);
-    rig.settle();
+    rig.notify_deferred();
     rig.pass(Duration::from_secs(119));
     assert_eq!(rig.heard(client), "");
     rig.pass(Duration::from_secs(2));
@@ -208,12 +208,12 @@ fn a_client_that_falls_silent_behind_a_pause_is_timed_out() {
 fn off_is_off() {
     let off = Properties::OFF;
     let properties = Properties::new().idle_connection(off).header_wait(off).entity_body(off).request_queue(off);
-    let mut rig = with(properties.min_send_rate(0));
+    let mut rig = with(properties.send_rate_min(0));
     let clients = [ROOM, ROOM, ROOM, ROOM, 100].map(|room| rig.connect_with_room(room));
     rig.say(clients[1], "GET /a/1 HT");
     rig.say(clients[4], get("/a/4"));
     answer_with(rig.claim(), &"x".repeat(1000), false);
-    rig.settle();
+    rig.notify_deferred();
     rig.say(clients[2], "POST /a/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo");
     rig.say(clients[3], get("/a/3"));
     rig.pass(Duration::from_secs(90_000));
@@ -222,7 +222,7 @@ fn off_is_off() {
     rig.say(clients[1], "TP/1.1\r\nHost: h\r\n\r\n");
     rig.say(clients[2], "dy");
     rig.claim_all().into_iter().for_each(answer);
-    rig.settle();
+    rig.notify_deferred();
     let answers: Vec<Vec<String>> = clients[1..4].iter().map(|client| rig.heard_answers(*client)).collect();
     assert_eq!(answers, [["/a/1"], ["/a/2"], ["/a/3"]]);
 }
@@ -324,26 +324,26 @@ fn slow_reader(properties: Properties) -> (Rig, usize) {
     let client = rig.connect_with_room(1000);
     rig.say(client, get("/a/1"));
     answer_with(rig.claim(), &"x".repeat(10_000), false);
-    rig.settle();
+    rig.notify_deferred();
     (rig, client)
 }
 
 #[test]
 fn a_client_that_reads_at_the_rate_gets_everything() {
-    let (mut rig, client) = slow_reader(Properties::new().min_send_rate(100).idle_connection(SECOND * 3600));
+    let (mut rig, client) = slow_reader(Properties::new().send_rate_min(100).idle_connection(SECOND * 3600));
     let mut heard = 0;
     while heard < 9_500 {
         rig.pass(SECOND * 5);
         assert!(!rig.shard.io.was_reset(client), "after {heard} bytes");
         heard += rig.shard.io.read(client, 520).len();
-        rig.settle();
+        rig.notify_deferred();
     }
     assert_eq!(rig.counters.timeouts.read(), 0);
 }
 
 #[test]
 fn a_client_that_takes_nothing_has_a_minute() {
-    let (mut rig, client) = slow_reader(Properties::new().min_send_rate(100).idle_connection(SECOND));
+    let (mut rig, client) = slow_reader(Properties::new().send_rate_min(100).idle_connection(SECOND));
     for _ in 0..11 {
         rig.pass(SECOND * 5);
         assert!(!rig.shard.io.was_reset(client));
@@ -365,7 +365,7 @@ enum Answers {
 
 /// After how many seconds, up to ten minutes, a client is reset that takes so many bytes a second of 100.
 fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize> {
-    let mut rig = with(Properties::new().min_send_rate(100).request_queue(Properties::OFF));
+    let mut rig = with(Properties::new().send_rate_min(100).request_queue(Properties::OFF));
     let client = rig.connect_with_room(300);
     let requests = if matches!(answers, Answers::Short) { 4_000 / get("/a/1").len() } else { 1 };
     let (mut stream, mut given, mut taken) = (None, 0, 0);
@@ -384,7 +384,7 @@ fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize
                 Answers::Pieces => stream = Some((start(&lease, 90_000), lease)),
             }
         }
-        rig.settle();
+        rig.notify_deferred();
         let mut left = rate;
         loop {
             while let Some((stream, lease)) = &stream
@@ -393,10 +393,10 @@ fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize
                 push(lease, stream, memory(&"x".repeat(20)));
                 given += 20;
             }
-            rig.settle();
+            rig.notify_deferred();
             let read = rig.shard.io.read(client, left).len();
             (left, taken) = (left - read, taken + read);
-            rig.settle();
+            rig.notify_deferred();
             if left == 0 || read == 0 {
                 break;
             }
@@ -425,7 +425,7 @@ fn a_slow_reader_is_judged_whatever_the_sizes_of_its_answers() {
 
 #[test]
 fn without_a_rate_a_client_has_the_idle_time_from_its_last_progress() {
-    let (mut rig, client) = slow_reader(Properties::new().min_send_rate(0).idle_connection(SECOND * 20));
+    let (mut rig, client) = slow_reader(Properties::new().send_rate_min(0).idle_connection(SECOND * 20));
     rig.pass(SECOND * 19);
     assert!(!rig.shard.io.was_reset(client));
     rig.pass(SECOND * 2);
@@ -440,10 +440,10 @@ fn a_head_that_came_while_the_socket_was_full_has_its_whole_time_afterwards() {
     let client = rig.connect_with_room(1000);
     rig.say(client, get("/a/1") + "GET /a/2 HT");
     answer_with(rig.claim(), &"x".repeat(2000), false);
-    rig.settle();
+    rig.notify_deferred();
     for _ in 0..4 {
         rig.shard.io.read(client, 1000);
-        rig.settle();
+        rig.notify_deferred();
     }
     rig.pass(SECOND * 119);
     assert_eq!(rig.heard(client), "");

@@ -1,7 +1,7 @@
 //! Directed tests of what comes behind a body that nobody reads: requests, a malformed rest, the client's end.
 //!
-//! Laws: whatever comes of it, the answer that has left the body unread is heard whole, and so is each that is owed
-//! behind it.
+//! Invariants: whatever comes of it, the answer that has left the body unread is heard whole, and so is each that is
+//! owed behind it.
 
 use super::rig::{Options, ROOM, Rig, answer, answer_with, target};
 use super::streams::{finish, memory, push, start};
@@ -79,7 +79,7 @@ impl Unread {
                     let stream = start(&lease, text.len());
                     push(&lease, &stream, memory(&text));
                     if self.way == Way::EndedLater {
-                        self.rig.settle();
+                        self.rig.notify_deferred();
                     }
                     finish(&lease, &stream);
                 }
@@ -91,7 +91,7 @@ impl Unread {
     /// Reads what comes, as the socket fills again and again.
     fn hear(&mut self) {
         loop {
-            self.rig.settle();
+            self.rig.notify_deferred();
             let more = self.rig.heard(self.client);
             if more.is_empty() {
                 return;
@@ -118,7 +118,7 @@ impl Unread {
         if !self.rig.shard.io.is_closed(self.client) {
             self.rig.shard.io.end(self.client);
         }
-        self.rig.settle();
+        self.rig.notify_deferred();
         self.rig.assert_idle();
     }
 }
@@ -147,7 +147,7 @@ fn a_client_that_has_ended_its_side_behind_an_unread_body_hears_every_answer() {
         let behind = if follows { get("2") } else { String::new() };
         let mut unread = Unread::new(way, &(post(Some(2000)) + &"b".repeat(2000) + &behind), 1);
         unread.rig.shard.io.end(unread.client);
-        unread.rig.settle();
+        unread.rig.notify_deferred();
         assert_eq!(unread.state(), (true, true), "{way:?}: the credit is used up");
         unread.answer();
         assert_eq!(unread.answered(), unread.expected(false), "{way:?}: ended before its answer");

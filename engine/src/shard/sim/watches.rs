@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::rig::{Rig, answer, answer_with};
 use crate::id::{ConnectionId, Origin};
-use crate::queue::{Disconnected, Lease, Note, Registration, Watch};
+use crate::queue::{Command, Disconnected, Lease, Registration, Watch};
 use crate::record::RequestRecord;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
 fn watch(lease: &Lease<RequestRecord>, half_close: bool) -> Watch {
     let (watch, registration) = Watch::new(half_close);
-    lease.note(Note::Watch(lease.record().connection, registration));
+    lease.command(Command::Watch(lease.record().connection, registration));
     watch
 }
 
@@ -23,7 +23,7 @@ fn watched() -> (Rig, usize, Lease<RequestRecord>, [Watch; 2]) {
     rig.say(client, GET);
     let lease = rig.claim();
     let watches = [watch(&lease, false), watch(&lease, true)];
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(watches.each_ref().map(Watch::told), [None, None]);
     (rig, client, lease, watches)
 }
@@ -37,10 +37,10 @@ fn assert_told(watches: &[Watch; 2], how: Disconnected) {
 fn a_reset_is_told_while_the_request_is_under_way() {
     let (mut rig, client, lease, watches) = watched();
     rig.shard.io.reset(client);
-    rig.settle();
+    rig.notify_deferred();
     assert_told(&watches, Disconnected::Reset);
     drop(lease);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -48,13 +48,13 @@ fn a_reset_is_told_while_the_request_is_under_way() {
 fn a_half_close_is_told_to_who_asked_and_the_end_after_the_answer() {
     let (mut rig, client, lease, watches) = watched();
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
     let late = watch(&lease, true);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(late.told(), Some(Disconnected::HalfClosed), "also who asks after it");
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(rig.heard_answers(client), ["/a/1"], "it can still be answered");
     assert_eq!(watches[0].told(), Some(Disconnected::Ended));
     rig.assert_idle();
@@ -64,10 +64,10 @@ fn a_half_close_is_told_to_who_asked_and_the_end_after_the_answer() {
 fn a_good_answer_is_no_end_and_the_end_is_told_later() {
     let (mut rig, client, lease, watches) = watched();
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(watches.each_ref().map(Watch::told), [None, None]);
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     assert_told(&watches, Disconnected::Ended);
     rig.assert_idle();
 }
@@ -76,16 +76,16 @@ fn a_good_answer_is_no_end_and_the_end_is_told_later() {
 fn what_the_engine_cuts_is_told() {
     let (mut rig, client, lease, watches) = watched();
     assert!(lease.cancel());
-    rig.settle();
-    assert_told(&watches, Disconnected::Cut);
+    rig.notify_deferred();
+    assert_told(&watches, Disconnected::Aborted);
     drop(lease);
     assert!(rig.shard.io.was_reset(client));
 
     let (mut rig, _, lease, watches) = watched();
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     rig.pass(Duration::from_secs(121));
-    assert_told(&watches, Disconnected::Cut);
+    assert_told(&watches, Disconnected::Aborted);
     rig.assert_idle();
 }
 
@@ -93,14 +93,14 @@ fn what_the_engine_cuts_is_told() {
 fn the_engines_end_is_told_also_to_who_was_not_heard() {
     let (mut rig, _, lease, watches) = watched();
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     rig.stop(Duration::from_secs(60));
-    rig.settle();
+    rig.notify_deferred();
     assert_told(&watches, Disconnected::Stopped);
 
     let (mut rig, _, lease, watches) = watched();
     rig.stop(Duration::ZERO);
-    rig.settle();
+    rig.notify_deferred();
     assert_told(&watches, Disconnected::Stopped);
     let late = watch(&lease, false);
     rig.shard.end();
@@ -128,19 +128,19 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
         let watches = [watch(&lease, false), watch(&lease, half_first)];
         if half_first {
             rig.shard.io.end(client);
-            rig.settle();
+            rig.notify_deferred();
             assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
             let late = watch(&lease, true);
-            rig.settle();
+            rig.notify_deferred();
             assert_eq!(late.told(), Some(Disconnected::HalfClosed));
             assert!(rig.exchange.is_open(lease.id()), "it can still be answered");
         }
         rig.shard.io.reset(client);
-        rig.settle();
+        rig.notify_deferred();
         assert_eq!(watches[0].told(), Some(Disconnected::Reset));
         assert!(!rig.exchange.is_open(lease.id()));
         drop(lease);
-        rig.settle();
+        rig.notify_deferred();
         rig.assert_idle();
     }
 }
@@ -149,13 +149,13 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
 fn a_client_that_leaves_after_it_has_ended_its_side_is_noticed() {
     let (mut rig, client, lease, watches) = watched();
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     assert!(rig.shard.io.watches(client));
     rig.shard.io.reset(client);
-    rig.settle();
+    rig.notify_deferred();
     assert_eq!(watches[0].told(), Some(Disconnected::Reset));
     drop(lease);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }
 
@@ -163,14 +163,14 @@ fn a_client_that_leaves_after_it_has_ended_its_side_is_noticed() {
 fn a_watch_harms_nothing_when_receiving_goes_on() {
     let (mut rig, client, lease) = stopped();
     answer(lease);
-    rig.settle();
+    rig.notify_deferred();
     assert!(rig.shard.io.receives(client));
     for _ in 0..12 {
         rig.serve();
     }
     assert_eq!(rig.heard_answers(client).len(), 13);
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     assert!(rig.shard.io.is_closed(client) && !rig.shard.io.was_reset(client));
     rig.assert_idle();
 }
@@ -190,16 +190,16 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
     let (mut rig, client, lease, _) = watched();
     let id = lease.record().connection;
     answer_with(lease, "", true);
-    rig.settle();
+    rig.notify_deferred();
     rig.shard.io.end(client);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
     // Another connection in the same place.
     rig.connect();
     for id in [id, Origin::LONE.connection(77, 3), ConnectionId::from_u64(u64::MAX).expect("not 0")] {
         let (watch, registration) = Watch::new(true);
-        rig.exchange.note(Note::Watch(id, registration));
-        rig.settle();
+        rig.exchange.command(Command::Watch(id, registration));
+        rig.notify_deferred();
         assert_eq!(watch.told(), Some(Disconnected::Gone), "{id:?}");
     }
     assert!(rig.shard.extras.is_empty());
@@ -216,7 +216,7 @@ fn those_who_no_longer_wait_take_no_room() {
     let kept = rig.shard.extras.of(index).expect("two wait").registrations();
     assert!(kept <= 9, "{kept} registrations are kept for two that wait");
     rig.shard.io.reset(client);
-    rig.settle();
+    rig.notify_deferred();
     assert_told(&watches, Disconnected::Reset);
 }
 
@@ -230,13 +230,13 @@ fn calls_are_made_once_and_a_panic_in_one_stays_there() {
             tell.send((number, how)).expect("the test listens");
             assert_ne!(number, 1, "meant to panic");
         };
-        lease.note(Note::Watch(lease.record().connection, Registration::call(call)));
+        lease.command(Command::Watch(lease.record().connection, Registration::call(call)));
     }
     rig.shard.io.reset(client);
-    rig.settle();
+    rig.notify_deferred();
     let how = Disconnected::Reset;
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [(0, how), (1, how), (2, how)]);
     drop(lease);
-    rig.settle();
+    rig.notify_deferred();
     rig.assert_idle();
 }

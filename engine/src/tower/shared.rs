@@ -1,8 +1,8 @@
 //! Where a request is while its service has it: shared by the body that the service reads and by who answers.
 //!
-//! Laws: the place is locked for moments only, and never while code of the application runs: what waits is a relay, in
-//! which the application's waker is kept outside of the lock, and what a service gave is dropped behind it. Who gives
-//! up on the request does not wait for the lock, but leaves word.
+//! Invariants: the place is locked for moments only, and never while code of the application runs: what waits is a
+//! relay, in which the application's waker is kept outside of the lock, and what a service gave is dropped behind it.
+//! Who gives up on the request does not wait for the lock, but leaves word.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
@@ -46,7 +46,7 @@ impl Held {
 
 /// See the module's head.
 #[derive(Clone, Debug)]
-pub(super) struct Place(Arc<Shared>);
+pub(super) struct SharedRequest(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -81,7 +81,7 @@ pub(super) enum By {
 }
 
 /// When the lock is free again, who failed to get it before that has left word, and who comes later gets it.
-struct Heard<'p>(&'p Place);
+struct Heard<'p>(&'p SharedRequest);
 
 impl Drop for Heard<'_> {
     fn drop(&mut self) {
@@ -91,7 +91,7 @@ impl Drop for Heard<'_> {
     }
 }
 
-impl Place {
+impl SharedRequest {
     pub(super) fn new(request: Request) -> Self {
         let (reads, answers) = (OnceLock::new(), OnceLock::new());
         Self(Arc::new(Shared {

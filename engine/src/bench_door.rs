@@ -1,9 +1,9 @@
 //! A door for this workspace's benchmarks: inner rooms, callable without a socket or a thread.
 //!
-//! Laws: development only, behind the feature `sim`; no promise to anybody. Each door calls what the engine calls, in
-//! the order in which it calls it, and says what came out, so that who measures can also check.
+//! Invariants: development only, behind the feature `bench-door`; no promise to anybody. Each door calls what the
+//! engine calls, in the order in which it calls it, and says what came out, so that who measures can also check.
 //!
-//! Absent: the kernel's ring, hence also bells: a shard that sleeps costs an eventfd more.
+//! Not here: the kernel's ring, hence also notifiers: a shard that sleeps costs an eventfd more.
 
 mod rooms;
 mod turns;
@@ -11,12 +11,12 @@ mod turns;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use ringress_proto::response::Imprint;
+use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::{HostPattern, Prefix};
 
 use crate::id::{Origin, ShardId};
 use crate::mem::ArenaSizes;
-use crate::queue::{Answered, Driving, Exchange, Fate, Lease, Producer, QueueCore, Returned, ShardSide, Sizes};
+use crate::queue::{Answered, Completion, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
 use crate::record::{Address, RequestRecord};
 use crate::route::{Host, Route, Snapshot, Target};
 
@@ -72,7 +72,7 @@ pub struct Hop {
     side: ShardSide<RequestRecord>,
     queue: QueueCore<RequestRecord>,
     producer: Producer,
-    returned: Vec<Returned>,
+    completed: Vec<Completion>,
     /// The URL context of the next request.
     next: u64,
 }
@@ -101,13 +101,13 @@ impl Hop {
             coalesce: (1, 64),
             stage: (1, 64),
         };
-        let imprint = Imprint::new("").expect("no Server field is a valid one");
+        let template = HeadTemplate::new("").expect("no Server field is a valid one");
         let sizes = Sizes { slots, arena };
         let (exchange, side) =
-            Exchange::new(1, ShardId(0), Origin::LONE, imprint, &sizes).expect("memory and an eventfd");
+            Exchange::new(1, ShardId(0), Origin::LONE, template, &sizes).expect("memory and an eventfd");
         let queue = QueueCore::new(LENGTH_MAX, Arc::from([exchange]));
-        let returned = Vec::with_capacity(slots as usize);
-        Self { driving: None, side, queue, producer: Producer::new(), returned, next: 0 }
+        let completed = Vec::with_capacity(slots as usize);
+        Self { driving: None, side, queue, producer: Producer::new(), completed, next: 0 }
     }
 
     /// Marks the current thread as the one that drives the shard: answers return as in co-located mode.
@@ -161,9 +161,9 @@ impl Hop {
     #[inline]
     fn collect(&mut self) -> u64 {
         let mut sum = 0;
-        self.side.take_returns(&mut self.returned);
-        for returned in self.returned.drain(..) {
-            let (slot, _) = self.side.accept(returned);
+        self.side.take_completions(&mut self.completed);
+        for completed in self.completed.drain(..) {
+            let (slot, _) = self.side.accept(completed);
             let answered = self.side.answer_mut(slot).area_len;
             let text = self.side.response_mut(slot)[..answered as usize].first_chunk::<ANSWER_BYTES>();
             sum += text.map_or(0, |text| u64::from_ne_bytes(*text));

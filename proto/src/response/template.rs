@@ -1,7 +1,7 @@
 //! What the heads of a server have in common, made once and copied into each.
 //!
-//! Laws: what is copied was checked when it was made: at start, or when the program was compiled.
-//! Absent: fields that differ from one response to the next.
+//! Invariants: what is copied was checked when it was made: at start, or when the program was compiled.
+//! Not here: fields that differ from one response to the next.
 //! Source: RFC 9110 sections 6.6.1, 8.3, 10.2.4.
 
 use super::{HeadWriter, WriteError};
@@ -9,14 +9,14 @@ use crate::bytes::is_value_byte;
 use crate::date::IMF_LEN;
 use core::fmt;
 
-/// The most bytes a Server field's value may have in an [`Imprint`].
+/// The most bytes a Server field's value may have in an [`HeadTemplate`].
 pub const SERVER_BYTES_MAX: usize = 128;
 pub(super) const IMPRINT_BYTES: usize = SERVER_BYTES_MAX + 64;
 
 /// The lines that every response of a server begins with after its status: Server and Date, checked once and copied
 /// in one piece.
 #[derive(Copy, Clone)]
-pub struct Imprint {
+pub struct HeadTemplate {
     /// `HTTP/1.1 200 OK` and the lines, so that the most common status is one copy with them.
     pub(super) bytes: [u8; IMPRINT_BYTES],
     pub(super) len: u16,
@@ -25,13 +25,13 @@ pub struct Imprint {
 
 pub(super) const OK_LINE: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
 
-impl fmt::Debug for Imprint {
+impl fmt::Debug for HeadTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Imprint").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("HeadTemplate").field("len", &self.len).finish_non_exhaustive()
     }
 }
 
-impl Imprint {
+impl HeadTemplate {
     /// Lines with this Server value, or without a Server field if it is empty, and with a blank Date to be filled in.
     ///
     /// # Errors

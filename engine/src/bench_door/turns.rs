@@ -1,7 +1,7 @@
 //! Whole turns of a shard: it reaps, parses, routes and publishes; an application receives a batch and answers; the
 //! next turn takes the answers and sends them.
 //!
-//! Laws:
+//! Invariants:
 //! * The shard is the engine's own, and the application uses the public API. Only the kernel is a
 //!   [fake](crate::ring::fake).
 //! * Everything that the fake does, it does inside of [`Outlet`], whose functions are never inlined: who counts
@@ -9,7 +9,7 @@
 //! * The shard's part and the application's are one call each, so that a profile shows them apart.
 //! * Nobody sleeps: a turn begins with something to do.
 //!
-//! Absent: the room `ring` proper and the kernel, in time as in instructions; and the few instructions by which a
+//! Not here: the room `ring` proper and the kernel, in time as in instructions; and the few instructions by which a
 //! thread finds the shard it drives: here the caller holds it.
 
 use std::cell::RefCell;
@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::api::Response;
+use crate::bench_door::route;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, ShardId};
@@ -30,8 +31,7 @@ use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
 use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
-use crate::shard::{Driven, Letter, Mailbox, Shard};
-use crate::sim::route;
+use crate::shard::{ControlMessage, Driven, Inbox, Shard};
 
 /// Undelivered requests at the most: those of a whole round, so that none is refused.
 const LENGTH_MAX: u32 = 4096;
@@ -68,21 +68,26 @@ impl Turns {
         assert!((1..=1024).contains(&connections), "connections must be from 1 to 1,024, not {connections}");
         let config = Config { mode, shards: 1, connections_max: 1024, ..Config::default() };
         let config = config.checked().expect("the defaults hold");
-        let imprint = config.imprint().expect("the default name is valid");
-        let exchange = Exchange::new(ENGINE, ShardId(0), Origin::LONE, imprint, &config.sizes());
+        let template = config.template().expect("the default name is valid");
+        let exchange = Exchange::new(ENGINE, ShardId(0), Origin::LONE, template, &config.sizes());
         let (exchange, side) = exchange.expect("address space");
         let fake = Fake::new(Arc::clone(exchange.arena()), 1, Faults::default());
         let fake = Rc::new(RefCell::new(fake));
-        let (mail, counters) = (Arc::new(Mailbox::default()), Arc::new(ShardCounters::default()));
+        let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
         let outlet = Outlet(Rc::clone(&fake));
-        let shard = Shard::new(outlet, ShardId(0), side, &config, Arc::clone(&mail), counters);
+        let shard = Shard::new(outlet, ShardId(0), side, &config, Arc::clone(&inbox), counters);
         let shard = shard.expect("/dev/null can be opened");
         let core = Arc::new(QueueCore::new(LENGTH_MAX, Arc::from([exchange])));
         let socket: OwnedFd = File::open("/dev/null").expect("it is there").into();
         let listener = socket.as_raw_fd();
-        mail.put(Letter::Queue(Arc::clone(&core)));
-        mail.put(Letter::Routes(Arc::new(Snapshot::new(vec![route("http://*:80/", 7)]))));
-        mail.put(Letter::Listen { socket, ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, open: Arc::default() });
+        inbox.put(ControlMessage::Queue(Arc::clone(&core)));
+        inbox.put(ControlMessage::Routes(Arc::new(Snapshot::new(vec![route("http://*:80/", 7)]))));
+        inbox.put(ControlMessage::Listen {
+            socket,
+            ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: 80,
+            open: Arc::default(),
+        });
         let clients = (0..connections).map(|_| fake.borrow_mut().connect(listener, ROOM)).collect();
         let _driving = (mode == Mode::Colocated).then(|| shard.drive_here());
         // One turn begins to accept, the next finds the connections, one more begins to receive.
@@ -214,8 +219,8 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn undertaker(&self) -> Box<dyn Fn(File)> {
-        self.0.borrow().undertaker()
+    fn file_closer(&self) -> Box<dyn Fn(File)> {
+        self.0.borrow().file_closer()
     }
 
     #[inline(never)]

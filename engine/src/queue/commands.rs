@@ -1,11 +1,11 @@
 //! What any thread tells a shard in so many words, and rarely: cancel a request, tell me when a connection ends, give
 //! me its socket.
 //!
-//! Laws: a note that was put in is read by the shard, or, when that has ended, dropped at once; only who writes a note
-//! allocates; a shard without notes pays one load a turn. A note names requests and connections by id: one that comes
-//! late meets another generation.
+//! Invariants: a command that was put in is read by the shard, or, when that has ended, dropped at once; only who
+//! writes a command allocates; a shard without commands pays one load a turn. A command names requests and connections
+//! by id: one that comes late meets another generation.
 //!
-//! Absent: what the notes mean (room `shard`), and what is told about every request (`returns`, `news`).
+//! Not here: what the commands mean (room `shard`), and what is told about every request (`completions`, `signals`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,15 +17,15 @@ use super::handover::Taker;
 use super::watch::Registration;
 use crate::id::{ConnectionId, RequestId};
 
-/// One note.
+/// One command.
 #[derive(Debug)]
-pub(crate) enum Note {
+pub(crate) enum Command {
     /// The request was cancelled: its connection is to be reset.
     Cancel(RequestId),
     /// The queue of this number has no handle any more: nobody can answer its requests by id.
     QueueEnded(u32),
     /// An informational answer, as it goes to the client.
-    Inform(RequestId, Bytes),
+    Informational(RequestId, Bytes),
     /// Somebody is to be told of the connection's end.
     Watch(ConnectionId, Registration),
     /// The socket of a request that was answered with a switch of protocols is to be handed over.
@@ -34,18 +34,18 @@ pub(crate) enum Note {
 
 /// See the module's head.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
+pub(super) struct Commands {
     /// Something was put in since the shard looked.
     any: CachePadded<AtomicBool>,
     /// The shard reads no more.
     ended: AtomicBool,
-    notes: SegQueue<Note>,
+    commands: SegQueue<Command>,
 }
 
-impl Notes {
-    /// Puts a note in. Sequentially consistent: a flag read after this cannot be older.
-    pub(super) fn put(&self, note: Note) {
-        self.notes.push(note);
+impl Commands {
+    /// Puts a command in. Sequentially consistent: a flag read after this cannot be older.
+    pub(super) fn put(&self, command: Command) {
+        self.commands.push(command);
         self.any.store(true, Ordering::SeqCst);
         if self.ended.load(Ordering::SeqCst) {
             self.drop_all();
@@ -63,19 +63,19 @@ impl Notes {
         self.any.store(false, Ordering::SeqCst);
     }
 
-    /// The next note.
-    pub(super) fn take(&self) -> Option<Note> {
-        self.notes.pop()
+    /// The next command.
+    pub(super) fn take(&self) -> Option<Command> {
+        self.commands.pop()
     }
 
     /// The shard has ended: what is there, and what will be put in, is dropped.
     pub(super) fn end(&self) {
-        // Who puts a note in after this sees it; what was put in before is dropped here.
+        // Who puts a command in after this sees it; what was put in before is dropped here.
         self.ended.store(true, Ordering::SeqCst);
         self.drop_all();
     }
 
     fn drop_all(&self) {
-        while self.notes.pop().is_some() {}
+        while self.commands.pop().is_some() {}
     }
 }

@@ -1,7 +1,7 @@
 //! The shard that a thread drives itself, in co-located mode.
 //!
-//! Laws: a shard that fails or panics in a turn ends with that turn; one whose thread ends ends with it, at the latest
-//! when its thread-locals are destroyed; who is called within a turn cannot begin another one.
+//! Invariants: a shard that fails or panics in a turn ends with that turn; one whose thread ends ends with it, at the
+//! latest when its thread-locals are destroyed; who is called within a turn cannot begin another one.
 
 use core::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::engine::{Attached, EngineShared, LiveShard};
 use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
-use crate::queue::Bell;
+use crate::queue::Notifier;
 use crate::shard::Driven;
 
-struct Local {
+struct AttachedShard {
     shared: Arc<EngineShared>,
     index: usize,
     shard: LiveShard,
@@ -22,9 +22,9 @@ struct Local {
 }
 
 /// Where a thread keeps its shard.
-struct Place(Option<Local>);
+struct ThreadShard(Option<AttachedShard>);
 
-impl Drop for Place {
+impl Drop for ThreadShard {
     /// The thread ends, and nobody has let go of its shard.
     fn drop(&mut self) {
         self.0.take().into_iter().for_each(end);
@@ -34,13 +34,13 @@ impl Drop for Place {
 thread_local! {
     /// Which engine's shard this thread drives: engine 0 for none.
     static ATTACHED: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
-    static SHARD: RefCell<Place> = const { RefCell::new(Place(None)) };
+    static SHARD: RefCell<ThreadShard> = const { RefCell::new(ThreadShard(None)) };
     /// The shard was let go of within its own turn: it ends behind that.
     static LEAVES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Takes the shard out of its place, if it is there and not in a turn. A thread that ends has no place any more.
-fn take() -> Option<Local> {
+fn take() -> Option<AttachedShard> {
     SHARD.try_with(|place| place.try_borrow_mut().ok()?.0.take()).ok()?
 }
 
@@ -72,13 +72,13 @@ enum Stop {
 /// [`Closed`](crate::ErrorKind::Closed) when the shard has stopped or failed, or none is attached; the failure itself
 /// from the turn that met it; [`Unsupported`](crate::ErrorKind::Unsupported) within a turn.
 #[inline]
-pub(crate) fn drive(patience: Option<Duration>) -> Result<()> {
+pub(crate) fn drive(wait_max: Option<Duration>) -> Result<()> {
     let turned = SHARD.try_with(|place| {
         let Ok(mut place) = place.try_borrow_mut() else { return Err(Stop::InTurn) };
         match place.0.as_mut() {
-            Some(local) if !local.shard.is_done() => {
-                let _on_shard = OnShard::enter(local.shared.id);
-                let turned = foreign::attempt(|| local.shard.turn(patience)).ok_or(Stop::Panicked)?;
+            Some(attached) if !attached.shard.is_done() => {
+                let _on_shard = OnShard::enter(attached.shared.id);
+                let turned = foreign::attempt(|| attached.shard.turn(wait_max)).ok_or(Stop::Panicked)?;
                 turned.map_err(Stop::Failed)
             }
             _ => Err(Stop::Over),
@@ -103,7 +103,7 @@ fn stopped(stop: Stop) -> Error {
         Stop::Panicked => None,
     };
     // At once: this thread may not let go of it for long.
-    let Some(Local { shared, index, shard, driven }) = take() else { return Error::CLOSED };
+    let Some(AttachedShard { shared, index, shard, driven }) = take() else { return Error::CLOSED };
     let _on_shard = OnShard::enter(shared.id);
     let result = shared.end_shard(index, shard, outcome);
     drop(driven);
@@ -123,19 +123,19 @@ pub(crate) fn in_turn(what: &str) -> Error {
 /// to it.
 pub(crate) fn is_over(engine: u64) -> bool {
     // Within a turn the shard is borrowed, and not over.
-    let done = |place: &RefCell<Place>| {
-        place.try_borrow().is_ok_and(|place| place.0.as_ref().is_none_or(|local| local.shard.is_done()))
+    let done = |place: &RefCell<ThreadShard>| {
+        place.try_borrow().is_ok_and(|place| place.0.as_ref().is_none_or(|attached| attached.shard.is_done()))
     };
     drives(engine) && SHARD.try_with(done).unwrap_or(true)
 }
 
-/// The bell of the shard that the current thread drives, if it drives one and is not in a turn of it.
-pub(crate) fn driven_bell() -> Option<&'static Bell> {
+/// The notifier of the shard that the current thread drives, if it drives one and is not in a turn of it.
+pub(crate) fn driven_notifier() -> Option<&'static Notifier> {
     if ATTACHED.get().0 == 0 {
         return None;
     }
-    let bell = |place: &RefCell<Place>| Some(place.try_borrow().ok()?.0.as_ref()?.shard.bell());
-    SHARD.try_with(bell).ok().flatten()
+    let notifier = |place: &RefCell<ThreadShard>| Some(place.try_borrow().ok()?.0.as_ref()?.shard.notifier());
+    SHARD.try_with(notifier).ok().flatten()
 }
 
 pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attached> {
@@ -147,9 +147,9 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
     }
     let shard = shared.make_shard(index)?;
     let driven = shard.drive_here();
-    let local = Local { shared: Arc::clone(shared), index, shard, driven };
+    let attached = AttachedShard { shared: Arc::clone(shared), index, shard, driven };
     // It was there above.
-    let _ = SHARD.try_with(|place| place.borrow_mut().0 = Some(local));
+    let _ = SHARD.try_with(|place| place.borrow_mut().0 = Some(attached));
     ATTACHED.set((shared.id, index));
     Ok(Attached { _of_this_thread: core::marker::PhantomData })
 }
@@ -165,8 +165,8 @@ pub(super) fn detach() {
 }
 
 /// Ends a shard on its thread, without grace if it has not stopped yet.
-fn end(local: Local) {
-    let Local { shared, index, mut shard, driven } = local;
+fn end(attached: AttachedShard) {
+    let AttachedShard { shared, index, mut shard, driven } = attached;
     ATTACHED.set((0, 0));
     let _on_shard = OnShard::enter(shared.id);
     let outcome = foreign::attempt(|| {

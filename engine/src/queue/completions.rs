@@ -9,21 +9,21 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use crossbeam_utils::CachePadded;
 
 /// The link of a slot: the slot below it plus 1, or 0 at the bottom.
-pub(crate) type Link = AtomicU32;
+pub(crate) type NextSlot = AtomicU32;
 
 /// See the module's head.
 #[derive(Debug, Default)]
-pub(crate) struct Returns {
+pub(crate) struct Completions {
     /// The top slot plus 1, or 0 when empty.
     top: CachePadded<AtomicU32>,
 }
 
-impl Returns {
+impl Completions {
     /// Puts a slot back. `link` is the slot's own; the caller owns the slot and gives it away here.
     ///
     /// Sequentially consistent: a flag read after this cannot be older than the push.
     #[inline]
-    pub(crate) fn push(&self, slot: u32, link: &Link) {
+    pub(crate) fn push(&self, slot: u32, link: &NextSlot) {
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
             link.store(top, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Returns {
 
     /// Takes everything, oldest first, appending what is made of the slots to `out`.
     #[inline]
-    pub(crate) fn take<'a, T>(&self, out: &mut Vec<T>, link: impl Fn(u32) -> &'a Link, make: impl Fn(u32) -> T) {
+    pub(crate) fn take<'a, T>(&self, out: &mut Vec<T>, link: impl Fn(u32) -> &'a NextSlot, make: impl Fn(u32) -> T) {
         if self.top.load(Ordering::Relaxed) == 0 {
             return;
         }
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn gives_slots_back_oldest_first() {
-        let links: Vec<Link> = (0..4).map(|_| Link::new(0)).collect();
-        let returns = Returns::default();
+        let links: Vec<NextSlot> = (0..4).map(|_| NextSlot::new(0)).collect();
+        let returns = Completions::default();
         for slot in [2, 0, 3] {
             returns.push(slot, &links[slot as usize]);
         }
@@ -77,8 +77,8 @@ mod tests {
     #[test]
     fn loses_and_doubles_nothing_under_many_producers() {
         const EACH: u32 = 20_000;
-        let links: Vec<Link> = (0..3 * EACH).map(|_| Link::new(0)).collect();
-        let returns = Returns::default();
+        let links: Vec<NextSlot> = (0..3 * EACH).map(|_| NextSlot::new(0)).collect();
+        let returns = Completions::default();
         let mut out = Vec::new();
         std::thread::scope(|scope| {
             for producer in 0..3 {
