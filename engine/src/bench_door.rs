@@ -12,13 +12,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ringress_proto::response::HeadTemplate;
-use ringress_proto::url::{HostPattern, Prefix};
+use ringress_proto::url;
 
 use crate::id::{Origin, ShardId};
 use crate::mem::ArenaSizes;
+use crate::policy::{Policy, Properties};
 use crate::queue::{Answered, Completion, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
 use crate::record::{Address, RequestRecord};
-use crate::route::{Host, Route, Snapshot, Target};
+use crate::route::{GroupRow, Prefix, Snapshot, Target};
 
 pub use self::rooms::{Buffers, Slots, Timers};
 pub use self::turns::Turns;
@@ -31,10 +32,10 @@ impl RouteTable {
     /// Routes to these URL prefixes, each with its URL context, as groups would register them.
     ///
     /// # Panics
-    /// When a prefix is malformed.
+    /// When a prefix is malformed or given twice.
     #[must_use]
     pub fn new<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
-        Self(Snapshot::new(prefixes.into_iter().map(|(prefix, context)| route(prefix, context)).collect()))
+        Self(routes(prefixes))
     }
 
     /// The URL context of the prefix that a request goes to.
@@ -42,26 +43,20 @@ impl RouteTable {
     #[must_use]
     pub fn find(&self, port: u16, host: &[u8], path: &[u8]) -> Option<u64> {
         let local = Address::from(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-        self.0.find(&local, host, path).ok().map(|route| route.target.context)
+        self.0.find(&local, host, path).ok().map(|found| found.target.context)
     }
 }
 
-fn route(prefix: &str, context: u64) -> Route {
-    let parsed = Prefix::parse(prefix).expect("the benchmark's own prefix");
-    let host = match parsed.host {
-        HostPattern::Strong => Host::Strong,
-        HostPattern::Weak => Host::Weak,
-        HostPattern::Ip(ip) => Host::Ip(ip.to_canonical()),
-        HostPattern::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
-    };
-    let slash = if parsed.path.ends_with('/') { "" } else { "/" };
-    let path = format!("{}{slash}", parsed.path).into();
-    Route {
-        port: parsed.port,
-        host,
-        path,
-        target: Target { context, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 },
+/// Routes with one group, whose requests go to the first queue.
+fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
+    let policy = Policy::of(&Properties::DEFAULTS);
+    let mut routes = Snapshot::new(policy);
+    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy });
+    for (prefix, context) in prefixes {
+        let prefix = url::Prefix::parse(prefix).expect("the benchmark's own prefix");
+        assert!(routes.insert(&Prefix::from(prefix), Target { context, group: 1 }), "given twice");
     }
+    routes
 }
 
 /// One shard and one queue with their only consumer, all on the current thread.

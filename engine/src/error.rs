@@ -75,6 +75,20 @@ impl Error {
         Self(Repr::Told(Arc::new(Told { kind: ErrorKind::Io, text: text.into(), source: Some(source) })))
     }
 
+    /// The same error, with what it is about before its text. For errors that have just been made.
+    #[cold]
+    pub(crate) fn about(self, subject: impl fmt::Display) -> Self {
+        match self.0 {
+            Repr::Plain(_) => self,
+            Repr::Told(told) => match Arc::try_unwrap(told) {
+                Ok(Told { kind, text, source }) => {
+                    Self(Repr::Told(Arc::new(Told { kind, text: format!("{subject}: {text}").into(), source })))
+                }
+                Err(shared) => Self(Repr::Told(shared)),
+            },
+        }
+    }
+
     /// What kind of error this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

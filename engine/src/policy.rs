@@ -33,7 +33,8 @@ pub(crate) struct Policy {
     pub(crate) body_max: u64,
 }
 
-/// Which policy of a shard's table holds for a connection: the engine's own, or a URL group's.
+/// Which policy holds for a connection: the engine's own, or a URL group's. A row of the table that comes with the
+/// routes.
 pub(crate) type PolicyIndex = u32;
 
 /// The engine's own policy.
@@ -62,57 +63,6 @@ impl Policy {
     }
 }
 
-/// The policies of an engine, as of one moment: its own, and one for each URL group.
-#[derive(Clone, Debug)]
-pub(crate) struct Policies {
-    own: Policy,
-    /// By index; places of groups that are gone hold the engine's own.
-    all: Vec<Policy>,
-    /// How often each place has changed hands.
-    owners: Vec<u32>,
-}
-
-impl Default for Policies {
-    fn default() -> Self {
-        Self::new(Policy::of(&Properties::new()))
-    }
-}
-
-impl Policies {
-    /// Only the engine's own.
-    pub(crate) fn new(own: Policy) -> Self {
-        Self { own, all: vec![own], owners: vec![0] }
-    }
-
-    /// Puts a policy to a place; `owner` is another number whenever the place has changed hands.
-    pub(crate) fn put(&mut self, index: PolicyIndex, owner: u32, policy: Policy) {
-        let place = index as usize;
-        if self.all.len() <= place {
-            self.all.resize(place + 1, self.own);
-            self.owners.resize(place + 1, 0);
-        }
-        self.all[place] = policy;
-        self.owners[place] = owner;
-    }
-
-    /// The policy at an index; the engine's own if there is none.
-    #[inline]
-    pub(crate) fn get(&self, index: PolicyIndex) -> &Policy {
-        self.all.get(index as usize).unwrap_or(&self.own)
-    }
-
-    /// Whether an index means the same owner as it did in `before`.
-    pub(crate) fn same_owner(&self, before: &Self, index: PolicyIndex) -> bool {
-        let place = index as usize;
-        self.owners.get(place).is_some() && self.owners.get(place) == before.owners.get(place)
-    }
-
-    /// Whether all indices mean the same owners as they did in `before`.
-    pub(crate) fn same_owners(&self, before: &Self) -> bool {
-        self.owners.starts_with(&before.owners)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,20 +75,5 @@ mod tests {
         assert_eq!(policy.header_wait, ticks(Duration::from_secs(120)));
         assert_eq!(Policy::of(&Properties::new().request_queue(Properties::OFF)).queue, Tick::MAX);
         assert_eq!(policy.body_max, u64::MAX);
-    }
-
-    #[test]
-    fn an_index_without_a_policy_means_the_engines_own() {
-        let own = Policy::of(&Properties::new().send_rate_min(1));
-        let other = Policy::of(&Properties::new().send_rate_min(2));
-        let before = Policies::new(own);
-        let mut after = before.clone();
-        after.put(3, 1, other);
-        let rates: Vec<u32> = (0..5).map(|index| after.get(index).send_rate).collect();
-        assert_eq!(rates, [1, 1, 1, 2, 1]);
-        assert!(after.same_owners(&before) && !before.same_owners(&after));
-        let mut reused = after.clone();
-        reused.put(3, 2, own);
-        assert!(reused.same_owner(&after, 0) && !reused.same_owner(&after, 3) && !reused.same_owners(&after));
     }
 }

@@ -1,32 +1,39 @@
 //! Which queue a request goes to, and which timers hold for it: an immutable snapshot of all URL groups.
 //!
-//! Invariants: categories are asked in the order strong wildcard, host, IP, weak wildcard, and the first with a match
-//! ends the search; within one the longest path wins, by whole segments and without regard to ASCII case; the port is
-//! the one the connection came in on. A lookup reads, and allocates nothing.
+//! Invariants: the port is the one the connection came in on; categories are asked in the order strong wildcard, host,
+//! IP, weak wildcard, and the first with a match ends the search; within one the longest path wins, by whole segments
+//! and without regard to ASCII case. A lookup reads, and allocates nothing. Snapshots share what did not change between
+//! them: changing one copies the way to the change, a few small nodes, whatever the number of prefixes.
 //!
 //! Not here: registration rules (room `session`) and reservations. Source: the HTTP Server API's "UrlPrefix Strings".
 
+mod map;
+mod node;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use ringress_proto::reject::Reject;
-use ringress_proto::url::path_rank;
+use ringress_proto::url::{self, HostPattern};
 
-use crate::policy::{Policies, Policy, PolicyIndex};
+use self::map::{Entry, Map};
+use self::node::{Named, Node, Searched};
+pub(crate) use self::table::{GroupRow, GroupTable};
+use self::text::{Sought, hash_of};
+use crate::policy::{Policy, PolicyIndex};
 use crate::record::Address;
 
-/// Where a matching request goes.
+/// Where the requests for a prefix go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The URL context given with the prefix.
     pub(crate) context: u64,
-    /// The queue of the prefix's group, an index into the shard's queues; none while the group is unbound.
-    pub(crate) queue: Option<u32>,
-    /// Whether the group and its session are active.
-    pub(crate) active: bool,
-    /// The timers and limits of the group.
-    pub(crate) policy: PolicyIndex,
-    /// Of those, what the application has to know.
-    pub(crate) send_credit: u32,
+    /// The prefix's group.
+    pub(crate) group: PolicyIndex,
 }
 
 /// Which hosts a prefix covers, in the order of the search.
@@ -39,185 +46,274 @@ pub(crate) enum Host {
     Weak,
 }
 
-/// One prefix with its target.
+/// A prefix as it is registered. Equal are those that cover the same requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Route {
+pub(crate) struct Prefix {
     pub(crate) port: u16,
     pub(crate) host: Host,
     /// With its final slash, so never empty.
     pub(crate) path: Box<str>,
-    pub(crate) target: Target,
 }
 
-/// All prefixes of an engine; see the module's head.
-#[derive(Debug, Default)]
+impl From<url::Prefix<'_>> for Prefix {
+    fn from(prefix: url::Prefix<'_>) -> Self {
+        let host = match prefix.host {
+            HostPattern::Strong => Host::Strong,
+            HostPattern::Weak => Host::Weak,
+            HostPattern::Ip(ip) => Host::Ip(ip.to_canonical()),
+            HostPattern::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
+        };
+        let slash = if prefix.path.ends_with('/') { "" } else { "/" };
+        Self { port: prefix.port, host, path: format!("{}{slash}", prefix.path).into() }
+    }
+}
+
+impl Ord for Prefix {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let fold = |byte: u8| byte.to_ascii_lowercase();
+        let order = (self.port, &self.host).cmp(&(other.port, &other.host));
+        order.then_with(|| self.path.bytes().map(fold).cmp(other.path.bytes().map(fold)))
+    }
+}
+
+impl PartialOrd for Prefix {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Prefix {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Prefix {}
+
+/// The prefixes of one port.
+#[derive(Clone)]
+struct Port {
+    number: u16,
+    strong: Node,
+    /// By name; of each at least one prefix.
+    names: Map<Named>,
+    /// As `names`.
+    ips: Map<Bound>,
+    weak: Node,
+}
+
+/// The prefixes of one IP address.
+#[derive(Clone)]
+struct Bound {
+    ip: IpAddr,
+    node: Node,
+}
+
+/// What was found for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'a> {
+    pub(crate) target: Target,
+    pub(crate) group: &'a GroupRow,
+    /// By a prefix that is bound to an IP address.
+    pub(crate) by_ip: bool,
+}
+
+/// All prefixes of an engine and their groups; see the module's head. A copy costs three references.
+#[derive(Clone)]
 pub(crate) struct Snapshot {
-    /// By port, then category, then path length, longest first: the first match is the answer of its category.
-    routes: Vec<Route>,
-    /// Each port's part of `routes`.
-    ports: Vec<(u16, core::ops::Range<usize>)>,
-    /// What targets and connections name.
-    policies: Policies,
+    /// By number; of each at least one prefix.
+    ports: Map<Port>,
+    groups: GroupTable,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
 }
 
 impl Snapshot {
-    pub(crate) fn new(mut routes: Vec<Route>) -> Self {
-        routes.sort_by(|a, b| {
-            let order = a.port.cmp(&b.port).then_with(|| a.host.cmp(&b.host));
-            order.then_with(|| b.path.len().cmp(&a.path.len()))
-        });
-        let mut ports: Vec<(u16, core::ops::Range<usize>)> = Vec::new();
-        for (index, route) in routes.iter().enumerate() {
-            match ports.last_mut() {
-                Some((port, range)) if *port == route.port => range.end = index + 1,
-                _ => ports.push((route.port, index..index + 1)),
-            }
-        }
-        Self { routes, ports, policies: Policies::default() }
+    /// Without prefixes and groups; `own` is the engine's own policy.
+    pub(crate) fn new(own: Policy) -> Self {
+        Self { ports: Map::default(), groups: GroupTable::new(own) }
     }
 
-    /// With other policies than the defaults.
-    pub(crate) fn with_policies(mut self, policies: Policies) -> Self {
-        self.policies = policies;
-        self
+    pub(crate) fn groups(&self) -> &GroupTable {
+        &self.groups
     }
 
-    pub(crate) fn policies(&self) -> &Policies {
-        &self.policies
+    /// What holds for a group.
+    pub(crate) fn group(&self, index: PolicyIndex) -> &GroupRow {
+        self.groups.get(index)
+    }
+
+    /// Says what holds for a group.
+    pub(crate) fn put_group(&mut self, index: PolicyIndex, row: GroupRow) {
+        self.groups.put(index, row);
     }
 
     /// The timers and limits of a connection.
     #[inline]
     pub(crate) fn policy(&self, index: PolicyIndex) -> &Policy {
-        self.policies.get(index)
+        &self.groups.get(index).policy
     }
 
-    /// Finds the route of a request that came in on `local`. `host` is without port and may be empty.
+    /// Finds where a request goes that came in on `local`. `host` is without port and may be empty.
     #[inline]
-    pub(crate) fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Result<&Route, Reject> {
-        let range = self.ports.iter().find(|(port, _)| *port == local.port()).map(|(_, range)| range.clone());
-        let routes = range.and_then(|range| self.routes.get(range)).unwrap_or_default();
-        let (mut host_known, mut passed_over) = (false, false);
-        for route in routes {
-            // The path first, because the common miss is told by one byte: the end of a segment is not where the prefix
-            // ends.
-            let stem = route.path.len() - 1;
-            let at_segment = stem == 0 || matches!(path.get(stem), None | Some(b'/'));
-            if !at_segment {
-                passed_over = true;
-                continue;
+    pub(crate) fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Result<Found<'_>, Reject> {
+        let number = local.port();
+        let port = self.ports.get(hash_of(number.into()), |port| port.number == number);
+        let port = port.ok_or(Reject::HostUnknown)?;
+        let (target, by_ip) = port.find(local, host, path)?;
+        Ok(Found { target: *target, group: self.groups.get(target.group), by_ip })
+    }
+
+    pub(crate) fn has_port(&self, number: u16) -> bool {
+        self.ports.get(hash_of(number.into()), |port| port.number == number).is_some()
+    }
+
+    /// The target of exactly this prefix.
+    pub(crate) fn get(&self, prefix: &Prefix) -> Option<&Target> {
+        let port = self.ports.get(hash_of(prefix.port.into()), |port| port.number == prefix.port)?;
+        let node = match &prefix.host {
+            Host::Strong => &port.strong,
+            Host::Weak => &port.weak,
+            Host::Ip(ip) => &port.ips.get(hash_of_ip(*ip), |bound| bound.ip == *ip)?.node,
+            Host::Name(name) => {
+                let name = Sought::whole(name.as_bytes());
+                &port.names.get(name.hash, |named| named.is(&name))?.node
             }
-            if !covers(&route.host, host, local) {
-                continue;
-            }
-            host_known = true;
-            if stem == 0 || path_rank(route.path.as_bytes(), path).is_some() {
-                return Ok(route);
+        };
+        node.get(&prefix.path)
+    }
+
+    /// Puts a prefix in. `false`: it is there, and nothing has changed.
+    #[must_use]
+    pub(crate) fn insert(&mut self, prefix: &Prefix, target: Target) -> bool {
+        if self.get(prefix).is_some() {
+            return false;
+        }
+        let number = prefix.port;
+        if !self.has_port(number) {
+            let (strong, weak) = (Node::default(), Node::default());
+            self.ports.insert(Port { number, strong, names: Map::default(), ips: Map::default(), weak });
+        }
+        let port = self.ports.get_mut(hash_of(number.into()), |port| port.number == number);
+        port.expect("it has been put in").node_mut(&prefix.host).insert(&prefix.path, target);
+        true
+    }
+
+    /// Takes a prefix out. `false`: it is not there, and nothing has changed.
+    pub(crate) fn remove(&mut self, prefix: &Prefix) -> bool {
+        if self.get(prefix).is_none() {
+            return false;
+        }
+        let (hash, is) = (hash_of(prefix.port.into()), |port: &Port| port.number == prefix.port);
+        let port = self.ports.get_mut(hash, is).expect("it has the prefix");
+        port.remove(prefix);
+        if port.is_empty() {
+            self.ports.remove(hash, is);
+        }
+        true
+    }
+}
+
+impl Port {
+    fn is_empty(&self) -> bool {
+        self.strong.is_empty() && self.names.is_empty() && self.ips.is_empty() && self.weak.is_empty()
+    }
+
+    /// The target of a request, and whether a prefix bound to an IP address has it.
+    #[inline]
+    fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Result<(&Target, bool), Reject> {
+        let mut path = Searched::new(path);
+        let mut host_known = false;
+        if let Some(target) = self.strong.find(&mut path) {
+            return Ok((target, false));
+        }
+        if !self.names.is_empty() {
+            let name = Sought::whole(host);
+            if let Some(named) = self.names.get(name.hash, |named| named.is(&name)) {
+                if let Some(target) = named.node.find(&mut path) {
+                    return Ok((target, false));
+                }
+                host_known = true;
             }
         }
-        let host_known = host_known || (passed_over && any_covers(routes, host, local));
+        if !self.ips.is_empty() {
+            let ip = local.ip();
+            if let Some(bound) = self.ips.get(hash_of_ip(ip), |bound| bound.ip == ip) {
+                if let Some(target) = bound.node.find(&mut path) {
+                    return Ok((target, true));
+                }
+                host_known = true;
+            }
+        }
+        if let Some(target) = self.weak.find(&mut path) {
+            return Ok((target, false));
+        }
+        let host_known = host_known || !self.strong.is_empty() || !self.weak.is_empty();
         Err(if host_known { Reject::PathUnknown } else { Reject::HostUnknown })
     }
-}
 
-#[cold]
-fn any_covers(routes: &[Route], host: &[u8], local: &Address) -> bool {
-    routes.iter().any(|route| covers(&route.host, host, local))
-}
-
-#[inline]
-fn covers(pattern: &Host, host: &[u8], local: &Address) -> bool {
-    match pattern {
-        Host::Strong | Host::Weak => true,
-        Host::Name(name) => same_name(host, name.as_bytes()),
-        Host::Ip(ip) => *ip == local.ip(),
-    }
-}
-
-/// Equal without regard to ASCII case. Names of a service often have the same length and end: eight bytes at their
-/// start tell most of them apart at once.
-#[inline]
-fn same_name(host: &[u8], name: &[u8]) -> bool {
-    const NOT_CASE: u64 = u64::from_ne_bytes([!0x20; 8]);
-    if let (Some(a), Some(b)) = (host.first_chunk(), name.first_chunk())
-        && (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & NOT_CASE != 0
-    {
-        return false;
-    }
-    host.eq_ignore_ascii_case(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::Ipv4Addr;
-
-    const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-    fn local(port: u16) -> Address {
-        std::net::SocketAddr::new(IP, port).into()
-    }
-
-    fn route(port: u16, host: Host, path: &str, context: u64) -> Route {
-        Route {
-            port,
-            host,
-            path: path.into(),
-            target: Target { context, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 },
-        }
-    }
-
-    fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {
-        snapshot.find(&local(80), host.as_bytes(), path.as_bytes()).map(|route| route.target.context)
-    }
-
-    #[test]
-    fn categories_are_asked_in_order_and_the_first_match_ends_the_search() {
-        let snapshot = Snapshot::new(vec![
-            route(80, Host::Weak, "/", 3),
-            route(80, Host::Name("adatum.com".into()), "/", 2),
-            route(80, Host::Strong, "/vroot/", 1),
-            route(80, Host::Ip(IP), "/ip/", 4),
-        ]);
-        assert_eq!(context(&snapshot, "adatum.com", "/vroot/x"), Ok(1));
-        assert_eq!(context(&snapshot, "Adatum.COM", "/y"), Ok(2));
-        assert_eq!(context(&snapshot, "other.com", "/z"), Ok(3));
-        assert_eq!(context(&snapshot, "other.com", "/ip/z"), Ok(4));
-        assert_eq!(context(&snapshot, "", "/ip"), Ok(4));
-    }
-
-    #[test]
-    fn names_are_told_apart_at_every_byte_and_equal_in_any_case() {
-        let name = b"www05.adatum.com";
-        for len in 0..=name.len() {
-            let name = &name[..len];
-            assert!(same_name(&name.to_ascii_uppercase(), name), "{len} bytes");
-            for at in 0..len {
-                let mut other = name.to_vec();
-                other[at] ^= 1;
-                assert!(!same_name(&other, name), "{len} bytes, another at {at}");
+    /// The prefixes of a host, also where it has none yet.
+    fn node_mut(&mut self, host: &Host) -> &mut Node {
+        match host {
+            Host::Strong => &mut self.strong,
+            Host::Weak => &mut self.weak,
+            Host::Ip(ip) => {
+                let (hash, is) = (hash_of_ip(*ip), |bound: &Bound| bound.ip == *ip);
+                if self.ips.get(hash, is).is_none() {
+                    self.ips.insert(Bound { ip: *ip, node: Node::default() });
+                }
+                &mut self.ips.get_mut(hash, is).expect("it has been put in").node
+            }
+            Host::Name(name) => {
+                let name = Sought::whole(name.as_bytes());
+                let is = |named: &Named| named.is(&name);
+                if self.names.get(name.hash, is).is_none() {
+                    self.names.insert(Named::new(name));
+                }
+                &mut self.names.get_mut(name.hash, is).expect("it has been put in").node
             }
         }
-        // Bytes that differ in the case bit alone and are no letters.
-        assert!(!same_name(b"host-1@1", b"host-1`1") && !same_name(b"a", b"ab"));
     }
 
-    #[test]
-    fn the_longest_path_wins_by_whole_segments() {
-        let snapshot =
-            Snapshot::new(vec![route(80, Host::Weak, "/foobar/", 1), route(80, Host::Weak, "/foobar/foo/", 2)]);
-        assert_eq!(context(&snapshot, "h", "/foobar"), Ok(1));
-        assert_eq!(context(&snapshot, "h", "/foobar/foox"), Ok(1));
-        assert_eq!(context(&snapshot, "h", "/FOOBAR/foo"), Ok(2));
-        assert_eq!(context(&snapshot, "h", "/foobar/foo/bar"), Ok(2));
-        assert_eq!(context(&snapshot, "h", "/foobarx"), Err(Reject::PathUnknown));
+    fn remove(&mut self, prefix: &Prefix) {
+        let node = self.node_mut(&prefix.host);
+        node.remove(&prefix.path);
+        if !node.is_empty() {
+            return;
+        }
+        match &prefix.host {
+            Host::Strong | Host::Weak => {}
+            Host::Ip(ip) => self.ips.remove(hash_of_ip(*ip), |bound| bound.ip == *ip),
+            Host::Name(name) => {
+                let name = Sought::whole(name.as_bytes());
+                self.names.remove(name.hash, |named| named.is(&name));
+            }
+        }
     }
+}
 
-    #[test]
-    fn an_unknown_host_is_told_from_an_unknown_path() {
-        let snapshot = Snapshot::new(vec![route(80, Host::Name("a".into()), "/x/", 1)]);
-        assert_eq!(context(&snapshot, "b", "/x/"), Err(Reject::HostUnknown));
-        assert_eq!(context(&snapshot, "a", "/y"), Err(Reject::PathUnknown));
-        assert_eq!(Snapshot::default().find(&local(81), b"a", b"/x/").err(), Some(Reject::HostUnknown));
+impl Entry for Port {
+    fn hash(&self) -> u64 {
+        hash_of(self.number.into())
     }
+}
+
+impl Entry for Bound {
+    fn hash(&self) -> u64 {
+        hash_of_ip(self.ip)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+fn hash_of_ip(ip: IpAddr) -> u64 {
+    let bits = match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let [upper, lower] = [bits >> 64, bits].map(|half| half as u64);
+    hash_of(hash_of(upper) ^ lower)
 }

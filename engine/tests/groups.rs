@@ -119,6 +119,67 @@ fn a_url_is_registered_once_whatever_its_case_and_final_slash() {
 }
 
 #[test]
+fn of_urls_that_are_added_together_all_are_registered_or_none() {
+    let bare = bare();
+    let foreign = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a free port");
+    let (here, free) = (bare.port, free_port());
+    let taken = foreign.local_addr().expect("bound").port();
+    bare.add("http://*:P/there/", 1);
+    let [good, last] = ["good", "last"].map(|path| format!("http://*:{here}/{path}/"));
+    let opens = format!("http://*:{free}/");
+    let faults = [
+        (format!("http://*:{here}"), ErrorKind::Invalid, "the path is missing"),
+        (format!("http://*:{here}/There"), ErrorKind::Invalid, "registered already"),
+        (format!("http://*:{here}/GOOD"), ErrorKind::Invalid, "registered already"),
+        (format!("https://*:{here}/"), ErrorKind::Unsupported, "https"),
+        (format!("http://*:{taken}/"), ErrorKind::Io, "in use"),
+    ];
+    for (fault, kind, why) in &faults {
+        let urls = [(good.as_str(), 2), (&opens, 3), (fault, 4), (&last, 5)];
+        let text = assert_kind(bare.group.add_urls(urls), *kind);
+        assert!(text.contains(&format!("{fault:?}")) && text.contains(why), "{text}");
+        for url in [&good, &opens, &last] {
+            assert_kind(bare.group.remove_url(url), ErrorKind::Invalid);
+        }
+        wait_until("no port is left open", || refuses(loopback(free)));
+    }
+    bare.group.add_urls([]).expect("no URL, no fault");
+    bare.group.add_urls([(good.as_str(), 2), (&opens, 3), (&last, 5)]).expect("without a fault");
+    let consumer = serve(&bare.queue, describe);
+    assert_eq!(bare.ask("/good/x", "h"), "2 h /good/x");
+    assert_eq!(bare.ask("/last", "h"), "5 h /last");
+    assert!(!refuses(loopback(free)));
+    bare.group.remove_url(&last).expect("each is removed by itself");
+    assert_eq!(bare.ask("/last", "h"), "404");
+    bare.engine.shutdown(WAIT_MAX).expect("nothing failed");
+    consumer.join().expect("ends");
+}
+
+#[test]
+fn each_of_thousands_of_urls_is_found_until_its_group_is_gone() {
+    let bare = bare();
+    let consumer = serve(&bare.queue, describe);
+    let session = bare.engine.server_session();
+    let urls: Vec<String> = (0..5000).map(|n| format!("http://*:{}/service-{n}/", bare.port)).collect();
+    let together = session.url_group();
+    together.bind(&bare.queue).expect("of this engine");
+    together.add_urls(urls.iter().map(String::as_str).zip(0..)).expect("all are free");
+    for n in 5000..5500 {
+        bare.add(&format!("http://*:P/service-{n}/"), n);
+    }
+    let ask = |n| bare.ask(&format!("/service-{n}/x"), "h");
+    for n in [0, 1, 2499, 4999, 5000, 5499] {
+        assert_eq!(ask(n), format!("{n} h /service-{n}/x"));
+    }
+    together.unbind().expect("open");
+    assert_eq!([ask(7), ask(5007)], ["503", "5007 h /service-5007/x"]);
+    drop(together);
+    assert_eq!([ask(7), ask(5007)], ["404", "5007 h /service-5007/x"]);
+    bare.engine.shutdown(WAIT_MAX).expect("nothing failed");
+    consumer.join().expect("ends");
+}
+
+#[test]
 fn a_port_of_a_foreign_socket_is_an_error_that_says_so() {
     let foreign = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a free port");
     let port = foreign.local_addr().expect("bound").port();

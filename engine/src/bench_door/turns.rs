@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::api::Response;
-use crate::bench_door::route;
+use crate::bench_door::routes;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, ShardId};
@@ -29,7 +29,6 @@ use crate::mem::{Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
-use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
 use crate::shard::{ControlMessage, Driven, Inbox, Shard};
 
@@ -81,7 +80,7 @@ impl Turns {
         let socket: OwnedFd = File::open("/dev/null").expect("it is there").into();
         let listener = socket.as_raw_fd();
         inbox.put(ControlMessage::Queue(Arc::clone(&core)));
-        inbox.put(ControlMessage::Routes(Arc::new(Snapshot::new(vec![route("http://*:80/", 7)]))));
+        inbox.put(ControlMessage::Routes(Arc::new(routes([("http://*:80/", 7)]))));
         inbox.put(ControlMessage::Listen {
             socket,
             ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),

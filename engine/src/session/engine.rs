@@ -25,7 +25,7 @@ use crate::shard::{ControlMessage, Inbox, Shard};
 pub(super) type LiveShard = Shard<Uring>;
 
 /// What the control plane knows, behind one lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     pub(super) queues: Vec<(String, Arc<QueueCore<RequestRecord>>)>,
     pub(super) groups: Groups,
@@ -69,6 +69,11 @@ struct Running {
 static ENGINES: AtomicU64 = AtomicU64::new(1);
 
 impl Control {
+    fn new(sides: Vec<Option<ShardSide<RequestRecord>>>, groups: Groups) -> Self {
+        let (queues, listeners, ended) = (Vec::new(), Listeners::default(), Vec::new());
+        Self { queues, groups, listeners, sides, ended, stopped: false, failure: None }
+    }
+
     /// Which shards a thread runs; the others will read their messages when one does.
     pub(super) fn running(&self) -> Vec<bool> {
         self.sides.iter().map(Option::is_none).collect()
@@ -277,7 +282,7 @@ impl Engine {
             inbox: sides.iter().map(|_| Arc::default()).collect(),
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
-            control: Mutex::new(Control { sides, groups: Groups::new(&config.properties), ..Control::default() }),
+            control: Mutex::new(Control::new(sides, Groups::new(&config.properties))),
             running: Mutex::default(),
             stopped_running: Condvar::new(),
             caught_before: foreign::caught_elsewhere(),

@@ -1,14 +1,15 @@
 //! Server sessions and URL groups: which URLs are whose, to which queue they go, and which properties hold for them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ringress_proto::url::{HostPattern, Prefix, Scheme};
+use ringress_proto::url::{self, Scheme};
 
 use super::engine::{Control, EngineShared};
 use super::request_queue::RequestQueue;
 use crate::error::{Error, Result};
-use crate::policy::{self, Policies, Policy, PolicyIndex, Properties};
-use crate::route::{Host, Route, Snapshot, Target};
+use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
+use crate::route::{GroupRow, Prefix, Snapshot, Target};
 use crate::shard::ControlMessage;
 
 type GroupId = u64;
@@ -23,20 +24,11 @@ struct Group {
     properties: Properties,
     /// Its place among the shards' policies, while it lives.
     policy: PolicyIndex,
-    /// The URL as given, with what was parsed from it.
-    urls: Vec<Url>,
-}
-
-#[derive(Debug)]
-struct Url {
-    port: u16,
-    host: Host,
-    path: Box<str>,
-    context: u64,
+    urls: BTreeSet<Prefix>,
 }
 
 /// All groups of an engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Groups {
     groups: Vec<Group>,
     inactive_sessions: Vec<SessionId>,
@@ -49,12 +41,28 @@ pub(super) struct Groups {
     /// Those that no group has.
     free_places: Vec<PolicyIndex>,
     next: u64,
+    /// Their URLs and what holds for them, as the shards are to see it next.
+    routes: Snapshot,
+    /// What was shown to the shards and may still be in use. Kept so that no shard is the last to let go of what many
+    /// URLs have left behind.
+    shown: Vec<Arc<Snapshot>>,
 }
 
 impl Groups {
     /// Groups of an engine with these properties.
     pub(super) fn new(properties: &Properties) -> Self {
-        Self { inherited: properties.over(&Properties::DEFAULTS), ..Self::default() }
+        let inherited = properties.over(&Properties::DEFAULTS);
+        Self {
+            groups: Vec::new(),
+            inactive_sessions: Vec::new(),
+            inherited,
+            of_sessions: Vec::new(),
+            places: Vec::new(),
+            free_places: Vec::new(),
+            next: 0,
+            routes: Snapshot::new(Policy::of(&inherited)),
+            shown: Vec::new(),
+        }
     }
 
     /// What holds where neither session nor group have set anything.
@@ -87,13 +95,14 @@ impl Groups {
         let id = self.id();
         let policy = self.free_places.pop().unwrap_or_else(|| {
             self.places.push(0);
-            PolicyIndex::try_from(self.places.len()).unwrap_or(policy::OF_ENGINE)
+            PolicyIndex::try_from(self.places.len()).unwrap_or(OF_ENGINE)
         });
         if let Some(owners) = self.place_of(policy) {
             self.places[owners] += 1;
         }
-        let (properties, urls) = (Properties::new(), Vec::new());
+        let (properties, urls) = (Properties::new(), BTreeSet::new());
         self.groups.push(Group { id, session, queue: None, active: true, properties, policy, urls });
+        self.refresh(|group| group.id == id);
         id
     }
 
@@ -103,110 +112,110 @@ impl Groups {
     }
 
     fn close(&mut self, of: impl Fn(&Group) -> bool) {
-        self.free_places.extend(self.groups.iter().filter(|group| of(group)).map(|group| group.policy));
-        self.groups.retain(|group| !of(group));
-    }
-
-    fn policies(&self) -> Policies {
         let own = Policy::of(&self.inherited);
-        let mut policies = Policies::new(own);
-        for (index, owner) in (1..).zip(&self.places) {
-            policies.put(index, *owner, own);
-        }
-        for group in &self.groups {
-            if let Some(place) = self.place_of(group.policy) {
-                policies.put(group.policy, self.places[place], Policy::of(&self.of_group(group)));
-            }
-        }
-        policies
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let mut routes = Vec::new();
-        let policies = self.policies();
-        for group in &self.groups {
-            let send_credit = policies.get(group.policy).send_credit;
-            let active = group.active && !self.inactive_sessions.contains(&group.session);
+        for group in self.groups.extract_if(.., |group| of(group)) {
+            let owner = self.routes.group(group.policy).owner;
+            self.routes.put_group(group.policy, GroupRow { queue: None, active: true, owner, policy: own });
             for url in &group.urls {
-                let (context, queue, policy) = (url.context, group.queue, group.policy);
-                let target = Target { context, queue, active, policy, send_credit };
-                routes.push(Route { port: url.port, host: url.host.clone(), path: url.path.clone(), target });
+                self.routes.remove(url);
             }
+            self.free_places.push(group.policy);
         }
-        Snapshot::new(routes).with_policies(policies)
     }
 
-    fn uses_port(&self, port: u16) -> bool {
-        self.groups.iter().flat_map(|group| &group.urls).any(|url| url.port == port)
+    /// Writes into the routes what holds for these groups now.
+    fn refresh(&mut self, of: impl Fn(&Group) -> bool) {
+        for group in self.groups.iter().filter(|group| of(group)) {
+            if let Some(place) = self.place_of(group.policy) {
+                let (queue, owner, policy) = (group.queue, self.places[place], Policy::of(&self.of_group(group)));
+                let active = group.active && !self.inactive_sessions.contains(&group.session);
+                self.routes.put_group(group.policy, GroupRow { queue, active, owner, policy });
+            }
+        }
     }
 }
 
-/// Takes a URL apart for registration: the host in lower case, the path with its final slash.
-fn parse(url: &str) -> Result<(u16, Host, Box<str>)> {
-    let prefix = Prefix::parse(url).map_err(|error| Error::invalid(format!("URL {url:?}: {error}")))?;
+/// Takes a URL apart for registration.
+fn parse(url: &str) -> Result<Prefix> {
+    let prefix = url::Prefix::parse(url).map_err(|error| Error::invalid(format!("URL {url:?}: {error}")))?;
     if prefix.scheme == Scheme::Https {
         return Err(Error::unsupported(format!(
             "URL {url:?}: https is not served yet; put a TLS proxy in front and register http"
         )));
     }
-    let host = match prefix.host {
-        HostPattern::Strong => Host::Strong,
-        HostPattern::Weak => Host::Weak,
-        HostPattern::Ip(ip) => Host::Ip(ip.to_canonical()),
-        HostPattern::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
-    };
-    let slash = if prefix.path.ends_with('/') { "" } else { "/" };
-    Ok((prefix.port, host, format!("{}{slash}", prefix.path).into()))
+    Ok(Prefix::from(prefix))
 }
 
 impl Control {
     /// Shows the shards the routes as they are now.
-    fn publish_routes(&self, shared: &EngineShared) {
-        let snapshot = Arc::new(self.groups.snapshot());
+    fn publish_routes(&mut self, shared: &EngineShared) {
+        let snapshot = Arc::new(self.groups.routes.clone());
         shared.post(|_| Some(ControlMessage::Routes(Arc::clone(&snapshot))));
+        let shown = &mut self.groups.shown;
+        shown.retain(|earlier| Arc::strong_count(earlier) > 1);
+        shown.push(snapshot);
     }
 
-    fn add_url(&mut self, shared: &EngineShared, group: GroupId, url: &str, context: u64) -> Result<()> {
-        let (port, host, path) = parse(url)?;
-        self.groups.get(group)?;
+    /// Adds all of these URLs, or none.
+    fn add_urls(&mut self, shared: &EngineShared, group: GroupId, urls: &[(&str, u64)]) -> Result<()> {
+        let prefixes = urls.iter().map(|(url, _)| parse(url)).collect::<Result<Vec<Prefix>>>()?;
+        let place = self.groups.get(group)?.policy;
         self.check_open()?;
-        let same = |known: &Url| known.port == port && known.host == host && known.path.eq_ignore_ascii_case(&path);
-        if self.groups.groups.iter().flat_map(|group| &group.urls).any(same) {
-            return Err(Error::invalid(format!(
-                "URL {url:?} is registered already in this engine; remove it there first"
-            )));
+        // What has been put in here is dropped with it, if one does not fit.
+        let mut routes = self.groups.routes.clone();
+        for ((url, context), prefix) in urls.iter().zip(&prefixes) {
+            if !routes.insert(prefix, Target { context: *context, group: place }) {
+                return Err(Error::invalid(format!(
+                    "URL {url:?} is registered already in this engine; remove it there first"
+                )));
+            }
         }
-        let running = self.running();
-        self.listeners.open_port(shared, &running, port)?;
-        self.groups.get(group)?.urls.push(Url { port, host, path, context });
+        self.open_ports(shared, urls, &prefixes)?;
+        self.groups.routes = routes;
+        self.groups.get(group)?.urls.extend(prefixes);
         self.publish_routes(shared);
         Ok(())
     }
 
+    /// Opens the ports of all these URLs, or none.
+    fn open_ports(&mut self, shared: &EngineShared, urls: &[(&str, u64)], prefixes: &[Prefix]) -> Result<()> {
+        let running = self.running();
+        let mut opened = BTreeSet::new();
+        for ((url, _), prefix) in urls.iter().zip(prefixes) {
+            if !opened.insert(prefix.port) {
+                continue;
+            }
+            if let Err(error) = self.listeners.open_port(shared, &running, prefix.port) {
+                self.close_unused(shared, opened);
+                return Err(error.about(format_args!("URL {url:?}")));
+            }
+        }
+        Ok(())
+    }
+
     fn remove_url(&mut self, shared: &EngineShared, group: GroupId, url: &str) -> Result<()> {
-        let (port, host, path) = parse(url)?;
-        let urls = &mut self.groups.get(group)?.urls;
-        let same = |known: &Url| known.port == port && known.host == host && known.path.eq_ignore_ascii_case(&path);
-        let place = urls.iter().position(same);
-        let place = place.ok_or_else(|| Error::invalid(format!("URL {url:?} is not registered in this group")))?;
-        urls.remove(place);
+        let prefix = parse(url)?;
+        if !self.groups.get(group)?.urls.remove(&prefix) {
+            return Err(Error::invalid(format!("URL {url:?} is not registered in this group")));
+        }
+        self.groups.routes.remove(&prefix);
         self.publish_routes(shared);
-        self.close_unused(shared, &[port]);
+        self.close_unused(shared, [prefix.port]);
         Ok(())
     }
 
     fn close_groups(&mut self, shared: &EngineShared, of: impl Fn(&Group) -> bool) {
         let closing = self.groups.groups.iter().filter(|group| of(group));
-        let ports: Vec<u16> = closing.flat_map(|group| group.urls.iter().map(|url| url.port)).collect();
+        let ports: BTreeSet<u16> = closing.flat_map(|group| group.urls.iter().map(|url| url.port)).collect();
         self.groups.close(of);
         self.publish_routes(shared);
-        self.close_unused(shared, &ports);
+        self.close_unused(shared, ports);
     }
 
-    fn close_unused(&mut self, shared: &EngineShared, ports: &[u16]) {
+    fn close_unused(&mut self, shared: &EngineShared, ports: impl IntoIterator<Item = u16>) {
         for port in ports {
-            if !self.groups.uses_port(*port) {
-                self.listeners.close_port(shared, *port);
+            if !self.groups.routes.has_port(port) {
+                self.listeners.close_port(shared, port);
             }
         }
     }
@@ -242,6 +251,7 @@ impl ServerSession {
         if !active {
             control.groups.inactive_sessions.push(self.id);
         }
+        control.groups.refresh(|group| group.session == self.id);
         control.publish_routes(&self.shared);
     }
 
@@ -256,6 +266,7 @@ impl ServerSession {
         properties.check_below(&control.groups.inherited())?;
         control.groups.of_sessions.retain(|(session, _)| *session != self.id);
         control.groups.of_sessions.push((self.id, properties));
+        control.groups.refresh(|group| group.session == self.id);
         control.publish_routes(&self.shared);
         Ok(())
     }
@@ -295,7 +306,18 @@ impl UrlGroup {
     /// opened; [`Closed`](crate::ErrorKind::Closed) after the session was closed or the engine shut down;
     /// [`Engine::failure`](crate::Engine::failure) after that.
     pub fn add_url(&self, url: &str, context: u64) -> Result<()> {
-        self.shared.control().add_url(&self.shared, self.id, url, context)
+        self.add_urls([(url, context)])
+    }
+
+    /// Registers many URL prefixes, each with its context: all of them, or none. They begin to hold together. See
+    /// [`add_url`](Self::add_url), which is one of these calls for each.
+    ///
+    /// # Errors
+    /// As [`add_url`](Self::add_url), [`Invalid`](crate::ErrorKind::Invalid) also for one that is given twice. The text
+    /// names the URL at fault; none of them is registered then.
+    pub fn add_urls<'a>(&self, urls: impl IntoIterator<Item = (&'a str, u64)>) -> Result<()> {
+        let urls: Vec<(&str, u64)> = urls.into_iter().collect();
+        self.shared.control().add_urls(&self.shared, self.id, &urls)
     }
 
     /// Unregisters a URL prefix; requests already delivered stay.
@@ -329,6 +351,7 @@ impl UrlGroup {
     fn set_queue(&self, queue: Option<u32>) -> Result<()> {
         let mut control = self.shared.control();
         control.groups.get(self.id)?.queue = queue;
+        control.groups.refresh(|group| group.id == self.id);
         control.publish_routes(&self.shared);
         Ok(())
     }
@@ -340,6 +363,7 @@ impl UrlGroup {
     pub fn set_active(&self, active: bool) -> Result<()> {
         let mut control = self.shared.control();
         control.groups.get(self.id)?.active = active;
+        control.groups.refresh(|group| group.id == self.id);
         control.publish_routes(&self.shared);
         Ok(())
     }
@@ -354,6 +378,7 @@ impl UrlGroup {
         let mut control = self.shared.control();
         properties.check_below(&control.groups.inherited())?;
         control.groups.get(self.id)?.properties = properties;
+        control.groups.refresh(|group| group.id == self.id);
         control.publish_routes(&self.shared);
         Ok(())
     }

@@ -10,8 +10,9 @@ use super::Engine;
 use crate::api::Response;
 use crate::config::Mode;
 use crate::error::ErrorKind;
+use crate::policy::{Policy, Properties};
 use crate::queue::QueueCore;
-use crate::route::{Host, Route, Snapshot, Target};
+use crate::route::{GroupRow, Host, Prefix, Snapshot, Target};
 use crate::shard::ControlMessage;
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -38,9 +39,12 @@ fn ask(address: SocketAddr) {
 fn arm(engine: &Engine, address: SocketAddr, queues: u32) {
     // A queue of an engine that has no shards.
     let core = Arc::new(QueueCore::new(16, Arc::from([])));
-    let target = Target { context: 0, queue: Some(queues), active: true, policy: 0, send_credit: 1 << 18 };
-    let route = Route { port: address.port(), host: Host::Strong, path: "/".into(), target };
-    let snapshot = Arc::new(Snapshot::new(vec![route]));
+    let policy = Policy::of(&Properties::new());
+    let mut routes = Snapshot::new(policy);
+    routes.put_group(1, GroupRow { queue: Some(queues), active: true, owner: 0, policy });
+    let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
+    assert!(routes.insert(&prefix, Target { context: 0, group: 1 }));
+    let snapshot = Arc::new(routes);
     engine.shared.post(|shard| (shard == 0).then(|| ControlMessage::Queue(Arc::clone(&core))));
     engine.shared.post(|shard| (shard == 0).then(|| ControlMessage::Routes(Arc::clone(&snapshot))));
 }

@@ -101,7 +101,7 @@ impl<I: Io> Shard<I> {
     /// gone go by the engine's own.
     fn take_routes(&mut self, routes: Arc<Snapshot>) {
         let before = core::mem::replace(&mut self.routes, routes);
-        let (before, now) = (before.policies(), self.routes.policies());
+        let (before, now) = (before.groups(), self.routes.groups());
         if now.same_owners(before) {
             return;
         }

@@ -14,7 +14,7 @@ use crate::policy::PolicyIndex;
 use crate::queue::Scratch;
 use crate::record::RequestRecord;
 use crate::ring::Io;
-use crate::route::{Host, Snapshot};
+use crate::route::Snapshot;
 use crate::slab::Key;
 
 /// Where a request goes.
@@ -49,12 +49,12 @@ pub(super) fn address(
     record.keep_alive = record.head.keep_alive() && !stopping;
     let path = record.cooked.path(bytes, || scratch.bytes());
     let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
-        Ok(route) if !route.target.active => (Err(Reject::Disabled), route.target.policy),
-        Ok(route) => {
-            record.url_context = route.target.context;
-            record.ip_routed = matches!(route.host, Host::Ip(_));
-            record.send_credit = route.target.send_credit;
-            (route.target.queue.ok_or(Reject::Unbound), route.target.policy)
+        Ok(found) if !found.group.active => (Err(Reject::Disabled), found.target.group),
+        Ok(found) => {
+            record.url_context = found.target.context;
+            record.ip_routed = found.by_ip;
+            record.send_credit = found.group.policy.send_credit;
+            (found.group.queue.ok_or(Reject::Unbound), found.target.group)
         }
         Err(reject) => (Err(reject), connection.policy),
     };

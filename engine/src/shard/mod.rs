@@ -60,7 +60,7 @@ use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::{Origin, ShardId};
-use crate::policy::{Policies, Policy};
+use crate::policy::Policy;
 use crate::queue::{Completion, Driving, Notifier, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
@@ -212,7 +212,7 @@ impl<I: Io> Shard<I> {
             wheel: Wheel::new(config.connections_max),
             clock: Clock::new(),
             tick: 0,
-            routes: Arc::new(Snapshot::default().with_policies(Policies::new(Policy::of(&config.properties)))),
+            routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             host_memo: HostMemo::new(),
             queues: Vec::new(),
             touched: Vec::with_capacity(64),

@@ -10,11 +10,11 @@ use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::id::{Origin, RequestId, ShardId};
-use crate::policy::{Policies, Policy};
+use crate::policy::Policy;
 use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults, Outside};
-use crate::route::{Host, Route, Snapshot, Target};
+use crate::route::{GroupRow, Host, Prefix, Snapshot, Target};
 use crate::shard::{ControlMessage, Inbox, Shard};
 
 /// Turns after which a shard that finds no rest is said to turn without end.
@@ -70,6 +70,17 @@ pub(super) struct Rig {
     inbox: Arc<Inbox>,
 }
 
+/// Routes to the queue, with these groups: a path, how often the group's row has changed hands, and what holds for it.
+pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)]) -> Snapshot {
+    let mut routes = Snapshot::new(own);
+    for (group, (path, owner, policy)) in (1..).zip(groups) {
+        routes.put_group(group, GroupRow { queue: Some(0), active: true, owner: *owner, policy: *policy });
+        let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };
+        assert!(routes.insert(&prefix, Target { context: 7, group }), "{path} is given twice");
+    }
+    routes
+}
+
 impl Rig {
     pub(super) fn new() -> Self {
         Self::with(Options::default())
@@ -91,13 +102,10 @@ impl Rig {
         let beside = beside.map(|(_, side)| side);
         let socket = stand_in();
         let listener = socket.as_raw_fd();
-        let target = Target { context: 7, queue: Some(0), active: true, policy: 0, send_credit: 1 << 18 };
-        let route = Route { port: 80, host: Host::Strong, path: "/a/".into(), target };
         inbox.put(ControlMessage::Queue(Arc::clone(&queue)));
         let body_credit = options.body_credit;
         let policy = Policy { body_credit, body_max: BODY_MAX, ..Policy::of(&config.properties) };
-        let policies = Policies::new(policy);
-        inbox.put(ControlMessage::Routes(Arc::new(Snapshot::new(vec![route]).with_policies(policies))));
+        inbox.put(ControlMessage::Routes(Arc::new(routes(policy, &[("/a/", 1, policy)]))));
         inbox.put(ControlMessage::Listen {
             socket,
             ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix, target};
+use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix, routes, target};
 use super::streams::{memory, push, start};
 use crate::config::Config;
-use crate::policy::{Policies, Policy, Properties};
-use crate::route::{Host, Route, Snapshot, Target};
+use crate::policy::{Policy, Properties};
 use crate::shard::ControlMessage;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,14 +21,9 @@ fn with(properties: Properties) -> Rig {
 
 /// Makes these the groups: a path, how often its place has changed hands, and its properties.
 fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
-    let mut policies = Policies::new(Policy::of(&Properties::new()));
-    let mut routes = Vec::new();
-    for (policy, (path, owner, properties)) in (1..).zip(groups) {
-        policies.put(policy, *owner, Policy::of(properties));
-        let target = Target { context: 7, queue: Some(0), active: true, policy, send_credit: 1 << 18 };
-        routes.push(Route { port: 80, host: Host::Strong, path: (*path).into(), target });
-    }
-    rig.post(ControlMessage::Routes(Arc::new(Snapshot::new(routes).with_policies(policies))));
+    let groups: Vec<(&str, u32, Policy)> =
+        groups.iter().map(|(path, owner, properties)| (*path, *owner, Policy::of(properties))).collect();
+    rig.post(ControlMessage::Routes(Arc::new(routes(Policy::of(&Properties::new()), &groups))));
     rig.notify_deferred();
 }
 
