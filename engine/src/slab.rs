@@ -12,6 +12,11 @@ pub(crate) struct Key {
     pub(crate) generation: u32,
 }
 
+impl Key {
+    /// The key of nothing: no slab gives this generation.
+    pub(crate) const NOWHERE: Self = Self { index: u32::MAX, generation: 0 };
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {

@@ -64,15 +64,29 @@ impl Source {
     pub fn imported_rooms(&self) -> Vec<String> {
         let is_room_root = self.path.ends_with("/mod.rs") || self.path.matches('/').count() == 2;
         let roots: &[&str] = if is_room_root { &["crate::", "super::"] } else { &["crate::"] };
-        let mut found = Vec::new();
-        for root in roots {
-            for rest in self.shipped.split(root).skip(1) {
-                match rest.strip_prefix('{') {
-                    Some(group) => found.extend(group_members(group)),
-                    None => found.push(leading_ident(rest)),
-                }
-            }
+        roots.iter().flat_map(|root| members(&self.shipped, root)).collect()
+    }
+
+    /// `sim` for `engine/src/shard/sim/rig.rs` within `shard`; `None` for what is in no folder there.
+    #[must_use]
+    pub fn room_inside(&self, room: &str) -> Option<&str> {
+        let (name, _) =
+            self.path.strip_prefix("engine/src/")?.strip_prefix(room)?.strip_prefix('/')?.split_once('/')?;
+        Some(name)
+    }
+
+    /// Of a room inside of `room`: first segments after `crate::`, and `room::segment` for what is of `room` itself,
+    /// which the file that is the inner room's root also reaches by `super::`.
+    #[must_use]
+    pub fn imports_inside(&self, room: &str) -> Vec<String> {
+        let of_room = format!("crate::{room}::");
+        let mut found = members(&self.shipped, "crate::");
+        found.retain(|name| name != room);
+        let mut inside = members(&self.shipped, &of_room);
+        if self.path.ends_with("/mod.rs") {
+            inside.extend(members(&self.shipped, "super::"));
         }
+        found.extend(inside.into_iter().map(|name| format!("{room}::{name}")));
         found
     }
 
@@ -94,6 +108,18 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
             paths.push(path);
         }
     }
+}
+
+/// First segments after `root` in paths and in use groups.
+fn members(code: &str, root: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for rest in code.split(root).skip(1) {
+        match rest.strip_prefix('{') {
+            Some(group) => found.extend(group_members(group)),
+            None => found.push(leading_ident(rest)),
+        }
+    }
+    found
 }
 
 /// `a::{b, c}, d}` gives `a` and `d`.

@@ -97,6 +97,16 @@ const BENCH_DOOR_MAY: &[&str] = &[
     "slab", "timer",
 ];
 
+/// Rooms inside of `shard`, each a folder there: the rooms of the crate it may import, those of `shard` by
+/// `shard::NAME`, and words its code must not use.
+const INSIDE_SHARD: &[Room] = &[("dispatch", DISPATCH_MAY, &["io_uring", "libc", "RawFd", "Connection", "HeadWriter"])];
+#[rustfmt::skip]
+const DISPATCH_MAY: &[&str] = &[
+    "clock", "config", "counters", "id", "mem", "policy", "queue", "record", "route", "slab", "stream",
+    // For tests alone: they act between two looks at a queue.
+    "shard::sim",
+];
+
 /// Files that may use a word their room must not, each with its reason.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // A control message, sent when URLs or queues change, may lock: no request does.
@@ -156,6 +166,34 @@ fn imports(krate: &str, rooms: &[Room], source: &Source, breaches: &mut Vec<Stri
         let is_room = rooms.iter().any(|(name, ..)| *name == imported);
         if is_room && imported != own && !may.contains(&imported.as_str()) {
             breaches.push(format!("{}: {own} must not import {imported}", source.path));
+        }
+    }
+}
+
+#[test]
+fn rooms_inside_of_shard_import_only_what_their_table_allows() {
+    enforce(|source, breaches| inside_shard(source, breaches));
+    let sources = Source::all();
+    for (name, ..) in INSIDE_SHARD {
+        assert!(sources.iter().any(|source| source.room_inside("shard") == Some(name)), "there is no room {name}");
+    }
+}
+
+fn inside_shard(source: &Source, breaches: &mut Vec<String>) {
+    let Some(own) = source.room_inside("shard").filter(|own| *own != "sim") else { return };
+    let Some((_, may, never)) = INSIDE_SHARD.iter().find(|(name, ..)| *name == own) else {
+        breaches.push(format!("{}: room shard::{own} is not in the table", source.path));
+        return;
+    };
+    for (line, text) in (1..).zip(source.shipped.lines()) {
+        for word in never.iter().filter(|word| mentions(text, word)) {
+            breaches.push(format!("{}:{line}: shard::{own} must not mention {word}", source.path));
+        }
+    }
+    for imported in source.imports_inside("shard") {
+        let is_own = imported == format!("shard::{own}");
+        if !is_own && !may.contains(&imported.as_str()) {
+            breaches.push(format!("{}: shard::{own} must not import {imported}", source.path));
         }
     }
 }
@@ -328,4 +366,15 @@ fn planted_breaches_of_the_import_table_are_found() {
     assert_eq!(breaches(path, "use super::super::ring;"), 1);
     assert_eq!(breaches(path, "use std::io::Read;"), 1);
     assert_eq!(breaches("engine/src/attic.rs", ""), 1, "a room missing from the table");
+    let inside = |path: &str, raw: &str| {
+        let mut found = Vec::new();
+        inside_shard(&Source::new(path.to_owned(), raw.to_owned()), &mut found);
+        found.len()
+    };
+    let (root, file) = ("engine/src/shard/dispatch/mod.rs", "engine/src/shard/dispatch/slots.rs");
+    assert_eq!(inside(root, "use self::slots::X;\nuse crate::queue::Y;\nuse crate::shard::dispatch::Z;"), 0);
+    assert_eq!((inside(root, "use super::Shard;"), inside(file, "use super::Dispatch;")), (1, 0));
+    assert_eq!((inside(file, "use crate::ring::Io;"), inside(file, "use crate::shard::{Shard, sim::X};")), (1, 1));
+    assert_eq!((inside(file, "let _: RawFd;"), inside("engine/src/shard/attic/x.rs", "")), (1, 1));
+    assert_eq!(inside("engine/src/shard/control.rs", "use super::Shard;"), 0, "what joins the rooms");
 }

@@ -126,7 +126,7 @@ impl<I: Io> Shard<I> {
         match self.connections.insert(connection) {
             Some(key) => {
                 self.arm_receive(key);
-                let header_wait = self.routes.policy(OF_ENGINE).header_wait;
+                let header_wait = self.dispatch.policy(OF_ENGINE).header_wait;
                 self.wheel.set(key.index, self.tick.saturating_add(header_wait));
             }
             None => {

@@ -15,54 +15,19 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NONE, Receiving, Sending};
+use super::connection::{Incoming, Receiving, Sending};
+use super::dispatch::NONE;
 use super::input::Taken;
 use crate::conn::AfterSend;
 use crate::mem::{Area, Input};
 use crate::policy::OF_ENGINE;
-use crate::queue::{NoRoom, Reading};
+use crate::queue::Reading;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::slab::Key;
 use crate::timer::NEVER;
 
-/// What the shard keeps of a slot's body while the slot has one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BodyChain {
-    /// The client waits for `100 Continue`.
-    expects: bool,
-    /// The reader is to be woken when the completions are done: the slot is in `readers`.
-    to_wake: bool,
-    /// But not this turn: there is more at hand.
-    put_off: bool,
-    /// Bytes of the body that may still come, by its limit.
-    allowed: u64,
-}
-
-impl BodyChain {
-    pub(super) const NONE: Self = Self { expects: false, to_wake: false, put_off: false, allowed: 0 };
-
-    /// Forgets everything but that the slot is in the list of those to be woken, where it may be once.
-    fn begin_anew(&mut self) {
-        *self = Self { to_wake: self.to_wake, ..Self::NONE };
-    }
-
-    /// Whether the client waits for `100 Continue`.
-    pub(super) fn expects(&self) -> bool {
-        self.expects
-    }
-}
-
 impl<I: Io> Shard<I> {
-    /// The slot gets a body, if it has none yet, of which up to `allowed` more bytes may come.
-    pub(super) fn open_body(&mut self, slot: u32, expects: bool, allowed: u64) {
-        let chain = &mut self.bodies[slot as usize];
-        if self.side.open_body(slot) {
-            chain.begin_anew();
-        }
-        (chain.expects, chain.allowed) = (expects, allowed);
-    }
-
     /// From now on input is of a body: that of the slot, or one that is thrown away.
     pub(super) fn begin_body(&mut self, key: Key, slot: u32, incoming: Incoming) {
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -79,39 +44,20 @@ impl<I: Io> Shard<I> {
         self.set_timer(key);
     }
 
-    /// Bytes of a body that may be received now.
-    fn body_room(&self, slot: u32, credit: u32) -> u64 {
-        if self.side.reading(slot) == Reading::Done {
-            // What comes is thrown away.
-            return u64::MAX;
-        }
-        let unread = self.side.unread_body(slot);
-        if self.side.buffers.large.pressed() && unread > 0 {
-            return 0;
-        }
-        u64::from(credit).saturating_sub(unread)
-    }
-
     /// Bytes of a body that a connection may have received and not read.
     pub(super) fn body_credit(&mut self, key: Key) -> u32 {
         let policy = self.connections.get_mut(key).map_or(OF_ENGINE, |connection| connection.policy);
-        self.routes.policy(policy).body_credit
+        self.dispatch.policy(policy).body_credit
     }
 
-    /// As [`body_room`](Self::body_room); without any, the reader is to tell when there is.
+    /// Bytes of a body that may be received now; without any, the reader is to tell when there is.
     pub(super) fn room_or_pause(&mut self, key: Key, slot: u32) -> u64 {
         if self.connections.get_mut(key).is_some_and(|connection| connection.leaving) {
             // The last that comes, whatever the credit.
             return u64::MAX;
         }
         let credit = self.body_credit(key);
-        let mut room = self.body_room(slot, credit);
-        if room == 0 {
-            let target = if self.side.buffers.large.pressed() { 0 } else { u64::from(credit / 2) };
-            if self.side.stop_body_until(slot, target) {
-                room = self.body_room(slot, credit);
-            }
-        }
+        let room = self.dispatch.room_or_pause(slot, credit);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.body_paused = room == 0;
         }
@@ -131,8 +77,7 @@ impl<I: Io> Shard<I> {
             self.set_timer(key);
             return Taken::Later;
         }
-        let chain = &mut self.bodies[slot as usize];
-        (chain.expects, chain.put_off) = (false, false);
+        self.dispatch.body_comes(slot);
         let most = u32::try_from(room).unwrap_or(u32::MAX).min(input.len());
         let taken = match incoming {
             Incoming::Nothing => Ok(0),
@@ -140,9 +85,7 @@ impl<I: Io> Shard<I> {
             Incoming::Chunked { decoder } => self.take_chunks(key, slot, input.first(most), decoder),
             Incoming::Raw => self.take_raw(slot, input.first(most)),
         };
-        if !core::mem::replace(&mut self.bodies[slot as usize].to_wake, true) {
-            self.readers.push(slot);
-        }
+        self.dispatch.body_has_come(slot);
         match taken {
             Ok(bytes) => {
                 self.set_timer(key);
@@ -161,15 +104,15 @@ impl<I: Io> Shard<I> {
     }
 
     fn take_raw(&mut self, slot: u32, input: Input<'_>) -> Result<u32, Reject> {
-        if self.side.reading(slot) != Reading::Done {
-            self.append_body(slot, input)?;
+        if self.dispatch.side.reading(slot) != Reading::Done {
+            self.dispatch.append_body(slot, input)?;
         }
         Ok(input.len())
     }
 
     fn take_length(&mut self, key: Key, slot: u32, input: Input<'_>, missing: u64) -> Result<u32, Reject> {
         let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
-        self.append_body(slot, input.first(len))?;
+        self.dispatch.append_body(slot, input.first(len))?;
         let missing = missing - u64::from(len);
         self.body_goes_on(key, slot, if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } });
         Ok(len)
@@ -180,12 +123,12 @@ impl<I: Io> Shard<I> {
         let mut incoming = None;
         while used < input.len() && incoming.is_none() {
             let rest = input.after(used);
-            let (consumed, step) = decoder.step(self.side.input(rest), &self.settings.limits)?;
+            let (consumed, step) = decoder.step(self.dispatch.side.input(rest), &self.settings.limits)?;
             used += u32::try_from(consumed).unwrap_or(u32::MAX);
             match step {
                 Step::NeedMore => {}
-                Step::Data { start, len } => self.append_body(slot, rest.part(start, len))?,
-                Step::Trailer { start, len } => self.keep_trailers(slot, rest.part(start, len))?,
+                Step::Data { start, len } => self.dispatch.append_body(slot, rest.part(start, len))?,
+                Step::Trailer { start, len } => self.dispatch.keep_trailers(slot, rest.part(start, len))?,
                 Step::Done => incoming = Some(Incoming::Nothing),
             }
         }
@@ -198,100 +141,25 @@ impl<I: Io> Shard<I> {
             connection.incoming = incoming;
             if matches!(incoming, Incoming::Nothing) {
                 connection.body_slot = NONE;
-                self.side.finish_body(slot);
+                self.dispatch.side.finish_body(slot);
             }
         }
     }
 
-    /// Puts received bytes behind a slot's body.
-    fn append_body(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
-        self.side.reclaim_body(slot);
-        let chain = &mut self.bodies[slot as usize];
-        let left = chain.allowed.checked_sub(u64::from(piece.len())).ok_or(Reject::BodyTooLarge)?;
-        chain.allowed = left;
-        let small = piece.len() <= self.side.last_buffer_bytes(slot) / 4;
-        if small && self.side.copy_behind_body(slot, piece) {
-            return Ok(());
-        }
-        let is_scarce = !self.side.buffers.is_large(piece.buffer()) && self.side.buffers.small.pressed();
-        let done = if is_scarce && !self.side.goes_on_in(slot, piece) {
-            // Requests need the small ones.
-            self.reclaim_bodies_if_dry();
-            self.counters.copies.count();
-            self.side.copy_body(slot, piece)
-        } else {
-            self.side.append_body(slot, piece)
-        };
-        done.map_err(|NoRoom| Reject::Overloaded)
-    }
-
-    /// Keeps a part of a trailer section for the reader.
-    pub(super) fn keep_trailers(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
-        self.side.keep_trailers(slot, piece).map_err(|NoRoom| Reject::Overloaded)
-    }
-
-    /// Takes back what the readers of all bodies are done with, once a turn, if large buffers have run out.
-    pub(super) fn reclaim_bodies_if_dry(&mut self) {
-        if self.side.buffers.large.is_dry() && !core::mem::replace(&mut self.reclaimed, true) {
-            self.reclaim_bodies();
-        }
-    }
-
-    #[cold]
-    fn reclaim_bodies(&mut self) {
-        for slot in 0..self.side.slots_used() {
-            if self.side.has_body(slot) {
-                self.side.reclaim_body(slot);
-            }
-        }
-    }
-
-    /// Nothing more comes of a slot's body, because its request is over.
-    #[cold]
-    pub(super) fn forget_body(&mut self, slot: u32, reason: u8) {
-        self.side.fail_body(slot, reason);
-        self.side.wake_reader(slot);
-    }
-
-    /// More of a body is at hand than was received: its reader is woken when that has come, too. A wake costs more than
-    /// to receive a piece, and a reader that waits would wait again behind each. Three quarters of the credit are
-    /// enough to wake for, so that the client goes on sending meanwhile. Not in co-located mode, where the
-    /// application may keep the thread before the next turn.
+    /// More of a body is at hand than was received: its reader is woken when that has come, too.
     pub(super) fn put_off_waking(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let (slot, receives) = (connection.body_slot, connection.receiving != Receiving::Stopped);
         if slot == NONE || !receives {
             return;
         }
-        let enough = u64::from(self.body_credit(key) / 4 * 3);
-        let chain = &mut self.bodies[slot as usize];
-        chain.put_off = chain.to_wake && self.side.unread_body(slot) < enough;
-    }
-
-    /// Wakes who waits for what has come, but for those put off.
-    pub(super) fn wake_readers(&mut self) {
-        let (bodies, side) = (&mut self.bodies, &self.side);
-        self.readers.retain(|slot| {
-            let chain = &mut bodies[*slot as usize];
-            if !chain.put_off {
-                chain.to_wake = false;
-                side.wake_reader(*slot);
-            }
-            chain.put_off
-        });
-    }
-
-    /// A turn has begun: those put off are woken in it, unless more has come and is at hand again.
-    pub(super) fn begin_turn_of_bodies(&mut self) {
-        self.reclaimed = false;
-        for slot in &self.readers {
-            self.bodies[*slot as usize].put_off = false;
-        }
+        let credit = self.body_credit(key);
+        self.dispatch.put_off_waking(slot, credit);
     }
 
     /// Somebody waits for a body: its client may do so, too.
     pub(super) fn body_is_wanted(&mut self, key: Key, slot: u32) {
-        let wanted = core::mem::take(&mut self.bodies[slot as usize].expects);
+        let wanted = self.dispatch.take_expects(slot);
         if let Some(connection) = self.connections.get_mut(key)
             && wanted
             && connection.body_slot == slot
@@ -303,10 +171,10 @@ impl<I: Io> Shard<I> {
 
     /// A body has been read: its buffers come back, and receiving goes on.
     pub(super) fn body_was_read(&mut self, key: Key, slot: u32) {
-        if !self.side.has_body(slot) {
+        if !self.dispatch.side.has_body(slot) {
             return;
         }
-        self.side.reclaim_body(slot);
+        self.dispatch.side.reclaim_body(slot);
         if self.connections.get_mut(key).is_some_and(|connection| connection.body_slot == slot) {
             self.resume_input(key);
             self.end_pipe_if_over(key);
@@ -358,7 +226,7 @@ impl<I: Io> Shard<I> {
         let mut used = 0;
         while used < input.len() {
             let rest = input.after(used);
-            let (consumed, step) = decoder.step(self.side.input(rest), &self.settings.limits)?;
+            let (consumed, step) = decoder.step(self.dispatch.side.input(rest), &self.settings.limits)?;
             used += u32::try_from(consumed).unwrap_or(u32::MAX);
             if step == Step::Done {
                 return Ok((used, Incoming::Nothing));
@@ -381,14 +249,14 @@ impl<I: Io> Shard<I> {
             return self.end_after_answers(key);
         }
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
-        let is_ours = !self.slots[slot as usize].answered && self.side.claim_answer(slot);
-        self.forget_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
+        let is_ours = !self.dispatch.slots[slot as usize].answered && self.dispatch.side.claim_answer(slot);
+        self.dispatch.forget_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);
-            self.drop_settled(slot);
+            self.dispatch.drop_settled(slot);
             self.queue_flush(key);
         } else {
-            self.slots[slot as usize].last = true;
+            self.dispatch.slots[slot as usize].last = true;
         }
         self.set_timer(key);
     }
@@ -421,21 +289,21 @@ impl<I: Io> Shard<I> {
             self.set_timer(key);
         }
         // Without a large buffer, small ones do, while there are enough of them for others.
-        let small = !long || (!self.has_large() && self.side.buffers.spares_small(keeps));
+        let small = !long || (!self.has_large() && self.dispatch.side.buffers.spares_small(keeps));
         if small {
             return self.receive_many(key);
         }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
-        let most = room.min(missing).min(u64::from(self.side.arena().cell_bytes(Area::Body)));
+        let most = room.min(missing).min(u64::from(self.dispatch.side.arena().cell_bytes(Area::Body)));
         self.receive_large(key, u32::try_from(most).unwrap_or(u32::MAX));
     }
 
     /// Whether the kernel has a large buffer to receive into, or gets one now.
     pub(super) fn has_large(&mut self) -> bool {
-        if !self.side.buffers.large.any_posted() {
-            self.reclaim_bodies_if_dry();
+        if !self.dispatch.side.buffers.large.any_posted() {
+            self.dispatch.reclaim_bodies_if_dry();
             self.post_buffers();
         }
-        self.side.buffers.large.any_posted()
+        self.dispatch.side.buffers.large.any_posted()
     }
 }

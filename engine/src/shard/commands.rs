@@ -5,25 +5,23 @@
 //! that nothing that was cancelled by then begins to leave.
 
 use super::Shard;
-use super::connection::SlotState;
 use crate::id::RequestId;
 use crate::queue::Command;
 use crate::ring::Io;
-use crate::slab::Key;
 
 impl<I: Io> Shard<I> {
     /// Reads the commands, if there are any.
     #[inline]
     pub(super) fn collect_commands(&mut self) {
-        if self.side.has_commands() {
+        if self.dispatch.side.has_commands() {
             self.read_commands();
         }
     }
 
     #[cold]
     fn read_commands(&mut self) {
-        self.side.open_commands();
-        while let Some(command) = self.side.take_command() {
+        self.dispatch.side.open_commands();
+        while let Some(command) = self.dispatch.side.take_command() {
             match command {
                 Command::Cancel(id) => self.cancel(id),
                 Command::QueueEnded(queue) => self.end_queue(queue),
@@ -36,8 +34,8 @@ impl<I: Io> Shard<I> {
 
     /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
     fn end_queue(&mut self, queue: u32) {
-        for slot in 0..self.side.slots_used() {
-            if let Some(completed) = self.side.close_to_ids(slot, queue) {
+        for slot in 0..self.dispatch.side.slots_used() {
+            if let Some(completed) = self.dispatch.side.close_to_ids(slot, queue) {
                 self.take_back(completed);
             }
         }
@@ -46,9 +44,9 @@ impl<I: Io> Shard<I> {
     /// Ends the connection of a cancelled request, and with it whatever else is under way on it.
     fn cancel(&mut self, id: RequestId) {
         self.counters.requests_cancelled.count();
-        if let Some(slot) = self.side.cancelled(id) {
-            let SlotState { connection, generation, .. } = self.slots[slot as usize];
-            self.abort(Key { index: connection, generation });
+        if let Some(slot) = self.dispatch.side.cancelled(id) {
+            let key = self.dispatch.slots[slot as usize].connection;
+            self.abort(key);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 
 use ringress_proto::chunked::Decoder;
 
+use super::dispatch::{NONE, SlotState};
 use super::rates::Account;
 use crate::clock::Tick;
 use crate::conn::{Machine, Part};
@@ -15,8 +16,6 @@ use crate::queue::Disconnected;
 use crate::record::Address;
 use crate::timer::NEVER;
 
-/// No slot, buffer or cell.
-pub(super) const NONE: u32 = u32::MAX;
 /// No receive buffer.
 pub(super) const NO_BUFFER: BufferId = BufferId::MAX;
 
@@ -334,40 +333,6 @@ impl Connection {
     pub(super) fn blocked(&self) -> bool {
         matches!(self.sending, Sending::Room | Sending::FileRoom)
     }
-}
-
-/// What the shard keeps of a request slot, beside what it shares with the applications.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SlotState {
-    /// Index and generation of the connection.
-    pub(super) connection: u32,
-    pub(super) generation: u32,
-    /// The next younger request of the connection.
-    pub(super) next: u32,
-    /// The queue it was pushed to, `NONE` if to none; where in that, and when.
-    pub(super) queue: u32,
-    pub(super) position: u64,
-    pub(super) queued: Tick,
-    /// The answer is in the slot, and the slot is the shard's.
-    pub(super) answered: bool,
-    /// The connection ends after this answer, as far as is known: the request or the application wants it so.
-    pub(super) last: bool,
-    /// The request came by HTTP/1.0.
-    pub(super) is_http10: bool,
-}
-
-impl SlotState {
-    pub(super) const FREE: Self = Self {
-        connection: NONE,
-        generation: 0,
-        next: NONE,
-        queue: NONE,
-        position: 0,
-        queued: 0,
-        answered: false,
-        last: false,
-        is_http10: false,
-    };
 }
 
 /// Input of a connection that cannot take it yet: a range of a receive buffer.

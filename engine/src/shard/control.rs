@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{QueueEnd, Shard};
+use super::Shard;
 use crate::clock::ticks;
 use crate::policy::OF_ENGINE;
-use crate::queue::{Producer, QueueCore};
+use crate::queue::QueueCore;
 use crate::record::RequestRecord;
 use crate::ring::Io;
 use crate::route::Snapshot;
@@ -85,8 +85,7 @@ impl<I: Io> Shard<I> {
         for message in messages.drain(..) {
             match message {
                 ControlMessage::Queue(core) => {
-                    let producer = Producer::new();
-                    self.queues.push(QueueEnd { core, producer, touched: false, unannounced: 0 });
+                    self.dispatch.add_queue(core);
                 }
                 ControlMessage::Routes(routes) => self.take_routes(routes),
                 ControlMessage::Listen { socket, ip, port, open } => self.listen(socket, ip, port, open),
@@ -100,8 +99,8 @@ impl<I: Io> Shard<I> {
     /// From now on these routes hold, with their timers and limits. Connections that went by those of a group which is
     /// gone go by the engine's own.
     fn take_routes(&mut self, routes: Arc<Snapshot>) {
-        let before = core::mem::replace(&mut self.routes, routes);
-        let (before, now) = (before.groups(), self.routes.groups());
+        let before = core::mem::replace(&mut self.dispatch.routes, routes);
+        let (before, now) = (before.groups(), self.dispatch.routes.groups());
         if now.same_owners(before) {
             return;
         }

@@ -4,7 +4,8 @@ use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
-use super::connection::{Connection, Incoming, NONE, SlotState};
+use super::connection::{Connection, Incoming};
+use super::dispatch::{NONE, SlotState};
 use super::input::Taken;
 use super::{Settings, Shard};
 use crate::conn::Exclusivity;
@@ -88,31 +89,30 @@ impl<I: Io> Shard<I> {
         let Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable, untouched } = addressed;
         if exclusivity == Exclusivity::Upgrade {
             // What may come behind it has its place before anybody can read there.
-            self.open_body(slot, false, u64::MAX);
+            self.dispatch.open_body(slot, false, u64::MAX);
         }
-        let (connection, generation) = (key.index, key.generation);
-        self.slots[slot as usize] =
-            SlotState { connection, generation, last: !keep_alive, is_http10, ..SlotState::FREE };
-        match queue.and_then(|queue| self.enqueue(queue, slot)) {
+        self.dispatch.slots[slot as usize] =
+            SlotState { connection: key, last: !keep_alive, is_http10, ..SlotState::FREE };
+        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, self.tick)) {
             Ok(()) => {
                 let Some(connection) = self.connections.get_mut(key) else { return true };
                 connection.machine.request(exclusivity, keep_alive);
                 connection.head_timed = false;
                 connection.policy = policy;
-                let first = connection.append(slot, &mut self.slots);
+                let first = connection.append(slot, &mut self.dispatch.slots);
                 if in_pieces {
                     // The timer of its arrival in pieces is over.
                     self.set_timer(key);
                 } else if first {
                     // With a request under way before it, that one's timer runs. A deadline that comes earlier, of the
                     // rest before, stays: what it means is asked then.
-                    let queue_wait = self.routes.policy(policy).queue;
+                    let queue_wait = self.dispatch.policy(policy).queue;
                     self.wheel.set_at_latest(key.index, self.tick.saturating_add(queue_wait));
                 }
                 true
             }
-            Err(Reject::QueueFull) if untouched && !self.side.is_assembled(slot) && self.can_wait(key) => {
-                self.side.free(slot);
+            Err(Reject::QueueFull) if untouched && !self.dispatch.side.is_assembled(slot) && self.can_wait(key) => {
+                self.dispatch.side.free(slot);
                 false
             }
             Err(reject) => {
@@ -129,17 +129,17 @@ impl<I: Io> Shard<I> {
     pub(super) fn take_with_body(&mut self, key: Key, input: Input<'_>, slot: u32, addressed: Addressed) -> Taken {
         // Looked at before chunks are decoded in place, after which the request cannot be taken a second time.
         if let Ok(queue) = addressed.queue
-            && self.is_full(queue)
+            && self.dispatch.is_full(queue)
             && self.can_wait(key)
         {
-            self.side.free(slot);
+            self.dispatch.side.free(slot);
             return Taken::Later;
         }
-        let prefix = match self.take_prefix(slot, input, self.routes.policy(addressed.policy).body_max) {
+        let prefix = match self.take_prefix(slot, input, self.dispatch.policy(addressed.policy).body_max) {
             Ok(prefix) => prefix,
             Err(reject) => return self.refuse_unread(key, slot, reject),
         };
-        let record = self.side.record_mut(slot);
+        let record = self.dispatch.side.record_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
         if !self.pin_uncommon(input, slot, prefix.start + prefix.len) {
@@ -151,7 +151,7 @@ impl<I: Io> Shard<I> {
 
     /// Delivers a request whose body, if it has one, is all still to come.
     pub(super) fn deliver_with_body(&mut self, key: Key, slot: u32, addressed: Addressed) {
-        let incoming = match self.side.record(slot).head.body {
+        let incoming = match self.dispatch.side.record(slot).head.body {
             BodyLength::None => Incoming::Nothing,
             BodyLength::Length(missing) => Incoming::Length { missing },
             BodyLength::Chunked => Incoming::Chunked { decoder: Decoder::new() },
@@ -161,34 +161,34 @@ impl<I: Io> Shard<I> {
 
     /// Delivers a request before the rest of its body.
     fn deliver_early(&mut self, key: Key, slot: u32, mut addressed: Addressed, incoming: Incoming, in_pieces: bool) {
-        self.side.reset_reader(slot);
-        let record = self.side.record(slot);
+        self.dispatch.side.reset_reader(slot);
+        let record = self.dispatch.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), record.body_len);
         let expects = expects && here == 0;
-        let body_max = self.routes.policy(addressed.policy).body_max;
+        let body_max = self.dispatch.policy(addressed.policy).body_max;
         if let BodyLength::Length(length) = record.head.body
             && length > body_max
         {
             addressed.queue = addressed.queue.and(Err(Reject::BodyTooLarge));
         }
         if !matches!(incoming, Incoming::Nothing) {
-            self.side.record_mut(slot).body_open = true;
+            self.dispatch.side.record_mut(slot).body_open = true;
             addressed.passable = Self::can_discard(&incoming, expects);
-            self.open_body(slot, expects, body_max.saturating_sub(u64::from(here)));
-            self.side.count_prefix(slot, here);
+            self.dispatch.open_body(slot, expects, body_max.saturating_sub(u64::from(here)));
+            self.dispatch.side.count_prefix(slot, here);
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;
         let taken = self.deliver(key, slot, addressed, in_pieces);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
-        let reader = if self.slots[slot as usize].answered { NONE } else { slot };
+        let reader = if self.dispatch.slots[slot as usize].answered { NONE } else { slot };
         self.begin_body(key, reader, incoming);
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
     fn take_prefix(&mut self, slot: u32, input: Input<'_>, body_max: u64) -> Result<Prefix, Reject> {
-        let record = self.side.record(slot);
+        let record = self.dispatch.side.record(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
         let BodyLength::Length(length) = record.head.body else {
@@ -212,7 +212,7 @@ impl<I: Io> Shard<I> {
         let mut done = false;
         while !done && prefix.used < input.len() {
             let rest = input.after(prefix.used);
-            let (used, step) = decoder.step(self.side.input(rest), &self.settings.limits)?;
+            let (used, step) = decoder.step(self.dispatch.side.input(rest), &self.settings.limits)?;
             match step {
                 Step::NeedMore => {}
                 Step::Data { start, .. } if prefix.len == 0 => {
@@ -221,14 +221,14 @@ impl<I: Io> Shard<I> {
                 }
                 Step::Data { start, len } => {
                     let piece = rest.part(start, len);
-                    self.side.move_input(piece, input.after(prefix.start + prefix.len).start());
+                    self.dispatch.side.move_input(piece, input.after(prefix.start + prefix.len).start());
                     prefix.len += piece.len();
                 }
                 Step::Trailer { start, len } => {
-                    if !self.side.has_body(slot) {
-                        self.open_body(slot, false, 0);
+                    if !self.dispatch.side.has_body(slot) {
+                        self.dispatch.open_body(slot, false, 0);
                     }
-                    self.keep_trailers(slot, rest.part(start, len))?;
+                    self.dispatch.keep_trailers(slot, rest.part(start, len))?;
                 }
                 Step::Done => done = true,
             }
@@ -239,49 +239,16 @@ impl<I: Io> Shard<I> {
         }
         if !done {
             prefix.incoming = Incoming::Chunked { decoder };
-        } else if self.side.has_body(slot) {
-            self.side.record_mut(slot).body_open = true;
-            self.side.count_prefix(slot, prefix.len);
-            self.side.finish_body(slot);
+        } else if self.dispatch.side.has_body(slot) {
+            self.dispatch.side.record_mut(slot).body_open = true;
+            self.dispatch.side.count_prefix(slot, prefix.len);
+            self.dispatch.side.finish_body(slot);
         }
         Ok(prefix)
-    }
-
-    /// Whether a queue takes no request at this moment.
-    fn is_full(&mut self, queue: u32) -> bool {
-        let shard = usize::from(self.id.0);
-        let full = self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer));
-        #[cfg(test)]
-        super::sim::shared_queue::between_looks();
-        full
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.
     fn can_wait(&mut self, key: Key) -> bool {
         self.connections.get_mut(key).is_some_and(|connection| connection.machine.in_flight() > 0)
-    }
-
-    /// Pushes a request to its queue, and notes where it is there.
-    #[inline]
-    fn enqueue(&mut self, queue: u32, slot: u32) -> Result<(), Reject> {
-        let end = self.queues.get_mut(queue as usize).ok_or(Reject::Unbound)?;
-        if !end.core.is_active() || end.core.is_closed() {
-            return Err(Reject::Disabled);
-        }
-        let shard = usize::from(self.id.0);
-        if !end.core.has_room(shard, &mut end.producer) {
-            return Err(Reject::QueueFull);
-        }
-        // Published only when nothing can stop it any more: from here on the id can be answered.
-        let id = self.side.publish(slot, queue);
-        let position = end.core.push(shard, &mut end.producer, id);
-        if !end.touched {
-            end.touched = true;
-            self.touched.push(queue);
-        }
-        self.fresh += 1;
-        let state = &mut self.slots[slot as usize];
-        (state.queue, state.position, state.queued) = (queue, position, self.tick);
-        Ok(())
     }
 }

@@ -17,7 +17,8 @@ use std::collections::VecDeque;
 use std::net::Shutdown;
 
 use super::Shard;
-use super::connection::{Incoming, NO_BUFFER, NONE, Receiving};
+use super::connection::{Incoming, NO_BUFFER, Receiving};
+use super::dispatch::NONE;
 use super::input::Taken;
 use crate::clock::{TICK_MS, Tick};
 use crate::record::DISCARDED_BYTES_MAX;
@@ -103,7 +104,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn drain_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
         if connection.due == NEVER {
-            connection.due = self.tick.saturating_add(self.routes.policy(connection.policy).drain);
+            connection.due = self.tick.saturating_add(self.dispatch.policy(connection.policy).drain);
         }
         connection.due.min(self.tick.saturating_add(PAUSE_MAX))
     }
@@ -112,7 +113,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn receive_unwanted(&mut self, key: Key) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return true };
         if connection.discarded >= DISCARDED_BYTES_MAX && connection.takes_nothing() && !connection.blocked() {
-            let oldest = self.slots.get(connection.oldest as usize);
+            let oldest = self.dispatch.slots.get(connection.oldest as usize);
             if oldest.is_some_and(|oldest| !oldest.answered) {
                 self.poll_end(key);
                 return true;

@@ -34,7 +34,7 @@ fn next_part(outgoing: &Outgoing) -> Option<FilePart> {
 impl<I: Io> Shard<I> {
     /// Hands the file's part that is next to the helper.
     pub(super) fn begin_file(&mut self, key: Key, slot: u32) {
-        let Some(part) = self.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
+        let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = Out::Stream { slot, last: false };
         (connection.out_sent, connection.out_len) = (0, part.len);
@@ -93,13 +93,13 @@ impl<I: Io> Shard<I> {
     pub(super) fn go_on_with_file(&mut self, key: Key, slot: u32) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let left = connection.out_len - connection.out_sent;
-        let Some(part) = self.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
+        let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
         self.hand_to_helper(key, FilePart { len: left, ..part });
     }
 
     /// This is no file that can be sent otherwise.
     fn read_instead(&mut self, key: Key, slot: u32) {
-        if let Some(outgoing) = self.outgoing(slot) {
+        if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.reads_only = true;
         }
         if let Some(connection) = self.connections.get_mut(key) {

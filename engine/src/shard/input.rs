@@ -12,8 +12,9 @@ use ringress_proto::reject::Reject;
 use ringress_proto::url;
 
 use super::Shard;
-use super::connection::{Held, NO_BUFFER, NONE, Receiving, Sending, SlotState};
+use super::connection::{Held, NO_BUFFER, Receiving, Sending};
 use super::deliver::address;
+use super::dispatch::{NONE, SlotState};
 use crate::conn::Admission;
 use crate::mem::{Area, Input, Share};
 use crate::ring::{Event, Io, Op, Token};
@@ -51,7 +52,10 @@ impl<I: Io> Shard<I> {
         }
         // Who has sent one long body is likely to send another: its head comes with a good part of it.
         if core::mem::take(&mut connection.long) && self.has_large() {
-            let (least, most) = (self.side.arena().cell_bytes(Area::Receive), self.side.arena().cell_bytes(Area::Body));
+            let (least, most) = (
+                self.dispatch.side.arena().cell_bytes(Area::Receive),
+                self.dispatch.side.arena().cell_bytes(Area::Body),
+            );
             let most = most.min(self.body_credit(key).max(least));
             return self.receive_large(key, most);
         }
@@ -84,7 +88,7 @@ impl<I: Io> Shard<I> {
 
     pub(super) fn on_receive(&mut self, event: Event) {
         let key = Key { index: event.token.slot(), generation: event.token.generation() };
-        let share = event.buffer.map(|filled| self.side.buffers.take(filled));
+        let share = event.buffer.map(|filled| self.dispatch.side.buffers.take(filled));
         if let Some(connection) = self.connections.get_mut(key) {
             let large = connection.receiving == Receiving::Once;
             if !event.more {
@@ -93,7 +97,7 @@ impl<I: Io> Shard<I> {
             let closing = connection.closing;
             match (event.result, &share) {
                 (1.., Some(share)) if !closing => {
-                    let input = self.side.arena().input(share, 0, event.result.cast_unsigned());
+                    let input = self.dispatch.side.arena().input(share, 0, event.result.cast_unsigned());
                     self.receive_input(key, input);
                 }
                 (1.., None) if !closing => self.thrown_away(key, event.result.cast_unsigned()),
@@ -111,7 +115,7 @@ impl<I: Io> Shard<I> {
             self.counters.completions_stale.count();
         }
         if let Some(share) = share {
-            self.side.buffers.release(share);
+            self.dispatch.side.buffers.release(share);
         }
     }
 
@@ -120,7 +124,8 @@ impl<I: Io> Shard<I> {
         match errno {
             libc::ENOBUFS => {
                 self.counters.buffers_ran_out.count();
-                let pool = if large { &mut self.side.buffers.large } else { &mut self.side.buffers.small };
+                let pool =
+                    if large { &mut self.dispatch.side.buffers.large } else { &mut self.dispatch.side.buffers.small };
                 pool.ran_out();
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.starved = true;
@@ -154,15 +159,15 @@ impl<I: Io> Shard<I> {
         if self.starved.is_empty() {
             return;
         }
-        self.reclaim_bodies_if_dry();
+        self.dispatch.reclaim_bodies_if_dry();
         self.post_buffers();
         let mut starved = core::mem::take(&mut self.starved);
         starved.retain(|key| {
             let Some(connection) = self.connections.get_mut(*key) else { return false };
             let (long, keeps) = (connection.receives_long(), connection.keeps_long());
             // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
-            let small = self.side.buffers.small.any_posted() && self.side.buffers.spares_small(keeps);
-            let posted = connection.takes_nothing() || small || (long && self.side.buffers.large.any_posted());
+            let small = self.dispatch.side.buffers.small.any_posted() && self.dispatch.side.buffers.spares_small(keeps);
+            let posted = connection.takes_nothing() || small || (long && self.dispatch.side.buffers.large.any_posted());
             if posted {
                 connection.starved = false;
                 self.arm_receive(*key);
@@ -218,14 +223,14 @@ impl<I: Io> Shard<I> {
         connection.pending = false;
         connection.continue_owed = false;
         if let Some(cell) = connection.assembly.take() {
-            self.side.cells.assembly.give(cell);
+            self.dispatch.side.cells.assembly.give(cell);
         }
     }
 
     /// A slot for a request of a connection; without one the client is asked to come back.
     #[inline]
     pub(super) fn slot_for(&mut self, key: Key) -> Result<u32, Taken> {
-        self.side.allocate().ok_or_else(|| self.out_of_slots(key))
+        self.dispatch.side.allocate().ok_or_else(|| self.out_of_slots(key))
     }
 
     #[cold]
@@ -246,7 +251,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn out_of_cells(&mut self, key: Key, slot: u32) -> Taken {
         self.counters.input_overflows.count();
         if slot != NONE {
-            self.side.free(slot);
+            self.dispatch.side.free(slot);
         }
         self.refuse_overloaded(key);
         Taken::Over
@@ -259,11 +264,11 @@ impl<I: Io> Shard<I> {
             Ok(slot) => slot,
             Err(taken) => return taken,
         };
-        let (bytes, record, mut scratch) = self.side.parse_view(input.into(), slot);
+        let (bytes, record, mut scratch) = self.dispatch.side.parse_view(input.into(), slot);
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => {
-                self.side.free(slot);
+                self.dispatch.side.free(slot);
                 return self.begin_assembly(key, input);
             }
             Err(reject) => {
@@ -280,12 +285,12 @@ impl<I: Io> Shard<I> {
         (record.wire_bytes, record.body_open) = (u64::from(len), false);
         (record.body_start, record.body_len) = (len, 0);
         let Some(connection) = self.connections.get_mut(key) else {
-            self.side.free(slot);
+            self.dispatch.side.free(slot);
             return Taken::Over;
         };
-        let origin = (&*connection, self.origin.connection(key.generation, key.index));
+        let origin = (&*connection, self.dispatch.origin.connection(key.generation, key.index));
         let addressed =
-            address(origin, &self.routes, (self.stopping.is_some(), &self.settings), bytes, record, scratch);
+            address(origin, &self.dispatch.routes, (self.stopping.is_some(), &self.settings), bytes, record, scratch);
         if has_body {
             return self.take_with_body(key, input, slot, addressed);
         }
@@ -299,12 +304,12 @@ impl<I: Io> Shard<I> {
     /// their kind are short. `false`: there is no room for that either.
     #[inline(always)]
     fn pin(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
-        let is_large = self.side.buffers.is_large(input.buffer());
-        let pool = if is_large { &self.side.buffers.large } else { &self.side.buffers.small };
+        let is_large = self.dispatch.side.buffers.is_large(input.buffer());
+        let pool = if is_large { &self.dispatch.side.buffers.large } else { &self.dispatch.side.buffers.small };
         if pool.pressed() {
             return self.pin_copy(input, slot, len);
         }
-        self.side.pin(slot, input.first(len));
+        self.dispatch.side.pin(slot, input.first(len));
         true
     }
 
@@ -312,17 +317,17 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn pin_copy(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
         // A large one is not worth a cell if it stays in use all the same, or if heads in pieces need the last cells.
-        let is_alone = len == input.len() && !self.side.buffers.is_shared(input);
-        let fits = len <= self.side.arena().cell_bytes(Area::Assembly);
-        let is_large = self.side.buffers.is_large(input.buffer());
-        if is_large && !(is_alone && fits && self.side.cells.assembly.has_many()) {
-            self.side.pin(slot, input.first(len));
+        let is_alone = len == input.len() && !self.dispatch.side.buffers.is_shared(input);
+        let fits = len <= self.dispatch.side.arena().cell_bytes(Area::Assembly);
+        let is_large = self.dispatch.side.buffers.is_large(input.buffer());
+        if is_large && !(is_alone && fits && self.dispatch.side.cells.assembly.has_many()) {
+            self.dispatch.side.pin(slot, input.first(len));
             return true;
         }
-        let Some(mut cell) = self.side.cells.assembly.take() else { return false };
+        let Some(mut cell) = self.dispatch.side.cells.assembly.take() else { return false };
         self.counters.copies.count();
-        self.side.copy_to_cell(input.first(len), &mut cell, 0);
-        self.side.pin_cell(slot, cell, len);
+        self.dispatch.side.copy_to_cell(input.first(len), &mut cell, 0);
+        self.dispatch.side.pin_cell(slot, cell, len);
         true
     }
 
@@ -341,10 +346,9 @@ impl<I: Io> Shard<I> {
     /// Gives up on the request under way and answers it; the connection ends after that.
     pub(super) fn refuse_pending(&mut self, key: Key, slot: u32, reject: Reject) {
         // It may have a part of a body already.
-        self.side.forget_request(slot);
-        let is_http10 = self.side.record(slot).is_http10();
-        let (connection, generation) = (key.index, key.generation);
-        self.slots[slot as usize] = SlotState { connection, generation, is_http10, ..SlotState::FREE };
+        self.dispatch.side.forget_request(slot);
+        let is_http10 = self.dispatch.side.record(slot).is_http10();
+        self.dispatch.slots[slot as usize] = SlotState { connection: key, is_http10, ..SlotState::FREE };
         self.drop_pending(key);
         self.refuse(key, slot, reject, false);
     }
@@ -352,7 +356,7 @@ impl<I: Io> Shard<I> {
     /// Keeps input that cannot be taken yet, in front of or behind what is held already.
     #[cold]
     fn hold(&mut self, key: Key, input: Input<'_>, in_front: bool) {
-        if self.side.buffers.small.pressed() && !in_front {
+        if self.dispatch.side.buffers.small.pressed() && !in_front {
             // Clients that send on without waiting for answers must not take the buffers of all others.
             self.counters.input_overflows.count();
             return self.abort(key);
@@ -361,7 +365,7 @@ impl<I: Io> Shard<I> {
         let buffer = input.buffer();
         let place = &mut self.held[usize::from(buffer)];
         assert!(place.share.is_none(), "a connection holds what it received once");
-        let share = Some(self.side.buffers.share(input));
+        let share = Some(self.dispatch.side.buffers.share(input));
         *place = Held { share, next: NO_BUFFER, start: input.start(), end: input.end() };
         if connection.held_first == NO_BUFFER {
             connection.held_first = buffer;
@@ -405,13 +409,13 @@ impl<I: Io> Shard<I> {
                 return;
             }
             let Some((share, start, end)) = self.pop_held(key) else { break };
-            let input = self.side.arena().input(&share, start, end);
+            let input = self.dispatch.side.arena().input(&share, start, end);
             let rest = self.take_requests(key, input);
             let is_left = rest.is_some();
             if let Some(rest) = rest {
                 self.hold(key, rest, true);
             }
-            self.side.buffers.release(share);
+            self.dispatch.side.buffers.release(share);
             if is_left {
                 return;
             }

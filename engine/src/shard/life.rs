@@ -7,10 +7,11 @@ use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::connection::{Incoming, NONE, Out, Pipe, Receiving, Sending, SlotState};
-use super::output::{CONTINUE, GONE};
+use super::connection::{Incoming, Out, Pipe, Receiving, Sending};
+use super::dispatch::NONE;
+use super::output::CONTINUE;
 use crate::conn::{Expiry, WaitReason};
-use crate::queue::{AnswerFlags, Disconnected, Fate};
+use crate::queue::Disconnected;
 use crate::ring::{Io, Op, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
@@ -24,7 +25,7 @@ impl<I: Io> Shard<I> {
         let watched = connection.extras;
         if connection.held_first != super::connection::NO_BUFFER {
             // Held requests come first; `resume_input` comes back here.
-            return self.half_closed(key);
+            return self.dispatch.half_closed(key.index);
         }
         if matches!(connection.incoming, Incoming::Raw) {
             return self.pipe_input_ended(key);
@@ -39,14 +40,14 @@ impl<I: Io> Shard<I> {
         if connection.machine.end_of_input(busy) {
             self.close(key);
         } else if watched {
-            self.half_closed(key);
+            self.dispatch.half_closed(key.index);
         }
     }
 
     /// Throws held input away.
     pub(super) fn drop_input(&mut self, key: Key) {
         while let Some((share, ..)) = self.pop_held(key) {
-            self.side.buffers.release(share);
+            self.dispatch.side.buffers.release(share);
         }
     }
 
@@ -134,45 +135,14 @@ impl<I: Io> Shard<I> {
             Out::Area { .. } | Out::AreaAndTail { .. } | Out::Stream { .. } | Out::Cell { .. } => true,
         };
         self.release_out(connection.out);
-        let unsent = self.end_requests_of(connection.oldest) + u64::from(is_last);
+        let unsent = self.dispatch.end_requests_of(connection.oldest) + u64::from(is_last);
         if connection.how == Disconnected::Reset && connection.pipe == Pipe::No {
             self.counters.responses_unsent.add(unsent);
         }
         // Last, so that whoever is told finds the requests gone.
         if connection.extras {
-            self.end_extras(key.index, connection.how);
+            self.dispatch.end_extras(key.index, connection.how);
         }
-    }
-
-    /// The requests of a connection that is gone, from the oldest on. Gives how many had been answered.
-    pub(super) fn end_requests_of(&mut self, oldest: u32) -> u64 {
-        let (mut next, mut unsent) = (oldest, 0);
-        while next != NONE {
-            let slot = next;
-            let SlotState { answered, next: younger, .. } = self.slots[slot as usize];
-            next = younger;
-            if answered {
-                let answer = self.side.answer_mut(slot);
-                // Dropped while its connection went, it has not even been given 500.
-                if answer.flags.has(AnswerFlags::ABANDONED) && answer.area_len == 0 {
-                    self.counters.requests_disconnected.count();
-                } else {
-                    unsent += 1;
-                }
-                self.finish_slot(slot);
-                continue;
-            }
-            if !self.side.is_cancelled(slot) {
-                self.counters.requests_disconnected.count();
-            }
-            // An answer already on its way back finds no connection.
-            self.slots[slot as usize].connection = NONE;
-            match self.side.mark_disconnected(slot) {
-                Fate::Held if self.side.has_body(slot) => self.forget_body(slot, GONE),
-                Fate::Held | Fate::Free => {}
-            }
-        }
-        unsent
     }
 
     /// Lets a connection end as soon as it owes nothing: the engine is stopping.
@@ -193,13 +163,13 @@ impl<I: Io> Shard<I> {
     pub(super) fn set_timer(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let reason = connection.machine.wait_reason(connection.part(), connection.blocked());
-        let policy = self.routes.policy(connection.policy);
+        let policy = self.dispatch.policy(connection.policy);
         let mut from = self.tick;
         if connection.giving.runs() && reason != WaitReason::Body {
             connection.giving.stop(from);
         }
         let ticks = match reason {
-            WaitReason::Queue => match self.slots.get(connection.oldest as usize) {
+            WaitReason::Queue => match self.dispatch.slots.get(connection.oldest as usize) {
                 Some(oldest) => {
                     // One that is answered leaves at once.
                     from = if oldest.answered { from } else { oldest.queued };
@@ -270,14 +240,14 @@ impl<I: Io> Shard<I> {
 
     /// A head was begun and not finished in time.
     fn answer_timeout(&mut self, key: Key) {
-        let (Some(connection), Some(slot)) = (self.connections.get_mut(key), self.side.allocate()) else {
+        let (Some(connection), Some(slot)) = (self.connections.get_mut(key), self.dispatch.side.allocate()) else {
             self.abort(key);
             return self.flush_all();
         };
-        self.side.record_mut(slot).head.method = Method::Unknown;
+        self.dispatch.side.record_mut(slot).head.method = Method::Unknown;
         if let Some(cell) = &connection.assembly {
-            let begun = self.side.arena().cell(cell, 0, connection.assembled);
-            let (bytes, record, _) = self.side.parse_view(begun, slot);
+            let begun = self.dispatch.side.arena().cell(cell, 0, connection.assembled);
+            let (bytes, record, _) = self.dispatch.side.parse_view(begun, slot);
             record.head.method = Method::begun(bytes);
         }
         self.refuse_pending(key, slot, Reject::HeaderTimeout);

@@ -25,6 +25,7 @@ mod commands;
 mod connection;
 mod control;
 mod deliver;
+mod dispatch;
 mod drain;
 mod files;
 mod input;
@@ -50,37 +51,23 @@ use ringress_proto::limits::Limits;
 use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::HostMemo;
 
-use self::body::BodyChain;
-use self::connection::{Connection, Held, Sending, SlotState};
+use self::connection::{Connection, Held, Out, Sending};
+use self::dispatch::Dispatch;
 use self::drain::Drains;
-use self::watch::Extras;
 use crate::clock::{Clock, TICK_MS, Tick};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::foreign;
-use crate::id::{Origin, ShardId};
-use crate::policy::Policy;
-use crate::queue::{Completion, Driving, Notifier, Producer, QueueCore, ShardSide};
+use crate::id::ShardId;
+use crate::queue::{Driving, Notifier, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
-use crate::route::Snapshot;
 use crate::slab::{Key, Slab};
 use crate::stream::ClosingElsewhere;
 use crate::timer::Wheel;
 
 pub(crate) use self::control::{ControlMessage, Inbox};
-
-/// A queue as a shard sees it.
-#[derive(Debug)]
-struct QueueEnd {
-    core: Arc<QueueCore<RequestRecord>>,
-    producer: Producer,
-    /// It has been pushed to since it was last published and its sleepers woken.
-    touched: bool,
-    /// Requests published for which nobody has been woken yet.
-    unannounced: u64,
-}
 
 /// While it lives, the thread that made it drives a shard.
 #[derive(Debug)]
@@ -115,28 +102,14 @@ const DISK_WAIT_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
 #[derive(Debug)]
 pub(crate) struct Shard<I: Io> {
     io: I,
-    id: ShardId,
-    origin: Origin,
-    side: ShardSide<RequestRecord>,
+    dispatch: Dispatch,
     settings: Settings,
     connections: Slab<Connection>,
-    slots: Vec<SlotState>,
-    /// Of the slots that have a body.
-    bodies: Vec<BodyChain>,
-    /// Slots whose readers are to be woken.
-    readers: Vec<u32>,
-    /// All bodies have been looked at this turn for buffers that are done with.
-    reclaimed: bool,
     held: Vec<Held>,
     wheel: Wheel,
     clock: Clock,
     tick: Tick,
-    routes: Arc<Snapshot>,
     host_memo: HostMemo,
-    queues: Vec<QueueEnd>,
-    touched: Vec<u32>,
-    /// Requests pushed and not yet published.
-    fresh: u32,
     listeners: Slab<accept::Listener>,
     /// Opened only to be closed when descriptors run out.
     reserve: Option<File>,
@@ -148,17 +121,12 @@ pub(crate) struct Shard<I: Io> {
     silent: Vec<Key>,
     /// Something is to be done as soon as the silent sends have ended.
     follow_up: bool,
-    completed: Vec<Completion>,
-    /// Slots of which applications have told something.
-    told: Vec<u32>,
     flush: Vec<Key>,
     /// Connections whose receive ended because the kernel had no buffer.
     starved: Vec<Key>,
     /// Connections that wait for a cell to read a file into, oldest first.
     cell_waiters: VecDeque<Key>,
     drains: Drains,
-    /// What few connections have: who is to be told of their end.
-    extras: Extras,
     inbox: Arc<Inbox>,
     messages: Vec<ControlMessage>,
     counters: Arc<ShardCounters>,
@@ -195,28 +163,18 @@ impl<I: Io> Shard<I> {
             .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
         let settings = Settings::of(config)?;
         let held = core::iter::repeat_with(|| Held::NOTHING).take(side.arena().buffers() as usize).collect();
-        let slots = config.requests_max as usize;
+        let dispatch = Dispatch::new(id, side, config, Arc::clone(&counters));
         let connections = config.connections_max as usize;
         let mut shard = Self {
             io,
-            id,
-            origin: side.origin(),
-            side,
+            dispatch,
             settings,
             connections: Slab::new(config.connections_max),
-            slots: vec![SlotState::FREE; slots],
-            bodies: vec![BodyChain::NONE; slots],
-            readers: Vec::with_capacity(slots),
-            reclaimed: false,
             held,
             wheel: Wheel::new(config.connections_max),
             clock: Clock::new(),
             tick: 0,
-            routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             host_memo: HostMemo::new(),
-            queues: Vec::new(),
-            touched: Vec::with_capacity(64),
-            fresh: 0,
             listeners: Slab::new(1024),
             reserve: Some(reserve),
             accept_resumes: None,
@@ -224,13 +182,10 @@ impl<I: Io> Shard<I> {
             cursor: 0,
             silent: Vec::with_capacity(connections),
             follow_up: false,
-            completed: Vec::with_capacity(slots),
-            told: Vec::with_capacity(slots),
             flush: Vec::with_capacity(connections),
             starved: Vec::with_capacity(connections),
             cell_waiters: VecDeque::with_capacity(connections),
             drains: Drains::new(config.connections_max),
-            extras: Extras::default(),
             inbox,
             messages: Vec::new(),
             counters,
@@ -245,7 +200,7 @@ impl<I: Io> Shard<I> {
     /// From now on answers given on this thread come back without atomics, and files that it lets go of are closed
     /// where that holds nobody up; the shard stays on this thread.
     pub(crate) fn drive_here(&self) -> Driven {
-        Driven { _driving: self.side.drive_here(), _closing: self.close_elsewhere() }
+        Driven { _driving: self.dispatch.side.drive_here(), _closing: self.close_elsewhere() }
     }
 
     fn close_elsewhere(&self) -> ClosingElsewhere {
@@ -254,7 +209,7 @@ impl<I: Io> Shard<I> {
 
     /// What wakes the thread that drives the shard.
     pub(crate) fn notifier(&self) -> &'static Notifier {
-        self.side.exchange().notifier()
+        self.dispatch.side.exchange().notifier()
     }
 
     /// Runs until told to stop.
@@ -293,10 +248,10 @@ impl<I: Io> Shard<I> {
             self.read_messages();
         }
         self.handle_events();
-        self.wake_readers();
+        self.dispatch.wake_readers();
         self.rearm_starved();
         self.post_buffers();
-        let _ = self.publish();
+        let _ = self.dispatch.publish(self.cursor < self.events.len());
         self.run_timers();
         Ok(())
     }
@@ -304,18 +259,18 @@ impl<I: Io> Shard<I> {
     fn enter(&mut self, wait_max: Option<Duration>) -> Result<()> {
         if !self.notifier_armed {
             self.notifier_armed = true;
-            let notifier = self.side.exchange().notifier().descriptor();
+            let notifier = self.dispatch.side.exchange().notifier().descriptor();
             self.io.watch(notifier, Token::new(Op::Notifier, 0, 0));
         }
         // Answers may have made room for held input: those requests are not kept waiting by this wait.
-        let published = self.publish();
-        self.wake_readers();
+        let published = self.dispatch.publish(false);
+        self.dispatch.wake_readers();
         let mut wait = if published && self.settings.colocated { Wait::No } else { self.wait(wait_max) };
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
-            let notifier = self.side.exchange().notifier();
+            let notifier = self.dispatch.side.exchange().notifier();
             notifier.begin_sleep();
-            if !self.side.completions_empty() || self.inbox.has_messages() || notifier.take_interrupt() {
+            if !self.dispatch.side.completions_empty() || self.inbox.has_messages() || notifier.take_interrupt() {
                 wait = Wait::No;
             }
         }
@@ -324,11 +279,11 @@ impl<I: Io> Shard<I> {
         self.events.clear();
         self.cursor = 0;
         let turned = self.io.turn(wait, &mut self.events);
-        self.side.exchange().notifier().end_sleep();
+        self.dispatch.side.exchange().notifier().end_sleep();
         turned.map_err(explain_enter)?;
         self.clock.advance();
         self.tick = self.clock.tick();
-        self.begin_turn_of_bodies();
+        self.dispatch.begin_turn();
         self.end_sends();
         Ok(())
     }
@@ -337,12 +292,12 @@ impl<I: Io> Shard<I> {
         // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
         let buffers_to_come = !self.starved.is_empty() && !self.silent.is_empty();
         // Readers that are left were put off for a turn.
-        if buffers_to_come || !self.readers.is_empty() || self.follow_up || self.is_done() || self.is_overdue() {
+        if buffers_to_come || self.dispatch.has_readers() || self.follow_up || self.is_done() || self.is_overdue() {
             return Wait::No;
         }
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
-        let reclaim =
-            (!self.starved.is_empty() && self.side.buffers.large.is_dry()).then(|| self.tick.saturating_add(1));
+        let reclaim = (!self.starved.is_empty() && self.dispatch.side.buffers.large.is_dry())
+            .then(|| self.tick.saturating_add(1));
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
         let sent = (!self.silent.is_empty()).then(|| self.tick.saturating_add(1));
@@ -366,7 +321,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn handle_events(&mut self) {
-        while self.cursor < self.events.len() && self.fresh < self.settings.publish_max {
+        while self.cursor < self.events.len() && self.dispatch.fresh < self.settings.publish_max {
             let event = self.events[self.cursor].take();
             self.cursor += 1;
             match event.token.op() {
@@ -386,7 +341,7 @@ impl<I: Io> Shard<I> {
     /// Gives spare buffers to the kernel, with one store.
     fn post_buffers(&mut self) {
         let mut any = false;
-        while let Some(spare) = self.side.buffers.next_to_post() {
+        while let Some(spare) = self.dispatch.side.buffers.next_to_post() {
             self.io.give_buffer(spare);
             any = true;
         }
@@ -395,47 +350,9 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Shows consumers what has been pushed since the last time, and wakes those that sleep: once a queue. `true`:
-    /// there was something.
-    ///
-    /// In queue mode, while there are completions to handle, a consumer that sleeps on this very CPU is left asleep: it
-    /// could only run instead of the shard, and each change of threads costs as much as several requests. The loop
-    /// comes back here before it enters the kernel; in co-located mode the application may come between, so there it is
-    /// woken at once.
-    fn publish(&mut self) -> bool {
-        if self.touched.is_empty() {
-            return false;
-        }
-        self.fresh = 0;
-        let can_wait = !self.settings.colocated && self.cursor < self.events.len();
-        let shard = usize::from(self.id.0);
-        self.touched.retain(|index| {
-            let queue = &mut self.queues[*index as usize];
-            let count = queue.core.publish(shard, &mut queue.producer);
-            self.counters.requests_delivered.add(count);
-            queue.unannounced += count;
-            if can_wait && queue.core.may_sleep_on(queue.unannounced) {
-                return true;
-            }
-            queue.touched = false;
-            queue.core.sleepers().wake(shard, core::mem::take(&mut queue.unannounced));
-            // Nobody will ever take them: their clients get 500.
-            if queue.core.is_closed() {
-                queue.core.abandon_of(shard);
-            }
-            false
-        });
-        true
-    }
-
     fn publish_levels(&mut self) {
         self.counters.connections_open.set(self.connections.len() as u64);
-        self.counters.requests_open.set(self.side.in_use() as u64);
-        self.counters.buffers_in_use.set(u64::from(self.side.buffers.small.in_use()));
-        self.counters.body_buffers_in_use.set(u64::from(self.side.buffers.large.in_use()));
-        self.counters.assembly_cells_in_use.set(self.side.cells.assembly.in_use());
-        self.counters.coalescing_cells_in_use.set(self.side.cells.coalesce.in_use());
-        self.counters.stage_cells_in_use.set(self.side.cells.stage.in_use());
+        self.dispatch.publish_levels();
         self.counters.completions_overflowed.set(self.io.overflows());
         self.count_caught();
     }
@@ -453,20 +370,8 @@ impl<I: Io> Shard<I> {
     /// handles that are out.
     pub(crate) fn give_up(mut self) {
         self.close_left();
-        self.give_up_requests();
+        self.dispatch.give_up_requests();
         self.count_caught();
-    }
-
-    /// Nobody sends what is still to be sent: who waits for it is told, and whoever comes later, too.
-    fn give_up_requests(&mut self) {
-        self.side.mark_all_disconnected();
-        let mut completed = core::mem::take(&mut self.completed);
-        completed.clear();
-        self.side.take_completions(&mut completed);
-        for completed in completed.drain(..) {
-            let (slot, _) = self.side.accept(completed);
-            self.give_up_stream(slot);
-        }
     }
 
     /// Closes what is left after a failure: messages and listeners, so that nobody waits at them, and connections,
@@ -492,7 +397,10 @@ impl<I: Io> Shard<I> {
         let keys = self.connections.keys();
         for key in &keys {
             if let Some(connection) = self.connections.remove(*key) {
-                self.give_up_streams(&connection);
+                if let Out::Stream { slot, .. } = connection.out {
+                    self.dispatch.give_up_stream(slot);
+                }
+                self.dispatch.give_up_streams(connection.oldest);
                 // The ring's operations keep the socket alive until they are gone; this ends the connection now.
                 self.io.shutdown(connection.fd, std::net::Shutdown::Both);
                 // One that the helper has, it closes.
@@ -506,9 +414,7 @@ impl<I: Io> Shard<I> {
 
     /// Ends the shard: requests that wait in queues are dropped, handles that are out get `Gone`.
     pub(crate) fn end(mut self) {
-        for queue in &self.queues {
-            queue.core.abandon_of(usize::from(self.id.0));
-        }
+        self.dispatch.abandon_queued();
         let left = self.close_left();
         self.collect_answers();
         self.publish_levels();
@@ -516,8 +422,8 @@ impl<I: Io> Shard<I> {
         drop(self.io);
         // Connections are left only when the ring has failed; then what they used cannot be told any more.
         match left {
-            0 => self.side.end(),
-            _ => self.side.mark_all_disconnected(),
+            0 => self.dispatch.side.end(),
+            _ => self.dispatch.side.mark_all_disconnected(),
         }
     }
 }

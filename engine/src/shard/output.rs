@@ -11,19 +11,15 @@ use ringress_proto::date::IMF_LEN;
 use ringress_proto::response::Connection as Word;
 
 use super::Shard;
-use super::body::BodyChain;
-use super::connection::{Connection, Incoming, NO_BUFFER, NONE, Out, Sending, SlotState};
-use super::watch::Extras;
+use super::connection::{Connection, Incoming, NO_BUFFER, Out, Sending};
+use super::dispatch::{Dispatch, NONE, SlotState};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
-use crate::queue::{AnswerFlags, Completion, Fate, LINE_BYTES, ShardSide, Tail};
-use crate::record::RequestRecord;
+use crate::queue::{AnswerFlags, Completion, LINE_BYTES, Tail};
 use crate::ring::{Event, Io, Op, SendMode, Token};
 use crate::slab::Key;
 use crate::timer::NEVER;
 
-/// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
-pub(super) const GONE: u8 = u8::MAX;
 const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
 const DATE_BYTES: u32 = 29;
 const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
@@ -44,13 +40,13 @@ impl<I: Io> Shard<I> {
 
     /// Takes what applications have answered, and sends what is next in order.
     pub(super) fn collect_answers(&mut self) {
-        let mut completed = core::mem::take(&mut self.completed);
-        self.side.take_completions(&mut completed);
+        let mut completed = core::mem::take(&mut self.dispatch.completed);
+        self.dispatch.side.take_completions(&mut completed);
         let mut answered = 0;
         for completed in completed.drain(..) {
             answered += u64::from(self.take_back(completed));
         }
-        self.completed = completed;
+        self.dispatch.completed = completed;
         if answered > 0 {
             self.counters.requests_answered.add(answered);
         }
@@ -71,21 +67,20 @@ impl<I: Io> Shard<I> {
     /// One slot has come back. `true`: with an application's answer.
     #[inline]
     pub(super) fn take_back(&mut self, completed: Completion) -> bool {
-        let (slot, flags) = self.side.accept(completed);
-        let SlotState { connection, generation, .. } = self.slots[slot as usize];
-        let key = Key { index: connection, generation };
+        let (slot, flags) = self.dispatch.side.accept(completed);
+        let key = self.dispatch.slots[slot as usize].connection;
         if flags.only_reclaims() {
-            self.side.free(slot);
+            self.dispatch.side.free(slot);
             return false;
         }
         match self.connections.get_mut(key) {
             None => {
-                self.finish_slot(slot);
+                self.dispatch.finish_slot(slot);
                 return false;
             }
             // What it still had is given back when it goes.
             Some(connection) if connection.closing => {
-                self.slots[slot as usize].answered = true;
+                self.dispatch.slots[slot as usize].answered = true;
                 return !flags.has(AnswerFlags::ABANDONED);
             }
             Some(connection) if !connection.flush_queued => {
@@ -102,18 +97,10 @@ impl<I: Io> Shard<I> {
                 self.begin_pipe(key, slot);
             }
         }
-        let state = &mut self.slots[slot as usize];
+        let state = &mut self.dispatch.slots[slot as usize];
         state.answered = true;
         state.last |= flags.has(AnswerFlags::CLOSE);
         !abandoned
-    }
-
-    /// The answer of a slot is dealt with: frees the slot, and what it pinned, unless a handle still reads it.
-    #[inline]
-    pub(super) fn finish_slot(&mut self, slot: u32) {
-        if self.side.finish(slot) == Fate::Held && self.side.has_body(slot) {
-            self.forget_body(slot, GONE);
-        }
     }
 
     /// Hands a connection's next answers to the socket, if it is free and they are there.
@@ -128,16 +115,16 @@ impl<I: Io> Shard<I> {
             return self.flush_all_informational(key);
         }
         let oldest = connection.oldest;
-        if oldest == NONE || !self.slots[oldest as usize].answered {
+        if oldest == NONE || !self.dispatch.slots[oldest as usize].answered {
             return self.flush_text(key);
         }
-        let state = self.slots[oldest as usize];
+        let state = self.dispatch.slots[oldest as usize];
         let second = state.next;
-        let alone = second == NONE || state.last || !self.slots[second as usize].answered;
+        let alone = second == NONE || state.last || !self.dispatch.slots[second as usize].answered;
         if alone {
             return self.send_one(key, oldest);
         }
-        match self.side.cells.coalesce.take() {
+        match self.dispatch.side.cells.coalesce.take() {
             Some(cell) => self.send_many(key, oldest, cell),
             None => self.send_one(key, oldest),
         }
@@ -162,9 +149,9 @@ impl<I: Io> Shard<I> {
     /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
     /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
-    fn ends_behind(connection: &Connection, bodies: &[BodyChain], count: u16, next: u32, last: bool) -> bool {
+    fn ends_behind(connection: &Connection, dispatch: &Dispatch, count: u16, next: u32, last: bool) -> bool {
         let cannot_discard = || {
-            let expects = bodies.get(connection.body_slot as usize).map(BodyChain::expects);
+            let expects = dispatch.expects(connection.body_slot);
             expects.is_some_and(|expects| !Self::can_discard(&connection.incoming, expects))
         };
         last || connection.machine.ends_behind(count) || next == NONE && connection.has_incoming() && cannot_discard()
@@ -180,20 +167,20 @@ impl<I: Io> Shard<I> {
     /// the bytes that it has grown by.
     #[inline(always)]
     fn finish_head(&mut self, slot: u32, (len, date_at): (u32, u16), word: Option<Word>) -> u32 {
-        let area = self.side.response_mut(slot);
+        let area = self.dispatch.side.response_mut(slot);
         if date_at > 0 {
             area[usize::from(date_at)..][..IMF_LEN].copy_from_slice(self.clock.date());
         }
         let Some(word) = word else { return 0 };
         let grown = write_word(area, len, date_at, word);
-        self.side.answer_mut(slot).area_len += grown;
+        self.dispatch.side.answer_mut(slot).area_len += grown;
         grown
     }
 
     /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
     /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
     pub(super) fn finish_stream_head(&mut self, key: Key, slot: u32, is_given: bool) -> u32 {
-        let (answer, state) = (self.side.answer_mut(slot), self.slots[slot as usize]);
+        let (answer, state) = (self.dispatch.side.answer_mut(slot), self.dispatch.slots[slot as usize]);
         let (len, date_at) = (answer.area_len, answer.date_at);
         if date_at == 0 {
             return 0;
@@ -203,18 +190,18 @@ impl<I: Io> Shard<I> {
             None
         } else {
             let ends = self.connections.get_mut(key).is_some_and(|connection| match is_given {
-                true => Self::ends_behind(connection, &self.bodies, 1, state.next, state.last),
+                true => Self::ends_behind(connection, &self.dispatch, 1, state.next, state.last),
                 // After a final head there is no more 100 Continue.
-                false if connection.body_slot == slot && self.bodies[slot as usize].expects() => true,
+                false if connection.body_slot == slot && self.dispatch.expects(slot) == Some(true) => true,
                 false => state.last || connection.machine.ends_behind(1),
             });
             // What is said holds, whatever comes until its end.
-            self.slots[slot as usize].last = ends;
+            self.dispatch.slots[slot as usize].last = ends;
             Self::word(ends, state.is_http10)
         };
         let grown = self.finish_head(slot, (len, date_at), word);
-        self.side.answer_mut(slot).date_at = 0;
-        if let Some(outgoing) = self.outgoing(slot) {
+        self.dispatch.side.answer_mut(slot).date_at = 0;
+        if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.grow_head(grown);
         }
         grown
@@ -225,7 +212,7 @@ impl<I: Io> Shard<I> {
     #[inline]
     pub(super) fn unlink(&mut self, key: Key, count: u16, next: u32, last: bool) -> Unlinked {
         let Some(connection) = self.connections.get_mut(key) else { return Unlinked { last, resume: false } };
-        let last = Self::ends_behind(connection, &self.bodies, count, next, last);
+        let last = Self::ends_behind(connection, &self.dispatch, count, next, last);
         connection.oldest = next;
         let mut resume = false;
         if (next == NONE || last) && connection.has_incoming() {
@@ -244,7 +231,7 @@ impl<I: Io> Shard<I> {
             connection.overload_owed = false;
             if next != NONE {
                 connection.oldest = NONE;
-                self.end_requests_of(next);
+                self.dispatch.end_requests_of(next);
             }
         }
         Unlinked { last, resume }
@@ -253,14 +240,14 @@ impl<I: Io> Shard<I> {
     /// Sends one answer from where it is.
     #[inline]
     pub(super) fn send_one(&mut self, key: Key, slot: u32) {
-        let answer = self.side.answer_mut(slot);
+        let answer = self.dispatch.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len, answer.date_at);
         let tail_len = match &answer.tail {
             Tail::None => None,
             Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
             Tail::Stream(_) => return self.send_stream(key, slot, SendMode::Silent),
         };
-        let SlotState { next, last, is_http10, .. } = self.slots[slot as usize];
+        let SlotState { next, last, is_http10, .. } = self.dispatch.slots[slot as usize];
         let Unlinked { last, resume } = self.unlink(key, 1, next, last);
         let len = len + self.finish_head(slot, (len, date_at), Self::word(last, is_http10));
         match tail_len {
@@ -274,26 +261,26 @@ impl<I: Io> Shard<I> {
 
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
     fn send_many(&mut self, key: Key, oldest: u32, mut cell: Cell) {
-        let room = self.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
+        let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
         let mut newest = Copied::default();
-        let mut blank = self.side.arena().blank(&mut cell);
+        let mut blank = self.dispatch.side.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
         while slot != NONE && !last && !newest.is_http10 {
-            let state = self.slots[slot as usize];
+            let state = self.dispatch.slots[slot as usize];
             // The answer is the shard's to look at only once the slot has come back.
             if !state.answered {
                 break;
             }
-            let copied = self.side.copy_answer(slot, &mut blank, filled, room - filled);
+            let copied = self.dispatch.side.copy_answer(slot, &mut blank, filled, room - filled);
             let Some((len, date_at)) = copied else { break };
             // Into the copy: copying what has just been written would stall.
             if date_at > 0 {
-                let place = self.side.blank_mut(&mut blank, filled + u32::from(date_at), DATE_BYTES);
+                let place = self.dispatch.side.blank_mut(&mut blank, filled + u32::from(date_at), DATE_BYTES);
                 place.copy_from_slice(self.clock.date());
             }
             if count > 0 {
-                self.finish_slot(newest.slot);
+                self.dispatch.finish_slot(newest.slot);
             }
             newest = Copied { slot, is_http10: state.is_http10, len, date_at };
             filled += len;
@@ -303,14 +290,14 @@ impl<I: Io> Shard<I> {
         }
         if count == 0 {
             // The first answer alone is larger than a cell.
-            self.side.cells.coalesce.give(cell);
+            self.dispatch.side.cells.coalesce.give(cell);
             return self.send_one(key, oldest);
         }
         let Unlinked { last, resume } = self.unlink(key, count, slot, last);
-        self.finish_slot(newest.slot);
+        self.dispatch.finish_slot(newest.slot);
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
-            let answer = self.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
+            let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
             filled += write_word(answer, len, date_at, word);
         }
         self.start_send(key, Out::Cell { cell }, filled);
@@ -327,12 +314,12 @@ impl<I: Io> Shard<I> {
         connection.sending = Sending::Silent;
         // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
         // and its timer runs from now.
-        let more = connection.oldest != NONE && self.slots[connection.oldest as usize].answered;
+        let more = connection.oldest != NONE && self.dispatch.slots[connection.oldest as usize].answered;
         let owed = connection.owes_text();
         self.follow_up |= more || owed || connection.machine.ends_when_sent();
         let is_held = connection.held_first != NO_BUFFER;
         self.silent.push(key);
-        Self::submit_send(&mut self.io, &mut self.side, &self.extras, key, connection);
+        Self::submit_send(&mut self.io, &mut self.dispatch, key, connection);
         self.set_timer(key);
         if is_held {
             // A request held for want of a slot goes on when this send has ended.
@@ -344,14 +331,9 @@ impl<I: Io> Shard<I> {
     /// Queues the send of what is left of `out`.
     // Lent what it uses, because its callers have the connection at hand.
     #[inline(always)]
-    fn submit_send(
-        io: &mut I,
-        side: &mut ShardSide<RequestRecord>,
-        extras: &Extras,
-        key: Key,
-        connection: &Connection,
-    ) {
+    fn submit_send(io: &mut I, dispatch: &mut Dispatch, key: Key, connection: &Connection) {
         let (fd, sent, len) = (connection.fd, connection.out_sent, connection.out_len);
+        let Dispatch { side, extras, .. } = dispatch;
         let part = match &connection.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
@@ -385,7 +367,7 @@ impl<I: Io> Shard<I> {
         // As when it began: something may follow it.
         self.follow_up = true;
         self.silent.push(key);
-        Self::submit_send(&mut self.io, &mut self.side, &self.extras, key, connection);
+        Self::submit_send(&mut self.io, &mut self.dispatch, key, connection);
         self.set_timer(key);
     }
 
@@ -449,7 +431,7 @@ impl<I: Io> Shard<I> {
             self.release_out(out);
             return self.destroy_if_quiet(key);
         }
-        let next = next(connection, &self.slots);
+        let next = next(connection, &self.dispatch.slots);
         self.release_out(out);
         self.go_on(key, next);
     }
@@ -463,7 +445,7 @@ impl<I: Io> Shard<I> {
         if connection.closing {
             return self.destroy_if_quiet(key);
         }
-        let next = next(connection, &self.slots);
+        let next = next(connection, &self.dispatch.slots);
         self.go_on(key, next);
     }
 
@@ -471,7 +453,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn after_answer(&mut self, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
-            let next = next(connection, &self.slots);
+            let next = next(connection, &self.dispatch.slots);
             self.set_timer(key);
             self.go_on(key, next);
         }
@@ -494,9 +476,11 @@ impl<I: Io> Shard<I> {
     #[inline]
     pub(super) fn release_out(&mut self, out: Out) {
         match out {
-            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => self.finish_slot(slot),
-            Out::Cell { cell } => self.side.cells.coalesce.give(cell),
-            Out::Informational { connection } => self.extras.informational_sent(connection),
+            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
+                self.dispatch.finish_slot(slot)
+            }
+            Out::Cell { cell } => self.dispatch.side.cells.coalesce.give(cell),
+            Out::Informational { connection } => self.dispatch.extras.informational_sent(connection),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }
     }

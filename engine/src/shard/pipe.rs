@@ -18,7 +18,8 @@
 use std::net::Shutdown;
 
 use super::Shard;
-use super::connection::{Incoming, NO_BUFFER, NONE, Pipe, Receiving, Sending, SlotState};
+use super::connection::{Incoming, NO_BUFFER, Pipe, Receiving, Sending};
+use super::dispatch::NONE;
 use crate::id::RequestId;
 use crate::queue::{Disconnected, Reading, Taker};
 use crate::ring::{Io, Op, Token};
@@ -29,13 +30,13 @@ impl<I: Io> Shard<I> {
     /// The application has answered a request with a switch of protocols.
     #[cold]
     pub(super) fn begin_pipe(&mut self, key: Key, slot: u32) {
-        debug_assert!(self.side.has_body(slot), "only who asked for an upgrade gets one");
+        debug_assert!(self.dispatch.side.has_body(slot), "only who asked for an upgrade gets one");
         self.counters.connections_upgraded.count();
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.pipe = Pipe::Open;
         connection.machine.finish();
         // As of every answer that is taken back; input may end the connection before the caller comes to it.
-        self.slots[slot as usize].answered = true;
+        self.dispatch.slots[slot as usize].answered = true;
         self.begin_body(key, slot, Incoming::Raw);
         self.resume_input(key);
     }
@@ -47,9 +48,9 @@ impl<I: Io> Shard<I> {
         (connection.incoming, connection.body_paused) = (Incoming::Nothing, false);
         // Never over by itself: our side may go on.
         let _ = connection.machine.end_of_input(true);
-        self.side.finish_body(slot);
-        self.side.wake_reader(slot);
-        self.half_closed(key);
+        self.dispatch.side.finish_body(slot);
+        self.dispatch.side.wake_reader(slot);
+        self.dispatch.half_closed(key.index);
         self.end_pipe_if_over(key);
     }
 
@@ -59,7 +60,7 @@ impl<I: Io> Shard<I> {
         if is_last && connection.pipe == Pipe::Open {
             connection.pipe = Pipe::Shut;
             self.io.shutdown(connection.fd, Shutdown::Write);
-            if let Some(outgoing) = self.outgoing(slot) {
+            if let Some(outgoing) = self.dispatch.outgoing(slot) {
                 outgoing.complete();
             }
             self.end_pipe_if_over(key);
@@ -74,29 +75,28 @@ impl<I: Io> Shard<I> {
             return;
         }
         let slot = connection.newest;
-        if connection.has_incoming() && self.side.reading(slot) != Reading::Done {
+        if connection.has_incoming() && self.dispatch.side.reading(slot) != Reading::Done {
             return;
         }
         connection.pipe = Pipe::No;
         (connection.incoming, connection.body_slot, connection.body_paused) = (Incoming::Nothing, NONE, false);
         let resume = self.unlink(key, 1, NONE, true).resume;
         debug_assert!(!resume, "a pipe that is over holds no input back");
-        self.finish_slot(slot);
+        self.dispatch.finish_slot(slot);
         self.after_answer(key);
     }
 
     /// The application wants the socket of a connection that has switched.
     pub(super) fn hand_over(&mut self, id: RequestId, taker: Taker) {
         // A taker that is dropped tells that there is no socket.
-        let Some(slot) = self.side.under_way(id) else { return };
-        let SlotState { connection, generation, .. } = self.slots[slot as usize];
-        let key = Key { index: connection, generation };
+        let Some(slot) = self.dispatch.side.under_way(id) else { return };
+        let key = self.dispatch.slots[slot as usize].connection;
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.closing || connection.leaving || !connection.is_pipe_of(slot) {
             return;
         }
         (connection.leaving, connection.extras) = (true, true);
-        self.extras.set_taker(key.index, taker);
+        self.dispatch.extras.set_taker(key.index, taker);
         // What is held is the reader's.
         self.resume_input(key);
         let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.closing) else { return };
@@ -123,9 +123,9 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.remove(key) else { return };
         let socket = self.io.release(connection.fd);
         self.wheel.set(key.index, NEVER);
-        self.end_requests_of(connection.oldest);
-        let taker = self.extras.taker(key.index);
-        self.end_extras(key.index, Disconnected::Taken);
+        self.dispatch.end_requests_of(connection.oldest);
+        let taker = self.dispatch.extras.taker(key.index);
+        self.dispatch.end_extras(key.index, Disconnected::Taken);
         // Last, so that whoever has it finds the request over and everybody told.
         if let Some(taker) = taker {
             taker.give(socket);

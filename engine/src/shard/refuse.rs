@@ -20,13 +20,13 @@ impl<I: Io> Shard<I> {
             self.counters.queue_full.count();
         }
         self.write_refusal(slot, reject, AnswerFlags::ABANDONED);
-        let state = &mut self.slots[slot as usize];
+        let state = &mut self.dispatch.slots[slot as usize];
         state.answered = true;
         state.last = !keep_alive;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.machine.refusal(keep_alive);
             connection.head_timed = false;
-            connection.append(slot, &mut self.slots);
+            connection.append(slot, &mut self.dispatch.slots);
         }
         self.queue_flush(key);
         self.set_timer(key);
@@ -54,9 +54,9 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn refuse_published(&mut self, slot: u32, reject: Reject) {
         self.counters.requests_rejected.count();
-        let keep_alive = self.side.record(slot).keep_alive && !reject.closes();
+        let keep_alive = self.dispatch.side.record(slot).keep_alive && !reject.closes();
         self.write_refusal(slot, reject, AnswerFlags::default());
-        let state = &mut self.slots[slot as usize];
+        let state = &mut self.dispatch.slots[slot as usize];
         state.answered = true;
         state.last |= !keep_alive;
     }
@@ -64,15 +64,15 @@ impl<I: Io> Shard<I> {
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
     fn write_refusal(&mut self, slot: u32, reject: Reject, flags: AnswerFlags) {
         // Of a head that could not be read, the record has the method (RFC 9110 section 9.3.2).
-        let without_body = self.side.record(slot).is_head();
-        let cell = self.side.response_mut(slot);
+        let without_body = self.dispatch.side.record(slot).is_head();
+        let cell = self.dispatch.side.response_mut(slot);
         let area_bytes = cell.len() - LINE_BYTES as usize;
         let area = &mut cell[..area_bytes];
         let written = write_refusal(area, &self.settings.template, reject, without_body);
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
-        *self.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: Tail::None };
+        *self.dispatch.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: Tail::None };
     }
 }
 

@@ -29,7 +29,7 @@ impl<I: Io> Shard<I> {
         if !core::mem::replace(&mut connection.waited, true) {
             self.counters.sends_short.count();
         }
-        if self.routes.policy(connection.policy).send_rate == 0 {
+        if self.dispatch.policy(connection.policy).send_rate == 0 {
             // Then each progress begins the time anew.
             connection.taking = Account::default();
         }

@@ -18,9 +18,9 @@
 use std::os::fd::RawFd;
 
 use super::Shard;
-use super::connection::{Connection, NO_BUFFER, Out, Sending, SlotState};
+use super::connection::{Connection, NO_BUFFER, Out, Sending};
+use super::dispatch::SlotState;
 use crate::mem::{Area, Lent};
-use crate::queue::Tail;
 use crate::ring::{Event, Io, Op, SEND_PARTS_MAX, SendMode, Token};
 use crate::slab::Key;
 use crate::stream::{Data, Ending, Outgoing};
@@ -137,26 +137,18 @@ fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found 
 }
 
 impl<I: Io> Shard<I> {
-    /// The stream in a slot that the shard has taken back.
-    pub(super) fn outgoing(&mut self, slot: u32) -> Option<&mut Outgoing> {
-        match &mut self.side.answer_mut(slot).tail {
-            Tail::Stream(outgoing) => Some(outgoing),
-            Tail::None | Tail::Bytes(_) => None,
-        }
-    }
-
     /// Goes on with the streamed answer of a connection that sends nothing at this moment.
     pub(super) fn send_stream(&mut self, key: Key, slot: u32, mode: SendMode) {
         let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.reading) else { return };
         let is_pipe = connection.is_pipe_of(slot);
         let has_stage = connection.stage.is_some();
-        let area_len = self.side.answer_mut(slot).area_len;
-        let head = self.side.lend_response(slot, area_len);
+        let area_len = self.dispatch.side.answer_mut(slot).area_len;
+        let head = self.dispatch.side.lend_response(slot, area_len);
         let staged = self.connections.get_mut(key).and_then(|connection| {
             let (from, to) = (connection.staged_from, connection.staged_to);
-            Some(self.side.arena().lend(connection.stage.as_ref()?, from, to - from))
+            Some(self.dispatch.side.arena().lend(connection.stage.as_ref()?, from, to - from))
         });
-        let Some(outgoing) = self.outgoing(slot) else { return };
+        let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let is_fresh = outgoing.head_left() == area_len;
         let reads_only = outgoing.reads_only;
         let mut found = look(outgoing, head, staged);
@@ -179,7 +171,7 @@ impl<I: Io> Shard<I> {
         let is_last = found.is_all && found.ending == Ending::Finished;
         if is_fresh && found.parts.count > 0 {
             let grown = self.finish_stream_head(key, slot, found.ending == Ending::Finished);
-            found.parts.set_head(self.side.lend_response(slot, area_len + grown));
+            found.parts.set_head(self.dispatch.side.lend_response(slot, area_len + grown));
             self.resume_unwanted(key);
         }
         match found.parts.count {
@@ -195,7 +187,7 @@ impl<I: Io> Shard<I> {
         let was_last = matches!(connection.out, Out::Stream { last: true, .. });
         let mut resume = false;
         if is_last && !was_last {
-            let SlotState { next, last, .. } = self.slots[slot as usize];
+            let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
             resume = self.unlink(key, 1, next, last).resume;
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
@@ -216,7 +208,7 @@ impl<I: Io> Shard<I> {
 
     /// So many bytes of a stream's send are in the socket.
     pub(super) fn advance_stream(&mut self, key: Key, slot: u32, bytes: u32) {
-        let Some(outgoing) = self.outgoing(slot) else { return };
+        let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.staged_from = connection.staged_from.saturating_add(of_files);
@@ -230,19 +222,19 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let bytes = connection.out_len;
         self.advance_stream(key, slot, bytes);
-        if last && let Some(outgoing) = self.outgoing(slot) {
+        if last && let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
     }
 
     /// The application has ended a stream of which everything was sent before.
     fn end_stream(&mut self, key: Key, slot: u32) {
-        let SlotState { next, last, .. } = self.slots[slot as usize];
+        let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
         let resume = self.unlink(key, 1, next, last).resume;
-        if let Some(outgoing) = self.outgoing(slot) {
+        if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
-        self.finish_slot(slot);
+        self.dispatch.finish_slot(slot);
         if resume {
             self.resume_input(key);
         }
@@ -265,7 +257,7 @@ impl<I: Io> Shard<I> {
             (is_sent || connection.reading && connection.oldest == slot) && !connection.closing
         };
         if self.connections.get_mut(key).is_some_and(is_busy)
-            && self.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
+            && self.dispatch.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
         {
             return self.truncate_answer(key);
         }
@@ -276,7 +268,7 @@ impl<I: Io> Shard<I> {
     fn begin_read(&mut self, key: Key, read: Read, has_parts: bool) -> bool {
         let Some(connection) = self.connections.get_mut(key) else { return true };
         let may_take = self.cell_waiters.is_empty() || connection.was_called;
-        let Some(mut cell) = may_take.then(|| self.side.cells.stage.take()).flatten() else {
+        let Some(mut cell) = may_take.then(|| self.dispatch.side.cells.stage.take()).flatten() else {
             if !has_parts && !connection.awaits_cell {
                 connection.awaits_cell = true;
                 // Who was called before gets the next one.
@@ -290,7 +282,7 @@ impl<I: Io> Shard<I> {
         };
         connection.was_called = false;
         connection.reading = true;
-        let arena = self.side.arena();
+        let arena = self.dispatch.side.arena();
         let len = u32::try_from(read.len).unwrap_or(u32::MAX).min(arena.cell_bytes(Area::Stage));
         let into = arena.landing(&mut cell, len);
         (connection.stage, connection.staged_from, connection.staged_to) = (Some(cell), 0, 0);
@@ -329,7 +321,7 @@ impl<I: Io> Shard<I> {
         let Some(connection) = self.connections.get_mut(key) else { return };
         (connection.staged_from, connection.staged_to) = (0, 0);
         if let Some(cell) = connection.stage.take() {
-            self.side.cells.stage.give(cell);
+            self.dispatch.side.cells.stage.give(cell);
             self.call_cell_waiter();
         }
     }
@@ -341,29 +333,6 @@ impl<I: Io> Shard<I> {
             (waiter.awaits_cell, waiter.was_called) = (false, true);
         }
         self.queue_flush(next);
-    }
-
-    /// The shard has failed: the senders of a connection's streams are told. What the kernel was lent stays where it
-    /// is.
-    pub(super) fn give_up_streams(&mut self, connection: &Connection) {
-        if let Out::Stream { slot, .. } = connection.out {
-            self.give_up_stream(slot);
-        }
-        let mut next = connection.oldest;
-        // Whatever state the list was left in, this ends.
-        for _ in 0..self.slots.len() {
-            let Some(state) = self.slots.get(next as usize).copied() else { return };
-            if state.answered {
-                self.give_up_stream(next);
-            }
-            next = state.next;
-        }
-    }
-
-    pub(super) fn give_up_stream(&mut self, slot: u32) {
-        if let Some(outgoing) = self.outgoing(slot) {
-            outgoing.give_up();
-        }
     }
 
     /// A connection ends: it waits for no cell any more.

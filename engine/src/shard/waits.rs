@@ -13,8 +13,7 @@
 use ringress_proto::reject::Reject;
 
 use super::Shard;
-use super::body::BodyChain;
-use super::connection::NONE;
+use super::dispatch::NONE;
 use super::rates::LOOK_EVERY;
 use crate::clock::Tick;
 use crate::ring::Io;
@@ -32,7 +31,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn send_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
-        let policy = self.routes.policy(connection.policy);
+        let policy = self.dispatch.policy(connection.policy);
         let wait_max = if policy.send_rate == 0 { policy.idle } else { LOOK_EVERY };
         connection.taking.from().saturating_add(wait_max)
     }
@@ -45,7 +44,7 @@ impl<I: Io> Shard<I> {
             return self.wheel.set(key.index, deadline);
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let rate = self.routes.policy(connection.policy).send_rate;
+        let rate = self.dispatch.policy(connection.policy).send_rate;
         if rate > 0 {
             let taken = self.io.traffic(connection.fd).acknowledged;
             if connection.taking.look(self.tick, taken, rate, TAKING_BEHIND_MAX) {
@@ -61,9 +60,9 @@ impl<I: Io> Shard<I> {
     #[inline(never)]
     pub(super) fn body_deadline(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
-        connection.due = self.tick.saturating_add(self.routes.policy(connection.policy).entity_body);
+        connection.due = self.tick.saturating_add(self.dispatch.policy(connection.policy).entity_body);
         // Who waits for `100 Continue`, or for a buffer, is not to blame.
-        let expects = self.bodies.get(connection.body_slot as usize).is_some_and(BodyChain::expects);
+        let expects = self.dispatch.expects(connection.body_slot) == Some(true);
         if expects || connection.starved {
             connection.giving.stop(self.tick);
         } else {
@@ -75,7 +74,7 @@ impl<I: Io> Shard<I> {
     /// When a client that sends a body is to be looked at next.
     fn next_look_at_body(&mut self, key: Key) -> Tick {
         let Some(connection) = self.connections.get_mut(key) else { return NEVER };
-        let is_judged = connection.giving.runs() && self.routes.policy(connection.policy).receive_rate > 0;
+        let is_judged = connection.giving.runs() && self.dispatch.policy(connection.policy).receive_rate > 0;
         let look = if is_judged { connection.giving.from().saturating_add(LOOK_EVERY) } else { NEVER };
         connection.due.min(look)
     }
@@ -89,7 +88,7 @@ impl<I: Io> Shard<I> {
         }
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.due > self.tick {
-            let rate = self.routes.policy(connection.policy).receive_rate;
+            let rate = self.dispatch.policy(connection.policy).receive_rate;
             let given = self.io.traffic(connection.fd).received;
             if connection.giving.look(self.tick, given, rate, GIVING_BEHIND_MAX) {
                 let next = self.next_look_at_body(key);
@@ -107,11 +106,11 @@ impl<I: Io> Shard<I> {
     /// Answers 503 to what nobody has taken in time, and sets the deadline of what is left.
     pub(super) fn expire_queued(&mut self, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        let (mut next, limit) = (connection.oldest, self.routes.policy(connection.policy).queue);
+        let (mut next, limit) = (connection.oldest, self.dispatch.policy(connection.policy).queue);
         let mut deadline = NEVER;
         let mut any = false;
         while next != NONE {
-            let (slot, state) = (next, self.slots[next as usize]);
+            let (slot, state) = (next, self.dispatch.slots[next as usize]);
             next = state.next;
             if state.answered {
                 continue;
@@ -133,23 +132,12 @@ impl<I: Io> Shard<I> {
 
     /// Answers 503 to a request, unless a consumer has it. `true`: it did.
     fn time_out_queued(&mut self, slot: u32) -> bool {
-        let state = self.slots[slot as usize];
-        let shard = usize::from(self.id.0);
-        let Some(queue) = self.queues.get(state.queue as usize) else { return false };
-        // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
-        if queue.core.is_claimed(shard, state.position) || !self.side.claim_answer(slot) {
+        if !self.dispatch.win_queued(slot) {
             return false;
         }
         self.counters.queue_timeouts.count();
         self.refuse_published(slot, Reject::QueueTimeout);
-        self.drop_settled(slot);
+        self.dispatch.drop_settled(slot);
         true
-    }
-
-    /// Takes what is over off the front of a slot's queue.
-    pub(super) fn drop_settled(&self, slot: u32) {
-        if let Some(queue) = self.queues.get(self.slots[slot as usize].queue as usize) {
-            queue.core.drop_settled(usize::from(self.id.0));
-        }
     }
 }

@@ -88,7 +88,7 @@ fn held_input_stops_receiving_and_resumes_in_order() {
         rig.say(client, get(&number.to_string()));
     }
     assert!(!rig.shard.io.receives(client), "held input beyond the limit stops receiving");
-    assert!(rig.shard.side.buffers.small.in_use() < 12, "what is not received stays with the kernel");
+    assert!(rig.shard.dispatch.side.buffers.small.in_use() < 12, "what is not received stays with the kernel");
     let first = rig.claim();
     assert!(rig.queue.is_empty(), "what follows an unsafe request waits");
     answer(first);
@@ -163,7 +163,7 @@ fn with_few_large_buffers_left_small_requests_leave_them() {
         held.push(rig.claim());
     }
     // Of 16 large buffers twelve may be in use, the one being read among them: the rest is copied out of theirs.
-    assert_eq!((rig.shard.side.buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
+    assert_eq!((rig.shard.dispatch.side.buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
     held.into_iter().for_each(answer);
     rig.notify_deferred();
     for client in clients {
@@ -210,11 +210,11 @@ fn under_pressure_requests_are_copied_out_of_their_buffers() {
     for client in &clients[..47] {
         rig.say(*client, get("pinned"));
     }
-    assert_eq!((rig.shard.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 0));
+    assert_eq!((rig.shard.dispatch.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 0));
     for client in &clients[47..51] {
         rig.say(*client, get("copied"));
     }
-    assert_eq!((rig.shard.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 4));
+    assert_eq!((rig.shard.dispatch.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 4));
     let leases = rig.claim_all();
     assert_eq!(leases.iter().filter(|lease| target(lease) == "/a/copied").count(), 4);
     leases.into_iter().for_each(answer);

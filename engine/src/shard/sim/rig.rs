@@ -132,7 +132,7 @@ impl Rig {
         self.shard.turn(None).expect("the fake never fails");
         let overslept = self.shard.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
-        let unannounced = self.shard.queues.iter().any(|queue| queue.unannounced > 0);
+        let unannounced = self.shard.dispatch.is_unannounced();
         assert!(!(self.shard.io.asleep && unannounced), "hang: nobody was told of requests");
     }
 
@@ -211,17 +211,17 @@ impl Rig {
         let shard = &mut self.shard;
         assert_eq!(shard.connections.len(), 0, "connections are left");
         assert_eq!(shard.io.open(), 0, "descriptors are open");
-        assert_eq!(shard.side.in_use(), 0, "request slots are in use");
-        assert_eq!(shard.side.buffers.small.in_use(), 0, "receive buffers are in use");
-        assert_eq!(shard.side.buffers.large.in_use(), 0, "body buffers are in use");
-        let cells = &shard.side.cells;
+        assert_eq!(shard.dispatch.side.in_use(), 0, "request slots are in use");
+        assert_eq!(shard.dispatch.side.buffers.small.in_use(), 0, "receive buffers are in use");
+        assert_eq!(shard.dispatch.side.buffers.large.in_use(), 0, "body buffers are in use");
+        let cells = &shard.dispatch.side.cells;
         for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
         assert_eq!(shard.drains.count(), 0, "connections are said to drain");
-        assert!(shard.readers.is_empty(), "readers are to be woken");
+        assert!(!shard.dispatch.has_readers(), "readers are to be woken");
         assert!(shard.cell_waiters.is_empty(), "connections wait for cells");
-        assert!(shard.extras.is_empty(), "something is kept for connections that are gone");
+        assert!(shard.dispatch.extras.is_empty(), "something is kept for connections that are gone");
         assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
         assert_eq!(shard.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");
         assert_eq!(shard.wheel.next_visit(), None, "a timer is linked");

@@ -49,8 +49,8 @@ impl Dry {
             let client = rig.connect();
             rig.say(client, "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n");
         }
-        assert!(rig.shard.side.buffers.small.pressed_by(1), "requests hold what they may of the small ones");
-        assert!(rig.shard.side.buffers.large.is_dry() && rig.shard.side.buffers.small.any_posted());
+        assert!(rig.shard.dispatch.side.buffers.small.pressed_by(1), "requests hold what they may of the small ones");
+        assert!(rig.shard.dispatch.side.buffers.large.is_dry() && rig.shard.dispatch.side.buffers.small.any_posted());
         let others = rig.claim_all();
         Self { rig, clients, leases, others }
     }
@@ -83,7 +83,7 @@ impl Dry {
         let mut read = Vec::new();
         read_body(&mut self.leases[which], &mut read);
         assert_eq!(read.len(), LARGE);
-        assert!(!self.rig.shard.side.has_signals(), "the shard was told: this is another test");
+        assert!(!self.rig.shard.dispatch.side.has_signals(), "the shard was told: this is another test");
     }
 
     fn end(mut self) {

@@ -51,7 +51,11 @@ fn a_request_that_nobody_takes_is_answered_503_and_delivered_to_nobody() {
         (counters.queue_timeouts.read(), counters.requests_rejected.read(), counters.timeouts.read()),
         (1, 1, 0)
     );
-    assert_eq!((rig.shard.side.in_use(), rig.shard.side.buffers.small.in_use()), (0, 0), "it still holds memory");
+    assert_eq!(
+        (rig.shard.dispatch.side.in_use(), rig.shard.dispatch.side.buffers.small.in_use()),
+        (0, 0),
+        "it still holds memory"
+    );
     rig.say(client, get("/a/2"));
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/2"], "the connection goes on");
@@ -116,12 +120,12 @@ fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
     let (mut rig, patient, hasty) = patient_and_hasty(1);
     rig.pass(SECOND * 2);
     assert!(rig.heard(patient).is_empty() && rig.heard(hasty).starts_with("HTTP/1.1 503 "));
-    assert_eq!((rig.queue.len(), rig.shard.side.in_use()), (2, 2), "both are in the ring");
+    assert_eq!((rig.queue.len(), rig.shard.dispatch.side.in_use()), (2, 2), "both are in the ring");
     let lease = rig.claim();
     assert_eq!(target(&lease), "/a/1");
     assert!(rig.queue.claim_of(0).is_none(), "the other one was answered");
     rig.notify_deferred();
-    assert_eq!(rig.shard.side.in_use(), 1, "the slot of the other one came back");
+    assert_eq!(rig.shard.dispatch.side.in_use(), 1, "the slot of the other one came back");
     answer(lease);
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(patient), ["/a/1"]);
@@ -135,10 +139,10 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
     rig.say(client, get("/a/1"));
     // As if it had been claimed between the shard's look at the ring and its answer.
     let lease = rig.claim();
-    rig.shard.slots.iter_mut().for_each(|state| state.position = u64::MAX);
+    rig.shard.dispatch.slots.iter_mut().for_each(|state| state.position = u64::MAX);
     rig.pass(Duration::from_secs(121));
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
-    assert_eq!((target(&lease).as_str(), rig.shard.side.in_use()), ("/a/1", 1));
+    assert_eq!((target(&lease).as_str(), rig.shard.dispatch.side.in_use()), ("/a/1", 1));
     answer(lease);
     rig.notify_deferred();
     assert_eq!(rig.heard(client), "", "it is answered once");

@@ -202,7 +202,7 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
         rig.notify_deferred();
         assert_eq!(watch.told(), Some(Disconnected::Gone), "{id:?}");
     }
-    assert!(rig.shard.extras.is_empty());
+    assert!(rig.shard.dispatch.extras.is_empty());
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn those_who_no_longer_wait_take_no_room() {
         rig.turn();
     }
     let (index, _) = Origin::LONE.entry(lease.record().connection).expect("of this shard");
-    let kept = rig.shard.extras.of(index).expect("two wait").registrations();
+    let kept = rig.shard.dispatch.extras.of(index).expect("two wait").registrations();
     assert!(kept <= 9, "{kept} registrations are kept for two that wait");
     rig.shard.io.reset(client);
     rig.notify_deferred();

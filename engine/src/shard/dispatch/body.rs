@@ -1,0 +1,177 @@
+//! Bodies on their way to readers: how much of each may come, and who is woken when something has.
+//!
+//! Invariants: no more than the credit is received and not read; small pieces are copied behind one another, so that a
+//! client that sends byte by byte holds no more buffers than its bytes fill.
+//!
+//! Not here: how bodies are decoded, and who receives them.
+
+use ringress_proto::reject::Reject;
+
+use super::Dispatch;
+use crate::mem::Input;
+use crate::queue::{NoRoom, Reading};
+
+/// What the shard keeps of a slot's body while the slot has one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyChain {
+    /// The client waits for `100 Continue`.
+    expects: bool,
+    /// The reader is to be woken when the completions are done: the slot is in `readers`.
+    to_wake: bool,
+    /// But not this turn: there is more at hand.
+    put_off: bool,
+    /// Bytes of the body that may still come, by its limit.
+    allowed: u64,
+}
+
+impl BodyChain {
+    pub(super) const NONE: Self = Self { expects: false, to_wake: false, put_off: false, allowed: 0 };
+
+    /// Forgets everything but that the slot is in the list of those to be woken, where it may be once.
+    fn begin_anew(&mut self) {
+        *self = Self { to_wake: self.to_wake, ..Self::NONE };
+    }
+}
+
+impl Dispatch {
+    /// The slot gets a body, if it has none yet, of which up to `allowed` more bytes may come. `expects`: its client
+    /// waits for `100 Continue`.
+    pub(crate) fn open_body(&mut self, slot: u32, expects: bool, allowed: u64) {
+        let chain = &mut self.bodies[slot as usize];
+        if self.side.open_body(slot) {
+            chain.begin_anew();
+        }
+        (chain.expects, chain.allowed) = (expects, allowed);
+    }
+
+    /// Whether the client of a slot's body waits for `100 Continue`; `None` without a slot.
+    pub(crate) fn expects(&self, slot: u32) -> Option<bool> {
+        self.bodies.get(slot as usize).map(|chain| chain.expects)
+    }
+
+    /// As [`expects`](Self::expects), once.
+    pub(crate) fn take_expects(&mut self, slot: u32) -> bool {
+        core::mem::take(&mut self.bodies[slot as usize].expects)
+    }
+
+    /// Something of a slot's body comes: its client waits for nothing any more, and nor does its reader.
+    pub(crate) fn body_comes(&mut self, slot: u32) {
+        let chain = &mut self.bodies[slot as usize];
+        (chain.expects, chain.put_off) = (false, false);
+    }
+
+    /// Something of a slot's body has come, or its end: its reader is to be woken.
+    pub(crate) fn body_has_come(&mut self, slot: u32) {
+        if !core::mem::replace(&mut self.bodies[slot as usize].to_wake, true) {
+            self.readers.push(slot);
+        }
+    }
+
+    /// Bytes of a body that may be received now.
+    fn body_room(&self, slot: u32, credit: u32) -> u64 {
+        if self.side.reading(slot) == Reading::Done {
+            // What comes is thrown away.
+            return u64::MAX;
+        }
+        let unread = self.side.unread_body(slot);
+        if self.side.buffers.large.pressed() && unread > 0 {
+            return 0;
+        }
+        u64::from(credit).saturating_sub(unread)
+    }
+
+    /// As [`body_room`](Self::body_room); without any, the reader is to tell when there is.
+    pub(crate) fn room_or_pause(&mut self, slot: u32, credit: u32) -> u64 {
+        let room = self.body_room(slot, credit);
+        if room > 0 {
+            return room;
+        }
+        let target = if self.side.buffers.large.pressed() { 0 } else { u64::from(credit / 2) };
+        if self.side.stop_body_until(slot, target) { self.body_room(slot, credit) } else { 0 }
+    }
+
+    /// Puts received bytes behind a slot's body.
+    pub(crate) fn append_body(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
+        self.side.reclaim_body(slot);
+        let chain = &mut self.bodies[slot as usize];
+        let left = chain.allowed.checked_sub(u64::from(piece.len())).ok_or(Reject::BodyTooLarge)?;
+        chain.allowed = left;
+        let small = piece.len() <= self.side.last_buffer_bytes(slot) / 4;
+        if small && self.side.copy_behind_body(slot, piece) {
+            return Ok(());
+        }
+        let is_scarce = !self.side.buffers.is_large(piece.buffer()) && self.side.buffers.small.pressed();
+        let done = if is_scarce && !self.side.goes_on_in(slot, piece) {
+            // Requests need the small ones.
+            self.reclaim_bodies_if_dry();
+            self.counters.copies.count();
+            self.side.copy_body(slot, piece)
+        } else {
+            self.side.append_body(slot, piece)
+        };
+        done.map_err(|NoRoom| Reject::Overloaded)
+    }
+
+    /// Keeps a part of a trailer section for the reader.
+    pub(crate) fn keep_trailers(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
+        self.side.keep_trailers(slot, piece).map_err(|NoRoom| Reject::Overloaded)
+    }
+
+    /// Takes back what the readers of all bodies are done with, once a turn, if large buffers have run out.
+    pub(crate) fn reclaim_bodies_if_dry(&mut self) {
+        if self.side.buffers.large.is_dry() && !core::mem::replace(&mut self.reclaimed, true) {
+            self.reclaim_bodies();
+        }
+    }
+
+    #[cold]
+    fn reclaim_bodies(&mut self) {
+        for slot in 0..self.side.slots_used() {
+            if self.side.has_body(slot) {
+                self.side.reclaim_body(slot);
+            }
+        }
+    }
+
+    /// Nothing more comes of a slot's body, because its request is over.
+    #[cold]
+    pub(crate) fn forget_body(&mut self, slot: u32, reason: u8) {
+        self.side.fail_body(slot, reason);
+        self.side.wake_reader(slot);
+    }
+
+    /// More of a body is at hand than was received: its reader is woken when that has come, too. A wake costs more than
+    /// to receive a piece, and a reader that waits would wait again behind each. Three quarters of the credit are
+    /// enough to wake for, so that the client goes on sending meanwhile. Not in co-located mode, where the
+    /// application may keep the thread before the next turn.
+    pub(crate) fn put_off_waking(&mut self, slot: u32, credit: u32) {
+        let enough = u64::from(credit / 4 * 3);
+        let chain = &mut self.bodies[slot as usize];
+        chain.put_off = chain.to_wake && self.side.unread_body(slot) < enough;
+    }
+
+    /// Wakes who waits for what has come, but for those put off.
+    pub(crate) fn wake_readers(&mut self) {
+        let (bodies, side) = (&mut self.bodies, &self.side);
+        self.readers.retain(|slot| {
+            let chain = &mut bodies[*slot as usize];
+            if !chain.put_off {
+                chain.to_wake = false;
+                side.wake_reader(*slot);
+            }
+            chain.put_off
+        });
+    }
+
+    /// Whether readers are to be woken: those that were put off for a turn.
+    pub(crate) fn has_readers(&self) -> bool {
+        !self.readers.is_empty()
+    }
+
+    /// A turn has begun: those put off are woken in it, unless more has come and is at hand again.
+    pub(super) fn end_putting_off(&mut self) {
+        for slot in &self.readers {
+            self.bodies[*slot as usize].put_off = false;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Requests and their answers, whatever protocol they came by: request slots, routes, queues, bodies and their readers,
+//! who is told of what.
+//!
+//! Invariants: a slot is in the list of one connection at most, from its delivery until its answer is handed on or its
+//! client is gone; what is pushed to a queue is published, and its sleepers woken, before the shard sleeps.
+//!
+//! Not here: connections, sockets, and how requests and answers are written.
+
+mod body;
+mod queues;
+mod slots;
+mod watch;
+
+use std::sync::Arc;
+
+use self::body::BodyChain;
+use self::queues::QueueEnd;
+pub(crate) use self::slots::{NONE, SlotState};
+use self::watch::Extras;
+use crate::config::{Config, Mode};
+use crate::counters::ShardCounters;
+use crate::id::{Origin, ShardId};
+use crate::policy::{Policy, PolicyIndex};
+use crate::queue::{Completion, ShardSide};
+use crate::record::RequestRecord;
+use crate::route::Snapshot;
+
+/// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
+pub(crate) const GONE: u8 = u8::MAX;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    id: ShardId,
+    pub(crate) origin: Origin,
+    pub(crate) side: ShardSide<RequestRecord>,
+    pub(crate) slots: Vec<SlotState>,
+    /// Of the slots that have a body.
+    bodies: Vec<BodyChain>,
+    /// Slots whose readers are to be woken.
+    pub(crate) readers: Vec<u32>,
+    /// All bodies have been looked at this turn for buffers that are done with.
+    reclaimed: bool,
+    pub(crate) routes: Arc<Snapshot>,
+    queues: Vec<QueueEnd>,
+    touched: Vec<u32>,
+    /// Requests pushed and not yet published.
+    pub(crate) fresh: u32,
+    /// The thread that runs the shard also consumes its queues.
+    colocated: bool,
+    pub(crate) completed: Vec<Completion>,
+    /// Slots of which applications have told something.
+    pub(crate) told: Vec<u32>,
+    /// What few connections have: who is to be told of their end.
+    pub(crate) extras: Extras,
+    counters: Arc<ShardCounters>,
+}
+
+impl Dispatch {
+    pub(crate) fn new(
+        id: ShardId,
+        side: ShardSide<RequestRecord>,
+        config: &Config,
+        counters: Arc<ShardCounters>,
+    ) -> Self {
+        let slots = config.requests_max as usize;
+        Self {
+            id,
+            origin: side.origin(),
+            side,
+            slots: vec![SlotState::FREE; slots],
+            bodies: vec![BodyChain::NONE; slots],
+            readers: Vec::with_capacity(slots),
+            reclaimed: false,
+            routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
+            queues: Vec::new(),
+            touched: Vec::with_capacity(64),
+            fresh: 0,
+            colocated: config.mode == Mode::Colocated,
+            completed: Vec::with_capacity(slots),
+            told: Vec::with_capacity(slots),
+            extras: Extras::default(),
+            counters,
+        }
+    }
+
+    /// The timers and limits of this place.
+    #[inline]
+    pub(crate) fn policy(&self, index: PolicyIndex) -> &Policy {
+        self.routes.policy(index)
+    }
+
+    /// A turn has begun.
+    pub(crate) fn begin_turn(&mut self) {
+        self.reclaimed = false;
+        self.end_putting_off();
+    }
+
+    /// What is in use at this moment.
+    pub(crate) fn publish_levels(&self) {
+        let (side, counters) = (&self.side, &self.counters);
+        counters.requests_open.set(side.in_use() as u64);
+        counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));
+        counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use()));
+        counters.assembly_cells_in_use.set(side.cells.assembly.in_use());
+        counters.coalescing_cells_in_use.set(side.cells.coalesce.in_use());
+        counters.stage_cells_in_use.set(side.cells.stage.in_use());
+    }
+}

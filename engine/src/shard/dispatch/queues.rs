@@ -1,0 +1,123 @@
+//! The queues as a shard sees them: requests are pushed, then published together, and who sleeps is woken.
+
+use std::sync::Arc;
+
+use ringress_proto::reject::Reject;
+
+use super::Dispatch;
+use crate::clock::Tick;
+use crate::queue::{Producer, QueueCore};
+use crate::record::RequestRecord;
+
+/// A queue as a shard sees it.
+#[derive(Debug)]
+pub(super) struct QueueEnd {
+    core: Arc<QueueCore<RequestRecord>>,
+    producer: Producer,
+    /// It has been pushed to since it was last published and its sleepers woken.
+    touched: bool,
+    /// Requests published for which nobody has been woken yet.
+    unannounced: u64,
+}
+
+impl Dispatch {
+    /// A new queue; the number of queues before it is its index in routes.
+    pub(crate) fn add_queue(&mut self, core: Arc<QueueCore<RequestRecord>>) {
+        self.queues.push(QueueEnd { core, producer: Producer::new(), touched: false, unannounced: 0 });
+    }
+
+    /// Whether a queue takes no request at this moment.
+    pub(crate) fn is_full(&mut self, queue: u32) -> bool {
+        let shard = usize::from(self.id.0);
+        let full = self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer));
+        #[cfg(test)]
+        crate::shard::sim::shared_queue::between_looks();
+        full
+    }
+
+    /// Pushes a request to its queue, and notes where it is there.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, now: Tick) -> Result<(), Reject> {
+        let end = self.queues.get_mut(queue as usize).ok_or(Reject::Unbound)?;
+        if !end.core.is_active() || end.core.is_closed() {
+            return Err(Reject::Disabled);
+        }
+        let shard = usize::from(self.id.0);
+        if !end.core.has_room(shard, &mut end.producer) {
+            return Err(Reject::QueueFull);
+        }
+        // Published only when nothing can stop it any more: from here on the id can be answered.
+        let id = self.side.publish(slot, queue);
+        let position = end.core.push(shard, &mut end.producer, id);
+        if !end.touched {
+            end.touched = true;
+            self.touched.push(queue);
+        }
+        self.fresh += 1;
+        let state = &mut self.slots[slot as usize];
+        (state.queue, state.position, state.queued) = (queue, position, now);
+        Ok(())
+    }
+
+    /// Shows consumers what has been pushed since the last time, and wakes those that sleep: once a queue. `true`:
+    /// there was something.
+    ///
+    /// In queue mode, while there are `more` completions to handle, a consumer that sleeps on this very CPU is left
+    /// asleep: it could only run instead of the shard, and each change of threads costs as much as several requests.
+    /// The loop comes back here before it enters the kernel; in co-located mode the application may come between, so
+    /// there it is woken at once.
+    pub(crate) fn publish(&mut self, more: bool) -> bool {
+        if self.touched.is_empty() {
+            return false;
+        }
+        self.fresh = 0;
+        let can_wait = !self.colocated && more;
+        let shard = usize::from(self.id.0);
+        self.touched.retain(|index| {
+            let queue = &mut self.queues[*index as usize];
+            let count = queue.core.publish(shard, &mut queue.producer);
+            self.counters.requests_delivered.add(count);
+            queue.unannounced += count;
+            if can_wait && queue.core.may_sleep_on(queue.unannounced) {
+                return true;
+            }
+            queue.touched = false;
+            queue.core.sleepers().wake(shard, core::mem::take(&mut queue.unannounced));
+            // Nobody will ever take them: their clients get 500.
+            if queue.core.is_closed() {
+                queue.core.abandon_of(shard);
+            }
+            false
+        });
+        true
+    }
+
+    /// Wins the answer of a request that nobody has taken from its queue yet. `false`: a consumer has it, or it is
+    /// answered.
+    pub(crate) fn win_queued(&mut self, slot: u32) -> bool {
+        let state = self.slots[slot as usize];
+        let Some(queue) = self.queues.get(state.queue as usize) else { return false };
+        // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
+        !queue.core.is_claimed(usize::from(self.id.0), state.position) && self.side.claim_answer(slot)
+    }
+
+    /// Takes what is over off the front of a slot's queue.
+    pub(crate) fn drop_settled(&self, slot: u32) {
+        if let Some(queue) = self.queues.get(self.slots[slot as usize].queue as usize) {
+            queue.core.drop_settled(usize::from(self.id.0));
+        }
+    }
+
+    /// Drops the requests that wait in queues.
+    pub(crate) fn abandon_queued(&self) {
+        for queue in &self.queues {
+            queue.core.abandon_of(usize::from(self.id.0));
+        }
+    }
+
+    /// Whether requests are published for which nobody has been woken.
+    #[cfg(test)]
+    pub(crate) fn is_unannounced(&self) -> bool {
+        self.queues.iter().any(|queue| queue.unannounced > 0)
+    }
+}

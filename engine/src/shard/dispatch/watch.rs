@@ -1,0 +1,131 @@
+//! What few connections have beside their entry: applications that are to be told of their end or to get their socket,
+//! and informational answers.
+//!
+//! Invariants: a connection without any of it pays one test when it ends; whoever is to be told is told when its
+//! descriptor is closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the
+//! number of those who do.
+//!
+//! Not here: how the telling is done (`queue::watch`).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::Dispatch;
+use crate::mem::Lent;
+use crate::queue::{Disconnected, Registration, Taker};
+
+/// One connection's.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    registrations: Vec<Registration>,
+    /// As many registrations as there may be before those are cleared away that nobody waits for.
+    clear_at: usize,
+    /// Informational answers that wait, each with the slot of its request, in the order they were given.
+    informational: VecDeque<(u32, Bytes)>,
+    /// The one that is being sent: lent to the kernel.
+    sending: Bytes,
+    /// Who is to get its socket.
+    taker: Option<Taker>,
+}
+
+/// Registrations kept before it is looked whether somebody waits for them.
+const CLEAR_AT_LEAST: usize = 8;
+
+impl Extra {
+    fn add(&mut self, registration: Registration) {
+        if self.registrations.len() >= self.clear_at {
+            self.registrations.retain(|registration| !registration.is_forgotten());
+            self.clear_at = CLEAR_AT_LEAST.max(2 * self.registrations.len());
+        }
+        self.registrations.push(registration);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn registrations(&self) -> usize {
+        self.registrations.len()
+    }
+}
+
+/// Those of all connections, by their index.
+#[derive(Debug, Default)]
+pub(crate) struct Extras(BTreeMap<u32, Extra>);
+
+impl Extras {
+    #[cfg(test)]
+    pub(crate) fn of(&mut self, index: u32) -> Option<&mut Extra> {
+        self.0.get_mut(&index)
+    }
+
+    /// Somebody is to be told of a connection's end.
+    pub(crate) fn add(&mut self, index: u32, registration: Registration) {
+        self.0.entry(index).or_default().add(registration);
+    }
+
+    /// An informational answer waits for its turn.
+    pub(crate) fn add_informational(&mut self, index: u32, slot: u32, text: Bytes) {
+        self.0.entry(index).or_default().informational.push_back((slot, text));
+    }
+
+    /// Begins to send the oldest informational answer of a slot's request. Gives its bytes, and whether others wait.
+    pub(crate) fn begin_informational(&mut self, index: u32, slot: u32) -> Option<(u32, bool)> {
+        let extra = self.0.get_mut(&index)?;
+        let place = extra.informational.iter().position(|(of, _)| *of == slot)?;
+        let (_, text) = extra.informational.remove(place)?;
+        let len = u32::try_from(text.len()).unwrap_or(0);
+        extra.sending = text;
+        Some((len, !extra.informational.is_empty()))
+    }
+
+    /// The informational answer that a connection sends: it stays until it is sent.
+    #[cold]
+    pub(crate) fn lend_informational(&self, index: u32) -> Lent {
+        self.0.get(&index).map_or(Lent::NOTHING, |extra| Lent::of_kept(&extra.sending))
+    }
+
+    /// It is sent.
+    #[cold]
+    pub(crate) fn informational_sent(&mut self, index: u32) {
+        if let Some(extra) = self.0.get_mut(&index) {
+            extra.sending = Bytes::new();
+        }
+    }
+
+    /// Somebody is to get its socket.
+    #[cold]
+    pub(crate) fn set_taker(&mut self, index: u32, taker: Taker) {
+        self.0.entry(index).or_default().taker = Some(taker);
+    }
+
+    /// Whoever is to get it.
+    #[cold]
+    pub(crate) fn taker(&mut self, index: u32) -> Option<Taker> {
+        self.0.get_mut(&index)?.taker.take()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Dispatch {
+    /// A client has ended its side, and is owed something: tells who waits for that.
+    #[cold]
+    pub(crate) fn half_closed(&mut self, index: u32) {
+        let Some(extra) = self.extras.0.get_mut(&index) else { return };
+        for registration in extra.registrations.extract_if(.., |registration| registration.wants_half_close()) {
+            registration.tell(Disconnected::HalfClosed);
+        }
+    }
+
+    /// A connection is no more: tells whoever waits for that.
+    #[cold]
+    pub(crate) fn end_extras(&mut self, index: u32, how: Disconnected) {
+        let Some(extra) = self.extras.0.remove(&index) else { return };
+        self.counters.informational_dropped.add(extra.informational.len() as u64);
+        for registration in extra.registrations {
+            registration.tell(how);
+        }
+    }
+}
