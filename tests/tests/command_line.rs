@@ -29,7 +29,7 @@ fn unknown_arguments_are_refused() {
 
 #[test]
 fn missing_values_are_refused() {
-    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--root", "--set"] {
+    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--requests", "--root", "--set"] {
         assert_refused(&[flag], flag);
     }
 }
@@ -52,6 +52,7 @@ fn bad_values_are_refused() {
         ("--mode", ""),
         ("--consumers", "0"),
         ("--consumers", "many"),
+        ("--requests", "15"),
         ("--root", "/nowhere/at/all"),
         ("--root", "/dev/null"),
         ("--set", "header_wait"),
@@ -108,7 +109,8 @@ fn one_address_given_twice_is_refused() {
 fn help_names_every_flag_and_exits_with_zero() {
     let output = run_showcase(&["--help"]);
     assert_eq!(output.status, Some(0), "{output:?}");
-    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--root", "--set", "--help"] {
+    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--requests", "--root", "--set", "--help"]
+    {
         assert!(output.stdout.contains(flag), "{flag}: {output:?}");
     }
     assert_eq!(output.stderr, "");

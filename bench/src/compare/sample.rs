@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::load::Faults;
 
-/// The part of the answers due in the measured time that may come after it, or not at all, without the rate being
-/// missed: they were under way when it ended.
-const SHORTFALL_MAX: f64 = 0.02;
+/// By so much of a fixed rate the answers of the measured time may fall short of it, because they were under way when
+/// it ended, or exceed it, because they were when it began, without the rate being missed.
+const RATE_OFF_MAX: f64 = 0.02;
 
 /// One run of one server on one workload.
 #[derive(Clone, Debug, Serialize)]
@@ -128,11 +128,11 @@ impl Sample {
         self.others_server_core.max(self.others_load_core)
     }
 
-    /// The rate that was asked for, if fewer requests than that were answered or sent: then the figures are those of
-    /// another rate.
+    /// The rate that was asked for, if it was not kept: fewer requests were answered or sent, or more were answered
+    /// because a backlog of the warm-up was. Then the figures are those of another rate.
     pub(super) fn missed_rate(&self) -> Option<f64> {
-        let is_missed = |rate| self.requests_per_second < rate * (1.0 - SHORTFALL_MAX) || self.faults.kinds.unsent > 0;
-        self.rate.filter(|rate| is_missed(*rate))
+        let is_off = |rate: f64| (self.requests_per_second / rate - 1.0).abs() > RATE_OFF_MAX;
+        self.rate.filter(|rate| is_off(*rate) || self.faults.kinds.unsent > 0)
     }
 }
 
@@ -174,12 +174,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_missed_by_answers_that_did_not_come_and_requests_that_were_not_sent() {
+    fn a_rate_is_missed_by_too_few_or_too_many_answers_and_by_requests_that_were_not_sent() {
         let asked = |rate| Sample { rate, ..Sample::example("rate-40k-512", "queue", 0) };
-        for (rate, missed) in
-            [(None, false), (Some(100_000.0), false), (Some(102_000.0), false), (Some(102_100.0), true)]
-        {
-            assert_eq!(asked(rate).missed_rate(), rate.filter(|_| missed), "{rate:?}");
+        for kept in [None, Some(98_100.0), Some(100_000.0), Some(102_000.0)] {
+            assert_eq!(asked(kept).missed_rate(), None, "{kept:?}");
+        }
+        for missed in [Some(97_900.0), Some(102_100.0)] {
+            assert_eq!(asked(missed).missed_rate(), missed);
         }
         let mut sample = asked(Some(100_000.0));
         sample.faults.kinds.unsent = 1;

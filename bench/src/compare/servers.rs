@@ -16,6 +16,8 @@ use super::workloads::{Requests, Workload};
 pub(super) const FLOOR: &str = "floor";
 /// Before the name of a showcase of `--baseline`.
 pub(super) const OLD: &str = "old-";
+/// Requests that a shard of the showcase holds unanswered if it is not told otherwise; more are answered 503.
+const SHOWCASE_REQUESTS: u32 = 16_384;
 /// Threads that answer in queue mode where handlers take their time.
 const MANY_CONSUMERS: u32 = 64;
 /// What the configurations serve as files: paths below `root`, and sizes of files below `root/bytes`.
@@ -130,13 +132,18 @@ impl Server {
         let core = core.to_string();
         let arguments: Vec<OsString> = match &self.kind {
             Kind::Floor => ["--listen", &address, "--core", &core].map(OsString::from).into(),
-            Kind::Showcase { mode, .. } => {
+            Kind::Showcase { mode, old } => {
                 let common = ["--listen", &address, "--shards", "1", "--cores", &core, "--mode", mode];
                 let mut arguments = common.map(OsString::from).to_vec();
                 if *mode == "queue" {
                     let many = matches!(workload.requests, Requests::Slow(_) | Requests::Work(_));
                     let consumers = if many { MANY_CONSUMERS } else { 1 };
                     arguments.extend(["--consumers".into(), consumers.to_string().into()]);
+                }
+                // An older one may not know the option.
+                let requests = workload.connections * workload.depth;
+                if requests > SHOWCASE_REQUESTS && !old {
+                    arguments.extend(["--requests".into(), requests.to_string().into()]);
                 }
                 arguments
             }
@@ -214,6 +221,8 @@ mod tests {
         assert_eq!(command("colocated", "slow-app"), format!("colocated {showcase} colocated"));
         assert_eq!(command("queue", "plaintext-1"), format!("queue {showcase} queue --consumers 1"));
         assert_eq!(command("queue", "slow-app"), format!("queue {showcase} queue --consumers 64"));
+        let all = command("queue", "pipelined-4096");
+        assert_eq!(all, format!("queue {showcase} queue --consumers 1 --requests 65536"), "all that may be under way");
         assert_eq!(command("hyper", "json"), "hyper 8081");
     }
 

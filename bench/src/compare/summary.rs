@@ -95,11 +95,12 @@ pub(super) fn too_slow(samples: &Samples, workload: &Workload, servers: &[String
         let all = samples.of(workload.name, server);
         let missed: Vec<f64> = all.iter().filter_map(|sample| sample.missed_rate()).collect();
         let asked = missed.first().filter(|_| missed.len() == all.len())?;
-        let best = all.iter().map(|sample| sample.requests_per_second).fold(0.0, f64::max);
+        let distance = |sample: &&&Sample| (sample.requests_per_second - asked).abs();
+        let nearest = all.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))?.requests_per_second;
         let unsent: u64 = all.iter().map(|sample| sample.faults.kinds.unsent).sum();
         let faults: u64 = all.iter().map(|sample| sample.faults.count).sum();
         let reason = format!(
-            "the rate was not kept, so it has no figures: {best:.0} of {asked:.0} requests/s were answered at best, \
+            "the rate was not kept, so it has no figures: {nearest:.0} of {asked:.0} requests/s were answered at best, \
              {unsent} requests were never sent, {faults} faults"
         );
         Some(Missing { workload: workload.name, server: server.clone(), reason, failed: false })

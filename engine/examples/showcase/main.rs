@@ -60,7 +60,10 @@ fn fail(text: &str) -> ExitCode {
 }
 
 fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
-    let builder = Engine::builder().mode(options.mode).shards(options.shards).cores(&options.cores);
+    let mut builder = Engine::builder().mode(options.mode).shards(options.shards).cores(&options.cores);
+    if let Some(requests) = options.requests {
+        builder = builder.requests_max(requests);
+    }
     let engine = Arc::new(builder.properties(options.properties).start()?);
     let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;
     let mut addresses = Vec::new();

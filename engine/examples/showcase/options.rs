@@ -15,6 +15,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --cores A,B,..       cores to pin shards to (default: not pinned)
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
   --consumers N        threads that answer, in queue mode (default: as many as shards)
+  --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more are answered 503
   --root DIR           the directory whose files /file/.. gives (default: none)
   --set NAME=VALUE     a timer or limit of the engine by its name, repeatable, as header_wait=2s or EntityBody=500ms
   --help               this text
@@ -27,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) cores: Vec<usize>,
     pub(crate) mode: Mode,
     pub(crate) consumers: Option<usize>,
+    pub(crate) requests: Option<u32>,
     pub(crate) root: Option<Root>,
     pub(crate) properties: Properties,
 }
@@ -47,6 +49,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         cores: Vec::new(),
         mode: Mode::Queue,
         consumers: None,
+        requests: None,
         root: None,
         properties: Properties::new(),
     };
@@ -58,6 +61,9 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("mode") => options.mode = value(&mut parser, "--mode", mode)?,
             Long("consumers") => {
                 options.consumers = Some(value(&mut parser, "--consumers", |text| ranged(text, 1, 1024))? as usize);
+            }
+            Long("requests") => {
+                options.requests = Some(value(&mut parser, "--requests", |text| ranged(text, 16, 1 << 24))?);
             }
             Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
             Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
