@@ -100,7 +100,7 @@ impl Hop {
         let sizes = Sizes { slots, arena };
         let (exchange, side) =
             Exchange::new(1, ShardId(0), Origin::LONE, template, &sizes).expect("memory and an eventfd");
-        let queue = QueueCore::new(LENGTH_MAX, Arc::from([exchange]));
+        let queue = QueueCore::new(0, LENGTH_MAX, Arc::from([exchange]));
         let completed = Vec::with_capacity(slots as usize);
         Self { driving: None, side, queue, producer: Producer::new(), completed, next: 0 }
     }

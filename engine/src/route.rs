@@ -142,11 +142,6 @@ impl Snapshot {
         &self.groups
     }
 
-    /// What holds for a group.
-    pub(crate) fn group(&self, index: PolicyIndex) -> &GroupRow {
-        self.groups.get(index)
-    }
-
     /// Says what holds for a group.
     pub(crate) fn put_group(&mut self, index: PolicyIndex, row: GroupRow) {
         self.groups.put(index, row);

@@ -1,9 +1,10 @@
 //! Slots with generations: a key of the past finds nothing.
 //!
-//! Invariants: an index is given out again only with another generation; capacity is reserved at the start, so that
-//! inserting never allocates; the slot freed last is used first, while it is still in cache.
+//! Invariants: an index is given out again only with another generation; a shard's capacity is reserved at the start,
+//! so that inserting never allocates, but what changes seldom may grow; the slot freed last is used first, while it is
+//! still in cache.
 //!
-//! Not here: sharing. A slab belongs to one shard.
+//! Not here: sharing. A slab belongs to one shard, or to the control plane.
 
 /// Where a value is, and of which generation of its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,11 @@ impl<T> Slab<T> {
         Self { values: slab::Slab::with_capacity(capacity), generations: Vec::with_capacity(capacity), capacity }
     }
 
+    /// One that reserves nothing: for what changes seldom.
+    pub(crate) fn growing(capacity: u32) -> Self {
+        Self { values: slab::Slab::new(), generations: Vec::new(), capacity: capacity as usize }
+    }
+
     /// Puts a value in; `None` when the slab is full.
     pub(crate) fn insert(&mut self, value: T) -> Option<Key> {
         if self.values.len() == self.capacity {
@@ -57,6 +63,19 @@ impl<T> Slab<T> {
         }
     }
 
+    /// As [`get_mut`](Self::get_mut).
+    pub(crate) fn get(&self, key: Key) -> Option<&T> {
+        self.values.get(key.index as usize).filter(|(known, _)| *known == key.generation).map(|(_, value)| value)
+    }
+
+    /// What is in it, by index.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        self.values.iter().map(|(index, (generation, value))| {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            (Key { index, generation: *generation }, value)
+        })
+    }
+
     /// The key of an index in use.
     pub(crate) fn key_of(&self, index: u32) -> Option<Key> {
         self.values.get(index as usize).map(|(generation, _)| Key { index, generation: *generation })
@@ -76,11 +95,7 @@ impl<T> Slab<T> {
 
     /// The keys in use; not for the hot path.
     pub(crate) fn keys(&self) -> Vec<Key> {
-        let key = |(index, (generation, _)): (usize, &(u32, T))| Key {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            generation: *generation,
-        };
-        self.values.iter().map(key).collect()
+        self.iter().map(|(key, _)| key).collect()
     }
 }
 

@@ -30,7 +30,7 @@ use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
 use crate::session::{Engine, RequestQueue};
-use crate::shard::{ControlMessage, Driven, Inbox, Shard};
+use crate::shard::{DesiredState, Driven, Inbox, ListenAddress, ListenSocket, Shard};
 
 /// Undelivered requests at the most: those of a whole round, so that none is refused.
 const LENGTH_MAX: u32 = 4096;
@@ -76,17 +76,16 @@ impl Turns {
         let outlet = Outlet(Rc::clone(&fake));
         let shard = Shard::new(outlet, ShardId(0), side, &config, Arc::clone(&inbox), counters);
         let shard = shard.expect("/dev/null can be opened");
-        let core = Arc::new(QueueCore::new(LENGTH_MAX, Arc::from([exchange])));
+        let core = Arc::new(QueueCore::new(0, LENGTH_MAX, Arc::from([exchange])));
         let socket: OwnedFd = File::open("/dev/null").expect("it is there").into();
         let listener = socket.as_raw_fd();
-        inbox.put(ControlMessage::Queue(Arc::clone(&core)));
-        inbox.put(ControlMessage::Routes(Arc::new(routes([("http://*:80/", 7)]))));
-        inbox.put(ControlMessage::Listen {
-            socket,
-            ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            port: 80,
-            open: Arc::default(),
-        });
+        let mut desired = DesiredState::new(routes([("http://*:80/", 7)]));
+        desired.set_queues(vec![Some(Arc::clone(&core))]);
+        let ip = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let sockets = vec![Some(Arc::new(ListenSocket::new(socket)))];
+        desired.set_addresses(vec![Arc::new(ListenAddress { id: 1, ip, port: 80, sockets })]);
+        desired.advance();
+        inbox.put(desired);
         let clients = (0..connections).map(|_| fake.borrow_mut().connect(listener, ROOM)).collect();
         let _driving = (mode == Mode::Colocated).then(|| shard.drive_here());
         // One turn begins to accept, the next finds the connections, one more begins to receive.

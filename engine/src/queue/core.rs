@@ -13,6 +13,8 @@ use crate::id::RequestId;
 /// What consumers and shards share of a request queue.
 #[derive(Debug)]
 pub(crate) struct QueueCore<R: Record> {
+    /// No other queue of the engine has it, also later.
+    number: u32,
     rings: Box<[RequestRing]>,
     exchanges: Arc<[Arc<Exchange<R>>]>,
     sleepers: Sleepers,
@@ -27,9 +29,10 @@ pub(crate) struct QueueCore<R: Record> {
 }
 
 impl<R: Record> QueueCore<R> {
-    pub(crate) fn new(length_max: u32, exchanges: Arc<[Arc<Exchange<R>>]>) -> Self {
+    pub(crate) fn new(number: u32, length_max: u32, exchanges: Arc<[Arc<Exchange<R>>]>) -> Self {
         let share = share_of(length_max, exchanges.len());
         Self {
+            number,
             // Whatever the length: a request that waits has its slot until it is claimed, so no more can wait.
             rings: exchanges.iter().map(|exchange| RequestRing::new(exchange.capacity())).collect(),
             exchanges,
@@ -48,6 +51,11 @@ impl<R: Record> QueueCore<R> {
 
     pub(crate) fn exchanges(&self) -> &Arc<[Arc<Exchange<R>>]> {
         &self.exchanges
+    }
+
+    /// The queue's number in its engine.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -86,10 +94,10 @@ impl<R: Record> QueueCore<R> {
     }
 
     /// As [`close_and_abandon`](Self::close_and_abandon), and nobody can answer by id any more what came through this
-    /// queue, by its number: the shards abandon what is held so, and whoever lets go of a handle does.
-    pub(crate) fn end(&self, number: u32) {
+    /// queue: the shards abandon what is held so, and whoever lets go of a handle does.
+    pub(crate) fn end(&self) {
         self.close_and_abandon();
-        self.exchanges.iter().for_each(|exchange| exchange.command(Command::QueueEnded(number)));
+        self.exchanges.iter().for_each(|exchange| exchange.command(Command::QueueEnded(self.number)));
     }
 
     /// Undelivered requests, over all shards.
@@ -251,7 +259,7 @@ mod tests {
         };
         let (exchange, side) =
             Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("small");
-        (QueueCore::new(SLOTS, Arc::from([exchange])), side)
+        (QueueCore::new(0, SLOTS, Arc::from([exchange])), side)
     }
 
     /// What a shard does with a queue, and counts.

@@ -193,7 +193,7 @@ impl Drop for Open<'_> {
 /// Runs the race; with `early`, the shard ends in the middle of it.
 fn race(early: bool) {
     let (exchange, side) = exchange();
-    let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
+    let queue = QueueCore::new(0, SLOTS, Arc::from([Arc::clone(&exchange)]));
     let told = Told::default();
     let mut shard = Shard { side, completed: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
     let mut producer = Producer::new();
@@ -275,7 +275,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let mut shard = Shard { side, completed: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
     let told = Told::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
-        let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
+        let queue = QueueCore::new(round, SLOTS, Arc::from([Arc::clone(&exchange)]));
         let mut producer = Producer::new();
         for slot in 0..SLOTS - 1 {
             let fresh = shard.side.allocate().expect("all are back");
@@ -292,7 +292,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
         // One waits in the queue; one was dropped above.
         thread::scope(|scope| {
             scope.spawn(|| given.into_iter().map(Lease::detach).count());
-            queue.end(round);
+            queue.end();
             shard.look(&told);
         });
         for lease in kept {
@@ -318,7 +318,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
 #[test]
 fn the_last_handle_takes_the_exchange_with_it() {
     let (exchange, mut side) = exchange();
-    let queue = QueueCore::new(SLOTS, Arc::from([Arc::clone(&exchange)]));
+    let queue = QueueCore::new(0, SLOTS, Arc::from([Arc::clone(&exchange)]));
     let mut producer = Producer::new();
     for _ in 0..3 {
         let slot = side.allocate().expect("a free slot");

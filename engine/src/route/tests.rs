@@ -336,7 +336,7 @@ fn an_index_without_a_row_means_the_engines_own() {
         after.put_group(index, row(1, 2));
         let rates = [0, index - 1, index, index + 1, 5000].map(|index| after.policy(index).send_rate);
         assert_eq!(rates, [1, 1, 2, 1, 1]);
-        assert_eq!((before.policy(index).send_rate, after.group(5000).queue), (1, None));
+        assert_eq!((before.policy(index).send_rate, after.groups().get(5000).queue), (1, None));
         assert!(!before.groups().same_owners(after.groups()));
         let mut reused = after.clone();
         reused.put_group(index, row(2, 1));

@@ -7,7 +7,8 @@ use core::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::{Attached, EngineShared, LiveShard};
+use super::control::{EngineShared, LiveShard};
+use super::engine::Attached;
 use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
 use crate::queue::Notifier;

@@ -1,223 +1,27 @@
 //! Engines and request queues: what is made at the start and ends with the shutdown.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::attached;
 use super::builder::EngineBuilder;
-use super::groups::{Groups, ServerSession};
-use super::listeners::Listeners;
-use super::request_queue::{QueueOptions, RequestQueue, check_length};
+use super::control::{Control, EngineShared};
+use super::groups::Groups;
+use super::request_queue::{QueueOptions, RequestQueue};
+use super::url_groups::ServerSession;
 use crate::clock;
 use crate::config::{Config, Mode};
-use crate::counters::{Counters, ShardCounters};
-use crate::error::{Error, ErrorKind, Result};
+use crate::counters::Counters;
+use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
 use crate::id::{PLACES_MAX, Places, ShardId};
 use crate::policy::Properties;
-use crate::queue::{Exchange, QueueCore, ShardSide};
-use crate::record::RequestRecord;
-use crate::ring::Uring;
-use crate::shard::{ControlMessage, Inbox, Shard};
-
-pub(super) type LiveShard = Shard<Uring>;
-
-/// What the control plane knows, behind one lock.
-#[derive(Debug)]
-pub(super) struct Control {
-    pub(super) queues: Vec<(String, Arc<QueueCore<RequestRecord>>)>,
-    pub(super) groups: Groups,
-    pub(super) listeners: Listeners,
-    /// Shard sides that no thread has taken yet.
-    sides: Vec<Option<ShardSide<RequestRecord>>>,
-    /// Shards that have ended.
-    ended: Vec<usize>,
-    pub(super) stopped: bool,
-    /// Why the engine no longer serves.
-    failure: Option<Error>,
-}
-
-/// What an engine's handles share.
-#[derive(Debug)]
-pub(crate) struct EngineShared {
-    pub(super) id: u64,
-    pub(super) config: Config,
-    /// Which ids are of this engine.
-    places: Arc<Places>,
-    pub(super) exchanges: Arc<[Arc<Exchange<RequestRecord>>]>,
-    inbox: Vec<Arc<Inbox>>,
-    counters: Vec<Arc<ShardCounters>>,
-    control: Mutex<Control>,
-    running: Mutex<Running>,
-    stopped_running: Condvar,
-    /// Panics of applications' code on threads that drive no shard, before the start.
-    caught_before: u64,
-}
-
-/// What those who wait for the engine's end look at.
-#[derive(Debug, Default)]
-struct Running {
-    /// Shards that run.
-    shards: usize,
-    /// The engine serves no more: it has been shut down, it has failed, or its last shard has ended.
-    over: bool,
-}
+use crate::queue::Exchange;
 
 /// Engines of this process are told apart by a number.
 static ENGINES: AtomicU64 = AtomicU64::new(1);
-
-impl Control {
-    fn new(sides: Vec<Option<ShardSide<RequestRecord>>>, groups: Groups) -> Self {
-        let (queues, listeners, ended) = (Vec::new(), Listeners::default(), Vec::new());
-        Self { queues, groups, listeners, sides, ended, stopped: false, failure: None }
-    }
-
-    /// Which shards a thread runs; the others will read their messages when one does.
-    pub(super) fn running(&self) -> Vec<bool> {
-        self.sides.iter().map(Option::is_none).collect()
-    }
-
-    /// # Errors
-    /// Why no thread can take a shard: it is taken, or has been, or the engine has failed or is shut down.
-    fn check_free(&self, index: usize) -> Result<()> {
-        if self.failure.is_none() && self.ended.contains(&index) {
-            let text = format!("shard {index} has ended, with what drove it, and does not begin again");
-            return Err(Error::told(ErrorKind::Closed, text + ": start another engine"));
-        }
-        self.check_open()?;
-        match self.sides.get(index) {
-            Some(Some(_)) => Ok(()),
-            _ => Err(Error::invalid(format!("shard {index} is attached already"))),
-        }
-    }
-
-    /// # Errors
-    /// Why the engine takes nothing new: it has failed, or it is shut down.
-    pub(super) fn check_open(&self) -> Result<()> {
-        match &self.failure {
-            Some(failure) => Err(failure.clone()),
-            None if self.stopped => Err(Error::CLOSED),
-            None => Ok(()),
-        }
-    }
-}
-
-impl EngineShared {
-    pub(super) fn control(&self) -> MutexGuard<'_, Control> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sends a message to every shard.
-    pub(super) fn post(&self, mut message: impl FnMut(usize) -> Option<ControlMessage>) {
-        for (index, (inbox, exchange)) in self.inbox.iter().zip(self.exchanges.iter()).enumerate() {
-            if let Some(message) = message(index) {
-                inbox.put(message);
-                exchange.notifier().notify();
-            }
-        }
-    }
-
-    fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes the shard `index` on the current thread.
-    pub(super) fn make_shard(&self, index: usize) -> Result<LiveShard> {
-        if let Some(core) = self.config.core_of(index) {
-            let id = core_affinity::CoreId { id: core };
-            if !core_affinity::set_for_current(id) {
-                return Err(Error::invalid(format!("cores: the kernel refused to pin shard {index} to core {core}")));
-            }
-        }
-        let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
-        let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
-        self.control().check_free(index)?;
-        // The ring first: if the kernel refuses it, the shard can be tried again.
-        let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
-        let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
-        let side = self.take_side(index)?;
-        let (inbox, counters) = (Arc::clone(&self.inbox[index]), Arc::clone(&self.counters[index]));
-        let mut shard = Shard::new(ring, id, side, &self.config, inbox, counters)?;
-        // What was said before the shard ran, so that it listens when this completions.
-        shard.read_messages();
-        self.running().shards += 1;
-        Ok(shard)
-    }
-
-    fn take_side(&self, index: usize) -> Result<ShardSide<RequestRecord>> {
-        let mut control = self.control();
-        control.check_free(index)?;
-        control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)
-    }
-
-    /// Nobody will read the messages of shards that no thread has taken: with them their listening sockets go.
-    fn close_untaken(&self, control: &Control) {
-        let untaken = self.inbox.iter().zip(&control.sides).filter(|(_, side)| side.is_some());
-        untaken.for_each(|(inbox, _)| inbox.close());
-    }
-
-    /// Ends a shard on its thread, and gives why, if it is not a shutdown. No outcome: it has panicked, which is a
-    /// fault of the engine's own, and must not leave anybody waiting for a shard that is no more.
-    pub(super) fn end_shard(&self, index: usize, shard: LiveShard, outcome: Option<Result<()>>) -> Result<()> {
-        let ended = match outcome {
-            Some(result) => foreign::attempt(move || shard.end()).map(|()| result),
-            None => foreign::attempt(move || shard.give_up()).and(None),
-        };
-        let result = ended.unwrap_or_else(|| Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
-        self.shard_ended(index, result.clone());
-        result
-    }
-
-    /// A shard has ended on this thread, for a reason if it is not a shutdown: then the engine is of no more use.
-    fn shard_ended(&self, index: usize, result: Result<()>) {
-        let failed = result.is_err();
-        if let Err(error) = result {
-            self.give_up(error);
-        }
-        let is_last = {
-            let mut control = self.control();
-            control.ended.push(index);
-            let is_last = {
-                let mut running = self.running();
-                running.shards -= 1;
-                running.shards == 0
-            };
-            // Without a shard, and without one to come, an engine serves no more.
-            control.stopped |= is_last && control.sides.iter().all(Option::is_none);
-            is_last && control.stopped
-        };
-        // Who began the stop on a shard's thread did not wait for this.
-        if is_last {
-            self.close_queues();
-        }
-        // What wakers did on the end: the shard counts no more.
-        self.counters[index].foreign_panics.add(foreign::take_caught());
-        self.running().over |= failed || is_last;
-        self.stopped_running.notify_all();
-    }
-
-    /// Gives the engine up, whose clients a part of it serves no more: so that they are refused and turn elsewhere, all
-    /// listeners and queues close. Who holds a request of a shard that runs can still answer it, until the shutdown.
-    #[cold]
-    fn give_up(&self, error: Error) {
-        let mut control = self.control();
-        control.failure.get_or_insert(error);
-        self.close_untaken(&control);
-        self.post(|_| Some(ControlMessage::Stop { grace: Duration::MAX }));
-        let queues: Vec<_> = control.queues.iter().map(|(_, queue)| Arc::clone(queue)).collect();
-        drop(control);
-        // Nobody has to take what waits in them.
-        queues.iter().for_each(|queue| queue.close_and_abandon());
-    }
-
-    fn close_queues(&self) {
-        let queues: Vec<_> = self.control().queues.iter().map(|(_, queue)| Arc::clone(queue)).collect();
-        // Wakers are the application's code: not under the lock.
-        queues.iter().for_each(|queue| queue.close());
-    }
-}
 
 /// What the ids of an engine begin from: see `id`.
 fn places_of(config: &Config) -> Result<Places> {
@@ -279,7 +83,7 @@ impl Engine {
         }
         let shared = Arc::new(EngineShared {
             id,
-            inbox: sides.iter().map(|_| Arc::default()).collect(),
+            inboxes: sides.iter().map(|_| Arc::default()).collect(),
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
             control: Mutex::new(Control::new(sides, Groups::new(&config.properties))),
@@ -338,18 +142,7 @@ impl Engine {
     /// [`Invalid`](crate::ErrorKind::Invalid) when another queue of this engine has the name, or an option is out of
     /// range; [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn request_queue_with(&self, name: &str, options: QueueOptions) -> Result<RequestQueue> {
-        check_length(name, options.length)?;
-        let mut control = self.shared.control();
-        control.check_open()?;
-        if !name.is_empty() && control.queues.iter().any(|(known, core)| known == name && !core.is_closed()) {
-            return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
-        }
-        let core = Arc::new(QueueCore::new(options.length, Arc::clone(&self.shared.exchanges)));
-        let index = u32::try_from(control.queues.len()).unwrap_or(u32::MAX);
-        control.queues.push((name.to_owned(), Arc::clone(&core)));
-        self.shared.post(|_| Some(ControlMessage::Queue(Arc::clone(&core))));
-        drop(control);
-        Ok(RequestQueue::new(core, index, Arc::clone(&self.shared.places), name, options.wait))
+        RequestQueue::open(&self.shared, name, options)
     }
 
     /// Opens listening sockets on an address, one a shard, and gives the address they got (port 0: a free one).
@@ -363,10 +156,47 @@ impl Engine {
     /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours;
     /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
-        let mut control = self.shared.control();
+        self.shared.once_free(|control| {
+            control.check_open()?;
+            let bound = control.listen(address)?;
+            self.shared.publish(control);
+            Ok(bound)
+        })
+    }
+
+    /// Closes an address that [`listen`](Self::listen) has opened, given as that gave it back. When this returns,
+    /// nobody can connect to it any more; connections that were accepted go on, those that were not yet are reset.
+    ///
+    /// URLs of its port stay registered: they are reached by the port's other addresses, if there are any. The next URL
+    /// that is registered for a port that is open nowhere opens it on all addresses.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when `listen` has not opened this address;
+    /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
+    pub fn unlisten(&self, address: std::net::SocketAddr) -> Result<()> {
+        let control = &mut *self.shared.control();
         control.check_open()?;
-        let running = control.running();
-        control.listeners.open(&self.shared, &running, address, true)
+        control.unlisten(address)?;
+        self.shared.publish(control);
+        Ok(())
+    }
+
+    /// Waits until every change that was made before this call (of URLs, groups, queues, addresses and properties)
+    /// holds for whatever the shards do from now on. `false`: not within this time.
+    ///
+    /// A request that a client sends after a change goes by it in any case. This is for who lets go of something that
+    /// requests are still delivered with, such as what a context stands for: those that a shard was handling when the
+    /// URL was removed have been delivered when this returns. A shard that no thread drives at the moment is not waited
+    /// for: it takes the newest state before it does anything else.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) in code that a shard runs (a waker, a call on a connection's end,
+    /// a destructor), which would wait for itself.
+    pub fn await_changes(&self, timeout: Duration) -> Result<bool> {
+        if foreign::is_on_shard_of(self.shared.id) {
+            return Err(attached::in_turn("waiting for changes"));
+        }
+        Ok(self.shared.await_changes(timeout))
     }
 
     /// Makes the current thread the shard `index` of a co-located engine: from now on, receiving on this thread drives
@@ -466,13 +296,13 @@ impl Engine {
 
     fn stop(&self, grace: Duration) {
         let is_first = {
-            let mut control = self.shared.control();
-            self.shared.close_untaken(&control);
-            !core::mem::replace(&mut control.stopped, true)
+            let control = &mut *self.shared.control();
+            let is_first = !core::mem::replace(&mut control.stopped, true);
+            if is_first {
+                self.shared.stop_shards(control, grace);
+            }
+            is_first
         };
-        if is_first {
-            self.shared.post(|_| Some(ControlMessage::Stop { grace }));
-        }
         if foreign::is_on_shard_of(self.shared.id) {
             // It would wait for itself. The last shard to end closes the queues.
             return;

@@ -1,51 +1,65 @@
-//! Server sessions and URL groups: which URLs are whose, to which queue they go, and which properties hold for them.
+//! Server sessions and URL groups as the control plane keeps them: which URLs are whose, to which queue they go, and
+//! which properties hold for them.
+//!
+//! Invariants: a key of a session or group that is gone finds nothing; a group's row in the routes is at its place
+//! here, and belongs to the generation that it has here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ringress_proto::url::{self, Scheme};
 
-use super::engine::{Control, EngineShared};
-use super::request_queue::RequestQueue;
+use super::control::{Control, EngineShared};
+use super::listeners::Refused;
 use crate::error::{Error, Result};
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
 use crate::route::{GroupRow, Prefix, Snapshot, Target};
-use crate::shard::ControlMessage;
-
-type GroupId = u64;
-type SessionId = u64;
+use crate::slab::{Key, Slab};
 
 #[derive(Debug)]
-struct Group {
-    id: GroupId,
-    session: SessionId,
-    queue: Option<u32>,
-    active: bool,
-    properties: Properties,
-    /// Its place among the shards' policies, while it lives.
-    policy: PolicyIndex,
-    urls: BTreeSet<Prefix>,
+pub(super) struct Group {
+    pub(super) session: Key,
+    pub(super) binding: Binding,
+    pub(super) active: bool,
+    pub(super) properties: Properties,
+    pub(super) urls: BTreeSet<Prefix>,
 }
 
-/// All groups of an engine.
+/// To which queue a group's requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binding {
+    None,
+    To(Key),
+    /// To one whose last handle is gone.
+    ToClosed,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) active: bool,
+    pub(super) properties: Properties,
+    pub(super) groups: BTreeSet<u32>,
+    /// The application has its handle: without it, the session goes with the last of its groups.
+    has_handle: bool,
+}
+
+/// All sessions and groups of an engine.
 #[derive(Debug)]
 pub(super) struct Groups {
-    groups: Vec<Group>,
-    inactive_sessions: Vec<SessionId>,
+    pub(super) groups: Slab<Group>,
+    pub(super) sessions: Slab<Session>,
     /// The engine's own, with defaults for what was not set.
     inherited: Properties,
-    /// Of sessions that have set any.
-    of_sessions: Vec<(SessionId, Properties)>,
-    /// For each place among the policies after the engine's own, how often it has been given to a group.
-    places: Vec<u32>,
-    /// Those that no group has.
-    free_places: Vec<PolicyIndex>,
-    next: u64,
-    /// Their URLs and what holds for them, as the shards are to see it next.
-    routes: Snapshot,
+    /// The groups' URLs and what holds for them, as the shards are to see it next.
+    pub(super) routes: Snapshot,
     /// What was shown to the shards and may still be in use. Kept so that no shard is the last to let go of what many
     /// URLs have left behind.
     shown: Vec<Arc<Snapshot>>,
+}
+
+/// Where a group's row is among the routes; the first one is the engine's own.
+pub(super) fn row_of(group: Key) -> PolicyIndex {
+    group.index + OF_ENGINE + 1
 }
 
 impl Groups {
@@ -53,13 +67,9 @@ impl Groups {
     pub(super) fn new(properties: &Properties) -> Self {
         let inherited = properties.over(&Properties::DEFAULTS);
         Self {
-            groups: Vec::new(),
-            inactive_sessions: Vec::new(),
+            groups: Slab::growing(u32::MAX - 1),
+            sessions: Slab::growing(u32::MAX),
             inherited,
-            of_sessions: Vec::new(),
-            places: Vec::new(),
-            free_places: Vec::new(),
-            next: 0,
             routes: Snapshot::new(Policy::of(&inherited)),
             shown: Vec::new(),
         }
@@ -70,73 +80,111 @@ impl Groups {
         self.inherited
     }
 
-    fn id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+    pub(super) fn get(&self, group: Key) -> Result<&Group> {
+        self.groups.get(group).ok_or(Error::CLOSED)
     }
 
-    fn get(&mut self, id: GroupId) -> Result<&mut Group> {
-        self.groups.iter_mut().find(|group| group.id == id).ok_or(Error::CLOSED)
+    pub(super) fn get_mut(&mut self, group: Key) -> Result<&mut Group> {
+        self.groups.get_mut(group).ok_or(Error::CLOSED)
+    }
+
+    /// The session of a handle, which has not been closed.
+    pub(super) fn session(&self, session: Key) -> &Session {
+        self.sessions.get(session).expect("a session is closed by its handle or without one")
+    }
+
+    pub(super) fn session_mut(&mut self, session: Key) -> &mut Session {
+        self.sessions.get_mut(session).expect("a session is closed by its handle or without one")
     }
 
     /// What holds for a session.
-    fn of_session(&self, session: SessionId) -> Properties {
-        let own = self.of_sessions.iter().find(|(known, _)| *known == session);
-        own.map_or(self.inherited, |(_, own)| own.over(&self.inherited))
+    pub(super) fn of_session(&self, session: Key) -> Properties {
+        self.session(session).properties.over(&self.inherited)
     }
 
     /// What holds for a group.
-    fn of_group(&self, group: &Group) -> Properties {
+    pub(super) fn of_group(&self, group: &Group) -> Properties {
         group.properties.over(&self.of_session(group.session))
     }
 
-    /// A new group, in the first free place among the policies.
-    fn open(&mut self, session: SessionId) -> GroupId {
-        let id = self.id();
-        let policy = self.free_places.pop().unwrap_or_else(|| {
-            self.places.push(0);
-            PolicyIndex::try_from(self.places.len()).unwrap_or(OF_ENGINE)
-        });
-        if let Some(owners) = self.place_of(policy) {
-            self.places[owners] += 1;
-        }
+    /// A new session.
+    pub(super) fn open_session(&mut self) -> Key {
+        let (properties, groups) = (Properties::new(), BTreeSet::new());
+        let session = self.sessions.insert(Session { active: true, properties, groups, has_handle: true });
+        session.expect("memory ends before keys do")
+    }
+
+    /// A new group.
+    pub(super) fn open_group(&mut self, session: Key) -> Key {
         let (properties, urls) = (Properties::new(), BTreeSet::new());
-        self.groups.push(Group { id, session, queue: None, active: true, properties, policy, urls });
-        self.refresh(|group| group.id == id);
-        id
+        let group = Group { session, binding: Binding::None, active: true, properties, urls };
+        let key = self.groups.insert(group).expect("memory ends before keys do");
+        self.session_mut(session).groups.insert(key.index);
+        self.refresh(key);
+        key
     }
 
-    /// Where `places` keeps the count of a place among the policies.
-    fn place_of(&self, policy: PolicyIndex) -> Option<usize> {
-        (policy as usize).checked_sub(1).filter(|place| *place < self.places.len())
+    /// Ends a group, and gives the ports of its URLs. A session that nobody has any more ends with its last one.
+    fn close_group(&mut self, key: Key) -> BTreeSet<u16> {
+        let Some(group) = self.groups.remove(key) else { return BTreeSet::new() };
+        let policy = Policy::of(&self.inherited);
+        self.routes.put_group(row_of(key), GroupRow { queue: None, active: true, owner: 0, policy });
+        for url in &group.urls {
+            self.routes.remove(url);
+        }
+        let session = self.session_mut(group.session);
+        session.groups.remove(&key.index);
+        if session.groups.is_empty() && !session.has_handle {
+            self.sessions.remove(group.session);
+        }
+        group.urls.iter().map(|url| url.port).collect()
     }
 
-    fn close(&mut self, of: impl Fn(&Group) -> bool) {
-        let own = Policy::of(&self.inherited);
-        for group in self.groups.extract_if(.., |group| of(group)) {
-            let owner = self.routes.group(group.policy).owner;
-            self.routes.put_group(group.policy, GroupRow { queue: None, active: true, owner, policy: own });
-            for url in &group.urls {
-                self.routes.remove(url);
-            }
-            self.free_places.push(group.policy);
+    /// A session's handle is gone.
+    pub(super) fn session_dropped(&mut self, session: Key) {
+        let Some(record) = self.sessions.get_mut(session) else { return };
+        record.has_handle = false;
+        if record.groups.is_empty() {
+            self.sessions.remove(session);
         }
     }
 
-    /// Writes into the routes what holds for these groups now.
-    fn refresh(&mut self, of: impl Fn(&Group) -> bool) {
-        for group in self.groups.iter().filter(|group| of(group)) {
-            if let Some(place) = self.place_of(group.policy) {
-                let (queue, owner, policy) = (group.queue, self.places[place], Policy::of(&self.of_group(group)));
-                let active = group.active && !self.inactive_sessions.contains(&group.session);
-                self.routes.put_group(group.policy, GroupRow { queue, active, owner, policy });
+    /// Whoever was bound to a queue is bound to none that is open.
+    pub(super) fn queue_closed(&mut self, queue: Key) {
+        let bound = self.groups.iter().filter(|(_, group)| group.binding == Binding::To(queue));
+        for key in bound.map(|(key, _)| key).collect::<Vec<_>>() {
+            if let Some(group) = self.groups.get_mut(key) {
+                group.binding = Binding::ToClosed;
+            }
+            self.refresh(key);
+        }
+    }
+
+    /// Writes into the routes what holds for a group now.
+    pub(super) fn refresh(&mut self, key: Key) {
+        let Some(group) = self.groups.get(key) else { return };
+        let queue = match group.binding {
+            Binding::To(queue) => Some(queue.index),
+            Binding::None | Binding::ToClosed => None,
+        };
+        // A queue without handles is as good as one that is switched off.
+        let active = group.active && self.session(group.session).active && group.binding != Binding::ToClosed;
+        let policy = Policy::of(&self.of_group(group));
+        self.routes.put_group(row_of(key), GroupRow { queue, active, owner: key.generation, policy });
+    }
+
+    /// As [`refresh`](Self::refresh), for all groups of a session.
+    pub(super) fn refresh_session(&mut self, session: Key) {
+        for index in self.session(session).groups.clone() {
+            if let Some(group) = self.groups.key_of(index) {
+                self.refresh(group);
             }
         }
     }
 }
 
 /// Takes a URL apart for registration.
-fn parse(url: &str) -> Result<Prefix> {
+pub(super) fn parse(url: &str) -> Result<Prefix> {
     let prefix = url::Prefix::parse(url).map_err(|error| Error::invalid(format!("URL {url:?}: {error}")))?;
     if prefix.scheme == Scheme::Https {
         return Err(Error::unsupported(format!(
@@ -147,255 +195,91 @@ fn parse(url: &str) -> Result<Prefix> {
 }
 
 impl Control {
-    /// Shows the shards the routes as they are now.
-    fn publish_routes(&mut self, shared: &EngineShared) {
+    /// Shows the shards the routes as they are now, and whatever else has changed.
+    pub(super) fn publish_routes(&mut self, shared: &EngineShared) {
         let snapshot = Arc::new(self.groups.routes.clone());
-        shared.post(|_| Some(ControlMessage::Routes(Arc::clone(&snapshot))));
+        self.desired.routes = Arc::clone(&snapshot);
+        shared.publish(self);
         let shown = &mut self.groups.shown;
         shown.retain(|earlier| Arc::strong_count(earlier) > 1);
         shown.push(snapshot);
     }
 
     /// Adds all of these URLs, or none.
-    fn add_urls(&mut self, shared: &EngineShared, group: GroupId, urls: &[(&str, u64)]) -> Result<()> {
+    pub(super) fn add_urls(
+        &mut self,
+        shared: &EngineShared,
+        group: Key,
+        urls: &[(&str, u64)],
+    ) -> core::result::Result<(), Refused> {
         let prefixes = urls.iter().map(|(url, _)| parse(url)).collect::<Result<Vec<Prefix>>>()?;
-        let place = self.groups.get(group)?.policy;
+        self.groups.get(group)?;
         self.check_open()?;
         // What has been put in here is dropped with it, if one does not fit.
         let mut routes = self.groups.routes.clone();
         for ((url, context), prefix) in urls.iter().zip(&prefixes) {
-            if !routes.insert(prefix, Target { context: *context, group: place }) {
-                return Err(Error::invalid(format!(
-                    "URL {url:?} is registered already in this engine; remove it there first"
-                )));
+            if !routes.insert(prefix, Target { context: *context, group: row_of(group) }) {
+                let text = format!("URL {url:?} is registered already in this engine; remove it there first");
+                return Err(Error::invalid(text).into());
             }
         }
-        self.open_ports(shared, urls, &prefixes)?;
+        self.open_ports(urls, &prefixes)?;
         self.groups.routes = routes;
-        self.groups.get(group)?.urls.extend(prefixes);
+        self.groups.get_mut(group)?.urls.extend(prefixes);
         self.publish_routes(shared);
         Ok(())
     }
 
     /// Opens the ports of all these URLs, or none.
-    fn open_ports(&mut self, shared: &EngineShared, urls: &[(&str, u64)], prefixes: &[Prefix]) -> Result<()> {
-        let running = self.running();
+    fn open_ports(&mut self, urls: &[(&str, u64)], prefixes: &[Prefix]) -> core::result::Result<(), Refused> {
         let mut opened = BTreeSet::new();
         for ((url, _), prefix) in urls.iter().zip(prefixes) {
             if !opened.insert(prefix.port) {
                 continue;
             }
-            if let Err(error) = self.listeners.open_port(shared, &running, prefix.port) {
-                self.close_unused(shared, opened);
-                return Err(error.about(format_args!("URL {url:?}")));
+            if let Err(refused) = self.open_port(prefix.port) {
+                self.close_unused(opened);
+                return Err(refused.about(format_args!("URL {url:?}")));
             }
         }
         Ok(())
     }
 
-    fn remove_url(&mut self, shared: &EngineShared, group: GroupId, url: &str) -> Result<()> {
+    pub(super) fn remove_url(&mut self, shared: &EngineShared, group: Key, url: &str) -> Result<()> {
         let prefix = parse(url)?;
-        if !self.groups.get(group)?.urls.remove(&prefix) {
+        if !self.groups.get_mut(group)?.urls.remove(&prefix) {
             return Err(Error::invalid(format!("URL {url:?} is not registered in this group")));
         }
         self.groups.routes.remove(&prefix);
+        self.close_unused([prefix.port]);
         self.publish_routes(shared);
-        self.close_unused(shared, [prefix.port]);
         Ok(())
     }
 
-    fn close_groups(&mut self, shared: &EngineShared, of: impl Fn(&Group) -> bool) {
-        let closing = self.groups.groups.iter().filter(|group| of(group));
-        let ports: BTreeSet<u16> = closing.flat_map(|group| group.urls.iter().map(|url| url.port)).collect();
-        self.groups.close(of);
+    pub(super) fn close_group(&mut self, shared: &EngineShared, group: Key) {
+        let ports = self.groups.close_group(group);
+        self.close_unused(ports);
         self.publish_routes(shared);
-        self.close_unused(shared, ports);
     }
 
-    fn close_unused(&mut self, shared: &EngineShared, ports: impl IntoIterator<Item = u16>) {
-        for port in ports {
-            if !self.groups.routes.has_port(port) {
-                self.listeners.close_port(shared, port);
+    /// Closes a session with its groups. Its handle is dropped behind this.
+    pub(super) fn close_session(&mut self, shared: &EngineShared, session: Key) {
+        let mut ports = BTreeSet::new();
+        for index in self.groups.session(session).groups.clone() {
+            if let Some(group) = self.groups.groups.key_of(index) {
+                ports.append(&mut self.groups.close_group(group));
             }
         }
-    }
-}
-
-/// A server session: the container of URL groups, normally one an application.
-///
-/// Dropping it closes nothing: its groups stay, with what was set here, until they are dropped or the engine stops.
-/// [`close`](Self::close) takes them along.
-#[derive(Debug)]
-pub struct ServerSession {
-    shared: Arc<EngineShared>,
-    id: SessionId,
-}
-
-impl ServerSession {
-    pub(super) fn new(shared: Arc<EngineShared>) -> Self {
-        let id = shared.control().groups.id();
-        Self { shared, id }
+        self.close_unused(ports);
+        self.publish_routes(shared);
     }
 
-    /// A new, empty URL group of this session.
-    #[must_use]
-    pub fn url_group(&self) -> UrlGroup {
-        let id = self.shared.control().groups.open(self.id);
-        UrlGroup { shared: Arc::clone(&self.shared), id }
-    }
-
-    /// Takes requests or not: while inactive, the engine answers 503 for all of the session's groups.
-    pub fn set_active(&self, active: bool) {
-        let mut control = self.shared.control();
-        control.groups.inactive_sessions.retain(|session| *session != self.id);
-        if !active {
-            control.groups.inactive_sessions.push(self.id);
+    /// Closes those of these ports that no URL needs any more.
+    fn close_unused(&mut self, ports: impl IntoIterator<Item = u16>) {
+        for port in ports {
+            if !self.groups.routes.has_port(port) {
+                self.close_port(port);
+            }
         }
-        control.groups.refresh(|group| group.session == self.id);
-        control.publish_routes(&self.shared);
-    }
-
-    /// Sets what the session's groups inherit, live. Replaces all that was set here before: what is not among
-    /// `properties` is the engine's again. See [`Properties`].
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range, or a property that is the engine's alone; then
-    /// nothing has changed.
-    pub fn set_properties(&self, properties: Properties) -> Result<()> {
-        let mut control = self.shared.control();
-        properties.check_below(&control.groups.inherited())?;
-        control.groups.of_sessions.retain(|(session, _)| *session != self.id);
-        control.groups.of_sessions.push((self.id, properties));
-        control.groups.refresh(|group| group.session == self.id);
-        control.publish_routes(&self.shared);
-        Ok(())
-    }
-
-    /// What holds for the session's groups as far as they set nothing themselves: every property is there.
-    #[must_use]
-    pub fn properties(&self) -> Properties {
-        self.shared.control().groups.of_session(self.id)
-    }
-
-    /// Closes the session with its groups: all their URLs are unregistered.
-    pub fn close(self) {
-        let mut control = self.shared.control();
-        control.groups.of_sessions.retain(|(session, _)| *session != self.id);
-        control.close_groups(&self.shared, |group| group.session == self.id);
-    }
-}
-
-/// A URL group: prefixes that go to one request queue. Dropping it unregisters them.
-#[derive(Debug)]
-pub struct UrlGroup {
-    shared: Arc<EngineShared>,
-    id: GroupId,
-}
-
-impl UrlGroup {
-    /// Registers a URL prefix, such as `http://+:8080/app/`; `context` comes back with every request for it.
-    ///
-    /// Hosts: `+` (asked before all others), a name, an IP address (matches the address the client connected to), `*`
-    /// (asked last). The path matches by whole segments, without regard to ASCII case: `/app/` matches `/app`, `/app/`
-    /// and `/App/x`, not `/application`. Opens the port on all addresses, unless
-    /// [`Engine::listen`](crate::Engine::listen) has opened it before.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix or one that is registered already;
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Io`](crate::ErrorKind::Io) when the port cannot be
-    /// opened; [`Closed`](crate::ErrorKind::Closed) after the session was closed or the engine shut down;
-    /// [`Engine::failure`](crate::Engine::failure) after that.
-    pub fn add_url(&self, url: &str, context: u64) -> Result<()> {
-        self.add_urls([(url, context)])
-    }
-
-    /// Registers many URL prefixes, each with its context: all of them, or none. They begin to hold together. See
-    /// [`add_url`](Self::add_url), which is one of these calls for each.
-    ///
-    /// # Errors
-    /// As [`add_url`](Self::add_url), [`Invalid`](crate::ErrorKind::Invalid) also for one that is given twice. The text
-    /// names the URL at fault; none of them is registered then.
-    pub fn add_urls<'a>(&self, urls: impl IntoIterator<Item = (&'a str, u64)>) -> Result<()> {
-        let urls: Vec<(&str, u64)> = urls.into_iter().collect();
-        self.shared.control().add_urls(&self.shared, self.id, &urls)
-    }
-
-    /// Unregisters a URL prefix; requests already delivered stay.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when it is not registered in this group.
-    pub fn remove_url(&self, url: &str) -> Result<()> {
-        self.shared.control().remove_url(&self.shared, self.id, url)
-    }
-
-    /// Sends the group's requests to a queue from now on; several groups may share one.
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the queue is of another engine;
-    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
-    pub fn bind(&self, queue: &RequestQueue) -> Result<()> {
-        if queue.core.engine() != self.shared.id {
-            return Err(Error::invalid(format!("request queue {:?} belongs to another engine", queue.name())));
-        }
-        self.set_queue(Some(queue.index))
-    }
-
-    /// Takes the group off its queue: until it is bound again, the engine answers its requests with 503.
-    ///
-    /// # Errors
-    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
-    pub fn unbind(&self) -> Result<()> {
-        self.set_queue(None)
-    }
-
-    fn set_queue(&self, queue: Option<u32>) -> Result<()> {
-        let mut control = self.shared.control();
-        control.groups.get(self.id)?.queue = queue;
-        control.groups.refresh(|group| group.id == self.id);
-        control.publish_routes(&self.shared);
-        Ok(())
-    }
-
-    /// Takes requests or not: while inactive, the engine answers 503 in the group's place.
-    ///
-    /// # Errors
-    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
-    pub fn set_active(&self, active: bool) -> Result<()> {
-        let mut control = self.shared.control();
-        control.groups.get(self.id)?.active = active;
-        control.groups.refresh(|group| group.id == self.id);
-        control.publish_routes(&self.shared);
-        Ok(())
-    }
-
-    /// Sets timers and limits of the group, live. Replaces all that was set here before: what is not among
-    /// `properties` is the session's again. See [`Properties`].
-    ///
-    /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range, or a property that is the engine's alone;
-    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed. Then nothing has changed.
-    pub fn set_properties(&self, properties: Properties) -> Result<()> {
-        let mut control = self.shared.control();
-        properties.check_below(&control.groups.inherited())?;
-        control.groups.get(self.id)?.properties = properties;
-        control.groups.refresh(|group| group.id == self.id);
-        control.publish_routes(&self.shared);
-        Ok(())
-    }
-
-    /// What holds for the group: every property is there, its own, inherited or the default.
-    ///
-    /// # Errors
-    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
-    pub fn properties(&self) -> Result<Properties> {
-        let control = self.shared.control();
-        let group = control.groups.groups.iter().find(|group| group.id == self.id).ok_or(Error::CLOSED)?;
-        Ok(control.groups.of_group(group))
-    }
-}
-
-impl Drop for UrlGroup {
-    fn drop(&mut self) {
-        self.shared.control().close_groups(&self.shared, |group| group.id == self.id);
     }
 }

@@ -1,116 +1,184 @@
-//! Which ports are open: by request, or because a URL is registered for them.
+//! Which addresses are open: by request, or because a URL is registered for their port.
+//!
+//! ```text
+//!   open:   bind a socket for each shard ──▶ the list that shards get ──▶ they accept
+//!   close:  shut the sockets down, at once ──▶ the list ──▶ shards let go of them, when they come to it
+//!   again:  bind new sockets: those shut down are in nobody's way (SO_REUSEADDR, and they do not listen)
+//! ```
+//!
+//! Invariants: nothing here waits, neither for a shard nor for another process; an address that another socket listens
+//! on is refused, also one of another process of the same user.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::engine::EngineShared;
-use crate::clock;
-use crate::error::{Error, Result};
+use super::control::Control;
+use crate::error::Error;
 use crate::ring::net;
-use crate::shard::ControlMessage;
+use crate::shard::{DesiredState, ListenAddress, ListenSocket};
 
-/// How long to wait for the shards to let go of a port that is opened again.
-const CLOSING_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How long an address that is taken is asked for again. The kernel takes down the rings of a process that was killed,
-/// and closes the sockets they still hold, only after the process has ended: some milliseconds, more on a busy machine.
-const HOLDER_WAIT_MAX: Duration = Duration::from_millis(750);
-/// Between two looks at what is waited for.
-const PAUSE: Duration = Duration::from_millis(1);
+/// The most addresses that are listened on at a time.
+const ADDRESSES_MAX: usize = 65_536;
 
 #[derive(Debug)]
 struct Endpoint {
     address: SocketAddr,
     /// Opened by `Engine::listen`, so it stays without URLs.
     explicit: bool,
-    /// Held by each of the address's sockets as well.
-    open: Arc<()>,
+    shared: Arc<ListenAddress>,
+}
+
+impl Endpoint {
+    fn close(&self) {
+        self.shared.sockets.iter().flatten().for_each(|socket| socket.close());
+    }
+}
+
+/// Why an address was not opened.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: Error,
+    /// A socket of another process has it, which may be about to be closed.
+    pub(super) may_pass: bool,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { error, may_pass: false }
+    }
+}
+
+impl Refused {
+    /// With what the error is about before its text.
+    pub(super) fn about(self, subject: impl std::fmt::Display) -> Self {
+        Self { error: self.error.about(subject), ..self }
+    }
 }
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
+    /// In the order of their ids.
     endpoints: Vec<Endpoint>,
-    /// Ports being closed, until their shards have closed the last socket.
-    closing: Vec<(u16, Weak<()>)>,
+    /// The id of the last one.
+    last: u64,
+}
+
+impl Control {
+    /// Opens an address on every shard, by request.
+    pub(super) fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, Refused> {
+        let (running, keep_alive) = (self.running(), self.groups.inherited().asks_after());
+        let bound = self.listeners.open(&running, keep_alive, address, true)?;
+        self.listeners.show(&mut self.desired);
+        Ok(bound)
+    }
+
+    /// Closes an address that was opened by request.
+    pub(super) fn unlisten(&mut self, address: SocketAddr) -> Result<(), Error> {
+        let endpoint = self.listeners.endpoints.iter().find(|endpoint| endpoint.address == address);
+        match endpoint.map(|endpoint| endpoint.explicit) {
+            Some(true) => {
+                self.listeners.close(&mut self.desired, |endpoint| endpoint.address == address);
+                Ok(())
+            }
+            Some(false) => Err(Error::invalid(format!(
+                "{address} is open for the URLs that are registered for its port: it closes with the last of them"
+            ))),
+            None => {
+                Err(Error::invalid(format!("{address} is not listened on; it is to be given as `listen` gave it back")))
+            }
+        }
+    }
+
+    /// Opens a port on all addresses, unless it is open on any.
+    pub(super) fn open_port(&mut self, port: u16) -> Result<(), Refused> {
+        if self.listeners.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
+            return Ok(());
+        }
+        let (running, keep_alive) = (self.running(), self.groups.inherited().asks_after());
+        let mut open = |ip| self.listeners.open(&running, keep_alive, SocketAddr::new(ip, port), false).map(drop);
+        match open(Ipv6Addr::UNSPECIFIED.into()) {
+            // A host without IPv6.
+            Err(refused) if is_no_ipv6(&refused.error) => open(Ipv4Addr::UNSPECIFIED.into())?,
+            opened => opened?,
+        }
+        self.listeners.show(&mut self.desired);
+        Ok(())
+    }
+
+    /// Closes a port that no URL needs any more, unless it was opened by request.
+    pub(super) fn close_port(&mut self, port: u16) {
+        let closes = |endpoint: &Endpoint| !endpoint.explicit && endpoint.address.port() == port;
+        self.listeners.close(&mut self.desired, closes);
+    }
 }
 
 impl Listeners {
     /// Opens an address on every shard. Among several, those that do not run yet begin to listen when they do: clients
     /// must not be dealt to them before. An only one listens at once: its clients wait for it.
-    pub(super) fn open(
+    fn open(
         &mut self,
-        shared: &EngineShared,
         running: &[bool],
+        keep_alive: Option<Duration>,
         address: SocketAddr,
         explicit: bool,
-    ) -> Result<SocketAddr> {
-        self.await_closing(address.port());
-        // Who has it in this engine keeps it.
-        let wait_max = if self.has(address) { Duration::ZERO } else { HOLDER_WAIT_MAX };
-        let deadline = clock::now() + wait_max;
-        let sockets = loop {
-            match bind(address, running, shared.config.properties.asks_after()) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && clock::now() < deadline => {
-                    std::thread::park_timeout(PAUSE);
-                }
-                bound => break bound.map_err(|error| refused(address, error))?,
-            }
-        };
+    ) -> Result<SocketAddr, Refused> {
+        if self.endpoints.len() >= ADDRESSES_MAX {
+            let remedy = "which is the most; unlisten some, or listen on all addresses at once ([::] or 0.0.0.0)";
+            let text = format!("cannot listen on {address}: {ADDRESSES_MAX} addresses are listened on, {remedy}");
+            return Err(Error::invalid(text).into());
+        }
+        let sockets = bind(address, running, keep_alive).map_err(|error| {
+            // Who has it in this engine keeps it.
+            let may_pass = error.kind() == io::ErrorKind::AddrInUse && !self.has(address);
+            Refused { error: refused(address, running.len(), error), may_pass }
+        })?;
         let bound = sockets.first().and_then(|socket| net::local_address(socket.as_raw_fd())).unwrap_or(address);
         let ip = (!bound.ip().is_unspecified()).then(|| bound.ip().to_canonical());
-        let open = Arc::new(());
-        let mut sockets = sockets.into_iter();
-        shared.post(|_| {
-            let socket = sockets.next()?;
-            Some(ControlMessage::Listen { socket, ip, port: bound.port(), open: Arc::clone(&open) })
-        });
-        self.endpoints.push(Endpoint { address: bound, explicit, open });
+        let sockets = sockets.into_iter().map(|socket| Some(Arc::new(ListenSocket::new(socket)))).collect();
+        self.last += 1;
+        let shared = Arc::new(ListenAddress { id: self.last, ip, port: bound.port(), sockets });
+        self.endpoints.push(Endpoint { address: bound, explicit, shared });
         Ok(bound)
     }
 
-    /// Opens a port on all addresses, unless it is open on any.
-    pub(super) fn open_port(&mut self, shared: &EngineShared, running: &[bool], port: u16) -> Result<()> {
-        if self.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
-            return Ok(());
-        }
-        match self.open(shared, running, SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), false) {
-            // A host without IPv6.
-            Err(error) if is_no_ipv6(&error) => {
-                self.open(shared, running, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), false).map(drop)
-            }
-            opened => opened.map(drop),
+    /// Closes addresses: from now on nobody comes in there, whatever the shards are doing.
+    fn close(&mut self, desired: &mut DesiredState, closes: impl Fn(&Endpoint) -> bool) {
+        let before = self.endpoints.len();
+        self.endpoints.extract_if(.., |endpoint| closes(endpoint)).for_each(|endpoint| endpoint.close());
+        if self.endpoints.len() < before {
+            self.show(desired);
         }
     }
 
-    /// Closes a port that no URL needs any more, unless it was opened by request.
-    pub(super) fn close_port(&mut self, shared: &EngineShared, port: u16) {
-        let closes = |endpoint: &Endpoint| !endpoint.explicit && endpoint.address.port() == port;
-        let closing = self.endpoints.iter().filter(|endpoint| closes(endpoint));
-        let closing: Vec<Weak<()>> = closing.map(|endpoint| Arc::downgrade(&endpoint.open)).collect();
-        self.endpoints.retain(|endpoint| !closes(endpoint));
-        if !closing.is_empty() {
-            self.closing.extend(closing.into_iter().map(|open| (port, open)));
-            shared.post(|_| Some(ControlMessage::Unlisten { port }));
+    /// Closes every address.
+    pub(super) fn close_all(&mut self, desired: &mut DesiredState) {
+        self.close(desired, |_| true);
+    }
+
+    /// A shard has ended: its sockets go.
+    pub(super) fn shard_ended(&mut self, shard: usize, desired: &mut DesiredState) {
+        for endpoint in &mut self.endpoints {
+            let ListenAddress { id, ip, port, ref sockets } = *endpoint.shared;
+            let mut sockets = sockets.clone();
+            if let Some(socket) = sockets.get_mut(shard).and_then(Option::take) {
+                socket.close();
+            }
+            endpoint.shared = Arc::new(ListenAddress { id, ip, port, sockets });
         }
+        self.show(desired);
+    }
+
+    /// Says to the shards which addresses are open.
+    fn show(&self, desired: &mut DesiredState) {
+        desired.set_addresses(self.endpoints.iter().map(|endpoint| Arc::clone(&endpoint.shared)).collect());
     }
 
     fn has(&self, address: SocketAddr) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.address == address)
-    }
-
-    /// Waits, within bounds, until the shards have let go of a port; else opening it again would find it taken.
-    fn await_closing(&mut self, port: u16) {
-        let deadline = clock::now() + CLOSING_WAIT_MAX;
-        loop {
-            self.closing.retain(|(_, open)| open.strong_count() > 0);
-            if self.closing.iter().all(|(closing, _)| *closing != port) || clock::now() >= deadline {
-                return;
-            }
-            std::thread::park_timeout(PAUSE);
-        }
     }
 }
 
@@ -130,12 +198,18 @@ fn is_no_ipv6(error: &Error) -> bool {
 }
 
 #[cold]
-fn refused(address: SocketAddr, error: io::Error) -> Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "another socket has it; stop that process or choose another port",
-        io::ErrorKind::PermissionDenied => "ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "no interface of this host has it",
-        _ => "the kernel refused it",
+fn refused(address: SocketAddr, shards: usize, error: io::Error) -> Error {
+    let remedy = match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::AddrInUse, _) => "another socket has it; stop that process or choose another port".to_owned(),
+        (io::ErrorKind::PermissionDenied, _) => {
+            "ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE".to_owned()
+        }
+        (io::ErrorKind::AddrNotAvailable, _) => "no interface of this host has it".to_owned(),
+        (_, Some(libc::EMFILE)) => format!(
+            "the process has as many descriptors as it may (RLIMIT_NOFILE), and each address takes {shards}, one a \
+            shard; raise that limit (ulimit -n), or listen on fewer addresses"
+        ),
+        _ => "the kernel refused it".to_owned(),
     };
     Error::io(format!("cannot listen on {address}: {remedy}"), error)
 }

@@ -1,11 +1,13 @@
 //! A request queue's handles, and what ends with the last one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::control::EngineShared;
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, Places, RequestId};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
+use crate::slab::Key;
 
 /// What a request queue is told when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +47,7 @@ impl QueueOptions {
 /// The longest a queue can be.
 const LENGTH_MAX: u32 = 1 << 20;
 
-pub(super) fn check_length(name: &str, length: u32) -> Result<()> {
+fn check_length(name: &str, length: u32) -> Result<()> {
     if (1..=LENGTH_MAX).contains(&length) {
         return Ok(());
     }
@@ -56,15 +58,20 @@ pub(super) fn check_length(name: &str, length: u32) -> Result<()> {
 #[derive(Debug)]
 struct Consumers {
     core: Arc<QueueCore<RequestRecord>>,
-    /// The queue's number in its engine.
-    index: u32,
+    key: Key,
+    /// A handle that outlives its engine keeps nothing of that but the exchanges.
+    shared: Weak<EngineShared>,
     places: Arc<Places>,
 }
 
 impl Drop for Consumers {
     /// Requests that wait or are held by id, and those to come, will never be answered: their clients get 500 and 503.
+    /// The queue's memory goes as soon as the shards have let go of it.
     fn drop(&mut self) {
-        self.core.end(self.index);
+        self.core.end();
+        if let Some(shared) = self.shared.upgrade() {
+            shared.control().close_queue(&shared, self.key);
+        }
     }
 }
 
@@ -78,28 +85,29 @@ pub struct RequestQueue {
     pub(crate) core: Arc<QueueCore<RequestRecord>>,
     /// Shared by all handles: the last one to go closes the queue.
     consumers: Arc<Consumers>,
-    pub(super) index: u32,
     pub(crate) wait: WaitStrategy,
     name: Arc<str>,
 }
 
 impl RequestQueue {
-    pub(super) fn new(
-        core: Arc<QueueCore<RequestRecord>>,
-        index: u32,
-        places: Arc<Places>,
-        name: &str,
-        wait: WaitStrategy,
-    ) -> Self {
-        let consumers = Arc::new(Consumers { core: Arc::clone(&core), index, places });
-        Self { core, consumers, index, wait, name: name.into() }
+    pub(super) fn open(shared: &Arc<EngineShared>, name: &str, options: QueueOptions) -> Result<Self> {
+        check_length(name, options.length)?;
+        let name: Arc<str> = name.into();
+        let (key, core) = shared.control().open_queue(shared, &name, options.length)?;
+        let (places, shared) = (Arc::clone(&shared.places), Arc::downgrade(shared));
+        let consumers = Arc::new(Consumers { core: Arc::clone(&core), key, shared, places });
+        Ok(Self { core, consumers, wait: options.wait, name })
+    }
+
+    pub(super) fn key(&self) -> Key {
+        self.consumers.key
     }
 
     /// Where a request is that came through this queue, and perhaps is over by now; `None` for one of another queue or
     /// engine.
     pub(crate) fn exchange_of(&self, id: RequestId) -> Option<&Arc<Exchange<RequestRecord>>> {
         let exchange = self.core.exchanges().get(self.consumers.places.shard_of_request(id)?)?;
-        exchange.is_of_queue(id, self.index).then_some(exchange)
+        exchange.is_of_queue(id, self.core.number()).then_some(exchange)
     }
 
     /// Where a connection of this engine is, or was.

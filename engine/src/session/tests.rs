@@ -13,7 +13,6 @@ use crate::error::ErrorKind;
 use crate::policy::{Policy, Properties};
 use crate::queue::QueueCore;
 use crate::route::{GroupRow, Host, Prefix, Snapshot, Target};
-use crate::shard::ControlMessage;
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -35,18 +34,22 @@ fn ask(address: SocketAddr) {
     assert_ne!(ended, Err(std::io::ErrorKind::WouldBlock), "the client waits for a shard that is no more");
 }
 
-/// Whatever the shard 0 routes from now on, it panics. The engine has made so many queues.
-fn arm(engine: &Engine, address: SocketAddr, queues: u32) {
+/// Whatever the shard 0 routes from now on, it panics.
+fn arm(engine: &Engine, address: SocketAddr) {
     // A queue of an engine that has no shards.
-    let core = Arc::new(QueueCore::new(16, Arc::from([])));
+    let core = Arc::new(QueueCore::new(u32::MAX, 16, Arc::from([])));
     let policy = Policy::of(&Properties::new());
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Some(queues), active: true, owner: 0, policy });
+    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 0, policy });
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
     assert!(routes.insert(&prefix, Target { context: 0, group: 1 }));
-    let snapshot = Arc::new(routes);
-    engine.shared.post(|shard| (shard == 0).then(|| ControlMessage::Queue(Arc::clone(&core))));
-    engine.shared.post(|shard| (shard == 0).then(|| ControlMessage::Routes(Arc::clone(&snapshot))));
+    let control = &mut *engine.shared.control();
+    control.desired.advance();
+    let mut desired = control.desired.clone();
+    desired.set_queues(vec![Some(core)]);
+    desired.routes = Arc::new(routes);
+    engine.shared.inboxes[0].put(desired);
+    engine.shared.exchanges[0].notifier().notify();
 }
 
 fn listen(engine: &Engine) -> SocketAddr {
@@ -59,7 +62,7 @@ fn a_shard_that_panics_gives_its_engine_up() {
         let engine = Engine::builder().shards(shards).start().expect("it starts");
         let queue = engine.request_queue("test").expect("a queue");
         let address = listen(&engine);
-        arm(&engine, address, 1);
+        arm(&engine, address);
         // Of several shards, the others answer until the one that panics has its turn.
         wait_until("it panics", || {
             ask(address);
@@ -88,7 +91,7 @@ fn a_shard_that_panics_in_a_turn_of_its_thread_is_given_up() {
         let driver = scope.spawn(|| {
             let attached = engine.attach(0).expect("the shard is free");
             let first = queue.receive().expect("open");
-            arm(&engine, address, 2);
+            arm(&engine, address);
             tell.send(()).expect("the test waits");
             let failed = queue.receive().expect_err("it panics");
             let again = queue.receive().expect_err("it has ended");

@@ -1,11 +1,11 @@
 //! Connections come in: listeners, accepting, and what happens when slots or descriptors run out.
 
-use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Shard;
 use super::connection::Connection;
+use super::control::{ListenAddress, ListenSocket};
 use crate::clock::Tick;
 use crate::policy::OF_ENGINE;
 use crate::record::Address;
@@ -18,34 +18,30 @@ const ACCEPT_PAUSE: Tick = 2;
 /// A listening socket.
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: OwnedFd,
+    socket: Arc<ListenSocket>,
+    /// Of its address.
+    id: u64,
     /// The one address it is bound to; `None` when it takes any.
     ip: Option<IpAddr>,
     port: u16,
     armed: bool,
     closing: bool,
-    /// Tells the control plane, by being dropped, that the socket is closed.
-    _open: Arc<()>,
 }
 
 impl<I: Io> Shard<I> {
-    pub(super) fn listen(&mut self, socket: OwnedFd, ip: Option<IpAddr>, port: u16, open: Arc<()>) {
-        if self.stopping.is_some() || self.io.listen(socket.as_raw_fd()).is_err() {
-            return;
-        }
-        let listener = Listener { socket, ip, port, armed: false, closing: false, _open: open };
-        match self.listeners.insert(listener) {
-            Some(key) => self.arm_accept(key),
-            // The socket closes: the control plane never opens more than a slab holds.
-            None => self.counters.connections_refused.count(),
-        }
+    /// Takes the connections of a socket that listens.
+    pub(super) fn accept_on(&mut self, address: &ListenAddress, socket: Arc<ListenSocket>) {
+        let ListenAddress { id, ip, port, .. } = *address;
+        let listener = Listener { socket, id, ip, port, armed: false, closing: false };
+        let key = self.listeners.insert(listener);
+        self.arm_accept(key.expect("the control plane opens no more addresses than tokens tell apart"));
     }
 
-    /// Stops listening on a port, or on all.
-    pub(super) fn unlisten(&mut self, port: Option<u16>) {
+    /// Stops listening on addresses, by their ids.
+    pub(super) fn unlisten(&mut self, closed: impl Fn(u64) -> bool) {
         for key in self.listeners.keys() {
             let Some(listener) = self.listeners.get_mut(key) else { continue };
-            if port.is_some_and(|port| port != listener.port) || listener.closing {
+            if listener.closing || !closed(listener.id) {
                 continue;
             }
             listener.closing = true;
@@ -63,7 +59,7 @@ impl<I: Io> Shard<I> {
     pub(super) fn close_listeners(&mut self) {
         for key in self.listeners.keys() {
             if let Some(listener) = self.listeners.remove(key) {
-                net::shutdown(listener.socket.as_raw_fd(), Shutdown::Both);
+                listener.socket.close();
             }
         }
     }
@@ -71,7 +67,7 @@ impl<I: Io> Shard<I> {
     fn arm_accept(&mut self, key: Key) {
         if let Some(listener) = self.listeners.get_mut(key).filter(|listener| !listener.armed && !listener.closing) {
             listener.armed = true;
-            self.io.accept(listener.socket.as_raw_fd(), Token::new(Op::Accept, key.generation, key.index));
+            self.io.accept(listener.socket.descriptor(), Token::new(Op::Accept, key.generation, key.index));
         }
     }
 
@@ -88,7 +84,8 @@ impl<I: Io> Shard<I> {
         if !event.more {
             listener.armed = false;
         }
-        if listener.closing {
+        // The control plane may have closed it before it says so.
+        if listener.closing || (event.result < 0 && listener.socket.is_closed()) {
             if event.result >= 0 {
                 self.io.close(event.result);
             }
@@ -142,7 +139,7 @@ impl<I: Io> Shard<I> {
     fn out_of_descriptors(&mut self, key: Key) {
         drop(self.reserve.take());
         if let Some(listener) = self.listeners.get_mut(key)
-            && net::accept_now(listener.socket.as_raw_fd()).is_ok()
+            && net::accept_now(listener.socket.descriptor()).is_ok()
         {
             self.counters.connections_refused.count();
         }

@@ -1,8 +1,17 @@
-//! Messages of the control plane to a shard: rare, and the only place where a shard takes a lock.
+//! What the control plane wants of a shard, and the only place where a shard takes a lock.
+//!
+//! ```text
+//!   control plane ──put(newest)───────▶ Inbox ──take, first in a turn and after its wait──▶ Shard
+//!                 ◀──holds(generation)── taken, in_turn
+//! ```
+//!
+//! Invariants: a [`DesiredState`] is whole, so that a shard needs the newest alone: one that it has not taken is
+//! replaced, and nothing piles up for a shard that nobody drives. A shard takes the newest before it does anything in a
+//! turn, and again after it has waited for completions and before it handles any; it says which one it has taken.
 
-use core::sync::atomic::{AtomicBool, Ordering};
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{IpAddr, Shutdown};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,89 +20,211 @@ use crate::clock::ticks;
 use crate::policy::OF_ENGINE;
 use crate::queue::QueueCore;
 use crate::record::RequestRecord;
-use crate::ring::Io;
+use crate::ring::{Io, net};
 use crate::route::Snapshot;
 
-/// One message.
-#[derive(Debug)]
-pub(crate) enum ControlMessage {
-    /// A new queue; the number of queues before it is its index in routes.
-    Queue(Arc<QueueCore<RequestRecord>>),
-    /// The routes from now on.
-    Routes(Arc<Snapshot>),
-    /// A listening socket of this shard. `ip` is `None` when it is bound to all addresses.
-    /// `open` is let go with the socket.
-    Listen { socket: OwnedFd, ip: Option<IpAddr>, port: u16, open: Arc<()> },
-    /// Stop listening on a port.
-    Unlisten { port: u16 },
+/// Everything that the control plane wants of the shards, as of one change. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct DesiredState {
+    /// Counts changes.
+    generation: u64,
+    pub(crate) routes: Arc<Snapshot>,
+    queues: Arc<QueueTable>,
+    listening: Arc<Listening>,
     /// Take no more connections, answer what is under way for at most this long, then end.
-    Stop { grace: Duration },
+    pub(crate) stop: Option<Duration>,
 }
 
-/// A shard's inbox.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    any: AtomicBool,
-    /// `None` when nobody will read any more.
-    messages: Mutex<Option<Vec<ControlMessage>>>,
+#[derive(Debug, Default)]
+struct QueueTable {
+    /// Another number for each table.
+    version: u64,
+    queues: Vec<Option<Arc<QueueCore<RequestRecord>>>>,
 }
 
-impl Default for Inbox {
-    fn default() -> Self {
-        Self { any: AtomicBool::new(false), messages: Mutex::new(Some(Vec::new())) }
+#[derive(Debug, Default)]
+struct Listening {
+    /// Another number for each list.
+    version: u64,
+    addresses: Vec<Arc<ListenAddress>>,
+}
+
+impl DesiredState {
+    /// These routes, without queues and addresses.
+    pub(crate) fn new(routes: Snapshot) -> Self {
+        let (queues, listening) = (Arc::default(), Arc::default());
+        Self { generation: 0, routes: Arc::new(routes), queues, listening, stop: None }
     }
+
+    /// The queues that are open, where routes look for them.
+    pub(crate) fn set_queues(&mut self, queues: Vec<Option<Arc<QueueCore<RequestRecord>>>>) {
+        self.queues = Arc::new(QueueTable { version: self.queues.version + 1, queues });
+    }
+
+    /// The addresses that are listened on, in ascending order of their ids.
+    pub(crate) fn set_addresses(&mut self, addresses: Vec<Arc<ListenAddress>>) {
+        self.listening = Arc::new(Listening { version: self.listening.version + 1, addresses });
+    }
+
+    /// From now on it is a change of its own.
+    pub(crate) fn advance(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// How many changes have led to it.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// One address that is listened on, with a socket for each shard.
+#[derive(Debug)]
+pub(crate) struct ListenAddress {
+    /// Later ones have greater ids.
+    pub(crate) id: u64,
+    /// `None`: all addresses.
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) port: u16,
+    /// By shard; `None` once the shard has ended.
+    pub(crate) sockets: Vec<Option<Arc<ListenSocket>>>,
+}
+
+/// A listening socket of one shard. The control plane has it, too: it can close an address at once, whatever the shard
+/// is doing, and bind the address anew. The descriptor is closed when both have let go of it.
+#[derive(Debug)]
+pub(crate) struct ListenSocket {
+    socket: OwnedFd,
+    is_closed: Mutex<bool>,
+}
+
+impl ListenSocket {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket, is_closed: Mutex::new(false) }
+    }
+
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    fn closed(&self) -> MutexGuard<'_, bool> {
+        self.is_closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody comes in any more: who waits to be accepted is reset, and the address can be bound again, though not all
+    /// have let go of this socket. Done twice, it does no harm.
+    pub(crate) fn close(&self) {
+        *self.closed() = true;
+        net::shutdown(self.descriptor(), Shutdown::Both);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed()
+    }
+
+    /// Has a socket listen that the control plane has not closed. `false`: it is closed, or the kernel refuses.
+    fn listen(&self, io: &mut impl Io) -> bool {
+        // Locked meanwhile: a socket that is closed never begins to listen again.
+        let closed = self.closed();
+        !*closed && io.listen(self.descriptor()).is_ok()
+    }
+}
+
+/// Where a shard finds what is wanted of it.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    /// The generation of the newest state.
+    newest: AtomicU64,
+    /// That of the one the shard goes by.
+    taken: AtomicU64,
+    /// The shard is in a turn, which goes by the state it has taken.
+    in_turn: AtomicBool,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The newest state, until the shard takes it.
+    state: Option<DesiredState>,
+    /// Nobody will take one any more.
+    closed: bool,
 }
 
 impl Inbox {
-    /// Puts a message in; the sender notifies the shard afterwards. One for a shard that has ended is dropped,
-    /// and a listening socket in it is closed.
-    pub(crate) fn put(&self, message: ControlMessage) {
-        if let Some(messages) = self.messages().as_mut() {
-            messages.push(message);
-            self.any.store(true, Ordering::SeqCst);
-        }
+    /// Puts a newer state in the place of the one before; the caller notifies the shard afterwards.
+    pub(crate) fn put(&self, state: DesiredState) {
+        let replaced = {
+            let mut waiting = self.waiting();
+            if waiting.closed {
+                return;
+            }
+            self.newest.store(state.generation, Ordering::SeqCst);
+            waiting.state.replace(state)
+        };
+        drop(replaced);
     }
 
-    /// Nobody will read any more: what is there and what comes is dropped.
+    /// Nobody will take a state any more: what is there and what comes is dropped.
     pub(crate) fn close(&self) {
-        let unread = self.messages().take();
+        let unread = {
+            let mut waiting = self.waiting();
+            waiting.closed = true;
+            waiting.state.take()
+        };
         drop(unread);
     }
 
-    fn messages(&self) -> MutexGuard<'_, Option<Vec<ControlMessage>>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a generation holds for whatever the shard does from now on: it has taken it, or it is not in a turn, and
+    /// takes it before anything else in the next one. A shard that nobody drives is in none.
+    pub(crate) fn holds(&self, generation: u64) -> bool {
+        // Sequentially consistent, as `begin_turn`: a shard that is seen outside of a turn sees the newest in the next.
+        self.taken.load(Ordering::SeqCst) >= generation || !self.in_turn.load(Ordering::SeqCst) || self.waiting().closed
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[inline]
-    pub(super) fn has_messages(&self) -> bool {
-        self.any.load(Ordering::SeqCst)
+    pub(super) fn has_newer(&self) -> bool {
+        self.newest.load(Ordering::SeqCst) != self.taken.load(Ordering::Relaxed)
     }
 
-    fn take(&self, into: &mut Vec<ControlMessage>) {
-        self.any.store(false, Ordering::SeqCst);
-        if let Some(messages) = self.messages().as_mut() {
-            into.append(messages);
-        }
+    /// A turn begins; the shard [looks](Self::has_newer) before anything else.
+    #[inline]
+    pub(super) fn begin_turn(&self) {
+        self.in_turn.swap(true, Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(super) fn end_turn(&self) {
+        self.in_turn.store(false, Ordering::Release);
     }
 }
 
 impl<I: Io> Shard<I> {
-    #[cold]
-    pub(crate) fn read_messages(&mut self) {
-        let mut messages = core::mem::take(&mut self.messages);
-        self.inbox.take(&mut messages);
-        for message in messages.drain(..) {
-            match message {
-                ControlMessage::Queue(core) => {
-                    self.dispatch.add_queue(core);
-                }
-                ControlMessage::Routes(routes) => self.take_routes(routes),
-                ControlMessage::Listen { socket, ip, port, open } => self.listen(socket, ip, port, open),
-                ControlMessage::Unlisten { port } => self.unlisten(Some(port)),
-                ControlMessage::Stop { grace } => self.stop(grace),
-            }
+    #[inline]
+    pub(super) fn take_newer(&mut self) {
+        if self.inbox.has_newer() {
+            self.take_newest();
         }
-        self.messages = messages;
+    }
+
+    /// From now on the newest state holds.
+    #[cold]
+    pub(crate) fn take_newest(&mut self) {
+        let Some(state) = self.inbox.waiting().state.take() else { return };
+        let generation = state.generation;
+        if core::mem::replace(&mut self.queues_version, state.queues.version) != state.queues.version {
+            self.dispatch.take_queues(&state.queues.queues);
+        }
+        self.take_routes(state.routes);
+        self.take_listeners(&state.listening);
+        if state.stop.is_some() && state.stop != self.stop_taken {
+            self.stop_taken = state.stop;
+            self.stop(state.stop.unwrap_or_default());
+        }
+        self.inbox.taken.store(generation, Ordering::SeqCst);
     }
 
     /// From now on these routes hold, with their timers and limits. Connections that went by those of a group which is
@@ -113,11 +244,30 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Begins to stop: see [`ControlMessage::Stop`].
+    /// Stops listening on addresses that are closed, and begins on new ones.
+    fn take_listeners(&mut self, listening: &Listening) {
+        if core::mem::replace(&mut self.listening_version, listening.version) == listening.version {
+            return;
+        }
+        let addresses = &listening.addresses;
+        self.unlisten(|id| addresses.binary_search_by_key(&id, |address| address.id).is_err());
+        let first = addresses.partition_point(|address| address.id <= self.last_address);
+        for address in &addresses[first..] {
+            self.last_address = address.id;
+            let socket = address.sockets.get(usize::from(self.dispatch.id.0)).and_then(Option::as_ref);
+            if let Some(socket) = socket.filter(|_| self.stopping.is_none())
+                && socket.listen(&mut self.io)
+            {
+                self.accept_on(address, Arc::clone(socket));
+            }
+        }
+    }
+
+    /// Begins to stop: see [`DesiredState::stop`].
     pub(crate) fn stop(&mut self, grace: Duration) {
         let deadline = if grace.is_zero() { self.tick } else { self.tick.saturating_add(ticks(grace)) };
         self.stopping = Some(self.stopping.map_or(deadline, |earlier| earlier.min(deadline)));
-        self.unlisten(None);
+        self.unlisten(|_| true);
         for key in self.connections.keys() {
             self.finish_connection(key);
         }

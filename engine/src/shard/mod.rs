@@ -1,8 +1,9 @@
 //! The loop that joins everything: kernel, memory, protocol, routes, queues and timers, on one thread.
 //!
 //! ```text
-//!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ messages ─▶ completions ─▶ publish, wake ─▶ timers
+//!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ control ─▶ completions ─▶ publish, wake ─▶ timers
 //!           output              (submit and wait)     output       control   accept, input   queue           life
+//!   (and control once more, before the answers)
 //! ```
 //!
 //! Invariants:
@@ -59,7 +60,7 @@ use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::error::{Error, Result};
 use crate::foreign;
-use crate::id::ShardId;
+use crate::id::{SLOT_BITS, ShardId};
 use crate::queue::{Driving, Notifier, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
@@ -67,7 +68,7 @@ use crate::slab::{Key, Slab};
 use crate::stream::ClosingElsewhere;
 use crate::timer::Wheel;
 
-pub(crate) use self::control::{ControlMessage, Inbox};
+pub(crate) use self::control::{DesiredState, Inbox, ListenAddress, ListenSocket};
 
 /// While it lives, the thread that made it drives a shard.
 #[derive(Debug)]
@@ -128,7 +129,13 @@ pub(crate) struct Shard<I: Io> {
     cell_waiters: VecDeque<Key>,
     drains: Drains,
     inbox: Arc<Inbox>,
-    messages: Vec<ControlMessage>,
+    /// Which tables of the control plane it goes by.
+    queues_version: u64,
+    listening_version: u64,
+    /// The id of the last address that it was told of.
+    last_address: u64,
+    /// The grace of the last stop that it was told of.
+    stop_taken: Option<Duration>,
     counters: Arc<ShardCounters>,
     stopping: Option<Tick>,
     /// What was left when the grace was over has been ended.
@@ -175,7 +182,7 @@ impl<I: Io> Shard<I> {
             clock: Clock::new(),
             tick: 0,
             host_memo: HostMemo::new(),
-            listeners: Slab::new(1024),
+            listeners: Slab::growing(1 << SLOT_BITS),
             reserve: Some(reserve),
             accept_resumes: None,
             events: Vec::with_capacity(16 * 1024),
@@ -187,7 +194,10 @@ impl<I: Io> Shard<I> {
             cell_waiters: VecDeque::with_capacity(connections),
             drains: Drains::new(config.connections_max),
             inbox,
-            messages: Vec::new(),
+            queues_version: 0,
+            listening_version: 0,
+            last_address: 0,
+            stop_taken: None,
             counters,
             stopping: None,
             aborted: false,
@@ -239,13 +249,13 @@ impl<I: Io> Shard<I> {
 
     /// One turn of the loop. Waits for something to do, at most `wait_max`.
     pub(crate) fn turn(&mut self, wait_max: Option<Duration>) -> Result<()> {
+        self.inbox.begin_turn();
+        self.take_newer();
         self.collect_answers();
         if self.cursor == self.events.len() {
             self.enter(wait_max)?;
-        }
-        // After the wait: a change that was made before a request was sent holds for that request.
-        if self.inbox.has_messages() {
-            self.read_messages();
+            // After the wait: a change that was made before a request was sent holds for that request.
+            self.take_newer();
         }
         self.handle_events();
         self.dispatch.wake_readers();
@@ -253,6 +263,7 @@ impl<I: Io> Shard<I> {
         self.post_buffers();
         let _ = self.dispatch.publish(self.cursor < self.events.len());
         self.run_timers();
+        self.inbox.end_turn();
         Ok(())
     }
 
@@ -270,7 +281,7 @@ impl<I: Io> Shard<I> {
             // The sleeper's order: flag, fence, second look.
             let notifier = self.dispatch.side.exchange().notifier();
             notifier.begin_sleep();
-            if !self.dispatch.side.completions_empty() || self.inbox.has_messages() || notifier.take_interrupt() {
+            if !self.dispatch.side.completions_empty() || self.inbox.has_newer() || notifier.take_interrupt() {
                 wait = Wait::No;
             }
         }

@@ -31,7 +31,7 @@ pub(crate) const GONE: u8 = u8::MAX;
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    id: ShardId,
+    pub(crate) id: ShardId,
     pub(crate) origin: Origin,
     pub(crate) side: ShardSide<RequestRecord>,
     pub(crate) slots: Vec<SlotState>,
@@ -42,7 +42,8 @@ pub(crate) struct Dispatch {
     /// All bodies have been looked at this turn for buffers that are done with.
     reclaimed: bool,
     pub(crate) routes: Arc<Snapshot>,
-    queues: Vec<QueueEnd>,
+    /// Where routes look for them; `None` where one has ended.
+    queues: Vec<Option<QueueEnd>>,
     touched: Vec<u32>,
     /// Requests pushed and not yet published.
     pub(crate) fresh: u32,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ringress_proto::reject::Reject;
 
-use super::Dispatch;
+use super::{Dispatch, NONE};
 use crate::clock::Tick;
 use crate::queue::{Producer, QueueCore};
 use crate::record::RequestRecord;
@@ -21,15 +21,42 @@ pub(super) struct QueueEnd {
 }
 
 impl Dispatch {
-    /// A new queue; the number of queues before it is its index in routes.
-    pub(crate) fn add_queue(&mut self, core: Arc<QueueCore<RequestRecord>>) {
-        self.queues.push(QueueEnd { core, producer: Producer::new(), touched: false, unannounced: 0 });
+    /// From now on these are the queues, where routes look for them: lets go of those that have ended.
+    pub(crate) fn take_queues(&mut self, queues: &[Option<Arc<QueueCore<RequestRecord>>>]) {
+        let places = self.queues.len().max(queues.len());
+        self.queues.resize_with(places, || None);
+        for index in 0..places {
+            let wanted = queues.get(index).and_then(Option::as_ref);
+            if self.queues[index].as_ref().map(|end| Arc::as_ptr(&end.core)) != wanted.map(Arc::as_ptr) {
+                self.let_go_of_queue(index);
+                self.queues[index] = wanted.map(|core| {
+                    let (core, producer) = (Arc::clone(core), Producer::new());
+                    QueueEnd { core, producer, touched: false, unannounced: 0 }
+                });
+            }
+        }
+    }
+
+    /// A queue has ended: what this shard has pushed and not yet shown is abandoned, and no slot names it any more.
+    fn let_go_of_queue(&mut self, index: usize) {
+        let Some(mut end) = self.queues[index].take() else { return };
+        let shard = usize::from(self.id.0);
+        let count = end.core.publish(shard, &mut end.producer);
+        self.counters.requests_delivered.add(count);
+        end.core.abandon_of(shard);
+        self.touched.retain(|touched| *touched as usize != index);
+        for slot in &mut self.slots[..self.side.slots_used() as usize] {
+            if slot.queue as usize == index {
+                slot.queue = NONE;
+            }
+        }
     }
 
     /// Whether a queue takes no request at this moment.
     pub(crate) fn is_full(&mut self, queue: u32) -> bool {
         let shard = usize::from(self.id.0);
-        let full = self.queues.get_mut(queue as usize).is_some_and(|end| !end.core.has_room(shard, &mut end.producer));
+        let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut);
+        let full = end.is_some_and(|end| !end.core.has_room(shard, &mut end.producer));
         #[cfg(test)]
         crate::shard::sim::shared_queue::between_looks();
         full
@@ -38,7 +65,7 @@ impl Dispatch {
     /// Pushes a request to its queue, and notes where it is there.
     #[inline]
     pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, now: Tick) -> Result<(), Reject> {
-        let end = self.queues.get_mut(queue as usize).ok_or(Reject::Unbound)?;
+        let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
         if !end.core.is_active() || end.core.is_closed() {
             return Err(Reject::Disabled);
         }
@@ -47,7 +74,7 @@ impl Dispatch {
             return Err(Reject::QueueFull);
         }
         // Published only when nothing can stop it any more: from here on the id can be answered.
-        let id = self.side.publish(slot, queue);
+        let id = self.side.publish(slot, end.core.number());
         let position = end.core.push(shard, &mut end.producer, id);
         if !end.touched {
             end.touched = true;
@@ -74,7 +101,7 @@ impl Dispatch {
         let can_wait = !self.colocated && more;
         let shard = usize::from(self.id.0);
         self.touched.retain(|index| {
-            let queue = &mut self.queues[*index as usize];
+            let Some(queue) = &mut self.queues[*index as usize] else { return false };
             let count = queue.core.publish(shard, &mut queue.producer);
             self.counters.requests_delivered.add(count);
             queue.unannounced += count;
@@ -96,21 +123,21 @@ impl Dispatch {
     /// answered.
     pub(crate) fn win_queued(&mut self, slot: u32) -> bool {
         let state = self.slots[slot as usize];
-        let Some(queue) = self.queues.get(state.queue as usize) else { return false };
+        let Some(Some(queue)) = self.queues.get(state.queue as usize) else { return false };
         // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
         !queue.core.is_claimed(usize::from(self.id.0), state.position) && self.side.claim_answer(slot)
     }
 
     /// Takes what is over off the front of a slot's queue.
     pub(crate) fn drop_settled(&self, slot: u32) {
-        if let Some(queue) = self.queues.get(self.slots[slot as usize].queue as usize) {
+        if let Some(Some(queue)) = self.queues.get(self.slots[slot as usize].queue as usize) {
             queue.core.drop_settled(usize::from(self.id.0));
         }
     }
 
     /// Drops the requests that wait in queues.
     pub(crate) fn abandon_queued(&self) {
-        for queue in &self.queues {
+        for queue in self.queues.iter().flatten() {
             queue.core.abandon_of(usize::from(self.id.0));
         }
     }
@@ -118,6 +145,6 @@ impl Dispatch {
     /// Whether requests are published for which nobody has been woken.
     #[cfg(test)]
     pub(crate) fn is_unannounced(&self) -> bool {
-        self.queues.iter().any(|queue| queue.unannounced > 0)
+        self.queues.iter().flatten().any(|queue| queue.unannounced > 0)
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rig::{Options, Rig, answer, stand_in};
+use super::rig::{Options, Rig, answer, listen_address, stand_in};
+use crate::queue::QueueCore;
 use crate::ring::fake::Faults;
-use crate::shard::ControlMessage;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -96,7 +96,7 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
     let client = rig.connect();
     rig.say(client, GET);
     rig.stop(Duration::from_secs(60));
-    rig.post(ControlMessage::Listen { socket: stand_in(), ip: None, port: 81, open: Arc::default() });
+    rig.change(|desired| desired.set_addresses(vec![listen_address(2, 81, stand_in())]));
     rig.notify_deferred();
     rig.serve();
     rig.shard.io.end(client);
@@ -107,7 +107,7 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
 fn no_longer_listening_leaves_connections_alone() {
     let mut rig = Rig::new();
     let client = rig.connect();
-    rig.post(ControlMessage::Unlisten { port: 80 });
+    rig.change(|desired| desired.set_addresses(Vec::new()));
     rig.notify_deferred();
     assert!(!rig.shard.io.accepts(rig.listener));
     rig.say(client, GET);
@@ -120,8 +120,71 @@ fn a_closed_listener_lets_nobody_in_who_was_accepted_meanwhile() {
     let faults = Faults { cancel_late: 1000, ..Faults::default() };
     let mut rig = Rig::with(Options { faults, ..Options::default() });
     rig.notify_deferred();
-    rig.post(ControlMessage::Unlisten { port: 80 });
+    rig.change(|desired| desired.set_addresses(Vec::new()));
     let client = rig.connect();
     assert!(rig.shard.io.is_closed(client) && !rig.shard.io.accepts(rig.listener));
     rig.assert_idle();
+}
+
+#[test]
+fn of_many_changes_a_shard_takes_the_newest_and_says_so() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    let generations: Vec<u64> = (0..100).map(|_| rig.change(|_| {})).collect();
+    let last = rig.change(|desired| desired.set_addresses(Vec::new()));
+    // Nobody drives it: it will take them before anything else.
+    assert!(generations.iter().all(|generation| rig.holds(*generation)) && rig.holds(last));
+    rig.shard.inbox.begin_turn();
+    assert!(!rig.holds(generations[0]), "it may be handling a completion by an older one");
+    rig.shard.take_newer();
+    assert!(rig.holds(last) && !rig.holds(last + 1));
+    rig.shard.inbox.end_turn();
+    rig.say(client, GET);
+    rig.serve();
+    assert!(!rig.shard.io.accepts(rig.listener));
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    rig.shard.inbox.close();
+    assert!(rig.holds(u64::MAX), "nobody waits for a shard that has ended");
+}
+
+#[test]
+fn a_closed_socket_never_begins_to_listen_again() {
+    let mut rig = Rig::new();
+    let address = listen_address(2, 81, stand_in());
+    let socket = address.sockets[0].clone().expect("it is there");
+    let descriptor = socket.descriptor();
+    rig.change(|desired| desired.set_addresses(vec![address]));
+    // The control plane closes it before the shard has come to it.
+    socket.close();
+    rig.notify_deferred();
+    assert!(!rig.shard.io.accepts(descriptor) && rig.shard.listeners.len() == 0);
+}
+
+#[test]
+fn a_queue_that_ends_leaves_its_place_to_another_and_its_requests_get_500() {
+    let mut rig = Rig::new();
+    let (waits, taken, later) = (rig.connect(), rig.connect(), rig.connect());
+    rig.say(taken, GET);
+    let lease = rig.claim();
+    rig.say(waits, GET);
+    rig.queue.end();
+    rig.change(|desired| desired.set_queues(Vec::new()));
+    rig.notify_deferred();
+    assert!(rig.heard(waits).starts_with("HTTP/1.1 500 "));
+    rig.say(later, GET);
+    assert!(rig.heard(later).starts_with("HTTP/1.1 503 "));
+    let other = Arc::new(QueueCore::new(1, 8, Arc::clone(rig.queue.exchanges())));
+    let before = core::mem::replace(&mut rig.queue, other);
+    rig.change(|desired| desired.set_queues(vec![Some(Arc::clone(&rig.queue))]));
+    rig.notify_deferred();
+    assert_eq!(Arc::strong_count(&before), 1, "the shard keeps nothing of it");
+    // What was taken from the one before does not time out as if it waited in the new one.
+    rig.expire(Duration::from_secs(130));
+    answer(lease);
+    rig.notify_deferred();
+    assert_eq!(rig.heard_answers(taken), ["/a/1"]);
+    let again = rig.connect();
+    rig.say(again, GET);
+    rig.serve();
+    assert_eq!(rig.heard_answers(again), ["/a/1"]);
 }

@@ -1,5 +1,6 @@
 //! A shard with a queue, one listener and a route, over a fake kernel: what every test here begins with.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -13,9 +14,9 @@ use crate::id::{Origin, RequestId, ShardId};
 use crate::policy::Policy;
 use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, ShardSide, Tail};
 use crate::record::RequestRecord;
-use crate::ring::fake::{Fake, Faults, Outside};
+use crate::ring::fake::{Fake, Faults, Outside, Random};
 use crate::route::{GroupRow, Host, Prefix, Snapshot, Target};
-use crate::shard::{ControlMessage, Inbox, Shard};
+use crate::shard::{DesiredState, Inbox, ListenAddress, ListenSocket, Shard};
 
 /// Turns after which a shard that finds no rest is said to turn without end.
 const TURNS_MAX: u32 = 20_000;
@@ -68,6 +69,9 @@ pub(super) struct Rig {
     /// What another shard would have of the queue, if it is shared.
     pub(super) beside: Option<ShardSide<RequestRecord>>,
     inbox: Arc<Inbox>,
+    desired: RefCell<DesiredState>,
+    policy: Policy,
+    address: Arc<ListenAddress>,
 }
 
 /// Routes to the queue, with these groups: a path, how often the group's row has changed hands, and what holds for it.
@@ -98,30 +102,60 @@ impl Rig {
         let mut shard = shard.expect("nothing is missing");
         shard.clock.stop();
         let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
-        let queue = Arc::new(QueueCore::new(options.queue_length, exchanges));
+        let queue = Arc::new(QueueCore::new(0, options.queue_length, exchanges));
         let beside = beside.map(|(_, side)| side);
         let socket = stand_in();
         let listener = socket.as_raw_fd();
-        inbox.put(ControlMessage::Queue(Arc::clone(&queue)));
         let body_credit = options.body_credit;
         let policy = Policy { body_credit, body_max: BODY_MAX, ..Policy::of(&config.properties) };
-        inbox.put(ControlMessage::Routes(Arc::new(routes(policy, &[("/a/", 1, policy)]))));
-        inbox.put(ControlMessage::Listen {
-            socket,
-            ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            port: 80,
-            open: Arc::default(),
+        let address = listen_address(1, 80, socket);
+        let desired = RefCell::new(DesiredState::new(routes(policy, &[("/a/", 1, policy)])));
+        let rig = Self { shard, queue, exchange, counters, listener, beside, inbox, desired, policy, address };
+        rig.change(|desired| {
+            desired.set_queues(vec![Some(Arc::clone(&rig.queue))]);
+            desired.set_addresses(vec![Arc::clone(&rig.address)]);
         });
-        Self { shard, queue, exchange, counters, listener, beside, inbox }
+        rig
     }
 
-    pub(super) fn post(&self, message: ControlMessage) {
-        self.inbox.put(message);
+    /// A change of the control plane's. Gives its generation.
+    pub(super) fn change(&self, change: impl FnOnce(&mut DesiredState)) -> u64 {
+        let mut desired = self.desired.borrow_mut();
+        change(&mut desired);
+        let generation = desired.advance();
+        self.inbox.put(desired.clone());
         self.exchange.notifier().notify();
+        generation
+    }
+
+    /// Something that the control plane may change at any moment, without a client that notices: a queue or an address
+    /// beside the one that clients use comes or goes, or the place of their group changes hands.
+    pub(super) fn change_unnoticed(&self, random: &mut Random) {
+        let number = u32::try_from(self.desired.borrow().generation()).expect("a few changes");
+        let comes = random.chance(500);
+        match random.below(3) {
+            0 => self.change(|desired| {
+                let core = || Arc::new(QueueCore::new(number, 8, Arc::clone(self.queue.exchanges())));
+                let beside = (0..random.below(3)).map(|_| random.chance(500).then(core));
+                desired.set_queues(core::iter::once(Some(Arc::clone(&self.queue))).chain(beside).collect());
+            }),
+            1 => self.change(|desired| {
+                let beside = comes.then(|| listen_address(u64::from(number) + 1, 81, stand_in()));
+                desired.set_addresses(core::iter::once(Arc::clone(&self.address)).chain(beside).collect());
+            }),
+            _ => self.change(|desired| {
+                desired.routes = Arc::new(routes(self.policy, &[("/a/", number, self.policy)]));
+            }),
+        };
+    }
+
+    /// Whether a change holds for whatever the shard does from now on.
+    pub(super) fn holds(&self, generation: u64) -> bool {
+        self.inbox.holds(generation)
     }
 
     pub(super) fn stop(&self, grace: Duration) {
-        self.post(ControlMessage::Stop { grace });
+        self.change(|desired| desired.stop = Some(grace));
     }
 
     /// One turn.
@@ -259,6 +293,12 @@ impl Outside for Meanwhile {
 /// A descriptor in a listener's place: accepting from it directly fails.
 pub(super) fn stand_in() -> OwnedFd {
     File::open("/dev/null").expect("it is there").into()
+}
+
+/// An address of 127.0.0.1 with one socket.
+pub(super) fn listen_address(id: u64, port: u16, socket: OwnedFd) -> Arc<ListenAddress> {
+    let (ip, sockets) = (Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), vec![Some(Arc::new(ListenSocket::new(socket)))]);
+    Arc::new(ListenAddress { id, ip, port, sockets })
 }
 
 /// A client, and the request `/a/1` of its that an application has.

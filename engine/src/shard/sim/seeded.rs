@@ -92,6 +92,9 @@ fn run_one(seed: u64) {
                 rig.expire(Duration::from_secs(5 + random.below(5) as u64));
             }
         }
+        if random.chance(50) {
+            rig.change_unnoticed(&mut random);
+        }
         for _ in 0..random.below(8) {
             world.borrow_mut().act(&mut rig.shard.io);
         }
@@ -184,6 +187,12 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
     rig.shard.io.outside = None;
     let mut random = Random::new(world.borrow().seed);
     world.borrow_mut().app.end_queue(&mut random);
+    if random.chance(500) {
+        rig.turn();
+    }
+    if random.chance(500) {
+        rig.change(|desired| desired.set_queues(Vec::new()));
+    }
     // The requests whose bodies never come, and the clients that read no more, have their timers.
     rig.notify_deferred();
     for _ in 0..40 {

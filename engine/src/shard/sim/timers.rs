@@ -7,7 +7,6 @@ use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix
 use super::streams::{memory, push, start};
 use crate::config::Config;
 use crate::policy::{Policy, Properties};
-use crate::shard::ControlMessage;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,7 +22,7 @@ fn with(properties: Properties) -> Rig {
 fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
     let groups: Vec<(&str, u32, Policy)> =
         groups.iter().map(|(path, owner, properties)| (*path, *owner, Policy::of(properties))).collect();
-    rig.post(ControlMessage::Routes(Arc::new(routes(Policy::of(&Properties::new()), &groups))));
+    rig.change(|desired| desired.routes = Arc::new(routes(Policy::of(&Properties::new()), &groups)));
     rig.notify_deferred();
 }
 

@@ -1,0 +1,258 @@
+//! The control plane's state, behind one lock, and how it gets to the shards.
+//!
+//! Invariants: nothing waits under the lock, and no code of the application's runs there; every change is published to
+//! all shards before the call that made it returns.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::groups::Groups;
+use super::listeners::{Listeners, Refused};
+use super::queues::Queues;
+use crate::clock;
+use crate::config::Config;
+use crate::counters::ShardCounters;
+use crate::error::{Error, ErrorKind, Result};
+use crate::foreign;
+use crate::id::{Places, ShardId};
+use crate::queue::{Exchange, ShardSide};
+use crate::record::RequestRecord;
+use crate::ring::Uring;
+use crate::shard::{DesiredState, Inbox, Shard};
+
+/// How long an address that is taken is asked for again. The kernel takes down the rings of a process that was killed,
+/// and closes the sockets they still hold, only after the process has ended: some milliseconds, more on a busy machine.
+const HOLDER_WAIT_MAX: Duration = Duration::from_millis(750);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(1);
+
+pub(super) type LiveShard = Shard<Uring>;
+
+/// What the control plane knows, behind one lock.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) queues: Queues,
+    pub(super) groups: Groups,
+    pub(super) listeners: Listeners,
+    /// What all this comes to for the shards.
+    pub(super) desired: DesiredState,
+    /// Shard sides that no thread has taken yet.
+    pub(super) sides: Vec<Option<ShardSide<RequestRecord>>>,
+    /// Shards that have ended.
+    ended: Vec<usize>,
+    pub(super) stopped: bool,
+    /// Why the engine no longer serves.
+    pub(super) failure: Option<Error>,
+}
+
+/// What an engine's handles share.
+#[derive(Debug)]
+pub(crate) struct EngineShared {
+    pub(super) id: u64,
+    pub(super) config: Config,
+    /// Which ids are of this engine.
+    pub(super) places: Arc<Places>,
+    pub(super) exchanges: Arc<[Arc<Exchange<RequestRecord>>]>,
+    pub(super) inboxes: Vec<Arc<Inbox>>,
+    pub(super) counters: Vec<Arc<ShardCounters>>,
+    pub(super) control: Mutex<Control>,
+    pub(super) running: Mutex<Running>,
+    pub(super) stopped_running: Condvar,
+    /// Panics of applications' code on threads that drive no shard, before the start.
+    pub(super) caught_before: u64,
+}
+
+/// What those who wait for the engine's end look at.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    /// Shards that run.
+    pub(super) shards: usize,
+    /// The engine serves no more: it has been shut down, it has failed, or its last shard has ended.
+    pub(super) over: bool,
+}
+
+impl Control {
+    pub(super) fn new(sides: Vec<Option<ShardSide<RequestRecord>>>, groups: Groups) -> Self {
+        let desired = DesiredState::new(groups.routes.clone());
+        let (queues, listeners, ended) = (Queues::default(), Listeners::default(), Vec::new());
+        Self { queues, groups, listeners, desired, sides, ended, stopped: false, failure: None }
+    }
+
+    /// Which shards a thread runs; the others will begin to listen when one does.
+    pub(super) fn running(&self) -> Vec<bool> {
+        self.sides.iter().map(Option::is_none).collect()
+    }
+
+    /// # Errors
+    /// Why no thread can take a shard: it is taken, or has been, or the engine has failed or is shut down.
+    fn check_free(&self, index: usize) -> Result<()> {
+        if self.failure.is_none() && self.ended.contains(&index) {
+            let text = format!("shard {index} has ended, with what drove it, and does not begin again");
+            return Err(Error::told(ErrorKind::Closed, text + ": start another engine"));
+        }
+        self.check_open()?;
+        match self.sides.get(index) {
+            Some(Some(_)) => Ok(()),
+            _ => Err(Error::invalid(format!("shard {index} is attached already"))),
+        }
+    }
+
+    /// # Errors
+    /// Why the engine takes nothing new: it has failed, or it is shut down.
+    pub(super) fn check_open(&self) -> Result<()> {
+        match &self.failure {
+            Some(failure) => Err(failure.clone()),
+            None if self.stopped => Err(Error::CLOSED),
+            None => Ok(()),
+        }
+    }
+}
+
+impl EngineShared {
+    pub(super) fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has every shard take what the control plane wants of it now.
+    pub(super) fn publish(&self, control: &mut Control) {
+        control.desired.advance();
+        for (inbox, exchange) in self.inboxes.iter().zip(self.exchanges.iter()) {
+            inbox.put(control.desired.clone());
+            exchange.notifier().notify();
+        }
+    }
+
+    /// Tries something that opens addresses, again for a while if another process has one of them: without the lock, so
+    /// that nobody else is kept waiting.
+    pub(super) fn once_free<T>(
+        &self,
+        mut attempt: impl FnMut(&mut Control) -> core::result::Result<T, Refused>,
+    ) -> Result<T> {
+        let deadline = clock::now() + HOLDER_WAIT_MAX;
+        loop {
+            let outcome = attempt(&mut self.control());
+            match outcome {
+                Ok(done) => return Ok(done),
+                Err(refused) if refused.may_pass && clock::now() < deadline => std::thread::park_timeout(PAUSE),
+                Err(refused) => return Err(refused.error),
+            }
+        }
+    }
+
+    /// Waits until all changes hold for whatever the shards do from now on; without the lock. `false`: not in time.
+    pub(super) fn await_changes(&self, timeout: Duration) -> bool {
+        let generation = self.control().desired.generation();
+        let deadline = clock::now().checked_add(timeout);
+        while !self.inboxes.iter().all(|inbox| inbox.holds(generation)) {
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
+                return false;
+            }
+            // The shards have been notified: they are in the middle of a turn.
+            std::thread::park_timeout(PAUSE);
+        }
+        true
+    }
+
+    /// Has every shard stop, within this grace if it has had none that is shorter, and nobody come in any more.
+    pub(super) fn stop_shards(&self, control: &mut Control, grace: Duration) {
+        let untaken = self.inboxes.iter().zip(&control.sides).filter(|(_, side)| side.is_some());
+        untaken.for_each(|(inbox, _)| inbox.close());
+        control.listeners.close_all(&mut control.desired);
+        control.desired.stop = Some(control.desired.stop.map_or(grace, |earlier| earlier.min(grace)));
+        self.publish(control);
+    }
+
+    pub(super) fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the shard `index` on the current thread.
+    pub(super) fn make_shard(&self, index: usize) -> Result<LiveShard> {
+        if let Some(core) = self.config.core_of(index) {
+            let id = core_affinity::CoreId { id: core };
+            if !core_affinity::set_for_current(id) {
+                return Err(Error::invalid(format!("cores: the kernel refused to pin shard {index} to core {core}")));
+            }
+        }
+        let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
+        let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
+        self.control().check_free(index)?;
+        // The ring first: if the kernel refuses it, the shard can be tried again.
+        let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
+        let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
+        let side = self.take_side(index)?;
+        let (inbox, counters) = (Arc::clone(&self.inboxes[index]), Arc::clone(&self.counters[index]));
+        let mut shard = Shard::new(ring, id, side, &self.config, inbox, counters)?;
+        // What was wanted before the shard ran, so that it listens when this returns.
+        shard.take_newest();
+        self.running().shards += 1;
+        Ok(shard)
+    }
+
+    fn take_side(&self, index: usize) -> Result<ShardSide<RequestRecord>> {
+        let mut control = self.control();
+        control.check_free(index)?;
+        control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)
+    }
+
+    /// Ends a shard on its thread, and gives why, if it is not a shutdown. No outcome: it has panicked, which is a
+    /// fault of the engine's own, and must not leave anybody waiting for a shard that is no more.
+    pub(super) fn end_shard(&self, index: usize, shard: LiveShard, outcome: Option<Result<()>>) -> Result<()> {
+        let ended = match outcome {
+            Some(result) => foreign::attempt(move || shard.end()).map(|()| result),
+            None => foreign::attempt(move || shard.give_up()).and(None),
+        };
+        let result = ended.unwrap_or_else(|| Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
+        self.shard_ended(index, result.clone());
+        result
+    }
+
+    /// A shard has ended on this thread, for a reason if it is not a shutdown: then the engine is of no more use.
+    fn shard_ended(&self, index: usize, result: Result<()>) {
+        let failed = result.is_err();
+        if let Err(error) = result {
+            self.give_up(error);
+        }
+        let is_last = {
+            let control = &mut *self.control();
+            control.ended.push(index);
+            control.listeners.shard_ended(index, &mut control.desired);
+            self.publish(control);
+            let is_last = {
+                let mut running = self.running();
+                running.shards -= 1;
+                running.shards == 0
+            };
+            // Without a shard, and without one to come, an engine serves no more.
+            control.stopped |= is_last && control.sides.iter().all(Option::is_none);
+            is_last && control.stopped
+        };
+        // Who began the stop on a shard's thread did not wait for this.
+        if is_last {
+            self.close_queues();
+        }
+        // What wakers did on the end: the shard counts no more.
+        self.counters[index].foreign_panics.add(foreign::take_caught());
+        self.running().over |= failed || is_last;
+        self.stopped_running.notify_all();
+    }
+
+    /// Gives the engine up, whose clients a part of it serves no more: so that they are refused and turn elsewhere, all
+    /// listeners and queues close. Who holds a request of a shard that runs can still answer it, until the shutdown.
+    #[cold]
+    fn give_up(&self, error: Error) {
+        let mut control = self.control();
+        control.failure.get_or_insert(error);
+        self.stop_shards(&mut control, Duration::MAX);
+        let queues = control.queues.cores();
+        drop(control);
+        // Nobody has to take what waits in them.
+        queues.iter().for_each(|queue| queue.close_and_abandon());
+    }
+
+    pub(super) fn close_queues(&self) {
+        let queues = self.control().queues.cores();
+        // Wakers are the application's code: not under the lock.
+        queues.iter().for_each(|queue| queue.close());
+    }
+}

@@ -1,0 +1,100 @@
+//! Request queues as the control plane keeps them: records that end with a queue's last handle.
+
+use std::sync::Arc;
+
+use super::control::{Control, EngineShared};
+use crate::error::{Error, Result};
+use crate::queue::{Exchange, QueueCore};
+use crate::record::RequestRecord;
+use crate::slab::{Key, Slab};
+
+/// The most queues that an engine has at a time.
+const QUEUES_MAX: u32 = 65_536;
+
+type Core = Arc<QueueCore<RequestRecord>>;
+
+#[derive(Debug)]
+struct QueueRecord {
+    name: Arc<str>,
+    core: Core,
+}
+
+/// All queues of an engine that have handles.
+#[derive(Debug)]
+pub(super) struct Queues {
+    records: Slab<QueueRecord>,
+    /// How many there have been: what slots know a queue by is not given out again, while places are.
+    made: u32,
+}
+
+impl Control {
+    /// A new queue.
+    pub(super) fn open_queue(&mut self, shared: &EngineShared, name: &Arc<str>, length: u32) -> Result<(Key, Core)> {
+        self.check_open()?;
+        let opened = self.queues.open(name, length, &shared.exchanges)?;
+        self.desired.set_queues(self.queues.table());
+        shared.publish(self);
+        Ok(opened)
+    }
+
+    /// A queue's last handle is gone: its place may be given to another one, to which no group is bound.
+    pub(super) fn close_queue(&mut self, shared: &EngineShared, key: Key) {
+        self.queues.close(key);
+        self.desired.set_queues(self.queues.table());
+        self.groups.queue_closed(key);
+        self.publish_routes(shared);
+    }
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self { records: Slab::growing(QUEUES_MAX), made: 0 }
+    }
+}
+
+impl Queues {
+    fn open(
+        &mut self,
+        name: &Arc<str>,
+        length: u32,
+        exchanges: &Arc<[Arc<Exchange<RequestRecord>>]>,
+    ) -> Result<(Key, Core)> {
+        let is_open = |record: &QueueRecord| record.name == *name && !record.core.is_closed();
+        if !name.is_empty() && self.records.iter().any(|(_, record)| is_open(record)) {
+            return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
+        }
+        let core = Arc::new(QueueCore::new(self.made, length, Arc::clone(exchanges)));
+        let record = QueueRecord { name: Arc::clone(name), core: Arc::clone(&core) };
+        let key = match self.made {
+            u32::MAX => None,
+            _ => self.records.insert(record),
+        };
+        let key = key.ok_or_else(|| {
+            Error::invalid(format!(
+                "queue {name:?} would be one too many: an engine has {QUEUES_MAX} queues at a time and {} in all; drop \
+                the handles of others, or start another engine",
+                u32::MAX
+            ))
+        })?;
+        self.made += 1;
+        Ok((key, core))
+    }
+
+    fn close(&mut self, key: Key) {
+        self.records.remove(key);
+    }
+
+    pub(super) fn cores(&self) -> Vec<Core> {
+        self.records.iter().map(|(_, record)| Arc::clone(&record.core)).collect()
+    }
+
+    /// Where routes look for queues.
+    fn table(&self) -> Vec<Option<Core>> {
+        let mut table = Vec::new();
+        for (key, record) in self.records.iter() {
+            table.resize(key.index as usize, None);
+            table.push(Some(Arc::clone(&record.core)));
+        }
+        table
+    }
+}

@@ -1,0 +1,188 @@
+//! What an application has of server sessions and URL groups.
+
+use std::sync::Arc;
+
+use super::control::EngineShared;
+use super::groups::Binding;
+use super::request_queue::RequestQueue;
+use crate::error::{Error, Result};
+use crate::policy::Properties;
+use crate::slab::Key;
+
+/// A server session: the container of URL groups, normally one an application.
+///
+/// Dropping it closes nothing: its groups stay, with what was set here, until they are dropped or the engine stops.
+/// [`close`](Self::close) takes them along.
+#[derive(Debug)]
+pub struct ServerSession {
+    shared: Arc<EngineShared>,
+    key: Key,
+}
+
+impl ServerSession {
+    pub(super) fn new(shared: Arc<EngineShared>) -> Self {
+        let key = shared.control().groups.open_session();
+        Self { shared, key }
+    }
+
+    /// A new, empty URL group of this session.
+    #[must_use]
+    pub fn url_group(&self) -> UrlGroup {
+        let key = self.shared.control().groups.open_group(self.key);
+        UrlGroup { shared: Arc::clone(&self.shared), key }
+    }
+
+    /// Takes requests or not: while inactive, the engine answers 503 for all of the session's groups.
+    pub fn set_active(&self, active: bool) {
+        let mut control = self.shared.control();
+        control.groups.session_mut(self.key).active = active;
+        control.groups.refresh_session(self.key);
+        control.publish_routes(&self.shared);
+    }
+
+    /// Sets what the session's groups inherit, live. Replaces all that was set here before: what is not among
+    /// `properties` is the engine's again. See [`Properties`].
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range, or a property that is the engine's alone; then
+    /// nothing has changed.
+    pub fn set_properties(&self, properties: Properties) -> Result<()> {
+        let mut control = self.shared.control();
+        properties.check_below(&control.groups.inherited())?;
+        control.groups.session_mut(self.key).properties = properties;
+        control.groups.refresh_session(self.key);
+        control.publish_routes(&self.shared);
+        Ok(())
+    }
+
+    /// What holds for the session's groups as far as they set nothing themselves: every property is there.
+    #[must_use]
+    pub fn properties(&self) -> Properties {
+        self.shared.control().groups.of_session(self.key)
+    }
+
+    /// Closes the session with its groups: all their URLs are unregistered.
+    pub fn close(self) {
+        self.shared.control().close_session(&self.shared, self.key);
+    }
+}
+
+impl Drop for ServerSession {
+    fn drop(&mut self) {
+        self.shared.control().groups.session_dropped(self.key);
+    }
+}
+
+/// A URL group: prefixes that go to one request queue. Dropping it unregisters them.
+#[derive(Debug)]
+pub struct UrlGroup {
+    shared: Arc<EngineShared>,
+    key: Key,
+}
+
+impl UrlGroup {
+    /// Registers a URL prefix, such as `http://+:8080/app/`; `context` comes back with every request for it.
+    ///
+    /// Hosts: `+` (asked before all others), a name, an IP address (matches the address the client connected to), `*`
+    /// (asked last). The path matches by whole segments, without regard to ASCII case: `/app/` matches `/app`, `/app/`
+    /// and `/App/x`, not `/application`. Opens the port on all addresses, unless
+    /// [`Engine::listen`](crate::Engine::listen) has opened it before.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix or one that is registered already;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Io`](crate::ErrorKind::Io) when the port cannot be
+    /// opened; [`Closed`](crate::ErrorKind::Closed) after the session was closed or the engine shut down;
+    /// [`Engine::failure`](crate::Engine::failure) after that.
+    pub fn add_url(&self, url: &str, context: u64) -> Result<()> {
+        self.add_urls([(url, context)])
+    }
+
+    /// Registers many URL prefixes, each with its context: all of them, or none. They begin to hold together. See
+    /// [`add_url`](Self::add_url), which is one of these calls for each.
+    ///
+    /// # Errors
+    /// As [`add_url`](Self::add_url), [`Invalid`](crate::ErrorKind::Invalid) also for one that is given twice. The text
+    /// names the URL at fault; none of them is registered then.
+    pub fn add_urls<'a>(&self, urls: impl IntoIterator<Item = (&'a str, u64)>) -> Result<()> {
+        let urls: Vec<(&str, u64)> = urls.into_iter().collect();
+        self.shared.once_free(|control| control.add_urls(&self.shared, self.key, &urls))
+    }
+
+    /// Unregisters a URL prefix; requests already delivered stay.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it is not registered in this group.
+    pub fn remove_url(&self, url: &str) -> Result<()> {
+        self.shared.control().remove_url(&self.shared, self.key, url)
+    }
+
+    /// Sends the group's requests to a queue from now on; several groups may share one.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the queue is of another engine;
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn bind(&self, queue: &RequestQueue) -> Result<()> {
+        if queue.core.engine() != self.shared.id {
+            return Err(Error::invalid(format!("request queue {:?} belongs to another engine", queue.name())));
+        }
+        self.set_binding(Binding::To(queue.key()))
+    }
+
+    /// Takes the group off its queue: until it is bound again, the engine answers its requests with 503.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn unbind(&self) -> Result<()> {
+        self.set_binding(Binding::None)
+    }
+
+    fn set_binding(&self, binding: Binding) -> Result<()> {
+        let mut control = self.shared.control();
+        control.groups.get_mut(self.key)?.binding = binding;
+        control.groups.refresh(self.key);
+        control.publish_routes(&self.shared);
+        Ok(())
+    }
+
+    /// Takes requests or not: while inactive, the engine answers 503 in the group's place.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn set_active(&self, active: bool) -> Result<()> {
+        let mut control = self.shared.control();
+        control.groups.get_mut(self.key)?.active = active;
+        control.groups.refresh(self.key);
+        control.publish_routes(&self.shared);
+        Ok(())
+    }
+
+    /// Sets timers and limits of the group, live. Replaces all that was set here before: what is not among
+    /// `properties` is the session's again. See [`Properties`].
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a value out of range, or a property that is the engine's alone;
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed. Then nothing has changed.
+    pub fn set_properties(&self, properties: Properties) -> Result<()> {
+        let mut control = self.shared.control();
+        properties.check_below(&control.groups.inherited())?;
+        control.groups.get_mut(self.key)?.properties = properties;
+        control.groups.refresh(self.key);
+        control.publish_routes(&self.shared);
+        Ok(())
+    }
+
+    /// What holds for the group: every property is there, its own, inherited or the default.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn properties(&self) -> Result<Properties> {
+        let control = self.shared.control();
+        Ok(control.groups.of_group(control.groups.get(self.key)?))
+    }
+}
+
+impl Drop for UrlGroup {
+    fn drop(&mut self) {
+        self.shared.control().close_group(&self.shared, self.key);
+    }
+}
