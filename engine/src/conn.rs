@@ -17,7 +17,7 @@
 //! * After the last answer our side is shut first and input is read on for a time, so that the client gets to read
 //!   the answer (RFC 9112 section 9.6).
 //!
-//! Not here: which bytes form a request (`proto`), in which order answers are kept (`shard::output`), how long a
+//! Not here: which bytes form a request (`proto`), in which order answers are kept (`shard::protocol`), how long a
 //! timeout is (`policy`).
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub(crate) use self::holdings::NoRoom;
 pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Completion, Driving, Fate, Scratch, ShardSide};
+pub(crate) use self::shard_side::{Completion, Driving, Fate, ShardSide};
 pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;

@@ -36,7 +36,7 @@ pub(crate) use uring::Uring;
 /// Parts that one send has at most.
 pub(crate) const SEND_PARTS_MAX: usize = 16;
 
-/// How a send behaves when the socket's buffer is full. None waits there: see `shard::room`.
+/// How a send behaves when the socket's buffer is full. None waits there: see `shard::transport`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendMode {
     /// Completes visibly only when not everything was taken.

@@ -4,24 +4,27 @@
 //! Invariants: commands are read after the answers of a turn have been taken back and before any of them is sent, so
 //! that nothing that was cancelled by then begins to leave.
 
+use bytes::Bytes;
+
 use super::Shard;
-use crate::id::RequestId;
-use crate::queue::Command;
+use crate::id::{ConnectionId, RequestId};
+use crate::queue::{Command, Disconnected, Registration, Taker};
 use crate::ring::Io;
+use crate::slab::Key;
 
 impl<I: Io> Shard<I> {
     /// Reads the commands, if there are any.
     #[inline]
     pub(super) fn collect_commands(&mut self) {
-        if self.dispatch.side.has_commands() {
+        if self.protocol.dispatch.side.has_commands() {
             self.read_commands();
         }
     }
 
     #[cold]
     fn read_commands(&mut self) {
-        self.dispatch.side.open_commands();
-        while let Some(command) = self.dispatch.side.take_command() {
+        self.protocol.dispatch.side.open_commands();
+        while let Some(command) = self.protocol.dispatch.side.take_command() {
             match command {
                 Command::Cancel(id) => self.cancel(id),
                 Command::QueueEnded(queue) => self.end_queue(queue),
@@ -34,8 +37,8 @@ impl<I: Io> Shard<I> {
 
     /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
     fn end_queue(&mut self, queue: u32) {
-        for slot in 0..self.dispatch.side.slots_used() {
-            if let Some(completed) = self.dispatch.side.close_to_ids(slot, queue) {
+        for slot in 0..self.protocol.dispatch.side.slots_used() {
+            if let Some(completed) = self.protocol.dispatch.side.close_to_ids(slot, queue) {
                 self.take_back(completed);
             }
         }
@@ -44,9 +47,37 @@ impl<I: Io> Shard<I> {
     /// Ends the connection of a cancelled request, and with it whatever else is under way on it.
     fn cancel(&mut self, id: RequestId) {
         self.counters.requests_cancelled.count();
-        if let Some(slot) = self.dispatch.side.cancelled(id) {
-            let key = self.dispatch.slots[slot as usize].connection;
-            self.abort(key);
+        if let Some(slot) = self.protocol.dispatch.side.cancelled(id) {
+            let key = self.protocol.dispatch.slots[slot as usize].connection;
+            self.visit(key, |protocol, connection| protocol.abort(connection));
         }
+    }
+
+    /// An informational answer for a request under way.
+    pub(super) fn send_informational(&mut self, id: RequestId, text: Bytes) {
+        let slot = self.protocol.dispatch.side.under_way(id);
+        let owed = slot.map(|slot| (slot, self.protocol.dispatch.slots[slot as usize].connection));
+        match owed.and_then(|(slot, key)| Some((slot, self.connections.get_mut(key)?))) {
+            Some((slot, connection)) => self.protocol.send_informational(connection, slot, text),
+            None => self.counters.informational_dropped.count(),
+        }
+    }
+
+    /// Somebody is to be told of a connection's end.
+    fn watch(&mut self, id: ConnectionId, registration: Registration) {
+        let entry = self.protocol.dispatch.origin.entry(id);
+        let key = entry.map(|(index, generation)| Key { index, generation });
+        match key.and_then(|key| self.connections.get_mut(key)) {
+            Some(connection) => self.protocol.watch(connection, registration),
+            None => registration.tell(Disconnected::Gone),
+        }
+    }
+
+    /// The application wants the socket of a connection that has switched protocols.
+    fn hand_over(&mut self, id: RequestId, taker: Taker) {
+        // A taker that is dropped tells that there is no socket.
+        let Some(slot) = self.protocol.dispatch.side.under_way(id) else { return };
+        let key = self.protocol.dispatch.slots[slot as usize].connection;
+        self.visit(key, |protocol, connection| protocol.hand_over(connection, slot, taker));
     }
 }

@@ -10,17 +10,17 @@
 //! turn, and again after it has waited for completions and before it handles any; it says which one it has taken.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::net::{IpAddr, Shutdown};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Shard;
+use super::transport::ListenSocket;
 use crate::clock::ticks;
 use crate::policy::OF_ENGINE;
 use crate::queue::QueueCore;
 use crate::record::RequestRecord;
-use crate::ring::{Io, net};
+use crate::ring::Io;
 use crate::route::Snapshot;
 
 /// Everything that the control plane wants of the shards, as of one change. Cheap to clone.
@@ -88,46 +88,6 @@ pub(crate) struct ListenAddress {
     pub(crate) port: u16,
     /// By shard; `None` once the shard has ended.
     pub(crate) sockets: Vec<Option<Arc<ListenSocket>>>,
-}
-
-/// A listening socket of one shard. The control plane has it, too: it can close an address at once, whatever the shard
-/// is doing, and bind the address anew. The descriptor is closed when both have let go of it.
-#[derive(Debug)]
-pub(crate) struct ListenSocket {
-    socket: OwnedFd,
-    is_closed: Mutex<bool>,
-}
-
-impl ListenSocket {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, is_closed: Mutex::new(false) }
-    }
-
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-
-    fn closed(&self) -> MutexGuard<'_, bool> {
-        self.is_closed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nobody comes in any more: who waits to be accepted is reset, and the address can be bound again, though not all
-    /// have let go of this socket. Done twice, it does no harm.
-    pub(crate) fn close(&self) {
-        *self.closed() = true;
-        net::shutdown(self.descriptor(), Shutdown::Both);
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        *self.closed()
-    }
-
-    /// Has a socket listen that the control plane has not closed. `false`: it is closed, or the kernel refuses.
-    fn listen(&self, io: &mut impl Io) -> bool {
-        // Locked meanwhile: a socket that is closed never begins to listen again.
-        let closed = self.closed();
-        !*closed && io.listen(self.descriptor()).is_ok()
-    }
 }
 
 /// Where a shard finds what is wanted of it.
@@ -216,7 +176,7 @@ impl<I: Io> Shard<I> {
         let Some(state) = self.inbox.waiting().state.take() else { return };
         let generation = state.generation;
         if core::mem::replace(&mut self.queues_version, state.queues.version) != state.queues.version {
-            self.dispatch.take_queues(&state.queues.queues);
+            self.protocol.dispatch.take_queues(&state.queues.queues);
         }
         self.take_routes(state.routes);
         self.take_listeners(&state.listening);
@@ -230,8 +190,8 @@ impl<I: Io> Shard<I> {
     /// From now on these routes hold, with their timers and limits. Connections that went by those of a group which is
     /// gone go by the engine's own.
     fn take_routes(&mut self, routes: Arc<Snapshot>) {
-        let before = core::mem::replace(&mut self.dispatch.routes, routes);
-        let (before, now) = (before.groups(), self.dispatch.routes.groups());
+        let before = core::mem::replace(&mut self.protocol.dispatch.routes, routes);
+        let (before, now) = (before.groups(), self.protocol.dispatch.routes.groups());
         if now.same_owners(before) {
             return;
         }
@@ -250,26 +210,29 @@ impl<I: Io> Shard<I> {
             return;
         }
         let addresses = &listening.addresses;
-        self.unlisten(|id| addresses.binary_search_by_key(&id, |address| address.id).is_err());
+        let transport = &mut self.protocol.transport;
+        transport.unlisten(|id| addresses.binary_search_by_key(&id, |address| address.id).is_err());
         let first = addresses.partition_point(|address| address.id <= self.last_address);
         for address in &addresses[first..] {
             self.last_address = address.id;
-            let socket = address.sockets.get(usize::from(self.dispatch.id.0)).and_then(Option::as_ref);
+            let socket = address.sockets.get(usize::from(self.protocol.dispatch.id.0)).and_then(Option::as_ref);
             if let Some(socket) = socket.filter(|_| self.stopping.is_none())
-                && socket.listen(&mut self.io)
+                && socket.listen(&mut transport.io)
             {
-                self.accept_on(address, Arc::clone(socket));
+                transport.accept_on(address.id, (address.ip, address.port), Arc::clone(socket));
             }
         }
     }
 
     /// Begins to stop: see [`DesiredState::stop`].
     pub(crate) fn stop(&mut self, grace: Duration) {
-        let deadline = if grace.is_zero() { self.tick } else { self.tick.saturating_add(ticks(grace)) };
+        let transport = &mut self.protocol.transport;
+        let deadline = if grace.is_zero() { transport.tick } else { transport.after(ticks(grace)) };
+        transport.unlisten(|_| true);
         self.stopping = Some(self.stopping.map_or(deadline, |earlier| earlier.min(deadline)));
-        self.unlisten(|_| true);
+        self.protocol.begin_stop();
         for key in self.connections.keys() {
-            self.finish_connection(key);
+            self.visit(key, |protocol, connection| protocol.finish(connection));
         }
     }
 }

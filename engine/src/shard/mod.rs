@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ control ─▶ completions ─▶ publish, wake ─▶ timers
-//!           output              (submit and wait)     output       control   accept, input   queue           life
 //!   (and control once more, before the answers)
+//!
+//!            transport               protocol                 dispatch
+//!   kernel ─▶ sockets, bytes, time ─▶ what bytes mean ────────▶ slots, routes, queues ─▶ applications
+//!          ◀─ sends, files, close  ◀─ order, framing, heads ◀── answers ◀───────────────
 //! ```
 //!
 //! Invariants:
@@ -19,75 +22,41 @@
 //!
 //! [`Uring`]: crate::ring::Uring
 
-mod accept;
-mod assembly;
-mod body;
 mod commands;
-mod connection;
 mod control;
-mod deliver;
 mod dispatch;
-mod drain;
-mod files;
-mod input;
-mod life;
-mod output;
-mod pipe;
-mod rates;
-mod refuse;
-mod room;
+mod protocol;
 mod signals;
 #[cfg(test)]
 mod sim;
-mod stream;
-mod waits;
-mod watch;
+mod transport;
 
-use std::collections::VecDeque;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringress_proto::limits::Limits;
-use ringress_proto::response::HeadTemplate;
-use ringress_proto::url::HostMemo;
-
-use self::connection::{Connection, Held, Out, Sending};
 use self::dispatch::Dispatch;
-use self::drain::Drains;
-use crate::clock::{Clock, TICK_MS, Tick};
-use crate::config::Config;
+use self::protocol::{Connection, Protocol};
+use self::transport::{Life, Sending, Sizes, Transport};
+use crate::clock::{TICK_MS, Tick};
+use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::foreign;
-use crate::id::{SLOT_BITS, ShardId};
-use crate::queue::{Driving, Notifier, ShardSide};
+use crate::id::ShardId;
+use crate::queue::{Completion, Driving, Notifier, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
 use crate::slab::{Key, Slab};
 use crate::stream::ClosingElsewhere;
-use crate::timer::Wheel;
 
-pub(crate) use self::control::{DesiredState, Inbox, ListenAddress, ListenSocket};
+pub(crate) use self::control::{DesiredState, Inbox, ListenAddress};
+pub(crate) use self::transport::ListenSocket;
 
 /// While it lives, the thread that made it drives a shard.
 #[derive(Debug)]
 pub(crate) struct Driven {
     _driving: Driving,
     _closing: ClosingElsewhere,
-}
-
-/// What of the configuration the loop uses.
-#[derive(Debug)]
-struct Settings {
-    limits: Limits,
-    deliver_connect: bool,
-    pipeline_max: u16,
-    template: HeadTemplate,
-    /// The thread that runs the shard also consumes its queues.
-    colocated: bool,
-    /// Requests published in one turn.
-    publish_max: u32,
 }
 
 /// Requests that co-located mode hands out before it looks at more completions: few enough to stay in cache.
@@ -102,32 +71,16 @@ const DISK_WAIT_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Shard<I: Io> {
-    io: I,
-    dispatch: Dispatch,
-    settings: Settings,
     connections: Slab<Connection>,
-    held: Vec<Held>,
-    wheel: Wheel,
-    clock: Clock,
-    tick: Tick,
-    host_memo: HostMemo,
-    listeners: Slab<accept::Listener>,
-    /// Opened only to be closed when descriptors run out.
-    reserve: Option<File>,
-    accept_resumes: Option<Tick>,
+    /// With the transport below it and the dispatch above it.
+    protocol: Protocol<I>,
     events: Vec<Event>,
     /// The next of `events` to handle.
     cursor: usize,
-    /// Connections whose silent sends end with this turn.
-    silent: Vec<Key>,
-    /// Something is to be done as soon as the silent sends have ended.
-    follow_up: bool,
-    flush: Vec<Key>,
-    /// Connections whose receive ended because the kernel had no buffer.
-    starved: Vec<Key>,
-    /// Connections that wait for a cell to read a file into, oldest first.
-    cell_waiters: VecDeque<Key>,
-    drains: Drains,
+    /// The thread that runs the shard also consumes its queues.
+    colocated: bool,
+    /// Requests published in one turn.
+    publish_max: u32,
     inbox: Arc<Inbox>,
     /// Which tables of the control plane it goes by.
     queues_version: u64,
@@ -143,20 +96,6 @@ pub(crate) struct Shard<I: Io> {
     notifier_armed: bool,
 }
 
-impl Settings {
-    fn of(config: &Config) -> Result<Self> {
-        let colocated = config.mode == crate::config::Mode::Colocated;
-        Ok(Self {
-            limits: config.limits,
-            deliver_connect: config.deliver_connect,
-            pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
-            template: config.template()?,
-            colocated,
-            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
-        })
-    }
-}
-
 impl<I: Io> Shard<I> {
     pub(crate) fn new(
         io: I,
@@ -166,33 +105,19 @@ impl<I: Io> Shard<I> {
         inbox: Arc<Inbox>,
         counters: Arc<ShardCounters>,
     ) -> Result<Self> {
-        let reserve = File::open("/dev/null")
-            .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
-        let settings = Settings::of(config)?;
-        let held = core::iter::repeat_with(|| Held::NOTHING).take(side.arena().buffers() as usize).collect();
+        let sizes = Sizes { connections: config.connections_max, buffers: side.arena().buffers() };
+        let transport = Transport::new(io, sizes, Arc::clone(&counters))?;
         let dispatch = Dispatch::new(id, side, config, Arc::clone(&counters));
-        let connections = config.connections_max as usize;
-        let mut shard = Self {
-            io,
-            dispatch,
-            settings,
+        let mut protocol = Protocol::new(transport, dispatch, config, Arc::clone(&counters))?;
+        protocol.post_buffers();
+        let colocated = config.mode == Mode::Colocated;
+        Ok(Self {
             connections: Slab::new(config.connections_max),
-            held,
-            wheel: Wheel::new(config.connections_max),
-            clock: Clock::new(),
-            tick: 0,
-            host_memo: HostMemo::new(),
-            listeners: Slab::growing(1 << SLOT_BITS),
-            reserve: Some(reserve),
-            accept_resumes: None,
+            protocol,
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
-            silent: Vec::with_capacity(connections),
-            follow_up: false,
-            flush: Vec::with_capacity(connections),
-            starved: Vec::with_capacity(connections),
-            cell_waiters: VecDeque::with_capacity(connections),
-            drains: Drains::new(config.connections_max),
+            colocated,
+            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
             inbox,
             queues_version: 0,
             listening_version: 0,
@@ -202,24 +127,22 @@ impl<I: Io> Shard<I> {
             stopping: None,
             aborted: false,
             notifier_armed: false,
-        };
-        shard.post_buffers();
-        Ok(shard)
+        })
     }
 
     /// From now on answers given on this thread come back without atomics, and files that it lets go of are closed
     /// where that holds nobody up; the shard stays on this thread.
     pub(crate) fn drive_here(&self) -> Driven {
-        Driven { _driving: self.dispatch.side.drive_here(), _closing: self.close_elsewhere() }
+        Driven { _driving: self.protocol.dispatch.side.drive_here(), _closing: self.close_elsewhere() }
     }
 
     fn close_elsewhere(&self) -> ClosingElsewhere {
-        ClosingElsewhere::with(self.io.file_closer())
+        ClosingElsewhere::with(self.protocol.transport.io.file_closer())
     }
 
     /// What wakes the thread that drives the shard.
     pub(crate) fn notifier(&self) -> &'static Notifier {
-        self.dispatch.side.exchange().notifier()
+        self.protocol.dispatch.side.exchange().notifier()
     }
 
     /// Runs until told to stop.
@@ -233,14 +156,14 @@ impl<I: Io> Shard<I> {
 
     /// Whether it has been told to stop, and has.
     pub(crate) fn is_done(&self) -> bool {
-        let is_left = self.stopping.is_some() && self.listeners.len() == 0;
+        let is_left = self.stopping.is_some() && !self.protocol.transport.accepting.listens();
         is_left && (self.connections.len() == 0 || self.is_given_up())
     }
 
     /// Whether what was ended at the end of the grace has had its time to end: what is left waits for a disk that does
     /// not answer.
     fn is_given_up(&self) -> bool {
-        self.aborted && self.given_up_at().is_some_and(|tick| tick <= self.tick)
+        self.aborted && self.given_up_at().is_some_and(|tick| tick <= self.protocol.transport.tick)
     }
 
     fn given_up_at(&self) -> Option<Tick> {
@@ -258,62 +181,64 @@ impl<I: Io> Shard<I> {
             self.take_newer();
         }
         self.handle_events();
-        self.dispatch.wake_readers();
-        self.rearm_starved();
-        self.post_buffers();
-        let _ = self.dispatch.publish(self.cursor < self.events.len());
+        self.protocol.dispatch.wake_readers();
+        self.feed_starved();
+        self.protocol.post_buffers();
+        let _ = self.protocol.dispatch.publish(self.cursor < self.events.len());
         self.run_timers();
         self.inbox.end_turn();
         Ok(())
     }
 
     fn enter(&mut self, wait_max: Option<Duration>) -> Result<()> {
+        let notifier = self.notifier();
         if !self.notifier_armed {
             self.notifier_armed = true;
-            let notifier = self.dispatch.side.exchange().notifier().descriptor();
-            self.io.watch(notifier, Token::new(Op::Notifier, 0, 0));
+            self.protocol.transport.io.watch(notifier.descriptor(), Token::new(Op::Notifier, 0, 0));
         }
         // Answers may have made room for held input: those requests are not kept waiting by this wait.
-        let published = self.dispatch.publish(false);
-        self.dispatch.wake_readers();
-        let mut wait = if published && self.settings.colocated { Wait::No } else { self.wait(wait_max) };
+        let published = self.protocol.dispatch.publish(false);
+        self.protocol.dispatch.wake_readers();
+        let mut wait = if published && self.colocated { Wait::No } else { self.wait(wait_max) };
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
-            let notifier = self.dispatch.side.exchange().notifier();
             notifier.begin_sleep();
-            if !self.dispatch.side.completions_empty() || self.inbox.has_newer() || notifier.take_interrupt() {
+            let is_empty = self.protocol.dispatch.side.completions_empty();
+            if !is_empty || self.inbox.has_newer() || notifier.take_interrupt() {
                 wait = Wait::No;
             }
         }
         self.publish_levels();
-        self.follow_up = false;
         self.events.clear();
         self.cursor = 0;
-        let turned = self.io.turn(wait, &mut self.events);
-        self.dispatch.side.exchange().notifier().end_sleep();
+        let transport = &mut self.protocol.transport;
+        transport.follow_up = false;
+        let turned = transport.io.turn(wait, &mut self.events);
+        notifier.end_sleep();
         turned.map_err(explain_enter)?;
-        self.clock.advance();
-        self.tick = self.clock.tick();
-        self.dispatch.begin_turn();
+        transport.begin_turn();
+        self.protocol.dispatch.begin_turn();
         self.end_sends();
         Ok(())
     }
 
     fn wait(&self, wait_max: Option<Duration>) -> Wait {
+        let Protocol { transport, dispatch, .. } = &self.protocol;
         // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
-        let buffers_to_come = !self.starved.is_empty() && !self.silent.is_empty();
+        let buffers_to_come = !transport.starved.is_empty() && !transport.silent.is_empty();
         // Readers that are left were put off for a turn.
-        if buffers_to_come || self.dispatch.has_readers() || self.follow_up || self.is_done() || self.is_overdue() {
+        let is_busy = buffers_to_come || dispatch.has_readers() || transport.follow_up;
+        if is_busy || self.is_done() || self.is_overdue() {
             return Wait::No;
         }
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
-        let reclaim = (!self.starved.is_empty() && self.dispatch.side.buffers.large.is_dry())
-            .then(|| self.tick.saturating_add(1));
+        let is_dry = !transport.starved.is_empty() && dispatch.side.buffers.large.is_dry();
+        let reclaim = is_dry.then(|| transport.after(1));
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
-        let sent = (!self.silent.is_empty()).then(|| self.tick.saturating_add(1));
-        let visits = [self.wheel.next_visit(), self.accept_resumes, self.next_stop(), reclaim, sent];
-        let timer = visits.into_iter().flatten().min().map(|tick| self.clock.until(tick));
+        let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
+        let visits = [transport.wheel.next_visit(), transport.accepting.resumes(), self.next_stop(), reclaim, sent];
+        let timer = visits.into_iter().flatten().min().map(|tick| transport.clock.until(tick));
         match (timer, wait_max) {
             (None, None) => Wait::Forever,
             (Some(one), Some(other)) => at_most(one.min(other)),
@@ -323,48 +248,209 @@ impl<I: Io> Shard<I> {
 
     /// When a stop goes on by the clock alone.
     fn next_stop(&self) -> Option<Tick> {
-        if self.aborted { self.given_up_at() } else { self.stopping.filter(|tick| *tick > self.tick) }
+        let tick = self.protocol.transport.tick;
+        if self.aborted { self.given_up_at() } else { self.stopping.filter(|stop| *stop > tick) }
     }
 
     /// Whether the grace of a stop is over, so that everything left is to be ended at once.
     fn is_overdue(&self) -> bool {
-        self.stopping.is_some_and(|deadline| deadline <= self.tick) && !self.aborted
+        self.stopping.is_some_and(|deadline| deadline <= self.protocol.transport.tick) && !self.aborted
+    }
+
+    /// Lends a connection, if it is there, and sees to its end.
+    #[inline]
+    fn visit(&mut self, key: Key, act: impl FnOnce(&mut Protocol<I>, &mut Connection)) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            act(&mut self.protocol, connection);
+            if connection.socket.is_over() {
+                self.remove(key);
+            }
+        }
+    }
+
+    #[cold]
+    fn remove(&mut self, key: Key) {
+        if let Some(connection) = self.connections.remove(key) {
+            self.protocol.ended(connection);
+        }
+    }
+
+    /// Takes what applications have answered, and sends what is next in order.
+    fn collect_answers(&mut self) {
+        let mut completed = core::mem::take(&mut self.protocol.dispatch.completed);
+        self.protocol.dispatch.side.take_completions(&mut completed);
+        let mut answered = 0;
+        for completed in completed.drain(..) {
+            answered += u64::from(self.take_back(completed));
+        }
+        self.protocol.dispatch.completed = completed;
+        if answered > 0 {
+            self.counters.requests_answered.add(answered);
+        }
+        self.collect_signals();
+        self.collect_commands();
+        self.work_off();
+    }
+
+    /// One slot has come back. `true`: with an application's answer.
+    #[inline]
+    fn take_back(&mut self, completed: Completion) -> bool {
+        let dispatch = &mut self.protocol.dispatch;
+        let (slot, flags) = dispatch.side.accept(completed);
+        if flags.only_reclaims() {
+            dispatch.side.free(slot);
+            return false;
+        }
+        match self.connections.get_mut(dispatch.slots[slot as usize].connection) {
+            Some(connection) => self.protocol.on_answer(connection, slot, flags),
+            None => {
+                dispatch.finish_slot(slot);
+                false
+            }
+        }
+    }
+
+    /// Goes on with everything that is on a list: input before answers, so that these find what it leads to.
+    fn work_off(&mut self) {
+        loop {
+            if let Some(key) = self.protocol.resume.pop() {
+                self.visit(key, Protocol::resume_input);
+            } else if let Some(key) = self.protocol.flush.pop() {
+                self.visit(key, Protocol::flush);
+            } else if let Some(key) = self.protocol.transport.called.pop() {
+                self.call(key);
+            } else if self.protocol.transport.drains.are_too_many() {
+                self.end_oldest_drain();
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// A cell is free for a connection that waited for one.
+    #[cold]
+    fn call(&mut self, key: Key) {
+        let is_taken = self.connections.get_mut(key).is_some_and(|connection| self.protocol.on_cell(connection));
+        if !is_taken {
+            self.protocol.transport.call_cell_waiter();
+        }
+    }
+
+    /// Resets the connection that has been read to its end for longest.
+    #[cold]
+    fn end_oldest_drain(&mut self) {
+        let (connections, drains) = (&mut self.connections, &mut self.protocol.transport.drains);
+        let is_draining = |connection: &mut Connection| connection.socket.life == Life::Draining;
+        if drains.is_cluttered() {
+            drains.clear_away(|key| connections.get_mut(*key).is_some_and(is_draining));
+        }
+        let Some(oldest) = drains.pop_oldest() else { return };
+        if connections.get_mut(oldest).is_some_and(is_draining) {
+            self.counters.drains_reset.count();
+            self.visit(oldest, Protocol::abort);
+        }
+    }
+
+    /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
+    fn end_sends(&mut self) {
+        for index in 0..self.events.len() {
+            if self.events[index].token.op() == Op::Send {
+                let event = self.events[index].take();
+                self.handle(event);
+            }
+        }
+        let mut silent = core::mem::take(&mut self.protocol.transport.silent);
+        for key in silent.drain(..) {
+            self.visit(key, Protocol::end_silent_send);
+        }
+        // What ended may have put connections on the lists again; `silent` is empty until they are worked off.
+        self.protocol.transport.silent = silent;
+        self.work_off();
     }
 
     fn handle_events(&mut self) {
-        while self.cursor < self.events.len() && self.dispatch.fresh < self.settings.publish_max {
+        while self.cursor < self.events.len() && self.protocol.dispatch.fresh < self.publish_max {
             let event = self.events[self.cursor].take();
             self.cursor += 1;
             match event.token.op() {
-                Op::Receive => self.on_receive(event),
-                Op::Accept => self.on_accept(event),
-                Op::ReadFile => self.on_read(event),
+                Op::Receive | Op::ReadFile | Op::Poll | Op::SendFile | Op::Room => self.handle(event),
+                Op::Accept => self.accept(&event),
                 Op::Notifier => self.notifier_armed = event.more,
-                Op::Poll => self.on_poll(event),
-                Op::SendFile => self.on_file(event),
-                Op::Room => self.on_room(event),
                 // Ended before all others, in `end_sends`.
                 Op::Send | Op::Ignored => {}
             }
         }
     }
 
-    /// Gives spare buffers to the kernel, with one store.
-    fn post_buffers(&mut self) {
+    /// An operation of a connection's has completed.
+    #[inline]
+    fn handle(&mut self, event: Event) {
+        let key = key_of(&event);
+        match self.connections.get_mut(key) {
+            Some(connection) => {
+                self.protocol.on_event(connection, event);
+                if connection.socket.is_over() {
+                    self.remove(key);
+                }
+            }
+            None => self.protocol.on_stale(event),
+        }
+    }
+
+    /// Serves a new connection, or refuses it.
+    fn accept(&mut self, event: &Event) {
+        let Some(accepted) = self.protocol.transport.on_accept(event) else { return };
+        match self.connections.insert(Connection::new(&accepted)) {
+            Some(key) => self.visit(key, |protocol, connection| {
+                connection.socket.key = key;
+                protocol.begin(connection);
+            }),
+            None => self.protocol.transport.turn_away(accepted.fd),
+        }
+    }
+
+    /// Receives again for those whose receive ended for want of buffers, once the kernel has some.
+    fn feed_starved(&mut self) {
+        if self.protocol.transport.starved.is_empty() {
+            return;
+        }
+        self.protocol.dispatch.reclaim_bodies_if_dry();
+        self.protocol.post_buffers();
+        let mut starved = core::mem::take(&mut self.protocol.transport.starved);
+        starved.retain(|key| {
+            let connection = self.connections.get_mut(*key);
+            connection.is_some_and(|connection| !self.protocol.feed(connection))
+        });
+        self.protocol.transport.starved = starved;
+    }
+
+    /// Ends what has run out of time.
+    fn run_timers(&mut self) {
+        let tick = self.protocol.transport.tick;
         let mut any = false;
-        while let Some(spare) = self.dispatch.side.buffers.next_to_post() {
-            self.io.give_buffer(spare);
-            any = true;
+        while let Some(index) = self.protocol.transport.wheel.pop_due(tick) {
+            if let Some(key) = self.connections.key_of(index) {
+                any = true;
+                self.visit(key, Protocol::on_deadline);
+            }
+        }
+        self.protocol.transport.resume_accepting();
+        if self.is_overdue() {
+            self.aborted = true;
+            self.protocol.begin_abort();
+            for key in self.connections.keys() {
+                self.visit(key, Protocol::abort);
+            }
         }
         if any {
-            self.io.post_buffers();
+            self.work_off();
         }
     }
 
     fn publish_levels(&mut self) {
         self.counters.connections_open.set(self.connections.len() as u64);
-        self.dispatch.publish_levels();
-        self.counters.completions_overflowed.set(self.io.overflows());
+        self.protocol.dispatch.publish_levels();
+        self.counters.completions_overflowed.set(self.protocol.transport.io.overflows());
         self.count_caught();
     }
 
@@ -381,7 +467,7 @@ impl<I: Io> Shard<I> {
     /// handles that are out.
     pub(crate) fn give_up(mut self) {
         self.close_left();
-        self.dispatch.give_up_requests();
+        self.protocol.dispatch.give_up_requests();
         self.count_caught();
     }
 
@@ -389,18 +475,17 @@ impl<I: Io> Shard<I> {
     /// since nobody else knows their descriptors. Gives how many connections.
     fn close_left(&mut self) -> usize {
         self.inbox.close();
-        self.close_listeners();
+        self.protocol.transport.close_listeners();
         for event in self.events.drain(..).skip(self.cursor) {
-            let key = Key { index: event.token.slot(), generation: event.token.generation() };
             match event.token.op() {
                 // The helper has given this one back.
                 Op::SendFile => {
-                    if let Some(connection) = self.connections.get_mut(key) {
-                        connection.sending = Sending::No;
+                    if let Some(connection) = self.connections.get_mut(key_of(&event)) {
+                        connection.socket.sending = Sending::No;
                     }
                 }
                 // It has come in, and is nobody's yet.
-                Op::Accept if event.result >= 0 => self.io.close(event.result),
+                Op::Accept if event.result >= 0 => self.protocol.transport.io.close(event.result),
                 _ => {}
             }
         }
@@ -408,16 +493,7 @@ impl<I: Io> Shard<I> {
         let keys = self.connections.keys();
         for key in &keys {
             if let Some(connection) = self.connections.remove(*key) {
-                if let Out::Stream { slot, .. } = connection.out {
-                    self.dispatch.give_up_stream(slot);
-                }
-                self.dispatch.give_up_streams(connection.oldest);
-                // The ring's operations keep the socket alive until they are gone; this ends the connection now.
-                self.io.shutdown(connection.fd, std::net::Shutdown::Both);
-                // One that the helper has, it closes.
-                if connection.sending != Sending::File {
-                    self.io.close(connection.fd);
-                }
+                self.protocol.give_up(&connection);
             }
         }
         keys.len()
@@ -425,18 +501,21 @@ impl<I: Io> Shard<I> {
 
     /// Ends the shard: requests that wait in queues are dropped, handles that are out get `Gone`.
     pub(crate) fn end(mut self) {
-        self.dispatch.abandon_queued();
+        self.protocol.dispatch.abandon_queued();
         let left = self.close_left();
         self.collect_answers();
         self.publish_levels();
+        let Protocol { transport, dispatch, .. } = self.protocol;
         // The ring closes before the memory it was lent can go.
-        drop(self.io);
-        // Connections are left only when the ring has failed; then what they used cannot be told any more.
-        match left {
-            0 => self.dispatch.side.end(),
-            _ => self.dispatch.side.mark_all_disconnected(),
-        }
+        drop(transport);
+        dispatch.end(left == 0);
     }
+}
+
+/// Whose operation has completed.
+#[inline]
+fn key_of(event: &Event) -> Key {
+    Key { index: event.token.slot(), generation: event.token.generation() }
 }
 
 fn at_most(duration: Duration) -> Wait {

@@ -8,29 +8,34 @@ impl<I: Io> Shard<I> {
     /// Takes the signals, and sees to what they are about.
     #[inline]
     pub(super) fn collect_signals(&mut self) {
-        if self.dispatch.side.has_signals() {
+        if self.protocol.dispatch.side.has_signals() {
             self.take_signals();
         }
     }
 
     #[cold]
     fn take_signals(&mut self) {
-        let mut told = core::mem::take(&mut self.dispatch.told);
-        self.dispatch.side.take_signals(&mut told);
+        let mut told = core::mem::take(&mut self.protocol.dispatch.told);
+        self.protocol.dispatch.side.take_signals(&mut told);
         for slot in told.drain(..) {
-            let signals = self.dispatch.side.read_signals(slot);
-            // Of a request that is over, the connection is another one's or nobody's: a look at it does no harm.
-            let key = self.dispatch.slots[slot as usize].connection;
-            if signals.has(Signals::SEND) {
-                self.on_stream_signal(key, slot);
-            }
+            let signals = self.protocol.dispatch.side.read_signals(slot);
             if signals.has(Signals::READ) {
-                self.body_was_read(key, slot);
+                self.protocol.dispatch.body_was_read(slot);
             }
-            if signals.has(Signals::WANTED) {
-                self.body_is_wanted(key, slot);
-            }
+            // Of a request that is over, the connection is another one's or nobody's: a look at it does no harm.
+            let key = self.protocol.dispatch.slots[slot as usize].connection;
+            self.visit(key, |protocol, connection| {
+                if signals.has(Signals::SEND) {
+                    protocol.on_stream_signal(connection, slot);
+                }
+                if signals.has(Signals::READ) {
+                    protocol.body_was_read(connection, slot);
+                }
+                if signals.has(Signals::WANTED) {
+                    protocol.body_is_wanted(connection, slot);
+                }
+            });
         }
-        self.dispatch.told = told;
+        self.protocol.dispatch.told = told;
     }
 }

@@ -90,6 +90,13 @@ impl Dispatch {
         if self.side.stop_body_until(slot, target) { self.body_room(slot, credit) } else { 0 }
     }
 
+    /// A slot's body has been read, as far as its reader has told: its buffers come back.
+    pub(crate) fn body_was_read(&mut self, slot: u32) {
+        if self.side.has_body(slot) {
+            self.side.reclaim_body(slot);
+        }
+    }
+
     /// Puts received bytes behind a slot's body.
     pub(crate) fn append_body(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
         self.side.reclaim_body(slot);

@@ -109,6 +109,12 @@ impl Dispatch {
         }
     }
 
+    /// The shard ends. Unless it `is_whole`, connections are left, whose ring has failed: what they used cannot be told
+    /// any more.
+    pub(crate) fn end(mut self, is_whole: bool) {
+        if is_whole { self.side.end() } else { self.side.mark_all_disconnected() }
+    }
+
     /// Nobody sends what is still to be sent: who waits for it is told, and whoever comes later, too.
     pub(crate) fn give_up_requests(&mut self) {
         self.side.mark_all_disconnected();

@@ -44,7 +44,7 @@ fn short_sends_resume_where_they_stopped() {
     let mut heard = String::new();
     for _ in 0..1000 {
         rig.notify_deferred();
-        heard += &String::from_utf8_lossy(&rig.shard.io.read(client, 333));
+        heard += &String::from_utf8_lossy(&rig.shard.protocol.transport.io.read(client, 333));
     }
     assert!(rig.counters.sends_short.read() > 0);
     let numbers: Vec<&str> = heard.split("[/a/").skip(1).filter_map(|rest| rest.split(']').next()).collect();
@@ -88,8 +88,8 @@ fn our_side_is_shut_after_a_last_answer_before_the_shard_sleeps() {
     rig.say(client, "GET /a/1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     rig.serve();
     assert!(rig.heard(client).contains("Connection: close\r\n"));
-    assert!(rig.shard.io.at_end(client), "the client waits for the end");
-    rig.shard.io.end(client);
+    assert!(rig.shard.protocol.transport.io.at_end(client), "the client waits for the end");
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -98,13 +98,13 @@ fn our_side_is_shut_after_a_last_answer_before_the_shard_sleeps() {
 fn a_client_that_ended_its_side_gets_its_answers_and_is_closed() {
     let mut rig = Rig::new();
     let client = rig.connect();
-    rig.shard.io.write(client, gets(1..=2).as_bytes());
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.write(client, gets(1..=2).as_bytes());
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.serve();
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
-    assert!(rig.shard.io.is_closed(client) && !rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.protocol.transport.io.was_reset(client));
     rig.assert_idle();
 }
 
@@ -122,8 +122,8 @@ fn an_answer_that_closes_ends_the_connection_whatever_is_behind_it() {
     answer(third);
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
-    assert!(rig.shard.io.at_end(client) && !rig.shard.io.was_reset(client));
-    rig.shard.io.end(client);
+    assert!(rig.shard.protocol.transport.io.at_end(client) && !rig.shard.protocol.transport.io.was_reset(client));
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -139,7 +139,7 @@ fn a_request_that_was_only_begun_is_dropped_by_an_answer_that_closes() {
     rig.say(client, "st: h\r\n\r\n");
     assert!(rig.queue.is_empty(), "a request that cannot be answered is not delivered");
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -153,11 +153,11 @@ fn an_answer_by_id_frees_the_slot_only_after_the_handle_is_gone() {
     assert!(answer_by_id(&rig.exchange, lease.id(), "by id"));
     rig.notify_deferred();
     assert!(rig.heard(client).ends_with("by id"));
-    assert_eq!((rig.shard.dispatch.side.in_use(), target(&lease).as_str()), (1, "/a/1"));
+    assert_eq!((rig.shard.protocol.dispatch.side.in_use(), target(&lease).as_str()), (1, "/a/1"));
     assert!(!answer_by_id(&rig.exchange, lease.id(), "twice"));
     drop(lease);
     rig.notify_deferred();
-    assert_eq!(rig.shard.dispatch.side.in_use(), 0);
+    assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 0);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn an_answer_whose_client_leaves_before_it_is_sent_is_counted() {
     leases.into_iter().for_each(|lease| answer_with(lease, &"x".repeat(1000), false));
     rig.notify_deferred();
     for client in [slow, quick, pipelining] {
-        rig.shard.io.reset(client);
+        rig.shard.protocol.transport.io.reset(client);
     }
     rig.notify_deferred();
     assert_eq!((rig.counters.responses_unsent.read(), rig.counters.requests_disconnected.read()), (3, 1));
@@ -194,7 +194,7 @@ fn what_was_no_answer_is_not_counted_as_one() {
     let lease = rig.claim();
     lease.ask_for_body();
     rig.notify_deferred();
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert_eq!((rig.counters.responses_unsent.read(), rig.counters.requests_disconnected.read()), (0, 1));
     drop(lease);
@@ -215,12 +215,13 @@ fn a_request_dropped_while_its_connection_goes_is_an_orphan() {
         let client = rig.connect();
         rig.say(client, get("1"));
         let lease = rig.claim();
-        rig.shard.io.end(client);
+        rig.shard.protocol.transport.io.end(client);
         rig.notify_deferred();
-        rig.shard.io.reset(client);
+        rig.shard.protocol.transport.io.reset(client);
         let goes = |rig: &mut Rig| {
             let keys = rig.shard.connections.keys();
-            keys.into_iter().any(|key| rig.shard.connections.get_mut(key).is_some_and(|connection| connection.closing))
+            keys.into_iter()
+                .any(|key| rig.shard.connections.get_mut(key).is_some_and(|connection| connection.socket.is_closing()))
         };
         (0..100).find(|_| {
             rig.turn();
@@ -246,7 +247,7 @@ fn a_handle_outlives_its_client() {
     let client = rig.connect();
     rig.say(client, get("1"));
     let lease = rig.claim();
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert_eq!((rig.shard.connections.len(), rig.counters.requests_disconnected.read()), (0, 1));
     let other = rig.connect();
@@ -256,7 +257,7 @@ fn a_handle_outlives_its_client() {
     drop(lease);
     rig.serve();
     assert_eq!(rig.heard_answers(other), ["/a/2"]);
-    rig.shard.io.end(other);
+    rig.shard.protocol.transport.io.end(other);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -282,9 +283,9 @@ fn a_client_that_reads_nothing_is_reset_in_the_end() {
     answer_with(lease, &"x".repeat(1000), false);
     rig.notify_deferred();
     (0..9).for_each(|_| rig.pass(Duration::from_secs(6)));
-    assert!(!rig.shard.io.was_reset(client));
+    assert!(!rig.shard.protocol.transport.io.was_reset(client));
     (0..2).for_each(|_| rig.pass(Duration::from_secs(6)));
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
     assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 1));
     rig.assert_idle();
 }
@@ -297,7 +298,7 @@ fn a_client_that_does_not_end_its_side_is_reset_after_its_last_answer() {
     assert!(rig.heard(client).starts_with("HTTP/1.1 400 "));
     rig.say(client, "x".repeat(3000));
     rig.pass(Duration::from_secs(6));
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
     rig.assert_idle();
 }
 
@@ -309,10 +310,10 @@ fn a_client_that_ends_its_side_during_the_last_send_is_closed_before_the_shard_s
     for lease in rig.claim_all() {
         answer_with(lease, &"x".repeat(600), false);
     }
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
-    assert!(rig.shard.io.is_closed(client));
+    assert!(rig.shard.protocol.transport.io.is_closed(client));
     rig.assert_idle();
 }
 
@@ -328,8 +329,8 @@ fn a_stop_during_the_last_send_shuts_our_side_before_the_shard_sleeps() {
     rig.stop(Duration::from_secs(60));
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
-    assert!(rig.shard.io.at_end(client));
-    rig.shard.io.end(client);
+    assert!(rig.shard.protocol.transport.io.at_end(client));
+    rig.shard.protocol.transport.io.end(client);
     rig.end();
 }
 
@@ -347,10 +348,10 @@ fn an_answer_on_its_way_behind_one_that_closes_frees_its_slot() {
         fake.widen(client, ROOM);
         answer(third);
     })));
-    rig.shard.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
+    rig.shard.protocol.transport.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
     rig.notify_deferred();
-    assert!(rig.shard.io.at_end(client) || rig.shard.io.readable(client) > 0);
-    rig.shard.io.end(client);
+    assert!(rig.shard.protocol.transport.io.at_end(client) || rig.shard.protocol.transport.io.readable(client) > 0);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -362,7 +363,7 @@ fn an_answer_given_while_the_shard_sleeps_rings_its_bell() {
     rig.say(client, get("1"));
     let lease = rig.claim();
     let meanwhile = Meanwhile(Some(Box::new(move |_| answer(lease))));
-    rig.shard.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
+    rig.shard.protocol.transport.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
 }

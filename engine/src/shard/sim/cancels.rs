@@ -19,7 +19,7 @@ fn first_of(slot: u32) -> RequestId {
 #[track_caller]
 fn assert_cut(mut rig: Rig, client: usize) {
     rig.notify_deferred();
-    assert!(rig.shard.io.was_reset(client), "the connection is reset");
+    assert!(rig.shard.protocol.transport.io.was_reset(client), "the connection is reset");
     assert_eq!(rig.heard(client), "");
     let counters = &rig.counters;
     assert_eq!((counters.requests_cancelled.read(), counters.requests_disconnected.read()), (1, 0));
@@ -46,7 +46,7 @@ fn a_request_that_waits_in_its_queue_is_passed_over() {
         assert_over(&rig, first_of(0));
         if shard_first {
             rig.notify_deferred();
-            assert_eq!(rig.shard.dispatch.side.in_use(), 1, "the queue still names the slot");
+            assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 1, "the queue still names the slot");
         }
         assert!(rig.queue.claim_of(0).is_none(), "nobody gets it");
         assert_cut(rig, client);
@@ -63,9 +63,9 @@ fn a_handle_reads_a_cancelled_request_and_cannot_answer_it() {
             rig.notify_deferred();
             let other = rig.connect();
             rig.say(other, GET.replace("/a/1", "/a/2"));
-            assert_eq!((target(&lease).as_str(), rig.shard.dispatch.side.in_use()), ("/a/1", 2));
+            assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side.in_use()), ("/a/1", 2));
             rig.serve();
-            rig.shard.io.end(other);
+            rig.shard.protocol.transport.io.end(other);
         }
         assert!(lease.fill(|_| Err::<_, ()>(())).is_none());
         drop(lease);
@@ -123,7 +123,7 @@ fn an_answer_that_waits_for_an_earlier_one_is_not_sent() {
     rig.notify_deferred();
     assert!(rig.exchange.cancel(id));
     rig.notify_deferred();
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
     assert!(!rig.exchange.is_open(first.id()), "the connection is gone for the other one, too");
     drop(first);
     rig.notify_deferred();
@@ -140,7 +140,7 @@ fn an_answer_under_way_to_a_client_that_does_not_read_is_cut() {
     let id = lease.id();
     answer_with(lease, &"x".repeat(1000), false);
     rig.notify_deferred();
-    assert_eq!(rig.shard.io.readable(client), 100, "it is being sent");
+    assert_eq!(rig.shard.protocol.transport.io.readable(client), 100, "it is being sent");
     assert!(rig.exchange.cancel(id));
     assert_over(&rig, id);
     assert_cut(rig, client);
@@ -190,19 +190,19 @@ fn a_cancel_while_an_answer_is_being_written_ends_the_request_whether_it_succeed
 fn a_cancel_while_the_shard_sleeps_rings_its_bell() {
     let (mut rig, client, lease) = one_request();
     let meanwhile = Meanwhile(Some(Box::new(move |_| assert!(lease.cancel()))));
-    rig.shard.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
+    rig.shard.protocol.transport.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
     assert_cut(rig, client);
 }
 
 /// Does something once, when the shard sleeps for longer than the tick behind a silent send.
 fn while_asleep(rig: &mut Rig, act: impl FnOnce() + 'static) {
     (0..2).for_each(|_| rig.notify_deferred());
-    let waited = rig.shard.io.waited;
+    let waited = rig.shard.protocol.transport.io.waited;
     assert!(!matches!(waited, Wait::AtMost(time) if time < Duration::from_secs(1)), "it wakes up soon: {waited:?}");
     let meanwhile = Meanwhile(Some(Box::new(move |_| act())));
-    rig.shard.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
+    rig.shard.protocol.transport.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
     rig.notify_deferred();
-    rig.shard.io.outside = None;
+    rig.shard.protocol.transport.io.outside = None;
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_handle_dropped_after_its_request_was_answered_by_id_and_sent_frees_the_slot
         drop(lease);
     });
     rig.notify_deferred();
-    assert_eq!((rig.counters.requests_open.read(), rig.shard.dispatch.side.in_use()), (0, 0));
+    assert_eq!((rig.counters.requests_open.read(), rig.shard.protocol.dispatch.side.in_use()), (0, 0));
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
 }
 
@@ -252,7 +252,7 @@ fn an_answer_of_which_the_client_has_taken_a_part_can_be_cancelled_while_the_sha
     answer_with(lease, &"x".repeat(1000), false);
     rig.notify_deferred();
     let exchange = rig.exchange.clone();
-    rig.shard.io.asleep = false;
+    rig.shard.protocol.transport.io.asleep = false;
     while_asleep(&mut rig, move || assert!(exchange.cancel(id), "it is not sent"));
     assert_over(&rig, id);
     assert_cut(rig, client);
@@ -263,7 +263,7 @@ fn a_cancel_that_the_shard_reads_no_more_harms_nobody() {
     let (mut rig, client, lease) = one_request();
     rig.stop(Duration::ZERO);
     rig.notify_deferred();
-    assert!(rig.shard.io.was_reset(client) && !lease.cancel(), "the client is gone already");
+    assert!(rig.shard.protocol.transport.io.was_reset(client) && !lease.cancel(), "the client is gone already");
     let id = lease.id();
     let exchange = rig.exchange.clone();
     rig.shard.end();

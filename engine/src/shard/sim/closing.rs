@@ -24,8 +24,11 @@ fn words(heard: &str) -> Vec<&str> {
 
 /// The client's side ends, too, and nothing is left.
 fn is_closed(rig: &mut Rig, client: usize) {
-    assert!(rig.shard.io.at_end(client) && !rig.shard.io.was_reset(client), "the connection has ended");
-    rig.shard.io.end(client);
+    assert!(
+        rig.shard.protocol.transport.io.at_end(client) && !rig.shard.protocol.transport.io.was_reset(client),
+        "the connection has ended"
+    );
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
 }
 
@@ -110,14 +113,14 @@ fn requests_dropped_or_refused_say_it_too() {
 fn the_last_answer_to_a_client_that_has_ended_its_side_says_close() {
     let mut rig = Rig::new();
     let client = rig.connect();
-    rig.shard.io.write(client, (get("1") + &get("2")).as_bytes());
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.write(client, (get("1") + &get("2")).as_bytes());
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     let leases = rig.claim_all();
     leases.into_iter().for_each(answer);
     rig.notify_deferred();
     assert_eq!(words(&rig.heard(client)), ["", "close"]);
-    assert!(rig.shard.io.is_closed(client));
+    assert!(rig.shard.protocol.transport.io.is_closed(client));
     rig.assert_idle();
 }
 
@@ -162,7 +165,7 @@ fn a_stream_that_begins_while_the_engine_stops_says_close_once() {
             drop(lease);
         }
         let mut heard = String::new();
-        while !rig.shard.io.at_end(client) {
+        while !rig.shard.protocol.transport.io.at_end(client) {
             rig.notify_deferred();
             heard += &rig.heard(client);
         }
@@ -201,7 +204,7 @@ fn a_switch_of_protocols_says_nothing_of_an_end() {
     rig.notify_deferred();
     assert_eq!(rig.heard(client), super::piping::SWITCHED);
     drop(pipe);
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     rig.end();
 }

@@ -41,16 +41,16 @@ fn an_upload_behind_its_answer_is_taken_to_its_end() {
                 rig.say(client, vec![b'x'; some]);
                 left -= some;
             }
-            assert!(!rig.shard.io.was_reset(client), "{field:?} {len}");
-            assert_eq!(rig.shard.io.unreceived(client), 0, "{field:?} {len}");
+            assert!(!rig.shard.protocol.transport.io.was_reset(client), "{field:?} {len}");
+            assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0, "{field:?} {len}");
             if !closes {
                 rig.say(client, "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n");
                 rig.serve();
                 assert_eq!(rig.heard_answers(client), ["/a/1"], "{field:?} {len}");
             }
-            rig.shard.io.end(client);
+            rig.shard.protocol.transport.io.end(client);
             rig.notify_deferred();
-            assert!(!rig.shard.io.was_reset(client), "{field:?} {len}");
+            assert!(!rig.shard.protocol.transport.io.was_reset(client), "{field:?} {len}");
             rig.assert_idle();
         }
     }
@@ -75,11 +75,11 @@ fn what_is_thrown_away_takes_no_buffer_from_others() {
         for _ in 0..8 {
             rig.say(*client, vec![b'x'; 1 << 18]);
         }
-        assert!(rig.heard(*client).starts_with("HTTP/1.1 404 ") && !rig.shard.io.was_reset(*client));
-        assert_eq!(rig.shard.io.unreceived(*client), 0);
+        assert!(rig.heard(*client).starts_with("HTTP/1.1 404 ") && !rig.shard.protocol.transport.io.was_reset(*client));
+        assert_eq!(rig.shard.protocol.transport.io.unreceived(*client), 0);
     }
     assert_eq!(rig.counters.buffers_ran_out.read(), ran_out);
-    assert_eq!(rig.shard.dispatch.side.buffers.small.in_use(), 47);
+    assert_eq!(rig.shard.protocol.dispatch.side.buffers.small.in_use(), 47);
 }
 
 #[test]
@@ -95,13 +95,13 @@ fn a_client_has_five_seconds_for_more_and_the_time_of_the_property_in_all() {
         };
         let (mut rig, client) = begin();
         rig.pass(SECOND * 4);
-        assert!(!rig.shard.io.was_reset(client));
+        assert!(!rig.shard.protocol.transport.io.was_reset(client));
         rig.pass(SECOND * 2);
-        assert!(rig.shard.io.was_reset(client), "{len}: it says nothing");
+        assert!(rig.shard.protocol.transport.io.was_reset(client), "{len}: it says nothing");
         rig.assert_idle();
         let (mut rig, client) = begin();
         let mut seconds = 0;
-        while !rig.shard.io.was_reset(client) {
+        while !rig.shard.protocol.transport.io.was_reset(client) {
             rig.say(client, "x");
             rig.pass(SECOND * 3);
             seconds += 3;
@@ -119,15 +119,15 @@ fn an_answer_that_is_owed_is_not_lost_to_an_upload_that_pauses() {
     rig.say(client, "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned() + &nowhere(1000, "") + "some");
     let lease = rig.claim();
     (0..20).for_each(|_| rig.pass(SECOND * 10));
-    assert!(!rig.shard.io.was_reset(client));
+    assert!(!rig.shard.protocol.transport.io.was_reset(client));
     answer_with(lease, "", false);
     rig.notify_deferred();
     let heard = rig.heard(client);
     assert!(heard.contains("[/a/1]") && heard.contains("HTTP/1.1 404 "), "{heard}");
     rig.pass(SECOND * 4);
-    assert!(!rig.shard.io.was_reset(client), "its time begins with the answer");
+    assert!(!rig.shard.protocol.transport.io.was_reset(client), "its time begins with the answer");
     rig.pass(SECOND * 2);
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
     rig.assert_idle();
 }
 
@@ -142,8 +142,8 @@ fn flooding(room: usize, requests: &str) -> (Rig, usize, Vec<Lease<RequestRecord
     let leases = rig.claim_all();
     (0..8).for_each(|_| rig.say(client, vec![b'x'; MIB]));
     (0..20).for_each(|_| rig.pass(SECOND * 10));
-    assert!(!rig.shard.io.was_reset(client));
-    let unreceived = rig.shard.io.unreceived(client);
+    assert!(!rig.shard.protocol.transport.io.was_reset(client));
+    let unreceived = rig.shard.protocol.transport.io.unreceived(client);
     assert!((6 * MIB..8 * MIB).contains(&unreceived), "{unreceived}");
     (rig, client, leases)
 }
@@ -153,9 +153,12 @@ fn what_follows_a_last_request_is_bounded_until_its_answer() {
     let (mut rig, client, leases) = flooding(MIB, LAST);
     leases.into_iter().for_each(answer);
     rig.notify_deferred();
-    assert_eq!(rig.shard.io.unreceived(client), 0);
-    assert_eq!((rig.heard_answers(client), rig.shard.io.was_reset(client)), (vec!["/a/1".to_owned()], false));
-    rig.shard.io.end(client);
+    assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
+    assert_eq!(
+        (rig.heard_answers(client), rig.shard.protocol.transport.io.was_reset(client)),
+        (vec!["/a/1".to_owned()], false)
+    );
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -167,27 +170,27 @@ fn what_follows_a_last_request_is_taken_while_its_answer_is_on_its_way() {
     let lease = leases.remove(0);
     let stream = start(&lease, 4);
     rig.notify_deferred();
-    assert_eq!(rig.shard.io.unreceived(client), 0);
+    assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
     rig.say(client, vec![b'x'; 2 * MIB]);
-    assert_eq!(rig.shard.io.unreceived(client), 0);
+    assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
     push(&lease, &stream, memory("text"));
     finish(&lease, &stream);
     rig.notify_deferred();
-    assert!(rig.heard(client).ends_with("\r\n\r\ntext") && !rig.shard.io.was_reset(client));
+    assert!(rig.heard(client).ends_with("\r\n\r\ntext") && !rig.shard.protocol.transport.io.was_reset(client));
     drop((lease, stream));
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
     // Whole, of an earlier request, and the client does not read before it has sent everything.
     let (mut rig, client, mut leases) = flooding(10, &format!("GET /a/0 HTTP/1.1\r\nHost: h\r\n\r\n{LAST}"));
     answer(leases.remove(0));
     rig.notify_deferred();
-    assert_eq!(rig.shard.io.unreceived(client), 0);
-    rig.shard.io.widen(client, MIB);
+    assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
+    rig.shard.protocol.transport.io.widen(client, MIB);
     leases.into_iter().for_each(answer);
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(client), ["/a/0", "/a/1"]);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -195,9 +198,9 @@ fn what_follows_a_last_request_is_taken_while_its_answer_is_on_its_way() {
 #[test]
 fn a_client_that_leaves_behind_what_nobody_wants_is_noticed() {
     let (mut rig, client, leases) = flooding(MIB, LAST);
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
-    assert!(rig.shard.io.is_closed(client));
+    assert!(rig.shard.protocol.transport.io.is_closed(client));
     assert_eq!(rig.counters.requests_disconnected.read(), 1);
     leases.into_iter().for_each(answer);
     rig.notify_deferred();
@@ -214,19 +217,19 @@ fn no_more_than_a_quarter_of_the_connections_drain_and_the_oldest_is_reset() {
             let other = rig.connect();
             rig.say(other, nowhere(0, "Connection: close\r\n"));
             assert!(rig.heard(other).starts_with("HTTP/1.1 404 "));
-            rig.shard.io.end(other);
+            rig.shard.protocol.transport.io.end(other);
             rig.notify_deferred();
-            assert!(!rig.shard.io.was_reset(other));
+            assert!(!rig.shard.protocol.transport.io.was_reset(other));
         }
         rig.say(*client, nowhere(3 << 20, ""));
         assert!(rig.heard(*client).starts_with("HTTP/1.1 404 "));
     }
-    let reset: Vec<bool> = clients.iter().map(|client| rig.shard.io.was_reset(*client)).collect();
+    let reset: Vec<bool> = clients.iter().map(|client| rig.shard.protocol.transport.io.was_reset(*client)).collect();
     // Of 64 connections sixteen; the last of those that end in order took a place of theirs for a moment.
     assert_eq!(reset.iter().filter(|reset| **reset).count(), 5 - 1, "{reset:?}");
     assert!(reset[..4].iter().all(|reset| *reset), "{reset:?}");
     assert_eq!(rig.counters.drains_reset.read(), 4);
-    clients[4..].iter().for_each(|client| rig.shard.io.end(*client));
+    clients[4..].iter().for_each(|client| rig.shard.protocol.transport.io.end(*client));
     rig.notify_deferred();
     rig.assert_idle();
 }

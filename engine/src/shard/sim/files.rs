@@ -62,12 +62,12 @@ fn a_long_part_needs_no_cell() {
     clients.iter().for_each(|client| rig.say(*client, get("1")));
     let streams: Vec<_> = rig.claim_all().into_iter().map(|lease| respond(lease, vec![part(&file, 0, LONG)])).collect();
     rig.notify_deferred();
-    assert_eq!(rig.shard.dispatch.side.cells.stage.in_use(), 0);
+    assert_eq!(rig.shard.protocol.dispatch.side.cells.stage.in_use(), 0);
     for (client, stream) in clients.iter().zip(&streams) {
         assert!(stream.sent() > 0, "all are under way");
         assert!(read_all(&mut rig, *client).ends_with(&text_of(0, LONG)));
         assert!(stream.is_complete());
-        rig.shard.io.end(*client);
+        rig.shard.protocol.transport.io.end(*client);
     }
     rig.notify_deferred();
     rig.assert_idle();
@@ -80,7 +80,7 @@ fn a_long_part_that_ends_early_or_fails_cuts_the_answer() {
         let (mut rig, client, lease) = asked(with(faults), 1 << 20);
         let stream = respond(lease, vec![memory("m"), part(&letters(there), 0, LONG)]);
         rig.notify_deferred();
-        assert!(stream.is_gone() && rig.shard.io.was_reset(client));
+        assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
         assert_eq!(rig.counters.responses_truncated.read(), 1);
         rig.assert_idle();
     }
@@ -105,7 +105,7 @@ fn a_client_that_takes_nothing_of_a_file_is_judged_as_any_other() {
     (0..9).for_each(|_| rig.pass(Duration::from_secs(6)));
     assert!(!stream.is_gone(), "it has a minute");
     (0..2).for_each(|_| rig.pass(Duration::from_secs(6)));
-    assert!(stream.is_gone() && rig.shard.io.was_reset(client));
+    assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
     assert_eq!(rig.counters.send_rate_timeouts.read(), 1);
     rig.assert_idle();
 }
@@ -117,7 +117,7 @@ fn a_client_that_takes_enough_of_a_file_lives() {
     let mut heard = String::new();
     for _ in 0..38 {
         rig.notify_deferred();
-        heard += &String::from_utf8_lossy(&rig.shard.io.read(client, 1100));
+        heard += &String::from_utf8_lossy(&rig.shard.protocol.transport.io.read(client, 1100));
         rig.pass(Duration::from_secs(6));
     }
     heard += &read_all(&mut rig, client);
@@ -132,12 +132,12 @@ fn a_client_is_not_blamed_for_a_slow_disk() {
     rig.notify_deferred();
     rig.pass(Duration::from_secs(4));
     // The client takes all there is, and the disk stands still.
-    rig.shard.io.faults.reads_hang = true;
+    rig.shard.protocol.transport.io.faults.reads_hang = true;
     let mut heard = rig.heard(client);
     rig.notify_deferred();
     (0..10).for_each(|_| rig.pass(Duration::from_secs(6)));
     assert!(!stream.is_gone());
-    rig.shard.io.faults.reads_hang = false;
+    rig.shard.protocol.transport.io.faults.reads_hang = false;
     heard += &read_all(&mut rig, client);
     assert!(stream.is_complete() && heard.ends_with(&text_of(0, LONG)));
     assert_eq!(rig.counters.timeouts.read(), 0);
@@ -147,7 +147,7 @@ fn a_client_is_not_blamed_for_a_slow_disk() {
 #[test]
 fn a_client_that_has_ended_its_side_gets_the_whole_file() {
     let (mut rig, client, lease) = asked(Options::default(), 3000);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
     // A shard that polled for it in vain would find no rest here.
     let heard = read_all(&mut rig, client);
@@ -193,7 +193,7 @@ fn a_stop_does_not_wait_for_a_disk_that_never_answers() {
         assert!(!rig.shard.is_done(), "the disk has some time");
         rig.pass(Duration::from_secs(6));
         assert!(rig.shard.is_done());
-        rig.shard.io.failed = true;
+        rig.shard.protocol.transport.io.failed = true;
         rig.shard.end();
         assert!(stream.is_gone(), "client {client}");
     }
@@ -210,8 +210,8 @@ enum Fall {
 
 /// Ends a shard that has fallen. Every socket is closed by then, each by one: the shard or the helper.
 fn fall(mut rig: Rig, fall: Fall) {
-    rig.shard.io.failed = true;
-    let left_open = Rc::clone(&rig.shard.io.left_open);
+    rig.shard.protocol.transport.io.failed = true;
+    let left_open = Rc::clone(&rig.shard.protocol.transport.io.left_open);
     match fall {
         Fall::Fails => rig.shard.end(),
         Fall::Panics => rig.shard.give_up(),
@@ -232,10 +232,14 @@ fn a_shard_that_falls_closes_the_socket_of_a_report_that_it_has_not_read() {
         let (mut rig, client, lease) = asked(with(hanging), 1 << 20);
         let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
         rig.notify_deferred();
-        rig.shard.io.faults.reads_hang = false;
-        rig.shard.io.breaks = true;
+        rig.shard.protocol.transport.io.faults.reads_hang = false;
+        rig.shard.protocol.transport.io.breaks = true;
         rig.shard.turn(None).expect_err("the ring fails");
-        assert_eq!((unread_reports(&rig), rig.shard.io.readable(client) > LONG), (1, true), "reported, not read");
+        assert_eq!(
+            (unread_reports(&rig), rig.shard.protocol.transport.io.readable(client) > LONG),
+            (1, true),
+            "reported, not read"
+        );
         fall(rig, how);
         assert!(stream.is_gone(), "{how:?}: its sender is told");
     }
@@ -248,7 +252,7 @@ fn a_shard_that_falls_leaves_the_socket_to_the_helper_that_has_it() {
         let (mut rig, _, lease) = asked(with(hanging), 1 << 20);
         let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
         rig.notify_deferred();
-        rig.shard.io.breaks = true;
+        rig.shard.protocol.transport.io.breaks = true;
         rig.shard.turn(None).expect_err("the ring fails");
         assert_eq!(unread_reports(&rig), 0);
         // Its close would be the second one: see the simulated kernel.
@@ -265,7 +269,7 @@ fn a_report_that_was_read_says_nothing_of_the_next_part() {
     let has_read = |rig: &Rig| rig.shard.events.iter().any(|event| event.token.op() == Op::SendFile);
     while !has_read(&rig) {
         rig.turn();
-        assert!(!rig.shard.io.asleep, "no part was reported");
+        assert!(!rig.shard.protocol.transport.io.asleep, "no part was reported");
     }
     // The next turn begins with handing the second part over; then, say, a panic.
     rig.shard.collect_answers();

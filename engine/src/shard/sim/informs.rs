@@ -50,7 +50,7 @@ fn hints_go_out_at_once_and_before_their_answer() {
     rig.serve();
     assert_eq!(heard(&mut rig, client), "a1", "the connection goes on");
     assert_eq!(rig.counters.informational_dropped.read(), 0);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -147,7 +147,7 @@ fn hints_go_with_a_client_that_leaves_and_are_counted() {
         send_informational(lease, 2);
     }
     rig.notify_deferred();
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert_eq!(rig.counters.informational_dropped.read(), 3, "one was being sent");
     drop(leases);
@@ -167,7 +167,7 @@ fn hints_behind_an_answer_that_closes_are_not_sent() {
     rig.notify_deferred();
     assert_eq!(heard(&mut rig, client), "a1");
     drop(second);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     assert_eq!(rig.counters.informational_dropped.read(), 1);
     rig.assert_idle();
@@ -196,7 +196,7 @@ fn a_hint_that_comes_late_does_not_get_into_an_answer_that_has_begun() {
     rig.say(client, gets(1));
     rig.serve();
     assert_eq!(heard(&mut rig, client), "a1", "the connection goes on");
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }

@@ -23,7 +23,7 @@ fn a_request_is_answered_and_leaves_nothing_behind() {
     let heard = rig.heard(client);
     assert!(heard.starts_with("HTTP/1.1 200 OK\r\nDate: ") && heard.contains(" GMT\r\n"), "{heard}");
     assert!(heard.ends_with("\r\n\r\n[/a/1]"), "{heard}");
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -73,7 +73,7 @@ fn any_split_of_the_input_gives_the_same_requests() {
             rig.notify_deferred();
         }
         assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/3", "/a/4"], "cut at {cut}");
-        rig.shard.io.end(client);
+        rig.shard.protocol.transport.io.end(client);
         rig.notify_deferred();
         rig.assert_idle();
     }
@@ -87,19 +87,19 @@ fn held_input_stops_receiving_and_resumes_in_order() {
     for number in 1..=12 {
         rig.say(client, get(&number.to_string()));
     }
-    assert!(!rig.shard.io.receives(client), "held input beyond the limit stops receiving");
-    assert!(rig.shard.dispatch.side.buffers.small.in_use() < 12, "what is not received stays with the kernel");
+    assert!(!rig.shard.protocol.transport.io.receives(client), "held input beyond the limit stops receiving");
+    assert!(rig.shard.protocol.dispatch.side.buffers.small.in_use() < 12, "what is not received stays with the kernel");
     let first = rig.claim();
     assert!(rig.queue.is_empty(), "what follows an unsafe request waits");
     answer(first);
     rig.notify_deferred();
-    assert!(rig.shard.io.receives(client));
+    assert!(rig.shard.protocol.transport.io.receives(client));
     for _ in 1..=12 {
         rig.serve();
     }
     let expected: Vec<String> = (0..=12).map(|number| format!("/a/{number}")).collect();
     assert_eq!(rig.heard_answers(client), expected);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -110,17 +110,17 @@ fn who_sends_long_bodies_is_received_into_large_buffers_to_the_last_byte_and_bey
     let client = rig.connect();
     let long = post("1", &"b".repeat(20_000));
     rig.say(client, &long[..500]);
-    assert!(rig.shard.io.receives_once(client), "the body is long");
+    assert!(rig.shard.protocol.transport.io.receives_once(client), "the body is long");
     rig.say(client, &long[500..15_000]);
-    assert!(rig.shard.io.receives_once(client), "so is its end");
+    assert!(rig.shard.protocol.transport.io.receives_once(client), "so is its end");
     rig.say(client, &long[15_000..]);
     rig.serve();
-    assert!(rig.shard.io.receives_once(client), "another one may follow");
+    assert!(rig.shard.protocol.transport.io.receives_once(client), "another one may follow");
     rig.say(client, get("2"));
     rig.serve();
-    assert!(!rig.shard.io.receives_once(client), "which it did not");
+    assert!(!rig.shard.protocol.transport.io.receives_once(client), "which it did not");
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -145,7 +145,7 @@ fn a_second_upload_keeps_to_the_credit_though_it_comes_with_its_head() {
         rig.notify_deferred();
     }
     assert_eq!(rig.heard_answers(client).len(), 3);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -158,17 +158,17 @@ fn with_few_large_buffers_left_small_requests_leave_them() {
     for client in &clients {
         rig.say(*client, post("1", &"b".repeat(20_000)));
         rig.serve();
-        assert!(rig.shard.io.receives_once(*client), "another long one may follow");
+        assert!(rig.shard.protocol.transport.io.receives_once(*client), "another long one may follow");
         rig.say(*client, get("2"));
         held.push(rig.claim());
     }
     // Of 16 large buffers twelve may be in use, the one being read among them: the rest is copied out of theirs.
-    assert_eq!((rig.shard.dispatch.side.buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
+    assert_eq!((rig.shard.protocol.dispatch.side.buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
     held.into_iter().for_each(answer);
     rig.notify_deferred();
     for client in clients {
         assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
-        rig.shard.io.end(client);
+        rig.shard.protocol.transport.io.end(client);
     }
     rig.notify_deferred();
     rig.assert_idle();
@@ -197,7 +197,7 @@ fn pipelined_requests_in_one_large_buffer_take_no_cells_from_others() {
     held.into_iter().for_each(answer);
     rig.notify_deferred();
     for client in clients.into_iter().chain([split]) {
-        rig.shard.io.end(client);
+        rig.shard.protocol.transport.io.end(client);
     }
     rig.notify_deferred();
     rig.assert_idle();
@@ -210,18 +210,18 @@ fn under_pressure_requests_are_copied_out_of_their_buffers() {
     for client in &clients[..47] {
         rig.say(*client, get("pinned"));
     }
-    assert_eq!((rig.shard.dispatch.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 0));
+    assert_eq!((rig.shard.protocol.dispatch.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 0));
     for client in &clients[47..51] {
         rig.say(*client, get("copied"));
     }
-    assert_eq!((rig.shard.dispatch.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 4));
+    assert_eq!((rig.shard.protocol.dispatch.side.buffers.small.in_use(), rig.counters.copies.read()), (47, 4));
     let leases = rig.claim_all();
     assert_eq!(leases.iter().filter(|lease| target(lease) == "/a/copied").count(), 4);
     leases.into_iter().for_each(answer);
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(clients[50]), ["/a/copied"]);
     for client in clients {
-        rig.shard.io.end(client);
+        rig.shard.protocol.transport.io.end(client);
     }
     rig.notify_deferred();
     rig.assert_idle();
@@ -233,7 +233,7 @@ fn a_shard_short_of_buffers_and_cells_refuses_and_leaves_nobody_waiting() {
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let clients: Vec<usize> = (0..20).map(|_| rig.connect()).collect();
     for client in &clients {
-        rig.shard.io.write(*client, get("1").as_bytes());
+        rig.shard.protocol.transport.io.write(*client, get("1").as_bytes());
     }
     // A livelock, if it does not.
     rig.notify_deferred();
@@ -259,9 +259,12 @@ fn a_malformed_request_is_refused_after_the_answers_before_it() {
     let heard = rig.heard(client);
     let second = heard.find("HTTP/1.1 400 ").expect("refused");
     assert!(heard[..second].ends_with("[/a/1]") && heard[second..].contains("Connection: close\r\n"), "{heard}");
-    assert!(rig.shard.io.at_end(client) && !rig.shard.io.is_closed(client), "our side is shut, theirs is read on");
+    assert!(
+        rig.shard.protocol.transport.io.at_end(client) && !rig.shard.protocol.transport.io.is_closed(client),
+        "our side is shut, theirs is read on"
+    );
     assert!(rig.queue.is_empty());
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -294,14 +297,14 @@ fn without_an_assembly_cell_a_split_request_is_refused_and_the_rest_goes_on() {
     rig.say(first, "GET /a/1 HT");
     rig.say(second, "GET /a/2 HT");
     assert!(rig.heard(second).starts_with("HTTP/1.1 503 "));
-    assert!(rig.shard.io.at_end(second));
+    assert!(rig.shard.protocol.transport.io.at_end(second));
     rig.say(second, "TP/1.1\r\nHost: h\r\n\r\n");
     rig.say(first, "TP/1.1\r\nHost: h\r\n\r\n");
     rig.serve();
     assert_eq!(rig.heard_answers(first), ["/a/1"]);
     assert!(rig.queue.is_empty(), "a refused request is not delivered");
-    rig.shard.io.end(first);
-    rig.shard.io.end(second);
+    rig.shard.protocol.transport.io.end(first);
+    rig.shard.protocol.transport.io.end(second);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -322,14 +325,14 @@ fn without_a_slot_a_head_in_pieces_is_refused_once_and_the_connection_ends() {
     rig.say(unlucky, "A: b\r\n");
     let heard = rig.heard(unlucky);
     assert_eq!(heard.matches("HTTP/1.1 503 ").count(), 1, "{heard}");
-    assert!(rig.shard.io.at_end(unlucky), "the connection ends after the refusal");
+    assert!(rig.shard.protocol.transport.io.at_end(unlucky), "the connection ends after the refusal");
     rig.claim_all().into_iter().for_each(answer);
     rig.notify_deferred();
     // There are slots again: the rest of the refused request must not become one.
     rig.say(unlucky, "\r\n");
     assert!(rig.queue.is_empty(), "a refused request is not delivered");
     for client in waiting.into_iter().chain([unlucky, last]) {
-        rig.shard.io.end(client);
+        rig.shard.protocol.transport.io.end(client);
     }
     rig.notify_deferred();
     rig.assert_idle();
@@ -357,13 +360,13 @@ fn a_client_that_waits_for_100_continue_gets_it_before_it_sends_its_body() {
 fn stale_completions_are_dropped_and_counted() {
     let mut rig = Rig::new();
     let client = rig.connect();
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     let again = rig.connect();
     let stale =
         |op, result| Event { token: Token::new(op, 1, 0), result, more: false, buffer: None, more_at_hand: false };
-    rig.shard.io.inject(stale(Op::Receive, 0));
-    rig.shard.io.inject(stale(Op::Send, -libc::EPIPE));
+    rig.shard.protocol.transport.io.inject(stale(Op::Receive, 0));
+    rig.shard.protocol.transport.io.inject(stale(Op::Send, -libc::EPIPE));
     rig.notify_deferred();
     assert_eq!(rig.counters.completions_stale.read(), 2);
     rig.say(again, get("1"));
@@ -380,8 +383,8 @@ fn a_head_that_does_not_end_in_time_is_answered_408() {
     assert_eq!(rig.heard(client), "");
     rig.pass(Duration::from_secs(2));
     assert!(rig.heard(client).starts_with("HTTP/1.1 408 "));
-    assert!(rig.shard.io.at_end(client));
-    rig.shard.io.end(client);
+    assert!(rig.shard.protocol.transport.io.at_end(client));
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -405,6 +408,6 @@ fn an_idle_connection_is_closed_without_a_word() {
     rig.serve();
     rig.heard(client);
     rig.pass(Duration::from_secs(121));
-    assert!(rig.heard(client).is_empty() && rig.shard.io.is_closed(client));
+    assert!(rig.heard(client).is_empty() && rig.shard.protocol.transport.io.is_closed(client));
     rig.assert_idle();
 }

@@ -14,12 +14,12 @@ fn without_descriptors_accepting_pauses_and_resumes() {
     let faults = Faults { descriptors_missing: 1000, ..Faults::default() };
     let mut rig = Rig::with(Options { faults, ..Options::default() });
     let client = rig.connect();
-    assert_eq!((rig.counters.accept_pauses.read(), rig.shard.io.accepts(rig.listener)), (1, false));
-    rig.shard.io.faults = Faults::default();
+    assert_eq!((rig.counters.accept_pauses.read(), rig.shard.protocol.transport.io.accepts(rig.listener)), (1, false));
+    rig.shard.protocol.transport.io.faults = Faults::default();
     rig.notify_deferred();
-    assert!(!rig.shard.io.accepts(rig.listener), "the pause is not cut short");
+    assert!(!rig.shard.protocol.transport.io.accepts(rig.listener), "the pause is not cut short");
     rig.pass(Duration::from_millis(200));
-    assert!(rig.shard.io.accepts(rig.listener));
+    assert!(rig.shard.protocol.transport.io.accepts(rig.listener));
     rig.say(client, GET);
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
@@ -30,12 +30,14 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
     let config = crate::config::Config { connections_max: 2, ..Options::default().config };
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
-    assert!(rig.shard.io.is_closed(clients[2]) && !rig.shard.io.is_closed(clients[1]));
+    assert!(
+        rig.shard.protocol.transport.io.is_closed(clients[2]) && !rig.shard.protocol.transport.io.is_closed(clients[1])
+    );
     assert_eq!(rig.counters.connections_refused.read(), 1);
-    rig.shard.io.end(clients[0]);
+    rig.shard.protocol.transport.io.end(clients[0]);
     rig.notify_deferred();
     let next = rig.connect();
-    assert!(!rig.shard.io.is_closed(next));
+    assert!(!rig.shard.protocol.transport.io.is_closed(next));
 }
 
 #[test]
@@ -46,14 +48,14 @@ fn a_stop_answers_what_is_under_way_and_ends() {
     rig.say(pipelining, GET.repeat(3));
     rig.stop(Duration::from_secs(60));
     rig.notify_deferred();
-    assert!(rig.shard.io.is_closed(idle) && !rig.shard.is_done());
+    assert!(rig.shard.protocol.transport.io.is_closed(idle) && !rig.shard.is_done());
     rig.claim_all().into_iter().for_each(answer);
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(busy), ["/a/1"]);
     assert_eq!(rig.heard_answers(pipelining), ["/a/1", "/a/1", "/a/1"]);
-    assert!(rig.shard.io.at_end(busy) && rig.shard.io.at_end(pipelining));
-    rig.shard.io.end(busy);
-    rig.shard.io.end(pipelining);
+    assert!(rig.shard.protocol.transport.io.at_end(busy) && rig.shard.protocol.transport.io.at_end(pipelining));
+    rig.shard.protocol.transport.io.end(busy);
+    rig.shard.protocol.transport.io.end(pipelining);
     rig.end();
 }
 
@@ -68,7 +70,7 @@ fn a_request_begun_before_a_stop_is_not_delivered_after_it() {
     rig.serve();
     assert!(rig.queue.is_empty());
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.end();
 }
 
@@ -83,7 +85,7 @@ fn a_stop_without_grace_leaves_nobody_behind() {
     rig.stop(Duration::ZERO);
     rig.notify_deferred();
     assert!(rig.shard.is_done());
-    assert!(clients.iter().all(|client| rig.shard.io.is_closed(*client)));
+    assert!(clients.iter().all(|client| rig.shard.protocol.transport.io.is_closed(*client)));
     answer(lease);
     rig.claim_all();
     rig.turn();
@@ -99,7 +101,7 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
     rig.change(|desired| desired.set_addresses(vec![listen_address(2, 81, stand_in())]));
     rig.notify_deferred();
     rig.serve();
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.end();
 }
 
@@ -109,7 +111,7 @@ fn no_longer_listening_leaves_connections_alone() {
     let client = rig.connect();
     rig.change(|desired| desired.set_addresses(Vec::new()));
     rig.notify_deferred();
-    assert!(!rig.shard.io.accepts(rig.listener));
+    assert!(!rig.shard.protocol.transport.io.accepts(rig.listener));
     rig.say(client, GET);
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
@@ -122,7 +124,9 @@ fn a_closed_listener_lets_nobody_in_who_was_accepted_meanwhile() {
     rig.notify_deferred();
     rig.change(|desired| desired.set_addresses(Vec::new()));
     let client = rig.connect();
-    assert!(rig.shard.io.is_closed(client) && !rig.shard.io.accepts(rig.listener));
+    assert!(
+        rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.protocol.transport.io.accepts(rig.listener)
+    );
     rig.assert_idle();
 }
 
@@ -141,7 +145,7 @@ fn of_many_changes_a_shard_takes_the_newest_and_says_so() {
     rig.shard.inbox.end_turn();
     rig.say(client, GET);
     rig.serve();
-    assert!(!rig.shard.io.accepts(rig.listener));
+    assert!(!rig.shard.protocol.transport.io.accepts(rig.listener));
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
     rig.shard.inbox.close();
     assert!(rig.holds(u64::MAX), "nobody waits for a shard that has ended");
@@ -157,7 +161,7 @@ fn a_closed_socket_never_begins_to_listen_again() {
     // The control plane closes it before the shard has come to it.
     socket.close();
     rig.notify_deferred();
-    assert!(!rig.shard.io.accepts(descriptor) && rig.shard.listeners.len() == 0);
+    assert!(!rig.shard.protocol.transport.io.accepts(descriptor) && !rig.shard.protocol.transport.accepting.listens());
 }
 
 #[test]

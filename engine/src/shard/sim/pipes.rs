@@ -42,15 +42,19 @@ fn what_came_with_the_head_and_what_comes_later_is_the_applications_byte_for_byt
     rig.notify_deferred();
     assert_eq!(rig.heard(client), "neither is this");
     assert!(rig.queue.claim_of(0).is_none(), "nothing of it is a request");
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     assert_eq!(pipe.text(), (String::new(), true));
-    assert!(!rig.shard.io.at_end(client), "our side is open");
+    assert!(!rig.shard.protocol.transport.io.at_end(client), "our side is open");
     pipe.send(b"still");
     pipe.finish();
     rig.notify_deferred();
     assert_eq!(rig.heard(client), "still");
-    assert!(pipe.stream.is_complete() && rig.shard.io.is_closed(client) && !rig.shard.io.was_reset(client));
+    assert!(
+        pipe.stream.is_complete()
+            && rig.shard.protocol.transport.io.is_closed(client)
+            && !rig.shard.protocol.transport.io.was_reset(client)
+    );
     assert_eq!(rig.counters.connections_upgraded.read(), 1);
     drop(pipe);
     rig.notify_deferred();
@@ -78,7 +82,7 @@ fn bytes_are_held_while_the_request_waits_and_go_to_whoever_it_turns_out() {
     rig.notify_deferred();
     rig.serve();
     assert_eq!(rig.heard_answers(other), ["/a/1", "/a/2"], "a request that is not upgraded is like any other");
-    rig.shard.io.end(other);
+    rig.shard.protocol.transport.io.end(other);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -96,7 +100,7 @@ fn a_request_that_comes_in_pieces_is_upgraded_the_same() {
     assert_eq!(pipe.text().0, "early");
     pipe.finish();
     drop(pipe);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -117,7 +121,7 @@ fn earlier_answers_go_before_the_switch() {
     let heard = rig.heard(client);
     assert!(heard.starts_with("HTTP/1.1 200 OK") && heard.ends_with(&format!("[/a/0]{SWITCHED}later")), "{heard}");
     pipe.finish();
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     drop(pipe);
     rig.notify_deferred();
     rig.assert_idle();
@@ -136,7 +140,7 @@ fn an_earlier_answer_that_ends_the_connection_ends_the_pipe_before_it_begins() {
     assert!(pipe.stream.is_gone() && matches!(pipe.read(9).1, BodyState::Failed(_)));
     rig.say(client, "thrown away");
     drop(pipe);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -148,12 +152,16 @@ fn our_end_goes_behind_all_that_was_given_and_reading_goes_on() {
     pipe.finish();
     rig.notify_deferred();
     assert_eq!(rig.heard(client), "last");
-    assert!(rig.shard.io.at_end(client) && !rig.shard.io.is_closed(client) && pipe.stream.is_complete());
+    assert!(
+        rig.shard.protocol.transport.io.at_end(client)
+            && !rig.shard.protocol.transport.io.is_closed(client)
+            && pipe.stream.is_complete()
+    );
     rig.say(client, "I am still here");
     assert_eq!(pipe.text(), ("I am still here".to_owned(), false));
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
-    assert!(rig.shard.io.is_closed(client) && !rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.protocol.transport.io.was_reset(client));
     assert_eq!(pipe.text(), (String::new(), true));
     drop(pipe);
     rig.notify_deferred();
@@ -165,7 +173,7 @@ fn a_client_that_ended_its_side_before_the_switch_is_read_to_its_end() {
     let mut rig = Rig::new();
     let client = rig.connect();
     rig.say(client, ASKS.to_owned() + "early");
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     let mut pipe = Pipe::begin(rig.claim()).expect("the client can still be answered");
     rig.notify_deferred();
@@ -173,7 +181,7 @@ fn a_client_that_ended_its_side_before_the_switch_is_read_to_its_end() {
     assert_eq!(rig.heard(client), SWITCHED);
     pipe.finish();
     rig.notify_deferred();
-    assert!(rig.shard.io.is_closed(client) && !rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.protocol.transport.io.was_reset(client));
     drop(pipe);
     rig.notify_deferred();
     rig.assert_idle();
@@ -196,8 +204,8 @@ fn what_is_unread_stops_at_the_credit_and_a_client_that_leaves_then_is_noticed()
     rig.say(client, "x".repeat(20_000));
     let told = watch(&rig, &pipe);
     rig.notify_deferred();
-    assert!(!rig.shard.io.receives(client) && rig.shard.io.watches(client));
-    rig.shard.io.reset(client);
+    assert!(!rig.shard.protocol.transport.io.receives(client) && rig.shard.protocol.transport.io.watches(client));
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert_eq!(told.told(), Some(Disconnected::Reset));
     assert!(pipe.stream.is_gone());
@@ -223,7 +231,7 @@ fn a_pipe_has_no_timer_but_for_a_client_that_does_not_take_what_is_sent() {
     for _ in 0..11 {
         rig.pass(Duration::from_secs(6));
     }
-    assert!(rig.shard.io.was_reset(client) && pipe.stream.is_gone());
+    assert!(rig.shard.protocol.transport.io.was_reset(client) && pipe.stream.is_gone());
     assert_eq!(rig.counters.send_rate_timeouts.read(), 1);
     drop(pipe);
     rig.notify_deferred();
@@ -236,7 +244,7 @@ fn a_pipe_that_is_dropped_unfinished_is_reset_and_counted() {
     pipe.abort();
     drop(pipe);
     rig.notify_deferred();
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
     assert_eq!(rig.counters.responses_truncated.read(), 1);
     rig.assert_idle();
 }
@@ -258,14 +266,18 @@ fn a_pipe_that_is_finished_and_dropped_is_drained_within_bounds() {
         drop(pipe);
         rig.say(client, "x".repeat(10_000));
         assert_eq!(rig.heard(client), "bye");
-        assert!(rig.shard.io.at_end(client) && !rig.shard.io.was_reset(client));
+        assert!(rig.shard.protocol.transport.io.at_end(client) && !rig.shard.protocol.transport.io.was_reset(client));
         if early {
-            rig.shard.io.end(client);
+            rig.shard.protocol.transport.io.end(client);
             rig.notify_deferred();
         } else {
             rig.pass(Duration::from_secs(6));
         }
-        assert_eq!(rig.shard.io.was_reset(client), !early, "who does not end its side in time is reset");
+        assert_eq!(
+            rig.shard.protocol.transport.io.was_reset(client),
+            !early,
+            "who does not end its side in time is reset"
+        );
         rig.assert_idle();
     }
 }
@@ -275,7 +287,7 @@ fn a_cancel_ends_a_pipe_and_so_does_a_stop_after_its_grace() {
     let (mut rig, client, pipe) = piped("");
     assert!(rig.exchange.cancel(pipe.lease.id()));
     rig.notify_deferred();
-    assert!(rig.shard.io.was_reset(client) && pipe.stream.is_gone());
+    assert!(rig.shard.protocol.transport.io.was_reset(client) && pipe.stream.is_gone());
     drop(pipe);
     rig.notify_deferred();
     let client = rig.connect();
@@ -309,7 +321,7 @@ fn a_request_taken_before_a_stop_can_be_upgraded_in_the_grace_with_all_its_bytes
     rig.notify_deferred();
     assert_eq!(pipe.text(), ("early late".to_owned(), false));
     pipe.finish();
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     drop(pipe);
     rig.turn();
@@ -328,7 +340,7 @@ fn a_socket_is_handed_over_when_all_is_sent_with_all_that_came() {
         assert!(socket_of(&asked).is_pending(), "a part is to be sent");
         rig.say(client, "late");
         let mut heard = rig.heard(client);
-        while !rig.shard.io.was_released(client) {
+        while !rig.shard.protocol.transport.io.was_released(client) {
             rig.notify_deferred();
             heard += &rig.heard(client);
         }
@@ -359,7 +371,7 @@ fn a_socket_is_handed_over_although_the_credit_is_used_up() {
     drop(pipe);
     rig.notify_deferred();
     rig.assert_idle();
-    assert_eq!(rig.shard.io.open(), 0);
+    assert_eq!(rig.shard.protocol.transport.io.open(), 0);
 }
 
 #[test]
@@ -369,7 +381,7 @@ fn a_connection_that_ends_first_is_not_handed_over() {
     let asked = pipe.ask_for_socket();
     rig.notify_deferred();
     assert!(socket_of(&asked).is_pending());
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert!(matches!(socket_of(&asked), Poll::Ready(None)));
     let again = pipe.ask_for_socket();
@@ -387,6 +399,6 @@ fn a_socket_that_nobody_waits_for_any_more_is_let_go_or_reset() {
     pipe.abort();
     drop(pipe);
     rig.notify_deferred();
-    assert!(rig.shard.io.was_reset(client) || rig.shard.io.was_released(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client) || rig.shard.protocol.transport.io.was_released(client));
     rig.assert_idle();
 }

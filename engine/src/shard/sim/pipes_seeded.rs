@@ -320,19 +320,19 @@ fn run_one(seed: u64) {
         });
     }
     let world = Rc::new(RefCell::new(World { random, ends, queue: rig.queue.clone() }));
-    rig.shard.io.outside = Some(world.clone());
+    rig.shard.protocol.transport.io.outside = Some(world.clone());
     let mut rest = false;
     for _ in 0..20_000 {
         rig.turn();
-        let acted = world.borrow_mut().act(&mut rig.shard.io);
-        rest = rig.shard.io.asleep && !acted;
+        let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
+        rest = rig.shard.protocol.transport.io.asleep && !acted;
         if rest {
             break;
         }
     }
     assert!(rest, "livelock: no rest in 20,000 turns");
-    world.borrow().ends.iter().for_each(|ends| ends.judge(&rig.shard.io));
-    rig.shard.io.outside = None;
+    world.borrow().ends.iter().for_each(|ends| ends.judge(&rig.shard.protocol.transport.io));
+    rig.shard.protocol.transport.io.outside = None;
     // Those that were left to be drained have a client that has ended its side, too.
     rig.notify_deferred();
     rig.assert_idle();

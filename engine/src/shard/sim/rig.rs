@@ -100,7 +100,7 @@ impl Rig {
         let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
         let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&inbox), Arc::clone(&counters));
         let mut shard = shard.expect("nothing is missing");
-        shard.clock.stop();
+        shard.protocol.transport.clock.stop();
         let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
         let queue = Arc::new(QueueCore::new(0, options.queue_length, exchanges));
         let beside = beside.map(|(_, side)| side);
@@ -160,21 +160,21 @@ impl Rig {
 
     /// One turn.
     pub(super) fn turn(&mut self) {
-        self.shard.io.asleep = false;
-        self.shard.io.delayed.clear();
-        self.shard.io.naps = !self.shard.starved.is_empty();
+        self.shard.protocol.transport.io.asleep = false;
+        self.shard.protocol.transport.io.delayed.clear();
+        self.shard.protocol.transport.io.naps = !self.shard.protocol.transport.starved.is_empty();
         self.shard.turn(None).expect("the fake never fails");
-        let overslept = self.shard.io.overslept;
+        let overslept = self.shard.protocol.transport.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
-        let unannounced = self.shard.dispatch.is_unannounced();
-        assert!(!(self.shard.io.asleep && unannounced), "hang: nobody was told of requests");
+        let unannounced = self.shard.protocol.dispatch.is_unannounced();
+        assert!(!(self.shard.protocol.transport.io.asleep && unannounced), "hang: nobody was told of requests");
     }
 
     /// Turns until the shard sleeps, or has ended.
     pub(super) fn notify_deferred(&mut self) {
         for _ in 0..TURNS_MAX {
             self.turn();
-            if self.shard.io.asleep || self.shard.is_done() {
+            if self.shard.protocol.transport.io.asleep || self.shard.is_done() {
                 return;
             }
         }
@@ -187,20 +187,20 @@ impl Rig {
     }
 
     pub(super) fn connect_with_room(&mut self, room: usize) -> usize {
-        let client = self.shard.io.connect(self.listener, room);
+        let client = self.shard.protocol.transport.io.connect(self.listener, room);
         self.notify_deferred();
         client
     }
 
     /// A client sends, and the shard takes it.
     pub(super) fn say(&mut self, client: usize, bytes: impl AsRef<[u8]>) {
-        self.shard.io.write(client, bytes.as_ref());
+        self.shard.protocol.transport.io.write(client, bytes.as_ref());
         self.notify_deferred();
     }
 
     /// What a client has been sent since it was last asked.
     pub(super) fn heard(&mut self, client: usize) -> String {
-        String::from_utf8_lossy(&self.shard.io.read(client, usize::MAX)).into_owned()
+        String::from_utf8_lossy(&self.shard.protocol.transport.io.read(client, usize::MAX)).into_owned()
     }
 
     /// The numbers in the bodies that [`answer`](Self::answer) gave, as far as a client has heard them.
@@ -233,10 +233,10 @@ impl Rig {
 
     /// Ends what has run out of time after so long.
     pub(super) fn expire(&mut self, duration: Duration) {
-        self.shard.clock.skip(ticks(duration));
-        self.shard.tick = self.shard.clock.tick();
-        self.shard.io.asleep = false;
-        self.shard.io.delayed.clear();
+        self.shard.protocol.transport.clock.skip(ticks(duration));
+        self.shard.protocol.transport.tick = self.shard.protocol.transport.clock.tick();
+        self.shard.protocol.transport.io.asleep = false;
+        self.shard.protocol.transport.io.delayed.clear();
         self.shard.run_timers();
     }
 
@@ -244,33 +244,41 @@ impl Rig {
     pub(super) fn assert_idle(&mut self) {
         let shard = &mut self.shard;
         assert_eq!(shard.connections.len(), 0, "connections are left");
-        assert_eq!(shard.io.open(), 0, "descriptors are open");
-        assert_eq!(shard.dispatch.side.in_use(), 0, "request slots are in use");
-        assert_eq!(shard.dispatch.side.buffers.small.in_use(), 0, "receive buffers are in use");
-        assert_eq!(shard.dispatch.side.buffers.large.in_use(), 0, "body buffers are in use");
-        let cells = &shard.dispatch.side.cells;
+        assert_eq!(shard.protocol.transport.io.open(), 0, "descriptors are open");
+        assert_eq!(shard.protocol.dispatch.side.in_use(), 0, "request slots are in use");
+        assert_eq!(shard.protocol.dispatch.side.buffers.small.in_use(), 0, "receive buffers are in use");
+        assert_eq!(shard.protocol.dispatch.side.buffers.large.in_use(), 0, "body buffers are in use");
+        let cells = &shard.protocol.dispatch.side.cells;
         for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
-        assert_eq!(shard.drains.count(), 0, "connections are said to drain");
-        assert!(!shard.dispatch.has_readers(), "readers are to be woken");
-        assert!(shard.cell_waiters.is_empty(), "connections wait for cells");
-        assert!(shard.dispatch.extras.is_empty(), "something is kept for connections that are gone");
-        assert!(shard.silent.is_empty() && shard.flush.is_empty() && shard.starved.is_empty(), "work is left");
-        assert_eq!(shard.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");
-        assert_eq!(shard.wheel.next_visit(), None, "a timer is linked");
+        assert_eq!(shard.protocol.transport.drains.count(), 0, "connections are said to drain");
+        assert!(!shard.protocol.dispatch.has_readers(), "readers are to be woken");
+        assert!(shard.protocol.transport.cell_waiters.is_empty(), "connections wait for cells");
+        assert!(shard.protocol.dispatch.extras.is_empty(), "something is kept for connections that are gone");
+        assert!(
+            shard.protocol.transport.silent.is_empty()
+                && shard.protocol.flush.is_empty()
+                && shard.protocol.transport.starved.is_empty(),
+            "work is left"
+        );
+        assert_eq!(shard.protocol.transport.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");
+        assert_eq!(shard.protocol.transport.wheel.next_visit(), None, "a timer is linked");
     }
 
     /// Ends the shard; it must have been told to stop.
     pub(super) fn end(mut self) {
         for _ in 0..TURNS_MAX {
             if self.shard.is_done() {
-                self.shard.io.assert_quiet();
+                self.shard.protocol.transport.io.assert_quiet();
                 self.assert_idle();
                 return self.shard.end();
             }
             self.turn();
-            assert!(!self.shard.io.asleep || self.shard.is_done(), "the shard sleeps instead of ending");
+            assert!(
+                !self.shard.protocol.transport.io.asleep || self.shard.is_done(),
+                "the shard sleeps instead of ending"
+            );
         }
         panic!("the shard does not end in {TURNS_MAX} turns");
     }

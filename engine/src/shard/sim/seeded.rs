@@ -70,7 +70,7 @@ fn run_one(seed: u64) {
     let options = options(seed, &mut random, tight, hasty);
     let colocated = options.config.mode == Mode::Colocated;
     let mut rig = Rig::with(options);
-    rig.shard.settings.publish_max = [1, 3, 64, 512][random.below(4)];
+    rig.shard.publish_max = [1, 3, 64, 512][random.below(4)];
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
         random: Random::new(random.next()),
@@ -83,7 +83,7 @@ fn run_one(seed: u64) {
         listener: rig.listener,
         number: 0,
     }));
-    rig.shard.io.outside = Some(world.clone());
+    rig.shard.protocol.transport.io.outside = Some(world.clone());
     for _ in 0..TURNS {
         if hasty && random.chance(30) {
             rig.expire(Duration::from_secs(random.below(130) as u64));
@@ -96,7 +96,7 @@ fn run_one(seed: u64) {
             rig.change_unnoticed(&mut random);
         }
         for _ in 0..random.below(8) {
-            world.borrow_mut().act(&mut rig.shard.io);
+            world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
         }
         turn(&mut rig, &world, colocated);
     }
@@ -107,26 +107,26 @@ fn run_one(seed: u64) {
         3 => return end_queue(rig, &world),
         _ => {}
     }
-    world.borrow_mut().hurry(&mut rig.shard.io);
+    world.borrow_mut().hurry(&mut rig.shard.protocol.transport.io);
     notify_deferred(&mut rig, &world, colocated);
-    world.borrow().clients.iter().for_each(|client| client.assert_content(&rig.shard.io));
+    world.borrow().clients.iter().for_each(|client| client.assert_content(&rig.shard.protocol.transport.io));
     if random.chance(300) {
         time_out(&mut rig, &world, colocated);
     }
-    world.borrow_mut().finish(&mut rig.shard.io);
+    world.borrow_mut().finish(&mut rig.shard.protocol.transport.io);
     notify_deferred(&mut rig, &world, colocated);
     rig.assert_idle();
     world.borrow().app.assert_told();
     world.borrow().app.assert_streams_over();
     assert!(rig.counters.requests_cancelled.read() >= world.borrow().app.cancelled, "a cancel is not counted");
-    rig.shard.io.outside = None;
+    rig.shard.protocol.transport.io.outside = None;
     rig.stop(Duration::from_secs(60));
     rig.end();
 }
 
 /// Nobody sends any more, nothing is owed: the timers close every connection.
 fn time_out(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
-    world.borrow_mut().expect_stop(&mut rig.shard.io);
+    world.borrow_mut().expect_stop(&mut rig.shard.protocol.transport.io);
     for _ in 0..3 {
         rig.expire(Duration::from_secs(130));
         notify_deferred(rig, world, colocated);
@@ -144,8 +144,8 @@ fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 fn notify_deferred(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     for _ in 0..20_000 {
         turn(rig, world, colocated);
-        let acted = world.borrow_mut().act(&mut rig.shard.io);
-        if rig.shard.io.asleep && !acted {
+        let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
+        if rig.shard.protocol.transport.io.asleep && !acted {
             return;
         }
     }
@@ -155,7 +155,7 @@ fn notify_deferred(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 /// A stop with grace, in the middle of everything: whoever is owed an answer gets it, then the shard ends by itself.
 /// Requests whose bodies do not come to their end are waited for until their time is over.
 fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
-    world.borrow_mut().expect_stop(&mut rig.shard.io);
+    world.borrow_mut().expect_stop(&mut rig.shard.protocol.transport.io);
     rig.stop(Duration::from_secs(600));
     go_on_stopping(&mut rig, world, colocated);
     if rig.shard.connections.keys().iter().all(|key| {
@@ -166,7 +166,7 @@ fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
         go_on_stopping(&mut rig, world, colocated);
     }
     assert!(rig.shard.is_done(), "hang: the shard does not end, though nobody keeps it");
-    rig.shard.io.outside = None;
+    rig.shard.protocol.transport.io.outside = None;
     rig.turn();
     rig.end();
     world.borrow().app.assert_told();
@@ -175,8 +175,8 @@ fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
 fn go_on_stopping(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     for _ in 0..20_000 {
         turn(rig, world, colocated);
-        let acted = world.borrow_mut().act(&mut rig.shard.io);
-        if !acted && (rig.shard.io.asleep || rig.shard.is_done()) {
+        let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
+        if !acted && (rig.shard.protocol.transport.io.asleep || rig.shard.is_done()) {
             break;
         }
     }
@@ -184,7 +184,7 @@ fn go_on_stopping(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 
 /// The queue ends, in the middle of everything: no request waits for an answer that nobody can give.
 fn end_queue(mut rig: Rig, world: &RefCell<World>) {
-    rig.shard.io.outside = None;
+    rig.shard.protocol.transport.io.outside = None;
     let mut random = Random::new(world.borrow().seed);
     world.borrow_mut().app.end_queue(&mut random);
     if random.chance(500) {
@@ -210,7 +210,7 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
 
 /// A stop without grace, in the middle of everything.
 fn stop_at_once(mut rig: Rig, world: &RefCell<World>) {
-    rig.shard.io.outside = None;
+    rig.shard.protocol.transport.io.outside = None;
     rig.stop(Duration::ZERO);
     for _ in 0..1000 {
         if rig.shard.is_done() {
@@ -228,11 +228,11 @@ fn stop_at_once(mut rig: Rig, world: &RefCell<World>) {
 
 /// The ring fails, in the middle of everything: nobody waits for it any more, and no socket is left open.
 fn fail(mut rig: Rig, world: &RefCell<World>) {
-    rig.shard.io.outside = None;
-    rig.shard.io.breaks = true;
+    rig.shard.protocol.transport.io.outside = None;
+    rig.shard.protocol.transport.io.breaks = true;
     // A turn with completions at hand enters the kernel no more than it has to.
     assert!((0..1000).any(|_| rig.shard.turn(None).is_err()), "the ring fails");
-    let left_open = Rc::clone(&rig.shard.io.left_open);
+    let left_open = Rc::clone(&rig.shard.protocol.transport.io.left_open);
     rig.shard.end();
     assert_eq!(left_open.get(), Some(0), "sockets that nobody has closed");
     let app = &mut world.borrow_mut().app;

@@ -89,7 +89,7 @@ fn a_request_whose_body_was_begun_is_refused_when_the_queue_is_full_by_then() {
         assert_eq!(answers.len(), 4, "{framing} {begun:?}: {heard}");
         let (second, refused, fourth) = (heard.find("[/a/2]"), heard.find("HTTP/1.1 503"), heard.find("[/a/4]"));
         assert!(second < refused && refused < fourth, "in their order: {heard}");
-        rig.shard.io.end(client);
+        rig.shard.protocol.transport.io.end(client);
         rig.notify_deferred();
         rig.assert_idle();
     }
@@ -106,8 +106,8 @@ fn a_request_with_a_body_that_finds_its_queue_full_at_the_first_look_waits_untou
     rig.notify_deferred();
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/5"]);
-    rig.shard.io.end(client);
-    rig.shard.io.end(late);
+    rig.shard.protocol.transport.io.end(client);
+    rig.shard.protocol.transport.io.end(late);
     rig.notify_deferred();
     rig.assert_idle();
 }

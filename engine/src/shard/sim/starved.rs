@@ -40,7 +40,10 @@ impl Dry {
         for client in &clients {
             rig.say(*client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
             leases.push(rig.claim());
-            assert!(rig.shard.io.receives_once(*client), "a long body is received into large buffers");
+            assert!(
+                rig.shard.protocol.transport.io.receives_once(*client),
+                "a long body is received into large buffers"
+            );
         }
         for client in &clients[..LARGE_COUNT] {
             rig.say(*client, [b'b'; LARGE]);
@@ -49,8 +52,14 @@ impl Dry {
             let client = rig.connect();
             rig.say(client, "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n");
         }
-        assert!(rig.shard.dispatch.side.buffers.small.pressed_by(1), "requests hold what they may of the small ones");
-        assert!(rig.shard.dispatch.side.buffers.large.is_dry() && rig.shard.dispatch.side.buffers.small.any_posted());
+        assert!(
+            rig.shard.protocol.dispatch.side.buffers.small.pressed_by(1),
+            "requests hold what they may of the small ones"
+        );
+        assert!(
+            rig.shard.protocol.dispatch.side.buffers.large.is_dry()
+                && rig.shard.protocol.dispatch.side.buffers.small.any_posted()
+        );
         let others = rig.claim_all();
         Self { rig, clients, leases, others }
     }
@@ -58,12 +67,12 @@ impl Dry {
     /// A client sends more of its body, and finds no buffer. Gives the turns until the shard rests.
     fn starve(&mut self, which: usize) -> u32 {
         let rig = &mut self.rig;
-        rig.shard.io.write(self.clients[which], &[b'c'; LARGE]);
+        rig.shard.protocol.transport.io.write(self.clients[which], &[b'c'; LARGE]);
         for turns in 1..1000 {
             rig.turn();
-            if rig.shard.io.asleep {
+            if rig.shard.protocol.transport.io.asleep {
                 assert_eq!(rig.heard(self.clients[which]), "", "its client is refused instead of waiting");
-                assert_eq!(rig.shard.starved.len(), 1, "it has found no buffer");
+                assert_eq!(rig.shard.protocol.transport.starved.len(), 1, "it has found no buffer");
                 return turns;
             }
         }
@@ -72,7 +81,7 @@ impl Dry {
 
     /// How long the shard has just slept at most.
     fn nap(&self) -> Option<Duration> {
-        match self.rig.shard.io.waited {
+        match self.rig.shard.protocol.transport.io.waited {
             Wait::AtMost(limit) if limit <= TICK => Some(limit),
             _ => None,
         }
@@ -83,7 +92,7 @@ impl Dry {
         let mut read = Vec::new();
         read_body(&mut self.leases[which], &mut read);
         assert_eq!(read.len(), LARGE);
-        assert!(!self.rig.shard.dispatch.side.has_signals(), "the shard was told: this is another test");
+        assert!(!self.rig.shard.protocol.dispatch.side.has_signals(), "the shard was told: this is another test");
     }
 
     fn end(mut self) {
@@ -103,7 +112,7 @@ fn a_shard_without_buffers_rests_between_looks() {
         assert!(turns <= 5, "{turns} turns for one receive that found no buffer");
         for look in 0..50 {
             dry.rig.turn();
-            assert!(dry.rig.shard.io.asleep, "look {look}: the shard turned without having slept");
+            assert!(dry.rig.shard.protocol.transport.io.asleep, "look {look}: the shard turned without having slept");
             let nap = dry.nap().expect("it looks again by the clock");
             assert!(!nap.is_zero(), "look {look}: it did not sleep at all");
         }
@@ -126,7 +135,10 @@ fn a_starved_body_goes_on_within_a_tick_of_its_reader_having_read() {
         dry.rig.notify_deferred();
         let arrived = dry.leases[starved].body_arrived() - before;
         assert_eq!(arrived, LARGE as u64, "body {starved} has what came, and nobody has rung");
-        assert!(dry.rig.shard.starved.is_empty() && dry.nap().is_none(), "and the shard sleeps as long as it may");
+        assert!(
+            dry.rig.shard.protocol.transport.starved.is_empty() && dry.nap().is_none(),
+            "and the shard sleeps as long as it may"
+        );
         dry.end();
     }
 }
@@ -167,8 +179,8 @@ fn a_client_that_leaves_while_there_is_no_buffer_for_it_is_noticed() {
     let mut dry = Dry::new();
     dry.starve(LARGE_COUNT);
     dry.rig.turn();
-    dry.rig.shard.io.reset(dry.clients[LARGE_COUNT]);
+    dry.rig.shard.protocol.transport.io.reset(dry.clients[LARGE_COUNT]);
     dry.rig.notify_deferred();
-    assert!(dry.rig.shard.io.is_closed(dry.clients[LARGE_COUNT]), "nobody listens for its end");
+    assert!(dry.rig.shard.protocol.transport.io.is_closed(dry.clients[LARGE_COUNT]), "nobody listens for its end");
     dry.end();
 }

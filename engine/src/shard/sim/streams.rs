@@ -86,7 +86,7 @@ pub(super) fn stages(count: u32) -> Options {
 }
 
 pub(super) fn leave(mut rig: Rig, client: usize) {
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -168,13 +168,13 @@ fn a_slow_client_stops_its_sender_only() {
     push(&lease, &stream, memory(&"x".repeat(100_000)));
     finish(&lease, &stream);
     let mut heard = 0;
-    while !stream.is_complete() || rig.shard.io.readable(client) > 0 {
+    while !stream.is_complete() || rig.shard.protocol.transport.io.readable(client) > 0 {
         heard += rig.heard(client).matches('x').count();
         rig.notify_deferred();
     }
     assert_eq!((heard, stream.sent()), (200_000, 200_000));
     drop(lease);
-    rig.shard.io.end(other);
+    rig.shard.protocol.transport.io.end(other);
     rig.notify_deferred();
     leave(rig, client);
 }
@@ -259,25 +259,28 @@ fn connections_wait_for_a_cell_and_each_gets_one() {
     rig.say(slow, get("0"));
     let held = respond(rig.claim(), vec![part(&file, 0, SHORT)]);
     rig.notify_deferred();
-    assert_eq!(rig.shard.dispatch.side.cells.stage.in_use(), 1);
+    assert_eq!(rig.shard.protocol.dispatch.side.cells.stage.in_use(), 1);
     clients.iter().for_each(|client| rig.say(*client, get("1")));
     let leases = rig.claim_all();
     let streams: Vec<_> =
         leases.into_iter().map(|lease| respond(lease, vec![memory("m"), part(&file, 1, SHORT)])).collect();
     rig.notify_deferred();
-    assert!(clients.iter().all(|client| rig.shard.io.readable(*client) < 200), "only what is in memory goes out");
-    assert_eq!(rig.shard.cell_waiters.len(), 5);
+    assert!(
+        clients.iter().all(|client| rig.shard.protocol.transport.io.readable(*client) < 200),
+        "only what is in memory goes out"
+    );
+    assert_eq!(rig.shard.protocol.transport.cell_waiters.len(), 5);
     // One of those that wait goes, and then the one that keeps the cell.
-    rig.shard.io.reset(clients[1]);
+    rig.shard.protocol.transport.io.reset(clients[1]);
     rig.notify_deferred();
     assert!(streams[1].is_gone());
-    rig.shard.io.reset(slow);
+    rig.shard.protocol.transport.io.reset(slow);
     rig.notify_deferred();
     assert!(held.is_gone());
     for (index, client) in clients.iter().enumerate().filter(|(index, _)| *index != 1) {
         assert!(streams[index].is_complete(), "client {index} waits for ever");
         assert!(rig.heard(*client).ends_with(&("m".to_owned() + &text_of(1, SHORT))));
-        rig.shard.io.end(*client);
+        rig.shard.protocol.transport.io.end(*client);
     }
     rig.notify_deferred();
     rig.assert_idle();
@@ -292,7 +295,7 @@ fn a_file_that_ends_early_or_cannot_be_read_cuts_the_answer() {
         let len = if failed { 1000 } else { 1001 };
         let stream = respond(lease, vec![memory("m"), part(&file, 0, len)]);
         rig.notify_deferred();
-        assert!(stream.is_gone() && rig.shard.io.was_reset(client));
+        assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
         assert_eq!(rig.counters.responses_truncated.read(), 1);
         rig.assert_idle();
     }
@@ -315,9 +318,9 @@ fn a_client_may_go_in_every_state_of_a_stream() {
             }
             (0..turns).for_each(|_| rig.turn());
             if reset {
-                rig.shard.io.reset(client);
+                rig.shard.protocol.transport.io.reset(client);
             } else {
-                rig.shard.io.end(client);
+                rig.shard.protocol.transport.io.end(client);
                 rig.notify_deferred();
                 (0..7).for_each(|_| rig.pass(Duration::from_secs(11)));
             }
@@ -328,7 +331,7 @@ fn a_client_may_go_in_every_state_of_a_stream() {
             }
             drop(lease);
             rig.notify_deferred();
-            rig.shard.io.end(client);
+            rig.shard.protocol.transport.io.end(client);
             rig.notify_deferred();
             rig.pass(Duration::from_secs(121));
             rig.assert_idle();
@@ -349,7 +352,10 @@ fn an_abort_resets_the_client_in_every_state() {
         lease.tell(Signals::SEND);
         drop(lease);
         rig.notify_deferred();
-        assert!(stream.is_gone() && rig.shard.io.was_reset(client), "after {turns} turns, room {room}");
+        assert!(
+            stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client),
+            "after {turns} turns, room {room}"
+        );
         assert_eq!(rig.counters.responses_truncated.read(), 1);
         rig.assert_idle();
     }
@@ -367,7 +373,7 @@ fn a_read_that_never_ends_is_cancelled_with_its_answer() {
             stream.abort();
             lease.tell(Signals::SEND);
         } else {
-            rig.shard.io.reset(client);
+            rig.shard.protocol.transport.io.reset(client);
         }
         drop(lease);
         rig.notify_deferred();
@@ -387,11 +393,11 @@ fn an_abort_behind_other_answers_waits_for_its_turn() {
     second.tell(Signals::SEND);
     drop(second);
     rig.notify_deferred();
-    assert!(!rig.shard.io.was_reset(client), "the first answer is still to come");
+    assert!(!rig.shard.protocol.transport.io.was_reset(client), "the first answer is still to come");
     answer_with(first, "", false);
     rig.turn();
     rig.notify_deferred();
-    assert!(stream.is_gone() && rig.shard.io.was_reset(client));
+    assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
     rig.assert_idle();
 }
 
@@ -410,10 +416,10 @@ fn a_stop_lets_streams_end_and_cuts_them_when_its_time_is_over() {
             finish(&lease, &stream);
             rig.notify_deferred();
             assert!(stream.is_complete() && rig.heard(client).ends_with("abcd"));
-            rig.shard.io.end(client);
+            rig.shard.protocol.transport.io.end(client);
         } else {
             rig.pass(Duration::from_secs(61));
-            assert!(stream.is_gone() && rig.shard.io.was_reset(client));
+            assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
         }
         drop(lease);
         rig.notify_deferred();
@@ -453,7 +459,7 @@ fn a_shard_that_fails_tells_the_senders_of_its_streams() {
     let late = start(&third, 4);
     let flag = Arc::new(Flag::default());
     streams[0].await_room(&Waker::from(Arc::clone(&flag)));
-    rig.shard.io.failed = true;
+    rig.shard.protocol.transport.io.failed = true;
     rig.shard.give_up();
     assert!(streams.iter().all(|stream| stream.is_gone()) && flag.is_up() && late.is_gone());
 }

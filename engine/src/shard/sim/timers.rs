@@ -28,7 +28,7 @@ fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
 
 /// Everybody leaves, and nothing is left.
 fn end(mut rig: Rig, clients: &[usize]) {
-    clients.iter().for_each(|client| rig.shard.io.end(*client));
+    clients.iter().for_each(|client| rig.shard.protocol.transport.io.end(*client));
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -51,7 +51,7 @@ fn a_request_that_nobody_takes_is_answered_503_and_delivered_to_nobody() {
         (1, 1, 0)
     );
     assert_eq!(
-        (rig.shard.dispatch.side.in_use(), rig.shard.dispatch.side.buffers.small.in_use()),
+        (rig.shard.protocol.dispatch.side.in_use(), rig.shard.protocol.dispatch.side.buffers.small.in_use()),
         (0, 0),
         "it still holds memory"
     );
@@ -68,7 +68,7 @@ fn a_request_that_was_taken_is_not_timed() {
     rig.say(client, get("/a/1"));
     let lease = rig.claim();
     rig.pass(Duration::from_secs(1000));
-    assert!(rig.heard(client).is_empty() && !rig.shard.io.is_closed(client));
+    assert!(rig.heard(client).is_empty() && !rig.shard.protocol.transport.io.is_closed(client));
     answer(lease);
     rig.notify_deferred();
     assert_eq!((rig.heard_answers(client), rig.counters.queue_timeouts.read()), (vec!["/a/1".to_owned()], 0));
@@ -119,12 +119,12 @@ fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
     let (mut rig, patient, hasty) = patient_and_hasty(1);
     rig.pass(SECOND * 2);
     assert!(rig.heard(patient).is_empty() && rig.heard(hasty).starts_with("HTTP/1.1 503 "));
-    assert_eq!((rig.queue.len(), rig.shard.dispatch.side.in_use()), (2, 2), "both are in the ring");
+    assert_eq!((rig.queue.len(), rig.shard.protocol.dispatch.side.in_use()), (2, 2), "both are in the ring");
     let lease = rig.claim();
     assert_eq!(target(&lease), "/a/1");
     assert!(rig.queue.claim_of(0).is_none(), "the other one was answered");
     rig.notify_deferred();
-    assert_eq!(rig.shard.dispatch.side.in_use(), 1, "the slot of the other one came back");
+    assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 1, "the slot of the other one came back");
     answer(lease);
     rig.notify_deferred();
     assert_eq!(rig.heard_answers(patient), ["/a/1"]);
@@ -138,10 +138,10 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
     rig.say(client, get("/a/1"));
     // As if it had been claimed between the shard's look at the ring and its answer.
     let lease = rig.claim();
-    rig.shard.dispatch.slots.iter_mut().for_each(|state| state.position = u64::MAX);
+    rig.shard.protocol.dispatch.slots.iter_mut().for_each(|state| state.position = u64::MAX);
     rig.pass(Duration::from_secs(121));
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
-    assert_eq!((target(&lease).as_str(), rig.shard.dispatch.side.in_use()), ("/a/1", 1));
+    assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side.in_use()), ("/a/1", 1));
     answer(lease);
     rig.notify_deferred();
     assert_eq!(rig.heard(client), "", "it is answered once");
@@ -153,11 +153,11 @@ fn a_client_that_leaves_before_or_after_the_time_is_up_leaves_nothing_behind() {
     for (before, after) in [(true, false), (false, true)] {
         let (mut rig, patient, leaving) = patient_and_hasty(2);
         if before {
-            rig.shard.io.reset(leaving);
+            rig.shard.protocol.transport.io.reset(leaving);
         }
         rig.pass(SECOND * 2);
         if after {
-            rig.shard.io.reset(leaving);
+            rig.shard.protocol.transport.io.reset(leaving);
             rig.notify_deferred();
         }
         rig.serve();
@@ -214,7 +214,7 @@ fn off_is_off() {
     rig.say(clients[2], "POST /a/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo");
     rig.say(clients[3], get("/a/3"));
     rig.pass(Duration::from_secs(90_000));
-    assert!(clients.iter().all(|client| !rig.shard.io.is_closed(*client)));
+    assert!(clients.iter().all(|client| !rig.shard.protocol.transport.io.is_closed(*client)));
     assert_eq!((rig.counters.timeouts.read(), rig.counters.queue_timeouts.read()), (0, 0));
     rig.say(clients[1], "TP/1.1\r\nHost: h\r\n\r\n");
     rig.say(clients[2], "dy");
@@ -231,10 +231,10 @@ fn head_and_body_have_times_of_their_own() {
     rig.say(head, "GET /a/1 HT");
     rig.say(body, "POST /a/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo");
     rig.pass(SECOND * 2);
-    assert!(rig.heard(silent).is_empty() && rig.shard.io.is_closed(silent), "it had sent nothing");
+    assert!(rig.heard(silent).is_empty() && rig.shard.protocol.transport.io.is_closed(silent), "it had sent nothing");
     let heard = rig.heard(head);
     assert!(heard.starts_with("HTTP/1.1 408 ") && heard.contains("Connection: close"), "{heard}");
-    assert!(rig.heard(body).is_empty() && !rig.shard.io.is_closed(body));
+    assert!(rig.heard(body).is_empty() && !rig.shard.protocol.transport.io.is_closed(body));
     rig.pass(SECOND * 9);
     assert!(rig.heard(body).starts_with("HTTP/1.1 408 "));
     end(rig, &[head, body]);
@@ -272,7 +272,7 @@ fn draining_takes_no_longer_than_it_may() {
         let mut seen = Vec::new();
         for wait in [100, 3000, 4000] {
             rig.pass(Duration::from_millis(wait));
-            seen.push(!rig.shard.io.was_reset(client));
+            seen.push(!rig.shard.protocol.transport.io.was_reset(client));
         }
         assert_eq!(seen, survives, "{drain:?}");
         rig.assert_idle();
@@ -290,7 +290,7 @@ fn a_groups_times_hold_from_the_first_request_routed_to_it() {
     rig.say(b, get("/b/1"));
     rig.serve();
     rig.pass(SECOND * 2);
-    assert_eq!([fresh, a, b].map(|client| rig.shard.io.is_closed(client)), [false, false, true]);
+    assert_eq!([fresh, a, b].map(|client| rig.shard.protocol.transport.io.is_closed(client)), [false, false, true]);
     end(rig, &[fresh, a]);
 }
 
@@ -311,7 +311,7 @@ fn a_change_holds_for_the_next_deadline_and_a_group_that_is_gone_for_none() {
         rig.say(client, get("/none"));
     }
     rig.pass(SECOND * 2);
-    assert_eq!([a, b].map(|client| rig.shard.io.is_closed(client)), [true, false]);
+    assert_eq!([a, b].map(|client| rig.shard.protocol.transport.io.is_closed(client)), [true, false]);
     end(rig, &[b]);
 }
 
@@ -331,8 +331,8 @@ fn a_client_that_reads_at_the_rate_gets_everything() {
     let mut heard = 0;
     while heard < 9_500 {
         rig.pass(SECOND * 5);
-        assert!(!rig.shard.io.was_reset(client), "after {heard} bytes");
-        heard += rig.shard.io.read(client, 520).len();
+        assert!(!rig.shard.protocol.transport.io.was_reset(client), "after {heard} bytes");
+        heard += rig.shard.protocol.transport.io.read(client, 520).len();
         rig.notify_deferred();
     }
     assert_eq!(rig.counters.timeouts.read(), 0);
@@ -343,11 +343,11 @@ fn a_client_that_takes_nothing_has_a_minute() {
     let (mut rig, client) = slow_reader(Properties::new().send_rate_min(100).idle_connection(SECOND));
     for _ in 0..11 {
         rig.pass(SECOND * 5);
-        assert!(!rig.shard.io.was_reset(client));
+        assert!(!rig.shard.protocol.transport.io.was_reset(client));
     }
     rig.pass(SECOND * 5);
     rig.pass(SECOND * 5);
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
     assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 1));
     rig.assert_idle();
 }
@@ -372,7 +372,7 @@ fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize
             rig.say(client, get("/a/1").repeat(requests));
         }
         if second == 0 && half_closed {
-            rig.shard.io.end(client);
+            rig.shard.protocol.transport.io.end(client);
         }
         for lease in rig.claim_all() {
             match answers {
@@ -391,7 +391,7 @@ fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize
                 given += 20;
             }
             rig.notify_deferred();
-            let read = rig.shard.io.read(client, left).len();
+            let read = rig.shard.protocol.transport.io.read(client, left).len();
             (left, taken) = (left - read, taken + read);
             rig.notify_deferred();
             if left == 0 || read == 0 {
@@ -399,7 +399,7 @@ fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize
             }
         }
         rig.pass(SECOND);
-        if rig.shard.io.was_reset(client) {
+        if rig.shard.protocol.transport.io.was_reset(client) {
             assert_eq!(rig.counters.send_rate_timeouts.read(), 1, "{answers:?}");
             return Some(second);
         }
@@ -424,9 +424,9 @@ fn a_slow_reader_is_judged_whatever_the_sizes_of_its_answers() {
 fn without_a_rate_a_client_has_the_idle_time_from_its_last_progress() {
     let (mut rig, client) = slow_reader(Properties::new().send_rate_min(0).idle_connection(SECOND * 20));
     rig.pass(SECOND * 19);
-    assert!(!rig.shard.io.was_reset(client));
+    assert!(!rig.shard.protocol.transport.io.was_reset(client));
     rig.pass(SECOND * 2);
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
     assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 0));
     rig.assert_idle();
 }
@@ -439,7 +439,7 @@ fn a_head_that_came_while_the_socket_was_full_has_its_whole_time_afterwards() {
     answer_with(rig.claim(), &"x".repeat(2000), false);
     rig.notify_deferred();
     for _ in 0..4 {
-        rig.shard.io.read(client, 1000);
+        rig.shard.protocol.transport.io.read(client, 1000);
         rig.notify_deferred();
     }
     rig.pass(SECOND * 119);

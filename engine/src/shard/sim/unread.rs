@@ -7,7 +7,6 @@ use super::rig::{Options, ROOM, Rig, answer, answer_with, target};
 use super::streams::{finish, memory, push, start};
 use crate::queue::Lease;
 use crate::record::RequestRecord;
-use crate::shard::connection::NO_BUFFER;
 
 /// How the answer leaves that has left the body unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +64,7 @@ impl Unread {
     fn state(&mut self) -> (bool, bool) {
         let key = self.rig.shard.connections.keys()[0];
         let connection = self.rig.shard.connections.get_mut(key).expect("listed");
-        (connection.body_paused, connection.held_first != NO_BUFFER)
+        (connection.body_paused, connection.socket.holds_input())
     }
 
     /// Answers without having read.
@@ -115,8 +114,8 @@ impl Unread {
     }
 
     fn leave(mut self) {
-        if !self.rig.shard.io.is_closed(self.client) {
-            self.rig.shard.io.end(self.client);
+        if !self.rig.shard.protocol.transport.io.is_closed(self.client) {
+            self.rig.shard.protocol.transport.io.end(self.client);
         }
         self.rig.notify_deferred();
         self.rig.assert_idle();
@@ -146,7 +145,7 @@ fn a_client_that_has_ended_its_side_behind_an_unread_body_hears_every_answer() {
     for (way, follows) in WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]) {
         let behind = if follows { get("2") } else { String::new() };
         let mut unread = Unread::new(way, &(post(Some(2000)) + &"b".repeat(2000) + &behind), 1);
-        unread.rig.shard.io.end(unread.client);
+        unread.rig.shard.protocol.transport.io.end(unread.client);
         unread.rig.notify_deferred();
         assert_eq!(unread.state(), (true, true), "{way:?}: the credit is used up");
         unread.answer();
@@ -155,7 +154,10 @@ fn a_client_that_has_ended_its_side_behind_an_unread_body_hears_every_answer() {
         assert_eq!(unread.leases.len(), usize::from(follows), "{way:?}");
         unread.answer();
         assert_eq!(unread.answered(), unread.expected(follows), "{way:?}: ended before the answer to what follows");
-        assert!(unread.rig.shard.io.is_closed(unread.client) && !unread.rig.shard.io.was_reset(unread.client));
+        assert!(
+            unread.rig.shard.protocol.transport.io.is_closed(unread.client)
+                && !unread.rig.shard.protocol.transport.io.was_reset(unread.client)
+        );
         unread.leave();
     }
 }
@@ -172,7 +174,10 @@ fn a_body_that_is_malformed_behind_what_was_held_does_not_cost_its_answer() {
             held += u32::from(unread.state().1);
             unread.answer();
             assert_eq!(unread.answered(), unread.expected(false), "{way:?}, seed {seed}");
-            assert!(unread.rig.shard.io.at_end(unread.client), "{way:?}, seed {seed}: and no request is looked for");
+            assert!(
+                unread.rig.shard.protocol.transport.io.at_end(unread.client),
+                "{way:?}, seed {seed}: and no request is looked for"
+            );
             unread.leave();
         }
         assert!((1..20).contains(&held), "{way:?}: input was held in {held} of 20 runs");

@@ -49,7 +49,7 @@ fn an_upload_that_stops_is_answered_408_after_half_a_minute() {
     assert!((26..=36).contains(&end), "{end}");
     assert!(matches!(lease.body_state(), crate::queue::BodyState::Failed(_)), "and its reader is told");
     drop(lease);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
 }
@@ -124,7 +124,7 @@ fn without_a_rate_only_a_pause_ends_an_upload() {
     assert_eq!(ended_after(&mut rig, client, "x", 60), None);
     let mut heard = String::new();
     while heard.is_empty() {
-        assert!(!rig.shard.io.is_closed(client));
+        assert!(!rig.shard.protocol.transport.io.is_closed(client));
         rig.pass(SECOND * 10);
         heard = rig.heard(client);
     }

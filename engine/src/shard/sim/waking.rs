@@ -18,7 +18,7 @@ fn rig(options: Options, clients: usize) -> (Rig, Vec<usize>) {
     let core = core_affinity::get_core_ids().and_then(|cores| cores.first().copied()).expect("some core is allowed");
     assert!(core_affinity::set_for_current(core), "an allowed core");
     let mut rig = Rig::with(options);
-    rig.shard.settings.publish_max = 1;
+    rig.shard.publish_max = 1;
     let clients = (0..clients).map(|_| rig.connect()).collect();
     (rig, clients)
 }
@@ -27,7 +27,7 @@ fn rig(options: Options, clients: usize) -> (Rig, Vec<usize>) {
 /// them, whether completions were left after it, and how many consumers slept then.
 fn asleep_after_each_turn(rig: &mut Rig, clients: &[usize]) -> Vec<(bool, u32)> {
     for client in clients {
-        rig.shard.io.write(*client, get());
+        rig.shard.protocol.transport.io.write(*client, get());
     }
     let mut seen = Vec::new();
     loop {
@@ -86,7 +86,7 @@ fn waiting_reader(rig: &mut Rig, sent: usize) -> (Lease<RequestRecord>, Arc<Flag
     rig.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
     let (lease, woken) = (rig.claim(), Arc::new(Flag::default()));
     lease.await_body(&Waker::from(Arc::clone(&woken)));
-    rig.shard.io.write(client, &vec![b'b'; sent]);
+    rig.shard.protocol.transport.io.write(client, &vec![b'b'; sent]);
     (lease, woken)
 }
 
@@ -123,7 +123,7 @@ fn a_reader_is_woken_when_what_was_at_hand_does_not_come() {
     let (lease, woken) = waiting_reader(&mut rig, 10_000);
     rig.turn();
     assert_eq!((lease.body_arrived(), woken.is_up()), (4096, false));
-    rig.shard.io.faults.late = 1000;
+    rig.shard.protocol.transport.io.faults.late = 1000;
     rig.turn();
     assert_eq!((lease.body_arrived(), woken.is_up()), (4096, true));
 }
@@ -144,22 +144,26 @@ fn a_slot_is_among_those_to_be_woken_once_however_often_it_is_used_again() {
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let clients: Vec<usize> = (0..40).map(|_| rig.connect()).collect();
     for client in clients {
-        rig.shard.io.write(client, b"POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
-        rig.shard.io.write(client, &[b'b'; 20_000]);
+        rig.shard
+            .protocol
+            .transport
+            .io
+            .write(client, b"POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+        rig.shard.protocol.transport.io.write(client, &[b'b'; 20_000]);
         // Answered unread while more of its body is at hand.
         let lease = (0..10).find_map(|_| {
             rig.turn();
             rig.queue.claim_of(0)
         });
         answer_with(lease.expect("it is delivered"), "", true);
-        let mut readers = rig.shard.dispatch.readers.clone();
+        let mut readers = rig.shard.protocol.dispatch.readers.clone();
         readers.sort_unstable();
         readers.dedup();
         assert_eq!(
             readers.len(),
-            rig.shard.dispatch.readers.len(),
+            rig.shard.protocol.dispatch.readers.len(),
             "a slot is there twice: {:?}",
-            rig.shard.dispatch.readers
+            rig.shard.protocol.dispatch.readers
         );
     }
 }

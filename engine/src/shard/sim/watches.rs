@@ -36,7 +36,7 @@ fn assert_told(watches: &[Watch; 2], how: Disconnected) {
 #[test]
 fn a_reset_is_told_while_the_request_is_under_way() {
     let (mut rig, client, lease, watches) = watched();
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert_told(&watches, Disconnected::Reset);
     drop(lease);
@@ -47,7 +47,7 @@ fn a_reset_is_told_while_the_request_is_under_way() {
 #[test]
 fn a_half_close_is_told_to_who_asked_and_the_end_after_the_answer() {
     let (mut rig, client, lease, watches) = watched();
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
     let late = watch(&lease, true);
@@ -66,7 +66,7 @@ fn a_good_answer_is_no_end_and_the_end_is_told_later() {
     answer(lease);
     rig.notify_deferred();
     assert_eq!(watches.each_ref().map(Watch::told), [None, None]);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     assert_told(&watches, Disconnected::Ended);
     rig.assert_idle();
@@ -79,7 +79,7 @@ fn what_the_engine_cuts_is_told() {
     rig.notify_deferred();
     assert_told(&watches, Disconnected::Aborted);
     drop(lease);
-    assert!(rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
 
     let (mut rig, _, lease, watches) = watched();
     answer(lease);
@@ -117,7 +117,7 @@ fn stopped() -> (Rig, usize, Lease<RequestRecord>) {
         rig.say(client, GET);
     }
     let lease = rig.claim();
-    assert!(!rig.shard.io.receives(client) && rig.shard.io.watches(client));
+    assert!(!rig.shard.protocol.transport.io.receives(client) && rig.shard.protocol.transport.io.watches(client));
     (rig, client, lease)
 }
 
@@ -127,7 +127,7 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
         let (mut rig, client, lease) = stopped();
         let watches = [watch(&lease, false), watch(&lease, half_first)];
         if half_first {
-            rig.shard.io.end(client);
+            rig.shard.protocol.transport.io.end(client);
             rig.notify_deferred();
             assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
             let late = watch(&lease, true);
@@ -135,7 +135,7 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
             assert_eq!(late.told(), Some(Disconnected::HalfClosed));
             assert!(rig.exchange.is_open(lease.id()), "it can still be answered");
         }
-        rig.shard.io.reset(client);
+        rig.shard.protocol.transport.io.reset(client);
         rig.notify_deferred();
         assert_eq!(watches[0].told(), Some(Disconnected::Reset));
         assert!(!rig.exchange.is_open(lease.id()));
@@ -148,10 +148,10 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
 #[test]
 fn a_client_that_leaves_after_it_has_ended_its_side_is_noticed() {
     let (mut rig, client, lease, watches) = watched();
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
-    assert!(rig.shard.io.watches(client));
-    rig.shard.io.reset(client);
+    assert!(rig.shard.protocol.transport.io.watches(client));
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert_eq!(watches[0].told(), Some(Disconnected::Reset));
     drop(lease);
@@ -164,14 +164,14 @@ fn a_watch_harms_nothing_when_receiving_goes_on() {
     let (mut rig, client, lease) = stopped();
     answer(lease);
     rig.notify_deferred();
-    assert!(rig.shard.io.receives(client));
+    assert!(rig.shard.protocol.transport.io.receives(client));
     for _ in 0..12 {
         rig.serve();
     }
     assert_eq!(rig.heard_answers(client).len(), 13);
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
-    assert!(rig.shard.io.is_closed(client) && !rig.shard.io.was_reset(client));
+    assert!(rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.protocol.transport.io.was_reset(client));
     rig.assert_idle();
 }
 
@@ -191,7 +191,7 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
     let id = lease.record().connection;
     answer_with(lease, "", true);
     rig.notify_deferred();
-    rig.shard.io.end(client);
+    rig.shard.protocol.transport.io.end(client);
     rig.notify_deferred();
     rig.assert_idle();
     // Another connection in the same place.
@@ -202,7 +202,7 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
         rig.notify_deferred();
         assert_eq!(watch.told(), Some(Disconnected::Gone), "{id:?}");
     }
-    assert!(rig.shard.dispatch.extras.is_empty());
+    assert!(rig.shard.protocol.dispatch.extras.is_empty());
 }
 
 #[test]
@@ -213,9 +213,9 @@ fn those_who_no_longer_wait_take_no_room() {
         rig.turn();
     }
     let (index, _) = Origin::LONE.entry(lease.record().connection).expect("of this shard");
-    let kept = rig.shard.dispatch.extras.of(index).expect("two wait").registrations();
+    let kept = rig.shard.protocol.dispatch.extras.of(index).expect("two wait").registrations();
     assert!(kept <= 9, "{kept} registrations are kept for two that wait");
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     assert_told(&watches, Disconnected::Reset);
 }
@@ -232,7 +232,7 @@ fn calls_are_made_once_and_a_panic_in_one_stays_there() {
         };
         lease.command(Command::Watch(lease.record().connection, Registration::call(call)));
     }
-    rig.shard.io.reset(client);
+    rig.shard.protocol.transport.io.reset(client);
     rig.notify_deferred();
     let how = Disconnected::Reset;
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [(0, how), (1, how), (2, how)]);

@@ -6,15 +6,15 @@ use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::reject::Reject;
 use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phrase};
 
-use super::Shard;
+use super::Protocol;
+use super::connection::{Connection, Owed};
 use crate::queue::{AnswerFlags, Answered, LINE_BYTES, Tail};
 use crate::ring::Io;
-use crate::slab::Key;
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Protocol<I> {
     /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the answer's.
     #[cold]
-    pub(super) fn refuse(&mut self, key: Key, slot: u32, reject: Reject, keep_alive: bool) {
+    pub(super) fn refuse(&mut self, connection: &mut Connection, slot: u32, reject: Reject, keep_alive: bool) {
         self.counters.requests_rejected.count();
         if reject == Reject::QueueFull {
             self.counters.queue_full.count();
@@ -23,24 +23,20 @@ impl<I: Io> Shard<I> {
         let state = &mut self.dispatch.slots[slot as usize];
         state.answered = true;
         state.last = !keep_alive;
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.machine.refusal(keep_alive);
-            connection.head_timed = false;
-            connection.append(slot, &mut self.dispatch.slots);
-        }
-        self.queue_flush(key);
-        self.set_timer(key);
+        connection.machine.refusal(keep_alive);
+        connection.head_timed = false;
+        connection.append(slot, &mut self.dispatch.slots);
+        self.queue_flush(connection);
+        self.set_timer(connection);
     }
 
     /// No slot or memory is left: the client is told so in the fewest bytes.
     #[cold]
-    pub(super) fn refuse_overloaded(&mut self, key: Key) {
+    pub(super) fn refuse_overloaded(&mut self, connection: &mut Connection) {
         self.counters.requests_rejected.count();
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.machine.refusal(false);
-            connection.overload_owed = true;
-        }
-        self.queue_flush(key);
+        connection.machine.refusal(false);
+        connection.owed.add(Owed::OVERLOAD);
+        self.queue_flush(connection);
     }
 
     /// An application dropped a request: its client gets 500.

@@ -2,21 +2,19 @@
 
 use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::framing::BodyLength;
+use ringress_proto::head::{self, Parse};
+use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
+use ringress_proto::url;
 
 use super::connection::{Connection, Incoming};
-use super::dispatch::{NONE, SlotState};
 use super::input::Taken;
-use super::{Settings, Shard};
+use super::{Protocol, Stopping};
 use crate::conn::Exclusivity;
-use crate::id::ConnectionId;
-use crate::mem::Input;
+use crate::mem::{Extent, Input};
 use crate::policy::PolicyIndex;
-use crate::queue::Scratch;
-use crate::record::RequestRecord;
 use crate::ring::Io;
-use crate::route::Snapshot;
-use crate::slab::Key;
+use crate::shard::dispatch::{Dispatch, NONE, SlotState};
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -32,42 +30,12 @@ pub(super) struct Addressed {
     untouched: bool,
 }
 
-/// Writes into the record of a request what its connection and the routes know of it.
-///
-/// Inlined in any case: a call with so much to pass costs 40 of the 130 instructions (`turn/colocated-64/16`).
-#[inline(always)]
-pub(super) fn address(
-    origin: (&Connection, ConnectionId),
-    routes: &Snapshot,
-    (stopping, settings): (bool, &Settings),
-    bytes: &[u8],
-    record: &mut RequestRecord,
-    mut scratch: Scratch<'_, RequestRecord>,
-) -> Addressed {
-    let (connection, id) = origin;
-    record.connection = id;
-    (record.peer, record.local) = (connection.peer, connection.local);
-    record.keep_alive = record.head.keep_alive() && !stopping;
-    let path = record.cooked.path(bytes, || scratch.bytes());
-    let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
-        Ok(found) if !found.group.active => (Err(Reject::Disabled), found.target.group),
-        Ok(found) => {
-            record.url_context = found.target.context;
-            record.ip_routed = found.by_ip;
-            record.send_credit = found.group.policy.send_credit;
-            (found.group.queue.ok_or(Reject::Unbound), found.target.group)
-        }
-        Err(reject) => (Err(reject), connection.policy),
-    };
-    let exclusivity = match record.head.method_is_safe {
-        _ if record.head.asks_upgrade() => Exclusivity::Upgrade,
-        true => Exclusivity::Shared,
-        false => Exclusivity::UntilAnswered,
-    };
-    let is_refused = exclusivity != Exclusivity::Shared && record.is_connect() && !settings.deliver_connect;
-    let queue = if is_refused { Err(Reject::ConnectUnsupported) } else { queue };
-    let (keep_alive, is_http10) = (record.keep_alive, record.is_http10());
-    Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable: true, untouched: true }
+/// A head that is whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadRead {
+    pub(super) head_len: u32,
+    pub(super) body: BodyLength,
+    pub(super) addressed: Addressed,
 }
 
 /// The beginning of a body, in the buffer that the head is in. Places count from the head's first byte.
@@ -81,86 +49,157 @@ struct Prefix {
     incoming: Incoming,
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Protocol<I> {
+    /// Reads the head at the beginning of these bytes into the record of a slot that is not published, with what its
+    /// connection and the routes know of it. `None`: it is not whole.
+    ///
+    /// Inlined in any case: a call with so much to pass costs 40 of the 130 instructions (`turn/colocated-64/16`).
+    #[inline(always)]
+    pub(super) fn read_request(
+        &mut self,
+        connection: &Connection,
+        slot: u32,
+        extent: Extent<'_>,
+    ) -> Result<Option<HeadRead>, Reject> {
+        let Dispatch { side, routes, origin, .. } = &mut self.dispatch;
+        let (bytes, record, mut scratch) = side.parse_view(extent, slot);
+        match head::parse(bytes, &self.settings.limits, &mut record.head) {
+            Ok(Parse::Complete) => {}
+            Ok(Parse::Partial) => return Ok(None),
+            Err(reject) => {
+                record.head.method = Method::begun(bytes);
+                return Err(reject);
+            }
+        }
+        url::cook_with(bytes, &record.head, || scratch.bytes(), &mut self.host_memo, &mut record.cooked)?;
+        let head_len = u32::from(record.head.head_len);
+        (record.wire_bytes, record.body_open) = (u64::from(head_len), false);
+        (record.body_start, record.body_len) = (head_len, 0);
+        let key = connection.key();
+        record.connection = origin.connection(key.generation, key.index);
+        (record.peer, record.local) = (connection.peer, connection.local);
+        record.keep_alive = record.head.keep_alive() && self.stopping == Stopping::No;
+        let path = record.cooked.path(bytes, || scratch.bytes());
+        let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
+            Ok(found) if !found.group.active => (Err(Reject::Disabled), found.target.group),
+            Ok(found) => {
+                record.url_context = found.target.context;
+                record.ip_routed = found.by_ip;
+                record.send_credit = found.group.policy.send_credit;
+                (found.group.queue.ok_or(Reject::Unbound), found.target.group)
+            }
+            Err(reject) => (Err(reject), connection.policy),
+        };
+        let exclusivity = match record.head.method_is_safe {
+            _ if record.head.asks_upgrade() => Exclusivity::Upgrade,
+            true => Exclusivity::Shared,
+            false => Exclusivity::UntilAnswered,
+        };
+        let is_refused = exclusivity != Exclusivity::Shared && record.is_connect() && !self.settings.deliver_connect;
+        let queue = if is_refused { Err(Reject::ConnectUnsupported) } else { queue };
+        let (keep_alive, is_http10) = (record.keep_alive, record.is_http10());
+        let addressed =
+            Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable: true, untouched: true };
+        Ok(Some(HeadRead { head_len, body: record.head.body, addressed }))
+    }
+
     /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
     /// way will bring the connection back. `in_pieces`: its head did not come at once.
     #[inline(always)]
-    pub(super) fn deliver(&mut self, key: Key, slot: u32, addressed: Addressed, in_pieces: bool) -> bool {
+    pub(super) fn deliver(
+        &mut self,
+        connection: &mut Connection,
+        slot: u32,
+        addressed: Addressed,
+        in_pieces: bool,
+    ) -> bool {
         let Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable, untouched } = addressed;
         if exclusivity == Exclusivity::Upgrade {
             // What may come behind it has its place before anybody can read there.
             self.dispatch.open_body(slot, false, u64::MAX);
         }
         self.dispatch.slots[slot as usize] =
-            SlotState { connection: key, last: !keep_alive, is_http10, ..SlotState::FREE };
-        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, self.tick)) {
+            SlotState { connection: connection.key(), last: !keep_alive, is_http10, ..SlotState::FREE };
+        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, self.transport.tick)) {
             Ok(()) => {
-                let Some(connection) = self.connections.get_mut(key) else { return true };
                 connection.machine.request(exclusivity, keep_alive);
                 connection.head_timed = false;
                 connection.policy = policy;
                 let first = connection.append(slot, &mut self.dispatch.slots);
                 if in_pieces {
                     // The timer of its arrival in pieces is over.
-                    self.set_timer(key);
+                    self.set_timer(connection);
                 } else if first {
                     // With a request under way before it, that one's timer runs. A deadline that comes earlier, of the
                     // rest before, stays: what it means is asked then.
                     let queue_wait = self.dispatch.policy(policy).queue;
-                    self.wheel.set_at_latest(key.index, self.tick.saturating_add(queue_wait));
+                    self.transport.wheel.set_at_latest(connection.key().index, self.transport.after(queue_wait));
                 }
                 true
             }
-            Err(Reject::QueueFull) if untouched && !self.dispatch.side.is_assembled(slot) && self.can_wait(key) => {
+            Err(Reject::QueueFull)
+                if untouched && !self.dispatch.side.is_assembled(slot) && Self::can_wait(connection) =>
+            {
                 self.dispatch.side.free(slot);
                 false
             }
             Err(reject) => {
-                if let Some(connection) = self.connections.get_mut(key) {
-                    connection.policy = policy;
-                }
-                self.refuse(key, slot, reject, keep_alive && passable && !reject.closes());
+                connection.policy = policy;
+                self.refuse(connection, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }
         }
     }
 
     /// Takes a request whose head is whole in its buffer, with as much of its body as is there.
-    pub(super) fn take_with_body(&mut self, key: Key, input: Input<'_>, slot: u32, addressed: Addressed) -> Taken {
+    pub(super) fn take_with_body(
+        &mut self,
+        connection: &mut Connection,
+        input: Input<'_>,
+        slot: u32,
+        addressed: Addressed,
+    ) -> Taken {
         // Looked at before chunks are decoded in place, after which the request cannot be taken a second time.
         if let Ok(queue) = addressed.queue
             && self.dispatch.is_full(queue)
-            && self.can_wait(key)
+            && Self::can_wait(connection)
         {
             self.dispatch.side.free(slot);
             return Taken::Later;
         }
         let prefix = match self.take_prefix(slot, input, self.dispatch.policy(addressed.policy).body_max) {
             Ok(prefix) => prefix,
-            Err(reject) => return self.refuse_unread(key, slot, reject),
+            Err(reject) => return self.refuse_unread(connection, slot, reject),
         };
         let record = self.dispatch.side.record_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
         if !self.pin_uncommon(input, slot, prefix.start + prefix.len) {
-            return self.out_of_cells(key, slot);
+            return self.out_of_cells(connection, slot);
         }
-        self.deliver_early(key, slot, addressed, prefix.incoming, false);
+        self.deliver_early(connection, slot, addressed, prefix.incoming, false);
         Taken::Bytes(prefix.used)
     }
 
     /// Delivers a request whose body, if it has one, is all still to come.
-    pub(super) fn deliver_with_body(&mut self, key: Key, slot: u32, addressed: Addressed) {
+    pub(super) fn deliver_with_body(&mut self, connection: &mut Connection, slot: u32, addressed: Addressed) {
         let incoming = match self.dispatch.side.record(slot).head.body {
             BodyLength::None => Incoming::Nothing,
             BodyLength::Length(missing) => Incoming::Length { missing },
             BodyLength::Chunked => Incoming::Chunked { decoder: Decoder::new() },
         };
-        self.deliver_early(key, slot, addressed, incoming, true);
+        self.deliver_early(connection, slot, addressed, incoming, true);
     }
 
     /// Delivers a request before the rest of its body.
-    fn deliver_early(&mut self, key: Key, slot: u32, mut addressed: Addressed, incoming: Incoming, in_pieces: bool) {
+    fn deliver_early(
+        &mut self,
+        connection: &mut Connection,
+        slot: u32,
+        mut addressed: Addressed,
+        incoming: Incoming,
+        in_pieces: bool,
+    ) {
         self.dispatch.side.reset_reader(slot);
         let record = self.dispatch.side.record(slot);
         let (expects, here) = (record.head.expects_continue(), record.body_len);
@@ -179,11 +218,11 @@ impl<I: Io> Shard<I> {
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;
-        let taken = self.deliver(key, slot, addressed, in_pieces);
+        let taken = self.deliver(connection, slot, addressed, in_pieces);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         let reader = if self.dispatch.slots[slot as usize].answered { NONE } else { slot };
-        self.begin_body(key, reader, incoming);
+        self.begin_body(connection, reader, incoming);
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
@@ -195,8 +234,7 @@ impl<I: Io> Shard<I> {
             return self.take_prefix_chunks(slot, input, head_len, body_max);
         };
         let len = u32::try_from(length).unwrap_or(u32::MAX).min(rest.len());
-        let missing = length - u64::from(len);
-        let incoming = if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } };
+        let incoming = Incoming::of_length(length - u64::from(len));
         Ok(Prefix { used: head_len + len, start: head_len, len, incoming })
     }
 
@@ -247,8 +285,13 @@ impl<I: Io> Shard<I> {
         Ok(prefix)
     }
 
+    /// As [`pin`](Self::pin), for those with a body.
+    fn pin_uncommon(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
+        self.pin(input, slot, len)
+    }
+
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.
-    fn can_wait(&mut self, key: Key) -> bool {
-        self.connections.get_mut(key).is_some_and(|connection| connection.machine.in_flight() > 0)
+    fn can_wait(connection: &Connection) -> bool {
+        connection.machine.in_flight() > 0
     }
 }

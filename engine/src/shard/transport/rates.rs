@@ -4,18 +4,18 @@
 //! as the kernel counts it, whatever the sizes of sends, answers and bodies, and an account lasts as long as its
 //! connection; a connection that has not been awaited for [`LOOK_EVERY`] costs no system call.
 //!
-//! Not here: the rates themselves (room `policy`), and what follows (`waits`).
+//! Not here: the rates themselves (room `policy`), and what follows.
 
 use crate::clock::{TICK_MS, Tick};
 
 /// How often a client that is awaited is looked at: 5 seconds.
-pub(super) const LOOK_EVERY: Tick = 5_000_u32.div_ceil(TICK_MS);
+pub(crate) const LOOK_EVERY: Tick = 5_000_u32.div_ceil(TICK_MS);
 /// Time that one look counts at most: it is not the client's fault when a look comes late.
 const COUNTED_MAX: Tick = 2 * LOOK_EVERY;
 
 /// One direction's.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     /// Time counts from here: the last look, put off by as long as the client has not been awaited since.
     from: Tick,
     /// Since when the client is not awaited; [`AWAITED`]: it is.
@@ -55,7 +55,7 @@ impl Default for Account {
 impl Account {
     /// From now on the client is awaited, if it was not.
     #[inline]
-    pub(super) fn run(&mut self, now: Tick) {
+    pub(crate) fn run(&mut self, now: Tick) {
         if self.stopped != AWAITED {
             self.from = self.from.saturating_add(now.saturating_sub(self.stopped));
             self.stopped = AWAITED;
@@ -64,7 +64,7 @@ impl Account {
 
     /// From now on it is not, if it was.
     #[inline]
-    pub(super) fn stop(&mut self, now: Tick) {
+    pub(crate) fn stop(&mut self, now: Tick) {
         if self.stopped == AWAITED {
             self.stopped = now;
         }
@@ -72,12 +72,12 @@ impl Account {
 
     /// Whether the client is awaited.
     #[inline]
-    pub(super) fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         self.stopped == AWAITED
     }
 
     /// Since when time counts.
-    pub(super) fn from(&self) -> Tick {
+    pub(crate) fn from(&self) -> Tick {
         self.from
     }
 
@@ -86,7 +86,7 @@ impl Account {
     ///
     /// At the first look it has not been seen to do anything, and is as far behind as that says. What it does beyond
     /// the rate makes up for what it did not, and buys nothing for later.
-    pub(super) fn look(&mut self, now: Tick, bytes: u64, rate: u32, behind_max: u32) -> bool {
+    pub(crate) fn look(&mut self, now: Tick, bytes: u64, rate: u32, behind_max: u32) -> bool {
         let elapsed = now.saturating_sub(self.from).min(COUNTED_MAX) * TICK_MS;
         let more = if self.seen == Seen::NEVER { 0 } else { bytes.saturating_sub(self.seen.bytes()) };
         let made_up = more.saturating_mul(1000) / u64::from(rate.max(1));

@@ -1,50 +1,19 @@
-//! What a shard keeps of a connection, of a request slot and of a held receive buffer.
+//! What a shard keeps of a connection: its socket, and what its protocol knows.
 //!
 //! Invariants: an idle connection is one entry here and nothing else: no buffer, no request slot.
 
-use std::os::fd::RawFd;
-
 use ringress_proto::chunked::Decoder;
 
-use super::dispatch::{NONE, SlotState};
-use super::rates::Account;
 use crate::clock::Tick;
 use crate::conn::{Machine, Part};
-use crate::mem::{BufferId, Cell, Share};
+use crate::mem::Cell;
 use crate::policy::{OF_ENGINE, PolicyIndex};
 use crate::queue::Disconnected;
 use crate::record::Address;
+use crate::shard::dispatch::{NONE, SlotState};
+use crate::shard::transport::{Accepted, Socket};
+use crate::slab::Key;
 use crate::timer::NEVER;
-
-/// No receive buffer.
-pub(super) const NO_BUFFER: BufferId = BufferId::MAX;
-
-/// Whether the kernel receives for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Receiving {
-    /// No operation is out.
-    Stopped,
-    /// A multishot receive is out.
-    Armed,
-    /// A receive of either kind is out and has been asked to end.
-    Stopping,
-    /// A receive is out that ends by itself: into a large buffer, or of what is thrown away.
-    Once,
-}
-
-/// Whether the kernel sends for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sending {
-    No,
-    /// Ends with the turn unless a completion says otherwise.
-    Silent,
-    /// A part of a file is handed over: ends with its completion.
-    File,
-    /// The rest waits for room: ends with the poll's completion.
-    Room,
-    /// As `Room`, of a file's part.
-    FileRoom,
-}
 
 /// What is being sent, and which memory that is in.
 #[derive(Debug)]
@@ -67,10 +36,8 @@ pub(super) enum Out {
     Cell {
         cell: Cell,
     },
-    /// An informational answer, in the `extras` of the connection with this index.
-    Informational {
-        connection: u32,
-    },
+    /// An informational answer, in the dispatch's `extras` of this connection.
+    Informational,
     /// Text of the engine's own.
     Text {
         text: &'static [u8],
@@ -93,7 +60,7 @@ pub(super) enum Incoming {
     Raw,
 }
 
-/// Whether a connection has switched protocols: see `pipe`.
+/// Whether a connection has switched protocols: see `raw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pipe {
     /// It has not.
@@ -102,6 +69,45 @@ pub(super) enum Pipe {
     Open,
     /// And our side has been ended.
     Shut,
+}
+
+/// What is owed to a client beside answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed(u8);
+
+impl Owed {
+    /// `100 Continue`, for which it waits.
+    pub(super) const CONTINUE: Self = Self(1);
+    /// A 503 that found no slot.
+    pub(super) const OVERLOAD: Self = Self(2);
+    /// Informational answers, in the dispatch's `extras`.
+    pub(super) const INFORMATIONAL: Self = Self(4);
+
+    #[inline]
+    pub(super) fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    #[inline]
+    pub(super) fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    /// Takes it off. `true`: it was owed.
+    pub(super) fn take(&mut self, other: Self) -> bool {
+        let was_owed = self.has(other);
+        self.remove(other);
+        was_owed
+    }
 }
 
 /// A body of which more than this is to come is received into large buffers.
@@ -116,73 +122,41 @@ impl Incoming {
             Self::Chunked { .. } | Self::Raw => true,
         }
     }
+
+    /// So many bytes, or nothing.
+    #[inline]
+    pub(super) fn of_length(missing: u64) -> Self {
+        if missing == 0 { Self::Nothing } else { Self::Length { missing } }
+    }
 }
 
 /// See the module's head.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) fd: RawFd,
+pub(crate) struct Connection {
+    pub(crate) socket: Socket,
     pub(super) machine: Machine,
-    pub(super) receiving: Receiving,
-    pub(super) sending: Sending,
-    /// The connection only waits for its operations to end.
-    pub(super) closing: bool,
     /// It is in the list of connections with answers to look at.
     pub(super) flush_queued: bool,
-    /// The client has ended its side.
-    pub(super) input_ended: bool,
-    /// It is in the list of those that wait for a receive buffer.
-    pub(super) starved: bool,
-    /// What is being sent has waited for room before.
-    pub(super) waited: bool,
-    /// Our side is shut, and it is among those whose input is read to its end.
-    pub(super) drains: bool,
+    /// It is in the list of connections whose input goes on.
+    pub(super) resume_queued: bool,
     /// The deadline of the head under way is set.
     pub(super) head_timed: bool,
-    /// The client waits for `100 Continue`.
-    pub(super) continue_owed: bool,
-    /// A part of a head is in the assembly cell.
-    pub(super) pending: bool,
     /// The body under way is not received, because enough of it waits to be read.
-    pub(super) body_paused: bool,
+    pub(crate) body_paused: bool,
     /// Its newest body is a long one, or was.
     pub(super) long: bool,
-    /// A part of a file is being read for it.
-    pub(super) reading: bool,
-    /// It is in the list of those that wait for a cell to read into.
-    pub(super) awaits_cell: bool,
-    /// It was taken off that list because a cell is free.
-    pub(super) was_called: bool,
-    /// The shard's `extras` have an entry for it.
+    /// The dispatch's `extras` have an entry for it.
     pub(super) extras: bool,
     /// How it ends, once it is closing.
     pub(super) how: Disconnected,
-    /// A poll for the client's end is out.
-    pub(super) polled: bool,
-    /// It has told that the client has ended its side, which receiving may not have come to yet.
-    pub(super) half_closed: bool,
-    /// Informational answers wait there.
-    pub(super) informed: bool,
-    /// A 503 that found no slot is owed.
-    pub(super) overload_owed: bool,
+    pub(super) owed: Owed,
     pub(super) pipe: Pipe,
-    /// Its socket is handed over as soon as no operation names it.
-    pub(super) leaving: bool,
-    pub(super) held_count: u16,
-    pub(super) held_first: BufferId,
-    pub(super) held_last: BufferId,
     /// The oldest and the newest request whose answers have not been handed to the socket.
     pub(super) oldest: u32,
     pub(super) newest: u32,
+    /// A part of a head that is not whole, and its bytes.
     pub(super) assembly: Option<Cell>,
     pub(super) assembled: u32,
-    /// The cell that a part of a file is read into, and which of its bytes are read and not sent.
-    pub(super) stage: Option<Cell>,
-    pub(super) staged_from: u32,
-    pub(super) staged_to: u32,
-    /// Bytes of `out` sent, and in all.
-    pub(super) out_sent: u32,
-    pub(super) out_len: u32,
     pub(super) out: Out,
     /// Of the body under way.
     pub(super) incoming: Incoming,
@@ -193,11 +167,7 @@ pub(super) struct Connection {
     /// Whose body is under way; none for one that is thrown away.
     pub(super) body_slot: u32,
     /// The timers and limits that hold: those of the group of the last routed request.
-    pub(super) policy: PolicyIndex,
-    /// Whether the client keeps to the least rate at which it is to take what waits to be sent.
-    pub(super) taking: Account,
-    /// And to that at which it is to send a body.
-    pub(super) giving: Account,
+    pub(crate) policy: PolicyIndex,
     pub(super) peer: Address,
     pub(super) local: Address,
 }
@@ -206,57 +176,37 @@ const _: () =
     assert!(size_of::<Connection>() <= 256 - 16, "an idle connection costs at most 256 bytes, slab entry and all");
 
 impl Connection {
-    pub(super) fn new(fd: RawFd, peer: Address, local: Address) -> Self {
+    pub(crate) fn new(accepted: &Accepted) -> Self {
         Self {
-            fd,
+            socket: Socket::new(accepted.fd),
             machine: Machine::new(),
-            receiving: Receiving::Stopped,
-            sending: Sending::No,
-            closing: false,
             flush_queued: false,
-            input_ended: false,
-            starved: false,
-            waited: false,
-            drains: false,
+            resume_queued: false,
             head_timed: false,
-            continue_owed: false,
-            pending: false,
             body_paused: false,
             long: false,
-            reading: false,
-            awaits_cell: false,
-            was_called: false,
             extras: false,
             how: Disconnected::Gone,
-            polled: false,
-            half_closed: false,
-            informed: false,
-            overload_owed: false,
+            owed: Owed::default(),
             pipe: Pipe::No,
-            leaving: false,
-            held_count: 0,
-            held_first: NO_BUFFER,
-            held_last: NO_BUFFER,
             oldest: NONE,
             newest: NONE,
             assembly: None,
             assembled: 0,
-            stage: None,
-            staged_from: 0,
-            staged_to: 0,
-            out_sent: 0,
-            out_len: 0,
             out: Out::Nothing,
             incoming: Incoming::Nothing,
             discarded: 0,
             due: NEVER,
             body_slot: NONE,
             policy: OF_ENGINE,
-            taking: Account::default(),
-            giving: Account::default(),
-            peer,
-            local,
+            peer: Address::from(accepted.peer),
+            local: Address::from(accepted.local),
         }
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> Key {
+        self.socket.key
     }
 
     /// Appends a slot to the answers owed. `true`: it is the only one.
@@ -272,9 +222,15 @@ impl Connection {
         first
     }
 
+    /// Whether a part of a head is here that is not whole.
+    #[inline]
+    pub(super) fn has_head(&self) -> bool {
+        self.assembly.is_some()
+    }
+
     /// Whether a body is under way.
     #[inline]
-    pub(super) fn has_incoming(&self) -> bool {
+    pub(crate) fn has_incoming(&self) -> bool {
         !matches!(self.incoming, Incoming::Nothing)
     }
 
@@ -301,7 +257,7 @@ impl Connection {
     #[inline]
     pub(super) fn part(&self) -> Part {
         match self.incoming {
-            Incoming::Nothing if self.pending => Part::Head,
+            Incoming::Nothing if self.has_head() => Part::Head,
             Incoming::Nothing => Part::None,
             // The application is awaited.
             _ if self.body_paused => Part::None,
@@ -312,39 +268,13 @@ impl Connection {
         }
     }
 
-    /// Whether the client has ended its side, though there may be input before that.
-    pub(super) fn has_half_closed(&self) -> bool {
-        self.input_ended || self.half_closed
-    }
-
-    /// Whether something may be sent beside answers.
-    #[inline]
-    pub(super) fn owes_text(&self) -> bool {
-        self.continue_owed | self.overload_owed | self.informed
-    }
-
     /// Whether a slot's answer is the switch of protocols, behind which there are no more.
     pub(super) fn is_pipe_of(&self, slot: u32) -> bool {
         self.pipe != Pipe::No && self.newest == slot
     }
 
-    /// Whether the socket did not take all that was sent.
-    #[inline]
-    pub(super) fn blocked(&self) -> bool {
-        matches!(self.sending, Sending::Room | Sending::FileRoom)
+    /// Whether parts of this slot's stream are being sent.
+    pub(super) fn streams(&self, slot: u32) -> bool {
+        matches!(self.out, Out::Stream { slot: streamed, .. } if streamed == slot)
     }
-}
-
-/// Input of a connection that cannot take it yet: a range of a receive buffer.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// `None`: nothing of this buffer is held.
-    pub(super) share: Option<Share>,
-    pub(super) next: BufferId,
-    pub(super) start: u32,
-    pub(super) end: u32,
-}
-
-impl Held {
-    pub(super) const NOTHING: Self = Self { share: None, next: NO_BUFFER, start: 0, end: 0 };
 }

@@ -1,23 +1,23 @@
 //! Connections come in: listeners, accepting, and what happens when slots or descriptors run out.
 
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::Shard;
-use super::connection::Connection;
-use super::control::{ListenAddress, ListenSocket};
+use super::{ListenSocket, Transport};
 use crate::clock::Tick;
-use crate::policy::OF_ENGINE;
-use crate::record::Address;
+use crate::error::{Error, Result};
+use crate::id::SLOT_BITS;
 use crate::ring::{Event, Io, Op, Token, net};
-use crate::slab::Key;
+use crate::slab::{Key, Slab};
 
 /// Ticks to wait before accepting again after descriptors ran out: about a tenth of a second.
 const ACCEPT_PAUSE: Tick = 2;
 
 /// A listening socket.
 #[derive(Debug)]
-pub(super) struct Listener {
+struct Listener {
     socket: Arc<ListenSocket>,
     /// Of its address.
     id: u64,
@@ -28,19 +28,53 @@ pub(super) struct Listener {
     closing: bool,
 }
 
-impl<I: Io> Shard<I> {
-    /// Takes the connections of a socket that listens.
-    pub(super) fn accept_on(&mut self, address: &ListenAddress, socket: Arc<ListenSocket>) {
-        let ListenAddress { id, ip, port, .. } = *address;
+/// How connections come in.
+#[derive(Debug)]
+pub(crate) struct Accepting {
+    listeners: Slab<Listener>,
+    /// Opened only to be closed when descriptors run out.
+    reserve: Option<File>,
+    resumes: Option<Tick>,
+}
+
+impl Accepting {
+    pub(super) fn new() -> Result<Self> {
+        let reserve = File::open("/dev/null")
+            .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
+        Ok(Self { listeners: Slab::growing(1 << SLOT_BITS), reserve: Some(reserve), resumes: None })
+    }
+
+    /// Whether anything listens.
+    pub(crate) fn listens(&self) -> bool {
+        self.listeners.len() > 0
+    }
+
+    /// When a pause is over.
+    pub(crate) fn resumes(&self) -> Option<Tick> {
+        self.resumes
+    }
+}
+
+/// A connection that has come in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) fd: RawFd,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+impl<I: Io> Transport<I> {
+    /// Takes the connections of a socket that listens. `ip` is `None` when it is bound to all addresses.
+    pub(crate) fn accept_on(&mut self, id: u64, (ip, port): (Option<IpAddr>, u16), socket: Arc<ListenSocket>) {
         let listener = Listener { socket, id, ip, port, armed: false, closing: false };
-        let key = self.listeners.insert(listener);
+        let key = self.accepting.listeners.insert(listener);
         self.arm_accept(key.expect("the control plane opens no more addresses than tokens tell apart"));
     }
 
     /// Stops listening on addresses, by their ids.
-    pub(super) fn unlisten(&mut self, closed: impl Fn(u64) -> bool) {
-        for key in self.listeners.keys() {
-            let Some(listener) = self.listeners.get_mut(key) else { continue };
+    pub(crate) fn unlisten(&mut self, closed: impl Fn(u64) -> bool) {
+        for key in self.accepting.listeners.keys() {
+            let Some(listener) = self.accepting.listeners.get_mut(key) else { continue };
             if listener.closing || !closed(listener.id) {
                 continue;
             }
@@ -48,7 +82,7 @@ impl<I: Io> Shard<I> {
             if listener.armed {
                 self.io.cancel(Token::new(Op::Accept, key.generation, key.index));
             } else {
-                self.listeners.remove(key);
+                self.accepting.listeners.remove(key);
             }
         }
     }
@@ -56,29 +90,32 @@ impl<I: Io> Shard<I> {
     /// Closes the listeners of a shard that accepts no more. A ring that goes lets go of a socket later: until then its
     /// clients would be let in and never served, so it stops listening first.
     #[cold]
-    pub(super) fn close_listeners(&mut self) {
-        for key in self.listeners.keys() {
-            if let Some(listener) = self.listeners.remove(key) {
+    pub(crate) fn close_listeners(&mut self) {
+        for key in self.accepting.listeners.keys() {
+            if let Some(listener) = self.accepting.listeners.remove(key) {
                 listener.socket.close();
             }
         }
     }
 
     fn arm_accept(&mut self, key: Key) {
-        if let Some(listener) = self.listeners.get_mut(key).filter(|listener| !listener.armed && !listener.closing) {
+        if let Some(listener) =
+            self.accepting.listeners.get_mut(key).filter(|listener| !listener.armed && !listener.closing)
+        {
             listener.armed = true;
             self.io.accept(listener.socket.descriptor(), Token::new(Op::Accept, key.generation, key.index));
         }
     }
 
-    pub(super) fn on_accept(&mut self, event: Event) {
+    /// Something has come to a listener. Gives the connection that has, to be kept or [turned away](Self::turn_away).
+    pub(crate) fn on_accept(&mut self, event: &Event) -> Option<Accepted> {
         let key = Key { index: event.token.slot(), generation: event.token.generation() };
-        let Some(listener) = self.listeners.get_mut(key) else {
+        let Some(listener) = self.accepting.listeners.get_mut(key) else {
             self.counters.completions_stale.count();
             if event.result >= 0 {
                 self.io.close(event.result);
             }
-            return;
+            return None;
         };
         let (ip, port) = (listener.ip, listener.port);
         if !event.more {
@@ -90,28 +127,32 @@ impl<I: Io> Shard<I> {
                 self.io.close(event.result);
             }
             if !event.more {
-                self.listeners.remove(key);
+                self.accepting.listeners.remove(key);
             }
-            return;
+            return None;
         }
-        if event.result >= 0 {
-            self.open(event.result, ip, port);
-        }
+        let accepted = (event.result >= 0).then(|| self.accepted(event.result, ip, port));
         match -event.result {
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => return self.out_of_descriptors(key),
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+                self.out_of_descriptors(key);
+                return None;
+            }
             // Of one client, or asked for.
             libc::ECONNABORTED | libc::ECANCELED | libc::EINTR | libc::EAGAIN | libc::EPROTO => {}
             // Of the host: tried again, but not at once.
-            errno if errno > 0 => return self.pause_accepting(),
+            errno if errno > 0 => {
+                self.pause_accepting();
+                return None;
+            }
             _ => {}
         }
         if !event.more {
             self.arm_accept(key);
         }
+        accepted
     }
 
-    /// Serves a new connection, or refuses it.
-    fn open(&mut self, fd: i32, ip: Option<IpAddr>, port: u16) {
+    fn accepted(&mut self, fd: RawFd, ip: Option<IpAddr>, port: u16) -> Accepted {
         self.counters.connections_accepted.count();
         // A client that is gone already has no address; its receive will say so.
         let unknown = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
@@ -119,48 +160,43 @@ impl<I: Io> Shard<I> {
             Some(ip) => (self.io.addresses(fd).map_or(unknown, |(peer, _)| peer), SocketAddr::new(ip, port)),
             None => self.io.addresses(fd).unwrap_or_else(|| (unknown, SocketAddr::new(unknown.ip(), port))),
         };
-        let connection = Connection::new(fd, Address::from(peer), Address::from(local));
-        match self.connections.insert(connection) {
-            Some(key) => {
-                self.arm_receive(key);
-                let header_wait = self.dispatch.policy(OF_ENGINE).header_wait;
-                self.wheel.set(key.index, self.tick.saturating_add(header_wait));
-            }
-            None => {
-                self.counters.connections_refused.count();
-                self.io.close(fd);
-            }
-        }
+        Accepted { fd, peer, local }
+    }
+
+    /// There is no place for a connection that has come in.
+    pub(crate) fn turn_away(&mut self, fd: RawFd) {
+        self.counters.connections_refused.count();
+        self.io.close(fd);
     }
 
     /// No descriptor is left: the reserve lets one waiting client be turned away instead of hanging, then accepting
     /// pauses, since the listener stays readable and would spin.
     #[cold]
     fn out_of_descriptors(&mut self, key: Key) {
-        drop(self.reserve.take());
-        if let Some(listener) = self.listeners.get_mut(key)
+        drop(self.accepting.reserve.take());
+        if let Some(listener) = self.accepting.listeners.get_mut(key)
             && net::accept_now(listener.socket.descriptor()).is_ok()
         {
             self.counters.connections_refused.count();
         }
-        self.reserve = std::fs::File::open("/dev/null").ok();
+        self.accepting.reserve = File::open("/dev/null").ok();
         self.pause_accepting();
     }
 
     #[cold]
     fn pause_accepting(&mut self) {
         self.counters.accept_pauses.count();
-        self.accept_resumes = Some(self.tick.saturating_add(ACCEPT_PAUSE));
+        self.accepting.resumes = Some(self.tick.saturating_add(ACCEPT_PAUSE));
     }
 
     /// Accepts again after a pause.
-    pub(super) fn resume_accepting(&mut self) {
-        if self.accept_resumes.is_some_and(|tick| tick <= self.tick) {
-            self.accept_resumes = None;
-            if self.reserve.is_none() {
-                self.reserve = std::fs::File::open("/dev/null").ok();
+    pub(crate) fn resume_accepting(&mut self) {
+        if self.accepting.resumes.is_some_and(|tick| tick <= self.tick) {
+            self.accepting.resumes = None;
+            if self.accepting.reserve.is_none() {
+                self.accepting.reserve = File::open("/dev/null").ok();
             }
-            for key in self.listeners.keys() {
+            for key in self.accepting.listeners.keys() {
                 self.arm_accept(key);
             }
         }

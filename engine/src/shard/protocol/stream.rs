@@ -15,14 +15,12 @@
 //!
 //! How files are sent is decided here alone; in neither way does the shard wait for a disk.
 
-use std::os::fd::RawFd;
-
-use super::Shard;
-use super::connection::{Connection, NO_BUFFER, Out, Sending};
-use super::dispatch::SlotState;
+use super::Protocol;
+use super::connection::{Connection, Out};
 use crate::mem::{Area, Lent};
-use crate::ring::{Event, Io, Op, SEND_PARTS_MAX, SendMode, Token};
-use crate::slab::Key;
+use crate::ring::{Event, Io, SEND_PARTS_MAX, SendMode};
+use crate::shard::dispatch::SlotState;
+use crate::shard::transport::{FileRead, Sending, Staging};
 use crate::stream::{Data, Ending, Outgoing};
 
 /// Bytes that wait for a file to be read, to go out together with what is read: a head and a few short pieces.
@@ -77,20 +75,12 @@ impl Parts {
     }
 }
 
-/// A part of a file that is to be read.
-#[derive(Clone, Copy, Debug)]
-struct Read {
-    file: RawFd,
-    offset: u64,
-    len: u64,
-}
-
 /// What a look at a stream found.
 struct Found {
     parts: Parts,
     ending: Ending,
     /// The next thing to send is in a file.
-    read: Option<Read>,
+    read: Option<FileRead>,
     /// The parts are all that the application has given so far.
     is_all: bool,
 }
@@ -126,7 +116,8 @@ fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found 
                 }
                 if done < range.len {
                     let file = range.file.descriptor();
-                    found.read = Some(Read { file, offset: range.offset.saturating_add(done), len: range.len - done });
+                    found.read =
+                        Some(FileRead { file, offset: range.offset.saturating_add(done), len: range.len - done });
                     return found;
                 }
             }
@@ -136,214 +127,161 @@ fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found 
     found
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Protocol<I> {
     /// Goes on with the streamed answer of a connection that sends nothing at this moment.
-    pub(super) fn send_stream(&mut self, key: Key, slot: u32, mode: SendMode) {
-        let Some(connection) = self.connections.get_mut(key).filter(|connection| !connection.reading) else { return };
+    pub(super) fn send_stream(&mut self, connection: &mut Connection, slot: u32, mode: SendMode) {
+        let socket = &connection.socket;
+        if socket.staging.is_reading() {
+            return;
+        }
         let is_pipe = connection.is_pipe_of(slot);
-        let has_stage = connection.stage.is_some();
         let area_len = self.dispatch.side.answer_mut(slot).area_len;
         let head = self.dispatch.side.lend_response(slot, area_len);
-        let staged = self.connections.get_mut(key).and_then(|connection| {
-            let (from, to) = (connection.staged_from, connection.staged_to);
-            Some(self.dispatch.side.arena().lend(connection.stage.as_ref()?, from, to - from))
-        });
+        let staged = match &socket.staging {
+            Staging::Holds { cell, from, to } => Some(self.dispatch.side.arena().lend(cell, *from, to - from)),
+            Staging::No | Staging::Waits | Staging::Called | Staging::Reads(_) => None,
+        };
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let is_fresh = outgoing.head_left() == area_len;
         let reads_only = outgoing.reads_only;
         let mut found = look(outgoing, head, staged);
         if found.ending == Ending::Aborted {
-            return self.truncate_answer(key);
+            return self.truncate_answer(connection);
         }
         let is_long = found.read.is_some_and(|read| read.len > READ_BYTES_MAX && !reads_only);
         if is_long && found.parts.count == 0 {
-            return self.begin_file(key, slot);
+            return self.begin_file(connection, slot);
         }
         if let Some(read) = found.read
             && !is_long
-            && !has_stage
+            && staged.is_none()
             && found.parts.bytes <= JOIN_BYTES_MAX
-            && self.begin_read(key, read, found.parts.count > 0)
+            && self.begin_read(connection, read, found.parts.count > 0)
         {
             return;
         }
         let mode = if is_long && mode == SendMode::Silent { SendMode::Ahead } else { mode };
         let is_last = found.is_all && found.ending == Ending::Finished;
         if is_fresh && found.parts.count > 0 {
-            let grown = self.finish_stream_head(key, slot, found.ending == Ending::Finished);
+            let grown = self.finish_stream_head(connection, slot, found.ending == Ending::Finished);
             found.parts.set_head(self.dispatch.side.lend_response(slot, area_len + grown));
-            self.resume_unwanted(key);
+            self.resume_unwanted(connection);
         }
         match found.parts.count {
-            0 if is_pipe && found.is_all => self.pipe_is_sent(key, slot, is_last),
-            0 if is_last => self.end_stream(key, slot),
+            0 if is_pipe && found.is_all => self.pipe_is_sent(connection, slot, is_last),
+            0 if is_last => self.end_stream(connection, slot),
             0 => {}
-            _ => self.start_parts(key, slot, &found.parts, is_last && !is_pipe, mode),
+            _ => self.start_parts(connection, slot, &found.parts, is_last && !is_pipe, mode),
         }
     }
 
-    fn start_parts(&mut self, key: Key, slot: u32, parts: &Parts, is_last: bool, mode: SendMode) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    fn start_parts(&mut self, connection: &mut Connection, slot: u32, parts: &Parts, is_last: bool, mode: SendMode) {
         let was_last = matches!(connection.out, Out::Stream { last: true, .. });
-        let mut resume = false;
         if is_last && !was_last {
             let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
-            resume = self.unlink(key, 1, next, last).resume;
+            self.unlink(connection, 1, next, last);
         }
-        let Some(connection) = self.connections.get_mut(key) else { return };
         connection.out = Out::Stream { slot, last: is_last || was_last };
-        connection.out_sent = 0;
-        connection.out_len = parts.bytes;
-        connection.sending = Sending::Silent;
-        let (fd, held) = (connection.fd, connection.held_first != NO_BUFFER);
-        self.silent.push(key);
+        (connection.socket.out_sent, connection.socket.out_len) = (0, parts.bytes);
         // Somebody waits for its end: the stream's next send, its sender, or who asked for its completion.
-        self.follow_up = true;
-        self.io.send(fd, Token::new(Op::Send, key.generation, key.index), parts.as_slice(), mode);
-        self.set_timer(key);
-        if (is_last && held) || resume {
-            self.resume_input(key);
+        self.transport.follow_up = true;
+        self.transport.send(&mut connection.socket, parts.as_slice(), mode);
+        self.set_timer(connection);
+        if is_last && connection.socket.holds_input() {
+            self.queue_resume(connection);
         }
     }
 
     /// So many bytes of a stream's send are in the socket.
-    pub(super) fn advance_stream(&mut self, key: Key, slot: u32, bytes: u32) {
+    pub(super) fn advance_stream(&mut self, connection: &mut Connection, slot: u32, bytes: u32) {
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.staged_from = connection.staged_from.saturating_add(of_files);
-        if connection.staged_from >= connection.staged_to {
-            self.give_stage(key);
-        }
+        self.transport.read_sent(&mut connection.socket, &mut self.dispatch.side.cells.stage, of_files);
     }
 
     /// A send of a stream has put everything into the socket.
-    pub(super) fn stream_sent(&mut self, key: Key, slot: u32, last: bool) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let bytes = connection.out_len;
-        self.advance_stream(key, slot, bytes);
+    #[cold]
+    pub(super) fn stream_sent(&mut self, connection: &mut Connection, slot: u32, last: bool) {
+        self.advance_stream(connection, slot, connection.socket.out_len);
         if last && let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
     }
 
     /// The application has ended a stream of which everything was sent before.
-    fn end_stream(&mut self, key: Key, slot: u32) {
+    fn end_stream(&mut self, connection: &mut Connection, slot: u32) {
         let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
-        let resume = self.unlink(key, 1, next, last).resume;
+        self.unlink(connection, 1, next, last);
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
         self.dispatch.finish_slot(slot);
-        if resume {
-            self.resume_input(key);
-        }
-        self.after_answer(key);
+        self.after_answer(connection);
     }
 
     /// The answer under way cannot be made whole.
     #[cold]
-    pub(super) fn truncate_answer(&mut self, key: Key) {
+    pub(super) fn truncate_answer(&mut self, connection: &mut Connection) {
         self.counters.responses_truncated.count();
-        self.abort(key);
+        self.abort(connection);
     }
 
     /// The application has told something of the stream in a slot: an abort waits neither for a slow client nor for a
     /// slow file.
-    pub(super) fn on_stream_signal(&mut self, key: Key, slot: u32) {
-        let is_busy = |connection: &mut Connection| {
-            let streams = matches!(connection.out, Out::Stream { slot: streamed, .. } if streamed == slot);
-            let is_sent = streams && connection.sending != Sending::No;
-            (is_sent || connection.reading && connection.oldest == slot) && !connection.closing
-        };
-        if self.connections.get_mut(key).is_some_and(is_busy)
+    pub(crate) fn on_stream_signal(&mut self, connection: &mut Connection, slot: u32) {
+        let socket = &connection.socket;
+        let is_sent = connection.streams(slot) && socket.sending != Sending::No;
+        let is_read = socket.staging.is_reading() && connection.oldest == slot;
+        if (is_sent || is_read)
+            && !socket.is_closing()
             && self.dispatch.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
         {
-            return self.truncate_answer(key);
+            return self.truncate_answer(connection);
         }
-        self.queue_flush(key);
+        self.queue_flush(connection);
     }
 
     /// Reads the next part of a file into a cell. `false`: no cell is free, and what is there already is to be sent.
-    fn begin_read(&mut self, key: Key, read: Read, has_parts: bool) -> bool {
-        let Some(connection) = self.connections.get_mut(key) else { return true };
-        let may_take = self.cell_waiters.is_empty() || connection.was_called;
-        let Some(mut cell) = may_take.then(|| self.dispatch.side.cells.stage.take()).flatten() else {
-            if !has_parts && !connection.awaits_cell {
-                connection.awaits_cell = true;
-                // Who was called before gets the next one.
-                if core::mem::take(&mut connection.was_called) {
-                    self.cell_waiters.push_front(key);
-                } else {
-                    self.cell_waiters.push_back(key);
-                }
+    fn begin_read(&mut self, connection: &mut Connection, read: FileRead, has_parts: bool) -> bool {
+        let socket = &mut connection.socket;
+        let side = &mut self.dispatch.side;
+        let cell = if self.transport.may_read(socket) { side.cells.stage.take() } else { None };
+        let Some(mut cell) = cell else {
+            if !has_parts {
+                self.transport.await_cell(socket);
             }
             return !has_parts;
         };
-        connection.was_called = false;
-        connection.reading = true;
-        let arena = self.dispatch.side.arena();
-        let len = u32::try_from(read.len).unwrap_or(u32::MAX).min(arena.cell_bytes(Area::Stage));
-        let into = arena.landing(&mut cell, len);
-        (connection.stage, connection.staged_from, connection.staged_to) = (Some(cell), 0, 0);
-        self.io.read_file(read.file, read.offset, into, Token::new(Op::ReadFile, key.generation, key.index));
+        let len = u32::try_from(read.len).unwrap_or(u32::MAX).min(side.arena().cell_bytes(Area::Stage));
+        let into = side.arena().landing(&mut cell, len);
+        self.transport.begin_read(socket, read, cell, into);
         true
     }
 
     /// A read of a file has ended.
     #[cold]
-    pub(super) fn on_read(&mut self, event: Event) {
-        let key = Key { index: event.token.slot(), generation: event.token.generation() };
-        let Some(connection) = self.connections.get_mut(key) else {
-            self.counters.completions_stale.count();
+    pub(super) fn on_read(&mut self, connection: &mut Connection, event: &Event) {
+        self.transport.was_read(&mut connection.socket, u32::try_from(event.result).unwrap_or(0));
+        if connection.socket.is_closing() {
             return;
-        };
-        connection.reading = false;
-        if connection.closing {
-            return self.destroy_if_quiet(key);
         }
         match event.result {
-            1.. => {
-                connection.staged_to = event.result.cast_unsigned();
-                self.queue_flush(key);
-            }
+            1.. => self.queue_flush(connection),
             error if matches!(-error, libc::EINTR | libc::EAGAIN) => {
-                self.give_stage(key);
-                self.queue_flush(key);
+                self.transport.give_stage(&mut connection.socket, &mut self.dispatch.side.cells.stage);
+                self.queue_flush(connection);
             }
             // The file is shorter than was said, or the disk fails.
-            _ => self.truncate_answer(key),
+            _ => self.truncate_answer(connection),
         }
     }
 
-    /// Gives a connection's cell back, if it has one, and lets the next that waits go on.
-    pub(super) fn give_stage(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        (connection.staged_from, connection.staged_to) = (0, 0);
-        if let Some(cell) = connection.stage.take() {
-            self.dispatch.side.cells.stage.give(cell);
-            self.call_cell_waiter();
+    /// A cell is free for a connection that waited for one. `false`: it waits no more.
+    pub(crate) fn on_cell(&mut self, connection: &mut Connection) -> bool {
+        let waits = self.transport.called(&mut connection.socket);
+        if waits {
+            self.queue_flush(connection);
         }
-    }
-
-    /// The next connection that waits for a cell is to try again.
-    fn call_cell_waiter(&mut self) {
-        let Some(next) = self.cell_waiters.pop_front() else { return };
-        if let Some(waiter) = self.connections.get_mut(next) {
-            (waiter.awaits_cell, waiter.was_called) = (false, true);
-        }
-        self.queue_flush(next);
-    }
-
-    /// A connection ends: it waits for no cell any more.
-    pub(super) fn leave_cell_waiters(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.awaits_cell {
-            self.cell_waiters.retain(|waiter| *waiter != key);
-        } else if connection.was_called {
-            // It was called in vain: the next one is.
-            connection.was_called = false;
-            self.call_cell_waiter();
-        }
+        waits
     }
 }

@@ -14,23 +14,21 @@
 use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
-use super::Shard;
-use super::connection::{Incoming, Receiving, Sending};
-use super::dispatch::NONE;
+use super::Protocol;
+use super::connection::{Connection, Incoming, Owed};
 use super::input::Taken;
 use crate::conn::AfterSend;
 use crate::mem::{Area, Input};
-use crate::policy::OF_ENGINE;
 use crate::queue::Reading;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
-use crate::slab::Key;
+use crate::shard::dispatch::NONE;
+use crate::shard::transport::Sending;
 use crate::timer::NEVER;
 
-impl<I: Io> Shard<I> {
+impl<I: Io> Protocol<I> {
     /// From now on input is of a body: that of the slot, or one that is thrown away.
-    pub(super) fn begin_body(&mut self, key: Key, slot: u32, incoming: Incoming) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    pub(super) fn begin_body(&mut self, connection: &mut Connection, slot: u32, incoming: Incoming) {
         if matches!(incoming, Incoming::Nothing) || slot == NONE && connection.machine.takes_no_more() {
             return;
         }
@@ -39,65 +37,61 @@ impl<I: Io> Shard<I> {
         connection.long = long;
         (connection.discarded, connection.due) = (0, NEVER);
         if long {
-            self.stop_receive(key);
+            self.transport.stop_receive(&mut connection.socket);
         }
-        self.set_timer(key);
+        self.set_timer(connection);
     }
 
     /// Bytes of a body that a connection may have received and not read.
-    pub(super) fn body_credit(&mut self, key: Key) -> u32 {
-        let policy = self.connections.get_mut(key).map_or(OF_ENGINE, |connection| connection.policy);
-        self.dispatch.policy(policy).body_credit
+    #[inline]
+    pub(super) fn body_credit(&self, connection: &Connection) -> u32 {
+        self.dispatch.policy(connection.policy).body_credit
     }
 
     /// Bytes of a body that may be received now; without any, the reader is to tell when there is.
-    pub(super) fn room_or_pause(&mut self, key: Key, slot: u32) -> u64 {
-        if self.connections.get_mut(key).is_some_and(|connection| connection.leaving) {
+    fn room_or_pause(&mut self, connection: &mut Connection, slot: u32) -> u64 {
+        if connection.socket.is_leaving() {
             // The last that comes, whatever the credit.
             return u64::MAX;
         }
-        let credit = self.body_credit(key);
-        let room = self.dispatch.room_or_pause(slot, credit);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.body_paused = room == 0;
-        }
+        let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
+        connection.body_paused = room == 0;
         room
     }
 
     /// More of the body under way.
-    pub(super) fn take_body(&mut self, key: Key, input: Input<'_>) -> Taken {
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
-        connection.continue_owed = false;
+    pub(super) fn take_body(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
+        connection.owed.remove(Owed::CONTINUE);
         let (slot, incoming) = (connection.body_slot, connection.incoming);
         if slot == NONE {
-            return self.discard_body(key, input);
+            return self.discard_body(connection, input);
         }
-        let room = self.room_or_pause(key, slot);
+        let room = self.room_or_pause(connection, slot);
         if room == 0 {
-            self.set_timer(key);
+            self.set_timer(connection);
             return Taken::Later;
         }
         self.dispatch.body_comes(slot);
         let most = u32::try_from(room).unwrap_or(u32::MAX).min(input.len());
         let taken = match incoming {
             Incoming::Nothing => Ok(0),
-            Incoming::Length { missing } => self.take_length(key, slot, input.first(most), missing),
-            Incoming::Chunked { decoder } => self.take_chunks(key, slot, input.first(most), decoder),
+            Incoming::Length { missing } => self.take_length(connection, slot, input.first(most), missing),
+            Incoming::Chunked { decoder } => self.take_chunks(connection, slot, input.first(most), decoder),
             Incoming::Raw => self.take_raw(slot, input.first(most)),
         };
         self.dispatch.body_has_come(slot);
         match taken {
             Ok(bytes) => {
-                self.set_timer(key);
+                self.set_timer(connection);
                 Taken::Bytes(bytes)
             }
             Err(_) if matches!(incoming, Incoming::Raw) => {
                 self.counters.input_overflows.count();
-                self.truncate_answer(key);
+                self.truncate_answer(connection);
                 Taken::Over
             }
             Err(reject) => {
-                self.body_failed(key, reject);
+                self.body_failed(connection, reject);
                 Taken::Over
             }
         }
@@ -110,15 +104,26 @@ impl<I: Io> Shard<I> {
         Ok(input.len())
     }
 
-    fn take_length(&mut self, key: Key, slot: u32, input: Input<'_>, missing: u64) -> Result<u32, Reject> {
+    fn take_length(
+        &mut self,
+        connection: &mut Connection,
+        slot: u32,
+        input: Input<'_>,
+        missing: u64,
+    ) -> Result<u32, Reject> {
         let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
         self.dispatch.append_body(slot, input.first(len))?;
-        let missing = missing - u64::from(len);
-        self.body_goes_on(key, slot, if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } });
+        self.body_goes_on(connection, slot, Incoming::of_length(missing - u64::from(len)));
         Ok(len)
     }
 
-    fn take_chunks(&mut self, key: Key, slot: u32, input: Input<'_>, mut decoder: Decoder) -> Result<u32, Reject> {
+    fn take_chunks(
+        &mut self,
+        connection: &mut Connection,
+        slot: u32,
+        input: Input<'_>,
+        mut decoder: Decoder,
+    ) -> Result<u32, Reject> {
         let mut used = 0;
         let mut incoming = None;
         while used < input.len() && incoming.is_none() {
@@ -132,52 +137,38 @@ impl<I: Io> Shard<I> {
                 Step::Done => incoming = Some(Incoming::Nothing),
             }
         }
-        self.body_goes_on(key, slot, incoming.unwrap_or(Incoming::Chunked { decoder }));
+        self.body_goes_on(connection, slot, incoming.unwrap_or(Incoming::Chunked { decoder }));
         Ok(used)
     }
 
-    fn body_goes_on(&mut self, key: Key, slot: u32, incoming: Incoming) {
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.incoming = incoming;
-            if matches!(incoming, Incoming::Nothing) {
-                connection.body_slot = NONE;
-                self.dispatch.side.finish_body(slot);
-            }
+    fn body_goes_on(&mut self, connection: &mut Connection, slot: u32, incoming: Incoming) {
+        connection.incoming = incoming;
+        if matches!(incoming, Incoming::Nothing) {
+            connection.body_slot = NONE;
+            self.dispatch.side.finish_body(slot);
         }
     }
 
     /// More of a body is at hand than was received: its reader is woken when that has come, too.
-    pub(super) fn put_off_waking(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        let (slot, receives) = (connection.body_slot, connection.receiving != Receiving::Stopped);
-        if slot == NONE || !receives {
-            return;
+    pub(super) fn put_off_waking(&mut self, connection: &mut Connection) {
+        let slot = connection.body_slot;
+        if slot != NONE && connection.socket.receives() {
+            self.dispatch.put_off_waking(slot, self.body_credit(connection));
         }
-        let credit = self.body_credit(key);
-        self.dispatch.put_off_waking(slot, credit);
     }
 
     /// Somebody waits for a body: its client may do so, too.
-    pub(super) fn body_is_wanted(&mut self, key: Key, slot: u32) {
-        let wanted = self.dispatch.take_expects(slot);
-        if let Some(connection) = self.connections.get_mut(key)
-            && wanted
-            && connection.body_slot == slot
-        {
-            connection.continue_owed = true;
-            self.queue_flush(key);
+    pub(crate) fn body_is_wanted(&mut self, connection: &mut Connection, slot: u32) {
+        if self.dispatch.take_expects(slot) && connection.body_slot == slot {
+            connection.owed.add(Owed::CONTINUE);
+            self.queue_flush(connection);
         }
     }
 
     /// A body has been read: its buffers come back, and receiving goes on.
-    pub(super) fn body_was_read(&mut self, key: Key, slot: u32) {
-        if !self.dispatch.side.has_body(slot) {
-            return;
-        }
-        self.dispatch.side.reclaim_body(slot);
-        if self.connections.get_mut(key).is_some_and(|connection| connection.body_slot == slot) {
-            self.resume_input(key);
-            self.end_pipe_if_over(key);
+    pub(crate) fn body_was_read(&mut self, connection: &mut Connection, slot: u32) {
+        if connection.body_slot == slot {
+            self.queue_resume(connection);
         }
     }
 
@@ -193,32 +184,29 @@ impl<I: Io> Shard<I> {
 
     /// Throws a part of a body away.
     #[cold]
-    fn discard_body(&mut self, key: Key, input: Input<'_>) -> Taken {
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
+    fn discard_body(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
         let (used, incoming) = match connection.incoming {
             Incoming::Nothing | Incoming::Raw => return Taken::Over,
             Incoming::Length { missing } => {
                 let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
-                let missing = missing - u64::from(len);
-                (len, if missing == 0 { Incoming::Nothing } else { Incoming::Length { missing } })
+                (len, Incoming::of_length(missing - u64::from(len)))
             }
             Incoming::Chunked { decoder } => match self.skip_chunks(input, decoder) {
                 Ok(skipped) => skipped,
                 Err(reject) => {
-                    self.body_failed(key, reject);
+                    self.body_failed(connection, reject);
                     return Taken::Over;
                 }
             },
         };
-        let Some(connection) = self.connections.get_mut(key) else { return Taken::Over };
         connection.incoming = incoming;
         connection.discarded = connection.discarded.saturating_add(used);
         if connection.discarded > DISCARDED_BYTES_MAX {
             // The next request is too far away.
-            self.body_failed(key, Reject::BodyTooLarge);
+            self.body_failed(connection, Reject::BodyTooLarge);
             return Taken::Over;
         }
-        self.set_timer(key);
+        self.set_timer(connection);
         Taken::Bytes(used)
     }
 
@@ -238,15 +226,14 @@ impl<I: Io> Shard<I> {
     /// The body under way is malformed, too long, too late or cut: its client is told, unless it has been answered, and
     /// the connection ends.
     #[cold]
-    pub(super) fn body_failed(&mut self, key: Key, reject: Reject) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    pub(super) fn body_failed(&mut self, connection: &mut Connection, reject: Reject) {
         let slot = core::mem::replace(&mut connection.body_slot, NONE);
         connection.incoming = Incoming::Nothing;
-        connection.continue_owed = false;
+        connection.owed.remove(Owed::CONTINUE);
         connection.body_paused = false;
         connection.machine.finish();
         if slot == NONE {
-            return self.end_after_answers(key);
+            return self.end_after_answers(connection);
         }
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
         let is_ours = !self.dispatch.slots[slot as usize].answered && self.dispatch.side.claim_answer(slot);
@@ -254,48 +241,46 @@ impl<I: Io> Shard<I> {
         if is_ours {
             self.refuse_published(slot, reject);
             self.dispatch.drop_settled(slot);
-            self.queue_flush(key);
+            self.queue_flush(connection);
         } else {
             self.dispatch.slots[slot as usize].last = true;
         }
-        self.set_timer(key);
+        self.set_timer(connection);
     }
 
     /// Ends a connection that takes no more requests, now if it owes nothing.
-    fn end_after_answers(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        if connection.machine.in_flight() > 0 || connection.sending != Sending::No {
+    fn end_after_answers(&mut self, connection: &mut Connection) {
+        if connection.machine.in_flight() > 0 || connection.socket.sending != Sending::No {
             return;
         }
         match connection.machine.sent() {
-            AfterSend::Drain => self.drain(key),
-            AfterSend::Close => self.close(key),
+            AfterSend::Drain => self.drain(connection),
+            AfterSend::Close => self.close(connection),
             AfterSend::GoOn => {}
         }
     }
 
     /// Receives more, the way that what is awaited is best received.
-    pub(super) fn receive_body(&mut self, key: Key) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
+    pub(super) fn receive_body(&mut self, connection: &mut Connection) {
         let (slot, incoming, long) = (connection.body_slot, connection.incoming, connection.receives_long());
         let (keeps, was_paused) = (connection.keeps_long(), connection.body_paused);
-        let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(key, slot) };
+        let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(connection, slot) };
         if room == 0 {
-            self.poll_end(key);
-            return self.set_timer(key);
+            self.poll_end(connection);
+            return self.set_timer(connection);
         }
         if was_paused {
             // From now on it is the client who is awaited.
-            self.set_timer(key);
+            self.set_timer(connection);
         }
         // Without a large buffer, small ones do, while there are enough of them for others.
         let small = !long || (!self.has_large() && self.dispatch.side.buffers.spares_small(keeps));
         if small {
-            return self.receive_many(key);
+            return self.transport.receive_many(&mut connection.socket);
         }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
         let most = room.min(missing).min(u64::from(self.dispatch.side.arena().cell_bytes(Area::Body)));
-        self.receive_large(key, u32::try_from(most).unwrap_or(u32::MAX));
+        self.transport.receive_large(&mut connection.socket, u32::try_from(most).unwrap_or(u32::MAX));
     }
 
     /// Whether the kernel has a large buffer to receive into, or gets one now.

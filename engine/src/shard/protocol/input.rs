@@ -1,0 +1,321 @@
+//! Bytes come in: heads are taken out of receive buffers in place, or put together where they did not arrive whole, and
+//! delivered with what is there of their bodies.
+//!
+//! Invariants: a head that arrives whole in one buffer is never copied, unless buffers are short; one that does not is
+//! copied once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its
+//! buffers, in order, and receiving stops until it has been taken.
+
+use ringress_proto::framing::BodyLength;
+use ringress_proto::reject::Reject;
+
+use super::Protocol;
+use super::connection::Connection;
+use crate::conn::Admission;
+use crate::mem::{Area, Input};
+use crate::ring::{Event, Io};
+use crate::shard::dispatch::{NONE, SlotState};
+use crate::shard::transport::{Receiving, Sending};
+
+/// What came of looking at some input.
+pub(super) enum Taken {
+    /// This much was used.
+    Bytes(u32),
+    /// The rest can only be taken later.
+    Later,
+    /// The rest is of no use: the connection takes no more requests, or is gone.
+    Over,
+}
+
+impl<I: Io> Protocol<I> {
+    /// Receives, unless the connection does or takes no more.
+    pub(super) fn arm_receive(&mut self, connection: &mut Connection) {
+        let socket = &connection.socket;
+        if socket.receiving != Receiving::Stopped || socket.is_closing() || socket.is_leaving() {
+            return;
+        }
+        if connection.has_incoming() || connection.takes_nothing() {
+            if !self.receive_unwanted(connection) {
+                self.receive_body(connection);
+            }
+            return;
+        }
+        // Who has sent one long body is likely to send another: its head comes with a good part of it.
+        if core::mem::take(&mut connection.long) && self.has_large() {
+            let arena = self.dispatch.side.arena();
+            let (least, most) = (arena.cell_bytes(Area::Receive), arena.cell_bytes(Area::Body));
+            let most = most.min(self.body_credit(connection).max(least));
+            return self.transport.receive_large(&mut connection.socket, most);
+        }
+        self.transport.receive_many(&mut connection.socket);
+    }
+
+    pub(super) fn on_receive(&mut self, connection: &mut Connection, event: Event) {
+        let share = event.buffer.map(|filled| self.dispatch.side.buffers.take(filled));
+        let large = connection.socket.receiving == Receiving::Once;
+        if !event.more {
+            connection.socket.receiving = Receiving::Stopped;
+        }
+        let closing = connection.socket.is_closing();
+        match (event.result, &share) {
+            (1.., Some(share)) if !closing => {
+                let input = self.dispatch.side.arena().input(share, 0, event.result.cast_unsigned());
+                self.receive_input(connection, input);
+            }
+            (1.., None) if !closing => self.thrown_away(connection, event.result.cast_unsigned()),
+            (0, _) if !closing => self.end_of_input(connection),
+            (error, _) if error < 0 && !closing => self.receive_failed(connection, -error, large),
+            _ => {}
+        }
+        if !event.more {
+            self.after_receive(connection);
+        }
+        if event.more_at_hand && !self.settings.colocated {
+            self.put_off_waking(connection);
+        }
+        if let Some(share) = share {
+            self.dispatch.side.buffers.release(share);
+        }
+    }
+
+    #[cold]
+    fn receive_failed(&mut self, connection: &mut Connection, errno: i32, large: bool) {
+        match errno {
+            libc::ENOBUFS => {
+                self.transport.starve(&mut connection.socket, large, &mut self.dispatch.side.buffers);
+            }
+            // Asked for, or of no consequence: armed again when input is wanted.
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            _ => self.client_gone(connection),
+        }
+    }
+
+    /// A receive has ended: goes on with it.
+    #[cold]
+    fn after_receive(&mut self, connection: &mut Connection) {
+        let socket = &connection.socket;
+        if socket.is_closing() {
+            return;
+        }
+        if socket.is_leaving() {
+            self.queue_flush(connection);
+        } else if socket.is_starved() {
+            // It waits for a buffer.
+        } else if !socket.holds_input() && !socket.has_ended() {
+            self.arm_receive(connection);
+        } else {
+            self.poll_end(connection);
+        }
+    }
+
+    /// Receives again for a connection whose receive ended for want of buffers, if the kernel has some. `false`: not
+    /// yet.
+    pub(crate) fn feed(&mut self, connection: &mut Connection) -> bool {
+        if !connection.socket.is_starved() || connection.socket.is_closing() {
+            return true;
+        }
+        let (long, keeps) = (connection.receives_long(), connection.keeps_long());
+        let buffers = &self.dispatch.side.buffers;
+        // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
+        let small = buffers.small.any_posted() && buffers.spares_small(keeps);
+        let posted = connection.takes_nothing() || small || (long && buffers.large.any_posted());
+        if posted {
+            connection.socket.receiving = Receiving::Stopped;
+            self.arm_receive(connection);
+            // Its client has all its time again.
+            self.set_timer(connection);
+        } else {
+            // It may take long: a client that leaves is to be noticed.
+            self.poll_end(connection);
+        }
+        posted
+    }
+
+    /// Input that has just arrived.
+    #[inline]
+    fn receive_input(&mut self, connection: &mut Connection, input: Input<'_>) {
+        if connection.socket.holds_input() {
+            return self.hold(connection, input, false);
+        }
+        if let Some(rest) = self.take_requests(connection, input) {
+            self.hold(connection, rest, false);
+        }
+    }
+
+    /// Takes every request that is there; gives back what can only be taken later.
+    fn take_requests<'a>(&mut self, connection: &mut Connection, all: Input<'a>) -> Option<Input<'a>> {
+        let mut used = 0;
+        while used < all.len() {
+            let input = all.after(used);
+            let admission = connection.machine.admission(self.settings.pipeline_max);
+            let taken = match admission {
+                _ if connection.has_incoming() => self.take_body(connection, input),
+                Admission::Never => self.throw_away(connection),
+                _ if connection.has_head() => self.extend_head(connection, input),
+                Admission::Later => Taken::Later,
+                Admission::Now => self.take_in_place(connection, input),
+            };
+            match taken {
+                Taken::Bytes(bytes) => used += bytes,
+                Taken::Later => return Some(input),
+                Taken::Over => return None,
+            }
+        }
+        None
+    }
+
+    /// Gives up on the head under way, if there is one.
+    pub(super) fn drop_head(&mut self, connection: &mut Connection) {
+        connection.owed.remove(super::connection::Owed::CONTINUE);
+        if let Some(cell) = connection.assembly.take() {
+            self.dispatch.side.cells.assembly.give(cell);
+        }
+    }
+
+    /// A slot for a request of a connection; without one the client is asked to come back.
+    #[inline]
+    pub(super) fn slot_for(&mut self, connection: &mut Connection) -> Result<u32, Taken> {
+        self.dispatch.side.allocate().ok_or_else(|| self.out_of_slots(connection))
+    }
+
+    #[cold]
+    fn out_of_slots(&mut self, connection: &mut Connection) -> Taken {
+        // An answer under way frees a slot when it is sent.
+        let answering = connection.machine.in_flight() > 0 || connection.socket.sending != Sending::No;
+        if answering && !connection.has_head() {
+            return Taken::Later;
+        }
+        self.drop_head(connection);
+        self.refuse_overloaded(connection);
+        Taken::Over
+    }
+
+    /// No assembly cell is left for a request; its slot, if it has one, is free again.
+    #[cold]
+    pub(super) fn out_of_cells(&mut self, connection: &mut Connection, slot: u32) -> Taken {
+        self.counters.input_overflows.count();
+        if slot != NONE {
+            self.dispatch.side.free(slot);
+        }
+        self.refuse_overloaded(connection);
+        Taken::Over
+    }
+
+    /// Takes the request at the start of the input, if it is whole.
+    #[inline]
+    fn take_in_place(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
+        let slot = match self.slot_for(connection) {
+            Ok(slot) => slot,
+            Err(taken) => return taken,
+        };
+        let read = match self.read_request(connection, slot, input.into()) {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                self.dispatch.side.free(slot);
+                return self.begin_assembly(connection, input);
+            }
+            Err(reject) => return self.refuse_unread(connection, slot, reject),
+        };
+        if !matches!(read.body, BodyLength::None) {
+            return self.take_with_body(connection, input, slot, read.addressed);
+        }
+        if !self.pin(input, slot, read.head_len) {
+            return self.out_of_cells(connection, slot);
+        }
+        let is_taken = self.deliver(connection, slot, read.addressed, false);
+        if is_taken { Taken::Bytes(read.head_len) } else { Taken::Later }
+    }
+
+    /// Keeps the first bytes of the input for the request in a slot: where they are, or copied out when buffers of
+    /// their kind are short. `false`: there is no room for that either.
+    #[inline(always)]
+    pub(super) fn pin(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
+        let side = &mut self.dispatch.side;
+        let is_large = side.buffers.is_large(input.buffer());
+        let pool = if is_large { &side.buffers.large } else { &side.buffers.small };
+        if pool.pressed() {
+            return self.pin_copy(input, slot, len);
+        }
+        side.pin(slot, input.first(len));
+        true
+    }
+
+    /// As [`pin`](Self::pin), with few buffers left of the kind.
+    #[cold]
+    fn pin_copy(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
+        let side = &mut self.dispatch.side;
+        // A large one is not worth a cell if it stays in use all the same, or if heads in pieces need the last cells.
+        let is_alone = len == input.len() && !side.buffers.is_shared(input);
+        let fits = len <= side.arena().cell_bytes(Area::Assembly);
+        let is_large = side.buffers.is_large(input.buffer());
+        if is_large && !(is_alone && fits && side.cells.assembly.has_many()) {
+            side.pin(slot, input.first(len));
+            return true;
+        }
+        let Some(mut cell) = side.cells.assembly.take() else { return false };
+        self.counters.copies.count();
+        side.copy_to_cell(input.first(len), &mut cell, 0);
+        side.pin_cell(slot, cell, len);
+        true
+    }
+
+    /// Refuses the request at the start of the input; the rest of the input is not read.
+    #[cold]
+    pub(super) fn refuse_unread(&mut self, connection: &mut Connection, slot: u32, reject: Reject) -> Taken {
+        self.refuse_begun(connection, slot, reject);
+        Taken::Over
+    }
+
+    /// Gives up on the request under way and answers it; the connection ends after that.
+    pub(super) fn refuse_begun(&mut self, connection: &mut Connection, slot: u32, reject: Reject) {
+        // It may have a part of a body already.
+        self.dispatch.side.forget_request(slot);
+        let is_http10 = self.dispatch.side.record(slot).is_http10();
+        self.dispatch.slots[slot as usize] = SlotState { connection: connection.key(), is_http10, ..SlotState::FREE };
+        self.drop_head(connection);
+        self.refuse(connection, slot, reject, false);
+    }
+
+    /// Keeps input that cannot be taken yet, in front of or behind what is held already.
+    #[cold]
+    fn hold(&mut self, connection: &mut Connection, input: Input<'_>, in_front: bool) {
+        let buffers = &mut self.dispatch.side.buffers;
+        if !self.transport.hold(&mut connection.socket, buffers, input, in_front) {
+            self.abort(connection);
+        }
+    }
+
+    /// Goes on with held input after answers have made room, and with receiving once none is left.
+    #[cold]
+    pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
+        connection.resume_queued = false;
+        loop {
+            if connection.socket.is_closing() {
+                return;
+            }
+            if !connection.socket.holds_input() {
+                break;
+            }
+            let under_way = connection.has_head() || connection.has_incoming();
+            if !under_way && connection.machine.admission(self.settings.pipeline_max) == Admission::Later {
+                return;
+            }
+            let Some((share, start, end)) = self.transport.pop_held(&mut connection.socket) else { break };
+            let input = self.dispatch.side.arena().input(&share, start, end);
+            let rest = self.take_requests(connection, input);
+            let is_left = rest.is_some();
+            if let Some(rest) = rest {
+                self.hold(connection, rest, true);
+            }
+            self.dispatch.side.buffers.release(share);
+            if is_left {
+                return;
+            }
+        }
+        if connection.socket.has_ended() {
+            self.end_of_input(connection);
+        } else {
+            self.arm_receive(connection);
+        }
+        self.end_pipe_if_over(connection);
+    }
+}

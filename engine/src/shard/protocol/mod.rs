@@ -1,0 +1,170 @@
+//! What bytes mean: requests and bodies in what a transport receives, and answers as what it is to send.
+//!
+//! ```text
+//!   transport ──input──▶ input, assembly, body ──▶ deliver ──▶ dispatch
+//!             ◀──parts── output, stream, files ◀── answers ───
+//! ```
+//!
+//! Invariants:
+//! * A connection is lent by who looked it up, once an event. Work that follows work, on it or on another one, goes on
+//!   a list: `flush` for answers that are to be looked at, `resume` for input that goes on. Nothing calls back up.
+//! * Answers leave a connection in the order its requests came.
+//! * Nothing here allocates or locks for a request.
+//!
+//! Not here: operations of the kernel (`transport`), queues and routes (`dispatch`), the loop (`shard`).
+
+mod assembly;
+mod body;
+mod connection;
+mod deliver;
+mod files;
+mod inform;
+mod input;
+mod life;
+mod output;
+mod raw;
+mod refuse;
+mod stream;
+mod unwanted;
+mod waits;
+
+use std::sync::Arc;
+
+use ringress_proto::limits::Limits;
+use ringress_proto::response::HeadTemplate;
+use ringress_proto::url::HostMemo;
+
+pub(crate) use self::connection::Connection;
+use crate::config::{Config, Mode};
+use crate::counters::ShardCounters;
+use crate::error::Result;
+use crate::ring::{Event, Io, Op};
+use crate::shard::dispatch::Dispatch;
+use crate::shard::transport::Transport;
+use crate::slab::Key;
+
+/// What of the configuration the protocols use.
+#[derive(Debug)]
+struct Settings {
+    limits: Limits,
+    deliver_connect: bool,
+    pipeline_max: u16,
+    template: HeadTemplate,
+    /// The thread that runs the shard also consumes its queues.
+    colocated: bool,
+}
+
+/// How far a stop of the engine has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stopping {
+    #[default]
+    No,
+    /// Requests under way are answered.
+    Gracefully,
+    /// What was left when the grace was over has been ended.
+    Aborted,
+}
+
+/// The protocols of a shard's connections, between the transport and the dispatch of the shard, which nobody else uses
+/// for a connection.
+#[derive(Debug)]
+pub(crate) struct Protocol<I: Io> {
+    pub(crate) transport: Transport<I>,
+    pub(crate) dispatch: Dispatch,
+    settings: Settings,
+    host_memo: HostMemo,
+    /// Connections with answers to look at.
+    pub(crate) flush: Vec<Key>,
+    /// Connections whose input goes on.
+    pub(crate) resume: Vec<Key>,
+    stopping: Stopping,
+    counters: Arc<ShardCounters>,
+}
+
+impl<I: Io> Protocol<I> {
+    pub(crate) fn new(
+        transport: Transport<I>,
+        dispatch: Dispatch,
+        config: &Config,
+        counters: Arc<ShardCounters>,
+    ) -> Result<Self> {
+        let connections = config.connections_max as usize;
+        let settings = Settings {
+            limits: config.limits,
+            deliver_connect: config.deliver_connect,
+            pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
+            template: config.template()?,
+            colocated: config.mode == Mode::Colocated,
+        };
+        Ok(Self {
+            transport,
+            dispatch,
+            settings,
+            host_memo: HostMemo::new(),
+            flush: Vec::with_capacity(connections),
+            resume: Vec::with_capacity(connections),
+            stopping: Stopping::No,
+            counters,
+        })
+    }
+
+    /// An operation of a connection's has completed.
+    #[inline]
+    pub(crate) fn on_event(&mut self, connection: &mut Connection, event: Event) {
+        match event.token.op() {
+            Op::Receive => self.on_receive(connection, event),
+            Op::Send => self.on_send(connection, &event),
+            Op::ReadFile => self.on_read(connection, &event),
+            Op::Poll => self.on_poll(connection, &event),
+            Op::SendFile => self.on_file(connection, &event),
+            Op::Room => self.on_room(connection, &event),
+            Op::Accept | Op::Notifier | Op::Ignored => {}
+        }
+    }
+
+    /// An operation has completed of a connection that is gone.
+    #[cold]
+    pub(crate) fn on_stale(&mut self, event: Event) {
+        self.counters.completions_stale.count();
+        if let Some(filled) = event.buffer {
+            let share = self.dispatch.side.buffers.take(filled);
+            self.dispatch.side.buffers.release(share);
+        }
+    }
+
+    /// Puts a connection on the list of those whose answers are looked at.
+    #[inline]
+    pub(crate) fn queue_flush(&mut self, connection: &mut Connection) {
+        if !connection.flush_queued {
+            connection.flush_queued = true;
+            self.flush.push(connection.key());
+        }
+    }
+
+    /// Puts a connection on the list of those whose input goes on.
+    #[inline]
+    fn queue_resume(&mut self, connection: &mut Connection) {
+        if !connection.resume_queued {
+            connection.resume_queued = true;
+            self.resume.push(connection.key());
+        }
+    }
+
+    /// The engine is to stop: no connection takes more requests than it has.
+    pub(crate) fn begin_stop(&mut self) {
+        if self.stopping == Stopping::No {
+            self.stopping = Stopping::Gracefully;
+        }
+    }
+
+    /// The grace of a stop is over.
+    pub(crate) fn begin_abort(&mut self) {
+        self.stopping = Stopping::Aborted;
+    }
+
+    /// Gives spare buffers to the kernel.
+    #[inline]
+    pub(crate) fn post_buffers(&mut self) {
+        self.transport.post_buffers(&mut self.dispatch.side.buffers);
+    }
+}

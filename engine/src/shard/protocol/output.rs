@@ -1,0 +1,423 @@
+//! Answers go out: taken back from applications, put in order, coalesced and sent.
+//!
+//! Invariants: answers leave a connection in the order its requests came, informational ones before the final one of
+//! theirs; at most one send is in flight for it; an answer alone is sent from where the application wrote it, several
+//! small ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has
+//! ended.
+//!
+//! Not here: answers in pieces (`stream`).
+
+use ringress_proto::date::IMF_LEN;
+use ringress_proto::response::Connection as Word;
+
+use super::Protocol;
+use super::connection::{Connection, Incoming, Out, Owed};
+use crate::conn::AfterSend;
+use crate::mem::{Area, Cell, Lent};
+use crate::queue::{AnswerFlags, LINE_BYTES, Tail};
+use crate::ring::{Event, Io, SendMode};
+use crate::shard::dispatch::{Dispatch, NONE, SlotState};
+use crate::shard::transport::Sending;
+use crate::timer::NEVER;
+
+const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
+const DATE_BYTES: u32 = 29;
+const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
+pub(super) const OVERLOADED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
+impl<I: Io> Protocol<I> {
+    /// The answer in a slot is there, and the slot is the shard's. `true`: an application gave it.
+    #[inline]
+    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: u32, flags: AnswerFlags) -> bool {
+        let abandoned = flags.has(AnswerFlags::ABANDONED);
+        if connection.socket.is_closing() {
+            // What it still had is given back when it goes.
+            self.dispatch.slots[slot as usize].answered = true;
+            return !abandoned;
+        }
+        self.queue_flush(connection);
+        if flags.has(AnswerFlags::ABANDONED.with(AnswerFlags::SWITCHES)) {
+            if abandoned {
+                self.answer_abandoned(slot);
+            } else {
+                self.begin_pipe(connection, slot);
+            }
+        }
+        let state = &mut self.dispatch.slots[slot as usize];
+        state.answered = true;
+        state.last |= flags.has(AnswerFlags::CLOSE);
+        !abandoned
+    }
+
+    /// Whether the oldest request of a connection is answered.
+    #[inline]
+    fn has_answer(&self, connection: &Connection) -> bool {
+        // Of no request there is no place.
+        self.dispatch.slots.get(connection.oldest as usize).is_some_and(|state| state.answered)
+    }
+
+    /// Hands a connection's next answers to the socket, if it is free and they are there.
+    pub(crate) fn flush(&mut self, connection: &mut Connection) {
+        connection.flush_queued = false;
+        if connection.socket.sending != Sending::No || connection.socket.is_closing() {
+            // A silent send's end is the moment to look again.
+            self.transport.follow_up = true;
+            return;
+        }
+        if connection.owed.has(Owed::INFORMATIONAL) {
+            return self.flush_all_informational(connection);
+        }
+        let oldest = connection.oldest;
+        let Some(state) = self.dispatch.slots.get(oldest as usize).copied().filter(|state| state.answered) else {
+            return self.flush_text(connection);
+        };
+        let is_followed = self.dispatch.slots.get(state.next as usize).is_some_and(|next| next.answered);
+        if !is_followed || state.last {
+            return self.send_one(connection, oldest);
+        }
+        match self.dispatch.side.cells.coalesce.take() {
+            Some(cell) => self.send_many(connection, oldest, cell),
+            None => self.send_one(connection, oldest),
+        }
+    }
+
+    /// Sends a short text of the engine's own, when nothing is owed before it.
+    pub(super) fn flush_text(&mut self, connection: &mut Connection) {
+        let (nothing_before, its_turn) = (connection.oldest == NONE, connection.oldest == connection.body_slot);
+        let text = if nothing_before && connection.owed.take(Owed::OVERLOAD) {
+            connection.machine.answers(1, true);
+            OVERLOADED
+        } else if its_turn && connection.owed.take(Owed::CONTINUE) {
+            CONTINUE
+        } else {
+            return;
+        };
+        let len = u32::try_from(text.len()).unwrap_or(0);
+        self.start_send(connection, Out::Text { text }, len);
+    }
+
+    /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
+    /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
+    #[inline]
+    fn ends_behind(connection: &Connection, dispatch: &Dispatch, count: u16, next: u32, last: bool) -> bool {
+        let cannot_discard = || {
+            let expects = dispatch.expects(connection.body_slot);
+            expects.is_some_and(|expects| !Self::can_discard(&connection.incoming, expects))
+        };
+        last || connection.machine.ends_behind(count) || next == NONE && connection.has_incoming() && cannot_discard()
+    }
+
+    /// What an answer says of its connection: that it ends, or, in HTTP/1.0, that it does not (RFC 9112 section 9.3).
+    #[inline]
+    fn word(ends: bool, is_http10: bool) -> Option<Word> {
+        if ends { Some(Word::Close) } else { is_http10.then_some(Word::KeepAlive) }
+    }
+
+    /// Finishes the head of an answer that is sent from its cell: its date, and what it says of its connection. Gives
+    /// the bytes that it has grown by.
+    #[inline(always)]
+    fn finish_head(&mut self, slot: u32, (len, date_at): (u32, u16), word: Option<Word>) -> u32 {
+        let area = self.dispatch.side.response_mut(slot);
+        if date_at > 0 {
+            area[usize::from(date_at)..][..IMF_LEN].copy_from_slice(self.transport.clock.date());
+        }
+        let Some(word) = word else { return 0 };
+        let grown = write_word(area, len, date_at, word);
+        self.dispatch.side.answer_mut(slot).area_len += grown;
+        grown
+    }
+
+    /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
+    /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
+    pub(super) fn finish_stream_head(&mut self, connection: &Connection, slot: u32, is_given: bool) -> u32 {
+        let (answer, state) = (self.dispatch.side.answer_mut(slot), self.dispatch.slots[slot as usize]);
+        let (len, date_at) = (answer.area_len, answer.date_at);
+        if date_at == 0 {
+            return 0;
+        }
+        // What a switch of protocols says of the connection is that it is no more HTTP's.
+        let word = if answer.flags.has(AnswerFlags::SWITCHES) {
+            None
+        } else {
+            let ends = match is_given {
+                true => Self::ends_behind(connection, &self.dispatch, 1, state.next, state.last),
+                // After a final head there is no more 100 Continue.
+                false if connection.body_slot == slot && self.dispatch.expects(slot) == Some(true) => true,
+                false => state.last || connection.machine.ends_behind(1),
+            };
+            // What is said holds, whatever comes until its end.
+            self.dispatch.slots[slot as usize].last = ends;
+            Self::word(ends, state.is_http10)
+        };
+        let grown = self.finish_head(slot, (len, date_at), word);
+        self.dispatch.side.answer_mut(slot).date_at = 0;
+        if let Some(outgoing) = self.dispatch.outgoing(slot) {
+            outgoing.grow_head(grown);
+        }
+        grown
+    }
+
+    /// Unlinks the `count` oldest answers, before their slots are free: `next` is the oldest one now. With `last`,
+    /// nothing is sent behind them. Gives whether the connection ends behind them, which the newest of them says if
+    /// nothing of it is sent yet.
+    #[inline]
+    pub(super) fn unlink(&mut self, connection: &mut Connection, count: u16, next: u32, last: bool) -> bool {
+        let last = Self::ends_behind(connection, &self.dispatch, count, next, last);
+        connection.oldest = next;
+        if (next == NONE || last) && connection.has_incoming() {
+            self.give_up_body(connection, last);
+        }
+        connection.machine.answers(count, last);
+        debug_assert!(last || !connection.machine.ends_when_sent(), "an answer that is a connection's last says so");
+        if last {
+            connection.owed.remove(Owed::OVERLOAD);
+            if next != NONE {
+                connection.oldest = NONE;
+                self.dispatch.end_requests_of(next);
+            }
+        }
+        last
+    }
+
+    /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the answer.
+    #[cold]
+    fn give_up_body(&mut self, connection: &mut Connection, last: bool) {
+        (connection.body_slot, connection.due) = (NONE, NEVER);
+        if last {
+            // No request is looked for behind it; or it was to be a pipe, before whose switch the connection ends.
+            connection.incoming = Incoming::Nothing;
+        }
+        connection.owed.remove(Owed::CONTINUE);
+        if core::mem::take(&mut connection.body_paused) {
+            // It was held: it goes on once the answer is being sent, so that what comes of it does not end the
+            // connection before that.
+            self.queue_resume(connection);
+        }
+    }
+
+    /// Sends one answer from where it is.
+    #[inline]
+    pub(super) fn send_one(&mut self, connection: &mut Connection, slot: u32) {
+        let answer = self.dispatch.side.answer_mut(slot);
+        let (len, date_at) = (answer.area_len, answer.date_at);
+        let tail_len = match &answer.tail {
+            Tail::None => None,
+            Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
+            Tail::Stream(_) => return self.send_stream(connection, slot, SendMode::Silent),
+        };
+        let SlotState { next, last, is_http10, .. } = self.dispatch.slots[slot as usize];
+        let last = self.unlink(connection, 1, next, last);
+        let len = len + self.finish_head(slot, (len, date_at), Self::word(last, is_http10));
+        match tail_len {
+            Some(tail_len) => self.start_send(connection, Out::AreaAndTail { slot }, len.saturating_add(tail_len)),
+            None => self.start_send(connection, Out::Area { slot }, len),
+        }
+    }
+
+    /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
+    fn send_many(&mut self, connection: &mut Connection, oldest: u32, mut cell: Cell) {
+        let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
+        let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
+        let mut newest = Copied::default();
+        let mut blank = self.dispatch.side.arena().blank(&mut cell);
+        // Only the newest can say something of the connection.
+        while slot != NONE && !last && !newest.is_http10 {
+            let state = self.dispatch.slots[slot as usize];
+            // The answer is the shard's to look at only once the slot has come back.
+            if !state.answered {
+                break;
+            }
+            let copied = self.dispatch.side.copy_answer(slot, &mut blank, filled, room - filled);
+            let Some((len, date_at)) = copied else { break };
+            // Into the copy: copying what has just been written would stall.
+            if date_at > 0 {
+                let place = self.dispatch.side.blank_mut(&mut blank, filled + u32::from(date_at), DATE_BYTES);
+                place.copy_from_slice(self.transport.clock.date());
+            }
+            if count > 0 {
+                self.dispatch.finish_slot(newest.slot);
+            }
+            newest = Copied { slot, is_http10: state.is_http10, len, date_at };
+            filled += len;
+            count += 1;
+            last = state.last;
+            slot = state.next;
+        }
+        if count == 0 {
+            // The first answer alone is larger than a cell.
+            self.dispatch.side.cells.coalesce.give(cell);
+            return self.send_one(connection, oldest);
+        }
+        let last = self.unlink(connection, count, slot, last);
+        self.dispatch.finish_slot(newest.slot);
+        if let Some(word) = Self::word(last, newest.is_http10) {
+            let Copied { len, date_at, .. } = newest;
+            let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
+            filled += write_word(answer, len, date_at, word);
+        }
+        self.start_send(connection, Out::Cell { cell }, filled);
+    }
+
+    pub(super) fn start_send(&mut self, connection: &mut Connection, out: Out, len: u32) {
+        connection.out = out;
+        (connection.socket.out_sent, connection.socket.out_len) = (0, len);
+        // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
+        // and its timer runs from now.
+        let is_followed = self.has_answer(connection) || connection.owed.any();
+        self.transport.follow_up |= is_followed || connection.machine.ends_when_sent();
+        self.submit_send(connection);
+        self.set_timer(connection);
+        if connection.socket.holds_input() {
+            // A request held for want of a slot goes on when this send has ended.
+            self.transport.follow_up = true;
+            self.queue_resume(connection);
+        }
+    }
+
+    /// Queues the send of what is left of `out`.
+    #[inline(always)]
+    fn submit_send(&mut self, connection: &mut Connection) {
+        let (sent, len) = (connection.socket.out_sent, connection.socket.out_len);
+        let Dispatch { side, extras, .. } = &mut self.dispatch;
+        let part = match &connection.out {
+            // Streams are sent by `stream`.
+            Out::Nothing | Out::Stream { .. } => return,
+            Out::Area { slot } => side.lend_response(*slot, len).after(sent),
+            Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
+            Out::Text { text } => Lent::of_static(text).after(sent),
+            Out::Informational => extras.lend_informational(connection.socket.key.index).after(sent),
+            Out::AreaAndTail { slot } => {
+                let slot = *slot;
+                let (area_len, tail) = {
+                    let answer = side.answer_mut(slot);
+                    let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
+                    (answer.area_len, tail)
+                };
+                if sent < area_len {
+                    let area = side.lend_response(slot, area_len);
+                    let parts = [area.after(sent), tail];
+                    return self.transport.send(&mut connection.socket, &parts, SendMode::Silent);
+                }
+                tail.after(sent - area_len)
+            }
+        };
+        self.transport.send(&mut connection.socket, &[part], SendMode::Silent);
+    }
+
+    /// There is room for more of `out`.
+    #[cold]
+    pub(super) fn send_rest(&mut self, connection: &mut Connection) {
+        // As when it began: something may follow it.
+        self.transport.follow_up = true;
+        self.submit_send(connection);
+        self.set_timer(connection);
+    }
+
+    /// A send fell short, or failed.
+    #[cold]
+    pub(super) fn on_send(&mut self, connection: &mut Connection, event: &Event) {
+        let socket = &mut connection.socket;
+        if socket.is_closing() {
+            socket.sending = Sending::No;
+            return;
+        }
+        if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
+            socket.sending = Sending::No;
+            return self.client_gone(connection);
+        }
+        let sent = u32::try_from(event.result).unwrap_or(0);
+        socket.out_sent += sent;
+        if socket.out_sent >= socket.out_len {
+            return self.send_ended(connection);
+        }
+        if let Out::Stream { slot, .. } = connection.out {
+            // What has come meanwhile goes with the rest.
+            self.advance_stream(connection, slot, sent);
+        }
+        self.await_room(connection, false);
+    }
+
+    /// A silent send that no completion has spoken of has ended.
+    #[inline]
+    pub(crate) fn end_silent_send(&mut self, connection: &mut Connection) {
+        if connection.socket.sending == Sending::Silent {
+            self.send_ended(connection);
+        }
+    }
+
+    /// Everything handed to the socket is sent: its memory is free again.
+    #[inline]
+    fn send_ended(&mut self, connection: &mut Connection) {
+        (connection.socket.sending, connection.socket.waited) = (Sending::No, false);
+        let out = core::mem::replace(&mut connection.out, Out::Nothing);
+        if let Out::Stream { slot, last } = out {
+            self.stream_sent(connection, slot, last);
+        }
+        self.release_out(connection, out);
+        if !connection.socket.is_closing() {
+            self.go_on(connection);
+        }
+    }
+
+    /// An answer has ended without a send.
+    #[cold]
+    pub(super) fn after_answer(&mut self, connection: &mut Connection) {
+        self.set_timer(connection);
+        self.go_on(connection);
+    }
+
+    /// Goes on behind what has been sent.
+    #[inline]
+    fn go_on(&mut self, connection: &mut Connection) {
+        match connection.machine.sent() {
+            AfterSend::GoOn => {
+                if self.has_answer(connection) || connection.owed.any() {
+                    self.queue_flush(connection);
+                }
+                if connection.socket.holds_input() {
+                    self.queue_resume(connection);
+                }
+            }
+            AfterSend::Drain => self.drain(connection),
+            AfterSend::Close => self.close(connection),
+        }
+    }
+
+    #[inline]
+    pub(super) fn release_out(&mut self, connection: &Connection, out: Out) {
+        match out {
+            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
+                self.dispatch.finish_slot(slot);
+            }
+            Out::Cell { cell } => self.dispatch.side.cells.coalesce.give(cell),
+            Out::Informational => self.dispatch.extras.informational_sent(connection.key().index),
+            Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
+        }
+    }
+}
+
+/// Puts what an answer says of its connection behind its date. The answer is `len` bytes at the beginning of `bytes`,
+/// which has room for [`LINE_BYTES`] more. Gives the bytes that it has grown by.
+#[inline(never)]
+fn write_word(bytes: &mut [u8], len: u32, date_at: u16, word: Word) -> u32 {
+    if date_at == 0 {
+        return 0;
+    }
+    let line = word.line();
+    let place = usize::from(date_at) + IMF_LEN + b"\r\n".len();
+    bytes.copy_within(place..len as usize, place + line.len());
+    bytes[place..place + line.len()].copy_from_slice(line);
+    u32::try_from(line.len()).unwrap_or(0)
+}
+
+/// The answer copied last.
+#[derive(Default)]
+struct Copied {
+    slot: u32,
+    is_http10: bool,
+    len: u32,
+    date_at: u16,
+}

@@ -1,0 +1,106 @@
+//! Input that nobody wants is thrown away, so that clients get to read their answers instead of a reset: the rest of a
+//! body behind which the next request is looked for, and all that comes when a connection takes no more requests.
+//!
+//! Invariants:
+//! * What is thrown away takes no buffer: it is received without a place to put it (MSG_TRUNC, tcp(7)). Only chunks
+//!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their
+//!   end.
+//! * It is bounded by time: the client sends something every 5 seconds, and is done within `drain_entity_body`. While
+//!   an answer is still owed, neither runs: its client may be waiting for that. What follows a last request while the
+//!   application works on an answer is bounded by [`DISCARDED_BYTES_MAX`]; then TCP pushes back until one is under way.
+//! * Our side is shut before the last of it is read. At most a quarter of a shard's connections are in that state;
+//!   beyond that the one that is longest in it is reset.
+//!
+//! Not here: which input is wanted (room `conn`, `input`, `body`).
+
+use super::Protocol;
+use super::connection::{Connection, Incoming};
+use super::input::Taken;
+use crate::clock::{TICK_MS, Tick};
+use crate::record::DISCARDED_BYTES_MAX;
+use crate::ring::Io;
+use crate::shard::dispatch::NONE;
+use crate::timer::NEVER;
+
+/// How long a client may pause that sends what nobody wants, or has only to end its side: 5 seconds.
+const PAUSE_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
+/// Bytes that one receive throws away.
+const AT_ONCE: u32 = 1 << 20;
+
+impl<I: Io> Protocol<I> {
+    /// Everything is sent: our side is shut, and the client's is read to its end.
+    #[cold]
+    pub(super) fn drain(&mut self, connection: &mut Connection) {
+        self.transport.drop_held(&mut connection.socket, &mut self.dispatch.side.buffers);
+        if connection.socket.has_ended() {
+            return self.close(connection);
+        }
+        (connection.incoming, connection.body_slot, connection.due) = (Incoming::Nothing, NONE, NEVER);
+        self.transport.begin_drain(&mut connection.socket);
+        self.arm_receive(connection);
+        self.set_timer(connection);
+    }
+
+    /// The deadline of input that is thrown away.
+    #[cold]
+    pub(super) fn drain_deadline(&mut self, connection: &mut Connection) -> Tick {
+        if connection.due == NEVER {
+            connection.due = self.transport.after(self.dispatch.policy(connection.policy).drain);
+        }
+        connection.due.min(self.transport.after(PAUSE_MAX))
+    }
+
+    /// Receives what nobody wants, if that is all there can be. `false`: there may be more to it.
+    pub(super) fn receive_unwanted(&mut self, connection: &mut Connection) -> bool {
+        let takes_nothing = connection.takes_nothing();
+        if connection.discarded >= DISCARDED_BYTES_MAX && takes_nothing && !connection.socket.blocked() {
+            let oldest = self.dispatch.slots.get(connection.oldest as usize);
+            if oldest.is_some_and(|oldest| !oldest.answered) {
+                self.poll_end(connection);
+                return true;
+            }
+        }
+        let most = match connection.incoming {
+            _ if takes_nothing => AT_ONCE,
+            Incoming::Length { missing } if connection.body_slot == NONE => {
+                u32::try_from(missing).unwrap_or(AT_ONCE).min(AT_ONCE)
+            }
+            _ => return false,
+        };
+        self.transport.receive_nowhere(&mut connection.socket, most);
+        true
+    }
+
+    /// So many bytes have been received without a buffer.
+    #[cold]
+    pub(super) fn thrown_away(&mut self, connection: &mut Connection, bytes: u32) {
+        if let Incoming::Length { missing } = connection.incoming
+            && !connection.takes_nothing()
+        {
+            connection.incoming = Incoming::of_length(missing.saturating_sub(u64::from(bytes)));
+        } else {
+            connection.discarded = connection.discarded.saturating_add(bytes);
+        }
+        self.set_timer(connection);
+    }
+
+    /// An answer is under way, which the client may not read before it has sent everything: goes on with what nobody
+    /// wants, if that had to wait for the application.
+    #[cold]
+    pub(super) fn resume_unwanted(&mut self, connection: &mut Connection) {
+        let waits = !connection.socket.holds_input() && !connection.socket.has_ended();
+        if waits && connection.takes_nothing() {
+            self.arm_receive(connection);
+        }
+    }
+
+    /// The connection takes no more requests: neither the one under way nor what follows.
+    #[cold]
+    pub(super) fn throw_away(&mut self, connection: &mut Connection) -> Taken {
+        self.drop_head(connection);
+        // What follows comes without a buffer.
+        self.transport.stop_receive(&mut connection.socket);
+        self.set_timer(connection);
+        Taken::Over
+    }
+}

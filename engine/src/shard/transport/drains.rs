@@ -1,0 +1,72 @@
+//! The sockets whose side is shut and whose other side is not: so many at most, of which the oldest make room.
+
+use std::collections::VecDeque;
+
+use super::{Life, Receiving, Socket, Transport};
+use crate::ring::Io;
+use crate::slab::Key;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Drains {
+    /// Oldest first; among them some that are gone.
+    order: VecDeque<Key>,
+    count: usize,
+    limit: usize,
+}
+
+impl Drains {
+    /// For so many connections.
+    pub(super) fn new(connections_max: u32) -> Self {
+        let limit = (connections_max as usize / 4).max(1);
+        Self { order: VecDeque::with_capacity(2 * limit + 2), count: 0, limit }
+    }
+
+    /// Whether one of them has to make room.
+    #[inline]
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.count > self.limit
+    }
+
+    /// The one that has been in that state for longest, or one that is in it no more.
+    pub(crate) fn pop_oldest(&mut self) -> Option<Key> {
+        self.order.pop_front()
+    }
+
+    /// Whether the list is long enough to be cleared of those that are gone: at least a half of it.
+    pub(crate) fn is_cluttered(&self) -> bool {
+        self.order.len() > 2 * self.limit
+    }
+
+    /// Keeps those of which `is_kept`.
+    pub(crate) fn clear_away(&mut self, is_kept: impl FnMut(&Key) -> bool) {
+        self.order.retain(is_kept);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl<I: Io> Transport<I> {
+    /// Shuts our side of a socket whose other side is to be read to its end. Whoever looks after all connections sees
+    /// to those that [are too many](Drains::are_too_many).
+    pub(crate) fn begin_drain(&mut self, socket: &mut Socket) {
+        self.shut(socket);
+        if socket.is_starved() {
+            // It needs no buffer any more.
+            socket.receiving = Receiving::Stopped;
+            self.starved.retain(|starved| *starved != socket.key);
+        }
+        socket.life = Life::Draining;
+        self.drains.count += 1;
+        self.drains.order.push_back(socket.key);
+    }
+
+    pub(super) fn leave_drains(&mut self, socket: &Socket) {
+        if socket.life == Life::Draining {
+            self.drains.count -= 1;
+        }
+    }
+}

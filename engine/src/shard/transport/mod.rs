@@ -1,0 +1,121 @@
+//! Sockets and bytes: connections that come in, what is received for them and what they send, their timers and their
+//! end.
+//!
+//! Invariants:
+//! * What the kernel was lent comes back before it is used again: buffers by completions, sends by
+//!   [`Uring`](crate::ring::Uring)'s rule, a descriptor after its last operation.
+//! * At most one send is in flight for a socket.
+//! * A socket is lent by who looked it up, once an event: what is to be done with another one goes on a list.
+//!
+//! Not here: what bytes mean, and whose memory they are in.
+
+mod accept;
+mod drains;
+mod listen_socket;
+mod rates;
+mod receive;
+mod send;
+mod socket;
+mod stage;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub(crate) use self::accept::Accepted;
+use self::accept::Accepting;
+use self::drains::Drains;
+pub(crate) use self::listen_socket::ListenSocket;
+pub(crate) use self::rates::{Account, LOOK_EVERY};
+use self::receive::Held;
+pub(crate) use self::send::RoomFound;
+pub(crate) use self::socket::{End, Life, Receiving, Sending, Socket};
+pub(crate) use self::stage::{FileRead, Staging};
+use crate::clock::{Clock, Tick};
+use crate::counters::ShardCounters;
+use crate::error::Result;
+use crate::mem::ReceiveBuffers;
+use crate::ring::Io;
+use crate::slab::Key;
+use crate::timer::Wheel;
+
+/// How many of what a transport has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) connections: u32,
+    pub(crate) buffers: u32,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Transport<I: Io> {
+    pub(crate) io: I,
+    pub(crate) clock: Clock,
+    /// The turn's time.
+    pub(crate) tick: Tick,
+    pub(crate) wheel: Wheel,
+    pub(crate) accepting: Accepting,
+    held: Vec<Held>,
+    /// Sockets whose silent sends end with this turn.
+    pub(crate) silent: Vec<Key>,
+    /// Something is to be done as soon as the silent sends have ended.
+    pub(crate) follow_up: bool,
+    /// Sockets whose receive ended because the kernel had no buffer.
+    pub(crate) starved: Vec<Key>,
+    /// Sockets that wait for a cell to read a file into, oldest first.
+    pub(crate) cell_waiters: VecDeque<Key>,
+    /// Those of them that are to try again.
+    pub(crate) called: Vec<Key>,
+    pub(crate) drains: Drains,
+    counters: Arc<ShardCounters>,
+}
+
+impl<I: Io> Transport<I> {
+    pub(crate) fn new(io: I, sizes: Sizes, counters: Arc<ShardCounters>) -> Result<Self> {
+        let connections = sizes.connections as usize;
+        Ok(Self {
+            io,
+            clock: Clock::new(),
+            tick: 0,
+            wheel: Wheel::new(sizes.connections),
+            accepting: Accepting::new()?,
+            held: core::iter::repeat_with(|| Held::NOTHING).take(sizes.buffers as usize).collect(),
+            silent: Vec::with_capacity(connections),
+            follow_up: false,
+            starved: Vec::with_capacity(connections),
+            cell_waiters: VecDeque::with_capacity(connections),
+            called: Vec::with_capacity(connections),
+            drains: Drains::new(sizes.connections),
+            counters,
+        })
+    }
+
+    /// Reads the clock, once a turn.
+    pub(crate) fn begin_turn(&mut self) {
+        self.clock.advance();
+        self.tick = self.clock.tick();
+    }
+
+    /// So many ticks from now.
+    #[inline]
+    pub(crate) fn after(&self, ticks: Tick) -> Tick {
+        self.tick.saturating_add(ticks)
+    }
+
+    /// Sets a socket's one deadline.
+    #[inline]
+    pub(crate) fn set_deadline(&mut self, socket: &Socket, deadline: Tick) {
+        self.wheel.set(socket.key.index, deadline);
+    }
+
+    /// Gives spare buffers to the kernel, with one store.
+    pub(crate) fn post_buffers(&mut self, buffers: &mut ReceiveBuffers) {
+        let mut any = false;
+        while let Some(spare) = buffers.next_to_post() {
+            self.io.give_buffer(spare);
+            any = true;
+        }
+        if any {
+            self.io.post_buffers();
+        }
+    }
+}

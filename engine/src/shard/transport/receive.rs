@@ -1,0 +1,131 @@
+//! Bytes come in: into small buffers until told to stop, once into a large one, or into none; and input that cannot be
+//! taken yet is held in its buffers, in order, while receiving stops.
+
+use super::socket::NO_BUFFER;
+use super::{Receiving, Socket, Transport};
+use crate::mem::{BufferId, Input, ReceiveBuffers, Share};
+use crate::ring::{Io, Op};
+
+/// Buffers a socket may hold before receiving stops.
+const HELD_MAX: u16 = 4;
+
+/// Input of a socket that cannot be taken yet: a range of a receive buffer.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// `None`: nothing of this buffer is held.
+    share: Option<Share>,
+    next: BufferId,
+    start: u32,
+    end: u32,
+}
+
+impl Held {
+    pub(super) const NOTHING: Self = Self { share: None, next: NO_BUFFER, start: 0, end: 0 };
+}
+
+impl<I: Io> Transport<I> {
+    /// Receives into small buffers until told to stop.
+    pub(crate) fn receive_many(&mut self, socket: &mut Socket) {
+        socket.receiving = Receiving::Armed;
+        self.io.receive(socket.fd, socket.token(Op::Receive));
+    }
+
+    /// Receives once into a large buffer, at most so many bytes.
+    pub(crate) fn receive_large(&mut self, socket: &mut Socket, most: u32) {
+        socket.receiving = Receiving::Once;
+        self.io.receive_once(socket.fd, socket.token(Op::Receive), most);
+    }
+
+    /// Receives once what is thrown away, at most so many bytes.
+    pub(crate) fn receive_nowhere(&mut self, socket: &mut Socket, most: u32) {
+        socket.receiving = Receiving::Once;
+        self.io.receive_nowhere(socket.fd, socket.token(Op::Receive), most);
+    }
+
+    /// Receives no more for now, if that does not end by itself.
+    pub(crate) fn stop_receive(&mut self, socket: &mut Socket) {
+        if socket.receiving == Receiving::Armed {
+            self.end_receive(socket);
+        }
+    }
+
+    /// Asks whatever receives to end.
+    pub(crate) fn end_receive(&mut self, socket: &mut Socket) {
+        if matches!(socket.receiving, Receiving::Armed | Receiving::Once) {
+            socket.receiving = Receiving::Stopping;
+            self.io.cancel(socket.token(Op::Receive));
+        }
+    }
+
+    /// A receive has found no buffer, of the large ones if `is_large`.
+    pub(crate) fn starve(&mut self, socket: &mut Socket, is_large: bool, buffers: &mut ReceiveBuffers) {
+        self.counters.buffers_ran_out.count();
+        let pool = if is_large { &mut buffers.large } else { &mut buffers.small };
+        pool.ran_out();
+        socket.receiving = Receiving::Starved;
+        socket.giving.stop(self.tick);
+        self.starved.push(socket.key);
+    }
+
+    /// While nothing is received, the other side's end is noticed by a poll. It stays until the socket closes, since
+    /// receiving may stop again.
+    pub(crate) fn poll_end(&mut self, socket: &mut Socket) {
+        if !socket.receives() && !socket.polled && !socket.is_closing() && !socket.is_leaving() {
+            socket.polled = true;
+            self.io.watch_end(socket.fd, socket.token(Op::Poll));
+        }
+    }
+
+    /// Keeps input that cannot be taken yet, in front of or behind what is held already. `false`: it is too much.
+    #[cold]
+    #[must_use]
+    pub(crate) fn hold(
+        &mut self,
+        socket: &mut Socket,
+        buffers: &mut ReceiveBuffers,
+        input: Input<'_>,
+        in_front: bool,
+    ) -> bool {
+        if buffers.small.pressed() && !in_front {
+            // Clients that send on without waiting for answers must not take the buffers of all others.
+            self.counters.input_overflows.count();
+            return false;
+        }
+        let buffer = input.buffer();
+        let place = &mut self.held[usize::from(buffer)];
+        assert!(place.share.is_none(), "a socket holds what it received once");
+        let share = Some(buffers.share(input));
+        *place = Held { share, next: NO_BUFFER, start: input.start(), end: input.end() };
+        if socket.held_first == NO_BUFFER {
+            socket.held_first = buffer;
+            socket.held_last = buffer;
+        } else if in_front {
+            place.next = socket.held_first;
+            socket.held_first = buffer;
+        } else {
+            self.held[usize::from(socket.held_last)].next = buffer;
+            socket.held_last = buffer;
+        }
+        socket.held_count += 1;
+        if socket.held_count >= HELD_MAX {
+            self.stop_receive(socket);
+        }
+        true
+    }
+
+    /// Takes the oldest held input: the buffer's share and where in it the input begins and ends.
+    pub(crate) fn pop_held(&mut self, socket: &mut Socket) -> Option<(Share, u32, u32)> {
+        let held = self.held.get_mut(usize::from(socket.held_first))?;
+        let share = held.share.take()?;
+        socket.held_first = held.next;
+        socket.held_count -= 1;
+        Some((share, held.start, held.end))
+    }
+
+    /// Throws held input away.
+    pub(crate) fn drop_held(&mut self, socket: &mut Socket, buffers: &mut ReceiveBuffers) {
+        while let Some((share, ..)) = self.pop_held(socket) {
+            buffers.release(share);
+        }
+    }
+}

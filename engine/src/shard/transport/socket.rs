@@ -1,0 +1,258 @@
+//! What a transport keeps of a socket: the half of a connection that knows bytes and time.
+//!
+//! Invariants: an idle socket is one entry and nothing else: no buffer, no cell; the descriptor is closed after the
+//! last operation on it has completed.
+
+use std::net::Shutdown;
+use std::os::fd::{OwnedFd, RawFd};
+
+use super::{Account, Staging, Transport};
+use crate::mem::BufferId;
+use crate::ring::{Io, Op, Token, Traffic};
+use crate::slab::Key;
+use crate::timer::NEVER;
+
+/// No receive buffer.
+pub(super) const NO_BUFFER: BufferId = BufferId::MAX;
+
+/// Whether the kernel receives for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiving {
+    /// No operation is out.
+    Stopped,
+    /// Nor is one here, because the kernel had no buffer: it is in the list of those that wait for one.
+    Starved,
+    /// A multishot receive is out.
+    Armed,
+    /// A receive of either kind is out and has been asked to end.
+    Stopping,
+    /// A receive is out that ends by itself: into a large buffer, or of what is thrown away.
+    Once,
+}
+
+/// Whether the kernel sends for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    No,
+    /// Ends with the turn unless a completion says otherwise.
+    Silent,
+    /// A part of a file is handed over: ends with its completion.
+    File,
+    /// The rest waits for room: ends with the poll's completion.
+    Room,
+    /// As `Room`, of a file's part.
+    FileRoom,
+}
+
+/// What is known of the end of the other side's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Unknown,
+    /// A poll has told of it: there may be input before it.
+    Told,
+    /// Everything before it was received.
+    Reached,
+}
+
+/// How far a socket's life has come.
+///
+/// ```text
+///   Open ──our side is shut──▶ Draining
+///    │  └──it is handed over──▶ Leaving ──no operation names it──▶ Left
+///    └──────┴──────────┴──▶ Closing: it only waits for its operations to end
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    Open,
+    /// Our side is shut, and the other's is read to its end.
+    Draining,
+    /// It is handed over as soon as no operation names it and all is sent.
+    Leaving,
+    /// That is so.
+    Left,
+    /// It only waits for its operations to end.
+    Closing,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) key: Key,
+    pub(crate) fd: RawFd,
+    pub(crate) receiving: Receiving,
+    pub(crate) sending: Sending,
+    pub(crate) life: Life,
+    pub(crate) end: End,
+    /// A poll for the other side's end is out.
+    pub(crate) polled: bool,
+    /// What is being sent has waited for room before.
+    pub(crate) waited: bool,
+    pub(super) held_count: u16,
+    pub(super) held_first: BufferId,
+    pub(super) held_last: BufferId,
+    pub(crate) staging: Staging,
+    /// Bytes sent of what is being sent, and in all.
+    pub(crate) out_sent: u32,
+    pub(crate) out_len: u32,
+    /// Whether the other side keeps to the least rate at which it is to take what waits to be sent.
+    pub(crate) taking: Account,
+    /// And to that at which it is to send what is awaited.
+    pub(crate) giving: Account,
+}
+
+impl Socket {
+    pub(crate) fn new(fd: RawFd) -> Self {
+        Self {
+            key: Key::NOWHERE,
+            fd,
+            receiving: Receiving::Stopped,
+            sending: Sending::No,
+            life: Life::Open,
+            end: End::Unknown,
+            polled: false,
+            waited: false,
+            held_count: 0,
+            held_first: NO_BUFFER,
+            held_last: NO_BUFFER,
+            staging: Staging::No,
+            out_sent: 0,
+            out_len: 0,
+            taking: Account::default(),
+            giving: Account::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn token(&self, op: Op) -> Token {
+        Token::new(op, self.key.generation, self.key.index)
+    }
+
+    /// Whether it only waits for its operations to end.
+    #[inline]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.life == Life::Closing
+    }
+
+    /// Whether it is to be handed over.
+    #[inline]
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.life == Life::Leaving
+    }
+
+    /// Whether its entry can go.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        match self.life {
+            Life::Open | Life::Draining | Life::Leaving => false,
+            Life::Left => true,
+            Life::Closing => self.is_quiet(),
+        }
+    }
+
+    /// Whether no operation names it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let is_still = !self.receives() && self.sending == Sending::No;
+        is_still && !self.polled && !self.staging.is_reading()
+    }
+
+    /// Whether an operation is out that receives.
+    #[inline]
+    pub(crate) fn receives(&self) -> bool {
+        match self.receiving {
+            Receiving::Stopped | Receiving::Starved => false,
+            Receiving::Armed | Receiving::Stopping | Receiving::Once => true,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_starved(&self) -> bool {
+        self.receiving == Receiving::Starved
+    }
+
+    /// Whether the other side has ended its own, and everything before that was received.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end == End::Reached
+    }
+
+    /// Whether input is held that could not be taken yet.
+    #[inline]
+    pub(crate) fn holds_input(&self) -> bool {
+        self.held_first != NO_BUFFER
+    }
+
+    /// Whether the other side has ended its own, though there may be input before that.
+    pub(crate) fn has_half_closed(&self) -> bool {
+        self.end != End::Unknown
+    }
+
+    /// Whether it did not take all that was sent.
+    #[inline]
+    pub(crate) fn blocked(&self) -> bool {
+        matches!(self.sending, Sending::Room | Sending::FileRoom)
+    }
+}
+
+impl<I: Io> Transport<I> {
+    /// Asks everything to end that names the socket; with `reset`, the other side has to go. Its end is the caller's to
+    /// see to, when it [is over](Socket::is_over).
+    pub(crate) fn begin_close(&mut self, socket: &mut Socket, reset: bool) {
+        self.leave_drains(socket);
+        socket.life = Life::Closing;
+        if reset {
+            self.io.reset_on_close(socket.fd);
+        }
+        match socket.sending {
+            Sending::File => self.io.cancel(socket.token(Op::SendFile)),
+            Sending::Room | Sending::FileRoom => self.io.cancel(socket.token(Op::Room)),
+            // Its end is the moment to go on, and says nothing.
+            Sending::Silent => self.follow_up = true,
+            Sending::No => {}
+        }
+        if socket.staging.is_reading() {
+            // Of a file this ends soon; of what was only taken for one, perhaps never.
+            self.io.cancel(socket.token(Op::ReadFile));
+        }
+        self.end_receive(socket);
+        self.end_poll(socket);
+        self.set_deadline(socket, NEVER);
+    }
+
+    /// Asks the poll for the other side's end to end.
+    pub(crate) fn end_poll(&mut self, socket: &Socket) {
+        if socket.polled {
+            self.io.cancel(socket.token(Op::Poll));
+        }
+    }
+
+    /// Shuts our side.
+    pub(crate) fn shut(&mut self, socket: &Socket) {
+        self.io.shutdown(socket.fd, Shutdown::Write);
+    }
+
+    /// What has gone over the socket.
+    pub(crate) fn traffic(&mut self, socket: &Socket) -> Traffic {
+        self.io.traffic(socket.fd)
+    }
+
+    /// The socket's entry is gone: closes it.
+    pub(crate) fn close(&mut self, socket: &Socket) {
+        self.io.close(socket.fd);
+        self.set_deadline(socket, NEVER);
+    }
+
+    /// The socket's entry is gone: lets it go as it is.
+    pub(crate) fn release(&mut self, socket: &Socket) -> OwnedFd {
+        self.set_deadline(socket, NEVER);
+        self.io.release(socket.fd)
+    }
+
+    /// The transport has failed: ends the connection now. The ring's operations keep the socket alive until they are
+    /// gone; one that the helper has, it closes.
+    pub(crate) fn give_up(&mut self, socket: &Socket) {
+        self.io.shutdown(socket.fd, Shutdown::Both);
+        if socket.sending != Sending::File {
+            self.io.close(socket.fd);
+        }
+    }
+}
