@@ -1,4 +1,4 @@
-//! Identities: which request, which connection, which shard.
+//! Identities: which request, which connection, which shard; which session, group and queue.
 //!
 //! An id is `generation | place`. A place is one slot of one shard of one engine: those of all engines that live in
 //! this process are different numbers. So whose an id is, is certain: an id of another engine names no place of this.
@@ -11,11 +11,15 @@
 //!
 //! Not here: what the ids stand for. This room knows integers only.
 
+mod records;
+
 use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use core::num::NonZeroU64;
 use std::hash::RandomState;
 use std::sync::{Mutex, PoisonError};
+
+pub use self::records::{QueueId, SessionId, UrlGroupId};
 
 /// Bits of a token that name a slot: at most 16,777,216 connections or requests a shard.
 pub(crate) const SLOT_BITS: u32 = 24;

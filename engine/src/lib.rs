@@ -110,8 +110,11 @@ pub use self::api::{
 pub use self::config::Mode;
 pub use self::counters::Counters;
 pub use self::error::{Error, ErrorKind, Result};
-pub use self::id::{ConnectionId, RequestId};
+pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
 pub use self::policy::Properties;
 pub use self::queue::{Disconnected, WaitStrategy};
-pub use self::session::{Attached, Engine, EngineBuilder, QueueOptions, RequestQueue, ServerSession, UrlGroup};
+pub use self::session::{
+    AddressInfo, Attached, Engine, EngineBuilder, QueueInfo, QueueOptions, RequestQueue, ServerSession, UrlGroup,
+    UrlGroupInfo, UrlInfo,
+};
 pub use self::stream::FileRange;

@@ -12,7 +12,7 @@ use ringress_proto::method::Method;
 use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::{Cooked, CookedPath};
 
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, UrlGroupId};
 use crate::queue::{Record, slot_bytes};
 
 /// An IP address and port in 20 bytes; IPv4 is kept in its IPv6-mapped form.
@@ -70,6 +70,8 @@ pub(crate) struct RequestRecord {
     pub(crate) wire_bytes: u64,
     pub(crate) connection: ConnectionId,
     pub(crate) url_context: u64,
+    /// The group it was routed to, also if that refuses it.
+    pub(crate) group: UrlGroupId,
     pub(crate) peer: Address,
     pub(crate) local: Address,
     pub(crate) cooked: Cooked,
@@ -83,7 +85,7 @@ pub(crate) struct RequestRecord {
     pub(crate) body_open: bool,
     pub(crate) head: Head,
     /// Never touched: see below.
-    pub(crate) padding: [u64; 8],
+    pub(crate) padding: [u64; 7],
 }
 
 // See `queue::exchange::Slot`: the first lines of 64 slots, 16 lines apart, had 32 places in the first-level cache.
@@ -107,6 +109,7 @@ impl Record for RequestRecord {
         wire_bytes: 0,
         connection: ConnectionId::NONE,
         url_context: 0,
+        group: UrlGroupId::NONE,
         peer: Address::NONE,
         local: Address::NONE,
         cooked: Cooked::EMPTY,
@@ -115,7 +118,7 @@ impl Record for RequestRecord {
         ip_routed: false,
         body_open: false,
         head: Head::EMPTY,
-        padding: [0; 8],
+        padding: [0; 7],
     };
 
     #[inline]
@@ -128,6 +131,12 @@ impl Record for RequestRecord {
 }
 
 impl RequestRecord {
+    /// Of no group, until it is routed.
+    #[inline]
+    pub(crate) fn unroute(&mut self) {
+        self.group = UrlGroupId::NONE;
+    }
+
     /// What the response writer has to know of the request.
     #[inline]
     pub(crate) fn is_head(&self) -> bool {

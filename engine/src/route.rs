@@ -24,6 +24,7 @@ use self::map::{Entry, Map};
 use self::node::{Named, Node, Searched};
 pub(crate) use self::table::{GroupRow, GroupTable};
 use self::text::{Sought, hash_of};
+use crate::id::UrlGroupId;
 use crate::policy::{Policy, PolicyIndex};
 use crate::record::Address;
 
@@ -129,6 +130,14 @@ pub(crate) struct Snapshot {
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+impl Found<'_> {
+    /// The group's id.
+    #[inline]
+    pub(crate) fn group_id(&self) -> UrlGroupId {
+        UrlGroupId::of(self.target.group, self.group.owner)
     }
 }
 

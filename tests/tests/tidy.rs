@@ -68,7 +68,7 @@ const ENGINE: &[Room] = &[
     ("conn", &["id"], IO),
     ("timer", &["clock", "id", "slab"], IO),
     ("policy", &["clock", "error"], RING_AND_HTTP),
-    ("route", &["policy", "record"], IO),
+    ("route", &["id", "policy", "record"], IO),
     ("config", &["error", "id", "mem", "policy", "queue", "record"], RING),
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),

@@ -12,7 +12,7 @@ use ringress_proto::url::{CookedPath, TargetForm};
 use super::response::{self, Response};
 use super::stream::{Completion, ResponseStream};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ConnectionId, RequestId};
+use crate::id::{ConnectionId, RequestId, UrlGroupId};
 use crate::queue::{Command, Filled, INFORMATIONAL_MAX, Lease, NotSent};
 use crate::record::RequestRecord;
 
@@ -144,6 +144,13 @@ impl Request {
     #[must_use]
     pub fn url_context(&self) -> u64 {
         self.record().url_context
+    }
+
+    /// The URL group whose prefix matched: see [`UrlGroup::id`](crate::UrlGroup::id).
+    #[inline]
+    #[must_use]
+    pub fn url_group(&self) -> UrlGroupId {
+        self.record().group
     }
 
     /// Whether an IP-bound prefix matched.

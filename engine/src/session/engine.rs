@@ -219,6 +219,12 @@ impl Engine {
         self.shared.control().groups.inherited()
     }
 
+    /// What was set by [`EngineBuilder::properties`], without the defaults of what was not.
+    #[must_use]
+    pub fn own_properties(&self) -> Properties {
+        self.shared.config.properties
+    }
+
     /// Shards of this engine.
     #[must_use]
     pub fn shards(&self) -> usize {

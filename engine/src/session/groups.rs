@@ -80,6 +80,11 @@ impl Groups {
         self.inherited
     }
 
+    /// The group that has a row among the routes.
+    pub(super) fn at_row(&self, row: PolicyIndex) -> Option<Key> {
+        self.groups.key_of(row.checked_sub(OF_ENGINE + 1)?)
+    }
+
     pub(super) fn get(&self, group: Key) -> Result<&Group> {
         self.groups.get(group).ok_or(Error::CLOSED)
     }
@@ -252,6 +257,16 @@ impl Control {
         }
         self.groups.routes.remove(&prefix);
         self.close_unused([prefix.port]);
+        self.publish_routes(shared);
+        Ok(())
+    }
+
+    pub(super) fn remove_all_urls(&mut self, shared: &EngineShared, group: Key) -> Result<()> {
+        let urls = core::mem::take(&mut self.groups.get_mut(group)?.urls);
+        for url in &urls {
+            self.groups.routes.remove(url);
+        }
+        self.close_unused(urls.iter().map(|url| url.port).collect::<BTreeSet<u16>>());
         self.publish_routes(shared);
         Ok(())
     }

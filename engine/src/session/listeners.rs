@@ -177,6 +177,11 @@ impl Listeners {
         desired.set_addresses(self.endpoints.iter().map(|endpoint| Arc::clone(&endpoint.shared)).collect());
     }
 
+    /// Each with whether it was opened by request.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
+        self.endpoints.iter().map(|endpoint| (endpoint.address, endpoint.explicit))
+    }
+
     fn has(&self, address: SocketAddr) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.address == address)
     }

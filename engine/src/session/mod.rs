@@ -12,6 +12,7 @@ mod control;
 mod engine;
 mod groups;
 mod listeners;
+mod listing;
 mod queues;
 mod request_queue;
 #[cfg(test)]
@@ -21,5 +22,6 @@ mod url_groups;
 pub(crate) use attached::{attached_shard, drive, driven_notifier, in_turn, is_over};
 pub use builder::EngineBuilder;
 pub use engine::{Attached, Engine};
+pub use listing::{AddressInfo, QueueInfo, UrlGroupInfo, UrlInfo};
 pub use request_queue::{QueueOptions, RequestQueue};
 pub use url_groups::{ServerSession, UrlGroup};

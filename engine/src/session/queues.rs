@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::control::{Control, EngineShared};
 use crate::error::{Error, Result};
+use crate::id::QueueId;
 use crate::queue::{Exchange, QueueCore};
 use crate::record::RequestRecord;
 use crate::slab::{Key, Slab};
@@ -11,7 +12,7 @@ use crate::slab::{Key, Slab};
 /// The most queues that an engine has at a time.
 const QUEUES_MAX: u32 = 65_536;
 
-type Core = Arc<QueueCore<RequestRecord>>;
+pub(super) type Core = Arc<QueueCore<RequestRecord>>;
 
 #[derive(Debug)]
 struct QueueRecord {
@@ -84,6 +85,10 @@ impl Queues {
         self.records.remove(key);
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &str, &Core)> {
+        self.records.iter().map(|(key, record)| (key, &*record.name, &record.core))
+    }
+
     pub(super) fn cores(&self) -> Vec<Core> {
         self.records.iter().map(|(_, record)| Arc::clone(&record.core)).collect()
     }
@@ -97,4 +102,8 @@ impl Queues {
         }
         table
     }
+}
+
+pub(super) fn queue_id(key: Key) -> QueueId {
+    QueueId::of(key.index + 1, key.generation)
 }

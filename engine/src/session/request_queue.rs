@@ -3,8 +3,9 @@
 use std::sync::{Arc, Weak};
 
 use super::control::EngineShared;
+use super::queues::queue_id;
 use crate::error::{Error, Result};
-use crate::id::{ConnectionId, Places, RequestId};
+use crate::id::{ConnectionId, Places, QueueId, RequestId};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
 use crate::slab::Key;
@@ -113,6 +114,12 @@ impl RequestQueue {
     /// Where a connection of this engine is, or was.
     pub(crate) fn exchange_of_connection(&self, id: ConnectionId) -> Option<&Arc<Exchange<RequestRecord>>> {
         self.core.exchanges().get(self.consumers.places.shard_of_connection(id)?)
+    }
+
+    /// Which queue this is in lists.
+    #[must_use]
+    pub fn id(&self) -> QueueId {
+        queue_id(self.consumers.key)
     }
 
     /// The name given when it was made.

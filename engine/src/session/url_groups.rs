@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::control::EngineShared;
 use super::groups::Binding;
+use super::listing::{group_id, session_id};
 use super::request_queue::RequestQueue;
 use crate::error::{Error, Result};
+use crate::id::{SessionId, UrlGroupId};
 use crate::policy::Properties;
 use crate::slab::Key;
 
@@ -23,6 +25,12 @@ impl ServerSession {
     pub(super) fn new(shared: Arc<EngineShared>) -> Self {
         let key = shared.control().groups.open_session();
         Self { shared, key }
+    }
+
+    /// Which session this is in lists.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        session_id(self.key)
     }
 
     /// A new, empty URL group of this session.
@@ -61,6 +69,12 @@ impl ServerSession {
         self.shared.control().groups.of_session(self.key)
     }
 
+    /// What was set here, without what is inherited: as given to [`set_properties`](Self::set_properties).
+    #[must_use]
+    pub fn own_properties(&self) -> Properties {
+        self.shared.control().groups.session(self.key).properties
+    }
+
     /// Closes the session with its groups: all their URLs are unregistered.
     pub fn close(self) {
         self.shared.control().close_session(&self.shared, self.key);
@@ -76,11 +90,17 @@ impl Drop for ServerSession {
 /// A URL group: prefixes that go to one request queue. Dropping it unregisters them.
 #[derive(Debug)]
 pub struct UrlGroup {
-    shared: Arc<EngineShared>,
-    key: Key,
+    pub(super) shared: Arc<EngineShared>,
+    pub(super) key: Key,
 }
 
 impl UrlGroup {
+    /// Which group this is: in lists, and in the requests that come by its URLs.
+    #[must_use]
+    pub fn id(&self) -> UrlGroupId {
+        group_id(self.key)
+    }
+
     /// Registers a URL prefix, such as `http://+:8080/app/`; `context` comes back with every request for it.
     ///
     /// Hosts: `+` (asked before all others), a name, an IP address (matches the address the client connected to), `*`
@@ -114,6 +134,14 @@ impl UrlGroup {
     /// [`Invalid`](crate::ErrorKind::Invalid) when it is not registered in this group.
     pub fn remove_url(&self, url: &str) -> Result<()> {
         self.shared.control().remove_url(&self.shared, self.key, url)
+    }
+
+    /// Unregisters all URL prefixes of the group; requests already delivered stay.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn remove_all_urls(&self) -> Result<()> {
+        self.shared.control().remove_all_urls(&self.shared, self.key)
     }
 
     /// Sends the group's requests to a queue from now on; several groups may share one.
@@ -178,6 +206,14 @@ impl UrlGroup {
     pub fn properties(&self) -> Result<Properties> {
         let control = self.shared.control();
         Ok(control.groups.of_group(control.groups.get(self.key)?))
+    }
+
+    /// What was set here, without what is inherited: as given to [`set_properties`](Self::set_properties).
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn own_properties(&self) -> Result<Properties> {
+        Ok(self.shared.control().groups.get(self.key)?.properties)
     }
 }
 

@@ -63,6 +63,7 @@ impl<I: Io> Protocol<I> {
     ) -> Result<Option<HeadRead>, Reject> {
         let Dispatch { side, routes, origin, .. } = &mut self.dispatch;
         let (bytes, record, mut scratch) = side.parse_view(extent, slot);
+        record.unroute();
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => return Ok(None),
@@ -81,8 +82,12 @@ impl<I: Io> Protocol<I> {
         record.keep_alive = record.head.keep_alive() && self.stopping == Stopping::No;
         let path = record.cooked.path(bytes, || scratch.bytes());
         let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
-            Ok(found) if !found.group.active => (Err(Reject::Disabled), found.target.group),
+            Ok(found) if !found.group.active => {
+                record.group = found.group_id();
+                (Err(Reject::Disabled), found.target.group)
+            }
             Ok(found) => {
+                record.group = found.group_id();
                 record.url_context = found.target.context;
                 record.ip_routed = found.by_ip;
                 record.send_credit = found.group.policy.send_credit;

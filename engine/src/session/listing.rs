@@ -1,0 +1,175 @@
+//! What there is at one moment: groups with their URLs, queues with what is bound to them, addresses.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::control::Control;
+use super::engine::Engine;
+use super::groups::{Binding, Group, Groups, parse, row_of};
+use super::queues::queue_id;
+use super::url_groups::UrlGroup;
+use crate::error::Result;
+use crate::id::{QueueId, SessionId, UrlGroupId};
+use crate::policy::Properties;
+use crate::route::{Host, Prefix};
+use crate::slab::Key;
+
+/// A URL group, as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UrlGroupInfo {
+    /// The group's id.
+    pub id: UrlGroupId,
+    /// Its session's.
+    pub session: SessionId,
+    /// The queue that it is bound to; none while it is unbound, and when the last handle of its queue is gone.
+    pub queue: Option<QueueId>,
+    /// Whether it takes requests, as far as [`UrlGroup::set_active`] has said; its session may not.
+    pub active: bool,
+    /// What was set here, without what is inherited: as [`UrlGroup::own_properties`].
+    pub own_properties: Properties,
+    /// Its URL prefixes.
+    pub urls: Vec<UrlInfo>,
+}
+
+/// A registered URL prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UrlInfo {
+    /// The prefix, with its host in lower case and a slash at its end.
+    pub url: String,
+    /// The context that was given with it.
+    pub context: u64,
+}
+
+/// A request queue, as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueInfo {
+    /// The queue's id.
+    pub id: QueueId,
+    /// The name given when it was made.
+    pub name: String,
+    /// The most requests that wait undelivered.
+    pub length: u32,
+    /// Requests that wait undelivered.
+    pub waiting: u64,
+    /// Whether it takes requests, as far as [`RequestQueue::set_active`](crate::RequestQueue::set_active) has said.
+    pub active: bool,
+    /// The URL groups that are bound to it.
+    pub url_groups: Vec<UrlGroupId>,
+}
+
+/// An address that is listened on, as of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddressInfo {
+    /// The address, with its port.
+    pub address: SocketAddr,
+    /// Opened by [`Engine::listen`], so that it stays open until [`Engine::unlisten`]; otherwise it is open for the
+    /// URLs that are registered for its port, and closes with the last of them.
+    pub explicit: bool,
+}
+
+impl Engine {
+    /// All URL groups, with their URLs and what each is bound to.
+    #[must_use]
+    pub fn url_groups(&self) -> Vec<UrlGroupInfo> {
+        let control = self.shared.control();
+        control.groups.groups.iter().map(|(key, group)| control.groups.info(key, group)).collect()
+    }
+
+    /// The group that has registered a URL prefix: this one, whatever its case and final slash; not one that covers it.
+    ///
+    /// # Errors
+    /// As [`UrlGroup::add_url`] for a malformed prefix.
+    pub fn find_group(&self, url: &str) -> Result<Option<UrlGroupInfo>> {
+        let prefix = parse(url)?;
+        let control = self.shared.control();
+        let row = control.groups.routes.get(&prefix).map(|target| target.group);
+        let key = row.and_then(|row| control.groups.at_row(row));
+        Ok(key.and_then(|key| Some(control.groups.info(key, control.groups.groups.get(key)?))))
+    }
+
+    /// All request queues that have handles, and which groups are bound to them.
+    #[must_use]
+    pub fn queues(&self) -> Vec<QueueInfo> {
+        self.shared.control().queue_infos()
+    }
+
+    /// All addresses that are listened on.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<AddressInfo> {
+        let info = |(address, explicit)| AddressInfo { address, explicit };
+        self.shared.control().listeners.addresses().map(info).collect()
+    }
+}
+
+impl UrlGroup {
+    /// The URL prefixes that are registered in the group.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn urls(&self) -> Result<Vec<UrlInfo>> {
+        let control = self.shared.control();
+        Ok(control.groups.urls_of(control.groups.get(self.key)?))
+    }
+}
+
+impl Control {
+    fn queue_infos(&self) -> Vec<QueueInfo> {
+        let info = |(key, name, core): (Key, &str, &super::queues::Core)| {
+            let bound = self.groups.groups.iter().filter(|(_, group)| group.binding == Binding::To(key));
+            QueueInfo {
+                id: queue_id(key),
+                name: name.to_owned(),
+                length: core.length_max(),
+                waiting: core.len(),
+                active: core.is_active(),
+                url_groups: bound.map(|(group, _)| group_id(group)).collect(),
+            }
+        };
+        self.queues.iter().map(info).collect()
+    }
+}
+
+impl Groups {
+    fn info(&self, key: Key, group: &Group) -> UrlGroupInfo {
+        let queue = match group.binding {
+            Binding::To(queue) => Some(queue_id(queue)),
+            Binding::None | Binding::ToClosed => None,
+        };
+        UrlGroupInfo {
+            id: group_id(key),
+            session: session_id(group.session),
+            queue,
+            active: group.active,
+            own_properties: group.properties,
+            urls: self.urls_of(group),
+        }
+    }
+
+    fn urls_of(&self, group: &Group) -> Vec<UrlInfo> {
+        let context = |prefix| self.routes.get(prefix).map_or(0, |target| target.context);
+        group.urls.iter().map(|prefix| UrlInfo { url: text_of(prefix), context: context(prefix) }).collect()
+    }
+}
+
+pub(super) fn group_id(key: Key) -> UrlGroupId {
+    UrlGroupId::of(row_of(key), key.generation)
+}
+
+pub(super) fn session_id(key: Key) -> SessionId {
+    SessionId::of(key.index + 1, key.generation)
+}
+
+/// A prefix as it is written.
+fn text_of(prefix: &Prefix) -> String {
+    let Prefix { port, host, path } = prefix;
+    match host {
+        Host::Strong => format!("http://+:{port}{path}"),
+        Host::Weak => format!("http://*:{port}{path}"),
+        Host::Name(name) => format!("http://{name}:{port}{path}"),
+        Host::Ip(IpAddr::V6(ip)) => format!("http://[{ip}]:{port}{path}"),
+        Host::Ip(ip) => format!("http://{ip}:{port}{path}"),
+    }
+}
