@@ -11,7 +11,7 @@ mod chunk;
 mod status;
 mod template;
 
-pub use chunk::{CHUNK_LINE_BYTES, CHUNKED_END, TrailerError, chunk_line, chunked_end, chunked_end_len};
+pub use chunk::{CHUNK_LINE_BYTES, TrailerError, chunk_line, last_chunk, trailer_section, trailer_section_len};
 pub use status::{body_allowed, reason_phrase};
 pub use template::{FieldLine, HeadTemplate, SERVER_BYTES_MAX};
 

@@ -8,7 +8,9 @@ use ringress_proto::head::{Head, Parse, parse};
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::limits::Limits;
 use ringress_proto::reject::Reject;
-use ringress_proto::response::{CHUNK_LINE_BYTES, HeadWriter, WriteError, chunk_line, chunked_end, chunked_end_len};
+use ringress_proto::response::{
+    CHUNK_LINE_BYTES, HeadWriter, WriteError, chunk_line, last_chunk, trailer_section, trailer_section_len,
+};
 use ringress_proto::trailers::{Trailers, is_forbidden};
 use ringress_proto::url::{Prefix, canonical_path, cook, path_rank};
 
@@ -456,10 +458,11 @@ proptest! {
             body.extend_from_slice(piece);
         }
         let trailers = || fields.iter().map(|(name, value)| (HeaderName::from(name.as_str()), value.as_slice()));
-        let len = chunked_end_len(body.is_empty(), trailers());
-        let mut end = vec![0; len];
-        if chunked_end(body.is_empty(), trailers(), &mut end) == Ok(len) {
-            body.extend_from_slice(&end);
+        let len = trailer_section_len(trailers());
+        let mut section = vec![0; len];
+        if trailer_section(trailers(), &mut section) == Ok(len) {
+            body.extend_from_slice(last_chunk(body.is_empty()));
+            body.extend_from_slice(&section);
             let decoded = decode(&body, &sizes, &Limits::DEFAULT);
             prop_assert!(decoded.is_ok());
             let (data, section, used, is_done) = decoded.unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::HeldBytes;
 use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::record::RequestRecord;
-use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
+use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
 /// The most bytes of a body given in one call: sends count in 32 bits.
 const BODY_BYTES_MAX: usize = 1 << 31;
@@ -329,7 +329,7 @@ pub(super) fn fill_pieces(
     }
     response.mixed = Some(mixed);
     let head = checked?;
-    let stream = OutStream::whole(sent.into_iter().map(|data| Piece::new(Frame::default(), data)).collect());
+    let stream = OutStream::whole(sent.into_iter().map(Piece::Content).collect());
     Ok((head.before(&stream), stream))
 }
 
@@ -370,7 +370,9 @@ pub(super) fn fill_start(
     let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
     let head = write_head(record, template, (response, made), framing, area)?;
     // A 304 may state a length, and has no body.
-    Ok((head.before(stream), framing.filter(|_| body_allowed(response.status))))
+    let framing = framing.filter(|_| body_allowed(response.status));
+    let is_chunked = framing == Some(ResponseBodyLength::Chunked) && !record.is_head();
+    Ok((head.before_chunks(stream, is_chunked), framing))
 }
 
 /// The head of a streamed answer, written into the area.
@@ -383,7 +385,13 @@ struct StreamHead {
 impl StreamHead {
     /// The answer that this head and a stream make.
     fn before(self, stream: &Arc<OutStream>) -> Answered {
-        let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), self.len));
+        self.before_chunks(stream, false)
+    }
+
+    /// As [`before`](Self::before); `is_chunked`: the shard puts the content into chunks.
+    fn before_chunks(self, stream: &Arc<OutStream>, is_chunked: bool) -> Answered {
+        let framing = if is_chunked { Framing::Pieces { begun: false } } else { Framing::Outside };
+        let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), self.len, framing));
         Answered { area_len: self.len, date_at: self.date_at, flags: self.flags, tail }
     }
 }

@@ -16,9 +16,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ringress_proto::response::{CHUNKED_END, HeadTemplate, chunk_line};
+use ringress_proto::response::HeadTemplate;
 
-use self::ending::chunked_ending;
+use self::ending::trailers_of;
 use super::body::RequestBody;
 use super::request::Request;
 use super::response::{self, Body, Response, ResponseBodyLength};
@@ -30,7 +30,7 @@ use crate::id::RequestId;
 use crate::queue::{self, Exchange, Signals, notify_deferred};
 use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
-use crate::stream::{Data, Frame, OutStream, Piece};
+use crate::stream::{Data, OutStream, Piece};
 
 /// How the body is framed, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ enum Remaining {
     Nowhere,
     /// So many bytes are still to be given.
     Length { left: u64, of: u64 },
-    /// In chunks. `begun`: there was one.
-    Chunked { begun: bool },
+    /// In chunks.
+    Chunked,
     /// Up to the connection's end.
     Close,
 }
@@ -131,7 +131,7 @@ fn begin(
         _ if record.is_head() => Remaining::Nowhere,
         None => Remaining::Nowhere,
         Some(ResponseBodyLength::Length(length)) => Remaining::Length { left: length, of: length },
-        Some(ResponseBodyLength::Chunked) => Remaining::Chunked { begun: false },
+        Some(ResponseBodyLength::Chunked) => Remaining::Chunked,
         Some(ResponseBodyLength::Close) => Remaining::Close,
     };
     *begun = Some((stream, remaining));
@@ -261,7 +261,7 @@ impl ResponseStream {
         self.push_written();
         if chunk.len() > 0 {
             self.count(chunk.len());
-            self.push(chunk.into_data());
+            self.stream.push(Piece::Content(chunk.into_data()));
         }
         self.tell();
         Ok(())
@@ -354,13 +354,12 @@ impl ResponseStream {
             };
             return Err(Error::invalid(format!("trailers follow only a body sent in chunks, but {why}: use finish")));
         }
-        let first = !matches!(self.remaining, Remaining::Chunked { begun: true }) && self.written.is_empty();
-        let ending = chunked_ending(first, trailers)?;
-        self.finish_by(Some(ending))
+        let section = trailers_of(trailers)?;
+        self.finish_by(Some(section))
     }
 
-    /// Ends the body; in chunks, by this or by what ends one without trailers.
-    fn finish_by(&mut self, ending: Option<Bytes>) -> Result<Completion> {
+    /// Ends the body; in chunks, with trailers if there are any.
+    fn finish_by(&mut self, trailers: Option<Bytes>) -> Result<Completion> {
         self.accept(0)?;
         if let Remaining::Length { left: left @ 1.., of } = self.remaining {
             self.truncate();
@@ -369,14 +368,8 @@ impl ResponseStream {
             return Err(Error::invalid(text));
         }
         self.push_written();
-        if let Remaining::Chunked { begun } = self.remaining {
-            self.stream.push(match ending {
-                Some(ending) => Piece::framing(Frame::default(), Data::Bytes(ending.into())),
-                None => {
-                    let ending = if begun { &CHUNKED_END[..] } else { &CHUNKED_END[2..] };
-                    Piece::framing(Frame::of(&[ending]), Data::Nothing)
-                }
-            });
+        if let (Remaining::Chunked, Some(trailers)) = (self.remaining, trailers) {
+            self.stream.push(Piece::Trailers(trailers.into()));
         }
         self.is_over = true;
         self.stream.finish();
@@ -411,19 +404,8 @@ impl ResponseStream {
     fn push_written(&mut self) {
         if !self.written.is_empty() {
             let written = core::mem::take(&mut self.written);
-            self.push(Data::Bytes(Bytes::from(written).into()));
+            self.stream.push(Piece::Content(Data::Bytes(Bytes::from(written).into())));
         }
-    }
-
-    fn push(&mut self, data: Data) {
-        let frame = match &mut self.remaining {
-            Remaining::Chunked { begun } => {
-                let first = !core::mem::replace(begun, true);
-                Frame::written(|line| chunk_line(data.len(), first, line))
-            }
-            _ => Frame::default(),
-        };
-        self.stream.push(Piece::new(frame, data));
     }
 
     fn tell(&self) {

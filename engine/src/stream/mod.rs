@@ -10,8 +10,8 @@
 //! chunk, in bytes of payload; the ending is set after the last push, so who sees it finds every piece; a stream ends
 //! in one of two ways, complete or gone, after which nothing is sent; both wakers are woken at the end; no locks.
 //!
-//! Not here: framing (what a frame holds is the application side's business), files being read and memory being lent
-//! (room `shard`), and who tells the shard that something was pushed (`queue::Signals`).
+//! Not here: framing (what a frame holds is the business of the protocol that sends), files being read and memory being
+//! lent (room `shard`), and who tells the shard that something was pushed (`queue::Signals`).
 
 mod closing;
 mod outgoing;
@@ -24,13 +24,13 @@ use std::sync::Arc;
 use crossbeam_queue::ArrayQueue;
 
 pub(crate) use self::closing::ClosingElsewhere;
-pub(crate) use self::outgoing::{Ending, Outgoing};
+pub(crate) use self::outgoing::{Ending, Framing, Outgoing};
 pub use self::piece::FileRange;
-pub(crate) use self::piece::{Data, Frame, Piece};
+pub(crate) use self::piece::{Data, Frame, Framed, Piece};
 use crate::foreign::Waiter;
 
 /// Pieces a stream may be given beyond those it has room for, so that finishing never waits: what `write` collected,
-/// a chunk, what `write` collected again, and the end.
+/// a chunk, what `write` collected again, and trailers.
 const SPARE: usize = 4;
 
 /// The application has given everything.
@@ -113,8 +113,8 @@ impl OutStream {
     /// Gives the next piece. For the application, which sees to [room](Self::has_room) first and has pushed at most
     /// four pieces since.
     pub(crate) fn push(&self, piece: Piece) {
-        debug_assert!(!piece.is_empty(), "a piece has something to send");
-        let given = self.given.load(Ordering::Relaxed).saturating_add(piece.payload());
+        debug_assert!(!matches!(&piece, Piece::Content(data) if data.len() == 0), "a piece has something to send");
+        let given = self.given.load(Ordering::Relaxed).saturating_add(piece.content_len());
         self.given.store(given, Ordering::Relaxed);
         let pushed = self.pieces.push(piece);
         debug_assert!(pushed.is_ok(), "there was room, and some to spare");
@@ -178,10 +178,23 @@ mod tests {
 
     use super::*;
 
-    fn piece(frame: &str, data: &str) -> Piece {
-        let data =
-            if data.is_empty() { Data::Nothing } else { Data::Bytes(Bytes::copy_from_slice(data.as_bytes()).into()) };
-        Piece::new(Frame::of(&[frame.as_bytes()]), data)
+    fn piece(data: &str) -> Piece {
+        Piece::Content(Data::Bytes(Bytes::copy_from_slice(data.as_bytes()).into()))
+    }
+
+    /// A frame that says all it knows.
+    fn tagged(what: Framed, first: bool) -> Frame {
+        let tag = match what {
+            Framed::Content(len) => format!("<{len}{}>", if first { " first" } else { "" }),
+            Framed::Trailers => "<trailers>".to_owned(),
+            Framed::End => "<end>".to_owned(),
+        };
+        Frame::of(&[tag.as_bytes()])
+    }
+
+    fn refill(outgoing: &mut Outgoing) {
+        let ending = outgoing.ending();
+        outgoing.refill(ending, tagged);
     }
 
     /// What is in the window and not sent.
@@ -212,21 +225,26 @@ mod tests {
     }
 
     #[test]
-    fn any_split_of_sends_gives_all_bytes_in_order_and_counts_the_payload() {
-        for step in 1..40 {
+    fn any_split_of_sends_gives_all_bytes_in_order_with_their_frames_and_counts_the_content() {
+        let framings = [Framing::Outside, Framing::Pieces { begun: false }];
+        for (step, framing) in (1..40).flat_map(|step| framings.map(|framing| (step, framing))) {
+            let is_framed = framing != Framing::Outside;
             let stream = OutStream::new(100, 1000);
-            let mut outgoing = Outgoing::new(Arc::clone(&stream), 7);
-            let mut expected = Vec::new();
+            let mut outgoing = Outgoing::framed(Arc::clone(&stream), 7, framing);
+            let mut expected = String::new();
             for number in 0..30 {
-                let (frame, data) = (format!("<{number}>"), "d".repeat(number % 4));
-                expected.extend_from_slice(format!("{frame}{data}").as_bytes());
-                stream.push(piece(&frame, &data));
+                let data = "d".repeat(number % 4 + 1);
+                if is_framed {
+                    expected += &format!("<{}{}>", data.len(), if number == 0 { " first" } else { "" });
+                }
+                expected += &data;
+                stream.push(piece(&data));
             }
+            expected += if is_framed { "<end>" } else { "" };
             stream.finish();
             let (mut got, mut head) = (Vec::new(), 7);
             loop {
-                assert_eq!(outgoing.ending(), Ending::Finished);
-                outgoing.refill();
+                refill(&mut outgoing);
                 let mut there = vec![b'h'; outgoing.head_left() as usize];
                 there.extend(waiting(&outgoing));
                 if there.is_empty() {
@@ -241,10 +259,25 @@ mod tests {
             assert!(outgoing.has_all());
             outgoing.complete();
             drop(outgoing);
-            assert_eq!(got[7..], expected, "in steps of {step}");
-            let payload: usize = (0..30).map(|number| number % 4).sum();
-            assert_eq!((stream.sent(), stream.is_complete(), stream.is_gone()), (payload as u64, true, false));
+            assert_eq!(String::from_utf8_lossy(&got[7..]), expected, "in steps of {step}");
+            let content: usize = (0..30).map(|number| number % 4 + 1).sum();
+            assert_eq!((stream.sent(), stream.is_complete(), stream.is_gone()), (content as u64, true, false));
         }
+    }
+
+    #[test]
+    fn the_end_of_framed_content_waits_for_a_place_in_the_window() {
+        let stream = OutStream::new(100, 1000);
+        let mut outgoing = Outgoing::framed(Arc::clone(&stream), 0, Framing::Pieces { begun: false });
+        refill(&mut outgoing);
+        assert!(waiting(&outgoing).is_empty() && !outgoing.has_all(), "it has not ended");
+        (0..outgoing::WINDOW).for_each(|_| stream.push(piece("d")));
+        stream.finish();
+        refill(&mut outgoing);
+        assert!(!outgoing.has_all());
+        outgoing.advance(u32::try_from(waiting(&outgoing).len()).expect("short"));
+        refill(&mut outgoing);
+        assert_eq!((waiting(&outgoing).as_slice(), outgoing.has_all()), (&b"<end>"[..], true));
     }
 
     #[test]
@@ -253,11 +286,11 @@ mod tests {
         let mut outgoing = Outgoing::new(Arc::clone(&stream), 0);
         let (woken, waker) = waker();
         while stream.has_room() {
-            stream.push(piece("", &"d".repeat(10)));
+            stream.push(piece(&"d".repeat(10)));
         }
         assert_eq!(stream.under_way(), 100);
         stream.await_room(&waker);
-        outgoing.refill();
+        refill(&mut outgoing);
         outgoing.advance(49);
         assert_eq!((woken.0.load(Ordering::SeqCst), stream.has_room()), (0, true));
         outgoing.advance(1);
@@ -269,12 +302,12 @@ mod tests {
         let stream = OutStream::new(16, 1 << 20);
         let mut outgoing = Outgoing::new(Arc::clone(&stream), 0);
         let (woken, waker) = waker();
-        (0..16).for_each(|_| stream.push(piece("f", "")));
+        (0..16).for_each(|_| stream.push(piece("f")));
         assert!(!stream.has_room());
         stream.await_room(&waker);
-        (0..SPARE).for_each(|_| stream.push(piece("f", "")));
+        (0..SPARE).for_each(|_| stream.push(piece("f")));
         for _ in 0..3 {
-            outgoing.refill();
+            refill(&mut outgoing);
             outgoing.advance(u32::try_from(waiting(&outgoing).len()).expect("short"));
         }
         assert_eq!((woken.0.load(Ordering::SeqCst), stream.has_room()), (1, true));
@@ -285,7 +318,7 @@ mod tests {
         let stream = OutStream::new(4, 100);
         let outgoing = Outgoing::new(Arc::clone(&stream), 0);
         let ((room, one), (end, other)) = (waker(), waker());
-        stream.push(piece("", "left behind"));
+        stream.push(piece("left behind"));
         stream.await_room(&one);
         stream.await_end(&other);
         drop(outgoing);
@@ -294,14 +327,13 @@ mod tests {
     }
 
     #[test]
-    fn a_trailer_section_is_no_payload() {
-        let stream = OutStream::whole(vec![
-            piece("1\r\n", "x"),
-            Piece::framing(Frame::of(&[b"\r\n0\r\n"]), Data::Bytes(Bytes::from_static(b"a: b\r\n\r\n").into())),
-        ]);
-        let mut outgoing = Outgoing::new(Arc::clone(&stream), 0);
-        outgoing.refill();
+    fn a_trailer_section_is_no_content_and_ends_it() {
+        let section = Piece::Trailers(Bytes::from_static(b"a: b\r\n\r\n").into());
+        let stream = OutStream::whole(vec![piece("x"), section]);
+        let mut outgoing = Outgoing::framed(Arc::clone(&stream), 0, Framing::Pieces { begun: false });
+        refill(&mut outgoing);
+        assert_eq!(waiting(&outgoing), b"<1 first>x<trailers>a: b\r\n\r\n");
         let len = u32::try_from(waiting(&outgoing).len()).expect("short");
-        assert_eq!((outgoing.advance(len), stream.sent()), (0, 1));
+        assert_eq!((outgoing.advance(len), stream.sent(), outgoing.has_all()), (0, 1, true));
     }
 }

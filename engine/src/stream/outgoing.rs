@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use super::piece::Piece;
+use super::piece::{Frame, Framed, OutPiece, Piece};
 use super::{ABORTED, DONE, FINISHED, GONE, OutStream};
 
 /// Pieces in the window at most.
@@ -23,18 +23,30 @@ pub(crate) enum Ending {
     Aborted,
 }
 
+/// How a client finds the end of the content, and how far that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// By something else: pieces go out as they are given.
+    Outside,
+    /// By a frame before each piece, and one that ends it. `begun`: there was one.
+    Pieces { begun: bool },
+    /// The frame that ends it is made.
+    Ended,
+}
+
 /// See the module's head. Always boxed: its address does not change.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     stream: Arc<OutStream>,
     /// A ring: `count` pieces from `first` on.
-    window: [Piece; WINDOW],
+    window: [OutPiece; WINDOW],
     first: usize,
     count: usize,
     /// Bytes of the answer's head that are not sent.
     head_left: u32,
     /// Bytes of the first piece that are sent.
     sent: u64,
+    framing: Framing,
     /// A file of it can be sent only by being read.
     pub(crate) reads_only: bool,
 }
@@ -42,8 +54,13 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// The way out of a stream, behind a head of so many bytes.
     pub(crate) fn new(stream: Arc<OutStream>, head_len: u32) -> Box<Self> {
-        let window = core::array::from_fn(|_| Piece::default());
-        Box::new(Self { stream, window, first: 0, count: 0, head_left: head_len, sent: 0, reads_only: false })
+        Self::framed(stream, head_len, Framing::Outside)
+    }
+
+    /// As [`new`](Self::new), with frames where the content needs them.
+    pub(crate) fn framed(stream: Arc<OutStream>, head_len: u32, framing: Framing) -> Box<Self> {
+        let window = core::array::from_fn(|_| OutPiece::default());
+        Box::new(Self { stream, window, first: 0, count: 0, head_left: head_len, sent: 0, framing, reads_only: false })
     }
 
     /// What the application says about the end: to be asked before [`refill`](Self::refill), which then finds all that
@@ -56,19 +73,44 @@ impl Outgoing {
         }
     }
 
-    /// Takes pieces off the queue as far as the window has room.
-    pub(crate) fn refill(&mut self) {
+    /// Takes pieces off the queue as far as the window has room, and puts before each the frame that `frame` makes,
+    /// where the content needs them; `true` says to it that there was none before. Everything that was given before
+    /// the `ending` is there.
+    pub(crate) fn refill(&mut self, ending: Ending, frame: impl Fn(Framed, bool) -> Frame) {
         while self.count < WINDOW
             && let Some(piece) = self.stream.pieces.pop()
         {
-            self.window[(self.first + self.count) % WINDOW] = piece;
-            self.count += 1;
+            let what = match &piece {
+                Piece::Content(data) => Framed::Content(data.len()),
+                Piece::Trailers(_) => Framed::Trailers,
+            };
+            let frame = self.frame(what, &frame);
+            self.put(OutPiece::new(frame, piece));
+        }
+        let is_all = ending == Ending::Finished && self.stream.pieces.is_empty();
+        if is_all && self.count < WINDOW && matches!(self.framing, Framing::Pieces { .. }) {
+            let frame = self.frame(Framed::End, &frame);
+            self.put(OutPiece::end(frame));
         }
     }
 
-    /// Whether every piece given is in the window.
+    fn frame(&mut self, what: Framed, frame: impl Fn(Framed, bool) -> Frame) -> Frame {
+        let Framing::Pieces { begun } = self.framing else { return Frame::default() };
+        self.framing = match what {
+            Framed::Content(_) => Framing::Pieces { begun: true },
+            Framed::Trailers | Framed::End => Framing::Ended,
+        };
+        frame(what, !begun)
+    }
+
+    fn put(&mut self, piece: OutPiece) {
+        self.window[(self.first + self.count) % WINDOW] = piece;
+        self.count += 1;
+    }
+
+    /// Whether everything given is in the window, with the end of the content where that needs a frame.
     pub(crate) fn has_all(&self) -> bool {
-        self.stream.pieces.is_empty()
+        self.stream.pieces.is_empty() && !matches!(self.framing, Framing::Pieces { .. })
     }
 
     /// Bytes of the head that are not sent.
@@ -82,7 +124,7 @@ impl Outgoing {
     }
 
     /// The pieces in the window, each with the bytes of it that are sent.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&Piece, u64)> {
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (&OutPiece, u64)> {
         (0..self.count).map(|index| {
             let sent = if index == 0 { self.sent } else { 0 };
             (&self.window[(self.first + index) % WINDOW], sent)
@@ -98,13 +140,13 @@ impl Outgoing {
         while left > 0 && self.count > 0 {
             let piece = &mut self.window[self.first];
             let to = piece.len().min(self.sent + left);
-            let (more, is_file) = piece.payload_between(self.sent, to);
+            let (more, is_file) = piece.content_between(self.sent, to);
             payload += more;
             of_files += if is_file { more } else { 0 };
             left -= to - self.sent;
             self.sent = to;
             if to == piece.len() {
-                *piece = Piece::default();
+                *piece = OutPiece::default();
                 self.first = (self.first + 1) % WINDOW;
                 self.count -= 1;
                 self.sent = 0;

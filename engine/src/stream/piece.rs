@@ -1,4 +1,5 @@
-//! What a stream consists of: short frames, and behind each of them bytes of memory or of a file, or nothing.
+//! What a stream consists of: content and trailers as they are given, and as they are sent, with a short frame before
+//! each.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::foreign::HeldBytes;
 /// Bytes of a frame at most: the line end behind a chunk, a size of 16 digits and a line end take 20.
 const FRAME_BYTES_MAX: usize = 24;
 
-/// A few bytes that go before a piece's data.
+/// A few bytes that go before data, as the protocol of the connection wants it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frame {
     bytes: [u8; FRAME_BYTES_MAX],
@@ -83,7 +84,7 @@ impl FileRange {
     }
 }
 
-/// What is behind a frame.
+/// Bytes of memory or of a file, or nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Data {
     #[default]
@@ -102,24 +103,56 @@ impl Data {
     }
 }
 
-/// A frame and its data.
+/// What an application gives.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    /// A part of the content.
+    Content(Data),
+    /// The trailer section, as its protocol writes it: the end.
+    Trailers(HeldBytes),
+}
+
+impl Piece {
+    /// Bytes of content.
+    pub(crate) fn content_len(&self) -> u64 {
+        match self {
+            Self::Content(data) => data.len(),
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+/// What a frame goes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framed {
+    /// So many bytes of content: not none.
+    Content(u64),
+    /// The trailer section.
+    Trailers,
+    /// Nothing: the content has ended, and there are no trailers.
+    End,
+}
+
+/// A frame and its data, on their way out.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Piece {
+pub(crate) struct OutPiece {
     frame: Frame,
     data: Data,
     /// The data is framing, too: a trailer section.
     is_framing: bool,
 }
 
-impl Piece {
-    /// A piece of the answer's content.
-    pub(crate) fn new(frame: Frame, data: Data) -> Self {
-        Self { frame, data, is_framing: false }
+impl OutPiece {
+    pub(super) fn new(frame: Frame, piece: Piece) -> Self {
+        match piece {
+            Piece::Content(data) => Self { frame, data, is_framing: false },
+            Piece::Trailers(section) => Self { frame, data: Data::Bytes(section), is_framing: true },
+        }
     }
 
-    /// A piece that is no content.
-    pub(crate) fn framing(frame: Frame, data: Data) -> Self {
-        Self { frame, data, is_framing: true }
+    /// A frame alone.
+    pub(super) fn end(frame: Frame) -> Self {
+        Self { frame, data: Data::Nothing, is_framing: true }
     }
 
     pub(crate) fn frame(&self) -> &[u8] {
@@ -135,17 +168,8 @@ impl Piece {
         self.data.len().saturating_add(u64::from(self.frame.len))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes of content.
-    pub(crate) fn payload(&self) -> u64 {
-        if self.is_framing { 0 } else { self.data.len() }
-    }
-
     /// Bytes of content among those from `from` to before `to` on the wire, and whether they are a file's.
-    pub(super) fn payload_between(&self, from: u64, to: u64) -> (u64, bool) {
+    pub(super) fn content_between(&self, from: u64, to: u64) -> (u64, bool) {
         let frame = u64::from(self.frame.len);
         let bytes = to.max(frame) - from.max(frame);
         let is_file = matches!(self.data, Data::File(_));

@@ -13,13 +13,17 @@ use core::fmt;
 /// Memory for any chunk-size line: at most 20 bytes of it are used.
 pub const CHUNK_LINE_BYTES: usize = 24;
 
-/// The end of a chunked body without trailers behind its last chunk. A body without a chunk ends in the same but for
-/// the first two bytes.
-pub const CHUNKED_END: &[u8; 7] = b"\r\n0\r\n\r\n";
-
+/// The last chunk, behind another one. What follows it is a trailer section, which ends in a blank line.
 const LAST_CHUNK: &[u8; 5] = b"\r\n0\r\n";
 
-/// Why the end of a chunked body was not written.
+/// The last chunk: with the CRLF that ends the chunk before it, unless there is none (`first`). A trailer section
+/// follows, which may be the blank line alone.
+#[inline]
+pub fn last_chunk(first: bool) -> &'static [u8] {
+    if first { &LAST_CHUNK[2..] } else { LAST_CHUNK }
+}
+
+/// Why a trailer section was not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TrailerError {
     /// The memory is full.
@@ -66,9 +70,8 @@ pub fn chunk_line(len: u64, first: bool, out: &mut [u8; CHUNK_LINE_BYTES]) -> us
     at + 2
 }
 
-/// The bytes that [`chunked_end`] needs for the same arguments.
-pub fn chunked_end_len<'f>(first: bool, trailers: impl IntoIterator<Item = (HeaderName<'f>, &'f [u8])>) -> usize {
-    let frame = CHUNKED_END.len() - if first { 2 } else { 0 };
+/// The bytes that [`trailer_section`] needs for the same fields.
+pub fn trailer_section_len<'f>(trailers: impl IntoIterator<Item = (HeaderName<'f>, &'f [u8])>) -> usize {
     let line = |(name, value): (HeaderName<'_>, &[u8])| {
         let name = match name {
             HeaderName::Known(known) => known.as_str(),
@@ -76,20 +79,20 @@ pub fn chunked_end_len<'f>(first: bool, trailers: impl IntoIterator<Item = (Head
         };
         name.len().saturating_add(value.len()).saturating_add(b": \r\n".len())
     };
-    trailers.into_iter().map(line).fold(frame, usize::saturating_add)
+    trailers.into_iter().map(line).fold(b"\r\n".len(), usize::saturating_add)
 }
 
-/// Writes the end of a chunked body: the CRLF that ends the chunk before, unless there is none (`first`), the last
-/// chunk, the trailer fields and the blank line. Returns the bytes written.
+/// Writes a trailer section, which follows the [last chunk](last_chunk): the fields and a blank line. Returns the bytes
+/// written.
 ///
 /// # Errors
-/// A field that may not be written; memory of less than [`chunked_end_len`] bytes. What is in `out` then means nothing.
-pub fn chunked_end<'f>(
-    first: bool,
+/// A field that may not be written; memory of less than [`trailer_section_len`] bytes. What is in `out` then means
+/// nothing.
+pub fn trailer_section<'f>(
     trailers: impl IntoIterator<Item = (HeaderName<'f>, &'f [u8])>,
     out: &mut [u8],
 ) -> Result<usize, TrailerError> {
-    let mut at = put(out, 0, if first { &LAST_CHUNK[2..] } else { LAST_CHUNK })?;
+    let mut at = 0;
     for (name, value) in trailers {
         let (known, name) = checked(name).ok_or(TrailerError::BadName)?;
         if is_reserved(known) || is_forbidden(name.as_bytes()) {
@@ -141,21 +144,20 @@ mod tests {
 
     type Field = (HeaderName<'static>, &'static [u8]);
 
-    fn end(first: bool, trailers: &[Field]) -> Result<Vec<u8>, TrailerError> {
+    fn section(trailers: &[Field]) -> Result<Vec<u8>, TrailerError> {
         let mut out = std::vec![0xff; 256];
-        let len = chunked_end(first, trailers.iter().copied(), &mut out)?;
-        assert_eq!(chunked_end_len(first, trailers.iter().copied()), len);
+        let len = trailer_section(trailers.iter().copied(), &mut out)?;
+        assert_eq!(trailer_section_len(trailers.iter().copied()), len);
         out.truncate(len);
         Ok(out)
     }
 
     #[test]
-    fn a_body_ends_in_its_trailers_and_a_blank_line() {
-        assert_eq!(end(false, &[]).as_deref(), Ok(&CHUNKED_END[..]));
-        assert_eq!(end(true, &[]).as_deref(), Ok(&CHUNKED_END[2..]));
+    fn a_body_ends_in_its_last_chunk_its_trailers_and_a_blank_line() {
+        assert_eq!((last_chunk(false), last_chunk(true)), (&b"\r\n0\r\n"[..], &b"0\r\n"[..]));
+        assert_eq!(section(&[]).as_deref(), Ok(&b"\r\n"[..]));
         let trailers: [Field; 3] = [("X-Sum".into(), b"1"), ("a".into(), b""), (ResponseHeader::ETag.into(), b"\"x\"")];
-        let want = b"0\r\nX-Sum: 1\r\na: \r\nETag: \"x\"\r\n\r\n";
-        assert_eq!(end(true, &trailers).as_deref(), Ok(&want[..]));
+        assert_eq!(section(&trailers).as_deref(), Ok(&b"X-Sum: 1\r\na: \r\nETag: \"x\"\r\n\r\n"[..]));
     }
 
     #[test]
@@ -174,20 +176,18 @@ mod tests {
             ("Proxy-Status".into(), b"x", TrailerError::Forbidden),
         ];
         for &(name, value, want) in cases {
-            assert_eq!(end(false, &[("ok".into(), b"1"), (name, value)]), Err(want), "{name:?}");
+            assert_eq!(section(&[("ok".into(), b"1"), (name, value)]), Err(want), "{name:?}");
         }
     }
 
     #[test]
-    fn an_end_fits_exactly_the_length_it_says() {
+    fn a_section_fits_exactly_the_length_it_says() {
         let trailers: [Field; 1] = [("X-Sum".into(), b"0123456789")];
-        for first in [false, true] {
-            let len = chunked_end_len(first, trailers);
-            for room in 0..len {
-                let mut out = std::vec![0; room];
-                assert_eq!(chunked_end(first, trailers, &mut out), Err(TrailerError::NoSpace), "{room}");
-            }
-            assert_eq!(chunked_end(first, trailers, &mut std::vec![0; len]), Ok(len));
+        let len = trailer_section_len(trailers);
+        for room in 0..len {
+            let mut out = std::vec![0; room];
+            assert_eq!(trailer_section(trailers, &mut out), Err(TrailerError::NoSpace), "{room}");
         }
+        assert_eq!(trailer_section(trailers, &mut std::vec![0; len]), Ok(len));
     }
 }

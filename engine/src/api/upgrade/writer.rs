@@ -16,7 +16,7 @@ use crate::config::WRITE_BYTES;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::queue::{Signals, notify_deferred};
-use crate::stream::{Data, Frame, OutStream, Piece};
+use crate::stream::{Data, OutStream, Piece};
 
 /// What goes out on a connection that has switched protocols: see [`Upgraded`](crate::Upgraded).
 ///
@@ -99,7 +99,7 @@ impl UpgradedWriter {
         }
         self.push_written();
         if chunk.len() > 0 {
-            self.stream.push(Piece::new(Frame::default(), chunk.into_data()));
+            self.stream.push(Piece::Content(chunk.into_data()));
         }
         self.tell();
         Ok(())
@@ -202,7 +202,7 @@ impl UpgradedWriter {
     fn push_written(&mut self) {
         if !self.written.is_empty() {
             let written = core::mem::take(&mut self.written);
-            self.stream.push(Piece::new(Frame::default(), Data::Bytes(Bytes::from(written).into())));
+            self.stream.push(Piece::Content(Data::Bytes(Bytes::from(written).into())));
         }
     }
 

@@ -15,13 +15,15 @@
 //!
 //! How files are sent is decided here alone; in neither way does the shard wait for a disk.
 
+use ringress_proto::response::{chunk_line, last_chunk};
+
 use super::Protocol;
 use super::connection::{Connection, Out};
 use crate::mem::{Area, Lent};
 use crate::ring::{Event, Io, SEND_PARTS_MAX, SendMode};
 use crate::shard::dispatch::SlotState;
 use crate::shard::transport::{FileRead, Sending, Staging};
-use crate::stream::{Data, Ending, Outgoing};
+use crate::stream::{Data, Ending, Frame, Framed, Outgoing};
 
 /// Bytes that wait for a file to be read, to go out together with what is read: a head and a few short pieces.
 const JOIN_BYTES_MAX: u32 = 16 * 1024;
@@ -90,7 +92,7 @@ struct Found {
 fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found {
     // Asked before the pieces are taken: then they are all that was given before the end.
     let ending = outgoing.ending();
-    outgoing.refill();
+    outgoing.refill(ending, chunk_frame);
     let mut found = Found { parts: Parts::new(), ending, read: None, is_all: false };
     let parts = &mut found.parts;
     parts.add(head.after(head.len - outgoing.head_left().min(head.len)));
@@ -125,6 +127,16 @@ fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found 
     }
     found.is_all = outgoing.has_all();
     found
+}
+
+/// What goes before a piece of a body in chunks (RFC 9112 section 7.1).
+fn chunk_frame(what: Framed, first: bool) -> Frame {
+    match what {
+        Framed::Content(len) => Frame::written(|line| chunk_line(len, first, line)),
+        // The section ends in the blank line itself.
+        Framed::Trailers => Frame::of(&[last_chunk(first)]),
+        Framed::End => Frame::of(&[last_chunk(first), b"\r\n"]),
+    }
 }
 
 impl<I: Io> Protocol<I> {

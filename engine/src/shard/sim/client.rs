@@ -2,6 +2,7 @@
 
 use super::app::{Fate, answer_body, fate};
 use super::script::{Expected, Outcome, Reading, Script, Step};
+use super::streaming::TRAILERS;
 use crate::ring::fake::{Fake, Random};
 
 /// Whether a client is still there.
@@ -250,14 +251,10 @@ impl Client {
             }
             None => panic!("client {} got an answer to no request: {head}", self.peer),
         };
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
-        let length: usize = length.parse().expect("a number");
         let closes = head.contains("\r\nConnection: close\r\n");
-        let length = if expected.head { 0 } else { length };
-        if self.inbox.len() < head_len + length {
-            return false;
-        }
-        let body = self.inbox[head_len..head_len + length].to_vec();
+        let rest = &self.inbox[head_len..];
+        let whole = if expected.head { Some((Vec::new(), 0)) } else { body_of(&head, rest) };
+        let Some((body, length)) = whole else { return false };
         self.inbox.drain(..head_len + length);
         let is_whole = status != 200 || !self.is_cut(&expected);
         assert!(is_whole, "client {} got the whole of an answer that was cut", self.peer);
@@ -301,5 +298,41 @@ impl Client {
                 }
             }
         }
+    }
+}
+
+/// The body behind an answer's head, and its bytes on the wire, if it is whole.
+fn body_of(head: &str, rest: &[u8]) -> Option<(Vec<u8>, usize)> {
+    if head.contains("\r\nTransfer-Encoding: chunked\r\n") {
+        return chunked_body(rest);
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+    let length: usize = length.parse().expect("a number");
+    Some((rest.get(..length)?.to_vec(), length))
+}
+
+/// As [`body_of`], in chunks.
+fn chunked_body(rest: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let mut body = Vec::new();
+    let mut at = 0;
+    let line = |at: usize| rest[at..].windows(2).position(|bytes| bytes == b"\r\n").map(|len| &rest[at..at + len]);
+    loop {
+        let size = line(at)?;
+        at += size.len() + 2;
+        let size = usize::from_str_radix(core::str::from_utf8(size).expect("text"), 16).expect("a chunk's size");
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(rest.get(at..at + size)?);
+        assert!(rest.get(at + size..at + size + 2)? == b"\r\n", "a chunk ends in a line end");
+        at += size + 2;
+    }
+    loop {
+        let field = line(at)?;
+        at += field.len() + 2;
+        if field.is_empty() {
+            return Some((body, at));
+        }
+        assert!(TRAILERS.starts_with(field), "a trailer field that nobody sent");
     }
 }

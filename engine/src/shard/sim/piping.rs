@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::queue::{AnswerFlags, Answered, BodyState, Command, HandOver, Lease, Signals, Tail};
 use crate::record::RequestRecord;
-use crate::stream::{Data, Frame, OutStream, Outgoing, Piece};
+use crate::stream::{Data, OutStream, Outgoing, Piece};
 
 pub(super) const ASKS: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
 pub(super) const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
@@ -55,7 +55,7 @@ impl Pipe {
     }
 
     pub(super) fn send(&self, bytes: &[u8]) {
-        self.stream.push(Piece::new(Frame::default(), Data::Bytes(Bytes::copy_from_slice(bytes).into())));
+        self.stream.push(Piece::Content(Data::Bytes(Bytes::copy_from_slice(bytes).into())));
         self.lease.tell(Signals::SEND);
     }
 

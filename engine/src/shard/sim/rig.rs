@@ -359,10 +359,21 @@ pub(super) fn body(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
     whole
 }
 
-/// Writes the head of an answer with a body of so many bytes.
-pub(super) fn head_of(area: &mut [u8], body_len: usize, close: bool) -> Answered {
+/// How an answer says where its body ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum BodyLength {
+    Known(usize),
+    Chunked,
+}
+
+/// Writes the head of an answer.
+pub(super) fn head_of(area: &mut [u8], length: BodyLength, close: bool) -> Answered {
     let before = "HTTP/1.1 200 OK\r\nDate: ";
-    let head = format!("{before}{:29}\r\nContent-Length: {body_len}\r\n\r\n", "");
+    let length = match length {
+        BodyLength::Known(bytes) => format!("Content-Length: {bytes}"),
+        BodyLength::Chunked => "Transfer-Encoding: chunked".to_owned(),
+    };
+    let head = format!("{before}{:29}\r\n{length}\r\n\r\n", "");
     area[..head.len()].copy_from_slice(head.as_bytes());
     let flags = if close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
     let area_len = u32::try_from(head.len()).expect("small");
@@ -373,7 +384,7 @@ pub(super) fn head_of(area: &mut [u8], body_len: usize, close: bool) -> Answered
 
 /// Writes an answer by hand: the body goes into the tail unless it fits the area.
 pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8], close: bool) -> Answered {
-    let mut answered = head_of(area, body.len(), close);
+    let mut answered = head_of(area, BodyLength::Known(body.len()), close);
     let body = if record.is_head() { &[] } else { body };
     let head_len = answered.area_len as usize;
     let whole = head_len + body.len();

@@ -11,12 +11,12 @@ use std::task::{Wake, Waker};
 
 use bytes::Bytes;
 
-use super::rig::head_of;
+use super::rig::{BodyLength, head_of};
 use crate::foreign::HeldBytes;
 use crate::queue::{Lease, Signals, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
-use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
+use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
 /// Whether a wake has come.
 #[derive(Debug, Default)]
@@ -110,6 +110,9 @@ pub(super) fn letters(len: usize) -> Arc<File> {
     Arc::new(file)
 }
 
+/// The trailer section of some answers in chunks.
+pub(super) const TRAILERS: &[u8] = b"X-Sum: 1\r\n\r\n";
+
 /// A streamed answer under way.
 pub(super) struct Streaming {
     lease: Lease<RequestRecord>,
@@ -133,13 +136,20 @@ impl Streaming {
     ) -> Option<Self> {
         let stream = OutStream::new(1 + random.below(10), [1, 100, 3000, 50_000][random.below(4)]);
         let record = *lease.record();
+        let is_chunked = random.chance(500);
         let filled = lease.answer(|area| {
-            let mut answered = head_of(area, whole.len(), close);
-            answered.tail = Tail::Stream(Outgoing::new(Arc::clone(&stream), answered.area_len));
+            let length = if is_chunked { BodyLength::Chunked } else { BodyLength::Known(whole.len()) };
+            let mut answered = head_of(area, length, close);
+            let is_framed = is_chunked && !record.is_head();
+            let framing = if is_framed { Framing::Pieces { begun: false } } else { Framing::Outside };
+            answered.tail = Tail::Stream(Outgoing::framed(Arc::clone(&stream), answered.area_len, framing));
             Ok::<_, ()>(answered)
         });
-        let rest = if record.is_head() { VecDeque::new() } else { rest };
+        let mut rest = if record.is_head() { VecDeque::new() } else { rest };
         let cut = cut && !record.is_head();
+        if is_chunked && !cut && !record.is_head() && random.chance(300) {
+            rest.push_back(Piece::Trailers(Bytes::from_static(TRAILERS).into()));
+        }
         filled.is_some().then_some(Self { lease, stream, rest, cut, waits: None })
     }
 
@@ -192,17 +202,13 @@ pub(super) fn pieces(text: &[u8], filling: usize, file: &Arc<File>, random: &mut
     let mut at = 0;
     while at < text.len() {
         let len = (1 + random.below(most)).min(text.len() - at);
-        let in_frame = if random.chance(400) { random.below(len.min(20) + 1) } else { 0 };
-        let frame = Frame::of(&[&text[at..at + in_frame]]);
-        let (from, to) = (at + in_frame, at + len);
-        let data = if from == to {
-            Data::Nothing
-        } else if from >= filling && random.chance(400) {
+        let (from, to) = (at, at + len);
+        let data = if from >= filling && random.chance(400) {
             Data::File(FileRange::new(Arc::clone(file), (from - filling) as u64..(to - filling) as u64))
         } else {
             Data::Bytes(owned(&text[from..to], random))
         };
-        pieces.push_back(Piece::new(frame, data));
+        pieces.push_back(Piece::Content(data));
         at = to;
     }
     pieces

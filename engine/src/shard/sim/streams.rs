@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::rig::{Options, Rig, answer, answer_with, head_of, target};
+use super::rig::{BodyLength, Options, Rig, answer, answer_with, head_of, target};
 use super::streaming::{Flag, letters};
 use crate::config::{Config, STAGE_BYTES};
 use crate::queue::{Answered, Lease, Signals, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::Faults;
-use crate::stream::{Data, FileRange, Frame, OutStream, Outgoing, Piece};
+use crate::stream::{Data, FileRange, OutStream, Outgoing, Piece};
 
 const STAGE: usize = STAGE_BYTES as usize;
 /// A part of a file that is read into a cell.
@@ -24,12 +24,12 @@ pub(super) fn get(path: &str) -> String {
 }
 
 pub(super) fn memory(text: &str) -> Piece {
-    Piece::new(Frame::default(), Data::Bytes(Bytes::copy_from_slice(text.as_bytes()).into()))
+    Piece::Content(Data::Bytes(Bytes::copy_from_slice(text.as_bytes()).into()))
 }
 
 pub(super) fn part(file: &Arc<File>, from: usize, len: usize) -> Piece {
     let (from, len) = (from as u64, len as u64);
-    Piece::new(Frame::default(), Data::File(FileRange::new(Arc::clone(file), from..from + len)))
+    Piece::Content(Data::File(FileRange::new(Arc::clone(file), from..from + len)))
 }
 
 /// What is in a file of `letters`.
@@ -44,7 +44,7 @@ fn streamed(answered: Answered, stream: &Arc<OutStream>) -> Answered {
 /// A streamed answer of a body of so many bytes; the handle stays.
 pub(super) fn start(lease: &Lease<RequestRecord>, body_len: usize) -> Arc<OutStream> {
     let stream = OutStream::new(64, 100_000);
-    let filled = lease.answer(|area| Ok::<_, ()>(streamed(head_of(area, body_len, false), &stream)));
+    let filled = lease.answer(|area| Ok::<_, ()>(streamed(head_of(area, BodyLength::Known(body_len), false), &stream)));
     assert!(matches!(filled, Some(Ok(()))), "the request is open");
     stream
 }
@@ -61,10 +61,10 @@ pub(super) fn finish(lease: &Lease<RequestRecord>, stream: &OutStream) {
 
 /// A whole answer in these pieces; the handle goes with it.
 pub(super) fn respond(lease: Lease<RequestRecord>, pieces: Vec<Piece>) -> Arc<OutStream> {
-    let len = pieces.iter().map(Piece::len).sum::<u64>();
+    let len = pieces.iter().map(Piece::content_len).sum::<u64>();
     let stream = OutStream::whole(pieces);
     let len = usize::try_from(len).expect("short");
-    match lease.fill(|area| Ok::<_, ()>(streamed(head_of(area, len, false), &stream))) {
+    match lease.fill(|area| Ok::<_, ()>(streamed(head_of(area, BodyLength::Known(len), false), &stream))) {
         Some(Ok(filled)) => lease.submit(filled),
         _ => panic!("the request is open"),
     }
@@ -469,7 +469,7 @@ fn a_queue_of_many_small_pieces_is_sent_in_few_sends() {
     let (mut rig, client, lease) = asked(Options::default(), 1 << 20);
     let stream = start(&lease, 64);
     for _ in 0..64 {
-        push(&lease, &stream, Piece::new(Frame::of(&[b"f"]), Data::Nothing));
+        push(&lease, &stream, memory("f"));
     }
     finish(&lease, &stream);
     for _ in 0..9 {
