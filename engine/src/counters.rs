@@ -109,6 +109,9 @@ counters! {
     input_overflows,
     /// Times accepting paused for want of descriptors.
     accept_pauses,
+    /// Addresses that a shard found taken by another process when it was attached, after `listen` had given them: their
+    /// clients are served by the shards that were there before, if any.
+    addresses_lost,
     /// Panics of the application's code that have ended in the engine: of wakers, of calls on a connection's end, of
     /// owners of bytes, and of parts of a `tower` service that are dropped. The panic hook has told of each. Those on
     /// threads that run no shard are counted by all engines of the process.

@@ -274,3 +274,59 @@ fn changes_are_awaited_from_outside_of_the_shards_and_refused_within() {
     assert_eq!(told.recv_timeout(WAIT_MAX), Ok(Err(ErrorKind::Unsupported)), "it would wait for itself");
     common::await_rest(&engine);
 }
+
+#[test]
+fn an_address_opened_after_a_shard_has_ended_is_served_by_the_others_alone() {
+    let engine = Watched::start(builder().shards(2), Mode::Colocated);
+    let queue = engine.request_queue("test").expect("a queue");
+    let group = engine.server_session().url_group();
+    group.bind(&queue).expect("of this engine");
+    let before = engine.listen(loopback(0)).expect("a free port");
+    group.add_url(&format!("http://*:{}/", before.port()), 0).expect("free");
+    thread::scope(|scope| {
+        let (engine, queue) = (&*engine, &queue);
+        let _stop = StopOnDrop(engine);
+        scope.spawn(|| drop(engine.attach(0).expect("the shard is free"))).join().expect("it ends");
+        let (attached, is_attached) = mpsc::channel();
+        let driver = scope.spawn(move || {
+            let _attached = engine.attach(1).expect("the shard is free");
+            attached.send(()).expect("the test waits");
+            while let Ok(request) = queue.receive() {
+                answer_path(request);
+            }
+        });
+        is_attached.recv_timeout(WAIT_MAX).expect("it is attached");
+        let after = engine.listen(loopback(0)).expect("a free port");
+        group.add_url(&format!("http://*:{}/", after.port()), 0).expect("free");
+        // Clients are dealt to whoever listens, by their ports.
+        for address in [before, after].repeat(20) {
+            let mut client = Client::connect(address);
+            assert_eq!(client.ask("/x").text(), "/x");
+        }
+        wait_until("all is over", || engine.counters().connections_open == 0);
+        engine.shutdown(Duration::ZERO).expect("no shard failed");
+        driver.join().expect("the application ends well");
+        assert_eq!(engine.addresses(), []);
+    });
+}
+
+#[test]
+fn an_address_that_was_taken_before_its_shard_came_is_counted() {
+    // Of several shards, none listens before a thread drives it.
+    let engine = Watched::start(builder().shards(2), Mode::Colocated);
+    let address = engine.listen(loopback(0)).expect("a free port");
+    let Ok(taken) = TcpListener::bind(address) else {
+        // The kernel keeps it for those that are bound, too.
+        return;
+    };
+    thread::scope(|scope| {
+        let engine = &*engine;
+        let _stop = StopOnDrop(engine);
+        let driver = scope.spawn(|| {
+            let _attached = engine.attach(0).expect("the shard is free");
+            engine.counters().addresses_lost
+        });
+        assert_eq!(driver.join().expect("no panic"), 1);
+    });
+    drop(taken);
+}

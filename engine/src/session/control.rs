@@ -23,8 +23,9 @@ use crate::shard::{DesiredState, Inbox, Shard};
 /// How long an address that is taken is asked for again. The kernel takes down the rings of a process that was killed,
 /// and closes the sockets they still hold, only after the process has ended: some milliseconds, more on a busy machine.
 const HOLDER_WAIT_MAX: Duration = Duration::from_millis(750);
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(1);
+/// Between two attempts: a little longer each time.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(32);
 
 pub(super) type LiveShard = Shard<Uring>;
 
@@ -71,6 +72,15 @@ pub(super) struct Running {
     pub(super) over: bool,
 }
 
+/// What a shard does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShardState {
+    /// No thread has taken it yet.
+    Waits,
+    Runs,
+    Ended,
+}
+
 impl Control {
     pub(super) fn new(sides: Vec<Option<ShardSide<RequestRecord>>>, groups: Groups) -> Self {
         let desired = DesiredState::new(groups.routes.clone());
@@ -78,9 +88,14 @@ impl Control {
         Self { queues, groups, listeners, desired, sides, ended, stopped: false, failure: None }
     }
 
-    /// Which shards a thread runs; the others will begin to listen when one does.
-    pub(super) fn running(&self) -> Vec<bool> {
-        self.sides.iter().map(Option::is_none).collect()
+    /// What the shards do at the moment.
+    pub(super) fn shard_states(&self) -> Vec<ShardState> {
+        let state = |(index, side): (usize, &Option<_>)| match side {
+            Some(_) => ShardState::Waits,
+            None if self.ended.contains(&index) => ShardState::Ended,
+            None => ShardState::Runs,
+        };
+        self.sides.iter().enumerate().map(state).collect()
     }
 
     /// # Errors
@@ -129,13 +144,15 @@ impl EngineShared {
         mut attempt: impl FnMut(&mut Control) -> core::result::Result<T, Refused>,
     ) -> Result<T> {
         let deadline = clock::now() + HOLDER_WAIT_MAX;
+        let mut pause = PAUSE_MIN;
         loop {
             let outcome = attempt(&mut self.control());
             match outcome {
                 Ok(done) => return Ok(done),
-                Err(refused) if refused.may_pass && clock::now() < deadline => std::thread::park_timeout(PAUSE),
+                Err(refused) if refused.may_pass && clock::now() < deadline => std::thread::park_timeout(pause),
                 Err(refused) => return Err(refused.error),
             }
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
@@ -148,7 +165,7 @@ impl EngineShared {
                 return false;
             }
             // The shards have been notified: they are in the middle of a turn.
-            std::thread::park_timeout(PAUSE);
+            std::thread::park_timeout(PAUSE_MIN);
         }
         true
     }
@@ -225,6 +242,9 @@ impl EngineShared {
             };
             // Without a shard, and without one to come, an engine serves no more.
             control.stopped |= is_last && control.sides.iter().all(Option::is_none);
+            if control.stopped {
+                control.listeners.close_all(&mut control.desired);
+            }
             is_last && control.stopped
         };
         // Who began the stop on a shard's thread did not wait for this.

@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::Control;
+use super::control::{Control, ShardState};
 use crate::error::Error;
 use crate::ring::net;
 use crate::shard::{DesiredState, ListenAddress, ListenSocket};
@@ -70,8 +70,8 @@ pub(super) struct Listeners {
 impl Control {
     /// Opens an address on every shard, by request.
     pub(super) fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, Refused> {
-        let (running, keep_alive) = (self.running(), self.groups.inherited().asks_after());
-        let bound = self.listeners.open(&running, keep_alive, address, true)?;
+        let (shards, keep_alive) = (self.shard_states(), self.groups.inherited().asks_after());
+        let bound = self.listeners.open(&shards, keep_alive, address, true)?;
         self.listeners.show(&mut self.desired);
         Ok(bound)
     }
@@ -98,8 +98,8 @@ impl Control {
         if self.listeners.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
             return Ok(());
         }
-        let (running, keep_alive) = (self.running(), self.groups.inherited().asks_after());
-        let mut open = |ip| self.listeners.open(&running, keep_alive, SocketAddr::new(ip, port), false).map(drop);
+        let (shards, keep_alive) = (self.shard_states(), self.groups.inherited().asks_after());
+        let mut open = |ip| self.listeners.open(&shards, keep_alive, SocketAddr::new(ip, port), false).map(drop);
         match open(Ipv6Addr::UNSPECIFIED.into()) {
             // A host without IPv6.
             Err(refused) if is_no_ipv6(&refused.error) => open(Ipv4Addr::UNSPECIFIED.into())?,
@@ -121,7 +121,7 @@ impl Listeners {
     /// must not be dealt to them before. An only one listens at once: its clients wait for it.
     fn open(
         &mut self,
-        running: &[bool],
+        shards: &[ShardState],
         keep_alive: Option<Duration>,
         address: SocketAddr,
         explicit: bool,
@@ -131,14 +131,15 @@ impl Listeners {
             let text = format!("cannot listen on {address}: {ADDRESSES_MAX} addresses are listened on, {remedy}");
             return Err(Error::invalid(text).into());
         }
-        let sockets = bind(address, running, keep_alive).map_err(|error| {
-            // Who has it in this engine keeps it.
-            let may_pass = error.kind() == io::ErrorKind::AddrInUse && !self.has(address);
-            Refused { error: refused(address, running.len(), error), may_pass }
+        let sockets = bind(address, shards, keep_alive).map_err(|error| {
+            let may_pass = error.kind() == io::ErrorKind::AddrInUse && !self.is_ours(address);
+            Refused { error: refused(address, shards.len(), error), may_pass }
         })?;
-        let bound = sockets.first().and_then(|socket| net::local_address(socket.as_raw_fd())).unwrap_or(address);
+        let first = sockets.iter().flatten().next();
+        let bound = first.and_then(|socket| net::local_address(socket.as_raw_fd())).unwrap_or(address);
         let ip = (!bound.ip().is_unspecified()).then(|| bound.ip().to_canonical());
-        let sockets = sockets.into_iter().map(|socket| Some(Arc::new(ListenSocket::new(socket)))).collect();
+        let shared = |socket: Option<OwnedFd>| Some(Arc::new(ListenSocket::new(socket?)));
+        let sockets = sockets.into_iter().map(shared).collect();
         self.last += 1;
         let shared = Arc::new(ListenAddress { id: self.last, ip, port: bound.port(), sockets });
         self.endpoints.push(Endpoint { address: bound, explicit, shared });
@@ -182,19 +183,28 @@ impl Listeners {
         self.endpoints.iter().map(|endpoint| (endpoint.address, endpoint.explicit))
     }
 
-    fn has(&self, address: SocketAddr) -> bool {
-        self.endpoints.iter().any(|endpoint| endpoint.address == address)
+    /// Whether this engine has the address, or another one that covers it or is covered by it: who has it keeps it.
+    fn is_ours(&self, address: SocketAddr) -> bool {
+        let overlaps = |other: SocketAddr| {
+            let same_ip = other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
+            other.port() == address.port() && same_ip
+        };
+        self.endpoints.iter().any(|endpoint| overlaps(endpoint.address))
     }
 }
 
-/// Sockets for all shards, those that are to listen at once listening.
-fn bind(address: SocketAddr, running: &[bool], keep_alive: Option<Duration>) -> io::Result<Vec<OwnedFd>> {
-    let sockets = net::bind_all(address, running.len(), keep_alive)?;
-    let only = sockets.len() == 1;
-    for (socket, _) in sockets.iter().zip(running).filter(|(_, runs)| **runs || only) {
-        net::start_listening(socket.as_raw_fd())?;
-    }
-    Ok(sockets)
+/// Sockets for the shards that have not ended, those that are to listen at once listening.
+fn bind(address: SocketAddr, shards: &[ShardState], keep_alive: Option<Duration>) -> io::Result<Vec<Option<OwnedFd>>> {
+    let count = shards.iter().filter(|state| **state != ShardState::Ended).count();
+    let mut sockets = net::bind_all(address, count, keep_alive)?.into_iter();
+    let for_shard = |state: &ShardState| {
+        let socket = if *state == ShardState::Ended { None } else { sockets.next() };
+        if let Some(socket) = socket.as_ref().filter(|_| *state == ShardState::Runs || count == 1) {
+            net::start_listening(socket.as_raw_fd())?;
+        }
+        Ok(socket)
+    };
+    shards.iter().map(for_shard).collect()
 }
 
 fn is_no_ipv6(error: &Error) -> bool {

@@ -216,10 +216,11 @@ impl<I: Io> Shard<I> {
         for address in &addresses[first..] {
             self.last_address = address.id;
             let socket = address.sockets.get(usize::from(self.protocol.dispatch.id.0)).and_then(Option::as_ref);
-            if let Some(socket) = socket.filter(|_| self.stopping.is_none())
-                && socket.listen(&mut transport.io)
-            {
+            let Some(socket) = socket.filter(|_| self.stopping.is_none()) else { continue };
+            if socket.listen(&mut transport.io) {
                 transport.accept_on(address.id, (address.ip, address.port), Arc::clone(socket));
+            } else if !socket.is_closed() {
+                self.counters.addresses_lost.count();
             }
         }
     }

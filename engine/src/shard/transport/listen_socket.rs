@@ -37,7 +37,7 @@ impl ListenSocket {
         net::shutdown(self.descriptor(), Shutdown::Both);
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         *self.closed()
     }
 
