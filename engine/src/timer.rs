@@ -2,7 +2,8 @@
 //!
 //! Invariants: setting a later deadline is a store (the entry stays linked where it is and is moved when the wheel
 //! comes by), so that a request costs no list work; every entry with a deadline is linked in a slot that comes by no
-//! later than the deadline; nothing allocates after the wheel is made.
+//! later than the deadline; in a slot, entries of the round at hand stand before those of the next, so that a look at
+//! the first one says whether there are any, however many were moved; nothing allocates after the wheel is made.
 //!
 //! Not here: what a deadline means (room `conn`), and the clock (room `clock`).
 
@@ -31,7 +32,9 @@ const UNLINKED: Entry = Entry { deadline: NEVER, visit: 0, next: NONE, previous:
 #[derive(Debug)]
 pub(crate) struct Wheel {
     entries: Vec<Entry>,
+    /// The first and the last entry of each slot; `NONE` of an empty one.
     heads: [u32; SLOTS as usize],
+    tails: [u32; SLOTS as usize],
     /// A bit for each slot that has entries.
     filled: [u64; (SLOTS / 64) as usize],
     /// The last tick whose slot has been emptied.
@@ -44,6 +47,7 @@ impl Wheel {
         Self {
             entries: Vec::with_capacity(capacity as usize),
             heads: [NONE; SLOTS as usize],
+            tails: [NONE; SLOTS as usize],
             filled: [0; (SLOTS / 64) as usize],
             now: 0,
         }
@@ -78,18 +82,35 @@ impl Wheel {
         self.entries.resize(index as usize + 1, UNLINKED);
     }
 
+    /// Links an entry first in its slot: it is one of the round at hand.
     fn relink(&mut self, index: u32) {
         self.unlink(index);
         let deadline = self.entries[index as usize].deadline;
         let visit = deadline.clamp(self.now + 1, self.now + SLOTS - 1);
         let slot = (visit % SLOTS) as usize;
-        let first = self.heads[slot];
-        if first != NONE {
-            self.entries[first as usize].previous = index;
+        let first = core::mem::replace(&mut self.heads[slot], index);
+        match first {
+            NONE => self.tails[slot] = index,
+            _ => self.entries[first as usize].previous = index,
         }
-        self.heads[slot] = index;
         self.filled[slot / 64] |= 1 << (slot % 64);
         self.entries[index as usize] = Entry { deadline, visit, next: first, previous: NONE, linked: true };
+    }
+
+    /// Links an entry that is not due yet, seen while the wheel stands before `now`, into a slot after `now`. It may be
+    /// one of the next round in a slot still to be looked at in this one, even the very slot it was in: so it comes
+    /// last.
+    fn relink_after(&mut self, index: u32, now: Tick) {
+        let deadline = self.entries[index as usize].deadline;
+        let visit = deadline.clamp(now + 1, now + SLOTS - 1);
+        let slot = (visit % SLOTS) as usize;
+        let last = core::mem::replace(&mut self.tails[slot], index);
+        match last {
+            NONE => self.heads[slot] = index,
+            _ => self.entries[last as usize].next = index,
+        }
+        self.filled[slot / 64] |= 1 << (slot % 64);
+        self.entries[index as usize] = Entry { deadline, visit, next: NONE, previous: last, linked: true };
     }
 
     fn unlink(&mut self, index: u32) {
@@ -97,17 +118,17 @@ impl Wheel {
         if !linked {
             return;
         }
-        if previous == NONE {
-            let slot = (visit % SLOTS) as usize;
-            self.heads[slot] = next;
-            if next == NONE {
-                self.filled[slot / 64] &= !(1 << (slot % 64));
-            }
-        } else {
-            self.entries[previous as usize].next = next;
+        let slot = (visit % SLOTS) as usize;
+        match previous {
+            NONE => self.heads[slot] = next,
+            _ => self.entries[previous as usize].next = next,
         }
-        if next != NONE {
-            self.entries[next as usize].previous = previous;
+        match next {
+            NONE => self.tails[slot] = previous,
+            _ => self.entries[next as usize].previous = previous,
+        }
+        if self.heads[slot] == NONE {
+            self.filled[slot / 64] &= !(1 << (slot % 64));
         }
         self.entries[index as usize].linked = false;
     }
@@ -136,20 +157,10 @@ impl Wheel {
         None
     }
 
-    /// An entry in the next slot that is to be looked at by `now`; others there were linked for a round to come.
+    /// An entry in the next slot that is to be looked at by `now`, if one is.
     fn first_to_visit(&self, now: Tick) -> Option<u32> {
-        let mut index = self.heads[((self.now + 1) % SLOTS) as usize];
-        while index != NONE && self.entries[index as usize].visit > now {
-            index = self.entries[index as usize].next;
-        }
-        (index != NONE).then_some(index)
-    }
-
-    /// Links an entry that is not due yet, seen while the wheel stands before `now`, into a slot after `now`.
-    fn relink_after(&mut self, index: u32, now: Tick) {
-        let stand = core::mem::replace(&mut self.now, now);
-        self.relink(index);
-        self.now = stand;
+        let first = self.heads[((self.now + 1) % SLOTS) as usize];
+        (first != NONE && self.entries[first as usize].visit <= now).then_some(first)
     }
 
     /// The next tick at which something has to be looked at, if anything is linked.
@@ -232,6 +243,37 @@ mod tests {
         assert_eq!(due(&mut wheel, 10_000), [0]);
     }
 
+    /// Whether in every slot those to be looked at sooner stand first, and the list is whole in both directions.
+    fn is_in_order(wheel: &Wheel) -> bool {
+        (0..SLOTS as usize).all(|slot| {
+            let (mut index, mut previous, mut visit) = (wheel.heads[slot], NONE, 0);
+            while index != NONE {
+                let entry = wheel.entries[index as usize];
+                if !entry.linked
+                    || entry.previous != previous
+                    || entry.visit < visit
+                    || (entry.visit % SLOTS) as usize != slot
+                {
+                    return false;
+                }
+                (index, previous, visit) = (entry.next, index, entry.visit);
+            }
+            wheel.tails[slot] == previous && (previous != NONE) == (wheel.filled[slot / 64] >> (slot % 64) & 1 == 1)
+        })
+    }
+
+    #[test]
+    fn entries_that_are_looked_at_late_are_each_looked_at_once() {
+        // Far deadlines, all in one slot, and a wheel that comes by a tick late: they go to that very slot again.
+        let mut wheel = Wheel::new(65_536);
+        (0..65_536).for_each(|index| wheel.set(index, 10_000));
+        let visit = wheel.next_visit().expect("something is linked");
+        assert_eq!(due(&mut wheel, visit + 1), NOBODY);
+        assert!(is_in_order(&wheel));
+        assert_eq!(wheel.next_visit(), Some(visit + SLOTS));
+        assert_eq!(due(&mut wheel, 10_000).len(), 65_536);
+    }
+
     #[test]
     fn agrees_with_a_sorted_list_under_random_use() {
         let mut seed = 42_u64;
@@ -250,6 +292,7 @@ mod tests {
             now += random(40);
             let expected: Vec<u32> = (0..32).filter(|&i| model[i as usize] <= now).collect();
             assert_eq!(due(&mut wheel, now), expected);
+            assert!(is_in_order(&wheel), "at {now}");
             for index in expected {
                 model[index as usize] = NEVER;
             }
