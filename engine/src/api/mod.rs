@@ -11,6 +11,7 @@ mod disconnect;
 mod receive;
 mod request;
 mod response;
+mod sender;
 mod stream;
 mod upgrade;
 mod validators;

@@ -22,15 +22,16 @@ use self::ending::trailers_of;
 use super::body::RequestBody;
 use super::request::Request;
 use super::response::{self, Body, Response, ResponseBodyLength};
+use super::sender::{Sender, Sends};
 use super::wait;
-use crate::config::{SEND_PIECES_MAX, WRITE_BYTES};
+use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::RequestId;
 use crate::queue::{self, Exchange, Signals, notify_deferred};
 use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
-use crate::stream::{Data, OutStream, Piece};
+use crate::stream::OutStream;
 
 /// How the body is framed, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +59,8 @@ enum Remaining {
 #[must_use = "an answer that is dropped unfinished is cut"]
 pub struct ResponseStream {
     of: Answering,
-    stream: Arc<OutStream>,
+    sender: Sender,
     remaining: Remaining,
-    /// What `write` has collected; it is part of what was given.
-    written: Vec<u8>,
-    /// Finished or cut.
-    is_over: bool,
 }
 
 /// What is answered, and the way to its shard.
@@ -173,7 +170,8 @@ impl ResponseStream {
         // The head goes now, also within a batch: the rest may take its time.
         notify_deferred();
         let (stream, remaining) = begun.ok_or(Error::GONE)?;
-        Ok(Self { of, stream, remaining, written: Vec::new(), is_over: false })
+        let sender = Sender::new(stream, of.engine());
+        Ok(Self { of, sender, remaining })
     }
 
     /// The request that is being answered; it can be read until the stream is finished or dropped. `None` where the
@@ -249,22 +247,7 @@ impl ResponseStream {
     /// # Errors
     /// [`TrySendError::Full`] with the chunk; else as [`send`](Self::send).
     pub fn try_send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> core::result::Result<(), TrySendError<'a>> {
-        let chunk = chunk.into();
-        let accepted = self.accept(chunk.len());
-        if accepted.is_err() || chunk.len() == 0 && self.written.is_empty() || self.remaining == Remaining::Nowhere {
-            foreign::drop_guarded(chunk);
-            return accepted.map_err(TrySendError::Error);
-        }
-        if !self.stream.has_room() {
-            return Err(TrySendError::Full(chunk));
-        }
-        self.push_written();
-        if chunk.len() > 0 {
-            self.count(chunk.len());
-            self.stream.push(Piece::Content(chunk.into_data()));
-        }
-        self.tell();
-        Ok(())
+        self.offer(chunk.into())
     }
 
     /// Gives what [`write`](std::io::Write::write) has collected, without waiting for a later chunk; waits as
@@ -298,33 +281,19 @@ impl ResponseStream {
     /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) as for [`send_async`](Self::send_async).
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if let Some(ready) = self.look_for_room() {
-            return Poll::Ready(ready);
-        }
-        if is_undriven(self.of.engine()) {
-            return Poll::Ready(Err(undriven("ready_async")));
-        }
-        notify_deferred();
-        self.stream.await_room(context.waker());
-        // The sleeper's second look.
-        self.look_for_room().map_or(Poll::Pending, Poll::Ready)
+        self.poll_room(context, "ready_async", Self::look_for_room)
     }
 
     /// Ready when nothing more can be sent, because the client has left or the answer was cut: for who waits for
     /// something else before there is a chunk to give. One task at a time; it is noticed at the next bytes that do not
     /// get through, or when the connection is reset.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !self.is_over && !self.stream.is_gone() {
-            notify_deferred();
-            self.stream.await_end(context.waker());
-        }
-        // The sleeper's second look.
-        if self.is_over || self.stream.is_gone() { Poll::Ready(()) } else { Poll::Pending }
+        self.sender.poll_gone(context)
     }
 
     fn look_for_room(&mut self) -> Option<Result<()>> {
         match self.accept(0) {
-            Ok(()) => (self.remaining == Remaining::Nowhere || self.stream.has_room()).then_some(Ok(())),
+            Ok(()) => (self.remaining == Remaining::Nowhere || self.sender.has_room()).then_some(Ok(())),
             Err(error) => Some(Err(error)),
         }
     }
@@ -367,21 +336,18 @@ impl ResponseStream {
             let text = format!("content_length is {of}, but the body ended after {given} bytes: the answer was cut");
             return Err(Error::invalid(text));
         }
-        self.push_written();
+        self.sender.push_written();
         if let (Remaining::Chunked, Some(trailers)) = (self.remaining, trailers) {
-            self.stream.push(Piece::Trailers(trailers.into()));
+            self.sender.push_trailers(trailers);
         }
-        self.is_over = true;
-        self.stream.finish();
+        let completion = self.sender.finish();
         self.tell();
-        Ok(Completion::new(Arc::clone(&self.stream), self.of.engine()))
+        Ok(completion)
     }
 
     /// Whether so many bytes more are in order.
     fn accept(&mut self, bytes: u64) -> Result<()> {
-        if self.is_over || self.stream.is_gone() {
-            return Err(Error::GONE);
-        }
+        self.sender.check_open()?;
         match self.remaining {
             Remaining::Length { left, of } if bytes > left => {
                 self.truncate();
@@ -401,43 +367,56 @@ impl ResponseStream {
         }
     }
 
-    fn push_written(&mut self) {
-        if !self.written.is_empty() {
-            let written = core::mem::take(&mut self.written);
-            self.stream.push(Piece::Content(Data::Bytes(Bytes::from(written).into())));
-        }
-    }
-
     fn tell(&self) {
         self.of.tell(Signals::SEND);
     }
 
     fn truncate(&mut self) {
-        self.is_over = true;
-        self.stream.abort();
+        if self.sender.abort() {
+            self.tell();
+        }
+    }
+}
+
+impl Sends for ResponseStream {
+    fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    fn offer<'a>(&mut self, chunk: Body<'a>) -> core::result::Result<(), TrySendError<'a>> {
+        let accepted = self.accept(chunk.len());
+        let is_nothing = chunk.len() == 0 && !self.sender.has_written();
+        if accepted.is_err() || is_nothing || self.remaining == Remaining::Nowhere {
+            foreign::drop_guarded(chunk);
+            return accepted.map_err(TrySendError::Error);
+        }
+        if !self.sender.has_room() {
+            return Err(TrySendError::Full(chunk));
+        }
+        self.count(chunk.len());
+        self.sender.push(chunk);
         self.tell();
+        Ok(())
     }
 }
 
 impl Drop for ResponseStream {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.truncate();
-        }
+        self.truncate();
     }
 }
 
 impl io::Write for ResponseStream {
     /// Collects up to 16 KiB, and waits as [`send`](ResponseStream::send) when there are more.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.written.len() >= WRITE_BYTES {
+        if self.sender.is_full() {
             io::Write::flush(self)?;
         }
-        let count = bytes.len().min(WRITE_BYTES - self.written.len());
+        let count = self.sender.collects(bytes.len());
         self.accept(count as u64).map_err(into_io)?;
         if self.remaining != Remaining::Nowhere {
             self.count(count as u64);
-            self.written.extend_from_slice(&bytes[..count]);
+            self.sender.collect(&bytes[..count]);
         }
         Ok(count)
     }
@@ -477,34 +456,12 @@ pub struct SendChunk<'s, 'a> {
     chunk: Option<Body<'a>>,
 }
 
-impl SendChunk<'_, '_> {
-    /// One attempt; `None`: there is no room.
-    fn attempt(&mut self) -> Option<Result<()>> {
-        match self.stream.try_send(self.chunk.take()?) {
-            Ok(()) => Some(Ok(())),
-            Err(TrySendError::Error(error)) => Some(Err(error)),
-            Err(TrySendError::Full(chunk)) => {
-                self.chunk = Some(chunk);
-                None
-            }
-        }
-    }
-}
-
 impl Future for SendChunk<'_, '_> {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        if let Some(done) = self.attempt() {
-            return Poll::Ready(done);
-        }
-        if is_undriven(self.stream.of.engine()) {
-            return Poll::Ready(Err(undriven("send_async")));
-        }
-        notify_deferred();
-        self.stream.stream.await_room(context.waker());
-        // The sleeper's second look.
-        self.attempt().map_or(Poll::Pending, Poll::Ready)
+        let Self { stream, chunk } = &mut *self;
+        stream.poll_send(context, "send_async", chunk)
     }
 }
 

@@ -5,86 +5,49 @@
 //!
 //! Not here: when a socket may be let go (room `shard`).
 
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::foreign;
-
-#[derive(Debug)]
-enum State {
-    Asked(Option<Waker>),
-    /// `None`: there is no socket any more.
-    Given(Option<OwnedFd>),
-}
-
-#[derive(Debug)]
-struct Shared(Mutex<State>);
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use super::one_shot::{Answerer, Question, one_shot};
 
 /// The asker's side.
 #[derive(Debug)]
-pub(crate) struct HandOver(Arc<Shared>);
+pub(crate) struct HandOver(Question<Option<OwnedFd>>);
 
 /// The shard's side: dropped, it says that there is no socket any more.
 #[derive(Debug)]
-pub(crate) struct Taker(Arc<Shared>);
+pub(crate) struct Taker(Answerer<Option<OwnedFd>>);
 
 impl HandOver {
     /// A question.
     pub(crate) fn new() -> (Self, Taker) {
-        let shared = Arc::new(Shared(Mutex::new(State::Asked(None))));
-        (Self(Arc::clone(&shared)), Taker(shared))
+        let (question, answerer) = one_shot();
+        (Self(question), Taker(answerer))
     }
 
     /// The socket, once; `None`: it is gone, or was taken.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Option<OwnedFd>> {
-        // Wakers are the application's code: not under the lock.
-        let waker = context.waker().clone();
-        let old = match &mut *self.0.state() {
-            State::Given(socket) => Err(socket.take()),
-            State::Asked(place) => Ok(place.replace(waker)),
-        };
-        match old {
-            Ok(old) => foreign::drop_guarded(old),
-            Err(socket) => return Poll::Ready(socket),
-        }
-        Poll::Pending
+        self.0.poll(context, Option::take)
     }
 }
 
 impl Taker {
     /// Hands the socket over.
     pub(crate) fn give(self, socket: OwnedFd) {
-        self.answer(Some(socket));
-    }
-
-    fn answer(&self, socket: Option<OwnedFd>) {
-        let mut state = self.0.state();
-        if matches!(*state, State::Given(_)) {
-            return;
-        }
-        let before = core::mem::replace(&mut *state, State::Given(socket));
-        drop(state);
-        if let State::Asked(Some(waker)) = before {
-            foreign::wake(waker);
-        }
+        self.0.tell(Some(socket));
     }
 }
 
 impl Drop for Taker {
     fn drop(&mut self) {
-        self.answer(None);
+        self.0.tell(None);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::task::Waker;
+
     use super::*;
 
     #[test]

@@ -26,6 +26,7 @@ mod handover;
 mod holdings;
 mod lease;
 mod notifier;
+mod one_shot;
 #[cfg(test)]
 mod races;
 mod request_ring;

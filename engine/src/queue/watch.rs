@@ -5,9 +5,9 @@
 //!
 //! Not here: when a connection ends, and how (room `shard`).
 
-use core::task::{Context, Poll, Waker};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use core::task::{Context, Poll};
 
+use super::one_shot::{Answerer, Question, one_shot};
 use crate::foreign;
 
 /// How a connection ended, or that its client has ended its side.
@@ -31,24 +31,9 @@ pub enum Disconnected {
     Gone,
 }
 
-#[derive(Debug)]
-enum State {
-    Open(Option<Waker>),
-    Told(Disconnected),
-}
-
-#[derive(Debug)]
-struct Shared(Mutex<State>);
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The asker's side.
 #[derive(Debug)]
-pub(crate) struct Watch(Arc<Shared>);
+pub(crate) struct Watch(Question<Disconnected>);
 
 /// The shard's side: dropped untold, it says that the engine has stopped.
 pub(crate) struct Registration {
@@ -57,7 +42,7 @@ pub(crate) struct Registration {
 }
 
 enum Teller {
-    Future(Arc<Shared>),
+    Future(Answerer<Disconnected>),
     Call(Box<dyn FnOnce(Disconnected) + Send>),
 }
 
@@ -70,37 +55,17 @@ impl core::fmt::Debug for Registration {
 impl Watch {
     /// A question; with `half_close`, the client's end of its side answers it, too.
     pub(crate) fn new(half_close: bool) -> (Self, Registration) {
-        let shared = Arc::new(Shared(Mutex::new(State::Open(None))));
-        let registration = Registration { teller: Some(Teller::Future(Arc::clone(&shared))), half_close };
-        (Self(shared), registration)
+        let (question, answerer) = one_shot();
+        (Self(question), Registration { teller: Some(Teller::Future(answerer)), half_close })
     }
 
     /// The answer, if it is there.
     pub(crate) fn told(&self) -> Option<Disconnected> {
-        match *self.0.state() {
-            State::Told(how) => Some(how),
-            State::Open(_) => None,
-        }
+        self.0.answer(|how| *how)
     }
 
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Disconnected> {
-        match &*self.0.state() {
-            State::Told(how) => return Poll::Ready(*how),
-            State::Open(Some(waker)) if waker.will_wake(context.waker()) => return Poll::Pending,
-            State::Open(_) => {}
-        }
-        // Wakers are the application's code: not under the lock.
-        let waker = context.waker().clone();
-        let old = match &mut *self.0.state() {
-            // The answer has come meanwhile.
-            State::Told(how) => Err(*how),
-            State::Open(place) => Ok(place.replace(waker)),
-        };
-        match old {
-            Ok(old) => foreign::drop_guarded(old),
-            Err(how) => return Poll::Ready(how),
-        }
-        Poll::Pending
+        self.0.poll(context, |how| *how)
     }
 }
 
@@ -117,7 +82,7 @@ impl Registration {
 
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_forgotten(&self) -> bool {
-        matches!(&self.teller, Some(Teller::Future(shared)) if Arc::strong_count(shared) == 1)
+        matches!(&self.teller, Some(Teller::Future(answerer)) if answerer.is_forgotten())
     }
 
     /// Answers.
@@ -129,12 +94,7 @@ impl Registration {
         let Some(teller) = self.teller.take() else { return };
         match teller {
             Teller::Call(call) => drop(foreign::call(move || call(how))),
-            Teller::Future(shared) => {
-                let before = core::mem::replace(&mut *shared.state(), State::Told(how));
-                if let State::Open(Some(waker)) = before {
-                    foreign::wake(waker);
-                }
-            }
+            Teller::Future(answerer) => answerer.tell(how),
         }
     }
 }
@@ -147,6 +107,8 @@ impl Drop for Registration {
 
 #[cfg(test)]
 mod tests {
+    use core::task::Waker;
+
     use super::*;
 
     #[test]

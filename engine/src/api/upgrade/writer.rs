@@ -10,13 +10,13 @@ use bytes::Bytes;
 
 use crate::api::request::Request;
 use crate::api::response::Body;
-use crate::api::stream::{Completion, TrySendError, into_io, is_undriven, undriven};
+use crate::api::sender::{Sender, Sends};
+use crate::api::stream::{Completion, TrySendError, into_io};
 use crate::api::wait::block_on;
-use crate::config::WRITE_BYTES;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::foreign;
-use crate::queue::{Signals, notify_deferred};
-use crate::stream::{Data, OutStream, Piece};
+use crate::queue::Signals;
+use crate::stream::OutStream;
 
 /// What goes out on a connection that has switched protocols: see [`Upgraded`](crate::Upgraded).
 ///
@@ -28,25 +28,22 @@ use crate::stream::{Data, OutStream, Piece};
 #[must_use = "a connection whose writer is dropped unfinished is reset"]
 pub struct UpgradedWriter {
     request: Arc<Request>,
-    stream: Arc<OutStream>,
-    /// What `write` has collected; it is part of what was given.
-    written: Vec<u8>,
-    /// Finished or cut.
-    is_over: bool,
+    sender: Sender,
 }
 
 impl fmt::Debug for UpgradedWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpgradedWriter")
             .field("request", &self.request)
-            .field("stream", &self.stream)
+            .field("sender", &self.sender)
             .finish_non_exhaustive()
     }
 }
 
 impl UpgradedWriter {
     pub(super) fn new(request: Arc<Request>, stream: Arc<OutStream>) -> Self {
-        Self { request, stream, written: Vec::new(), is_over: false }
+        let sender = Sender::new(stream, request.lease().engine());
+        Self { request, sender }
     }
 
     /// The request that was upgraded.
@@ -79,7 +76,7 @@ impl UpgradedWriter {
     /// As [`send`](Self::send).
     pub async fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
         let mut chunk = Some(chunk.into());
-        poll_fn(|context| self.poll_send(context, &mut chunk)).await
+        poll_fn(|context| self.poll_send(context, "sending", &mut chunk)).await
     }
 
     /// Gives a chunk, if it need not wait. On a thread that is attached to a shard, room comes only while something
@@ -88,47 +85,7 @@ impl UpgradedWriter {
     /// # Errors
     /// [`TrySendError::Full`] with the chunk; else as [`send`](Self::send).
     pub fn try_send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> core::result::Result<(), TrySendError<'a>> {
-        let chunk = chunk.into();
-        let open = self.check_open();
-        if open.is_err() || chunk.len() == 0 && self.written.is_empty() {
-            foreign::drop_guarded(chunk);
-            return open.map_err(TrySendError::Error);
-        }
-        if !self.stream.has_room() {
-            return Err(TrySendError::Full(chunk));
-        }
-        self.push_written();
-        if chunk.len() > 0 {
-            self.stream.push(Piece::Content(chunk.into_data()));
-        }
-        self.tell();
-        Ok(())
-    }
-
-    /// One attempt at a chunk, and another one when there is room.
-    fn poll_send(&mut self, context: &mut Context<'_>, chunk: &mut Option<Body<'_>>) -> Poll<Result<()>> {
-        if let Some(done) = self.attempt(chunk) {
-            return Poll::Ready(done);
-        }
-        if is_undriven(self.request.lease().engine()) {
-            return Poll::Ready(Err(undriven("sending")));
-        }
-        notify_deferred();
-        self.stream.await_room(context.waker());
-        // The sleeper's second look.
-        self.attempt(chunk).map_or(Poll::Pending, Poll::Ready)
-    }
-
-    /// `None`: there is no room.
-    fn attempt(&mut self, chunk: &mut Option<Body<'_>>) -> Option<Result<()>> {
-        match self.try_send(chunk.take()?) {
-            Ok(()) => Some(Ok(())),
-            Err(TrySendError::Error(error)) => Some(Err(error)),
-            Err(TrySendError::Full(again)) => {
-                *chunk = Some(again);
-                None
-            }
-        }
+        self.offer(chunk.into())
     }
 
     /// As [`write`](std::io::Write::write), for those who write futures by hand.
@@ -136,7 +93,7 @@ impl UpgradedWriter {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        if self.written.len() >= WRITE_BYTES {
+        if self.sender.is_full() {
             ready!(self.poll_flush(context))?;
         }
         Poll::Ready(self.collect(bytes))
@@ -147,7 +104,7 @@ impl UpgradedWriter {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_send(context, &mut Some(Bytes::new().into()))
+        self.poll_send(context, "sending", &mut Some(Bytes::new().into()))
     }
 
     /// Gives what [`write`](std::io::Write::write) has collected, without waiting for a later chunk; waits as
@@ -165,45 +122,30 @@ impl UpgradedWriter {
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the connection is gone, or when it was finished before.
     pub fn finish(&mut self) -> Result<Completion> {
-        self.check_open()?;
-        self.push_written();
-        self.is_over = true;
-        self.stream.finish();
+        self.sender.check_open()?;
+        let completion = self.sender.finish();
         self.tell();
-        Ok(Completion::new(Arc::clone(&self.stream), self.request.lease().engine()))
+        Ok(completion)
     }
 
     /// Gives what was collected, before the socket is asked for.
     pub(super) fn give_written(&mut self) -> Result<()> {
-        if self.stream.is_gone() {
-            return Err(Error::GONE);
-        }
-        self.push_written();
+        self.sender.check_reachable()?;
+        self.sender.push_written();
         self.tell();
         Ok(())
     }
 
     /// The connection is another one's now.
     pub(super) fn release(&mut self) {
-        self.is_over = true;
-    }
-
-    fn check_open(&self) -> Result<()> {
-        if self.is_over || self.stream.is_gone() { Err(Error::GONE) } else { Ok(()) }
+        self.sender.release();
     }
 
     fn collect(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.check_open()?;
-        let count = bytes.len().min(WRITE_BYTES - self.written.len());
-        self.written.extend_from_slice(&bytes[..count]);
+        self.sender.check_open()?;
+        let count = self.sender.collects(bytes.len());
+        self.sender.collect(&bytes[..count]);
         Ok(count)
-    }
-
-    fn push_written(&mut self) {
-        if !self.written.is_empty() {
-            let written = core::mem::take(&mut self.written);
-            self.stream.push(Piece::Content(Data::Bytes(Bytes::from(written).into())));
-        }
     }
 
     fn tell(&self) {
@@ -214,7 +156,7 @@ impl UpgradedWriter {
 impl io::Write for UpgradedWriter {
     /// Collects up to 16 KiB, and waits as [`send`](UpgradedWriter::send) when there are more.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.written.len() >= WRITE_BYTES {
+        if self.sender.is_full() {
             io::Write::flush(self)?;
         }
         self.collect(bytes).map_err(into_io)
@@ -225,11 +167,29 @@ impl io::Write for UpgradedWriter {
     }
 }
 
+impl Sends for UpgradedWriter {
+    fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    fn offer<'a>(&mut self, chunk: Body<'a>) -> core::result::Result<(), TrySendError<'a>> {
+        let open = self.sender.check_open();
+        if open.is_err() || chunk.len() == 0 && !self.sender.has_written() {
+            foreign::drop_guarded(chunk);
+            return open.map_err(TrySendError::Error);
+        }
+        if !self.sender.has_room() {
+            return Err(TrySendError::Full(chunk));
+        }
+        self.sender.push(chunk);
+        self.tell();
+        Ok(())
+    }
+}
+
 impl Drop for UpgradedWriter {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.is_over = true;
-            self.stream.abort();
+        if self.sender.abort() {
             self.tell();
         }
     }

@@ -22,9 +22,16 @@ use crate::mem::{Area, Input};
 use crate::queue::Reading;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
-use crate::shard::dispatch::NONE;
+use crate::shard::dispatch::{Dispatch, NONE};
 use crate::shard::transport::Sending;
 use crate::timer::NEVER;
+
+/// What is in chunks.
+pub(super) enum ChunkPart<'a> {
+    Data(Input<'a>),
+    /// Of the trailer section.
+    Trailer(Input<'a>),
+}
 
 impl<I: Io> Protocol<I> {
     /// From now on input is of a body: that of the slot, or one that is thrown away.
@@ -122,23 +129,37 @@ impl<I: Io> Protocol<I> {
         connection: &mut Connection,
         slot: u32,
         input: Input<'_>,
-        mut decoder: Decoder,
+        decoder: Decoder,
     ) -> Result<u32, Reject> {
+        let (used, incoming) = self.decode_chunks(input, decoder, |dispatch, part| match part {
+            ChunkPart::Data(piece) => dispatch.append_body(slot, piece),
+            ChunkPart::Trailer(piece) => dispatch.keep_trailers(slot, piece),
+        })?;
+        self.body_goes_on(connection, slot, incoming);
+        Ok(used)
+    }
+
+    /// Decodes chunks, and hands on what is in them. Gives the bytes used, and what is still to come.
+    pub(super) fn decode_chunks<'a>(
+        &mut self,
+        input: Input<'a>,
+        mut decoder: Decoder,
+        mut hand_on: impl FnMut(&mut Dispatch, ChunkPart<'a>) -> Result<(), Reject>,
+    ) -> Result<(u32, Incoming), Reject> {
         let mut used = 0;
-        let mut incoming = None;
-        while used < input.len() && incoming.is_none() {
+        while used < input.len() {
             let rest = input.after(used);
             let (consumed, step) = decoder.step(self.dispatch.side.input(rest), &self.settings.limits)?;
             used += u32::try_from(consumed).unwrap_or(u32::MAX);
-            match step {
-                Step::NeedMore => {}
-                Step::Data { start, len } => self.dispatch.append_body(slot, rest.part(start, len))?,
-                Step::Trailer { start, len } => self.dispatch.keep_trailers(slot, rest.part(start, len))?,
-                Step::Done => incoming = Some(Incoming::Nothing),
-            }
+            let part = match step {
+                Step::NeedMore => continue,
+                Step::Data { start, len } => ChunkPart::Data(rest.part(start, len)),
+                Step::Trailer { start, len } => ChunkPart::Trailer(rest.part(start, len)),
+                Step::Done => return Ok((used, Incoming::Nothing)),
+            };
+            hand_on(&mut self.dispatch, part)?;
         }
-        self.body_goes_on(connection, slot, incoming.unwrap_or(Incoming::Chunked { decoder }));
-        Ok(used)
+        Ok((used, Incoming::Chunked { decoder }))
     }
 
     fn body_goes_on(&mut self, connection: &mut Connection, slot: u32, incoming: Incoming) {
@@ -185,42 +206,31 @@ impl<I: Io> Protocol<I> {
     /// Throws a part of a body away.
     #[cold]
     fn discard_body(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
-        let (used, incoming) = match connection.incoming {
+        let used = match connection.incoming {
             Incoming::Nothing | Incoming::Raw => return Taken::Over,
             Incoming::Length { missing } => {
                 let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
-                (len, Incoming::of_length(missing - u64::from(len)))
+                self.thrown_away(connection, len);
+                return Taken::Bytes(len);
             }
-            Incoming::Chunked { decoder } => match self.skip_chunks(input, decoder) {
-                Ok(skipped) => skipped,
+            Incoming::Chunked { decoder } => match self.decode_chunks(input, decoder, |_, _| Ok(())) {
+                Ok((used, incoming)) => {
+                    connection.incoming = incoming;
+                    used
+                }
                 Err(reject) => {
                     self.body_failed(connection, reject);
                     return Taken::Over;
                 }
             },
         };
-        connection.incoming = incoming;
-        connection.discarded = connection.discarded.saturating_add(used);
-        if connection.discarded > DISCARDED_BYTES_MAX {
+        if !connection.discard(used) {
             // The next request is too far away.
             self.body_failed(connection, Reject::BodyTooLarge);
             return Taken::Over;
         }
         self.set_timer(connection);
         Taken::Bytes(used)
-    }
-
-    fn skip_chunks(&self, input: Input<'_>, mut decoder: Decoder) -> Result<(u32, Incoming), Reject> {
-        let mut used = 0;
-        while used < input.len() {
-            let rest = input.after(used);
-            let (consumed, step) = decoder.step(self.dispatch.side.input(rest), &self.settings.limits)?;
-            used += u32::try_from(consumed).unwrap_or(u32::MAX);
-            if step == Step::Done {
-                return Ok((used, Incoming::Nothing));
-            }
-        }
-        Ok((used, Incoming::Chunked { decoder }))
     }
 
     /// The body under way is malformed, too long, too late or cut: its client is told, unless it has been answered, and

@@ -9,7 +9,7 @@ use crate::conn::{Machine, Part};
 use crate::mem::Cell;
 use crate::policy::{OF_ENGINE, PolicyIndex};
 use crate::queue::Disconnected;
-use crate::record::Address;
+use crate::record::{Address, DISCARDED_BYTES_MAX};
 use crate::shard::dispatch::{NONE, SlotState};
 use crate::shard::transport::{Accepted, Socket};
 use crate::slab::Key;
@@ -271,6 +271,17 @@ impl Connection {
     /// Whether a slot's answer is the switch of protocols, behind which there are no more.
     pub(super) fn is_pipe_of(&self, slot: u32) -> bool {
         self.pipe != Pipe::No && self.newest == slot
+    }
+
+    /// So many bytes are thrown away that nobody has said the length of. `false`: more than may be.
+    pub(super) fn discard(&mut self, bytes: u32) -> bool {
+        self.discarded = self.discarded.saturating_add(bytes);
+        self.discarded <= DISCARDED_BYTES_MAX
+    }
+
+    /// Whether as many bytes are thrown away as may be.
+    pub(super) fn has_discarded_enough(&self) -> bool {
+        self.discarded >= DISCARDED_BYTES_MAX
     }
 
     /// Whether parts of this slot's stream are being sent.

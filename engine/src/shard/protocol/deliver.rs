@@ -1,12 +1,13 @@
 //! A request finds its queue: when its head is whole, before its body.
 
-use ringress_proto::chunked::{Decoder, Step};
+use ringress_proto::chunked::Decoder;
 use ringress_proto::framing::BodyLength;
 use ringress_proto::head::{self, Parse};
 use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 use ringress_proto::url;
 
+use super::body::ChunkPart;
 use super::connection::{Connection, Incoming};
 use super::input::Taken;
 use super::{Protocol, Stopping};
@@ -250,39 +251,30 @@ impl<I: Io> Protocol<I> {
         head_len: u32,
         body_max: u64,
     ) -> Result<Prefix, Reject> {
-        let mut prefix = Prefix { used: head_len, start: head_len, len: 0, incoming: Incoming::Nothing };
-        let mut decoder = Decoder::new();
-        let mut done = false;
-        while !done && prefix.used < input.len() {
-            let rest = input.after(prefix.used);
-            let (used, step) = decoder.step(self.dispatch.side.input(rest), &self.settings.limits)?;
-            match step {
-                Step::NeedMore => {}
-                Step::Data { start, .. } if prefix.len == 0 => {
-                    prefix.start = prefix.used + u32::try_from(start).unwrap_or(u32::MAX);
-                    prefix.len = u32::try_from(used - start).unwrap_or(u32::MAX);
+        let (mut start, mut len) = (head_len, 0);
+        let (used, incoming) =
+            self.decode_chunks(input.after(head_len), Decoder::new(), |dispatch, part| match part {
+                ChunkPart::Data(piece) if len == 0 => {
+                    (start, len) = (piece.start() - input.start(), piece.len());
+                    Ok(())
                 }
-                Step::Data { start, len } => {
-                    let piece = rest.part(start, len);
-                    self.dispatch.side.move_input(piece, input.after(prefix.start + prefix.len).start());
-                    prefix.len += piece.len();
+                ChunkPart::Data(piece) => {
+                    dispatch.side.move_input(piece, input.after(start + len).start());
+                    len += piece.len();
+                    Ok(())
                 }
-                Step::Trailer { start, len } => {
-                    if !self.dispatch.side.has_body(slot) {
-                        self.dispatch.open_body(slot, false, 0);
+                ChunkPart::Trailer(piece) => {
+                    if !dispatch.side.has_body(slot) {
+                        dispatch.open_body(slot, false, 0);
                     }
-                    self.dispatch.keep_trailers(slot, rest.part(start, len))?;
+                    dispatch.keep_trailers(slot, piece)
                 }
-                Step::Done => done = true,
-            }
-            prefix.used += u32::try_from(used).unwrap_or(u32::MAX);
-        }
+            })?;
+        let prefix = Prefix { used: head_len + used, start, len, incoming };
         if u64::from(prefix.len) > body_max {
             return Err(Reject::BodyTooLarge);
         }
-        if !done {
-            prefix.incoming = Incoming::Chunked { decoder };
-        } else if self.dispatch.side.has_body(slot) {
+        if matches!(incoming, Incoming::Nothing) && self.dispatch.side.has_body(slot) {
             self.dispatch.side.record_mut(slot).body_open = true;
             self.dispatch.side.count_prefix(slot, prefix.len);
             self.dispatch.side.finish_body(slot);

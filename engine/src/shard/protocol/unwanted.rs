@@ -3,11 +3,12 @@
 //!
 //! Invariants:
 //! * What is thrown away takes no buffer: it is received without a place to put it (MSG_TRUNC, tcp(7)). Only chunks
-//!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their
-//!   end.
+//! are received like other bodies, as far as [`DISCARDED_BYTES_MAX`](crate::record::DISCARDED_BYTES_MAX), since they
+//! have to be decoded to find their end.
 //! * It is bounded by time: the client sends something every 5 seconds, and is done within `drain_entity_body`. While
 //!   an answer is still owed, neither runs: its client may be waiting for that. What follows a last request while the
-//!   application works on an answer is bounded by [`DISCARDED_BYTES_MAX`]; then TCP pushes back until one is under way.
+//! application works on an answer is bounded by [`DISCARDED_BYTES_MAX`](crate::record::DISCARDED_BYTES_MAX); then TCP
+//! pushes back until one is under way.
 //! * Our side is shut before the last of it is read. At most a quarter of a shard's connections are in that state;
 //!   beyond that the one that is longest in it is reset.
 //!
@@ -17,7 +18,6 @@ use super::Protocol;
 use super::connection::{Connection, Incoming};
 use super::input::Taken;
 use crate::clock::{TICK_MS, Tick};
-use crate::record::DISCARDED_BYTES_MAX;
 use crate::ring::Io;
 use crate::shard::dispatch::NONE;
 use crate::timer::NEVER;
@@ -53,7 +53,7 @@ impl<I: Io> Protocol<I> {
     /// Receives what nobody wants, if that is all there can be. `false`: there may be more to it.
     pub(super) fn receive_unwanted(&mut self, connection: &mut Connection) -> bool {
         let takes_nothing = connection.takes_nothing();
-        if connection.discarded >= DISCARDED_BYTES_MAX && takes_nothing && !connection.socket.blocked() {
+        if takes_nothing && connection.has_discarded_enough() && !connection.socket.blocked() {
             let oldest = self.dispatch.slots.get(connection.oldest as usize);
             if oldest.is_some_and(|oldest| !oldest.answered) {
                 self.poll_end(connection);
@@ -71,7 +71,7 @@ impl<I: Io> Protocol<I> {
         true
     }
 
-    /// So many bytes have been received without a buffer.
+    /// So many bytes are thrown away: of a body of known length, or behind a last request.
     #[cold]
     pub(super) fn thrown_away(&mut self, connection: &mut Connection, bytes: u32) {
         if let Incoming::Length { missing } = connection.incoming
@@ -79,7 +79,8 @@ impl<I: Io> Protocol<I> {
         {
             connection.incoming = Incoming::of_length(missing.saturating_sub(u64::from(bytes)));
         } else {
-            connection.discarded = connection.discarded.saturating_add(bytes);
+            // How far that goes is looked at when more is received.
+            let _ = connection.discard(bytes);
         }
         self.set_timer(connection);
     }

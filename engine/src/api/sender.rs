@@ -1,0 +1,166 @@
+//! The giving side of a stream, as answers in pieces and pipes have it: what is collected, what is handed over, how its
+//! user waits for room, and its end.
+//!
+//! Invariants: what was collected goes before what is handed over; one that is dropped before its end gives the stream
+//! up.
+//!
+//! Not here: how much may be given (`stream`), and what is told to the shard.
+
+use core::task::{Context, Poll};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::response::Body;
+use super::stream::{Completion, TrySendError, is_undriven, undriven};
+use crate::config::WRITE_BYTES;
+use crate::error::{Error, Result};
+use crate::queue::notify_deferred;
+use crate::stream::{Data, OutStream, Piece};
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Sender {
+    stream: Arc<OutStream>,
+    engine: u64,
+    /// What was collected and not handed over.
+    written: Vec<u8>,
+    /// Finished or given up.
+    is_over: bool,
+}
+
+impl Sender {
+    pub(super) fn new(stream: Arc<OutStream>, engine: u64) -> Self {
+        Self { stream, engine, written: Vec::new(), is_over: false }
+    }
+
+    /// Whether nothing more can be sent.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_over || self.stream.is_gone()
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
+        if self.is_closed() { Err(Error::GONE) } else { Ok(()) }
+    }
+
+    /// As [`check_open`](Self::check_open), also of what was finished.
+    pub(super) fn check_reachable(&self) -> Result<()> {
+        if self.stream.is_gone() { Err(Error::GONE) } else { Ok(()) }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.stream.has_room()
+    }
+
+    /// Whether anything was collected.
+    pub(super) fn has_written(&self) -> bool {
+        !self.written.is_empty()
+    }
+
+    /// How many of so many bytes can be collected now: none when that is full.
+    pub(super) fn collects(&self, bytes: usize) -> usize {
+        bytes.min(WRITE_BYTES - self.written.len())
+    }
+
+    /// Whether what was collected has to be handed over before more is.
+    pub(super) fn is_full(&self) -> bool {
+        self.written.len() >= WRITE_BYTES
+    }
+
+    /// Collects bytes, which [fit](Self::collects).
+    pub(super) fn collect(&mut self, bytes: &[u8]) {
+        self.written.extend_from_slice(bytes);
+    }
+
+    /// Hands over what was collected.
+    pub(super) fn push_written(&mut self) {
+        if self.has_written() {
+            let written = core::mem::take(&mut self.written);
+            self.stream.push(Piece::Content(Data::Bytes(Bytes::from(written).into())));
+        }
+    }
+
+    /// Hands over what was collected, and a chunk.
+    pub(super) fn push(&mut self, chunk: Body<'_>) {
+        self.push_written();
+        if chunk.len() > 0 {
+            self.stream.push(Piece::Content(chunk.into_data()));
+        }
+    }
+
+    pub(super) fn push_trailers(&mut self, section: Bytes) {
+        self.stream.push(Piece::Trailers(section.into()));
+    }
+
+    /// Everything is given.
+    pub(super) fn finish(&mut self) -> Completion {
+        self.push_written();
+        self.is_over = true;
+        self.stream.finish();
+        Completion::new(Arc::clone(&self.stream), self.engine)
+    }
+
+    /// Gives the stream up. `false`: it was over.
+    pub(super) fn abort(&mut self) -> bool {
+        if self.is_over {
+            return false;
+        }
+        self.is_over = true;
+        self.stream.abort();
+        true
+    }
+
+    /// It is another one's from now on.
+    pub(super) fn release(&mut self) {
+        self.is_over = true;
+    }
+
+    /// Ready when nothing more can be sent. One task at a time.
+    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_closed() {
+            notify_deferred();
+            self.stream.await_end(context.waker());
+        }
+        // The sleeper's second look.
+        if self.is_closed() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Who gives by a [`Sender`].
+pub(super) trait Sends {
+    fn sender(&self) -> &Sender;
+
+    /// Gives a chunk, if it need not wait.
+    fn offer<'a>(&mut self, chunk: Body<'a>) -> core::result::Result<(), TrySendError<'a>>;
+
+    /// One look, and another one when there is room. `look` gives `None` without any.
+    fn poll_room<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        what: &str,
+        mut look: impl FnMut(&mut Self) -> Option<Result<T>>,
+    ) -> Poll<Result<T>> {
+        if let Some(found) = look(self) {
+            return Poll::Ready(found);
+        }
+        if is_undriven(self.sender().engine) {
+            return Poll::Ready(Err(undriven(what)));
+        }
+        notify_deferred();
+        self.sender().stream.await_room(context.waker());
+        // The sleeper's second look.
+        look(self).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// One attempt at a chunk, and another one when there is room.
+    fn poll_send(&mut self, context: &mut Context<'_>, what: &str, chunk: &mut Option<Body<'_>>) -> Poll<Result<()>> {
+        self.poll_room(context, what, |this| match this.offer(chunk.take()?) {
+            Ok(()) => Some(Ok(())),
+            Err(TrySendError::Error(error)) => Some(Err(error)),
+            Err(TrySendError::Full(again)) => {
+                *chunk = Some(again);
+                None
+            }
+        })
+    }
+}
