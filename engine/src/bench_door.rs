@@ -19,14 +19,26 @@ use crate::mem::ArenaSizes;
 use crate::policy::{Policy, Properties};
 use crate::queue::{Answered, Completion, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
 use crate::record::{Address, RequestRecord};
-use crate::route::{GroupRow, Prefix, Snapshot, Target};
+use crate::route::{GroupRow, Prefix, Snapshot};
 
 pub use self::rooms::{Buffers, Slots, Timers};
 pub use self::turns::Turns;
 
-/// The routes of an engine, on the address 127.0.0.1.
+/// The routes of an engine.
 #[derive(Debug)]
 pub struct RouteTable(Snapshot);
+
+/// Where a connection has come in: a port of 127.0.0.1.
+#[derive(Debug)]
+pub struct Local(Address);
+
+impl Local {
+    /// On this port.
+    #[must_use]
+    pub fn new(port: u16) -> Self {
+        Self(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port).into())
+    }
+}
 
 impl RouteTable {
     /// Routes to these URL prefixes, each with its URL context, as groups would register them.
@@ -39,11 +51,10 @@ impl RouteTable {
     }
 
     /// The URL context of the prefix that a request goes to.
-    #[inline]
+    #[inline(always)]
     #[must_use]
-    pub fn find(&self, port: u16, host: &[u8], path: &[u8]) -> Option<u64> {
-        let local = Address::from(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
-        self.0.find(&local, host, path).ok().map(|found| found.target.context)
+    pub fn find(&self, local: &Local, host: &[u8], path: &[u8]) -> Option<u64> {
+        self.0.find(&local.0, host, path).ok().map(|found| found.target.context)
     }
 }
 
@@ -54,7 +65,7 @@ fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
     routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy });
     for (prefix, context) in prefixes {
         let prefix = url::Prefix::parse(prefix).expect("the benchmark's own prefix");
-        assert!(routes.insert(&Prefix::from(prefix), Target { context, group: 1 }), "given twice");
+        assert!(routes.insert(&Prefix::from(prefix), context, 1), "given twice");
     }
     routes
 }
@@ -201,9 +212,9 @@ mod tests {
     fn routes_are_those_that_groups_would_register() {
         let table =
             RouteTable::new([("http://*:80/", 1), ("http://Adatum.com:80/a", 2), ("http://127.0.0.1:80/b/", 3)]);
-        assert_eq!(table.find(80, b"other", b"/a/x"), Some(1));
-        assert_eq!(table.find(80, b"adatum.com", b"/a/x"), Some(2));
-        assert_eq!(table.find(80, b"other", b"/b"), Some(3));
-        assert_eq!(table.find(81, b"other", b"/b"), None);
+        assert_eq!(table.find(&Local::new(80), b"other", b"/a/x"), Some(1));
+        assert_eq!(table.find(&Local::new(80), b"adatum.com", b"/a/x"), Some(2));
+        assert_eq!(table.find(&Local::new(80), b"other", b"/b"), Some(3));
+        assert_eq!(table.find(&Local::new(81), b"other", b"/b"), None);
     }
 }

@@ -21,9 +21,9 @@ use ringress_proto::reject::Reject;
 use ringress_proto::url::{self, HostPattern};
 
 use self::map::{Entry, Map};
-use self::node::{Named, Node, Searched};
+use self::node::{Named, Node};
 pub(crate) use self::table::{GroupRow, GroupTable};
-use self::text::{Sought, hash_of};
+use self::text::hash_of;
 use crate::id::UrlGroupId;
 use crate::policy::{Policy, PolicyIndex};
 use crate::record::Address;
@@ -35,6 +35,8 @@ pub(crate) struct Target {
     pub(crate) context: u64,
     /// The prefix's group.
     pub(crate) group: PolicyIndex,
+    /// The prefix is bound to an IP address.
+    pub(crate) by_ip: bool,
 }
 
 /// Which hosts a prefix covers, in the order of the search.
@@ -95,6 +97,8 @@ impl Eq for Prefix {}
 #[derive(Clone)]
 struct Port {
     number: u16,
+    /// No prefix names a host: all requests are those of the weak wildcard.
+    is_weak: bool,
     strong: Node,
     /// By name; of each at least one prefix.
     names: Map<Named>,
@@ -115,8 +119,6 @@ struct Bound {
 pub(crate) struct Found<'a> {
     pub(crate) target: Target,
     pub(crate) group: &'a GroupRow,
-    /// By a prefix that is bound to an IP address.
-    pub(crate) by_ip: bool,
 }
 
 /// All prefixes of an engine and their groups; see the module's head. A copy costs three references.
@@ -163,47 +165,53 @@ impl Snapshot {
     }
 
     /// Finds where a request goes that came in on `local`. `host` is without port and may be empty.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Result<Found<'_>, Reject> {
-        let number = local.port();
-        let port = self.ports.get(hash_of(number.into()), |port| port.number == number);
-        let port = port.ok_or(Reject::HostUnknown)?;
-        let (target, by_ip) = port.find(local, host, path)?;
-        Ok(Found { target: *target, group: self.groups.get(target.group), by_ip })
+        let port = self.port(local.port()).ok_or(Reject::HostUnknown)?;
+        let found = if port.is_weak { port.weak.find(path) } else { port.find(local, host, path) };
+        match found {
+            Some(target) => Ok(Found { target: *target, group: self.groups.get(target.group) }),
+            None => Err(port.why_not(local, host)),
+        }
     }
 
     pub(crate) fn has_port(&self, number: u16) -> bool {
-        self.ports.get(hash_of(number.into()), |port| port.number == number).is_some()
+        self.port(number).is_some()
+    }
+
+    #[inline]
+    fn port(&self, number: u16) -> Option<&Port> {
+        match &self.ports {
+            Map::One(port) => (port.number == number).then_some(&**port),
+            ports => ports.get(hash_of(number.into()), |port| port.number == number),
+        }
     }
 
     /// The target of exactly this prefix.
     pub(crate) fn get(&self, prefix: &Prefix) -> Option<&Target> {
-        let port = self.ports.get(hash_of(prefix.port.into()), |port| port.number == prefix.port)?;
+        let port = self.port(prefix.port)?;
         let node = match &prefix.host {
             Host::Strong => &port.strong,
             Host::Weak => &port.weak,
-            Host::Ip(ip) => &port.ips.get(hash_of_ip(*ip), |bound| bound.ip == *ip)?.node,
-            Host::Name(name) => {
-                let name = Sought::whole(name.as_bytes());
-                &port.names.get(name.hash, |named| named.is(&name))?.node
-            }
+            Host::Ip(ip) => port.bound(*ip)?,
+            Host::Name(name) => port.names.named(name.as_bytes())?,
         };
         node.get(&prefix.path)
     }
 
     /// Puts a prefix in. `false`: it is there, and nothing has changed.
     #[must_use]
-    pub(crate) fn insert(&mut self, prefix: &Prefix, target: Target) -> bool {
+    pub(crate) fn insert(&mut self, prefix: &Prefix, context: u64, group: PolicyIndex) -> bool {
+        let target = Target { context, group, by_ip: matches!(prefix.host, Host::Ip(_)) };
         if self.get(prefix).is_some() {
             return false;
         }
         let number = prefix.port;
         if !self.has_port(number) {
-            let (strong, weak) = (Node::default(), Node::default());
-            self.ports.insert(Port { number, strong, names: Map::default(), ips: Map::default(), weak });
+            self.ports.insert(Port::new(number));
         }
         let port = self.ports.get_mut(hash_of(number.into()), |port| port.number == number);
-        port.expect("it has been put in").node_mut(&prefix.host).insert(&prefix.path, target);
+        port.expect("it has been put in").insert(prefix, target);
         true
     }
 
@@ -223,41 +231,46 @@ impl Snapshot {
 }
 
 impl Port {
+    fn new(number: u16) -> Self {
+        let (strong, weak) = (Node::default(), Node::default());
+        Self { number, is_weak: false, strong, names: Map::default(), ips: Map::default(), weak }
+    }
+
     fn is_empty(&self) -> bool {
         self.strong.is_empty() && self.names.is_empty() && self.ips.is_empty() && self.weak.is_empty()
     }
 
-    /// The target of a request, and whether a prefix bound to an IP address has it.
-    #[inline]
-    fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Result<(&Target, bool), Reject> {
-        let mut path = Searched::new(path);
-        let mut host_known = false;
-        if let Some(target) = self.strong.find(&mut path) {
-            return Ok((target, false));
+    /// The target of a request.
+    #[inline(never)]
+    fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Option<&Target> {
+        if let Some(target) = self.strong.find_here(path) {
+            return Some(target);
         }
-        if !self.names.is_empty() {
-            let name = Sought::whole(host);
-            if let Some(named) = self.names.get(name.hash, |named| named.is(&name)) {
-                if let Some(target) = named.node.find(&mut path) {
-                    return Ok((target, false));
-                }
-                host_known = true;
-            }
+        if let Some(node) = self.names.named(host)
+            && let Some(target) = node.find_here(path)
+        {
+            return Some(target);
         }
-        if !self.ips.is_empty() {
-            let ip = local.ip();
-            if let Some(bound) = self.ips.get(hash_of_ip(ip), |bound| bound.ip == ip) {
-                if let Some(target) = bound.node.find(&mut path) {
-                    return Ok((target, true));
-                }
-                host_known = true;
-            }
+        if !self.ips.is_empty()
+            && let Some(node) = self.bound(local.ip())
+            && let Some(target) = node.find_here(path)
+        {
+            return Some(target);
         }
-        if let Some(target) = self.weak.find(&mut path) {
-            return Ok((target, false));
-        }
-        let host_known = host_known || !self.strong.is_empty() || !self.weak.is_empty();
-        Err(if host_known { Reject::PathUnknown } else { Reject::HostUnknown })
+        self.weak.find_here(path)
+    }
+
+    #[inline(never)]
+    fn bound(&self, ip: IpAddr) -> Option<&Node> {
+        self.ips.get(hash_of_ip(ip), |bound| bound.ip == ip).map(|bound| &bound.node)
+    }
+
+    /// Why a request has no target.
+    #[cold]
+    fn why_not(&self, local: &Address, host: &[u8]) -> Reject {
+        let any_host = !self.strong.is_empty() || !self.weak.is_empty();
+        let is_known = any_host || self.names.named(host).is_some() || self.bound(local.ip()).is_some();
+        if is_known { Reject::PathUnknown } else { Reject::HostUnknown }
     }
 
     /// The prefixes of a host, also where it has none yet.
@@ -272,30 +285,33 @@ impl Port {
                 }
                 &mut self.ips.get_mut(hash, is).expect("it has been put in").node
             }
-            Host::Name(name) => {
-                let name = Sought::whole(name.as_bytes());
-                let is = |named: &Named| named.is(&name);
-                if self.names.get(name.hash, is).is_none() {
-                    self.names.insert(Named::new(name));
-                }
-                &mut self.names.get_mut(name.hash, is).expect("it has been put in").node
-            }
+            Host::Name(name) => self.names.named_mut(name.as_bytes()),
         }
+    }
+
+    fn insert(&mut self, prefix: &Prefix, target: Target) {
+        self.node_mut(&prefix.host).insert(&prefix.path, target);
+        self.is_weak = self.has_only_weak();
     }
 
     fn remove(&mut self, prefix: &Prefix) {
         let node = self.node_mut(&prefix.host);
         node.remove(&prefix.path);
-        if !node.is_empty() {
-            return;
+        if node.is_empty() {
+            self.remove_host(&prefix.host);
         }
-        match &prefix.host {
+        self.is_weak = self.has_only_weak();
+    }
+
+    fn has_only_weak(&self) -> bool {
+        self.strong.is_empty() && self.names.is_empty() && self.ips.is_empty()
+    }
+
+    fn remove_host(&mut self, host: &Host) {
+        match host {
             Host::Strong | Host::Weak => {}
             Host::Ip(ip) => self.ips.remove(hash_of_ip(*ip), |bound| bound.ip == *ip),
-            Host::Name(name) => {
-                let name = Sought::whole(name.as_bytes());
-                self.names.remove(name.hash, |named| named.is(&name));
-            }
+            Host::Name(name) => self.names.remove_named(name.as_bytes()),
         }
     }
 }

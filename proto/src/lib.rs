@@ -36,4 +36,3 @@ pub mod trailers;
 pub mod url;
 
 mod bytes;
-mod words;

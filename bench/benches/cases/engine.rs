@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use ringress::bench_door::{Buffers, Hop, RouteTable, Slots, Timers};
+use ringress::bench_door::{Buffers, Hop, Local, RouteTable, Slots, Timers};
 
 use crate::case::{Amount, Case, Entry, entry};
 
@@ -26,13 +26,33 @@ fn hundred() -> RouteTable {
     RouteTable::new(urls.iter().map(String::as_str).zip(0..))
 }
 
+fn ten_thousand() -> RouteTable {
+    let urls: Vec<String> = (0..10_000).map(|n| format!("http://*:8080/service-{n:04}/")).collect();
+    RouteTable::new(urls.iter().map(String::as_str).zip(0..))
+}
+
 fn hundred_hosts() -> RouteTable {
     let urls: Vec<String> = (0..100).map(|n| format!("http://www{n:02}.adatum.com:8080/")).collect();
     RouteTable::new(urls.iter().map(String::as_str).zip(0..))
 }
 
+/// Every prefix in turn, so that no two look-ups follow the same way.
+fn find_each(count: u64) -> Box<dyn Case> {
+    let urls: Vec<String> = (0..count).map(|n| format!("http://*:8080/service-{n:04}/")).collect();
+    let table = RouteTable::new(urls.iter().map(String::as_str).zip(0..));
+    let order = (0..count).map(|n| n * 7919 % count);
+    let wanted: Vec<(String, u64)> = order.map(|n| (format!("/service-{n:04}/orders/42"), n)).collect();
+    let (local, mut next) = (Local::new(8080), 0);
+    Box::new(move || {
+        let (path, want) = &wanted[next];
+        assert!(table.find(black_box(&local), black_box(HOST), black_box(path.as_bytes())) == Some(*want));
+        next = (next + 1) % wanted.len();
+    })
+}
+
 fn find(table: RouteTable, host: &'static [u8], path: &'static [u8], want: Option<u64>) -> Box<dyn Case> {
-    Box::new(move || assert!(table.find(black_box(8080), black_box(host), black_box(path)) == want))
+    let local = Local::new(8080);
+    Box::new(move || assert!(table.find(black_box(&local), black_box(host), black_box(path)) == want))
 }
 
 fn route() -> Vec<Entry> {
@@ -43,6 +63,9 @@ fn route() -> Vec<Entry> {
         // The one in the middle of those given, then none.
         entry("route/find/100-prefixes", || find(hundred(), HOST, b"/service-50/orders/42", Some(50))),
         entry("route/find/100-prefixes-none", || find(hundred(), HOST, b"/service-xx/orders/42", None)),
+        entry("route/find/10,000-prefixes", || find(ten_thousand(), HOST, b"/service-5000/orders/42", Some(5000))),
+        entry("route/find/each-of-1", || find_each(1)),
+        entry("route/find/each-of-10,000", || find_each(10_000)),
         entry("route/find/100-hosts", || find(hundred_hosts(), b"www50.adatum.com", b"/orders/42", Some(50))),
         entry("route/find/100-hosts-none", || find(hundred_hosts(), b"wwwxx.adatum.com", b"/orders/42", None)),
     ]

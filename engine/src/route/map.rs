@@ -1,7 +1,7 @@
 //! A hash map that versions share: a change copies only the way to what it changes.
 //!
 //! Invariants: a copy of a map costs one reference; what a map alone holds is changed in place, the rest is copied
-//! before; a lookup reads, and allocates nothing. A hash array mapped trie: four bits of the hash a level, the upper
+//! before; a lookup reads, and allocates nothing. A hash array mapped trie: five bits of the hash a level, the upper
 //! first.
 //!
 //! Not here: hashes that nobody can foresee. Keys come from those who register; who looks something up adds none.
@@ -15,7 +15,7 @@ pub(super) trait Entry: Clone {
     fn hash(&self) -> u64;
 }
 
-const WAYS: usize = 16;
+const WAYS: usize = 32;
 const WAY_BITS: u32 = WAYS.trailing_zeros();
 
 /// See the module's head.
@@ -41,17 +41,24 @@ impl<T> Map<T> {
     }
 
     /// The entry with a key, of which this is the hash.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<&T> {
-        let (mut map, mut bits) = (self, hash);
+        let Self::Branch(ways) = self else { return self.get_here(is) };
+        let (mut ways, mut bits) = (ways, hash);
         loop {
-            match map {
-                Self::Empty => return None,
-                Self::One(entry) => return is(entry).then_some(entry),
-                Self::Branch(ways) => map = &ways[way(bits)],
-                Self::Many(entries) => return entries.iter().find(|entry| is(entry)).map(|entry| &**entry),
-            }
-            bits <<= WAY_BITS;
+            let below = &ways[way(bits)];
+            let Self::Branch(next) = below else { return below.get_here(is) };
+            (ways, bits) = (next, bits << WAY_BITS);
+        }
+    }
+
+    /// As [`get`](Self::get), of what is no branch.
+    #[inline(always)]
+    fn get_here(&self, is: impl Fn(&T) -> bool) -> Option<&T> {
+        match self {
+            Self::One(entry) => is(entry).then_some(entry),
+            Self::Many(entries) => entries.iter().find(|entry| is(entry)).map(|entry| &**entry),
+            Self::Empty | Self::Branch(_) => None,
         }
     }
 
@@ -100,7 +107,7 @@ impl<T: Entry> Map<T> {
             Self::Empty => *self = Self::One(entry),
             Self::One(other) => {
                 let other = Arc::clone(other);
-                if depth * WAY_BITS == u64::BITS {
+                if depth * WAY_BITS >= u64::BITS {
                     *self = Self::Many(Arc::new(vec![other, entry]));
                 } else {
                     let mut ways: [Self; WAYS] = Default::default();

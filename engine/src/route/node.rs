@@ -2,7 +2,7 @@
 
 use super::Target;
 use super::map::{Entry, Map};
-use super::text::{Sought, Text};
+use super::text::{Text, hash_of_text, segment};
 
 /// A path to which prefixes lead, or on the way to one.
 #[derive(Clone, Debug, Default)]
@@ -27,26 +27,60 @@ impl Entry for Named {
 }
 
 impl Named {
-    pub(super) fn new(name: Sought<'_>) -> Self {
-        Self { text: Text::from(name), node: Node::default() }
+    pub(super) fn new(name: &[u8]) -> Self {
+        Self { text: Text::new(name), node: Node::default() }
     }
 
     #[inline]
-    pub(super) fn is(&self, name: &Sought<'_>) -> bool {
+    pub(super) fn is(&self, name: &[u8]) -> bool {
         self.text.is(name)
     }
+
+    /// Whether this is the segment with which a text begins.
+    #[inline(always)]
+    fn is_first_of(&self, text: &[u8]) -> bool {
+        // Where this one would end there is no end: that tells the common miss.
+        matches!(text.get(self.text.len()), None | Some(b'/')) && self.text.begins(text)
+    }
 }
 
-/// A path that is being searched for. Only what is asked about is looked at, once.
-pub(super) struct Searched<'a> {
-    path: &'a [u8],
-    first: Option<Sought<'a>>,
-}
+impl Map<Named> {
+    /// What there is under a name.
+    #[inline(always)]
+    pub(super) fn named(&self, name: &[u8]) -> Option<&Node> {
+        let named = match self {
+            Self::Empty => return None,
+            Self::One(named) => named.is(name).then_some(&**named),
+            several => several.get(hash_of_text(name), |named| named.is(name)),
+        };
+        named.map(|named| &named.node)
+    }
 
-impl<'a> Searched<'a> {
-    #[inline]
-    pub(super) fn new(path: &'a [u8]) -> Self {
-        Self { path, first: None }
+    /// What there is under a name, also if there was nothing yet.
+    pub(super) fn named_mut(&mut self, name: &[u8]) -> &mut Node {
+        let (hash, is) = (hash_of_text(name), |named: &Named| named.is(name));
+        if self.get(hash, is).is_none() {
+            self.insert(Named::new(name));
+        }
+        &mut self.get_mut(hash, is).expect("it has been put in").node
+    }
+
+    /// Takes out what there is under a name.
+    pub(super) fn remove_named(&mut self, name: &[u8]) {
+        self.remove(hash_of_text(name), |named| named.is(name));
+    }
+
+    /// What there is under the segment with which a text begins.
+    #[inline(always)]
+    fn segment(&self, text: &[u8]) -> Option<&Named> {
+        match self {
+            Self::Empty => None,
+            Self::One(named) => named.is_first_of(text).then_some(named),
+            several => {
+                let (hash, len) = segment(text);
+                several.get(hash, |named| named.text.len() == len && named.text.begins(text))
+            }
+        }
     }
 }
 
@@ -57,77 +91,73 @@ impl Node {
     }
 
     /// The target of the longest prefix of a path.
-    #[inline]
-    pub(super) fn find(&self, searched: &mut Searched<'_>) -> Option<&Target> {
-        let best = self.target.as_ref();
-        // `*` and the empty path, which have no segment, are the root's.
-        if self.below.is_empty() || searched.path.first() != Some(&b'/') {
-            return best;
-        }
-        let path = searched.path;
-        let first = *searched.first.get_or_insert_with(|| Sought::segment(path, 1));
-        match self.below.get(first.hash, |named| named.is(&first)) {
-            Some(named) => named.node.find_below(path, 1 + first.len()).or(best),
-            None => best,
+    #[inline(always)]
+    pub(super) fn find(&self, path: &[u8]) -> Option<&Target> {
+        if self.below.is_empty() { self.target.as_ref() } else { self.find_below(path) }
+    }
+
+    /// As [`find`](Self::find), without a call where at most one segment is below.
+    #[inline(always)]
+    pub(super) fn find_here(&self, path: &[u8]) -> Option<&Target> {
+        match (&self.below, path) {
+            (Map::Empty, _) => self.target.as_ref(),
+            (Map::One(named), [b'/', text @ ..]) if named.node.below.is_empty() => {
+                if named.is_first_of(text) {
+                    named.node.target.as_ref()
+                } else {
+                    self.target.as_ref()
+                }
+            }
+            _ => self.find_below(path),
         }
     }
 
-    /// [`find`](Self::find), with so much of the path behind it.
-    #[inline]
-    fn find_below(&self, path: &[u8], mut at: usize) -> Option<&Target> {
-        let (mut node, mut best) = (self, self.target.as_ref());
-        while !node.below.is_empty() && at < path.len() {
-            let segment = Sought::segment(path, at + 1);
-            let Some(named) = node.below.get(segment.hash, |named| named.is(&segment)) else { break };
-            at += 1 + segment.len();
+    #[inline(never)]
+    fn find_below(&self, mut path: &[u8]) -> Option<&Target> {
+        let (mut node, mut best) = (self, &self.target);
+        // `*` and the empty path have no segment.
+        while let [b'/', text @ ..] = path
+            && let Some(named) = node.below.segment(text)
+        {
             node = &named.node;
-            best = node.target.as_ref().or(best);
+            if node.below.is_empty() {
+                return node.target.as_ref();
+            }
+            if node.target.is_some() {
+                best = &node.target;
+            }
+            path = text.get(named.text.len()..).unwrap_or_default();
         }
-        best
+        best.as_ref()
     }
 
     /// The target of the prefix with this path.
     pub(super) fn get(&self, path: &str) -> Option<&Target> {
-        let mut segments = segments(path);
-        let node = segments.try_fold(self, |node, segment| {
-            node.below.get(segment.hash, |named| named.is(&segment)).map(|named| &named.node)
-        });
-        node?.target.as_ref()
+        segments(path).try_fold(self, |node, segment| node.below.named(segment))?.target.as_ref()
     }
 
     /// Puts a prefix in, which is not there.
     pub(super) fn insert(&mut self, path: &str, target: Target) {
-        let mut node = self;
-        for segment in segments(path) {
-            let is = |named: &Named| named.is(&segment);
-            if node.below.get(segment.hash, is).is_none() {
-                node.below.insert(Named::new(segment));
-            }
-            node = &mut node.below.get_mut(segment.hash, is).expect("it has been put in").node;
-        }
-        node.target = Some(target);
+        segments(path).fold(self, |node, segment| node.below.named_mut(segment)).target = Some(target);
     }
 
     /// Takes a prefix out, which is there, with what leads to no other.
     pub(super) fn remove(&mut self, path: &str) {
-        let segments: Vec<Sought<'_>> = segments(path).collect();
+        let segments: Vec<&[u8]> = segments(path).collect();
         let (mut kept, mut node) = (0, &*self);
         for (depth, segment) in segments.iter().enumerate() {
             if node.target.is_some() || !node.below.is_single() {
                 kept = depth;
             }
-            let Some(named) = node.below.get(segment.hash, |named| named.is(segment)) else { return };
-            node = &named.node;
+            let Some(below) = node.below.named(segment) else { return };
+            node = below;
         }
         if !node.below.is_empty() {
             kept = segments.len();
         }
-        let mut node = self;
-        for segment in &segments[..kept] {
-            node = &mut node.below.get_mut(segment.hash, |named| named.is(segment)).expect("it was there").node;
-        }
+        let node = segments[..kept].iter().fold(self, |node, segment| node.below.named_mut(segment));
         match segments.get(kept) {
-            Some(segment) => node.below.remove(segment.hash, |named| named.is(segment)),
+            Some(segment) => node.below.remove_named(segment),
             None => node.target = None,
         }
     }
@@ -145,9 +175,9 @@ impl Drop for Node {
 }
 
 /// The segments of a prefix's path, whose last slash carries no meaning.
-fn segments(path: &str) -> impl Iterator<Item = Sought<'_>> {
+fn segments(path: &str) -> impl Iterator<Item = &[u8]> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    path.split('/').skip(1).map(|segment| Sought::whole(segment.as_bytes()))
+    path.split('/').skip(1).map(str::as_bytes)
 }
 
 #[cfg(test)]

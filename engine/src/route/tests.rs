@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::text::{Text, hash_of_text, segment};
 use super::*;
 use crate::policy::Properties;
 use crate::ring::fake::Random;
@@ -18,7 +19,7 @@ fn prefix(text: &str) -> Prefix {
 }
 
 fn add(snapshot: &mut Snapshot, text: &str, context: u64) {
-    assert!(snapshot.insert(&prefix(text), Target { context, group: 1 }), "{text} is there");
+    assert!(snapshot.insert(&prefix(text), context, 1), "{text} is there");
 }
 
 fn with(prefixes: &[(&str, u64)]) -> Snapshot {
@@ -28,7 +29,7 @@ fn with(prefixes: &[(&str, u64)]) -> Snapshot {
 }
 
 fn found(snapshot: &Snapshot, local: SocketAddr, host: &[u8], path: &[u8]) -> Result<(u64, bool), Reject> {
-    snapshot.find(&local.into(), host, path).map(|found| (found.target.context, found.by_ip))
+    snapshot.find(&local.into(), host, path).map(|found| (found.target.context, found.target.by_ip))
 }
 
 fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {
@@ -75,24 +76,24 @@ fn names_are_told_apart_at_every_byte_and_equal_in_any_case() {
     let name = b"www05.adatum.com-and-more";
     for len in 1..=name.len() {
         let name = &name[..len];
-        let text = text::Text::from(Sought::whole(&name.to_ascii_uppercase()));
-        assert!(text.is(&Sought::whole(&name.to_ascii_uppercase())) && text.is(&Sought::whole(name)), "{len} bytes");
-        let path = [b"/", name, b"/", name].concat();
-        let (first, second) = (Sought::segment(&path, 1), Sought::segment(&path, len + 2));
-        assert!(text.is(&first) && text.is(&second) && first.len() == len && second.len() == len, "{len} bytes");
-        for at in 0..len {
-            for bit in 0..8 {
-                let mut other = name.to_vec();
-                other[at] ^= 1 << bit;
-                let is_case = bit == 5 && name[at].is_ascii_alphabetic();
-                assert_eq!(text.is(&Sought::whole(&other)), is_case, "{len} bytes, bit {bit} of {at}");
-            }
+        let text = Text::new(&name.to_ascii_uppercase());
+        for same in [name, &name.to_ascii_uppercase()] {
+            assert!(text.is(same) && text.hash == hash_of_text(same), "{len} bytes");
         }
-        assert!(!text.is(&Sought::whole(&name[..len - 1])) && !text.is(&Sought::whole(&[name, b"\0"].concat())));
+        let path = [b"/", name, b"/", name].concat();
+        assert_eq!([segment(&path[1..]), segment(&path[len + 2..])], [(text.hash, len); 2]);
+        for (at, bit) in (0..len).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+            let mut other = name.to_vec();
+            other[at] ^= 1 << bit;
+            let is_case = bit == 5 && name[at].is_ascii_alphabetic();
+            assert_eq!(text.is(&other), is_case, "{len} bytes, bit {bit} of {at}");
+            assert_eq!(text.begins(&[&other, &b"/more"[..]].concat()), is_case, "{len} bytes, bit {bit} of {at}");
+        }
+        assert!(!text.is(&name[..len - 1]) && !text.is(&[name, b"\0"].concat()));
     }
     // Bytes that differ in the case bit alone and are no letters.
-    let text = text::Text::from(Sought::whole(b"host-1@1"));
-    assert!(text.is(&Sought::whole(b"HOST-1@1")) && !text.is(&Sought::whole(b"host-1`1")));
+    let text = Text::new(b"host-1@1");
+    assert!(text.is(b"HOST-1@1") && !text.is(b"host-1`1"));
 }
 
 /// The prefixes of an engine as a list: the search as anybody would write it.
@@ -175,7 +176,7 @@ fn change(snapshot: &mut Snapshot, listed: &mut Listed, random: &mut Random, see
     assert_eq!(snapshot.get(&prefix).map(|target| target.context), place.map(|place| listed.0[place].1), "seed {seed}");
     if random.chance(500) {
         let context = random.next();
-        assert_eq!(snapshot.insert(&prefix, Target { context, group: 1 }), place.is_none(), "seed {seed}");
+        assert_eq!(snapshot.insert(&prefix, context, 1), place.is_none(), "seed {seed}");
         if place.is_none() {
             listed.0.push((prefix, context));
         }
@@ -290,7 +291,7 @@ fn a_change_makes_few_parts_anew_and_lets_go_of_few_whatever_the_number_of_prefi
         assert!(other.remove(&prefix(url)), "{url}");
         let (before, after) = (parts(&snapshot), parts(&other));
         let (made, lost) = (after.difference(&before).count(), before.difference(&after).count());
-        // A port, a host and up to four segments, each behind up to five branches of its map.
+        // A port, a host and up to four segments, each behind up to four branches of its map.
         assert!(made <= 24 && lost <= 24, "{url}: {made} parts made, {lost} no longer shared, of {all}");
         let mut again = other.clone();
         add(&mut again, url, 1);
@@ -307,8 +308,8 @@ fn a_map_of_many_is_as_deep_as_its_hashes_must_make_it() {
             add(&mut snapshot, &format!("http://*:80/{}", format(n)), n);
         }
         let branches = parts(&snapshot).len() - 10_001;
-        // Of hashes that were drawn, 10,000 / ln 16.
-        assert!(branches < 4_500, "{branches} branches for {}", format(0));
+        // Of hashes that were drawn, 10,000 / ln 32.
+        assert!(branches < 3_500, "{branches} branches for {}", format(0));
     }
 }
 

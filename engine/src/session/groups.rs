@@ -13,7 +13,7 @@ use super::control::{Control, EngineShared};
 use super::listeners::Refused;
 use crate::error::{Error, Result};
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
-use crate::route::{GroupRow, Prefix, Snapshot, Target};
+use crate::route::{GroupRow, Prefix, Snapshot};
 use crate::slab::{Key, Slab};
 
 #[derive(Debug)]
@@ -223,7 +223,7 @@ impl Control {
         // What has been put in here is dropped with it, if one does not fit.
         let mut routes = self.groups.routes.clone();
         for ((url, context), prefix) in urls.iter().zip(&prefixes) {
-            if !routes.insert(prefix, Target { context: *context, group: row_of(group) }) {
+            if !routes.insert(prefix, *context, row_of(group)) {
                 let text = format!("URL {url:?} is registered already in this engine; remove it there first");
                 return Err(Error::invalid(text).into());
             }

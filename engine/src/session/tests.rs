@@ -12,7 +12,7 @@ use crate::config::Mode;
 use crate::error::ErrorKind;
 use crate::policy::{Policy, Properties};
 use crate::queue::QueueCore;
-use crate::route::{GroupRow, Host, Prefix, Snapshot, Target};
+use crate::route::{GroupRow, Host, Prefix, Snapshot};
 
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
@@ -42,7 +42,7 @@ fn arm(engine: &Engine, address: SocketAddr) {
     let mut routes = Snapshot::new(policy);
     routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 0, policy });
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
-    assert!(routes.insert(&prefix, Target { context: 0, group: 1 }));
+    assert!(routes.insert(&prefix, 0, 1));
     let control = &mut *engine.shared.control();
     control.desired.advance();
     let mut desired = control.desired.clone();

@@ -90,7 +90,7 @@ impl<I: Io> Protocol<I> {
             Ok(found) => {
                 record.group = found.group_id();
                 record.url_context = found.target.context;
-                record.ip_routed = found.by_ip;
+                record.ip_routed = found.target.by_ip;
                 record.send_credit = found.group.policy.send_credit;
                 (found.group.queue.ok_or(Reject::Unbound), found.target.group)
             }

@@ -15,7 +15,7 @@ use crate::policy::Policy;
 use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults, Outside, Random};
-use crate::route::{GroupRow, Host, Prefix, Snapshot, Target};
+use crate::route::{GroupRow, Host, Prefix, Snapshot};
 use crate::shard::{DesiredState, Inbox, ListenAddress, ListenSocket, Shard};
 
 /// Turns after which a shard that finds no rest is said to turn without end.
@@ -80,7 +80,7 @@ pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)]) -> Snapshot {
     for (group, (path, owner, policy)) in (1..).zip(groups) {
         routes.put_group(group, GroupRow { queue: Some(0), active: true, owner: *owner, policy: *policy });
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };
-        assert!(routes.insert(&prefix, Target { context: 7, group }), "{path} is given twice");
+        assert!(routes.insert(&prefix, 7, group), "{path} is given twice");
     }
     routes
 }
