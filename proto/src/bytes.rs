@@ -4,6 +4,9 @@
 //! Not here: anything that knows what a field means.
 //! Source: RFC 9110 section 5.6.2 (token), section 5.5 (field-value).
 
+use crate::words::{each, has_control, is_plain_name};
+use ringress_scan::controls;
+
 /// `tchar` of RFC 9110 section 5.6.2.
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
@@ -27,10 +30,41 @@ pub(crate) const fn is_token_byte(byte: u8) -> bool {
     TOKEN[byte as usize]
 }
 
-/// Whether `bytes` is a token: one or more `tchar`.
-#[inline]
+/// Whether `bytes` is a token: one or more `tchar`. Eight bytes at a time while they are letters, digits and the like.
+#[inline(never)]
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk() {
+        if !is_plain_name(u64::from_le_bytes(*word)) {
+            break;
+        }
+        rest = after;
+    }
+    !bytes.is_empty() && rest.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// Whether a value is this word, which is of 4 to 16 bytes, none of them a capital, in any case. A value has no control
+/// bytes: but for these, what differs from a byte of the word in the bit 0x20 alone is the same letter.
+#[inline]
+pub(crate) const fn is_word<const N: usize>(value: &[u8], word: &[u8; N]) -> bool {
+    const { assert!(4 <= N && N <= 16) };
+    if value.len() != N {
+        return false;
+    }
+    // Two pieces that overlap.
+    if let (Some(first), Some(last), Some(word_first), Some(word_last)) =
+        (value.first_chunk(), value.last_chunk(), word.first_chunk(), word.last_chunk())
+    {
+        let differs = (u64::from_le_bytes(*first) | each(0x20)) ^ u64::from_le_bytes(*word_first);
+        return differs | (u64::from_le_bytes(*last) | each(0x20)) ^ u64::from_le_bytes(*word_last) == 0;
+    }
+    if let (Some(first), Some(last), Some(word_first), Some(word_last)) =
+        (value.first_chunk(), value.last_chunk(), word.first_chunk(), word.last_chunk())
+    {
+        let differs = (u32::from_le_bytes(*first) | 0x2020_2020) ^ u32::from_le_bytes(*word_first);
+        return differs | (u32::from_le_bytes(*last) | 0x2020_2020) ^ u32::from_le_bytes(*word_last) == 0;
+    }
+    false
 }
 
 /// Whether `byte` may stand in a field value: HTAB, SP, VCHAR or obs-text.
@@ -39,120 +73,21 @@ pub(crate) const fn is_value_byte(byte: u8) -> bool {
     (byte >= 0x20) & (byte != 0x7f) | (byte == b'\t')
 }
 
-/// Whether every byte may stand in a field value: eight bytes at a time while there are no control bytes.
+/// Whether every byte may stand in a field value: in pieces of 16 or 8 bytes, the last two of which overlap, while they
+/// have no control bytes.
 #[inline]
 pub(crate) fn is_value(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    while let Some((word, after)) = rest.split_first_chunk() {
-        if has_control(u64::from_le_bytes(*word)) {
-            return rest.iter().all(|&byte| is_value_byte(byte));
+    let has_none = match (bytes.first_chunk(), bytes.last_chunk(), bytes.last_chunk()) {
+        (_, _, Some(last)) => {
+            let (blocks, _) = bytes.as_chunks();
+            controls(last) == 0 && blocks.iter().all(|block| controls(block) == 0)
         }
-        rest = after;
-    }
-    rest.iter().all(|&byte| is_value_byte(byte))
-}
-
-/// Length of the longest start of `bytes` that is visible ASCII, `!` to `~`, and whether none of it means anything to a
-/// path. Of what means nothing to one it only knows what has its place from `/` on, the question mark left out:
-/// letters, digits and a few more.
-#[inline]
-pub(crate) fn visible_len(bytes: &[u8]) -> (usize, bool) {
-    let (words, rest) = bytes.as_chunks();
-    let mut len = 0;
-    let mut marks = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let low = low_marks(word);
-        // Whatever is not visible is low, or has its high bit set: most words are neither.
-        if low | (word & each(0x80)) != 0 {
-            // Not visible: a byte below `!`, DEL, or one with its high bit set. Exact up to the first such byte, since
-            // a borrow only reaches bytes after it.
-            let strange = (word.wrapping_sub(each(0x21)) | word | zeros(word ^ each(0x7f))) & each(0x80);
-            if strange != 0 {
-                let before_first = (strange & strange.wrapping_neg()) - 1;
-                let is_plain = marks | (low & before_first) == 0;
-                return (len + strange.trailing_zeros() as usize / 8, is_plain);
-            }
-            marks |= low;
+        (Some(first), Some(last), _) => {
+            !has_control(u64::from_le_bytes(*first)) && !has_control(u64::from_le_bytes(*last))
         }
-        len += 8;
-    }
-    let visible = |byte: &u8| (b'!'..=b'~').contains(byte);
-    let end = rest.iter().position(|byte| !visible(byte));
-    // A target at the very end of the input is not a whole one: nobody asks.
-    (end.map_or(bytes.len(), |at| len + at), false)
-}
-
-/// The high bit of each of eight bytes that is below `/`, or is `?` or DEL, and perhaps of others after one that is.
-#[inline]
-const fn low_marks(word: u64) -> u64 {
-    // 0x3f `?` and 0x7f differ in the bit 0x40.
-    (word.wrapping_sub(each(b'/')) | zeros((word ^ each(b'?')) & each(0xbf))) & each(0x80)
-}
-
-/// The high bit of each of eight bytes that may mean something to a path: `%`, `#`, `.`, `?`, controls, SP, DEL and
-/// whatever is beyond ASCII. May name a few more (`!`, `'`, and bytes after one that is named), never fewer.
-#[inline]
-pub(crate) const fn path_marks(word: u64) -> u64 {
-    let controls = word.wrapping_sub(each(0x21)) | word;
-    // 0x23 `#` and 0x25 `%` differ in the bits 0x06.
-    let marks = zeros((word ^ each(0x21)) & each(0xf9));
-    let dots = zeros(word ^ each(b'.'));
-    // 0x3f `?` and 0x7f differ in the bit 0x40.
-    let ends = zeros((word ^ each(b'?')) & each(0xbf));
-    (controls | marks | dots | ends) & each(0x80)
-}
-
-/// Length of the longest start of `bytes` without control bytes: SP and more but DEL, obs-text included.
-#[inline]
-pub(crate) fn text_len(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks();
-    let mut len = 0;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // Exact up to the first control byte, since a borrow only reaches bytes after it.
-        let control = ((word.wrapping_sub(each(0x20)) & !word) | zeros(word ^ each(0x7f))) & each(0x80);
-        if control != 0 {
-            return len + control.trailing_zeros() as usize / 8;
-        }
-        len += 8;
-    }
-    let control = |byte: &u8| *byte < 0x20 || *byte == 0x7f;
-    rest.iter().position(control).map_or(bytes.len(), |at| len + at)
-}
-
-/// Offset of the first `wanted` byte: for those that are near.
-#[inline]
-pub(crate) fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks();
-    let mut len = 0;
-    for word in words {
-        let found = zeros(u64::from_le_bytes(*word) ^ each(wanted)) & each(0x80);
-        if found != 0 {
-            return Some(len + found.trailing_zeros() as usize / 8);
-        }
-        len += 8;
-    }
-    rest.iter().position(|byte| *byte == wanted).map(|at| len + at)
-}
-
-/// Whether one of eight bytes is below SP or is DEL. May say so of others that stand beside one.
-#[inline]
-const fn has_control(word: u64) -> bool {
-    let below_space = word.wrapping_sub(each(0x20)) & !word;
-    (below_space | zeros(word ^ each(0x7f))) & each(0x80) != 0
-}
-
-/// Eight times the same byte.
-#[inline]
-pub(crate) const fn each(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The high bit of each of eight bytes that is zero, and perhaps of bytes above it; the other bits mean nothing.
-#[inline]
-pub(crate) const fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(each(1)) & !word
+        _ => false,
+    };
+    has_none || bytes.iter().all(|&byte| is_value_byte(byte))
 }
 
 /// `bytes` without SP and HTAB at either end (OWS, RFC 9110 section 5.6.3).
@@ -192,44 +127,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn visible_text_ends_at_the_first_other_byte_wherever_it_stands() {
-        for other in (0..=0x20).chain(0x7f..=0xff) {
+    fn a_token_is_judged_alike_at_every_length_and_place() {
+        for byte in 0..=255_u8 {
             for at in 0..20 {
-                for behind in [b'!', b'~', b'?', 0, 0x7f, 0xff] {
-                    let mut bytes = [b'a'; 32];
-                    bytes[at] = other;
-                    bytes[at + 1] = behind;
-                    bytes[..at].iter_mut().step_by(2).for_each(|byte| *byte = b'~');
-                    assert_eq!(visible_len(&bytes), (at, true), "{other:#x} then {behind:#x}");
-                    for (mark, marked) in b"%#.?".iter().flat_map(|mark| (0..at).map(move |place| (*mark, place))) {
-                        let mut bytes = bytes;
-                        bytes[marked] = mark;
-                        assert_eq!(visible_len(&bytes), (at, false), "{mark:#x} at {marked}, {other:#x} at {at}");
-                    }
-                }
+                let mut text = [b'x'; 20];
+                text[at] = byte;
+                assert_eq!(is_token(&text), is_token_byte(byte), "{byte:#x} at {at}");
+                assert_eq!(is_token(&text[..=at]), is_token_byte(byte), "{byte:#x} last");
             }
         }
-        assert_eq!(visible_len(b"abcdefghij"), (10, false));
+        assert!(!is_token(b""));
     }
 
     #[test]
-    fn text_ends_at_the_first_control_byte_wherever_it_stands() {
-        for other in (0..0x20).chain([0x7f]) {
-            for at in 0..20 {
-                for behind in [b' ', b'~', 0, 0x7f, 0x80, 0xff] {
-                    let mut bytes = [b'!'; 24];
-                    bytes[at] = other;
-                    bytes[at + 1] = behind;
-                    bytes[..at].iter_mut().step_by(2).for_each(|byte| *byte = 0x80);
-                    bytes[..at].iter_mut().step_by(3).for_each(|byte| *byte = b' ');
-                    bytes[..at].iter_mut().step_by(5).for_each(|byte| *byte = 0xff);
-                    assert_eq!(text_len(&bytes), at, "{other:#x} then {behind:#x}");
-                    assert_eq!(position(&bytes, other), Some(at), "{other:#x} then {behind:#x}");
+    fn a_word_is_itself_in_any_case_and_nothing_else() {
+        fn check<const N: usize>(word: &[u8; N]) {
+            assert!(is_word(word, word) && is_word(&word.to_ascii_uppercase(), word));
+            assert!(!is_word(&word[1..], word) && !is_word(&[&word[..], b"x"].concat(), word));
+            for at in 0..N {
+                for byte in (b' '..=b'~').chain([b'\t']).chain(0x80..=0xff) {
+                    let mut value = *word;
+                    value[at] = byte;
+                    assert_eq!(is_word(&value, word), value.eq_ignore_ascii_case(word), "{byte:#x} at {at}");
                 }
             }
         }
-        assert_eq!(text_len(b"abcde fghij"), 11);
-        assert_eq!(position(b"abcde fghij", b'z'), None);
+        check(b"gzip");
+        check(b"close");
+        check(b"chunked");
+        check(b"12345678");
+        check(b"keep-alive");
+        check(b"100-continue");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! Not here: reading the body ([`crate::chunked`] does that), body size limits.
 //! Source: RFC 9112 sections 6.1 to 6.3 and 11.2.
 
-use crate::bytes::{is_token, trim_ows};
+use crate::bytes::{is_token, is_word, trim_ows};
 use crate::head::Version;
 use crate::reject::Reject;
 
@@ -85,7 +85,7 @@ fn length(value: &[u8]) -> Result<BodyLength, Reject> {
 fn coding(version: Version, value: &[u8]) -> Result<BodyLength, Reject> {
     if version == Version::Http10 {
         Err(Reject::CodingInHttp10)
-    } else if value.eq_ignore_ascii_case(b"chunked") {
+    } else if is_word(value, b"chunked") {
         Ok(BodyLength::Chunked)
     } else {
         Err(refuse_coding(value))

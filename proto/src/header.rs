@@ -1,32 +1,32 @@
 //! Field names known in advance, so that the hot paths compare small integers instead of text.
 //!
 //! Invariants: names compare without case; each known name has one canonical spelling. Lookup costs one table read and
-//! one comparison: the table is a perfect hash over length, first and last byte, checked at compile time.
+//! one comparison: the table is a perfect hash over the name's words, checked at compile time.
 //! Not here: field values and their grammar.
 //! Source: RFC 9110 section 5.1 and the IANA field name registry.
+
+use crate::words;
 
 /// Slots of each perfect hash table.
 const SLOT_COUNT: usize = 128;
 
-/// Bytes of the longest name the tables can hold.
+/// One more than the bytes of the longest name the tables can hold.
 const NAME_BYTES_MAX: usize = 24;
 
 /// One slot of a table: a known name, in a form that compares in a few instructions. One cache line.
 #[derive(Copy, Clone)]
 #[repr(align(64))]
 struct Slot<Name> {
-    /// `words` of the name in lower case.
-    words: [u64; 3],
+    /// The name in lower case; all zero in an unused slot.
+    words: Words,
     /// 0x20 at each letter of `words`, 0 elsewhere: the bits that do not count.
-    letters: [u64; 3],
-    /// Bytes of the name; 0 in an unused slot.
-    len: usize,
+    letters: Words,
     name: Name,
 }
 
 impl<Name: Copy> Slot<Name> {
     const fn new(text: &str, name: Name) -> Self {
-        assert!(text.len() <= NAME_BYTES_MAX, "the name is too long for the table");
+        assert!(text.len() < NAME_BYTES_MAX, "the name is too long for the table");
         let mut lower = [0; NAME_BYTES_MAX];
         let mut letters = [0; NAME_BYTES_MAX];
         let mut index = 0;
@@ -36,54 +36,38 @@ impl<Name: Copy> Slot<Name> {
             letters[index] = if byte.is_ascii_alphabetic() { 0x20 } else { 0 };
             index += 1;
         }
-        let (lower, letters) = (lower.split_at(text.len()).0, letters.split_at(text.len()).0);
-        Self { words: words(lower), letters: words(letters), len: text.len(), name }
-    }
-
-    /// Whether `name` is the slot's, ignoring case.
-    #[inline]
-    fn holds(&self, name: &[u8]) -> bool {
-        // Written out because a comparison of arrays goes through memory.
-        let [first, middle, last] = words(name);
-        name.len() == self.len
-            && ((first | self.letters[0]) ^ self.words[0])
-                | ((middle | self.letters[1]) ^ self.words[1])
-                | ((last | self.letters[2]) ^ self.words[2])
-                == 0
+        Self { words: words(&lower), letters: words(&letters), name }
     }
 }
 
-/// The bytes of a name of up to 24 bytes as three words. The words overlap where the name is not a multiple of
-/// their size, so names of equal length are equal if and only if their words are.
+/// A name, as words with zeros behind it.
+type Words = [u64; NAME_BYTES_MAX / 8];
+
+/// The words of a name of up to 24 bytes.
 #[inline]
-const fn words(name: &[u8]) -> [u64; 3] {
-    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
-        let middle = match name.split_at(8).1.first_chunk() {
-            Some(middle) => middle,
-            None => last,
-        };
-        return [u64::from_le_bytes(*first), u64::from_le_bytes(*middle), u64::from_le_bytes(*last)];
-    }
-    let word = match (name.first_chunk(), name.last_chunk(), name) {
-        (Some(first), Some(last), _) => (u32::from_le_bytes(*first) as u64) << 32 | u32::from_le_bytes(*last) as u64,
-        (.., [first, .., last]) => (*first as u64) << 16 | (name[name.len() / 2] as u64) << 8 | *last as u64,
-        (.., [only]) => *only as u64,
-        (.., []) => 0,
-    };
-    [word, 0, 0]
+const fn words(name: &[u8]) -> Words {
+    [words::word(name, 0), words::word(name, 8), words::word(name, 16)]
 }
 
-/// Hash of a non-empty name that ignores the case of letters.
-#[inline]
-const fn slot(name: &[u8], first_factor: usize, last_factor: usize) -> usize {
-    let first = (name[0] | 0x20) as usize;
-    let last = (name[name.len() - 1] | 0x20) as usize;
-    (first * first_factor + last * last_factor + name.len()) % SLOT_COUNT
+/// Hash of a name that ignores the case of letters: of the first four bytes of each word, in which known names differ.
+#[inline(always)]
+const fn slot<const N: usize>(words: [u64; N], factor: u32) -> usize {
+    let mut mixed = words[0];
+    let mut index = 1;
+    while index < N {
+        mixed ^= words[index];
+        index += 1;
+    }
+    // Bit 0x20 of each byte is all that case changes.
+    #[expect(clippy::cast_possible_truncation, reason = "these four bytes are meant")]
+    let four = mixed as u32;
+    let folded = four | 0x2020_2020;
+    (folded.wrapping_mul(factor) >> (u32::BITS - SLOT_COUNT.ilog2())) as usize
 }
 
 macro_rules! known_names {
     (
-        $(#[doc = $doc:literal])+ $type:ident, factors $first_factor:literal $last_factor:literal;
+        $(#[doc = $doc:literal])+ $type:ident, factor $factor:literal;
         $($name:ident = $text:literal,)+
     ) => {
         $(#[doc = $doc])+
@@ -104,24 +88,40 @@ macro_rules! known_names {
                 let mut index = 0;
                 while index < Self::NAMED.len() {
                     let name = Self::NAMED[index];
-                    let slot = slot(name.as_str().as_bytes(), $first_factor, $last_factor);
-                    assert!(slots[slot].len == 0, "two names share a slot: choose other factors");
-                    slots[slot] = Slot::new(name.as_str(), name);
+                    let filled = Slot::new(name.as_str(), name);
+                    let slot = slot(filled.words, $factor);
+                    assert!(slots[slot].words[0] == 0, "two names share a slot: choose another factor");
+                    slots[slot] = filled;
                     index += 1;
                 }
                 slots
             };
 
             /// The known name equal to `name`, ignoring case.
-            #[inline]
             #[must_use]
             pub fn lookup(name: &[u8]) -> Self {
-                static SLOTS: [Slot<$type>; SLOT_COUNT] = $type::SLOTS;
-                if name.is_empty() {
-                    return Self::Unknown;
+                match name {
+                    // In words it would be the name without it.
+                    [.., 0] => Self::Unknown,
+                    _ if name.len() < NAME_BYTES_MAX => Self::lookup_words(words(name)),
+                    _ => Self::Unknown,
                 }
-                let slot = &SLOTS[slot(name, $first_factor, $last_factor)];
-                if slot.holds(name) { slot.name } else { Self::Unknown }
+            }
+
+            /// [`lookup`](Self::lookup) of a name without NUL at its end that leaves at least a byte of the words zero:
+            /// further words are not looked at, because in this byte a longer name has something.
+            #[inline(always)]
+            pub(crate) fn lookup_words<const N: usize>(name: [u64; N]) -> Self {
+                static SLOTS: [Slot<$type>; SLOT_COUNT] = $type::SLOTS;
+                let slot = &SLOTS[slot(name, $factor)];
+                let mut index = 0;
+                while index < N {
+                    if name[index] | slot.letters[index] != slot.words[index] {
+                        return Self::Unknown;
+                    }
+                    index += 1;
+                }
+                slot.name
             }
 
             /// The canonical spelling; empty for `Unknown`.
@@ -139,7 +139,7 @@ macro_rules! known_names {
 
 known_names! {
     /// Request fields with a number of their own: 41 names.
-    KnownHeader, factors 41 27;
+    KnownHeader, factor 0xb9fa_d67f;
     CacheControl = "Cache-Control",
     Connection = "Connection",
     Date = "Date",
@@ -185,7 +185,7 @@ known_names! {
 
 known_names! {
     /// Response fields with a number of their own: 30 names.
-    ResponseHeader, factors 34 1;
+    ResponseHeader, factor 0xa46d_6753;
     CacheControl = "Cache-Control",
     Connection = "Connection",
     Date = "Date",
@@ -220,6 +220,22 @@ known_names! {
 
 const _: () = assert!(KnownHeader::NAMED.len() == 41);
 const _: () = assert!(ResponseHeader::NAMED.len() == 30);
+
+impl KnownHeader {
+    /// Those that say something about the host, the body or the connection.
+    const NOTED: u64 = 1 << Self::Host as u64
+        | 1 << Self::ContentLength as u64
+        | 1 << Self::TransferEncoding as u64
+        | 1 << Self::Connection as u64
+        | 1 << Self::Expect as u64
+        | 1 << Self::Upgrade as u64;
+
+    /// Whether the field says something about the host, the body or the connection.
+    #[inline]
+    pub(crate) const fn is_noted(self) -> bool {
+        Self::NOTED >> self as u64 & 1 != 0
+    }
+}
 
 /// The name of a response field: known, or any other token.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -36,3 +36,4 @@ pub mod trailers;
 pub mod url;
 
 mod bytes;
+mod words;

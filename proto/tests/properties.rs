@@ -325,7 +325,7 @@ proptest! {
                 prop_assert!(!header.name(&input).is_empty() && header.value_span().end() < head_len);
             }
             let mut scratch = [0; 1_024];
-            let closely = cook(&input, &Head { target_is_plain: false, ..head }, &mut scratch);
+            let closely = cook(&input, &Head { plain_path_len: 0, ..head }, &mut scratch);
             prop_assert_eq!(cook(&input, &head, &mut scratch), closely);
             if let Ok(cooked) = closely {
                 let path = cooked.path(&input, || &scratch);

@@ -34,7 +34,7 @@ impl Source {
     pub fn all() -> Vec<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lives in the workspace");
         let mut paths = Vec::new();
-        for package in ["bench", "engine", "proto", "tests"] {
+        for package in ["bench", "engine", "proto", "scan", "tests"] {
             collect(&root.join(package), &mut paths);
         }
         paths.sort();
@@ -53,10 +53,11 @@ impl Source {
         (name != "lib").then_some(name)
     }
 
-    /// Whether the file belongs to the engine or the protocol, not to tests, examples or benchmarks.
+    /// Whether the file belongs to the engine, the protocol or what that rests on, not to tests, examples or
+    /// benchmarks.
     #[must_use]
     pub fn is_library(&self) -> bool {
-        self.path.starts_with("engine/src/") || self.path.starts_with("proto/src/")
+        ["engine/src/", "proto/src/", "scan/src/"].iter().any(|library| self.path.starts_with(library))
     }
 
     /// First segments after `crate::` (in a room's root file also `super::`), in paths and in use groups.

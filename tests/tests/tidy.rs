@@ -14,28 +14,30 @@ const SLEEPERS: &[&str] = &["engine/examples/showcase/routes.rs", "tests/src/pac
 /// The file that may start an engine for a test of the public API: what it gives checks that all comes back.
 const STARTER: &str = "engine/tests/common/watched.rs";
 
-/// Unsafe blocks and impls outside tests; a change is made here too, on purpose.
-const UNSAFE_COUNTS: [(&str, usize); 3] = [("mem", 17), ("queue", 68), ("ring", 39)];
+/// Unsafe blocks and impls outside tests, in rooms of the engine and in the crate `scan`; a change is made here too, on
+/// purpose.
+const UNSAFE_COUNTS: [(&str, usize); 4] = [("mem", 17), ("queue", 68), ("ring", 39), ("scan", 2)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const PROTO: &[Room] = &[
-    ("bytes", &[], &[]),
+    ("words", &[], &[]),
+    ("bytes", &["words"], &[]),
     ("date", &[], &[]),
     ("method", &[], &[]),
-    ("header", &[], &[]),
+    ("header", &["words"], &[]),
     ("limits", &[], &[]),
     ("reject", &[], &[]),
     // Head asks framing for the one decision, framing needs to know the version: two files of one parser.
-    ("head", &["bytes", "framing", "header", "limits", "method", "reject"], &[]),
+    ("head", &["bytes", "framing", "header", "limits", "method", "reject", "words"], &[]),
     ("framing", &["bytes", "head", "reject"], &[]),
     ("chunked", &["bytes", "limits", "reject"], &[]),
     ("trailers", &["bytes"], &[]),
     ("etag", &["bytes"], &[]),
     ("conditional", &["bytes", "date", "etag", "header", "method"], &[]),
     ("range", &["bytes", "date", "etag", "method", "response"], &[]),
-    ("url", &["bytes", "head", "limits", "method", "reject"], &[]),
+    ("url", &["bytes", "head", "limits", "method", "reject", "words"], &[]),
     ("response", &["bytes", "date", "header", "trailers"], &[]),
 ];
 
@@ -274,12 +276,13 @@ fn thread_locals_that_are_destroyed_are_asked_for_with_try_with() {
 }
 
 #[test]
-fn unsafe_lives_in_three_rooms_and_is_counted() {
+fn unsafe_lives_where_it_may_and_is_counted() {
     let mut counts = UNSAFE_COUNTS.map(|(room, _)| (room, 0));
     let mut breaches = Vec::new();
     for source in Source::all() {
         let found = unsafe_lines(&source.shipped).len();
-        match counts.iter_mut().find(|(room, _)| source.room("engine") == Some(room)) {
+        let place = if source.path.starts_with("scan/") { Some("scan") } else { source.room("engine") };
+        match counts.iter_mut().find(|(room, _)| place == Some(room)) {
             Some((_, count)) => *count += found,
             // The floor of the benchmarks speaks to the kernel itself.
             None if found > 0 && !source.path.starts_with("bench/") => breaches.push(source.path),

@@ -49,7 +49,7 @@ pub(super) fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Result<Pa
     let target = Span { start: offset(method_name.end() + 1), len: offset(target.len()) };
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let method = Method::from_bytes(method.as_bytes());
-    let line = Line { method, method_name, target, target_is_plain: false, version };
+    let line = Line { method, method_name, target, plain_path_len: 0, method_is_safe: method.is_safe(), version };
     complete(input, &line, request.headers, skipped + len, head).map(|()| Parse::Complete)
 }
 
@@ -70,12 +70,12 @@ fn complete(
     let mut facts = Facts::NONE;
     for (field, header) in fields.iter().zip(&mut head.headers) {
         place(input, field, header)?;
-        facts.note(header.known, header.value_span(), field.value)?;
+        facts.note(header.known, header.value_span(), input)?;
     }
     if input.get(..head_len).and_then(<[u8]>::last_chunk) != Some(b"\r\n\r\n") {
         return Err(Reject::BareLineFeed);
     }
-    facts.judge(line, fields.len(), head_len, head)
+    facts.judge(input, line, fields.len(), head_len, head)
 }
 
 /// Checks the end of the line before `field` and stores where the field is.

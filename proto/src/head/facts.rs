@@ -3,9 +3,9 @@
 //! Invariants: both ways to parse a head judge by this; the order in which fields are noted is the order in which they
 //! came. Not here: the syntax of lines.
 
-use super::{Head, HeadFlags, Span, Version};
-use crate::bytes::{offset, trim_ows};
-use crate::framing::{self, FieldValues};
+use super::{Head, HeadFlags, HeaderSpan, Span, Version};
+use crate::bytes::{is_word, offset, trim_ows};
+use crate::framing::{self, BodyLength, FieldValues};
 use crate::header::KnownHeader;
 use crate::method::Method;
 use crate::reject::Reject;
@@ -15,31 +15,42 @@ pub(super) struct Line {
     pub(super) method: Method,
     pub(super) method_name: Span,
     pub(super) target: Span,
-    /// See [`Head::target_is_plain`].
-    pub(super) target_is_plain: bool,
+    /// See [`Head::plain_path_len`].
+    pub(super) plain_path_len: u16,
     pub(super) version: Version,
+    pub(super) method_is_safe: bool,
 }
 
 /// What the fields of one head say about its host, its body and its connection.
-pub(super) struct Facts<'a> {
-    host: Span,
-    lengths: FieldValues<'a>,
-    codings: FieldValues<'a>,
+pub(super) struct Facts {
+    /// Where the value of the Host field is: its length in the upper half; 0: none has come. One number, so that it
+    /// has one register.
+    host: u32,
     flags: HeadFlags,
+    /// Content-Length or Transfer-Encoding has come.
+    frames: bool,
 }
 
-impl<'a> Facts<'a> {
-    pub(super) const NONE: Self =
-        Self { host: Span::EMPTY, lengths: FieldValues::NONE, codings: FieldValues::NONE, flags: HeadFlags::EMPTY };
+impl Facts {
+    pub(super) const NONE: Self = Self { host: 0, flags: HeadFlags::EMPTY, frames: false };
 
-    /// Takes note of a field; `value` is its value, `span` where that is.
-    #[inline]
-    pub(super) fn note(&mut self, known: KnownHeader, span: Span, value: &'a [u8]) -> Result<(), Reject> {
+    /// Takes note of a field that [`KnownHeader::is_noted`], with its value at `span` of `input`.
+    #[inline(always)]
+    pub(super) fn note(&mut self, known: KnownHeader, span: Span, input: &[u8]) -> Result<(), Reject> {
+        if known == KnownHeader::Host {
+            if self.host != 0 {
+                return Err(Reject::DuplicateHost);
+            }
+            self.host = u32::from(span.start) | u32::from(span.len) << 16;
+            return Ok(());
+        }
+        self.note_rare(known, span.of(input))
+    }
+
+    #[inline(never)]
+    fn note_rare(&mut self, known: KnownHeader, value: &[u8]) -> Result<(), Reject> {
         match known {
-            KnownHeader::Host if self.host == Span::EMPTY => self.host = span,
-            KnownHeader::Host => return Err(Reject::DuplicateHost),
-            KnownHeader::ContentLength => self.lengths.push(value),
-            KnownHeader::TransferEncoding => self.codings.push(value),
+            KnownHeader::ContentLength | KnownHeader::TransferEncoding => self.frames = true,
             KnownHeader::Connection => self.flags.insert(connection_options(value)),
             KnownHeader::Expect => self.flags.insert(expectation(value)?),
             KnownHeader::Upgrade => self.flags.insert(HeadFlags::UPGRADE),
@@ -48,15 +59,23 @@ impl<'a> Facts<'a> {
         Ok(())
     }
 
-    /// Judges a head whose fields have all been noted, and stores all but the fields.
-    #[inline]
-    pub(super) fn judge(self, line: &Line, field_count: usize, head_len: usize, head: &mut Head) -> Result<(), Reject> {
-        if self.host == Span::EMPTY && line.version == Version::Http11 {
+    /// Judges a head of so many fields, which are in its `headers` and have all been noted, and stores the rest.
+    #[inline(always)]
+    pub(super) fn judge(
+        self,
+        input: &[u8],
+        line: &Line,
+        field_count: usize,
+        head_len: usize,
+        head: &mut Head,
+    ) -> Result<(), Reject> {
+        if self.host == 0 && line.version == Version::Http11 {
             return Err(Reject::MissingHost);
         }
-        let body = framing::decide(line.version, self.lengths, self.codings)?;
+        let body =
+            if self.frames { frame(input, line.version, &head.headers[..field_count])? } else { BodyLength::None };
         head.target = line.target;
-        head.host = self.host;
+        head.host = Span { start: offset(self.host as usize & 0xffff), len: offset(self.host as usize >> 16) };
         head.method_name = line.method_name;
         head.head_len = offset(head_len);
         head.header_count = offset(field_count);
@@ -64,27 +83,44 @@ impl<'a> Facts<'a> {
         head.version = line.version;
         head.flags = self.flags;
         head.body = body;
-        head.method_is_safe = line.method.is_safe();
-        head.target_is_plain = line.target_is_plain;
+        head.method_is_safe = line.method_is_safe;
+        head.plain_path_len = line.plain_path_len;
         Ok(())
     }
 }
 
+/// Where the body ends, by the fields that say so.
+#[inline(never)]
+fn frame(input: &[u8], version: Version, headers: &[HeaderSpan]) -> Result<BodyLength, Reject> {
+    let (mut lengths, mut codings) = (FieldValues::NONE, FieldValues::NONE);
+    for header in headers {
+        match header.known {
+            KnownHeader::ContentLength => lengths.push(header.value(input)),
+            KnownHeader::TransferEncoding => codings.push(header.value(input)),
+            _ => {}
+        }
+    }
+    framing::decide(version, lengths, codings)
+}
+
 /// The only expectation there is.
 fn expectation(value: &[u8]) -> Result<HeadFlags, Reject> {
-    if value.eq_ignore_ascii_case(b"100-continue") { Ok(HeadFlags::EXPECT_CONTINUE) } else { Err(Reject::BadExpect) }
+    if is_word(value, b"100-continue") { Ok(HeadFlags::EXPECT_CONTINUE) } else { Err(Reject::BadExpect) }
 }
 
 /// Connection options: a comma list, in any case.
 fn connection_options(value: &[u8]) -> HeadFlags {
+    if is_word(value, b"keep-alive") {
+        return HeadFlags::CONNECTION_KEEP_ALIVE;
+    }
     let mut flags = HeadFlags::EMPTY;
     for option in value.split(|&byte| byte == b',') {
         let option = trim_ows(option);
-        if option.eq_ignore_ascii_case(b"keep-alive") {
+        if is_word(option, b"keep-alive") {
             flags.insert(HeadFlags::CONNECTION_KEEP_ALIVE);
-        } else if option.eq_ignore_ascii_case(b"close") {
+        } else if is_word(option, b"close") {
             flags.insert(HeadFlags::CONNECTION_CLOSE);
-        } else if option.eq_ignore_ascii_case(b"upgrade") {
+        } else if is_word(option, b"upgrade") {
             flags.insert(HeadFlags::CONNECTION_UPGRADE);
         }
     }

@@ -176,9 +176,9 @@ pub struct Head {
     pub body: BodyLength,
     /// [`Method::is_safe`] of the method: known when it is parsed, so that nobody reads the method back to ask.
     pub method_is_safe: bool,
-    /// The target has no byte that means anything to a path but slashes: no query, escape, dot or fragment. May be
-    /// false of one that has none either.
-    pub target_is_plain: bool,
+    /// Bytes of the path with which the target begins, if it is canonical as it is, and what follows is nothing or a
+    /// query. 0: not known; [`crate::url::cook`] looks closely.
+    pub plain_path_len: u16,
     /// The fields in the order sent; only the first `header_count` are meaningful.
     pub headers: [HeaderSpan; HEADER_COUNT_MAX],
 }
@@ -196,7 +196,7 @@ impl Head {
         flags: HeadFlags::EMPTY,
         body: BodyLength::None,
         method_is_safe: false,
-        target_is_plain: false,
+        plain_path_len: 0,
         headers: [HeaderSpan::EMPTY; HEADER_COUNT_MAX],
     };
 
@@ -271,7 +271,7 @@ impl Default for Head {
 }
 
 impl PartialEq for Head {
-    /// Compares what was sent: neither entries beyond `header_count` nor `target_is_plain`, a hint, count.
+    /// Compares what was sent: neither entries beyond `header_count` nor `plain_path_len`, a hint, count.
     fn eq(&self, other: &Self) -> bool {
         self.target == other.target
             && self.host == other.host

@@ -15,10 +15,11 @@ mod prefix;
 pub use path::canonical_path;
 pub use prefix::{Category, HostPattern, Prefix, PrefixError, Scheme, path_rank};
 
-use crate::bytes::{each, offset};
+use crate::bytes::offset;
 use crate::head::{Head, Span};
 use crate::method::Method;
 use crate::reject::Reject;
+use crate::words::is_plain_name;
 use core::net::Ipv6Addr;
 
 /// The four forms of a request target (RFC 9112 section 3.2).
@@ -101,7 +102,8 @@ pub struct HostMemo {
     text: [u8; 64],
     /// Bytes of `text`; 0 while nothing is remembered.
     len: u8,
-    host_len: u8,
+    /// Of the host judged last, remembered or not.
+    host_len: u16,
     port: u16,
 }
 
@@ -112,33 +114,51 @@ impl HostMemo {
         Self { text: [0; 64], len: 0, host_len: 0, port: 0 }
     }
 
-    /// Whether `bytes`, as many as are remembered, are the text. Short ones are compared in two overlapping pieces,
-    /// which is cheaper than a call.
-    #[inline]
+    /// Whether `bytes` are the text. Most are compared in two overlapping pieces, which is cheaper than a call.
+    #[inline(always)]
     fn remembers(&self, bytes: &[u8]) -> bool {
-        let text = self.text.get(..bytes.len()).unwrap_or_default();
-        match bytes.len() {
+        let (text, len) = (&self.text, usize::from(self.len));
+        if bytes.len() != len {
+            return false;
+        }
+        match len {
             0 => false,
-            8..=16 => text.first_chunk::<8>() == bytes.first_chunk() && text.last_chunk::<8>() == bytes.last_chunk(),
-            _ => text == bytes,
+            8..16 => {
+                text.first_chunk::<8>() == bytes.first_chunk()
+                    && text[len - 8..].first_chunk::<8>() == bytes.last_chunk()
+            }
+            16..=32 => {
+                text.first_chunk::<16>() == bytes.first_chunk()
+                    && text[len - 16..].first_chunk::<16>() == bytes.last_chunk()
+            }
+            _ => text.get(..len) == Some(bytes),
         }
     }
 
-    /// The host and port of a Host field, judged or remembered.
-    #[inline]
-    fn authority(&mut self, base: &[u8], span: Span) -> Result<(Span, u16), Reject> {
+    /// Stores the host and port of a Host field, judged or remembered.
+    #[inline(always)]
+    fn authority(&mut self, base: &[u8], span: Span, cooked: &mut Cooked) -> Result<(), Reject> {
+        if !self.remembers(span.of(base)) {
+            self.judge(base, span)?;
+        }
+        cooked.host = Span { start: span.start, len: self.host_len };
+        cooked.port = self.port;
+        Ok(())
+    }
+
+    /// Judges a Host field, and remembers it if it is good.
+    #[inline(never)]
+    fn judge(&mut self, base: &[u8], span: Span) -> Result<(), Reject> {
         let bytes = span.of(base);
-        if bytes.len() == usize::from(self.len) && self.remembers(bytes) {
-            return Ok((Span { start: span.start, len: u16::from(self.host_len) }, self.port));
-        }
         let (host, port) = authority(base, span)?;
-        if let (Some(text), Ok(len), Ok(host_len)) =
-            (self.text.get_mut(..bytes.len()), u8::try_from(bytes.len()), u8::try_from(host.len))
-        {
+        // One that is too long is remembered as none.
+        self.len = 0;
+        if let (Some(text), Ok(len)) = (self.text.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
             text.copy_from_slice(bytes);
-            (self.len, self.host_len, self.port) = (len, host_len, port);
+            self.len = len;
         }
-        Ok((host, port))
+        (self.host_len, self.port) = (host.len, port);
+        Ok(())
     }
 }
 
@@ -161,16 +181,23 @@ pub fn cook_with<'s>(
     memo: &mut HostMemo,
     cooked: &mut Cooked,
 ) -> Result<(), Reject> {
-    (cooked.host, cooked.port) =
-        if head.host == Span::EMPTY { (Span::EMPTY, 0) } else { memo.authority(base, head.host)? };
+    if head.host == Span::EMPTY {
+        (cooked.host, cooked.port) = (Span::EMPTY, 0);
+    } else {
+        memo.authority(base, head.host, cooked)?;
+    }
+    if head.plain_path_len != 0 {
+        let (start, len) = (head.target.start, head.plain_path_len);
+        cooked.form = TargetForm::Origin;
+        cooked.path = CookedPath::Raw(Span { start, len });
+        let query = Span { start: start + len, len: head.target.len - len };
+        cooked.query = if query.is_empty() { Span::EMPTY } else { query };
+        return Ok(());
+    }
     let target = head.target.of(base);
     if target.first() == Some(&b'/') && head.method != Method::Connect {
         cooked.form = TargetForm::Origin;
-        (cooked.path, cooked.query) = if head.target_is_plain {
-            (CookedPath::Raw(head.target), Span::EMPTY)
-        } else {
-            path_and_query(base, head.target, scratch)?
-        };
+        (cooked.path, cooked.query) = path_and_query(base, head.target, scratch)?;
         return Ok(());
     }
     *cooked = cook_rare(base, head, scratch(), cooked.host, cooked.port)?;
@@ -285,23 +312,11 @@ fn authority(base: &[u8], span: Span) -> Result<(Span, u16), Reject> {
 fn plain_host_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     while let Some(word) = bytes[len..].first_chunk()
-        && is_plain_host(u64::from_le_bytes(*word))
+        && is_plain_name(u64::from_le_bytes(*word))
     {
         len += 8;
     }
     bytes[len..].iter().position(|&byte| !HOST_BYTE[usize::from(byte)]).map_or(bytes.len(), |at| len + at)
-}
-
-/// Whether all eight bytes are letters, digits, `-` or `.`.
-#[inline]
-const fn is_plain_host(word: u64) -> bool {
-    // With the high bits clear no sum carries into the next byte: its high bit tells "not less than".
-    let seven_bits = word & each(0x7f);
-    let folded = seven_bits | each(0x20);
-    let letters = (folded + each(0x80 - b'a')) & !(folded + each(0x7f - b'z'));
-    let dash_to_nine = (seven_bits + each(0x80 - b'-')) & !(seven_bits + each(0x7f - b'9'));
-    let not_slash = (seven_bits ^ each(b'/')) + each(0x7f);
-    (letters | (dash_to_nine & not_slash)) & !word & each(0x80) == each(0x80)
 }
 
 /// Length of a host with escapes or of an IPv6 literal; the first `plain_len` bytes are known to be good.

@@ -5,8 +5,9 @@
 //! Not here: case folding, Unicode normalisation.
 //! Source: RFC 3986 sections 2.1, 3.3 and 5.2.4; RFC 3629 (UTF-8).
 
-use crate::bytes::{hex_value, offset, path_marks};
+use crate::bytes::{hex_value, offset};
 use crate::reject::Reject;
+use crate::words::path_marks;
 
 /// What a byte means to a path that might already be canonical.
 #[derive(Copy, Clone, PartialEq, Eq)]

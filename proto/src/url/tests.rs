@@ -175,7 +175,7 @@ fn a_host_word_is_plain_only_if_every_byte_is() {
             let mut word = *b"aZ09-.xy";
             word[at] = byte;
             let plain = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-            assert_eq!(is_plain_host(u64::from_le_bytes(word)), plain, "{byte:#x} at {at}");
+            assert_eq!(is_plain_name(u64::from_le_bytes(word)), plain, "{byte:#x} at {at}");
             assert!(!plain || HOST_BYTE[usize::from(byte)]);
         }
     }

@@ -1,0 +1,80 @@
+//! The classes in vector instructions that every x86-64 CPU has.
+//!
+//! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2; a byte is at most `n` if it is the
+//! smaller of both.
+
+use core::arch::x86_64::{
+    __m128i, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+    _mm_set1_epi8, _mm_sub_epi8,
+};
+
+use crate::Block;
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn load(block: &Block) -> __m128i {
+    // SAFETY: the block's 16 bytes may be read, and the instruction asks for no alignment.
+    unsafe { _mm_loadu_si128(core::ptr::from_ref(block).cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn each(byte: u8) -> __m128i {
+    _mm_set1_epi8(byte.cast_signed())
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn is(bytes: __m128i, byte: u8) -> __m128i {
+    _mm_cmpeq_epi8(bytes, each(byte))
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn is_between(bytes: __m128i, first: u8, last: u8) -> __m128i {
+    let above = _mm_sub_epi8(bytes, each(first));
+    _mm_cmpeq_epi8(_mm_min_epu8(above, each(last - first)), above)
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn bits(bytes: __m128i) -> u32 {
+    _mm_movemask_epi8(bytes).cast_unsigned()
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn equal(block: &Block, ascii: u8) -> u32 {
+    bits(is(load(block), ascii))
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn controls(block: &Block) -> u32 {
+    let bytes = load(block);
+    bits(_mm_or_si128(is_between(bytes, 0, 0x1f), is(bytes, 0x7f)))
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn name_marks(block: &Block) -> u32 {
+    let bytes = load(block);
+    let letters = is_between(_mm_or_si128(bytes, each(0x20)), b'a', b'z');
+    let others = _mm_or_si128(is_between(bytes, b'0', b'9'), is(bytes, b'-'));
+    bits(_mm_or_si128(letters, others)) ^ 0xffff
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn path_marks(block: &Block) -> u32 {
+    let bytes = load(block);
+    let plain = _mm_or_si128(is_between(bytes, b'/', b'~'), is(bytes, b'-'));
+    bits(_mm_andnot_si128(is(bytes, b'?'), plain)) ^ 0xffff
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn query_marks(block: &Block) -> u32 {
+    let bytes = load(block);
+    bits(_mm_andnot_si128(is(bytes, b'#'), is_between(bytes, b'!', b'~'))) ^ 0xffff
+}
