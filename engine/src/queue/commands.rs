@@ -22,8 +22,6 @@ use crate::id::{ConnectionId, RequestId};
 pub(crate) enum Command {
     /// The request was cancelled: its connection is to be reset.
     Cancel(RequestId),
-    /// The queue of this number has no handle any more: nobody can answer its requests by id.
-    QueueEnded(u32),
     /// An informational answer, as it goes to the client.
     Informational(RequestId, Bytes),
     /// Somebody is to be told of the connection's end.

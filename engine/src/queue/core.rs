@@ -3,7 +3,6 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 
-use super::commands::Command;
 use super::exchange::{Exchange, Record};
 use super::lease::Lease;
 use super::request_ring::{Producer, RequestRing};
@@ -91,13 +90,6 @@ impl<R: Record> QueueCore<R> {
     pub(crate) fn close_and_abandon(&self) {
         self.close();
         (0..self.rings.len()).for_each(|shard| self.abandon_of(shard));
-    }
-
-    /// As [`close_and_abandon`](Self::close_and_abandon), and nobody can answer by id any more what came through this
-    /// queue: the shards abandon what is held so, and whoever lets go of a handle does.
-    pub(crate) fn end(&self) {
-        self.close_and_abandon();
-        self.exchanges.iter().for_each(|exchange| exchange.command(Command::QueueEnded(self.number)));
     }
 
     /// Undelivered requests, over all shards.

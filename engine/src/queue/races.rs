@@ -169,14 +169,18 @@ impl Shard {
                         self.end_connection(slot);
                     }
                 }
-                Command::QueueEnded(queue) => {
-                    for slot in 0..SLOTS.min(self.side.slots_used()) {
-                        if self.side.close_to_ids(slot, queue).is_some() {
-                            assert_eq!(self.side.finish(slot), Fate::Free, "nobody has its handle");
-                        }
-                    }
-                }
                 _ => unreachable!("nobody leaves another"),
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Nobody can answer by id any more what came through a queue.
+    fn end_queue(&mut self, queue: u32) {
+        for slot in 0..SLOTS.min(self.side.slots_used()) {
+            if self.side.close_to_ids(slot, queue).is_some() {
+                assert_eq!(self.side.finish(slot), Fate::Free, "nobody has its handle");
             }
         }
     }
@@ -292,7 +296,8 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
         // One waits in the queue; one was dropped above.
         thread::scope(|scope| {
             scope.spawn(|| given.into_iter().map(Lease::detach).count());
-            queue.end();
+            queue.close_and_abandon();
+            shard.end_queue(round);
             shard.look(&told);
         });
         for lease in kept {

@@ -69,7 +69,7 @@ impl Drop for Consumers {
     /// Requests that wait or are held by id, and those to come, will never be answered: their clients get 500 and 503.
     /// The queue's memory goes as soon as the shards have let go of it.
     fn drop(&mut self) {
-        self.core.end();
+        self.core.close_and_abandon();
         if let Some(shared) = self.shared.upgrade() {
             shared.control().close_queue(&shared, self.key);
         }

@@ -27,19 +27,9 @@ impl<I: Io> Shard<I> {
         while let Some(command) = self.protocol.dispatch.side.take_command() {
             match command {
                 Command::Cancel(id) => self.cancel(id),
-                Command::QueueEnded(queue) => self.end_queue(queue),
                 Command::Informational(id, text) => self.send_informational(id, text),
                 Command::Watch(id, registration) => self.watch(id, registration),
                 Command::HandOver(id, taker) => self.hand_over(id, taker),
-            }
-        }
-    }
-
-    /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
-    fn end_queue(&mut self, queue: u32) {
-        for slot in 0..self.protocol.dispatch.side.slots_used() {
-            if let Some(completed) = self.protocol.dispatch.side.close_to_ids(slot, queue) {
-                self.take_back(completed);
             }
         }
     }

@@ -174,9 +174,9 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(crate) fn take_newest(&mut self) {
         let Some(state) = self.inbox.waiting().state.take() else { return };
-        let generation = state.generation;
+        let (generation, mut ended) = (state.generation, Vec::new());
         if core::mem::replace(&mut self.queues_version, state.queues.version) != state.queues.version {
-            self.protocol.dispatch.take_queues(&state.queues.queues);
+            ended = self.protocol.dispatch.take_queues(&state.queues.queues);
         }
         self.take_routes(state.routes);
         self.take_listeners(&state.listening);
@@ -184,7 +184,21 @@ impl<I: Io> Shard<I> {
             self.stop_taken = state.stop;
             self.stop(state.stop.unwrap_or_default());
         }
+        if !ended.is_empty() {
+            ended.into_iter().for_each(|queue| self.end_queue(queue));
+            // By the new routes: in the place of a queue that has ended may be another one.
+            self.work_off();
+        }
         self.inbox.taken.store(generation, Ordering::SeqCst);
+    }
+
+    /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
+    fn end_queue(&mut self, queue: u32) {
+        for slot in 0..self.protocol.dispatch.side.slots_used() {
+            if let Some(completed) = self.protocol.dispatch.side.close_to_ids(slot, queue) {
+                self.take_back(completed);
+            }
+        }
     }
 
     /// From now on these routes hold, with their timers and limits. Connections that went by those of a group which is

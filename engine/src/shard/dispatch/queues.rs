@@ -21,25 +21,28 @@ pub(super) struct QueueEnd {
 }
 
 impl Dispatch {
-    /// From now on these are the queues, where routes look for them: lets go of those that have ended.
-    pub(crate) fn take_queues(&mut self, queues: &[Option<Arc<QueueCore<RequestRecord>>>]) {
+    /// From now on these are the queues, where routes look for them: lets go of those that have ended, and gives their
+    /// numbers.
+    pub(crate) fn take_queues(&mut self, queues: &[Option<Arc<QueueCore<RequestRecord>>>]) -> Vec<u32> {
+        let mut ended = Vec::new();
         let places = self.queues.len().max(queues.len());
         self.queues.resize_with(places, || None);
         for index in 0..places {
             let wanted = queues.get(index).and_then(Option::as_ref);
             if self.queues[index].as_ref().map(|end| Arc::as_ptr(&end.core)) != wanted.map(Arc::as_ptr) {
-                self.let_go_of_queue(index);
+                ended.extend(self.let_go_of_queue(index));
                 self.queues[index] = wanted.map(|core| {
                     let (core, producer) = (Arc::clone(core), Producer::new());
                     QueueEnd { core, producer, touched: false, unannounced: 0 }
                 });
             }
         }
+        ended
     }
 
     /// A queue has ended: what this shard has pushed and not yet shown is abandoned, and no slot names it any more.
-    fn let_go_of_queue(&mut self, index: usize) {
-        let Some(mut end) = self.queues[index].take() else { return };
+    fn let_go_of_queue(&mut self, index: usize) -> Option<u32> {
+        let mut end = self.queues[index].take()?;
         let shard = usize::from(self.id.0);
         let count = end.core.publish(shard, &mut end.producer);
         self.counters.requests_delivered.add(count);
@@ -50,6 +53,7 @@ impl Dispatch {
                 slot.queue = NONE;
             }
         }
+        Some(end.core.number())
     }
 
     /// Whether a queue takes no request at this moment.

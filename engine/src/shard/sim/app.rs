@@ -384,7 +384,7 @@ impl App {
                 Hold::Id(_) => {}
             }
         }
-        self.queue.end();
+        self.queue.close_and_abandon();
         for lease in held {
             if random.chance(500) {
                 let _ = lease.detach();

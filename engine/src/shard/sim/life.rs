@@ -171,7 +171,7 @@ fn a_queue_that_ends_leaves_its_place_to_another_and_its_requests_get_500() {
     rig.say(taken, GET);
     let lease = rig.claim();
     rig.say(waits, GET);
-    rig.queue.end();
+    rig.queue.close_and_abandon();
     rig.change(|desired| desired.set_queues(Vec::new()));
     rig.notify_deferred();
     assert!(rig.heard(waits).starts_with("HTTP/1.1 500 "));

@@ -190,9 +190,7 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
     if random.chance(500) {
         rig.turn();
     }
-    if random.chance(500) {
-        rig.change(|desired| desired.set_queues(Vec::new()));
-    }
+    rig.change(|desired| desired.set_queues(Vec::new()));
     // The requests whose bodies never come, and the clients that read no more, have their timers.
     rig.notify_deferred();
     for _ in 0..40 {
