@@ -55,7 +55,7 @@ pub(super) fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Option<()
             two => u32::from(two & 0xff == SPACE),
         };
         let start = colon + 1 + gap;
-        if start >= end || byte(input, end - 1)? == b' ' {
+        if start >= end || *input.get((end as usize).checked_sub(1)?)? == b' ' {
             return None;
         }
         let span = Span { start: offset(start as usize), len: offset((end - start) as usize) };
