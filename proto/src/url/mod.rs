@@ -173,7 +173,7 @@ impl Default for HostMemo {
 ///
 /// # Errors
 /// As [`cook`].
-#[inline]
+#[inline(always)]
 pub fn cook_with<'s>(
     base: &[u8],
     head: &Head,
@@ -194,6 +194,17 @@ pub fn cook_with<'s>(
         cooked.query = if query.is_empty() { Span::EMPTY } else { query };
         return Ok(());
     }
+    cook_closely(base, head, scratch, cooked)
+}
+
+/// Targets of which it is not known that they are canonical; the host has been looked at.
+#[inline(never)]
+fn cook_closely<'s>(
+    base: &[u8],
+    head: &Head,
+    scratch: impl FnOnce() -> &'s mut [u8],
+    cooked: &mut Cooked,
+) -> Result<(), Reject> {
     let target = head.target.of(base);
     if target.first() == Some(&b'/') && head.method != Method::Connect {
         cooked.form = TargetForm::Origin;
