@@ -33,12 +33,22 @@ pub(crate) struct Policy {
     pub(crate) body_max: u64,
 }
 
-/// Which policy holds for a connection: the engine's own, or a URL group's. A row of the table that comes with the
-/// routes.
+/// A row of the table that comes with the routes: the engine's own policy, or a URL group's.
 pub(crate) type PolicyIndex = u32;
 
-/// The engine's own policy.
+/// The engine's own.
 pub(crate) const OF_ENGINE: PolicyIndex = 0;
+
+/// Which policy holds for a connection: that of a row as long as the row is its owner's, else the engine's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PolicyKey {
+    pub(crate) index: PolicyIndex,
+    pub(crate) owner: u32,
+}
+
+impl PolicyKey {
+    pub(crate) const OF_ENGINE: Self = Self { index: OF_ENGINE, owner: 0 };
+}
 
 impl Policy {
     /// What properties come to; what they leave open has its default.

@@ -22,10 +22,11 @@ use ringress_proto::url::{self, HostPattern};
 
 use self::map::{Entry, Map};
 use self::node::{Named, Node};
-pub(crate) use self::table::{GroupRow, GroupTable};
+pub(crate) use self::table::GroupRow;
+use self::table::GroupTable;
 use self::text::hash_of;
 use crate::id::UrlGroupId;
-use crate::policy::{Policy, PolicyIndex};
+use crate::policy::{Policy, PolicyIndex, PolicyKey};
 use crate::record::Address;
 
 /// Where the requests for a prefix go.
@@ -141,16 +142,18 @@ impl Found<'_> {
     pub(crate) fn group_id(&self) -> UrlGroupId {
         UrlGroupId::of(self.target.group, self.group.owner)
     }
+
+    /// The timers and limits of the group.
+    #[inline]
+    pub(crate) fn policy(&self) -> PolicyKey {
+        PolicyKey { index: self.target.group, owner: self.group.owner }
+    }
 }
 
 impl Snapshot {
     /// Without prefixes and groups; `own` is the engine's own policy.
     pub(crate) fn new(own: Policy) -> Self {
         Self { ports: Map::default(), groups: GroupTable::new(own) }
-    }
-
-    pub(crate) fn groups(&self) -> &GroupTable {
-        &self.groups
     }
 
     /// Says what holds for a group.
@@ -160,8 +163,8 @@ impl Snapshot {
 
     /// The timers and limits of a connection.
     #[inline]
-    pub(crate) fn policy(&self, index: PolicyIndex) -> &Policy {
-        &self.groups.get(index).policy
+    pub(crate) fn policy(&self, key: PolicyKey) -> &Policy {
+        self.groups.policy(key)
     }
 
     /// Finds where a request goes that came in on `local`. `host` is without port and may be empty.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::policy::{OF_ENGINE, Policy, PolicyIndex};
+use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey};
 
 /// One group, as of one moment.
 #[derive(Clone, Copy, Debug)]
@@ -11,14 +11,14 @@ pub(crate) struct GroupRow {
     pub(crate) queue: Option<u32>,
     /// Whether the group and its session are active.
     pub(crate) active: bool,
-    /// Another number whenever the row has changed hands.
+    /// Another number whenever the row has changed hands; 0 is nobody's but the engine's.
     pub(crate) owner: u32,
     pub(crate) policy: Policy,
 }
 
 /// Rows of groups, shared between versions: a change copies the rows around the changed one.
 #[derive(Clone, Debug)]
-pub(crate) struct GroupTable {
+pub(super) struct GroupTable {
     /// By [`PolicyIndex`]: first the engine's own, which no group has. Rows of groups that are gone are like it.
     pieces: Arc<[Arc<Piece>]>,
 }
@@ -53,20 +53,11 @@ impl GroupTable {
         }
     }
 
-    /// Whether an index means the same owner as it did in `before`.
-    pub(crate) fn same_owner(&self, before: &Self, index: PolicyIndex) -> bool {
-        let (piece, _) = place(index);
-        let is_there = piece < self.pieces.len() && piece < before.pieces.len();
-        is_there && self.get(index).owner == before.get(index).owner
-    }
-
-    /// Whether all indices mean the same owners as they did in `before`.
-    pub(crate) fn same_owners(&self, before: &Self) -> bool {
-        let mut both = self.pieces.iter().zip(&*before.pieces);
-        let same = |(now, before): (&Arc<Piece>, &Arc<Piece>)| {
-            Arc::ptr_eq(now, before) || now.iter().zip(&**before).all(|(now, before)| now.owner == before.owner)
-        };
-        self.pieces.len() >= before.pieces.len() && both.all(same)
+    /// The policy that a connection goes by.
+    #[inline]
+    pub(super) fn policy(&self, key: PolicyKey) -> &Policy {
+        let row = self.get(key.index);
+        if row.owner == key.owner { &row.policy } else { &self.get(OF_ENGINE).policy }
     }
 }
 

@@ -328,22 +328,20 @@ fn a_path_of_only_slashes_is_registered_found_and_let_go_of() {
 }
 
 #[test]
-fn an_index_without_a_row_means_the_engines_own() {
+fn a_key_whose_owner_has_no_row_any_more_means_the_engines_own() {
     let policy = |rate| Policy::of(&Properties::new().send_rate_min(rate));
     let row = |owner, rate| GroupRow { queue: Some(1), active: true, owner, policy: policy(rate) };
+    let rate = |snapshot: &Snapshot, index, owner| snapshot.policy(PolicyKey { index, owner }).send_rate;
     let before = Snapshot::new(policy(1));
     for index in [3, 40, 1000] {
         let mut after = before.clone();
         after.put_group(index, row(1, 2));
-        let rates = [0, index - 1, index, index + 1, 5000].map(|index| after.policy(index).send_rate);
-        assert_eq!(rates, [1, 1, 2, 1, 1]);
-        assert_eq!((before.policy(index).send_rate, after.groups().get(5000).queue), (1, None));
-        assert!(!before.groups().same_owners(after.groups()));
+        let keys = [(0, 0), (index - 1, 1), (index, 1), (index, 2), (index, 0), (index + 1, 1), (5000, 1)];
+        assert_eq!(keys.map(|(index, owner)| rate(&after, index, owner)), [1, 1, 2, 1, 1, 1, 1]);
+        assert_eq!((rate(&before, index, 1), before.groups.get(index).queue), (1, None));
         let mut reused = after.clone();
-        reused.put_group(index, row(2, 1));
-        let same_owner = |index| reused.groups().same_owner(after.groups(), index);
-        assert!(same_owner(0) && !same_owner(index) && !reused.groups().same_owners(after.groups()));
-        reused.put_group(index, row(1, 3));
-        assert!(reused.groups().same_owners(after.groups()) && reused.policy(index).send_rate == 3);
+        reused.put_group(index, row(2, 3));
+        assert_eq!([1, 2].map(|owner| rate(&reused, index, owner)), [1, 3]);
+        assert_eq!([1, 2].map(|owner| rate(&after, index, owner)), [2, 1]);
     }
 }

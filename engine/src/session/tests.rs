@@ -40,7 +40,7 @@ fn arm(engine: &Engine, address: SocketAddr) {
     let core = Arc::new(QueueCore::new(u32::MAX, 16, Arc::from([])));
     let policy = Policy::of(&Properties::new());
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 0, policy });
+    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy });
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
     assert!(routes.insert(&prefix, 0, 1));
     let control = &mut *engine.shared.control();
@@ -111,4 +111,25 @@ fn a_shard_that_panics_in_a_turn_of_its_thread_is_given_up() {
     wait_until("nobody is let in", || TcpStream::connect(address).is_err());
     assert_eq!(engine.wait().expect_err("it has failed").to_string(), "shard 0 panicked");
     assert_eq!(engine.shutdown(WAIT_MAX).expect_err("it has failed").to_string(), "shard 0 panicked");
+}
+
+#[test]
+fn what_many_urls_leave_behind_is_freed_by_who_changes_urls_and_not_by_a_shard() {
+    let engine = Engine::builder().mode(Mode::Colocated).shards(1).start().expect("it starts");
+    let queue = engine.request_queue("test").expect("a queue");
+    let session = engine.server_session();
+    let (address, group, other) = (listen(&engine), session.url_group(), session.url_group());
+    let _attached = engine.attach(0).expect("the shard is free");
+    // The shard has a turn.
+    let turn = || assert!(queue.try_receive().expect("open").is_none(), "nobody asks");
+    let urls: Vec<String> = (0..1000).map(|n| format!("http://*:{}/{n}/", address.port())).collect();
+    group.add_urls(urls.iter().map(String::as_str).zip(0..)).expect("the URLs are free");
+    turn();
+    let many = Arc::downgrade(&engine.shared.control().desired.routes);
+    drop(group);
+    assert_eq!(many.strong_count(), 2, "the shard has them, and who removed the URLs keeps them");
+    turn();
+    assert_eq!(many.strong_count(), 1, "the shard was not the last");
+    other.set_active(false).expect("its session is open");
+    assert_eq!(many.strong_count(), 0, "the next change frees them");
 }

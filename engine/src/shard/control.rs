@@ -17,7 +17,6 @@ use std::time::Duration;
 use super::Shard;
 use super::transport::ListenSocket;
 use crate::clock::ticks;
-use crate::policy::OF_ENGINE;
 use crate::queue::QueueCore;
 use crate::record::RequestRecord;
 use crate::ring::Io;
@@ -178,7 +177,7 @@ impl<I: Io> Shard<I> {
         if core::mem::replace(&mut self.queues_version, state.queues.version) != state.queues.version {
             ended = self.protocol.dispatch.take_queues(&state.queues.queues);
         }
-        self.take_routes(state.routes);
+        self.protocol.dispatch.routes = state.routes;
         self.take_listeners(&state.listening);
         if state.stop.is_some() && state.stop != self.stop_taken {
             self.stop_taken = state.stop;
@@ -197,23 +196,6 @@ impl<I: Io> Shard<I> {
         for slot in 0..self.protocol.dispatch.side.slots_used() {
             if let Some(completed) = self.protocol.dispatch.side.close_to_ids(slot, queue) {
                 self.take_back(completed);
-            }
-        }
-    }
-
-    /// From now on these routes hold, with their timers and limits. Connections that went by those of a group which is
-    /// gone go by the engine's own.
-    fn take_routes(&mut self, routes: Arc<Snapshot>) {
-        let before = core::mem::replace(&mut self.protocol.dispatch.routes, routes);
-        let (before, now) = (before.groups(), self.protocol.dispatch.routes.groups());
-        if now.same_owners(before) {
-            return;
-        }
-        for key in self.connections.keys() {
-            if let Some(connection) = self.connections.get_mut(key)
-                && !now.same_owner(before, connection.policy)
-            {
-                connection.policy = OF_ENGINE;
             }
         }
     }

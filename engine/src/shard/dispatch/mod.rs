@@ -21,7 +21,7 @@ use self::watch::Extras;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, ShardId};
-use crate::policy::{Policy, PolicyIndex};
+use crate::policy::{Policy, PolicyKey};
 use crate::queue::{Completion, ShardSide};
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
@@ -86,10 +86,10 @@ impl Dispatch {
         }
     }
 
-    /// The timers and limits of this place.
+    /// The timers and limits of a connection.
     #[inline]
-    pub(crate) fn policy(&self, index: PolicyIndex) -> &Policy {
-        self.routes.policy(index)
+    pub(crate) fn policy(&self, key: PolicyKey) -> &Policy {
+        self.routes.policy(key)
     }
 
     /// A turn has begun.

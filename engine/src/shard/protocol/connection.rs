@@ -7,7 +7,7 @@ use ringress_proto::chunked::Decoder;
 use crate::clock::Tick;
 use crate::conn::{Machine, Part};
 use crate::mem::Cell;
-use crate::policy::{OF_ENGINE, PolicyIndex};
+use crate::policy::PolicyKey;
 use crate::queue::Disconnected;
 use crate::record::{Address, DISCARDED_BYTES_MAX, Lost, Timer};
 use crate::shard::dispatch::{NONE, SlotState};
@@ -171,7 +171,7 @@ pub(crate) struct Connection {
     /// Whose body is under way; none for one that is thrown away.
     pub(super) body_slot: u32,
     /// The timers and limits that hold: those of the group of the last routed request.
-    pub(crate) policy: PolicyIndex,
+    pub(crate) policy: PolicyKey,
     pub(super) peer: Address,
     pub(super) local: Address,
 }
@@ -203,7 +203,7 @@ impl Connection {
             discarded: 0,
             due: NEVER,
             body_slot: NONE,
-            policy: OF_ENGINE,
+            policy: PolicyKey::OF_ENGINE,
             peer: Address::from(accepted.peer),
             local: Address::from(accepted.local),
         }

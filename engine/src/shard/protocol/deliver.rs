@@ -13,7 +13,7 @@ use super::input::Taken;
 use super::{Protocol, Stopping};
 use crate::conn::Exclusivity;
 use crate::mem::{Extent, Input};
-use crate::policy::PolicyIndex;
+use crate::policy::PolicyKey;
 use crate::ring::Io;
 use crate::shard::dispatch::{Dispatch, NONE, SlotState};
 
@@ -21,7 +21,7 @@ use crate::shard::dispatch::{Dispatch, NONE, SlotState};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressed {
     queue: Result<u32, Reject>,
-    policy: PolicyIndex,
+    policy: PolicyKey,
     exclusivity: Exclusivity,
     keep_alive: bool,
     is_http10: bool,
@@ -85,14 +85,14 @@ impl<I: Io> Protocol<I> {
         let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
             Ok(found) if !found.group.active => {
                 record.group = found.group_id();
-                (Err(Reject::Disabled), found.target.group)
+                (Err(Reject::Disabled), found.policy())
             }
             Ok(found) => {
                 record.group = found.group_id();
                 record.url_context = found.target.context;
                 record.ip_routed = found.target.by_ip;
                 record.send_credit = found.group.policy.send_credit;
-                (found.group.queue.ok_or(Reject::Unbound), found.target.group)
+                (found.group.queue.ok_or(Reject::Unbound), found.policy())
             }
             Err(reject) => (Err(reject), connection.policy),
         };
