@@ -1,7 +1,8 @@
 //! Field names known in advance, so that the hot paths compare small integers instead of text.
 //!
 //! Invariants: names compare without case; each known name has one canonical spelling. Lookup costs one table read and
-//! one comparison: the table is a perfect hash over the name's words, checked at compile time.
+//! one comparison: the table is a perfect hash over the name's length and last four bytes, checked at compile
+//! time.
 //! Not here: field values and their grammar.
 //! Source: RFC 9110 section 5.1 and the IANA field name registry.
 
@@ -17,52 +18,62 @@ const NAME_BYTES_MAX: usize = 24;
 #[derive(Copy, Clone)]
 #[repr(align(64))]
 struct Slot<Name> {
-    /// The name in lower case; all zero in an unused slot.
+    /// The name in lower case; behind it all bits are 1.
     words: Words,
-    /// 0x20 at each letter of `words`, 0 elsewhere: the bits that do not count.
-    letters: Words,
+    /// The bits that do not count: 0x20 at each letter, and all behind the name.
+    ignored: Words,
+    /// Bytes of the name; in an unused slot more than any has.
+    len: u32,
     name: Name,
 }
 
 impl<Name: Copy> Slot<Name> {
+    const fn unused(name: Name) -> Self {
+        Self { words: [u64::MAX; 3], ignored: [u64::MAX; 3], len: u32::MAX, name }
+    }
+
     const fn new(text: &str, name: Name) -> Self {
         assert!(text.len() < NAME_BYTES_MAX, "the name is too long for the table");
-        let mut lower = [0; NAME_BYTES_MAX];
-        let mut letters = [0; NAME_BYTES_MAX];
+        let mut lower = [0xff; NAME_BYTES_MAX];
+        let mut ignored = [0xff; NAME_BYTES_MAX];
         let mut index = 0;
         while index < text.len() {
             let byte = text.as_bytes()[index];
             lower[index] = byte.to_ascii_lowercase();
-            letters[index] = if byte.is_ascii_alphabetic() { 0x20 } else { 0 };
+            ignored[index] = if byte.is_ascii_alphabetic() { 0x20 } else { 0 };
             index += 1;
         }
-        Self { words: words(&lower), letters: words(&letters), name }
+        #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
+        let len = text.len() as u32;
+        Self { words: words(&lower), ignored: words(&ignored), len, name }
     }
 }
 
-/// A name, as words with zeros behind it.
+/// The bytes of a name, and any others behind them.
 type Words = [u64; NAME_BYTES_MAX / 8];
 
-/// The words of a name of up to 24 bytes.
+/// The words of up to 24 bytes.
 #[inline]
 const fn words(name: &[u8]) -> Words {
     [words::word(name, 0), words::word(name, 8), words::word(name, 16)]
 }
 
-/// Hash of a name that ignores the case of letters: of the first four bytes of each word, in which known names differ.
-#[inline(always)]
-const fn slot<const N: usize>(words: [u64; N], factor: u32) -> usize {
-    let mut mixed = words[0];
-    let mut index = 1;
-    while index < N {
-        mixed ^= words[index];
-        index += 1;
+/// The last four bytes of a name that stands behind a line's end, which known names of two and three bytes need.
+const fn last_four(name: &[u8]) -> u32 {
+    match (name.last_chunk(), name) {
+        (Some(last), _) => u32::from_le_bytes(*last),
+        (_, [first, second, third]) => u32::from_le_bytes([b'\n', *first, *second, *third]),
+        (_, [first, second]) => u32::from_le_bytes([b'\r', b'\n', *first, *second]),
+        _ => 0,
     }
+}
+
+/// Hash of a name that ignores the case of letters.
+#[inline(always)]
+const fn slot(last_four: u32, len: u32, factor: u32) -> usize {
     // Bit 0x20 of each byte is all that case changes.
-    #[expect(clippy::cast_possible_truncation, reason = "these four bytes are meant")]
-    let four = mixed as u32;
-    let folded = four | 0x2020_2020;
-    (folded.wrapping_mul(factor) >> (u32::BITS - SLOT_COUNT.ilog2())) as usize
+    let mixed = (last_four | 0x2020_2020).wrapping_sub(len);
+    (mixed.wrapping_mul(factor) >> (u32::BITS - SLOT_COUNT.ilog2())) as usize
 }
 
 macro_rules! known_names {
@@ -84,13 +95,13 @@ macro_rules! known_names {
             pub const NAMED: &'static [Self] = &[$(Self::$name,)+];
 
             const SLOTS: [Slot<Self>; SLOT_COUNT] = {
-                let mut slots = [Slot::new("", Self::Unknown); SLOT_COUNT];
+                let mut slots = [Slot::unused(Self::Unknown); SLOT_COUNT];
                 let mut index = 0;
                 while index < Self::NAMED.len() {
                     let name = Self::NAMED[index];
                     let filled = Slot::new(name.as_str(), name);
-                    let slot = slot(filled.words, $factor);
-                    assert!(slots[slot].words[0] == 0, "two names share a slot: choose another factor");
+                    let slot = slot(last_four(name.as_str().as_bytes()), filled.len, $factor);
+                    assert!(slots[slot].len == u32::MAX, "two names share a slot: choose another factor");
                     slots[slot] = filled;
                     index += 1;
                 }
@@ -100,28 +111,30 @@ macro_rules! known_names {
             /// The known name equal to `name`, ignoring case.
             #[must_use]
             pub fn lookup(name: &[u8]) -> Self {
-                match name {
-                    // In words it would be the name without it.
-                    [.., 0] => Self::Unknown,
-                    _ if name.len() < NAME_BYTES_MAX => Self::lookup_words(words(name)),
+                match u32::try_from(name.len()) {
+                    Ok(len) if name.len() < NAME_BYTES_MAX => {
+                        Self::lookup_words(last_four(name), len, words(name)).unwrap_or(Self::Unknown)
+                    }
                     _ => Self::Unknown,
                 }
             }
 
-            /// [`lookup`](Self::lookup) of a name without NUL at its end that leaves at least a byte of the words zero:
-            /// further words are not looked at, because in this byte a longer name has something.
+            /// [`lookup`](Self::lookup) of a name of `len` bytes, no more than `words` have, with any others behind
+            /// them; the last four are those before its end, behind a line's end.
             #[inline(always)]
-            pub(crate) fn lookup_words<const N: usize>(name: [u64; N]) -> Self {
+            pub(crate) fn lookup_words<const N: usize>(last_four: u32, len: u32, words: [u64; N]) -> Option<Self> {
                 static SLOTS: [Slot<$type>; SLOT_COUNT] = $type::SLOTS;
-                let slot = &SLOTS[slot(name, $factor)];
+                let slot = &SLOTS[slot(last_four, len, $factor)];
+                if slot.len != len {
+                    return None;
+                }
+                let mut differs = 0;
                 let mut index = 0;
                 while index < N {
-                    if name[index] | slot.letters[index] != slot.words[index] {
-                        return Self::Unknown;
-                    }
+                    differs |= (words[index] | slot.ignored[index]) ^ slot.words[index];
                     index += 1;
                 }
-                slot.name
+                if differs == 0 { Some(slot.name) } else { None }
             }
 
             /// The canonical spelling; empty for `Unknown`.
@@ -139,7 +152,7 @@ macro_rules! known_names {
 
 known_names! {
     /// Request fields with a number of their own: 41 names.
-    KnownHeader, factor 0xb9fa_d67f;
+    KnownHeader, factor 0x9aeb_7fa1;
     CacheControl = "Cache-Control",
     Connection = "Connection",
     Date = "Date",
@@ -185,7 +198,7 @@ known_names! {
 
 known_names! {
     /// Response fields with a number of their own: 30 names.
-    ResponseHeader, factor 0xa46d_6753;
+    ResponseHeader, factor 0xf4be_a973;
     CacheControl = "Cache-Control",
     Connection = "Connection",
     Date = "Date",

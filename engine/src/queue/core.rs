@@ -230,7 +230,6 @@ mod tests {
 
     impl Record for Nothing {
         type HeadTemplate = ();
-        type End = ();
         const EMPTY: Self = Self;
 
         fn cooked_bytes(&self) -> u32 {
@@ -283,7 +282,7 @@ mod tests {
             if !self.queue.is_claimed(0, position) && self.side.claim_answer(slot) {
                 self.overtaken += 1;
                 *self.side.answer_mut(slot) = Answered::default();
-                self.side.end_answered(slot, |_| ());
+                self.side.finish(slot);
                 self.queue.drop_settled(0);
             }
         }
@@ -300,7 +299,7 @@ mod tests {
                 let abandoned = self.side.answer_mut(slot).flags.has(AnswerFlags::ABANDONED);
                 self.answered += u64::from(!abandoned);
                 self.abandoned += u64::from(abandoned);
-                self.side.end_answered(slot, |_| ());
+                self.side.finish(slot);
             }
         }
     }
@@ -380,7 +379,7 @@ mod tests {
         shard.take_back();
         assert_eq!((queue.len(), shard.side.in_use()), (2, 3), "the second one's answer is not sent yet");
         assert!(queue.is_claimed(0, 1) && !queue.is_claimed(0, 2));
-        shard.side.end_answered(second, |_| ());
+        shard.side.finish(second);
         assert_eq!(shard.side.in_use(), 2);
         drop((queue.claim(), queue.claim()));
         shard.take_back();

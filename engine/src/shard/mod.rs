@@ -279,26 +279,34 @@ impl<I: Io> Shard<I> {
     fn collect_answers(&mut self) {
         let mut completed = core::mem::take(&mut self.protocol.dispatch.completed);
         self.protocol.dispatch.side.take_completions(&mut completed);
+        let mut answered = 0;
         for completed in completed.drain(..) {
-            self.take_back(completed);
+            answered += u64::from(self.take_back(completed));
         }
         self.protocol.dispatch.completed = completed;
+        if answered > 0 {
+            self.counters.requests_answered.add(answered);
+        }
         self.collect_signals();
         self.collect_commands();
         self.work_off();
     }
 
-    /// One slot has come back.
+    /// One slot has come back. `true`: with an application's answer.
     #[inline]
-    fn take_back(&mut self, completed: Completion) {
+    fn take_back(&mut self, completed: Completion) -> bool {
         let dispatch = &mut self.protocol.dispatch;
         let (slot, flags) = dispatch.side.accept(completed);
         if flags.only_reclaims() {
-            return dispatch.reclaim(slot);
+            dispatch.side.free(slot);
+            return false;
         }
         match self.connections.get_mut(dispatch.slots[slot as usize].connection) {
             Some(connection) => self.protocol.on_answer(connection, slot, flags),
-            None => dispatch.drop_late_answer(slot),
+            None => {
+                dispatch.finish_slot(slot);
+                false
+            }
         }
     }
 
@@ -487,9 +495,6 @@ impl<I: Io> Shard<I> {
             if let Some(connection) = self.connections.remove(*key) {
                 self.protocol.give_up(&connection);
             }
-        }
-        if !keys.is_empty() {
-            self.protocol.dispatch.end_left();
         }
         keys.len()
     }

@@ -14,7 +14,7 @@ use crate::bytes::{is_token, offset};
 use crate::header::KnownHeader;
 use crate::limits::{HEADER_COUNT_MAX, Limits};
 use crate::method::Method;
-use crate::words::{block, chunk, last_block, text_end, word};
+use crate::words::{self, block, chunk, last_block, text_end, word};
 use ringress_scan::{Block, controls, equal, name_marks, path_marks, query_marks};
 
 // As numbers: arrays are compared byte by byte.
@@ -32,11 +32,33 @@ const VERSION_BYTES: u32 = 11;
 /// Parses the head at the start of `input`, which is at most `head_bytes_max` long. `None`: it is not a common one.
 #[inline]
 pub(super) fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Option<()> {
-    let line = request_line(input)?;
-    if line.target.len > limits.target_bytes_max {
+    match four(input, 0)? {
+        GET => parse_as::<false>(input, limits, head),
+        POST if input.get(4) == Some(&b' ') => parse_post(input, limits, head),
+        _ => None,
+    }
+}
+
+/// Not inlined: what is known of GET at compile time saves as much as the call costs.
+#[inline(never)]
+fn parse_post(input: &[u8], limits: &Limits, head: &mut Head) -> Option<()> {
+    parse_as::<true>(input, limits, head)
+}
+
+/// [`parse`] of a head that begins with GET and a space, or with POST and a space.
+#[inline(always)]
+fn parse_as<const IS_POST: bool>(input: &[u8], limits: &Limits, head: &mut Head) -> Option<()> {
+    let target_start = if IS_POST { 5 } else { 4 };
+    let (target_end, plain_path_len) = target(input, target_start)?;
+    let target_len = target_end - target_start;
+    let version: &[u8; VERSION_BYTES as usize] = chunk(input, target_end)?;
+    if u64::from_le_bytes(*version.first_chunk()?) != VERSION
+        || u32::from_le_bytes(*version.last_chunk()?) != VERSION_END
+        || target_len > u32::from(limits.target_bytes_max)
+    {
         return None;
     }
-    let mut at = u32::from(line.target.start) + u32::from(line.target.len) + VERSION_BYTES;
+    let mut at = target_end + VERSION_BYTES;
     let mut facts = Facts::NONE;
     let count_max = usize::from(limits.header_count_max).min(HEADER_COUNT_MAX);
     let mut count = 0;
@@ -70,6 +92,14 @@ pub(super) fn parse(input: &[u8], limits: &Limits, head: &mut Head) -> Option<()
             facts.note(known, span, input).ok()?;
         }
         if behind == HEAD_END {
+            let line = Line {
+                method: if IS_POST { Method::Post } else { Method::Get },
+                method_name: Span { start: 0, len: offset(target_start as usize - 1) },
+                target: Span { start: offset(target_start as usize), len: offset(target_len as usize) },
+                plain_path_len: offset(plain_path_len as usize),
+                version: Version::Http11,
+                method_is_safe: !IS_POST,
+            };
             return facts.judge(input, &line, count, end as usize + 4, head).ok();
         }
         if behind & 0xffff != LINE_END {
@@ -90,45 +120,20 @@ fn four(input: &[u8], at: u32) -> Option<u32> {
     chunk(input, at).map(|four| u32::from_le_bytes(*four))
 }
 
-/// The request line.
-#[inline(always)]
-fn request_line(input: &[u8]) -> Option<Line> {
-    let (method, method_len, method_is_safe) = match four(input, 0)? {
-        GET => (Method::Get, 3, true),
-        POST if input.get(4) == Some(&b' ') => (Method::Post, 4, false),
-        _ => return None,
-    };
-    let start = method_len + 1;
-    if byte(input, start)? != b'/' {
-        return None;
-    }
-    let (end, plain_path_len) = target(input, start)?;
-    let version: &[u8; VERSION_BYTES as usize] = chunk(input, end)?;
-    if u64::from_le_bytes(*version.first_chunk()?) != VERSION
-        || u32::from_le_bytes(*version.last_chunk()?) != VERSION_END
-    {
-        return None;
-    }
-    Some(Line {
-        method,
-        method_name: Span { start: 0, len: offset(method_len as usize) },
-        target: Span { start: offset(start as usize), len: offset((end - start) as usize) },
-        plain_path_len: offset(plain_path_len as usize),
-        version: Version::Http11,
-        method_is_safe,
-    })
-}
-
-/// Where the target that begins at `start` ends, and [`Head::plain_path_len`].
+/// Where the target that begins at `start` ends, and [`Head::plain_path_len`]. `None`: it does not begin with a slash.
 #[inline(always)]
 fn target(input: &[u8], start: u32) -> Option<(u32, u32)> {
+    // What follows a target in a head that is whole is longer than a block.
+    let mut block = words::block(input, start)?;
+    if block[0] != b'/' {
+        return None;
+    }
     let mut at = start;
     loop {
-        // What follows a target in a head that is whole is longer than a block.
-        let mut marks = path_marks(block(input, at)?);
+        let mut marks = path_marks(block);
         while marks != 0 {
             let place = at + marks.trailing_zeros();
-            if byte(input, place)? == b' ' {
+            if block[marks.trailing_zeros() as usize & 15] == b' ' {
                 return Some((place, place - start));
             }
             if !is_passed(input, place) {
@@ -137,6 +142,7 @@ fn target(input: &[u8], start: u32) -> Option<(u32, u32)> {
             marks &= marks - 1;
         }
         at += 16;
+        block = words::block(input, at)?;
     }
 }
 
@@ -193,34 +199,25 @@ fn field(input: &[u8], at: u32) -> Option<Field> {
     };
     let (colons, ends) = (equal(block, b':'), controls(block));
     let end = if ends == 0 { text_end(input, at + 16)? } else { at + ends.trailing_zeros() };
-    let name_len = colons.trailing_zeros();
-    let Some(before) = BEFORE.get(name_len as usize) else {
+    if colons == 0 {
         let (known, name_len) = long_name(input, at, block)?;
         return Some(Field { known, name_len, end });
-    };
-    let known = KnownHeader::lookup_words([word(block, 0) & before[0], word(block, 8) & before[1]]);
-    // A known name is a token, in whatever case. One with a NUL in it is looked up as another, but is no line with a
-    // colon: the NUL is its end.
-    if known == KnownHeader::Unknown {
-        let is_plain = name_len > 0 && name_marks(block) & ((1 << name_len) - 1) == 0;
-        if !is_plain && !is_token(input.get(at as usize..(at + name_len) as usize)?) {
-            return None;
-        }
     }
+    let name_len = colons.trailing_zeros();
+    let last_four = u32::from_le_bytes(*input.get(..(at + name_len) as usize)?.last_chunk()?);
+    let known = match KnownHeader::lookup_words(last_four, name_len, [word(block, 0), word(block, 8)]) {
+        // It is a token, in whatever case.
+        Some(known) => known,
+        None => {
+            let is_plain = name_len > 0 && name_marks(block) & ((1 << name_len) - 1) == 0;
+            if !is_plain && !is_token(input.get(at as usize..(at + name_len) as usize)?) {
+                return None;
+            }
+            KnownHeader::Unknown
+        }
+    };
     Some(Field { known, name_len: short(name_len), end })
 }
-
-/// So many bytes of two words.
-static BEFORE: [[u64; 2]; 16] = {
-    let mut masks = [[0, 0]; 16];
-    let mut len = 1;
-    while len < 16 {
-        let [first, second] = masks[len - 1];
-        masks[len] = if len <= 8 { [first << 8 | 0xff, 0] } else { [first, second << 8 | 0xff] };
-        len += 1;
-    }
-    masks
-};
 
 /// A length below 256 as it is stored.
 #[inline(always)]
@@ -243,14 +240,16 @@ fn long_name(input: &[u8], at: u32, first: &Block) -> Option<(KnownHeader, u8)> 
             &last
         }
     };
-    let len = equal(second, b':').trailing_zeros();
-    if let Some(before) = BEFORE.get(len as usize) {
-        let words = [word(first, 0), word(first, 8), word(second, 0) & before[0]];
+    let colons = equal(second, b':');
+    if colons != 0 {
+        let len = colons.trailing_zeros();
+        let words = [word(first, 0), word(first, 8), word(second, 0)];
         // None that is known is longer.
-        let known = if len < 8 { KnownHeader::lookup_words(words) } else { KnownHeader::Unknown };
+        let known =
+            if len < 8 { KnownHeader::lookup_words(four(input, at + 12 + len)?, 16 + len, words) } else { None };
         let marks = name_marks(first) | name_marks(second) & ((1 << len) - 1);
-        if known != KnownHeader::Unknown || marks == 0 {
-            return Some((known, short(16 + len)));
+        if known.is_some() || marks == 0 {
+            return Some((known.unwrap_or(KnownHeader::Unknown), short(16 + len)));
         }
     }
     let rest = input.get(at as usize..)?;

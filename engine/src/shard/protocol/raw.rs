@@ -18,7 +18,6 @@
 use super::Protocol;
 use super::connection::{Connection, Incoming, Pipe};
 use crate::queue::{Disconnected, Reading, Taker};
-use crate::record::Lost;
 use crate::ring::Io;
 use crate::shard::dispatch::NONE;
 use crate::shard::transport::Life;
@@ -73,7 +72,7 @@ impl<I: Io> Protocol<I> {
         connection.pipe = Pipe::No;
         (connection.incoming, connection.body_slot, connection.body_paused) = (Incoming::Nothing, NONE, false);
         self.unlink(connection, 1, NONE, true);
-        self.dispatch.answer_sent(slot);
+        self.dispatch.finish_slot(slot);
         self.after_answer(connection);
     }
 
@@ -105,7 +104,7 @@ impl<I: Io> Protocol<I> {
     /// everybody told.
     pub(super) fn hand_out(&mut self, connection: &Connection) {
         let socket = self.transport.release(&connection.socket);
-        self.dispatch.answers_lost(connection.oldest, Lost::Client, 0);
+        self.dispatch.end_requests_of(connection.oldest);
         let index = connection.key().index;
         let taker = self.dispatch.extras.taker(index);
         self.dispatch.end_extras(index, Disconnected::Taken);
