@@ -18,7 +18,7 @@ use crate::id::{Origin, ShardId};
 use crate::mem::ArenaSizes;
 use crate::policy::{Policy, Properties};
 use crate::queue::{Answered, Completion, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
-use crate::record::{Address, RequestRecord};
+use crate::record::{Address, Ended, RequestRecord};
 use crate::route::{GroupRow, Prefix, Snapshot};
 
 pub use self::rooms::{Buffers, Slots, Timers};
@@ -173,7 +173,7 @@ impl Hop {
             let answered = self.side.answer_mut(slot).area_len;
             let text = self.side.response_mut(slot)[..answered as usize].first_chunk::<ANSWER_BYTES>();
             sum += text.map_or(0, |text| u64::from_ne_bytes(*text));
-            let fate = self.side.finish(slot);
+            let (_, fate) = self.side.end_answered(slot, |_| Ended::BENCH);
             assert_eq!(fate, Fate::Free, "the handle went with its answer");
         }
         sum

@@ -54,16 +54,25 @@ counters! {
     requests_delivered,
     /// Request slots in use now: delivered and not yet answered, or answered and not yet sent.
     requests_open,
-    /// Requests answered by applications.
+    /// Requests answered by applications, whose answers were handed to the socket whole.
     requests_answered,
     /// Requests that applications dropped without an answer: their clients got 500.
     requests_abandoned,
     /// Requests that applications cancelled.
     requests_cancelled,
+    /// Cancels that came when the request had ended already, in that very moment: it is counted as what it ended in.
+    cancels_late,
     /// Requests whose clients left before the answer.
     requests_disconnected,
-    /// Answers that their sockets had not taken whole when the connection broke: their clients had left. Several that
-    /// were in one send count once.
+    /// Requests that went with their connection, which had ended for the sake of another one: because that was
+    /// cancelled or cut, or was answered as the last; or because its client sent more on than there was memory for.
+    requests_cut,
+    /// Requests that were not answered, or whose answers were not sent whole, when the grace of a shutdown was over.
+    requests_stopped,
+    /// Requests whose clients took the answer too slowly, and were reset.
+    responses_timed_out,
+    /// Requests answered by applications whose answers the socket had not taken whole when the connection broke: their
+    /// clients had left.
     responses_unsent,
     /// Informational answers that were not sent: the client had left, or the final answer was on its way.
     informational_dropped,

@@ -5,6 +5,8 @@
 //!
 //! Not here: the bytes themselves (room `mem`) and the application's view of them (room `api`).
 
+mod ended;
+
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ringress_proto::head::{Head, Version};
@@ -14,6 +16,8 @@ use ringress_proto::url::{Cooked, CookedPath};
 
 use crate::id::{ConnectionId, UrlGroupId};
 use crate::queue::{Record, slot_bytes};
+
+pub(crate) use self::ended::{Ended, Lost, Outcome, Timer};
 
 /// An IP address and port in 20 bytes; IPv4 is kept in its IPv6-mapped form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,7 @@ impl std::fmt::Debug for RequestRecord {
 
 impl Record for RequestRecord {
     type HeadTemplate = HeadTemplate;
+    type End = Ended;
 
     const EMPTY: Self = Self {
         body_start: 0,

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 
-use common::{Client, Host, await_rest, builder, colocated, receive, serve, wait_until};
+use common::{Client, Host, await_rest, builder, colocated, receive, serve, settled, wait_until};
 use ringress::{ErrorKind, QueueOptions, Request, RequestId, RequestQueue, Response};
 
 /// Resets a connection and waits until the engine has noticed.
@@ -49,7 +49,7 @@ fn answers_come_from_other_threads_by_handle_and_by_id() {
     }
     drop(client);
     host.await_rest();
-    assert_eq!(host.counters().requests_answered, 100);
+    assert_eq!(host.settled().requests_answered, 100);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn colocated_requests_are_answered_on_their_thread_and_on_others() {
         }
         drop(client);
         await_rest(engine);
-        assert_eq!(engine.counters().requests_answered, 80);
+        assert_eq!(settled(engine).requests_answered, 80);
     });
     helper.join().expect("the helper ends");
 }
@@ -112,7 +112,7 @@ fn a_second_answer_is_gone_whichever_way_it_comes() {
     client.get("/");
     host.receive().respond(Response::text("last")).expect("open");
     assert_eq!(client.read().text(), "last");
-    assert_eq!(host.counters().requests_answered, 3);
+    assert_eq!(host.settled().requests_answered, 3);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn an_id_is_gone_after_its_client_left() {
     assert_eq!(request.path(), "/", "a handle still reads");
     assert!(request.respond(Response::text("late")).expect_err("nobody is there").is_gone());
     host.await_rest();
-    assert_eq!((host.counters().requests_disconnected, host.counters().requests_answered), (1, 0));
+    assert_eq!((host.settled().requests_disconnected, host.settled().requests_answered), (1, 0));
 
     let mut client = host.connect();
     client.get("/");
@@ -135,7 +135,7 @@ fn an_id_is_gone_after_its_client_left() {
     leave(client, &host, id);
     assert!(host.queue.respond(id, Response::text("late")).expect_err("nobody is there").is_gone());
     host.await_rest();
-    assert_eq!(host.counters().requests_abandoned, 0);
+    assert_eq!(host.settled().requests_abandoned, 0);
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn a_handle_reads_on_unchanged_after_an_answer_by_id() {
     assert_eq!((kept.path(), kept.whole_body()), ("/café", Some(&b"body"[..])), "also after the client left");
     drop(kept);
     host.await_rest();
-    assert_eq!(host.counters().requests_abandoned, 0, "it was answered");
+    assert_eq!(host.settled().requests_abandoned, 0, "it was answered");
     drop(host);
     others.join().expect("ends");
 }
@@ -247,7 +247,7 @@ fn a_dropped_request_is_answered_500_and_counted() {
     wait_until("both are counted", || host.counters().requests_abandoned == 2);
     drop(client);
     host.await_rest();
-    assert_eq!(host.counters().requests_answered, 0);
+    assert_eq!(host.settled().requests_answered, 0);
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn colocated_a_dropped_request_is_answered_500() {
         assert_eq!(client.ask("/drop").status, 500);
         drop(client);
         await_rest(engine);
-        assert_eq!(engine.counters().requests_abandoned, 2);
+        assert_eq!(settled(engine).requests_abandoned, 2);
     });
 }
 
@@ -297,7 +297,7 @@ fn a_panicking_consumer_costs_its_request_and_nothing_else() {
     }));
     assert!(batch.is_err());
     assert_eq!(client.read().status, 500);
-    assert_eq!(host.counters().requests_abandoned, 3);
+    assert_eq!(host.settled().requests_abandoned, 3);
 
     client.get("/");
     host.receive().respond(Response::text("alive")).expect("open");
@@ -356,7 +356,7 @@ fn mistakes_by_handle_are_typed_errors_and_the_client_gets_500() {
         assert!(!reply.head.contains("Evil"), "{}", reply.head);
         abandoned += 1;
     }
-    assert_eq!(host.counters().requests_abandoned, abandoned);
+    assert_eq!(host.settled().requests_abandoned, abandoned);
     drop(client);
     host.await_rest();
 }
@@ -383,7 +383,7 @@ fn mistakes_by_id_leave_the_request_open_for_a_right_answer() {
         }
         assert_eq!(client.read().text(), "right", "{told}");
     }
-    assert_eq!(host.counters().requests_abandoned, 0);
+    assert_eq!(host.settled().requests_abandoned, 0);
     drop(client);
     host.await_rest();
 }
@@ -411,7 +411,7 @@ fn everything_comes_back_from_clients_that_left_whatever_state_their_requests_ar
     wait_until("their client is gone", || host.counters().connections_open == 0);
     assert!(host.queue.try_receive().expect("open").is_none(), "requests of a client that left are passed over");
     host.await_rest();
-    assert_eq!(host.counters().requests_disconnected, 8);
+    assert_eq!(host.settled().requests_disconnected, 8);
 
     let mut pipelined = host.connect();
     pipelined.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n".repeat(4));

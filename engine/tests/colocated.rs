@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, colocated, loopback, serve, wait_until};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, colocated, loopback, serve, settled, wait_until};
 use ringress::{Mode, Request, RequestQueue, Response, UrlGroup};
 
 /// A co-located engine with one queue, to which everything on one port goes.
@@ -200,7 +200,7 @@ fn a_handler_that_panics_costs_its_request_and_nothing_else() {
             assert_eq!(client.ask("/panic").status, 500);
             assert_eq!(client.ask("/fine").text(), "/fine");
         }
-        assert_eq!(engine.counters().requests_abandoned, 5);
+        assert_eq!(settled(engine).requests_abandoned, 5);
     });
 }
 

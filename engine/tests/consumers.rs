@@ -237,7 +237,7 @@ fn a_batch_gives_no_more_than_asked_and_leaves_the_rest() {
     }
     assert_eq!(left, 3);
     (0..4).for_each(|_| assert_eq!(client.read().status, 200));
-    assert_eq!(host.counters().requests_abandoned, 0);
+    assert_eq!(host.settled().requests_abandoned, 0);
 }
 
 #[test]

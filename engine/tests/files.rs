@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::peer::{Peer, file_of, in_both_modes, pattern};
-use common::{Client, Host, within};
+use common::{Client, Host, settled, within};
 use ringress::{FileRange, Request, Response};
 
 /// More than the sockets of both ends hold.
@@ -142,7 +142,7 @@ fn a_file_that_shrinks_under_way_cuts_the_answer() {
     let sent = completion.wait().expect("driven");
     assert!(!sent.complete && sent.bytes < MUCH as u64, "{sent:?}");
     host.await_rest();
-    assert_eq!(host.counters().responses_truncated, 1);
+    assert_eq!(host.settled().responses_truncated, 1);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn clients_leave_in_every_state() {
             }
             common::await_rest(engine);
         }
-        assert_eq!(engine.counters().responses_truncated, 0, "it is the clients that left");
+        assert_eq!(settled(engine).responses_truncated, 0, "it is the clients that left");
     });
 }
 

@@ -384,7 +384,7 @@ fn requests_in_a_thread_local_are_dropped_with_their_thread() {
     for client in &mut clients {
         assert_eq!(client.read().status, 500);
     }
-    assert_eq!(host.counters().requests_abandoned, 4);
+    assert_eq!(host.settled().requests_abandoned, 4);
 }
 
 std::thread_local! {

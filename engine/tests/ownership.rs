@@ -331,7 +331,7 @@ fn an_answer_that_fails_while_the_handle_is_dropped_leaves_500() {
     });
     drop(client);
     host.await_rest();
-    assert_eq!(host.counters().requests_abandoned, 400);
+    assert_eq!(host.settled().requests_abandoned, 400);
 }
 
 #[test]
@@ -369,5 +369,5 @@ fn every_call_after_a_disconnect_is_gone() {
         }
     }
     host.await_rest();
-    assert_eq!(host.counters().requests_answered, 1);
+    assert_eq!(host.settled().requests_answered, 1);
 }

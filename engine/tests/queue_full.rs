@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, Host, Reply, StopOnDrop, Watched, builder, colocated_with, receive, serve, wait_until};
+use common::{Client, Host, Reply, StopOnDrop, Watched, builder, colocated_with, receive, serve, settled, wait_until};
 use ringress::{Mode, QueueOptions, Request, Response};
 
 const LENGTH: u32 = 4;
@@ -115,7 +115,7 @@ fn pipelined_requests_wait_for_their_own_answers_instead() {
     for path in &paths[8..] {
         assert_eq!(client.read().text(), path);
     }
-    assert_eq!(host.counters().queue_full, 0);
+    assert_eq!(host.settled().queue_full, 0);
     assert_eq!(client.ask("/last").text(), "/last");
     drop(client);
     host.await_rest();
@@ -186,7 +186,7 @@ fn colocated_a_full_queue_answers_503() {
         assert_unavailable(&late.ask("/full/2"));
         assert_eq!(late.ask("/control/").text(), LENGTH.to_string());
         clients.iter_mut().for_each(|client| assert_eq!(client.read().text(), "/full/1"));
-        assert_eq!(engine.counters().queue_full, 1);
+        assert_eq!(settled(engine).queue_full, 1);
         engine.shutdown(std::time::Duration::ZERO).expect("no shard failed");
         driver.join().expect("ends");
     });
@@ -211,7 +211,7 @@ fn an_inactive_queue_group_or_session_answers_503_and_serves_again_after() {
         switch(true);
         wait_until("it is on", || client.ask("/on").status == 200);
     }
-    assert_eq!(host.counters().queue_full, 0, "none of these is a full queue");
+    assert_eq!(host.settled().queue_full, 0, "none of these is a full queue");
     drop(client);
     drop(host);
     consumer.join().expect("ends");
@@ -251,7 +251,7 @@ fn a_group_moves_to_another_queue_while_requests_come() {
         host.group.bind(&host.queue).expect("of this engine");
         wait_until("the first queue is served", || client.ask("/").text() == "first");
     }
-    assert_eq!(host.counters().requests_rejected, 0, "no request falls between two queues");
+    assert_eq!(host.settled().requests_rejected, 0, "no request falls between two queues");
     drop(client);
     drop(host.engine);
     let served = first.join().expect("ends") + second.join().expect("ends");

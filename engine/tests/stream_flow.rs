@@ -13,7 +13,7 @@ use std::thread;
 use bytes::Bytes;
 use common::peer::{Peer, in_both_modes, pattern, start};
 use common::{
-    Client, Host, StopOnDrop, WAIT_MAX, Watched, await_rest, builder, colocated, loopback, receive, wait_until,
+    Client, Host, StopOnDrop, WAIT_MAX, Watched, await_rest, builder, colocated, loopback, receive, settled, wait_until,
 };
 use ringress::{
     Body, ErrorKind, Mode, Properties, Request, RequestQueue, Response, ResponseStream, TrySendError, block_on,
@@ -129,7 +129,7 @@ fn the_completion_of_a_client_that_leaves_says_so() {
         wait_until("the shard was told to wait", || engine.counters().sends_short > 0);
         Client::over(peer.stream).reset();
         await_rest(engine);
-        assert_eq!(engine.counters().responses_truncated, 0, "it is the client that left");
+        assert_eq!(settled(engine).responses_truncated, 0, "it is the client that left");
     });
     let host = Host::start();
     let peer = Peer::get(host.address);
@@ -364,7 +364,7 @@ fn a_handle_reads_what_is_answered_by_id() {
     peer.take_to(b"\r\n0\r\n\r\n");
     drop((request, client, peer));
     host.await_rest();
-    assert_eq!((host.counters().requests_abandoned, host.counters().responses_truncated), (0, 0));
+    assert_eq!((host.settled().requests_abandoned, host.settled().responses_truncated), (0, 0));
 }
 
 #[test]
@@ -395,7 +395,7 @@ fn streams_by_id_end_with_their_client_and_harm_no_later_request() {
     }
     drop(bystander);
     host.await_rest();
-    assert_eq!(host.counters().responses_truncated, 25);
+    assert_eq!(host.settled().responses_truncated, 25);
 }
 
 #[test]

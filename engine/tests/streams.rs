@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::peer::{Peer, file_of, in_both_modes, pattern, start};
-use common::{Client, Host, wait_until};
+use common::{Client, Host, settled, wait_until};
 use ringress::{ErrorKind, FileRange, Request, Response};
 
 #[test]
@@ -32,7 +32,7 @@ fn a_stream_of_known_length_arrives_whole_and_the_connection_goes_on() {
             assert_eq!(reply.field("transfer-encoding"), None);
             assert!(reply.body == pattern(0, 300_000) && !reply.closes());
         }
-        assert_eq!(engine.counters().responses_truncated, 0);
+        assert_eq!(settled(engine).responses_truncated, 0);
     });
 }
 
@@ -40,7 +40,7 @@ fn a_stream_of_known_length_arrives_whole_and_the_connection_goes_on() {
 fn assert_cut(handle: fn(Request)) {
     in_both_modes(handle, |engine, address| {
         assert_eq!(Peer::get(address).rest(), None);
-        assert_eq!(engine.counters().responses_truncated, 1);
+        assert_eq!(settled(engine).responses_truncated, 1);
     });
 }
 
@@ -136,7 +136,7 @@ fn to_an_old_client_a_stream_ends_with_the_connection() {
     // Trailers are refused, which cuts the answer.
     in_both_modes(handle, |engine, address| {
         assert_eq!(Peer::ask(address, "GET", "1.0").rest(), None);
-        assert_eq!(engine.counters().responses_truncated, 1);
+        assert_eq!(settled(engine).responses_truncated, 1);
     });
     let handle = |request: Request| {
         let mut stream = request.start(Response::ok()).expect("open");
@@ -176,7 +176,7 @@ fn answers_without_a_body_drop_what_is_given() {
         let head = peer.head();
         assert!(head.starts_with("HTTP/1.1 204 ") && !head.contains("Transfer-Encoding"), "{head}");
         assert_eq!(peer.rest(), Some(Vec::new()), "no body anywhere");
-        assert_eq!(engine.counters().responses_truncated, 0);
+        assert_eq!(settled(engine).responses_truncated, 0);
     });
 }
 
@@ -327,7 +327,7 @@ fn an_answer_whose_file_is_too_short_is_cut() {
     let unreadable = Response::ok().body(FileRange::new(write_only, 0..1));
     host.receive().respond_with_completion(unreadable).expect("open");
     assert_eq!(peer.rest(), None);
-    assert_eq!(host.counters().responses_truncated, 3);
+    assert_eq!(host.settled().responses_truncated, 3);
     host.await_rest();
 }
 

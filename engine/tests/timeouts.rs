@@ -46,7 +46,7 @@ fn takes_its_time<R>(wait: impl FnOnce() -> R) -> R {
 fn assert_closed_without_a_word(host: &Host, connect: impl FnOnce() -> Client) {
     assert_eq!(takes_its_time(|| connect().read_end()), End::Closed);
     host.await_rest();
-    assert_eq!((host.counters().timeouts, host.counters().requests_rejected), (1, 0));
+    assert_eq!((host.settled().timeouts, host.settled().requests_rejected), (1, 0));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn a_request_that_nobody_takes_gets_503_and_is_not_delivered_later() {
     assert_eq!(client.read().text(), "second");
     drop(client);
     host.await_rest();
-    assert_eq!((host.counters().queue_timeouts, host.counters().timeouts), (1, 0));
+    assert_eq!((host.settled().queue_timeouts, host.settled().timeouts), (1, 0));
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn with_many_consumers_too_slow_for_the_queue_every_client_is_answered_once() {
     wait_until("nothing is under way", || host.counters().requests_open == 0);
     assert!(clients.iter_mut().all(|client| !client.is_readable_within(Duration::from_millis(1))), "answered twice");
     assert_eq!(statuses.values().sum::<usize>(), ROUNDS * CLIENTS);
-    assert_eq!(host.counters().queue_timeouts, *statuses.get(&503).unwrap_or(&0) as u64);
+    assert_eq!(host.settled().queue_timeouts, *statuses.get(&503).unwrap_or(&0) as u64);
     assert!(statuses.contains_key(&200) && statuses.contains_key(&503), "{statuses:?}");
     drop(clients);
     host.await_rest();

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use common::{Client, Host, StopOnDrop, WAIT_MAX, await_rest, colocated, wait_until};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, await_rest, colocated, settled, wait_until};
 use ringress::Engine;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, coding::CloseCode};
@@ -71,7 +71,7 @@ fn messages_of_all_sizes_come_back() {
             }
         }
         close(socket);
-        assert_eq!((engine.counters().responses_truncated, engine.counters().connections_upgraded), (0, 1));
+        assert_eq!((settled(engine).responses_truncated, settled(engine).connections_upgraded), (0, 1));
     });
 }
 

@@ -301,7 +301,8 @@ fn fill_plain(
         Tail::Bytes(body.into_held())
     };
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    Ok(Answered { area_len: u32::try_from(area_len).unwrap_or(u32::MAX), date_at, flags, tail })
+    let area_len = u32::try_from(area_len).unwrap_or(u32::MAX);
+    Ok(Answered { area_len, date_at, status, flags, tail })
 }
 
 /// As [`fill`], with the whole body in pieces. Gives the stream of them, too.
@@ -330,7 +331,7 @@ pub(super) fn fill_pieces(
     response.mixed = Some(mixed);
     let head = checked?;
     let stream = OutStream::whole(sent.into_iter().map(Piece::Content).collect());
-    Ok((head.before(&stream), stream))
+    Ok((before(head, &stream, false), stream))
 }
 
 /// How a client finds the end of a streamed body.
@@ -372,28 +373,14 @@ pub(super) fn fill_start(
     // A 304 may state a length, and has no body.
     let framing = framing.filter(|_| body_allowed(response.status));
     let is_chunked = framing == Some(ResponseBodyLength::Chunked) && !record.is_head();
-    Ok((head.before_chunks(stream, is_chunked), framing))
+    Ok((before(head, stream, is_chunked), framing))
 }
 
-/// The head of a streamed answer, written into the area.
-struct StreamHead {
-    len: u32,
-    date_at: u16,
-    flags: AnswerFlags,
-}
-
-impl StreamHead {
-    /// The answer that this head and a stream make.
-    fn before(self, stream: &Arc<OutStream>) -> Answered {
-        self.before_chunks(stream, false)
-    }
-
-    /// As [`before`](Self::before); `is_chunked`: the shard puts the content into chunks.
-    fn before_chunks(self, stream: &Arc<OutStream>, is_chunked: bool) -> Answered {
-        let framing = if is_chunked { Framing::Pieces { begun: false } } else { Framing::Outside };
-        let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), self.len, framing));
-        Answered { area_len: self.len, date_at: self.date_at, flags: self.flags, tail }
-    }
+/// The answer that a head and a stream make; `is_chunked`: the shard puts the content into chunks.
+fn before(head: Answered, stream: &Arc<OutStream>, is_chunked: bool) -> Answered {
+    let framing = if is_chunked { Framing::Pieces { begun: false } } else { Framing::Outside };
+    let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), head.area_len, framing));
+    Answered { tail, ..head }
 }
 
 /// Writes the head of a streamed answer.
@@ -403,7 +390,7 @@ fn write_head(
     (response, made): (&Response<'_>, &[MadeField]),
     framing: Option<ResponseBodyLength>,
     area: &mut [u8],
-) -> Result<StreamHead> {
+) -> Result<Answered> {
     let area_bytes = area.len();
     let mut head = HeadWriter::new(area);
     // The answer to HEAD ends with its head in any case.
@@ -411,9 +398,9 @@ fn write_head(
     let written = write_fields(template, (response, made), framing, &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
-    let len = u32::try_from(head_len).unwrap_or(u32::MAX);
+    let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
     let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    Ok(StreamHead { len, date_at, flags })
+    Ok(Answered { area_len, date_at, status: response.status, flags, tail: Tail::None })
 }
 
 /// Writes a response head but for its blank line, and for what it says of its connection: that is the shard's to put

@@ -166,7 +166,7 @@ fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Ar
     let (head_len, date_at) = written.map_err(|error| response::refused(error, area_bytes))?;
     let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
     let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), area_len));
-    Ok(Answered { area_len, date_at, flags: AnswerFlags::SWITCHES, tail })
+    Ok(Answered { area_len, date_at, status: 101, flags: AnswerFlags::SWITCHES, tail })
 }
 
 impl Upgraded {

@@ -230,6 +230,7 @@ mod tests {
 
     impl Record for Nothing {
         type HeadTemplate = ();
+        type End = ();
         const EMPTY: Self = Self;
 
         fn cooked_bytes(&self) -> u32 {
@@ -282,7 +283,7 @@ mod tests {
             if !self.queue.is_claimed(0, position) && self.side.claim_answer(slot) {
                 self.overtaken += 1;
                 *self.side.answer_mut(slot) = Answered::default();
-                self.side.finish(slot);
+                self.side.end_answered(slot, |_| ());
                 self.queue.drop_settled(0);
             }
         }
@@ -299,7 +300,7 @@ mod tests {
                 let abandoned = self.side.answer_mut(slot).flags.has(AnswerFlags::ABANDONED);
                 self.answered += u64::from(!abandoned);
                 self.abandoned += u64::from(abandoned);
-                self.side.finish(slot);
+                self.side.end_answered(slot, |_| ());
             }
         }
     }
@@ -379,7 +380,7 @@ mod tests {
         shard.take_back();
         assert_eq!((queue.len(), shard.side.in_use()), (2, 3), "the second one's answer is not sent yet");
         assert!(queue.is_claimed(0, 1) && !queue.is_claimed(0, 2));
-        shard.side.finish(second);
+        shard.side.end_answered(second, |_| ());
         assert_eq!(shard.side.in_use(), 2);
         drop((queue.claim(), queue.claim()));
         shard.take_back();

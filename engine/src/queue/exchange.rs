@@ -75,6 +75,8 @@ pub(super) const fn word_of(generation: Generation, marks: u64) -> u64 {
 pub(crate) trait Record: Copy + Send + Sync + 'static {
     /// What every answer of an engine says; for those who write answers.
     type HeadTemplate: Send + Sync + 'static;
+    /// How a request ended: nobody frees the slot of one that was published, or that is answered, without it.
+    type End;
     /// What a slot holds before its first use.
     const EMPTY: Self;
     /// Bytes used of the slot's cooked area.
@@ -150,6 +152,8 @@ pub(crate) struct Answered {
     pub(crate) area_len: u32,
     /// Where in the area the Date value goes, filled in by the shard; 0 for nowhere.
     pub(crate) date_at: u16,
+    /// The answer's status; 0 for none.
+    pub(crate) status: u16,
     pub(crate) flags: AnswerFlags,
     /// What is to be sent after the area.
     pub(crate) tail: Tail,
@@ -340,6 +344,7 @@ impl<R: Record> Exchange<R> {
                 debug_assert!(place.tail.is_none(), "whoever freed this slot took its tail");
                 place.area_len = answered.area_len;
                 place.date_at = answered.date_at;
+                place.status = answered.status;
                 place.flags = answered.flags.with(flags);
                 // Most answers have no tail, and neither has a free slot: to see to the end of either would be a call.
                 core::mem::forget(if answered.tail.is_none() {

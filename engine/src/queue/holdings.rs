@@ -412,6 +412,11 @@ impl<R: Record> ShardSide<R> {
         self.body(slot).set_state(BodyState::Failed(reason));
     }
 
+    /// Bytes of the slot's body that have arrived, those with the head included.
+    pub(crate) fn arrived_body(&self, slot: u32) -> u64 {
+        self.body(slot).arrived()
+    }
+
     /// Bytes of the slot's body that have arrived and not been read.
     pub(crate) fn unread_body(&self, slot: u32) -> u64 {
         self.body(slot).unread()

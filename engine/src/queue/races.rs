@@ -18,6 +18,7 @@ struct Plain;
 
 impl Record for Plain {
     type HeadTemplate = ();
+    type End = ();
     const EMPTY: Self = Self;
     fn cooked_bytes(&self) -> u32 {
         0
@@ -138,7 +139,8 @@ struct Shard {
 
 impl Shard {
     fn end_connection(&mut self, slot: u32) {
-        if !core::mem::replace(&mut self.dead[slot as usize], true) && self.side.mark_disconnected(slot) == Fate::Free {
+        if !core::mem::replace(&mut self.dead[slot as usize], true) && self.side.end_unanswered(slot, &()) == Fate::Free
+        {
             self.dead[slot as usize] = false;
         }
     }
@@ -152,7 +154,7 @@ impl Shard {
             if flags.only_reclaims() {
                 self.side.free(slot);
                 self.dead[slot as usize] = false;
-            } else if self.side.finish(slot) == Fate::Free {
+            } else if self.side.end_answered(slot, |_| ()).1 == Fate::Free {
                 self.dead[slot as usize] = false;
             } else {
                 // Sent, and no longer on a connection that could end.
@@ -180,7 +182,7 @@ impl Shard {
     fn end_queue(&mut self, queue: u32) {
         for slot in 0..SLOTS.min(self.side.slots_used()) {
             if self.side.close_to_ids(slot, queue).is_some() {
-                assert_eq!(self.side.finish(slot), Fate::Free, "nobody has its handle");
+                assert_eq!(self.side.end_answered(slot, |_| ()).1, Fate::Free, "nobody has its handle");
             }
         }
     }

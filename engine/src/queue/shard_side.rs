@@ -362,8 +362,8 @@ impl<R: Record> ShardSide<R> {
         assert!(self.holdings[slot as usize].stage != Stage::Out, "an answer has one owner");
     }
 
-    /// The client of a published, unanswered request is gone.
-    pub(crate) fn mark_disconnected(&mut self, slot: u32) -> Fate {
+    /// A published request has ended unanswered, as `_end` says: nobody can answer it any more.
+    pub(crate) fn end_unanswered(&mut self, slot: u32, _end: &R::End) -> Fate {
         let before = self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         if before & (HANDLE | COMPLETING) == 0 {
             self.free_cold(slot);
@@ -393,9 +393,22 @@ impl<R: Record> ShardSide<R> {
         })
     }
 
-    /// The answer of a slot is sent, or will never be: frees the slot unless a handle still reads it.
-    #[inline]
-    pub(crate) fn finish(&mut self, slot: u32) -> Fate {
+    /// An answered request has ended, as `tell` says: its answer is sent, or will never be. Frees the slot unless a
+    /// handle still reads it.
+    #[inline(always)]
+    pub(crate) fn end_answered(&mut self, slot: u32, tell: impl FnOnce(&Answered) -> R::End) -> (R::End, Fate) {
+        let end = tell(self.answer_mut(slot));
+        (end, self.finish(slot))
+    }
+
+    /// An answer has come back whose request [had ended](Self::end_unanswered) without it.
+    pub(crate) fn drop_late_answer(&mut self, slot: u32) -> Fate {
+        assert!(self.word(slot) & DEAD != 0, "a request that has not ended is not let go of");
+        self.finish(slot)
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, slot: u32) -> Fate {
         let answer = self.answer_mut(slot);
         let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE.with(AnswerFlags::ABANDONED));
         if !answer.tail.is_none() {

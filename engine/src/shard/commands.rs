@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::Shard;
 use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Command, Disconnected, Registration, Taker};
+use crate::record::Outcome;
 use crate::ring::Io;
 use crate::slab::Key;
 
@@ -36,11 +37,11 @@ impl<I: Io> Shard<I> {
 
     /// Ends the connection of a cancelled request, and with it whatever else is under way on it.
     fn cancel(&mut self, id: RequestId) {
-        self.counters.requests_cancelled.count();
-        if let Some(slot) = self.protocol.dispatch.side.cancelled(id) {
-            let key = self.protocol.dispatch.slots[slot as usize].connection;
-            self.visit(key, |protocol, connection| protocol.abort(connection));
-        }
+        let dispatch = &mut self.protocol.dispatch;
+        let Some(slot) = dispatch.side.cancelled(id) else { return self.counters.cancels_late.count() };
+        dispatch.doom(slot, Outcome::Cancelled);
+        let key = dispatch.slots[slot as usize].connection;
+        self.visit(key, |protocol, connection| protocol.abort(connection));
     }
 
     /// An informational answer for a request under way.

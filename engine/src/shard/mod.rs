@@ -279,34 +279,26 @@ impl<I: Io> Shard<I> {
     fn collect_answers(&mut self) {
         let mut completed = core::mem::take(&mut self.protocol.dispatch.completed);
         self.protocol.dispatch.side.take_completions(&mut completed);
-        let mut answered = 0;
         for completed in completed.drain(..) {
-            answered += u64::from(self.take_back(completed));
+            self.take_back(completed);
         }
         self.protocol.dispatch.completed = completed;
-        if answered > 0 {
-            self.counters.requests_answered.add(answered);
-        }
         self.collect_signals();
         self.collect_commands();
         self.work_off();
     }
 
-    /// One slot has come back. `true`: with an application's answer.
+    /// One slot has come back.
     #[inline]
-    fn take_back(&mut self, completed: Completion) -> bool {
+    fn take_back(&mut self, completed: Completion) {
         let dispatch = &mut self.protocol.dispatch;
         let (slot, flags) = dispatch.side.accept(completed);
         if flags.only_reclaims() {
-            dispatch.side.free(slot);
-            return false;
+            return dispatch.reclaim(slot);
         }
         match self.connections.get_mut(dispatch.slots[slot as usize].connection) {
             Some(connection) => self.protocol.on_answer(connection, slot, flags),
-            None => {
-                dispatch.finish_slot(slot);
-                false
-            }
+            None => dispatch.drop_late_answer(slot),
         }
     }
 
@@ -495,6 +487,9 @@ impl<I: Io> Shard<I> {
             if let Some(connection) = self.connections.remove(*key) {
                 self.protocol.give_up(&connection);
             }
+        }
+        if !keys.is_empty() {
+            self.protocol.dispatch.end_left();
         }
         keys.len()
     }

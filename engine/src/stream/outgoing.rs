@@ -47,6 +47,8 @@ pub(crate) struct Outgoing {
     /// Bytes of the first piece that are sent.
     sent: u64,
     framing: Framing,
+    /// Bytes that the socket has taken, the head's among them.
+    taken: u64,
     /// A file of it can be sent only by being read.
     pub(crate) reads_only: bool,
 }
@@ -60,7 +62,8 @@ impl Outgoing {
     /// As [`new`](Self::new), with frames where the content needs them.
     pub(crate) fn framed(stream: Arc<OutStream>, head_len: u32, framing: Framing) -> Box<Self> {
         let window = core::array::from_fn(|_| OutPiece::default());
-        Box::new(Self { stream, window, first: 0, count: 0, head_left: head_len, sent: 0, framing, reads_only: false })
+        let (first, count, sent, taken) = (0, 0, 0, 0);
+        Box::new(Self { stream, window, first, count, head_left: head_len, sent, framing, taken, reads_only: false })
     }
 
     /// What the application says about the end: to be asked before [`refill`](Self::refill), which then finds all that
@@ -131,8 +134,14 @@ impl Outgoing {
         })
     }
 
+    /// Bytes that the socket has taken, head and frames among them.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// So many bytes more are in the socket. Gives how many of them were a file's.
     pub(crate) fn advance(&mut self, bytes: u32) -> u64 {
+        self.taken += u64::from(bytes);
         let of_head = bytes.min(self.head_left);
         self.head_left -= of_head;
         let mut left = u64::from(bytes - of_head);

@@ -69,6 +69,10 @@ impl Host {
         self.engine.counters()
     }
 
+    pub(crate) fn settled(&self) -> Counters {
+        settled(&self.engine)
+    }
+
     /// The next request.
     pub(crate) fn receive(&self) -> Request {
         receive(&self.queue)
@@ -151,6 +155,14 @@ impl Drop for StopOnDrop<'_> {
             stopped.expect("no shard failed");
         }
     }
+}
+
+/// What is counted once no request is open: they are counted when they have ended, and what a client has read may be
+/// before that.
+#[track_caller]
+pub(crate) fn settled(engine: &Engine) -> Counters {
+    wait_until("every request has ended", || engine.counters().requests_open == 0);
+    engine.counters()
 }
 
 /// Waits for a condition, at most [`WAIT_MAX`].

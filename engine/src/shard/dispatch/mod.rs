@@ -1,5 +1,5 @@
 //! Requests and their answers, whatever protocol they came by: request slots, routes, queues, bodies and their readers,
-//! who is told of what.
+//! who is told of what, and how each ends.
 //!
 //! Invariants: a slot is in the list of one connection at most, from its delivery until its answer is handed on or its
 //! client is gone; what is pushed to a queue is published, and its sleepers woken, before the shard sleeps.
@@ -7,6 +7,7 @@
 //! Not here: connections, sockets, and how requests and answers are written.
 
 mod body;
+mod ends;
 mod queues;
 mod slots;
 mod watch;

@@ -87,6 +87,7 @@ impl Dispatch {
         self.fresh += 1;
         let state = &mut self.slots[slot as usize];
         (state.queue, state.position, state.queued) = (queue, position, now);
+        assert!(!core::mem::replace(&mut state.begun, true), "a request begins once");
         Ok(())
     }
 

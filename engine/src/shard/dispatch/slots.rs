@@ -1,10 +1,13 @@
 //! What a shard keeps of a request slot, beside what it shares with the applications.
 //!
 //! Invariants: a slot that came back is freed here, or by the handle that still reads it, never both.
+//!
+//! Not here: how requests end (`ends`).
 
 use super::{Dispatch, GONE};
 use crate::clock::Tick;
-use crate::queue::{AnswerFlags, Fate, Tail};
+use crate::queue::{Fate, Tail};
+use crate::record::Outcome;
 use crate::slab::Key;
 use crate::stream::Outgoing;
 
@@ -21,6 +24,10 @@ pub(crate) struct SlotState {
     pub(crate) queue: u32,
     pub(crate) position: u64,
     pub(crate) queued: Tick,
+    /// Its request has begun and not ended: see `ends`.
+    pub(super) begun: bool,
+    /// How its request ends if its answer goes out whole.
+    pub(super) outcome: Outcome,
     /// The answer is in the slot, and the slot is the shard's.
     pub(crate) answered: bool,
     /// The connection ends after this answer, as far as is known: the request or the application wants it so.
@@ -36,50 +43,29 @@ impl SlotState {
         queue: NONE,
         position: 0,
         queued: 0,
+        begun: false,
+        outcome: Outcome::Answered,
         answered: false,
         last: false,
         is_http10: false,
     };
+
+    /// Of a request that came by a connection: it is neither delivered nor refused yet.
+    #[inline(always)]
+    pub(crate) fn new(connection: Key, last: bool, is_http10: bool) -> Self {
+        Self { connection, last, is_http10, ..Self::FREE }
+    }
 }
 
 impl Dispatch {
-    /// The answer of a slot is dealt with: frees the slot, and what it pinned, unless a handle still reads it.
-    #[inline]
-    pub(crate) fn finish_slot(&mut self, slot: u32) {
-        if self.side.finish(slot) == Fate::Held && self.side.has_body(slot) {
+    /// An answer has come back whose client had gone: frees the slot, and what it pinned, unless a handle still reads
+    /// it.
+    #[cold]
+    pub(crate) fn drop_late_answer(&mut self, slot: u32) {
+        assert!(!self.slots[slot as usize].begun, "a request that has begun ends by `request_ended`");
+        if self.side.drop_late_answer(slot) == Fate::Held && self.side.has_body(slot) {
             self.forget_body(slot, GONE);
         }
-    }
-
-    /// The requests of a connection that is gone, from the oldest on. Gives how many had been answered.
-    pub(crate) fn end_requests_of(&mut self, oldest: u32) -> u64 {
-        let (mut next, mut unsent) = (oldest, 0);
-        while next != NONE {
-            let slot = next;
-            let SlotState { answered, next: younger, .. } = self.slots[slot as usize];
-            next = younger;
-            if answered {
-                let answer = self.side.answer_mut(slot);
-                // Dropped while its connection went, it has not even been given 500.
-                if answer.flags.has(AnswerFlags::ABANDONED) && answer.area_len == 0 {
-                    self.counters.requests_disconnected.count();
-                } else {
-                    unsent += 1;
-                }
-                self.finish_slot(slot);
-                continue;
-            }
-            if !self.side.is_cancelled(slot) {
-                self.counters.requests_disconnected.count();
-            }
-            // An answer already on its way back finds no connection.
-            self.slots[slot as usize].connection = Key::NOWHERE;
-            match self.side.mark_disconnected(slot) {
-                Fate::Held if self.side.has_body(slot) => self.forget_body(slot, GONE),
-                Fate::Held | Fate::Free => {}
-            }
-        }
-        unsent
     }
 
     /// The stream in a slot that the shard has taken back.

@@ -53,7 +53,7 @@ impl<I: Io> Protocol<I> {
         let HeadRead { head_len, addressed, .. } = match self.read_request(connection, slot, extent) {
             Ok(Some(read)) => read,
             Ok(None) => {
-                self.dispatch.side.free(slot);
+                self.dispatch.discard(slot);
                 connection.assembly = Some(cell);
                 return Taken::Bytes(len);
             }

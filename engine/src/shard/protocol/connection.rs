@@ -9,7 +9,7 @@ use crate::conn::{Machine, Part};
 use crate::mem::Cell;
 use crate::policy::PolicyKey;
 use crate::queue::Disconnected;
-use crate::record::{Address, DISCARDED_BYTES_MAX};
+use crate::record::{Address, DISCARDED_BYTES_MAX, Lost, Timer};
 use crate::shard::dispatch::{NONE, SlotState};
 use crate::shard::transport::{Accepted, Socket};
 use crate::slab::Key;
@@ -35,6 +35,8 @@ pub(super) enum Out {
     /// A coalescing cell.
     Cell {
         cell: Cell,
+        /// The first of the answers in it; the others follow.
+        oldest: u32,
     },
     /// An informational answer, in the dispatch's `extras` of this connection.
     Informational,
@@ -149,6 +151,8 @@ pub(crate) struct Connection {
     pub(super) extras: bool,
     /// How it ends, once it is closing.
     pub(super) how: Disconnected,
+    /// The timer that has ended it, if one has while something was owed.
+    pub(super) timer: Option<Timer>,
     pub(super) owed: Owed,
     pub(super) pipe: Pipe,
     /// The oldest and the newest request whose answers have not been handed to the socket.
@@ -187,6 +191,7 @@ impl Connection {
             long: false,
             extras: false,
             how: Disconnected::Gone,
+            timer: None,
             owed: Owed::default(),
             pipe: Pipe::No,
             oldest: NONE,
@@ -265,6 +270,16 @@ impl Connection {
             Incoming::Raw => Part::None,
             _ if self.body_slot == NONE => Part::Unread,
             _ => Part::Body,
+        }
+    }
+
+    /// What becomes of what is owed on it, once it is closing.
+    pub(super) fn lost(&self) -> Lost {
+        match (self.timer, self.how) {
+            (Some(timer), _) => Lost::Timer(timer),
+            (None, Disconnected::Stopped) => Lost::Stopped,
+            (None, Disconnected::Aborted) => Lost::Cut,
+            (None, _) => Lost::Client,
         }
     }
 

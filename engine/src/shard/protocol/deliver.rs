@@ -124,8 +124,7 @@ impl<I: Io> Protocol<I> {
             // What may come behind it has its place before anybody can read there.
             self.dispatch.open_body(slot, false, u64::MAX);
         }
-        self.dispatch.slots[slot as usize] =
-            SlotState { connection: connection.key(), last: !keep_alive, is_http10, ..SlotState::FREE };
+        self.dispatch.slots[slot as usize] = SlotState::new(connection.key(), !keep_alive, is_http10);
         match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, self.transport.tick)) {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
@@ -146,7 +145,7 @@ impl<I: Io> Protocol<I> {
             Err(Reject::QueueFull)
                 if untouched && !self.dispatch.side.is_assembled(slot) && Self::can_wait(connection) =>
             {
-                self.dispatch.side.free(slot);
+                self.dispatch.discard(slot);
                 false
             }
             Err(reject) => {
@@ -170,7 +169,7 @@ impl<I: Io> Protocol<I> {
             && self.dispatch.is_full(queue)
             && Self::can_wait(connection)
         {
-            self.dispatch.side.free(slot);
+            self.dispatch.discard(slot);
             return Taken::Later;
         }
         let prefix = match self.take_prefix(slot, input, self.dispatch.policy(addressed.policy).body_max) {

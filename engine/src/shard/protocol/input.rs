@@ -194,7 +194,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn out_of_cells(&mut self, connection: &mut Connection, slot: u32) -> Taken {
         self.counters.input_overflows.count();
         if slot != NONE {
-            self.dispatch.side.free(slot);
+            self.dispatch.discard(slot);
         }
         self.refuse_overloaded(connection);
         Taken::Over
@@ -210,7 +210,7 @@ impl<I: Io> Protocol<I> {
         let read = match self.read_request(connection, slot, input.into()) {
             Ok(Some(read)) => read,
             Ok(None) => {
-                self.dispatch.side.free(slot);
+                self.dispatch.discard(slot);
                 return self.begin_assembly(connection, input);
             }
             Err(reject) => return self.refuse_unread(connection, slot, reject),
@@ -269,8 +269,9 @@ impl<I: Io> Protocol<I> {
     pub(super) fn refuse_begun(&mut self, connection: &mut Connection, slot: u32, reject: Reject) {
         // It may have a part of a body already.
         self.dispatch.side.forget_request(slot);
+        self.dispatch.side.record_mut(slot).wire_bytes = 0;
         let is_http10 = self.dispatch.side.record(slot).is_http10();
-        self.dispatch.slots[slot as usize] = SlotState { connection: connection.key(), is_http10, ..SlotState::FREE };
+        self.dispatch.slots[slot as usize] = SlotState::new(connection.key(), false, is_http10);
         self.drop_head(connection);
         self.refuse(connection, slot, reject, false);
     }

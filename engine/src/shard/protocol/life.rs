@@ -5,8 +5,7 @@
 use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 
-use super::connection::{Connection, Incoming, Out, Owed, Pipe};
-use super::output::CONTINUE;
+use super::connection::{Connection, Incoming, Out, Owed};
 use super::{Protocol, Stopping};
 use crate::conn::{Expiry, WaitReason};
 use crate::queue::Disconnected;
@@ -82,18 +81,9 @@ impl<I: Io> Protocol<I> {
             return self.hand_out(&connection);
         }
         self.transport.close(&connection.socket);
-        let is_last = match &connection.out {
-            // That of a stream which has not ended is in the list still.
-            Out::Nothing | Out::Stream { last: false, .. } | Out::Informational => false,
-            Out::Text { text } => *text != CONTINUE,
-            Out::Area { .. } | Out::AreaAndTail { .. } | Out::Stream { .. } | Out::Cell { .. } => true,
-        };
         let out = core::mem::replace(&mut connection.out, Out::Nothing);
-        self.release_out(&connection, out);
-        let unsent = self.dispatch.end_requests_of(connection.oldest) + u64::from(is_last);
-        if connection.how == Disconnected::Reset && connection.pipe == Pipe::No {
-            self.counters.responses_unsent.add(unsent);
-        }
+        self.lose_out(&connection, out);
+        self.dispatch.answers_lost(connection.oldest, connection.lost(), 0);
         // Last, so that whoever is told finds the requests gone.
         if connection.extras {
             self.dispatch.end_extras(connection.key().index, connection.how);

@@ -2,8 +2,7 @@
 //!
 //! Invariants: answers leave a connection in the order its requests came, informational ones before the final one of
 //! theirs; at most one send is in flight for it; an answer alone is sent from where the application wrote it, several
-//! small ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has
-//! ended.
+//! small ones are copied together; a slot is freed after the send that took its bytes has ended.
 //!
 //! Not here: answers in pieces (`stream`).
 
@@ -15,6 +14,7 @@ use super::connection::{Connection, Incoming, Out, Owed};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, LINE_BYTES, Tail};
+use crate::record::Lost;
 use crate::ring::{Event, Io, SendMode};
 use crate::shard::dispatch::{Dispatch, NONE, SlotState};
 use crate::shard::transport::Sending;
@@ -29,18 +29,17 @@ pub(super) const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 impl<I: Io> Protocol<I> {
-    /// The answer in a slot is there, and the slot is the shard's. `true`: an application gave it.
+    /// The answer in a slot is there, and the slot is the shard's.
     #[inline]
-    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: u32, flags: AnswerFlags) -> bool {
-        let abandoned = flags.has(AnswerFlags::ABANDONED);
+    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: u32, flags: AnswerFlags) {
         if connection.socket.is_closing() {
             // What it still had is given back when it goes.
             self.dispatch.slots[slot as usize].answered = true;
-            return !abandoned;
+            return;
         }
         self.queue_flush(connection);
         if flags.has(AnswerFlags::ABANDONED.with(AnswerFlags::SWITCHES)) {
-            if abandoned {
+            if flags.has(AnswerFlags::ABANDONED) {
                 self.answer_abandoned(slot);
             } else {
                 self.begin_pipe(connection, slot);
@@ -49,7 +48,6 @@ impl<I: Io> Protocol<I> {
         let state = &mut self.dispatch.slots[slot as usize];
         state.answered = true;
         state.last |= flags.has(AnswerFlags::CLOSE);
-        !abandoned
     }
 
     /// Whether the oldest request of a connection is answered.
@@ -176,7 +174,7 @@ impl<I: Io> Protocol<I> {
             connection.owed.remove(Owed::OVERLOAD);
             if next != NONE {
                 connection.oldest = NONE;
-                self.dispatch.end_requests_of(next);
+                self.dispatch.answers_lost(next, Lost::Cut, 0);
             }
         }
         last
@@ -237,9 +235,6 @@ impl<I: Io> Protocol<I> {
                 let place = self.dispatch.side.blank_mut(&mut blank, filled + u32::from(date_at), DATE_BYTES);
                 place.copy_from_slice(self.transport.clock.date());
             }
-            if count > 0 {
-                self.dispatch.finish_slot(newest.slot);
-            }
             newest = Copied { slot, is_http10: state.is_http10, len, date_at };
             filled += len;
             count += 1;
@@ -252,13 +247,16 @@ impl<I: Io> Protocol<I> {
             return self.send_one(connection, oldest);
         }
         let last = self.unlink(connection, count, slot, last);
-        self.dispatch.finish_slot(newest.slot);
+        // What follows is not in this send.
+        self.dispatch.slots[newest.slot as usize].next = NONE;
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
             let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
-            filled += write_word(answer, len, date_at, word);
+            let grown = write_word(answer, len, date_at, word);
+            self.dispatch.side.answer_mut(newest.slot).area_len += grown;
+            filled += grown;
         }
-        self.start_send(connection, Out::Cell { cell }, filled);
+        self.start_send(connection, Out::Cell { cell, oldest }, filled);
     }
 
     pub(super) fn start_send(&mut self, connection: &mut Connection, out: Out, len: u32) {
@@ -286,7 +284,7 @@ impl<I: Io> Protocol<I> {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
             Out::Area { slot } => side.lend_response(*slot, len).after(sent),
-            Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
+            Out::Cell { cell, .. } => side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of_static(text).after(sent),
             Out::Informational => extras.lend_informational(connection.socket.key.index).after(sent),
             Out::AreaAndTail { slot } => {
@@ -322,6 +320,7 @@ impl<I: Io> Protocol<I> {
         let socket = &mut connection.socket;
         if socket.is_closing() {
             socket.sending = Sending::No;
+            socket.out_sent += u32::try_from(event.result).unwrap_or(0);
             return;
         }
         if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
@@ -386,15 +385,35 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// The socket has taken all of it.
     #[inline]
-    pub(super) fn release_out(&mut self, connection: &Connection, out: Out) {
+    fn release_out(&mut self, connection: &Connection, out: Out) {
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
-                self.dispatch.finish_slot(slot);
+                self.dispatch.answer_sent(slot);
             }
-            Out::Cell { cell } => self.dispatch.side.cells.coalesce.give(cell),
+            Out::Cell { cell, oldest } => {
+                self.dispatch.side.cells.coalesce.give(cell);
+                self.dispatch.answers_sent(oldest);
+            }
             Out::Informational => self.dispatch.extras.informational_sent(connection.key().index),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
+        }
+    }
+
+    /// The connection is gone, and its socket has taken a part of it at most.
+    #[cold]
+    pub(super) fn lose_out(&mut self, connection: &Connection, out: Out) {
+        let (lost, sent) = (connection.lost(), u64::from(connection.socket.out_sent));
+        match out {
+            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
+                self.dispatch.answer_lost(slot, lost, sent);
+            }
+            Out::Cell { cell, oldest } => {
+                self.dispatch.side.cells.coalesce.give(cell);
+                self.dispatch.answers_lost(oldest, lost, sent);
+            }
+            out => self.release_out(connection, out),
         }
     }
 }

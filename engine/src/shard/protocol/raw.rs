@@ -18,6 +18,7 @@
 use super::Protocol;
 use super::connection::{Connection, Incoming, Pipe};
 use crate::queue::{Disconnected, Reading, Taker};
+use crate::record::Lost;
 use crate::ring::Io;
 use crate::shard::dispatch::NONE;
 use crate::shard::transport::Life;
@@ -72,7 +73,7 @@ impl<I: Io> Protocol<I> {
         connection.pipe = Pipe::No;
         (connection.incoming, connection.body_slot, connection.body_paused) = (Incoming::Nothing, NONE, false);
         self.unlink(connection, 1, NONE, true);
-        self.dispatch.finish_slot(slot);
+        self.dispatch.answer_sent(slot);
         self.after_answer(connection);
     }
 
@@ -104,7 +105,7 @@ impl<I: Io> Protocol<I> {
     /// everybody told.
     pub(super) fn hand_out(&mut self, connection: &Connection) {
         let socket = self.transport.release(&connection.socket);
-        self.dispatch.end_requests_of(connection.oldest);
+        self.dispatch.answers_lost(connection.oldest, Lost::Client, 0);
         let index = connection.key().index;
         let taker = self.dispatch.extras.taker(index);
         self.dispatch.end_extras(index, Disconnected::Taken);

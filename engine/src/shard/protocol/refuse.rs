@@ -15,14 +15,9 @@ impl<I: Io> Protocol<I> {
     /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the answer's.
     #[cold]
     pub(super) fn refuse(&mut self, connection: &mut Connection, slot: u32, reject: Reject, keep_alive: bool) {
-        self.counters.requests_rejected.count();
-        if reject == Reject::QueueFull {
-            self.counters.queue_full.count();
-        }
         self.write_refusal(slot, reject, AnswerFlags::ABANDONED);
-        let state = &mut self.dispatch.slots[slot as usize];
-        state.answered = true;
-        state.last = !keep_alive;
+        self.dispatch.begin_refused(slot, reject);
+        self.dispatch.slots[slot as usize].last = !keep_alive;
         connection.machine.refusal(keep_alive);
         connection.head_timed = false;
         connection.append(slot, &mut self.dispatch.slots);
@@ -33,7 +28,7 @@ impl<I: Io> Protocol<I> {
     /// No slot or memory is left: the client is told so in the fewest bytes.
     #[cold]
     pub(super) fn refuse_overloaded(&mut self, connection: &mut Connection) {
-        self.counters.requests_rejected.count();
+        self.dispatch.refused_without_slot();
         connection.machine.refusal(false);
         connection.owed.add(Owed::OVERLOAD);
         self.queue_flush(connection);
@@ -42,14 +37,14 @@ impl<I: Io> Protocol<I> {
     /// An application dropped a request: its client gets 500.
     #[cold]
     pub(super) fn answer_abandoned(&mut self, slot: u32) {
-        self.counters.requests_abandoned.count();
+        self.dispatch.decide(slot, Reject::Abandoned);
         self.write_refusal(slot, Reject::Abandoned, AnswerFlags::ABANDONED);
     }
 
     /// Answers a request in the application's place, whose answer the shard has won; a handle of it may be out.
     #[cold]
     pub(super) fn refuse_published(&mut self, slot: u32, reject: Reject) {
-        self.counters.requests_rejected.count();
+        self.dispatch.decide(slot, reject);
         let keep_alive = self.dispatch.side.record(slot).keep_alive && !reject.closes();
         self.write_refusal(slot, reject, AnswerFlags::default());
         let state = &mut self.dispatch.slots[slot as usize];
@@ -68,7 +63,8 @@ impl<I: Io> Protocol<I> {
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (area_len, date_at) = written.unwrap_or((0, 0));
-        *self.dispatch.side.answer_mut(slot) = Answered { area_len, date_at, flags, tail: Tail::None };
+        *self.dispatch.side.answer_mut(slot) =
+            Answered { area_len, date_at, status: reject.status(), flags, tail: Tail::None };
     }
 }
 

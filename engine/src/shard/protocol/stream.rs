@@ -20,6 +20,7 @@ use ringress_proto::response::{chunk_line, last_chunk};
 use super::Protocol;
 use super::connection::{Connection, Out};
 use crate::mem::{Area, Lent};
+use crate::record::Outcome;
 use crate::ring::{Event, Io, SEND_PARTS_MAX, SendMode};
 use crate::shard::dispatch::SlotState;
 use crate::shard::transport::{FileRead, Sending, Staging};
@@ -227,14 +228,16 @@ impl<I: Io> Protocol<I> {
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
-        self.dispatch.finish_slot(slot);
+        self.dispatch.answer_sent(slot);
         self.after_answer(connection);
     }
 
     /// The answer under way cannot be made whole.
     #[cold]
     pub(super) fn truncate_answer(&mut self, connection: &mut Connection) {
-        self.counters.responses_truncated.count();
+        // One of which the end is being sent is no longer in the list.
+        let slot = if let Out::Stream { slot, .. } = connection.out { slot } else { connection.oldest };
+        self.dispatch.doom(slot, Outcome::Truncated);
         self.abort(connection);
     }
 

@@ -15,6 +15,7 @@ use ringress_proto::reject::Reject;
 use super::Protocol;
 use super::connection::{Connection, Out};
 use crate::clock::Tick;
+use crate::record::Timer;
 use crate::ring::{Event, Io, SendMode};
 use crate::shard::dispatch::NONE;
 use crate::shard::transport::{Account, LOOK_EVERY, RoomFound};
@@ -75,6 +76,7 @@ impl<I: Io> Protocol<I> {
             }
             self.counters.send_rate_timeouts.count();
         }
+        connection.timer = Some(if rate > 0 { Timer::SendRate } else { Timer::Send });
         self.counters.timeouts.count();
         self.abort(connection);
     }
@@ -118,10 +120,14 @@ impl<I: Io> Protocol<I> {
             }
             self.counters.receive_rate_timeouts.count();
         }
+        let (slot, is_too_slow) = (connection.body_slot, connection.due > self.transport.tick);
         self.counters.timeouts.count();
         // Who has found no buffer for so long is not to blame.
         let reject = if connection.socket.is_starved() { Reject::Overloaded } else { Reject::BodyTimeout };
         self.body_failed(connection, reject);
+        if is_too_slow {
+            self.dispatch.body_was_too_slow(slot);
+        }
     }
 
     /// Answers 503 to what nobody has taken in time, and sets the deadline of what is left.
@@ -154,7 +160,6 @@ impl<I: Io> Protocol<I> {
         if !self.dispatch.win_queued(slot) {
             return false;
         }
-        self.counters.queue_timeouts.count();
         self.refuse_published(slot, Reject::QueueTimeout);
         self.dispatch.drop_settled(slot);
         true

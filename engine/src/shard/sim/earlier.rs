@@ -5,7 +5,7 @@
 //! they are looked at again.
 
 use super::rig::{read_prefix, target};
-use crate::queue::{AnswerFlags, Answered, BodyState, Lease, Tail};
+use crate::queue::{Answered, BodyState, Lease};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 
@@ -107,7 +107,7 @@ impl Earlier {
         let _ = lease.answer(|area| {
             area[..ANSWER.len()].copy_from_slice(ANSWER.as_bytes());
             let area_len = u32::try_from(ANSWER.len()).expect("short");
-            Ok::<_, ()>(Answered { area_len, date_at: 0, flags: AnswerFlags::default(), tail: Tail::None })
+            Ok::<_, ()>(Answered { area_len, status: 200, ..Answered::default() })
         });
         true
     }

@@ -27,7 +27,7 @@ impl Pipe {
             area[..SWITCHED.len()].copy_from_slice(SWITCHED.as_bytes());
             let area_len = u32::try_from(SWITCHED.len()).expect("short");
             let tail = Tail::Stream(Outgoing::new(Arc::clone(&stream), area_len));
-            Ok::<_, ()>(Answered { area_len, date_at: 0, flags: AnswerFlags::SWITCHES, tail })
+            Ok::<_, ()>(Answered { area_len, date_at: 0, status: 101, flags: AnswerFlags::SWITCHES, tail })
         });
         filled.is_some().then_some(Self { lease, stream })
     }

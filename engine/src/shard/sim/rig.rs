@@ -377,7 +377,7 @@ pub(super) fn head_of(area: &mut [u8], length: BodyLength, close: bool) -> Answe
     area[..head.len()].copy_from_slice(head.as_bytes());
     let flags = if close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
     let area_len = u32::try_from(head.len()).expect("small");
-    let answered = Answered { area_len, date_at: 23, flags, tail: Tail::None };
+    let answered = Answered { area_len, date_at: 23, status: 200, flags, tail: Tail::None };
     assert_eq!(before.len(), usize::from(answered.date_at));
     answered
 }

@@ -118,7 +118,8 @@ fn run_one(seed: u64) {
     rig.assert_idle();
     world.borrow().app.assert_told();
     world.borrow().app.assert_streams_over();
-    assert!(rig.counters.requests_cancelled.read() >= world.borrow().app.cancelled, "a cancel is not counted");
+    let cancelled = rig.counters.requests_cancelled.read() + rig.counters.cancels_late.read();
+    assert_eq!(cancelled, world.borrow().app.cancelled, "a cancel is not counted, or twice");
     rig.shard.protocol.transport.io.outside = None;
     rig.stop(Duration::from_secs(60));
     rig.end();

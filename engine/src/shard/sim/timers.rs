@@ -82,13 +82,15 @@ fn pipelined_requests_are_timed_each_and_answered_in_order() {
     rig.say(client, get("/a/1") + &get("/a/2") + &get("/a/3"));
     let first = rig.claim();
     rig.pass(Duration::from_secs(121));
-    assert_eq!((rig.heard(client), rig.counters.queue_timeouts.read()), (String::new(), 2), "the first comes first");
+    assert_eq!((rig.heard(client), rig.counters.queue_timeouts.read()), (String::new(), 0), "the first comes first");
     assert!(rig.queue.claim_of(0).is_none());
     answer(first);
     rig.notify_deferred();
     let heard = rig.heard(client);
     let statuses: Vec<&str> = heard.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "503", "503"], "{heard}");
+    rig.notify_deferred();
+    assert_eq!((rig.counters.queue_timeouts.read(), rig.counters.requests_answered.read()), (2, 1));
     end(rig, &[client]);
 }
 

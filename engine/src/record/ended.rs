@@ -1,0 +1,105 @@
+//! How a request ended: the one record of it, from which everything is counted.
+//!
+//! Invariants: plain data; whoever frees the slot of a request that had begun has one of these (`Record::End`).
+
+use ringress_proto::reject::Reject;
+
+use crate::id::UrlGroupId;
+
+/// How a request ended. Each that has begun ends in one of these ways, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The application's answer was handed to the socket whole.
+    Answered,
+    /// The application's answer was not: its client had left.
+    Unsent,
+    /// The application's answer was cut: it gave up or gave too much or too little, or a file failed.
+    Truncated,
+    /// The application dropped the request: its client got 500.
+    Abandoned,
+    /// The application cancelled it.
+    Cancelled,
+    /// Its client had left before there was an answer.
+    Disconnected,
+    /// The engine answered in the application's place, or before it.
+    Refused(Reject),
+    /// A timer was over, and the engine answered, or ended the connection.
+    TimedOut(Timer),
+    /// The engine had stopped, and the grace for it was over.
+    Stopped,
+    /// Its connection was ended for another reason than this request's: because another one of the connection's was
+    /// cancelled or cut, was answered as its last, or its client sent more on than there was memory for.
+    Cut,
+}
+
+/// Which timer a request had come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// Of a head that has begun: `header_wait`.
+    Head,
+    /// Between two pieces of a body: `entity_body`.
+    Body,
+    /// A body came slower than `receive_rate_min`.
+    ReceiveRate,
+    /// Nobody took it from its queue: `request_queue`.
+    Queue,
+    /// Its client took the answer slower than `send_rate_min`.
+    SendRate,
+    /// Its client took nothing of the answer, where no rate is asked for: `idle_connection`.
+    Send,
+}
+
+/// Why what is owed on a connection will not be sent, or not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The client has left, or has the connection for something else.
+    Client,
+    /// See [`Outcome::TimedOut`].
+    Timer(Timer),
+    /// See [`Outcome::Stopped`].
+    Stopped,
+    /// See [`Outcome::Cut`].
+    Cut,
+}
+
+impl Lost {
+    /// What becomes of a request that is lost with its connection; with `answered`, an application had answered it.
+    pub(crate) fn outcome(self, answered: bool) -> Outcome {
+        match self {
+            Self::Client if answered => Outcome::Unsent,
+            Self::Client => Outcome::Disconnected,
+            Self::Timer(timer) => Outcome::TimedOut(timer),
+            Self::Stopped => Outcome::Stopped,
+            Self::Cut => Outcome::Cut,
+        }
+    }
+}
+
+/// A request's end: what counters, and later logs, know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    /// The status of its answer, sent or not, 100 to 999; 0: it had none.
+    pub(crate) status: u16,
+    /// The queue it was put into, by its place in the shard; `u32::MAX` for a request that was refused before.
+    pub(crate) queue: u32,
+    /// The group it was routed to; `NONE` if it was not.
+    pub(crate) group: UrlGroupId,
+    /// Bytes received of it: head and body, in the framing they came in as far as they came with the head.
+    pub(crate) bytes_in: u64,
+    /// Bytes of its answer that the socket took: head and body, framing included.
+    pub(crate) bytes_out: u64,
+}
+
+#[cfg(feature = "bench-door")]
+impl Ended {
+    /// For benchmarks, which have no shard that would know of it.
+    pub(crate) const BENCH: Self = Self {
+        outcome: Outcome::Answered,
+        status: 200,
+        queue: u32::MAX,
+        group: UrlGroupId::NONE,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+}
