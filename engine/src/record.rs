@@ -136,8 +136,8 @@ impl Record for RequestRecord {
 }
 
 impl RequestRecord {
-    /// Of no group, until it is routed.
-    #[inline]
+    /// It was not routed.
+    #[cold]
     pub(crate) fn unroute(&mut self) {
         self.group = UrlGroupId::NONE;
     }

@@ -1,7 +1,6 @@
 //! Ids of what the control plane keeps: sessions, URL groups, request queues.
 
 use core::fmt;
-use core::num::NonZeroU64;
 
 macro_rules! record_ids {
     ($($(#[doc = $doc:literal])+ $name:ident;)+) => {
@@ -11,32 +10,36 @@ macro_rules! record_ids {
             /// An id is never 0, and that of a place which has been given to another one is another id: 2^32 times for
             /// each place. It means nothing in another engine.
             #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-            pub struct $name(NonZeroU64);
+            pub struct $name {
+                /// Counts from 1.
+                place: u32,
+                generation: u32,
+            }
 
             impl $name {
                 /// Of a place, which is not 0, and its generation.
                 #[inline]
                 pub(crate) fn of(place: u32, generation: u32) -> Self {
                     debug_assert!(place > 0, "places count from 1");
-                    Self(NonZeroU64::new((u64::from(generation) << 32) | u64::from(place)).unwrap_or(NonZeroU64::MAX))
+                    Self { place, generation }
                 }
 
                 /// The id as an integer, never 0.
                 #[must_use]
                 pub const fn to_u64(self) -> u64 {
-                    self.0.get()
+                    ((self.generation as u64) << 32) | self.place as u64
                 }
             }
 
             impl fmt::Debug for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    write!(f, concat!(stringify!($name), "({:#x})"), self.0)
+                    write!(f, concat!(stringify!($name), "({:#x})"), self.to_u64())
                 }
             }
 
             impl fmt::Display for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    write!(f, "{:x}", self.0)
+                    write!(f, "{:x}", self.to_u64())
                 }
             }
         )+
@@ -53,6 +56,6 @@ record_ids! {
 }
 
 impl UrlGroupId {
-    /// Of a record that describes no request which was routed.
-    pub(crate) const NONE: Self = Self(NonZeroU64::MAX);
+    /// Of a request that was not routed.
+    pub(crate) const NONE: Self = Self { place: 0, generation: 0 };
 }

@@ -64,16 +64,20 @@ impl<I: Io> Protocol<I> {
     ) -> Result<Option<HeadRead>, Reject> {
         let Dispatch { side, routes, origin, .. } = &mut self.dispatch;
         let (bytes, record, mut scratch) = side.parse_view(extent, slot);
-        record.unroute();
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => return Ok(None),
             Err(reject) => {
                 record.head.method = Method::begun(bytes);
+                record.unroute();
                 return Err(reject);
             }
         }
-        url::cook_with(bytes, &record.head, || scratch.bytes(), &mut self.host_memo, &mut record.cooked)?;
+        let cooked = url::cook_with(bytes, &record.head, || scratch.bytes(), &mut self.host_memo, &mut record.cooked);
+        if let Err(reject) = cooked {
+            record.unroute();
+            return Err(reject);
+        }
         let head_len = u32::from(record.head.head_len);
         (record.wire_bytes, record.body_open) = (u64::from(head_len), false);
         (record.body_start, record.body_len) = (head_len, 0);
@@ -83,18 +87,21 @@ impl<I: Io> Protocol<I> {
         record.keep_alive = record.head.keep_alive() && self.stopping == Stopping::No;
         let path = record.cooked.path(bytes, || scratch.bytes());
         let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
-            Ok(found) if !found.group.active => {
-                record.group = found.group_id();
-                (Err(Reject::Disabled), found.policy())
-            }
             Ok(found) => {
                 record.group = found.group_id();
                 record.url_context = found.target.context;
                 record.ip_routed = found.target.by_ip;
                 record.send_credit = found.group.policy.send_credit;
-                (found.group.queue.ok_or(Reject::Unbound), found.policy())
+                let queue = match found.group.active {
+                    true => found.group.queue.ok_or(Reject::Unbound),
+                    false => Err(Reject::Disabled),
+                };
+                (queue, found.policy())
             }
-            Err(reject) => (Err(reject), connection.policy),
+            Err(reject) => {
+                record.unroute();
+                (Err(reject), connection.policy)
+            }
         };
         let exclusivity = match record.head.method_is_safe {
             _ if record.head.asks_upgrade() => Exclusivity::Upgrade,
