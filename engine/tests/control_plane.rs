@@ -330,3 +330,28 @@ fn an_address_that_was_taken_before_its_shard_came_is_counted() {
     });
     drop(taken);
 }
+
+#[test]
+fn changes_do_not_hold_while_a_turn_by_the_earlier_ones_is_under_way() {
+    let host = Host::start();
+    let mut client = host.connect();
+    client.get("/x");
+    let request = host.receive();
+    let (goes_on, go_on) = mpsc::channel::<()>();
+    let (in_turn, is_in_turn) = mpsc::channel();
+    // Code that the shard runs holds up its turn.
+    request.on_disconnect_call(move |_| {
+        in_turn.send(()).expect("the test waits");
+        go_on.recv_timeout(WAIT_MAX).expect("the test goes on");
+    });
+    answer_path(request);
+    assert_eq!(client.read().text(), "/x");
+    drop(client);
+    is_in_turn.recv_timeout(WAIT_MAX).expect("the connection ends");
+    host.group.set_active(false).expect("the group lives");
+    assert!(!host.engine.await_changes(Duration::from_millis(20)).expect("not on a shard"));
+    goes_on.send(()).expect("it waits");
+    assert!(host.engine.await_changes(WAIT_MAX).expect("not on a shard"));
+    let mut client = host.connect();
+    assert_eq!(client.ask("/x").status, 503);
+}
