@@ -41,7 +41,7 @@ impl<I: Io> Shard<I> {
         let Some(slot) = dispatch.side.cancelled(id) else { return self.counters.cancels_late.count() };
         dispatch.doom(slot, Outcome::Cancelled);
         let key = dispatch.slots[slot as usize].connection;
-        self.visit(key, |protocol, connection| protocol.abort(connection));
+        self.visit(key, |protocol, connection| protocol.reset(connection));
     }
 
     /// An informational answer for a request under way.

@@ -262,7 +262,7 @@ impl<I: Io> Shard<I> {
     fn visit(&mut self, key: Key, act: impl FnOnce(&mut Protocol<I>, &mut Connection)) {
         if let Some(connection) = self.connections.get_mut(key) {
             act(&mut self.protocol, connection);
-            if connection.socket.is_over() {
+            if connection.socket().is_over() {
                 self.remove(key);
             }
         }
@@ -332,14 +332,14 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn end_oldest_drain(&mut self) {
         let (connections, drains) = (&mut self.connections, &mut self.protocol.transport.drains);
-        let is_draining = |connection: &mut Connection| connection.socket.life == Life::Draining;
+        let is_draining = |connection: &mut Connection| connection.socket().life == Life::Draining;
         if drains.is_cluttered() {
             drains.clear_away(|key| connections.get_mut(*key).is_some_and(is_draining));
         }
         let Some(oldest) = drains.pop_oldest() else { return };
         if connections.get_mut(oldest).is_some_and(is_draining) {
             self.counters.drains_reset.count();
-            self.visit(oldest, Protocol::abort);
+            self.visit(oldest, Protocol::reset);
         }
     }
 
@@ -381,7 +381,7 @@ impl<I: Io> Shard<I> {
         match self.connections.get_mut(key) {
             Some(connection) => {
                 self.protocol.on_event(connection, event);
-                if connection.socket.is_over() {
+                if connection.socket().is_over() {
                     self.remove(key);
                 }
             }
@@ -393,10 +393,7 @@ impl<I: Io> Shard<I> {
     fn accept(&mut self, event: &Event) {
         let Some(accepted) = self.protocol.transport.on_accept(event) else { return };
         match self.connections.insert(Connection::new(&accepted)) {
-            Some(key) => self.visit(key, |protocol, connection| {
-                connection.socket.key = key;
-                protocol.begin(connection);
-            }),
+            Some(key) => self.visit(key, |protocol, connection| protocol.begin(connection, key)),
             None => self.protocol.transport.turn_away(accepted.fd),
         }
     }
@@ -431,7 +428,7 @@ impl<I: Io> Shard<I> {
             self.aborted = true;
             self.protocol.begin_abort();
             for key in self.connections.keys() {
-                self.visit(key, Protocol::abort);
+                self.visit(key, Protocol::reset);
             }
         }
         if any {
@@ -473,7 +470,7 @@ impl<I: Io> Shard<I> {
                 // The helper has given this one back.
                 Op::SendFile => {
                     if let Some(connection) = self.connections.get_mut(key_of(&event)) {
-                        connection.socket.sending = Sending::No;
+                        connection.socket_mut().sending = Sending::No;
                     }
                 }
                 // It has come in, and is nobody's yet.

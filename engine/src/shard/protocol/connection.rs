@@ -1,179 +1,26 @@
-//! What a shard keeps of a connection: its socket, and what its protocol knows.
+//! A connection as the shard keeps it: of one protocol, of a closed set, with the few calls by which the shard lends
+//! it.
 //!
-//! Invariants: an idle connection is one entry here and nothing else: no buffer, no request slot.
+//! Invariants: an idle connection is one entry and nothing else: no buffer, no request slot. A protocol that ends in
+//! another says so by its state, and the change is made here.
 
-use ringress_proto::chunked::Decoder;
+use bytes::Bytes;
 
-use crate::clock::Tick;
-use crate::conn::{Machine, Part};
-use crate::mem::Cell;
-use crate::policy::PolicyKey;
-use crate::queue::Disconnected;
-use crate::record::{Address, DISCARDED_BYTES_MAX, Lost, Timer};
-use crate::shard::dispatch::{NONE, SlotState};
-use crate::shard::transport::{Accepted, Socket};
+use super::Protocol;
+use super::http1::{Http1, Switch};
+use super::link::{Link, Out};
+use super::raw::{Pipe, Raw};
+use crate::queue::{AnswerFlags, Registration, Taker};
+use crate::ring::{Event, Io, Op};
+use crate::shard::transport::{Accepted, Life, Sending, Socket};
 use crate::slab::Key;
-use crate::timer::NEVER;
-
-/// What is being sent, and which memory that is in.
-#[derive(Debug)]
-pub(super) enum Out {
-    Nothing,
-    /// A slot's response area.
-    Area {
-        slot: u32,
-    },
-    /// A slot's response area and then the tail of its answer.
-    AreaAndTail {
-        slot: u32,
-    },
-    /// Parts of a streamed answer; with `last`, its end is among them, and the slot is no longer in the list.
-    Stream {
-        slot: u32,
-        last: bool,
-    },
-    /// A coalescing cell.
-    Cell {
-        cell: Cell,
-        /// The first of the answers in it; the others follow.
-        oldest: u32,
-    },
-    /// An informational answer, in the dispatch's `extras` of this connection.
-    Informational,
-    /// Text of the engine's own.
-    Text {
-        text: &'static [u8],
-    },
-}
-
-/// What of a body is still to come.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Incoming {
-    Nothing,
-    /// So many bytes.
-    Length {
-        missing: u64,
-    },
-    /// Chunks.
-    Chunked {
-        decoder: Decoder,
-    },
-    /// Whatever comes, to the client's end of its side: the connection has switched protocols.
-    Raw,
-}
-
-/// Whether a connection has switched protocols: see `raw`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pipe {
-    /// It has not.
-    No,
-    /// It has, with its newest request.
-    Open,
-    /// And our side has been ended.
-    Shut,
-}
-
-/// What is owed to a client beside answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Owed(u8);
-
-impl Owed {
-    /// `100 Continue`, for which it waits.
-    pub(super) const CONTINUE: Self = Self(1);
-    /// A 503 that found no slot.
-    pub(super) const OVERLOAD: Self = Self(2);
-    /// Informational answers, in the dispatch's `extras`.
-    pub(super) const INFORMATIONAL: Self = Self(4);
-
-    #[inline]
-    pub(super) fn any(self) -> bool {
-        self.0 != 0
-    }
-
-    #[inline]
-    pub(super) fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    pub(super) fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    #[inline]
-    pub(super) fn remove(&mut self, other: Self) {
-        self.0 &= !other.0;
-    }
-
-    /// Takes it off. `true`: it was owed.
-    pub(super) fn take(&mut self, other: Self) -> bool {
-        let was_owed = self.has(other);
-        self.remove(other);
-        was_owed
-    }
-}
-
-/// A body of which more than this is to come is received into large buffers.
-const LONG: u64 = 16 * 1024;
-
-impl Incoming {
-    /// Whether it is best received into large buffers.
-    pub(super) fn is_long(&self) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Length { missing } => *missing > LONG,
-            Self::Chunked { .. } | Self::Raw => true,
-        }
-    }
-
-    /// So many bytes, or nothing.
-    #[inline]
-    pub(super) fn of_length(missing: u64) -> Self {
-        if missing == 0 { Self::Nothing } else { Self::Length { missing } }
-    }
-}
 
 /// See the module's head.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) socket: Socket,
-    pub(super) machine: Machine,
-    /// It is in the list of connections with answers to look at.
-    pub(super) flush_queued: bool,
-    /// It is in the list of connections whose input goes on.
-    pub(super) resume_queued: bool,
-    /// The deadline of the head under way is set.
-    pub(super) head_timed: bool,
-    /// The body under way is not received, because enough of it waits to be read.
-    pub(crate) body_paused: bool,
-    /// Its newest body is a long one, or was.
-    pub(super) long: bool,
-    /// The dispatch's `extras` have an entry for it.
-    pub(super) extras: bool,
-    /// How it ends, once it is closing.
-    pub(super) how: Disconnected,
-    /// The timer that has ended it, if one has while something was owed.
-    pub(super) timer: Option<Timer>,
-    pub(super) owed: Owed,
-    pub(super) pipe: Pipe,
-    /// The oldest and the newest request whose answers have not been handed to the socket.
-    pub(super) oldest: u32,
-    pub(super) newest: u32,
-    /// A part of a head that is not whole, and its bytes.
-    pub(super) assembly: Option<Cell>,
-    pub(super) assembled: u32,
-    pub(super) out: Out,
-    /// Of the body under way.
-    pub(super) incoming: Incoming,
-    /// Bytes thrown away of it, and behind a last request.
-    pub(super) discarded: u32,
-    /// When what arrives has to be done at the latest; `NEVER`: not known yet.
-    pub(super) due: Tick,
-    /// Whose body is under way; none for one that is thrown away.
-    pub(super) body_slot: u32,
-    /// The timers and limits that hold: those of the group of the last routed request.
-    pub(crate) policy: PolicyKey,
-    pub(super) peer: Address,
-    pub(super) local: Address,
+pub(crate) enum Connection {
+    Http1(Http1),
+    /// It has switched protocols: bytes go both ways between the client and an application.
+    Raw(Raw),
 }
 
 const _: () =
@@ -181,126 +28,314 @@ const _: () =
 
 impl Connection {
     pub(crate) fn new(accepted: &Accepted) -> Self {
-        Self {
-            socket: Socket::new(accepted.fd),
-            machine: Machine::new(),
-            flush_queued: false,
-            resume_queued: false,
-            head_timed: false,
-            body_paused: false,
-            long: false,
-            extras: false,
-            how: Disconnected::Gone,
-            timer: None,
-            owed: Owed::default(),
-            pipe: Pipe::No,
-            oldest: NONE,
-            newest: NONE,
-            assembly: None,
-            assembled: 0,
-            out: Out::Nothing,
-            incoming: Incoming::Nothing,
-            discarded: 0,
-            due: NEVER,
-            body_slot: NONE,
-            policy: PolicyKey::OF_ENGINE,
-            peer: Address::from(accepted.peer),
-            local: Address::from(accepted.local),
+        Self::Http1(Http1::new(accepted))
+    }
+
+    #[inline]
+    pub(super) fn link(&self) -> &Link {
+        match self {
+            Self::Http1(http) => &http.link,
+            Self::Raw(raw) => &raw.link,
         }
     }
 
     #[inline]
-    pub(super) fn key(&self) -> Key {
-        self.socket.key
-    }
-
-    /// Appends a slot to the answers owed. `true`: it is the only one.
-    #[inline]
-    pub(super) fn append(&mut self, slot: u32, slots: &mut [SlotState]) -> bool {
-        let first = self.oldest == NONE;
-        if first {
-            self.oldest = slot;
-        } else {
-            slots[self.newest as usize].next = slot;
+    pub(super) fn link_mut(&mut self) -> &mut Link {
+        match self {
+            Self::Http1(http) => &mut http.link,
+            Self::Raw(raw) => &mut raw.link,
         }
-        self.newest = slot;
-        first
     }
 
-    /// Whether a part of a head is here that is not whole.
     #[inline]
-    pub(super) fn has_head(&self) -> bool {
-        self.assembly.is_some()
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.link().socket
     }
 
-    /// Whether a body is under way.
+    pub(crate) fn socket_mut(&mut self) -> &mut Socket {
+        &mut self.link_mut().socket
+    }
+
+    /// The way in of its pipe, if what comes is for one.
     #[inline]
+    pub(super) fn pipe_mut(&mut self) -> Option<(&mut Link, &mut Pipe)> {
+        match self {
+            Self::Http1(Http1 { link, switch: Switch::Later(pipe), .. }) => Some((link, pipe)),
+            Self::Http1(_) => None,
+            Self::Raw(raw) => Some((&mut raw.link, &mut raw.pipe)),
+        }
+    }
+
+    /// The slot of its oldest request.
+    fn first(&self) -> u32 {
+        match self {
+            Self::Http1(http) => http.oldest,
+            Self::Raw(raw) => raw.pipe.slot,
+        }
+    }
+
+    /// The slot whose body is received.
+    pub(super) fn reader(&self) -> Option<u32> {
+        match self {
+            Self::Http1(http) => http.reader(),
+            Self::Raw(raw) => raw.pipe.reader(),
+        }
+    }
+
+    /// Whether what has come of a body is enough for now.
+    #[cfg(test)]
+    pub(crate) fn is_paused(&self) -> bool {
+        match self {
+            Self::Http1(Http1 { switch: Switch::Later(pipe), .. }) => pipe.is_paused(),
+            Self::Http1(http) => http.body_paused,
+            Self::Raw(raw) => raw.pipe.is_paused(),
+        }
+    }
+
+    /// Whether more of a body, or of a pipe, may come.
+    #[cfg(test)]
     pub(crate) fn has_incoming(&self) -> bool {
-        !matches!(self.incoming, Incoming::Nothing)
+        match self {
+            Self::Http1(http) => http.has_incoming() || http.reader().is_some(),
+            Self::Raw(raw) => raw.pipe.reader().is_some(),
+        }
+    }
+}
+
+impl<I: Io> Protocol<I> {
+    /// A connection has come in, with this key: it is received from.
+    pub(crate) fn begin(&mut self, connection: &mut Connection, key: Key) {
+        connection.socket_mut().key = key;
+        if let Connection::Http1(http) = connection {
+            self.begin_http1(http);
+        }
     }
 
-    /// Whether what is awaited is best received into a large buffer: a long body to its last byte. Its end, received
-    /// into small buffers, would leave those armed for the next request, and thus for the beginning of its body.
+    /// An operation of a connection's has completed.
     #[inline]
-    pub(super) fn receives_long(&self) -> bool {
-        self.long && self.has_incoming()
+    pub(crate) fn on_event(&mut self, connection: &mut Connection, event: Event) {
+        match event.token.op() {
+            Op::Receive => self.on_receive(connection, event),
+            Op::Send => {
+                let progress = self.send_progress(connection.link_mut(), &event);
+                match connection {
+                    Connection::Http1(http) => self.http1_went(http, progress, false),
+                    Connection::Raw(raw) => self.raw_went(raw, progress, false),
+                }
+            }
+            Op::SendFile => {
+                let progress = self.file_progress(connection.link_mut(), &event);
+                match connection {
+                    Connection::Http1(http) => self.http1_went(http, progress, true),
+                    Connection::Raw(raw) => self.raw_went(raw, progress, true),
+                }
+            }
+            Op::ReadFile => {
+                let slot = connection.first();
+                self.on_read(connection.link_mut(), slot, &event);
+            }
+            Op::Poll => {
+                let again = self.poll_told(connection.link_mut(), &event);
+                if again {
+                    self.poll_connection_end(connection);
+                }
+            }
+            Op::Room => {
+                let found = self.transport.on_room(connection.socket_mut(), &event);
+                match (&mut *connection, found) {
+                    (Connection::Http1(http), Some(found)) => self.http1_has_room(http, found),
+                    (Connection::Raw(raw), Some(found)) => self.raw_has_room(raw, found),
+                    (_, None) => {}
+                }
+            }
+            Op::Accept | Op::Notifier | Op::Ignored => {}
+        }
+        self.end_pipe_if_over(connection);
     }
 
-    /// Whether what is awaited is a part of a long body that will be kept until it is read.
+    /// A silent send that no completion has spoken of has ended.
     #[inline]
-    pub(super) fn keeps_long(&self) -> bool {
-        self.receives_long() && self.body_slot != NONE
+    pub(crate) fn end_silent_send(&mut self, connection: &mut Connection) {
+        if connection.socket().sending == Sending::Silent {
+            match connection {
+                Connection::Http1(http) => self.send_ended(http),
+                Connection::Raw(raw) => self.raw_send_ended(raw),
+            }
+        }
     }
 
-    /// Whether all that comes is of no use.
+    /// The answer in a slot is there, and the slot is the shard's.
     #[inline]
-    pub(super) fn takes_nothing(&self) -> bool {
-        self.machine.takes_no_more() && !self.has_incoming()
+    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: u32, flags: AnswerFlags) {
+        // Behind a switch of protocols there are no answers.
+        if let Connection::Http1(http) = connection {
+            self.http1_answer(http, slot, flags);
+        }
     }
 
-    /// Which part of a request is awaited.
+    /// Hands what is next to the socket, if it is free and there is something.
     #[inline]
-    pub(super) fn part(&self) -> Part {
-        match self.incoming {
-            Incoming::Nothing if self.has_head() => Part::Head,
-            Incoming::Nothing => Part::None,
-            // The application is awaited.
-            _ if self.body_paused => Part::None,
+    pub(crate) fn flush(&mut self, connection: &mut Connection) {
+        connection.link_mut().flush_queued = false;
+        match connection {
+            Connection::Http1(http) => {
+                self.flush_http1(http);
+                if let Switch::Now(pipe) = http.switch {
+                    self.switch(connection, pipe);
+                }
+            }
+            Connection::Raw(raw) => {
+                self.flush_raw(raw);
+                self.end_pipe_if_over(connection);
+            }
+        }
+    }
+
+    /// The switch of protocols has its turn.
+    #[cold]
+    fn switch(&mut self, connection: &mut Connection, pipe: Pipe) {
+        let mut raw = Raw::new(connection.link_mut().take(), pipe);
+        self.begin_raw(&mut raw);
+        *connection = Connection::Raw(raw);
+        self.end_pipe_if_over(connection);
+    }
+
+    /// A pipe that nobody uses any more ends as HTTP/1 does.
+    #[inline]
+    fn end_pipe_if_over(&mut self, connection: &mut Connection) {
+        if let Connection::Raw(raw) = connection
+            && self.is_pipe_over(raw)
+        {
+            let (link, slot) = (raw.link.take(), raw.pipe.slot);
+            self.dispatch.answer_sent(slot);
+            let mut http = Http1::over(link);
+            self.end_http1(&mut http);
+            *connection = Connection::Http1(http);
+        }
+    }
+
+    /// Goes on with held input after answers have made room, and with receiving once none is left.
+    #[cold]
+    pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
+        connection.link_mut().resume_queued = false;
+        if let Some((link, pipe)) = connection.pipe_mut() {
+            self.resume_pipe(link, pipe);
+        } else if let Connection::Http1(http) = connection {
+            self.resume_http1(http);
+        }
+        self.end_pipe_if_over(connection);
+    }
+
+    /// A connection's deadline has come.
+    #[cold]
+    pub(crate) fn on_deadline(&mut self, connection: &mut Connection) {
+        if connection.socket().is_closing() {
+            return;
+        }
+        match connection {
+            Connection::Http1(http) => self.http1_deadline(http),
+            Connection::Raw(raw) if raw.link.socket.blocked() => self.judge_send(&mut raw.link),
             // How long either side may be silent is their protocol's business.
-            Incoming::Raw => Part::None,
-            _ if self.body_slot == NONE => Part::Unread,
-            _ => Part::Body,
+            Connection::Raw(_) => {}
         }
     }
 
-    /// What becomes of what is owed on it, once it is closing.
-    pub(super) fn lost(&self) -> Lost {
-        match (self.timer, self.how) {
-            (Some(timer), _) => Lost::Timer(timer),
-            (None, Disconnected::Stopped) => Lost::Stopped,
-            (None, Disconnected::Aborted) => Lost::Cut,
-            (None, _) => Lost::Client,
+    /// The application has told something of a slot's answer in pieces, or of its side of a pipe.
+    pub(crate) fn on_stream_signal(&mut self, connection: &mut Connection, slot: u32) {
+        let is_first = connection.first() == slot;
+        self.stream_told(connection.link_mut(), slot, is_first);
+    }
+
+    /// A body, or what a pipe has brought, has been read: receiving goes on.
+    pub(crate) fn body_was_read(&mut self, connection: &mut Connection, slot: u32) {
+        if connection.reader() == Some(slot) {
+            self.queue_resume(connection.link_mut());
+        }
+        self.end_pipe_if_over(connection);
+    }
+
+    /// Somebody waits for a body: its client may do so, too.
+    pub(crate) fn body_is_wanted(&mut self, connection: &mut Connection, slot: u32) {
+        if let Connection::Http1(http) = connection {
+            self.http1_body_is_wanted(http, slot);
         }
     }
 
-    /// Whether a slot's answer is the switch of protocols, behind which there are no more.
-    pub(super) fn is_pipe_of(&self, slot: u32) -> bool {
-        self.pipe != Pipe::No && self.newest == slot
+    /// A cell is free for a connection that waited for one. `false`: it waits no more.
+    pub(crate) fn on_cell(&mut self, connection: &mut Connection) -> bool {
+        self.cell_is_free(connection.link_mut())
     }
 
-    /// So many bytes are thrown away that nobody has said the length of. `false`: more than may be.
-    pub(super) fn discard(&mut self, bytes: u32) -> bool {
-        self.discarded = self.discarded.saturating_add(bytes);
-        self.discarded <= DISCARDED_BYTES_MAX
+    /// Somebody is to be told of a connection's end.
+    pub(crate) fn watch(&mut self, connection: &mut Connection, registration: Registration) {
+        self.add_watcher(connection.link_mut(), registration);
     }
 
-    /// Whether as many bytes are thrown away as may be.
-    pub(super) fn has_discarded_enough(&self) -> bool {
-        self.discarded >= DISCARDED_BYTES_MAX
+    /// An informational answer for a request under way.
+    pub(crate) fn send_informational(&mut self, connection: &mut Connection, slot: u32, text: Bytes) {
+        match connection {
+            Connection::Http1(http) => self.http1_informational(http, slot, text),
+            // The answer has begun.
+            Connection::Raw(_) => self.counters.informational_dropped.count(),
+        }
     }
 
-    /// Whether parts of this slot's stream are being sent.
-    pub(super) fn streams(&self, slot: u32) -> bool {
-        matches!(self.out, Out::Stream { slot: streamed, .. } if streamed == slot)
+    /// The application wants the socket of a connection that has switched. A taker that is dropped tells that there is
+    /// none.
+    pub(crate) fn hand_over(&mut self, connection: &mut Connection, slot: u32, taker: Taker) {
+        let switches = match connection {
+            Connection::Http1(http) => http.switches_by(slot),
+            Connection::Raw(raw) => raw.pipe.slot == slot,
+        };
+        if switches {
+            self.begin_leaving(connection.link_mut(), taker);
+        }
+    }
+
+    /// Closes a connection at once.
+    pub(crate) fn reset(&mut self, connection: &mut Connection) {
+        self.abort(connection.link_mut());
+    }
+
+    /// Lets a connection end as soon as it owes nothing: the engine is stopping.
+    #[cold]
+    pub(crate) fn finish(&mut self, connection: &mut Connection) {
+        if let Connection::Http1(http) = connection {
+            self.finish_http1(http);
+        }
+    }
+
+    /// A connection's entry is gone: gives back what it still had.
+    #[cold]
+    pub(crate) fn ended(&mut self, mut connection: Connection) {
+        if let Connection::Http1(http) = &mut connection {
+            self.drop_head(http);
+        }
+        let oldest = connection.first();
+        let link = connection.link_mut();
+        self.transport.drop_held(&mut link.socket, &mut self.dispatch.side.buffers);
+        self.transport.leave_stage(&mut link.socket, &mut self.dispatch.side.cells.stage);
+        if link.socket.life == Life::Left {
+            return self.hand_out(link, oldest);
+        }
+        self.transport.close(&link.socket);
+        let out = core::mem::replace(&mut link.out, Out::Nothing);
+        self.lose_out(link, out);
+        self.dispatch.answers_lost(oldest, link.lost(), 0);
+        // Last, so that whoever is told finds the requests gone.
+        if link.extras {
+            self.dispatch.end_extras(link.key().index, link.how);
+        }
+    }
+
+    /// The shard has failed: the senders of a connection's streams are told, and its client sees its end. What the
+    /// kernel was lent stays where it is.
+    pub(crate) fn give_up(&mut self, connection: &Connection) {
+        let link = connection.link();
+        if let Some(slot) = link.streamed() {
+            self.dispatch.give_up_stream(slot);
+        }
+        self.dispatch.give_up_streams(connection.first());
+        self.transport.give_up(&link.socket);
     }
 }

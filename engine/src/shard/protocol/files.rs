@@ -15,8 +15,8 @@
 //! Not here: which parts of files go this way (`stream`), and the helper (room `ring`).
 
 use super::Protocol;
-use super::connection::{Connection, Out};
-use super::stream::SEND_BYTES_MAX;
+use super::link::{Link, Out};
+use super::stream::{Progress, SEND_BYTES_MAX};
 use crate::ring::{Event, FilePart, Io};
 use crate::shard::transport::Sending;
 use crate::stream::{Data, Outgoing};
@@ -32,68 +32,66 @@ fn next_part(outgoing: &Outgoing) -> Option<FilePart> {
 }
 
 impl<I: Io> Protocol<I> {
-    /// Hands the file's part that is next to the helper.
-    pub(super) fn begin_file(&mut self, connection: &mut Connection, slot: u32) {
-        let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
-        connection.out = Out::Stream { slot, last: false };
-        (connection.socket.out_sent, connection.socket.out_len) = (0, part.len);
-        self.hand_to_helper(connection, part);
-    }
-
-    fn hand_to_helper(&mut self, connection: &mut Connection, part: FilePart) {
-        self.transport.send_file(&mut connection.socket, part);
-        self.set_timer(connection);
+    /// Hands the file's part that is next to the helper. `false`: there is none.
+    pub(super) fn begin_file(&mut self, link: &mut Link, slot: u32) -> bool {
+        let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return false };
+        link.out = Out::Stream { slot, last: false };
+        (link.socket.out_sent, link.socket.out_len) = (0, part.len);
+        self.transport.send_file(&mut link.socket, part);
+        true
     }
 
     /// A part of a file is reported.
     #[cold]
-    pub(super) fn on_file(&mut self, connection: &mut Connection, event: &Event) {
-        debug_assert!(connection.socket.sending == Sending::File, "only what was handed over is reported");
-        connection.socket.sending = Sending::No;
-        if connection.socket.is_closing() {
-            return;
+    pub(super) fn file_progress(&mut self, link: &mut Link, event: &Event) -> Progress {
+        debug_assert!(link.socket.sending == Sending::File, "only what was handed over is reported");
+        link.socket.sending = Sending::No;
+        if link.socket.is_closing() {
+            return Progress::Nothing;
         }
-        let Out::Stream { slot, .. } = connection.out else { return };
+        let Some(slot) = link.streamed() else { return Progress::Nothing };
         match event.result {
-            1.. => self.file_went(connection, slot, event.result.cast_unsigned()),
+            1.. => return self.file_went(link, slot, event.result.cast_unsigned()),
             // The file is shorter than was said.
-            0 => self.truncate_answer(connection),
+            0 => self.truncate_answer(link, slot),
             error => match -error {
                 // The socket is full, or so it seems: a file that has ended says so the next time.
-                libc::EAGAIN => self.await_room(connection, true),
-                libc::EINVAL | libc::ESPIPE | libc::ENOSYS => self.read_instead(connection, slot),
-                libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN => self.client_gone(connection),
-                libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ECONNABORTED => self.client_gone(connection),
+                libc::EAGAIN => return Progress::Short,
+                libc::EINVAL | libc::ESPIPE | libc::ENOSYS => self.read_instead(link, slot),
+                libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN => self.client_gone(link),
+                libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ECONNABORTED => self.client_gone(link),
                 // The disk fails.
-                _ => self.truncate_answer(connection),
+                _ => self.truncate_answer(link, slot),
             },
         }
+        Progress::Nothing
     }
 
-    fn file_went(&mut self, connection: &mut Connection, slot: u32, bytes: u32) {
-        self.advance_stream(connection, slot, bytes);
-        let socket = &mut connection.socket;
+    fn file_went(&mut self, link: &mut Link, slot: u32, bytes: u32) -> Progress {
+        self.advance_stream(link, slot, bytes);
+        let socket = &mut link.socket;
         socket.out_sent += bytes;
         if socket.out_sent < socket.out_len {
-            return self.await_room(connection, true);
+            return Progress::Short;
         }
-        (connection.out, socket.waited) = (Out::Nothing, false);
-        self.after_answer(connection);
+        (link.out, socket.waited) = (Out::Nothing, false);
+        Progress::Ended
     }
 
     /// There is room for the rest of a file's part.
-    pub(super) fn go_on_with_file(&mut self, connection: &mut Connection, slot: u32) {
-        let left = connection.socket.out_len - connection.socket.out_sent;
-        let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return };
-        self.hand_to_helper(connection, FilePart { len: left, ..part });
+    pub(super) fn go_on_with_file(&mut self, link: &mut Link, slot: u32) {
+        let left = link.socket.out_len - link.socket.out_sent;
+        if let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) {
+            self.transport.send_file(&mut link.socket, FilePart { len: left, ..part });
+        }
     }
 
     /// This is no file that can be sent otherwise.
-    fn read_instead(&mut self, connection: &mut Connection, slot: u32) {
+    fn read_instead(&mut self, link: &mut Link, slot: u32) {
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.reads_only = true;
         }
-        connection.out = Out::Nothing;
-        self.queue_flush(connection);
+        link.out = Out::Nothing;
+        self.queue_flush(link);
     }
 }

@@ -1,8 +1,9 @@
 //! What bytes mean: requests and bodies in what a transport receives, and answers as what it is to send.
 //!
 //! ```text
-//!   transport ──input──▶ input, assembly, body ──▶ deliver ──▶ dispatch
-//!             ◀──parts── output, stream, files ◀── answers ───
+//!   transport ──what came──▶ http1 │ raw ──requests, bytes──▶ dispatch
+//!             ◀──parts, files────  │  ◀──answers, streams────
+//!                        what both do: link, receive, stream, files
 //! ```
 //!
 //! Invariants:
@@ -13,20 +14,13 @@
 //!
 //! Not here: operations of the kernel (`transport`), queues and routes (`dispatch`), the loop (`shard`).
 
-mod assembly;
-mod body;
 mod connection;
-mod deliver;
 mod files;
-mod inform;
-mod input;
-mod life;
-mod output;
+mod http1;
+mod link;
 mod raw;
-mod refuse;
+mod receive;
 mod stream;
-mod unwanted;
-mod waits;
 
 use std::sync::Arc;
 
@@ -38,7 +32,7 @@ pub(crate) use self::connection::Connection;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::error::Result;
-use crate::ring::{Event, Io, Op};
+use crate::ring::{Event, Io};
 use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::Transport;
 use crate::slab::Key;
@@ -108,20 +102,6 @@ impl<I: Io> Protocol<I> {
         })
     }
 
-    /// An operation of a connection's has completed.
-    #[inline]
-    pub(crate) fn on_event(&mut self, connection: &mut Connection, event: Event) {
-        match event.token.op() {
-            Op::Receive => self.on_receive(connection, event),
-            Op::Send => self.on_send(connection, &event),
-            Op::ReadFile => self.on_read(connection, &event),
-            Op::Poll => self.on_poll(connection, &event),
-            Op::SendFile => self.on_file(connection, &event),
-            Op::Room => self.on_room(connection, &event),
-            Op::Accept | Op::Notifier | Op::Ignored => {}
-        }
-    }
-
     /// An operation has completed of a connection that is gone.
     #[cold]
     pub(crate) fn on_stale(&mut self, event: Event) {
@@ -129,24 +109,6 @@ impl<I: Io> Protocol<I> {
         if let Some(filled) = event.buffer {
             let share = self.dispatch.side.buffers.take(filled);
             self.dispatch.side.buffers.release(share);
-        }
-    }
-
-    /// Puts a connection on the list of those whose answers are looked at.
-    #[inline]
-    pub(crate) fn queue_flush(&mut self, connection: &mut Connection) {
-        if !connection.flush_queued {
-            connection.flush_queued = true;
-            self.flush.push(connection.key());
-        }
-    }
-
-    /// Puts a connection on the list of those whose input goes on.
-    #[inline]
-    fn queue_resume(&mut self, connection: &mut Connection) {
-        if !connection.resume_queued {
-            connection.resume_queued = true;
-            self.resume.push(connection.key());
         }
     }
 

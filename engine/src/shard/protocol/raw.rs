@@ -1,112 +1,311 @@
 //! Connections that have switched protocols: bytes go both ways between a client and an application.
 //!
 //! ```text
-//!   101 is taken back ──▶ Open ──(the application has ended its side, all is sent: FIN)──▶ Shut
-//!                          │                                                                │
-//!                          │ the socket is asked for                (the client has ended its side, or nobody reads)
-//!                          ▼                                                                ▼
-//!                        leaving ──(all is sent, no operation names the socket)──▶ let go   closed or drained
+//!   101 has its turn ──▶ Open ──(the application has ended its side, all is sent: FIN)──▶ Shut
+//!                         │                                                                │
+//!                         │ the socket is asked for                (the client has ended its side, or nobody reads)
+//!                         ▼                                                                ▼
+//!                       leaving ──(all is sent, no operation names the socket)──▶ let go   closed or drained
 //! ```
 //!
-//! Invariants: the request whose answer switches stays its connection's newest, and its oldest once earlier answers are
-//! sent, to the end, so that its slot holds what has come and its stream what is to go; what comes once the answer is
-//! taken back, and what was held until then, goes into the slot's chain as it is; each side ends by itself; a pipe has
-//! no timer but that of a client that does not take what is sent.
+//! Invariants: the request whose answer switches has its slot to the end: it holds what has come, and its stream what
+//! is to go; what comes once the answer is taken back, and what was held until then, goes into the slot's chain as it
+//! is; each side ends by itself; a pipe has no timer but that of a client that does not take what is sent.
 //!
 //! Not here: what the bytes mean; how they are read (rooms `queue`, `api`).
 
 use super::Protocol;
-use super::connection::{Connection, Incoming, Pipe};
+use super::link::{Link, Out};
+use super::receive::Received;
+use super::stream::{Next, Progress};
+use crate::mem::Input;
 use crate::queue::{Disconnected, Reading, Taker};
 use crate::record::Lost;
 use crate::ring::Io;
-use crate::shard::dispatch::NONE;
-use crate::shard::transport::Life;
+use crate::shard::transport::{End, Life, Receiving, RoomFound, Sending};
+use crate::timer::NEVER;
+
+/// What comes from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// Enough of it waits to be read.
+    Paused,
+    /// It has ended its side.
+    Ended,
+}
+
+/// The way in of a pipe: what has come is in the chain of its request's slot. It is open from when the switch is
+/// answered, also while earlier answers are still to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pipe {
+    pub(super) slot: u32,
+    intake: Intake,
+}
+
+impl Pipe {
+    pub(super) fn new(slot: u32) -> Self {
+        Self { slot, intake: Intake::Open }
+    }
+
+    /// The slot into whose chain goes what comes.
+    pub(super) fn reader(&self) -> Option<u32> {
+        (self.intake != Intake::Ended).then_some(self.slot)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_paused(&self) -> bool {
+        self.intake == Intake::Paused
+    }
+}
+
+/// What goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Open,
+    /// It has been ended.
+    Shut,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(super) link: Link,
+    pub(super) pipe: Pipe,
+    ours: Side,
+}
+
+impl Raw {
+    pub(super) fn new(link: Link, pipe: Pipe) -> Self {
+        Self { link, pipe, ours: Side::Open }
+    }
+}
 
 impl<I: Io> Protocol<I> {
-    /// The application has answered a request with a switch of protocols.
-    #[cold]
-    pub(super) fn begin_pipe(&mut self, connection: &mut Connection, slot: u32) {
-        debug_assert!(self.dispatch.side.has_body(slot), "only who asked for an upgrade gets one");
-        self.counters.connections_upgraded.count();
-        connection.pipe = Pipe::Open;
-        connection.machine.finish();
-        self.begin_body(connection, slot, Incoming::Raw);
-        self.queue_resume(connection);
+    /// A request is answered with a switch: what comes is the application's.
+    pub(super) fn begin_pipe(&mut self, link: &mut Link) {
+        // What is armed may be of the wrong kind for what may be much.
+        self.transport.stop_receive(&mut link.socket);
+        self.queue_resume(link);
+    }
+
+    /// Something has been received.
+    pub(super) fn pipe_received(&mut self, link: &mut Link, pipe: &mut Pipe, received: Received<'_>) {
+        match received {
+            Received::Bytes(input) if link.socket.holds_input() => self.hold(link, input, false),
+            Received::Bytes(input) => {
+                if let Some(rest) = self.take_raw(link, pipe, input) {
+                    self.hold(link, rest, false);
+                }
+            }
+            // Asked for before the switch.
+            Received::Nowhere(_) => {}
+            Received::End => self.pipe_input_ends(link, pipe),
+        }
+    }
+
+    /// Puts what has come into the slot's chain; gives back what can only be taken later.
+    fn take_raw<'a>(&mut self, link: &mut Link, pipe: &mut Pipe, all: Input<'a>) -> Option<Input<'a>> {
+        let mut used = 0;
+        while used < all.len() {
+            let input = all.after(used);
+            let room = self.pipe_room(link, pipe);
+            if room == 0 {
+                return Some(input);
+            }
+            let input = input.first(u32::try_from(room).unwrap_or(u32::MAX).min(input.len()));
+            self.dispatch.body_comes(pipe.slot);
+            let is_read = self.dispatch.side.reading(pipe.slot) != Reading::Done;
+            let taken = if is_read { self.dispatch.append_body(pipe.slot, input) } else { Ok(()) };
+            self.dispatch.body_has_come(pipe.slot);
+            if taken.is_err() {
+                self.counters.input_overflows.count();
+                self.truncate_answer(link, pipe.slot);
+                return None;
+            }
+            used += input.len();
+        }
+        None
+    }
+
+    /// Bytes that may be received now; without any, the reader is to tell when there is room.
+    fn pipe_room(&mut self, link: &Link, pipe: &mut Pipe) -> u64 {
+        if link.socket.is_leaving() {
+            // The last that comes, whatever the credit.
+            return u64::MAX;
+        }
+        let room = self.dispatch.room_or_pause(pipe.slot, self.dispatch.policy(link.policy).body_credit);
+        pipe.intake = if room == 0 { Intake::Paused } else { Intake::Open };
+        room
+    }
+
+    /// Receives, unless the connection does or nothing more comes.
+    pub(super) fn arm_pipe(&mut self, link: &mut Link, pipe: &mut Pipe) {
+        let socket = &link.socket;
+        let receives = socket.receiving != Receiving::Stopped;
+        if receives || socket.is_closing() || socket.is_leaving() || pipe.intake == Intake::Ended {
+            return;
+        }
+        match self.pipe_room(link, pipe) {
+            0 => self.transport.poll_end(&mut link.socket),
+            room => self.receive_piece(link, room, (true, true)),
+        }
+    }
+
+    /// Goes on with held input, and with receiving once none is left.
+    pub(super) fn resume_pipe(&mut self, link: &mut Link, pipe: &mut Pipe) {
+        loop {
+            if link.socket.is_closing() {
+                return;
+            }
+            let Some((share, start, end)) = self.transport.pop_held(&mut link.socket) else { break };
+            let input = self.dispatch.side.arena().input(&share, start, end);
+            let rest = self.take_raw(link, pipe, input);
+            let is_left = rest.is_some();
+            if let Some(rest) = rest {
+                self.hold(link, rest, true);
+            }
+            self.dispatch.side.buffers.release(share);
+            if is_left {
+                return;
+            }
+        }
+        if link.socket.has_ended() {
+            self.pipe_input_ends(link, pipe);
+        } else {
+            self.arm_pipe(link, pipe);
+        }
     }
 
     /// The client has ended its side.
-    pub(super) fn pipe_input_ended(&mut self, connection: &mut Connection) {
-        let slot = core::mem::replace(&mut connection.body_slot, NONE);
-        (connection.incoming, connection.body_paused) = (Incoming::Nothing, false);
-        // Never over by itself: our side may go on.
-        let _ = connection.machine.end_of_input(true);
-        self.dispatch.side.finish_body(slot);
-        self.dispatch.side.wake_reader(slot);
-        self.dispatch.half_closed(connection.key().index);
-        self.end_pipe_if_over(connection);
+    fn pipe_input_ends(&mut self, link: &mut Link, pipe: &mut Pipe) {
+        link.socket.end = End::Reached;
+        if !link.socket.holds_input() && pipe.intake != Intake::Ended {
+            pipe.intake = Intake::Ended;
+            self.dispatch.side.finish_body(pipe.slot);
+            self.dispatch.side.wake_reader(pipe.slot);
+        }
+        self.dispatch.half_closed(link.key().index);
+    }
+
+    /// The switch has its turn: its answer goes out.
+    pub(super) fn begin_raw(&mut self, raw: &mut Raw) {
+        self.set_raw_deadline(raw);
+        self.send_raw(raw);
+    }
+
+    /// The one deadline that there is: of a client that does not take what is sent.
+    fn set_raw_deadline(&mut self, raw: &Raw) {
+        let deadline = if raw.link.socket.blocked() { self.send_deadline(&raw.link) } else { NEVER };
+        self.transport.set_deadline(&raw.link.socket, deadline);
+    }
+
+    /// Hands what is next to the socket, if it is free.
+    pub(super) fn flush_raw(&mut self, raw: &mut Raw) {
+        if raw.link.socket.sending != Sending::No || raw.link.socket.is_closing() {
+            // A silent send's end is the moment to look again.
+            self.transport.follow_up = true;
+            return;
+        }
+        self.send_raw(raw);
+    }
+
+    fn send_raw(&mut self, raw: &mut Raw) {
+        let slot = raw.pipe.slot;
+        match self.next_of_stream(&mut raw.link, slot) {
+            Next::Nothing => {}
+            Next::File => self.set_raw_deadline(raw),
+            Next::AllSent { is_last } => self.raw_is_sent(raw, is_last),
+            Next::Batch(mut batch) => {
+                if batch.is_fresh {
+                    let grown = self.finish_switch_head(slot);
+                    self.grow_head(&mut batch, slot, grown);
+                }
+                raw.link.out = Out::Stream { slot, last: false };
+                self.send_batch(&mut raw.link, &batch);
+                self.set_raw_deadline(raw);
+            }
+        }
+    }
+
+    /// A send has come so far: of a file's part, with `of_file`.
+    pub(super) fn raw_went(&mut self, raw: &mut Raw, progress: Progress, of_file: bool) {
+        match progress {
+            Progress::Nothing => {}
+            Progress::Short => {
+                self.wait_for_room(&mut raw.link, of_file);
+                self.set_raw_deadline(raw);
+            }
+            Progress::Ended if of_file => self.queue_flush(&mut raw.link),
+            Progress::Ended => self.raw_send_ended(raw),
+        }
+    }
+
+    pub(super) fn raw_send_ended(&mut self, raw: &mut Raw) {
+        let link = &mut raw.link;
+        (link.socket.sending, link.socket.waited) = (Sending::No, false);
+        link.out = Out::Nothing;
+        self.stream_sent(link, raw.pipe.slot, false);
+        if !link.socket.is_closing() {
+            self.queue_flush(link);
+        }
+    }
+
+    /// There is room in the socket.
+    pub(super) fn raw_has_room(&mut self, raw: &mut Raw, found: RoomFound) {
+        match found {
+            RoomFound::Lost => self.client_gone(&mut raw.link),
+            RoomFound::OfFile => {
+                self.go_on_with_file(&mut raw.link, raw.pipe.slot);
+                self.set_raw_deadline(raw);
+            }
+            RoomFound::OfMemory => self.send_raw(raw),
+        }
     }
 
     /// Everything that was given is sent; with `is_last`, there will be no more.
-    pub(super) fn pipe_is_sent(&mut self, connection: &mut Connection, slot: u32, is_last: bool) {
-        if is_last && connection.pipe == Pipe::Open {
-            connection.pipe = Pipe::Shut;
-            self.transport.shut(&connection.socket);
-            if let Some(outgoing) = self.dispatch.outgoing(slot) {
+    fn raw_is_sent(&mut self, raw: &mut Raw, is_last: bool) {
+        if is_last && raw.ours == Side::Open {
+            raw.ours = Side::Shut;
+            self.transport.shut(&raw.link.socket);
+            if let Some(outgoing) = self.dispatch.outgoing(raw.pipe.slot) {
                 outgoing.complete();
             }
-            self.end_pipe_if_over(connection);
         }
-        self.release_socket(connection);
-    }
-
-    /// Ends a connection whose pipe nobody uses any more: both sides have ended, or ours and nobody reads the other.
-    pub(crate) fn end_pipe_if_over(&mut self, connection: &mut Connection) {
-        let socket = &connection.socket;
-        if connection.pipe != Pipe::Shut || socket.is_leaving() || socket.is_closing() {
-            return;
-        }
-        let slot = connection.newest;
-        if connection.has_incoming() && self.dispatch.side.reading(slot) != Reading::Done {
-            return;
-        }
-        connection.pipe = Pipe::No;
-        (connection.incoming, connection.body_slot, connection.body_paused) = (Incoming::Nothing, NONE, false);
-        self.unlink(connection, 1, NONE, true);
-        self.dispatch.answer_sent(slot);
-        self.after_answer(connection);
-    }
-
-    /// The application wants the socket of a connection that has switched. A taker that is dropped tells that there is
-    /// none.
-    pub(crate) fn hand_over(&mut self, connection: &mut Connection, slot: u32, taker: Taker) {
-        if connection.socket.life != Life::Open || !connection.is_pipe_of(slot) {
-            return;
-        }
-        connection.socket.life = Life::Leaving;
-        connection.extras = true;
-        self.dispatch.extras.set_taker(connection.key().index, taker);
-        self.transport.end_receive(&mut connection.socket);
-        self.transport.end_poll(&connection.socket);
-        // What is held is the reader's; the socket is let go after that, when it is looked at.
-        self.queue_resume(connection);
-        self.queue_flush(connection);
-    }
-
-    /// Releases a socket that is to be handed over and that no operation names. Everything is sent.
-    fn release_socket(&mut self, connection: &mut Connection) {
-        let socket = &mut connection.socket;
+        let socket = &mut raw.link.socket;
         if socket.is_leaving() && socket.is_quiet() && !socket.holds_input() {
             socket.life = Life::Left;
         }
     }
 
+    /// Whether nobody uses a pipe any more: both sides have ended, or ours and nobody reads the other.
+    pub(super) fn is_pipe_over(&self, raw: &Raw) -> bool {
+        let is_unread =
+            || raw.pipe.intake == Intake::Ended || self.dispatch.side.reading(raw.pipe.slot) == Reading::Done;
+        raw.ours == Side::Shut && raw.link.socket.life == Life::Open && is_unread()
+    }
+
+    /// The socket is to be handed over once all is sent and no operation names it.
+    pub(super) fn begin_leaving(&mut self, link: &mut Link, taker: Taker) {
+        if link.socket.life != Life::Open {
+            return;
+        }
+        link.socket.life = Life::Leaving;
+        link.extras = true;
+        self.dispatch.extras.set_taker(link.key().index, taker);
+        self.transport.end_receive(&mut link.socket);
+        self.transport.end_poll(&link.socket);
+        // What is held is the reader's; the socket is let go after that, when it is looked at.
+        self.queue_resume(link);
+        self.queue_flush(link);
+    }
+
     /// A socket has been let go: gives it to who wants it, last, so that whoever has it finds the request over and
     /// everybody told.
-    pub(super) fn hand_out(&mut self, connection: &Connection) {
-        let socket = self.transport.release(&connection.socket);
-        self.dispatch.answers_lost(connection.oldest, Lost::Client, 0);
-        let index = connection.key().index;
+    pub(super) fn hand_out(&mut self, link: &Link, oldest: u32) {
+        let socket = self.transport.release(&link.socket);
+        self.dispatch.answers_lost(oldest, Lost::Client, 0);
+        let index = link.key().index;
         let taker = self.dispatch.extras.taker(index);
         self.dispatch.end_extras(index, Disconnected::Taken);
         if let Some(taker) = taker {

@@ -1,5 +1,5 @@
-//! Streamed answers go out: pieces are gathered into one send after the other, short parts of files go through the ring
-//! and a cell, longer ones to the helper (`files`).
+//! What is streamed goes out, an answer in pieces or a pipe's: pieces are gathered into one send after the other, short
+//! parts of files go through the ring and a cell, longer ones to the helper (`files`).
 //!
 //! ```text
 //!   look ──▶ head and pieces are there ──▶ one send of up to 16 parts ──▶ advance ──▶ look again
@@ -18,11 +18,10 @@
 use ringress_proto::response::{chunk_line, last_chunk};
 
 use super::Protocol;
-use super::connection::{Connection, Out};
+use super::link::Link;
 use crate::mem::{Area, Lent};
 use crate::record::Outcome;
 use crate::ring::{Event, Io, SEND_PARTS_MAX, SendMode};
-use crate::shard::dispatch::SlotState;
 use crate::shard::transport::{FileRead, Sending, Staging};
 use crate::stream::{Data, Ending, Frame, Framed, Outgoing};
 
@@ -35,7 +34,8 @@ const READ_BYTES_MAX: u64 = 32 * 1024;
 pub(super) const SEND_BYTES_MAX: u32 = 1 << 30;
 
 /// The parts of one send.
-struct Parts {
+#[derive(Debug)]
+pub(super) struct Parts {
     parts: [Lent; SEND_PARTS_MAX],
     count: usize,
     bytes: u32,
@@ -76,6 +76,43 @@ impl Parts {
     fn as_slice(&self) -> &[Lent] {
         &self.parts[..self.count]
     }
+}
+
+/// What is next of a stream.
+#[expect(clippy::large_enum_variant, reason = "it is made, looked at and gone within one call")]
+pub(super) enum Next {
+    /// Nothing now: more is to be given, or comes by itself.
+    Nothing,
+    /// A part of a file was handed over.
+    File,
+    /// All that was given is sent; with `is_last`, there will be no more.
+    AllSent {
+        is_last: bool,
+    },
+    Batch(Batch),
+}
+
+/// What is to be sent next.
+pub(super) struct Batch {
+    pub(super) parts: Parts,
+    mode: SendMode,
+    /// Nothing has been sent of the stream's head, which is the first part.
+    pub(super) is_fresh: bool,
+    /// The application has given everything.
+    pub(super) is_given: bool,
+    /// And that is among these parts.
+    pub(super) is_last: bool,
+}
+
+/// How far a send has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// There is nothing to go on with.
+    Nothing,
+    /// The socket is full.
+    Short,
+    /// Everything is in the socket.
+    Ended,
 }
 
 /// What a look at a stream found.
@@ -141,124 +178,128 @@ fn chunk_frame(what: Framed, first: bool) -> Frame {
 }
 
 impl<I: Io> Protocol<I> {
-    /// Goes on with the streamed answer of a connection that sends nothing at this moment.
-    pub(super) fn send_stream(&mut self, connection: &mut Connection, slot: u32, mode: SendMode) {
-        let socket = &connection.socket;
-        if socket.staging.is_reading() {
-            return;
+    /// Looks what is next of a stream of a connection that sends nothing at this moment.
+    pub(super) fn next_of_stream(&mut self, link: &mut Link, slot: u32) -> Next {
+        if link.socket.staging.is_reading() {
+            return Next::Nothing;
         }
-        let is_pipe = connection.is_pipe_of(slot);
         let area_len = self.dispatch.side.answer_mut(slot).area_len;
         let head = self.dispatch.side.lend_response(slot, area_len);
-        let staged = match &socket.staging {
+        let staged = match &link.socket.staging {
             Staging::Holds { cell, from, to } => Some(self.dispatch.side.arena().lend(cell, *from, to - from)),
             Staging::No | Staging::Waits | Staging::Called | Staging::Reads(_) => None,
         };
-        let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
+        let Some(outgoing) = self.dispatch.outgoing(slot) else { return Next::Nothing };
         let is_fresh = outgoing.head_left() == area_len;
         let reads_only = outgoing.reads_only;
-        let mut found = look(outgoing, head, staged);
+        let found = look(outgoing, head, staged);
         if found.ending == Ending::Aborted {
-            return self.truncate_answer(connection);
+            self.truncate_answer(link, slot);
+            return Next::Nothing;
         }
         let is_long = found.read.is_some_and(|read| read.len > READ_BYTES_MAX && !reads_only);
         if is_long && found.parts.count == 0 {
-            return self.begin_file(connection, slot);
+            return if self.begin_file(link, slot) { Next::File } else { Next::Nothing };
         }
         if let Some(read) = found.read
             && !is_long
             && staged.is_none()
             && found.parts.bytes <= JOIN_BYTES_MAX
-            && self.begin_read(connection, read, found.parts.count > 0)
+            && self.begin_read(link, read, found.parts.count > 0)
         {
-            return;
+            return Next::Nothing;
         }
-        let mode = if is_long && mode == SendMode::Silent { SendMode::Ahead } else { mode };
-        let is_last = found.is_all && found.ending == Ending::Finished;
-        if is_fresh && found.parts.count > 0 {
-            let grown = self.finish_stream_head(connection, slot, found.ending == Ending::Finished);
-            found.parts.set_head(self.dispatch.side.lend_response(slot, area_len + grown));
-            self.resume_unwanted(connection);
-        }
+        let is_given = found.ending == Ending::Finished;
+        let is_last = found.is_all && is_given;
         match found.parts.count {
-            0 if is_pipe && found.is_all => self.pipe_is_sent(connection, slot, is_last),
-            0 if is_last => self.end_stream(connection, slot),
-            0 => {}
-            _ => self.start_parts(connection, slot, &found.parts, is_last && !is_pipe, mode),
+            0 if found.is_all => Next::AllSent { is_last },
+            0 => Next::Nothing,
+            _ => {
+                let mode = if is_long { SendMode::Ahead } else { SendMode::Silent };
+                Next::Batch(Batch { parts: found.parts, mode, is_fresh, is_given, is_last })
+            }
         }
     }
 
-    fn start_parts(&mut self, connection: &mut Connection, slot: u32, parts: &Parts, is_last: bool, mode: SendMode) {
-        let was_last = matches!(connection.out, Out::Stream { last: true, .. });
-        if is_last && !was_last {
-            let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
-            self.unlink(connection, 1, next, last);
-        }
-        connection.out = Out::Stream { slot, last: is_last || was_last };
-        (connection.socket.out_sent, connection.socket.out_len) = (0, parts.bytes);
+    /// The head at the beginning of a batch has grown.
+    pub(super) fn grow_head(&self, batch: &mut Batch, slot: u32, grown: u32) {
+        let len = batch.parts.parts[0].len + grown;
+        batch.parts.set_head(self.dispatch.side.lend_response(slot, len));
+    }
+
+    pub(super) fn send_batch(&mut self, link: &mut Link, batch: &Batch) {
+        (link.socket.out_sent, link.socket.out_len) = (0, batch.parts.bytes);
         // Somebody waits for its end: the stream's next send, its sender, or who asked for its completion.
         self.transport.follow_up = true;
-        self.transport.send(&mut connection.socket, parts.as_slice(), mode);
-        self.set_timer(connection);
-        if is_last && connection.socket.holds_input() {
-            self.queue_resume(connection);
+        self.transport.send(&mut link.socket, batch.parts.as_slice(), batch.mode);
+    }
+
+    /// A send fell short, or failed.
+    #[cold]
+    pub(super) fn send_progress(&mut self, link: &mut Link, event: &Event) -> Progress {
+        let socket = &mut link.socket;
+        if socket.is_closing() {
+            socket.sending = Sending::No;
+            socket.out_sent += u32::try_from(event.result).unwrap_or(0);
+            return Progress::Nothing;
         }
+        if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
+            socket.sending = Sending::No;
+            self.client_gone(link);
+            return Progress::Nothing;
+        }
+        let sent = u32::try_from(event.result).unwrap_or(0);
+        socket.out_sent += sent;
+        if socket.out_sent >= socket.out_len {
+            return Progress::Ended;
+        }
+        if let Some(slot) = link.streamed() {
+            // What has come meanwhile goes with the rest.
+            self.advance_stream(link, slot, sent);
+        }
+        Progress::Short
     }
 
     /// So many bytes of a stream's send are in the socket.
-    pub(super) fn advance_stream(&mut self, connection: &mut Connection, slot: u32, bytes: u32) {
+    pub(super) fn advance_stream(&mut self, link: &mut Link, slot: u32, bytes: u32) {
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
-        self.transport.read_sent(&mut connection.socket, &mut self.dispatch.side.cells.stage, of_files);
+        self.transport.read_sent(&mut link.socket, &mut self.dispatch.side.cells.stage, of_files);
     }
 
     /// A send of a stream has put everything into the socket.
     #[cold]
-    pub(super) fn stream_sent(&mut self, connection: &mut Connection, slot: u32, last: bool) {
-        self.advance_stream(connection, slot, connection.socket.out_len);
+    pub(super) fn stream_sent(&mut self, link: &mut Link, slot: u32, last: bool) {
+        self.advance_stream(link, slot, link.socket.out_len);
         if last && let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
     }
 
-    /// The application has ended a stream of which everything was sent before.
-    fn end_stream(&mut self, connection: &mut Connection, slot: u32) {
-        let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
-        self.unlink(connection, 1, next, last);
-        if let Some(outgoing) = self.dispatch.outgoing(slot) {
-            outgoing.complete();
-        }
-        self.dispatch.answer_sent(slot);
-        self.after_answer(connection);
-    }
-
-    /// The answer under way cannot be made whole.
+    /// The answer under way, in a slot, cannot be made whole.
     #[cold]
-    pub(super) fn truncate_answer(&mut self, connection: &mut Connection) {
-        // One of which the end is being sent is no longer in the list.
-        let slot = if let Out::Stream { slot, .. } = connection.out { slot } else { connection.oldest };
+    pub(super) fn truncate_answer(&mut self, link: &mut Link, slot: u32) {
         self.dispatch.doom(slot, Outcome::Truncated);
-        self.abort(connection);
+        self.abort(link);
     }
 
     /// The application has told something of the stream in a slot: an abort waits neither for a slow client nor for a
-    /// slow file.
-    pub(crate) fn on_stream_signal(&mut self, connection: &mut Connection, slot: u32) {
-        let socket = &connection.socket;
-        let is_sent = connection.streams(slot) && socket.sending != Sending::No;
-        let is_read = socket.staging.is_reading() && connection.oldest == slot;
+    /// slow file. `is_first`: nothing goes before it.
+    pub(super) fn stream_told(&mut self, link: &mut Link, slot: u32, is_first: bool) {
+        let is_sent = link.streams(slot) && link.socket.sending != Sending::No;
+        let is_read = link.socket.staging.is_reading() && is_first;
         if (is_sent || is_read)
-            && !socket.is_closing()
+            && !link.socket.is_closing()
             && self.dispatch.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
         {
-            return self.truncate_answer(connection);
+            return self.truncate_answer(link, slot);
         }
-        self.queue_flush(connection);
+        self.queue_flush(link);
     }
 
     /// Reads the next part of a file into a cell. `false`: no cell is free, and what is there already is to be sent.
-    fn begin_read(&mut self, connection: &mut Connection, read: FileRead, has_parts: bool) -> bool {
-        let socket = &mut connection.socket;
+    fn begin_read(&mut self, link: &mut Link, read: FileRead, has_parts: bool) -> bool {
+        let socket = &mut link.socket;
         let side = &mut self.dispatch.side;
         let cell = if self.transport.may_read(socket) { side.cells.stage.take() } else { None };
         let Some(mut cell) = cell else {
@@ -273,29 +314,29 @@ impl<I: Io> Protocol<I> {
         true
     }
 
-    /// A read of a file has ended.
+    /// A read of a file has ended, for the answer in a slot.
     #[cold]
-    pub(super) fn on_read(&mut self, connection: &mut Connection, event: &Event) {
-        self.transport.was_read(&mut connection.socket, u32::try_from(event.result).unwrap_or(0));
-        if connection.socket.is_closing() {
+    pub(super) fn on_read(&mut self, link: &mut Link, slot: u32, event: &Event) {
+        self.transport.was_read(&mut link.socket, u32::try_from(event.result).unwrap_or(0));
+        if link.socket.is_closing() {
             return;
         }
         match event.result {
-            1.. => self.queue_flush(connection),
+            1.. => self.queue_flush(link),
             error if matches!(-error, libc::EINTR | libc::EAGAIN) => {
-                self.transport.give_stage(&mut connection.socket, &mut self.dispatch.side.cells.stage);
-                self.queue_flush(connection);
+                self.transport.give_stage(&mut link.socket, &mut self.dispatch.side.cells.stage);
+                self.queue_flush(link);
             }
             // The file is shorter than was said, or the disk fails.
-            _ => self.truncate_answer(connection),
+            _ => self.truncate_answer(link, slot),
         }
     }
 
     /// A cell is free for a connection that waited for one. `false`: it waits no more.
-    pub(crate) fn on_cell(&mut self, connection: &mut Connection) -> bool {
-        let waits = self.transport.called(&mut connection.socket);
+    pub(super) fn cell_is_free(&mut self, link: &mut Link) -> bool {
+        let waits = self.transport.called(&mut link.socket);
         if waits {
-            self.queue_flush(connection);
+            self.queue_flush(link);
         }
         waits
     }

@@ -220,8 +220,9 @@ fn a_request_dropped_while_its_connection_goes_is_an_orphan() {
         rig.shard.protocol.transport.io.reset(client);
         let goes = |rig: &mut Rig| {
             let keys = rig.shard.connections.keys();
-            keys.into_iter()
-                .any(|key| rig.shard.connections.get_mut(key).is_some_and(|connection| connection.socket.is_closing()))
+            keys.into_iter().any(|key| {
+                rig.shard.connections.get_mut(key).is_some_and(|connection| connection.socket().is_closing())
+            })
         };
         (0..100).find(|_| {
             rig.turn();

@@ -64,7 +64,7 @@ impl Unread {
     fn state(&mut self) -> (bool, bool) {
         let key = self.rig.shard.connections.keys()[0];
         let connection = self.rig.shard.connections.get_mut(key).expect("listed");
-        (connection.body_paused, connection.socket.holds_input())
+        (connection.is_paused(), connection.socket().holds_input())
     }
 
     /// Answers without having read.

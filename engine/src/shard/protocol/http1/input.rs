@@ -8,12 +8,14 @@
 use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
-use super::Protocol;
-use super::connection::Connection;
+use super::Http1;
+use super::state::Owed;
 use crate::conn::Admission;
 use crate::mem::{Area, Input};
-use crate::ring::{Event, Io};
+use crate::ring::Io;
 use crate::shard::dispatch::{NONE, SlotState};
+use crate::shard::protocol::Protocol;
+use crate::shard::protocol::receive::Received;
 use crate::shard::transport::{Receiving, Sending};
 
 /// What came of looking at some input.
@@ -28,8 +30,8 @@ pub(super) enum Taken {
 
 impl<I: Io> Protocol<I> {
     /// Receives, unless the connection does or takes no more.
-    pub(super) fn arm_receive(&mut self, connection: &mut Connection) {
-        let socket = &connection.socket;
+    pub(crate) fn arm_receive(&mut self, connection: &mut Http1) {
+        let socket = &connection.link.socket;
         if socket.receiving != Receiving::Stopped || socket.is_closing() || socket.is_leaving() {
             return;
         }
@@ -44,105 +46,33 @@ impl<I: Io> Protocol<I> {
             let arena = self.dispatch.side.arena();
             let (least, most) = (arena.cell_bytes(Area::Receive), arena.cell_bytes(Area::Body));
             let most = most.min(self.body_credit(connection).max(least));
-            return self.transport.receive_large(&mut connection.socket, most);
+            return self.transport.receive_large(&mut connection.link.socket, most);
         }
-        self.transport.receive_many(&mut connection.socket);
+        self.transport.receive_many(&mut connection.link.socket);
     }
 
-    pub(super) fn on_receive(&mut self, connection: &mut Connection, event: Event) {
-        let share = event.buffer.map(|filled| self.dispatch.side.buffers.take(filled));
-        let large = connection.socket.receiving == Receiving::Once;
-        if !event.more {
-            connection.socket.receiving = Receiving::Stopped;
+    /// Something has been received, or receiving has ended.
+    pub(crate) fn http1_received(&mut self, connection: &mut Http1, received: Received<'_>) {
+        match received {
+            Received::Bytes(input) => self.receive_input(connection, input),
+            Received::Nowhere(bytes) => self.thrown_away(connection, bytes),
+            Received::End => self.end_of_input(connection),
         }
-        let closing = connection.socket.is_closing();
-        match (event.result, &share) {
-            (1.., Some(share)) if !closing => {
-                let input = self.dispatch.side.arena().input(share, 0, event.result.cast_unsigned());
-                self.receive_input(connection, input);
-            }
-            (1.., None) if !closing => self.thrown_away(connection, event.result.cast_unsigned()),
-            (0, _) if !closing => self.end_of_input(connection),
-            (error, _) if error < 0 && !closing => self.receive_failed(connection, -error, large),
-            _ => {}
-        }
-        if !event.more {
-            self.after_receive(connection);
-        }
-        if event.more_at_hand && !self.settings.colocated {
-            self.put_off_waking(connection);
-        }
-        if let Some(share) = share {
-            self.dispatch.side.buffers.release(share);
-        }
-    }
-
-    #[cold]
-    fn receive_failed(&mut self, connection: &mut Connection, errno: i32, large: bool) {
-        match errno {
-            libc::ENOBUFS => {
-                self.transport.starve(&mut connection.socket, large, &mut self.dispatch.side.buffers);
-            }
-            // Asked for, or of no consequence: armed again when input is wanted.
-            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            _ => self.client_gone(connection),
-        }
-    }
-
-    /// A receive has ended: goes on with it.
-    #[cold]
-    fn after_receive(&mut self, connection: &mut Connection) {
-        let socket = &connection.socket;
-        if socket.is_closing() {
-            return;
-        }
-        if socket.is_leaving() {
-            self.queue_flush(connection);
-        } else if socket.is_starved() {
-            // It waits for a buffer.
-        } else if !socket.holds_input() && !socket.has_ended() {
-            self.arm_receive(connection);
-        } else {
-            self.poll_end(connection);
-        }
-    }
-
-    /// Receives again for a connection whose receive ended for want of buffers, if the kernel has some. `false`: not
-    /// yet.
-    pub(crate) fn feed(&mut self, connection: &mut Connection) -> bool {
-        if !connection.socket.is_starved() || connection.socket.is_closing() {
-            return true;
-        }
-        let (long, keeps) = (connection.receives_long(), connection.keeps_long());
-        let buffers = &self.dispatch.side.buffers;
-        // As `receive_body` chooses: armed for a kind that is not there, it would only come back at once.
-        let small = buffers.small.any_posted() && buffers.spares_small(keeps);
-        let posted = connection.takes_nothing() || small || (long && buffers.large.any_posted());
-        if posted {
-            connection.socket.receiving = Receiving::Stopped;
-            self.arm_receive(connection);
-            // Its client has all its time again.
-            self.set_timer(connection);
-        } else {
-            // It may take long: a client that leaves is to be noticed.
-            self.poll_end(connection);
-        }
-        posted
     }
 
     /// Input that has just arrived.
     #[inline]
-    fn receive_input(&mut self, connection: &mut Connection, input: Input<'_>) {
-        if connection.socket.holds_input() {
-            return self.hold(connection, input, false);
+    fn receive_input(&mut self, connection: &mut Http1, input: Input<'_>) {
+        if connection.link.socket.holds_input() {
+            return self.hold(&mut connection.link, input, false);
         }
         if let Some(rest) = self.take_requests(connection, input) {
-            self.hold(connection, rest, false);
+            self.hold(&mut connection.link, rest, false);
         }
     }
 
     /// Takes every request that is there; gives back what can only be taken later.
-    fn take_requests<'a>(&mut self, connection: &mut Connection, all: Input<'a>) -> Option<Input<'a>> {
+    fn take_requests<'a>(&mut self, connection: &mut Http1, all: Input<'a>) -> Option<Input<'a>> {
         let mut used = 0;
         while used < all.len() {
             let input = all.after(used);
@@ -164,8 +94,8 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Gives up on the head under way, if there is one.
-    pub(super) fn drop_head(&mut self, connection: &mut Connection) {
-        connection.owed.remove(super::connection::Owed::CONTINUE);
+    pub(crate) fn drop_head(&mut self, connection: &mut Http1) {
+        connection.owed.remove(Owed::CONTINUE);
         if let Some(cell) = connection.assembly.take() {
             self.dispatch.side.cells.assembly.give(cell);
         }
@@ -173,14 +103,14 @@ impl<I: Io> Protocol<I> {
 
     /// A slot for a request of a connection; without one the client is asked to come back.
     #[inline]
-    pub(super) fn slot_for(&mut self, connection: &mut Connection) -> Result<u32, Taken> {
+    pub(super) fn slot_for(&mut self, connection: &mut Http1) -> Result<u32, Taken> {
         self.dispatch.side.allocate().ok_or_else(|| self.out_of_slots(connection))
     }
 
     #[cold]
-    fn out_of_slots(&mut self, connection: &mut Connection) -> Taken {
+    fn out_of_slots(&mut self, connection: &mut Http1) -> Taken {
         // An answer under way frees a slot when it is sent.
-        let answering = connection.machine.in_flight() > 0 || connection.socket.sending != Sending::No;
+        let answering = connection.machine.in_flight() > 0 || connection.link.socket.sending != Sending::No;
         if answering && !connection.has_head() {
             return Taken::Later;
         }
@@ -191,7 +121,7 @@ impl<I: Io> Protocol<I> {
 
     /// No assembly cell is left for a request; its slot, if it has one, is free again.
     #[cold]
-    pub(super) fn out_of_cells(&mut self, connection: &mut Connection, slot: u32) -> Taken {
+    pub(super) fn out_of_cells(&mut self, connection: &mut Http1, slot: u32) -> Taken {
         self.counters.input_overflows.count();
         if slot != NONE {
             self.dispatch.discard(slot);
@@ -202,7 +132,7 @@ impl<I: Io> Protocol<I> {
 
     /// Takes the request at the start of the input, if it is whole.
     #[inline]
-    fn take_in_place(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
+    fn take_in_place(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         let slot = match self.slot_for(connection) {
             Ok(slot) => slot,
             Err(taken) => return taken,
@@ -260,13 +190,13 @@ impl<I: Io> Protocol<I> {
 
     /// Refuses the request at the start of the input; the rest of the input is not read.
     #[cold]
-    pub(super) fn refuse_unread(&mut self, connection: &mut Connection, slot: u32, reject: Reject) -> Taken {
+    pub(super) fn refuse_unread(&mut self, connection: &mut Http1, slot: u32, reject: Reject) -> Taken {
         self.refuse_begun(connection, slot, reject);
         Taken::Over
     }
 
     /// Gives up on the request under way and answers it; the connection ends after that.
-    pub(super) fn refuse_begun(&mut self, connection: &mut Connection, slot: u32, reject: Reject) {
+    pub(super) fn refuse_begun(&mut self, connection: &mut Http1, slot: u32, reject: Reject) {
         // It may have a part of a body already.
         self.dispatch.side.forget_request(slot);
         self.dispatch.side.record_mut(slot).wire_bytes = 0;
@@ -276,47 +206,36 @@ impl<I: Io> Protocol<I> {
         self.refuse(connection, slot, reject, false);
     }
 
-    /// Keeps input that cannot be taken yet, in front of or behind what is held already.
-    #[cold]
-    fn hold(&mut self, connection: &mut Connection, input: Input<'_>, in_front: bool) {
-        let buffers = &mut self.dispatch.side.buffers;
-        if !self.transport.hold(&mut connection.socket, buffers, input, in_front) {
-            self.abort(connection);
-        }
-    }
-
     /// Goes on with held input after answers have made room, and with receiving once none is left.
     #[cold]
-    pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
-        connection.resume_queued = false;
+    pub(crate) fn resume_http1(&mut self, connection: &mut Http1) {
         loop {
-            if connection.socket.is_closing() {
+            if connection.link.socket.is_closing() {
                 return;
             }
-            if !connection.socket.holds_input() {
+            if !connection.link.socket.holds_input() {
                 break;
             }
             let under_way = connection.has_head() || connection.has_incoming();
             if !under_way && connection.machine.admission(self.settings.pipeline_max) == Admission::Later {
                 return;
             }
-            let Some((share, start, end)) = self.transport.pop_held(&mut connection.socket) else { break };
+            let Some((share, start, end)) = self.transport.pop_held(&mut connection.link.socket) else { break };
             let input = self.dispatch.side.arena().input(&share, start, end);
             let rest = self.take_requests(connection, input);
             let is_left = rest.is_some();
             if let Some(rest) = rest {
-                self.hold(connection, rest, true);
+                self.hold(&mut connection.link, rest, true);
             }
             self.dispatch.side.buffers.release(share);
             if is_left {
                 return;
             }
         }
-        if connection.socket.has_ended() {
+        if connection.link.socket.has_ended() {
             self.end_of_input(connection);
         } else {
             self.arm_receive(connection);
         }
-        self.end_pipe_if_over(connection);
     }
 }

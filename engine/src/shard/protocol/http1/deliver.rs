@@ -7,15 +7,16 @@ use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 use ringress_proto::url;
 
+use super::Http1;
 use super::body::ChunkPart;
-use super::connection::{Connection, Incoming};
 use super::input::Taken;
-use super::{Protocol, Stopping};
+use super::state::Incoming;
 use crate::conn::Exclusivity;
 use crate::mem::{Extent, Input};
 use crate::policy::PolicyKey;
 use crate::ring::Io;
 use crate::shard::dispatch::{Dispatch, NONE, SlotState};
+use crate::shard::protocol::{Protocol, Stopping};
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ impl<I: Io> Protocol<I> {
     #[inline(always)]
     pub(super) fn read_request(
         &mut self,
-        connection: &Connection,
+        connection: &Http1,
         slot: u32,
         extent: Extent<'_>,
     ) -> Result<Option<HeadRead>, Reject> {
@@ -100,7 +101,7 @@ impl<I: Io> Protocol<I> {
             }
             Err(reject) => {
                 record.unroute();
-                (Err(reject), connection.policy)
+                (Err(reject), connection.link.policy)
             }
         };
         let exclusivity = match record.head.method_is_safe {
@@ -119,13 +120,7 @@ impl<I: Io> Protocol<I> {
     /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
     /// way will bring the connection back. `in_pieces`: its head did not come at once.
     #[inline(always)]
-    pub(super) fn deliver(
-        &mut self,
-        connection: &mut Connection,
-        slot: u32,
-        addressed: Addressed,
-        in_pieces: bool,
-    ) -> bool {
+    pub(super) fn deliver(&mut self, connection: &mut Http1, slot: u32, addressed: Addressed, in_pieces: bool) -> bool {
         let Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable, untouched } = addressed;
         if exclusivity == Exclusivity::Upgrade {
             // What may come behind it has its place before anybody can read there.
@@ -136,7 +131,7 @@ impl<I: Io> Protocol<I> {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
                 connection.head_timed = false;
-                connection.policy = policy;
+                connection.link.policy = policy;
                 let first = connection.append(slot, &mut self.dispatch.slots);
                 if in_pieces {
                     // The timer of its arrival in pieces is over.
@@ -156,7 +151,7 @@ impl<I: Io> Protocol<I> {
                 false
             }
             Err(reject) => {
-                connection.policy = policy;
+                connection.link.policy = policy;
                 self.refuse(connection, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }
@@ -166,7 +161,7 @@ impl<I: Io> Protocol<I> {
     /// Takes a request whose head is whole in its buffer, with as much of its body as is there.
     pub(super) fn take_with_body(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Http1,
         input: Input<'_>,
         slot: u32,
         addressed: Addressed,
@@ -194,7 +189,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Delivers a request whose body, if it has one, is all still to come.
-    pub(super) fn deliver_with_body(&mut self, connection: &mut Connection, slot: u32, addressed: Addressed) {
+    pub(super) fn deliver_with_body(&mut self, connection: &mut Http1, slot: u32, addressed: Addressed) {
         let incoming = match self.dispatch.side.record(slot).head.body {
             BodyLength::None => Incoming::Nothing,
             BodyLength::Length(missing) => Incoming::Length { missing },
@@ -206,7 +201,7 @@ impl<I: Io> Protocol<I> {
     /// Delivers a request before the rest of its body.
     fn deliver_early(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Http1,
         slot: u32,
         mut addressed: Addressed,
         incoming: Incoming,
@@ -294,7 +289,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.
-    fn can_wait(connection: &Connection) -> bool {
+    fn can_wait(connection: &Http1) -> bool {
         connection.machine.in_flight() > 0
     }
 }

@@ -2,28 +2,33 @@
 //!
 //! Invariants: answers leave a connection in the order its requests came, informational ones before the final one of
 //! theirs; at most one send is in flight for it; an answer alone is sent from where the application wrote it, several
-//! small ones are copied together; a slot is freed after the send that took its bytes has ended.
+//! small ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has
+//! ended.
 //!
 //! Not here: answers in pieces (`stream`).
 
 use ringress_proto::date::IMF_LEN;
 use ringress_proto::response::Connection as Word;
 
-use super::Protocol;
-use super::connection::{Connection, Incoming, Out, Owed};
+use super::Http1;
+use super::state::{Incoming, Owed, Switch};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, LINE_BYTES, Tail};
 use crate::record::Lost;
-use crate::ring::{Event, Io, SendMode};
+use crate::ring::{Io, SendMode};
 use crate::shard::dispatch::{Dispatch, NONE, SlotState};
+use crate::shard::protocol::Protocol;
+use crate::shard::protocol::link::{Link, Out};
+use crate::shard::protocol::raw::Pipe;
+use crate::shard::protocol::stream::{Batch, Next, Progress};
 use crate::shard::transport::Sending;
 use crate::timer::NEVER;
 
 const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
 const DATE_BYTES: u32 = 29;
 const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
-pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
 pub(super) const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
@@ -31,18 +36,23 @@ pub(super) const OVERLOADED: &[u8] =
 impl<I: Io> Protocol<I> {
     /// The answer in a slot is there, and the slot is the shard's.
     #[inline]
-    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: u32, flags: AnswerFlags) {
-        if connection.socket.is_closing() {
+    pub(crate) fn http1_answer(&mut self, connection: &mut Http1, slot: u32, flags: AnswerFlags) {
+        if connection.link.socket.is_closing() {
             // What it still had is given back when it goes.
             self.dispatch.slots[slot as usize].answered = true;
             return;
         }
-        self.queue_flush(connection);
+        self.queue_flush(&mut connection.link);
         if flags.has(AnswerFlags::ABANDONED.with(AnswerFlags::SWITCHES)) {
             if flags.has(AnswerFlags::ABANDONED) {
                 self.answer_abandoned(slot);
             } else {
-                self.begin_pipe(connection, slot);
+                debug_assert!(self.dispatch.side.has_body(slot), "only who asked for an upgrade gets one");
+                self.counters.connections_upgraded.count();
+                connection.switch = Switch::Later(Pipe::new(slot));
+                (connection.incoming, connection.body_slot) = (Incoming::Nothing, NONE);
+                connection.machine.finish();
+                self.begin_pipe(&mut connection.link);
             }
         }
         let state = &mut self.dispatch.slots[slot as usize];
@@ -52,15 +62,14 @@ impl<I: Io> Protocol<I> {
 
     /// Whether the oldest request of a connection is answered.
     #[inline]
-    fn has_answer(&self, connection: &Connection) -> bool {
+    fn has_answer(&self, connection: &Http1) -> bool {
         // Of no request there is no place.
         self.dispatch.slots.get(connection.oldest as usize).is_some_and(|state| state.answered)
     }
 
     /// Hands a connection's next answers to the socket, if it is free and they are there.
-    pub(crate) fn flush(&mut self, connection: &mut Connection) {
-        connection.flush_queued = false;
-        if connection.socket.sending != Sending::No || connection.socket.is_closing() {
+    pub(crate) fn flush_http1(&mut self, connection: &mut Http1) {
+        if connection.link.socket.sending != Sending::No || connection.link.socket.is_closing() {
             // A silent send's end is the moment to look again.
             self.transport.follow_up = true;
             return;
@@ -83,7 +92,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Sends a short text of the engine's own, when nothing is owed before it.
-    pub(super) fn flush_text(&mut self, connection: &mut Connection) {
+    pub(super) fn flush_text(&mut self, connection: &mut Http1) {
         let (nothing_before, its_turn) = (connection.oldest == NONE, connection.oldest == connection.body_slot);
         let text = if nothing_before && connection.owed.take(Owed::OVERLOAD) {
             connection.machine.answers(1, true);
@@ -100,7 +109,7 @@ impl<I: Io> Protocol<I> {
     /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
     /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
-    fn ends_behind(connection: &Connection, dispatch: &Dispatch, count: u16, next: u32, last: bool) -> bool {
+    fn ends_behind(connection: &Http1, dispatch: &Dispatch, count: u16, next: u32, last: bool) -> bool {
         let cannot_discard = || {
             let expects = dispatch.expects(connection.body_slot);
             expects.is_some_and(|expects| !Self::can_discard(&connection.incoming, expects))
@@ -130,26 +139,31 @@ impl<I: Io> Protocol<I> {
 
     /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
     /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
-    pub(super) fn finish_stream_head(&mut self, connection: &Connection, slot: u32, is_given: bool) -> u32 {
-        let (answer, state) = (self.dispatch.side.answer_mut(slot), self.dispatch.slots[slot as usize]);
-        let (len, date_at) = (answer.area_len, answer.date_at);
-        if date_at == 0 {
+    fn finish_stream_head(&mut self, connection: &Http1, slot: u32, is_given: bool) -> u32 {
+        if self.dispatch.side.answer_mut(slot).date_at == 0 {
             return 0;
         }
-        // What a switch of protocols says of the connection is that it is no more HTTP's.
-        let word = if answer.flags.has(AnswerFlags::SWITCHES) {
-            None
-        } else {
-            let ends = match is_given {
-                true => Self::ends_behind(connection, &self.dispatch, 1, state.next, state.last),
-                // After a final head there is no more 100 Continue.
-                false if connection.body_slot == slot && self.dispatch.expects(slot) == Some(true) => true,
-                false => state.last || connection.machine.ends_behind(1),
-            };
-            // What is said holds, whatever comes until its end.
-            self.dispatch.slots[slot as usize].last = ends;
-            Self::word(ends, state.is_http10)
+        let state = self.dispatch.slots[slot as usize];
+        let ends = match is_given {
+            true => Self::ends_behind(connection, &self.dispatch, 1, state.next, state.last),
+            // After a final head there is no more 100 Continue.
+            false if connection.body_slot == slot && self.dispatch.expects(slot) == Some(true) => true,
+            false => state.last || connection.machine.ends_behind(1),
         };
+        // What is said holds, whatever comes until its end.
+        self.dispatch.slots[slot as usize].last = ends;
+        self.finish_streamed_head(slot, Self::word(ends, state.is_http10))
+    }
+
+    /// As [`finish_head`](Self::finish_head), of the head of a switch of protocols: what that says of the connection is
+    /// that it is no more HTTP's.
+    pub(crate) fn finish_switch_head(&mut self, slot: u32) -> u32 {
+        self.finish_streamed_head(slot, None)
+    }
+
+    fn finish_streamed_head(&mut self, slot: u32, word: Option<Word>) -> u32 {
+        let answer = self.dispatch.side.answer_mut(slot);
+        let (len, date_at) = (answer.area_len, answer.date_at);
         let grown = self.finish_head(slot, (len, date_at), word);
         self.dispatch.side.answer_mut(slot).date_at = 0;
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
@@ -162,7 +176,7 @@ impl<I: Io> Protocol<I> {
     /// nothing is sent behind them. Gives whether the connection ends behind them, which the newest of them says if
     /// nothing of it is sent yet.
     #[inline]
-    pub(super) fn unlink(&mut self, connection: &mut Connection, count: u16, next: u32, last: bool) -> bool {
+    pub(super) fn unlink(&mut self, connection: &mut Http1, count: u16, next: u32, last: bool) -> bool {
         let last = Self::ends_behind(connection, &self.dispatch, count, next, last);
         connection.oldest = next;
         if (next == NONE || last) && connection.has_incoming() {
@@ -175,6 +189,8 @@ impl<I: Io> Protocol<I> {
             if next != NONE {
                 connection.oldest = NONE;
                 self.dispatch.answers_lost(next, Lost::Cut, 0);
+                // A switch of protocols behind it does not come to pass.
+                connection.switch = Switch::No;
             }
         }
         last
@@ -182,7 +198,7 @@ impl<I: Io> Protocol<I> {
 
     /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the answer.
     #[cold]
-    fn give_up_body(&mut self, connection: &mut Connection, last: bool) {
+    fn give_up_body(&mut self, connection: &mut Http1, last: bool) {
         (connection.body_slot, connection.due) = (NONE, NEVER);
         if last {
             // No request is looked for behind it; or it was to be a pipe, before whose switch the connection ends.
@@ -192,19 +208,22 @@ impl<I: Io> Protocol<I> {
         if core::mem::take(&mut connection.body_paused) {
             // It was held: it goes on once the answer is being sent, so that what comes of it does not end the
             // connection before that.
-            self.queue_resume(connection);
+            self.queue_resume(&mut connection.link);
         }
     }
 
     /// Sends one answer from where it is.
     #[inline]
-    pub(super) fn send_one(&mut self, connection: &mut Connection, slot: u32) {
+    pub(super) fn send_one(&mut self, connection: &mut Http1, slot: u32) {
         let answer = self.dispatch.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len, answer.date_at);
         let tail_len = match &answer.tail {
             Tail::None => None,
             Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
-            Tail::Stream(_) => return self.send_stream(connection, slot, SendMode::Silent),
+            Tail::Stream(_) => match connection.switch {
+                Switch::Later(pipe) if pipe.slot == slot => return connection.switch = Switch::Now(pipe),
+                Switch::No | Switch::Later(_) | Switch::Now(_) => return self.send_stream(connection, slot),
+            },
         };
         let SlotState { next, last, is_http10, .. } = self.dispatch.slots[slot as usize];
         let last = self.unlink(connection, 1, next, last);
@@ -216,7 +235,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
-    fn send_many(&mut self, connection: &mut Connection, oldest: u32, mut cell: Cell) {
+    fn send_many(&mut self, connection: &mut Http1, oldest: u32, mut cell: Cell) {
         let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
         let mut newest = Copied::default();
@@ -259,34 +278,34 @@ impl<I: Io> Protocol<I> {
         self.start_send(connection, Out::Cell { cell, oldest }, filled);
     }
 
-    pub(super) fn start_send(&mut self, connection: &mut Connection, out: Out, len: u32) {
-        connection.out = out;
-        (connection.socket.out_sent, connection.socket.out_len) = (0, len);
+    pub(super) fn start_send(&mut self, connection: &mut Http1, out: Out, len: u32) {
+        connection.link.out = out;
+        (connection.link.socket.out_sent, connection.link.socket.out_len) = (0, len);
         // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
         // and its timer runs from now.
         let is_followed = self.has_answer(connection) || connection.owed.any();
         self.transport.follow_up |= is_followed || connection.machine.ends_when_sent();
-        self.submit_send(connection);
+        self.submit_send(&mut connection.link);
         self.set_timer(connection);
-        if connection.socket.holds_input() {
+        if connection.link.socket.holds_input() {
             // A request held for want of a slot goes on when this send has ended.
             self.transport.follow_up = true;
-            self.queue_resume(connection);
+            self.queue_resume(&mut connection.link);
         }
     }
 
     /// Queues the send of what is left of `out`.
     #[inline(always)]
-    fn submit_send(&mut self, connection: &mut Connection) {
-        let (sent, len) = (connection.socket.out_sent, connection.socket.out_len);
+    fn submit_send(&mut self, link: &mut Link) {
+        let (sent, len) = (link.socket.out_sent, link.socket.out_len);
         let Dispatch { side, extras, .. } = &mut self.dispatch;
-        let part = match &connection.out {
+        let part = match &link.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
             Out::Area { slot } => side.lend_response(*slot, len).after(sent),
             Out::Cell { cell, .. } => side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of_static(text).after(sent),
-            Out::Informational => extras.lend_informational(connection.socket.key.index).after(sent),
+            Out::Informational => extras.lend_informational(link.socket.key.index).after(sent),
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
                 let (area_len, tail) = {
@@ -297,123 +316,115 @@ impl<I: Io> Protocol<I> {
                 if sent < area_len {
                     let area = side.lend_response(slot, area_len);
                     let parts = [area.after(sent), tail];
-                    return self.transport.send(&mut connection.socket, &parts, SendMode::Silent);
+                    return self.transport.send(&mut link.socket, &parts, SendMode::Silent);
                 }
                 tail.after(sent - area_len)
             }
         };
-        self.transport.send(&mut connection.socket, &[part], SendMode::Silent);
+        self.transport.send(&mut link.socket, &[part], SendMode::Silent);
     }
 
     /// There is room for more of `out`.
     #[cold]
-    pub(super) fn send_rest(&mut self, connection: &mut Connection) {
+    pub(super) fn send_rest(&mut self, connection: &mut Http1) {
         // As when it began: something may follow it.
         self.transport.follow_up = true;
-        self.submit_send(connection);
+        self.submit_send(&mut connection.link);
         self.set_timer(connection);
     }
 
-    /// A send fell short, or failed.
-    #[cold]
-    pub(super) fn on_send(&mut self, connection: &mut Connection, event: &Event) {
-        let socket = &mut connection.socket;
-        if socket.is_closing() {
-            socket.sending = Sending::No;
-            socket.out_sent += u32::try_from(event.result).unwrap_or(0);
-            return;
+    /// Goes on with a streamed answer of a connection that sends nothing at this moment.
+    pub(super) fn send_stream(&mut self, connection: &mut Http1, slot: u32) {
+        match self.next_of_stream(&mut connection.link, slot) {
+            Next::Nothing | Next::AllSent { is_last: false } => {}
+            Next::File => self.set_timer(connection),
+            Next::AllSent { is_last: true } => self.end_stream(connection, slot),
+            Next::Batch(mut batch) => {
+                if batch.is_fresh {
+                    let grown = self.finish_stream_head(connection, slot, batch.is_given);
+                    self.grow_head(&mut batch, slot, grown);
+                    self.resume_unwanted(connection);
+                }
+                self.start_batch(connection, slot, &batch);
+            }
         }
-        if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
-            socket.sending = Sending::No;
-            return self.client_gone(connection);
-        }
-        let sent = u32::try_from(event.result).unwrap_or(0);
-        socket.out_sent += sent;
-        if socket.out_sent >= socket.out_len {
-            return self.send_ended(connection);
-        }
-        if let Out::Stream { slot, .. } = connection.out {
-            // What has come meanwhile goes with the rest.
-            self.advance_stream(connection, slot, sent);
-        }
-        self.await_room(connection, false);
     }
 
-    /// A silent send that no completion has spoken of has ended.
-    #[inline]
-    pub(crate) fn end_silent_send(&mut self, connection: &mut Connection) {
-        if connection.socket.sending == Sending::Silent {
-            self.send_ended(connection);
+    fn start_batch(&mut self, connection: &mut Http1, slot: u32, batch: &Batch) {
+        let was_last = matches!(connection.link.out, Out::Stream { last: true, .. });
+        if batch.is_last && !was_last {
+            let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
+            self.unlink(connection, 1, next, last);
+        }
+        connection.link.out = Out::Stream { slot, last: batch.is_last || was_last };
+        self.send_batch(&mut connection.link, batch);
+        self.set_timer(connection);
+        if batch.is_last && connection.link.socket.holds_input() {
+            self.queue_resume(&mut connection.link);
+        }
+    }
+
+    /// The application has ended a stream of which everything was sent before.
+    fn end_stream(&mut self, connection: &mut Http1, slot: u32) {
+        let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
+        self.unlink(connection, 1, next, last);
+        if let Some(outgoing) = self.dispatch.outgoing(slot) {
+            outgoing.complete();
+        }
+        self.dispatch.answer_sent(slot);
+        self.after_answer(connection);
+    }
+
+    /// A send has come so far: of a file's part, with `of_file`.
+    #[cold]
+    pub(crate) fn http1_went(&mut self, connection: &mut Http1, progress: Progress, of_file: bool) {
+        match progress {
+            Progress::Nothing => {}
+            Progress::Short => {
+                self.wait_for_room(&mut connection.link, of_file);
+                self.resume_unwanted(connection);
+                self.set_timer(connection);
+            }
+            Progress::Ended if of_file => self.after_answer(connection),
+            Progress::Ended => self.send_ended(connection),
         }
     }
 
     /// Everything handed to the socket is sent: its memory is free again.
     #[inline]
-    fn send_ended(&mut self, connection: &mut Connection) {
-        (connection.socket.sending, connection.socket.waited) = (Sending::No, false);
-        let out = core::mem::replace(&mut connection.out, Out::Nothing);
+    pub(crate) fn send_ended(&mut self, connection: &mut Http1) {
+        (connection.link.socket.sending, connection.link.socket.waited) = (Sending::No, false);
+        let out = core::mem::replace(&mut connection.link.out, Out::Nothing);
         if let Out::Stream { slot, last } = out {
-            self.stream_sent(connection, slot, last);
+            self.stream_sent(&mut connection.link, slot, last);
         }
-        self.release_out(connection, out);
-        if !connection.socket.is_closing() {
+        self.release_out(&connection.link, out);
+        if !connection.link.socket.is_closing() {
             self.go_on(connection);
         }
     }
 
     /// An answer has ended without a send.
     #[cold]
-    pub(super) fn after_answer(&mut self, connection: &mut Connection) {
+    pub(super) fn after_answer(&mut self, connection: &mut Http1) {
         self.set_timer(connection);
         self.go_on(connection);
     }
 
     /// Goes on behind what has been sent.
     #[inline]
-    fn go_on(&mut self, connection: &mut Connection) {
+    fn go_on(&mut self, connection: &mut Http1) {
         match connection.machine.sent() {
             AfterSend::GoOn => {
                 if self.has_answer(connection) || connection.owed.any() {
-                    self.queue_flush(connection);
+                    self.queue_flush(&mut connection.link);
                 }
-                if connection.socket.holds_input() {
-                    self.queue_resume(connection);
+                if connection.link.socket.holds_input() {
+                    self.queue_resume(&mut connection.link);
                 }
             }
             AfterSend::Drain => self.drain(connection),
-            AfterSend::Close => self.close(connection),
-        }
-    }
-
-    /// The socket has taken all of it.
-    #[inline]
-    fn release_out(&mut self, connection: &Connection, out: Out) {
-        match out {
-            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
-                self.dispatch.answer_sent(slot);
-            }
-            Out::Cell { cell, oldest } => {
-                self.dispatch.side.cells.coalesce.give(cell);
-                self.dispatch.answers_sent(oldest);
-            }
-            Out::Informational => self.dispatch.extras.informational_sent(connection.key().index),
-            Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
-        }
-    }
-
-    /// The connection is gone, and its socket has taken a part of it at most.
-    #[cold]
-    pub(super) fn lose_out(&mut self, connection: &Connection, out: Out) {
-        let (lost, sent) = (connection.lost(), u64::from(connection.socket.out_sent));
-        match out {
-            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
-                self.dispatch.answer_lost(slot, lost, sent);
-            }
-            Out::Cell { cell, oldest } => {
-                self.dispatch.side.cells.coalesce.give(cell);
-                self.dispatch.answers_lost(oldest, lost, sent);
-            }
-            out => self.release_out(connection, out),
+            AfterSend::Close => self.close(&mut connection.link),
         }
     }
 }

@@ -3,23 +3,25 @@
 //!
 //! Invariants:
 //! * What is thrown away takes no buffer: it is received without a place to put it (MSG_TRUNC, tcp(7)). Only chunks
-//! are received like other bodies, as far as [`DISCARDED_BYTES_MAX`](crate::record::DISCARDED_BYTES_MAX), since they
-//! have to be decoded to find their end.
+//!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their
+//!   end.
 //! * It is bounded by time: the client sends something every 5 seconds, and is done within `drain_entity_body`. While
 //!   an answer is still owed, neither runs: its client may be waiting for that. What follows a last request while the
-//! application works on an answer is bounded by [`DISCARDED_BYTES_MAX`](crate::record::DISCARDED_BYTES_MAX); then TCP
-//! pushes back until one is under way.
+//!   application works on an answer is bounded by [`DISCARDED_BYTES_MAX`]; then TCP pushes back until one is under way.
 //! * Our side is shut before the last of it is read. At most a quarter of a shard's connections are in that state;
 //!   beyond that the one that is longest in it is reset.
 //!
 //! Not here: which input is wanted (room `conn`, `input`, `body`).
+//!
+//! [`DISCARDED_BYTES_MAX`]: crate::record::DISCARDED_BYTES_MAX
 
-use super::Protocol;
-use super::connection::{Connection, Incoming};
+use super::Http1;
 use super::input::Taken;
+use super::state::Incoming;
 use crate::clock::{TICK_MS, Tick};
 use crate::ring::Io;
 use crate::shard::dispatch::NONE;
+use crate::shard::protocol::Protocol;
 use crate::timer::NEVER;
 
 /// How long a client may pause that sends what nobody wants, or has only to end its side: 5 seconds.
@@ -30,30 +32,30 @@ const AT_ONCE: u32 = 1 << 20;
 impl<I: Io> Protocol<I> {
     /// Everything is sent: our side is shut, and the client's is read to its end.
     #[cold]
-    pub(super) fn drain(&mut self, connection: &mut Connection) {
-        self.transport.drop_held(&mut connection.socket, &mut self.dispatch.side.buffers);
-        if connection.socket.has_ended() {
-            return self.close(connection);
+    pub(super) fn drain(&mut self, connection: &mut Http1) {
+        self.transport.drop_held(&mut connection.link.socket, &mut self.dispatch.side.buffers);
+        if connection.link.socket.has_ended() {
+            return self.close(&mut connection.link);
         }
         (connection.incoming, connection.body_slot, connection.due) = (Incoming::Nothing, NONE, NEVER);
-        self.transport.begin_drain(&mut connection.socket);
+        self.transport.begin_drain(&mut connection.link.socket);
         self.arm_receive(connection);
         self.set_timer(connection);
     }
 
     /// The deadline of input that is thrown away.
     #[cold]
-    pub(super) fn drain_deadline(&mut self, connection: &mut Connection) -> Tick {
+    pub(super) fn drain_deadline(&mut self, connection: &mut Http1) -> Tick {
         if connection.due == NEVER {
-            connection.due = self.transport.after(self.dispatch.policy(connection.policy).drain);
+            connection.due = self.transport.after(self.dispatch.policy(connection.link.policy).drain);
         }
         connection.due.min(self.transport.after(PAUSE_MAX))
     }
 
     /// Receives what nobody wants, if that is all there can be. `false`: there may be more to it.
-    pub(super) fn receive_unwanted(&mut self, connection: &mut Connection) -> bool {
+    pub(super) fn receive_unwanted(&mut self, connection: &mut Http1) -> bool {
         let takes_nothing = connection.takes_nothing();
-        if takes_nothing && connection.has_discarded_enough() && !connection.socket.blocked() {
+        if takes_nothing && connection.has_discarded_enough() && !connection.link.socket.blocked() {
             let oldest = self.dispatch.slots.get(connection.oldest as usize);
             if oldest.is_some_and(|oldest| !oldest.answered) {
                 self.poll_end(connection);
@@ -67,13 +69,13 @@ impl<I: Io> Protocol<I> {
             }
             _ => return false,
         };
-        self.transport.receive_nowhere(&mut connection.socket, most);
+        self.transport.receive_nowhere(&mut connection.link.socket, most);
         true
     }
 
     /// So many bytes are thrown away: of a body of known length, or behind a last request.
     #[cold]
-    pub(super) fn thrown_away(&mut self, connection: &mut Connection, bytes: u32) {
+    pub(super) fn thrown_away(&mut self, connection: &mut Http1, bytes: u32) {
         if let Incoming::Length { missing } = connection.incoming
             && !connection.takes_nothing()
         {
@@ -88,8 +90,8 @@ impl<I: Io> Protocol<I> {
     /// An answer is under way, which the client may not read before it has sent everything: goes on with what nobody
     /// wants, if that had to wait for the application.
     #[cold]
-    pub(super) fn resume_unwanted(&mut self, connection: &mut Connection) {
-        let waits = !connection.socket.holds_input() && !connection.socket.has_ended();
+    pub(super) fn resume_unwanted(&mut self, connection: &mut Http1) {
+        let waits = !connection.link.socket.holds_input() && !connection.link.socket.has_ended();
         if waits && connection.takes_nothing() {
             self.arm_receive(connection);
         }
@@ -97,10 +99,10 @@ impl<I: Io> Protocol<I> {
 
     /// The connection takes no more requests: neither the one under way nor what follows.
     #[cold]
-    pub(super) fn throw_away(&mut self, connection: &mut Connection) -> Taken {
+    pub(super) fn throw_away(&mut self, connection: &mut Http1) -> Taken {
         self.drop_head(connection);
         // What follows comes without a buffer.
-        self.transport.stop_receive(&mut connection.socket);
+        self.transport.stop_receive(&mut connection.link.socket);
         self.set_timer(connection);
         Taken::Over
     }

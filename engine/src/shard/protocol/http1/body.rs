@@ -14,15 +14,15 @@
 use ringress_proto::chunked::{Decoder, Step};
 use ringress_proto::reject::Reject;
 
-use super::Protocol;
-use super::connection::{Connection, Incoming, Owed};
+use super::Http1;
 use super::input::Taken;
+use super::state::{Incoming, Owed};
 use crate::conn::AfterSend;
-use crate::mem::{Area, Input};
-use crate::queue::Reading;
+use crate::mem::Input;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::shard::dispatch::{Dispatch, NONE};
+use crate::shard::protocol::Protocol;
 use crate::shard::transport::Sending;
 use crate::timer::NEVER;
 
@@ -35,7 +35,7 @@ pub(super) enum ChunkPart<'a> {
 
 impl<I: Io> Protocol<I> {
     /// From now on input is of a body: that of the slot, or one that is thrown away.
-    pub(super) fn begin_body(&mut self, connection: &mut Connection, slot: u32, incoming: Incoming) {
+    pub(super) fn begin_body(&mut self, connection: &mut Http1, slot: u32, incoming: Incoming) {
         if matches!(incoming, Incoming::Nothing) || slot == NONE && connection.machine.takes_no_more() {
             return;
         }
@@ -44,30 +44,26 @@ impl<I: Io> Protocol<I> {
         connection.long = long;
         (connection.discarded, connection.due) = (0, NEVER);
         if long {
-            self.transport.stop_receive(&mut connection.socket);
+            self.transport.stop_receive(&mut connection.link.socket);
         }
         self.set_timer(connection);
     }
 
     /// Bytes of a body that a connection may have received and not read.
     #[inline]
-    pub(super) fn body_credit(&self, connection: &Connection) -> u32 {
-        self.dispatch.policy(connection.policy).body_credit
+    pub(super) fn body_credit(&self, connection: &Http1) -> u32 {
+        self.dispatch.policy(connection.link.policy).body_credit
     }
 
     /// Bytes of a body that may be received now; without any, the reader is to tell when there is.
-    fn room_or_pause(&mut self, connection: &mut Connection, slot: u32) -> u64 {
-        if connection.socket.is_leaving() {
-            // The last that comes, whatever the credit.
-            return u64::MAX;
-        }
+    fn room_or_pause(&mut self, connection: &mut Http1, slot: u32) -> u64 {
         let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
         connection.body_paused = room == 0;
         room
     }
 
     /// More of the body under way.
-    pub(super) fn take_body(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
+    pub(super) fn take_body(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         connection.owed.remove(Owed::CONTINUE);
         let (slot, incoming) = (connection.body_slot, connection.incoming);
         if slot == NONE {
@@ -84,18 +80,12 @@ impl<I: Io> Protocol<I> {
             Incoming::Nothing => Ok(0),
             Incoming::Length { missing } => self.take_length(connection, slot, input.first(most), missing),
             Incoming::Chunked { decoder } => self.take_chunks(connection, slot, input.first(most), decoder),
-            Incoming::Raw => self.take_raw(slot, input.first(most)),
         };
         self.dispatch.body_has_come(slot);
         match taken {
             Ok(bytes) => {
                 self.set_timer(connection);
                 Taken::Bytes(bytes)
-            }
-            Err(_) if matches!(incoming, Incoming::Raw) => {
-                self.counters.input_overflows.count();
-                self.truncate_answer(connection);
-                Taken::Over
             }
             Err(reject) => {
                 self.body_failed(connection, reject);
@@ -104,16 +94,9 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    fn take_raw(&mut self, slot: u32, input: Input<'_>) -> Result<u32, Reject> {
-        if self.dispatch.side.reading(slot) != Reading::Done {
-            self.dispatch.append_body(slot, input)?;
-        }
-        Ok(input.len())
-    }
-
     fn take_length(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Http1,
         slot: u32,
         input: Input<'_>,
         missing: u64,
@@ -126,7 +109,7 @@ impl<I: Io> Protocol<I> {
 
     fn take_chunks(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Http1,
         slot: u32,
         input: Input<'_>,
         decoder: Decoder,
@@ -162,7 +145,7 @@ impl<I: Io> Protocol<I> {
         Ok((used, Incoming::Chunked { decoder }))
     }
 
-    fn body_goes_on(&mut self, connection: &mut Connection, slot: u32, incoming: Incoming) {
+    fn body_goes_on(&mut self, connection: &mut Http1, slot: u32, incoming: Incoming) {
         connection.incoming = incoming;
         if matches!(incoming, Incoming::Nothing) {
             connection.body_slot = NONE;
@@ -170,26 +153,11 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// More of a body is at hand than was received: its reader is woken when that has come, too.
-    pub(super) fn put_off_waking(&mut self, connection: &mut Connection) {
-        let slot = connection.body_slot;
-        if slot != NONE && connection.socket.receives() {
-            self.dispatch.put_off_waking(slot, self.body_credit(connection));
-        }
-    }
-
     /// Somebody waits for a body: its client may do so, too.
-    pub(crate) fn body_is_wanted(&mut self, connection: &mut Connection, slot: u32) {
+    pub(crate) fn http1_body_is_wanted(&mut self, connection: &mut Http1, slot: u32) {
         if self.dispatch.take_expects(slot) && connection.body_slot == slot {
             connection.owed.add(Owed::CONTINUE);
-            self.queue_flush(connection);
-        }
-    }
-
-    /// A body has been read: its buffers come back, and receiving goes on.
-    pub(crate) fn body_was_read(&mut self, connection: &mut Connection, slot: u32) {
-        if connection.body_slot == slot {
-            self.queue_resume(connection);
+            self.queue_flush(&mut connection.link);
         }
     }
 
@@ -199,15 +167,14 @@ impl<I: Io> Protocol<I> {
             Incoming::Nothing => true,
             Incoming::Length { missing } => !expects && *missing <= u64::from(DISCARDED_BYTES_MAX),
             Incoming::Chunked { .. } => !expects,
-            Incoming::Raw => false,
         }
     }
 
     /// Throws a part of a body away.
     #[cold]
-    fn discard_body(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
+    fn discard_body(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         let used = match connection.incoming {
-            Incoming::Nothing | Incoming::Raw => return Taken::Over,
+            Incoming::Nothing => return Taken::Over,
             Incoming::Length { missing } => {
                 let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
                 self.thrown_away(connection, len);
@@ -236,7 +203,7 @@ impl<I: Io> Protocol<I> {
     /// The body under way is malformed, too long, too late or cut: its client is told, unless it has been answered, and
     /// the connection ends.
     #[cold]
-    pub(super) fn body_failed(&mut self, connection: &mut Connection, reject: Reject) {
+    pub(super) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
         let slot = core::mem::replace(&mut connection.body_slot, NONE);
         connection.incoming = Incoming::Nothing;
         connection.owed.remove(Owed::CONTINUE);
@@ -251,7 +218,7 @@ impl<I: Io> Protocol<I> {
         if is_ours {
             self.refuse_published(slot, reject);
             self.dispatch.drop_settled(slot);
-            self.queue_flush(connection);
+            self.queue_flush(&mut connection.link);
         } else {
             self.dispatch.slots[slot as usize].last = true;
         }
@@ -259,19 +226,19 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Ends a connection that takes no more requests, now if it owes nothing.
-    fn end_after_answers(&mut self, connection: &mut Connection) {
-        if connection.machine.in_flight() > 0 || connection.socket.sending != Sending::No {
+    fn end_after_answers(&mut self, connection: &mut Http1) {
+        if connection.machine.in_flight() > 0 || connection.link.socket.sending != Sending::No {
             return;
         }
         match connection.machine.sent() {
             AfterSend::Drain => self.drain(connection),
-            AfterSend::Close => self.close(connection),
+            AfterSend::Close => self.close(&mut connection.link),
             AfterSend::GoOn => {}
         }
     }
 
     /// Receives more, the way that what is awaited is best received.
-    pub(super) fn receive_body(&mut self, connection: &mut Connection) {
+    pub(super) fn receive_body(&mut self, connection: &mut Http1) {
         let (slot, incoming, long) = (connection.body_slot, connection.incoming, connection.receives_long());
         let (keeps, was_paused) = (connection.keeps_long(), connection.body_paused);
         let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(connection, slot) };
@@ -283,22 +250,7 @@ impl<I: Io> Protocol<I> {
             // From now on it is the client who is awaited.
             self.set_timer(connection);
         }
-        // Without a large buffer, small ones do, while there are enough of them for others.
-        let small = !long || (!self.has_large() && self.dispatch.side.buffers.spares_small(keeps));
-        if small {
-            return self.transport.receive_many(&mut connection.socket);
-        }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
-        let most = room.min(missing).min(u64::from(self.dispatch.side.arena().cell_bytes(Area::Body)));
-        self.transport.receive_large(&mut connection.socket, u32::try_from(most).unwrap_or(u32::MAX));
-    }
-
-    /// Whether the kernel has a large buffer to receive into, or gets one now.
-    pub(super) fn has_large(&mut self) -> bool {
-        if !self.dispatch.side.buffers.large.any_posted() {
-            self.dispatch.reclaim_bodies_if_dry();
-            self.post_buffers();
-        }
-        self.dispatch.side.buffers.large.any_posted()
+        self.receive_piece(&mut connection.link, room.min(missing), (long, keeps));
     }
 }

@@ -3,18 +3,18 @@
 //! Invariants: a connection has at most one cell, from the first piece of a head that is not whole until the request is
 //! delivered (then it is the request's) or given up; every byte is copied once.
 
-use super::Protocol;
-use super::connection::Connection;
+use super::Http1;
 use super::deliver::HeadRead;
 use super::input::Taken;
 use crate::mem::Input;
 use crate::ring::Io;
 use crate::shard::dispatch::NONE;
+use crate::shard::protocol::Protocol;
 
 impl<I: Io> Protocol<I> {
     /// Copies a head that is not whole into an assembly cell.
     #[cold]
-    pub(super) fn begin_assembly(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
+    pub(super) fn begin_assembly(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         let Some(mut cell) = self.dispatch.side.cells.assembly.take() else {
             return self.out_of_cells(connection, NONE);
         };
@@ -30,7 +30,7 @@ impl<I: Io> Protocol<I> {
 
     /// More of a head.
     #[cold]
-    pub(super) fn extend_head(&mut self, connection: &mut Connection, input: Input<'_>) -> Taken {
+    pub(super) fn extend_head(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         let before = connection.assembled;
         let Some(cell) = &mut connection.assembly else { return Taken::Over };
         let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);

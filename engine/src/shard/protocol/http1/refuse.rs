@@ -6,32 +6,33 @@ use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::reject::Reject;
 use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phrase};
 
-use super::Protocol;
-use super::connection::{Connection, Owed};
+use super::Http1;
+use super::state::Owed;
 use crate::queue::{AnswerFlags, Answered, LINE_BYTES, Tail};
 use crate::ring::Io;
+use crate::shard::protocol::Protocol;
 
 impl<I: Io> Protocol<I> {
     /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the answer's.
     #[cold]
-    pub(super) fn refuse(&mut self, connection: &mut Connection, slot: u32, reject: Reject, keep_alive: bool) {
+    pub(super) fn refuse(&mut self, connection: &mut Http1, slot: u32, reject: Reject, keep_alive: bool) {
         self.write_refusal(slot, reject, AnswerFlags::ABANDONED);
         self.dispatch.begin_refused(slot, reject);
         self.dispatch.slots[slot as usize].last = !keep_alive;
         connection.machine.refusal(keep_alive);
         connection.head_timed = false;
         connection.append(slot, &mut self.dispatch.slots);
-        self.queue_flush(connection);
+        self.queue_flush(&mut connection.link);
         self.set_timer(connection);
     }
 
     /// No slot or memory is left: the client is told so in the fewest bytes.
     #[cold]
-    pub(super) fn refuse_overloaded(&mut self, connection: &mut Connection) {
+    pub(super) fn refuse_overloaded(&mut self, connection: &mut Http1) {
         self.dispatch.refused_without_slot();
         connection.machine.refusal(false);
         connection.owed.add(Owed::OVERLOAD);
-        self.queue_flush(connection);
+        self.queue_flush(&mut connection.link);
     }
 
     /// An application dropped a request: its client gets 500.

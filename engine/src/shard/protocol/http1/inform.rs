@@ -1,0 +1,86 @@
+//! Informational answers, and the poll for the end of a client that is owed something.
+//!
+//! Not here: what is kept of those (`dispatch`).
+
+use bytes::Bytes;
+
+use super::Http1;
+use super::state::Owed;
+use crate::queue::Tail;
+use crate::ring::Io;
+use crate::shard::dispatch::NONE;
+use crate::shard::protocol::Protocol;
+use crate::shard::protocol::link::Out;
+
+impl<I: Io> Protocol<I> {
+    /// While receiving is stopped (input is held, or has ended), a client that leaves is noticed by a poll, if that
+    /// matters to anybody.
+    #[cold]
+    pub(crate) fn poll_end(&mut self, connection: &mut Http1) {
+        if connection.link.extras || connection.machine.in_flight() > 0 {
+            self.transport.poll_end(&mut connection.link.socket);
+        }
+    }
+
+    /// An informational answer for a request under way. It is dropped where the request's answer has begun, for the
+    /// word of one that informs may come late.
+    pub(crate) fn http1_informational(&mut self, connection: &mut Http1, slot: u32, text: Bytes) {
+        if !self.owes(connection, slot) || self.has_begun(connection, slot) {
+            return self.counters.informational_dropped.count();
+        }
+        connection.link.extras = true;
+        connection.owed.add(Owed::INFORMATIONAL);
+        self.dispatch.extras.add_informational(connection.key().index, slot, text);
+        self.queue_flush(&mut connection.link);
+    }
+
+    /// Whether a request's answer is owed on a connection.
+    fn owes(&self, connection: &Http1, slot: u32) -> bool {
+        if connection.link.socket.is_closing() {
+            return false;
+        }
+        let mut next = connection.oldest;
+        while next != NONE && next != slot {
+            next = self.dispatch.slots[next as usize].next;
+        }
+        next == slot
+    }
+
+    /// Whether something of a request's answer was handed to the socket.
+    fn has_begun(&mut self, connection: &Http1, slot: u32) -> bool {
+        if !self.dispatch.slots[slot as usize].answered {
+            return false;
+        }
+        if connection.link.streams(slot) {
+            return true;
+        }
+        let answer = self.dispatch.side.answer_mut(slot);
+        matches!(&answer.tail, Tail::Stream(outgoing) if outgoing.head_left() < answer.area_len)
+    }
+
+    /// Sends what is next on a connection where informational answers wait: one that is its oldest request's, or else
+    /// the answer to that alone, for the one behind it may have to be informed first.
+    #[cold]
+    pub(super) fn flush_all_informational(&mut self, connection: &mut Http1) {
+        let oldest = connection.oldest;
+        if self.flush_informational(connection, oldest) {
+            return;
+        }
+        match oldest {
+            NONE => self.flush_text(connection),
+            oldest if self.dispatch.slots[oldest as usize].answered => self.send_one(connection, oldest),
+            _ => {}
+        }
+    }
+
+    fn flush_informational(&mut self, connection: &mut Http1, oldest: u32) -> bool {
+        let begun = self.dispatch.extras.begin_informational(connection.key().index, oldest);
+        let Some((len, others_wait)) = begun else { return false };
+        if !others_wait {
+            connection.owed.remove(Owed::INFORMATIONAL);
+        }
+        self.dispatch.side.informational_taken(oldest);
+        self.start_send(connection, Out::Informational, len);
+        true
+    }
+}

@@ -1,0 +1,135 @@
+//! How connections end, and the timers that see to it.
+//!
+//! Invariants: whatever a connection still had is given back; requests of a gone connection answer `Gone`.
+
+use ringress_proto::method::Method;
+use ringress_proto::reject::Reject;
+
+use super::Http1;
+use super::state::Owed;
+use crate::conn::{Expiry, WaitReason};
+use crate::ring::Io;
+use crate::shard::dispatch::NONE;
+use crate::shard::protocol::Protocol;
+use crate::shard::transport::{End, Sending};
+use crate::timer::NEVER;
+
+impl<I: Io> Protocol<I> {
+    /// The client has ended its side.
+    #[cold]
+    pub(super) fn end_of_input(&mut self, connection: &mut Http1) {
+        connection.link.socket.end = End::Reached;
+        if connection.link.socket.holds_input() {
+            // Held requests come first; `resume_input` comes back here.
+            return self.dispatch.half_closed(connection.key().index);
+        }
+        if connection.has_incoming() && connection.body_slot != NONE {
+            self.body_failed(connection, Reject::BodyCut);
+        }
+        let sending = connection.link.socket.sending;
+        let busy = sending != Sending::No || connection.owed.has(Owed::OVERLOAD);
+        // The send's end is the moment to close.
+        self.transport.follow_up |= sending == Sending::Silent;
+        if connection.machine.end_of_input(busy) {
+            self.close(&mut connection.link);
+        } else if connection.link.extras {
+            self.dispatch.half_closed(connection.key().index);
+        }
+    }
+
+    /// What was a pipe is over: the connection takes no more requests, and ends.
+    pub(crate) fn end_http1(&mut self, connection: &mut Http1) {
+        if connection.link.socket.has_ended() {
+            // Never over by itself: the end of the pipe was its last answer.
+            let _ = connection.machine.end_of_input(true);
+        }
+        connection.machine.finish();
+        self.after_answer(connection);
+    }
+
+    /// Lets a connection end as soon as it owes nothing: the engine is stopping.
+    #[cold]
+    pub(crate) fn finish_http1(&mut self, connection: &mut Http1) {
+        let sending = connection.link.socket.sending;
+        let busy = sending != Sending::No || connection.owed.has(Owed::OVERLOAD);
+        self.transport.follow_up |= sending == Sending::Silent;
+        connection.machine.finish();
+        // A draining client is reading its last answer: it has its few seconds.
+        if connection.machine.in_flight() == 0 && !busy && !connection.machine.is_draining() {
+            self.close(&mut connection.link);
+        }
+    }
+
+    /// Sets a connection's deadline by what it waits for now.
+    #[inline]
+    pub(crate) fn set_timer(&mut self, connection: &mut Http1) {
+        let reason = connection.machine.wait_reason(connection.part(), connection.link.socket.blocked());
+        let policy = self.dispatch.policy(connection.link.policy);
+        let mut from = self.transport.tick;
+        if connection.link.socket.giving.runs() && reason != WaitReason::Body {
+            connection.link.socket.giving.stop(from);
+        }
+        let ticks = match reason {
+            WaitReason::Queue => match self.dispatch.slots.get(connection.oldest as usize) {
+                Some(oldest) => {
+                    // One that is answered leaves at once.
+                    from = if oldest.answered { from } else { oldest.queued };
+                    policy.queue
+                }
+                None => NEVER,
+            },
+            WaitReason::Idle => policy.idle,
+            // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
+            WaitReason::Head if connection.head_timed => return,
+            WaitReason::Head => policy.header_wait,
+            WaitReason::Body | WaitReason::Drain | WaitReason::Send => {
+                // The head's deadline is another one afterwards.
+                connection.head_timed = false;
+                let deadline = match reason {
+                    WaitReason::Body => self.body_deadline(connection),
+                    WaitReason::Drain => self.drain_deadline(connection),
+                    _ => self.send_deadline(&connection.link),
+                };
+                return self.transport.set_deadline(&connection.link.socket, deadline);
+            }
+        };
+        connection.head_timed = reason == WaitReason::Head;
+        self.transport.set_deadline(&connection.link.socket, from.saturating_add(ticks));
+    }
+
+    /// A connection's deadline has come.
+    #[cold]
+    pub(crate) fn http1_deadline(&mut self, connection: &mut Http1) {
+        let expiry = connection.machine.expired(connection.part(), connection.link.socket.blocked());
+        if !matches!(expiry, Expiry::Queue | Expiry::Send | Expiry::Body) {
+            self.counters.timeouts.count();
+        }
+        match expiry {
+            Expiry::Queue => self.expire_queued(connection),
+            Expiry::Send => self.judge_send(&mut connection.link),
+            Expiry::Close => self.close(&mut connection.link),
+            Expiry::Reset => self.abort(&mut connection.link),
+            Expiry::Head => self.answer_timeout(connection),
+            Expiry::Body => self.judge_body(connection),
+        }
+    }
+
+    /// A head was begun and not finished in time.
+    fn answer_timeout(&mut self, connection: &mut Http1) {
+        let Some(slot) = self.dispatch.side.allocate() else { return self.abort(&mut connection.link) };
+        self.dispatch.side.record_mut(slot).head.method = Method::Unknown;
+        if let Some(cell) = &connection.assembly {
+            let begun = self.dispatch.side.arena().cell(cell, 0, connection.assembled);
+            let (bytes, record, _) = self.dispatch.side.parse_view(begun, slot);
+            record.head.method = Method::begun(bytes);
+        }
+        self.refuse_begun(connection, slot, Reject::HeaderTimeout);
+    }
+
+    /// A connection that has come in is received from.
+    pub(crate) fn begin_http1(&mut self, connection: &mut Http1) {
+        self.arm_receive(connection);
+        let header_wait = self.dispatch.policy(connection.link.policy).header_wait;
+        self.transport.set_deadline(&connection.link.socket, self.transport.after(header_wait));
+    }
+}

@@ -1,0 +1,23 @@
+//! HTTP/1.0 and HTTP/1.1: heads, bodies, the order of answers, and what they say of their connection.
+//!
+//! ```text
+//!   received ──▶ input, assembly, body ──▶ deliver ──▶ dispatch
+//!   sent     ◀── output ◀───────────────── answers ───
+//! ```
+//!
+//! Not here: what every protocol does with its socket (`link`, `receive`, `stream`, `files`), and what a connection may
+//! do next (room `conn`).
+
+mod assembly;
+mod body;
+mod deliver;
+mod inform;
+mod input;
+mod life;
+mod output;
+mod refuse;
+mod state;
+mod unwanted;
+mod waits;
+
+pub(crate) use self::state::{Http1, Switch};

@@ -1,0 +1,247 @@
+//! What HTTP/1 knows of a connection.
+//!
+//! Invariants: an idle connection is one entry here and nothing else: no buffer, no request slot.
+
+use ringress_proto::chunked::Decoder;
+
+use crate::clock::Tick;
+use crate::conn::{Machine, Part};
+use crate::mem::Cell;
+use crate::record::{Address, DISCARDED_BYTES_MAX};
+use crate::shard::dispatch::{NONE, SlotState};
+use crate::shard::protocol::link::Link;
+use crate::shard::protocol::raw::Pipe;
+use crate::shard::transport::{Accepted, Socket};
+use crate::slab::Key;
+use crate::timer::NEVER;
+
+/// What of a body is still to come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Incoming {
+    Nothing,
+    /// So many bytes.
+    Length {
+        missing: u64,
+    },
+    /// Chunks.
+    Chunked {
+        decoder: Decoder,
+    },
+}
+
+/// Whether the newest request is answered with a switch of protocols, behind which there are no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Switch {
+    No,
+    /// It is, behind earlier answers. What comes is the pipe's.
+    Later(Pipe),
+    /// And these are sent: the connection is another protocol's from now on.
+    Now(Pipe),
+}
+
+/// What is owed to a client beside answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed(u8);
+
+impl Owed {
+    /// `100 Continue`, for which it waits.
+    pub(super) const CONTINUE: Self = Self(1);
+    /// A 503 that found no slot.
+    pub(super) const OVERLOAD: Self = Self(2);
+    /// Informational answers, in the dispatch's `extras`.
+    pub(super) const INFORMATIONAL: Self = Self(4);
+
+    #[inline]
+    pub(super) fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    #[inline]
+    pub(super) fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    /// Takes it off. `true`: it was owed.
+    pub(super) fn take(&mut self, other: Self) -> bool {
+        let was_owed = self.has(other);
+        self.remove(other);
+        was_owed
+    }
+}
+
+/// A body of which more than this is to come is received into large buffers.
+const LONG: u64 = 16 * 1024;
+
+impl Incoming {
+    /// Whether it is best received into large buffers.
+    pub(super) fn is_long(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Length { missing } => *missing > LONG,
+            Self::Chunked { .. } => true,
+        }
+    }
+
+    /// So many bytes, or nothing.
+    #[inline]
+    pub(super) fn of_length(missing: u64) -> Self {
+        if missing == 0 { Self::Nothing } else { Self::Length { missing } }
+    }
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Http1 {
+    pub(crate) link: Link,
+    pub(super) machine: Machine,
+    /// The deadline of the head under way is set.
+    pub(super) head_timed: bool,
+    /// The body under way is not received, because enough of it waits to be read.
+    pub(crate) body_paused: bool,
+    /// Its newest body is a long one, or was.
+    pub(super) long: bool,
+    pub(super) owed: Owed,
+    pub(crate) switch: Switch,
+    /// The oldest and the newest request whose answers have not been handed to the socket.
+    pub(crate) oldest: u32,
+    pub(crate) newest: u32,
+    /// A part of a head that is not whole, and its bytes.
+    pub(super) assembly: Option<Cell>,
+    pub(super) assembled: u32,
+    /// Of the body under way.
+    pub(super) incoming: Incoming,
+    /// Bytes thrown away of it, and behind a last request.
+    pub(super) discarded: u32,
+    /// When what arrives has to be done at the latest; `NEVER`: not known yet.
+    pub(super) due: Tick,
+    /// Whose body is under way; none for one that is thrown away.
+    pub(super) body_slot: u32,
+    pub(super) peer: Address,
+    pub(super) local: Address,
+}
+
+impl Http1 {
+    pub(crate) fn new(accepted: &Accepted) -> Self {
+        let mut new = Self::over(Link::new(Socket::new(accepted.fd)));
+        (new.peer, new.local) = (Address::from(accepted.peer), Address::from(accepted.local));
+        new
+    }
+
+    /// Without anything under way.
+    pub(crate) fn over(link: Link) -> Self {
+        Self {
+            link,
+            machine: Machine::new(),
+            head_timed: false,
+            body_paused: false,
+            long: false,
+            owed: Owed::default(),
+            switch: Switch::No,
+            oldest: NONE,
+            newest: NONE,
+            assembly: None,
+            assembled: 0,
+            incoming: Incoming::Nothing,
+            discarded: 0,
+            due: NEVER,
+            body_slot: NONE,
+            peer: Address::NONE,
+            local: Address::NONE,
+        }
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> Key {
+        self.link.key()
+    }
+
+    /// Appends a slot to the answers owed. `true`: it is the only one.
+    #[inline]
+    pub(super) fn append(&mut self, slot: u32, slots: &mut [SlotState]) -> bool {
+        let first = self.oldest == NONE;
+        if first {
+            self.oldest = slot;
+        } else {
+            slots[self.newest as usize].next = slot;
+        }
+        self.newest = slot;
+        first
+    }
+
+    /// The slot whose body is received.
+    pub(crate) fn reader(&self) -> Option<u32> {
+        match &self.switch {
+            Switch::No => (self.body_slot != NONE).then_some(self.body_slot),
+            Switch::Later(pipe) | Switch::Now(pipe) => pipe.reader(),
+        }
+    }
+
+    /// Whether a part of a head is here that is not whole.
+    #[inline]
+    pub(crate) fn has_head(&self) -> bool {
+        self.assembly.is_some()
+    }
+
+    /// Whether a body is under way.
+    #[inline]
+    pub(crate) fn has_incoming(&self) -> bool {
+        !matches!(self.incoming, Incoming::Nothing)
+    }
+
+    /// Whether what is awaited is best received into a large buffer: a long body to its last byte. Its end, received
+    /// into small buffers, would leave those armed for the next request, and thus for the beginning of its body.
+    #[inline]
+    pub(crate) fn receives_long(&self) -> bool {
+        self.long && self.has_incoming()
+    }
+
+    /// Whether what is awaited is a part of a long body that will be kept until it is read.
+    #[inline]
+    pub(crate) fn keeps_long(&self) -> bool {
+        self.receives_long() && self.body_slot != NONE
+    }
+
+    /// Whether all that comes is of no use.
+    #[inline]
+    pub(crate) fn takes_nothing(&self) -> bool {
+        self.machine.takes_no_more() && !self.has_incoming()
+    }
+
+    /// Which part of a request is awaited.
+    #[inline]
+    pub(super) fn part(&self) -> Part {
+        match self.incoming {
+            Incoming::Nothing if self.has_head() => Part::Head,
+            Incoming::Nothing => Part::None,
+            // The application is awaited.
+            _ if self.body_paused => Part::None,
+            _ if self.body_slot == NONE => Part::Unread,
+            _ => Part::Body,
+        }
+    }
+
+    /// Whether a slot's answer is the switch of protocols.
+    pub(crate) fn switches_by(&self, slot: u32) -> bool {
+        matches!(self.switch, Switch::Later(pipe) | Switch::Now(pipe) if pipe.slot == slot)
+    }
+
+    /// So many bytes are thrown away that nobody has said the length of. `false`: more than may be.
+    pub(super) fn discard(&mut self, bytes: u32) -> bool {
+        self.discarded = self.discarded.saturating_add(bytes);
+        self.discarded <= DISCARDED_BYTES_MAX
+    }
+
+    /// Whether as many bytes are thrown away as may be.
+    pub(super) fn has_discarded_enough(&self) -> bool {
+        self.discarded >= DISCARDED_BYTES_MAX
+    }
+}

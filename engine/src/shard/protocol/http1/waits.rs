@@ -1,0 +1,122 @@
+//! Timers that need more than the clock to judge: requests that nobody takes, and bodies that come too slowly.
+//!
+//! Invariants:
+//! * A request is answered 503 here only while it waits in its queue's ring; the shard wins its answer by the same word
+//!   as everybody, so nobody answers twice. What it leaves in the ring, consumers pass over.
+//!
+//! Not here: which of the timers runs (`life`, room `conn`), how long they are (room `policy`), and how rates are kept
+//! account of (`transport`).
+
+use ringress_proto::reject::Reject;
+
+use super::Http1;
+use crate::clock::Tick;
+use crate::ring::Io;
+use crate::shard::dispatch::NONE;
+use crate::shard::protocol::Protocol;
+use crate::shard::transport::{LOOK_EVERY, RoomFound};
+use crate::timer::NEVER;
+
+/// How far a client may fall behind the least rate at which it sends a body, in milliseconds: consumers may be waiting
+/// for that.
+const GIVING_BEHIND_MAX: u32 = 30_000;
+
+impl<I: Io> Protocol<I> {
+    /// There is room in the socket.
+    #[cold]
+    pub(crate) fn http1_has_room(&mut self, connection: &mut Http1, found: RoomFound) {
+        match (found, connection.link.streamed()) {
+            (RoomFound::Lost, _) => self.client_gone(&mut connection.link),
+            (RoomFound::OfFile, Some(slot)) => {
+                self.go_on_with_file(&mut connection.link, slot);
+                self.set_timer(connection);
+            }
+            (RoomFound::OfMemory, Some(slot)) => self.send_stream(connection, slot),
+            (RoomFound::OfFile | RoomFound::OfMemory, None) => self.send_rest(connection),
+        }
+    }
+
+    /// The deadline of a body under way, anew with each piece and each pause.
+    #[inline(never)]
+    pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
+        connection.due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
+        // Who waits for `100 Continue`, or for a buffer, is not to blame.
+        let expects = self.dispatch.expects(connection.body_slot) == Some(true);
+        let socket = &mut connection.link.socket;
+        if expects || socket.is_starved() {
+            socket.giving.stop(self.transport.tick);
+        } else {
+            socket.giving.run(self.transport.tick);
+        }
+        self.next_look_at_body(connection)
+    }
+
+    /// When a client that sends a body is to be looked at next.
+    fn next_look_at_body(&self, connection: &Http1) -> Tick {
+        let giving = &connection.link.socket.giving;
+        let is_judged = giving.runs() && self.dispatch.policy(connection.link.policy).receive_rate > 0;
+        let look = if is_judged { giving.from().saturating_add(LOOK_EVERY) } else { NEVER };
+        connection.due.min(look)
+    }
+
+    /// The deadline of a body under way has come: has it paused for too long, or does it come too slowly?
+    pub(super) fn judge_body(&mut self, connection: &mut Http1) {
+        // Under other properties meanwhile, it may not have come.
+        let next = self.next_look_at_body(connection);
+        if next > self.transport.tick {
+            return self.transport.set_deadline(&connection.link.socket, next);
+        }
+        if connection.due > self.transport.tick {
+            let rate = self.dispatch.policy(connection.link.policy).receive_rate;
+            let given = self.transport.traffic(&connection.link.socket).received;
+            if connection.link.socket.giving.look(self.transport.tick, given, rate, GIVING_BEHIND_MAX) {
+                let next = self.next_look_at_body(connection);
+                return self.transport.set_deadline(&connection.link.socket, next);
+            }
+            self.counters.receive_rate_timeouts.count();
+        }
+        let (slot, is_too_slow) = (connection.body_slot, connection.due > self.transport.tick);
+        self.counters.timeouts.count();
+        // Who has found no buffer for so long is not to blame.
+        let reject = if connection.link.socket.is_starved() { Reject::Overloaded } else { Reject::BodyTimeout };
+        self.body_failed(connection, reject);
+        if is_too_slow {
+            self.dispatch.body_was_too_slow(slot);
+        }
+    }
+
+    /// Answers 503 to what nobody has taken in time, and sets the deadline of what is left.
+    pub(super) fn expire_queued(&mut self, connection: &mut Http1) {
+        let (mut next, limit) = (connection.oldest, self.dispatch.policy(connection.link.policy).queue);
+        let mut deadline = NEVER;
+        let mut any = false;
+        while next != NONE {
+            let (slot, state) = (next, self.dispatch.slots[next as usize]);
+            next = state.next;
+            if state.answered {
+                continue;
+            }
+            let due = state.queued.saturating_add(limit);
+            if due > self.transport.tick {
+                // Those behind it came later.
+                deadline = due;
+                break;
+            }
+            any |= self.time_out_queued(slot);
+        }
+        self.transport.set_deadline(&connection.link.socket, deadline);
+        if any {
+            self.queue_flush(&mut connection.link);
+        }
+    }
+
+    /// Answers 503 to a request, unless a consumer has it. `true`: it did.
+    fn time_out_queued(&mut self, slot: u32) -> bool {
+        if !self.dispatch.win_queued(slot) {
+            return false;
+        }
+        self.refuse_published(slot, Reject::QueueTimeout);
+        self.dispatch.drop_settled(slot);
+        true
+    }
+}

@@ -1,0 +1,273 @@
+//! What every protocol has of a connection: its socket, what is being sent, whom its end concerns; and its end.
+//!
+//! Not here: what comes in, and in which order answers go out (`http1`, `raw`).
+
+use crate::clock::Tick;
+use crate::mem::Cell;
+use crate::policy::PolicyKey;
+use crate::queue::{Disconnected, Registration};
+use crate::record::{Lost, Timer};
+use crate::ring::{Event, Io};
+use crate::shard::protocol::{Protocol, Stopping};
+use crate::shard::transport::{Account, End, LOOK_EVERY, Socket};
+use crate::slab::Key;
+
+/// How far a client may fall behind the least rate at which it takes what waits for it, in milliseconds: a client that
+/// pauses wholly has a minute.
+const TAKING_BEHIND_MAX: u32 = 60_000;
+
+/// What is being sent, and which memory that is in.
+#[derive(Debug)]
+pub(super) enum Out {
+    Nothing,
+    /// A slot's response area.
+    Area {
+        slot: u32,
+    },
+    /// A slot's response area and then the tail of its answer.
+    AreaAndTail {
+        slot: u32,
+    },
+    /// Parts of a streamed answer; with `last`, its end is among them, and the slot is no longer in the list.
+    Stream {
+        slot: u32,
+        last: bool,
+    },
+    /// A coalescing cell.
+    Cell {
+        cell: Cell,
+        /// The first of the answers in it; the others follow.
+        oldest: u32,
+    },
+    /// An informational answer, in the dispatch's `extras` of this connection.
+    Informational,
+    /// Text of the engine's own.
+    Text {
+        text: &'static [u8],
+    },
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) socket: Socket,
+    pub(super) out: Out,
+    /// It is in the list of connections with answers to look at.
+    pub(super) flush_queued: bool,
+    /// It is in the list of connections whose input goes on.
+    pub(super) resume_queued: bool,
+    /// The dispatch's `extras` have an entry for it.
+    pub(super) extras: bool,
+    /// How it ends, once it is closing.
+    pub(super) how: Disconnected,
+    /// The timer that has ended it, if one has while something was owed.
+    pub(super) timer: Option<Timer>,
+    /// The timers and limits that hold: those of the group of the last routed request.
+    pub(crate) policy: PolicyKey,
+}
+
+impl Link {
+    pub(super) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            out: Out::Nothing,
+            flush_queued: false,
+            resume_queued: false,
+            extras: false,
+            how: Disconnected::Gone,
+            timer: None,
+            policy: PolicyKey::OF_ENGINE,
+        }
+    }
+
+    /// Takes it out of a connection that becomes another protocol's.
+    pub(super) fn take(&mut self) -> Self {
+        core::mem::replace(self, Self::new(Socket::new(-1)))
+    }
+
+    #[inline]
+    pub(super) fn key(&self) -> Key {
+        self.socket.key
+    }
+
+    /// What becomes of what is owed on it, once it is closing.
+    pub(super) fn lost(&self) -> Lost {
+        match (self.timer, self.how) {
+            (Some(timer), _) => Lost::Timer(timer),
+            (None, Disconnected::Stopped) => Lost::Stopped,
+            (None, Disconnected::Aborted) => Lost::Cut,
+            (None, _) => Lost::Client,
+        }
+    }
+
+    /// Whether parts of this slot's stream are being sent.
+    pub(super) fn streams(&self, slot: u32) -> bool {
+        matches!(self.out, Out::Stream { slot: streamed, .. } if streamed == slot)
+    }
+
+    /// The slot whose stream is being sent, if one is.
+    pub(super) fn streamed(&self) -> Option<u32> {
+        if let Out::Stream { slot, .. } = self.out { Some(slot) } else { None }
+    }
+}
+
+impl<I: Io> Protocol<I> {
+    /// Puts a connection on the list of those whose answers are looked at.
+    #[inline]
+    pub(super) fn queue_flush(&mut self, link: &mut Link) {
+        if !link.flush_queued {
+            link.flush_queued = true;
+            self.flush.push(link.key());
+        }
+    }
+
+    /// Puts a connection on the list of those whose input goes on.
+    #[inline]
+    pub(super) fn queue_resume(&mut self, link: &mut Link) {
+        if !link.resume_queued {
+            link.resume_queued = true;
+            self.resume.push(link.key());
+        }
+    }
+
+    /// Closes a connection in order: what is in the socket's buffer still goes out.
+    pub(super) fn close(&mut self, link: &mut Link) {
+        let how = match link.socket.has_ended() {
+            true => Disconnected::Ended,
+            false if self.stopping != Stopping::No => Disconnected::Stopped,
+            false => Disconnected::Aborted,
+        };
+        self.end_connection(link, how, false);
+    }
+
+    /// Closes a connection at once: the client has to go.
+    #[cold]
+    pub(super) fn abort(&mut self, link: &mut Link) {
+        let is_stop = self.stopping == Stopping::Aborted;
+        let how = if is_stop { Disconnected::Stopped } else { Disconnected::Aborted };
+        self.end_connection(link, how, true);
+    }
+
+    /// Closes a connection at once: the client is gone.
+    #[cold]
+    pub(super) fn client_gone(&mut self, link: &mut Link) {
+        self.end_connection(link, Disconnected::Reset, true);
+    }
+
+    fn end_connection(&mut self, link: &mut Link, how: Disconnected, reset: bool) {
+        if !link.socket.is_closing() {
+            link.how = how;
+            self.transport.begin_close(&mut link.socket, reset);
+        }
+    }
+
+    /// Somebody is to be told of a connection's end.
+    pub(super) fn add_watcher(&mut self, link: &mut Link, registration: Registration) {
+        if link.socket.has_half_closed() && registration.wants_half_close() {
+            return registration.tell(Disconnected::HalfClosed);
+        }
+        link.extras = true;
+        self.dispatch.extras.add(link.key().index, registration);
+        self.transport.poll_end(&mut link.socket);
+    }
+
+    /// The poll says that the client has ended its side or broken the connection, or it has ended itself. `true`: it is
+    /// to be set again where the client's end still matters.
+    #[cold]
+    pub(super) fn poll_told(&mut self, link: &mut Link, event: &Event) -> bool {
+        link.socket.polled = event.more;
+        if link.socket.is_closing() {
+            return false;
+        }
+        if link.socket.is_leaving() {
+            self.queue_flush(link);
+        }
+        if event.result & i32::from(libc::POLLERR) != 0 && event.result > 0 {
+            self.client_gone(link);
+            return false;
+        }
+        if event.result & i32::from(libc::POLLRDHUP) != 0 && event.result > 0 {
+            if link.socket.end == End::Unknown {
+                link.socket.end = End::Told;
+            }
+            self.dispatch.half_closed(link.key().index);
+        }
+        // One that ended by an error would only fail again.
+        !event.more && event.result >= 0
+    }
+
+    /// The socket is full: of a file's part, with `of_file`, or of what is in memory the rest waits for room.
+    #[cold]
+    pub(super) fn wait_for_room(&mut self, link: &mut Link, of_file: bool) {
+        if self.dispatch.policy(link.policy).send_rate == 0 {
+            // Then each progress begins the time anew.
+            link.socket.taking = Account::default();
+        }
+        self.transport.await_room(&mut link.socket, of_file);
+    }
+
+    /// The deadline of what waits for room.
+    #[cold]
+    pub(super) fn send_deadline(&self, link: &Link) -> Tick {
+        let policy = self.dispatch.policy(link.policy);
+        let wait_max = if policy.send_rate == 0 { policy.idle } else { LOOK_EVERY };
+        link.socket.taking.from().saturating_add(wait_max)
+    }
+
+    /// The deadline of what waits for room has come: does the client take enough? It is set anew, or the connection
+    /// ends. The client is judged by what it has acknowledged, not by when there is room: the kernel reports that only
+    /// once a good part of a large socket buffer is free.
+    #[cold]
+    pub(super) fn judge_send(&mut self, link: &mut Link) {
+        // Under other properties meanwhile, it may not have come.
+        if self.send_deadline(link) <= self.transport.tick {
+            let rate = self.dispatch.policy(link.policy).send_rate;
+            if rate == 0 {
+                link.timer = Some(Timer::Send);
+                self.counters.timeouts.count();
+                return self.abort(link);
+            }
+            let taken = self.transport.traffic(&link.socket).acknowledged;
+            if !link.socket.taking.look(self.transport.tick, taken, rate, TAKING_BEHIND_MAX) {
+                link.timer = Some(Timer::SendRate);
+                self.counters.send_rate_timeouts.count();
+                self.counters.timeouts.count();
+                return self.abort(link);
+            }
+        }
+        let deadline = self.send_deadline(link);
+        self.transport.set_deadline(&link.socket, deadline);
+    }
+
+    /// The socket has taken all of it.
+    #[inline]
+    pub(super) fn release_out(&mut self, link: &Link, out: Out) {
+        match out {
+            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
+                self.dispatch.answer_sent(slot);
+            }
+            Out::Cell { cell, oldest } => {
+                self.dispatch.side.cells.coalesce.give(cell);
+                self.dispatch.answers_sent(oldest);
+            }
+            Out::Informational => self.dispatch.extras.informational_sent(link.key().index),
+            Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
+        }
+    }
+
+    /// The connection is gone, and its socket has taken a part of it at most.
+    #[cold]
+    pub(super) fn lose_out(&mut self, link: &Link, out: Out) {
+        let (lost, sent) = (link.lost(), u64::from(link.socket.out_sent));
+        match out {
+            Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
+                self.dispatch.answer_lost(slot, lost, sent);
+            }
+            Out::Cell { cell, oldest } => {
+                self.dispatch.side.cells.coalesce.give(cell);
+                self.dispatch.answers_lost(oldest, lost, sent);
+            }
+            out => self.release_out(link, out),
+        }
+    }
+}
