@@ -311,6 +311,34 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_of_known_names_are_what_comparing_with_all_says() {
+        let naive = |name: &[u8]| {
+            let is = |known: &&KnownHeader| known.as_str().as_bytes().eq_ignore_ascii_case(name);
+            KnownHeader::NAMED.iter().find(is).copied().unwrap_or(KnownHeader::Unknown)
+        };
+        let check = |name: &[u8]| assert_eq!(KnownHeader::lookup(name), naive(name), "{}", name.escape_ascii());
+        for known in KnownHeader::NAMED {
+            let name = known.as_str().as_bytes();
+            for at in 0..name.len() {
+                check(&[&name[..at], &name[at + 1..]].concat());
+                check(&[&name[at..], &name[..at]].concat());
+                for byte in 0..=255 {
+                    check(&[&name[..at], &[byte], &name[at + 1..]].concat());
+                    check(&[&name[..at], &[byte], &name[at..]].concat());
+                    check(&[name, &[byte]].concat());
+                }
+            }
+            // The end of one behind the beginning of another, of the length of either.
+            for other in KnownHeader::NAMED.iter().map(|other| other.as_str().as_bytes()) {
+                check(&[name, other].concat());
+                if let Some(kept) = name.len().checked_sub(4).filter(|_| other.len() >= 4) {
+                    check(&[&name[..kept], &other[other.len() - 4..]].concat());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_name_converts_from_either_kind() {
         assert_eq!(HeaderName::from(ResponseHeader::ETag), HeaderName::Known(ResponseHeader::ETag));
         assert_eq!(HeaderName::from("X-Id"), HeaderName::Custom("X-Id"));

@@ -69,7 +69,8 @@ fn parse_as<const IS_POST: bool>(input: &[u8], limits: &Limits, head: &mut Head)
         let Field { known, name_len, end } = field(input, at)?;
         let colon = at + u32::from(name_len);
         let behind = four(input, end)?;
-        if colon >= end {
+        // An empty value ends here, or with the space before it.
+        if colon + 1 >= end || *input.get((end as usize).checked_sub(1)?)? == b' ' {
             return None;
         }
         let gap = match u16::from_le_bytes(*chunk(input, colon + 1)?) {
@@ -77,9 +78,6 @@ fn parse_as<const IS_POST: bool>(input: &[u8], limits: &Limits, head: &mut Head)
             two => u32::from(two & 0xff == SPACE),
         };
         let start = colon + 1 + gap;
-        if start >= end || *input.get((end as usize).checked_sub(1)?)? == b' ' {
-            return None;
-        }
         let span = Span { start: offset(start as usize), len: offset((end - start) as usize) };
         let header = head.headers.get_mut(count)?;
         header.name_start = offset(at as usize);
