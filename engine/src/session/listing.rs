@@ -1,5 +1,6 @@
 //! What there is at one moment: groups with their URLs, queues with what is bound to them, addresses.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::control::Control;
@@ -117,16 +118,19 @@ impl UrlGroup {
 
 impl Control {
     fn queue_infos(&self) -> Vec<QueueInfo> {
-        let info = |(key, name, core): (Key, &str, &super::queues::Core)| {
-            let bound = self.groups.groups.iter().filter(|(_, group)| group.binding == Binding::To(key));
-            QueueInfo {
-                id: queue_id(key),
-                name: name.to_owned(),
-                length: core.length_max(),
-                waiting: core.len(),
-                active: core.is_active(),
-                url_groups: bound.map(|(group, _)| group_id(group)).collect(),
+        let mut bound: BTreeMap<u32, Vec<UrlGroupId>> = BTreeMap::new();
+        for (group, record) in self.groups.groups.iter() {
+            if let Binding::To(queue) = record.binding {
+                bound.entry(queue.index).or_default().push(group_id(group));
             }
+        }
+        let info = |(key, name, core): (Key, &str, &super::queues::Core)| QueueInfo {
+            id: queue_id(key),
+            name: name.to_owned(),
+            length: core.length_max(),
+            waiting: core.len(),
+            active: core.is_active(),
+            url_groups: bound.remove(&key.index).unwrap_or_default(),
         };
         self.queues.iter().map(info).collect()
     }
