@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,15 +58,15 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// A shard as the mode has it, with so many connections, at most 1,024, and one prefix that takes every request.
+    /// A shard as the mode has it, with so many connections, at most 4,096, and one prefix that takes every request.
     /// Other settings are the defaults.
     ///
     /// # Panics
     /// When there are more connections, or the kernel refuses memory or descriptors.
     #[must_use]
     pub fn new(mode: Mode, connections: usize) -> Self {
-        assert!((1..=1024).contains(&connections), "connections must be from 1 to 1,024, not {connections}");
-        let config = Config { mode, shards: 1, connections_max: 1024, ..Config::default() };
+        assert!((1..=4096).contains(&connections), "connections must be from 1 to 4,096, not {connections}");
+        let config = Config { mode, shards: 1, connections_max: 4096, ..Config::default() };
         let config = config.checked().expect("the defaults hold");
         let template = config.template().expect("the default name is valid");
         let exchange = Exchange::new(ENGINE, ShardId(0), Origin::LONE, template, &config.sizes());
@@ -98,13 +99,13 @@ impl Turns {
         turns
     }
 
-    /// Every client sends these bytes, for one completion each if they fit a receive buffer.
+    /// Each of these clients sends these bytes, for one completion if they fit a receive buffer.
     ///
     /// # Panics
-    /// When the shard has closed a connection.
-    pub fn say(&mut self, bytes: &[u8]) {
+    /// When the shard has closed a connection, or there are fewer clients.
+    pub fn say(&mut self, clients: Range<usize>, bytes: &[u8]) {
         let mut fake = self.fake.borrow_mut();
-        for client in &self.clients {
+        for client in &self.clients[clients] {
             assert!(!fake.is_closed(*client), "a client's connection is open");
             fake.write(*client, bytes);
         }
@@ -155,11 +156,14 @@ impl Turns {
         assert!(self.queue.is_empty(), "nothing is left to be answered");
     }
 
-    /// What each client has been sent since it was last asked.
+    /// What each of these clients has been sent since it was last asked.
+    ///
+    /// # Panics
+    /// When there are fewer clients.
     #[must_use]
-    pub fn heard(&mut self) -> Vec<Vec<u8>> {
+    pub fn heard(&mut self, clients: Range<usize>) -> Vec<Vec<u8>> {
         let mut fake = self.fake.borrow_mut();
-        self.clients.iter().map(|client| fake.read(*client, usize::MAX)).collect()
+        self.clients[clients].iter().map(|client| fake.read(*client, usize::MAX)).collect()
     }
 }
 
@@ -301,10 +305,10 @@ mod tests {
         for mode in [Mode::Queue, Mode::Colocated] {
             let mut turns = Turns::new(mode, 5);
             for round in 1..=3 {
-                turns.say(&b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(round));
+                turns.say(0..5, &b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(round));
                 turns.run(5 * round);
                 turns.flush();
-                for heard in turns.heard() {
+                for heard in turns.heard(0..5) {
                     let heard = String::from_utf8(heard).expect("text");
                     assert_eq!(heard.matches("HTTP/1.1 200 OK\r\n").count(), round);
                     assert_eq!(heard.matches(&format!("\r\n\r\n{BODY}")).count(), round);
@@ -317,7 +321,7 @@ mod tests {
     #[should_panic(expected = "only 2 of 3 requests came")]
     fn a_request_that_does_not_come_is_noticed() {
         let mut turns = Turns::new(Mode::Colocated, 1);
-        turns.say(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2));
+        turns.say(0..1, &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2));
         turns.run(3);
     }
 }
