@@ -101,6 +101,8 @@ impl Hop {
         let arena = ArenaSizes {
             receive: (1, 64),
             body: (1, 64),
+            head: (slots, 64),
+            long_head: (1, 64),
             assembly: (1, 64),
             response: (slots, RESPONSE_AREA_BYTES),
             cooked: (slots, 64),

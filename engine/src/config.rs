@@ -37,6 +37,9 @@ pub(crate) struct Config {
     pub(crate) receive_buffer_bytes: u32,
     pub(crate) body_buffers: u32,
     pub(crate) body_buffer_bytes: u32,
+    /// Bytes of a request's head, with what is there of its body, that have a place of their own beside its slot.
+    /// Longer ones, up to a receive buffer, are in cells of that size, of which there are as many as slots.
+    pub(crate) head_bytes: u32,
     pub(crate) assembly_buffers: u32,
     pub(crate) response_area_bytes: u32,
     /// Cells that parts of files go through on their way to sockets.
@@ -71,6 +74,7 @@ impl Default for Config {
             receive_buffer_bytes: 4096,
             body_buffers: 256,
             body_buffer_bytes: 64 * 1024,
+            head_bytes: 1024,
             assembly_buffers: 4096,
             response_area_bytes: 4096,
             stage_cells: 1024,
@@ -152,7 +156,9 @@ impl Config {
             arena: ArenaSizes {
                 receive: (self.receive_buffers, self.receive_buffer_bytes),
                 body: (self.body_buffers, self.body_buffer_bytes),
-                // A head in pieces, a request copied out of its buffer, or a trailer section.
+                head: (self.requests_max, self.head_bytes),
+                long_head: (self.requests_max, self.receive_buffer_bytes),
+                // A head in pieces, a long one copied out of a large buffer, or a trailer section.
                 assembly: (self.assembly_buffers, (head + self.receive_buffer_bytes).max(trailers)),
                 response: (self.requests_max, self.response_area_bytes + LINE_BYTES),
                 cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),

@@ -82,7 +82,8 @@ counters! {
     queue_full,
     /// Requests answered 503 because no consumer took them in time.
     queue_timeouts,
-    /// Heads or bodies copied because they did not arrive in one buffer, or to free a buffer under pressure.
+    /// Heads put together because they did not arrive in one buffer, and heads or bodies copied to free a buffer under
+    /// pressure.
     copies,
     /// Receives stopped because the kernel had run out of buffers.
     buffers_ran_out,

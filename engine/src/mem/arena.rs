@@ -1,5 +1,5 @@
-//! The shard's mapping cut into areas of equal cells: receive and body buffers, assembly buffers, response areas,
-//! cooked paths, coalescing buffers and stages for files.
+//! The shard's mapping cut into areas of equal cells: receive and body buffers, heads, assembly buffers, response
+//! areas, cooked paths, coalescing buffers and stages for files.
 //!
 //! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
 //! apart: heads of 4 KiB-aligned buffers all fall into the same few cache sets.
@@ -22,7 +22,11 @@ pub(crate) enum Area {
     Receive,
     /// Large buffers lent to the kernel for receiving long bodies.
     Body,
-    /// Heads that did not arrive in one buffer, requests copied out of theirs, and trailer sections.
+    /// Heads of requests, with what is there of their bodies, one a request slot.
+    Head,
+    /// The same that do not fit there.
+    LongHead,
+    /// Heads that did not arrive in one buffer, long ones copied out of a large buffer, and trailer sections.
     Assembly,
     /// What applications write their response heads and small bodies into, one a request slot.
     Response,
@@ -34,13 +38,15 @@ pub(crate) enum Area {
     Stage,
 }
 
-const AREAS: usize = 7;
+const AREAS: usize = 9;
 
 /// How many cells each area has, and how many bytes a cell holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ArenaSizes {
     pub(crate) receive: (u32, u32),
     pub(crate) body: (u32, u32),
+    pub(crate) head: (u32, u32),
+    pub(crate) long_head: (u32, u32),
     pub(crate) assembly: (u32, u32),
     pub(crate) response: (u32, u32),
     pub(crate) cooked: (u32, u32),
@@ -58,7 +64,8 @@ struct AreaLayout {
 
 impl ArenaSizes {
     fn each(&self) -> [(u32, u32); AREAS] {
-        [self.receive, self.body, self.assembly, self.response, self.cooked, self.coalesce, self.stage]
+        let Self { receive, body, head, long_head, assembly, response, cooked, coalesce, stage } = *self;
+        [receive, body, head, long_head, assembly, response, cooked, coalesce, stage]
     }
 
     fn layout(&self) -> ([AreaLayout; AREAS], usize) {
@@ -369,6 +376,8 @@ mod tests {
         let sizes = ArenaSizes {
             receive: (4, 4096),
             body: (2, 64),
+            head: (3, 128),
+            long_head: (3, 200),
             assembly: (2, 100),
             response: (3, 64),
             cooked: (1, 1),
@@ -378,8 +387,8 @@ mod tests {
         let arena = Arena::new(&sizes).expect("a small mapping");
         assert_eq!(arena.offset(Area::Receive, 1), 4160);
         let mut ends = Vec::new();
-        let areas = [Area::Receive, Area::Body, Area::Assembly, Area::Response, Area::Cooked];
-        for area in areas.into_iter().chain([Area::Coalesce, Area::Stage]) {
+        let first = [Area::Receive, Area::Body, Area::Head, Area::LongHead, Area::Assembly];
+        for area in first.into_iter().chain([Area::Response, Area::Cooked, Area::Coalesce, Area::Stage]) {
             for cell in 0..arena.count(area) {
                 let start = arena.offset(area, cell);
                 ends.push((start, start + u64::from(arena.cell_bytes(area))));
@@ -394,8 +403,9 @@ mod tests {
     #[should_panic(expected = "within its cell")]
     fn lending_past_the_end_of_a_cell_is_refused() {
         let one = (1, 64);
-        let (receive, body, assembly, response) = (one, one, one, one);
-        let sizes = ArenaSizes { receive, body, assembly, response, cooked: one, coalesce: one, stage: one };
+        let (receive, body, head, long_head, assembly) = (one, one, one, one, one);
+        let (response, cooked, coalesce, stage) = (one, one, one, one);
+        let sizes = ArenaSizes { receive, body, head, long_head, assembly, response, cooked, coalesce, stage };
         let arena = Arena::new(&sizes).expect("a small mapping");
         let cell = FreeCells::new(Area::Stage, 1).take().expect("one");
         let _ = arena.lend(&cell, 63, 2);

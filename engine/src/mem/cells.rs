@@ -1,4 +1,4 @@
-//! The free cells of an area whose cells are taken one by one: assembly, coalescing and stage cells.
+//! The free cells of an area whose cells are taken one by one: long heads, assembly, coalescing and stage cells.
 //!
 //! Invariants: who may touch a cell has it as a value that moves and that nobody else can make; last in, first out, so
 //! that few are ever touched.
@@ -31,6 +31,12 @@ impl Cell {
     #[inline]
     pub(crate) fn number(&self) -> u32 {
         self.bits() & ((1 << NUMBER_BITS) - 1)
+    }
+
+    /// Whether it is one of an area's.
+    #[inline]
+    pub(crate) fn is_in(&self, area: Area) -> bool {
+        self.area() == area as usize
     }
 
     /// Its area, as a number.

@@ -121,6 +121,8 @@ mod tests {
         let sizes = ArenaSizes {
             receive: (4, 100),
             body: (2, 1000),
+            head: (3, 100),
+            long_head: (1, 100),
             assembly: (2, 100),
             response: (3, 64),
             cooked: (1, 1),

@@ -244,6 +244,8 @@ mod tests {
         let arena = ArenaSizes {
             receive: (16, 512),
             body: (1, 64),
+            head: (SLOTS, 64),
+            long_head: (SLOTS, 64),
             assembly: (1, 512),
             response: (SLOTS, 512),
             cooked: (SLOTS, 64),

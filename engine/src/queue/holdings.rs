@@ -1,6 +1,8 @@
 //! What the slots of a shard hold for their requests: the received bytes, the chain of a body, its trailer section.
 //!
 //! Invariants:
+//! * Received bytes are copied to where they live before a request is published, and stay there: beside its slot, in a
+//!   cell for long ones, or, longer still, in the cell or large buffer where they are.
 //! * What a slot holds it owns, by values that move (`mem::Share`, `mem::Cell`), and gives back when it is free.
 //!   Nothing else gives it back, so no byte that a handle may read is written or lent again before the handle is gone.
 //! * Each link of a chain has a share of its own. A buffer has at most two: in one a body ends and a pipe begins. So
@@ -20,8 +22,10 @@ use crate::mem::{Area, Arena, Blank, Cell, Extent, FreeCells, Input, Share};
 enum Backing {
     #[default]
     Nothing,
-    Receive(Share),
-    Assembly(Cell),
+    /// The slot's own.
+    Own,
+    Cell(Cell),
+    Buffer(Share),
 }
 
 /// Whose a slot is.
@@ -66,6 +70,7 @@ impl Holding {
 /// The cells that are taken one by one.
 #[derive(Debug)]
 pub(crate) struct CellPools {
+    pub(crate) long_head: FreeCells,
     pub(crate) assembly: FreeCells,
     pub(crate) coalesce: FreeCells,
     pub(crate) stage: FreeCells,
@@ -74,7 +79,14 @@ pub(crate) struct CellPools {
 impl CellPools {
     pub(super) fn of(arena: &Arena) -> Self {
         let all = |area| FreeCells::of(arena, area);
-        Self { assembly: all(Area::Assembly), coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
+        let (long_head, assembly) = (all(Area::LongHead), all(Area::Assembly));
+        Self { long_head, assembly, coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
+    }
+
+    /// A cell with received bytes comes back.
+    #[cold]
+    fn give_received(&mut self, cell: Cell) {
+        if cell.is_in(Area::LongHead) { self.long_head.give(cell) } else { self.assembly.give(cell) }
     }
 }
 
@@ -146,12 +158,12 @@ impl<R: Record> ShardSide<R> {
         unsafe { self.exchange.arena.write(extent.offset(), extent.len()) }
     }
 
-    /// Copies received bytes into a cell, from `at` on.
-    pub(crate) fn copy_to_cell(&mut self, input: Input<'_>, cell: &mut Cell, at: u32) {
+    /// Copies received bytes into another cell, from `at` on.
+    pub(crate) fn copy_to_cell(&mut self, from: Extent<'_>, cell: &mut Cell, at: u32) {
         let arena = &self.exchange().arena;
-        let (from, to) = (Extent::from(input), arena.cell(cell, at, input.len()));
-        // SAFETY: read as in `bytes`, written as in `blank_mut`; a cell and a buffer are disjoint by the arena's
-        // layout.
+        let to = arena.cell(cell, at, from.len());
+        // SAFETY: read as in `bytes`, written as in `blank_mut`; the cell, borrowed exclusively, is not the one read,
+        // and disjoint from that and from buffers by the arena's layout.
         unsafe { arena.copy(from.offset(), to.offset(), from.len()) };
     }
 
@@ -168,20 +180,46 @@ impl<R: Record> ShardSide<R> {
         bytes.copy_within((input.start() - to) as usize.., 0);
     }
 
-    /// The slot's request is these bytes, of which the slot gets a share. Before the slot is published.
+    /// Copies the bytes of the slot's request to memory of about their size. `false`: they are too long. Before the
+    /// slot is published.
     #[inline(always)]
-    pub(crate) fn pin(&mut self, slot: u32, input: Input<'_>) {
-        let share = self.buffers.share_settled(input);
-        let extent = Extent::from(input);
-        let received = Received { offset: extent.offset(), len: extent.len() };
-        self.receive_from(slot, Backing::Receive(share), received);
+    pub(crate) fn keep(&mut self, slot: u32, bytes: Extent<'_>) -> bool {
+        let arena = &self.exchange.arena;
+        if bytes.len() > arena.cell_bytes(Area::Head) {
+            return self.keep_long(slot, bytes);
+        }
+        let received = Received { offset: arena.offset(Area::Head, slot), len: bytes.len() };
+        self.receive_from(slot, Backing::Own, received);
+        // SAFETY: read as in `bytes`. What is written is the slot's own, which is the shard's until the slot is
+        // published (asserted by `receive_from`), and as long (looked at above); it is in no buffer and no cell.
+        unsafe { self.exchange.arena.copy(bytes.offset(), received.offset, received.len) };
+        true
+    }
+
+    #[cold]
+    fn keep_long(&mut self, slot: u32, bytes: Extent<'_>) -> bool {
+        if bytes.len() > self.arena().cell_bytes(Area::LongHead) {
+            return false;
+        }
+        let mut cell = self.cells.long_head.take().expect("there is one for every slot");
+        self.copy_to_cell(bytes, &mut cell, 0);
+        self.keep_cell(slot, cell, bytes.len());
+        true
     }
 
     /// The slot's request is the first bytes of a cell, which the slot gets. Before the slot is published.
-    pub(crate) fn pin_cell(&mut self, slot: u32, cell: Cell, len: u32) {
+    pub(crate) fn keep_cell(&mut self, slot: u32, cell: Cell, len: u32) {
         let extent = self.arena().cell(&cell, 0, len);
         let received = Received { offset: extent.offset(), len: extent.len() };
-        self.receive_from(slot, Backing::Assembly(cell), received);
+        self.receive_from(slot, Backing::Cell(cell), received);
+    }
+
+    /// The slot's request is these bytes of a buffer, of which the slot gets a share. Before the slot is published.
+    pub(crate) fn keep_share(&mut self, slot: u32, input: Input<'_>) {
+        let share = self.buffers.share_settled(input);
+        let extent = Extent::from(input);
+        let received = Received { offset: extent.offset(), len: extent.len() };
+        self.receive_from(slot, Backing::Buffer(share), received);
     }
 
     #[inline(always)]
@@ -204,12 +242,6 @@ impl<R: Record> ShardSide<R> {
         }
     }
 
-    /// Whether the slot's request is in a cell of its own.
-    #[inline]
-    pub(crate) fn is_assembled(&self, slot: u32) -> bool {
-        matches!(self.holdings[slot as usize].source, Backing::Assembly(_))
-    }
-
     /// Takes back what a slot holds that is not published, or not any more: it is the shard's alone.
     #[inline(always)]
     pub(super) fn release_holding(&mut self, slot: u32) {
@@ -217,9 +249,9 @@ impl<R: Record> ShardSide<R> {
         holding.stage = Stage::Ours;
         let has_body = holding.has_body;
         match core::mem::take(&mut holding.source) {
-            Backing::Nothing => {}
-            Backing::Receive(share) => self.buffers.release(share),
-            Backing::Assembly(cell) => self.cells.assembly.give(cell),
+            Backing::Nothing | Backing::Own => {}
+            Backing::Cell(cell) => self.cells.give_received(cell),
+            Backing::Buffer(share) => self.buffers.release(share),
         }
         if has_body {
             self.release_body(slot);
@@ -394,7 +426,7 @@ impl<R: Record> ShardSide<R> {
         };
         let at = holding.trailers;
         holding.trailers += input.len();
-        self.copy_to_cell(input, &mut cell, at);
+        self.copy_to_cell(input.into(), &mut cell, at);
         self.holdings[slot as usize].trailer_cell = Some(cell);
         Ok(())
     }

@@ -44,8 +44,8 @@ pub(crate) struct ShardSide<R: Record> {
     pub(super) links: Links,
     pub(crate) buffers: ReceiveBuffers,
     pub(crate) cells: CellPools,
-    /// Of the response and cooked areas of slots that are free.
-    poison: [Poison; 2],
+    /// Of the head, response and cooked areas of slots that are free.
+    poison: [Poison; 3],
     ended: bool,
 }
 
@@ -93,7 +93,7 @@ impl<R: Record> ShardSide<R> {
     /// For the one who makes the exchange.
     pub(super) fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
         let arena = &exchange.arena;
-        let poison = [Area::Response, Area::Cooked].map(|area| Poison::of(arena, area));
+        let poison = [Area::Head, Area::Response, Area::Cooked].map(|area| Poison::of(arena, area));
         let buffers = ReceiveBuffers::of(arena);
         let (cells, links) = (CellPools::of(arena), Links::new(exchange.chain.len()));
         let (free, holdings) = (Vec::with_capacity(slots as usize), Vec::with_capacity(slots as usize));

@@ -63,9 +63,7 @@ fn what_is_thrown_away_takes_no_buffer_from_others() {
     let mut held = Vec::new();
     // All that others may have is in use.
     for _ in 0..47 {
-        let client = rig.connect();
-        rig.say(client, "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n");
-        held.push(rig.claim());
+        held.push(rig.hold_a_buffer());
     }
     for client in &uploads {
         rig.say(*client, nowhere(2 << 20, ""));

@@ -51,6 +51,7 @@ impl Default for Options {
             body_buffers: 16,
             body_buffer_bytes: 4096,
             assembly_buffers: 8,
+            head_bytes: 512,
             response_area_bytes: 512,
             ..Config::default()
         };
@@ -240,6 +241,15 @@ impl Rig {
         self.shard.run_timers();
     }
 
+    /// A client more, whose request is under way, and behind it another that waits in a receive buffer.
+    pub(super) fn hold_a_buffer(&mut self) -> Lease<RequestRecord> {
+        let client = self.connect();
+        self.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
+        let lease = self.claim();
+        self.say(client, "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n");
+        lease
+    }
+
     /// Nothing is left of any connection or request.
     pub(super) fn assert_idle(&mut self) {
         let shard = &mut self.shard;
@@ -249,7 +259,8 @@ impl Rig {
         assert_eq!(shard.protocol.dispatch.side.buffers.small.in_use(), 0, "receive buffers are in use");
         assert_eq!(shard.protocol.dispatch.side.buffers.large.in_use(), 0, "body buffers are in use");
         let cells = &shard.protocol.dispatch.side.cells;
-        for (name, cells) in [("assembly", &cells.assembly), ("coalescing", &cells.coalesce), ("stage", &cells.stage)] {
+        let (heads, sends) = ([("long head", &cells.long_head), ("assembly", &cells.assembly)], &cells.coalesce);
+        for (name, cells) in heads.into_iter().chain([("coalescing", sends), ("stage", &cells.stage)]) {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
         assert_eq!(shard.protocol.transport.drains.count(), 0, "connections are said to drain");

@@ -52,6 +52,7 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
         requests_max: if tight { 16 } else { 512 },
         receive_buffers: if tight { 16 } else { 256 },
         receive_buffer_bytes: pick(random, [512, 4096]),
+        head_bytes: pick(random, [48, 1024]),
         body_buffers: if tight { 4 } else { 64 },
         assembly_buffers: if tight { 2 } else { 64 },
         stage_cells: if tight { 1 } else { pick(random, [1, 16]) },

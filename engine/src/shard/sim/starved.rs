@@ -18,14 +18,14 @@ const TICK: Duration = Duration::from_millis(64);
 /// Longer than a client may be silent within a body.
 const ENTITY_BODY: Duration = Duration::from_secs(121);
 
-/// A shard whose large buffers are all held by bodies that nobody has read, and whose small ones requests need. The
+/// A shard whose large buffers are all held by bodies that nobody has read, and whose small ones others need. The
 /// first two readers owe no word when they have read: there was room for more when their bytes came.
 struct Dry {
     rig: Rig,
     /// Clients whose bodies are under way, the first four with a large buffer each, and their requests.
     clients: Vec<usize>,
     leases: Vec<Lease<RequestRecord>>,
-    /// The requests that hold the small ones.
+    /// Requests behind which others wait in the small ones.
     others: Vec<Lease<RequestRecord>>,
 }
 
@@ -48,19 +48,15 @@ impl Dry {
         for client in &clients[..LARGE_COUNT] {
             rig.say(*client, [b'b'; LARGE]);
         }
-        for _ in 0..SMALL_COUNT / 2 {
-            let client = rig.connect();
-            rig.say(client, "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n");
-        }
+        let others = (0..SMALL_COUNT / 4 * 3 - 1).map(|_| rig.hold_a_buffer()).collect();
         assert!(
             rig.shard.protocol.dispatch.side.buffers.small.pressed_by(1),
-            "requests hold what they may of the small ones"
+            "clients hold what they may of the small ones"
         );
         assert!(
             rig.shard.protocol.dispatch.side.buffers.large.is_dry()
                 && rig.shard.protocol.dispatch.side.buffers.small.any_posted()
         );
-        let others = rig.claim_all();
         Self { rig, clients, leases, others }
     }
 
@@ -97,6 +93,8 @@ impl Dry {
 
     fn end(mut self) {
         drop((self.leases, self.others));
+        self.rig.notify_deferred();
+        drop(self.rig.claim_all());
         self.rig.notify_deferred();
         self.rig.stop(Duration::ZERO);
         self.rig.end();

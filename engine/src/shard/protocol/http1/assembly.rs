@@ -1,14 +1,13 @@
 //! Heads that did not arrive whole in one buffer: put together in the connection's one assembly cell.
 //!
 //! Invariants: a connection has at most one cell, from the first piece of a head that is not whole until the request is
-//! delivered (then it is the request's) or given up; every byte is copied once.
+//! delivered (then it is free again, or the request's if its head is longer than a receive buffer) or given up.
 
 use super::Http1;
 use super::deliver::HeadRead;
 use super::input::Taken;
 use crate::mem::Input;
 use crate::ring::Io;
-use crate::shard::dispatch::NONE;
 use crate::shard::protocol::Protocol;
 
 impl<I: Io> Protocol<I> {
@@ -16,12 +15,12 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn begin_assembly(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         let Some(mut cell) = self.dispatch.side.cells.assembly.take() else {
-            return self.out_of_cells(connection, NONE);
+            return self.out_of_cells(connection);
         };
         self.counters.copies.count();
         // A large buffer may hold more than a head may have.
         let len = input.len().min(u32::from(self.settings.limits.head_bytes_max));
-        self.dispatch.side.copy_to_cell(input.first(len), &mut cell, 0);
+        self.dispatch.side.copy_to_cell(input.first(len).into(), &mut cell, 0);
         connection.assembly = Some(cell);
         connection.assembled = len;
         self.set_timer(connection);
@@ -35,7 +34,7 @@ impl<I: Io> Protocol<I> {
         let Some(cell) = &mut connection.assembly else { return Taken::Over };
         let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);
         let len = input.len().min(head_bytes_max - before.min(head_bytes_max));
-        self.dispatch.side.copy_to_cell(input.first(len), cell, before);
+        self.dispatch.side.copy_to_cell(input.first(len).into(), cell, before);
         // Without a line's end nothing can have become whole; looking only then keeps a slow head from being parsed
         // anew for each of its bytes.
         let any_line = memchr::memchr(b'\n', self.dispatch.side.input(input.first(len))).is_some();
@@ -63,7 +62,12 @@ impl<I: Io> Protocol<I> {
             }
         };
         connection.assembled = 0;
-        self.dispatch.side.pin_cell(slot, cell, head_len);
+        let side = &mut self.dispatch.side;
+        if side.keep(slot, side.arena().cell(&cell, 0, head_len)) {
+            side.cells.assembly.give(cell);
+        } else {
+            side.keep_cell(slot, cell, head_len);
+        }
         self.deliver_with_body(connection, slot, addressed);
         Taken::Bytes(head_len - before.min(head_len))
     }

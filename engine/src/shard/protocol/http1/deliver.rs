@@ -144,9 +144,7 @@ impl<I: Io> Protocol<I> {
                 }
                 true
             }
-            Err(Reject::QueueFull)
-                if untouched && !self.dispatch.side.is_assembled(slot) && Self::can_wait(connection) =>
-            {
+            Err(Reject::QueueFull) if untouched && Self::can_wait(connection) => {
                 self.dispatch.discard(slot);
                 false
             }
@@ -181,9 +179,7 @@ impl<I: Io> Protocol<I> {
         let record = self.dispatch.side.record_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
-        if !self.pin_uncommon(input, slot, prefix.start + prefix.len) {
-            return self.out_of_cells(connection, slot);
-        }
+        self.keep_uncommon(input, slot, prefix.start + prefix.len);
         self.deliver_early(connection, slot, addressed, prefix.incoming, false);
         Taken::Bytes(prefix.used)
     }
@@ -283,9 +279,9 @@ impl<I: Io> Protocol<I> {
         Ok(prefix)
     }
 
-    /// As [`pin`](Self::pin), for those with a body.
-    fn pin_uncommon(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
-        self.pin(input, slot, len)
+    /// As [`keep`](Self::keep), for those with a body.
+    fn keep_uncommon(&mut self, input: Input<'_>, slot: u32, len: u32) {
+        self.keep(input, slot, len);
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.

@@ -1,9 +1,10 @@
 //! Bytes come in: heads are taken out of receive buffers in place, or put together where they did not arrive whole, and
 //! delivered with what is there of their bodies.
 //!
-//! Invariants: a head that arrives whole in one buffer is never copied, unless buffers are short; one that does not is
-//! copied once, into the connection's one assembly cell, and counted; input that cannot be taken yet is held in its
-//! buffers, in order, and receiving stops until it has been taken.
+//! Invariants: a head is copied once when it is delivered, with what is there of its body, so that no request keeps a
+//! receive buffer of requests; one that does not arrive whole in one buffer is put together before that, in the
+//! connection's one assembly cell, and counted; input that cannot be taken yet is held in its buffers, in order, and
+//! receiving stops until it has been taken.
 
 use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
@@ -13,7 +14,7 @@ use super::state::Owed;
 use crate::conn::Admission;
 use crate::mem::{Area, Input};
 use crate::ring::Io;
-use crate::shard::dispatch::{NONE, SlotState};
+use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::receive::Received;
 use crate::shard::transport::{Receiving, Sending};
@@ -119,13 +120,10 @@ impl<I: Io> Protocol<I> {
         Taken::Over
     }
 
-    /// No assembly cell is left for a request; its slot, if it has one, is free again.
+    /// No assembly cell is left for a head.
     #[cold]
-    pub(super) fn out_of_cells(&mut self, connection: &mut Http1, slot: u32) -> Taken {
+    pub(super) fn out_of_cells(&mut self, connection: &mut Http1) -> Taken {
         self.counters.input_overflows.count();
-        if slot != NONE {
-            self.dispatch.discard(slot);
-        }
         self.refuse_overloaded(connection);
         Taken::Over
     }
@@ -148,44 +146,34 @@ impl<I: Io> Protocol<I> {
         if !matches!(read.body, BodyLength::None) {
             return self.take_with_body(connection, input, slot, read.addressed);
         }
-        if !self.pin(input, slot, read.head_len) {
-            return self.out_of_cells(connection, slot);
-        }
+        self.keep(input, slot, read.head_len);
         let is_taken = self.deliver(connection, slot, read.addressed, false);
         if is_taken { Taken::Bytes(read.head_len) } else { Taken::Later }
     }
 
-    /// Keeps the first bytes of the input for the request in a slot: where they are, or copied out when buffers of
-    /// their kind are short. `false`: there is no room for that either.
+    /// Keeps the first bytes of the input for the request in a slot: copied to memory of about their size, so that
+    /// their buffer comes back.
     #[inline(always)]
-    pub(super) fn pin(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
-        let side = &mut self.dispatch.side;
-        let is_large = side.buffers.is_large(input.buffer());
-        let pool = if is_large { &side.buffers.large } else { &side.buffers.small };
-        if pool.pressed() {
-            return self.pin_copy(input, slot, len);
+    pub(super) fn keep(&mut self, input: Input<'_>, slot: u32, len: u32) {
+        if !self.dispatch.side.keep(slot, input.first(len).into()) {
+            self.keep_longest(input, slot, len);
         }
-        side.pin(slot, input.first(len));
-        true
     }
 
-    /// As [`pin`](Self::pin), with few buffers left of the kind.
+    /// As [`keep`](Self::keep), of more than a receive buffer holds: it came in a large one, and stays there unless
+    /// these are short.
     #[cold]
-    fn pin_copy(&mut self, input: Input<'_>, slot: u32, len: u32) -> bool {
+    fn keep_longest(&mut self, input: Input<'_>, slot: u32, len: u32) {
         let side = &mut self.dispatch.side;
-        // A large one is not worth a cell if it stays in use all the same, or if heads in pieces need the last cells.
+        // It is not worth a cell if the buffer stays in use all the same, or if heads in pieces need the last cells.
         let is_alone = len == input.len() && !side.buffers.is_shared(input);
-        let fits = len <= side.arena().cell_bytes(Area::Assembly);
-        let is_large = side.buffers.is_large(input.buffer());
-        if is_large && !(is_alone && fits && side.cells.assembly.has_many()) {
-            side.pin(slot, input.first(len));
-            return true;
-        }
-        let Some(mut cell) = side.cells.assembly.take() else { return false };
+        let fits = len <= side.arena().cell_bytes(Area::Assembly) && side.cells.assembly.has_many();
+        let is_copied = side.buffers.large.pressed() && is_alone && fits;
+        let cell = if is_copied { side.cells.assembly.take() } else { None };
+        let Some(mut cell) = cell else { return side.keep_share(slot, input.first(len)) };
         self.counters.copies.count();
-        side.copy_to_cell(input.first(len), &mut cell, 0);
-        side.pin_cell(slot, cell, len);
-        true
+        side.copy_to_cell(input.first(len).into(), &mut cell, 0);
+        side.keep_cell(slot, cell, len);
     }
 
     /// Refuses the request at the start of the input; the rest of the input is not read.
