@@ -162,7 +162,7 @@ impl Hop {
         self.side.record_mut(slot).url_context = self.next;
         self.next += 1;
         let id = self.side.publish(slot, 0);
-        assert!(self.queue.has_room(0, &mut self.producer), "the queue is longer than the batch");
+        assert!(self.queue.room(0, &mut self.producer) > 0, "the queue is longer than the batch");
         self.queue.push(0, &mut self.producer, id);
     }
 

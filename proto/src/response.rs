@@ -230,7 +230,7 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     pub fn line(&mut self, line: FieldLine) -> Result<(), WriteError> {
         self.after_status()?;
-        self.put_parts([line.0.as_bytes()])
+        self.put_parts([line.text().as_bytes()])
     }
 
     /// Writes the Content-Length field.

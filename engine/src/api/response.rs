@@ -10,8 +10,8 @@ use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError, body_allowed};
 
 pub use self::content::Body;
+use self::content::Memory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::foreign::HeldBytes;
 use crate::queue::{AnswerFlags, Answered, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
@@ -54,13 +54,6 @@ pub struct Response<'a> {
     mixed: Option<Box<Mixed<'a>>>,
 }
 
-/// A body in memory.
-#[derive(Clone, Debug)]
-enum Memory<'a> {
-    Borrowed(&'a [u8]),
-    Shared(HeldBytes),
-}
-
 /// A body that is a file, what follows a body, and fields that the response owns.
 #[derive(Clone, Debug, Default)]
 struct Mixed<'a> {
@@ -78,25 +71,6 @@ impl Mixed<'_> {
     /// Whether all that there is of a body is the memory beside it.
     fn is_plain(&self) -> bool {
         self.file.is_none() && self.chunks.is_empty()
-    }
-}
-
-impl Memory<'_> {
-    const NONE: Self = Self::Borrowed(&[]);
-
-    #[inline]
-    fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-
-    fn into_held(self) -> HeldBytes {
-        match self {
-            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes).into(),
-            Self::Shared(bytes) => bytes,
-        }
     }
 }
 
@@ -246,10 +220,34 @@ pub(super) fn fill(
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<Answered> {
+    if let Some(answered) = fill_short(record, template, response, area) {
+        return Ok(answered);
+    }
     if response.mixed.is_some() {
         return fill_mixed(record, template, response, area);
     }
     fill_plain(record, template, response, &[], area)
+}
+
+/// As [`fill`], where the head is one that is kept ready and the body is short. `None`: it is not.
+#[inline(always)]
+fn fill_short(
+    record: &RequestRecord,
+    template: &HeadTemplate,
+    response: &Response<'_>,
+    area: &mut [u8],
+) -> Option<Answered> {
+    let Response { status: 200, reason: None, header_count: 0, content_length: None, mixed: None, .. } = response
+    else {
+        return None;
+    };
+    if record.is_head() || record.is_connect() {
+        return None;
+    }
+    let (len, date_at) = template.short_answer(response.line, response.body.as_bytes(), area)?;
+    let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let area_len = u32::try_from(len).unwrap_or(u32::MAX);
+    Some(Answered { area_len, date_at, status: 200, flags, tail: Tail::None })
 }
 
 /// As [`fill`], for what most responses are not.
@@ -270,8 +268,8 @@ fn fill_mixed(
 }
 
 /// As [`fill`], with a body in memory.
-// Inlined, so that the usual answer knows that there are no fields of this kind.
-#[inline(always)]
+// Its own function: what is short has been written already.
+#[inline(never)]
 fn fill_plain(
     record: &RequestRecord,
     template: &HeadTemplate,
@@ -405,8 +403,6 @@ fn write_head(
 
 /// Writes a response head but for its blank line, and for what it says of its connection: that is the shard's to put
 /// behind the date. Gives the place of the date.
-// A call of its own costs the usual answer 50 instructions.
-#[inline(always)]
 fn write_fields(
     template: &HeadTemplate,
     (response, made): (&Response<'_>, &[MadeField]),

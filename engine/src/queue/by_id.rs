@@ -22,7 +22,7 @@ impl<R: Record> Exchange<R> {
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
         let slot = self.known(id)?;
-        let filled = self.fill(slot, id.generation(), AnswerFlags::default(), fill);
+        let filled = self.fill(self.slot(slot), id.generation(), AnswerFlags::default(), fill);
         if let Some(Ok(())) = filled {
             // SAFETY: duty 1: `fill` has set ANSWERED and COMPLETING, and nobody else does. Duty 2: `self` is borrowed
             // of an `Arc`, by who came with the id.

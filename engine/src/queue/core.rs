@@ -157,21 +157,21 @@ impl<R: Record> QueueCore<R> {
         self.exchanges.first().map_or(0, |exchange| exchange.engine())
     }
 
-    /// The producing side, for one shard: whether the queue takes another id. Within its share it stays so until that
-    /// pushes, unless the length is changed; beyond it, other shards may fill the queue at any moment.
-    #[inline]
-    pub(crate) fn has_room(&self, shard: usize, producer: &mut Producer) -> bool {
+    /// The producing side, for one shard: how many ids the queue is sure to take from it, by its length now. What is
+    /// left of its share; beyond that other shards may fill the queue at any moment, and it is one at a time.
+    pub(crate) fn room(&self, shard: usize, producer: &mut Producer) -> u64 {
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
         let share = u64::from(self.share.load(Ordering::Relaxed));
-        if producer.len(&self.rings[shard], share) < share {
-            return true;
+        let len = producer.len(&self.rings[shard], share);
+        if len < share {
+            return share - len;
         }
         let others = self.rings.iter().enumerate().filter(|(other, _)| *other != shard);
         let others: u64 = others.map(|(_, ring)| ring.len()).sum();
-        producer.len(&self.rings[shard], 0) + others < u64::from(self.length_max())
+        u64::from(producer.len(&self.rings[shard], 0) + others < u64::from(self.length_max()))
     }
 
-    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::has_room). Gives its position
+    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::room). Gives its position
     /// among all that this shard has ever pushed.
     #[inline]
     pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> u64 {
@@ -271,7 +271,7 @@ mod tests {
     impl Shard<'_> {
         fn push(&mut self) -> bool {
             let Some(slot) = self.side.allocate() else { return false };
-            assert!(self.queue.has_room(0, &mut self.producer), "no more requests than slots");
+            assert!(self.queue.room(0, &mut self.producer) > 0, "no more requests than slots");
             let id = self.side.publish(slot, 0);
             let position = self.queue.push(0, &mut self.producer, id);
             self.queue.publish(0, &mut self.producer);

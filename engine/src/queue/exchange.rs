@@ -175,6 +175,8 @@ impl Received {
 #[repr(C, align(64))]
 pub(super) struct Slot<R> {
     pub(super) word: AtomicU64,
+    /// Its number.
+    pub(super) number: u32,
     pub(super) link: NextSlot,
     /// The queue that the request was published for, by its number, written before the word.
     pub(super) queue: AtomicU32,
@@ -318,22 +320,21 @@ impl<R: Record> Exchange<R> {
     #[inline]
     pub(super) fn fill<E>(
         &self,
-        number: u32,
+        slot: &Slot<R>,
         generation: Generation,
         flags: AnswerFlags,
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
-        let slot = self.slot(number);
         let open = word_of(generation, OPEN | HANDLE);
         if !self.set_answered(slot, open) {
             return None;
         }
-        let offset = self.arena.offset(Area::Response, number);
+        let offset = self.arena.offset(Area::Response, slot.number);
         // SAFETY: this thread has just set ANSWERED, so the area of the slot is its own until the push below.
         let area = unsafe { self.arena.write(offset, self.area_bytes()) };
         // SAFETY: the record of a published slot is not written before the slot is freed, which needs the push below.
         let record = unsafe { &*slot.record.get() };
-        let unfilled = Unfilled { exchange: self, slot: number };
+        let unfilled = Unfilled { exchange: self, slot: slot.number };
         match fill(record, area) {
             Ok(answered) => {
                 core::mem::forget(unfilled);

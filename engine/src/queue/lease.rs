@@ -14,7 +14,7 @@ use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::commands::Command;
 use super::exchange::{
     ANSWERED, AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, NotSent, ORPHAN, Received,
-    Record, SENT,
+    Record, SENT, Slot,
 };
 use super::signals::Signals;
 use crate::id::{Generation, RequestId, ShardId};
@@ -36,7 +36,8 @@ pub(crate) struct Filled(());
 pub(crate) struct Lease<R: Record> {
     /// From [`Arc::as_ptr`]: the last lease frees the exchange through it.
     exchange: NonNull<Exchange<R>>,
-    slot: u32,
+    /// One of the exchange's.
+    place: NonNull<Slot<R>>,
     generation: Generation,
 }
 
@@ -56,8 +57,9 @@ impl<R: Record> Lease<R> {
         let (slot, generation) = (exchange.origin.slot(id), id.generation());
         // SAFETY: the pointer of an `Arc` is not null.
         let pointer = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
-        let lease = Self { exchange: pointer, slot, generation };
-        let over = exchange.slot(slot).word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
+        let place = exchange.slot(slot);
+        let over = place.word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
+        let lease = Self { exchange: pointer, place: NonNull::from(place), generation };
         // The lease of a request that is over is dropped here: its slot is freed, or will be by the shard.
         (!over).then_some(lease)
     }
@@ -69,8 +71,20 @@ impl<R: Record> Lease<R> {
         unsafe { self.exchange.as_ref() }
     }
 
+    #[inline]
+    fn place(&self) -> &Slot<R> {
+        // SAFETY: it is one of the exchange's, which keeps its slots where they are and outlives its leases, as above.
+        unsafe { self.place.as_ref() }
+    }
+
+    /// The slot's number.
+    #[inline]
+    fn slot(&self) -> u32 {
+        self.place().number
+    }
+
     pub(crate) fn id(&self) -> RequestId {
-        self.exchange().origin.request(self.generation, self.slot)
+        self.exchange().origin.request(self.generation, self.slot())
     }
 
     pub(crate) fn shard(&self) -> ShardId {
@@ -85,7 +99,7 @@ impl<R: Record> Lease<R> {
     #[inline]
     pub(crate) fn record(&self) -> &R {
         // SAFETY: the shard wrote the record before it published the slot and does not touch it while a handle is out.
-        unsafe { &*self.exchange().slot(self.slot).record.get() }
+        unsafe { &*self.place().record.get() }
     }
 
     /// The received head and body.
@@ -93,7 +107,7 @@ impl<R: Record> Lease<R> {
     pub(crate) fn received(&self) -> &[u8] {
         let exchange = self.exchange();
         // SAFETY: the shard wrote it before it published the slot and does not touch it while a handle is out.
-        let Received { offset, len } = unsafe { *exchange.slot(self.slot).received.get() };
+        let Received { offset, len } = unsafe { *self.place().received.get() };
         // SAFETY: the slot holds these bytes since before it was published: they are settled, and their buffer or cell
         // goes back with the slot (`holdings`), which is not free while a handle is out.
         unsafe { exchange.arena.read(offset, len) }
@@ -104,7 +118,7 @@ impl<R: Record> Lease<R> {
         let arena = &self.exchange().arena;
         let len = self.record().cooked_bytes().min(arena.cell_bytes(Area::Cooked));
         // SAFETY: the cooked area belongs to the slot, and the shard writes it before it publishes the slot.
-        unsafe { arena.read(arena.offset(Area::Cooked, self.slot), len) }
+        unsafe { arena.read(arena.offset(Area::Cooked, self.slot()), len) }
     }
 
     /// Claims the right to answer and lets `fill` write the response area (which starts with anything). `None`: the
@@ -112,7 +126,7 @@ impl<R: Record> Lease<R> {
     #[inline]
     pub(crate) fn fill<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<Filled, E>> {
         let flags = AnswerFlags::BY_HANDLE;
-        let filled = self.exchange().fill(self.slot, self.generation, flags, |_, area| fill(area));
+        let filled = self.exchange().fill(self.place(), self.generation, flags, |_, area| fill(area));
         filled.map(|result| result.map(|()| Filled(())))
     }
 
@@ -122,27 +136,27 @@ impl<R: Record> Lease<R> {
         let this = core::mem::ManuallyDrop::new(self);
         // SAFETY: duty 1: `fill` has set COMPLETING, of which `_filled` is the proof. Duty 2: as in `exchange`; the
         // handle goes with the slot, and nothing of the exchange is used after this.
-        unsafe { Exchange::give_back(this.exchange.as_ptr(), this.slot) };
+        unsafe { Exchange::give_back(this.exchange.as_ptr(), this.slot()) };
     }
 
     /// How far the body has been read. Meaningless for a request without one.
     pub(crate) fn reader(&self) -> &Reader {
         // SAFETY: the shard wrote it before it published the slot with a body, and it is this lease's since then: it
         // changes only through `reader_mut`, which borrows the slot's one lease exclusively.
-        unsafe { &*self.exchange().slot(self.slot).body.reader() }
+        unsafe { &*self.place().body.reader() }
     }
 
     /// As [`reader`](Self::reader), to note progress.
     pub(crate) fn reader_mut(&mut self) -> &mut Reader {
         // SAFETY: as in `reader`; `&mut self` is the only borrow of the slot's one lease.
-        unsafe { &mut *self.exchange().slot(self.slot).body.reader() }
+        unsafe { &mut *self.place().body.reader() }
     }
 
     /// The exchange, apart from the borrow of the lease.
     fn chain<'e>(&self) -> (&'e Exchange<R>, &'e SlotBody) {
         // SAFETY: as in `exchange`; the results do not leave the methods below, which have the lease.
         let exchange = unsafe { self.exchange.as_ref() };
-        (exchange, &exchange.slot(self.slot).body)
+        (exchange, &exchange.slot(self.slot()).body)
     }
 
     /// Looks for bytes of the body that came behind the [received](Self::received) ones and have not been read, moving
@@ -176,14 +190,14 @@ impl<R: Record> Lease<R> {
     }
 
     fn own(&self) -> (usize, u32, Generation) {
-        (self.exchange.as_ptr().addr(), self.slot, self.generation)
+        (self.exchange.as_ptr().addr(), self.slot(), self.generation)
     }
 
     /// As [`next_body`](Self::next_body), at a place of this lease.
     pub(crate) fn next_at(&self, place: &mut ReadCursor) -> bool {
         assert_eq!(place.of, self.own(), "a place is used with its lease");
         let exchange = self.exchange();
-        exchange.chain.advance(&exchange.slot(self.slot).body, &mut place.cursor)
+        exchange.chain.advance(&self.place().body, &mut place.cursor)
     }
 
     /// As [`body_bytes`](Self::body_bytes), at a place of this lease.
@@ -201,12 +215,12 @@ impl<R: Record> Lease<R> {
     /// As [`leave_body`](Self::leave_body), at a place of this lease; the shard is told in any case.
     pub(crate) fn leave_at(&self, place: &mut ReadCursor) {
         assert_eq!(place.of, self.own(), "a place is used with its lease");
-        place.cursor.leave(&self.exchange().slot(self.slot).body);
+        place.cursor.leave(&self.place().body);
         self.tell(Signals::READ);
     }
 
     fn tell_read(&self, bytes: u32) {
-        if self.exchange().slot(self.slot).body.add_read(u64::from(bytes)) {
+        if self.place().body.add_read(u64::from(bytes)) {
             self.tell(Signals::READ);
         }
     }
@@ -233,17 +247,17 @@ impl<R: Record> Lease<R> {
 
     /// How far the body has come; asked for before [`next_body`](Self::next_body) finds nothing, it says why.
     pub(crate) fn body_state(&self) -> BodyState {
-        self.exchange().slot(self.slot).body.state()
+        self.place().body.state()
     }
 
     /// Bytes of the body that have come, those with the head included; for a body of which more was to come then.
     pub(crate) fn body_arrived(&self) -> u64 {
-        self.exchange().slot(self.slot).body.arrived()
+        self.place().body.arrived()
     }
 
     /// Registers who waits for more of the body; it looks once more after this.
     pub(crate) fn await_body(&self, waker: &Waker) {
-        self.exchange().slot(self.slot).body.register(waker);
+        self.place().body.register(waker);
     }
 
     /// Tells the shard that somebody waits for the body.
@@ -267,10 +281,10 @@ impl<R: Record> Lease<R> {
     /// and the shard [told](Self::tell) about it.
     pub(crate) fn answer<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<(), E>> {
         let flags = AnswerFlags::default();
-        let filled = self.exchange().fill(self.slot, self.generation, flags, |_, area| fill(area));
+        let filled = self.exchange().fill(self.place(), self.generation, flags, |_, area| fill(area));
         if let Some(Ok(())) = filled {
             // SAFETY: duty 1: `fill` has set COMPLETING. Duty 2: as in `exchange`.
-            unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot) };
+            unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot()) };
         }
         filled
     }
@@ -282,7 +296,7 @@ impl<R: Record> Lease<R> {
 
     /// Tells the shard something about this request.
     pub(crate) fn tell(&self, signals: Signals) {
-        self.exchange().tell(self.slot, signals);
+        self.exchange().tell(self.slot(), signals);
     }
 
     /// Cancels the request: see [`Exchange::cancel`]. The handle still reads it.
@@ -317,8 +331,7 @@ impl<R: Record> Lease<R> {
     // Out of line: leases are dropped in many places, and seldom have anything left to do there.
     #[inline(never)]
     fn leave(&self, abandon: bool) {
-        let exchange = self.exchange();
-        let slot = exchange.slot(self.slot);
+        let slot = self.place();
         let mut before = slot.word.load(Ordering::Acquire);
         loop {
             let without = before & !HANDLE;
@@ -349,7 +362,7 @@ impl<R: Record> Lease<R> {
                 // the answer is its own until the push.
                 unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
                 // SAFETY: duty 1: as above. Duty 2: as in `exchange`; nothing of it is used after this.
-                unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot) };
+                unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot()) };
             }
             return;
         }

@@ -219,7 +219,7 @@ fn race(early: bool) {
         while published < REQUESTS {
             shard.look(told);
             while published < REQUESTS
-                && queue.has_room(0, &mut producer)
+                && queue.room(0, &mut producer) > 0
                 && let Some(slot) = shard.side.allocate()
             {
                 let id = shard.side.publish(slot, 0);

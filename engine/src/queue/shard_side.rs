@@ -133,6 +133,7 @@ impl<R: Record> ShardSide<R> {
         let place = self.exchange.slots[number as usize].get();
         let slot = Slot {
             word: AtomicU64::new(word_of(self.exchange.origin.generation(), 0)),
+            number,
             link: NextSlot::new(0),
             queue: AtomicU32::new(0),
             answer: UnsafeCell::new(Answered::default()),
@@ -208,10 +209,17 @@ impl<R: Record> ShardSide<R> {
         unsafe { arena.write(arena.offset(Area::Response, slot), arena.cell_bytes(Area::Response)) }
     }
 
-    /// Copies the answer in a slot, whose answer is the shard's, into a cell, from `at` on. Gives its bytes and the
-    /// place of its date; `None`: it has more than its response area, or more than `most` bytes.
+    /// Copies the answer in a slot, whose answer is the shard's, into a cell, from `at` on, and dates the copy: what
+    /// has just been written would stall if it were copied. Gives its bytes and the place of its date; `None`: it has
+    /// more than its response area, or more than `most` bytes.
     #[inline(always)]
-    pub(crate) fn copy_answer(&mut self, slot: u32, blank: &mut Blank<'_>, at: u32, most: u32) -> Option<(u32, u16)> {
+    pub(crate) fn copy_answer<const DATE: usize>(
+        &mut self,
+        slot: u32,
+        blank: &mut Blank<'_>,
+        (at, most): (u32, u32),
+        date: &[u8; DATE],
+    ) -> Option<(u32, u16)> {
         let answer = self.answer_mut(slot);
         let (len, date_at) = (answer.area_len, answer.date_at);
         if len > most || !answer.tail.is_none() {
@@ -223,6 +231,11 @@ impl<R: Record> ShardSide<R> {
         // SAFETY: the area is the shard's as in `response_mut`, the cell as in `blank_mut`; the two are disjoint by the
         // arena's layout.
         unsafe { arena.copy(arena.offset(Area::Response, slot), to.offset(), len) };
+        if date_at > 0 {
+            // SAFETY: the cell is written as in `blank_mut`.
+            let copy = unsafe { arena.write(to.offset(), len) };
+            copy[usize::from(date_at)..][..DATE].copy_from_slice(date);
+        }
         Some((len, date_at))
     }
 

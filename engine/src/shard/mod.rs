@@ -289,7 +289,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// One slot has come back.
-    #[inline]
+    #[inline(always)]
     fn take_back(&mut self, completed: Completion) {
         let dispatch = &mut self.protocol.dispatch;
         let (slot, flags) = dispatch.side.accept(completed);

@@ -4,7 +4,7 @@
 //! Not here: fields that differ from one response to the next.
 //! Source: RFC 9110 sections 6.6.1, 8.3, 10.2.4.
 
-use super::{HeadWriter, WriteError};
+use super::{HeadWriter, WriteError, copy_short};
 use crate::bytes::is_value_byte;
 use crate::date::IMF_LEN;
 use core::fmt;
@@ -12,6 +12,19 @@ use core::fmt;
 /// The most bytes a Server field's value may have in an [`HeadTemplate`].
 pub const SERVER_BYTES_MAX: usize = 128;
 pub(super) const IMPRINT_BYTES: usize = SERVER_BYTES_MAX + 64;
+
+/// The most bytes of a head that is kept ready.
+const READY_BYTES: usize = 128;
+/// Behind a ready head: at most three digits of a length, its line's end, and the blank line.
+const LENGTH_BYTES: usize = 8;
+
+/// A head up to the digits of its Content-Length.
+#[derive(Copy, Clone)]
+struct Ready {
+    bytes: [u8; READY_BYTES],
+    /// 0: it is too long to be kept.
+    len: u8,
+}
 
 /// The lines that every response of a server begins with after its status: Server and Date, checked once and copied
 /// in one piece.
@@ -21,6 +34,8 @@ pub struct HeadTemplate {
     pub(super) bytes: [u8; IMPRINT_BYTES],
     pub(super) len: u16,
     pub(super) date_at: u16,
+    /// The same without a line, and with each there is, up to the length.
+    ready: [Ready; 1 + LINES.len()],
 }
 
 pub(super) const OK_LINE: &[u8; 17] = b"HTTP/1.1 200 OK\r\n";
@@ -48,41 +63,100 @@ impl HeadTemplate {
         }
         let date_at = head.date(&[b' '; IMF_LEN])?;
         let len = u16::try_from(head.len).map_err(|_| WriteError::NoSpace)?;
-        Ok(Self { bytes, len, date_at })
+        let mut ready = [Ready { bytes: [0; READY_BYTES], len: 0 }; 1 + LINES.len()];
+        for (ready, line) in ready.iter_mut().zip([""].into_iter().chain(LINES)) {
+            let parts = [&bytes[..usize::from(len)], line.as_bytes(), b"Content-Length: "];
+            let whole = parts.iter().map(|part| part.len()).sum();
+            let Some(mut room) = ready.bytes.get_mut(..whole) else { continue };
+            for part in parts {
+                let (start, rest) = room.split_at_mut(part.len());
+                start.copy_from_slice(part);
+                room = rest;
+            }
+            ready.len = u8::try_from(whole).map_err(|_| WriteError::NoSpace)?;
+        }
+        Ok(Self { bytes, len, date_at, ready })
     }
+
+    /// Writes a whole answer at the start of `out`, as [`HeadWriter`] would: status 200, Server and Date, `line` if
+    /// there is one, the length of `body`, and `body`. Returns the bytes written, and the offset of the date's 29
+    /// bytes. `None`: it is not short enough for this, and `out` has anything in it.
+    #[inline]
+    pub fn short_answer(&self, line: Option<FieldLine>, body: &[u8], out: &mut [u8]) -> Option<(usize, u16)> {
+        let Ready { bytes, len } = &self.ready[line.map_or(0, |line| 1 + usize::from(line.0))];
+        let start = usize::from(*len);
+        let head = out.first_chunk_mut::<{ READY_BYTES + LENGTH_BYTES }>()?;
+        if start == 0 || body.len() > LENGTH_MAX {
+            return None;
+        }
+        // All of it: a few moves of known size. What is beyond `start` is written over.
+        *head.first_chunk_mut()? = *bytes;
+        let (length, length_len) = length_and_end(body.len());
+        *head.get_mut(start..)?.first_chunk_mut()? = length;
+        let head_len = start + length_len;
+        let end = head_len + body.len();
+        copy_short(out.get_mut(head_len..end)?, body);
+        Some((end, self.date_at))
+    }
+}
+
+/// The longest body of a short answer: of three digits.
+const LENGTH_MAX: usize = 999;
+
+/// The digits of a length, at most [`LENGTH_MAX`], its line's end and the blank line, and how many bytes that is.
+#[inline]
+fn length_and_end(length: usize) -> ([u8; LENGTH_BYTES], usize) {
+    const END: u64 = u64::from_le_bytes(*b"\r\n\r\n\0\0\0\0");
+    let digit = |value: usize| u64::from(b'0' + (value % 10) as u8);
+    let (text, digits) = match length {
+        0..10 => (END << 8 | digit(length), 1),
+        10..100 => (END << 16 | digit(length) << 8 | digit(length / 10), 2),
+        _ => (END << 24 | digit(length) << 16 | digit(length / 10) << 8 | digit(length / 100), 3),
+    };
+    (text.to_le_bytes(), digits + 4)
 }
 
 /// One field of a response as a line, checked when the program is compiled and copied in one piece.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct FieldLine(pub(super) &'static str);
+pub struct FieldLine(u8);
+
+/// The lines there are.
+const LINES: [&str; 1] = [content_type("Content-Type: text/plain\r\n")];
 
 impl FieldLine {
     /// `Content-Type: text/plain`.
-    pub const TEXT_PLAIN: Self = Self::content_type("Content-Type: text/plain\r\n");
+    pub const TEXT_PLAIN: Self = Self(0);
+
+    /// The whole line.
+    #[inline]
+    pub(super) fn text(self) -> &'static str {
+        LINES[usize::from(self.0)]
+    }
 
     /// The value of the field.
     #[must_use]
     pub fn value(self) -> &'static str {
-        let colon = self.0.find(": ").map_or(0, |at| at + 2);
-        self.0[colon..].trim_end_matches("\r\n")
+        let line = self.text();
+        let colon = line.find(": ").map_or(0, |at| at + 2);
+        line[colon..].trim_end_matches("\r\n")
     }
+}
 
-    /// A Content-Type line, its name, colon, space and line end included.
-    ///
-    /// # Panics
-    /// If it is not one, or its value has a control byte: when compiling, in a constant.
-    const fn content_type(line: &'static str) -> Self {
-        const NAME: &[u8] = b"Content-Type: ";
-        let bytes = line.as_bytes();
-        let end = bytes.len() - 2;
-        assert!(end > NAME.len(), "the field has a value");
-        assert!(bytes[end] == b'\r' && bytes[end + 1] == b'\n', "a line ends in CRLF");
-        let mut at = 0;
-        while at < end {
-            assert!(at >= NAME.len() || bytes[at] == NAME[at], "the field is Content-Type");
-            assert!(is_value_byte(bytes[at]), "a value has no control bytes");
-            at += 1;
-        }
-        Self(line)
+/// A Content-Type line, its name, colon, space and line end included.
+///
+/// # Panics
+/// If it is not one, or its value has a control byte: when compiling, in a constant.
+const fn content_type(line: &'static str) -> &'static str {
+    const NAME: &[u8] = b"Content-Type: ";
+    let bytes = line.as_bytes();
+    let end = bytes.len() - 2;
+    assert!(end > NAME.len(), "the field has a value");
+    assert!(bytes[end] == b'\r' && bytes[end + 1] == b'\n', "a line ends in CRLF");
+    let mut at = 0;
+    while at < end {
+        assert!(at >= NAME.len() || bytes[at] == NAME[at], "the field is Content-Type");
+        assert!(is_value_byte(bytes[at]), "a value has no control bytes");
+        at += 1;
     }
+    line
 }

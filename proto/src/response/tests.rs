@@ -52,6 +52,31 @@ fn a_template_writes_what_its_lines_would() {
 }
 
 #[test]
+fn a_short_answer_is_what_a_writer_makes_of_it() {
+    for server in ["ringress", "", &"s".repeat(128)] {
+        let template = HeadTemplate::new(server).expect("valid");
+        for line in [None, Some(FieldLine::TEXT_PLAIN)] {
+            for len in (0..40).chain([98, 99, 100, 101, 255, 998, 999, 1000, 2000]) {
+                let body = &[b'b'; 2000][..len];
+                let (mut one, mut other) = ([0xff; 1200], [0xee; 1200]);
+                let short = template.short_answer(line, body, &mut one);
+                assert_eq!(short.is_some(), server.len() < 128 && len <= 999, "{server} {len}");
+                let Some((written, date_at)) = short else { continue };
+                let mut writer = HeadWriter::new(&mut other);
+                assert_eq!(writer.status_and_template(200, None, &template), Ok(date_at));
+                line.into_iter().for_each(|line| writer.line(line).expect("fits"));
+                writer.content_length(len as u64).expect("fits");
+                assert_eq!(writer.finish_with(body), Ok((written, true)));
+                assert_eq!(one[..written], other[..written]);
+                // Where it does not fit, nothing is said to be written.
+                assert_eq!(template.short_answer(line, body, &mut one[..written.max(136)]), Some((written, date_at)));
+                assert_eq!(template.short_answer(line, body, &mut one[..written - 1]), None);
+            }
+        }
+    }
+}
+
+#[test]
 fn status_lines_carry_the_reason_registered_or_given() {
     let cases = [
         (404, None, Ok("HTTP/1.1 404 Not Found\r\n\r\n")),

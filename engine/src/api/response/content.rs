@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
+use crate::foreign::HeldBytes;
 use crate::stream::{Data, FileRange};
 
 /// A response body, or a chunk of one.
@@ -119,5 +120,30 @@ impl From<String> for Body<'_> {
 impl From<FileRange> for Body<'_> {
     fn from(range: FileRange) -> Self {
         Self::File(range)
+    }
+}
+/// A body in memory.
+#[derive(Clone, Debug)]
+pub(super) enum Memory<'a> {
+    Borrowed(&'a [u8]),
+    Shared(HeldBytes),
+}
+
+impl Memory<'_> {
+    pub(super) const NONE: Self = Self::Borrowed(&[]);
+
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    pub(super) fn into_held(self) -> HeldBytes {
+        match self {
+            Self::Borrowed(bytes) => Bytes::copy_from_slice(bytes).into(),
+            Self::Shared(bytes) => bytes,
+        }
     }
 }

@@ -18,6 +18,19 @@ pub(super) struct QueueEnd {
     touched: bool,
     /// Requests published for which nobody has been woken yet.
     unannounced: u64,
+    /// Requests that it is sure to take before it is published next.
+    room: u64,
+}
+
+impl QueueEnd {
+    /// Sees how many requests it takes now.
+    fn look(&mut self, shard: usize) -> Result<(), Reject> {
+        if !self.core.is_active() || self.core.is_closed() {
+            return Err(Reject::Disabled);
+        }
+        self.room = self.core.room(shard, &mut self.producer);
+        if self.room == 0 { Err(Reject::QueueFull) } else { Ok(()) }
+    }
 }
 
 impl Dispatch {
@@ -33,7 +46,7 @@ impl Dispatch {
                 ended.extend(self.let_go_of_queue(index));
                 self.queues[index] = wanted.map(|core| {
                     let (core, producer) = (Arc::clone(core), Producer::new());
-                    QueueEnd { core, producer, touched: false, unannounced: 0 }
+                    QueueEnd { core, producer, touched: false, unannounced: 0, room: 0 }
                 });
             }
         }
@@ -60,23 +73,22 @@ impl Dispatch {
     pub(crate) fn is_full(&mut self, queue: u32) -> bool {
         let shard = usize::from(self.id.0);
         let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut);
-        let full = end.is_some_and(|end| !end.core.has_room(shard, &mut end.producer));
+        let full = end.is_some_and(|end| end.core.room(shard, &mut end.producer) == 0);
         #[cfg(test)]
         crate::shard::sim::shared_queue::between_looks();
         full
     }
 
-    /// Pushes a request to its queue, and notes where it is there.
-    #[inline]
+    /// Pushes a request to its queue, and notes where it is there. Whether the queue is on and has room is looked at
+    /// for the first one behind a publication, or for each once shards fill it together.
+    #[inline(always)]
     pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, now: Tick) -> Result<(), Reject> {
         let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
-        if !end.core.is_active() || end.core.is_closed() {
-            return Err(Reject::Disabled);
-        }
         let shard = usize::from(self.id.0);
-        if !end.core.has_room(shard, &mut end.producer) {
-            return Err(Reject::QueueFull);
+        if end.room == 0 {
+            end.look(shard)?;
         }
+        end.room -= 1;
         // Published only when nothing can stop it any more: from here on the id can be answered.
         let id = self.side.publish(slot, end.core.number());
         let position = end.core.push(shard, &mut end.producer, id);
@@ -108,6 +120,7 @@ impl Dispatch {
         self.touched.retain(|index| {
             let Some(queue) = &mut self.queues[*index as usize] else { return false };
             let count = queue.core.publish(shard, &mut queue.producer);
+            queue.room = 0;
             self.counters.requests_delivered.add(count);
             queue.unannounced += count;
             if can_wait && queue.core.may_sleep_on(queue.unannounced) {

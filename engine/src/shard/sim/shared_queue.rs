@@ -28,7 +28,7 @@ fn fill_in_between(queue: &Arc<QueueCore<RequestRecord>>, mut side: ShardSide<Re
     let waiting = Arc::clone(&waits);
     let fill = move || {
         let mut producer = Producer::new();
-        while queue.has_room(1, &mut producer) {
+        while queue.room(1, &mut producer) > 0 {
             let slot = side.allocate().expect("more slots than the queue holds");
             let id = side.publish(slot, 0);
             queue.push(1, &mut producer, id);

@@ -26,8 +26,6 @@ use crate::shard::transport::Sending;
 use crate::timer::NEVER;
 
 const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
-const DATE_BYTES: u32 = 29;
-const _: () = assert!(DATE_BYTES as usize == IMF_LEN);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// RFC 9110 section 6.6.1 lets a 5xx go without Date; there is no slot to format one in.
 pub(super) const OVERLOADED: &[u8] =
@@ -247,13 +245,9 @@ impl<I: Io> Protocol<I> {
             if !state.answered {
                 break;
             }
-            let copied = self.dispatch.side.copy_answer(slot, &mut blank, filled, room - filled);
+            let (range, date) = ((filled, room - filled), self.transport.clock.date());
+            let copied = self.dispatch.side.copy_answer(slot, &mut blank, range, date);
             let Some((len, date_at)) = copied else { break };
-            // Into the copy: copying what has just been written would stall.
-            if date_at > 0 {
-                let place = self.dispatch.side.blank_mut(&mut blank, filled + u32::from(date_at), DATE_BYTES);
-                place.copy_from_slice(self.transport.clock.date());
-            }
             newest = Copied { slot, is_http10: state.is_http10, len, date_at };
             filled += len;
             count += 1;
