@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Watched, builder, loopback};
+use common::{WAIT_MAX, Watched, builder, loopback, wait_until};
 use ringress::{Mode, QueueOptions};
 
 struct Counting;
@@ -104,4 +104,15 @@ fn nothing_is_kept_of_what_is_over() {
     });
     println!("500 closed sessions of two groups: {} KiB", gone / KIB);
     assert!(gone < 64 * KIB, "{gone} bytes are kept of closed sessions and groups");
+    drop((group, engine));
+
+    // Shards that are driven let go of what they had taken, soon after.
+    let engine = Watched::start(builder().shards(2), Mode::Queue);
+    let before = LIVE.load(Ordering::SeqCst);
+    for _ in 0..30 {
+        let queue = engine.request_queue_with("", long).expect("in range");
+        assert!(engine.await_changes(WAIT_MAX).expect("not on a shard"), "the shards have it");
+        drop(queue);
+    }
+    wait_until("the shards have let go of closed queues", || LIVE.load(Ordering::SeqCst) < before + 64 * KIB);
 }
