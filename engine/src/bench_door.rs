@@ -26,7 +26,11 @@ pub use self::turns::Turns;
 
 /// The routes of an engine.
 #[derive(Debug)]
-pub struct RouteTable(Snapshot);
+pub struct RouteTable {
+    routes: Snapshot,
+    /// As the shards have them.
+    shown: Snapshot,
+}
 
 /// Where a connection has come in: a port of 127.0.0.1.
 #[derive(Debug)]
@@ -47,14 +51,39 @@ impl RouteTable {
     /// When a prefix is malformed or given twice.
     #[must_use]
     pub fn new<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
-        Self(routes(prefixes))
+        let routes = routes(prefixes);
+        Self { shown: routes.clone(), routes }
+    }
+
+    /// The same routes without one of the prefixes; the two share the others.
+    ///
+    /// # Panics
+    /// When the prefix is malformed or not there.
+    #[must_use]
+    pub fn without(&self, prefix: &str) -> Self {
+        let mut routes = self.routes.clone();
+        assert!(routes.remove(&parse(prefix)), "not there");
+        Self { shown: routes.clone(), routes }
+    }
+
+    /// Registers one more prefix and takes it out again, as the control plane does: what the shards have is copied where
+    /// it changes, and freed when they have something newer.
+    ///
+    /// # Panics
+    /// When the prefix is malformed or there.
+    pub fn change(&mut self, prefix: &str) {
+        let prefix = parse(prefix);
+        assert!(self.routes.insert(&prefix, 0, 1), "there already");
+        self.shown = self.routes.clone();
+        assert!(self.routes.remove(&prefix), "it was put in");
+        self.shown = self.routes.clone();
     }
 
     /// The URL context of the prefix that a request goes to.
     #[inline(always)]
     #[must_use]
     pub fn find(&self, local: &Local, host: &[u8], path: &[u8]) -> Option<u64> {
-        self.0.find(&local.0, host, path).ok().map(|found| found.target.context)
+        self.shown.find(&local.0, host, path).ok().map(|found| found.target.context)
     }
 }
 
@@ -64,10 +93,13 @@ fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
     let mut routes = Snapshot::new(policy);
     routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy });
     for (prefix, context) in prefixes {
-        let prefix = url::Prefix::parse(prefix).expect("the benchmark's own prefix");
-        assert!(routes.insert(&Prefix::from(prefix), context, 1), "given twice");
+        assert!(routes.insert(&parse(prefix), context, 1), "given twice");
     }
     routes
+}
+
+fn parse(prefix: &str) -> Prefix {
+    Prefix::from(url::Prefix::parse(prefix).expect("the benchmark's own prefix"))
 }
 
 /// One shard and one queue with their only consumer, all on the current thread.

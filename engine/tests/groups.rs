@@ -3,7 +3,7 @@
 mod common;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
 use ringress::{Error, ErrorKind, Mode, Request, RequestQueue, Response, TargetForm, UrlGroup};
@@ -155,26 +155,40 @@ fn of_urls_that_are_added_together_all_are_registered_or_none() {
     consumer.join().expect("ends");
 }
 
+/// Says how long adding and removing took: `cargo test --release -p ringress --test groups each_of -- --nocapture`.
 #[test]
 fn each_of_thousands_of_urls_is_found_until_its_group_is_gone() {
+    const COUNT: u64 = 10_000;
     let bare = bare();
     let consumer = serve(&bare.queue, describe);
     let session = bare.engine.server_session();
-    let urls: Vec<String> = (0..5000).map(|n| format!("http://*:{}/service-{n}/", bare.port)).collect();
-    let together = session.url_group();
-    together.bind(&bare.queue).expect("of this engine");
-    together.add_urls(urls.iter().map(String::as_str).zip(0..)).expect("all are free");
-    for n in 5000..5500 {
-        bare.add(&format!("http://*:P/service-{n}/"), n);
+    let urls = |kind: &str| (0..COUNT).map(|n| format!("http://*:{}/{kind}-{n}/", bare.port)).collect::<Vec<_>>();
+    let (singly, together) = (urls("single"), urls("joint"));
+    let group = session.url_group();
+    group.bind(&bare.queue).expect("of this engine");
+    let begun = Instant::now();
+    singly.iter().zip(0..).for_each(|(url, n)| bare.group.add_url(url, n).expect("free"));
+    let added_singly = begun.elapsed();
+    let begun = Instant::now();
+    group.add_urls(together.iter().map(String::as_str).zip(COUNT..)).expect("all are free");
+    let added_together = begun.elapsed();
+    let ask = |kind: &str, n: u64| bare.ask(&format!("/{kind}-{n}/x"), "h");
+    for n in [0, 1, COUNT / 2, COUNT - 1] {
+        assert_eq!(ask("single", n), format!("{n} h /single-{n}/x"));
+        assert_eq!(ask("joint", n), format!("{} h /joint-{n}/x", COUNT + n));
     }
-    let ask = |n| bare.ask(&format!("/service-{n}/x"), "h");
-    for n in [0, 1, 2499, 4999, 5000, 5499] {
-        assert_eq!(ask(n), format!("{n} h /service-{n}/x"));
-    }
-    together.unbind().expect("open");
-    assert_eq!([ask(7), ask(5007)], ["503", "5007 h /service-5007/x"]);
-    drop(together);
-    assert_eq!([ask(7), ask(5007)], ["404", "5007 h /service-5007/x"]);
+    group.unbind().expect("open");
+    assert_eq!([ask("joint", 7), ask("single", 7)], ["503", "7 h /single-7/x"]);
+    let begun = Instant::now();
+    drop(group);
+    let removed_together = begun.elapsed();
+    assert_eq!([ask("joint", 7), ask("single", 7)], ["404", "7 h /single-7/x"]);
+    let begun = Instant::now();
+    singly.iter().skip(1).for_each(|url| bare.group.remove_url(url).expect("there"));
+    let removed_singly = begun.elapsed();
+    assert_eq!([ask("single", 0), ask("single", 7)], ["0 h /single-0/x", "404"]);
+    println!("{COUNT} URLs: added singly {added_singly:?}, together {added_together:?}");
+    println!("removed singly {removed_singly:?}, with their group {removed_together:?}");
     bare.engine.shutdown(WAIT_MAX).expect("nothing failed");
     consumer.join().expect("ends");
 }

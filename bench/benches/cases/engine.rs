@@ -64,6 +64,10 @@ fn route() -> Vec<Entry> {
         entry("route/find/100-prefixes", || find(hundred(), HOST, b"/service-50/orders/42", Some(50))),
         entry("route/find/100-prefixes-none", || find(hundred(), HOST, b"/service-xx/orders/42", None)),
         entry("route/find/10,000-prefixes", || find(ten_thousand(), HOST, b"/service-5000/orders/42", Some(5000))),
+        entry("route/change/10,000-prefixes", || {
+            let mut table = ten_thousand();
+            Box::new(move || table.change(black_box("http://*:8080/service-more/")))
+        }),
         entry("route/find/each-of-1", || find_each(1)),
         entry("route/find/each-of-10,000", || find_each(10_000)),
         entry("route/find/100-hosts", || find(hundred_hosts(), b"www50.adatum.com", b"/orders/42", Some(50))),

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use ringress::Mode;
-use ringress::bench_door::Turns;
+use ringress::bench_door::{RouteTable, Turns};
 
 use crate::case::{Amount, Case, Entry};
 
@@ -91,6 +91,35 @@ impl Case for Rounds {
     }
 }
 
+/// A shard gets other routes, again and again, which differ in one of 10,000 prefixes.
+struct Routes {
+    turns: Turns,
+    tables: [RouteTable; 2],
+    rounds: usize,
+}
+
+fn new_routes() -> Box<dyn Case> {
+    let urls: Vec<String> = (0..=10_000).map(|n| format!("http://*:8080/service-{n:04}/")).collect();
+    let more = RouteTable::new(urls.iter().map(String::as_str).zip(0..));
+    let fewer = more.without(&urls[10_000]);
+    Box::new(Routes { turns: Turns::new(Mode::Colocated, FEW.connections), tables: [fewer, more], rounds: 0 })
+}
+
+impl Case for Routes {
+    fn prepare(&mut self) {
+        self.turns.route_by(&self.tables[self.rounds % 2]);
+        self.rounds += 1;
+    }
+
+    fn run(&mut self) {
+        self.turns.idle();
+    }
+
+    fn finish(&mut self) {
+        assert!(self.turns.is_up_to_date());
+    }
+}
+
 pub(crate) fn entries() -> Vec<Entry> {
     let entry = |name, amounts: Amounts, depth, make| {
         let amount = Amount::Requests(amounts.speaking * depth);
@@ -104,5 +133,6 @@ pub(crate) fn entries() -> Vec<Entry> {
         entry("turn/colocated-4096/1", MANY, 1, || rounds(Mode::Colocated, MANY, 1)),
         entry("turn/colocated-4096/16", MANY, DEPTH, || rounds(Mode::Colocated, MANY, DEPTH)),
         entry("turn/queue-4096/16", MANY, DEPTH, || rounds(Mode::Queue, MANY, DEPTH)),
+        Entry { name: "turn/new-routes/10,000-prefixes", amount: Amount::One, prepared: true, make: new_routes },
     ]
 }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::api::Response;
-use crate::bench_door::routes;
+use crate::bench_door::{RouteTable, routes};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, ShardId};
@@ -30,6 +30,7 @@ use crate::mem::{Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
+use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
 use crate::shard::{DesiredState, Driven, Inbox, ListenAddress, ListenSocket, Shard};
 
@@ -55,6 +56,10 @@ pub struct Turns {
     queue: RequestQueue,
     /// Where the queue's handle is from; it runs no shard.
     _engine: Engine,
+    inbox: Arc<Inbox>,
+    desired: DesiredState,
+    /// The routes before the newest.
+    before: Arc<Snapshot>,
 }
 
 impl Turns {
@@ -86,17 +91,46 @@ impl Turns {
         let sockets = vec![Some(Arc::new(ListenSocket::new(socket)))];
         desired.set_addresses(vec![Arc::new(ListenAddress { id: 1, ip, port: 80, sockets })]);
         desired.advance();
-        inbox.put(desired);
+        inbox.put(desired.clone());
         let clients = (0..connections).map(|_| fake.borrow_mut().connect(listener, ROOM)).collect();
         let _driving = (mode == Mode::Colocated).then(|| shard.drive_here());
         // One turn begins to accept, the next finds the connections, one more begins to receive.
         let (_engine, mut queue) = handle();
         queue.core = core;
-        let mut turns = Self { _driving, shard, fake, clients, queue, _engine };
+        let mut turns = Self {
+            _driving,
+            shard,
+            fake,
+            clients,
+            queue,
+            _engine,
+            inbox,
+            before: Arc::clone(&desired.routes),
+            desired,
+        };
         (0..3).for_each(|_| turns.turn());
         let receives = |client: &usize| turns.fake.borrow().receives(*client);
         assert!(turns.clients.iter().all(receives), "the shard receives from every client");
         turns
+    }
+
+    /// From the next turn on, these routes hold.
+    pub fn route_by(&mut self, table: &RouteTable) {
+        // The shard is not the last to let go of what it had: see the room `session`.
+        self.before = core::mem::replace(&mut self.desired.routes, Arc::new(table.shown.clone()));
+        self.desired.advance();
+        self.inbox.put(self.desired.clone());
+    }
+
+    /// Whether the shard has the newest routes.
+    #[must_use]
+    pub fn is_up_to_date(&self) -> bool {
+        Arc::strong_count(&self.desired.routes) == 2
+    }
+
+    /// One turn for which there is nothing to do but what the control plane wants.
+    pub fn idle(&mut self) {
+        self.turn();
     }
 
     /// Each of these clients sends these bytes, for one completion if they fit a receive buffer.

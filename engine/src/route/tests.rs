@@ -62,6 +62,33 @@ fn the_longest_path_wins_by_whole_segments() {
 }
 
 #[test]
+fn paths_match_whole_segments() {
+    for (prefix, path, matches) in [
+        ("/", "/", true),
+        ("/", "/x", true),
+        ("/", "*", true),
+        ("/", "", true),
+        ("/a/b/", "/a/b", true),
+        ("/a/b/", "/a/b/", true),
+        ("/a/b", "/a/b/c", true),
+        ("/a/b", "/A/B", true),
+        ("/a/b/", "/a/bc", false),
+        ("/a/b/", "/a", false),
+        ("/a/b/", "/a/x", false),
+        ("/a", "", false),
+        ("/a", "*", false),
+        ("/foobar/", "/foobar", true),
+        ("/foobar/foo/", "/foobar/foo/bar", true),
+        ("//", "/x", false),
+        ("//", "//x", true),
+    ] {
+        let snapshot = with(&[(&format!("http://*:80{prefix}"), 1)]);
+        assert_eq!(context(&snapshot, "h", path).is_ok(), matches, "{prefix} {path}");
+        assert_eq!(is_below(prefix, path.as_bytes()), matches, "{prefix} {path}");
+    }
+}
+
+#[test]
 fn an_unknown_host_is_told_from_an_unknown_path() {
     let mut snapshot = with(&[("http://a:80/x/", 1)]);
     assert_eq!(context(&snapshot, "b", "/x/"), Err(Reject::HostUnknown));

@@ -13,7 +13,7 @@ mod path;
 mod prefix;
 
 pub use path::canonical_path;
-pub use prefix::{Category, HostPattern, Prefix, PrefixError, Scheme, path_rank};
+pub use prefix::{HostPattern, Prefix, PrefixError, Scheme};
 
 use crate::bytes::offset;
 use crate::head::{Head, Span};

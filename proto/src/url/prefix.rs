@@ -30,19 +30,6 @@ pub enum HostPattern<'a> {
     Name(&'a str),
 }
 
-/// In which turn a prefix is asked: the first category with a match ends the search.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Category {
-    /// [`HostPattern::Strong`].
-    Strong,
-    /// [`HostPattern::Name`].
-    Host,
-    /// [`HostPattern::Ip`].
-    Ip,
-    /// [`HostPattern::Weak`].
-    Weak,
-}
-
 /// A prefix taken apart.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix<'a> {
@@ -85,17 +72,6 @@ impl<'a> Prefix<'a> {
         let port = parse_port(port)?;
         check_path(path)?;
         Ok(Self { scheme, host, port, path })
-    }
-
-    /// In which turn the prefix is asked.
-    #[must_use]
-    pub const fn category(&self) -> Category {
-        match self.host {
-            HostPattern::Strong => Category::Strong,
-            HostPattern::Name(_) => Category::Host,
-            HostPattern::Ip(_) => Category::Ip,
-            HostPattern::Weak => Category::Weak,
-        }
     }
 }
 
@@ -221,21 +197,6 @@ impl fmt::Display for PrefixError {
 
 impl core::error::Error for PrefixError {}
 
-/// How well a prefix's path covers a cooked path: `None` if not at all, else the bytes covered, so that the
-/// longest prefix wins. `/a/b` and `/a/b/` cover `/a/b`, `/a/b/` and `/a/b/c`, not `/a/bc`. The root covers
-/// everything, `*` and the empty path included.
-#[inline]
-#[must_use]
-pub fn path_rank(prefix_path: &[u8], path: &[u8]) -> Option<usize> {
-    let prefix = prefix_path.strip_suffix(b"/").unwrap_or(prefix_path);
-    if prefix.is_empty() {
-        return Some(0);
-    }
-    let (start, rest) = path.split_at_checked(prefix.len())?;
-    let whole_segments = matches!(rest, [] | [b'/', ..]);
-    (whole_segments && start.eq_ignore_ascii_case(prefix)).then_some(prefix.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,16 +207,16 @@ mod tests {
         let want = Prefix { scheme: Scheme::Http, host: HostPattern::Strong, port: 80, path: "/vroot/" };
         assert_eq!(prefix, want);
         let cases = [
-            ("https://adatum.com:443/", HostPattern::Name("adatum.com"), Category::Host),
-            ("http://Localhost:8080/a/b", HostPattern::Name("Localhost"), Category::Host),
-            ("http://*:1/", HostPattern::Weak, Category::Weak),
-            ("http://127.0.0.1:65535/", HostPattern::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)), Category::Ip),
-            ("http://[::1]:80/", HostPattern::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST)), Category::Ip),
-            ("http://a_b-c.x1:80/\u{e9} \\//", HostPattern::Name("a_b-c.x1"), Category::Host),
+            ("https://adatum.com:443/", HostPattern::Name("adatum.com")),
+            ("http://Localhost:8080/a/b", HostPattern::Name("Localhost")),
+            ("http://*:1/", HostPattern::Weak),
+            ("http://127.0.0.1:65535/", HostPattern::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            ("http://[::1]:80/", HostPattern::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST))),
+            ("http://a_b-c.x1:80/\u{e9} \\//", HostPattern::Name("a_b-c.x1")),
         ];
-        for (text, host, category) in cases {
+        for (text, host) in cases {
             let prefix = Prefix::parse(text).expect(text);
-            assert_eq!((prefix.host, prefix.category()), (host, category), "{text}");
+            assert_eq!(prefix.host, host, "{text}");
         }
     }
 
@@ -303,35 +264,6 @@ mod tests {
         for (text, want) in cases {
             assert_eq!(Prefix::parse(text), Err(want), "{text}");
             assert!(std::format!("{want}").contains(':'), "{want:?} names a remedy");
-        }
-    }
-
-    #[test]
-    fn categories_are_asked_in_order() {
-        assert!(Category::Strong < Category::Host && Category::Host < Category::Ip && Category::Ip < Category::Weak);
-    }
-
-    #[test]
-    fn paths_match_whole_segments() {
-        for (prefix, path, rank) in [
-            ("/", "/", Some(0)),
-            ("/", "/x", Some(0)),
-            ("/", "*", Some(0)),
-            ("/", "", Some(0)),
-            ("/a/b/", "/a/b", Some(4)),
-            ("/a/b/", "/a/b/", Some(4)),
-            ("/a/b", "/a/b/c", Some(4)),
-            ("/a/b", "/A/B", Some(4)),
-            ("/a/b/", "/a/bc", None),
-            ("/a/b/", "/a", None),
-            ("/a/b/", "/a/x", None),
-            ("/a", "", None),
-            ("/foobar/", "/foobar", Some(7)),
-            ("/foobar/foo/", "/foobar/foo/bar", Some(11)),
-            ("//", "/x", None),
-            ("//", "//x", Some(1)),
-        ] {
-            assert_eq!(path_rank(prefix.as_bytes(), path.as_bytes()), rank, "{prefix} {path}");
         }
     }
 }
