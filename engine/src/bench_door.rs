@@ -66,8 +66,8 @@ impl RouteTable {
         Self { shown: routes.clone(), routes }
     }
 
-    /// Registers one more prefix and takes it out again, as the control plane does: what the shards have is copied where
-    /// it changes, and freed when they have something newer.
+    /// Registers one more prefix and takes it out again, as the control plane does: what the shards have is copied
+    /// where it changes, and freed when they have something newer.
     ///
     /// # Panics
     /// When the prefix is malformed or there.
