@@ -204,7 +204,7 @@ impl Hop {
         self.side.take_completions(&mut self.completed);
         for completed in self.completed.drain(..) {
             let (slot, _) = self.side.accept(completed);
-            let answered = self.side.answer_mut(slot).area_len;
+            let answered = self.side.answer_mut(slot).area_len();
             let text = self.side.response_mut(slot)[..answered as usize].first_chunk::<ANSWER_BYTES>();
             sum += text.map_or(0, |text| u64::from_ne_bytes(*text));
             let (_, fate) = self.side.end_answered(slot, |_| Ended::BENCH);
@@ -221,7 +221,7 @@ fn answer(lease: Lease<RequestRecord>) {
     let filled = lease.fill(|area| {
         let room = area.first_chunk_mut::<ANSWER_BYTES>().ok_or(())?;
         *room = text;
-        Ok::<_, ()>(Answered { area_len: 8, ..Answered::default() })
+        Ok::<_, ()>(Answered { body_len: 8, ..Answered::default() })
     });
     if let Some(Ok(filled)) = filled {
         lease.submit(filled);

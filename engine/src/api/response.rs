@@ -12,7 +12,7 @@ use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError, 
 pub use self::content::Body;
 use self::content::Memory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{AnswerFlags, Answered, Tail};
+use crate::queue::{AnswerFlags, Answered, HeadText, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
@@ -244,10 +244,13 @@ fn fill_short(
     if record.is_head() || record.is_connect() {
         return None;
     }
-    let (len, date_at) = template.short_answer(response.line, response.body.as_bytes(), area)?;
+    let body = response.body.as_bytes();
+    let (len, date_at) = template.short_answer(response.line, body, area)?;
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let area_len = u32::try_from(len).unwrap_or(u32::MAX);
-    Some(Answered { area_len, date_at, status: 200, flags, tail: Tail::None })
+    #[expect(clippy::cast_possible_truncation, reason = "a short answer is within its area")]
+    let (area_len, body_len) = (len as u32, body.len() as u32);
+    let head = HeadText { len: area_len - body_len, date_at };
+    Some(Answered { status: 200, head, body_len, flags, tail: Tail::None })
 }
 
 /// As [`fill`], for what most responses are not.
@@ -292,6 +295,7 @@ fn fill_plain(
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
     let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
+    let body_len = if has_body { body.len() } else { 0 };
     let tail = if has_body {
         Tail::None
     } else {
@@ -299,8 +303,8 @@ fn fill_plain(
         Tail::Bytes(body.into_held())
     };
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let area_len = u32::try_from(area_len).unwrap_or(u32::MAX);
-    Ok(Answered { area_len, date_at, status, flags, tail })
+    let head = HeadText { len: u32::try_from(area_len - body_len).unwrap_or(u32::MAX), date_at };
+    Ok(Answered { status, head, body_len: u32::try_from(body_len).unwrap_or(u32::MAX), flags, tail })
 }
 
 /// As [`fill`], with the whole body in pieces. Gives the stream of them, too.
@@ -375,10 +379,10 @@ pub(super) fn fill_start(
 }
 
 /// The answer that a head and a stream make; `is_chunked`: the shard puts the content into chunks.
-fn before(head: Answered, stream: &Arc<OutStream>, is_chunked: bool) -> Answered {
+fn before(answered: Answered, stream: &Arc<OutStream>, is_chunked: bool) -> Answered {
     let framing = if is_chunked { Framing::Pieces { begun: false } } else { Framing::Outside };
-    let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), head.area_len, framing));
-    Answered { tail, ..head }
+    let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), answered.head.len, framing));
+    Answered { tail, ..answered }
 }
 
 /// Writes the head of a streamed answer.
@@ -396,9 +400,9 @@ fn write_head(
     let written = write_fields(template, (response, made), framing, &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
-    let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
+    let head = HeadText { len: u32::try_from(head_len).unwrap_or(u32::MAX), date_at };
     let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    Ok(Answered { area_len, date_at, status: response.status, flags, tail: Tail::None })
+    Ok(Answered { status: response.status, head, body_len: 0, flags, tail: Tail::None })
 }
 
 /// Writes a response head but for its blank line, and for what it says of its connection: that is the shard's to put
@@ -519,7 +523,7 @@ mod tests {
         let mut area = [0; 512];
         let template = HeadTemplate::new("s").expect("valid");
         let answered = fill(record, &template, &mut response, &mut area)?;
-        let text = String::from_utf8_lossy(&area[..answered.area_len as usize]).into_owned();
+        let text = String::from_utf8_lossy(&area[..answered.area_len() as usize]).into_owned();
         Ok((text, answered))
     }
 

@@ -27,7 +27,7 @@ use super::stream::{Completion, TrySendError, is_undriven, undriven};
 use super::wait::block_on;
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
-use crate::queue::{AnswerFlags, Answered, Command, HandOver, Tail, notify_deferred};
+use crate::queue::{AnswerFlags, Answered, Command, HandOver, HeadText, Tail, notify_deferred};
 use crate::stream::{OutStream, Outgoing};
 
 pub use self::reader::UpgradedReader;
@@ -164,9 +164,9 @@ fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Ar
         Ok((head.finish()?, date_at))
     });
     let (head_len, date_at) = written.map_err(|error| response::refused(error, area_bytes))?;
-    let area_len = u32::try_from(head_len).unwrap_or(u32::MAX);
-    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), area_len));
-    Ok(Answered { area_len, date_at, status: 101, flags: AnswerFlags::SWITCHES, tail })
+    let head = HeadText { len: u32::try_from(head_len).unwrap_or(u32::MAX), date_at };
+    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), head.len));
+    Ok(Answered { status: 101, head, body_len: 0, flags: AnswerFlags::SWITCHES, tail })
 }
 
 impl Upgraded {

@@ -145,18 +145,36 @@ pub(crate) enum NotSent {
 /// Bytes of a response cell behind its area: for a line that the shard puts into the head when it sends it.
 pub(crate) const LINE_BYTES: u32 = 24;
 
-/// What an application filled in: see [`Exchange::fill`].
+/// The head of an answer to a request that came by HTTP/1: text at the beginning of the response area, written by who
+/// answers. What only the connection knows when it sends has its place: the date's, and [`LINE_BYTES`] behind the area
+/// for what is said of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeadText {
+    pub(crate) len: u32,
+    /// Where in the text the Date value goes, filled in by the shard; 0 for nowhere.
+    pub(crate) date_at: u16,
+}
+
+/// What an application filled in: see [`Exchange::fill`]. A status, a head and a body, whatever version of HTTP they go
+/// out by.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
-    /// Bytes of the response area that are to be sent.
-    pub(crate) area_len: u32,
-    /// Where in the area the Date value goes, filled in by the shard; 0 for nowhere.
-    pub(crate) date_at: u16,
     /// The answer's status; 0 for none.
     pub(crate) status: u16,
+    pub(crate) head: HeadText,
+    /// Bytes of the body that are in the response area, behind the head.
+    pub(crate) body_len: u32,
     pub(crate) flags: AnswerFlags,
-    /// What is to be sent after the area.
+    /// What is to be sent after the area: more of the body.
     pub(crate) tail: Tail,
+}
+
+impl Answered {
+    /// Bytes of the response area that are to be sent.
+    #[inline]
+    pub(crate) fn area_len(&self) -> u32 {
+        self.head.len + self.body_len
+    }
 }
 
 /// Where the received bytes of a request are in the arena. Made only by who makes the slot hold them (`holdings`).
@@ -343,9 +361,9 @@ impl<R: Record> Exchange<R> {
                 // Part by part: a whole put together in memory and copied would be read before its parts have arrived
                 // there, which stalls.
                 debug_assert!(place.tail.is_none(), "whoever freed this slot took its tail");
-                place.area_len = answered.area_len;
-                place.date_at = answered.date_at;
                 place.status = answered.status;
+                place.head = answered.head;
+                place.body_len = answered.body_len;
                 place.flags = answered.flags.with(flags);
                 // Most answers have no tail, and neither has a free slot: to see to the end of either would be a call.
                 core::mem::forget(if answered.tail.is_none() {

@@ -39,7 +39,7 @@ pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::commands::Command;
 pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{
-    AnswerFlags, Answered, Exchange, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
+    AnswerFlags, Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, Taker};
 pub(crate) use self::holdings::NoRoom;

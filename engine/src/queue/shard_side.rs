@@ -221,7 +221,7 @@ impl<R: Record> ShardSide<R> {
         date: &[u8; DATE],
     ) -> Option<(u32, u16)> {
         let answer = self.answer_mut(slot);
-        let (len, date_at) = (answer.area_len, answer.date_at);
+        let (len, date_at) = (answer.area_len(), answer.head.date_at);
         if len > most || !answer.tail.is_none() {
             return None;
         }

@@ -37,8 +37,8 @@ fn refused(reject: Reject) -> Outcome {
 #[inline]
 fn answer_bytes(answer: &Answered) -> u64 {
     match &answer.tail {
-        Tail::None => u64::from(answer.area_len),
-        Tail::Bytes(tail) => u64::from(answer.area_len) + tail.len() as u64,
+        Tail::None => u64::from(answer.area_len()),
+        Tail::Bytes(tail) => u64::from(answer.area_len()) + tail.len() as u64,
         Tail::Stream(outgoing) => outgoing.taken(),
     }
 }

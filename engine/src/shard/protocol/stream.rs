@@ -183,14 +183,14 @@ impl<I: Io> Protocol<I> {
         if link.socket.staging.is_reading() {
             return Next::Nothing;
         }
-        let area_len = self.dispatch.side.answer_mut(slot).area_len;
-        let head = self.dispatch.side.lend_response(slot, area_len);
+        let head_len = self.dispatch.side.answer_mut(slot).head.len;
+        let head = self.dispatch.side.lend_response(slot, head_len);
         let staged = match &link.socket.staging {
             Staging::Holds { cell, from, to } => Some(self.dispatch.side.arena().lend(cell, *from, to - from)),
             Staging::No | Staging::Waits | Staging::Called | Staging::Reads(_) => None,
         };
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return Next::Nothing };
-        let is_fresh = outgoing.head_left() == area_len;
+        let is_fresh = outgoing.head_left() == head_len;
         let reads_only = outgoing.reads_only;
         let found = look(outgoing, head, staged);
         if found.ending == Ending::Aborted {

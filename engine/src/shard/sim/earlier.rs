@@ -5,7 +5,7 @@
 //! they are looked at again.
 
 use super::rig::{read_prefix, target};
-use crate::queue::{Answered, BodyState, Lease};
+use crate::queue::{Answered, BodyState, HeadText, Lease};
 use crate::record::RequestRecord;
 use crate::ring::fake::Random;
 
@@ -106,8 +106,8 @@ impl Earlier {
         // `None`: the connection is over.
         let _ = lease.answer(|area| {
             area[..ANSWER.len()].copy_from_slice(ANSWER.as_bytes());
-            let area_len = u32::try_from(ANSWER.len()).expect("short");
-            Ok::<_, ()>(Answered { area_len, status: 200, ..Answered::default() })
+            let head = HeadText { len: u32::try_from(ANSWER.len()).expect("short"), date_at: 0 };
+            Ok::<_, ()>(Answered { status: 200, head, ..Answered::default() })
         });
         true
     }

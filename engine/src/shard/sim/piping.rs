@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use crate::queue::{AnswerFlags, Answered, BodyState, Command, HandOver, Lease, Signals, Tail};
+use crate::queue::{AnswerFlags, Answered, BodyState, Command, HandOver, HeadText, Lease, Signals, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, OutStream, Outgoing, Piece};
 
@@ -25,9 +25,9 @@ impl Pipe {
         let stream = OutStream::new(16, 10_000);
         let filled = lease.answer(|area| {
             area[..SWITCHED.len()].copy_from_slice(SWITCHED.as_bytes());
-            let area_len = u32::try_from(SWITCHED.len()).expect("short");
-            let tail = Tail::Stream(Outgoing::new(Arc::clone(&stream), area_len));
-            Ok::<_, ()>(Answered { area_len, date_at: 0, status: 101, flags: AnswerFlags::SWITCHES, tail })
+            let head = HeadText { len: u32::try_from(SWITCHED.len()).expect("short"), date_at: 0 };
+            let tail = Tail::Stream(Outgoing::new(Arc::clone(&stream), head.len));
+            Ok::<_, ()>(Answered { status: 101, head, body_len: 0, flags: AnswerFlags::SWITCHES, tail })
         });
         filled.is_some().then_some(Self { lease, stream })
     }

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::id::{Origin, RequestId, ShardId};
 use crate::policy::Policy;
-use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, Lease, QueueCore, ShardSide, Tail};
+use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults, Outside, Random};
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
@@ -387,9 +387,9 @@ pub(super) fn head_of(area: &mut [u8], length: BodyLength, close: bool) -> Answe
     let head = format!("{before}{:29}\r\n{length}\r\n\r\n", "");
     area[..head.len()].copy_from_slice(head.as_bytes());
     let flags = if close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let area_len = u32::try_from(head.len()).expect("small");
-    let answered = Answered { area_len, date_at: 23, status: 200, flags, tail: Tail::None };
-    assert_eq!(before.len(), usize::from(answered.date_at));
+    let head = HeadText { len: u32::try_from(head.len()).expect("small"), date_at: 23 };
+    let answered = Answered { status: 200, head, body_len: 0, flags, tail: Tail::None };
+    assert_eq!(before.len(), usize::from(answered.head.date_at));
     answered
 }
 
@@ -397,11 +397,11 @@ pub(super) fn head_of(area: &mut [u8], length: BodyLength, close: bool) -> Answe
 pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8], close: bool) -> Answered {
     let mut answered = head_of(area, BodyLength::Known(body.len()), close);
     let body = if record.is_head() { &[] } else { body };
-    let head_len = answered.area_len as usize;
+    let head_len = answered.head.len as usize;
     let whole = head_len + body.len();
     if let Some(place) = area.get_mut(head_len..whole) {
         place.copy_from_slice(body);
-        answered.area_len = u32::try_from(whole).expect("small");
+        answered.body_len = u32::try_from(body.len()).expect("small");
     } else {
         answered.tail = Tail::Bytes(bytes::Bytes::from(body.to_vec()).into());
     }

@@ -142,7 +142,7 @@ impl Streaming {
             let mut answered = head_of(area, length, close);
             let is_framed = is_chunked && !record.is_head();
             let framing = if is_framed { Framing::Pieces { begun: false } } else { Framing::Outside };
-            answered.tail = Tail::Stream(Outgoing::framed(Arc::clone(&stream), answered.area_len, framing));
+            answered.tail = Tail::Stream(Outgoing::framed(Arc::clone(&stream), answered.head.len, framing));
             Ok::<_, ()>(answered)
         });
         let mut rest = if record.is_head() { VecDeque::new() } else { rest };

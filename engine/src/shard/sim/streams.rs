@@ -38,7 +38,7 @@ pub(super) fn text_of(from: usize, len: usize) -> String {
 }
 
 fn streamed(answered: Answered, stream: &Arc<OutStream>) -> Answered {
-    Answered { tail: Tail::Stream(Outgoing::new(Arc::clone(stream), answered.area_len)), ..answered }
+    Answered { tail: Tail::Stream(Outgoing::new(Arc::clone(stream), answered.head.len)), ..answered }
 }
 
 /// A streamed answer of a body of so many bytes; the handle stays.

@@ -55,7 +55,7 @@ impl<I: Io> Protocol<I> {
             return true;
         }
         let answer = self.dispatch.side.answer_mut(slot);
-        matches!(&answer.tail, Tail::Stream(outgoing) if outgoing.head_left() < answer.area_len)
+        matches!(&answer.tail, Tail::Stream(outgoing) if outgoing.head_left() < answer.head.len)
     }
 
     /// Sends what is next on a connection where informational answers wait: one that is its oldest request's, or else

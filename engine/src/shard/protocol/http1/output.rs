@@ -131,14 +131,14 @@ impl<I: Io> Protocol<I> {
         }
         let Some(word) = word else { return 0 };
         let grown = write_word(area, len, date_at, word);
-        self.dispatch.side.answer_mut(slot).area_len += grown;
+        self.dispatch.side.answer_mut(slot).head.len += grown;
         grown
     }
 
     /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
     /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
     fn finish_stream_head(&mut self, connection: &Http1, slot: u32, is_given: bool) -> u32 {
-        if self.dispatch.side.answer_mut(slot).date_at == 0 {
+        if self.dispatch.side.answer_mut(slot).head.date_at == 0 {
             return 0;
         }
         let state = self.dispatch.slots[slot as usize];
@@ -161,9 +161,9 @@ impl<I: Io> Protocol<I> {
 
     fn finish_streamed_head(&mut self, slot: u32, word: Option<Word>) -> u32 {
         let answer = self.dispatch.side.answer_mut(slot);
-        let (len, date_at) = (answer.area_len, answer.date_at);
+        let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let grown = self.finish_head(slot, (len, date_at), word);
-        self.dispatch.side.answer_mut(slot).date_at = 0;
+        self.dispatch.side.answer_mut(slot).head.date_at = 0;
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.grow_head(grown);
         }
@@ -214,7 +214,7 @@ impl<I: Io> Protocol<I> {
     #[inline]
     pub(super) fn send_one(&mut self, connection: &mut Http1, slot: u32) {
         let answer = self.dispatch.side.answer_mut(slot);
-        let (len, date_at) = (answer.area_len, answer.date_at);
+        let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let tail_len = match &answer.tail {
             Tail::None => None,
             Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
@@ -266,7 +266,7 @@ impl<I: Io> Protocol<I> {
             let Copied { len, date_at, .. } = newest;
             let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
             let grown = write_word(answer, len, date_at, word);
-            self.dispatch.side.answer_mut(newest.slot).area_len += grown;
+            self.dispatch.side.answer_mut(newest.slot).head.len += grown;
             filled += grown;
         }
         self.start_send(connection, Out::Cell { cell, oldest }, filled);
@@ -305,7 +305,7 @@ impl<I: Io> Protocol<I> {
                 let (area_len, tail) = {
                     let answer = side.answer_mut(slot);
                     let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
-                    (answer.area_len, tail)
+                    (answer.area_len(), tail)
                 };
                 if sent < area_len {
                     let area = side.lend_response(slot, area_len);

@@ -8,7 +8,7 @@ use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phra
 
 use super::Http1;
 use super::state::Owed;
-use crate::queue::{AnswerFlags, Answered, LINE_BYTES, Tail};
+use crate::queue::{AnswerFlags, Answered, HeadText, LINE_BYTES, Tail};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 
@@ -63,19 +63,19 @@ impl<I: Io> Protocol<I> {
         let written = write_refusal(area, &self.settings.template, reject, without_body);
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
-        let (area_len, date_at) = written.unwrap_or((0, 0));
+        let (head, body_len) = written.unwrap_or_default();
         *self.dispatch.side.answer_mut(slot) =
-            Answered { area_len, date_at, status: reject.status(), flags, tail: Tail::None };
+            Answered { status: reject.status(), head, body_len, flags, tail: Tail::None };
     }
 }
 
-/// Writes a whole answer. Gives its length and the place of the date.
+/// Writes a whole answer. Gives its head, and the bytes of the body behind that.
 fn write_refusal(
     area: &mut [u8],
     template: &HeadTemplate,
     reject: Reject,
     without_body: bool,
-) -> Result<(u32, u16), WriteError> {
+) -> Result<(HeadText, u32), WriteError> {
     let status = reject.status();
     let mut text = [0_u8; 160];
     let mut rest = &mut text[..];
@@ -94,8 +94,8 @@ fn write_refusal(
     let body = if without_body { &[][..] } else { body };
     let place = area.get_mut(head_len..head_len + body.len()).ok_or(WriteError::NoSpace)?;
     place.copy_from_slice(body);
-    let len = u32::try_from(head_len + body.len()).map_err(|_| WriteError::NoSpace)?;
-    Ok((len, date_at))
+    let bytes = |count: usize| u32::try_from(count).map_err(|_| WriteError::NoSpace);
+    Ok((HeadText { len: bytes(head_len)?, date_at }, bytes(body.len())?))
 }
 
 #[cfg(test)]
@@ -107,19 +107,19 @@ mod tests {
         let template = HeadTemplate::new(&"s".repeat(128)).expect("valid");
         for reject in Reject::ALL {
             let mut area = [0; 512];
-            let (len, date_at) = write_refusal(&mut area, &template, *reject, false).expect("it fits");
-            let text = String::from_utf8(area[..len as usize].to_vec()).expect("text");
+            let (head, body_len) = write_refusal(&mut area, &template, *reject, false).expect("it fits");
+            let text = String::from_utf8(area[..(head.len + body_len) as usize].to_vec()).expect("text");
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", reject.status())), "{text}");
             assert!(text.ends_with(".\n"), "{text}");
-            assert!(text[usize::from(date_at)..].starts_with("     "), "{text}");
+            assert!(text[usize::from(head.date_at)..].starts_with("     "), "{text}");
         }
     }
 
     #[test]
     fn a_refusal_of_head_has_no_body() {
         let mut area = [0; 512];
-        let (len, _) = write_refusal(&mut area, &HeadTemplate::new("").expect("valid"), Reject::PathUnknown, true)
-            .expect("it fits");
-        assert!(area[..len as usize].ends_with(b"\r\n\r\n"));
+        let template = HeadTemplate::new("").expect("valid");
+        let (head, body_len) = write_refusal(&mut area, &template, Reject::PathUnknown, true).expect("it fits");
+        assert!(area[..head.len as usize].ends_with(b"\r\n\r\n") && body_len == 0);
     }
 }
