@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ringress_proto::response::HeadTemplate;
 use ringress_proto::url;
 
+use crate::counters::RequestCounts;
 use crate::id::{Origin, ShardId};
 use crate::mem::ArenaSizes;
 use crate::policy::{Policy, Properties};
@@ -91,7 +92,7 @@ impl RouteTable {
 fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
     let policy = Policy::of(&Properties::DEFAULTS);
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy });
+    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy, counts: RequestCounts::new(1) });
     for (prefix, context) in prefixes {
         assert!(routes.insert(&parse(prefix), context, 1), "given twice");
     }

@@ -5,7 +5,8 @@
 //!
 //! Not here: rates, histograms and formats.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -138,6 +139,167 @@ impl Counters {
             self.body_buffers_in_use = 0;
             self.assembly_cells_in_use = 0;
         }
+    }
+}
+
+macro_rules! request_counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+; $($(#[doc = $other_doc:literal])+ $other:ident,)+) => {
+        /// What one shard counts of the requests of a queue or a URL group.
+        // Two lines of its own: other shards write theirs at the same time.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub(crate) struct ShardRequestCounts {
+            $(pub(crate) $name: Counter,)+
+            $(pub(crate) $other: Counter,)+
+        }
+
+        /// What has been counted of the requests of a queue or a URL group, over all shards.
+        ///
+        /// Each request that was delivered is counted in one of the ways in which it can end, when it has ended: the
+        /// engine knows then what the socket took of its answer, which is up to a turn of its shard after the client
+        /// has read it. So `delivered` is the sum of these and of [`open`](Self::open).
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct RequestCounters {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+            $($(#[doc = $other_doc])+ pub $other: u64,)+
+        }
+
+        impl ShardRequestCounts {
+            /// Those of the requests delivered that have ended.
+            pub(crate) fn ended(&self) -> u64 {
+                0 $(+ self.$name.read())+
+            }
+        }
+
+        impl RequestCounters {
+            fn add(&mut self, shard: &ShardRequestCounts) {
+                $(self.$name += shard.$name.read();)+
+                $(self.$other += shard.$other.read();)+
+            }
+
+            /// Delivered requests that have ended, in whatever way.
+            #[must_use]
+            pub fn ended(&self) -> u64 {
+                0 $(+ self.$name)+
+            }
+
+            /// All of them with their names, in the order of the fields: for logs and metrics.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)+ $((stringify!($other), self.$other),)+].into_iter()
+            }
+        }
+    };
+}
+
+request_counters! {
+    /// Answered by the application, and the answer handed to the socket whole.
+    answered,
+    /// Answered by the application, but the client left before the answer was sent whole.
+    unsent,
+    /// Answered by the application, and cut: see [`Counters::responses_truncated`].
+    truncated,
+    /// Dropped by the application: the client got 500.
+    abandoned,
+    /// Cancelled by the application.
+    cancelled,
+    /// The client left before there was an answer.
+    disconnected,
+    /// Refused by the engine for what came behind the head: a body that is malformed, too long or cut.
+    rejected,
+    /// A timer was over: nobody took the request, its body came too slowly, or the client took the answer too slowly.
+    timed_out,
+    /// Left when the grace of a shutdown was over.
+    stopped,
+    /// Gone with its connection, which had ended for another reason: see [`Counters::requests_cut`].
+    cut,
+    ;
+    /// Put into the queue.
+    delivered,
+    /// Refused by the engine before they were put into the queue, because it was full, or it or the group was switched
+    /// off, or for a body that was too long or malformed. Of a group, also because it had no queue.
+    refused,
+}
+
+impl ShardRequestCounts {
+    /// Requests delivered and not ended. For the one writer.
+    pub(crate) fn open(&self) -> u64 {
+        self.delivered.read().saturating_sub(self.ended())
+    }
+}
+
+impl RequestCounters {
+    /// Delivered requests that have not ended; a moment's view.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.delivered.saturating_sub(self.ended())
+    }
+}
+
+/// The counts of the requests that go from one group to one queue, or to none: a block for each shard, which writes it
+/// alone.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestCounts(Arc<[Arc<ShardRequestCounts>]>);
+
+impl RequestCounts {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self((0..shards).map(|_| Arc::default()).collect())
+    }
+
+    /// Of nobody: nothing is counted.
+    pub(crate) fn none() -> Self {
+        Self::new(0)
+    }
+
+    /// A shard's block.
+    pub(crate) fn of_shard(&self, shard: usize) -> Option<&Arc<ShardRequestCounts>> {
+        self.0.get(shard)
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether nobody counts here any more: only so many registers have it.
+    fn is_settled(&self, registers: usize) -> bool {
+        Arc::strong_count(&self.0) <= registers && self.0.iter().all(|shard| Arc::strong_count(shard) == 1)
+    }
+}
+
+/// All counts of a queue or of a group.
+#[derive(Debug, Default)]
+pub(crate) struct CountsRegister(Mutex<Registered>);
+
+#[derive(Debug, Default)]
+struct Registered {
+    /// Each with the number of registers that it is in.
+    counts: Vec<(RequestCounts, usize)>,
+    /// What those came to that are settled.
+    before: RequestCounters,
+}
+
+impl CountsRegister {
+    /// From now on these count, too, in so many registers. For the control plane.
+    pub(crate) fn add(&self, counts: &RequestCounts, registers: usize) {
+        let mut registered = self.registered();
+        let Registered { counts: all, before } = &mut *registered;
+        for (settled, _) in all.extract_if(.., |(counts, registers)| counts.is_settled(*registers)) {
+            // What was written before the last shard let go of it is seen.
+            fence(Ordering::Acquire);
+            settled.0.iter().for_each(|shard| before.add(shard));
+        }
+        all.push((counts.clone(), registers));
+    }
+
+    pub(crate) fn read(&self) -> RequestCounters {
+        let registered = self.registered();
+        let mut sum = registered.before;
+        registered.counts.iter().flat_map(|(counts, _)| counts.0.iter()).for_each(|shard| sum.add(shard));
+        sum
+    }
+
+    fn registered(&self) -> MutexGuard<'_, Registered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

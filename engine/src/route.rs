@@ -156,6 +156,11 @@ impl Snapshot {
         Self { ports: Map::default(), groups: GroupTable::new(own) }
     }
 
+    /// The groups' rows whose requests are counted elsewhere than they were in `before`, each with its place.
+    pub(crate) fn counted_anew<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (PolicyIndex, &'a GroupRow)> {
+        self.groups.counted_anew(&before.groups)
+    }
+
     /// Says what holds for a group.
     pub(crate) fn put_group(&mut self, index: PolicyIndex, row: GroupRow) {
         self.groups.put(index, row);

@@ -58,4 +58,9 @@ record_ids! {
 impl UrlGroupId {
     /// Of a request that was not routed.
     pub(crate) const NONE: Self = Self { place: 0, generation: 0 };
+
+    /// The group's row among the routes; none of [`NONE`](Self::NONE).
+    pub(crate) fn row(self) -> Option<u32> {
+        (self != Self::NONE).then_some(self.place)
+    }
 }

@@ -7,6 +7,7 @@ use super::exchange::{Exchange, Record};
 use super::lease::Lease;
 use super::request_ring::{Producer, RequestRing};
 use super::sleepers::Sleepers;
+use crate::counters::CountsRegister;
 use crate::id::RequestId;
 
 /// What consumers and shards share of a request queue.
@@ -23,6 +24,8 @@ pub(crate) struct QueueCore<R: Record> {
     share: AtomicU32,
     closed: AtomicBool,
     active: AtomicBool,
+    /// Where its requests are counted.
+    counts: CountsRegister,
     /// Where the next consumer begins to look, so that no shard is always last.
     turn: AtomicU32,
 }
@@ -40,6 +43,7 @@ impl<R: Record> QueueCore<R> {
             share: AtomicU32::new(share),
             closed: AtomicBool::new(false),
             active: AtomicBool::new(true),
+            counts: CountsRegister::default(),
             turn: AtomicU32::new(0),
         }
     }
@@ -55,6 +59,10 @@ impl<R: Record> QueueCore<R> {
     /// The queue's number in its engine.
     pub(crate) fn number(&self) -> u32 {
         self.number
+    }
+
+    pub(crate) fn counts(&self) -> &CountsRegister {
+        &self.counts
     }
 
     pub(crate) fn is_closed(&self) -> bool {

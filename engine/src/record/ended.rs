@@ -4,8 +4,6 @@
 
 use ringress_proto::reject::Reject;
 
-use crate::id::UrlGroupId;
-
 /// How a request ended. Each that has begun ends in one of these ways, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -81,10 +79,10 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     /// The status of its answer, sent or not, 100 to 999; 0: it had none.
     pub(crate) status: u16,
-    /// The queue it was put into, by its place in the shard; `u32::MAX` for a request that was refused before.
-    pub(crate) queue: u32,
-    /// The group it was routed to; `NONE` if it was not.
-    pub(crate) group: UrlGroupId,
+    /// It was put into a queue; if not, it was refused before.
+    pub(crate) delivered: bool,
+    /// The group it was routed to and that group's queue, by where the shard counts their requests; 0 for none.
+    pub(crate) meter: u32,
     /// Bytes received of it: head and body, in the framing they came in as far as they came with the head.
     pub(crate) bytes_in: u64,
     /// Bytes of its answer that the socket took: head and body, framing included.
@@ -94,12 +92,6 @@ pub(crate) struct Ended {
 #[cfg(feature = "bench-door")]
 impl Ended {
     /// For benchmarks, which have no shard that would know of it.
-    pub(crate) const BENCH: Self = Self {
-        outcome: Outcome::Answered,
-        status: 200,
-        queue: u32::MAX,
-        group: UrlGroupId::NONE,
-        bytes_in: 0,
-        bytes_out: 0,
-    };
+    pub(crate) const BENCH: Self =
+        Self { outcome: Outcome::Answered, status: 200, delivered: true, meter: 0, bytes_in: 0, bytes_out: 0 };
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::counters::RequestCounts;
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey};
 
 /// One group, as of one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GroupRow {
     /// The group's queue, an index into the shard's queues; none while it is unbound.
     pub(crate) queue: Option<u32>,
@@ -14,6 +15,8 @@ pub(crate) struct GroupRow {
     /// Another number whenever the row has changed hands; 0 is nobody's but the engine's.
     pub(crate) owner: u32,
     pub(crate) policy: Policy,
+    /// Where its requests are counted.
+    pub(crate) counts: RequestCounts,
 }
 
 /// Rows of groups, shared between versions: a change copies the rows around the changed one.
@@ -29,14 +32,15 @@ type Piece = [GroupRow; ROWS];
 impl GroupTable {
     /// Only the engine's own.
     pub(super) fn new(own: Policy) -> Self {
-        let row = GroupRow { queue: None, active: true, owner: 0, policy: own };
-        Self { pieces: Arc::new([Arc::new([row; ROWS])]) }
+        let row = GroupRow { queue: None, active: true, owner: 0, policy: own, counts: RequestCounts::none() };
+        Self { pieces: Arc::new([Arc::new(core::array::from_fn(|_| row.clone()))]) }
     }
 
     pub(super) fn put(&mut self, index: PolicyIndex, row: GroupRow) {
         let (piece, at) = place(index);
         if piece >= self.pieces.len() {
-            let own = Arc::new([GroupRow { owner: 0, ..*self.get(OF_ENGINE) }; ROWS]);
+            let row = GroupRow { owner: 0, ..self.get(OF_ENGINE).clone() };
+            let own: Arc<Piece> = Arc::new(core::array::from_fn(|_| row.clone()));
             let count = piece + 1 - self.pieces.len();
             self.pieces = self.pieces.iter().cloned().chain(core::iter::repeat_n(own, count)).collect();
         }
@@ -58,6 +62,21 @@ impl GroupTable {
     pub(super) fn policy(&self, key: PolicyKey) -> &Policy {
         let row = self.get(key.index);
         if row.owner == key.owner { &row.policy } else { &self.get(OF_ENGINE).policy }
+    }
+
+    /// The rows whose requests are counted elsewhere than they were in `before`, each with its place.
+    pub(super) fn counted_anew<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (PolicyIndex, &'a GroupRow)> {
+        let changed = |(number, now): (usize, &'a Arc<Piece>)| {
+            let before = before.pieces.get(number);
+            let is_same = before.is_some_and(|before| Arc::ptr_eq(now, before));
+            let rows = if is_same { &[][..] } else { &now[..] };
+            rows.iter().enumerate().filter_map(move |(at, row)| {
+                let was = before.map(|rows| &rows[at].counts);
+                let index = PolicyIndex::try_from(number * ROWS + at).ok()?;
+                (!was.is_some_and(|was| was.is_same(&row.counts))).then_some((index, row))
+            })
+        };
+        self.pieces.iter().enumerate().flat_map(changed)
     }
 }
 

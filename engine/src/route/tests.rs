@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::text::{Text, hash_of_text, segment};
 use super::*;
+use crate::counters::RequestCounts;
 use crate::policy::Properties;
 use crate::ring::fake::Random;
 
@@ -357,7 +358,13 @@ fn a_path_of_only_slashes_is_registered_found_and_let_go_of() {
 #[test]
 fn a_key_whose_owner_has_no_row_any_more_means_the_engines_own() {
     let policy = |rate| Policy::of(&Properties::new().send_rate_min(rate));
-    let row = |owner, rate| GroupRow { queue: Some(1), active: true, owner, policy: policy(rate) };
+    let row = |owner, rate| GroupRow {
+        queue: Some(1),
+        active: true,
+        owner,
+        policy: policy(rate),
+        counts: RequestCounts::none(),
+    };
     let rate = |snapshot: &Snapshot, index, owner| snapshot.policy(PolicyKey { index, owner }).send_rate;
     let before = Snapshot::new(policy(1));
     for index in [3, 40, 1000] {

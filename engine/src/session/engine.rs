@@ -86,7 +86,7 @@ impl Engine {
             inboxes: sides.iter().map(|_| Arc::default()).collect(),
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
-            control: Mutex::new(Control::new(sides, Groups::new(&config.properties))),
+            control: Mutex::new(Control::new(sides, Groups::new(&config.properties, config.shards as usize))),
             running: Mutex::default(),
             stopped_running: Condvar::new(),
             caught_before: foreign::caught_elsewhere(),

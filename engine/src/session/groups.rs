@@ -11,6 +11,7 @@ use ringress_proto::url::{self, Scheme};
 
 use super::control::{Control, EngineShared};
 use super::listeners::Refused;
+use crate::counters::{CountsRegister, RequestCounts};
 use crate::error::{Error, Result};
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
 use crate::route::{GroupRow, Prefix, Snapshot};
@@ -23,6 +24,9 @@ pub(super) struct Group {
     pub(super) active: bool,
     pub(super) properties: Properties,
     pub(super) urls: BTreeSet<Prefix>,
+    /// Where its requests are counted, as it is bound now, and all that were.
+    counts: RequestCounts,
+    register: Arc<CountsRegister>,
 }
 
 /// To which queue a group's requests go.
@@ -52,6 +56,7 @@ pub(super) struct Groups {
     inherited: Properties,
     /// The groups' URLs and what holds for them, as the shards are to see it next.
     pub(super) routes: Snapshot,
+    shards: usize,
     /// What was shown to the shards and may still be in use. Kept so that no shard is the last to let go of what many
     /// URLs have left behind.
     shown: Vec<Arc<Snapshot>>,
@@ -64,13 +69,14 @@ pub(super) fn row_of(group: Key) -> PolicyIndex {
 
 impl Groups {
     /// Groups of an engine with these properties.
-    pub(super) fn new(properties: &Properties) -> Self {
+    pub(super) fn new(properties: &Properties, shards: usize) -> Self {
         let inherited = properties.over(&Properties::DEFAULTS);
         Self {
             groups: Slab::growing(u32::MAX - 1),
             sessions: Slab::growing(u32::MAX),
             inherited,
             routes: Snapshot::new(Policy::of(&inherited)),
+            shards,
             shown: Vec::new(),
         }
     }
@@ -119,21 +125,44 @@ impl Groups {
         session.expect("memory ends before keys do")
     }
 
-    /// A new group.
-    pub(super) fn open_group(&mut self, session: Key) -> Key {
+    /// A new group, and all that is counted of its requests.
+    pub(super) fn open_group(&mut self, session: Key) -> (Key, Arc<CountsRegister>) {
         let (properties, urls) = (Properties::new(), BTreeSet::new());
-        let group = Group { session, binding: Binding::None, active: true, properties, urls };
+        let (counts, register) = (RequestCounts::new(self.shards), Arc::<CountsRegister>::default());
+        register.add(&counts, 1);
+        let binding = Binding::None;
+        let register_of_group = Arc::clone(&register);
+        let group = Group { session, binding, active: true, properties, urls, counts, register: register_of_group };
         let key = self.groups.insert(group).expect("memory ends before keys do");
         self.session_mut(session).groups.insert(key.index);
         self.refresh(key);
-        key
+        (key, register)
+    }
+
+    /// Binds a group, to the queue with these counts if to one: what is delivered from now on counts apart.
+    pub(super) fn bind(&mut self, key: Key, binding: Binding, queue: Option<&CountsRegister>) -> Result<()> {
+        let counts = RequestCounts::new(self.shards);
+        let group = self.get_mut(key)?;
+        if group.binding != binding {
+            let registers = 1 + usize::from(queue.is_some());
+            group.register.add(&counts, registers);
+            if let Some(queue) = queue {
+                queue.add(&counts, registers);
+            }
+            (group.binding, group.counts) = (binding, counts);
+            self.refresh(key);
+        }
+        Ok(())
     }
 
     /// Ends a group, and gives the ports of its URLs. A session that nobody has any more ends with its last one.
     fn close_group(&mut self, key: Key) -> BTreeSet<u16> {
         let Some(group) = self.groups.remove(key) else { return BTreeSet::new() };
         let policy = Policy::of(&self.inherited);
-        self.routes.put_group(row_of(key), GroupRow { queue: None, active: true, owner: 0, policy });
+        self.routes.put_group(
+            row_of(key),
+            GroupRow { queue: None, active: true, owner: 0, policy, counts: RequestCounts::none() },
+        );
         for url in &group.urls {
             self.routes.remove(url);
         }
@@ -175,7 +204,8 @@ impl Groups {
         // A queue without handles is as good as one that is switched off.
         let active = group.active && self.session(group.session).active && group.binding != Binding::ToClosed;
         let policy = Policy::of(&self.of_group(group));
-        self.routes.put_group(row_of(key), GroupRow { queue, active, owner: key.generation, policy });
+        let (owner, counts) = (key.generation, group.counts.clone());
+        self.routes.put_group(row_of(key), GroupRow { queue, active, owner, policy, counts });
     }
 
     /// As [`refresh`](Self::refresh), for all groups of a session.

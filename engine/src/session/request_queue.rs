@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::control::EngineShared;
 use super::queues::queue_id;
+use crate::counters::RequestCounters;
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, Places, QueueId, RequestId};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
@@ -149,6 +150,12 @@ impl RequestQueue {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.core.len()
+    }
+
+    /// What has been counted of the queue's requests, over all shards.
+    #[must_use]
+    pub fn counters(&self) -> RequestCounters {
+        self.core.counts().read()
     }
 
     /// Whether no request waits.

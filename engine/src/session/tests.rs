@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use crate::api::Response;
 use crate::config::Mode;
+use crate::counters::RequestCounts;
 use crate::error::ErrorKind;
 use crate::policy::{Policy, Properties};
 use crate::queue::QueueCore;
@@ -40,7 +41,7 @@ fn arm(engine: &Engine, address: SocketAddr) {
     let core = Arc::new(QueueCore::new(u32::MAX, 16, Arc::from([])));
     let policy = Policy::of(&Properties::new());
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy });
+    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy, counts: RequestCounts::none() });
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
     assert!(routes.insert(&prefix, 0, 1));
     let control = &mut *engine.shared.control();

@@ -6,6 +6,7 @@ use super::control::EngineShared;
 use super::groups::Binding;
 use super::listing::{group_id, session_id};
 use super::request_queue::RequestQueue;
+use crate::counters::{CountsRegister, RequestCounters};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UrlGroupId};
 use crate::policy::Properties;
@@ -36,8 +37,8 @@ impl ServerSession {
     /// A new, empty URL group of this session.
     #[must_use]
     pub fn url_group(&self) -> UrlGroup {
-        let key = self.shared.control().groups.open_group(self.key);
-        UrlGroup { shared: Arc::clone(&self.shared), key }
+        let (key, counts) = self.shared.control().groups.open_group(self.key);
+        UrlGroup { shared: Arc::clone(&self.shared), key, counts }
     }
 
     /// Takes requests or not: while inactive, the engine answers 503 for all of the session's groups.
@@ -92,6 +93,7 @@ impl Drop for ServerSession {
 pub struct UrlGroup {
     pub(super) shared: Arc<EngineShared>,
     pub(super) key: Key,
+    counts: Arc<CountsRegister>,
 }
 
 impl UrlGroup {
@@ -99,6 +101,12 @@ impl UrlGroup {
     #[must_use]
     pub fn id(&self) -> UrlGroupId {
         group_id(self.key)
+    }
+
+    /// What has been counted of the requests that came by the group's URLs, over all shards.
+    #[must_use]
+    pub fn counters(&self) -> RequestCounters {
+        self.counts.read()
     }
 
     /// Registers a URL prefix, such as `http://+:8080/app/`; `context` comes back with every request for it.
@@ -153,7 +161,7 @@ impl UrlGroup {
         if queue.core.engine() != self.shared.id {
             return Err(Error::invalid(format!("request queue {:?} belongs to another engine", queue.name())));
         }
-        self.set_binding(Binding::To(queue.key()))
+        self.set_binding(Binding::To(queue.key()), Some(queue.core.counts()))
     }
 
     /// Takes the group off its queue: until it is bound again, the engine answers its requests with 503.
@@ -161,13 +169,12 @@ impl UrlGroup {
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
     pub fn unbind(&self) -> Result<()> {
-        self.set_binding(Binding::None)
+        self.set_binding(Binding::None, None)
     }
 
-    fn set_binding(&self, binding: Binding) -> Result<()> {
+    fn set_binding(&self, binding: Binding, counts: Option<&CountsRegister>) -> Result<()> {
         let mut control = self.shared.control();
-        control.groups.get_mut(self.key)?.binding = binding;
-        control.groups.refresh(self.key);
+        control.groups.bind(self.key, binding, counts)?;
         control.publish_routes(&self.shared);
         Ok(())
     }

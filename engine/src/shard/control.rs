@@ -177,7 +177,7 @@ impl<I: Io> Shard<I> {
         if core::mem::replace(&mut self.queues_version, state.queues.version) != state.queues.version {
             ended = self.protocol.dispatch.take_queues(&state.queues.queues);
         }
-        self.protocol.dispatch.routes = state.routes;
+        self.protocol.dispatch.take_routes(state.routes);
         self.take_listeners(&state.listening);
         if state.stop.is_some() && state.stop != self.stop_taken {
             self.stop_taken = state.stop;

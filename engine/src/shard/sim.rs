@@ -14,6 +14,7 @@ mod client;
 mod closing;
 mod drains;
 mod earlier;
+pub(super) mod ends;
 mod files;
 mod informs;
 mod inputs;

@@ -139,6 +139,11 @@ impl Outgoing {
         self.taken
     }
 
+    /// Whether the socket has taken everything, to the end that the application has given.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.count == 0 && self.head_left == 0 && self.ending() == Ending::Finished && self.has_all()
+    }
+
     /// So many bytes more are in the socket. Gives how many of them were a file's.
     pub(crate) fn advance(&mut self, bytes: u32) -> u64 {
         self.taken += u64::from(bytes);

@@ -14,12 +14,17 @@
 //! * What was said of a request's end first holds: refused, abandoned, cancelled, cut, timed out. Of an application's
 //!   answer, whether the socket took it whole decides.
 
+use std::sync::Arc;
+
 use ringress_proto::reject::Reject;
 
+use super::meters::UNMETERED;
+use super::slots::Life;
 use super::{Dispatch, GONE, NONE, SlotState};
-use crate::id::UrlGroupId;
+use crate::counters::{Counter, ShardRequestCounts};
 use crate::queue::{AnswerFlags, Answered, Fate, Tail};
 use crate::record::{Ended, Lost, Outcome, Timer};
+use crate::route::Snapshot;
 use crate::slab::Key;
 
 /// What a refusal is, if the answer that says so goes out or not.
@@ -48,14 +53,23 @@ impl Dispatch {
     #[cold]
     pub(crate) fn begin_refused(&mut self, slot: u32, reject: Reject) {
         let state = &mut self.slots[slot as usize];
-        assert!(!state.begun, "a request begins once");
-        (state.begun, state.answered, state.outcome) = (true, true, refused(reject));
+        assert!(state.life == Life::Over, "a request begins once");
+        (state.life, state.answered, state.outcome) = (Life::Refused, true, refused(reject));
+        // Also if it is refused for its body, or was of a group that was switched off.
+        state.meter = self.side.record(slot).group.row().map_or(UNMETERED, |row| self.meters.of_group(row));
+        self.meters.begin_refusal(state.meter);
+    }
+
+    /// From now on these routes hold.
+    pub(crate) fn take_routes(&mut self, routes: Arc<Snapshot>) {
+        self.meters.take_groups(&self.routes, &routes, usize::from(self.id.0));
+        self.routes = routes;
     }
 
     /// A slot that was taken for a request is not needed, because there is none yet, or it is refused without it.
     #[inline]
     pub(crate) fn discard(&mut self, slot: u32) {
-        assert!(!self.slots[slot as usize].begun, "a request that has begun ends by `request_ended`");
+        assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends by `request_ended`");
         self.side.free(slot);
     }
 
@@ -75,7 +89,7 @@ impl Dispatch {
     /// it afterwards is of interest.
     #[cold]
     pub(crate) fn doom(&mut self, slot: u32, outcome: Outcome) {
-        if let Some(state) = self.slots.get_mut(slot as usize).filter(|state| state.begun) {
+        if let Some(state) = self.slots.get_mut(slot as usize).filter(|state| state.life != Life::Over) {
             state.outcome = outcome;
         }
     }
@@ -119,14 +133,22 @@ impl Dispatch {
             return sent;
         }
         let whole = answer_bytes(self.side.answer_mut(slot));
-        let is_stream = self.outgoing(slot).is_some();
-        let (sent, rest) = if is_stream { (whole, 0) } else { (sent.min(whole), sent.saturating_sub(whole)) };
         let flags = self.side.answer_mut(slot).flags;
-        let is_switched = flags.has(AnswerFlags::SWITCHES) && sent > 0 && lost == Lost::Client;
+        let (sent, rest, is_whole) = match self.outgoing(slot) {
+            Some(outgoing) => {
+                let is_switched = flags.has(AnswerFlags::SWITCHES) && whole > 0 && lost == Lost::Client;
+                let is_whole = outgoing.is_whole();
+                if is_whole {
+                    outgoing.complete();
+                }
+                (whole, 0, is_whole || is_switched)
+            }
+            None => (sent.min(whole), sent.saturating_sub(whole), whole > 0 && sent >= whole),
+        };
         let outcome = match outcome {
             // Dropped while its connection went, it has not even been given 500.
             Outcome::Answered if flags.has(AnswerFlags::ABANDONED) => lost.outcome(false),
-            Outcome::Answered if is_switched || !is_stream && whole > 0 && sent == whole => Outcome::Answered,
+            Outcome::Answered if is_whole => Outcome::Answered,
             Outcome::Answered => lost.outcome(true),
             decided => decided,
         };
@@ -150,10 +172,11 @@ impl Dispatch {
     #[inline(always)]
     fn request_ended(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) {
         let state = &mut self.slots[slot as usize];
-        assert!(core::mem::take(&mut state.begun), "a request ends once");
-        let (answered, queue) = (state.answered, state.queue);
-        let (bytes_in, group) = (self.request_bytes(slot), self.side.record(slot).group);
-        let end = |status, bytes_out| Ended { outcome, status, queue, group, bytes_in, bytes_out };
+        let life = core::mem::replace(&mut state.life, Life::Over);
+        assert!(life != Life::Over, "a request ends once");
+        let (answered, delivered, meter) = (state.answered, life == Life::Delivered, state.meter);
+        let bytes_in = self.request_bytes(slot);
+        let end = |status, bytes_out| Ended { outcome, status, delivered, meter, bytes_in, bytes_out };
         let (ended, fate) = if answered {
             let tell = |answer: &Answered| end(answer.status, sent.unwrap_or_else(|| answer_bytes(answer)));
             self.side.end_answered(slot, tell)
@@ -177,9 +200,10 @@ impl Dispatch {
     /// A request that has no slot is refused, for want of one.
     #[cold]
     pub(crate) fn refused_without_slot(&mut self) {
+        self.meters.begin_refusal(UNMETERED);
         let outcome = Outcome::Refused(Reject::Overloaded);
         let status = Reject::Overloaded.status();
-        self.record(&Ended { outcome, status, queue: NONE, group: UrlGroupId::NONE, bytes_in: 0, bytes_out: 0 });
+        self.record(&Ended { outcome, status, delivered: false, meter: UNMETERED, bytes_in: 0, bytes_out: 0 });
     }
 
     /// Bytes received of the request in a slot.
@@ -198,29 +222,40 @@ impl Dispatch {
     pub(crate) fn end_left(&mut self) {
         self.side.mark_all_disconnected();
         for slot in 0..self.side.slots_used() {
-            let Some(state) = self.slots.get_mut(slot as usize).filter(|state| state.begun) else { continue };
-            state.begun = false;
-            let queue = state.queue;
-            let (outcome, group) = (Outcome::Stopped, self.side.record(slot).group);
+            let Some(state) = self.slots.get_mut(slot as usize).filter(|state| state.life != Life::Over) else {
+                continue;
+            };
+            let delivered = core::mem::replace(&mut state.life, Life::Over) == Life::Delivered;
+            let (outcome, meter) = (Outcome::Stopped, state.meter);
             let bytes_in = self.request_bytes(slot);
-            self.record(&Ended { outcome, status: 0, queue, group, bytes_in, bytes_out: 0 });
+            self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
         }
     }
 
     /// All that is counted of requests that have ended.
     #[inline(always)]
     fn record(&mut self, ended: &Ended) {
+        #[cfg(test)]
+        crate::shard::sim::ends::saw(ended);
         if ended.outcome == Outcome::Answered {
+            self.meters.at(ended.meter).answered.count();
             self.counters.requests_answered.count();
         } else {
-            self.record_uncommon(ended);
+            self.record_uncommon(ended.outcome, ended.delivered, ended.meter);
         }
     }
 
     #[cold]
-    fn record_uncommon(&self, ended: &Ended) {
+    // Part by part: to be passed by reference, the whole would be put together in memory for every request.
+    fn record_uncommon(&mut self, outcome: Outcome, delivered: bool, meter: u32) {
+        if delivered {
+            counter_of(outcome, self.meters.at(meter)).count();
+        } else {
+            // Whatever became of the refusal.
+            self.meters.end_refusal(meter);
+        }
         let counters = &self.counters;
-        let counter = match ended.outcome {
+        let counter = match outcome {
             Outcome::Answered => &counters.requests_answered,
             Outcome::Unsent => &counters.responses_unsent,
             Outcome::Truncated => &counters.responses_truncated,
@@ -233,10 +268,42 @@ impl Dispatch {
             Outcome::Cut => &counters.requests_cut,
         };
         counter.count();
-        match ended.outcome {
+        match outcome {
             Outcome::Refused(Reject::QueueFull) => counters.queue_full.count(),
             Outcome::TimedOut(Timer::Queue) => counters.queue_timeouts.count(),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+impl Dispatch {
+    /// Of what was delivered, for each queue and each group, what has not ended is open, and nothing else is.
+    pub(crate) fn assert_conserved(&self) {
+        let slots = &self.slots[..self.side.slots_used() as usize];
+        for place in 1..self.meters.len() {
+            let open = |life| {
+                let is_so = |slot: &&SlotState| slot.life == life && slot.meter == place;
+                slots.iter().filter(is_so).count() as u64
+            };
+            let open = (open(Life::Delivered), open(Life::Refused));
+            assert_eq!(self.meters.under_way(place), open, "delivered and refused at {place}, {:?}", self.meters);
+        }
+    }
+}
+
+/// Where an outcome counts among those of a queue or a group.
+fn counter_of(outcome: Outcome, counts: &ShardRequestCounts) -> &Counter {
+    match outcome {
+        Outcome::Answered => &counts.answered,
+        Outcome::Unsent => &counts.unsent,
+        Outcome::Truncated => &counts.truncated,
+        Outcome::Abandoned => &counts.abandoned,
+        Outcome::Cancelled => &counts.cancelled,
+        Outcome::Disconnected => &counts.disconnected,
+        Outcome::Refused(_) => &counts.rejected,
+        Outcome::TimedOut(_) => &counts.timed_out,
+        Outcome::Stopped => &counts.stopped,
+        Outcome::Cut => &counts.cut,
     }
 }

@@ -8,6 +8,7 @@
 
 mod body;
 mod ends;
+mod meters;
 mod queues;
 mod slots;
 mod watch;
@@ -15,6 +16,7 @@ mod watch;
 use std::sync::Arc;
 
 use self::body::BodyChain;
+use self::meters::Meters;
 use self::queues::QueueEnd;
 pub(crate) use self::slots::{NONE, SlotState};
 use self::watch::Extras;
@@ -45,6 +47,7 @@ pub(crate) struct Dispatch {
     pub(crate) routes: Arc<Snapshot>,
     /// Where routes look for them; `None` where one has ended.
     queues: Vec<Option<QueueEnd>>,
+    meters: Meters,
     touched: Vec<u32>,
     /// Requests pushed and not yet published.
     pub(crate) fresh: u32,
@@ -76,6 +79,7 @@ impl Dispatch {
             reclaimed: false,
             routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             queues: Vec::new(),
+            meters: Meters::new(),
             touched: Vec::with_capacity(64),
             fresh: 0,
             colocated: config.mode == Mode::Colocated,

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use ringress_proto::reject::Reject;
 
+use super::slots::Life;
 use super::{Dispatch, NONE};
 use crate::clock::Tick;
+use crate::policy::PolicyIndex;
 use crate::queue::{Producer, QueueCore};
 use crate::record::RequestRecord;
 
@@ -79,10 +81,11 @@ impl Dispatch {
         full
     }
 
-    /// Pushes a request to its queue, and notes where it is there. Whether the queue is on and has room is looked at
-    /// for the first one behind a publication, or for each once shards fill it together.
+    /// Pushes a request to its queue, and notes where it is there, and where it counts, by its group's row. Whether the
+    /// queue is on and has room is looked at for the first one behind a publication, or for each once shards fill it
+    /// together.
     #[inline(always)]
-    pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, now: Tick) -> Result<(), Reject> {
+    pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, row: PolicyIndex, now: Tick) -> Result<(), Reject> {
         let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
         let shard = usize::from(self.id.0);
         if end.room == 0 {
@@ -99,7 +102,9 @@ impl Dispatch {
         self.fresh += 1;
         let state = &mut self.slots[slot as usize];
         (state.queue, state.position, state.queued) = (queue, position, now);
-        assert!(!core::mem::replace(&mut state.begun, true), "a request begins once");
+        state.meter = self.meters.of_group(row);
+        self.meters.at(state.meter).delivered.count();
+        assert!(core::mem::replace(&mut state.life, Life::Delivered) == Life::Over, "a request begins once");
         Ok(())
     }
 

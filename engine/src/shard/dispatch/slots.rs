@@ -4,6 +4,7 @@
 //!
 //! Not here: how requests end (`ends`).
 
+use super::meters::UNMETERED;
 use super::{Dispatch, GONE};
 use crate::clock::Tick;
 use crate::queue::{Fate, Tail};
@@ -13,6 +14,17 @@ use crate::stream::Outgoing;
 
 /// No slot, buffer or cell.
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// How far a request has come: see `ends`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It has not begun, or has ended.
+    Over,
+    /// It is being refused, and was not delivered.
+    Refused,
+    /// It was put into a queue.
+    Delivered,
+}
 
 /// See the module's head.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +36,10 @@ pub(crate) struct SlotState {
     pub(crate) queue: u32,
     pub(crate) position: u64,
     pub(crate) queued: Tick,
-    /// Its request has begun and not ended: see `ends`.
-    pub(super) begun: bool,
+    /// Where its request counts: see `meters`.
+    pub(super) meter: u32,
+    /// How far its request has come.
+    pub(super) life: Life,
     /// How its request ends if its answer goes out whole.
     pub(super) outcome: Outcome,
     /// The answer is in the slot, and the slot is the shard's.
@@ -43,7 +57,8 @@ impl SlotState {
         queue: NONE,
         position: 0,
         queued: 0,
-        begun: false,
+        meter: UNMETERED,
+        life: Life::Over,
         outcome: Outcome::Answered,
         answered: false,
         last: false,
@@ -62,7 +77,7 @@ impl Dispatch {
     /// it.
     #[cold]
     pub(crate) fn drop_late_answer(&mut self, slot: u32) {
-        assert!(!self.slots[slot as usize].begun, "a request that has begun ends by `request_ended`");
+        assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends by `request_ended`");
         if self.side.drop_late_answer(slot) == Fate::Held && self.side.has_body(slot) {
             self.forget_body(slot, GONE);
         }

@@ -46,10 +46,11 @@ impl<I: Io> Protocol<I> {
     pub(super) fn file_progress(&mut self, link: &mut Link, event: &Event) -> Progress {
         debug_assert!(link.socket.sending == Sending::File, "only what was handed over is reported");
         link.socket.sending = Sending::No;
+        let Some(slot) = link.streamed() else { return Progress::Nothing };
         if link.socket.is_closing() {
+            self.advance_stream(link, slot, u32::try_from(event.result).unwrap_or(0));
             return Progress::Nothing;
         }
-        let Some(slot) = link.streamed() else { return Progress::Nothing };
         match event.result {
             1.. => return self.file_went(link, slot, event.result.cast_unsigned()),
             // The file is shorter than was said.

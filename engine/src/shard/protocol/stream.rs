@@ -239,8 +239,13 @@ impl<I: Io> Protocol<I> {
     pub(super) fn send_progress(&mut self, link: &mut Link, event: &Event) -> Progress {
         let socket = &mut link.socket;
         if socket.is_closing() {
+            let sent = u32::try_from(event.result).unwrap_or(0);
             socket.sending = Sending::No;
-            socket.out_sent += u32::try_from(event.result).unwrap_or(0);
+            socket.out_sent += sent;
+            // What was taken counts, whatever the connection ends for.
+            if let Some(slot) = link.streamed() {
+                self.advance_stream(link, slot, sent);
+            }
             return Progress::Nothing;
         }
         if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {

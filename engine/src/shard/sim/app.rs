@@ -118,6 +118,8 @@ pub(super) struct App {
     late: Vec<RequestId>,
     /// Cancels that were told to have worked.
     pub(super) cancelled: u64,
+    /// Answers that were taken of it.
+    pub(super) given: u64,
     /// Streams that have been finished, cut or found gone.
     ended: Vec<Arc<OutStream>>,
     file: Arc<File>,
@@ -137,6 +139,7 @@ impl App {
             streams: Vec::new(),
             late: Vec::new(),
             cancelled: 0,
+            given: 0,
             ended: Vec::new(),
             file: letters(FILE_BYTES),
             delivered: BTreeSet::new(),
@@ -184,6 +187,7 @@ impl App {
         let given = if fate == Fate::Cut { random.below(text.len()) } else { text.len() };
         let rest = pieces(&text[..given], filling, &self.file, random);
         let started = Streaming::start(lease, &text, fate == Fate::Closed, rest, fate == Fate::Cut, random);
+        self.given += u64::from(started.is_some());
         self.streams.extend(started);
     }
 
@@ -271,9 +275,7 @@ impl App {
         }
         let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, &text, close));
         match hold {
-            Hold::Id(id) => {
-                let _ = self.exchange.answer_by_id(id, fill);
-            }
+            Hold::Id(id) => self.given += u64::from(self.exchange.answer_by_id(id, fill) == Some(Ok(()))),
             Hold::Handle(mut lease) => {
                 if random.chance(100) {
                     self.send_informational(&lease, number);
@@ -295,12 +297,15 @@ impl App {
                 } else if fate == Fate::Cut || random.chance([0, 200, 800][random_of(self.seed)]) {
                     self.stream(*lease, number, sum(&content), random);
                 } else if random.chance(150) {
-                    let _ = self.exchange.answer_by_id(lease.id(), fill);
+                    self.given += u64::from(self.exchange.answer_by_id(lease.id(), fill) == Some(Ok(())));
                     self.kept.push(*lease);
                 } else {
                     let record = *lease.record();
                     match lease.fill(|area| fill(&record, area)) {
-                        Some(Ok(filled)) => lease.submit(filled),
+                        Some(Ok(filled)) => {
+                            self.given += 1;
+                            lease.submit(filled);
+                        }
                         _ => drop(lease),
                     }
                 }
@@ -316,13 +321,16 @@ impl App {
             Hold::Handle(lease) => (lease.id(), Some(lease)),
         };
         if random.chance(200) {
-            let _ = self.exchange.answer_by_id(id, fill);
+            self.given += u64::from(self.exchange.answer_by_id(id, fill) == Some(Ok(())));
         }
         match handle {
             Some(lease) if random.chance(200) => {
                 let record = *lease.record();
                 match lease.fill(|area| fill(&record, area)) {
-                    Some(Ok(filled)) => lease.submit(filled),
+                    Some(Ok(filled)) => {
+                        self.given += 1;
+                        lease.submit(filled);
+                    }
                     _ => drop(lease),
                 }
                 if random.chance(500) {

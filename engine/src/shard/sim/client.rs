@@ -38,6 +38,18 @@ pub(super) struct Client {
     asked: usize,
     ended: bool,
     state: State,
+    /// Whole answers, by [`Seen`].
+    seen: [u64; 3],
+}
+
+/// Whose answer a client has read to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen {
+    Answer,
+    /// The engine's, in the place of an application that dropped the request.
+    Dropped,
+    /// The engine's own.
+    Refusal,
 }
 
 /// What a client could do now.
@@ -71,7 +83,12 @@ impl Client {
             asked: 0,
             ended: false,
             state: State::Open,
+            seen: [0; 3],
         }
+    }
+
+    pub(super) fn seen(&self, kind: Seen) -> u64 {
+        self.seen[kind as usize]
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -262,6 +279,12 @@ impl Client {
         self.answered += 1;
         assert!(status == 503 || head.contains(" GMT\r\n"), "an answer without its date: {head}");
         self.judge(expected, status, &body, closes);
+        let kind = match status {
+            200 => Seen::Answer,
+            500 => Seen::Dropped,
+            _ => Seen::Refusal,
+        };
+        self.seen[kind as usize] += 1;
         if closes {
             self.state = State::Told;
             // Some send what they have begun to its end before they look at anything else.

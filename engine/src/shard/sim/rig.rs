@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::{Tick, ticks};
 use crate::config::Config;
+use crate::counters::RequestCounts;
 use crate::counters::ShardCounters;
 use crate::id::{Origin, RequestId, ShardId};
 use crate::policy::Policy;
@@ -75,11 +76,14 @@ pub(super) struct Rig {
     address: Arc<ListenAddress>,
 }
 
-/// Routes to the queue, with these groups: a path, how often the group's row has changed hands, and what holds for it.
-pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)]) -> Snapshot {
+/// Routes to a queue, which counts their requests, with these groups: a path, how often the group's row has changed
+/// hands, and what holds for it.
+pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)], queue: &QueueCore<RequestRecord>) -> Snapshot {
     let mut routes = Snapshot::new(own);
     for (group, (path, owner, policy)) in (1..).zip(groups) {
-        routes.put_group(group, GroupRow { queue: Some(0), active: true, owner: *owner, policy: *policy });
+        let counts = RequestCounts::new(1);
+        queue.counts().add(&counts, 1);
+        routes.put_group(group, GroupRow { queue: Some(0), active: true, owner: *owner, policy: *policy, counts });
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };
         assert!(routes.insert(&prefix, 7, group), "{path} is given twice");
     }
@@ -110,7 +114,7 @@ impl Rig {
         let body_credit = options.body_credit;
         let policy = Policy { body_credit, body_max: BODY_MAX, ..Policy::of(&config.properties) };
         let address = listen_address(1, 80, socket);
-        let desired = RefCell::new(DesiredState::new(routes(policy, &[("/a/", 1, policy)])));
+        let desired = RefCell::new(DesiredState::new(routes(policy, &[("/a/", 1, policy)], &queue)));
         let rig = Self { shard, queue, exchange, counters, listener, beside, inbox, desired, policy, address };
         rig.change(|desired| {
             desired.set_queues(vec![Some(Arc::clone(&rig.queue))]);
@@ -145,7 +149,7 @@ impl Rig {
                 desired.set_addresses(core::iter::once(Arc::clone(&self.address)).chain(beside).collect());
             }),
             _ => self.change(|desired| {
-                desired.routes = Arc::new(routes(self.policy, &[("/a/", number, self.policy)]));
+                desired.routes = Arc::new(routes(self.policy, &[("/a/", number, self.policy)], &self.queue));
             }),
         };
     }
@@ -176,7 +180,7 @@ impl Rig {
         for _ in 0..TURNS_MAX {
             self.turn();
             if self.shard.protocol.transport.io.asleep || self.shard.is_done() {
-                return;
+                return self.shard.protocol.dispatch.assert_conserved();
             }
         }
         panic!("livelock: the shard finds no rest in {TURNS_MAX} turns");
@@ -264,6 +268,7 @@ impl Rig {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
         assert_eq!(shard.protocol.transport.drains.count(), 0, "connections are said to drain");
+        shard.protocol.dispatch.assert_conserved();
         assert!(!shard.protocol.dispatch.has_readers(), "readers are to be woken");
         assert!(shard.protocol.transport.cell_waiters.is_empty(), "connections wait for cells");
         assert!(shard.protocol.dispatch.extras.is_empty(), "something is kept for connections that are gone");

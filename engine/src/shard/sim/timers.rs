@@ -22,7 +22,8 @@ fn with(properties: Properties) -> Rig {
 fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
     let groups: Vec<(&str, u32, Policy)> =
         groups.iter().map(|(path, owner, properties)| (*path, *owner, Policy::of(properties))).collect();
-    rig.change(|desired| desired.routes = Arc::new(routes(Policy::of(&Properties::new()), &groups)));
+    let routes = routes(Policy::of(&Properties::new()), &groups, &rig.queue);
+    rig.change(|desired| desired.routes = Arc::new(routes));
     rig.notify_deferred();
 }
 

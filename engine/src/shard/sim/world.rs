@@ -3,8 +3,9 @@
 use std::os::fd::RawFd;
 
 use super::app::App;
-use super::client::{Choice, Client};
+use super::client::{Choice, Client, Seen};
 use super::script;
+use crate::counters::{RequestCounters, ShardCounters};
 use crate::ring::fake::{Fake, Outside, Random};
 
 /// Clients there are at a time, at most.
@@ -79,6 +80,25 @@ impl World {
     pub(super) fn expect_stop(&mut self, fake: &mut Fake) {
         self.hurry(fake);
         self.clients.iter_mut().for_each(Client::expect_stop);
+    }
+
+    /// What clients and the application have seen is what was counted. A client may be gone before it has read what its
+    /// socket had taken.
+    pub(super) fn assert_counted(&self, queue: &RequestCounters, counters: &ShardCounters) {
+        let seen = |kind: Seen| self.clients.iter().map(|client| client.seen(kind)).sum::<u64>();
+        let rejected = counters.requests_rejected.read();
+        // A stream whose length was said is whole for its client before the application ends it.
+        let answers = queue.answered + queue.unsent + queue.cut + queue.cancelled + queue.timed_out;
+        let counted = [(Seen::Answer, answers), (Seen::Dropped, queue.abandoned), (Seen::Refusal, rejected)];
+        for (kind, counted) in counted {
+            assert!(seen(kind) <= counted, "{kind:?}: {} seen, {counted} counted; {queue:?}", seen(kind));
+        }
+        assert!(
+            queue.answered + queue.unsent + queue.truncated <= self.app.given,
+            "{} given; {queue:?}",
+            self.app.given
+        );
+        assert!(queue.ended() == queue.delivered, "{queue:?}");
     }
 
     /// Every client goes.

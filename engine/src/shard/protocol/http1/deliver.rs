@@ -127,7 +127,7 @@ impl<I: Io> Protocol<I> {
             self.dispatch.open_body(slot, false, u64::MAX);
         }
         self.dispatch.slots[slot as usize] = SlotState::new(connection.key(), !keep_alive, is_http10);
-        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, self.transport.tick)) {
+        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, policy.index, self.transport.tick)) {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
                 connection.head_timed = false;

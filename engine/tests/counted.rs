@@ -1,0 +1,100 @@
+//! Per queue and per group: what was delivered is what has ended and what is open, and each end is counted as what it
+//! was.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Client, End, Host, builder, receive, wait_until};
+use ringress::{QueueOptions, Request, RequestCounters, Response};
+
+/// Those that are not 0.
+fn some(counters: &RequestCounters) -> Vec<(&'static str, u64)> {
+    counters.named().filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn each_end_counts_once_for_its_queue_and_its_group() {
+    let host = Host::start();
+    let other = host.session.url_group();
+    other.add_url(&format!("http://*:{}/other/", host.address.port()), 0).expect("free");
+    other.bind(&host.queue).expect("of one engine");
+    let mut client = host.connect();
+    let ask = |client: &mut Client, path: &str, act: fn(Request)| {
+        client.get(path);
+        act(host.receive());
+    };
+    let answer = |request: Request| request.respond(Response::text("answer")).expect("open");
+    for path in ["/", "/other/1", "/other/2"] {
+        ask(&mut client, path, answer);
+        assert_eq!(client.read().status, 200);
+    }
+    ask(&mut client, "/", drop);
+    assert_eq!(client.read().status, 500);
+    let mut cancelled = host.connect();
+    ask(&mut cancelled, "/", |request| request.cancel().expect("open"));
+    assert_eq!(cancelled.read_end(), End::Reset);
+    let mut leaving = host.connect();
+    leaving.get("/");
+    let kept = host.receive();
+    assert_eq!((host.queue.counters().open(), host.group.counters().open(), other.counters().open()), (1, 1, 0));
+    leaving.reset();
+    wait_until("its end is counted", || host.queue.counters().disconnected == 1);
+    drop(kept);
+    let mut malformed = host.connect();
+    malformed.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n");
+    assert_eq!(malformed.read().status, 400);
+    host.settled();
+    let (queue, group, other) = (host.queue.counters(), host.group.counters(), other.counters());
+    let ends = |answered| [("answered", answered), ("abandoned", 1), ("cancelled", 1), ("disconnected", 1)];
+    assert_eq!(some(&queue), [&ends(3)[..], &[("delivered", 6), ("refused", 1)]].concat());
+    assert_eq!(some(&group), [&ends(1)[..], &[("delivered", 4), ("refused", 1)]].concat());
+    assert_eq!(some(&other), [("answered", 2), ("delivered", 2)]);
+}
+
+#[test]
+fn a_group_counts_on_when_it_is_bound_otherwise_and_a_queue_when_its_groups_are_gone() {
+    let host = Host::start();
+    let second = host.engine.request_queue("second").expect("another");
+    let mut client = host.connect();
+    client.get("/held");
+    let held = host.receive();
+    host.group.bind(&second).expect("of one engine");
+    // Bound and gone again, more often than anybody would.
+    for _ in 0..40 {
+        host.group.bind(&host.queue).expect("of one engine");
+        host.group.unbind().expect("open");
+        drop(host.session.url_group());
+    }
+    host.group.bind(&second).expect("of one engine");
+    held.respond(Response::text("held")).expect("open");
+    assert_eq!(client.read().text(), "held");
+    client.get("/moved");
+    receive(&second).respond(Response::text("moved")).expect("open");
+    assert_eq!(client.read().text(), "moved");
+    host.settled();
+    assert_eq!(some(&host.queue.counters()), [("answered", 1), ("delivered", 1)]);
+    assert_eq!(some(&second.counters()), [("answered", 1), ("delivered", 1)]);
+    assert_eq!(some(&host.group.counters()), [("answered", 2), ("delivered", 2)]);
+    host.group.unbind().expect("open");
+    assert_eq!(client.ask("/nowhere").status, 503);
+    host.settled();
+    assert_eq!(some(&host.group.counters()), [("answered", 2), ("delivered", 2), ("refused", 1)]);
+}
+
+#[test]
+fn what_a_full_queue_refuses_and_what_nobody_takes_is_counted_for_it() {
+    let properties = ringress::Properties::new().request_queue(Duration::from_millis(100));
+    let host = Host::start_with(builder().properties(properties), QueueOptions::default().length(1));
+    let (mut first, mut second) = (host.connect(), host.connect());
+    first.get("/");
+    wait_until("it waits", || host.queue.len() == 1);
+    let refused = second.ask("/").status;
+    let timed_out = first.read().status;
+    assert_eq!((refused, timed_out), (503, 503));
+    host.settled();
+    let counters = host.queue.counters();
+    // On a slow machine, the first one's time is over before the second one comes.
+    assert_eq!(counters.refused + counters.timed_out, 2, "{counters:?}");
+    assert!(counters.timed_out >= 1 && counters.ended() == counters.delivered, "{counters:?}");
+}
