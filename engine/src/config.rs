@@ -54,7 +54,7 @@ pub(crate) struct Config {
 
 /// Bytes of a coalescing buffer, and how many a shard has: one for each connection with pipelined answers in one turn.
 pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
-const COALESCE_BUFFERS: u32 = 1024;
+pub(crate) const COALESCE_BUFFERS: u32 = 1024;
 /// Bytes of a file read at once.
 pub(crate) const STAGE_BYTES: u32 = 64 * 1024;
 /// Pieces of a streamed answer waiting for the shard from which on its sender waits.

@@ -248,7 +248,7 @@ impl<R: Record> ShardSide<R> {
         // shard side, through which it would be written, is borrowed, too.
         let input = unsafe { exchange.arena.read(bytes.offset(), bytes.len()) };
         // SAFETY: the slot is allocated and unpublished, so its record is the shard's alone.
-        let record = unsafe { &mut *exchange.slot(slot).record.get() };
+        let record = unsafe { &mut *self.slot(slot).record.get() };
         (input, record, Scratch { exchange, slot })
     }
 

@@ -348,7 +348,7 @@ impl<I: Io> Shard<I> {
         for index in 0..self.events.len() {
             if self.events[index].token.op() == Op::Send {
                 let event = self.events[index].take();
-                self.handle(event);
+                self.handle_uncommon(event);
             }
         }
         let mut silent = core::mem::take(&mut self.protocol.transport.silent);
@@ -365,7 +365,8 @@ impl<I: Io> Shard<I> {
             let event = self.events[self.cursor].take();
             self.cursor += 1;
             match event.token.op() {
-                Op::Receive | Op::ReadFile | Op::Poll | Op::SendFile | Op::Room => self.handle(event),
+                Op::Receive => self.handle(event),
+                Op::ReadFile | Op::Poll | Op::SendFile | Op::Room => self.handle_uncommon(event),
                 Op::Accept => self.accept(&event),
                 Op::Notifier => self.notifier_armed = event.more,
                 // Ended before all others, in `end_sends`.
@@ -374,8 +375,14 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// As [`handle`](Self::handle), of what is neither input nor at every send.
+    #[inline(never)]
+    fn handle_uncommon(&mut self, event: Event) {
+        self.handle(event);
+    }
+
     /// An operation of a connection's has completed.
-    #[inline]
+    #[inline(always)]
     fn handle(&mut self, event: Event) {
         let key = key_of(&event);
         match self.connections.get_mut(key) {

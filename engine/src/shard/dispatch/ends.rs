@@ -1,14 +1,15 @@
-//! The one end of a request: whatever way it took, it passes [`Dispatch::request_ended`], which counts it and frees its
-//! slot.
+//! The one end of a request: whatever way it took, its slot is freed with the one record of its end, and that is
+//! counted by `record`: at once, or, of answers that were copied together, when their send has ended.
 //!
 //! ```text
-//!   begin_delivered, begin_refused ──▶ under way ──answered, refused, abandoned ──▶ sent ──▶ request_ended
-//!                                          └───────────────────────────────────────▶ lost ──▶ request_ended
+//!   begin_delivered, begin_refused ──▶ under way ──answered──▶ sent, lost ──▶ request_ended
+//!                                        │           └───────▶ answer_copied ──▶ copied_sent, copied_lost
+//!                                        └───────────────────▶ lost ──▶ unanswered_ended
 //! ```
 //!
 //! Invariants:
-//! * A slot whose request has begun is freed by [`Dispatch::request_ended`] alone, which takes the outcome: the rest of
-//!   the shard has no [`Ended`] to free it with, and giving up a slot that has begun is asserted against.
+//! * A slot whose request has begun is freed here alone, with its outcome: the rest of the shard has no [`Ended`] to
+//!   free it with, and giving up a slot that has begun is asserted against.
 //! * Every count of requests derives from an [`Ended`], so that those delivered are those that have ended and those
 //!   that are open, at any moment, over all and for each queue.
 //! * What was said of a request's end first holds: refused, abandoned, cancelled, cut, timed out. Of an application's
@@ -69,7 +70,7 @@ impl Dispatch {
     /// A slot that was taken for a request is not needed, because there is none yet, or it is refused without it.
     #[inline]
     pub(crate) fn discard(&mut self, slot: u32) {
-        assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends by `request_ended`");
+        assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends with an outcome");
         self.side.free(slot);
     }
 
@@ -104,14 +105,43 @@ impl Dispatch {
         }
     }
 
-    /// The socket has taken the answers of these requests whole: from `oldest` on.
+    /// The answer of a request has been copied into the cell of this number, to be sent with others.
+    #[inline(always)]
+    pub(crate) fn answer_copied(&mut self, slot: u32, cell: u32) {
+        let outcome = self.slots[slot as usize].outcome;
+        let ended = self.leave_slot(slot, outcome, None);
+        self.copied.put(cell, ended);
+    }
+
+    /// The newest answer in a cell has grown.
+    #[cold]
+    pub(crate) fn copied_has_grown(&mut self, cell: u32, bytes: u32) {
+        self.copied.grow_newest(cell, bytes);
+    }
+
+    /// The socket has taken the answers in a cell whole.
     #[inline]
-    pub(crate) fn answers_sent(&mut self, oldest: u32) {
-        let mut next = oldest;
-        while next != NONE {
-            let slot = next;
-            next = self.slots[slot as usize].next;
-            self.answer_sent(slot);
+    pub(crate) fn copied_sent(&mut self, cell: u32) {
+        for place in self.copied.take(cell) {
+            if let Some(ended) = self.copied.at(place) {
+                self.record(&ended);
+            }
+        }
+    }
+
+    /// The answers in a cell are lost with their connection, whose socket has taken `sent` bytes of them.
+    #[cold]
+    pub(crate) fn copied_lost(&mut self, cell: u32, lost: Lost, sent: u64) {
+        let mut left = sent;
+        for place in self.copied.take(cell) {
+            let Some(ended) = self.copied.at(place) else { continue };
+            let bytes_out = left.min(ended.bytes_out);
+            left -= bytes_out;
+            let outcome = match ended.outcome {
+                Outcome::Answered if bytes_out < ended.bytes_out => lost.outcome(true),
+                decided => decided,
+            };
+            self.record(&Ended { outcome, bytes_out, ..ended });
         }
     }
 
@@ -129,7 +159,7 @@ impl Dispatch {
         let SlotState { outcome, answered, .. } = self.slots[slot as usize];
         if !answered {
             let outcome = if outcome == Outcome::Answered { lost.outcome(false) } else { outcome };
-            self.request_ended(slot, outcome, Some(0));
+            self.unanswered_ended(slot, outcome);
             return sent;
         }
         let whole = answer_bytes(self.side.answer_mut(slot));
@@ -167,34 +197,51 @@ impl Dispatch {
         }
     }
 
-    /// A request has ended: counts it, and frees its slot and what it pinned, unless a handle still reads it. The one
-    /// way out for a request that had begun. Of its answer the socket has taken `sent` bytes; `None`: all.
+    /// An answered request has ended, and is counted: see [`leave_slot`](Self::leave_slot).
     #[inline(always)]
     fn request_ended(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) {
-        let state = &mut self.slots[slot as usize];
-        let life = core::mem::replace(&mut state.life, Life::Over);
-        assert!(life != Life::Over, "a request ends once");
-        let (answered, delivered, meter) = (state.answered, life == Life::Delivered, state.meter);
-        let bytes_in = self.request_bytes(slot);
-        let end = |status, bytes_out| Ended { outcome, status, delivered, meter, bytes_in, bytes_out };
-        let (ended, fate) = if answered {
-            let tell = |answer: &Answered| end(answer.status, sent.unwrap_or_else(|| answer_bytes(answer)));
-            self.side.end_answered(slot, tell)
-        } else {
-            self.end_unanswered(slot, end(0, 0))
-        };
+        let ended = self.leave_slot(slot, outcome, sent);
         self.record(&ended);
+    }
+
+    /// An answered request needs its slot no more: frees that, and what it pinned, unless a handle still reads it. Of
+    /// its answer the socket has taken `sent` bytes; `None`: all.
+    // What is not answered goes another way: an end that came of both would be put together in memory each time.
+    #[inline(always)]
+    fn leave_slot(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) -> Ended {
+        assert!(self.slots[slot as usize].answered, "an answer is sent, or lost, once it is there");
+        let (delivered, meter, bytes_in) = self.end_life(slot);
+        let tell = |answer: &Answered| {
+            let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
+            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out }
+        };
+        let (ended, fate) = self.side.end_answered(slot, tell);
         if fate == Fate::Held && self.side.has_body(slot) {
             self.forget_body(slot, GONE);
         }
+        ended
     }
 
+    /// A request has ended that nobody has answered yet.
     #[cold]
-    fn end_unanswered(&mut self, slot: u32, ended: Ended) -> (Ended, Fate) {
+    fn unanswered_ended(&mut self, slot: u32, outcome: Outcome) {
+        let (delivered, meter, bytes_in) = self.end_life(slot);
+        let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
         // An answer already on its way back finds no connection.
         self.slots[slot as usize].connection = Key::NOWHERE;
-        let fate = self.side.end_unanswered(slot, &ended);
-        (ended, fate)
+        if self.side.end_unanswered(slot, &ended) == Fate::Held && self.side.has_body(slot) {
+            self.forget_body(slot, GONE);
+        }
+        self.record(&ended);
+    }
+
+    /// The life of a request is over: whether it was delivered, where it counts, and bytes received of it.
+    #[inline(always)]
+    fn end_life(&mut self, slot: u32) -> (bool, u32, u64) {
+        let state = &mut self.slots[slot as usize];
+        let life = core::mem::replace(&mut state.life, Life::Over);
+        assert!(life != Life::Over, "a request ends once");
+        (life == Life::Delivered, state.meter, self.request_bytes(slot))
     }
 
     /// A request that has no slot is refused, for want of one.
@@ -229,6 +276,9 @@ impl Dispatch {
             let (outcome, meter) = (Outcome::Stopped, state.meter);
             let bytes_in = self.request_bytes(slot);
             self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
+        }
+        for cell in 0..self.copied.cells() {
+            self.copied_lost(cell, Lost::Stopped, 0);
         }
     }
 
@@ -284,7 +334,10 @@ impl Dispatch {
         for place in 1..self.meters.len() {
             let open = |life| {
                 let is_so = |slot: &&SlotState| slot.life == life && slot.meter == place;
-                slots.iter().filter(is_so).count() as u64
+                let is_copied = |ended: &Ended| {
+                    ended.meter == place && (life == if ended.delivered { Life::Delivered } else { Life::Refused })
+                };
+                (slots.iter().filter(is_so).count() + self.copied.iter().filter(is_copied).count()) as u64
             };
             let open = (open(Life::Delivered), open(Life::Refused));
             assert_eq!(self.meters.under_way(place), open, "delivered and refused at {place}, {:?}", self.meters);

@@ -7,6 +7,7 @@
 //! Not here: connections, sockets, and how requests and answers are written.
 
 mod body;
+mod copied;
 mod ends;
 mod meters;
 mod queues;
@@ -16,11 +17,12 @@ mod watch;
 use std::sync::Arc;
 
 use self::body::BodyChain;
+use self::copied::CopiedEnds;
 use self::meters::Meters;
 use self::queues::QueueEnd;
 pub(crate) use self::slots::{NONE, SlotState};
 use self::watch::Extras;
-use crate::config::{Config, Mode};
+use crate::config::{COALESCE_BUFFERS, Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, ShardId};
 use crate::policy::{Policy, PolicyKey};
@@ -48,6 +50,8 @@ pub(crate) struct Dispatch {
     /// Where routes look for them; `None` where one has ended.
     queues: Vec<Option<QueueEnd>>,
     meters: Meters,
+    /// Requests whose slots are free and whose answers are being sent.
+    copied: CopiedEnds,
     touched: Vec<u32>,
     /// Requests pushed and not yet published.
     pub(crate) fresh: u32,
@@ -80,6 +84,7 @@ impl Dispatch {
             routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             queues: Vec::new(),
             meters: Meters::new(),
+            copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
             touched: Vec::with_capacity(64),
             fresh: 0,
             colocated: config.mode == Mode::Colocated,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use ringress_proto::reject::Reject;
 
 use super::slots::Life;
-use super::{Dispatch, NONE};
-use crate::clock::Tick;
+use super::{Dispatch, NONE, SlotState};
 use crate::policy::PolicyIndex;
 use crate::queue::{Producer, QueueCore};
 use crate::record::RequestRecord;
@@ -81,11 +80,11 @@ impl Dispatch {
         full
     }
 
-    /// Pushes a request to its queue, and notes where it is there, and where it counts, by its group's row. Whether the
-    /// queue is on and has room is looked at for the first one behind a publication, or for each once shards fill it
-    /// together.
+    /// Pushes a request to its queue, and notes with the rest of its `state` where it is there, and where it counts, by
+    /// its group's row. Whether the queue is on and has room is looked at for the first one behind a publication, or
+    /// for each once shards fill it together.
     #[inline(always)]
-    pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, row: PolicyIndex, now: Tick) -> Result<(), Reject> {
+    pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, row: PolicyIndex, state: SlotState) -> Result<(), Reject> {
         let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
         let shard = usize::from(self.id.0);
         if end.room == 0 {
@@ -100,11 +99,11 @@ impl Dispatch {
             self.touched.push(queue);
         }
         self.fresh += 1;
-        let state = &mut self.slots[slot as usize];
-        (state.queue, state.position, state.queued) = (queue, position, now);
-        state.meter = self.meters.of_group(row);
-        self.meters.at(state.meter).delivered.count();
-        assert!(core::mem::replace(&mut state.life, Life::Delivered) == Life::Over, "a request begins once");
+        let meter = self.meters.of_group(row);
+        self.meters.at(meter).delivered.count();
+        let place = &mut self.slots[slot as usize];
+        assert!(place.life == Life::Over, "a request begins once");
+        *place = SlotState { queue, position, meter, life: Life::Delivered, ..state };
         Ok(())
     }
 

@@ -32,9 +32,10 @@ pub(crate) struct SlotState {
     pub(crate) connection: Key,
     /// The next younger request of the connection.
     pub(crate) next: u32,
-    /// The queue it was pushed to, `NONE` if to none; where in that, and when.
+    /// The queue it was pushed to, `NONE` if to none, and where in that.
     pub(crate) queue: u32,
     pub(crate) position: u64,
+    /// When it came.
     pub(crate) queued: Tick,
     /// Where its request counts: see `meters`.
     pub(super) meter: u32,
@@ -67,8 +68,8 @@ impl SlotState {
 
     /// Of a request that came by a connection: it is neither delivered nor refused yet.
     #[inline(always)]
-    pub(crate) fn new(connection: Key, last: bool, is_http10: bool) -> Self {
-        Self { connection, last, is_http10, ..Self::FREE }
+    pub(crate) fn new(connection: Key, queued: Tick, last: bool, is_http10: bool) -> Self {
+        Self { connection, queued, last, is_http10, ..Self::FREE }
     }
 }
 

@@ -154,7 +154,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// A silent send that no completion has spoken of has ended.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_silent_send(&mut self, connection: &mut Connection) {
         if connection.socket().sending == Sending::Silent {
             match connection {
@@ -165,7 +165,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The answer in a slot is there, and the slot is the shard's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: u32, flags: AnswerFlags) {
         // Behind a switch of protocols there are no answers.
         if let Connection::Http1(http) = connection {

@@ -33,11 +33,9 @@ pub(super) enum Out {
         slot: u32,
         last: bool,
     },
-    /// A coalescing cell.
+    /// A coalescing cell: the dispatch knows of whose answers.
     Cell {
         cell: Cell,
-        /// The first of the answers in it; the others follow.
-        oldest: u32,
     },
     /// An informational answer, in the dispatch's `extras` of this connection.
     Informational,
@@ -240,15 +238,15 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The socket has taken all of it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release_out(&mut self, link: &Link, out: Out) {
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
                 self.dispatch.answer_sent(slot);
             }
-            Out::Cell { cell, oldest } => {
+            Out::Cell { cell } => {
+                self.dispatch.copied_sent(cell.number());
                 self.dispatch.side.cells.coalesce.give(cell);
-                self.dispatch.answers_sent(oldest);
             }
             Out::Informational => self.dispatch.extras.informational_sent(link.key().index),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
@@ -263,9 +261,9 @@ impl<I: Io> Protocol<I> {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
                 self.dispatch.answer_lost(slot, lost, sent);
             }
-            Out::Cell { cell, oldest } => {
+            Out::Cell { cell } => {
+                self.dispatch.copied_lost(cell.number(), lost, sent);
                 self.dispatch.side.cells.coalesce.give(cell);
-                self.dispatch.answers_lost(oldest, lost, sent);
             }
             out => self.release_out(link, out),
         }

@@ -126,8 +126,8 @@ impl<I: Io> Protocol<I> {
             // What may come behind it has its place before anybody can read there.
             self.dispatch.open_body(slot, false, u64::MAX);
         }
-        self.dispatch.slots[slot as usize] = SlotState::new(connection.key(), !keep_alive, is_http10);
-        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, policy.index, self.transport.tick)) {
+        let state = SlotState::new(connection.key(), self.transport.tick, !keep_alive, is_http10);
+        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, policy.index, state)) {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
                 connection.head_timed = false;
@@ -150,6 +150,7 @@ impl<I: Io> Protocol<I> {
             }
             Err(reject) => {
                 connection.link.policy = policy;
+                self.dispatch.slots[slot as usize] = state;
                 self.refuse(connection, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }

@@ -68,7 +68,7 @@ impl<I: Io> Protocol<I> {
         }
         match oldest {
             NONE => self.flush_text(connection),
-            oldest if self.dispatch.slots[oldest as usize].answered => self.send_one(connection, oldest),
+            oldest if self.dispatch.slots[oldest as usize].answered => self.send_uncommon(connection, oldest),
             _ => {}
         }
     }

@@ -189,7 +189,7 @@ impl<I: Io> Protocol<I> {
         self.dispatch.side.forget_request(slot);
         self.dispatch.side.record_mut(slot).wire_bytes = 0;
         let is_http10 = self.dispatch.side.record(slot).is_http10();
-        self.dispatch.slots[slot as usize] = SlotState::new(connection.key(), false, is_http10);
+        self.dispatch.slots[slot as usize] = SlotState::new(connection.key(), self.transport.tick, false, is_http10);
         self.drop_head(connection);
         self.refuse(connection, slot, reject, false);
     }

@@ -33,7 +33,7 @@ pub(super) const OVERLOADED: &[u8] =
 
 impl<I: Io> Protocol<I> {
     /// The answer in a slot is there, and the slot is the shard's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn http1_answer(&mut self, connection: &mut Http1, slot: u32, flags: AnswerFlags) {
         if connection.link.socket.is_closing() {
             // What it still had is given back when it goes.
@@ -76,17 +76,17 @@ impl<I: Io> Protocol<I> {
             return self.flush_all_informational(connection);
         }
         let oldest = connection.oldest;
-        let Some(state) = self.dispatch.slots.get(oldest as usize).copied().filter(|state| state.answered) else {
+        let Some(state) = self.dispatch.slots.get(oldest as usize).filter(|state| state.answered) else {
             return self.flush_text(connection);
         };
         let is_followed = self.dispatch.slots.get(state.next as usize).is_some_and(|next| next.answered);
-        if !is_followed || state.last {
-            return self.send_one(connection, oldest);
+        if is_followed
+            && !state.last
+            && let Some(cell) = self.dispatch.side.cells.coalesce.take()
+        {
+            return self.send_many(connection, oldest, cell);
         }
-        match self.dispatch.side.cells.coalesce.take() {
-            Some(cell) => self.send_many(connection, oldest, cell),
-            None => self.send_one(connection, oldest),
-        }
+        self.send_one(connection, oldest);
     }
 
     /// Sends a short text of the engine's own, when nothing is owed before it.
@@ -173,7 +173,7 @@ impl<I: Io> Protocol<I> {
     /// Unlinks the `count` oldest answers, before their slots are free: `next` is the oldest one now. With `last`,
     /// nothing is sent behind them. Gives whether the connection ends behind them, which the newest of them says if
     /// nothing of it is sent yet.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unlink(&mut self, connection: &mut Http1, count: u16, next: u32, last: bool) -> bool {
         let last = Self::ends_behind(connection, &self.dispatch, count, next, last);
         connection.oldest = next;
@@ -211,7 +211,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Sends one answer from where it is.
-    #[inline]
+    #[inline(always)]
     pub(super) fn send_one(&mut self, connection: &mut Http1, slot: u32) {
         let answer = self.dispatch.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
@@ -232,14 +232,20 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// As [`send_one`](Self::send_one), off the way of most answers.
+    #[cold]
+    pub(super) fn send_uncommon(&mut self, connection: &mut Http1, slot: u32) {
+        self.send_one(connection, slot);
+    }
+
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
     fn send_many(&mut self, connection: &mut Http1, oldest: u32, mut cell: Cell) {
         let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
-        let mut newest = Copied::default();
+        let (mut newest, number) = (Copied::default(), cell.number());
         let mut blank = self.dispatch.side.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
-        while slot != NONE && !last && !newest.is_http10 {
+        while slot != NONE && !last && !newest.is_http10 && count < self.settings.pipeline_max {
             let state = self.dispatch.slots[slot as usize];
             // The answer is the shard's to look at only once the slot has come back.
             if !state.answered {
@@ -248,6 +254,9 @@ impl<I: Io> Protocol<I> {
             let (range, date) = ((filled, room - filled), self.transport.clock.date());
             let copied = self.dispatch.side.copy_answer(slot, &mut blank, range, date);
             let Some((len, date_at)) = copied else { break };
+            if count > 0 {
+                self.dispatch.answer_copied(newest.slot, number);
+            }
             newest = Copied { slot, is_http10: state.is_http10, len, date_at };
             filled += len;
             count += 1;
@@ -257,19 +266,19 @@ impl<I: Io> Protocol<I> {
         if count == 0 {
             // The first answer alone is larger than a cell.
             self.dispatch.side.cells.coalesce.give(cell);
-            return self.send_one(connection, oldest);
+            return self.send_uncommon(connection, oldest);
         }
         let last = self.unlink(connection, count, slot, last);
-        // What follows is not in this send.
-        self.dispatch.slots[newest.slot as usize].next = NONE;
+        // Behind that, which asks of the body that the newest one may have.
+        self.dispatch.answer_copied(newest.slot, number);
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
             let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
             let grown = write_word(answer, len, date_at, word);
-            self.dispatch.side.answer_mut(newest.slot).head.len += grown;
+            self.dispatch.copied_has_grown(number, grown);
             filled += grown;
         }
-        self.start_send(connection, Out::Cell { cell, oldest }, filled);
+        self.start_send(connection, Out::Cell { cell }, filled);
     }
 
     pub(super) fn start_send(&mut self, connection: &mut Http1, out: Out, len: u32) {
@@ -297,7 +306,7 @@ impl<I: Io> Protocol<I> {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
             Out::Area { slot } => side.lend_response(*slot, len).after(sent),
-            Out::Cell { cell, .. } => side.arena().lend(cell, 0, len).after(sent),
+            Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of_static(text).after(sent),
             Out::Informational => extras.lend_informational(link.socket.key.index).after(sent),
             Out::AreaAndTail { slot } => {
@@ -385,7 +394,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Everything handed to the socket is sent: its memory is free again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn send_ended(&mut self, connection: &mut Http1) {
         (connection.link.socket.sending, connection.link.socket.waited) = (Sending::No, false);
         let out = core::mem::replace(&mut connection.link.out, Out::Nothing);
@@ -406,7 +415,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Goes on behind what has been sent.
-    #[inline]
+    #[inline(always)]
     fn go_on(&mut self, connection: &mut Http1) {
         match connection.machine.sent() {
             AfterSend::GoOn => {

@@ -1,0 +1,87 @@
+//! What is kept of requests whose answers were copied together and are being sent: how each ends if all is sent.
+//!
+//! Their slots are free meanwhile, so that few go round and stay in the caches: a shard hands on hundreds of answers
+//! before it enters the kernel.
+//!
+//! Invariants: they are kept by the cell that the answers are in, from its first answer until its send has ended; a
+//! cell has no more of them than requests of one connection may be under way. Nothing allocates after the start.
+//!
+//! Not here: what is counted (`ends`).
+
+use core::ops::Range;
+
+use crate::record::Ended;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct CopiedEnds {
+    /// So many places for each cell that was ever used.
+    ends: Vec<Option<Ended>>,
+    per_cell: usize,
+    /// How many each of these cells has.
+    counts: Vec<usize>,
+}
+
+impl CopiedEnds {
+    /// For so many cells, each with at most `per_cell` answers.
+    pub(super) fn new(cells: u32, per_cell: u32) -> Self {
+        let (cells, per_cell) = (cells as usize, per_cell as usize);
+        Self { ends: Vec::with_capacity(cells * per_cell), per_cell, counts: Vec::with_capacity(cells) }
+    }
+
+    /// One more answer is in a cell.
+    #[inline]
+    pub(super) fn put(&mut self, cell: u32, ended: Ended) {
+        let cell = cell as usize;
+        if cell >= self.counts.len() {
+            self.grow(cell);
+        }
+        let count = &mut self.counts[cell];
+        assert!(*count < self.per_cell, "a cell has the answers of one connection");
+        self.ends[cell * self.per_cell + *count] = Some(ended);
+        *count += 1;
+    }
+
+    /// The first use of a cell beyond all before it: within the capacity reserved at the start.
+    #[cold]
+    fn grow(&mut self, cell: usize) {
+        self.counts.resize(cell + 1, 0);
+        self.ends.resize((cell + 1) * self.per_cell, None);
+    }
+
+    /// The newest answer in a cell has grown.
+    #[cold]
+    pub(super) fn grow_newest(&mut self, cell: u32, bytes: u32) {
+        let cell = cell as usize;
+        let newest = (cell * self.per_cell + self.counts[cell]).checked_sub(1);
+        if let Some(Some(ended)) = newest.and_then(|newest| self.ends.get_mut(newest)) {
+            ended.bytes_out += u64::from(bytes);
+        }
+    }
+
+    /// The cell has no answers any more: where those are that it had.
+    #[inline]
+    pub(super) fn take(&mut self, cell: u32) -> Range<usize> {
+        let cell = cell as usize;
+        let first = cell * self.per_cell;
+        first..first + self.counts.get_mut(cell).map(core::mem::take).unwrap_or_default()
+    }
+
+    /// One of those that were taken.
+    #[inline]
+    pub(super) fn at(&self, place: usize) -> Option<Ended> {
+        self.ends[place]
+    }
+
+    /// Cells that were ever used.
+    pub(super) fn cells(&self) -> u32 {
+        u32::try_from(self.counts.len()).unwrap_or(u32::MAX)
+    }
+
+    /// All that are kept.
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = Ended> {
+        let kept = |(cell, count): (usize, &usize)| cell * self.per_cell..cell * self.per_cell + count;
+        self.counts.iter().enumerate().flat_map(kept).filter_map(|place| self.ends[place])
+    }
+}
