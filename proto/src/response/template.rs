@@ -107,11 +107,13 @@ const LENGTH_MAX: usize = 999;
 #[inline]
 fn length_and_end(length: usize) -> ([u8; LENGTH_BYTES], usize) {
     const END: u64 = u64::from_le_bytes(*b"\r\n\r\n\0\0\0\0");
-    let digit = |value: usize| u64::from(b'0' + (value % 10) as u8);
-    let (text, digits) = match length {
-        0..10 => (END << 8 | digit(length), 1),
-        10..100 => (END << 16 | digit(length) << 8 | digit(length / 10), 2),
-        _ => (END << 24 | digit(length) << 16 | digit(length / 10) << 8 | digit(length / 100), 3),
+    const ZERO: u64 = b'0' as u64;
+    let value = length as u64;
+    let ones = ZERO + value % 10;
+    let (text, digits) = match value {
+        0..10 => (END << 8 | ones, 1),
+        10..100 => (END << 16 | ones << 8 | (ZERO + value / 10), 2),
+        _ => (END << 24 | ones << 16 | (ZERO + value / 10 % 10) << 8 | (ZERO + value / 100), 3),
     };
     (text.to_le_bytes(), digits + 4)
 }
