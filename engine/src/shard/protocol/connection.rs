@@ -77,7 +77,7 @@ impl Connection {
     /// The slot whose body is received.
     pub(super) fn reader(&self) -> Option<u32> {
         match self {
-            Self::Http1(http) => http.reader(),
+            Self::Http1(http) => http.reading_slot(),
             Self::Raw(raw) => raw.pipe.reader(),
         }
     }
@@ -87,7 +87,7 @@ impl Connection {
     pub(crate) fn is_paused(&self) -> bool {
         match self {
             Self::Http1(Http1 { switch: Switch::Later(pipe), .. }) => pipe.is_paused(),
-            Self::Http1(http) => http.body_paused,
+            Self::Http1(http) => http.reader.is_paused(),
             Self::Raw(raw) => raw.pipe.is_paused(),
         }
     }
@@ -96,7 +96,7 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn has_incoming(&self) -> bool {
         match self {
-            Self::Http1(http) => http.has_incoming() || http.reader().is_some(),
+            Self::Http1(http) => http.has_incoming() || http.reading_slot().is_some(),
             Self::Raw(raw) => raw.pipe.reader().is_some(),
         }
     }

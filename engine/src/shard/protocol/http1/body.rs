@@ -16,7 +16,7 @@ use ringress_proto::reject::Reject;
 
 use super::Http1;
 use super::input::Taken;
-use super::state::{Incoming, Owed};
+use super::state::{Incoming, Owed, Reader};
 use crate::conn::AfterSend;
 use crate::mem::Input;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
@@ -40,7 +40,8 @@ impl<I: Io> Protocol<I> {
             return;
         }
         let long = incoming.is_long();
-        (connection.incoming, connection.body_slot) = (incoming, slot);
+        connection.incoming = incoming;
+        connection.reader = if slot == NONE { Reader::Nobody } else { Reader::Slot(slot) };
         connection.long = long;
         (connection.discarded, connection.due) = (0, NEVER);
         if long {
@@ -58,17 +59,15 @@ impl<I: Io> Protocol<I> {
     /// Bytes of a body that may be received now; without any, the reader is to tell when there is.
     fn room_or_pause(&mut self, connection: &mut Http1, slot: u32) -> u64 {
         let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
-        connection.body_paused = room == 0;
+        connection.reader = if room == 0 { Reader::Paused(slot) } else { Reader::Slot(slot) };
         room
     }
 
     /// More of the body under way.
     pub(super) fn take_body(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         connection.owed.remove(Owed::CONTINUE);
-        let (slot, incoming) = (connection.body_slot, connection.incoming);
-        if slot == NONE {
-            return self.discard_body(connection, input);
-        }
+        let incoming = connection.incoming;
+        let Some(slot) = connection.reader.slot() else { return self.discard_body(connection, input) };
         let room = self.room_or_pause(connection, slot);
         if room == 0 {
             self.set_timer(connection);
@@ -148,14 +147,14 @@ impl<I: Io> Protocol<I> {
     fn body_goes_on(&mut self, connection: &mut Http1, slot: u32, incoming: Incoming) {
         connection.incoming = incoming;
         if matches!(incoming, Incoming::Nothing) {
-            connection.body_slot = NONE;
+            connection.reader = Reader::Nobody;
             self.dispatch.side.finish_body(slot);
         }
     }
 
     /// Somebody waits for a body: its client may do so, too.
     pub(crate) fn http1_body_is_wanted(&mut self, connection: &mut Http1, slot: u32) {
-        if self.dispatch.take_expects(slot) && connection.body_slot == slot {
+        if self.dispatch.take_expects(slot) && connection.reader.is(slot) {
             connection.owed.add(Owed::CONTINUE);
             self.queue_flush(&mut connection.link);
         }
@@ -204,14 +203,11 @@ impl<I: Io> Protocol<I> {
     /// the connection ends.
     #[cold]
     pub(super) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
-        let slot = core::mem::replace(&mut connection.body_slot, NONE);
+        let reader = core::mem::replace(&mut connection.reader, Reader::Nobody);
         connection.incoming = Incoming::Nothing;
         connection.owed.remove(Owed::CONTINUE);
-        connection.body_paused = false;
         connection.machine.finish();
-        if slot == NONE {
-            return self.end_after_answers(connection);
-        }
+        let Some(slot) = reader.slot() else { return self.end_after_answers(connection) };
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
         let is_ours = !self.dispatch.slots[slot as usize].answered && self.dispatch.side.claim_answer(slot);
         self.dispatch.forget_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
@@ -239,14 +235,17 @@ impl<I: Io> Protocol<I> {
 
     /// Receives more, the way that what is awaited is best received.
     pub(super) fn receive_body(&mut self, connection: &mut Http1) {
-        let (slot, incoming, long) = (connection.body_slot, connection.incoming, connection.receives_long());
-        let (keeps, was_paused) = (connection.keeps_long(), connection.body_paused);
-        let room = if slot == NONE { u64::from(u32::MAX) } else { self.room_or_pause(connection, slot) };
+        let (reader, incoming) = (connection.reader, connection.incoming);
+        let (long, keeps) = (connection.receives_long(), connection.keeps_long());
+        let room = match reader.slot() {
+            Some(slot) => self.room_or_pause(connection, slot),
+            None => u64::from(u32::MAX),
+        };
         if room == 0 {
             self.poll_end(connection);
             return self.set_timer(connection);
         }
-        if was_paused {
+        if reader.is_paused() {
             // From now on it is the client who is awaited.
             self.set_timer(connection);
         }

@@ -6,10 +6,9 @@ use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 
 use super::Http1;
-use super::state::Owed;
+use super::state::{Owed, Reader};
 use crate::conn::{Expiry, WaitReason};
 use crate::ring::Io;
-use crate::shard::dispatch::NONE;
 use crate::shard::protocol::Protocol;
 use crate::shard::transport::{End, Sending};
 use crate::timer::NEVER;
@@ -23,7 +22,7 @@ impl<I: Io> Protocol<I> {
             // Held requests come first; `resume_input` comes back here.
             return self.dispatch.half_closed(connection.key().index);
         }
-        if connection.has_incoming() && connection.body_slot != NONE {
+        if connection.has_incoming() && connection.reader != Reader::Nobody {
             self.body_failed(connection, Reject::BodyCut);
         }
         let sending = connection.link.socket.sending;

@@ -11,7 +11,7 @@ use ringress_proto::date::IMF_LEN;
 use ringress_proto::response::Connection as Word;
 
 use super::Http1;
-use super::state::{Incoming, Owed, Switch};
+use super::state::{Incoming, Owed, Reader, Switch};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, LINE_BYTES, Tail};
@@ -48,7 +48,7 @@ impl<I: Io> Protocol<I> {
                 debug_assert!(self.dispatch.side.has_body(slot), "only who asked for an upgrade gets one");
                 self.counters.connections_upgraded.count();
                 connection.switch = Switch::Later(Pipe::new(slot));
-                (connection.incoming, connection.body_slot) = (Incoming::Nothing, NONE);
+                (connection.incoming, connection.reader) = (Incoming::Nothing, Reader::Nobody);
                 connection.machine.finish();
                 self.begin_pipe(&mut connection.link);
             }
@@ -91,7 +91,7 @@ impl<I: Io> Protocol<I> {
 
     /// Sends a short text of the engine's own, when nothing is owed before it.
     pub(super) fn flush_text(&mut self, connection: &mut Http1) {
-        let (nothing_before, its_turn) = (connection.oldest == NONE, connection.oldest == connection.body_slot);
+        let (nothing_before, its_turn) = (connection.oldest == NONE, connection.reader.is(connection.oldest));
         let text = if nothing_before && connection.owed.take(Owed::OVERLOAD) {
             connection.machine.answers(1, true);
             OVERLOADED
@@ -109,7 +109,7 @@ impl<I: Io> Protocol<I> {
     #[inline]
     fn ends_behind(connection: &Http1, dispatch: &Dispatch, count: u16, next: u32, last: bool) -> bool {
         let cannot_discard = || {
-            let expects = dispatch.expects(connection.body_slot);
+            let expects = connection.reader.slot().and_then(|slot| dispatch.expects(slot));
             expects.is_some_and(|expects| !Self::can_discard(&connection.incoming, expects))
         };
         last || connection.machine.ends_behind(count) || next == NONE && connection.has_incoming() && cannot_discard()
@@ -145,7 +145,7 @@ impl<I: Io> Protocol<I> {
         let ends = match is_given {
             true => Self::ends_behind(connection, &self.dispatch, 1, state.next, state.last),
             // After a final head there is no more 100 Continue.
-            false if connection.body_slot == slot && self.dispatch.expects(slot) == Some(true) => true,
+            false if connection.reader.is(slot) && self.dispatch.expects(slot) == Some(true) => true,
             false => state.last || connection.machine.ends_behind(1),
         };
         // What is said holds, whatever comes until its end.
@@ -197,13 +197,14 @@ impl<I: Io> Protocol<I> {
     /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the answer.
     #[cold]
     fn give_up_body(&mut self, connection: &mut Http1, last: bool) {
-        (connection.body_slot, connection.due) = (NONE, NEVER);
+        let was_paused = connection.reader.is_paused();
+        (connection.reader, connection.due) = (Reader::Nobody, NEVER);
         if last {
             // No request is looked for behind it; or it was to be a pipe, before whose switch the connection ends.
             connection.incoming = Incoming::Nothing;
         }
         connection.owed.remove(Owed::CONTINUE);
-        if core::mem::take(&mut connection.body_paused) {
+        if was_paused {
             // It was held: it goes on once the answer is being sent, so that what comes of it does not end the
             // connection before that.
             self.queue_resume(&mut connection.link);

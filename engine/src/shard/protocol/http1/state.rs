@@ -29,6 +29,37 @@ pub(super) enum Incoming {
     },
 }
 
+/// Who gets what is still to come of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Nobody: it is thrown away, or none is under way.
+    Nobody,
+    /// The reader of this slot's body.
+    Slot(u32),
+    /// It, when less waits to be read: until then nothing is received.
+    Paused(u32),
+}
+
+impl Reader {
+    #[inline]
+    pub(crate) fn slot(self) -> Option<u32> {
+        match self {
+            Self::Nobody => None,
+            Self::Slot(slot) | Self::Paused(slot) => Some(slot),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is(self, slot: u32) -> bool {
+        self.slot() == Some(slot)
+    }
+
+    #[inline]
+    pub(crate) fn is_paused(self) -> bool {
+        matches!(self, Self::Paused(_))
+    }
+}
+
 /// Whether the newest request is answered with a switch of protocols, behind which there are no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Switch {
@@ -105,8 +136,6 @@ pub(crate) struct Http1 {
     pub(super) machine: Machine,
     /// The deadline of the head under way is set.
     pub(super) head_timed: bool,
-    /// The body under way is not received, because enough of it waits to be read.
-    pub(crate) body_paused: bool,
     /// Its newest body is a long one, or was.
     pub(super) long: bool,
     pub(super) owed: Owed,
@@ -123,8 +152,7 @@ pub(crate) struct Http1 {
     pub(super) discarded: u32,
     /// When what arrives has to be done at the latest; `NEVER`: not known yet.
     pub(super) due: Tick,
-    /// Whose body is under way; none for one that is thrown away.
-    pub(super) body_slot: u32,
+    pub(crate) reader: Reader,
     pub(super) peer: Address,
     pub(super) local: Address,
 }
@@ -142,7 +170,6 @@ impl Http1 {
             link,
             machine: Machine::new(),
             head_timed: false,
-            body_paused: false,
             long: false,
             owed: Owed::default(),
             switch: Switch::No,
@@ -153,7 +180,7 @@ impl Http1 {
             incoming: Incoming::Nothing,
             discarded: 0,
             due: NEVER,
-            body_slot: NONE,
+            reader: Reader::Nobody,
             peer: Address::NONE,
             local: Address::NONE,
         }
@@ -178,9 +205,9 @@ impl Http1 {
     }
 
     /// The slot whose body is received.
-    pub(crate) fn reader(&self) -> Option<u32> {
+    pub(crate) fn reading_slot(&self) -> Option<u32> {
         match &self.switch {
-            Switch::No => (self.body_slot != NONE).then_some(self.body_slot),
+            Switch::No => self.reader.slot(),
             Switch::Later(pipe) | Switch::Now(pipe) => pipe.reader(),
         }
     }
@@ -207,7 +234,7 @@ impl Http1 {
     /// Whether what is awaited is a part of a long body that will be kept until it is read.
     #[inline]
     pub(crate) fn keeps_long(&self) -> bool {
-        self.receives_long() && self.body_slot != NONE
+        self.receives_long() && self.reader != Reader::Nobody
     }
 
     /// Whether all that comes is of no use.
@@ -222,10 +249,12 @@ impl Http1 {
         match self.incoming {
             Incoming::Nothing if self.has_head() => Part::Head,
             Incoming::Nothing => Part::None,
-            // The application is awaited.
-            _ if self.body_paused => Part::None,
-            _ if self.body_slot == NONE => Part::Unread,
-            _ => Part::Body,
+            _ => match self.reader {
+                // The application is awaited.
+                Reader::Paused(_) => Part::None,
+                Reader::Nobody => Part::Unread,
+                Reader::Slot(_) => Part::Body,
+            },
         }
     }
 

@@ -17,10 +17,9 @@
 
 use super::Http1;
 use super::input::Taken;
-use super::state::Incoming;
+use super::state::{Incoming, Reader};
 use crate::clock::{TICK_MS, Tick};
 use crate::ring::Io;
-use crate::shard::dispatch::NONE;
 use crate::shard::protocol::Protocol;
 use crate::timer::NEVER;
 
@@ -37,7 +36,7 @@ impl<I: Io> Protocol<I> {
         if connection.link.socket.has_ended() {
             return self.close(&mut connection.link);
         }
-        (connection.incoming, connection.body_slot, connection.due) = (Incoming::Nothing, NONE, NEVER);
+        (connection.incoming, connection.reader, connection.due) = (Incoming::Nothing, Reader::Nobody, NEVER);
         self.transport.begin_drain(&mut connection.link.socket);
         self.arm_receive(connection);
         self.set_timer(connection);
@@ -64,7 +63,7 @@ impl<I: Io> Protocol<I> {
         }
         let most = match connection.incoming {
             _ if takes_nothing => AT_ONCE,
-            Incoming::Length { missing } if connection.body_slot == NONE => {
+            Incoming::Length { missing } if connection.reader == Reader::Nobody => {
                 u32::try_from(missing).unwrap_or(AT_ONCE).min(AT_ONCE)
             }
             _ => return false,

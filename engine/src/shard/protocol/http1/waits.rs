@@ -41,7 +41,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
         connection.due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
         // Who waits for `100 Continue`, or for a buffer, is not to blame.
-        let expects = self.dispatch.expects(connection.body_slot) == Some(true);
+        let expects = connection.reader.slot().and_then(|slot| self.dispatch.expects(slot)) == Some(true);
         let socket = &mut connection.link.socket;
         if expects || socket.is_starved() {
             socket.giving.stop(self.transport.tick);
@@ -75,12 +75,12 @@ impl<I: Io> Protocol<I> {
             }
             self.counters.receive_rate_timeouts.count();
         }
-        let (slot, is_too_slow) = (connection.body_slot, connection.due > self.transport.tick);
+        let (reader, is_too_slow) = (connection.reader, connection.due > self.transport.tick);
         self.counters.timeouts.count();
         // Who has found no buffer for so long is not to blame.
         let reject = if connection.link.socket.is_starved() { Reject::Overloaded } else { Reject::BodyTimeout };
         self.body_failed(connection, reject);
-        if is_too_slow {
+        if let Some(slot) = reader.slot().filter(|_| is_too_slow) {
             self.dispatch.body_was_too_slow(slot);
         }
     }
