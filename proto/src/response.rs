@@ -19,7 +19,7 @@ use crate::bytes::{is_token, is_value, trim_ows};
 use crate::date::IMF_LEN;
 use crate::header::{HeaderName, ResponseHeader};
 use core::fmt;
-use template::{IMPRINT_BYTES, OK_LINE};
+use template::{OK_LINE, TEMPLATE_BYTES_MAX};
 
 /// Why a part of a response head was not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -189,7 +189,7 @@ impl<'a> HeadWriter<'a> {
         template: &HeadTemplate,
     ) -> Result<u16, WriteError> {
         let len = usize::from(template.len);
-        if status == 200 && reason.is_none() && self.len == 0 && self.out.len() >= IMPRINT_BYTES {
+        if status == 200 && reason.is_none() && self.len == 0 && self.out.len() >= TEMPLATE_BYTES_MAX {
             // Copying the whole array is a few moves of known size; what is beyond `len` is written over.
             self.put(&template.bytes)?;
             self.len = len;

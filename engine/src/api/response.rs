@@ -482,7 +482,7 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
 /// A whole informational answer: status line, fields and blank line.
 pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32) -> Result<Bytes> {
     if !(100..=199).contains(&status) || status == 101 {
-        let text = format!("status {status} is not informational: inform takes one from 100 to 199, but not 101");
+        let text = format!("status {status} is not informational: send_informational takes 100 to 199 but 101");
         return Err(Error::invalid(text));
     }
     let mut area = vec![0; bytes_max as usize];

@@ -108,8 +108,8 @@ impl<R: Record> Lease<R> {
         let exchange = self.exchange();
         // SAFETY: the shard wrote it before it published the slot and does not touch it while a handle is out.
         let Received { offset, len } = unsafe { *self.place().received.get() };
-        // SAFETY: the slot holds these bytes since before it was published: they are settled, and their buffer or cell
-        // goes back with the slot (`holdings`), which is not free while a handle is out.
+        // SAFETY: the slot holds these bytes since before it was published: beside it, in a cell, or settled in a
+        // receive buffer. What it holds goes back with the slot (`holdings`), which is not free while a handle is out.
         unsafe { exchange.arena.read(offset, len) }
     }
 

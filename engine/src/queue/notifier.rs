@@ -157,7 +157,7 @@ pub(crate) struct NotifyScope {
 }
 
 impl NotifyScope {
-    /// Begins to defer. Who enters also [settles](notify_deferred) before it drops the scope.
+    /// Begins to defer. Who enters also [sends](notify_deferred) them before it drops the scope.
     pub(crate) fn enter(engine: u64) -> Self {
         let counted = with_deferred(|deferred| {
             let counted = deferred.depth == 0 || deferred.engine == engine;

@@ -494,7 +494,7 @@ impl<R: Record> ShardSide<R> {
     /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
     ///
     /// Answers that threads are writing at this moment are waited for: they touch the exchange until they are in the
-    /// returns. The connections are gone, so every slot taken from the completions before has been finished.
+    /// completions. The connections are gone, so every slot taken from the completions before has been finished.
     pub(crate) fn end(mut self) {
         let exchange = Arc::clone(&self.exchange);
         // The count that the last orphan releases; the 1 keeps it from reaching 0 while orphans are counted.

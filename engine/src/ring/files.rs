@@ -101,7 +101,7 @@ struct Shared {
     name: String,
     orders: SegQueue<Order>,
     reports: SegQueue<Report>,
-    /// The ring's thread sleeps, or is about to: a report rings the notifier.
+    /// The ring's thread sleeps, or is about to: a report writes to the eventfd.
     ring_sleeps: AtomicBool,
     /// An event counter, never read: the ring's poll reports edges.
     notifier: File,

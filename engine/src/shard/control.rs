@@ -224,6 +224,8 @@ impl<I: Io> Shard<I> {
     /// Begins to stop: see [`DesiredState::stop`].
     pub(crate) fn stop(&mut self, grace: Duration) {
         let transport = &mut self.protocol.transport;
+        // The thread that drives the shard may have been elsewhere since the turn before: the grace begins now.
+        transport.begin_turn();
         let deadline = if grace.is_zero() { transport.tick } else { transport.after(ticks(grace)) };
         transport.unlisten(|_| true);
         self.stopping = Some(self.stopping.map_or(deadline, |earlier| earlier.min(deadline)));

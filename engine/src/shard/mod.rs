@@ -313,6 +313,8 @@ impl<I: Io> Shard<I> {
                 self.call(key);
             } else if self.protocol.transport.drains.are_too_many() {
                 self.end_oldest_drain();
+            } else if self.protocol.transport.drains.is_cluttered() {
+                self.clear_drains();
             } else {
                 return;
             }
@@ -331,16 +333,18 @@ impl<I: Io> Shard<I> {
     /// Resets the connection that has been read to its end for longest.
     #[cold]
     fn end_oldest_drain(&mut self) {
-        let (connections, drains) = (&mut self.connections, &mut self.protocol.transport.drains);
-        let is_draining = |connection: &mut Connection| connection.socket().life == Life::Draining;
-        if drains.is_cluttered() {
-            drains.clear_away(|key| connections.get_mut(*key).is_some_and(is_draining));
-        }
-        let Some(oldest) = drains.pop_oldest() else { return };
-        if connections.get_mut(oldest).is_some_and(is_draining) {
+        let Some(oldest) = self.protocol.transport.drains.pop_oldest() else { return };
+        if self.connections.get_mut(oldest).is_some_and(is_draining) {
             self.counters.drains_reset.count();
             self.visit(oldest, Protocol::reset);
         }
+    }
+
+    /// Takes connections that drain no more off the list of those that do: at least a half of it.
+    #[cold]
+    fn clear_drains(&mut self) {
+        let connections = &mut self.connections;
+        self.protocol.transport.drains.clear_away(|key| connections.get_mut(*key).is_some_and(is_draining));
     }
 
     /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
@@ -509,6 +513,10 @@ impl<I: Io> Shard<I> {
         drop(transport);
         dispatch.end(left == 0);
     }
+}
+
+fn is_draining(connection: &mut Connection) -> bool {
+    connection.socket().life == Life::Draining
 }
 
 /// Whose operation has completed.

@@ -11,7 +11,7 @@ use core::fmt;
 
 /// The most bytes a Server field's value may have in an [`HeadTemplate`].
 pub const SERVER_BYTES_MAX: usize = 128;
-pub(super) const IMPRINT_BYTES: usize = SERVER_BYTES_MAX + 64;
+pub(super) const TEMPLATE_BYTES_MAX: usize = SERVER_BYTES_MAX + 64;
 
 /// The most bytes of a head that is kept ready.
 const READY_BYTES: usize = 128;
@@ -31,7 +31,7 @@ struct Ready {
 #[derive(Copy, Clone)]
 pub struct HeadTemplate {
     /// `HTTP/1.1 200 OK` and the lines, so that the most common status is one copy with them.
-    pub(super) bytes: [u8; IMPRINT_BYTES],
+    pub(super) bytes: [u8; TEMPLATE_BYTES_MAX],
     pub(super) len: u16,
     pub(super) date_at: u16,
     /// The same without a line, and with each there is, up to the length.
@@ -55,7 +55,7 @@ impl HeadTemplate {
         if server.len() > SERVER_BYTES_MAX {
             return Err(WriteError::NoSpace);
         }
-        let mut bytes = [0; IMPRINT_BYTES];
+        let mut bytes = [0; TEMPLATE_BYTES_MAX];
         let mut head = HeadWriter::new(&mut bytes);
         head.status(200, None)?;
         if !server.is_empty() {

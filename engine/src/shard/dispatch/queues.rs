@@ -115,10 +115,11 @@ impl Dispatch {
     /// The loop comes back here before it enters the kernel; in co-located mode the application may come between, so
     /// there it is woken at once.
     pub(crate) fn publish(&mut self, more: bool) -> bool {
+        // Also where nothing is left to be shown, because the queue has ended meanwhile.
+        self.fresh = 0;
         if self.touched.is_empty() {
             return false;
         }
-        self.fresh = 0;
         let can_wait = !self.colocated && more;
         let shard = usize::from(self.id.0);
         self.touched.retain(|index| {

@@ -231,3 +231,18 @@ fn no_more_than_a_quarter_of_the_connections_drain_and_the_oldest_is_reset() {
     rig.notify_deferred();
     rig.assert_idle();
 }
+
+#[test]
+fn connections_that_are_over_are_not_kept_in_mind() {
+    let mut rig = Rig::new();
+    for _ in 0..1000 {
+        let client = rig.connect();
+        rig.say(client, nowhere(0, "Connection: close\r\n"));
+        rig.shard.protocol.transport.io.end(client);
+        rig.notify_deferred();
+    }
+    // Of 64 connections sixteen may drain, and the list has room for twice as many.
+    let kept = rig.shard.protocol.transport.drains.kept();
+    assert!(kept <= 33, "{kept}");
+    rig.assert_idle();
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, listen_address, stand_in};
+use crate::clock::ticks;
 use crate::queue::QueueCore;
 use crate::ring::fake::Faults;
 
@@ -191,4 +192,40 @@ fn a_queue_that_ends_leaves_its_place_to_another_and_its_requests_get_500() {
     rig.say(again, GET);
     rig.serve();
     assert_eq!(rig.heard_answers(again), ["/a/1"]);
+}
+
+#[test]
+fn a_queue_that_ends_before_its_requests_are_published_stops_nothing() {
+    let mut rig = Rig::new();
+    // More than are published in one turn.
+    let clients: Vec<usize> = (0..50).map(|_| rig.connect()).collect();
+    clients.iter().for_each(|client| rig.shard.protocol.transport.io.write(*client, GET.as_bytes()));
+    rig.shard.publish_max = 32;
+    rig.shard.inbox.begin_turn();
+    rig.shard.enter(None).expect("the fake never fails");
+    rig.shard.handle_events();
+    assert_eq!(rig.shard.protocol.dispatch.fresh, 32);
+    rig.queue.close_and_abandon();
+    rig.change(|desired| desired.set_queues(Vec::new()));
+    rig.shard.take_newer();
+    rig.shard.inbox.end_turn();
+    rig.notify_deferred();
+    let heard: Vec<String> = clients.iter().map(|client| rig.heard(*client)).collect();
+    let answered = |status: &str| heard.iter().filter(|text| text.starts_with(status)).count();
+    assert_eq!((answered("HTTP/1.1 500 "), answered("HTTP/1.1 503 ")), (32, 18), "{heard:?}");
+}
+
+#[test]
+fn the_grace_of_a_stop_begins_when_it_is_taken() {
+    let mut rig = Rig::new();
+    let client = rig.connect();
+    rig.say(client, GET);
+    // The thread that drives the shard computes, and the shard's clock stands still meanwhile.
+    rig.shard.protocol.transport.clock.skip(ticks(Duration::from_secs(5)));
+    rig.stop(Duration::from_secs(2));
+    rig.notify_deferred();
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    rig.shard.protocol.transport.io.end(client);
+    rig.end();
 }

@@ -44,6 +44,11 @@ impl Drains {
     }
 
     #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.order.len()
+    }
+
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.count
     }

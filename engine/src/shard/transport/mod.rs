@@ -89,7 +89,7 @@ impl<I: Io> Transport<I> {
         })
     }
 
-    /// Reads the clock, once a turn.
+    /// Reads the clock: once a turn, and once more when a stop is taken.
     pub(crate) fn begin_turn(&mut self) {
         self.clock.advance();
         self.tick = self.clock.tick();
