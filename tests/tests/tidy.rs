@@ -119,6 +119,10 @@ const PROTOCOL_MAY: &[&str] = &[
     "timer", "shard::dispatch", "shard::transport",
 ];
 
+/// What all protocols of a shard share, and so must know none of them.
+const SHARED_BY_PROTOCOLS: &[&str] =
+    &["engine/src/shard/protocol/files.rs", "engine/src/shard/protocol/link.rs", "engine/src/shard/protocol/stream.rs"];
+
 /// Files that may use a word their room must not, each with its reason.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // A control message, sent when URLs or queues change, may lock: no request does.
@@ -208,6 +212,22 @@ fn inside_shard(source: &Source, breaches: &mut Vec<String>) {
         if !is_own && !may.contains(&imported.as_str()) {
             breaches.push(format!("{}: shard::{own} must not import {imported}", source.path));
         }
+    }
+}
+
+#[test]
+fn what_protocols_share_knows_none_of_them_and_none_knows_another() {
+    let sources = Source::all();
+    let never_in = |path: &str, words: &[&str]| {
+        let source = sources.iter().find(|source| source.path == path).unwrap_or_else(|| panic!("there is no {path}"));
+        let found: Vec<_> = words.iter().filter(|word| mentions(&source.shipped, word)).collect();
+        assert!(found.is_empty(), "{path} must not mention {found:?}");
+    };
+    SHARED_BY_PROTOCOLS.iter().for_each(|path| never_in(path, &["Http1", "http1", "Raw", "raw"]));
+    never_in("engine/src/shard/protocol/raw.rs", &["Http1", "http1"]);
+    // What comes once a switch is answered is a pipe's, also while earlier answers are still to be sent.
+    for source in sources.iter().filter(|source| source.path.starts_with("engine/src/shard/protocol/http1/")) {
+        assert!(!mentions(&source.shipped, "Raw"), "{} must not mention Raw", source.path);
     }
 }
 
