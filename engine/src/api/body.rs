@@ -22,7 +22,7 @@ use super::stream::{is_undriven, undriven};
 use super::wait::block_on;
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
-use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
+use crate::record::{DISCARDED_BYTES_MAX, RequestRecord, UNTOLD};
 
 /// What a look at a body finds.
 pub(super) enum Available {
@@ -170,21 +170,29 @@ impl Request {
     /// says so.
     #[inline]
     pub(super) fn leaves_body(&self) -> bool {
-        self.record().body_open && self.leaves_too_much()
+        let record = self.record();
+        record.body_open && {
+            let reader = self.lease.reader();
+            !reader.ended && Self::leaves_too_much(record, reader.asked, self.lease.body_arrived())
+        }
     }
 
+    // Without the request: lent to a call, it would be put together in memory for every answer, and read back in pieces
+    // that have not arrived there.
     #[cold]
-    fn leaves_too_much(&self) -> bool {
-        let (record, reader) = (self.record(), self.lease.reader());
+    fn leaves_too_much(record: &RequestRecord, asked: bool, arrived: u64) -> bool {
         let missing = match record.head.body {
-            BodyLength::Length(length) => length.saturating_sub(self.lease.body_arrived()),
+            BodyLength::Length(length) => length.saturating_sub(arrived),
             BodyLength::None | BodyLength::Chunked => 0,
         };
-        !reader.ended && ((!reader.asked && self.awaits_continue()) || missing > u64::from(DISCARDED_BYTES_MAX))
+        // It has said that it would wait for `100 Continue`, and no byte of its body has come.
+        let awaits_continue = record.head.expects_continue() && arrived == 0;
+        (!asked && awaits_continue) || missing > u64::from(DISCARDED_BYTES_MAX)
     }
 
     /// Whether the client may be waiting for `100 Continue`: it has said that it would, and no byte of its body has
     /// come.
+    #[cfg(feature = "tower")]
     pub(crate) fn awaits_continue(&self) -> bool {
         let record = self.record();
         record.body_open && record.head.expects_continue() && self.lease.body_arrived() == 0

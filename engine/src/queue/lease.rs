@@ -328,9 +328,20 @@ impl<R: Record> Lease<R> {
     }
 
     /// Clears HANDLE; an open request is abandoned if so told, and a slot that only waited for this goes back.
-    // Out of line: leases are dropped in many places, and seldom have anything left to do there.
-    #[inline(never)]
+    #[inline(always)]
     fn leave(&self, abandon: bool) {
+        Self::leave_parts(self.exchange, self.place, self.generation, abandon);
+    }
+
+    // Out of line: leases are dropped in many places, and seldom have anything left to do there. In its parts: lent to
+    // a call, each lease would be put together in memory.
+    #[inline(never)]
+    fn leave_parts(exchange: NonNull<Exchange<R>>, place: NonNull<Slot<R>>, generation: Generation, abandon: bool) {
+        // The same lease, which is gone with this.
+        core::mem::ManuallyDrop::new(Self { exchange, place, generation }).leave_now(abandon);
+    }
+
+    fn leave_now(&self, abandon: bool) {
         let slot = self.place();
         let mut before = slot.word.load(Ordering::Acquire);
         loop {
