@@ -5,6 +5,7 @@
 //!
 //! Not here: timers (room `timer`) and anything that sleeps.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringress_proto::date::{IMF_LEN, imf_fixdate};
@@ -31,6 +32,13 @@ pub(crate) fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Microseconds since a moment that is the same for the whole process, and before anything it measures; never 0.
+pub(crate) fn micros(at: Instant) -> u64 {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    let since = at.saturating_duration_since(*BASE.get_or_init(|| at));
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
 /// A shard's clock: the time as of its last turn.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -42,6 +50,9 @@ pub(crate) struct Clock {
     /// Time passes by [`skip`](Self::skip) alone.
     #[cfg(test)]
     stopped: bool,
+    /// Microseconds that were let pass.
+    #[cfg(test)]
+    skipped: u64,
 }
 
 impl Clock {
@@ -54,6 +65,8 @@ impl Clock {
             date: [b' '; IMF_LEN],
             #[cfg(test)]
             stopped: false,
+            #[cfg(test)]
+            skipped: 0,
         };
         clock.read_date();
         clock
@@ -86,6 +99,14 @@ impl Clock {
         Tick::try_from(ms / u64::from(TICK_MS)).unwrap_or(Tick::MAX / 2)
     }
 
+    /// The microseconds of the last [`advance`](Self::advance), as of [`micros`].
+    pub(crate) fn micros(&self) -> u64 {
+        #[cfg(test)]
+        return micros(self.now) + self.skipped;
+        #[cfg(not(test))]
+        micros(self.now)
+    }
+
     /// From now on no time passes by itself, however slow the machine is: for simulations.
     #[cfg(test)]
     pub(crate) fn stop(&mut self) {
@@ -95,6 +116,7 @@ impl Clock {
     /// Lets time pass, for tests.
     #[cfg(test)]
     pub(crate) fn skip(&mut self, ticks: Tick) {
+        self.skipped += u64::from(ticks) * u64::from(TICK_MS) * 1000;
         self.start -= Duration::from_millis(u64::from(ticks) * u64::from(TICK_MS));
     }
 

@@ -3,10 +3,15 @@
 //! Invariants: a count is a relaxed load and store by its one writer, no locked instruction; nothing that is refused,
 //! dropped or cut goes uncounted.
 //!
-//! Not here: rates, histograms and formats.
+//! Not here: rates and formats.
+
+mod latency;
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use self::latency::ShardLatency;
+pub use self::latency::{Histogram, Latency};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -151,6 +156,8 @@ macro_rules! request_counters {
         pub(crate) struct ShardRequestCounts {
             $(pub(crate) $name: Counter,)+
             $(pub(crate) $other: Counter,)+
+            /// How long they took, if that is asked for.
+            pub(crate) latency: Option<Box<ShardLatency>>,
         }
 
         /// What has been counted of the requests of a queue or a URL group, over all shards.
@@ -246,6 +253,13 @@ impl RequestCounts {
         Self((0..shards).map(|_| Arc::default()).collect())
     }
 
+    /// Where it is also measured how long they take.
+    pub(crate) fn measured(shards: usize) -> Self {
+        let latency = || Some(Box::new(ShardLatency::new()));
+        let block = |_| Arc::new(ShardRequestCounts { latency: latency(), ..ShardRequestCounts::default() });
+        Self((0..shards).map(block).collect())
+    }
+
     /// Of nobody: nothing is counted.
     pub(crate) fn none() -> Self {
         Self::new(0)
@@ -276,17 +290,19 @@ struct Registered {
     counts: Vec<(RequestCounts, usize)>,
     /// What those came to that are settled.
     before: RequestCounters,
+    latency_before: Latency,
 }
 
 impl CountsRegister {
     /// From now on these count, too, in so many registers. For the control plane.
     pub(crate) fn add(&self, counts: &RequestCounts, registers: usize) {
         let mut registered = self.registered();
-        let Registered { counts: all, before } = &mut *registered;
+        let Registered { counts: all, before, latency_before } = &mut *registered;
         for (settled, _) in all.extract_if(.., |(counts, registers)| counts.is_settled(*registers)) {
             // What was written before the last shard let go of it is seen.
             fence(Ordering::Acquire);
             settled.0.iter().for_each(|shard| before.add(shard));
+            settled.0.iter().filter_map(|shard| shard.latency.as_ref()).for_each(|shard| latency_before.add(shard));
         }
         all.push((counts.clone(), registers));
     }
@@ -295,6 +311,15 @@ impl CountsRegister {
         let registered = self.registered();
         let mut sum = registered.before;
         registered.counts.iter().flat_map(|(counts, _)| counts.0.iter()).for_each(|shard| sum.add(shard));
+        sum
+    }
+
+    /// How long requests took, where that was measured.
+    pub(crate) fn latency(&self) -> Latency {
+        let registered = self.registered();
+        let mut sum = registered.latency_before.clone();
+        let shards = registered.counts.iter().flat_map(|(counts, _)| counts.0.iter());
+        shards.filter_map(|shard| shard.latency.as_ref()).for_each(|shard| sum.add(shard));
         sum
     }
 

@@ -108,7 +108,7 @@ pub use self::api::{
     ResponseStream, SendChunk, Sent, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::Mode;
-pub use self::counters::{Counters, RequestCounters};
+pub use self::counters::{Counters, Histogram, Latency, RequestCounters};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
 pub use self::policy::Properties;

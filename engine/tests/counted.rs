@@ -3,10 +3,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::hint;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{Client, End, Host, builder, receive, wait_until};
-use ringress::{QueueOptions, Request, RequestCounters, Response};
+use common::watched::Watched;
+use common::{Client, End, Host, builder, loopback, receive, settled, wait_until};
+use ringress::{Mode, QueueOptions, Request, RequestCounters, Response};
 
 /// Those that are not 0.
 fn some(counters: &RequestCounters) -> Vec<(&'static str, u64)> {
@@ -97,4 +100,49 @@ fn what_a_full_queue_refuses_and_what_nobody_takes_is_counted_for_it() {
     // On a slow machine, the first one's time is over before the second one comes.
     assert_eq!(counters.refused + counters.timed_out, 2, "{counters:?}");
     assert!(counters.timed_out >= 1 && counters.ended() == counters.delivered, "{counters:?}");
+}
+
+/// How long a request is worked on.
+const WORK: Duration = Duration::from_millis(20);
+
+#[test]
+fn how_long_requests_take_is_measured_where_that_is_asked_for() {
+    for mode in [Mode::Queue, Mode::Colocated] {
+        let engine = Watched::start(builder(), mode);
+        let queue = engine.request_queue_with("measured", QueueOptions::default().measured(true)).expect("a queue");
+        let plain = engine.request_queue("plain").expect("another");
+        let address = engine.listen(loopback(0)).expect("a free port");
+        let group = engine.server_session().url_group();
+        group.bind(&queue).expect("of one engine");
+        group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
+        thread::scope(|scope| {
+            let consumer = scope.spawn(|| {
+                let attached = (mode == Mode::Colocated).then(|| engine.attach(0).expect("free"));
+                for request in (0..4).flat_map(|_| queue.receive_batch(1).expect("open")) {
+                    let begun = Instant::now();
+                    while begun.elapsed() < WORK {
+                        hint::spin_loop();
+                    }
+                    request.respond(Response::text("worked")).expect("open");
+                }
+                // Whoever drives the shard goes on until the last answer is sent.
+                while attached.is_some() && queue.counters().answered < 4 {
+                    let _ = queue.try_receive();
+                }
+            });
+            let mut client = Client::connect(address);
+            (0..4).for_each(|_| assert_eq!(client.ask("/").text(), "worked"));
+            consumer.join().expect("ends");
+        });
+        if mode == Mode::Queue {
+            settled(&engine);
+        }
+        let latency = queue.latency().expect("asked for");
+        for part in [&latency.waiting, &latency.serving, &latency.sending, &latency.total] {
+            assert_eq!(part.count(), 4, "{mode:?}: {latency:?}");
+        }
+        let least = |part: &ringress::Histogram| part.quantile(0.0).expect("recorded");
+        assert!(least(&latency.serving) >= WORK && least(&latency.total) >= WORK, "{mode:?}: {latency:?}");
+        assert_eq!(plain.latency(), None, "not asked for");
+    }
 }

@@ -66,7 +66,7 @@ const ENGINE: &[Room] = &[
     ("ring", &["error", "id", "mem"], HTTP),
     ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
     ("queue", &["clock", "counters", "foreign", "id", "mem", "stream"], RING_AND_HTTP),
-    ("record", &["id", "queue"], RING),
+    ("record", &["counters", "id", "queue"], RING),
     ("conn", &["id"], IO),
     ("timer", &["clock", "id", "slab"], IO),
     ("policy", &["clock", "error"], RING_AND_HTTP),

@@ -134,12 +134,25 @@ impl RequestQueue {
 
     #[inline]
     fn batch(&self, first: Request, max: usize) -> Batch<'_> {
-        Batch { queue: self, first: Some(first), left: max.max(1), _scope: NotifyScope::enter(self.core.engine()) }
+        // Its requests are taken with the first one.
+        let taken = if self.core.is_measured() { clock::micros(clock::now()) } else { 0 };
+        let (first, left, _scope) = (Some(first), max.max(1), NotifyScope::enter(self.core.engine()));
+        Batch { queue: self, first, left, taken, _scope }
     }
 
     #[inline(always)]
     fn claim(&self) -> Option<Request> {
-        self.core.claim_for(session::attached_shard(self.core.engine())).map(Request::new)
+        self.claim_with(|| clock::micros(clock::now()))
+    }
+
+    /// Claims a request, and notes when, if that is measured.
+    #[inline(always)]
+    fn claim_with(&self, taken: impl FnOnce() -> u64) -> Option<Request> {
+        let lease = self.core.claim_for(session::attached_shard(self.core.engine()))?;
+        if self.core.is_measured() {
+            lease.note_taken(taken());
+        }
+        Some(Request::new(lease))
     }
 
     #[inline]
@@ -211,6 +224,8 @@ pub struct Batch<'a> {
     queue: &'a RequestQueue,
     first: Option<Request>,
     left: usize,
+    /// When they are taken, in microseconds, if that is measured.
+    taken: u64,
     _scope: NotifyScope,
 }
 
@@ -221,7 +236,7 @@ impl Iterator for Batch<'_> {
     fn next(&mut self) -> Option<Request> {
         self.left = self.left.checked_sub(1)?;
         // Taking nothing out of there would move it all the same.
-        if self.first.is_some() { self.first.take() } else { self.queue.claim() }
+        if self.first.is_some() { self.first.take() } else { self.queue.claim_with(|| self.taken) }
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct QueueCore<R: Record> {
     active: AtomicBool,
     /// Where its requests are counted.
     counts: CountsRegister,
+    /// It is measured how long its requests take.
+    measured: bool,
     /// Where the next consumer begins to look, so that no shard is always last.
     turn: AtomicU32,
 }
@@ -44,6 +46,7 @@ impl<R: Record> QueueCore<R> {
             closed: AtomicBool::new(false),
             active: AtomicBool::new(true),
             counts: CountsRegister::default(),
+            measured: false,
             turn: AtomicU32::new(0),
         }
     }
@@ -59,6 +62,17 @@ impl<R: Record> QueueCore<R> {
     /// The queue's number in its engine.
     pub(crate) fn number(&self) -> u32 {
         self.number
+    }
+
+    /// With measuring how long requests take, or without.
+    pub(crate) fn measured(mut self, measured: bool) -> Self {
+        self.measured = measured;
+        self
+    }
+
+    #[inline]
+    pub(crate) fn is_measured(&self) -> bool {
+        self.measured
     }
 
     pub(crate) fn counts(&self) -> &CountsRegister {

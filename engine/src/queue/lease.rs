@@ -91,6 +91,11 @@ impl<R: Record> Lease<R> {
         self.exchange().shard
     }
 
+    /// Notes when the request was taken, in microseconds. The answer carries it to the shard.
+    pub(crate) fn note_taken(&self, micros: u64) {
+        self.place().taken.store(micros, Ordering::Relaxed);
+    }
+
     /// What every answer of this engine says.
     pub(crate) fn template(&self) -> &R::HeadTemplate {
         &self.exchange().template

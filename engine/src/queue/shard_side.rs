@@ -140,6 +140,7 @@ impl<R: Record> ShardSide<R> {
             received: UnsafeCell::new(Received::NOTHING),
             record: UnsafeCell::new(R::EMPTY),
             signals: SlotSignals::default(),
+            taken: AtomicU64::new(0),
             body: SlotBody::new(),
         };
         // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
@@ -303,6 +304,11 @@ impl<R: Record> ShardSide<R> {
         // SAFETY: the slot has come back (only then there is a `Completion` of it), and its answer with it.
         let answer = unsafe { &*self.slot(slot).answer.get() };
         (slot, answer.flags)
+    }
+
+    /// When a consumer took the slot's request, or an earlier one, in microseconds.
+    pub(crate) fn taken(&self, slot: u32) -> u64 {
+        self.slot(slot).taken.load(Ordering::Relaxed)
     }
 
     /// Whether a slot has signals.

@@ -4,6 +4,8 @@
 
 use ringress_proto::reject::Reject;
 
+use crate::counters::ShardLatency;
+
 /// How a request ended. Each that has begun ends in one of these ways, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -87,11 +89,47 @@ pub(crate) struct Ended {
     pub(crate) bytes_in: u64,
     /// Bytes of its answer that the socket took: head and body, framing included.
     pub(crate) bytes_out: u64,
+    /// When what happened, if something uses it.
+    pub(crate) times: Option<Times>,
+}
+
+/// When what happened to a request, in microseconds (`clock::micros`): each is at least the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Its first byte was received; of one that had to wait for others on its connection, it was looked at.
+    pub(crate) first_byte: u64,
+    /// It was put into its queue, or refused.
+    pub(crate) delivered: u64,
+    /// A consumer took it, if one did.
+    pub(crate) taken: Option<u64>,
+    /// The answer came back to the shard.
+    pub(crate) answered: u64,
+    /// It ended: the socket had taken the answer.
+    pub(crate) sent: u64,
+}
+
+impl Times {
+    /// Records how long an answered request took.
+    pub(crate) fn record(&self, latency: &ShardLatency) {
+        if let Some(taken) = self.taken {
+            latency.waiting.record(taken - self.delivered);
+            latency.serving.record(self.answered - taken);
+        }
+        latency.sending.record(self.sent - self.answered);
+        latency.total.record(self.sent - self.first_byte);
+    }
 }
 
 #[cfg(feature = "bench-door")]
 impl Ended {
     /// For benchmarks, which have no shard that would know of it.
-    pub(crate) const BENCH: Self =
-        Self { outcome: Outcome::Answered, status: 200, delivered: true, meter: 0, bytes_in: 0, bytes_out: 0 };
+    pub(crate) const BENCH: Self = Self {
+        outcome: Outcome::Answered,
+        status: 200,
+        delivered: true,
+        meter: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        times: None,
+    };
 }

@@ -11,6 +11,7 @@ use ringress_proto::url::{self, Scheme};
 
 use super::control::{Control, EngineShared};
 use super::listeners::Refused;
+use super::queues::Core;
 use crate::counters::{CountsRegister, RequestCounts};
 use crate::error::{Error, Result};
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
@@ -140,14 +141,17 @@ impl Groups {
     }
 
     /// Binds a group, to the queue with these counts if to one: what is delivered from now on counts apart.
-    pub(super) fn bind(&mut self, key: Key, binding: Binding, queue: Option<&CountsRegister>) -> Result<()> {
-        let counts = RequestCounts::new(self.shards);
+    pub(super) fn bind(&mut self, key: Key, binding: Binding, queue: Option<&Core>) -> Result<()> {
+        let counts = match queue {
+            Some(queue) if queue.is_measured() => RequestCounts::measured(self.shards),
+            _ => RequestCounts::new(self.shards),
+        };
         let group = self.get_mut(key)?;
         if group.binding != binding {
             let registers = 1 + usize::from(queue.is_some());
             group.register.add(&counts, registers);
             if let Some(queue) = queue {
-                queue.add(&counts, registers);
+                queue.counts().add(&counts, registers);
             }
             (group.binding, group.counts) = (binding, counts);
             self.refresh(key);

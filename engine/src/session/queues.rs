@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::control::{Control, EngineShared};
+use super::request_queue::QueueOptions;
 use crate::error::{Error, Result};
 use crate::id::QueueId;
 use crate::queue::{Exchange, QueueCore};
@@ -30,9 +31,14 @@ pub(super) struct Queues {
 
 impl Control {
     /// A new queue.
-    pub(super) fn open_queue(&mut self, shared: &EngineShared, name: &Arc<str>, length: u32) -> Result<(Key, Core)> {
+    pub(super) fn open_queue(
+        &mut self,
+        shared: &EngineShared,
+        name: &Arc<str>,
+        options: &QueueOptions,
+    ) -> Result<(Key, Core)> {
         self.check_open()?;
-        let opened = self.queues.open(name, length, &shared.exchanges)?;
+        let opened = self.queues.open(name, options, &shared.exchanges)?;
         self.desired.set_queues(self.queues.table());
         shared.publish(self);
         Ok(opened)
@@ -57,14 +63,15 @@ impl Queues {
     fn open(
         &mut self,
         name: &Arc<str>,
-        length: u32,
+        options: &QueueOptions,
         exchanges: &Arc<[Arc<Exchange<RequestRecord>>]>,
     ) -> Result<(Key, Core)> {
         let is_open = |record: &QueueRecord| record.name == *name && !record.core.is_closed();
         if !name.is_empty() && self.records.iter().any(|(_, record)| is_open(record)) {
             return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
         }
-        let core = Arc::new(QueueCore::new(self.made, length, Arc::clone(exchanges)));
+        let core = QueueCore::new(self.made, options.length, Arc::clone(exchanges)).measured(options.measured);
+        let core = Arc::new(core);
         let record = QueueRecord { name: Arc::clone(name), core: Arc::clone(&core) };
         let key = match self.made {
             u32::MAX => None,

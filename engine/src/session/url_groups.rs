@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::control::EngineShared;
 use super::groups::Binding;
 use super::listing::{group_id, session_id};
+use super::queues::Core;
 use super::request_queue::RequestQueue;
 use crate::counters::{CountsRegister, RequestCounters};
 use crate::error::{Error, Result};
@@ -161,7 +162,7 @@ impl UrlGroup {
         if queue.core.engine() != self.shared.id {
             return Err(Error::invalid(format!("request queue {:?} belongs to another engine", queue.name())));
         }
-        self.set_binding(Binding::To(queue.key()), Some(queue.core.counts()))
+        self.set_binding(Binding::To(queue.key()), Some(&queue.core))
     }
 
     /// Takes the group off its queue: until it is bound again, the engine answers its requests with 503.
@@ -172,9 +173,9 @@ impl UrlGroup {
         self.set_binding(Binding::None, None)
     }
 
-    fn set_binding(&self, binding: Binding, counts: Option<&CountsRegister>) -> Result<()> {
+    fn set_binding(&self, binding: Binding, queue: Option<&Core>) -> Result<()> {
         let mut control = self.shared.control();
-        control.groups.bind(self.key, binding, counts)?;
+        control.groups.bind(self.key, binding, queue)?;
         control.publish_routes(&self.shared);
         Ok(())
     }

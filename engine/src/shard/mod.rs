@@ -217,7 +217,7 @@ impl<I: Io> Shard<I> {
         notifier.end_sleep();
         turned.map_err(explain_enter)?;
         transport.begin_turn();
-        self.protocol.dispatch.begin_turn();
+        self.protocol.dispatch.begin_turn(self.protocol.transport.clock.micros());
         self.end_sends();
         Ok(())
     }
@@ -279,6 +279,11 @@ impl<I: Io> Shard<I> {
     fn collect_answers(&mut self) {
         let mut completed = core::mem::take(&mut self.protocol.dispatch.completed);
         self.protocol.dispatch.side.take_completions(&mut completed);
+        if self.protocol.dispatch.measures && !completed.is_empty() {
+            // Since the turn began, an application may have worked on them on this very thread.
+            self.protocol.transport.clock.advance();
+            self.protocol.dispatch.set_time(self.protocol.transport.clock.micros());
+        }
         for completed in completed.drain(..) {
             self.take_back(completed);
         }
@@ -293,6 +298,9 @@ impl<I: Io> Shard<I> {
     fn take_back(&mut self, completed: Completion) {
         let dispatch = &mut self.protocol.dispatch;
         let (slot, flags) = dispatch.side.accept(completed);
+        if dispatch.measures {
+            dispatch.note_answered(slot);
+        }
         if flags.only_reclaims() {
             return dispatch.reclaim(slot);
         }

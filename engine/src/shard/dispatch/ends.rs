@@ -24,7 +24,7 @@ use super::slots::Life;
 use super::{Dispatch, GONE, NONE, SlotState};
 use crate::counters::{Counter, ShardRequestCounts};
 use crate::queue::{AnswerFlags, Answered, Fate, Tail};
-use crate::record::{Ended, Lost, Outcome, Timer};
+use crate::record::{Ended, Lost, Outcome, Timer, Times};
 use crate::route::Snapshot;
 use crate::slab::Key;
 
@@ -57,6 +57,7 @@ impl Dispatch {
         assert!(state.life == Life::Over, "a request begins once");
         (state.life, state.answered, state.outcome) = (Life::Refused, true, refused(reject));
         // Also if it is refused for its body, or was of a group that was switched off.
+        (state.first_byte, state.delivered) = (self.arrived, self.now);
         state.meter = self.side.record(slot).group.row().map_or(UNMETERED, |row| self.meters.of_group(row));
         self.meters.begin_refusal(state.meter);
     }
@@ -123,7 +124,10 @@ impl Dispatch {
     #[inline]
     pub(crate) fn copied_sent(&mut self, cell: u32) {
         for place in self.copied.take(cell) {
-            if let Some(ended) = self.copied.at(place) {
+            if let Some(mut ended) = self.copied.at(place) {
+                if let Some(times) = &mut ended.times {
+                    times.sent = self.now.max(times.answered);
+                }
                 self.record(&ended);
             }
         }
@@ -211,9 +215,10 @@ impl Dispatch {
     fn leave_slot(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) -> Ended {
         assert!(self.slots[slot as usize].answered, "an answer is sent, or lost, once it is there");
         let (delivered, meter, bytes_in) = self.end_life(slot);
+        let times = if self.measures { Some(self.times_of(slot)) } else { None };
         let tell = |answer: &Answered| {
             let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
-            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out }
+            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out, times }
         };
         let (ended, fate) = self.side.end_answered(slot, tell);
         if fate == Fate::Held && self.side.has_body(slot) {
@@ -226,7 +231,7 @@ impl Dispatch {
     #[cold]
     fn unanswered_ended(&mut self, slot: u32, outcome: Outcome) {
         let (delivered, meter, bytes_in) = self.end_life(slot);
-        let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
+        let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0, times: None };
         // An answer already on its way back finds no connection.
         self.slots[slot as usize].connection = Key::NOWHERE;
         if self.side.end_unanswered(slot, &ended) == Fate::Held && self.side.has_body(slot) {
@@ -250,7 +255,32 @@ impl Dispatch {
         self.meters.begin_refusal(UNMETERED);
         let outcome = Outcome::Refused(Reject::Overloaded);
         let status = Reject::Overloaded.status();
-        self.record(&Ended { outcome, status, delivered: false, meter: UNMETERED, bytes_in: 0, bytes_out: 0 });
+        self.record(&Ended {
+            outcome,
+            status,
+            delivered: false,
+            meter: UNMETERED,
+            bytes_in: 0,
+            bytes_out: 0,
+            times: None,
+        });
+    }
+
+    /// An answer has come back.
+    #[cold]
+    pub(crate) fn note_answered(&mut self, slot: u32) {
+        self.slots[slot as usize].answered_at = self.now;
+    }
+
+    /// When what happened to the request in a slot, which ends now.
+    #[cold]
+    fn times_of(&self, slot: u32) -> Times {
+        let SlotState { first_byte, delivered, answered_at, .. } = self.slots[slot as usize];
+        // That of an earlier request, if nobody took this one.
+        let taken = Some(self.side.taken(slot)).filter(|taken| *taken >= delivered);
+        // The shard may have seen the answer by a time that it had read before.
+        let answered = answered_at.max(taken.unwrap_or(0));
+        Times { first_byte, delivered, taken, answered, sent: self.now.max(answered) }
     }
 
     /// Bytes received of the request in a slot.
@@ -275,7 +305,7 @@ impl Dispatch {
             let delivered = core::mem::replace(&mut state.life, Life::Over) == Life::Delivered;
             let (outcome, meter) = (Outcome::Stopped, state.meter);
             let bytes_in = self.request_bytes(slot);
-            self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
+            self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0, times: None });
         }
         for cell in 0..self.copied.cells() {
             self.copied_lost(cell, Lost::Stopped, 0);
@@ -288,7 +318,11 @@ impl Dispatch {
         #[cfg(test)]
         crate::shard::sim::ends::saw(ended);
         if ended.outcome == Outcome::Answered {
-            self.meters.at(ended.meter).answered.count();
+            let counts = self.meters.at(ended.meter);
+            counts.answered.count();
+            if let (Some(latency), Some(times)) = (&counts.latency, &ended.times) {
+                times.record(latency);
+            }
             self.counters.requests_answered.count();
         } else {
             self.record_uncommon(ended.outcome, ended.delivered, ended.meter);

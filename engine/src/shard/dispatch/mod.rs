@@ -52,6 +52,11 @@ pub(crate) struct Dispatch {
     meters: Meters,
     /// Requests whose slots are free and whose answers are being sent.
     copied: CopiedEnds,
+    /// The turn's time, in microseconds, and when the first byte came of the input that is looked at.
+    now: u64,
+    arrived: u64,
+    /// It is measured how long requests of some queue take.
+    pub(crate) measures: bool,
     touched: Vec<u32>,
     /// Requests pushed and not yet published.
     pub(crate) fresh: u32,
@@ -85,6 +90,9 @@ impl Dispatch {
             queues: Vec::new(),
             meters: Meters::new(),
             copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
+            now: 0,
+            arrived: 0,
+            measures: false,
             touched: Vec::with_capacity(64),
             fresh: 0,
             colocated: config.mode == Mode::Colocated,
@@ -102,9 +110,29 @@ impl Dispatch {
     }
 
     /// A turn has begun.
-    pub(crate) fn begin_turn(&mut self) {
+    pub(crate) fn begin_turn(&mut self, now: u64) {
+        self.set_time(now);
         self.reclaimed = false;
         self.end_putting_off();
+    }
+
+    /// When the first byte came of the input that is looked at: the low bits of its microseconds, which tell for an
+    /// hour how long ago that was.
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub(crate) fn arrived(&self) -> u32 {
+        self.arrived as u32
+    }
+
+    /// The input that is looked at from now on came earlier; `None`: now.
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub(crate) fn set_arrived(&mut self, earlier: Option<u32>) {
+        let ago = earlier.map_or(0, |earlier| (self.now as u32).wrapping_sub(earlier));
+        self.arrived = self.now.saturating_sub(u64::from(ago));
+    }
+
+    /// The time now, in microseconds.
+    pub(crate) fn set_time(&mut self, now: u64) {
+        (self.now, self.arrived) = (now, now);
     }
 
     /// What is in use at this moment.

@@ -12,6 +12,7 @@ use std::task::Context;
 
 use super::rig::{body, read_body, read_prefix, target, write_answer};
 use super::streaming::{Flag, Streaming, letters, pieces, throw};
+use crate::clock;
 use crate::id::RequestId;
 use crate::queue::{BodyState, Command, Exchange, Lease, QueueCore, Registration, Watch};
 use crate::record::RequestRecord;
@@ -199,6 +200,9 @@ impl App {
             self.cancel_by_id(id);
         }
         let Some(mut lease) = self.queue.claim_of(0) else { return };
+        if self.queue.is_measured() {
+            lease.note_taken(clock::micros(clock::now()));
+        }
         let target = target(&lease);
         let number: Option<u32> = match target.strip_prefix("/a/") {
             Some("malformed") => None,

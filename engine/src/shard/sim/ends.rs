@@ -1,8 +1,11 @@
-//! Every end of a request that a thread's simulations have brought about: what is never drawn is not tested.
+//! Every end of a request that a thread's simulations have brought about: what is never drawn is not tested. And how
+//! long a request is said to have taken.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use super::rig::{Options, Rig, answer};
 use crate::record::{Ended, Outcome};
 
 std::thread_local! {
@@ -38,6 +41,11 @@ pub(crate) fn saw(ended: &Ended) {
     let is_answer = matches!(ended.outcome, Outcome::Answered | Outcome::Abandoned | Outcome::Refused(_));
     assert!(ended.status >= 100 || !is_answer, "an answer has a status: {ended:?}");
     assert!(ended.outcome != Outcome::Answered || ended.bytes_out > 0 && ended.bytes_in > 0, "{ended:?}");
+    if let Some(times) = ended.times.filter(|_| ended.outcome == Outcome::Answered) {
+        let taken = times.taken.unwrap_or(times.delivered);
+        let in_order = [times.first_byte, times.delivered, taken, times.answered, times.sent];
+        assert!(in_order.is_sorted() && times.first_byte > 0, "{times:?}");
+    }
     SEEN.with_borrow_mut(|seen| *seen.entry(kind).or_default() += 1);
 }
 
@@ -48,4 +56,23 @@ pub(super) fn assert_all_seen() {
         assert!(unseen.is_empty(), "never drawn: {unseen:?}; drawn: {seen:?}");
         assert!(seen.keys().all(|kind| ALL.contains(&kind.as_str())), "an end without a name here: {seen:?}");
     });
+}
+
+#[test]
+fn a_request_takes_from_its_first_byte_until_its_answer_is_sent() {
+    let mut rig = Rig::with(Options { measured: true, ..Options::default() });
+    let client = rig.connect();
+    let second = Duration::from_secs(1);
+    rig.say(client, "GET /a/1 HT");
+    rig.pass(second);
+    rig.say(client, "TP/1.1\r\nHost: h\r\n\r\n");
+    let lease = rig.claim();
+    rig.pass(4 * second);
+    answer(lease);
+    (0..2).for_each(|_| rig.notify_deferred());
+    let latency = rig.queue.counts().latency();
+    let (least, beyond, count) = latency.total.buckets().next().expect("it has ended");
+    // Time goes by in ticks.
+    assert!(count == 1 && beyond > 5 * second && least < 6 * second, "{least:?} to {beyond:?}");
+    assert_eq!((latency.sending.count(), latency.waiting.count()), (1, 0), "nobody has said when it was taken");
 }

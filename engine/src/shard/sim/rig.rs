@@ -35,6 +35,8 @@ pub(super) struct Options {
     /// Bytes of a body that are received and not read: fewer than an application may choose.
     pub(super) body_credit: u32,
     pub(super) queue_length: u32,
+    /// It is measured how long requests take.
+    pub(super) measured: bool,
     /// Another shard fills the same queue: see `shared_queue`.
     pub(super) is_shared: bool,
     pub(super) seed: u64,
@@ -57,7 +59,7 @@ impl Default for Options {
             ..Config::default()
         };
         let faults = Faults::default();
-        Self { config, body_credit: 256 * 1024, queue_length: 1000, is_shared: false, seed: 1, faults }
+        Self { config, body_credit: 256 * 1024, queue_length: 1000, measured: false, is_shared: false, seed: 1, faults }
     }
 }
 
@@ -81,7 +83,7 @@ pub(super) struct Rig {
 pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)], queue: &QueueCore<RequestRecord>) -> Snapshot {
     let mut routes = Snapshot::new(own);
     for (group, (path, owner, policy)) in (1..).zip(groups) {
-        let counts = RequestCounts::new(1);
+        let counts = if queue.is_measured() { RequestCounts::measured(1) } else { RequestCounts::new(1) };
         queue.counts().add(&counts, 1);
         routes.put_group(group, GroupRow { queue: Some(0), active: true, owner: *owner, policy: *policy, counts });
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };
@@ -107,7 +109,7 @@ impl Rig {
         let mut shard = shard.expect("nothing is missing");
         shard.protocol.transport.clock.stop();
         let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
-        let queue = Arc::new(QueueCore::new(0, options.queue_length, exchanges));
+        let queue = Arc::new(QueueCore::new(0, options.queue_length, exchanges).measured(options.measured));
         let beside = beside.map(|(_, side)| side);
         let socket = stand_in();
         let listener = socket.as_raw_fd();

@@ -65,7 +65,9 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
     };
     let body_credit = [1000, 5000, 256 * 1024][random.below(3)];
     let queue_length = if tight { 4 } else { 1000 };
-    Options { config, body_credit, queue_length, is_shared: false, seed: random.next() ^ seed, faults: faults(random) }
+    let (measured, is_shared) = (seed.is_multiple_of(2), false);
+    let seed = random.next() ^ seed;
+    Options { config, body_credit, queue_length, measured, is_shared, seed, faults: faults(random) }
 }
 
 fn run_one(seed: u64) {

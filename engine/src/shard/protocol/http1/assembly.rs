@@ -23,6 +23,7 @@ impl<I: Io> Protocol<I> {
         self.dispatch.side.copy_to_cell(input.first(len).into(), &mut cell, 0);
         connection.assembly = Some(cell);
         connection.assembled = len;
+        connection.head_since = self.dispatch.arrived();
         self.set_timer(connection);
         Taken::Bytes(len)
     }
@@ -68,7 +69,9 @@ impl<I: Io> Protocol<I> {
         } else {
             side.keep_cell(slot, cell, head_len);
         }
+        self.dispatch.set_arrived(Some(connection.head_since));
         self.deliver_with_body(connection, slot, addressed);
+        self.dispatch.set_arrived(None);
         Taken::Bytes(head_len - before.min(head_len))
     }
 }

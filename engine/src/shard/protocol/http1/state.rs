@@ -146,6 +146,8 @@ pub(crate) struct Http1 {
     /// A part of a head that is not whole, and its bytes.
     pub(super) assembly: Option<Cell>,
     pub(super) assembled: u32,
+    /// When its first byte came: see `Dispatch::arrived`.
+    pub(super) head_since: u32,
     /// Of the body under way.
     pub(super) incoming: Incoming,
     /// Bytes thrown away of it, and behind a last request.
@@ -177,6 +179,7 @@ impl Http1 {
             newest: NONE,
             assembly: None,
             assembled: 0,
+            head_since: 0,
             incoming: Incoming::Nothing,
             discarded: 0,
             due: NEVER,
