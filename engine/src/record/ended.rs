@@ -89,8 +89,6 @@ pub(crate) struct Ended {
     pub(crate) bytes_in: u64,
     /// Bytes of its answer that the socket took: head and body, framing included.
     pub(crate) bytes_out: u64,
-    /// When what happened, if something uses it.
-    pub(crate) times: Option<Times>,
 }
 
 /// When what happened to a request, in microseconds (`clock::micros`): each is at least the one before.
@@ -123,13 +121,6 @@ impl Times {
 #[cfg(feature = "bench-door")]
 impl Ended {
     /// For benchmarks, which have no shard that would know of it.
-    pub(crate) const BENCH: Self = Self {
-        outcome: Outcome::Answered,
-        status: 200,
-        delivered: true,
-        meter: 0,
-        bytes_in: 0,
-        bytes_out: 0,
-        times: None,
-    };
+    pub(crate) const BENCH: Self =
+        Self { outcome: Outcome::Answered, status: 200, delivered: true, meter: 0, bytes_in: 0, bytes_out: 0 };
 }

@@ -10,7 +10,7 @@
 
 use core::ops::Range;
 
-use crate::record::Ended;
+use crate::record::{Ended, Times};
 
 /// See the module's head.
 #[derive(Debug)]
@@ -20,13 +20,41 @@ pub(super) struct CopiedEnds {
     per_cell: usize,
     /// How many each of these cells has.
     counts: Vec<usize>,
+    /// As `ends`, where something uses the times.
+    times: Vec<Option<Times>>,
 }
 
 impl CopiedEnds {
     /// For so many cells, each with at most `per_cell` answers.
     pub(super) fn new(cells: u32, per_cell: u32) -> Self {
         let (cells, per_cell) = (cells as usize, per_cell as usize);
-        Self { ends: Vec::with_capacity(cells * per_cell), per_cell, counts: Vec::with_capacity(cells) }
+        Self {
+            ends: Vec::with_capacity(cells * per_cell),
+            per_cell,
+            counts: Vec::with_capacity(cells),
+            times: Vec::new(),
+        }
+    }
+
+    /// From now on there is room for times: the same as for ends.
+    pub(super) fn keep_times(&mut self) {
+        self.times.reserve_exact(self.ends.capacity() - self.times.len());
+    }
+
+    /// When what happened to the request of the newest answer in a cell.
+    #[cold]
+    pub(super) fn put_times(&mut self, cell: u32, times: Times) {
+        let cell = cell as usize;
+        self.times.resize(self.times.len().max(self.ends.len()), None);
+        if let Some(newest) = (cell * self.per_cell + self.counts[cell]).checked_sub(1) {
+            self.times[newest] = Some(times);
+        }
+    }
+
+    /// Those of one of the requests that were taken.
+    #[cold]
+    pub(super) fn times_at(&mut self, place: usize) -> Option<Times> {
+        self.times.get_mut(place).and_then(Option::take)
     }
 
     /// One more answer is in a cell.

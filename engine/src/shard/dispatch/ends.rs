@@ -57,9 +57,11 @@ impl Dispatch {
         assert!(state.life == Life::Over, "a request begins once");
         (state.life, state.answered, state.outcome) = (Life::Refused, true, refused(reject));
         // Also if it is refused for its body, or was of a group that was switched off.
-        (state.first_byte, state.delivered) = (self.arrived, self.now);
         state.meter = self.side.record(slot).group.row().map_or(UNMETERED, |row| self.meters.of_group(row));
         self.meters.begin_refusal(state.meter);
+        if self.measures {
+            self.note_delivered(slot);
+        }
     }
 
     /// From now on these routes hold.
@@ -112,6 +114,9 @@ impl Dispatch {
         let outcome = self.slots[slot as usize].outcome;
         let ended = self.leave_slot(slot, outcome, None);
         self.copied.put(cell, ended);
+        if self.measures {
+            self.copied.put_times(cell, self.times_of(slot));
+        }
     }
 
     /// The newest answer in a cell has grown.
@@ -124,11 +129,12 @@ impl Dispatch {
     #[inline]
     pub(crate) fn copied_sent(&mut self, cell: u32) {
         for place in self.copied.take(cell) {
-            if let Some(mut ended) = self.copied.at(place) {
-                if let Some(times) = &mut ended.times {
-                    times.sent = self.now.max(times.answered);
-                }
+            if let Some(ended) = self.copied.at(place) {
                 self.record(&ended);
+                if self.measures {
+                    let times = self.copied.times_at(place);
+                    self.record_times(&ended, times);
+                }
             }
         }
     }
@@ -206,6 +212,9 @@ impl Dispatch {
     fn request_ended(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) {
         let ended = self.leave_slot(slot, outcome, sent);
         self.record(&ended);
+        if self.measures {
+            self.record_times(&ended, Some(self.times_of(slot)));
+        }
     }
 
     /// An answered request needs its slot no more: frees that, and what it pinned, unless a handle still reads it. Of
@@ -215,10 +224,9 @@ impl Dispatch {
     fn leave_slot(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) -> Ended {
         assert!(self.slots[slot as usize].answered, "an answer is sent, or lost, once it is there");
         let (delivered, meter, bytes_in) = self.end_life(slot);
-        let times = if self.measures { Some(self.times_of(slot)) } else { None };
         let tell = |answer: &Answered| {
             let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
-            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out, times }
+            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out }
         };
         let (ended, fate) = self.side.end_answered(slot, tell);
         if fate == Fate::Held && self.side.has_body(slot) {
@@ -231,7 +239,7 @@ impl Dispatch {
     #[cold]
     fn unanswered_ended(&mut self, slot: u32, outcome: Outcome) {
         let (delivered, meter, bytes_in) = self.end_life(slot);
-        let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0, times: None };
+        let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
         // An answer already on its way back finds no connection.
         self.slots[slot as usize].connection = Key::NOWHERE;
         if self.side.end_unanswered(slot, &ended) == Fate::Held && self.side.has_body(slot) {
@@ -255,32 +263,42 @@ impl Dispatch {
         self.meters.begin_refusal(UNMETERED);
         let outcome = Outcome::Refused(Reject::Overloaded);
         let status = Reject::Overloaded.status();
-        self.record(&Ended {
-            outcome,
-            status,
-            delivered: false,
-            meter: UNMETERED,
-            bytes_in: 0,
-            bytes_out: 0,
-            times: None,
-        });
+        self.record(&Ended { outcome, status, delivered: false, meter: UNMETERED, bytes_in: 0, bytes_out: 0 });
+    }
+
+    /// A request is delivered, or refused.
+    #[cold]
+    pub(super) fn note_delivered(&mut self, slot: u32) {
+        self.times[slot as usize] = [self.arrived, self.now, 0];
     }
 
     /// An answer has come back.
     #[cold]
     pub(crate) fn note_answered(&mut self, slot: u32) {
-        self.slots[slot as usize].answered_at = self.now;
+        self.times[slot as usize][2] = self.now;
     }
 
-    /// When what happened to the request in a slot, which ends now.
+    /// When what happened to the request that is, or was last, in a slot.
     #[cold]
     fn times_of(&self, slot: u32) -> Times {
-        let SlotState { first_byte, delivered, answered_at, .. } = self.slots[slot as usize];
+        let [first_byte, delivered, answered] = self.times[slot as usize];
         // That of an earlier request, if nobody took this one.
         let taken = Some(self.side.taken(slot)).filter(|taken| *taken >= delivered);
         // The shard may have seen the answer by a time that it had read before.
-        let answered = answered_at.max(taken.unwrap_or(0));
-        Times { first_byte, delivered, taken, answered, sent: self.now.max(answered) }
+        let answered = answered.max(taken.unwrap_or(delivered));
+        Times { first_byte, delivered, taken, answered, sent: answered }
+    }
+
+    /// How long a request has taken that ends now.
+    #[cold]
+    fn record_times(&mut self, ended: &Ended, times: Option<Times>) {
+        let Some(times) = times.filter(|_| ended.outcome == Outcome::Answered) else { return };
+        let times = Times { sent: self.now.max(times.answered), ..times };
+        #[cfg(test)]
+        crate::shard::sim::ends::saw_times(&times);
+        if let Some(latency) = &self.meters.at(ended.meter).latency {
+            times.record(latency);
+        }
     }
 
     /// Bytes received of the request in a slot.
@@ -305,7 +323,7 @@ impl Dispatch {
             let delivered = core::mem::replace(&mut state.life, Life::Over) == Life::Delivered;
             let (outcome, meter) = (Outcome::Stopped, state.meter);
             let bytes_in = self.request_bytes(slot);
-            self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0, times: None });
+            self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
         }
         for cell in 0..self.copied.cells() {
             self.copied_lost(cell, Lost::Stopped, 0);
@@ -318,11 +336,7 @@ impl Dispatch {
         #[cfg(test)]
         crate::shard::sim::ends::saw(ended);
         if ended.outcome == Outcome::Answered {
-            let counts = self.meters.at(ended.meter);
-            counts.answered.count();
-            if let (Some(latency), Some(times)) = (&counts.latency, &ended.times) {
-                times.record(latency);
-            }
+            self.meters.at(ended.meter).answered.count();
             self.counters.requests_answered.count();
         } else {
             self.record_uncommon(ended.outcome, ended.delivered, ended.meter);

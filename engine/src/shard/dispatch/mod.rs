@@ -55,6 +55,9 @@ pub(crate) struct Dispatch {
     /// The turn's time, in microseconds, and when the first byte came of the input that is looked at.
     now: u64,
     arrived: u64,
+    /// Of each slot's request, where something uses that: when its first byte came, it was delivered and its answer
+    /// came back, in microseconds.
+    times: Vec<[u64; 3]>,
     /// It is measured how long requests of some queue take.
     pub(crate) measures: bool,
     touched: Vec<u32>,
@@ -92,6 +95,7 @@ impl Dispatch {
             copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
             now: 0,
             arrived: 0,
+            times: vec![[0; 3]; slots],
             measures: false,
             touched: Vec::with_capacity(64),
             fresh: 0,

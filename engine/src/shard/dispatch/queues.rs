@@ -52,6 +52,9 @@ impl Dispatch {
             }
         }
         self.measures = self.queues.iter().flatten().any(|end| end.core.is_measured());
+        if self.measures {
+            self.copied.keep_times();
+        }
         ended
     }
 
@@ -102,10 +105,12 @@ impl Dispatch {
         self.fresh += 1;
         let meter = self.meters.of_group(row);
         self.meters.at(meter).delivered.count();
-        let (first_byte, delivered) = (self.arrived, self.now);
         let place = &mut self.slots[slot as usize];
         assert!(place.life == Life::Over, "a request begins once");
-        *place = SlotState { queue, position, meter, first_byte, delivered, life: Life::Delivered, ..state };
+        *place = SlotState { queue, position, meter, life: Life::Delivered, ..state };
+        if self.measures {
+            self.note_delivered(slot);
+        }
         Ok(())
     }
 

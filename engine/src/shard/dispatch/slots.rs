@@ -39,10 +39,6 @@ pub(crate) struct SlotState {
     pub(crate) queued: Tick,
     /// Where its request counts: see `meters`.
     pub(super) meter: u32,
-    /// When its first byte came, it was delivered and its answer came back, in microseconds.
-    pub(super) first_byte: u64,
-    pub(super) delivered: u64,
-    pub(super) answered_at: u64,
     /// How far its request has come.
     pub(super) life: Life,
     /// How its request ends if its answer goes out whole.
@@ -63,9 +59,6 @@ impl SlotState {
         position: 0,
         queued: 0,
         meter: UNMETERED,
-        first_byte: 0,
-        delivered: 0,
-        answered_at: 0,
         life: Life::Over,
         outcome: Outcome::Answered,
         answered: false,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rig::{Options, Rig, answer};
-use crate::record::{Ended, Outcome};
+use crate::record::{Ended, Outcome, Times};
 
 std::thread_local! {
     static SEEN: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
@@ -41,12 +41,14 @@ pub(crate) fn saw(ended: &Ended) {
     let is_answer = matches!(ended.outcome, Outcome::Answered | Outcome::Abandoned | Outcome::Refused(_));
     assert!(ended.status >= 100 || !is_answer, "an answer has a status: {ended:?}");
     assert!(ended.outcome != Outcome::Answered || ended.bytes_out > 0 && ended.bytes_in > 0, "{ended:?}");
-    if let Some(times) = ended.times.filter(|_| ended.outcome == Outcome::Answered) {
-        let taken = times.taken.unwrap_or(times.delivered);
-        let in_order = [times.first_byte, times.delivered, taken, times.answered, times.sent];
-        assert!(in_order.is_sorted() && times.first_byte > 0, "{times:?}");
-    }
     SEEN.with_borrow_mut(|seen| *seen.entry(kind).or_default() += 1);
+}
+
+/// What an answered request has taken is told.
+pub(crate) fn saw_times(times: &Times) {
+    let taken = times.taken.unwrap_or(times.delivered);
+    let in_order = [times.first_byte, times.delivered, taken, times.answered, times.sent];
+    assert!(in_order.is_sorted() && times.first_byte > 0, "{times:?}");
 }
 
 /// Each way to end has been drawn.
