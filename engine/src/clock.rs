@@ -1,11 +1,11 @@
-//! The only reader of time in the engine.
+//! The only reader of time in the engine, and the only way to let some of it pass.
 //!
 //! Invariants: one read a shard turn, never one a request; ticks count monotonic time from the shard's start, so that a
 //! deadline is 4 bytes; the date follows the wall clock within a second of any step of it.
 //!
-//! Not here: timers (room `timer`) and anything that sleeps.
+//! Not here: timers (room `timer`). No shard that runs sleeps here.
 
-use std::sync::OnceLock;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringress_proto::date::{IMF_LEN, imf_fixdate};
@@ -25,6 +25,14 @@ pub(crate) fn ticks(duration: Duration) -> Tick {
 /// The time now: for waits of applications and of the control plane.
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// Lets some time pass, for what nobody tells of: on threads of applications, too, whose wakes it leaves to whom they
+/// are for. (A parked thread takes them, and an executor that parks without a flag of its own sleeps on.)
+pub(crate) fn pause(time: Duration) {
+    let (nobody_tells, still) = (Condvar::new(), Mutex::new(()));
+    let guard = still.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(nobody_tells.wait_timeout_while(guard, time, |()| true));
 }
 
 /// The wall clock, since 1970: for dates that applications state and compare.

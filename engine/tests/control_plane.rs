@@ -6,10 +6,13 @@ mod common;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
-use ringress::{ErrorKind, Mode, QueueOptions, Request, RequestId, Response};
+use ringress::{Engine, ErrorKind, Mode, QueueOptions, Request, RequestId, Response};
+
+/// For how long at least an address that is taken is asked for again.
+const HOLDER_WAIT: Duration = Duration::from_millis(750);
 
 /// A port that is free at this moment.
 fn free_port() -> u16 {
@@ -354,4 +357,92 @@ fn changes_do_not_hold_while_a_turn_by_the_earlier_ones_is_under_way() {
     assert!(host.engine.await_changes(WAIT_MAX).expect("not on a shard"));
     let mut client = host.connect();
     assert_eq!(client.ask("/x").status, 503);
+}
+
+/// Runs something with a wake for the current thread under way, as executors send it to a thread that polls, and
+/// requires that the thread still gets it.
+#[track_caller]
+fn leaves_wakes<R>(work: impl FnOnce() -> R) -> R {
+    thread::current().unpark();
+    let result = work();
+    let begun = Instant::now();
+    thread::park_timeout(WAIT_MAX);
+    assert!(begun.elapsed() < WAIT_MAX, "the thread was woken, and does not know of it");
+    result
+}
+
+#[test]
+fn calls_that_wait_leave_wakes_to_the_executor_of_the_thread() {
+    let host = leaves_wakes(Host::start);
+    let foreign = TcpListener::bind(loopback(0)).expect("a free port");
+    let address = foreign.local_addr().expect("bound");
+    assert_eq!(leaves_wakes(|| host.engine.listen(address)).expect_err("taken").kind(), ErrorKind::Io);
+    let url = format!("http://*:{}/", address.port());
+    assert_eq!(leaves_wakes(|| host.group.add_url(&url, 0)).expect_err("taken").kind(), ErrorKind::Io);
+    // A turn that takes long.
+    let mut client = host.connect();
+    client.get("/x");
+    let request = host.receive();
+    let (goes_on, go_on) = mpsc::channel::<()>();
+    let (in_turn, is_in_turn) = mpsc::channel();
+    request.on_disconnect_call(move |_| {
+        in_turn.send(()).expect("the test waits");
+        go_on.recv_timeout(WAIT_MAX).expect("the test goes on");
+    });
+    answer_path(request);
+    assert_eq!(client.read().text(), "/x");
+    drop(client);
+    is_in_turn.recv_timeout(WAIT_MAX).expect("the connection ends");
+    host.group.set_active(false).expect("the group lives");
+    assert!(!leaves_wakes(|| host.engine.await_changes(Duration::from_millis(20))).expect("not on a shard"));
+    goes_on.send(()).expect("it waits");
+}
+
+/// Whether an address that is taken is refused at once: once in a few times, for what a busy machine adds.
+fn refused_at_once(engine: &Engine, taken: SocketAddr) -> bool {
+    (0..5).any(|_| {
+        let begun = Instant::now();
+        assert_eq!(engine.listen(taken).expect_err("taken").kind(), ErrorKind::Io);
+        begun.elapsed() < HOLDER_WAIT
+    })
+}
+
+#[test]
+fn who_drives_a_shard_does_not_wait_for_another_process_to_let_go_of_an_address() {
+    let foreign = TcpListener::bind(loopback(0)).expect("a free port");
+    let taken = foreign.local_addr().expect("bound");
+    let other = Watched::start(builder(), Mode::Queue);
+    assert!(!refused_at_once(&other, taken), "nobody stands still meanwhile");
+    // Between two turns: also for an address of another engine, since the shard's clients wait all the same.
+    let engine = Watched::start(builder(), Mode::Colocated);
+    thread::scope(|scope| {
+        let drives = scope.spawn(|| {
+            let _attached = engine.attach(0).expect("the shard is free");
+            refused_at_once(&engine, taken) && refused_at_once(&other, taken)
+        });
+        assert!(drives.join().expect("no panic"), "its clients stand still meanwhile");
+    });
+}
+
+#[test]
+fn code_that_a_shard_runs_does_not_wait_for_another_process_to_let_go_of_an_address() {
+    let foreign = TcpListener::bind(loopback(0)).expect("a free port");
+    let taken = foreign.local_addr().expect("bound");
+    let engine = Arc::new(Watched::start(builder(), Mode::Queue).unwatched());
+    let queue = engine.request_queue("test").expect("a queue");
+    let address = engine.listen(loopback(0)).expect("a free port");
+    let group = engine.server_session().url_group();
+    group.bind(&queue).expect("of this engine");
+    group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
+    let mut client = Client::connect(address);
+    client.get("/x");
+    let request = receive(&queue);
+    let (tells, told) = mpsc::channel();
+    let within = Arc::clone(&engine);
+    request.on_disconnect_call(move |_| tells.send(refused_at_once(&within, taken)).expect("the test waits"));
+    answer_path(request);
+    assert_eq!(client.read().text(), "/x");
+    drop(client);
+    assert_eq!(told.recv_timeout(WAIT_MAX), Ok(true), "the shard's clients stand still meanwhile");
+    common::await_rest(&engine);
 }

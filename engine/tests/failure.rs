@@ -86,6 +86,40 @@ fn assert_given_up(engine: &Engine) {
 }
 
 #[test]
+fn a_shard_that_could_not_be_made_is_free_for_another_thread() {
+    let engine = Watched::start(builder().shards(2), Mode::Colocated);
+    let queue = engine.request_queue("test").expect("a queue");
+    let group = engine.server_session().url_group();
+    group.bind(&queue).expect("of this engine");
+    thread::scope(|scope| {
+        // Neither can a file be opened where the process has as many as it may.
+        let attach = || refuse(libc::SYS_openat, 0).then(|| engine.attach(0).map(drop).expect_err("it needs a file"));
+        let Some(error) = scope.spawn(attach).join().expect("ends") else { return };
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        let address = engine.listen(loopback(0)).expect("a free port");
+        group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
+        let (attached, is_attached) = mpsc::channel();
+        let (engine, queue) = (&engine, &queue);
+        for index in [0, 1] {
+            let attached = attached.clone();
+            scope.spawn(move || {
+                let shard = engine.attach(index);
+                attached.send(shard.as_ref().map(drop).map_err(Error::clone)).expect("the test waits");
+                while let Ok(request) = queue.receive() {
+                    request.respond(Response::text("served")).expect("open");
+                }
+            });
+        }
+        let outcomes = [0, 1].map(|_| is_attached.recv_timeout(WAIT_MAX).expect("it ends"));
+        // Clients are dealt to all who listen, by their ports.
+        let serves = || (0..20).for_each(|_| assert_eq!(Client::connect(address).ask("/").text(), "served"));
+        let served = outcomes.iter().all(Result::is_ok).then(serves);
+        engine.shutdown(Duration::ZERO).expect("no shard failed");
+        assert!(served.is_some(), "{outcomes:?}");
+    });
+}
+
+#[test]
 fn a_ring_that_may_not_be_entered_is_found_at_the_start() {
     if let Some(error) = refused(|| builder().start().expect_err("no ring can be entered")) {
         assert_refusal(&error);

@@ -63,7 +63,7 @@ const ENGINE: &[Room] = &[
     // Of HTTP it knows the form of a date, which it writes once a second for all answers.
     ("clock", &[], RING),
     ("mem", &["id"], RING_AND_HTTP),
-    ("ring", &["error", "id", "mem"], HTTP),
+    ("ring", &["clock", "error", "id", "mem"], HTTP),
     ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
     ("queue", &["clock", "counters", "foreign", "id", "mem", "stream"], RING_AND_HTTP),
     ("record", &["counters", "id", "queue"], RING),
@@ -370,6 +370,9 @@ fn nothing_waits_by_sleeping() {
         if !SLEEPERS.contains(&source.path.as_str()) {
             breaches.extend(sleeps.map(|(_, line)| format!("{}:{line}: thread::sleep", source.path)));
         }
+        // On an application's thread it takes a wake that is for an executor: `clock::pause` does not.
+        let parks = source.shipped.lines().zip(1..).filter(|(text, _)| mentions(text, "park_timeout"));
+        breaches.extend(parks.map(|(_, line)| format!("{}:{line}: park_timeout", source.path)));
     });
 }
 

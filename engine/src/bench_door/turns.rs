@@ -80,7 +80,7 @@ impl Turns {
         let fake = Rc::new(RefCell::new(fake));
         let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
         let outlet = Outlet(Rc::clone(&fake));
-        let shard = Shard::new(outlet, ShardId(0), side, &config, Arc::clone(&inbox), counters);
+        let shard = Shard::new(outlet, ShardId(0), || Ok(side), &config, Arc::clone(&inbox), counters);
         let shard = shard.expect("/dev/null can be opened");
         let core = Arc::new(QueueCore::new(0, LENGTH_MAX, Arc::from([exchange])));
         let socket: OwnedFd = File::open("/dev/null").expect("it is there").into();

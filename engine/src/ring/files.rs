@@ -295,7 +295,10 @@ impl Drop for Files {
         let Some(helper) = helper else { return };
         helper.thread.thread().unpark();
         // Its end is a matter of one turn, unless a disk does not answer.
-        if helper.ended.recv_timeout(END_WAIT_MAX) == Err(RecvTimeoutError::Disconnected) {
+        let ended = helper.ended.recv_timeout(END_WAIT_MAX);
+        // A channel parks the thread: a wake for its executor may have been taken for the helper's.
+        thread::current().unpark();
+        if ended == Err(RecvTimeoutError::Disconnected) {
             let _ = helper.thread.join();
         }
     }
@@ -354,6 +357,20 @@ mod tests {
             files.reap(&mut events);
         }
         events.iter().map(|event| (event.token.slot(), event.result)).collect()
+    }
+
+    #[test]
+    fn the_end_leaves_wakes_to_the_executor_of_the_thread() {
+        const WAIT_MAX: Duration = Duration::from_secs(20);
+        for _ in 0..20 {
+            let files = files();
+            files.shared.wake().expect("a thread");
+            thread::current().unpark();
+            drop(files);
+            let begun = std::time::Instant::now();
+            thread::park_timeout(WAIT_MAX);
+            assert!(begun.elapsed() < WAIT_MAX, "the thread was woken, and does not know of it");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use io_uring::{IoUring, cqueue, squeue};
 
 use super::buffers::BufferRing;
+use crate::clock;
 use crate::error::{Error, Result};
 
 pub(super) type Ring = IoUring<squeue::Entry, cqueue::Entry>;
@@ -61,7 +62,7 @@ pub(super) fn create(groups: [Group; 2]) -> Result<([BufferRing; 2], Ring)> {
         };
         let is_last = entries <= SQ_ENTRIES_MIN;
         if refusal.is_of_memory() && pause <= if is_last { LAST_PAUSE_MAX } else { PAUSE_MAX } {
-            std::thread::park_timeout(pause);
+            clock::pause(pause);
             pause *= 2;
         } else if refusal.is_of_memory() && !is_last {
             entries /= 2;

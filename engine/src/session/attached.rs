@@ -57,6 +57,11 @@ pub(super) fn drives(engine: u64) -> bool {
     attached_shard(engine).is_some()
 }
 
+/// Whether the current thread drives a shard of any engine, whose clients stand still while it waits.
+pub(super) fn drives_any() -> bool {
+    ATTACHED.get().0 != 0
+}
+
 /// Why there was no turn, or no further one.
 enum Stop {
     /// No shard is attached, or it has ended.
@@ -140,7 +145,7 @@ pub(crate) fn driven_notifier() -> Option<&'static Notifier> {
 }
 
 pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attached> {
-    if ATTACHED.get().0 != 0 {
+    if drives_any() {
         return Err(Error::invalid("attach: this thread drives a shard already; drop that first"));
     }
     if SHARD.try_with(|_| ()).is_err() {

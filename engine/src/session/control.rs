@@ -6,6 +6,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::attached;
 use super::groups::Groups;
 use super::listeners::{Listeners, Refused};
 use super::queues::Queues;
@@ -138,18 +139,19 @@ impl EngineShared {
     }
 
     /// Tries something that opens addresses, again for a while if another process has one of them: without the lock, so
-    /// that nobody else is kept waiting.
+    /// that nobody else is kept waiting, and not where the clients of a shard would be.
     pub(super) fn once_free<T>(
         &self,
         mut attempt: impl FnMut(&mut Control) -> core::result::Result<T, Refused>,
     ) -> Result<T> {
-        let deadline = clock::now() + HOLDER_WAIT_MAX;
+        let holds_up_clients = foreign::is_on_shard() || attached::drives_any();
+        let deadline = clock::now() + if holds_up_clients { Duration::ZERO } else { HOLDER_WAIT_MAX };
         let mut pause = PAUSE_MIN;
         loop {
             let outcome = attempt(&mut self.control());
             match outcome {
                 Ok(done) => return Ok(done),
-                Err(refused) if refused.may_pass && clock::now() < deadline => std::thread::park_timeout(pause),
+                Err(refused) if refused.may_pass && clock::now() < deadline => clock::pause(pause),
                 Err(refused) => return Err(refused.error),
             }
             pause = (pause * 2).min(PAUSE_MAX);
@@ -165,7 +167,7 @@ impl EngineShared {
                 return false;
             }
             // The shards have been notified: they are in the middle of a turn.
-            std::thread::park_timeout(PAUSE_MIN);
+            clock::pause(PAUSE_MIN);
         }
         true
     }
@@ -194,12 +196,11 @@ impl EngineShared {
         let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
         let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
         self.control().check_free(index)?;
-        // The ring first: if the kernel refuses it, the shard can be tried again.
+        // The side last: if the kernel refuses anything else, the shard can be tried again.
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
-        let side = self.take_side(index)?;
         let (inbox, counters) = (Arc::clone(&self.inboxes[index]), Arc::clone(&self.counters[index]));
-        let mut shard = Shard::new(ring, id, side, &self.config, inbox, counters)?;
+        let mut shard = Shard::new(ring, id, || self.take_side(index), &self.config, inbox, counters)?;
         // What was wanted before the shard ran, so that it listens when this returns.
         shard.take_newest();
         self.running().shards += 1;

@@ -117,7 +117,10 @@ impl Engine {
             let thread =
                 thread.map_err(|error| Error::io(format!("cannot start the thread of shard {index}"), error))?;
             self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-            outcome.recv().unwrap_or_else(|_| Err(Error::invalid("a shard's thread ended while it started")))?;
+            let outcome = outcome.recv();
+            // A channel parks the thread: a wake for its executor may have been taken for the shard's.
+            thread::current().unpark();
+            outcome.unwrap_or_else(|_| Err(Error::invalid("a shard's thread ended while it started")))?;
         }
         Ok(())
     }
@@ -139,8 +142,9 @@ impl Engine {
     /// A new request queue. The name is for logs and for finding the queue again; it may be empty.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when another queue of this engine has the name, or an option is out of
-    /// range; [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
+    /// [`Invalid`](crate::ErrorKind::Invalid) when another queue of this engine has the name, an option is out of
+    /// range, or the engine has 65,536 queues (or has had 4,294,967,295 in all); [`Closed`](crate::ErrorKind::Closed)
+    /// after the shutdown; [`failure`](Self::failure) after that.
     pub fn request_queue_with(&self, name: &str, options: QueueOptions) -> Result<RequestQueue> {
         RequestQueue::open(&self.shared, name, options)
     }
@@ -150,10 +154,13 @@ impl Engine {
     /// URLs registered for a port that is listened on this way use these addresses alone; for another port, registering
     /// opens the port on all addresses. Until the first of them is registered, requests get 400: clients should be told
     /// of the address behind that. An address that is taken is asked for again for 750 ms, since the sockets of a
-    /// process that was killed are closed a little after its end.
+    /// process that was killed are closed a little after its end; but once alone on a thread that drives a shard and in
+    /// code that a shard runs, since clients would wait meanwhile. Listen before you attach.
     ///
     /// # Errors
-    /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours;
+    /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours,
+    /// when the port needs a privilege (below `net.ipv4.ip_unprivileged_port_start`), or when the process has as many
+    /// descriptors as it may; [`Invalid`](crate::ErrorKind::Invalid) when 65,536 addresses are listened on;
     /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
         self.shared.once_free(|control| {
@@ -203,8 +210,11 @@ impl Engine {
     /// the shard. It ends when the result is dropped.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the engine is not co-located, the shard is attached or this thread
-    /// drives another one; otherwise as [`EngineBuilder::start`].
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the engine is not co-located, there is no such shard, it is attached
+    /// already, its core cannot be had, or this thread drives another one or ends; [`Closed`](crate::ErrorKind::Closed)
+    /// when the shard has ended, or after the shutdown; [`failure`](Self::failure) after that;
+    /// [`Io`](crate::ErrorKind::Io) when a descriptor cannot be had; otherwise as [`EngineBuilder::start`]. A shard
+    /// that could not be made can be attached again.
     pub fn attach(&self, index: usize) -> Result<Attached> {
         if self.shared.config.mode != Mode::Colocated {
             return Err(Error::invalid("attach: this engine's mode is Queue; start it with mode(Mode::Colocated)"));

@@ -115,11 +115,13 @@ impl UrlGroup {
     /// Hosts: `+` (asked before all others), a name, an IP address (matches the address the client connected to), `*`
     /// (asked last). The path matches by whole segments, without regard to ASCII case: `/app/` matches `/app`, `/app/`
     /// and `/App/x`, not `/application`. Opens the port on all addresses, unless
-    /// [`Engine::listen`](crate::Engine::listen) has opened it before.
+    /// [`Engine::listen`](crate::Engine::listen) has opened it before. A port that is taken is asked for again, as
+    /// there.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix or one that is registered already;
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Io`](crate::ErrorKind::Io) when the port cannot be
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix, one that is registered already, or one whose port
+    /// would be the 65,537th address that is listened on; [`Unsupported`](crate::ErrorKind::Unsupported) for https;
+    /// [`Io`](crate::ErrorKind::Io) when the port cannot be
     /// opened; [`Closed`](crate::ErrorKind::Closed) after the session was closed or the engine shut down;
     /// [`Engine::failure`](crate::Engine::failure) after that.
     pub fn add_url(&self, url: &str, context: u64) -> Result<()> {
@@ -140,7 +142,9 @@ impl UrlGroup {
     /// Unregisters a URL prefix; requests already delivered stay.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when it is not registered in this group.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix or one that is not registered in this group;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Closed`](crate::ErrorKind::Closed) after the session
+    /// was closed.
     pub fn remove_url(&self, url: &str) -> Result<()> {
         self.shared.control().remove_url(&self.shared, self.key, url)
     }

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use self::dispatch::Dispatch;
 use self::protocol::{Connection, Protocol};
-use self::transport::{Life, Sending, Sizes, Transport};
+use self::transport::{Accepting, Life, Sending, Sizes, Transport};
 use crate::clock::{TICK_MS, Tick};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
@@ -97,18 +97,21 @@ pub(crate) struct Shard<I: Io> {
 }
 
 impl<I: Io> Shard<I> {
+    /// `take_side` is asked last of all that may fail: a side that is dropped is of no use to anybody.
     pub(crate) fn new(
         io: I,
         id: ShardId,
-        side: ShardSide<RequestRecord>,
+        take_side: impl FnOnce() -> Result<ShardSide<RequestRecord>>,
         config: &Config,
         inbox: Arc<Inbox>,
         counters: Arc<ShardCounters>,
     ) -> Result<Self> {
+        let (accepting, template) = (Accepting::new()?, config.template()?);
+        let side = take_side()?;
         let sizes = Sizes { connections: config.connections_max, buffers: side.arena().buffers() };
-        let transport = Transport::new(io, sizes, Arc::clone(&counters))?;
+        let transport = Transport::new(io, sizes, accepting, Arc::clone(&counters));
         let dispatch = Dispatch::new(id, side, config, Arc::clone(&counters));
-        let mut protocol = Protocol::new(transport, dispatch, config, Arc::clone(&counters))?;
+        let mut protocol = Protocol::new(transport, dispatch, (config, template), Arc::clone(&counters));
         protocol.post_buffers();
         let colocated = config.mode == Mode::Colocated;
         Ok(Self {

@@ -31,7 +31,6 @@ use ringress_proto::url::HostMemo;
 pub(crate) use self::connection::Connection;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
-use crate::error::Result;
 use crate::ring::{Event, Io};
 use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::Transport;
@@ -79,18 +78,18 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn new(
         transport: Transport<I>,
         dispatch: Dispatch,
-        config: &Config,
+        (config, template): (&Config, HeadTemplate),
         counters: Arc<ShardCounters>,
-    ) -> Result<Self> {
+    ) -> Self {
         let connections = config.connections_max as usize;
         let settings = Settings {
             limits: config.limits,
             deliver_connect: config.deliver_connect,
             pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
-            template: config.template()?,
+            template,
             colocated: config.mode == Mode::Colocated,
         };
-        Ok(Self {
+        Self {
             transport,
             dispatch,
             settings,
@@ -99,7 +98,7 @@ impl<I: Io> Protocol<I> {
             resume: Vec::with_capacity(connections),
             stopping: Stopping::No,
             counters,
-        })
+        }
     }
 
     /// An operation has completed of a connection that is gone.

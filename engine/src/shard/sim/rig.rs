@@ -105,7 +105,7 @@ impl Rig {
         let beside = options.is_shared.then(|| exchange_of(1).expect("a small mapping"));
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
         let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
-        let shard = Shard::new(fake, ShardId(0), side, &config, Arc::clone(&inbox), Arc::clone(&counters));
+        let shard = Shard::new(fake, ShardId(0), || Ok(side), &config, Arc::clone(&inbox), Arc::clone(&counters));
         let mut shard = shard.expect("nothing is missing");
         shard.protocol.transport.clock.stop();
         let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();

@@ -38,7 +38,9 @@ pub(crate) struct Accepting {
 }
 
 impl Accepting {
-    pub(super) fn new() -> Result<Self> {
+    /// # Errors
+    /// When no descriptor can be had.
+    pub(crate) fn new() -> Result<Self> {
         let reserve = File::open("/dev/null")
             .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
         Ok(Self { listeners: Slab::growing(1 << SLOT_BITS), reserve: Some(reserve), resumes: None })

@@ -21,8 +21,7 @@ mod stage;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub(crate) use self::accept::Accepted;
-use self::accept::Accepting;
+pub(crate) use self::accept::{Accepted, Accepting};
 use self::drains::Drains;
 pub(crate) use self::listen_socket::ListenSocket;
 pub(crate) use self::rates::{Account, LOOK_EVERY};
@@ -32,7 +31,6 @@ pub(crate) use self::socket::{End, Life, Receiving, Sending, Socket};
 pub(crate) use self::stage::{FileRead, Staging};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
-use crate::error::Result;
 use crate::mem::ReceiveBuffers;
 use crate::ring::Io;
 use crate::slab::Key;
@@ -70,14 +68,14 @@ pub(crate) struct Transport<I: Io> {
 }
 
 impl<I: Io> Transport<I> {
-    pub(crate) fn new(io: I, sizes: Sizes, counters: Arc<ShardCounters>) -> Result<Self> {
+    pub(crate) fn new(io: I, sizes: Sizes, accepting: Accepting, counters: Arc<ShardCounters>) -> Self {
         let connections = sizes.connections as usize;
-        Ok(Self {
+        Self {
             io,
             clock: Clock::new(),
             tick: 0,
             wheel: Wheel::new(sizes.connections),
-            accepting: Accepting::new()?,
+            accepting,
             held: core::iter::repeat_with(|| Held::NOTHING).take(sizes.buffers as usize).collect(),
             silent: Vec::with_capacity(connections),
             follow_up: false,
@@ -86,7 +84,7 @@ impl<I: Io> Transport<I> {
             called: Vec::with_capacity(connections),
             drains: Drains::new(sizes.connections),
             counters,
-        })
+        }
     }
 
     /// Reads the clock: once a turn, and once more when a stop is taken.
