@@ -293,7 +293,7 @@ impl ReceiveBuffers {
 
     /// The bytes of a buffer before `end` do not change any more while it is in use.
     #[inline]
-    pub(crate) fn notify_deferred(&mut self, share: &Share, end: u32) {
+    pub(crate) fn settle(&mut self, share: &Share, end: u32) {
         let settled = &mut self.uses[usize::from(share.buffer())].settled;
         *settled = end.max(*settled);
     }
@@ -442,8 +442,8 @@ mod tests {
         post(&mut buffers);
         let share = take(&mut buffers, 0);
         assert!(!buffers.is_settled(Input::new(&share, 0, 0, 20)));
-        buffers.notify_deferred(&share, 10);
-        buffers.notify_deferred(&share, 5);
+        buffers.settle(&share, 10);
+        buffers.settle(&share, 5);
         assert!(buffers.is_settled(Input::new(&share, 0, 9, 20)) && !buffers.is_settled(Input::new(&share, 0, 10, 20)));
         buffers.release(share);
         post(&mut buffers);

@@ -366,7 +366,7 @@ impl<R: Record> ShardSide<R> {
 
     fn grow_body(&mut self, slot: u32, last: u32, len: u32) {
         let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
-        self.buffers.notify_deferred(share, end + len);
+        self.buffers.settle(share, end + len);
         self.exchange.chain.grow(last, len);
         self.body(slot).add_arrived(u64::from(len));
     }
@@ -375,7 +375,7 @@ impl<R: Record> ShardSide<R> {
         assert!(self.has_body(slot), "bytes are put behind a body");
         assert!(start <= end && end <= self.arena().buffer_bytes(share.buffer()), "a link is within its buffer");
         let buffer = share.buffer();
-        self.buffers.notify_deferred(&share, end);
+        self.buffers.settle(&share, end);
         let link = match self.links.take(share) {
             Ok(link) => link,
             Err(share) => {
