@@ -7,8 +7,8 @@
 //! Source: RFC 9112 sections 6.1 to 6.3 and 11.2.
 
 use crate::bytes::{is_token, is_word, trim_ows};
-use crate::head::Version;
 use crate::reject::Reject;
+use crate::version::Version;
 
 /// How a request's body is delimited.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@ mod common;
 mod facts;
 mod parsed;
 
-pub use parsed::{Head, HeadFlags, HeaderSpan, Span, Version};
+pub use crate::version::Version;
+pub use parsed::{Head, HeadFlags, HeaderSpan, Span};
 
 use crate::limits::Limits;
 use crate::reject::Reject;

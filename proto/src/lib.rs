@@ -36,4 +36,5 @@ pub mod trailers;
 pub mod url;
 
 mod bytes;
+mod version;
 mod words;

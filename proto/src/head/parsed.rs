@@ -7,6 +7,7 @@ use crate::framing::BodyLength;
 use crate::header::KnownHeader;
 use crate::limits::HEADER_COUNT_MAX;
 use crate::method::Method;
+use crate::version::Version;
 use core::fmt;
 
 /// A range of the bytes a head was parsed from.
@@ -98,16 +99,6 @@ impl HeaderSpan {
     pub const fn value_span(self) -> Span {
         Span { start: self.value_start, len: self.value_len }
     }
-}
-
-/// The protocol versions spoken.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Version {
-    /// HTTP/1.0.
-    Http10,
-    /// HTTP/1.1.
-    Http11,
 }
 
 /// What the Connection, Expect and Upgrade fields of a head said, as a set.

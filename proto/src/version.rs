@@ -1,0 +1,14 @@
+//! The versions of HTTP that are spoken: what a head states, and framing goes by.
+//!
+//! Not here: how a version is written (`head`).
+//! Source: RFC 9112 section 2.3.
+
+/// The protocol versions spoken.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
