@@ -318,10 +318,11 @@ impl<I: Io> Protocol<I> {
         if link.socket.life == Life::Left {
             return self.hand_out(link, oldest);
         }
-        self.transport.close(&link.socket);
         let out = core::mem::replace(&mut link.out, Out::Nothing);
         self.lose_out(link, out);
         self.dispatch.answers_lost(oldest, link.lost(), 0);
+        // A client that sees the end finds its requests counted.
+        self.transport.close(&link.socket);
         // Last, so that whoever is told finds the requests gone.
         if link.extras {
             self.dispatch.end_extras(link.key().index, link.how);
