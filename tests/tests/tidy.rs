@@ -190,7 +190,7 @@ fn imports(krate: &str, rooms: &[Room], source: &Source, breaches: &mut Vec<Stri
 
 #[test]
 fn rooms_inside_of_shard_import_only_what_their_table_allows() {
-    enforce(|source, breaches| inside_shard(source, breaches));
+    enforce(inside_shard);
     let sources = Source::all();
     for (name, ..) in INSIDE_SHARD {
         assert!(sources.iter().any(|source| source.room_inside("shard") == Some(name)), "there is no room {name}");
