@@ -18,7 +18,7 @@ use crate::counters::RequestCounts;
 use crate::id::{Origin, ShardId};
 use crate::mem::ArenaSizes;
 use crate::policy::{Policy, Properties};
-use crate::queue::{Answered, Completion, Driving, Exchange, Fate, Lease, Producer, QueueCore, ShardSide, Sizes};
+use crate::queue::{Answered, Completion, Driving, Exchange, Lease, Producer, QueueCore, ShardSide, Sizes, SlotUse};
 use crate::record::{Address, Ended, RequestRecord};
 use crate::route::{GroupRow, Prefix, Snapshot};
 
@@ -209,7 +209,7 @@ impl Hop {
             let text = self.side.response_mut(slot)[..answered as usize].first_chunk::<ANSWER_BYTES>();
             sum += text.map_or(0, |text| u64::from_ne_bytes(*text));
             let (_, fate) = self.side.end_answered(slot, |_| Ended::BENCH);
-            assert_eq!(fate, Fate::Free, "the handle went with its answer");
+            assert_eq!(fate, SlotUse::Free, "the handle went with its answer");
         }
         sum
     }

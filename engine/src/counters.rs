@@ -72,7 +72,7 @@ counters! {
     requests_disconnected,
     /// Requests that went with their connection, which had ended for the sake of another one: because that was
     /// cancelled or cut, or was answered as the last; or because its client sent more on than there was memory for.
-    requests_cut,
+    requests_aborted,
     /// Requests that were not answered, or whose answers were not sent whole, when the grace of a shutdown was over.
     requests_stopped,
     /// Requests whose clients took the answer too slowly, and were reset.
@@ -127,7 +127,7 @@ counters! {
     accept_pauses,
     /// Addresses that a shard found taken by another process when it was attached, after `listen` had given them: their
     /// clients are served by the shards that were there before, if any.
-    addresses_lost,
+    addresses_not_opened,
     /// Panics of the application's code that have ended in the engine: of wakers, of calls on a connection's end, of
     /// owners of bytes, and of parts of a `tower` service that are dropped. The panic hook has told of each. Those on
     /// threads that run no shard are counted by all engines of the process.
@@ -204,7 +204,7 @@ request_counters! {
     answered,
     /// Answered by the application, but the client left before the answer was sent whole.
     unsent,
-    /// Answered by the application, and cut: see [`Counters::responses_truncated`].
+    /// Answered by the application, and truncated: see [`Counters::responses_truncated`].
     truncated,
     /// Dropped by the application: the client got 500.
     abandoned,
@@ -218,8 +218,8 @@ request_counters! {
     timed_out,
     /// Left when the grace of a shutdown was over.
     stopped,
-    /// Gone with its connection, which had ended for another reason: see [`Counters::requests_cut`].
-    cut,
+    /// Gone with its connection, which had ended for another reason: see [`Counters::requests_aborted`].
+    aborted,
     ;
     /// Put into the queue.
     delivered,

@@ -327,7 +327,7 @@ fn an_address_that_was_taken_before_its_shard_came_is_counted() {
         let _stop = StopOnDrop(engine);
         let driver = scope.spawn(|| {
             let _attached = engine.attach(0).expect("the shard is free");
-            engine.counters().addresses_lost
+            engine.counters().addresses_not_opened
         });
         assert_eq!(driver.join().expect("no panic"), 1);
     });

@@ -37,7 +37,7 @@ use crate::stream::OutStream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remaining {
     /// There is none: what is given is dropped.
-    Nowhere,
+    Discarded,
     /// So many bytes are still to be given.
     Length { left: u64, of: u64 },
     /// In chunks.
@@ -125,8 +125,8 @@ fn begin(
     let stream = OutStream::new(SEND_PIECES_MAX, u64::from(record.send_credit));
     let (answered, framing) = response::fill_start(record, template, response, area, &stream)?;
     let remaining = match framing {
-        _ if record.is_head() => Remaining::Nowhere,
-        None => Remaining::Nowhere,
+        _ if record.is_head() => Remaining::Discarded,
+        None => Remaining::Discarded,
         Some(ResponseBodyLength::Length(length)) => Remaining::Length { left: length, of: length },
         Some(ResponseBodyLength::Chunked) => Remaining::Chunked,
         Some(ResponseBodyLength::Close) => Remaining::Close,
@@ -293,7 +293,7 @@ impl ResponseStream {
 
     fn look_for_room(&mut self) -> Option<Result<()>> {
         match self.accept(0) {
-            Ok(()) => (self.remaining == Remaining::Nowhere || self.sender.has_room()).then_some(Ok(())),
+            Ok(()) => (self.remaining == Remaining::Discarded || self.sender.has_room()).then_some(Ok(())),
             Err(error) => Some(Err(error)),
         }
     }
@@ -386,7 +386,7 @@ impl Sends for ResponseStream {
     fn offer<'a>(&mut self, chunk: Body<'a>) -> core::result::Result<(), TrySendError<'a>> {
         let accepted = self.accept(chunk.len());
         let is_nothing = chunk.len() == 0 && !self.sender.has_written();
-        if accepted.is_err() || is_nothing || self.remaining == Remaining::Nowhere {
+        if accepted.is_err() || is_nothing || self.remaining == Remaining::Discarded {
             foreign::drop_guarded(chunk);
             return accepted.map_err(TrySendError::Error);
         }
@@ -414,7 +414,7 @@ impl io::Write for ResponseStream {
         }
         let count = self.sender.collects(bytes.len());
         self.accept(count as u64).map_err(into_io)?;
-        if self.remaining != Remaining::Nowhere {
+        if self.remaining != Remaining::Discarded {
             self.count(count as u64);
             self.sender.collect(&bytes[..count]);
         }

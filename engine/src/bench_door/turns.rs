@@ -315,8 +315,8 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn receive_nowhere(&mut self, socket: RawFd, token: Token, len: u32) {
-        self.0.borrow_mut().receive_nowhere(socket, token, len);
+    fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32) {
+        self.0.borrow_mut().receive_and_discard(socket, token, len);
     }
 
     #[inline(never)]

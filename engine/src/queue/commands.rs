@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
-use super::handover::Taker;
+use super::handover::SocketReceiver;
 use super::watch::Registration;
 use crate::id::{ConnectionId, RequestId};
 
@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Somebody is to be told of the connection's end.
     Watch(ConnectionId, Registration),
     /// The socket of a request that was answered with a switch of protocols is to be handed over.
-    HandOver(RequestId, Taker),
+    HandOver(RequestId, SocketReceiver),
 }
 
 /// See the module's head.

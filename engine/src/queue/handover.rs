@@ -10,19 +10,19 @@ use std::os::fd::OwnedFd;
 
 use super::one_shot::{Answerer, Question, one_shot};
 
-/// The asker's side.
+/// The requester's side.
 #[derive(Debug)]
 pub(crate) struct HandOver(Question<Option<OwnedFd>>);
 
 /// The shard's side: dropped, it says that there is no socket any more.
 #[derive(Debug)]
-pub(crate) struct Taker(Answerer<Option<OwnedFd>>);
+pub(crate) struct SocketReceiver(Answerer<Option<OwnedFd>>);
 
 impl HandOver {
     /// A question.
-    pub(crate) fn new() -> (Self, Taker) {
+    pub(crate) fn new() -> (Self, SocketReceiver) {
         let (question, answerer) = one_shot();
-        (Self(question), Taker(answerer))
+        (Self(question), SocketReceiver(answerer))
     }
 
     /// The socket, once; `None`: it is gone, or was taken.
@@ -31,14 +31,14 @@ impl HandOver {
     }
 }
 
-impl Taker {
+impl SocketReceiver {
     /// Hands the socket over.
     pub(crate) fn give(self, socket: OwnedFd) {
         self.0.tell(Some(socket));
     }
 }
 
-impl Drop for Taker {
+impl Drop for SocketReceiver {
     fn drop(&mut self) {
         self.0.tell(None);
     }
@@ -53,13 +53,13 @@ mod tests {
     #[test]
     fn a_socket_is_given_once_and_a_lost_question_says_so() {
         let mut context = Context::from_waker(Waker::noop());
-        let (asker, taker) = HandOver::new();
-        assert!(asker.poll(&mut context).is_pending());
+        let (requester, taker) = HandOver::new();
+        assert!(requester.poll(&mut context).is_pending());
         taker.give(std::fs::File::open("/dev/null").expect("it is there").into());
-        assert!(matches!(asker.poll(&mut context), Poll::Ready(Some(_))));
-        assert!(matches!(asker.poll(&mut context), Poll::Ready(None)));
-        let (asker, taker) = HandOver::new();
+        assert!(matches!(requester.poll(&mut context), Poll::Ready(Some(_))));
+        assert!(matches!(requester.poll(&mut context), Poll::Ready(None)));
+        let (requester, taker) = HandOver::new();
         drop(taker);
-        assert!(matches!(asker.poll(&mut context), Poll::Ready(None)));
+        assert!(matches!(requester.poll(&mut context), Poll::Ready(None)));
     }
 }

@@ -41,12 +41,12 @@ pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{
     AnswerFlags, Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
 };
-pub(crate) use self::handover::{HandOver, Taker};
+pub(crate) use self::handover::{HandOver, SocketReceiver};
 pub(crate) use self::holdings::NoRoom;
 pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Completion, Driving, Fate, ShardSide};
+pub(crate) use self::shard_side::{Completion, Driving, ShardSide, SlotUse};
 pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;

@@ -25,7 +25,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The asker's side.
+/// The requester's side.
 #[derive(Debug)]
 pub(super) struct Question<T>(Arc<Shared<T>>);
 

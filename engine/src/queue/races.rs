@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::{Answered, Command, Completion, Exchange, Fate, Lease, Producer, QueueCore, Record, ShardSide, Sizes};
+use super::{Answered, Command, Completion, Exchange, Lease, Producer, QueueCore, Record, ShardSide, Sizes, SlotUse};
 use crate::id::{Generation, Origin, RequestId, ShardId};
 use crate::mem::ArenaSizes;
 
@@ -140,7 +140,8 @@ struct Shard {
 
 impl Shard {
     fn end_connection(&mut self, slot: u32) {
-        if !core::mem::replace(&mut self.dead[slot as usize], true) && self.side.end_unanswered(slot, &()) == Fate::Free
+        if !core::mem::replace(&mut self.dead[slot as usize], true)
+            && self.side.end_unanswered(slot, &()) == SlotUse::Free
         {
             self.dead[slot as usize] = false;
         }
@@ -155,7 +156,7 @@ impl Shard {
             if flags.only_reclaims() {
                 self.side.free(slot);
                 self.dead[slot as usize] = false;
-            } else if self.side.end_answered(slot, |_| ()).1 == Fate::Free {
+            } else if self.side.end_answered(slot, |_| ()).1 == SlotUse::Free {
                 self.dead[slot as usize] = false;
             } else {
                 // Sent, and no longer on a connection that could end.
@@ -183,7 +184,7 @@ impl Shard {
     fn end_queue(&mut self, queue: u32) {
         for slot in 0..SLOTS.min(self.side.slots_used()) {
             if self.side.close_to_ids(slot, queue).is_some() {
-                assert_eq!(self.side.end_answered(slot, |_| ()).1, Fate::Free, "nobody has its handle");
+                assert_eq!(self.side.end_answered(slot, |_| ()).1, SlotUse::Free, "nobody has its handle");
             }
         }
     }

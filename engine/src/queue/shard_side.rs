@@ -23,7 +23,7 @@ use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers}
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum SlotUse {
     /// The slot is free again, and so is what it pinned.
     Free,
     /// A handle still reads it; it comes back through the completions.
@@ -382,13 +382,13 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// A published request has ended unanswered, as `_end` says: nobody can answer it any more.
-    pub(crate) fn end_unanswered(&mut self, slot: u32, _end: &R::End) -> Fate {
+    pub(crate) fn end_unanswered(&mut self, slot: u32, _end: &R::End) -> SlotUse {
         let before = self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         if before & (HANDLE | COMPLETING) == 0 {
             self.free_cold(slot);
-            return Fate::Free;
+            return SlotUse::Free;
         }
-        Fate::Held
+        SlotUse::Held
     }
 
     /// Wins the answer of a published request for the shard, if nobody has answered it yet. `true`: the answer and the
@@ -415,19 +415,19 @@ impl<R: Record> ShardSide<R> {
     /// An answered request has ended, as `tell` says: its answer is sent, or will never be. Frees the slot unless a
     /// handle still reads it.
     #[inline(always)]
-    pub(crate) fn end_answered(&mut self, slot: u32, tell: impl FnOnce(&Answered) -> R::End) -> (R::End, Fate) {
+    pub(crate) fn end_answered(&mut self, slot: u32, tell: impl FnOnce(&Answered) -> R::End) -> (R::End, SlotUse) {
         let end = tell(self.answer_mut(slot));
         (end, self.finish(slot))
     }
 
     /// An answer has come back whose request [had ended](Self::end_unanswered) without it.
-    pub(crate) fn drop_late_answer(&mut self, slot: u32) -> Fate {
+    pub(crate) fn drop_late_answer(&mut self, slot: u32) -> SlotUse {
         assert!(self.word(slot) & DEAD != 0, "a request that has not ended is not let go of");
         self.finish(slot)
     }
 
     #[inline(always)]
-    fn finish(&mut self, slot: u32) -> Fate {
+    fn finish(&mut self, slot: u32) -> SlotUse {
         let answer = self.answer_mut(slot);
         let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE.with(AnswerFlags::ABANDONED));
         if !answer.tail.is_none() {
@@ -440,11 +440,11 @@ impl<R: Record> ShardSide<R> {
             if before & HANDLE != 0 {
                 // The handle writes there when it is dropped.
                 self.holdings[slot as usize].stage = Stage::Out;
-                return Fate::Held;
+                return SlotUse::Held;
             }
         }
         self.free_now(slot);
-        Fate::Free
+        SlotUse::Free
     }
 
     /// Frees a slot that was never published, or that came back for nothing else, and what it holds.

@@ -31,17 +31,17 @@ pub enum Disconnected {
     Gone,
 }
 
-/// The asker's side.
+/// The requester's side.
 #[derive(Debug)]
 pub(crate) struct Watch(Question<Disconnected>);
 
 /// The shard's side: dropped untold, it says that the engine has stopped.
 pub(crate) struct Registration {
-    teller: Option<Teller>,
+    end_notifier: Option<EndNotifier>,
     half_close: bool,
 }
 
-enum Teller {
+enum EndNotifier {
     Future(Answerer<Disconnected>),
     Call(Box<dyn FnOnce(Disconnected) + Send>),
 }
@@ -56,7 +56,7 @@ impl Watch {
     /// A question; with `half_close`, the client's end of its side answers it, too.
     pub(crate) fn new(half_close: bool) -> (Self, Registration) {
         let (question, answerer) = one_shot();
-        (Self(question), Registration { teller: Some(Teller::Future(answerer)), half_close })
+        (Self(question), Registration { end_notifier: Some(EndNotifier::Future(answerer)), half_close })
     }
 
     /// The answer, if it is there.
@@ -72,7 +72,7 @@ impl Watch {
 impl Registration {
     /// A question answered by a call, on the thread that knows the answer.
     pub(crate) fn call(call: impl FnOnce(Disconnected) + Send + 'static) -> Self {
-        Self { teller: Some(Teller::Call(Box::new(call))), half_close: false }
+        Self { end_notifier: Some(EndNotifier::Call(Box::new(call))), half_close: false }
     }
 
     /// Whether the client's end of its side is an answer.
@@ -82,7 +82,7 @@ impl Registration {
 
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_forgotten(&self) -> bool {
-        matches!(&self.teller, Some(Teller::Future(answerer)) if answerer.is_forgotten())
+        matches!(&self.end_notifier, Some(EndNotifier::Future(answerer)) if answerer.is_forgotten())
     }
 
     /// Answers.
@@ -91,10 +91,10 @@ impl Registration {
     }
 
     fn finish(&mut self, how: Disconnected) {
-        let Some(teller) = self.teller.take() else { return };
-        match teller {
-            Teller::Call(call) => drop(foreign::call(move || call(how))),
-            Teller::Future(answerer) => answerer.tell(how),
+        let Some(end_notifier) = self.end_notifier.take() else { return };
+        match end_notifier {
+            EndNotifier::Call(call) => drop(foreign::call(move || call(how))),
+            EndNotifier::Future(answerer) => answerer.tell(how),
         }
     }
 }

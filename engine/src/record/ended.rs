@@ -13,7 +13,7 @@ pub(crate) enum Outcome {
     Answered,
     /// The application's answer was not: its client had left.
     Unsent,
-    /// The application's answer was cut: it gave up or gave too much or too little, or a file failed.
+    /// The application's answer was truncated: it gave up or gave too much or too little, or a file failed.
     Truncated,
     /// The application dropped the request: its client got 500.
     Abandoned,
@@ -28,8 +28,8 @@ pub(crate) enum Outcome {
     /// The engine had stopped, and the grace for it was over.
     Stopped,
     /// Its connection was ended for another reason than this request's: because another one of the connection's was
-    /// cancelled or cut, was answered as its last, or its client sent more on than there was memory for.
-    Cut,
+    /// cancelled or truncated, was answered as its last, or its client sent more on than there was memory for.
+    Aborted,
 }
 
 /// Which timer a request had come to.
@@ -51,18 +51,18 @@ pub(crate) enum Timer {
 
 /// Why what is owed on a connection will not be sent, or not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum UnsentReason {
     /// The client has left, or has the connection for something else.
     Client,
     /// See [`Outcome::TimedOut`].
     Timer(Timer),
     /// See [`Outcome::Stopped`].
     Stopped,
-    /// See [`Outcome::Cut`].
-    Cut,
+    /// See [`Outcome::Aborted`].
+    Aborted,
 }
 
-impl Lost {
+impl UnsentReason {
     /// What becomes of a request that is lost with its connection; with `answered`, an application had answered it.
     pub(crate) fn outcome(self, answered: bool) -> Outcome {
         match self {
@@ -70,7 +70,7 @@ impl Lost {
             Self::Client => Outcome::Disconnected,
             Self::Timer(timer) => Outcome::TimedOut(timer),
             Self::Stopped => Outcome::Stopped,
-            Self::Cut => Outcome::Cut,
+            Self::Aborted => Outcome::Aborted,
         }
     }
 }

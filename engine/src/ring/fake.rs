@@ -48,7 +48,7 @@ enum Entry {
     Accept { listener: RawFd, token: Token },
     Receive { socket: RawFd, token: Token },
     ReceiveOnce { socket: RawFd, token: Token, most: u32 },
-    ReceiveNowhere { socket: RawFd, token: Token, most: u32 },
+    ReceiveAndDiscard { socket: RawFd, token: Token, most: u32 },
     Send { socket: RawFd, sending: Sending },
     Watch { descriptor: RawFd, token: Token },
     WatchEnd { socket: RawFd, token: Token },
@@ -63,7 +63,7 @@ impl Entry {
         match self {
             Self::Receive { socket, .. }
             | Self::ReceiveOnce { socket, .. }
-            | Self::ReceiveNowhere { socket, .. }
+            | Self::ReceiveAndDiscard { socket, .. }
             | Self::Send { socket, .. }
             | Self::SendFile { socket, .. }
             | Self::AwaitRoom { socket, .. }
@@ -287,7 +287,7 @@ impl Fake {
                 }
                 Entry::Receive { socket, token } => self.begin_receive(socket, token, None),
                 Entry::ReceiveOnce { socket, token, most } => self.begin_receive(socket, token, Some(most)),
-                Entry::ReceiveNowhere { socket, token, most } => self.begin_receive_nowhere(socket, token, most),
+                Entry::ReceiveAndDiscard { socket, token, most } => self.begin_receive_and_discard(socket, token, most),
                 Entry::Send { socket, sending } => self.begin_send(socket, sending),
                 Entry::Watch { descriptor, token } => {
                     assert!(self.notifier.is_none(), "a second watch");
@@ -318,7 +318,7 @@ impl Fake {
         link.receive = Some(Multishot { token, once, cancelled: false });
     }
 
-    fn begin_receive_nowhere(&mut self, socket: RawFd, token: Token, most: u32) {
+    fn begin_receive_and_discard(&mut self, socket: RawFd, token: Token, most: u32) {
         let link = self.link(socket);
         assert!(link.receive.is_none(), "a second receive on descriptor {socket}");
         link.nowhere = true;

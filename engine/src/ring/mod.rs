@@ -110,7 +110,7 @@ pub(crate) trait Io {
     /// Receives once, at most `len` bytes, into a large provided buffer, which is chosen when the bytes are there.
     fn receive_once(&mut self, socket: RawFd, token: Token, len: u32);
     /// Receives once and throws away what comes, at most `len` bytes: completes with how many, without a buffer.
-    fn receive_nowhere(&mut self, socket: RawFd, token: Token, len: u32);
+    fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32);
     /// Sends from one to [`SEND_PARTS_MAX`] parts, in order, as one operation. The bytes stay lent until it has ended;
     /// `parts` itself does not.
     fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode);

@@ -313,7 +313,7 @@ impl Io for Uring {
         self.push(&entry.flags(squeue::Flags::BUFFER_SELECT).user_data(token.bits()));
     }
 
-    fn receive_nowhere(&mut self, socket: RawFd, token: Token, len: u32) {
+    fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32) {
         // With MSG_TRUNC, TCP writes nothing (tcp(7)).
         let entry = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), len).flags(libc::MSG_TRUNC).build();
         self.push(&entry.user_data(token.bits()));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Shard;
 use crate::id::{ConnectionId, RequestId};
-use crate::queue::{Command, Disconnected, Registration, Taker};
+use crate::queue::{Command, Disconnected, Registration, SocketReceiver};
 use crate::record::Outcome;
 use crate::ring::Io;
 use crate::slab::Key;
@@ -39,7 +39,7 @@ impl<I: Io> Shard<I> {
     fn cancel(&mut self, id: RequestId) {
         let dispatch = &mut self.protocol.dispatch;
         let Some(slot) = dispatch.side.cancelled(id) else { return self.counters.cancels_late.count() };
-        dispatch.doom(slot, Outcome::Cancelled);
+        dispatch.set_outcome(slot, Outcome::Cancelled);
         let key = dispatch.slots[slot as usize].connection;
         self.visit(key, |protocol, connection| protocol.reset(connection));
     }
@@ -65,7 +65,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// The application wants the socket of a connection that has switched protocols.
-    fn hand_over(&mut self, id: RequestId, taker: Taker) {
+    fn hand_over(&mut self, id: RequestId, taker: SocketReceiver) {
         // A taker that is dropped tells that there is no socket.
         let Some(slot) = self.protocol.dispatch.side.under_way(id) else { return };
         let key = self.protocol.dispatch.slots[slot as usize].connection;

@@ -216,7 +216,7 @@ impl<I: Io> Shard<I> {
             if socket.listen(&mut transport.io) {
                 transport.accept_on(address.id, (address.ip, address.port), Arc::clone(socket));
             } else if !socket.is_closed() {
-                self.counters.addresses_lost.count();
+                self.counters.addresses_not_opened.count();
             }
         }
     }

@@ -16,7 +16,7 @@ mod drains;
 mod earlier;
 pub(super) mod ends;
 mod files;
-mod informs;
+mod informational;
 mod inputs;
 mod life;
 mod pipes;

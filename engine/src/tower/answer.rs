@@ -38,15 +38,15 @@ const IN_A_ROW: u32 = 32;
 const WHOLE_BYTES_MAX: u64 = 1 << 30;
 
 /// Why an answer was not given to its end.
-pub(super) enum Cut<E> {
+pub(super) enum SendError<E> {
     Body(E),
     Engine(Error),
 }
 
 /// What came of a part of an answer; `E` is the error of the service's body.
-type Given<T, E> = core::result::Result<T, Cut<E>>;
+type Given<T, E> = core::result::Result<T, SendError<E>>;
 
-impl<E> From<Error> for Cut<E> {
+impl<E> From<Error> for SendError<E> {
     fn from(error: Error) -> Self {
         Self::Engine(error)
     }
@@ -177,8 +177,8 @@ impl<B: Body> Answer<B> {
                 return gone.map(|()| Err(Error::GONE.into()));
             }
         };
-        let frame = frame.transpose().map_err(Cut::Body)?;
-        Poll::Ready(give(place, frame, self.in_chunks).map_err(Cut::Engine))
+        let frame = frame.transpose().map_err(SendError::Body)?;
+        Poll::Ready(give(place, frame, self.in_chunks).map_err(SendError::Engine))
     }
 }
 
@@ -203,7 +203,7 @@ fn begin_in_pieces<D: Buf, E>(
 ) -> Given<bool, E> {
     let first = match first {
         Poll::Pending => None,
-        Poll::Ready(first) => Some(first.transpose().map_err(Cut::Body)?),
+        Poll::Ready(first) => Some(first.transpose().map_err(SendError::Body)?),
     };
     start(place, head_of(parts))?;
     match first {
@@ -224,7 +224,7 @@ fn begin_with<D: Buf, E>(
         Poll::Ready(None) => Some(Bytes::new()),
         // Trailers: the body is over.
         Poll::Ready(Some(Ok(frame))) => Some(frame.into_data().map_or_else(|_| Bytes::new(), into_bytes)),
-        Poll::Ready(Some(Err(error))) => return Err(Cut::Body(error)),
+        Poll::Ready(Some(Err(error))) => return Err(SendError::Body(error)),
     };
     match first {
         Some(bytes) if bytes.len() as u64 == length && length <= WHOLE_BYTES_MAX => {

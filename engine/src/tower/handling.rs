@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use http_body::Body;
 use tower_service::Service;
 
-use super::answer::{Answer, Cut};
+use super::answer::{Answer, SendError};
 use super::incoming::{IncomingBody, convert};
 use super::shared::{Held, SharedRequest};
 use crate::api::{Request, Response};
@@ -55,11 +55,11 @@ impl<E: fmt::Display, B: fmt::Display> fmt::Display for Failure<E, B> {
 
 impl<E: fmt::Debug + fmt::Display, B: fmt::Debug + fmt::Display> core::error::Error for Failure<E, B> {}
 
-impl<E, B> From<Cut<B>> for Failure<E, B> {
-    fn from(cut: Cut<B>) -> Self {
-        match cut {
-            Cut::Body(error) => Self::Body(error),
-            Cut::Engine(error) => Self::Engine(error),
+impl<E, B> From<SendError<B>> for Failure<E, B> {
+    fn from(error: SendError<B>) -> Self {
+        match error {
+            SendError::Body(error) => Self::Body(error),
+            SendError::Engine(error) => Self::Engine(error),
         }
     }
 }

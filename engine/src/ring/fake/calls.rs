@@ -35,11 +35,11 @@ impl Io for Fake {
         self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
     }
 
-    fn receive_nowhere(&mut self, socket: RawFd, token: Token, len: u32) {
+    fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32) {
         self.command(socket, "a receive");
         assert!(len > 0 && token.op() == Op::Receive);
         self.link(socket);
-        self.queued.push(Entry::ReceiveNowhere { socket, token, most: len });
+        self.queued.push(Entry::ReceiveAndDiscard { socket, token, most: len });
     }
 
     fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], _mode: SendMode) {

@@ -142,7 +142,7 @@ impl Dispatch {
 
     /// Nothing more comes of a slot's body, because its request is over.
     #[cold]
-    pub(crate) fn forget_body(&mut self, slot: u32, reason: u8) {
+    pub(crate) fn fail_body(&mut self, slot: u32, reason: u8) {
         self.side.fail_body(slot, reason);
         self.side.wake_reader(slot);
     }
@@ -151,7 +151,7 @@ impl Dispatch {
     /// to receive a piece, and a reader that waits would wait again behind each. Three quarters of the credit are
     /// enough to wake for, so that the client goes on sending meanwhile. Not in co-located mode, where the
     /// application may keep the thread before the next turn.
-    pub(crate) fn put_off_waking(&mut self, slot: u32, credit: u32) {
+    pub(crate) fn delay_wake(&mut self, slot: u32, credit: u32) {
         let enough = u64::from(credit / 4 * 3);
         let chain = &mut self.bodies[slot as usize];
         chain.put_off = chain.to_wake && self.side.unread_body(slot) < enough;

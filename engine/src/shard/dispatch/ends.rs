@@ -2,9 +2,9 @@
 //! counted by `record`: at once, or, of answers that were copied together, when their send has ended.
 //!
 //! ```text
-//!   begin_delivered, begin_refused ──▶ under way ──answered──▶ sent, lost ──▶ request_ended
-//!                                        │           └───────▶ answer_copied ──▶ copied_sent, copied_lost
-//!                                        └───────────────────▶ lost ──▶ unanswered_ended
+//!   begin_delivered, begin_refused ──▶ under way ──answered──▶ sent, unsent ▶ request_ended
+//!                                        │           └───────▶ answer_copied ──▶ copied_sent, copied_unsent
+//!                                        └──────────────────▶ connection gone ▶ unanswered_ended
 //! ```
 //!
 //! Invariants:
@@ -23,8 +23,8 @@ use super::meters::UNMETERED;
 use super::slots::Life;
 use super::{Dispatch, GONE, NONE, SlotState};
 use crate::counters::{Counter, ShardRequestCounts};
-use crate::queue::{AnswerFlags, Answered, Fate, Tail};
-use crate::record::{Ended, Lost, Outcome, Timer, Times};
+use crate::queue::{AnswerFlags, Answered, SlotUse, Tail};
+use crate::record::{Ended, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
 use crate::slab::Key;
 
@@ -92,7 +92,7 @@ impl Dispatch {
     /// The application has cancelled a request that is under way, or its answer is to be cut: nothing that happens to
     /// it afterwards is of interest.
     #[cold]
-    pub(crate) fn doom(&mut self, slot: u32, outcome: Outcome) {
+    pub(crate) fn set_outcome(&mut self, slot: u32, outcome: Outcome) {
         if let Some(state) = self.slots.get_mut(slot as usize).filter(|state| state.life != Life::Over) {
             state.outcome = outcome;
         }
@@ -139,16 +139,16 @@ impl Dispatch {
         }
     }
 
-    /// The answers in a cell are lost with their connection, whose socket has taken `sent` bytes of them.
+    /// The answers in a cell go with their connection, whose socket has taken `sent` bytes of them.
     #[cold]
-    pub(crate) fn copied_lost(&mut self, cell: u32, lost: Lost, sent: u64) {
+    pub(crate) fn copied_unsent(&mut self, cell: u32, why: UnsentReason, sent: u64) {
         let mut left = sent;
         for place in self.copied.take(cell) {
             let Some(ended) = self.copied.at(place) else { continue };
             let bytes_out = left.min(ended.bytes_out);
             left -= bytes_out;
             let outcome = match ended.outcome {
-                Outcome::Answered if bytes_out < ended.bytes_out => lost.outcome(true),
+                Outcome::Answered if bytes_out < ended.bytes_out => why.outcome(true),
                 decided => decided,
             };
             self.record(&Ended { outcome, bytes_out, ..ended });
@@ -162,13 +162,13 @@ impl Dispatch {
         self.request_ended(slot, outcome, None);
     }
 
-    /// A request is lost with its connection, whose socket has taken `sent` bytes from the beginning of its answer on.
+    /// A request goes with its connection, whose socket has taken `sent` bytes from the beginning of its answer on.
     /// Gives how many of those belong to later ones.
     #[cold]
-    pub(crate) fn answer_lost(&mut self, slot: u32, lost: Lost, sent: u64) -> u64 {
+    pub(crate) fn answer_unsent(&mut self, slot: u32, why: UnsentReason, sent: u64) -> u64 {
         let SlotState { outcome, answered, .. } = self.slots[slot as usize];
         if !answered {
-            let outcome = if outcome == Outcome::Answered { lost.outcome(false) } else { outcome };
+            let outcome = if outcome == Outcome::Answered { why.outcome(false) } else { outcome };
             self.unanswered_ended(slot, outcome);
             return sent;
         }
@@ -176,7 +176,7 @@ impl Dispatch {
         let flags = self.side.answer_mut(slot).flags;
         let (sent, rest, is_whole) = match self.outgoing(slot) {
             Some(outgoing) => {
-                let is_switched = flags.has(AnswerFlags::SWITCHES) && whole > 0 && lost == Lost::Client;
+                let is_switched = flags.has(AnswerFlags::SWITCHES) && whole > 0 && why == UnsentReason::Client;
                 let is_whole = outgoing.is_whole();
                 if is_whole {
                     outgoing.complete();
@@ -187,23 +187,23 @@ impl Dispatch {
         };
         let outcome = match outcome {
             // Dropped while its connection went, it has not even been given 500.
-            Outcome::Answered if flags.has(AnswerFlags::ABANDONED) => lost.outcome(false),
+            Outcome::Answered if flags.has(AnswerFlags::ABANDONED) => why.outcome(false),
             Outcome::Answered if is_whole => Outcome::Answered,
-            Outcome::Answered => lost.outcome(true),
+            Outcome::Answered => why.outcome(true),
             decided => decided,
         };
         self.request_ended(slot, outcome, Some(sent));
         rest
     }
 
-    /// As [`answer_lost`](Self::answer_lost), of all from `oldest` on.
+    /// As [`answer_unsent`](Self::answer_unsent), of all from `oldest` on.
     #[cold]
-    pub(crate) fn answers_lost(&mut self, oldest: u32, lost: Lost, sent: u64) {
+    pub(crate) fn answers_unsent(&mut self, oldest: u32, why: UnsentReason, sent: u64) {
         let (mut next, mut sent) = (oldest, sent);
         while next != NONE {
             let slot = next;
             next = self.slots[slot as usize].next;
-            sent = self.answer_lost(slot, lost, sent);
+            sent = self.answer_unsent(slot, why, sent);
         }
     }
 
@@ -222,15 +222,15 @@ impl Dispatch {
     // What is not answered goes another way: an end that came of both would be put together in memory each time.
     #[inline(always)]
     fn leave_slot(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) -> Ended {
-        assert!(self.slots[slot as usize].answered, "an answer is sent, or lost, once it is there");
+        assert!(self.slots[slot as usize].answered, "an answer is sent, or will never be, once it is there");
         let (delivered, meter, bytes_in) = self.end_life(slot);
         let tell = |answer: &Answered| {
             let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
             Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out }
         };
         let (ended, fate) = self.side.end_answered(slot, tell);
-        if fate == Fate::Held && self.side.has_body(slot) {
-            self.forget_body(slot, GONE);
+        if fate == SlotUse::Held && self.side.has_body(slot) {
+            self.fail_body(slot, GONE);
         }
         ended
     }
@@ -242,8 +242,8 @@ impl Dispatch {
         let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
         // An answer already on its way back finds no connection.
         self.slots[slot as usize].connection = Key::NOWHERE;
-        if self.side.end_unanswered(slot, &ended) == Fate::Held && self.side.has_body(slot) {
-            self.forget_body(slot, GONE);
+        if self.side.end_unanswered(slot, &ended) == SlotUse::Held && self.side.has_body(slot) {
+            self.fail_body(slot, GONE);
         }
         self.record(&ended);
     }
@@ -326,7 +326,7 @@ impl Dispatch {
             self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
         }
         for cell in 0..self.copied.cells() {
-            self.copied_lost(cell, Lost::Stopped, 0);
+            self.copied_unsent(cell, UnsentReason::Stopped, 0);
         }
     }
 
@@ -363,7 +363,7 @@ impl Dispatch {
             Outcome::TimedOut(Timer::Send | Timer::SendRate) => &counters.responses_timed_out,
             Outcome::Refused(_) | Outcome::TimedOut(_) => &counters.requests_rejected,
             Outcome::Stopped => &counters.requests_stopped,
-            Outcome::Cut => &counters.requests_cut,
+            Outcome::Aborted => &counters.requests_aborted,
         };
         counter.count();
         match outcome {
@@ -405,6 +405,6 @@ fn counter_of(outcome: Outcome, counts: &ShardRequestCounts) -> &Counter {
         Outcome::Refused(_) => &counts.rejected,
         Outcome::TimedOut(_) => &counts.timed_out,
         Outcome::Stopped => &counts.stopped,
-        Outcome::Cut => &counts.cut,
+        Outcome::Aborted => &counts.aborted,
     }
 }

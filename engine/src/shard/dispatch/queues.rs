@@ -44,7 +44,7 @@ impl Dispatch {
         for index in 0..places {
             let wanted = queues.get(index).and_then(Option::as_ref);
             if self.queues[index].as_ref().map(|end| Arc::as_ptr(&end.core)) != wanted.map(Arc::as_ptr) {
-                ended.extend(self.let_go_of_queue(index));
+                ended.extend(self.release_queue(index));
                 self.queues[index] = wanted.map(|core| {
                     let (core, producer) = (Arc::clone(core), Producer::new());
                     QueueEnd { core, producer, touched: false, unannounced: 0, room: 0 }
@@ -59,7 +59,7 @@ impl Dispatch {
     }
 
     /// A queue has ended: what this shard has pushed and not yet shown is abandoned, and no slot names it any more.
-    fn let_go_of_queue(&mut self, index: usize) -> Option<u32> {
+    fn release_queue(&mut self, index: usize) -> Option<u32> {
         let mut end = self.queues[index].take()?;
         let shard = usize::from(self.id.0);
         let count = end.core.publish(shard, &mut end.producer);

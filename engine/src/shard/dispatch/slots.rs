@@ -7,7 +7,7 @@
 use super::meters::UNMETERED;
 use super::{Dispatch, GONE};
 use crate::clock::Tick;
-use crate::queue::{Fate, Tail};
+use crate::queue::{SlotUse, Tail};
 use crate::record::Outcome;
 use crate::slab::Key;
 use crate::stream::Outgoing;
@@ -79,8 +79,8 @@ impl Dispatch {
     #[cold]
     pub(crate) fn drop_late_answer(&mut self, slot: u32) {
         assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends by `request_ended`");
-        if self.side.drop_late_answer(slot) == Fate::Held && self.side.has_body(slot) {
-            self.forget_body(slot, GONE);
+        if self.side.drop_late_answer(slot) == SlotUse::Held && self.side.has_body(slot) {
+            self.fail_body(slot, GONE);
         }
     }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::Dispatch;
 use crate::mem::Lent;
-use crate::queue::{Disconnected, Registration, Taker};
+use crate::queue::{Disconnected, Registration, SocketReceiver};
 
 /// One connection's.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(crate) struct Extra {
     /// The one that is being sent: lent to the kernel.
     sending: Bytes,
     /// Who is to get its socket.
-    taker: Option<Taker>,
+    taker: Option<SocketReceiver>,
 }
 
 /// Registrations kept before it is looked whether somebody waits for them.
@@ -93,13 +93,13 @@ impl Extras {
 
     /// Somebody is to get its socket.
     #[cold]
-    pub(crate) fn set_taker(&mut self, index: u32, taker: Taker) {
+    pub(crate) fn set_taker(&mut self, index: u32, taker: SocketReceiver) {
         self.0.entry(index).or_default().taker = Some(taker);
     }
 
     /// Whoever is to get it.
     #[cold]
-    pub(crate) fn taker(&mut self, index: u32) -> Option<Taker> {
+    pub(crate) fn taker(&mut self, index: u32) -> Option<SocketReceiver> {
         self.0.get_mut(&index)?.taker.take()
     }
 

@@ -10,7 +10,7 @@ use super::Protocol;
 use super::http1::{Http1, Switch};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
-use crate::queue::{AnswerFlags, Registration, Taker};
+use crate::queue::{AnswerFlags, Registration, SocketReceiver};
 use crate::ring::{Event, Io, Op};
 use crate::shard::transport::{Accepted, Life, Sending, Socket};
 use crate::slab::Key;
@@ -119,15 +119,15 @@ impl<I: Io> Protocol<I> {
             Op::Send => {
                 let progress = self.send_progress(connection.link_mut(), &event);
                 match connection {
-                    Connection::Http1(http) => self.http1_went(http, progress, false),
-                    Connection::Raw(raw) => self.raw_went(raw, progress, false),
+                    Connection::Http1(http) => self.http1_progressed(http, progress, false),
+                    Connection::Raw(raw) => self.raw_progressed(raw, progress, false),
                 }
             }
             Op::SendFile => {
                 let progress = self.file_progress(connection.link_mut(), &event);
                 match connection {
-                    Connection::Http1(http) => self.http1_went(http, progress, true),
-                    Connection::Raw(raw) => self.raw_went(raw, progress, true),
+                    Connection::Http1(http) => self.http1_progressed(http, progress, true),
+                    Connection::Raw(raw) => self.raw_progressed(raw, progress, true),
                 }
             }
             Op::ReadFile => {
@@ -282,7 +282,7 @@ impl<I: Io> Protocol<I> {
 
     /// The application wants the socket of a connection that has switched. A taker that is dropped tells that there is
     /// none.
-    pub(crate) fn hand_over(&mut self, connection: &mut Connection, slot: u32, taker: Taker) {
+    pub(crate) fn hand_over(&mut self, connection: &mut Connection, slot: u32, taker: SocketReceiver) {
         let switches = match connection {
             Connection::Http1(http) => http.switches_by(slot),
             Connection::Raw(raw) => raw.pipe.slot == slot,
@@ -320,7 +320,7 @@ impl<I: Io> Protocol<I> {
         }
         let out = core::mem::replace(&mut link.out, Out::Nothing);
         self.lose_out(link, out);
-        self.dispatch.answers_lost(oldest, link.lost(), 0);
+        self.dispatch.answers_unsent(oldest, link.why_unsent(), 0);
         // A client that sees the end finds its requests counted.
         self.transport.close(&link.socket);
         // Last, so that whoever is told finds the requests gone.

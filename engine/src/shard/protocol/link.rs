@@ -6,7 +6,7 @@ use crate::clock::Tick;
 use crate::mem::Cell;
 use crate::policy::PolicyKey;
 use crate::queue::{Disconnected, Registration};
-use crate::record::{Lost, Timer};
+use crate::record::{Timer, UnsentReason};
 use crate::ring::{Event, Io};
 use crate::shard::protocol::{Protocol, Stopping};
 use crate::shard::transport::{Account, End, LOOK_EVERY, Socket};
@@ -89,12 +89,12 @@ impl Link {
     }
 
     /// What becomes of what is owed on it, once it is closing.
-    pub(super) fn lost(&self) -> Lost {
+    pub(super) fn why_unsent(&self) -> UnsentReason {
         match (self.timer, self.how) {
-            (Some(timer), _) => Lost::Timer(timer),
-            (None, Disconnected::Stopped) => Lost::Stopped,
-            (None, Disconnected::Aborted) => Lost::Cut,
-            (None, _) => Lost::Client,
+            (Some(timer), _) => UnsentReason::Timer(timer),
+            (None, Disconnected::Stopped) => UnsentReason::Stopped,
+            (None, Disconnected::Aborted) => UnsentReason::Aborted,
+            (None, _) => UnsentReason::Client,
         }
     }
 
@@ -256,13 +256,13 @@ impl<I: Io> Protocol<I> {
     /// The connection is gone, and its socket has taken a part of it at most.
     #[cold]
     pub(super) fn lose_out(&mut self, link: &Link, out: Out) {
-        let (lost, sent) = (link.lost(), u64::from(link.socket.out_sent));
+        let (why, sent) = (link.why_unsent(), u64::from(link.socket.out_sent));
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
-                self.dispatch.answer_lost(slot, lost, sent);
+                self.dispatch.answer_unsent(slot, why, sent);
             }
             Out::Cell { cell } => {
-                self.dispatch.copied_lost(cell.number(), lost, sent);
+                self.dispatch.copied_unsent(cell.number(), why, sent);
                 self.dispatch.side.cells.coalesce.give(cell);
             }
             out => self.release_out(link, out),

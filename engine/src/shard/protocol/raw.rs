@@ -19,8 +19,8 @@ use super::link::{Link, Out};
 use super::receive::Received;
 use super::stream::{Next, Progress};
 use crate::mem::Input;
-use crate::queue::{Disconnected, Reading, Taker};
-use crate::record::Lost;
+use crate::queue::{Disconnected, Reading, SocketReceiver};
+use crate::record::UnsentReason;
 use crate::ring::Io;
 use crate::shard::transport::{End, Life, Receiving, RoomFound, Sending};
 use crate::timer::NEVER;
@@ -99,7 +99,7 @@ impl<I: Io> Protocol<I> {
                 }
             }
             // Asked for before the switch.
-            Received::Nowhere(_) => {}
+            Received::Discarded(_) => {}
             Received::End => self.pipe_input_ends(link, pipe),
         }
     }
@@ -229,7 +229,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// A send has come so far: of a file's part, with `of_file`.
-    pub(super) fn raw_went(&mut self, raw: &mut Raw, progress: Progress, of_file: bool) {
+    pub(super) fn raw_progressed(&mut self, raw: &mut Raw, progress: Progress, of_file: bool) {
         match progress {
             Progress::Nothing => {}
             Progress::Short => {
@@ -254,7 +254,7 @@ impl<I: Io> Protocol<I> {
     /// There is room in the socket.
     pub(super) fn raw_has_room(&mut self, raw: &mut Raw, found: RoomFound) {
         match found {
-            RoomFound::Lost => self.client_gone(&mut raw.link),
+            RoomFound::ClientGone => self.client_gone(&mut raw.link),
             RoomFound::OfFile => {
                 self.go_on_with_file(&mut raw.link, raw.pipe.slot);
                 self.set_raw_deadline(raw);
@@ -286,7 +286,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The socket is to be handed over once all is sent and no operation names it.
-    pub(super) fn begin_leaving(&mut self, link: &mut Link, taker: Taker) {
+    pub(super) fn begin_leaving(&mut self, link: &mut Link, taker: SocketReceiver) {
         if link.socket.life != Life::Open {
             return;
         }
@@ -304,7 +304,7 @@ impl<I: Io> Protocol<I> {
     /// everybody told.
     pub(super) fn hand_out(&mut self, link: &Link, oldest: u32) {
         let socket = self.transport.release(&link.socket);
-        self.dispatch.answers_lost(oldest, Lost::Client, 0);
+        self.dispatch.answers_unsent(oldest, UnsentReason::Client, 0);
         let index = link.key().index;
         let taker = self.dispatch.extras.taker(index);
         self.dispatch.end_extras(index, Disconnected::Taken);

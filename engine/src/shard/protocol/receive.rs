@@ -12,7 +12,7 @@ use crate::shard::transport::Receiving;
 pub(crate) enum Received<'a> {
     Bytes(Input<'a>),
     /// So many bytes, that were thrown away.
-    Nowhere(u32),
+    Discarded(u32),
     /// The client has ended its side.
     End,
 }
@@ -31,7 +31,7 @@ impl<I: Io> Protocol<I> {
                     let input = self.dispatch.side.arena().input(share, 0, event.result.cast_unsigned());
                     self.received(connection, Received::Bytes(input));
                 }
-                (1.., None) => self.received(connection, Received::Nowhere(event.result.cast_unsigned())),
+                (1.., None) => self.received(connection, Received::Discarded(event.result.cast_unsigned())),
                 (0, _) => self.received(connection, Received::End),
                 (error, _) => self.receive_failed(link, -error, large),
             }
@@ -40,7 +40,7 @@ impl<I: Io> Protocol<I> {
             self.receives_no_more(connection);
         }
         if event.more_at_hand && !self.settings.colocated {
-            self.put_off_waking(connection);
+            self.delay_wake(connection);
         }
         if let Some(share) = share {
             self.dispatch.side.buffers.release(share);
@@ -90,10 +90,10 @@ impl<I: Io> Protocol<I> {
     }
 
     /// More of a body is at hand than was received: its reader is woken when that has come, too.
-    fn put_off_waking(&mut self, connection: &Connection) {
+    fn delay_wake(&mut self, connection: &Connection) {
         let link = connection.link();
         if let Some(slot) = connection.reader().filter(|_| link.socket.receives()) {
-            self.dispatch.put_off_waking(slot, self.dispatch.policy(link.policy).body_credit);
+            self.dispatch.delay_wake(slot, self.dispatch.policy(link.policy).body_credit);
         }
     }
 

@@ -284,7 +284,7 @@ impl<I: Io> Protocol<I> {
     /// The answer under way, in a slot, cannot be made whole.
     #[cold]
     pub(super) fn truncate_answer(&mut self, link: &mut Link, slot: u32) {
-        self.dispatch.doom(slot, Outcome::Truncated);
+        self.dispatch.set_outcome(slot, Outcome::Truncated);
         self.abort(link);
     }
 

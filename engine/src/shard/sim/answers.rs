@@ -23,10 +23,10 @@ fn answers_leave_in_the_order_of_their_requests() {
     let mut leases = rig.claim_all();
     let first = leases.remove(0);
     leases.into_iter().rev().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(client), "", "nothing overtakes the first");
     answer(first);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/3", "/a/4"]);
 }
 
@@ -43,7 +43,7 @@ fn short_sends_resume_where_they_stopped() {
     }
     let mut heard = String::new();
     for _ in 0..1000 {
-        rig.notify_deferred();
+        rig.settle();
         heard += &String::from_utf8_lossy(&rig.shard.protocol.transport.io.read(client, 333));
     }
     assert!(rig.counters.sends_short.read() > 0);
@@ -58,12 +58,12 @@ fn answers_that_are_sent_together_show_their_cell_until_they_are_sent() {
     let client = rig.connect_with_room(100);
     rig.say(client, gets(1..=2));
     rig.claim_all().into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.counters.coalescing_cells_in_use.read(), 1, "the client has not read them yet");
     let mut heard = String::new();
     for _ in 0..10 {
         heard += &rig.heard(client);
-        rig.notify_deferred();
+        rig.settle();
     }
     assert!(heard.ends_with("[/a/2]"), "{heard}");
     assert_eq!(rig.counters.coalescing_cells_in_use.read(), 0);
@@ -77,7 +77,7 @@ fn an_answer_behind_one_with_a_tail_is_sent_before_the_shard_sleeps() {
     for lease in rig.claim_all() {
         answer_with(lease, &"x".repeat(600), false);
     }
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/3"]);
 }
 
@@ -90,7 +90,7 @@ fn our_side_is_shut_after_a_last_answer_before_the_shard_sleeps() {
     assert!(rig.heard(client).contains("Connection: close\r\n"));
     assert!(rig.shard.protocol.transport.io.at_end(client), "the client waits for the end");
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -100,7 +100,7 @@ fn a_client_that_ended_its_side_gets_its_answers_and_is_closed() {
     let client = rig.connect();
     rig.shard.protocol.transport.io.write(client, gets(1..=2).as_bytes());
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.serve();
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
@@ -116,15 +116,15 @@ fn an_answer_that_closes_ends_the_connection_whatever_is_behind_it() {
     let mut leases = rig.claim_all();
     let (third, second) = (leases.pop().expect("three"), leases.pop().expect("two"));
     answer_with(leases.pop().expect("one"), "", true);
-    rig.notify_deferred();
+    rig.settle();
     answer(second);
-    rig.notify_deferred();
+    rig.settle();
     answer(third);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
     assert!(rig.shard.protocol.transport.io.at_end(client) && !rig.shard.protocol.transport.io.was_reset(client));
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -135,12 +135,12 @@ fn a_request_that_was_only_begun_is_dropped_by_an_answer_that_closes() {
     rig.say(client, gets(1..=1) + "GET /a/2 HTTP/1.1\r\nHo");
     let lease = rig.claim();
     answer_with(lease, "", true);
-    rig.notify_deferred();
+    rig.settle();
     rig.say(client, "st: h\r\n\r\n");
     assert!(rig.queue.is_empty(), "a request that cannot be answered is not delivered");
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -151,12 +151,12 @@ fn an_answer_by_id_frees_the_slot_only_after_the_handle_is_gone() {
     rig.say(client, get("1"));
     let lease = rig.claim();
     assert!(answer_by_id(&rig.exchange, lease.id(), "by id"));
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.heard(client).ends_with("by id"));
     assert_eq!((rig.shard.protocol.dispatch.side.in_use(), target(&lease).as_str()), (1, "/a/1"));
     assert!(!answer_by_id(&rig.exchange, lease.id(), "twice"));
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 0);
 }
 
@@ -167,21 +167,21 @@ fn an_answer_whose_client_leaves_before_it_is_sent_is_counted() {
     for client in [slow, quick] {
         rig.say(client, get("1"));
         answer_with(rig.claim(), &"x".repeat(1000), false);
-        rig.notify_deferred();
+        rig.settle();
     }
     // One under way, one that waits behind it, and one that nobody has answered.
     rig.say(pipelining, get("1") + &get("2") + &get("3"));
     let mut leases = rig.claim_all();
     let unanswered = leases.pop();
     leases.into_iter().for_each(|lease| answer_with(lease, &"x".repeat(1000), false));
-    rig.notify_deferred();
+    rig.settle();
     for client in [slow, quick, pipelining] {
         rig.shard.protocol.transport.io.reset(client);
     }
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((rig.counters.responses_unsent.read(), rig.counters.requests_disconnected.read()), (3, 1));
     drop(unanswered);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -193,12 +193,12 @@ fn what_was_no_answer_is_not_counted_as_one() {
     rig.say(client, "POST /a/1 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n");
     let lease = rig.claim();
     lease.ask_for_body();
-    rig.notify_deferred();
+    rig.settle();
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((rig.counters.responses_unsent.read(), rig.counters.requests_disconnected.read()), (0, 1));
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -216,7 +216,7 @@ fn a_request_dropped_while_its_connection_goes_is_an_orphan() {
         rig.say(client, get("1"));
         let lease = rig.claim();
         rig.shard.protocol.transport.io.end(client);
-        rig.notify_deferred();
+        rig.settle();
         rig.shard.protocol.transport.io.reset(client);
         let goes = |rig: &mut Rig| {
             let keys = rig.shard.connections.keys();
@@ -234,7 +234,7 @@ fn a_request_dropped_while_its_connection_goes_is_an_orphan() {
         } else {
             answer(lease);
         }
-        rig.notify_deferred();
+        rig.settle();
         let now = (rig.counters.responses_unsent.read(), rig.counters.requests_disconnected.read());
         let (unsent, orphaned) = (now.0 - before.0, now.1 - before.1);
         assert_eq!((unsent, orphaned), if dropped { (0, 1) } else { (1, 0) }, "dropped: {dropped}");
@@ -249,7 +249,7 @@ fn a_handle_outlives_its_client() {
     rig.say(client, get("1"));
     let lease = rig.claim();
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((rig.shard.connections.len(), rig.counters.requests_disconnected.read()), (0, 1));
     let other = rig.connect();
     rig.say(other, get("2"));
@@ -259,7 +259,7 @@ fn a_handle_outlives_its_client() {
     rig.serve();
     assert_eq!(rig.heard_answers(other), ["/a/2"]);
     rig.shard.protocol.transport.io.end(other);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -282,7 +282,7 @@ fn a_client_that_reads_nothing_is_reset_in_the_end() {
     rig.say(client, get("1"));
     let lease = rig.claim();
     answer_with(lease, &"x".repeat(1000), false);
-    rig.notify_deferred();
+    rig.settle();
     (0..9).for_each(|_| rig.pass(Duration::from_secs(6)));
     assert!(!rig.shard.protocol.transport.io.was_reset(client));
     (0..2).for_each(|_| rig.pass(Duration::from_secs(6)));
@@ -312,7 +312,7 @@ fn a_client_that_ends_its_side_during_the_last_send_is_closed_before_the_shard_s
         answer_with(lease, &"x".repeat(600), false);
     }
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
     assert!(rig.shard.protocol.transport.io.is_closed(client));
     rig.assert_idle();
@@ -328,7 +328,7 @@ fn a_stop_during_the_last_send_shuts_our_side_before_the_shard_sleeps() {
     }
     rig.turn();
     rig.stop(Duration::from_secs(60));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
     assert!(rig.shard.protocol.transport.io.at_end(client));
     rig.shard.protocol.transport.io.end(client);
@@ -350,10 +350,10 @@ fn an_answer_on_its_way_behind_one_that_closes_frees_its_slot() {
         answer(third);
     })));
     rig.shard.protocol.transport.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.at_end(client) || rig.shard.protocol.transport.io.readable(client) > 0);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -365,6 +365,6 @@ fn an_answer_given_while_the_shard_sleeps_rings_its_bell() {
     let lease = rig.claim();
     let meanwhile = Meanwhile(Some(Box::new(move |_| answer(lease))));
     rig.shard.protocol.transport.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
 }

@@ -21,7 +21,7 @@ use crate::stream::OutStream;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum SlotUse {
     /// Answered, with a body of this many bytes or a few more.
     Answered(usize),
     /// Answered, and the connection is closed.
@@ -38,17 +38,19 @@ pub(super) enum Fate {
 const FILE_BYTES: usize = 40_000;
 
 /// The fate of a request.
-pub(super) fn fate(seed: u64, number: u32) -> Fate {
+pub(super) fn fate(seed: u64, number: u32) -> SlotUse {
     let mut random = Random::new(seed ^ (u64::from(number) << 32));
     // Applications differ: many answers that close, many that do not fit the response area, few of either.
     let (closed, large) = [(1, 4), (8, 4), (2, 25), (6, 15)][Random::new(seed).below(4)];
     match random.below(40) {
-        0 => Fate::Dropped,
-        39 if seed.is_multiple_of(3) => Fate::Cut,
-        roll if roll <= closed => Fate::Closed,
-        roll if roll <= closed + large => Fate::Answered([700, 5000, 40_000][random.below(3)] / (1 + random.below(3))),
-        38.. if Random::new(seed ^ 1).chance(400) => Fate::Cancelled,
-        _ => Fate::Answered(random.below(60)),
+        0 => SlotUse::Dropped,
+        39 if seed.is_multiple_of(3) => SlotUse::Cut,
+        roll if roll <= closed => SlotUse::Closed,
+        roll if roll <= closed + large => {
+            SlotUse::Answered([700, 5000, 40_000][random.below(3)] / (1 + random.below(3)))
+        }
+        38.. if Random::new(seed ^ 1).chance(400) => SlotUse::Cancelled,
+        _ => SlotUse::Answered(random.below(60)),
     }
 }
 
@@ -58,11 +60,11 @@ pub(super) fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// The body of an answer: the request's number, the sum of its body, and so many bytes of filling.
-pub(super) fn answer_body(number: u32, sum: u64, fate: Fate) -> Vec<u8> {
+pub(super) fn answer_body(number: u32, sum: u64, fate: SlotUse) -> Vec<u8> {
     let filling = match fate {
-        Fate::Answered(len) => len,
-        Fate::Cut => 3000,
-        Fate::Closed | Fate::Dropped | Fate::Cancelled => 0,
+        SlotUse::Answered(len) => len,
+        SlotUse::Cut => 3000,
+        SlotUse::Closed | SlotUse::Dropped | SlotUse::Cancelled => 0,
     };
     let mut body = format!("{number}:{sum:x}:").into_bytes();
     body.extend((0..filling).map(|place| b'a' + u8::try_from(place % 26).expect("below 26")));
@@ -184,10 +186,10 @@ impl App {
     fn stream(&mut self, lease: Lease<RequestRecord>, number: u32, sum: u64, random: &mut Random) {
         let fate = fate(self.seed, number);
         let text = answer_body(number, sum, fate);
-        let filling = answer_body(number, sum, Fate::Answered(0)).len();
-        let given = if fate == Fate::Cut { random.below(text.len()) } else { text.len() };
+        let filling = answer_body(number, sum, SlotUse::Answered(0)).len();
+        let given = if fate == SlotUse::Cut { random.below(text.len()) } else { text.len() };
         let rest = pieces(&text[..given], filling, &self.file, random);
-        let started = Streaming::start(lease, &text, fate == Fate::Closed, rest, fate == Fate::Cut, random);
+        let started = Streaming::start(lease, &text, fate == SlotUse::Closed, rest, fate == SlotUse::Cut, random);
         self.given += u64::from(started.is_some());
         self.streams.extend(started);
     }
@@ -228,7 +230,8 @@ impl App {
                 lease.command(Command::Watch(lease.record().connection, Registration::call(|_| throw())));
             }
         }
-        let can_detach = number.is_some_and(|number| !matches!(fate(self.seed, number), Fate::Dropped | Fate::Cut));
+        let can_detach =
+            number.is_some_and(|number| !matches!(fate(self.seed, number), SlotUse::Dropped | SlotUse::Cut));
         let hold = if whole && can_detach && random.chance(150) {
             Hold::Id(lease.detach())
         } else {
@@ -273,8 +276,8 @@ impl App {
         let number = number.expect("a malformed body is never whole");
         let fate = fate(self.seed, number);
         let text = answer_body(number, sum(&content), fate);
-        let close = fate == Fate::Closed;
-        if fate == Fate::Cancelled {
+        let close = fate == SlotUse::Closed;
+        if fate == SlotUse::Cancelled {
             return self.cancel(hold, &text, random);
         }
         let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, &text, close));
@@ -296,9 +299,9 @@ impl App {
                     let written = catch_unwind(AssertUnwindSafe(|| lease.fill::<()>(|_| throw())));
                     assert!(written.is_err() || written.is_ok_and(|filled| filled.is_none()));
                 }
-                if fate == Fate::Dropped {
+                if fate == SlotUse::Dropped {
                     drop(lease);
-                } else if fate == Fate::Cut || random.chance([0, 200, 800][random_of(self.seed)]) {
+                } else if fate == SlotUse::Cut || random.chance([0, 200, 800][random_of(self.seed)]) {
                     self.stream(*lease, number, sum(&content), random);
                 } else if random.chance(150) {
                     self.given += u64::from(self.exchange.answer_by_id(lease.id(), fill) == Some(Ok(())));

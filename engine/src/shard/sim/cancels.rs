@@ -18,7 +18,7 @@ fn first_of(slot: u32) -> RequestId {
 /// The client was reset without an answer, everything has come back, and the count is right.
 #[track_caller]
 fn assert_cut(mut rig: Rig, client: usize) {
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.was_reset(client), "the connection is reset");
     assert_eq!(rig.heard(client), "");
     let counters = &rig.counters;
@@ -45,7 +45,7 @@ fn a_request_that_waits_in_its_queue_is_passed_over() {
         assert!(rig.exchange.cancel(first_of(0)));
         assert_over(&rig, first_of(0));
         if shard_first {
-            rig.notify_deferred();
+            rig.settle();
             assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 1, "the queue still names the slot");
         }
         assert!(rig.queue.claim_of(0).is_none(), "nobody gets it");
@@ -60,7 +60,7 @@ fn a_handle_reads_a_cancelled_request_and_cannot_answer_it() {
         assert!(rig.exchange.cancel(lease.id()));
         assert_over(&rig, lease.id());
         if shard_first {
-            rig.notify_deferred();
+            rig.settle();
             let other = rig.connect();
             rig.say(other, GET.replace("/a/1", "/a/2"));
             assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side.in_use()), ("/a/1", 2));
@@ -120,14 +120,14 @@ fn an_answer_that_waits_for_an_earlier_one_is_not_sent() {
     let (second, first) = (leases.pop().expect("two"), leases.pop().expect("one"));
     let id = second.id();
     answer(second);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.exchange.cancel(id));
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.was_reset(client));
     assert!(!rig.exchange.is_open(first.id()), "the connection is gone for the other one, too");
     drop(first);
-    rig.notify_deferred();
-    assert_eq!((rig.counters.requests_cancelled.read(), rig.counters.requests_cut.read()), (1, 1));
+    rig.settle();
+    assert_eq!((rig.counters.requests_cancelled.read(), rig.counters.requests_aborted.read()), (1, 1));
     rig.assert_idle();
 }
 
@@ -139,7 +139,7 @@ fn an_answer_under_way_to_a_client_that_does_not_read_is_cut() {
     let lease = rig.claim();
     let id = lease.id();
     answer_with(lease, &"x".repeat(1000), false);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.transport.io.readable(client), 100, "it is being sent");
     assert!(rig.exchange.cancel(id));
     assert_over(&rig, id);
@@ -151,7 +151,7 @@ fn an_answer_that_was_sent_is_over_also_while_its_handle_lives() {
     let (mut rig, client, lease) = one_request();
     let id = lease.id();
     assert!(answer_by_id(&rig.exchange, id, "answer"));
-    rig.notify_deferred();
+    rig.settle();
     assert_over(&rig, id);
     drop(lease);
     rig.say(client, GET.replace("/a/1", "/a/2"));
@@ -160,7 +160,7 @@ fn an_answer_that_was_sent_is_over_also_while_its_handle_lives() {
     assert_over(&rig, id);
     assert!(rig.exchange.is_open(next.id()), "a late call does not meet the slot's next request");
     answer(next);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.heard(client).contains("[/a/2]"));
     assert_eq!(rig.counters.requests_cancelled.read(), 0);
 }
@@ -196,12 +196,12 @@ fn a_cancel_while_the_shard_sleeps_rings_its_bell() {
 
 /// Does something once, when the shard sleeps for longer than the tick behind a silent send.
 fn while_asleep(rig: &mut Rig, act: impl FnOnce() + 'static) {
-    (0..2).for_each(|_| rig.notify_deferred());
+    (0..2).for_each(|_| rig.settle());
     let waited = rig.shard.protocol.transport.io.waited;
     assert!(!matches!(waited, Wait::AtMost(time) if time < Duration::from_secs(1)), "it wakes up soon: {waited:?}");
     let meanwhile = Meanwhile(Some(Box::new(move |_| act())));
     rig.shard.protocol.transport.io.outside = Some(Rc::new(RefCell::new(meanwhile)));
-    rig.notify_deferred();
+    rig.settle();
     rig.shard.protocol.transport.io.outside = None;
 }
 
@@ -237,7 +237,7 @@ fn a_handle_dropped_after_its_request_was_answered_by_id_and_sent_frees_the_slot
         assert_eq!(counters.requests_open.read(), 1, "its handle is held");
         drop(lease);
     });
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((rig.counters.requests_open.read(), rig.shard.protocol.dispatch.side.in_use()), (0, 0));
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
 }
@@ -250,7 +250,7 @@ fn an_answer_of_which_the_client_has_taken_a_part_can_be_cancelled_while_the_sha
     let lease = rig.claim();
     let id = lease.id();
     answer_with(lease, &"x".repeat(1000), false);
-    rig.notify_deferred();
+    rig.settle();
     let exchange = rig.exchange.clone();
     rig.shard.protocol.transport.io.asleep = false;
     while_asleep(&mut rig, move || assert!(exchange.cancel(id), "it is not sent"));
@@ -262,7 +262,7 @@ fn an_answer_of_which_the_client_has_taken_a_part_can_be_cancelled_while_the_sha
 fn a_cancel_that_the_shard_reads_no_more_harms_nobody() {
     let (mut rig, client, lease) = one_request();
     rig.stop(Duration::ZERO);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.was_reset(client) && !lease.cancel(), "the client is gone already");
     let id = lease.id();
     let exchange = rig.exchange.clone();

@@ -1,6 +1,6 @@
 //! A simulated client: follows its script, and judges every answer it gets.
 
-use super::app::{Fate, answer_body, fate};
+use super::app::{SlotUse, answer_body, fate};
 use super::script::{Expected, Outcome, Reading, Script, Step};
 use super::streaming::TRAILERS;
 use crate::ring::fake::{Fake, Random};
@@ -28,7 +28,7 @@ pub(super) struct Client {
     /// The engine is stopping: any answer may be the last, and a connection that is owed nothing is closed.
     stopping: bool,
     /// The application cancels one of its requests: it may be reset at any time.
-    doomed: bool,
+    is_cancelled: bool,
     /// It sends what it has begun, though it is told that the connection ends.
     insists: bool,
     written: usize,
@@ -63,9 +63,9 @@ pub(super) enum Choice {
 impl Client {
     pub(super) fn new(peer: usize, seed: u64, tight: bool, script: Script) -> Self {
         let cancelled = |expected: &Expected| {
-            matches!(expected.outcome, Outcome::Answer { .. }) && fate(seed, expected.number) == Fate::Cancelled
+            matches!(expected.outcome, Outcome::Answer { .. }) && fate(seed, expected.number) == SlotUse::Cancelled
         };
-        let doomed = script.expected.iter().any(cancelled);
+        let is_cancelled = script.expected.iter().any(cancelled);
         Self {
             peer,
             seed,
@@ -74,7 +74,7 @@ impl Client {
             reading: script.reading,
             tight,
             stopping: false,
-            doomed,
+            is_cancelled,
             insists: peer.is_multiple_of(2),
             written: 0,
             inbox: Vec::new(),
@@ -182,7 +182,7 @@ impl Client {
     /// Whether an answer will never be whole.
     fn is_cut(&self, expected: &Expected) -> bool {
         let answered = matches!(expected.outcome, Outcome::Answer { .. });
-        answered && !expected.head && fate(self.seed, expected.number) == Fate::Cut
+        answered && !expected.head && fate(self.seed, expected.number) == SlotUse::Cut
     }
 
     /// The connection has ended from the shard's side.
@@ -195,7 +195,7 @@ impl Client {
             return;
         }
         self.state = match self.state {
-            State::Open if self.tight || self.stopping || self.doomed => State::Over,
+            State::Open if self.tight || self.stopping || self.is_cancelled => State::Over,
             State::Open => {
                 assert!(!forced, "client {peer} was reset");
                 assert!(self.ended, "client {peer} was closed without being told");
@@ -205,7 +205,7 @@ impl Client {
                 State::Over
             }
             told => {
-                let fair = self.tight || self.stopping || self.doomed;
+                let fair = self.tight || self.stopping || self.is_cancelled;
                 assert!(fair || !forced, "client {peer} was reset after its last answer");
                 assert!(
                     self.inbox.is_empty(),
@@ -311,9 +311,9 @@ impl Client {
             Outcome::Refused(code) => assert_eq!((status, closes), (code, true), "{}", context()),
             Outcome::Answer { sum } => {
                 let fate = fate(self.seed, expected.number);
-                let code = if fate == Fate::Dropped { 500 } else { 200 };
+                let code = if fate == SlotUse::Dropped { 500 } else { 200 };
                 assert_eq!(status, code, "{}", context());
-                let last = expected.last || fate == Fate::Closed;
+                let last = expected.last || fate == SlotUse::Closed;
                 assert!(closes == last || (closes && (self.stopping || self.ended)), "{}", context());
                 if status == 200 && !expected.head {
                     let right = body == answer_body(expected.number, sum, fate);

@@ -29,7 +29,7 @@ fn is_closed(rig: &mut Rig, client: usize) {
         "the connection has ended"
     );
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
 }
 
 #[test]
@@ -41,11 +41,11 @@ fn the_last_answer_of_a_stopping_engine_says_so_and_no_other() {
         rig.say(client, tails.iter().map(|_| get("1")).collect::<String>());
         let leases = rig.claim_all();
         rig.stop(GRACE);
-        rig.notify_deferred();
+        rig.settle();
         for (lease, tail) in leases.into_iter().zip(tails) {
             answer_with(lease, &"x".repeat(*tail), false);
         }
-        rig.notify_deferred();
+        rig.settle();
         let heard = rig.heard(client);
         let (last, before) = words(&heard).split_last().map(|(last, before)| (*last, before.to_vec())).expect("some");
         assert!(last == "close" && before.iter().all(|word| word.is_empty()), "{tails:?}: {heard}");
@@ -65,11 +65,11 @@ fn what_is_answered_before_a_stop_and_sent_after_it_says_close() {
     let mut leases = rig.claim_all();
     let (second, first) = (leases.pop().expect("two"), leases.pop().expect("two"));
     answer(second);
-    rig.notify_deferred();
+    rig.settle();
     rig.stop(GRACE);
-    rig.notify_deferred();
+    rig.settle();
     answer(first);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(words(&rig.heard(client)), ["", "close"]);
     is_closed(&mut rig, client);
     rig.end();
@@ -83,9 +83,9 @@ fn an_answer_that_fills_its_area_has_room_for_the_line() {
         rig.say(client, get("1"));
         let lease = rig.claim();
         rig.stop(GRACE);
-        rig.notify_deferred();
+        rig.settle();
         answer_with(lease, &"x".repeat(len), false);
-        rig.notify_deferred();
+        rig.settle();
         let heard = rig.heard(client);
         assert!(words(&heard) == ["close"] && heard.matches('x').count() == len, "{len}: {heard}");
         is_closed(&mut rig, client);
@@ -97,9 +97,9 @@ fn an_answer_that_fills_its_area_has_room_for_the_line() {
 fn requests_dropped_or_refused_say_it_too() {
     let (mut rig, client, lease) = one_request();
     rig.stop(GRACE);
-    rig.notify_deferred();
+    rig.settle();
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     let heard = rig.heard(client);
     assert!(
         heard.starts_with("HTTP/1.1 500 ") && heard.matches(" GMT\r\nConnection: close\r\n").count() == 1,
@@ -115,10 +115,10 @@ fn the_last_answer_to_a_client_that_has_ended_its_side_says_close() {
     let client = rig.connect();
     rig.shard.protocol.transport.io.write(client, (get("1") + &get("2")).as_bytes());
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     let leases = rig.claim_all();
     leases.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(words(&rig.heard(client)), ["", "close"]);
     assert!(rig.shard.protocol.transport.io.is_closed(client));
     rig.assert_idle();
@@ -137,7 +137,7 @@ fn an_answer_without_the_body_that_the_client_holds_back_says_close() {
         let last = leases.pop().expect("a request");
         answer(last);
         leases.into_iter().for_each(answer);
-        rig.notify_deferred();
+        rig.settle();
         let heard = rig.heard(client);
         assert_eq!(words(&heard).last(), Some(&"close"), "{heard}");
         is_closed(&mut rig, client);
@@ -154,19 +154,19 @@ fn a_stream_that_begins_while_the_engine_stops_says_close_once() {
         rig.say(client, get("1"));
         let lease = rig.claim();
         rig.stop(GRACE);
-        rig.notify_deferred();
+        rig.settle();
         if whole {
             respond(lease, vec![memory("abc"), memory("defg")]);
         } else {
             let stream = start(&lease, 7);
-            rig.notify_deferred();
+            rig.settle();
             push(&lease, &stream, memory("abcdefg"));
             finish(&lease, &stream);
             drop(lease);
         }
         let mut heard = String::new();
         while !rig.shard.protocol.transport.io.at_end(client) {
-            rig.notify_deferred();
+            rig.settle();
             heard += &rig.heard(client);
         }
         assert!(words(&heard) == ["close"] && heard.ends_with("Length: 7\r\n\r\nabcdefg"), "seed {seed}: {heard}");
@@ -179,14 +179,14 @@ fn a_stream_that_begins_while_the_engine_stops_says_close_once() {
 fn a_stream_that_has_begun_before_the_stop_ends_as_it_said() {
     let (mut rig, client, lease) = one_request();
     let stream = start(&lease, 3);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(words(&rig.heard(client)), [""]);
     rig.stop(GRACE);
-    rig.notify_deferred();
+    rig.settle();
     push(&lease, &stream, memory("abc"));
     finish(&lease, &stream);
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(client), "abc");
     is_closed(&mut rig, client);
     rig.end();
@@ -199,13 +199,13 @@ fn a_switch_of_protocols_says_nothing_of_an_end() {
     rig.say(client, super::piping::ASKS);
     let lease = rig.claim();
     rig.stop(GRACE);
-    rig.notify_deferred();
+    rig.settle();
     let pipe = super::piping::Pipe::begin(lease).expect("it is open");
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(client), super::piping::SWITCHED);
     drop(pipe);
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.end();
 }
 
@@ -217,16 +217,16 @@ fn http10_is_told_of_either() {
     // In one turn, among requests of HTTP/1.1: those of HTTP/1.0 are told, the others need not be.
     rig.say(client, get("1") + &asks("2") + &asks("3") + &get("4") + &get("5"));
     rig.claim_all().into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     let heard = rig.heard(client);
     assert_eq!(words(&heard), ["", "keep-alive", "keep-alive", "", ""], "{heard}");
     assert!((1..=5).all(|number| heard.contains(&format!("\r\n\r\n[/a/{number}]"))), "{heard}");
     rig.say(client, asks("6") + &asks("7"));
     let leases = rig.claim_all();
     rig.stop(GRACE);
-    rig.notify_deferred();
+    rig.settle();
     leases.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(words(&rig.heard(client)), ["keep-alive", "close"]);
     is_closed(&mut rig, client);
     rig.end();

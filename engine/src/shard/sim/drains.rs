@@ -49,7 +49,7 @@ fn an_upload_behind_its_answer_is_taken_to_its_end() {
                 assert_eq!(rig.heard_answers(client), ["/a/1"], "{field:?} {len}");
             }
             rig.shard.protocol.transport.io.end(client);
-            rig.notify_deferred();
+            rig.settle();
             assert!(!rig.shard.protocol.transport.io.was_reset(client), "{field:?} {len}");
             rig.assert_idle();
         }
@@ -119,7 +119,7 @@ fn an_answer_that_is_owed_is_not_lost_to_an_upload_that_pauses() {
     (0..20).for_each(|_| rig.pass(SECOND * 10));
     assert!(!rig.shard.protocol.transport.io.was_reset(client));
     answer_with(lease, "", false);
-    rig.notify_deferred();
+    rig.settle();
     let heard = rig.heard(client);
     assert!(heard.contains("[/a/1]") && heard.contains("HTTP/1.1 404 "), "{heard}");
     rig.pass(SECOND * 4);
@@ -150,14 +150,14 @@ fn flooding(room: usize, requests: &str) -> (Rig, usize, Vec<Lease<RequestRecord
 fn what_follows_a_last_request_is_bounded_until_its_answer() {
     let (mut rig, client, leases) = flooding(MIB, LAST);
     leases.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
     assert_eq!(
         (rig.heard_answers(client), rig.shard.protocol.transport.io.was_reset(client)),
         (vec!["/a/1".to_owned()], false)
     );
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -167,29 +167,29 @@ fn what_follows_a_last_request_is_taken_while_its_answer_is_on_its_way() {
     let (mut rig, client, mut leases) = flooding(MIB, LAST);
     let lease = leases.remove(0);
     let stream = start(&lease, 4);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
     rig.say(client, vec![b'x'; 2 * MIB]);
     assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
     push(&lease, &stream, memory("text"));
     finish(&lease, &stream);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.heard(client).ends_with("\r\n\r\ntext") && !rig.shard.protocol.transport.io.was_reset(client));
     drop((lease, stream));
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
     // Whole, of an earlier request, and the client does not read before it has sent everything.
     let (mut rig, client, mut leases) = flooding(10, &format!("GET /a/0 HTTP/1.1\r\nHost: h\r\n\r\n{LAST}"));
     answer(leases.remove(0));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.transport.io.unreceived(client), 0);
     rig.shard.protocol.transport.io.widen(client, MIB);
     leases.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/0", "/a/1"]);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -197,11 +197,11 @@ fn what_follows_a_last_request_is_taken_while_its_answer_is_on_its_way() {
 fn a_client_that_leaves_behind_what_nobody_wants_is_noticed() {
     let (mut rig, client, leases) = flooding(MIB, LAST);
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.is_closed(client));
     assert_eq!(rig.counters.requests_disconnected.read(), 1);
     leases.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -216,7 +216,7 @@ fn no_more_than_a_quarter_of_the_connections_drain_and_the_oldest_is_reset() {
             rig.say(other, nowhere(0, "Connection: close\r\n"));
             assert!(rig.heard(other).starts_with("HTTP/1.1 404 "));
             rig.shard.protocol.transport.io.end(other);
-            rig.notify_deferred();
+            rig.settle();
             assert!(!rig.shard.protocol.transport.io.was_reset(other));
         }
         rig.say(*client, nowhere(3 << 20, ""));
@@ -228,7 +228,7 @@ fn no_more_than_a_quarter_of_the_connections_drain_and_the_oldest_is_reset() {
     assert!(reset[..4].iter().all(|reset| *reset), "{reset:?}");
     assert_eq!(rig.counters.drains_reset.read(), 4);
     clients[4..].iter().for_each(|client| rig.shard.protocol.transport.io.end(*client));
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -239,7 +239,7 @@ fn connections_that_are_over_are_not_kept_in_mind() {
         let client = rig.connect();
         rig.say(client, nowhere(0, "Connection: close\r\n"));
         rig.shard.protocol.transport.io.end(client);
-        rig.notify_deferred();
+        rig.settle();
     }
     // Of 64 connections sixteen may drain, and the list has room for twice as many.
     let kept = rig.shard.protocol.transport.drains.kept();

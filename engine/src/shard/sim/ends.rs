@@ -28,7 +28,7 @@ const ALL: [&str; 15] = [
     "TimedOut(SendRate)",
     "TimedOut(Send)",
     "Stopped",
-    "Cut",
+    "Aborted",
 ];
 
 /// A request has ended.
@@ -71,7 +71,7 @@ fn a_request_takes_from_its_first_byte_until_its_answer_is_sent() {
     let lease = rig.claim();
     rig.pass(4 * second);
     answer(lease);
-    (0..2).for_each(|_| rig.notify_deferred());
+    (0..2).for_each(|_| rig.settle());
     let latency = rig.queue.counts().latency();
     let (least, beyond, count) = latency.total.buckets().next().expect("it has ended");
     // Time goes by in ticks.

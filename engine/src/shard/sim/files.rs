@@ -20,7 +20,7 @@ fn with(faults: Faults) -> Options {
 fn read_all(rig: &mut Rig, client: usize) -> String {
     let mut all = String::new();
     loop {
-        rig.notify_deferred();
+        rig.settle();
         let more = rig.heard(client);
         if more.is_empty() {
             return all;
@@ -61,7 +61,7 @@ fn a_long_part_needs_no_cell() {
     let clients: Vec<usize> = (0..5).map(|_| rig.connect_with_room(1000)).collect();
     clients.iter().for_each(|client| rig.say(*client, get("1")));
     let streams: Vec<_> = rig.claim_all().into_iter().map(|lease| respond(lease, vec![part(&file, 0, LONG)])).collect();
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.dispatch.side.cells.stage.in_use(), 0);
     for (client, stream) in clients.iter().zip(&streams) {
         assert!(stream.sent() > 0, "all are under way");
@@ -69,7 +69,7 @@ fn a_long_part_needs_no_cell() {
         assert!(stream.is_complete());
         rig.shard.protocol.transport.io.end(*client);
     }
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -79,7 +79,7 @@ fn a_long_part_that_ends_early_or_fails_cuts_the_answer() {
         let faults = Faults { read_failed: if failed { 1000 } else { 0 }, ..Faults::default() };
         let (mut rig, client, lease) = asked(with(faults), 1 << 20);
         let stream = respond(lease, vec![memory("m"), part(&letters(there), 0, LONG)]);
-        rig.notify_deferred();
+        rig.settle();
         assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
         assert_eq!(rig.counters.responses_truncated.read(), 1);
         rig.assert_idle();
@@ -101,7 +101,7 @@ fn a_file_that_is_no_file_to_send_is_read() {
 fn a_client_that_takes_nothing_of_a_file_is_judged_as_any_other() {
     let (mut rig, client, lease) = asked(Options::default(), 3000);
     let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
-    rig.notify_deferred();
+    rig.settle();
     (0..9).for_each(|_| rig.pass(Duration::from_secs(6)));
     assert!(!stream.is_gone(), "it has a minute");
     (0..2).for_each(|_| rig.pass(Duration::from_secs(6)));
@@ -116,7 +116,7 @@ fn a_client_that_takes_enough_of_a_file_lives() {
     let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
     let mut heard = String::new();
     for _ in 0..38 {
-        rig.notify_deferred();
+        rig.settle();
         heard += &String::from_utf8_lossy(&rig.shard.protocol.transport.io.read(client, 1100));
         rig.pass(Duration::from_secs(6));
     }
@@ -129,12 +129,12 @@ fn a_client_that_takes_enough_of_a_file_lives() {
 fn a_client_is_not_blamed_for_a_slow_disk() {
     let (mut rig, client, lease) = asked(Options::default(), 3000);
     let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
-    rig.notify_deferred();
+    rig.settle();
     rig.pass(Duration::from_secs(4));
     // The client takes all there is, and the disk stands still.
     rig.shard.protocol.transport.io.faults.reads_hang = true;
     let mut heard = rig.heard(client);
-    rig.notify_deferred();
+    rig.settle();
     (0..10).for_each(|_| rig.pass(Duration::from_secs(6)));
     assert!(!stream.is_gone());
     rig.shard.protocol.transport.io.faults.reads_hang = false;
@@ -152,7 +152,7 @@ fn a_client_that_has_ended_its_side_gets_the_whole_file() {
     // A shard that polled for it in vain would find no rest here.
     let heard = read_all(&mut rig, client);
     assert!(stream.is_complete() && heard.ends_with(&text_of(0, LONG)));
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -169,11 +169,11 @@ fn answers_behind_a_file_wait_for_its_last_byte() {
     assert!(heard.ends_with(&text_of(0, LONG)) && !behind.is_complete());
     push(&first, &stream, memory("!"));
     finish(&first, &stream);
-    rig.notify_deferred();
+    rig.settle();
     let heard = rig.heard(client);
     assert!(heard.starts_with("!HTTP/1.1 200") && heard.ends_with("[second]"), "{heard}");
     drop(first);
-    rig.notify_deferred();
+    rig.settle();
     leave(rig, client);
 }
 
@@ -188,7 +188,7 @@ fn a_stop_does_not_wait_for_a_disk_that_never_answers() {
         rig.serve();
         assert_eq!(rig.heard_answers(other), ["/a/2"], "others are served");
         rig.stop(Duration::from_secs(1));
-        rig.notify_deferred();
+        rig.settle();
         rig.pass(Duration::from_secs(2));
         assert!(!rig.shard.is_done(), "the disk has some time");
         rig.pass(Duration::from_secs(6));
@@ -231,7 +231,7 @@ fn a_shard_that_falls_closes_the_socket_of_a_report_that_it_has_not_read() {
         let hanging = Faults { reads_hang: true, ..Faults::default() };
         let (mut rig, client, lease) = asked(with(hanging), 1 << 20);
         let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
-        rig.notify_deferred();
+        rig.settle();
         rig.shard.protocol.transport.io.faults.reads_hang = false;
         rig.shard.protocol.transport.io.breaks = true;
         rig.shard.turn(None).expect_err("the ring fails");
@@ -251,7 +251,7 @@ fn a_shard_that_falls_leaves_the_socket_to_the_helper_that_has_it() {
         let hanging = Faults { reads_hang: true, ..Faults::default() };
         let (mut rig, _, lease) = asked(with(hanging), 1 << 20);
         let stream = respond(lease, vec![part(&letters(LONG), 0, LONG)]);
-        rig.notify_deferred();
+        rig.settle();
         rig.shard.protocol.transport.io.breaks = true;
         rig.shard.turn(None).expect_err("the ring fails");
         assert_eq!(unread_reports(&rig), 0);

@@ -29,7 +29,7 @@ fn a_request_is_answered_and_leaves_nothing_behind() {
     assert!(heard.starts_with("HTTP/1.1 200 OK\r\nDate: ") && heard.contains(" GMT\r\n"), "{heard}");
     assert!(heard.ends_with("\r\n\r\n[/a/1]"), "{heard}");
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -75,11 +75,11 @@ fn any_split_of_the_input_gives_the_same_requests() {
             let mut lease = rig.claim();
             assert_eq!(body(&mut lease), expected.as_bytes(), "cut at {cut}");
             answer(lease);
-            rig.notify_deferred();
+            rig.settle();
         }
         assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/3", "/a/4"], "cut at {cut}");
         rig.shard.protocol.transport.io.end(client);
-        rig.notify_deferred();
+        rig.settle();
         rig.assert_idle();
     }
 }
@@ -97,7 +97,7 @@ fn held_input_stops_receiving_and_resumes_in_order() {
     let first = rig.claim();
     assert!(rig.queue.is_empty(), "what follows an unsafe request waits");
     answer(first);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.receives(client));
     for _ in 1..=12 {
         rig.serve();
@@ -105,7 +105,7 @@ fn held_input_stops_receiving_and_resumes_in_order() {
     let expected: Vec<String> = (0..=12).map(|number| format!("/a/{number}")).collect();
     assert_eq!(rig.heard_answers(client), expected);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -126,7 +126,7 @@ fn who_sends_long_bodies_is_received_into_large_buffers_to_the_last_byte_and_bey
     assert!(!rig.shard.protocol.transport.io.receives_once(client), "which it did not");
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -143,15 +143,15 @@ fn a_second_upload_keeps_to_the_credit_though_it_comes_with_its_head() {
         let here = read.len();
         assert!(round == 0 || (here > 0 && here <= credit as usize), "{here} bytes are there");
         while !read_body(&mut lease, &mut read) {
-            rig.notify_deferred();
+            rig.settle();
         }
         assert_eq!(read.len(), 20_000);
         answer(lease);
-        rig.notify_deferred();
+        rig.settle();
     }
     assert_eq!(rig.heard_answers(client).len(), 3);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -170,12 +170,12 @@ fn with_few_large_buffers_left_long_heads_leave_them() {
     // Of 16 large buffers twelve may be in use, the one being read among them: the rest is copied out of theirs.
     assert_eq!((rig.shard.protocol.dispatch.side.buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
     held.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     for client in clients {
         assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2"]);
         rig.shard.protocol.transport.io.end(client);
     }
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -200,11 +200,11 @@ fn pipelined_requests_in_one_large_buffer_take_no_cells_from_others() {
     assert_eq!(rig.heard(split), "", "there is a cell for a head in pieces");
     held.extend(rig.claim_all());
     held.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     for client in clients.into_iter().chain([split]) {
         rig.shard.protocol.transport.io.end(client);
     }
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -244,12 +244,12 @@ fn requests_that_are_under_way_keep_no_receive_buffer() {
         }
     }
     leases.into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     for client in clients {
         assert_eq!(rig.heard_answers(client), ["/a/1"]);
         rig.shard.protocol.transport.io.end(client);
     }
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -269,7 +269,7 @@ fn a_malformed_request_is_refused_after_the_answers_before_it() {
     );
     assert!(rig.queue.is_empty());
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -309,7 +309,7 @@ fn without_an_assembly_cell_a_split_request_is_refused_and_the_rest_goes_on() {
     assert!(rig.queue.is_empty(), "a refused request is not delivered");
     rig.shard.protocol.transport.io.end(first);
     rig.shard.protocol.transport.io.end(second);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -331,14 +331,14 @@ fn without_a_slot_a_head_in_pieces_is_refused_once_and_the_connection_ends() {
     assert_eq!(heard.matches("HTTP/1.1 503 ").count(), 1, "{heard}");
     assert!(rig.shard.protocol.transport.io.at_end(unlucky), "the connection ends after the refusal");
     rig.claim_all().into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     // There are slots again: the rest of the refused request must not become one.
     rig.say(unlucky, "\r\n");
     assert!(rig.queue.is_empty(), "a refused request is not delivered");
     for client in waiting.into_iter().chain([unlucky, last]) {
         rig.shard.protocol.transport.io.end(client);
     }
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -350,13 +350,13 @@ fn a_client_that_waits_for_100_continue_gets_it_before_it_sends_its_body() {
     let mut lease = rig.claim();
     assert_eq!(rig.heard(client), "", "nobody has asked for the body");
     lease.ask_for_body();
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(client), "HTTP/1.1 100 Continue\r\n\r\n");
     lease.ask_for_body();
     rig.say(client, "abc");
     assert_eq!(body(&mut lease), b"abc");
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1"], "and it is said once");
 }
 
@@ -365,13 +365,13 @@ fn stale_completions_are_dropped_and_counted() {
     let mut rig = Rig::new();
     let client = rig.connect();
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     let again = rig.connect();
     let stale =
         |op, result| Event { token: Token::new(op, 1, 0), result, more: false, buffer: None, more_at_hand: false };
     rig.shard.protocol.transport.io.inject(stale(Op::Receive, 0));
     rig.shard.protocol.transport.io.inject(stale(Op::Send, -libc::EPIPE));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.counters.completions_stale.read(), 2);
     rig.say(again, get("1"));
     rig.serve();
@@ -389,7 +389,7 @@ fn a_head_that_does_not_end_in_time_is_answered_408() {
     assert!(rig.heard(client).starts_with("HTTP/1.1 408 "));
     assert!(rig.shard.protocol.transport.io.at_end(client));
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 

@@ -17,7 +17,7 @@ fn without_descriptors_accepting_pauses_and_resumes() {
     let client = rig.connect();
     assert_eq!((rig.counters.accept_pauses.read(), rig.shard.protocol.transport.io.accepts(rig.listener)), (1, false));
     rig.shard.protocol.transport.io.faults = Faults::default();
-    rig.notify_deferred();
+    rig.settle();
     assert!(!rig.shard.protocol.transport.io.accepts(rig.listener), "the pause is not cut short");
     rig.pass(Duration::from_millis(200));
     assert!(rig.shard.protocol.transport.io.accepts(rig.listener));
@@ -36,7 +36,7 @@ fn connections_beyond_the_limit_are_closed_and_counted() {
     );
     assert_eq!(rig.counters.connections_refused.read(), 1);
     rig.shard.protocol.transport.io.end(clients[0]);
-    rig.notify_deferred();
+    rig.settle();
     let next = rig.connect();
     assert!(!rig.shard.protocol.transport.io.is_closed(next));
 }
@@ -48,10 +48,10 @@ fn a_stop_answers_what_is_under_way_and_ends() {
     rig.say(busy, GET);
     rig.say(pipelining, GET.repeat(3));
     rig.stop(Duration::from_secs(60));
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.is_closed(idle) && !rig.shard.is_done());
     rig.claim_all().into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(busy), ["/a/1"]);
     assert_eq!(rig.heard_answers(pipelining), ["/a/1", "/a/1", "/a/1"]);
     assert!(rig.shard.protocol.transport.io.at_end(busy) && rig.shard.protocol.transport.io.at_end(pipelining));
@@ -66,7 +66,7 @@ fn a_request_begun_before_a_stop_is_not_delivered_after_it() {
     let client = rig.connect();
     rig.say(client, GET.to_owned() + "GET /a/2 HTTP/1.1\r\nHo");
     rig.stop(Duration::from_secs(60));
-    rig.notify_deferred();
+    rig.settle();
     rig.say(client, "st: h\r\n\r\n");
     rig.serve();
     assert!(rig.queue.is_empty());
@@ -84,7 +84,7 @@ fn a_stop_without_grace_leaves_nobody_behind() {
     }
     let lease = rig.claim();
     rig.stop(Duration::ZERO);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.is_done());
     assert!(clients.iter().all(|client| rig.shard.protocol.transport.io.is_closed(*client)));
     answer(lease);
@@ -100,7 +100,7 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
     rig.say(client, GET);
     rig.stop(Duration::from_secs(60));
     rig.change(|desired| desired.set_addresses(vec![listen_address(2, 81, stand_in())]));
-    rig.notify_deferred();
+    rig.settle();
     rig.serve();
     rig.shard.protocol.transport.io.end(client);
     rig.end();
@@ -111,7 +111,7 @@ fn no_longer_listening_leaves_connections_alone() {
     let mut rig = Rig::new();
     let client = rig.connect();
     rig.change(|desired| desired.set_addresses(Vec::new()));
-    rig.notify_deferred();
+    rig.settle();
     assert!(!rig.shard.protocol.transport.io.accepts(rig.listener));
     rig.say(client, GET);
     rig.serve();
@@ -122,7 +122,7 @@ fn no_longer_listening_leaves_connections_alone() {
 fn a_closed_listener_lets_nobody_in_who_was_accepted_meanwhile() {
     let faults = Faults { cancel_late: 1000, ..Faults::default() };
     let mut rig = Rig::with(Options { faults, ..Options::default() });
-    rig.notify_deferred();
+    rig.settle();
     rig.change(|desired| desired.set_addresses(Vec::new()));
     let client = rig.connect();
     assert!(
@@ -161,7 +161,7 @@ fn a_closed_socket_never_begins_to_listen_again() {
     rig.change(|desired| desired.set_addresses(vec![address]));
     // The control plane closes it before the shard has come to it.
     socket.close();
-    rig.notify_deferred();
+    rig.settle();
     assert!(!rig.shard.protocol.transport.io.accepts(descriptor) && !rig.shard.protocol.transport.accepting.listens());
 }
 
@@ -174,19 +174,19 @@ fn a_queue_that_ends_leaves_its_place_to_another_and_its_requests_get_500() {
     rig.say(waits, GET);
     rig.queue.close_and_abandon();
     rig.change(|desired| desired.set_queues(Vec::new()));
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.heard(waits).starts_with("HTTP/1.1 500 "));
     rig.say(later, GET);
     assert!(rig.heard(later).starts_with("HTTP/1.1 503 "));
     let other = Arc::new(QueueCore::new(1, 8, Arc::clone(rig.queue.exchanges())));
     let before = core::mem::replace(&mut rig.queue, other);
     rig.change(|desired| desired.set_queues(vec![Some(Arc::clone(&rig.queue))]));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(Arc::strong_count(&before), 1, "the shard keeps nothing of it");
     // What was taken from the one before does not time out as if it waited in the new one.
     rig.expire(Duration::from_secs(130));
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(taken), ["/a/1"]);
     let again = rig.connect();
     rig.say(again, GET);
@@ -209,7 +209,7 @@ fn a_queue_that_ends_before_its_requests_are_published_stops_nothing() {
     rig.change(|desired| desired.set_queues(Vec::new()));
     rig.shard.take_newer();
     rig.shard.inbox.end_turn();
-    rig.notify_deferred();
+    rig.settle();
     let heard: Vec<String> = clients.iter().map(|client| rig.heard(*client)).collect();
     let answered = |status: &str| heard.iter().filter(|text| text.starts_with(status)).count();
     assert_eq!((answered("HTTP/1.1 500 "), answered("HTTP/1.1 503 ")), (32, 18), "{heard:?}");
@@ -223,7 +223,7 @@ fn the_grace_of_a_stop_begins_when_it_is_taken() {
     // The thread that drives the shard computes, and the shard's clock stands still meanwhile.
     rig.shard.protocol.transport.clock.skip(ticks(Duration::from_secs(5)));
     rig.stop(Duration::from_secs(2));
-    rig.notify_deferred();
+    rig.settle();
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
     rig.shard.protocol.transport.io.end(client);

@@ -20,7 +20,7 @@ use crate::ring::fake::{Fake, Faults, Outside, Random};
 
 /// How a pipe ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum SlotUse {
     /// Both sides give all they have and end; each reads to the end.
     InOrder,
     /// The application gives all, ends its side, and leaves without reading on.
@@ -33,12 +33,12 @@ enum Fate {
     Taken,
 }
 
-const FATES: [Fate; 5] = [Fate::InOrder, Fate::Leaves, Fate::Cut, Fate::Reset, Fate::Taken];
+const FATES: [SlotUse; 5] = [SlotUse::InOrder, SlotUse::Leaves, SlotUse::Cut, SlotUse::Reset, SlotUse::Taken];
 
 /// Both ends of one pipe.
 struct Ends {
     client: usize,
-    fate: Fate,
+    fate: SlotUse,
     earlier: Vec<Earlier>,
     /// Bytes before those of the pipe.
     heads: usize,
@@ -105,7 +105,7 @@ impl Ends {
     }
 
     fn client_reads(&mut self, fake: &mut Fake, random: &mut Random) -> bool {
-        if fake.readable(self.client) == 0 || (self.fate == Fate::Reset && self.client_ended) {
+        if fake.readable(self.client) == 0 || (self.fate == SlotUse::Reset && self.client_ended) {
             return false;
         }
         self.down_read.extend(fake.read(self.client, 1 + random.below(3000)));
@@ -117,7 +117,7 @@ impl Ends {
             return false;
         }
         let left = self.up.len() - self.up_given;
-        if left > 0 && !(self.fate == Fate::Reset && random.chance(100)) {
+        if left > 0 && !(self.fate == SlotUse::Reset && random.chance(100)) {
             let len = (1 + random.below(2500)).min(left);
             fake.write(self.client, &self.up[self.up_given..self.up_given + len]);
             self.up_given += len;
@@ -125,7 +125,7 @@ impl Ends {
         }
         self.client_ended = true;
         match self.fate {
-            Fate::Reset => fake.reset(self.client),
+            SlotUse::Reset => fake.reset(self.client),
             _ => fake.end(self.client),
         }
         true
@@ -141,7 +141,7 @@ impl Ends {
                 self.looked = bytes.to_vec();
             }
         }
-        let stops = self.asked.is_some() || (self.fate == Fate::Leaves && self.finished);
+        let stops = self.asked.is_some() || (self.fate == SlotUse::Leaves && self.finished);
         if self.saw_end || stops {
             return false;
         }
@@ -151,7 +151,7 @@ impl Ends {
         let over = matches!(state, BodyState::Failed(_));
         self.up_read.extend(&bytes);
         if over {
-            assert!(matches!(self.fate, Fate::Reset | Fate::Cut), "a pipe failed that was {:?}", self.fate);
+            assert!(matches!(self.fate, SlotUse::Reset | SlotUse::Cut), "a pipe failed that was {:?}", self.fate);
             self.pipe = None;
             self.over = true;
         }
@@ -169,7 +169,7 @@ impl Ends {
         }
         if self.finished {
             // Over when the other side is read to its end, or nobody reads it.
-            let over = self.saw_end || self.fate == Fate::Leaves;
+            let over = self.saw_end || self.fate == SlotUse::Leaves;
             if over {
                 pipe.stop_reading();
                 (self.pipe, self.over) = (None, true);
@@ -179,7 +179,7 @@ impl Ends {
         if pipe.stream.is_gone() {
             return false;
         }
-        if self.fate == Fate::Cut && random.chance(100) {
+        if self.fate == SlotUse::Cut && random.chance(100) {
             pipe.abort();
             pipe.stop_reading();
             (self.pipe, self.over) = (None, true);
@@ -193,9 +193,9 @@ impl Ends {
             let len = (1 + random.below(4000)).min(left);
             pipe.send(&self.down[self.down_given..self.down_given + len]);
             self.down_given += len;
-        } else if self.fate == Fate::Taken {
+        } else if self.fate == SlotUse::Taken {
             self.asked = Some(pipe.ask_for_socket());
-        } else if self.fate != Fate::Cut || self.saw_end {
+        } else if self.fate != SlotUse::Cut || self.saw_end {
             self.finished = true;
             pipe.finish();
         } else {
@@ -213,24 +213,24 @@ impl Ends {
         // The request itself is the beginning of what the client sent.
         assert!(self.up[self.heads..].starts_with(&self.up_read), "{fate:?}: what was read was not sent");
         assert!(sent.starts_with(&self.down_read), "{fate:?}: the client read what was not given");
-        assert!(self.began || fate == Fate::Reset, "{fate:?}: it never began");
+        assert!(self.began || fate == SlotUse::Reset, "{fate:?}: it never began");
         match fate {
-            Fate::InOrder => {
+            SlotUse::InOrder => {
                 assert_eq!(self.up_read.len(), self.up.len() - self.heads, "{fate:?}: not all came");
                 assert_eq!(self.down_read.len(), sent.len(), "{fate:?}: not all was sent");
                 assert!(fake.is_closed(client) && !fake.was_reset(client), "{fate:?}");
             }
-            Fate::Leaves => assert_eq!(self.down_read.len(), sent.len(), "{fate:?}: not all was sent"),
-            Fate::Taken => {
+            SlotUse::Leaves => assert_eq!(self.down_read.len(), sent.len(), "{fate:?}: not all was sent"),
+            SlotUse::Taken => {
                 assert!(fake.was_released(client), "{fate:?}: it was not let go");
                 let came = self.heads + self.up_read.len() + fake.unreceived(client);
                 assert_eq!(came, self.up_given, "{fate:?}: bytes were lost on the way");
                 assert_eq!(self.down_read.len(), sent.len(), "{fate:?}: not all was sent");
             }
-            Fate::Cut | Fate::Reset => {}
+            SlotUse::Cut | SlotUse::Reset => {}
         }
         assert!(self.over || !self.began, "{fate:?}: hang: the application waits");
-        self.earlier.iter().for_each(|earlier| earlier.judge(fate == Fate::Reset));
+        self.earlier.iter().for_each(|earlier| earlier.judge(fate == SlotUse::Reset));
     }
 }
 
@@ -334,7 +334,7 @@ fn run_one(seed: u64) {
     world.borrow().ends.iter().for_each(|ends| ends.judge(&rig.shard.protocol.transport.io));
     rig.shard.protocol.transport.io.outside = None;
     // Those that were left to be drained have a client that has ended its side, too.
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
     rig.stop(Duration::from_secs(1));
     rig.end();

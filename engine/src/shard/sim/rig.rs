@@ -178,7 +178,7 @@ impl Rig {
     }
 
     /// Turns until the shard sleeps, or has ended.
-    pub(super) fn notify_deferred(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..TURNS_MAX {
             self.turn();
             if self.shard.protocol.transport.io.asleep || self.shard.is_done() {
@@ -195,14 +195,14 @@ impl Rig {
 
     pub(super) fn connect_with_room(&mut self, room: usize) -> usize {
         let client = self.shard.protocol.transport.io.connect(self.listener, room);
-        self.notify_deferred();
+        self.settle();
         client
     }
 
     /// A client sends, and the shard takes it.
     pub(super) fn say(&mut self, client: usize, bytes: impl AsRef<[u8]>) {
         self.shard.protocol.transport.io.write(client, bytes.as_ref());
-        self.notify_deferred();
+        self.settle();
     }
 
     /// What a client has been sent since it was last asked.
@@ -229,13 +229,13 @@ impl Rig {
     pub(super) fn serve(&mut self) {
         let lease = self.claim();
         answer(lease);
-        self.notify_deferred();
+        self.settle();
     }
 
     /// Lets time pass for the timers.
     pub(super) fn pass(&mut self, duration: Duration) {
         self.expire(duration);
-        self.notify_deferred();
+        self.settle();
     }
 
     /// Ends what has run out of time after so long.

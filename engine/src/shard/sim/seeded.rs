@@ -114,13 +114,13 @@ fn run_one(seed: u64) {
         _ => {}
     }
     world.borrow_mut().hurry(&mut rig.shard.protocol.transport.io);
-    notify_deferred(&mut rig, &world, colocated);
+    settle(&mut rig, &world, colocated);
     world.borrow().clients.iter().for_each(|client| client.assert_content(&rig.shard.protocol.transport.io));
     if random.chance(300) {
         time_out(&mut rig, &world, colocated);
     }
     world.borrow_mut().finish(&mut rig.shard.protocol.transport.io);
-    notify_deferred(&mut rig, &world, colocated);
+    settle(&mut rig, &world, colocated);
     rig.assert_idle();
     world.borrow().app.assert_told();
     world.borrow().app.assert_streams_over();
@@ -137,7 +137,7 @@ fn time_out(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().expect_stop(&mut rig.shard.protocol.transport.io);
     for _ in 0..3 {
         rig.expire(Duration::from_secs(130));
-        notify_deferred(rig, world, colocated);
+        settle(rig, world, colocated);
     }
     assert_eq!(rig.shard.connections.len(), 0, "connections without a deadline are left");
 }
@@ -149,7 +149,7 @@ fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 }
 
 /// Goes on until the shard sleeps and nothing outside can happen any more.
-fn notify_deferred(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
+fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     for _ in 0..20_000 {
         turn(rig, world, colocated);
         let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
@@ -200,13 +200,13 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
     }
     rig.change(|desired| desired.set_queues(Vec::new()));
     // The requests whose bodies never come, and the clients that read no more, have their timers.
-    rig.notify_deferred();
+    rig.settle();
     for _ in 0..40 {
         if rig.shard.connections.len() == 0 {
             break;
         }
         rig.expire(Duration::from_secs(130));
-        rig.notify_deferred();
+        rig.settle();
     }
     rig.assert_idle();
     world.borrow().app.assert_told();

@@ -82,16 +82,16 @@ fn a_request_whose_body_was_begun_is_refused_when_the_queue_is_full_by_then() {
         leases.sort_by_key(target);
         assert_eq!(leases.iter().map(target).collect::<Vec<_>>(), ["/a/1", "/a/2", "/a/4"], "{framing} {begun:?}");
         leases.into_iter().for_each(answer);
-        rig.notify_deferred();
+        rig.settle();
         let heard = rig.heard(client);
         let answers: Vec<&str> = heard.matches("HTTP/1.1 200").chain(heard.matches("HTTP/1.1 503")).collect();
         assert_eq!(answers.len(), 4, "{framing} {begun:?}: {heard}");
         let (second, refused, fourth) = (heard.find("[/a/2]"), heard.find("HTTP/1.1 503"), heard.find("[/a/4]"));
         assert!(second < refused && refused < fourth, "in their order: {heard}");
-        rig.notify_deferred();
+        rig.settle();
         assert_eq!(rig.counters.queue_full.read(), 1, "{framing} {begun:?}: neither queued nor refused");
         rig.shard.protocol.transport.io.end(client);
-        rig.notify_deferred();
+        rig.settle();
         rig.assert_idle();
     }
 }
@@ -104,11 +104,11 @@ fn a_request_with_a_body_that_finds_its_queue_full_at_the_first_look_waits_untou
     rig.say(client, "POST /a/5 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n\r\n");
     assert_eq!((rig.queue.len(), rig.counters.queue_full.read()), (u64::from(LENGTH), 0));
     rig.claim_all().into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1", "/a/2", "/a/5"]);
     rig.shard.protocol.transport.io.end(client);
     rig.shard.protocol.transport.io.end(late);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }

@@ -93,9 +93,9 @@ impl Dry {
 
     fn end(mut self) {
         drop((self.leases, self.others));
-        self.rig.notify_deferred();
+        self.rig.settle();
         drop(self.rig.claim_all());
-        self.rig.notify_deferred();
+        self.rig.settle();
         self.rig.stop(Duration::ZERO);
         self.rig.end();
     }
@@ -130,7 +130,7 @@ fn a_starved_body_goes_on_within_a_tick_of_its_reader_having_read() {
         dry.read_in_silence(0);
         // Nothing happens but that the clock goes on, for one tick.
         dry.rig.turn();
-        dry.rig.notify_deferred();
+        dry.rig.settle();
         let arrived = dry.leases[starved].body_arrived() - before;
         assert_eq!(arrived, LARGE as u64, "body {starved} has what came, and nobody has rung");
         assert!(
@@ -148,13 +148,13 @@ fn a_client_is_not_blamed_for_buffers_that_others_hold() {
     dry.rig.pass(ENTITY_BODY / 4 * 3);
     dry.read_in_silence(0);
     dry.rig.turn();
-    dry.rig.notify_deferred();
+    dry.rig.settle();
     dry.rig.pass(ENTITY_BODY / 4 * 3);
     assert_eq!(dry.rig.heard(dry.clients[LARGE_COUNT]), "", "it has sent, and nobody had received");
     let mut read = Vec::new();
     read_body(&mut dry.leases[LARGE_COUNT], &mut read);
     assert_eq!(read.len(), LARGE);
-    dry.rig.notify_deferred();
+    dry.rig.settle();
     dry.rig.pass(ENTITY_BODY);
     let heard = dry.rig.heard(dry.clients[LARGE_COUNT]);
     assert!(heard.starts_with("HTTP/1.1 408 "), "now it is the client who is awaited: {heard}");
@@ -178,7 +178,7 @@ fn a_client_that_leaves_while_there_is_no_buffer_for_it_is_noticed() {
     dry.starve(LARGE_COUNT);
     dry.rig.turn();
     dry.rig.shard.protocol.transport.io.reset(dry.clients[LARGE_COUNT]);
-    dry.rig.notify_deferred();
+    dry.rig.settle();
     assert!(dry.rig.shard.protocol.transport.io.is_closed(dry.clients[LARGE_COUNT]), "nobody listens for its end");
     dry.end();
 }

@@ -87,7 +87,7 @@ pub(super) fn stages(count: u32) -> Options {
 
 pub(super) fn leave(mut rig: Rig, client: usize) {
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -95,18 +95,18 @@ pub(super) fn leave(mut rig: Rig, client: usize) {
 fn the_head_goes_at_once_and_pieces_follow_as_they_come() {
     let (mut rig, client, lease) = asked(Options::default(), 1 << 20);
     let stream = start(&lease, 11);
-    rig.notify_deferred();
+    rig.settle();
     let head = rig.heard(client);
     assert!(head.ends_with("Content-Length: 11\r\n\r\n") && head.contains(" GMT\r\n"), "{head}");
     push(&lease, &stream, memory("first "));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(client), "first ");
     push(&lease, &stream, memory("last"));
     push(&lease, &stream, memory("!"));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((rig.heard(client).as_str(), stream.is_complete()), ("last!", false));
     finish(&lease, &stream);
-    rig.notify_deferred();
+    rig.settle();
     assert!(stream.is_complete());
     drop(lease);
     rig.say(client, get("2"));
@@ -125,7 +125,7 @@ fn everything_that_is_there_goes_in_one_turn() {
     rig.turn();
     assert!(rig.heard(client).ends_with(&"0123456789".repeat(3)) && stream.is_complete());
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     leave(rig, client);
 }
 
@@ -137,17 +137,17 @@ fn a_sender_is_woken_before_the_shard_sleeps() {
     assert!(!stream.has_room());
     let flag = Arc::new(Flag::default());
     stream.await_room(&Waker::from(Arc::clone(&flag)));
-    rig.notify_deferred();
+    rig.settle();
     assert!(flag.is_up() && stream.has_room());
     let flag = Arc::new(Flag::default());
     stream.await_end(&Waker::from(Arc::clone(&flag)));
     push(&lease, &stream, memory(&"x".repeat(100_000)));
     finish(&lease, &stream);
-    rig.notify_deferred();
+    rig.settle();
     assert!(flag.is_up() && stream.is_complete());
     assert_eq!(rig.heard(client).matches('x').count(), 200_000);
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     leave(rig, client);
 }
 
@@ -156,7 +156,7 @@ fn a_slow_client_stops_its_sender_only() {
     let (mut rig, client, lease) = asked(Options::default(), 1000);
     let stream = start(&lease, 200_000);
     push(&lease, &stream, memory(&"x".repeat(100_000)));
-    rig.notify_deferred();
+    rig.settle();
     assert!(!stream.has_room() || stream.sent() > 0);
     let sent = stream.sent();
     assert!(sent < 1000 && rig.counters.sends_short.read() > 0);
@@ -170,12 +170,12 @@ fn a_slow_client_stops_its_sender_only() {
     let mut heard = 0;
     while !stream.is_complete() || rig.shard.protocol.transport.io.readable(client) > 0 {
         heard += rig.heard(client).matches('x').count();
-        rig.notify_deferred();
+        rig.settle();
     }
     assert_eq!((heard, stream.sent()), (200_000, 200_000));
     drop(lease);
     rig.shard.protocol.transport.io.end(other);
-    rig.notify_deferred();
+    rig.settle();
     leave(rig, client);
 }
 
@@ -189,16 +189,16 @@ fn answers_behind_a_stream_wait_and_follow_at_once() {
     let stream = start(&first, 3);
     let behind = respond(third.expect("three"), vec![memory("[third]")]);
     answer(second.expect("two"));
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.heard(client).ends_with("\r\n\r\n") && !behind.is_complete());
     push(&first, &stream, memory("[1]"));
     finish(&first, &stream);
-    rig.notify_deferred();
+    rig.settle();
     let heard = rig.heard(client);
     assert!(heard.starts_with("[1]HTTP/1.1 200 OK") && heard.ends_with("[third]"), "{heard}");
     assert!(heard.contains("[/a/2]HTTP/1.1") && behind.is_complete());
     drop(first);
-    rig.notify_deferred();
+    rig.settle();
     leave(rig, client);
 }
 
@@ -211,7 +211,7 @@ fn a_head_and_the_first_of_a_file_are_one_send() {
     assert_eq!(rig.heard(client), "", "nothing goes out before the file is read");
     rig.turn();
     assert!(rig.heard(client).ends_with(&format!("\r\n\r\n<{}>", text_of(5, SHORT - 5))));
-    rig.notify_deferred();
+    rig.settle();
     assert!(stream.is_complete() && stream.sent() == SHORT as u64 - 3);
     leave(rig, client);
 }
@@ -242,7 +242,7 @@ fn files_are_sent_whole_whatever_reads_and_sends_do() {
                 break;
             }
         }
-        rig.notify_deferred();
+        rig.settle();
         heard += &rig.heard(client);
         assert!(heard.ends_with(&format!("\r\n\r\n{expected}")), "seed {seed}");
         leave(rig, client);
@@ -258,13 +258,13 @@ fn connections_wait_for_a_cell_and_each_gets_one() {
     let clients: Vec<usize> = (0..5).map(|_| rig.connect()).collect();
     rig.say(slow, get("0"));
     let held = respond(rig.claim(), vec![part(&file, 0, SHORT)]);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.dispatch.side.cells.stage.in_use(), 1);
     clients.iter().for_each(|client| rig.say(*client, get("1")));
     let leases = rig.claim_all();
     let streams: Vec<_> =
         leases.into_iter().map(|lease| respond(lease, vec![memory("m"), part(&file, 1, SHORT)])).collect();
-    rig.notify_deferred();
+    rig.settle();
     assert!(
         clients.iter().all(|client| rig.shard.protocol.transport.io.readable(*client) < 200),
         "only what is in memory goes out"
@@ -272,17 +272,17 @@ fn connections_wait_for_a_cell_and_each_gets_one() {
     assert_eq!(rig.shard.protocol.transport.cell_waiters.len(), 5);
     // One of those that wait goes, and then the one that keeps the cell.
     rig.shard.protocol.transport.io.reset(clients[1]);
-    rig.notify_deferred();
+    rig.settle();
     assert!(streams[1].is_gone());
     rig.shard.protocol.transport.io.reset(slow);
-    rig.notify_deferred();
+    rig.settle();
     assert!(held.is_gone());
     for (index, client) in clients.iter().enumerate().filter(|(index, _)| *index != 1) {
         assert!(streams[index].is_complete(), "client {index} waits for ever");
         assert!(rig.heard(*client).ends_with(&("m".to_owned() + &text_of(1, SHORT))));
         rig.shard.protocol.transport.io.end(*client);
     }
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -294,7 +294,7 @@ fn a_file_that_ends_early_or_cannot_be_read_cuts_the_answer() {
         let file = letters(1000);
         let len = if failed { 1000 } else { 1001 };
         let stream = respond(lease, vec![memory("m"), part(&file, 0, len)]);
-        rig.notify_deferred();
+        rig.settle();
         assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
         assert_eq!(rig.counters.responses_truncated.read(), 1);
         rig.assert_idle();
@@ -321,18 +321,18 @@ fn a_client_may_go_in_every_state_of_a_stream() {
                 rig.shard.protocol.transport.io.reset(client);
             } else {
                 rig.shard.protocol.transport.io.end(client);
-                rig.notify_deferred();
+                rig.settle();
                 (0..7).for_each(|_| rig.pass(Duration::from_secs(11)));
             }
-            rig.notify_deferred();
+            rig.settle();
             assert!(stream.is_gone() != stream.is_complete(), "case {number}, {turns} turns, room {room}");
             if let Some(Err(())) | Some(Ok(_)) = lease.fill(|_| Err::<Answered, _>(())) {
                 panic!("it was answered");
             }
             drop(lease);
-            rig.notify_deferred();
+            rig.settle();
             rig.shard.protocol.transport.io.end(client);
-            rig.notify_deferred();
+            rig.settle();
             rig.pass(Duration::from_secs(121));
             rig.assert_idle();
         }
@@ -351,7 +351,7 @@ fn an_abort_resets_the_client_in_every_state() {
         stream.abort();
         lease.tell(Signals::SEND);
         drop(lease);
-        rig.notify_deferred();
+        rig.settle();
         assert!(
             stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client),
             "after {turns} turns, room {room}"
@@ -368,7 +368,7 @@ fn a_read_that_never_ends_is_cancelled_with_its_answer() {
         let (mut rig, client, lease) = asked(Options { faults, ..stages(1) }, 1 << 20);
         let stream = start(&lease, len);
         push(&lease, &stream, part(&letters(len), 0, len));
-        rig.notify_deferred();
+        rig.settle();
         if aborts {
             stream.abort();
             lease.tell(Signals::SEND);
@@ -376,7 +376,7 @@ fn a_read_that_never_ends_is_cancelled_with_its_answer() {
             rig.shard.protocol.transport.io.reset(client);
         }
         drop(lease);
-        rig.notify_deferred();
+        rig.settle();
         assert!(stream.is_gone());
         rig.assert_idle();
     }
@@ -392,11 +392,11 @@ fn an_abort_behind_other_answers_waits_for_its_turn() {
     stream.abort();
     second.tell(Signals::SEND);
     drop(second);
-    rig.notify_deferred();
+    rig.settle();
     assert!(!rig.shard.protocol.transport.io.was_reset(client), "the first answer is still to come");
     answer_with(first, "", false);
     rig.turn();
-    rig.notify_deferred();
+    rig.settle();
     assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
     rig.assert_idle();
 }
@@ -407,14 +407,14 @@ fn a_stop_lets_streams_end_and_cuts_them_when_its_time_is_over() {
         let (mut rig, client, lease) = asked(Options::default(), 1 << 20);
         let stream = start(&lease, 4);
         push(&lease, &stream, memory("ab"));
-        rig.notify_deferred();
+        rig.settle();
         rig.stop(Duration::from_secs(60));
-        rig.notify_deferred();
+        rig.settle();
         assert!(!rig.shard.is_done(), "the answer is owed");
         if in_time {
             push(&lease, &stream, memory("cd"));
             finish(&lease, &stream);
-            rig.notify_deferred();
+            rig.settle();
             assert!(stream.is_complete() && rig.heard(client).ends_with("abcd"));
             rig.shard.protocol.transport.io.end(client);
         } else {
@@ -422,7 +422,7 @@ fn a_stop_lets_streams_end_and_cuts_them_when_its_time_is_over() {
             assert!(stream.is_gone() && rig.shard.protocol.transport.io.was_reset(client));
         }
         drop(lease);
-        rig.notify_deferred();
+        rig.settle();
         rig.end();
     }
 }
@@ -431,7 +431,7 @@ fn a_stop_lets_streams_end_and_cuts_them_when_its_time_is_over() {
 fn a_handle_that_outlives_its_shard_finds_the_stream_gone() {
     let (mut rig, _, lease) = asked(Options::default(), 1 << 20);
     let stream = start(&lease, 4);
-    rig.notify_deferred();
+    rig.settle();
     rig.stop(Duration::ZERO);
     for _ in 0..1000 {
         if rig.shard.is_done() {
@@ -455,7 +455,7 @@ fn a_shard_that_fails_tells_the_senders_of_its_streams() {
     let (third, second, first) = (leases.pop().expect("three"), leases.pop().expect("two"), leases.pop().expect("one"));
     let streams = [start(&first, 1000), start(&second, 4)];
     push(&first, &streams[0], memory(&"x".repeat(500)));
-    rig.notify_deferred();
+    rig.settle();
     let late = start(&third, 4);
     let flag = Arc::new(Flag::default());
     streams[0].await_room(&Waker::from(Arc::clone(&flag)));
@@ -477,6 +477,6 @@ fn a_queue_of_many_small_pieces_is_sent_in_few_sends() {
     }
     assert!(rig.heard(client).ends_with(&"f".repeat(64)) && stream.is_complete());
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     leave(rig, client);
 }

@@ -24,13 +24,13 @@ fn regroup(rig: &mut Rig, groups: &[(&str, u32, Properties)]) {
         groups.iter().map(|(path, owner, properties)| (*path, *owner, Policy::of(properties))).collect();
     let routes = routes(Policy::of(&Properties::new()), &groups, &rig.queue);
     rig.change(|desired| desired.routes = Arc::new(routes));
-    rig.notify_deferred();
+    rig.settle();
 }
 
 /// Everybody leaves, and nothing is left.
 fn end(mut rig: Rig, clients: &[usize]) {
     clients.iter().for_each(|client| rig.shard.protocol.transport.io.end(*client));
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -71,7 +71,7 @@ fn a_request_that_was_taken_is_not_timed() {
     rig.pass(Duration::from_secs(1000));
     assert!(rig.heard(client).is_empty() && !rig.shard.protocol.transport.io.is_closed(client));
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((rig.heard_answers(client), rig.counters.queue_timeouts.read()), (vec!["/a/1".to_owned()], 0));
     end(rig, &[client]);
 }
@@ -86,11 +86,11 @@ fn pipelined_requests_are_timed_each_and_answered_in_order() {
     assert_eq!((rig.heard(client), rig.counters.queue_timeouts.read()), (String::new(), 0), "the first comes first");
     assert!(rig.queue.claim_of(0).is_none());
     answer(first);
-    rig.notify_deferred();
+    rig.settle();
     let heard = rig.heard(client);
     let statuses: Vec<&str> = heard.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "503", "503"], "{heard}");
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((rig.counters.queue_timeouts.read(), rig.counters.requests_answered.read()), (2, 1));
     end(rig, &[client]);
 }
@@ -126,10 +126,10 @@ fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
     let lease = rig.claim();
     assert_eq!(target(&lease), "/a/1");
     assert!(rig.queue.claim_of(0).is_none(), "the other one was answered");
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 1, "the slot of the other one came back");
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(patient), ["/a/1"]);
     end(rig, &[patient, hasty]);
 }
@@ -146,7 +146,7 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
     assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side.in_use()), ("/a/1", 1));
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(client), "", "it is answered once");
     end(rig, &[client]);
 }
@@ -161,11 +161,11 @@ fn a_client_that_leaves_before_or_after_the_time_is_up_leaves_nothing_behind() {
         rig.pass(SECOND * 2);
         if after {
             rig.shard.protocol.transport.io.reset(leaving);
-            rig.notify_deferred();
+            rig.settle();
         }
         rig.serve();
         assert!(rig.queue.claim_of(0).is_none());
-        rig.notify_deferred();
+        rig.settle();
         assert_eq!(rig.heard_answers(patient), ["/a/1"]);
         end(rig, &[patient]);
     }
@@ -176,7 +176,7 @@ fn a_shard_ends_well_with_requests_it_has_answered_in_the_ring() {
     let (mut rig, ..) = patient_and_hasty(1);
     rig.pass(SECOND * 2);
     rig.stop(Duration::ZERO);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.is_done());
     rig.claim_all();
     rig.turn();
@@ -195,7 +195,7 @@ fn a_client_that_falls_silent_behind_a_pause_is_timed_out() {
     let mut read = read_prefix(&mut lease);
     read_body(&mut lease, &mut read);
     assert_eq!(read.len(), 4096);
-    rig.notify_deferred();
+    rig.settle();
     rig.pass(Duration::from_secs(119));
     assert_eq!(rig.heard(client), "");
     rig.pass(Duration::from_secs(2));
@@ -213,7 +213,7 @@ fn off_is_off() {
     rig.say(clients[1], "GET /a/1 HT");
     rig.say(clients[4], get("/a/4"));
     answer_with(rig.claim(), &"x".repeat(1000), false);
-    rig.notify_deferred();
+    rig.settle();
     rig.say(clients[2], "POST /a/2 HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo");
     rig.say(clients[3], get("/a/3"));
     rig.pass(Duration::from_secs(90_000));
@@ -222,7 +222,7 @@ fn off_is_off() {
     rig.say(clients[1], "TP/1.1\r\nHost: h\r\n\r\n");
     rig.say(clients[2], "dy");
     rig.claim_all().into_iter().for_each(answer);
-    rig.notify_deferred();
+    rig.settle();
     let answers: Vec<Vec<String>> = clients[1..4].iter().map(|client| rig.heard_answers(*client)).collect();
     assert_eq!(answers, [["/a/1"], ["/a/2"], ["/a/3"]]);
 }
@@ -324,7 +324,7 @@ fn slow_reader(properties: Properties) -> (Rig, usize) {
     let client = rig.connect_with_room(1000);
     rig.say(client, get("/a/1"));
     answer_with(rig.claim(), &"x".repeat(10_000), false);
-    rig.notify_deferred();
+    rig.settle();
     (rig, client)
 }
 
@@ -336,7 +336,7 @@ fn a_client_that_reads_at_the_rate_gets_everything() {
         rig.pass(SECOND * 5);
         assert!(!rig.shard.protocol.transport.io.was_reset(client), "after {heard} bytes");
         heard += rig.shard.protocol.transport.io.read(client, 520).len();
-        rig.notify_deferred();
+        rig.settle();
     }
     assert_eq!(rig.counters.timeouts.read(), 0);
 }
@@ -384,7 +384,7 @@ fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize
                 Answers::Pieces => stream = Some((start(&lease, 90_000), lease)),
             }
         }
-        rig.notify_deferred();
+        rig.settle();
         let mut left = rate;
         loop {
             while let Some((stream, lease)) = &stream
@@ -393,10 +393,10 @@ fn reset_after(answers: Answers, half_closed: bool, rate: usize) -> Option<usize
                 push(lease, stream, memory(&"x".repeat(20)));
                 given += 20;
             }
-            rig.notify_deferred();
+            rig.settle();
             let read = rig.shard.protocol.transport.io.read(client, left).len();
             (left, taken) = (left - read, taken + read);
-            rig.notify_deferred();
+            rig.settle();
             if left == 0 || read == 0 {
                 break;
             }
@@ -440,10 +440,10 @@ fn a_head_that_came_while_the_socket_was_full_has_its_whole_time_afterwards() {
     let client = rig.connect_with_room(1000);
     rig.say(client, get("/a/1") + "GET /a/2 HT");
     answer_with(rig.claim(), &"x".repeat(2000), false);
-    rig.notify_deferred();
+    rig.settle();
     for _ in 0..4 {
         rig.shard.protocol.transport.io.read(client, 1000);
-        rig.notify_deferred();
+        rig.settle();
     }
     rig.pass(SECOND * 119);
     assert_eq!(rig.heard(client), "");

@@ -78,7 +78,7 @@ impl Unread {
                     let stream = start(&lease, text.len());
                     push(&lease, &stream, memory(&text));
                     if self.way == Way::EndedLater {
-                        self.rig.notify_deferred();
+                        self.rig.settle();
                     }
                     finish(&lease, &stream);
                 }
@@ -90,7 +90,7 @@ impl Unread {
     /// Reads what comes, as the socket fills again and again.
     fn hear(&mut self) {
         loop {
-            self.rig.notify_deferred();
+            self.rig.settle();
             let more = self.rig.heard(self.client);
             if more.is_empty() {
                 return;
@@ -117,7 +117,7 @@ impl Unread {
         if !self.rig.shard.protocol.transport.io.is_closed(self.client) {
             self.rig.shard.protocol.transport.io.end(self.client);
         }
-        self.rig.notify_deferred();
+        self.rig.settle();
         self.rig.assert_idle();
     }
 }
@@ -146,7 +146,7 @@ fn a_client_that_has_ended_its_side_behind_an_unread_body_hears_every_answer() {
         let behind = if follows { get("2") } else { String::new() };
         let mut unread = Unread::new(way, &(post(Some(2000)) + &"b".repeat(2000) + &behind), 1);
         unread.rig.shard.protocol.transport.io.end(unread.client);
-        unread.rig.notify_deferred();
+        unread.rig.settle();
         assert_eq!(unread.state(), (true, true), "{way:?}: the credit is used up");
         unread.answer();
         assert_eq!(unread.answered(), unread.expected(false), "{way:?}: ended before its answer");

@@ -50,7 +50,7 @@ fn an_upload_that_stops_is_answered_408_after_half_a_minute() {
     assert!(matches!(lease.body_state(), crate::queue::BodyState::Failed(_)), "and its reader is told");
     drop(lease);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -99,7 +99,7 @@ fn time_counts_only_while_the_engine_receives() {
     let lease = rig.claim();
     assert_eq!(ended_after(&mut rig, asking, "", 1), None);
     lease.ask_for_body();
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(asking), "HTTP/1.1 100 Continue\r\n\r\n");
     let end = ended_after(&mut rig, asking, "", 1).expect("now it is awaited");
     assert!((26..=36).contains(&end), "{end}");

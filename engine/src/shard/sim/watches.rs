@@ -23,7 +23,7 @@ fn watched() -> (Rig, usize, Lease<RequestRecord>, [Watch; 2]) {
     rig.say(client, GET);
     let lease = rig.claim();
     let watches = [watch(&lease, false), watch(&lease, true)];
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(watches.each_ref().map(Watch::told), [None, None]);
     (rig, client, lease, watches)
 }
@@ -37,10 +37,10 @@ fn assert_told(watches: &[Watch; 2], how: Disconnected) {
 fn a_reset_is_told_while_the_request_is_under_way() {
     let (mut rig, client, lease, watches) = watched();
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_told(&watches, Disconnected::Reset);
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -48,13 +48,13 @@ fn a_reset_is_told_while_the_request_is_under_way() {
 fn a_half_close_is_told_to_who_asked_and_the_end_after_the_answer() {
     let (mut rig, client, lease, watches) = watched();
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
     let late = watch(&lease, true);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(late.told(), Some(Disconnected::HalfClosed), "also who asks after it");
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1"], "it can still be answered");
     assert_eq!(watches[0].told(), Some(Disconnected::Ended));
     rig.assert_idle();
@@ -64,10 +64,10 @@ fn a_half_close_is_told_to_who_asked_and_the_end_after_the_answer() {
 fn a_good_answer_is_no_end_and_the_end_is_told_later() {
     let (mut rig, client, lease, watches) = watched();
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(watches.each_ref().map(Watch::told), [None, None]);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_told(&watches, Disconnected::Ended);
     rig.assert_idle();
 }
@@ -76,14 +76,14 @@ fn a_good_answer_is_no_end_and_the_end_is_told_later() {
 fn what_the_engine_cuts_is_told() {
     let (mut rig, client, lease, watches) = watched();
     assert!(lease.cancel());
-    rig.notify_deferred();
+    rig.settle();
     assert_told(&watches, Disconnected::Aborted);
     drop(lease);
     assert!(rig.shard.protocol.transport.io.was_reset(client));
 
     let (mut rig, _, lease, watches) = watched();
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     rig.pass(Duration::from_secs(121));
     assert_told(&watches, Disconnected::Aborted);
     rig.assert_idle();
@@ -93,14 +93,14 @@ fn what_the_engine_cuts_is_told() {
 fn the_engines_end_is_told_also_to_who_was_not_heard() {
     let (mut rig, _, lease, watches) = watched();
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     rig.stop(Duration::from_secs(60));
-    rig.notify_deferred();
+    rig.settle();
     assert_told(&watches, Disconnected::Stopped);
 
     let (mut rig, _, lease, watches) = watched();
     rig.stop(Duration::ZERO);
-    rig.notify_deferred();
+    rig.settle();
     assert_told(&watches, Disconnected::Stopped);
     let late = watch(&lease, false);
     rig.shard.end();
@@ -128,19 +128,19 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
         let watches = [watch(&lease, false), watch(&lease, half_first)];
         if half_first {
             rig.shard.protocol.transport.io.end(client);
-            rig.notify_deferred();
+            rig.settle();
             assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
             let late = watch(&lease, true);
-            rig.notify_deferred();
+            rig.settle();
             assert_eq!(late.told(), Some(Disconnected::HalfClosed));
             assert!(rig.exchange.is_open(lease.id()), "it can still be answered");
         }
         rig.shard.protocol.transport.io.reset(client);
-        rig.notify_deferred();
+        rig.settle();
         assert_eq!(watches[0].told(), Some(Disconnected::Reset));
         assert!(!rig.exchange.is_open(lease.id()));
         drop(lease);
-        rig.notify_deferred();
+        rig.settle();
         rig.assert_idle();
     }
 }
@@ -149,13 +149,13 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
 fn a_client_that_leaves_after_it_has_ended_its_side_is_noticed() {
     let (mut rig, client, lease, watches) = watched();
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.watches(client));
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(watches[0].told(), Some(Disconnected::Reset));
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -163,14 +163,14 @@ fn a_client_that_leaves_after_it_has_ended_its_side_is_noticed() {
 fn a_watch_harms_nothing_when_receiving_goes_on() {
     let (mut rig, client, lease) = stopped();
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.receives(client));
     for _ in 0..12 {
         rig.serve();
     }
     assert_eq!(rig.heard_answers(client).len(), 13);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     assert!(rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.protocol.transport.io.was_reset(client));
     rig.assert_idle();
 }
@@ -190,16 +190,16 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
     let (mut rig, client, lease, _) = watched();
     let id = lease.record().connection;
     answer_with(lease, "", true);
-    rig.notify_deferred();
+    rig.settle();
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
     // Another connection in the same place.
     rig.connect();
     for id in [id, Origin::LONE.connection(77, 3), ConnectionId::from_u64(u64::MAX).expect("not 0")] {
         let (watch, registration) = Watch::new(true);
         rig.exchange.command(Command::Watch(id, registration));
-        rig.notify_deferred();
+        rig.settle();
         assert_eq!(watch.told(), Some(Disconnected::Gone), "{id:?}");
     }
     assert!(rig.shard.protocol.dispatch.extras.is_empty());
@@ -216,7 +216,7 @@ fn those_who_no_longer_wait_take_no_room() {
     let kept = rig.shard.protocol.dispatch.extras.of(index).expect("two wait").registrations();
     assert!(kept <= 9, "{kept} registrations are kept for two that wait");
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_told(&watches, Disconnected::Reset);
 }
 
@@ -233,10 +233,10 @@ fn calls_are_made_once_and_a_panic_in_one_stays_there() {
         lease.command(Command::Watch(lease.record().connection, Registration::call(call)));
     }
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     let how = Disconnected::Reset;
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [(0, how), (1, how), (2, how)]);
     drop(lease);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }

@@ -88,7 +88,7 @@ impl World {
         let seen = |kind: Seen| self.clients.iter().map(|client| client.seen(kind)).sum::<u64>();
         let rejected = counters.requests_rejected.read();
         // A stream whose length was said is whole for its client before the application ends it.
-        let answers = queue.answered + queue.unsent + queue.cut + queue.cancelled + queue.timed_out;
+        let answers = queue.answered + queue.unsent + queue.aborted + queue.cancelled + queue.timed_out;
         let counted = [(Seen::Answer, answers), (Seen::Dropped, queue.abandoned), (Seen::Refusal, rejected)];
         for (kind, counted) in counted {
             assert!(seen(kind) <= counted, "{kind:?}: {} seen, {counted} counted; {queue:?}", seen(kind));

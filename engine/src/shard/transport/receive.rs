@@ -37,9 +37,9 @@ impl<I: Io> Transport<I> {
     }
 
     /// Receives once what is thrown away, at most so many bytes.
-    pub(crate) fn receive_nowhere(&mut self, socket: &mut Socket, most: u32) {
+    pub(crate) fn receive_and_discard(&mut self, socket: &mut Socket, most: u32) {
         socket.receiving = Receiving::Once;
-        self.io.receive_nowhere(socket.fd, socket.token(Op::Receive), most);
+        self.io.receive_and_discard(socket.fd, socket.token(Op::Receive), most);
     }
 
     /// Receives no more for now, if that does not end by itself.

@@ -25,7 +25,7 @@ pub(crate) enum RoomFound {
     /// There is room: of what is in memory.
     OfMemory,
     /// It is of no use to try again.
-    Lost,
+    ClientGone,
 }
 
 impl<I: Io> Transport<I> {
@@ -79,7 +79,7 @@ impl<I: Io> Transport<I> {
         }
         // Cancelled where it had found room. Whatever else it fails with, it would again.
         if result < 0 && result != -libc::ECANCELED {
-            return Some(RoomFound::Lost);
+            return Some(RoomFound::ClientGone);
         }
         socket.taking.stop(self.tick);
         Some(if of_file { RoomFound::OfFile } else { RoomFound::OfMemory })

@@ -16,7 +16,7 @@ use ringress_proto::reject::Reject;
 
 use super::Http1;
 use super::input::Taken;
-use super::state::{Incoming, Owed, Reader};
+use super::state::{Incoming, PendingWrites, Reader};
 use crate::conn::AfterSend;
 use crate::mem::Input;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
@@ -65,7 +65,7 @@ impl<I: Io> Protocol<I> {
 
     /// More of the body under way.
     pub(super) fn take_body(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
-        connection.owed.remove(Owed::CONTINUE);
+        connection.owed.remove(PendingWrites::CONTINUE);
         let incoming = connection.incoming;
         let Some(slot) = connection.reader.slot() else { return self.discard_body(connection, input) };
         let room = self.room_or_pause(connection, slot);
@@ -155,7 +155,7 @@ impl<I: Io> Protocol<I> {
     /// Somebody waits for a body: its client may do so, too.
     pub(crate) fn http1_body_is_wanted(&mut self, connection: &mut Http1, slot: u32) {
         if self.dispatch.take_expects(slot) && connection.reader.is(slot) {
-            connection.owed.add(Owed::CONTINUE);
+            connection.owed.add(PendingWrites::CONTINUE);
             self.queue_flush(&mut connection.link);
         }
     }
@@ -205,12 +205,12 @@ impl<I: Io> Protocol<I> {
     pub(super) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
         let reader = core::mem::replace(&mut connection.reader, Reader::Nobody);
         connection.incoming = Incoming::Nothing;
-        connection.owed.remove(Owed::CONTINUE);
+        connection.owed.remove(PendingWrites::CONTINUE);
         connection.machine.finish();
         let Some(slot) = reader.slot() else { return self.end_after_answers(connection) };
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
         let is_ours = !self.dispatch.slots[slot as usize].answered && self.dispatch.side.claim_answer(slot);
-        self.dispatch.forget_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
+        self.dispatch.fail_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);
             self.dispatch.drop_settled(slot);

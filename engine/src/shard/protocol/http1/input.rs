@@ -10,7 +10,7 @@ use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
 use super::Http1;
-use super::state::Owed;
+use super::state::PendingWrites;
 use crate::conn::Admission;
 use crate::mem::{Area, Input};
 use crate::ring::Io;
@@ -56,7 +56,7 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn http1_received(&mut self, connection: &mut Http1, received: Received<'_>) {
         match received {
             Received::Bytes(input) => self.receive_input(connection, input),
-            Received::Nowhere(bytes) => self.thrown_away(connection, bytes),
+            Received::Discarded(bytes) => self.thrown_away(connection, bytes),
             Received::End => self.end_of_input(connection),
         }
     }
@@ -96,7 +96,7 @@ impl<I: Io> Protocol<I> {
 
     /// Gives up on the head under way, if there is one.
     pub(crate) fn drop_head(&mut self, connection: &mut Http1) {
-        connection.owed.remove(Owed::CONTINUE);
+        connection.owed.remove(PendingWrites::CONTINUE);
         if let Some(cell) = connection.assembly.take() {
             self.dispatch.side.cells.assembly.give(cell);
         }

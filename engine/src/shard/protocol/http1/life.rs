@@ -6,7 +6,7 @@ use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 
 use super::Http1;
-use super::state::{Owed, Reader};
+use super::state::{PendingWrites, Reader};
 use crate::conn::{Expiry, WaitReason};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
@@ -26,7 +26,7 @@ impl<I: Io> Protocol<I> {
             self.body_failed(connection, Reject::BodyCut);
         }
         let sending = connection.link.socket.sending;
-        let busy = sending != Sending::No || connection.owed.has(Owed::OVERLOAD);
+        let busy = sending != Sending::No || connection.owed.has(PendingWrites::OVERLOAD);
         // The send's end is the moment to close.
         self.transport.follow_up |= sending == Sending::Silent;
         if connection.machine.end_of_input(busy) {
@@ -50,7 +50,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(crate) fn finish_http1(&mut self, connection: &mut Http1) {
         let sending = connection.link.socket.sending;
-        let busy = sending != Sending::No || connection.owed.has(Owed::OVERLOAD);
+        let busy = sending != Sending::No || connection.owed.has(PendingWrites::OVERLOAD);
         self.transport.follow_up |= sending == Sending::Silent;
         connection.machine.finish();
         // A draining client is reading its last answer: it has its few seconds.

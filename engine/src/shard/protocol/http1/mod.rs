@@ -11,7 +11,7 @@
 mod assembly;
 mod body;
 mod deliver;
-mod inform;
+mod informational;
 mod input;
 mod life;
 mod output;

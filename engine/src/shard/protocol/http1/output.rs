@@ -11,11 +11,11 @@ use ringress_proto::date::IMF_LEN;
 use ringress_proto::response::Connection as Word;
 
 use super::Http1;
-use super::state::{Incoming, Owed, Reader, Switch};
+use super::state::{Incoming, PendingWrites, Reader, Switch};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, LINE_BYTES, Tail};
-use crate::record::Lost;
+use crate::record::UnsentReason;
 use crate::ring::{Io, SendMode};
 use crate::shard::dispatch::{Dispatch, NONE, SlotState};
 use crate::shard::protocol::Protocol;
@@ -72,7 +72,7 @@ impl<I: Io> Protocol<I> {
             self.transport.follow_up = true;
             return;
         }
-        if connection.owed.has(Owed::INFORMATIONAL) {
+        if connection.owed.has(PendingWrites::INFORMATIONAL) {
             return self.flush_all_informational(connection);
         }
         let oldest = connection.oldest;
@@ -92,10 +92,10 @@ impl<I: Io> Protocol<I> {
     /// Sends a short text of the engine's own, when nothing is owed before it.
     pub(super) fn flush_text(&mut self, connection: &mut Http1) {
         let (nothing_before, its_turn) = (connection.oldest == NONE, connection.reader.is(connection.oldest));
-        let text = if nothing_before && connection.owed.take(Owed::OVERLOAD) {
+        let text = if nothing_before && connection.owed.take(PendingWrites::OVERLOAD) {
             connection.machine.answers(1, true);
             OVERLOADED
-        } else if its_turn && connection.owed.take(Owed::CONTINUE) {
+        } else if its_turn && connection.owed.take(PendingWrites::CONTINUE) {
             CONTINUE
         } else {
             return;
@@ -130,7 +130,7 @@ impl<I: Io> Protocol<I> {
             area[usize::from(date_at)..][..IMF_LEN].copy_from_slice(self.transport.clock.date());
         }
         let Some(word) = word else { return 0 };
-        let grown = write_word(area, len, date_at, word);
+        let grown = write_connection_option(area, len, date_at, word);
         self.dispatch.side.answer_mut(slot).head.len += grown;
         grown
     }
@@ -183,10 +183,10 @@ impl<I: Io> Protocol<I> {
         connection.machine.answers(count, last);
         debug_assert!(last || !connection.machine.ends_when_sent(), "an answer that is a connection's last says so");
         if last {
-            connection.owed.remove(Owed::OVERLOAD);
+            connection.owed.remove(PendingWrites::OVERLOAD);
             if next != NONE {
                 connection.oldest = NONE;
-                self.dispatch.answers_lost(next, Lost::Cut, 0);
+                self.dispatch.answers_unsent(next, UnsentReason::Aborted, 0);
                 // A switch of protocols behind it does not come to pass.
                 connection.switch = Switch::No;
             }
@@ -203,7 +203,7 @@ impl<I: Io> Protocol<I> {
             // No request is looked for behind it; or it was to be a pipe, before whose switch the connection ends.
             connection.incoming = Incoming::Nothing;
         }
-        connection.owed.remove(Owed::CONTINUE);
+        connection.owed.remove(PendingWrites::CONTINUE);
         if was_paused {
             // It was held: it goes on once the answer is being sent, so that what comes of it does not end the
             // connection before that.
@@ -275,7 +275,7 @@ impl<I: Io> Protocol<I> {
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
             let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
-            let grown = write_word(answer, len, date_at, word);
+            let grown = write_connection_option(answer, len, date_at, word);
             self.dispatch.copied_has_grown(number, grown);
             filled += grown;
         }
@@ -381,7 +381,7 @@ impl<I: Io> Protocol<I> {
 
     /// A send has come so far: of a file's part, with `of_file`.
     #[cold]
-    pub(crate) fn http1_went(&mut self, connection: &mut Http1, progress: Progress, of_file: bool) {
+    pub(crate) fn http1_progressed(&mut self, connection: &mut Http1, progress: Progress, of_file: bool) {
         match progress {
             Progress::Nothing => {}
             Progress::Short => {
@@ -436,7 +436,7 @@ impl<I: Io> Protocol<I> {
 /// Puts what an answer says of its connection behind its date. The answer is `len` bytes at the beginning of `bytes`,
 /// which has room for [`LINE_BYTES`] more. Gives the bytes that it has grown by.
 #[inline(never)]
-fn write_word(bytes: &mut [u8], len: u32, date_at: u16, word: Word) -> u32 {
+fn write_connection_option(bytes: &mut [u8], len: u32, date_at: u16, word: Word) -> u32 {
     if date_at == 0 {
         return 0;
     }

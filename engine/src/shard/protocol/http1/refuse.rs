@@ -7,7 +7,7 @@ use ringress_proto::reject::Reject;
 use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phrase};
 
 use super::Http1;
-use super::state::Owed;
+use super::state::PendingWrites;
 use crate::queue::{AnswerFlags, Answered, HeadText, LINE_BYTES, Tail};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
@@ -31,7 +31,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn refuse_overloaded(&mut self, connection: &mut Http1) {
         self.dispatch.refused_without_slot();
         connection.machine.refusal(false);
-        connection.owed.add(Owed::OVERLOAD);
+        connection.owed.add(PendingWrites::OVERLOAD);
         self.queue_flush(&mut connection.link);
     }
 

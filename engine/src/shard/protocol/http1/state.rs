@@ -72,9 +72,9 @@ pub(crate) enum Switch {
 
 /// What is owed to a client beside answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Owed(u8);
+pub(super) struct PendingWrites(u8);
 
-impl Owed {
+impl PendingWrites {
     /// `100 Continue`, for which it waits.
     pub(super) const CONTINUE: Self = Self(1);
     /// A 503 that found no slot.
@@ -138,7 +138,7 @@ pub(crate) struct Http1 {
     pub(super) head_timed: bool,
     /// Its newest body is a long one, or was.
     pub(super) long: bool,
-    pub(super) owed: Owed,
+    pub(super) owed: PendingWrites,
     pub(crate) switch: Switch,
     /// The oldest and the newest request whose answers have not been handed to the socket.
     pub(crate) oldest: u32,
@@ -173,7 +173,7 @@ impl Http1 {
             machine: Machine::new(),
             head_timed: false,
             long: false,
-            owed: Owed::default(),
+            owed: PendingWrites::default(),
             switch: Switch::No,
             oldest: NONE,
             newest: NONE,

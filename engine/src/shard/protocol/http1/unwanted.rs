@@ -68,7 +68,7 @@ impl<I: Io> Protocol<I> {
             }
             _ => return false,
         };
-        self.transport.receive_nowhere(&mut connection.link.socket, most);
+        self.transport.receive_and_discard(&mut connection.link.socket, most);
         true
     }
 

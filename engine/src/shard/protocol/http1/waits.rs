@@ -26,7 +26,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(crate) fn http1_has_room(&mut self, connection: &mut Http1, found: RoomFound) {
         match (found, connection.link.streamed()) {
-            (RoomFound::Lost, _) => self.client_gone(&mut connection.link),
+            (RoomFound::ClientGone, _) => self.client_gone(&mut connection.link),
             (RoomFound::OfFile, Some(slot)) => {
                 self.go_on_with_file(&mut connection.link, slot);
                 self.set_timer(connection);

@@ -39,19 +39,19 @@ fn hints_go_out_at_once_and_before_their_answer() {
     rig.say(client, gets(1));
     let lease = rig.claim();
     send_informational(&lease, 1);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(heard(&mut rig, client), "h1", "the answer is not waited for");
     send_informational(&lease, 1);
     send_informational(&lease, 1);
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(heard(&mut rig, client), "h1 h1 a1");
     rig.say(client, gets(1));
     rig.serve();
     assert_eq!(heard(&mut rig, client), "a1", "the connection goes on");
     assert_eq!(rig.counters.informational_dropped.read(), 0);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -67,11 +67,11 @@ fn hints_of_later_requests_wait_for_earlier_answers_and_are_not_overtaken() {
     send_informational(&second, 2);
     answer(third);
     answer(second);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(heard(&mut rig, client), "");
     send_informational(&first, 1);
     answer(first);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(heard(&mut rig, client), "h1 a1 h2 a2 h3 a3");
 }
 
@@ -82,13 +82,13 @@ fn a_hint_to_a_client_that_does_not_read_holds_the_answer_back() {
     rig.say(client, gets(1));
     let lease = rig.claim();
     send_informational(&lease, 1);
-    rig.notify_deferred();
+    rig.settle();
     answer(lease);
-    rig.notify_deferred();
+    rig.settle();
     let mut text = String::new();
     for _ in 0..100 {
         text += &rig.heard(client);
-        rig.notify_deferred();
+        rig.settle();
     }
     assert!(text.starts_with("HTTP/1.1 103 ") && text.contains("\r\n\r\nHTTP/1.1 200 OK"), "{text}");
     assert!(text.ends_with("[/a/1]"), "{text}");
@@ -109,10 +109,10 @@ fn no_more_hints_wait_than_the_limit_and_sent_ones_make_room() {
         if rig.exchange.is_open(first.id()) {
             assert!(answer_by_id(&rig.exchange, first.id(), "[/a/1]"));
         }
-        rig.notify_deferred();
+        rig.settle();
     }
     answer(second);
-    rig.notify_deferred();
+    rig.settle();
     let all = core::iter::once("a1").chain([("h2"); 2 * INFORMATIONAL_MAX as usize]).chain(["a2"]);
     assert_eq!(heard(&mut rig, client), all.collect::<Vec<_>>().join(" "));
 }
@@ -126,11 +126,11 @@ fn what_is_over_cannot_be_informed() {
     let (cancelled, answered) = (leases.pop().expect("two"), leases.pop().expect("one"));
     assert!(answer_by_id(&rig.exchange, answered.id(), "[/a/1]"));
     assert_eq!(answered.send_informational(hint(1)), Err(NotSent::Over));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(answered.send_informational(hint(1)), Err(NotSent::Over));
     // As if it had been on its way while somebody else answered.
     rig.exchange.command(Command::Informational(answered.id(), hint(1)));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!((heard(&mut rig, client).as_str(), rig.counters.informational_dropped.read()), ("a1", 1));
     assert!(cancelled.cancel());
     assert_eq!(cancelled.send_informational(hint(2)), Err(NotSent::Over));
@@ -146,12 +146,12 @@ fn hints_go_with_a_client_that_leaves_and_are_counted() {
         send_informational(lease, 1);
         send_informational(lease, 2);
     }
-    rig.notify_deferred();
+    rig.settle();
     rig.shard.protocol.transport.io.reset(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.counters.informational_dropped.read(), 3, "one was being sent");
     drop(leases);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }
 
@@ -164,11 +164,11 @@ fn hints_behind_an_answer_that_closes_are_not_sent() {
     let (second, first) = (leases.pop().expect("two"), leases.pop().expect("one"));
     send_informational(&second, 2);
     answer_with(first, "", true);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(heard(&mut rig, client), "a1");
     drop(second);
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.counters.informational_dropped.read(), 1);
     rig.assert_idle();
 }
@@ -181,22 +181,22 @@ fn a_hint_that_comes_late_does_not_get_into_an_answer_that_has_begun() {
     let lease = rig.claim();
     let stream = start(&lease, 6);
     push(&lease, &stream, memory("abc"));
-    rig.notify_deferred();
+    rig.settle();
     let begun = rig.heard(client);
     assert!(begun.ends_with("\r\n\r\nabc"), "{begun}");
     // Who informs was held up between its mark and its command.
     rig.shard.send_informational(lease.id(), hint(1));
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.counters.informational_dropped.read(), 1);
     push(&lease, &stream, memory("def"));
     finish(&lease, &stream);
-    rig.notify_deferred();
+    rig.settle();
     assert_eq!(rig.heard(client), "def");
     drop(lease);
     rig.say(client, gets(1));
     rig.serve();
     assert_eq!(heard(&mut rig, client), "a1", "the connection goes on");
     rig.shard.protocol.transport.io.end(client);
-    rig.notify_deferred();
+    rig.settle();
     rig.assert_idle();
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::Http1;
-use super::state::Owed;
+use super::state::PendingWrites;
 use crate::queue::Tail;
 use crate::ring::Io;
 use crate::shard::dispatch::NONE;
@@ -29,7 +29,7 @@ impl<I: Io> Protocol<I> {
             return self.counters.informational_dropped.count();
         }
         connection.link.extras = true;
-        connection.owed.add(Owed::INFORMATIONAL);
+        connection.owed.add(PendingWrites::INFORMATIONAL);
         self.dispatch.extras.add_informational(connection.key().index, slot, text);
         self.queue_flush(&mut connection.link);
     }
@@ -77,7 +77,7 @@ impl<I: Io> Protocol<I> {
         let begun = self.dispatch.extras.begin_informational(connection.key().index, oldest);
         let Some((len, others_wait)) = begun else { return false };
         if !others_wait {
-            connection.owed.remove(Owed::INFORMATIONAL);
+            connection.owed.remove(PendingWrites::INFORMATIONAL);
         }
         self.dispatch.side.informational_taken(oldest);
         self.start_send(connection, Out::Informational, len);
