@@ -1,8 +1,8 @@
 //! Conditional requests: whether a request is carried out, given what the client believes about the representation.
 //!
 //! Invariants: the preconditions are asked in the order of the standard, and the first that fails decides. A list that
-//! is malformed matches nothing; a date that is malformed, repeated or has nothing to be compared with is ignored. Not
-//! here: If-Range, which decides about the Range field alone ([`crate::range::if_range`]); knowing the validators.
+//! is malformed matches nothing; a date that is malformed, repeated or has nothing to be compared with is ignored.
+//! Not here: If-Range, which decides about the Range field alone ([`crate::range::if_range`]); knowing the validators.
 //! Source: RFC 9110 sections 8.8, 13.1, 13.2.
 
 use crate::bytes::trim_ows;

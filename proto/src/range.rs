@@ -1,9 +1,9 @@
 //! Byte ranges: which part of a representation a request asks for, and the fields and part heads of the answer.
 //!
 //! Invariants: a selected range lies within the representation; what a request asks for together is never more than all
-//! of it; a Range field that is malformed or asks for too much is ignored, as the standard allows, never refused. Not
-//! here: the bytes, the choice of a boundary, merging and sorting ranges, units other than bytes. Source: RFC 9110
-//! sections 13.1.5, 14, 15.3.7, 15.5.17; RFC 2046 section 5.1.1.
+//! of it; a Range field that is malformed or asks for too much is ignored, as the standard allows, never refused.
+//! Not here: the bytes, the choice of a boundary, merging and sorting ranges, units other than bytes.
+//! Source: RFC 9110 sections 13.1.5, 14, 15.3.7, 15.5.17; RFC 2046 section 5.1.1.
 
 mod answer;
 

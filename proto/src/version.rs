@@ -1,5 +1,6 @@
 //! The versions of HTTP that are spoken: what a head states, and framing goes by.
 //!
+//! Invariants: there are two and no other; the older compares as less.
 //! Not here: how a version is written (`head`).
 //! Source: RFC 9112 section 2.3.
 

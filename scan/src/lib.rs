@@ -1,12 +1,12 @@
 //! Which of sixteen bytes are of a class, as bits: what `ringress-proto` looks for in request heads.
 //!
-//! Laws: bit 0 stands for the first byte, and the upper 16 bits are 0. Every bit is exact. The vector instructions and
-//! the portable form give the same (a test compares them, byte by byte and place by place).
+//! Invariants: bit 0 stands for the first byte, and the upper 16 bits are 0. Every bit is exact. The vector
+//! instructions and the portable form give the same (a test compares them, byte by byte and place by place).
 //!
 //! The only crate below the protocol: that one forbids unsafe code, and the compiler finds no vector form for "where"
 //! in safe code, only for "whether".
 //!
-//! Absent: slices and their ends; what a class is good for.
+//! Not here: slices and their ends; what a class is good for.
 //! Source: RFC 9110 sections 5.5 and 5.6.2; RFC 3986 section 3.
 #![no_std]
 

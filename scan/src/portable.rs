@@ -1,6 +1,7 @@
 //! The classes for any CPU: eight bytes at a time in one word.
 //!
-//! Laws: sums are made with the high bits clear, so that none carries into the next byte and every bit is exact.
+//! Invariants: sums are made with the high bits clear, so that none carries into the next byte and every bit is exact.
+//! Not here: what the classes are (`lib.rs`), and vector instructions (`sse2`).
 
 use crate::Block;
 

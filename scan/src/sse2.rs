@@ -1,5 +1,7 @@
 //! The classes in vector instructions that every x86-64 CPU has.
 //!
+//! Invariants: exactly one block is read, wherever it lies; nothing beyond SSE2 is used; every bit is exact.
+//! Not here: what the classes are (`lib.rs`), and other CPUs (`portable`).
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2; a byte is at most `n` if it is the
 //! smaller of both.
 

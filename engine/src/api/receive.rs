@@ -1,4 +1,10 @@
 //! The ways to wait for a request: blocked, not at all, for a time, in batches, or as a future.
+//!
+//! Invariants: a thread that is attached to a shard drives it while it waits; code that a shard runs never waits here,
+//! but gets an error; dropping a future loses no request, and a wake that it did not use goes to another consumer.
+//!
+//! Not here: the order of requests, and who of those that sleep is woken (room `queue`); what drives a shard (room
+//! `session`); waiting for any future (`wait`).
 
 use core::future::Future;
 use core::pin::Pin;

@@ -1,4 +1,10 @@
 //! One request, its head to be read without copying, to be answered once.
+//!
+//! Invariants: whatever answers or cancels a request by its handle takes the handle, so that happens at most once; what
+//! is read is lent from the shard's memory and does not change meanwhile; a Transfer-Encoding field is never shown.
+//!
+//! Not here: reading the body (`body`), what is written for an answer (`response`), answers in pieces (`stream`), and
+//! answers by id (`receive`).
 
 use std::fmt;
 use std::net::SocketAddr;

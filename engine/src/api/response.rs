@@ -1,4 +1,10 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
+//!
+//! Invariants: a response is checked when it is given to a request, and one that cannot be sent is an error; the fields
+//! that the engine writes itself are refused; a whole answer's Content-Length is its body's, but for HEAD and 304.
+//!
+//! Not here: what a body consists of (`response/content.rs`), conditional and range requests (`response/select.rs`),
+//! the chunks of a stream (`stream`), and the values of Date and Connection, which the shard writes.
 
 mod content;
 mod select;

@@ -1,4 +1,9 @@
 //! The small rooms that a shard uses for every request or connection: timer wheel, slab, receive buffers.
+//!
+//! Invariants: each type calls the room's own functions, without a kernel, socket or thread; a benchmark can check
+//! what was done by what they give back.
+//!
+//! Not here: whole turns of a shard (`turns`).
 
 use crate::mem::{Filled, Input, ReceiveBuffers, Share};
 use crate::slab::{Key, Slab};

@@ -3,6 +3,12 @@
 //!
 //! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
 //! apart: heads of 4 KiB-aligned buffers all fall into the same few cache sets.
+//!
+//! Invariants: cells do not overlap, and each begins at a cache line; a range lies within one cell, which is checked
+//! where the range is made; sizes and places are fixed when the arena is made.
+//!
+//! Not here: which cells are free (`cells`), which buffers the kernel has (`receive`), and the memory itself
+//! (`mapping`).
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;

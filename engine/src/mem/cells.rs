@@ -2,6 +2,9 @@
 //!
 //! Invariants: who may touch a cell has it as a value that moves and that nobody else can make; last in, first out, so
 //! that few are ever touched.
+//!
+//! Not here: where cells lie (`arena`), receive and body buffers (`receive`), and cells that each belong to one request
+//! slot.
 
 use core::num::NonZeroU32;
 

@@ -1,4 +1,8 @@
 //! An anonymous private mapping that is unmapped when dropped.
+//!
+//! Invariants: all of it stays at one address until it is dropped; nothing is read or written here.
+//!
+//! Not here: who may touch which byte (`arena`, `cells`, `receive`).
 
 use core::ptr::NonNull;
 use std::io;

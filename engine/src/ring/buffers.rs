@@ -1,5 +1,10 @@
 //! The ring of provided buffers: memory shared with the kernel, in which we say which receive buffers it may fill.
 //!
+//! Invariants: the kernel sees an entry only after `post`; an entry that it has not taken yet is not written over,
+//! since each buffer is given once; the memory outlives the kernel's ring.
+//!
+//! Not here: which buffers are given (`mem::ReceiveBuffers`), and where they lie (`mem::Arena`).
+//!
 //! Source: `io_uring_provided_buffers(7)`, `io_uring_register(2)` (IORING_REGISTER_PBUF_RING, Linux 5.19).
 
 use core::sync::atomic::{AtomicU16, Ordering};

@@ -1,4 +1,10 @@
 //! The socket calls that are not worth, or not possible as, ring operations.
+//!
+//! Invariants: a descriptor opened here is closed on exec and belongs to the caller; an address in use is refused,
+//! since the first of its sockets is bound without SO_REUSEPORT; accepted sockets inherit TCP_NODELAY and
+//! keep-alive from listening ones.
+//!
+//! Not here: the ring's operations (`uring`), and when a socket is shut or closed (room `shard`).
 
 use std::fs::File;
 use std::io;

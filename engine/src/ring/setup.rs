@@ -1,5 +1,10 @@
 //! Creating a ring: from what the newest kernels offer down to what the engine cannot do without.
 //!
+//! Invariants: what a kernel offers is found by asking it for a ring, never by its version; a ring that does not fit
+//! the memory that may be locked is made smaller, down to 64 entries, before that is an error.
+//!
+//! Not here: using the ring (`uring`), and filling its rings of buffers (`buffers`).
+//!
 //! The floor is Linux 6.1 (DEFER_TASKRUN). When no ring can be had, the error names the cause and the remedy.
 
 use std::io;

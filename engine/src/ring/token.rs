@@ -1,4 +1,9 @@
 //! What an operation is and whom it serves, in the 64 bits that come back with its completion.
+//!
+//! Invariants: kind, generation and slot come back as they were put in; bits of no known kind are `Ignored`; a token is
+//! never one of the largest numbers, which the ring keeps for operations of its own.
+//!
+//! Not here: comparing generations, which those who handle completions do (room `shard`).
 
 use crate::id::SLOT_BITS;
 

@@ -1,5 +1,10 @@
 //! [`Io`] by the kernel: one io_uring, its buffer ring, and one enter a turn.
 //!
+//! Invariants: a turn that succeeds has given the kernel everything queued and read the completion queue to its end;
+//! the parts of a send are kept until the kernel has taken its entry; the kernel's ring closes before its memory goes.
+//!
+//! Not here: making the ring (`setup`), sending files (`files`), and plain socket calls (`net`).
+//!
 //! **Silent sends.** MSG_DONTWAIT keeps a send from waiting for room (the kernel fails it with EAGAIN instead of arming
 //! a poll), MSG_WAITALL makes one that falls short a failure, and IOSQE_CQE_SKIP_SUCCESS drops the completion of one
 //! that does not fail. So when `io_uring_enter` has consumed the entry, the bytes are the kernel's no more, and either

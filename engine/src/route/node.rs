@@ -1,4 +1,10 @@
 //! The prefixes of one host, by the segments of their paths.
+//!
+//! Invariants: whatever is below a node leads to a prefix; a lookup compares whole segments, takes the longest prefix,
+//! and allocates nothing; dropping does not recurse, however long a path is.
+//!
+//! Not here: ports, and the order in which kinds of host are asked (`route`); hashes and case (`text`); sharing between
+//! versions (`map`).
 
 use super::Target;
 use super::map::{Entry, Map};

@@ -1,4 +1,9 @@
 //! What holds for URL groups: where their requests go, and by which timers and limits.
+//!
+//! Invariants: a place that no group has reads as the engine's own row; a connection whose group has given its place up
+//! goes by the engine's policy; rows that other versions share are copied before they are changed.
+//!
+//! Not here: how policies are inherited (room `policy`), and when rows change (room `session`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,9 @@
 //! Host names and segments of paths as keys, compared without regard to ASCII case.
+//!
+//! Invariants: texts that differ in case alone have the same hash; a segment within a path has the hash of that text by
+//! itself; equal hashes prove nothing, the registered bytes decide.
+//!
+//! Not here: the map that is asked by these hashes (`map`), and the decoding of paths (`proto::url`).
 
 /// The golden ratio in 64 bits: odd, and without a pattern.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

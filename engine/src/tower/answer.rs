@@ -14,6 +14,9 @@
 //!
 //! Trailers of a body with a Content-Length, or towards HTTP/1.0, cannot be sent and are left out (RFC 9110 section
 //! 6.5.1); a service that names them beforehand (`Trailer`) has its answer sent in chunks.
+//!
+//! Not here: calling the service, and what the client gets when it fails or panics (`handling`); the request's body
+//! (`incoming`).
 
 use core::future::Future;
 use core::pin::Pin;

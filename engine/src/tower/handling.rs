@@ -3,6 +3,9 @@
 //!
 //! Invariants: however this ends, dropped or by a panic, the request is answered or its answer cut before anything else
 //! of the application is dropped.
+//!
+//! Not here: taking requests from a queue (`tower`), their conversion (`incoming`), the body of the answer (`answer`),
+//! and where the request is meanwhile (`shared`).
 
 use core::any::Any;
 use core::fmt;

@@ -2,6 +2,9 @@
 //!
 //! Invariants: nothing is left out but Transfer-Encoding, since the body comes decoded; what `http` cannot hold is
 //! refused with 400, never changed.
+//!
+//! Not here: locking (`shared`), sending the 400 (`handling`), and how bytes are received and decoded (rooms `api` and
+//! `shard`).
 
 use core::fmt;
 use core::pin::Pin;

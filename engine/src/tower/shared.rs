@@ -3,6 +3,8 @@
 //! Invariants: the place is locked for moments only, and never while code of the application runs: what waits is a
 //! relay, in which the application's waker is kept outside of the lock, and what a service gave is dropped behind it.
 //! Who gives up on the request does not wait for the lock, but leaves word.
+//!
+//! Not here: when a request is answered or given up (`handling`, `answer`), and keeping wakers (room `foreign`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};

@@ -3,6 +3,8 @@
 //! Invariants: what is unusual, unfinished or wrong is judged here. The order of the checks is the order in which the
 //! bytes arrive, so that the verdict does not depend on how much of the input beyond the decisive byte is already
 //! there.
+//!
+//! Not here: the quick way for usual heads (`common`), and what fields say of host, body and connection (`facts`).
 
 use super::facts::{Facts, Line};
 use super::{Head, HeaderSpan, METHOD_BYTES_MAX, Parse, Span, Version};

@@ -7,6 +7,8 @@
 //!
 //! A line's end is looked for from its beginning, not from its colon: what waits for what was found before takes longer
 //! than all the rest.
+//!
+//! Not here: refusals (`any`), and what fields say of host, body and connection (`facts`).
 
 use super::facts::{Facts, Line};
 use super::{Head, Span, Version};

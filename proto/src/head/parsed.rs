@@ -1,6 +1,9 @@
 //! A parsed head: offsets and small numbers, and what follows from them.
 //!
-//! Not here: how it comes about.
+//! Invariants: plain data without pointers; offsets are from the start of the input that was parsed; only the first
+//! `header_count` fields mean anything; `plain_path_len` may be 0 for any target.
+//!
+//! Not here: how it comes about (`any`, `common`).
 
 use crate::bytes::trim_ows;
 use crate::framing::BodyLength;

@@ -1,6 +1,9 @@
 //! Trailer fields, behind a body in chunks.
 //!
 //! Invariants: a section is at most 16 KiB; what cannot be a trailer field is refused by its name.
+//!
+//! Not here: which answers may have trailers (`stream`), the syntax of fields (`proto::response`), and trailers of
+//! requests (`body`).
 
 use bytes::Bytes;
 use ringress_proto::header::HeaderName;

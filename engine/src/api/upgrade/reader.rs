@@ -1,4 +1,10 @@
 //! The side of a pipe that is read.
+//!
+//! Invariants: bytes are read once, in the order in which they came; what came before the connection was lost is read
+//! before the loss is told; a future that is dropped before it is ready has read nothing.
+//!
+//! Not here: the switch of protocols and the hand-over of the socket (`upgrade`), and the side that is written to
+//! (`writer`).
 
 use core::fmt;
 use core::future::poll_fn;

@@ -1,4 +1,10 @@
 //! The side of a pipe that is written to.
+//!
+//! Invariants: what was collected goes out before a later chunk; a writer that is dropped before it is finished resets
+//! the connection; a future that is dropped before it is ready has sent nothing.
+//!
+//! Not here: collecting, and waiting for room (`sender`); the switch of protocols (`upgrade`); when bytes are sent
+//! (room `shard`).
 
 use core::fmt;
 use core::future::poll_fn;

@@ -1,4 +1,9 @@
 //! What the shard asks of the kernel in memory, checked as it is asked.
+//!
+//! Invariants: an operation is only queued here, and begins with the next turn, while plain socket calls act at once; a
+//! call against the contract of [`Io`] panics, and so does one that names a socket which is not open.
+//!
+//! Not here: how operations go on (`fake`, `link`, `files`), and how often faults happen (`seed`).
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,10 @@
 //! Reads and sends of files under way: real files, read when the operation completes, with faults drawn from the seed.
+//!
+//! Invariants: a socket has at most one part of a file under way, and no poll for room beside it; no two reads go into
+//! one cell; a cell that is read into holds other bytes until the read ends, so that a test sees who looks too early.
+//!
+//! Not here: sending from memory (`link`), the calls that ask for reads (`calls`), and how often faults happen
+//! (`seed`).
 
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,10 @@
 //! Both ends of a simulated connection, and the operations on it.
+//!
+//! Invariants: nothing is put into a socket beyond its room; lent bytes are compared with what they were when they
+//! were lent, each time some are sent; a descriptor is let go only when no operation names it, unless the ring has
+//! failed.
+//!
+//! Not here: when an operation goes on (`fake`), and parts of files (`files`).
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;

@@ -1,4 +1,9 @@
 //! What a seed draws: numbers, and how often each fault happens.
+//!
+//! Invariants: the same seed gives the same numbers; a fault that never happens draws no number; by default none
+//! happens.
+//!
+//! Not here: where each fault happens (`fake`, `calls`, `files`).
 
 /// A seeded source of numbers (splitmix64).
 #[derive(Clone, Debug)]
