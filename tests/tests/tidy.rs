@@ -351,6 +351,16 @@ fn every_file_begins_with_its_purpose() {
         if !source.raw.starts_with("//!") {
             breaches.push(format!("{}: does not begin with //!", source.path));
         }
+        // What only tests see needs no more.
+        let is_shipped = ["engine/src/", "proto/src/", "scan/src/"].iter().any(|part| source.path.starts_with(part))
+            && !["/sim", "/tests", "/races.rs"].iter().any(|part| source.path.contains(part))
+            && source.path != "engine/src/lib.rs";
+        let head: Vec<&str> = source.raw.lines().take_while(|line| line.starts_with("//!")).collect();
+        for part in ["Invariants:", "Not here:"] {
+            if is_shipped && !head.iter().any(|line| line.contains(part)) {
+                breaches.push(format!("{}: its head does not say {part}", source.path));
+            }
+        }
     });
 }
 

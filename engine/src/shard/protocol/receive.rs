@@ -110,22 +110,18 @@ impl<I: Io> Protocol<I> {
             }
             Connection::Http1(_) | Connection::Raw(_) => (false, true, true),
         };
-        let posted = any || self.has_buffer_for(long, keeps);
-        let link = connection.link_mut();
-        if posted {
-            link.socket.receiving = Receiving::Stopped;
-        }
-        if posted {
-            self.receive(connection);
-            if let Connection::Http1(http) = connection {
-                // Its client has all its time again.
-                self.set_timer(http);
-            }
-        } else {
+        if !(any || self.has_buffer_for(long, keeps)) {
             // It may take long: a client that leaves is to be noticed.
             self.poll_connection_end(connection);
+            return false;
         }
-        posted
+        connection.link_mut().socket.receiving = Receiving::Stopped;
+        self.receive(connection);
+        if let Connection::Http1(http) = connection {
+            // Its client has all its time again.
+            self.set_timer(http);
+        }
+        true
     }
 
     /// Receives, unless the connection does or takes no more.
