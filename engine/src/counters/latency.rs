@@ -2,6 +2,9 @@
 //!
 //! Invariants: recording is an increment of one bucket, a relaxed load and store by its one writer; nothing allocates
 //! after the making.
+//!
+//! Not here: which times of a request these are (`record::ended`), when they are recorded (`shard::dispatch::ends`),
+//! and reading the clock (room `clock`).
 
 use core::time::Duration;
 

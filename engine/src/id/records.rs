@@ -1,4 +1,9 @@
 //! Ids of what the control plane keeps: sessions, URL groups, request queues.
+//!
+//! Invariants: a place counts from 1, so that an id is never 0, but for `UrlGroupId::NONE`, which stands for no group;
+//! the next holder of a place has another generation, and so another id.
+//!
+//! Not here: ids of requests and connections (`id`), and what is kept under these ids (room `session`).
 
 use core::fmt;
 

@@ -1,6 +1,9 @@
 //! What applications do with a request by its id, on any thread, with or without its handle.
 //!
 //! Invariants: an id whose request is over, or that was never issued, touches nothing.
+//!
+//! Not here: what a handle does with its request (`lease`), which shard an id belongs to (room `session`), and what a
+//! shard does once it is told (room `shard`).
 
 use core::sync::atomic::Ordering;
 

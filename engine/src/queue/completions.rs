@@ -3,6 +3,11 @@
 //! The algorithm is Treiber's stack with the consumer taking everything at once, so that no address can be popped and
 //! pushed again under a producer's feet (no ABA), and it cannot be full: a slot is in it at most once. A push is one
 //! compare-and-swap, which is also the fence the sleeper's order needs; a ring with a fetch-and-add needs two.
+//!
+//! Invariants: who pushes a slot owns it until the push and does not touch it after that; nothing is lost or taken
+//! twice; slots that one thread has pushed are taken in the order of its pushes.
+//!
+//! Not here: the answers themselves (`exchange`), and waking the shard that takes them (`notifier`).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,4 +1,11 @@
 //! One request queue: a ring for each shard, and the consumers that sleep on them.
+//!
+//! Invariants: a ring has an entry for every slot of its shard, so that pushing never fails; consumers see an id once
+//! it is published, and one of them claims it; a request that is over is not given to a consumer that claims it;
+//! closing a queue wakes all who wait.
+//!
+//! Not here: the rings (`request_ring`), how consumers sleep (`sleepers`), when a shard pushes, publishes and wakes
+//! (`shard::dispatch`), and a queue's handles and name (room `session`).
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;

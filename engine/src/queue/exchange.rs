@@ -23,6 +23,9 @@
 //! Invariants: the record and the received bytes of a slot do not change while a handle lives; the response area and
 //! the answer belong to whoever set ANSWERED, until the slot is in the completions; the answer of a slot that is free
 //! has no tail.
+//!
+//! Not here: what the shard does with its slots (`shard_side`), what applications do by handle (`lease`) and by id
+//! (`by_id`), and which received bytes a slot holds (`holdings`).
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;

@@ -2,6 +2,9 @@
 //!
 //! Invariants: a claimed id has one lease; what a lease reads does not change while it lives; a lease dropped without
 //! an answer abandons its request. The slot's life is drawn in `exchange`.
+//!
+//! Not here: answering by id (`by_id`), how a body's chain is read (`body`), and the request as applications see it
+//! (room `api`).
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;

@@ -2,6 +2,12 @@
 //!
 //! Within a [`NotifyScope`] a thread defers its notifications and wakes each shard at most once
 //! when the scope ends: one wake-up a batch.
+//!
+//! Invariants: the eventfd is written once a sleep at most, by whoever turns "asleep" into "awake"; a notifier is never
+//! freed, so that one who notifies after the shard's end touches no memory that is gone.
+//!
+//! Not here: the sleep and the look for work before it (room `shard`), the poll (room `ring`), and consumers that sleep
+//! (`sleepers`).
 
 use core::cell::RefCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -2,6 +2,11 @@
 //!
 //! The algorithm is the stealing side of a Chase-Lev deque without the owner's pop, as work-stealing schedulers use it:
 //! consumers read entries first and own them only if the head is still where they saw it.
+//!
+//! Invariants: each id is claimed once, in the order of the pushes; consumers see nothing that is not published; a push
+//! to a full ring fails and overwrites nothing.
+//!
+//! Not here: how many requests may wait, and what a claimed id gives (`core`); who is woken (`sleepers`).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -4,6 +4,12 @@
 //! twice while it is on its way: between two batches a shard makes at most one futex call a sleeping consumer.
 //!
 //! A future on a thread that drives a shard can use the requests of that shard only, so it is woken for no other's.
+//!
+//! Invariants: who is about to sleep is counted first and then looks for work once more, and who publishes work looks
+//! at the count after that, so that no wake is lost; wakers are woken and dropped outside the lock.
+//!
+//! Not here: the work itself (`core`), looking again before a sleep as `WaitStrategy` says (room `api`), and shards
+//! that sleep (`notifier`).
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use core::task::Waker;

@@ -1,6 +1,8 @@
 //! How a request ended: the one record of it, from which everything is counted.
 //!
 //! Invariants: plain data; whoever frees the slot of a request that had begun has one of these (`Record::End`).
+//!
+//! Not here: when and how a request ends, and the counting (`shard::dispatch::ends`); the counts (room `counters`).
 
 use ringress_proto::reject::Reject;
 

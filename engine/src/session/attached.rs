@@ -2,6 +2,9 @@
 //!
 //! Invariants: a shard that fails or panics in a turn ends with that turn; one whose thread ends ends with it, at the
 //! latest when its thread-locals are destroyed; who is called within a turn cannot begin another one.
+//!
+//! Not here: what happens in a turn (room `shard`), making a shard and ending it (`control`), and shards on threads of
+//! the engine's (`engine`).
 
 use core::cell::{Cell, RefCell};
 use std::sync::Arc;

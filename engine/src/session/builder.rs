@@ -1,4 +1,9 @@
 //! How an engine is configured and started.
+//!
+//! Invariants: settings are taken as they are given, and checked all together, before anything is opened or reserved;
+//! one that is not given has its default.
+//!
+//! Not here: ranges and defaults (rooms `config`, `policy`), and the start itself (`engine`).
 
 use ringress_proto::limits::Limits;
 

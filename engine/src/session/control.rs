@@ -2,6 +2,9 @@
 //!
 //! Invariants: nothing waits under the lock, and no code of the application's runs there; every change is published to
 //! all shards before the call that made it returns.
+//!
+//! Not here: what is kept of queues, groups and addresses (`queues`, `groups`, `listeners`), and how a shard takes what
+//! is published (`shard::control`).
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,4 +1,11 @@
 //! Engines and request queues: what is made at the start and ends with the shutdown.
+//!
+//! Invariants: how many shards there are is settled at the start, and memory for their requests is reserved then; no
+//! call waits for a shard in code that this shard runs: it is refused, or, as a shutdown, begins and does not wait.
+//!
+//! Not here: settings (`builder`), the state and how a shard is made and ends (`control`), co-located shards
+//! (`attached`), lists of what there is (`listing`), and the handles of queues, sessions and groups (`request_queue`,
+//! `url_groups`).
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};

@@ -3,6 +3,9 @@
 //!
 //! Invariants: a key of a session or group that is gone finds nothing; a group's row in the routes is at its place
 //! here, and belongs to the generation that it has here.
+//!
+//! Not here: the handles that applications have (`url_groups`), opening ports (`listeners`), and finding a request's
+//! group (room `route`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

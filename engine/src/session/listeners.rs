@@ -8,6 +8,9 @@
 //!
 //! Invariants: nothing here waits, neither for a shard nor for another process; an address that another socket listens
 //! on is refused, also one of another process of the same user.
+//!
+//! Not here: asking again for an address that is taken (`control`), which URLs want a port (`groups`), and accepting
+//! (`shard::transport`).
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,4 +1,10 @@
 //! What there is at one moment: groups with their URLs, queues with what is bound to them, addresses.
+//!
+//! Invariants: a list is a copy, made under the lock of the control plane, so that its groups, URLs, queues and
+//! addresses are those of one moment; what changes without that lock, as a queue's length and the number of those that
+//! wait, is read one after the other.
+//!
+//! Not here: changing any of it (`groups`, `queues`, `listeners`), and what is counted (room `counters`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

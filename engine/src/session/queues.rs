@@ -1,4 +1,10 @@
 //! Request queues as the control plane keeps them: records that end with a queue's last handle.
+//!
+//! Invariants: no two open queues of an engine have the same name, unless it is empty; a queue's number is never given
+//! out again in its engine, its place is; groups that were bound to a queue that has ended are bound to no other by
+//! that.
+//!
+//! Not here: a queue's handles and options (`request_queue`), and the requests that wait (room `queue`).
 
 use std::sync::Arc;
 

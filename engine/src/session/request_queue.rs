@@ -1,4 +1,10 @@
 //! A request queue's handles, and what ends with the last one.
+//!
+//! Invariants: the queue is closed when its last handle is dropped, and no earlier by a handle; a handle does not keep
+//! the engine; a request's id from another queue or engine finds nothing.
+//!
+//! Not here: receiving and answering (room `api`), what waits and who sleeps (room `queue`), and names and places
+//! (`queues`).
 
 use std::sync::{Arc, Weak};
 

@@ -1,4 +1,10 @@
 //! What an application has of server sessions and URL groups.
+//!
+//! Invariants: a handle names its session or group by a key, and the control plane has the state; what a handle changes
+//! is published to all shards before the call returns; a call that fails has changed nothing.
+//!
+//! Not here: the state (`groups`), opening ports (`listeners`), lists (`listing`), and what properties mean (room
+//! `policy`).
 
 use std::sync::Arc;
 

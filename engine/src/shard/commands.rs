@@ -3,6 +3,8 @@
 //!
 //! Invariants: commands are read after the answers of a turn have been taken back and before any of them is sent, so
 //! that nothing that was cancelled by then begins to leave.
+//!
+//! Not here: how commands are put in and kept (room `queue`), and what each does to a connection (`protocol`).
 
 use bytes::Bytes;
 

@@ -8,6 +8,9 @@
 //! Invariants: a [`DesiredState`] is whole, so that a shard needs the newest alone: one that it has not taken is
 //! replaced, and nothing piles up for a shard that nobody drives. A shard takes the newest before it does anything in a
 //! turn, and again after it has waited for completions and before it handles any; it says which one it has taken.
+//!
+//! Not here: who decides what is wanted (room `session`), and what a shard does with routes and queues (`dispatch`) and
+//! addresses (`transport`).
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::net::IpAddr;

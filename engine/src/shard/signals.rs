@@ -1,4 +1,9 @@
 //! What applications tell of requests under way: see `queue::signals`.
+//!
+//! Invariants: the bits of a slot are taken together, and only after the slot was taken off the list; a signal of a
+//! request that is over leads at most to a look at another connection, which does no harm.
+//!
+//! Not here: how signals are set and listed (room `queue`), and what a connection does on them (`protocol`).
 
 use super::Shard;
 use crate::queue::Signals;

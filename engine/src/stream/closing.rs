@@ -2,6 +2,8 @@
 //! meanwhile takes its time.
 //!
 //! Invariants: a thread that drives a shard names who closes files for it; on all others, who lets go closes.
+//!
+//! Not here: the closing itself, and which files are closed at once (`ring::files`).
 
 use core::cell::RefCell;
 use std::fs::File;

@@ -2,6 +2,8 @@
 //!
 //! Invariants: a piece does not move while it is in the window, so what is lent of it stays where it is; it is dropped
 //! when its last byte is sent, or with the whole.
+//!
+//! Not here: what is given and not yet in the window (`OutStream`), the text of frames, and sending (room `shard`).
 
 use core::sync::atomic::Ordering;
 use std::sync::Arc;

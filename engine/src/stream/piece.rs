@@ -1,5 +1,11 @@
 //! What a stream consists of: content and trailers as they are given, and as they are sent, with a short frame before
 //! each.
+//!
+//! Invariants: a clone copies no content: it shares the bytes or the file; a frame has at most 24 bytes; a file is
+//! neither read nor checked here.
+//!
+//! Not here: the order of pieces and how many may wait (`stream`), the window of those being sent (`outgoing`), the
+//! text of frames and reading files (room `shard`).
 
 use std::fs::File;
 use std::sync::Arc;

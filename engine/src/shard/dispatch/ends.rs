@@ -14,6 +14,9 @@
 //!   that are open, at any moment, over all and for each queue.
 //! * What was said of a request's end first holds: refused, abandoned, cancelled, cut, timed out. Of an application's
 //!   answer, whether the socket took it whole decides.
+//!
+//! Not here: when an answer is sent or lost (`protocol`), the record's fields (room `record`), and by which group a
+//! request counts (`meters`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,10 @@
 //! The queues as a shard sees them: requests are pushed, then published together, and who sleeps is woken.
+//!
+//! Invariants: a request can be answered only from when its queue is sure to take it; a queue that was pushed to is
+//! listed until it is published and its sleepers are woken; what nobody has taken from a queue that ends is abandoned.
+//!
+//! Not here: the rings and the sleepers (room `queue`), which queue a request goes to (room `route`), and what a client
+//! is told when its queue takes nothing (`protocol`).
 
 use std::sync::Arc;
 

@@ -3,6 +3,9 @@
 //!
 //! Invariants: an idle connection is one entry and nothing else: no buffer, no request slot. A protocol that ends in
 //! another says so by its state, and the change is made here.
+//!
+//! Not here: what a protocol does in these calls (`http1`, `raw`), what they have in common (`link`, `receive`,
+//! `stream`, `files`), and the table of connections (`shard`).
 
 use bytes::Bytes;
 

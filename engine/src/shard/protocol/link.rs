@@ -1,5 +1,9 @@
 //! What every protocol has of a connection: its socket, what is being sent, whom its end concerns; and its end.
 //!
+//! Invariants: a connection begins to end once, and the first reason stays; it is at most once on each of the lists
+//! `flush` and `resume`; the memory that is being sent is given back when the socket has taken all of it, or when the
+//! connection is gone.
+//!
 //! Not here: what comes in, and in which order answers go out (`http1`, `raw`).
 
 use crate::clock::Tick;

@@ -1,4 +1,11 @@
 //! Bytes come in, whatever they mean: into which buffers, what of them is held, and what is told of their end.
+//!
+//! Invariants: the share of a buffer that an event brings is given back with the event: who keeps bytes for longer
+//! copies them or takes a share of their own; a receive that found no buffer is not begun again before the kernel has
+//! one, unless it no longer needs any.
+//!
+//! Not here: what the bytes mean (`http1`, `raw`), the operations (`transport`), and which buffers the kernel has (room
+//! `mem`).
 
 use super::Protocol;
 use super::connection::Connection;

@@ -14,6 +14,9 @@
 //! that cannot be made whole is cut: the connection is reset, and it is counted.
 //!
 //! How files are sent is decided here alone; in neither way does the shard wait for a disk.
+//!
+//! Not here: how pieces are given and how many may wait (room `stream`), sending longer parts of files (`files`), and
+//! who gets a cell next (`transport`).
 
 use ringress_proto::response::{chunk_line, last_chunk};
 

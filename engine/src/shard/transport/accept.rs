@@ -1,4 +1,10 @@
 //! Connections come in: listeners, accepting, and what happens when slots or descriptors run out.
+//!
+//! Invariants: a listener has at most one accept under way; a connection that has come in is given to the shard or
+//! closed; once descriptors have run out, accepting pauses before it is tried again.
+//!
+//! Not here: opening an address (room `session`), closing it at once (`listen_socket`), and whether the shard has a
+//! place for a connection (`shard`).
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,9 @@
 //! The sockets whose side is shut and whose other side is not: so many at most, of which the oldest make room.
+//!
+//! Invariants: each socket in this state is counted, and is in the list unless it was taken off to make room; the limit
+//! is a quarter of the shard's connections; the list may also name sockets that are gone.
+//!
+//! Not here: when our side is shut (`protocol`), and resetting those that are too many (`shard`).
 
 use std::collections::VecDeque;
 

@@ -2,6 +2,8 @@
 //!
 //! Invariants: a socket that the control plane has closed never listens again; a lock sees to that, which no request
 //! takes.
+//!
+//! Not here: binding and which addresses are open (room `session`), and accepting (`accept`).
 
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

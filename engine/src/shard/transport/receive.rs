@@ -1,5 +1,11 @@
 //! Bytes come in: into small buffers until told to stop, once into a large one, or into none; and input that cannot be
 //! taken yet is held in its buffers, in order, while receiving stops.
+//!
+//! Invariants: held input is taken in the order it came; at four held buffers receiving is told to stop; while small
+//! buffers are short, input that has just come is not held.
+//!
+//! Not here: which way of receiving is chosen, and what the bytes mean (`protocol`); which buffers the kernel has (room
+//! `mem`).
 
 use super::socket::NO_BUFFER;
 use super::{Receiving, Socket, Transport};

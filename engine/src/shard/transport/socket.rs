@@ -2,6 +2,8 @@
 //!
 //! Invariants: an idle socket is one entry and nothing else: no buffer, no cell; the descriptor is closed after the
 //! last operation on it has completed.
+//!
+//! Not here: receiving and sending (`receive`, `send`), when a connection ends and what it still owes (`protocol`).
 
 use std::net::Shutdown;
 use std::os::fd::{OwnedFd, RawFd};

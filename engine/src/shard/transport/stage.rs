@@ -8,6 +8,9 @@
 //!
 //! Invariants: a cell that is read into is given back after the read has ended; a call that is not followed goes to the
 //! next.
+//!
+//! Not here: which parts of files are read (`protocol::stream`), sending longer ones (`ring::files`), and where cells
+//! lie (room `mem`).
 
 use std::os::fd::RawFd;
 

@@ -2,6 +2,8 @@
 //!
 //! Invariants: a connection has at most one cell, from the first piece of a head that is not whole until the request is
 //! delivered (then it is free again, or the request's if its head is longer than a receive buffer) or given up.
+//!
+//! Not here: heads that are whole in one buffer (`input`), and what a head means (`deliver`).
 
 use super::Http1;
 use super::deliver::HeadRead;

@@ -1,4 +1,11 @@
 //! A request finds its queue: when its head is whole, before its body.
+//!
+//! Invariants: whatever is delivered or refused here goes to the end of its connection's list of answers; a request
+//! waits for room in its queue only while its connection has others under way and nothing behind its head was changed;
+//! then its slot is given back, and its head read again later.
+//!
+//! Not here: finding heads in what is received (`input`, `assembly`), the rest of a body (`body`), the routes (room
+//! `route`), and how a refusal is written (`refuse`).
 
 use ringress_proto::chunked::Decoder;
 use ringress_proto::framing::BodyLength;

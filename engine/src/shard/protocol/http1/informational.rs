@@ -1,5 +1,8 @@
 //! Informational answers, and the poll for the end of a client that is owed something.
 //!
+//! Invariants: an informational answer is sent while its request is the connection's oldest and its answer has not
+//! begun; one that comes too late for that is dropped, and counted.
+//!
 //! Not here: what is kept of those (`dispatch`).
 
 use bytes::Bytes;

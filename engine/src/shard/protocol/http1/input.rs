@@ -5,6 +5,9 @@
 //! receive buffer of requests; one that does not arrive whole in one buffer is put together before that, in the
 //! connection's one assembly cell, and counted; input that cannot be taken yet is held in its buffers, in order, and
 //! receiving stops until it has been taken.
+//!
+//! Not here: reading and delivering a head (`deliver`), heads in several buffers (`assembly`), the rest of bodies
+//! (`body`), what nobody wants (`unwanted`), and which buffers are received into (`protocol::receive`).
 
 use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;

@@ -1,6 +1,9 @@
 //! How connections end, and the timers that see to it.
 //!
 //! Invariants: whatever a connection still had is given back; requests of a gone connection answer `Gone`.
+//!
+//! Not here: closing the socket (`link`, `transport`), timers that need more than the clock to judge (`waits`), and
+//! which timer runs (room `conn`).
 
 use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;

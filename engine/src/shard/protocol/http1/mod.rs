@@ -5,6 +5,9 @@
 //!   sent     ◀── output ◀───────────────── answers ───
 //! ```
 //!
+//! Invariants: no head is begun unless the connection's `conn::Machine` admits a further request; a request is
+//! delivered when its head is whole, before the rest of its body; answers leave in the order of their requests.
+//!
 //! Not here: what every protocol does with its socket (`link`, `receive`, `stream`, `files`), and what a connection may
 //! do next (room `conn`).
 

@@ -1,4 +1,10 @@
 //! Answers that the engine makes itself: to requests it refuses, and for applications that dropped theirs.
+//!
+//! Invariants: a refusal is sent in its request's turn, and fits every response area; an answer to HEAD has no body;
+//! only where no slot or cell is left is a fixed text sent (`output` has it), after which the connection ends.
+//!
+//! Not here: why and when a request is refused (`input`, `deliver`, `body`, `waits`), the reasons and their texts
+//! (crate `proto`), and counting (`dispatch`).
 
 use std::io::Write as _;
 

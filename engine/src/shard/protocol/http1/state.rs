@@ -1,6 +1,9 @@
 //! What HTTP/1 knows of a connection.
 //!
 //! Invariants: an idle connection is one entry here and nothing else: no buffer, no request slot.
+//!
+//! Not here: what is done with it (the other files beside this), what every protocol knows of a connection (`link`),
+//! and what it may do next (room `conn`).
 
 use ringress_proto::chunked::Decoder;
 
