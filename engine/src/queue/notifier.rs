@@ -1,7 +1,7 @@
 //! How a shard that sleeps in the kernel is woken: an eventfd that its ring polls, written to only when it sleeps.
 //!
-//! Within a [`NotifyScope`] a thread defers its notifications and wakes each shard at most once
-//! when the scope ends: one wake-up a batch.
+//! Within a [`NotifyScope`] a thread defers its notifications and wakes each shard at most once:
+//! whoever entered the scope sends them before it drops it (`notify_deferred`).
 //!
 //! Invariants: the eventfd is written once a sleep at most, by whoever turns "asleep" into "awake"; a notifier is never
 //! freed, so that one who notifies after the shard's end touches no memory that is gone.
