@@ -334,15 +334,13 @@ fn an_address_that_was_taken_before_its_shard_came_is_counted() {
     drop(taken);
 }
 
-#[test]
-fn changes_do_not_hold_while_a_turn_by_the_earlier_ones_is_under_way() {
-    let host = Host::start();
+/// Code that the shard runs holds up a turn of it, which has begun when this returns, until something is sent.
+fn hold_up_a_turn(host: &Host) -> mpsc::Sender<()> {
     let mut client = host.connect();
     client.get("/x");
     let request = host.receive();
     let (goes_on, go_on) = mpsc::channel::<()>();
     let (in_turn, is_in_turn) = mpsc::channel();
-    // Code that the shard runs holds up its turn.
     request.on_disconnect_call(move |_| {
         in_turn.send(()).expect("the test waits");
         go_on.recv_timeout(WAIT_MAX).expect("the test goes on");
@@ -351,6 +349,13 @@ fn changes_do_not_hold_while_a_turn_by_the_earlier_ones_is_under_way() {
     assert_eq!(client.read().text(), "/x");
     drop(client);
     is_in_turn.recv_timeout(WAIT_MAX).expect("the connection ends");
+    goes_on
+}
+
+#[test]
+fn changes_do_not_hold_while_a_turn_by_the_earlier_ones_is_under_way() {
+    let host = Host::start();
+    let goes_on = hold_up_a_turn(&host);
     host.group.set_active(false).expect("the group lives");
     assert!(!host.engine.await_changes(Duration::from_millis(20)).expect("not on a shard"));
     goes_on.send(()).expect("it waits");
@@ -379,20 +384,7 @@ fn calls_that_wait_leave_wakes_to_the_executor_of_the_thread() {
     assert_eq!(leaves_wakes(|| host.engine.listen(address)).expect_err("taken").kind(), ErrorKind::Io);
     let url = format!("http://*:{}/", address.port());
     assert_eq!(leaves_wakes(|| host.group.add_url(&url, 0)).expect_err("taken").kind(), ErrorKind::Io);
-    // A turn that takes long.
-    let mut client = host.connect();
-    client.get("/x");
-    let request = host.receive();
-    let (goes_on, go_on) = mpsc::channel::<()>();
-    let (in_turn, is_in_turn) = mpsc::channel();
-    request.on_disconnect_call(move |_| {
-        in_turn.send(()).expect("the test waits");
-        go_on.recv_timeout(WAIT_MAX).expect("the test goes on");
-    });
-    answer_path(request);
-    assert_eq!(client.read().text(), "/x");
-    drop(client);
-    is_in_turn.recv_timeout(WAIT_MAX).expect("the connection ends");
+    let goes_on = hold_up_a_turn(&host);
     host.group.set_active(false).expect("the group lives");
     assert!(!leaves_wakes(|| host.engine.await_changes(Duration::from_millis(20))).expect("not on a shard"));
     goes_on.send(()).expect("it waits");
