@@ -305,7 +305,7 @@ impl<I: Io> Shard<I> {
             dispatch.note_answered(slot);
         }
         if flags.only_reclaims() {
-            return dispatch.reclaim(slot);
+            return dispatch.discard(slot);
         }
         match self.connections.get_mut(dispatch.slots[slot as usize].connection) {
             Some(connection) => self.protocol.on_answer(connection, slot, flags),

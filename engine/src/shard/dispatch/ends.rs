@@ -73,17 +73,12 @@ impl Dispatch {
         self.routes = routes;
     }
 
-    /// A slot that was taken for a request is not needed, because there is none yet, or it is refused without it.
+    /// A slot holds no request that is under way: there is none yet, or it is refused without the slot, or it has ended
+    /// and its handle was dropped since.
     #[inline]
     pub(crate) fn discard(&mut self, slot: u32) {
         assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends with an outcome");
         self.side.free(slot);
-    }
-
-    /// The handle of a request that had ended was dropped: the slot is free.
-    #[inline]
-    pub(crate) fn reclaim(&mut self, slot: u32) {
-        self.discard(slot);
     }
 
     /// The engine answers a request in the application's place.
