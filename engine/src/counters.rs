@@ -82,12 +82,19 @@ counters! {
     responses_unsent,
     /// Informational answers that were not sent: the client had left, or the final answer was on its way.
     informational_dropped,
-    /// Answers the engine made itself: malformed requests, no route, queue full, timeouts.
+    /// Requests delivered that the engine answered in the application's place, for what came behind the head: a body
+    /// that was malformed, too long or cut.
     requests_rejected,
-    /// Requests refused with 503 because their queue was full.
-    queue_full,
-    /// Requests answered 503 because no consumer took them in time.
+    /// Requests delivered that the engine answered in the application's place because a timer was over: no consumer
+    /// took them in time, or their body came too slowly.
+    requests_timed_out,
+    /// Of those, requests that no consumer took in time: 503.
     queue_timeouts,
+    /// Requests that the engine refused before they were delivered: malformed or too large, without a route, for a
+    /// queue that was full or switched off, with a head that came too slowly, or for want of memory.
+    requests_refused,
+    /// Of those, requests whose queue was full: 503.
+    queue_full,
     /// Heads put together because they did not arrive in one buffer, and heads or bodies copied to free a buffer under
     /// pressure.
     copies,
@@ -132,6 +139,18 @@ counters! {
     /// owners of bytes, and of parts of a `tower` service that are dropped. The panic hook has told of each. Those on
     /// threads that run no shard are counted by all engines of the process.
     foreign_panics,
+}
+
+#[cfg(test)]
+impl ShardCounters {
+    /// Those of the requests delivered that have ended: each is counted in one of these.
+    pub(crate) fn requests_ended(&self) -> u64 {
+        let answered = [&self.requests_answered, &self.responses_unsent, &self.responses_truncated];
+        let unanswered = [&self.requests_abandoned, &self.requests_cancelled, &self.requests_disconnected];
+        let by_engine = [&self.requests_rejected, &self.requests_timed_out, &self.responses_timed_out];
+        let others = [&self.requests_stopped, &self.requests_aborted];
+        answered.into_iter().chain(unanswered).chain(by_engine).chain(others).map(Counter::read).sum()
+    }
 }
 
 impl Counters {

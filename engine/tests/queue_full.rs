@@ -53,7 +53,7 @@ fn a_full_queue_answers_503_and_keeps_the_connection() {
     assert_eq!(replies.matches("full.\n").count(), 1, "none after HEAD: {replies}");
     assert_eq!(host.queue.len(), u64::from(LENGTH));
     let counters = host.counters();
-    assert_eq!((counters.queue_full, counters.requests_rejected, counters.requests_delivered), (13, 13, 4));
+    assert_eq!((counters.queue_full, counters.requests_refused, counters.requests_delivered), (13, 13, 4));
     let consumer = serve(&host.queue, answer_path);
     for (number, client) in waiting.iter_mut().enumerate() {
         assert_eq!(client.read().text(), format!("/{number}"));
@@ -251,7 +251,7 @@ fn a_group_moves_to_another_queue_while_requests_come() {
         host.group.bind(&host.queue).expect("of this engine");
         wait_until("the first queue is served", || client.ask("/").text() == "first");
     }
-    assert_eq!(host.settled().requests_rejected, 0, "no request falls between two queues");
+    assert_eq!(host.settled().requests_refused, 0, "no request falls between two queues");
     drop(client);
     drop(host.engine);
     let served = first.join().expect("ends") + second.join().expect("ends");

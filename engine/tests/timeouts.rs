@@ -46,7 +46,7 @@ fn takes_its_time<R>(wait: impl FnOnce() -> R) -> R {
 fn assert_closed_without_a_word(host: &Host, connect: impl FnOnce() -> Client) {
     assert_eq!(takes_its_time(|| connect().read_end()), End::Closed);
     host.await_rest();
-    assert_eq!((host.settled().timeouts, host.settled().requests_rejected), (1, 0));
+    assert_eq!((host.settled().timeouts, host.settled().requests_refused), (1, 0));
 }
 
 #[test]

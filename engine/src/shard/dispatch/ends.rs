@@ -344,13 +344,14 @@ impl Dispatch {
     #[cold]
     // Part by part: to be passed by reference, the whole would be put together in memory for every request.
     fn record_uncommon(&mut self, outcome: Outcome, delivered: bool, meter: u32) {
-        if delivered {
-            counter_of(outcome, self.meters.at(meter)).count();
-        } else {
+        let counters = &self.counters;
+        if !delivered {
             // Whatever became of the refusal.
             self.meters.end_refusal(meter);
+            counters.requests_refused.count();
+            return counters.queue_full.add(u64::from(outcome == Outcome::Refused(Reject::QueueFull)));
         }
-        let counters = &self.counters;
+        counter_of(outcome, self.meters.at(meter)).count();
         let counter = match outcome {
             Outcome::Answered => &counters.requests_answered,
             Outcome::Unsent => &counters.responses_unsent,
@@ -359,16 +360,13 @@ impl Dispatch {
             Outcome::Cancelled => &counters.requests_cancelled,
             Outcome::Disconnected => &counters.requests_disconnected,
             Outcome::TimedOut(Timer::Send | Timer::SendRate) => &counters.responses_timed_out,
-            Outcome::Refused(_) | Outcome::TimedOut(_) => &counters.requests_rejected,
+            Outcome::TimedOut(_) => &counters.requests_timed_out,
+            Outcome::Refused(_) => &counters.requests_rejected,
             Outcome::Stopped => &counters.requests_stopped,
             Outcome::Aborted => &counters.requests_aborted,
         };
         counter.count();
-        match outcome {
-            Outcome::Refused(Reject::QueueFull) => counters.queue_full.count(),
-            Outcome::TimedOut(Timer::Queue) => counters.queue_timeouts.count(),
-            _ => {}
-        }
+        counters.queue_timeouts.add(u64::from(outcome == Outcome::TimedOut(Timer::Queue)));
     }
 }
 

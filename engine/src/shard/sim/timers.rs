@@ -48,7 +48,7 @@ fn a_request_that_nobody_takes_is_answered_503_and_delivered_to_nobody() {
     assert!(rig.queue.is_empty() && rig.queue.claim_of(0).is_none(), "it was answered");
     let counters = &rig.counters;
     assert_eq!(
-        (counters.queue_timeouts.read(), counters.requests_rejected.read(), counters.timeouts.read()),
+        (counters.queue_timeouts.read(), counters.requests_timed_out.read(), counters.timeouts.read()),
         (1, 1, 0)
     );
     assert_eq!(

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use super::app::App;
 use super::client::{Choice, Client, Seen};
 use super::script;
-use crate::counters::{RequestCounters, ShardCounters};
+use crate::counters::{Counter, RequestCounters, ShardCounters};
 use crate::ring::fake::{Fake, Outside, Random};
 
 /// Clients there are at a time, at most.
@@ -86,10 +86,11 @@ impl World {
     /// socket had taken.
     pub(super) fn assert_counted(&self, queue: &RequestCounters, counters: &ShardCounters) {
         let seen = |kind: Seen| self.clients.iter().map(|client| client.seen(kind)).sum::<u64>();
-        let rejected = counters.requests_rejected.read();
+        let engine_made = [&counters.requests_refused, &counters.requests_rejected, &counters.requests_timed_out];
+        let refusals = engine_made.into_iter().map(Counter::read).sum();
         // A stream whose length was said is whole for its client before the application ends it.
         let answers = queue.answered + queue.unsent + queue.aborted + queue.cancelled + queue.timed_out;
-        let counted = [(Seen::Answer, answers), (Seen::Dropped, queue.abandoned), (Seen::Refusal, rejected)];
+        let counted = [(Seen::Answer, answers), (Seen::Dropped, queue.abandoned), (Seen::Refusal, refusals)];
         for (kind, counted) in counted {
             assert!(seen(kind) <= counted, "{kind:?}: {} seen, {counted} counted; {queue:?}", seen(kind));
         }
