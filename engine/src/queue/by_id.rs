@@ -15,6 +15,7 @@ use super::exchange::{
     NotSent, OPEN, ORPHAN, Record, SENT, generation_of,
 };
 use super::signals::Signals;
+use super::slot::Slot;
 use crate::id::RequestId;
 
 impl<R: Record> Exchange<R> {
@@ -42,9 +43,9 @@ impl<R: Record> Exchange<R> {
     }
 
     /// The slot of an id, if it is one that was ever used: of which request, the caller sees to.
-    fn known(&self, id: RequestId) -> Option<u32> {
-        let slot = self.origin.slot(id);
-        (u64::from(slot) < self.initialised.load(Ordering::Acquire)).then_some(slot)
+    pub(super) fn known(&self, id: RequestId) -> Option<Slot> {
+        let number = self.origin.slot(id);
+        (u64::from(number) < self.initialised.load(Ordering::Acquire)).then(|| Slot::new(number))
     }
 
     /// Whether a request came through a queue, by its number, and its slot serves no other one yet. Of a request that

@@ -9,30 +9,29 @@
 //!
 //! Not here: the answers themselves (`exchange`), and waking the shard that takes them (`notifier`).
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use crossbeam_utils::CachePadded;
 
-/// The link of a slot: the slot below it plus 1, or 0 at the bottom.
-pub(crate) type NextSlot = AtomicU32;
+use super::slot::{Slot, SlotLink};
 
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Completions {
-    /// The top slot plus 1, or 0 when empty.
-    top: CachePadded<AtomicU32>,
+    top: CachePadded<SlotLink>,
 }
 
 impl Completions {
-    /// Puts a slot back. `link` is the slot's own; the caller owns the slot and gives it away here.
+    /// Puts a slot back. `link` is the slot's own, which gets the slot below it; the caller owns the slot and gives it
+    /// away here.
     ///
     /// Sequentially consistent: a flag read after this cannot be older than the push.
     #[inline]
-    pub(crate) fn push(&self, slot: u32, link: &NextSlot) {
+    pub(crate) fn push(&self, slot: Slot, link: &SlotLink) {
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
             link.store(top, Ordering::Relaxed);
-            match self.top.compare_exchange_weak(top, slot + 1, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.top.compare_exchange_weak(top, Some(slot), Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => top = now,
             }
@@ -42,20 +41,20 @@ impl Completions {
     /// Whether nothing waits. Sequentially consistent, for the sleeper's second look.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.top.load(Ordering::SeqCst) == 0
+        self.top.load(Ordering::SeqCst).is_none()
     }
 
     /// Takes everything, oldest first, appending what is made of the slots to `out`.
     #[inline]
-    pub(crate) fn take<'a, T>(&self, out: &mut Vec<T>, link: impl Fn(u32) -> &'a NextSlot, make: impl Fn(u32) -> T) {
-        if self.top.load(Ordering::Relaxed) == 0 {
+    pub(crate) fn take<'a, T>(&self, out: &mut Vec<T>, link: impl Fn(Slot) -> &'a SlotLink, make: impl Fn(Slot) -> T) {
+        if self.top.load(Ordering::Relaxed).is_none() {
             return;
         }
-        let mut next = self.top.swap(0, Ordering::AcqRel);
+        let mut next = self.top.swap(None, Ordering::AcqRel);
         let first = out.len();
-        while next != 0 {
-            out.push(make(next - 1));
-            next = link(next - 1).load(Ordering::Relaxed);
+        while let Some(slot) = next {
+            out.push(make(slot));
+            next = link(slot).load(Ordering::Relaxed);
         }
         out[first..].reverse();
     }
@@ -64,17 +63,24 @@ impl Completions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::slot::SlotTable;
+
+    fn links(slots: u32) -> SlotTable<SlotLink> {
+        let mut links = SlotTable::with_capacity(slots);
+        (0..slots).for_each(|_| links.push(SlotLink::default()));
+        links
+    }
 
     #[test]
     fn gives_slots_back_oldest_first() {
-        let links: Vec<NextSlot> = (0..4).map(|_| NextSlot::new(0)).collect();
+        let links = links(4);
         let returns = Completions::default();
-        for slot in [2, 0, 3] {
-            returns.push(slot, &links[slot as usize]);
+        for slot in [2, 0, 3].map(Slot::new) {
+            returns.push(slot, &links[slot]);
         }
         assert!(!returns.is_empty());
         let mut out = vec![9];
-        returns.take(&mut out, |slot| &links[slot as usize], |slot| slot);
+        returns.take(&mut out, |slot| &links[slot], Slot::number);
         assert_eq!(out, [9, 2, 0, 3]);
         assert!(returns.is_empty());
     }
@@ -82,20 +88,20 @@ mod tests {
     #[test]
     fn loses_and_doubles_nothing_under_many_producers() {
         const EACH: u32 = 20_000;
-        let links: Vec<NextSlot> = (0..3 * EACH).map(|_| NextSlot::new(0)).collect();
+        let links = links(3 * EACH);
         let returns = Completions::default();
         let mut out = Vec::new();
         std::thread::scope(|scope| {
             for producer in 0..3 {
                 let (links, returns) = (&links, &returns);
                 scope.spawn(move || {
-                    for slot in producer * EACH..(producer + 1) * EACH {
-                        returns.push(slot, &links[slot as usize]);
+                    for slot in (producer * EACH..(producer + 1) * EACH).map(Slot::new) {
+                        returns.push(slot, &links[slot]);
                     }
                 });
             }
             while out.len() < 3 * EACH as usize {
-                returns.take(&mut out, |slot| &links[slot as usize], |slot| slot);
+                returns.take(&mut out, |slot| &links[slot], Slot::number);
                 std::thread::yield_now();
             }
         });

@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use crate::id::{Origin, ShardId};
     use crate::mem::ArenaSizes;
-    use crate::queue::{AnswerFlags, Answered, ShardSide, Sizes};
+    use crate::queue::{AnswerFlags, Answered, ShardSide, Sizes, Slot};
     use core::sync::atomic::AtomicU64;
     use std::collections::VecDeque;
 
@@ -291,7 +291,7 @@ mod tests {
         queue: &'a QueueCore<Nothing>,
         side: ShardSide<Nothing>,
         producer: Producer,
-        waiting: VecDeque<(u32, u64)>,
+        waiting: VecDeque<(Slot, u64)>,
         overtaken: u64,
         answered: u64,
         abandoned: u64,

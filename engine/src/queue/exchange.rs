@@ -35,10 +35,11 @@ use std::sync::Arc;
 
 use super::body::{Chain, SlotBody};
 use super::commands::{Command, Commands};
-use super::completions::{Completions, NextSlot};
+use super::completions::Completions;
 use super::notifier::Notifier;
 use super::shard_side::{Completion, ShardSide};
 use super::signals::{Signals, SlotSignals};
+use super::slot::{Slot, SlotLink};
 use crate::foreign::HeldBytes;
 use crate::id::{Generation, Origin, PLACE_BITS, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
@@ -194,11 +195,10 @@ impl Received {
 /// Slots begin at cache lines. A record's size is to make them an odd number of lines apart: a power of two apart, the
 /// first lines of all slots would fall into the same few cache sets.
 #[repr(C, align(64))]
-pub(super) struct Slot<R> {
+pub(super) struct SharedSlot<R> {
     pub(super) word: AtomicU64,
-    /// Its number.
-    pub(super) number: u32,
-    pub(super) link: NextSlot,
+    pub(super) number: Slot,
+    pub(super) link: SlotLink,
     /// The queue that the request was published for, by its number, written before the word.
     pub(super) queue: AtomicU32,
     pub(super) answer: UnsafeCell<Answered>,
@@ -213,7 +213,7 @@ pub(super) struct Slot<R> {
 
 /// Bytes of a slot that carries a record: for who makes the record to see to the distance.
 pub(crate) const fn slot_bytes<R>() -> usize {
-    size_of::<Slot<R>>()
+    size_of::<SharedSlot<R>>()
 }
 
 /// Sizes of an exchange.
@@ -231,7 +231,7 @@ pub(crate) struct Exchange<R: Record> {
     /// What every answer of this engine says; for those who write answers.
     pub(super) template: R::HeadTemplate,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
-    pub(super) slots: Box<[UnsafeCell<MaybeUninit<Slot<R>>>]>,
+    pub(super) slots: Box<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>,
     /// How many slots are initialised, for those who come with an id.
     pub(super) initialised: AtomicU64,
     pub(super) arena: Arc<Arena>,
@@ -278,7 +278,7 @@ impl<R: Record> Exchange<R> {
         template: R::HeadTemplate,
         sizes: &Sizes,
     ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
-        let slots = Box::<[UnsafeCell<MaybeUninit<Slot<R>>>]>::new_uninit_slice(sizes.slots as usize);
+        let slots = Box::<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>::new_uninit_slice(sizes.slots as usize);
         // SAFETY: a cell of a `MaybeUninit` is valid whatever its bytes are. Not touching them keeps unused slots from
         // becoming resident.
         let slots = unsafe { slots.assume_init() };
@@ -324,13 +324,12 @@ impl<R: Record> Exchange<R> {
     }
 
     #[inline]
-    pub(super) fn slot(&self, slot: u32) -> &Slot<R> {
-        let slot = self.slots[slot as usize].get();
+    pub(super) fn slot(&self, slot: Slot) -> &SharedSlot<R> {
+        let slot = self.slots[slot.number() as usize].get();
         // SAFETY: the pointer is that of an element; slots are written whole by `allocate_fresh` before anybody refers
         // to them, and only through their atomics and cells afterwards.
         let slot = unsafe { &*slot };
-        // SAFETY: every caller has a slot that was published, or one below the shard's high-water mark: the shard
-        // initialises a slot before it counts it, and ids from outside are compared with `initialised` first.
+        // SAFETY: of a slot that is not initialised there is no `Slot`, and whoever has one has it of this exchange.
         unsafe { slot.assume_init_ref() }
     }
 
@@ -343,7 +342,7 @@ impl<R: Record> Exchange<R> {
     #[inline]
     pub(super) fn fill<E>(
         &self,
-        slot: &Slot<R>,
+        slot: &SharedSlot<R>,
         generation: Generation,
         flags: AnswerFlags,
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
@@ -352,7 +351,7 @@ impl<R: Record> Exchange<R> {
         if !self.set_answered(slot, open) {
             return None;
         }
-        let offset = self.arena.offset(Area::Response, slot.number);
+        let offset = self.arena.offset(Area::Response, slot.number.number());
         // SAFETY: this thread has just set ANSWERED, so the area of the slot is its own until the push below.
         let area = unsafe { self.arena.write(offset, self.area_bytes()) };
         // SAFETY: the record of a published slot is not written before the slot is freed, which needs the push below.
@@ -391,7 +390,7 @@ impl<R: Record> Exchange<R> {
     }
 
     /// For the shard, which answers in the application's place: `false` when somebody has answered before.
-    pub(super) fn claim_answer(&self, slot: u32) -> bool {
+    pub(super) fn claim_answer(&self, slot: Slot) -> bool {
         let slot = self.slot(slot);
         let generation = generation_of(slot.word.load(Ordering::Acquire));
         self.set_answered(slot, word_of(generation, OPEN | HANDLE))
@@ -399,7 +398,7 @@ impl<R: Record> Exchange<R> {
 
     /// The slot's request, if it came through a queue, can no longer be answered by id. `true`: nobody has its handle,
     /// and the answer is the shard's, as of [`claim_answer`](Self::claim_answer).
-    pub(super) fn close_to_ids(&self, slot: u32, queue: u32) -> bool {
+    pub(super) fn close_to_ids(&self, slot: Slot, queue: u32) -> bool {
         let slot = self.slot(slot);
         let held_by_id = |word: u64| word & (OPEN | HANDLE | CLOSED) == OPEN;
         let close = |word: u64| match word {
@@ -414,7 +413,7 @@ impl<R: Record> Exchange<R> {
     /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over. One that
     /// was cancelled meanwhile is left to the shard.
     #[cold]
-    fn take_answered_back(&self, slot: &Slot<R>, number: u32) {
+    fn take_answered_back(&self, slot: &SharedSlot<R>, number: Slot) {
         let abandoned = |word: u64| word & (LEFT | CANCELLED | HANDLE) == LEFT;
         let over = |word: u64| abandoned(word) || (word & DEAD != 0 && word & HANDLE == 0);
         let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | COMPLETING) });
@@ -430,7 +429,7 @@ impl<R: Record> Exchange<R> {
     }
 
     #[inline]
-    fn set_answered(&self, slot: &Slot<R>, open: u64) -> bool {
+    fn set_answered(&self, slot: &SharedSlot<R>, open: u64) -> bool {
         let mut seen = open;
         loop {
             let answered = seen | ANSWERED | COMPLETING;
@@ -457,7 +456,7 @@ impl<R: Record> Exchange<R> {
     /// 1. The slot's answer is the caller's, and it has set COMPLETING.
     /// 2. `this` is an exchange for as long as the slot is not in the completions.
     #[inline]
-    pub(super) unsafe fn give_back(this: *const Self, slot: u32) {
+    pub(super) unsafe fn give_back(this: *const Self, slot: Slot) {
         // SAFETY: by duty 2; the reference is not used after the push.
         let exchange = unsafe { &*this };
         if DRIVEN.with(core::cell::Cell::get) == this.cast() {
@@ -472,7 +471,7 @@ impl<R: Record> Exchange<R> {
     }
 
     /// Tells the shard about a slot whose handle the caller has.
-    pub(super) fn tell(&self, slot: u32, signals: Signals) {
+    pub(super) fn tell(&self, slot: Slot, signals: Signals) {
         let place = &self.slot(slot).signals;
         if place.add(signals) {
             self.signals.push(slot, &place.link);
@@ -514,7 +513,7 @@ impl<R: Record> Exchange<R> {
 /// else can answer meanwhile, and the shard's end waits.
 struct Unfilled<'e, R: Record> {
     exchange: &'e Exchange<R>,
-    slot: u32,
+    slot: Slot,
 }
 
 impl<R: Record> Drop for Unfilled<'_, R> {

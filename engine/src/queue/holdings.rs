@@ -15,6 +15,7 @@
 use super::body::{self, BodyState, Reading};
 use super::exchange::{Received, Record};
 use super::shard_side::ShardSide;
+use super::slot::Slot;
 use crate::mem::{Area, Arena, Blank, Cell, Extent, FreeCells, Input, Share};
 
 /// Which memory the received bytes of a request are in.
@@ -183,12 +184,12 @@ impl<R: Record> ShardSide<R> {
     /// Copies the bytes of the slot's request to memory of about their size. `false`: they are too long. Before the
     /// slot is published.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, slot: u32, bytes: Extent<'_>) -> bool {
+    pub(crate) fn keep(&mut self, slot: Slot, bytes: Extent<'_>) -> bool {
         let arena = &self.exchange.arena;
         if bytes.len() > arena.cell_bytes(Area::Head) {
             return self.keep_long(slot, bytes);
         }
-        let received = Received { offset: arena.offset(Area::Head, slot), len: bytes.len() };
+        let received = Received { offset: arena.offset(Area::Head, slot.number()), len: bytes.len() };
         self.receive_from(slot, Backing::Own, received);
         // SAFETY: read as in `bytes`. What is written is the slot's own, which is the shard's until the slot is
         // published (asserted by `receive_from`), and as long (looked at above); it is in no buffer and no cell.
@@ -197,7 +198,7 @@ impl<R: Record> ShardSide<R> {
     }
 
     #[cold]
-    fn keep_long(&mut self, slot: u32, bytes: Extent<'_>) -> bool {
+    fn keep_long(&mut self, slot: Slot, bytes: Extent<'_>) -> bool {
         if bytes.len() > self.arena().cell_bytes(Area::LongHead) {
             return false;
         }
@@ -208,14 +209,14 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// The slot's request is the first bytes of a cell, which the slot gets. Before the slot is published.
-    pub(crate) fn keep_cell(&mut self, slot: u32, cell: Cell, len: u32) {
+    pub(crate) fn keep_cell(&mut self, slot: Slot, cell: Cell, len: u32) {
         let extent = self.arena().cell(&cell, 0, len);
         let received = Received { offset: extent.offset(), len: extent.len() };
         self.receive_from(slot, Backing::Cell(cell), received);
     }
 
     /// The slot's request is these bytes of a buffer, of which the slot gets a share. Before the slot is published.
-    pub(crate) fn keep_share(&mut self, slot: u32, input: Input<'_>) {
+    pub(crate) fn keep_share(&mut self, slot: Slot, input: Input<'_>) {
         let share = self.buffers.share_settled(input);
         let extent = Extent::from(input);
         let received = Received { offset: extent.offset(), len: extent.len() };
@@ -223,8 +224,8 @@ impl<R: Record> ShardSide<R> {
     }
 
     #[inline(always)]
-    fn receive_from(&mut self, slot: u32, source: Backing, received: Received) {
-        let holding = &mut self.holdings[slot as usize];
+    fn receive_from(&mut self, slot: Slot, source: Backing, received: Received) {
+        let holding = &mut self.holdings[slot];
         let is_fresh = holding.stage == Stage::Ours && matches!(holding.source, Backing::Nothing);
         assert!(is_fresh, "a request is received once, before it is published");
         holding.source = source;
@@ -233,8 +234,8 @@ impl<R: Record> ShardSide<R> {
 
     /// The slot is published.
     #[inline]
-    pub(super) fn leave_stage(&mut self, slot: u32) {
-        let holding = &mut self.holdings[slot as usize];
+    pub(super) fn leave_stage(&mut self, slot: Slot) {
+        let holding = &mut self.holdings[slot];
         assert!(holding.stage == Stage::Ours, "a slot is published once");
         holding.stage = Stage::Out;
         if matches!(holding.source, Backing::Nothing) {
@@ -244,8 +245,8 @@ impl<R: Record> ShardSide<R> {
 
     /// Takes back what a slot holds that is not published, or not any more: it is the shard's alone.
     #[inline(always)]
-    pub(super) fn release_holding(&mut self, slot: u32) {
-        let holding = &mut self.holdings[slot as usize];
+    pub(super) fn release_holding(&mut self, slot: Slot) {
+        let holding = &mut self.holdings[slot];
         holding.stage = Stage::Ours;
         let has_body = holding.has_body;
         match core::mem::take(&mut holding.source) {
@@ -259,23 +260,23 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Takes back what a slot holds that is not published: it becomes another answer's.
-    pub(crate) fn forget_request(&mut self, slot: u32) {
+    pub(crate) fn forget_request(&mut self, slot: Slot) {
         self.assert_unpublished(slot);
         self.release_holding(slot);
     }
 
     #[cold]
-    fn release_body(&mut self, slot: u32) {
+    fn release_body(&mut self, slot: Slot) {
         self.remove_links_before(slot, body::NONE);
-        let holding = &mut self.holdings[slot as usize];
+        let holding = &mut self.holdings[slot];
         (holding.has_body, holding.trailers) = (false, 0);
         if let Some(cell) = holding.trailer_cell.take() {
             self.cells.assembly.give(cell);
         }
     }
 
-    fn remove_links_before(&mut self, slot: u32, end: u32) {
-        let holding = &mut self.holdings[slot as usize];
+    fn remove_links_before(&mut self, slot: Slot, end: u32) {
+        let holding = &mut self.holdings[slot];
         while holding.first != body::NONE && holding.first != end {
             let link = holding.first;
             holding.first = self.exchange.chain.remove(link);
@@ -288,14 +289,14 @@ impl<R: Record> ShardSide<R> {
 
     /// Whether the slot has a body of its own.
     #[inline]
-    pub(crate) fn has_body(&self, slot: u32) -> bool {
-        self.holdings[slot as usize].has_body
+    pub(crate) fn has_body(&self, slot: Slot) -> bool {
+        self.holdings[slot].has_body
     }
 
     /// The slot gets a body, whose bytes are to come. Before it is published. `false`: it has one.
-    pub(crate) fn open_body(&mut self, slot: u32) -> bool {
+    pub(crate) fn open_body(&mut self, slot: Slot) -> bool {
         self.assert_unpublished(slot);
-        if core::mem::replace(&mut self.holdings[slot as usize].has_body, true) {
+        if core::mem::replace(&mut self.holdings[slot].has_body, true) {
             return false;
         }
         self.reset_reader(slot);
@@ -304,14 +305,14 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// So much of an open body came with the head. Before the slot is published.
-    pub(crate) fn count_prefix(&self, slot: u32, bytes: u32) {
+    pub(crate) fn count_prefix(&self, slot: Slot, bytes: u32) {
         self.body(slot).add_arrived(u64::from(bytes));
     }
 
     /// Puts received bytes behind the slot's body: moved behind its last bytes in their own buffer, as a link with a
     /// share of its own otherwise.
-    pub(crate) fn append_body(&mut self, slot: u32, input: Input<'_>) -> Result<(), NoRoom> {
-        let last = self.holdings[slot as usize].last;
+    pub(crate) fn append_body(&mut self, slot: Slot, input: Input<'_>) -> Result<(), NoRoom> {
+        let last = self.holdings[slot].last;
         if self.goes_on_in(slot, input) {
             let end = self.exchange.chain.end(last);
             assert!(end <= input.start(), "what comes is behind what has come");
@@ -326,8 +327,8 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Copies received bytes behind the last of the slot's body, in another buffer. `false`: there is no such room.
-    pub(crate) fn copy_behind_body(&mut self, slot: u32, input: Input<'_>) -> bool {
-        let last = self.holdings[slot as usize].last;
+    pub(crate) fn copy_behind_body(&mut self, slot: Slot, input: Input<'_>) -> bool {
+        let last = self.holdings[slot].last;
         if last == body::NONE {
             return false;
         }
@@ -342,7 +343,7 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Copies received bytes behind the slot's body, into a spare large buffer.
-    pub(crate) fn copy_body(&mut self, slot: u32, input: Input<'_>) -> Result<(), NoRoom> {
+    pub(crate) fn copy_body(&mut self, slot: Slot, input: Input<'_>) -> Result<(), NoRoom> {
         let share = self.buffers.take_spare_large().ok_or(NoRoom)?;
         if input.len() > self.arena().buffer_bytes(share.buffer()) {
             self.buffers.release(share);
@@ -364,14 +365,14 @@ impl<R: Record> ShardSide<R> {
         unsafe { self.arena().copy(from.offset(), to.offset(), from.len()) };
     }
 
-    fn grow_body(&mut self, slot: u32, last: u32, len: u32) {
+    fn grow_body(&mut self, slot: Slot, last: u32, len: u32) {
         let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
         self.buffers.settle(share, end + len);
         self.exchange.chain.grow(last, len);
         self.body(slot).add_arrived(u64::from(len));
     }
 
-    fn link_body(&mut self, slot: u32, share: Share, start: u32, end: u32) -> Result<(), NoRoom> {
+    fn link_body(&mut self, slot: Slot, share: Share, start: u32, end: u32) -> Result<(), NoRoom> {
         assert!(self.has_body(slot), "bytes are put behind a body");
         assert!(start <= end && end <= self.arena().buffer_bytes(share.buffer()), "a link is within its buffer");
         let buffer = share.buffer();
@@ -384,7 +385,7 @@ impl<R: Record> ShardSide<R> {
                 return Err(NoRoom);
             }
         };
-        let holding = &mut self.holdings[slot as usize];
+        let holding = &mut self.holdings[slot];
         self.exchange.chain.append(&self.exchange.slot(slot).body, holding.last, link, (buffer, start, end));
         holding.last = link;
         if holding.first == body::NONE {
@@ -395,19 +396,19 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Whether received bytes are in the very buffer in which the last bytes of the slot's body are.
-    pub(crate) fn goes_on_in(&self, slot: u32, input: Input<'_>) -> bool {
-        let last = self.holdings[slot as usize].last;
+    pub(crate) fn goes_on_in(&self, slot: Slot, input: Input<'_>) -> bool {
+        let last = self.holdings[slot].last;
         last != body::NONE && self.links.share(last).buffer() == input.buffer()
     }
 
     /// Bytes that the buffer has which the last bytes of the slot's body are in; 0 without.
-    pub(crate) fn last_buffer_bytes(&self, slot: u32) -> u32 {
-        let last = self.holdings[slot as usize].last;
+    pub(crate) fn last_buffer_bytes(&self, slot: Slot) -> u32 {
+        let last = self.holdings[slot].last;
         if last == body::NONE { 0 } else { self.arena().buffer_bytes(self.links.share(last).buffer()) }
     }
 
     /// Takes back the links that the reader of a body is done with, and their buffers.
-    pub(crate) fn reclaim_body(&mut self, slot: u32) {
+    pub(crate) fn reclaim_body(&mut self, slot: Slot) {
         match self.reading(slot) {
             Reading::NotYet => {}
             Reading::At(link) => self.remove_links_before(slot, link),
@@ -417,9 +418,9 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Keeps a part of a trailer section for the reader of the slot's body.
-    pub(crate) fn keep_trailers(&mut self, slot: u32, input: Input<'_>) -> Result<(), NoRoom> {
+    pub(crate) fn keep_trailers(&mut self, slot: Slot, input: Input<'_>) -> Result<(), NoRoom> {
         assert!(self.has_body(slot), "a trailer section is behind a body");
-        let holding = &mut self.holdings[slot as usize];
+        let holding = &mut self.holdings[slot];
         let mut cell = match holding.trailer_cell.take() {
             Some(cell) => cell,
             None => self.cells.assembly.take().ok_or(NoRoom)?,
@@ -427,52 +428,52 @@ impl<R: Record> ShardSide<R> {
         let at = holding.trailers;
         holding.trailers += input.len();
         self.copy_to_cell(input.into(), &mut cell, at);
-        self.holdings[slot as usize].trailer_cell = Some(cell);
+        self.holdings[slot].trailer_cell = Some(cell);
         Ok(())
     }
 
     /// Everything of the slot's body is here. The reader is [woken](Self::wake_reader) apart.
-    pub(crate) fn finish_body(&mut self, slot: u32) {
-        let holding = &self.holdings[slot as usize];
+    pub(crate) fn finish_body(&mut self, slot: Slot) {
+        let holding = &self.holdings[slot];
         let cell = holding.trailer_cell.as_ref().map_or(0, Cell::number);
         self.body(slot).set_state(BodyState::Ended { trailers: holding.trailers, cell });
     }
 
     /// Nothing more comes of the slot's body, for a reason that the shard and its readers know by this number, unless
     /// an end was told before. The reader is [woken](Self::wake_reader) apart.
-    pub(crate) fn fail_body(&mut self, slot: u32, reason: u8) {
+    pub(crate) fn fail_body(&mut self, slot: Slot, reason: u8) {
         self.body(slot).set_state(BodyState::Failed(reason));
     }
 
     /// Bytes of the slot's body that have arrived, those with the head included.
-    pub(crate) fn arrived_body(&self, slot: u32) -> u64 {
+    pub(crate) fn arrived_body(&self, slot: Slot) -> u64 {
         self.body(slot).arrived()
     }
 
     /// Bytes of the slot's body that have arrived and not been read.
-    pub(crate) fn unread_body(&self, slot: u32) -> u64 {
+    pub(crate) fn unread_body(&self, slot: Slot) -> u64 {
         self.body(slot).unread()
     }
 
     /// The shard has stopped to receive the slot's body until no more than so many bytes are unread, of which it will
     /// be told. `true`: it is so already.
-    pub(crate) fn stop_body_until(&self, slot: u32, unread: u64) -> bool {
+    pub(crate) fn stop_body_until(&self, slot: Slot, unread: u64) -> bool {
         self.body(slot).stop_until(unread)
     }
 
     /// Wakes who waits for the slot's body.
-    pub(crate) fn wake_reader(&self, slot: u32) {
+    pub(crate) fn wake_reader(&self, slot: Slot) {
         self.body(slot).wake_reader();
     }
 
     /// Where the reader of the slot's body is.
-    pub(crate) fn reading(&self, slot: u32) -> Reading {
+    pub(crate) fn reading(&self, slot: Slot) -> Reading {
         self.body(slot).reading()
     }
 
     /// Panics unless the slot is the shard's alone: a lease reads what is published.
     #[inline]
-    pub(super) fn assert_unpublished(&self, slot: u32) {
-        assert!(self.holdings[slot as usize].stage == Stage::Ours, "what is published is not written");
+    pub(super) fn assert_unpublished(&self, slot: Slot) {
+        assert!(self.holdings[slot].stage == Stage::Ours, "what is published is not written");
     }
 }

@@ -17,9 +17,10 @@ use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::commands::Command;
 use super::exchange::{
     ANSWERED, AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, NotSent, ORPHAN, Received,
-    Record, SENT, Slot,
+    Record, SENT, SharedSlot,
 };
 use super::signals::Signals;
+use super::slot::Slot;
 use crate::id::{Generation, RequestId, ShardId};
 use crate::mem::Area;
 
@@ -28,7 +29,7 @@ use crate::mem::Area;
 pub(crate) struct ReadCursor {
     cursor: Cursor,
     /// Exchange, slot and generation of the lease it was taken from.
-    of: (usize, u32, Generation),
+    of: (usize, Slot, Generation),
 }
 
 /// Proof that a lease's answer has been filled in, to be submitted.
@@ -40,7 +41,7 @@ pub(crate) struct Lease<R: Record> {
     /// From [`Arc::as_ptr`]: the last lease frees the exchange through it.
     exchange: NonNull<Exchange<R>>,
     /// One of the exchange's.
-    place: NonNull<Slot<R>>,
+    place: NonNull<SharedSlot<R>>,
     generation: Generation,
 }
 
@@ -57,7 +58,8 @@ impl<R: Record> Lease<R> {
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
     #[inline(always)]
     pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Option<Self> {
-        let (slot, generation) = (exchange.origin.slot(id), id.generation());
+        // What was published is initialised (duty 1).
+        let (slot, generation) = (Slot::new(exchange.origin.slot(id)), id.generation());
         // SAFETY: the pointer of an `Arc` is not null.
         let pointer = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
         let place = exchange.slot(slot);
@@ -75,19 +77,18 @@ impl<R: Record> Lease<R> {
     }
 
     #[inline]
-    fn place(&self) -> &Slot<R> {
+    fn place(&self) -> &SharedSlot<R> {
         // SAFETY: it is one of the exchange's, which keeps its slots where they are and outlives its leases, as above.
         unsafe { self.place.as_ref() }
     }
 
-    /// The slot's number.
     #[inline]
-    fn slot(&self) -> u32 {
+    fn slot(&self) -> Slot {
         self.place().number
     }
 
     pub(crate) fn id(&self) -> RequestId {
-        self.exchange().origin.request(self.generation, self.slot())
+        self.exchange().origin.request(self.generation, self.slot().number())
     }
 
     pub(crate) fn shard(&self) -> ShardId {
@@ -126,7 +127,7 @@ impl<R: Record> Lease<R> {
         let arena = &self.exchange().arena;
         let len = self.record().cooked_bytes().min(arena.cell_bytes(Area::Cooked));
         // SAFETY: the cooked area belongs to the slot, and the shard writes it before it publishes the slot.
-        unsafe { arena.read(arena.offset(Area::Cooked, self.slot()), len) }
+        unsafe { arena.read(arena.offset(Area::Cooked, self.slot().number()), len) }
     }
 
     /// Claims the right to answer and lets `fill` write the response area (which starts with anything). `None`: the
@@ -197,7 +198,7 @@ impl<R: Record> Lease<R> {
         ReadCursor { cursor, of: self.own() }
     }
 
-    fn own(&self) -> (usize, u32, Generation) {
+    fn own(&self) -> (usize, Slot, Generation) {
         (self.exchange.as_ptr().addr(), self.slot(), self.generation)
     }
 
@@ -344,7 +345,12 @@ impl<R: Record> Lease<R> {
     // Out of line: leases are dropped in many places, and seldom have anything left to do there. In its parts: lent to
     // a call, each lease would be put together in memory.
     #[inline(never)]
-    fn leave_parts(exchange: NonNull<Exchange<R>>, place: NonNull<Slot<R>>, generation: Generation, abandon: bool) {
+    fn leave_parts(
+        exchange: NonNull<Exchange<R>>,
+        place: NonNull<SharedSlot<R>>,
+        generation: Generation,
+        abandon: bool,
+    ) {
         // The same lease, which is gone with this.
         core::mem::ManuallyDrop::new(Self { exchange, place, generation }).leave_now(abandon);
     }

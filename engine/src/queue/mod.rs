@@ -9,6 +9,7 @@
 //!
 //! Invariants:
 //! * What travels is a plain 64-bit id; the slot it names is plain data in the exchange. No pointers.
+//! * A request slot is named by a [`Slot`], which is made here alone, of a slot that is initialised.
 //! * A consumer that claims an id is the only one to hold its [`Lease`]; a slot answers once, whoever tries.
 //! * Who sleeps sets a flag, fences, looks again and only then sleeps (the order Seastar's reactor uses); who brings
 //!   work publishes, fences and looks at the flag. So no wake is lost and none is sent to one awake.
@@ -33,6 +34,7 @@ mod request_ring;
 mod shard_side;
 mod signals;
 mod sleepers;
+mod slot;
 mod watch;
 
 pub(crate) use self::body::{BodyState, Reading};
@@ -50,5 +52,6 @@ pub(crate) use self::shard_side::{Completion, Driving, ShardSide, SlotUse};
 pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;
+pub(crate) use self::slot::{Slot, SlotTable};
 pub use self::watch::Disconnected;
 pub(crate) use self::watch::{Registration, Watch};

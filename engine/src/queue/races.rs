@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::{Answered, Command, Completion, Exchange, Lease, Producer, QueueCore, Record, ShardSide, Sizes, SlotUse};
+use super::{
+    Answered, Command, Completion, Exchange, Lease, Producer, QueueCore, Record, ShardSide, Sizes, Slot, SlotTable,
+    SlotUse,
+};
 use crate::id::{Generation, Origin, RequestId, ShardId};
 use crate::mem::ArenaSizes;
 
@@ -134,16 +137,14 @@ struct Shard {
     side: ShardSide<Plain>,
     completed: Vec<Completion>,
     /// Requests whose connection has ended, by slot.
-    dead: [bool; SLOTS as usize],
+    dead: SlotTable<bool>,
     cancels: u64,
 }
 
 impl Shard {
-    fn end_connection(&mut self, slot: u32) {
-        if !core::mem::replace(&mut self.dead[slot as usize], true)
-            && self.side.end_unanswered(slot, &()) == SlotUse::Free
-        {
-            self.dead[slot as usize] = false;
+    fn end_connection(&mut self, slot: Slot) {
+        if !core::mem::replace(&mut self.dead[slot], true) && self.side.end_unanswered(slot, &()) == SlotUse::Free {
+            self.dead[slot] = false;
         }
     }
 
@@ -155,12 +156,12 @@ impl Shard {
             let (slot, flags) = self.side.accept(completed);
             if flags.only_reclaims() {
                 self.side.free(slot);
-                self.dead[slot as usize] = false;
+                self.dead[slot] = false;
             } else if self.side.end_answered(slot, |_| ()).1 == SlotUse::Free {
-                self.dead[slot as usize] = false;
+                self.dead[slot] = false;
             } else {
                 // Sent, and no longer on a connection that could end.
-                self.dead[slot as usize] = true;
+                self.dead[slot] = true;
             }
         }
         self.completed = completed;
@@ -182,7 +183,7 @@ impl Shard {
 impl Shard {
     /// Nobody can answer by id any more what came through a queue.
     fn end_queue(&mut self, queue: u32) {
-        for slot in 0..SLOTS.min(self.side.slots_used()) {
+        for slot in self.side.slots_used() {
             if self.side.close_to_ids(slot, queue).is_some() {
                 assert_eq!(self.side.end_answered(slot, |_| ()).1, SlotUse::Free, "nobody has its handle");
             }
@@ -203,7 +204,7 @@ fn race(early: bool) {
     let (exchange, side) = exchange();
     let queue = QueueCore::new(0, SLOTS, Arc::from([Arc::clone(&exchange)]));
     let told = Told::default();
-    let mut shard = Shard { side, completed: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
+    let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
     let mut producer = Producer::new();
     thread::scope(|scope| {
         let (send, ids) = channel();
@@ -280,7 +281,7 @@ fn a_shard_may_end_in_the_middle_of_the_race() {
 #[test]
 fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let (exchange, side) = exchange();
-    let mut shard = Shard { side, completed: Vec::new(), dead: [false; SLOTS as usize], cancels: 0 };
+    let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
     let told = Told::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
         let queue = QueueCore::new(round, SLOTS, Arc::from([Arc::clone(&exchange)]));

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use super::body::{BodyState, Reader, SlotBody};
 use super::commands::Command;
-use super::completions::NextSlot;
 use super::exchange::{
     AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, DRIVEN, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN,
-    ORPHAN, Received, Record, SENT, Slot, Tail, generation_of, word_of,
+    ORPHAN, Received, Record, SENT, SharedSlot, Tail, generation_of, word_of,
 };
 use super::holdings::{CellPools, Holding, Links, Stage};
 use super::signals::{Signals, SlotSignals};
+use super::slot::{Slot, SlotLink, SlotTable};
 use crate::id::{Origin, RequestId};
 use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
@@ -38,12 +38,12 @@ pub(crate) enum SlotUse {
 pub(crate) struct ShardSide<R: Record> {
     pub(super) exchange: Arc<Exchange<R>>,
     /// The exchange's slots: on a request's way there are a dozen looks at one.
-    slots: NonNull<UnsafeCell<MaybeUninit<Slot<R>>>>,
+    slots: NonNull<UnsafeCell<MaybeUninit<SharedSlot<R>>>>,
     /// Slots ever used: those below are initialised.
     high_water: u32,
-    free: Vec<u32>,
+    free: Vec<Slot>,
     /// What each slot ever used holds.
-    pub(super) holdings: Vec<Holding>,
+    pub(super) holdings: SlotTable<Holding>,
     pub(super) links: Links,
     pub(crate) buffers: ReceiveBuffers,
     pub(crate) cells: CellPools,
@@ -59,7 +59,7 @@ unsafe impl<R: Record> Send for ShardSide<R> {}
 /// [`ShardSide::parse_view`], and most requests do not touch it.
 pub(crate) struct Scratch<'a, R: Record> {
     exchange: &'a Exchange<R>,
-    slot: u32,
+    slot: Slot,
 }
 
 impl<R: Record> Scratch<'_, R> {
@@ -67,7 +67,7 @@ impl<R: Record> Scratch<'_, R> {
     #[cold]
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         let arena = &self.exchange.arena;
-        let offset = arena.offset(Area::Cooked, self.slot);
+        let offset = arena.offset(Area::Cooked, self.slot.number());
         // SAFETY: the slot's cooked area is the shard's alone, and disjoint from all received bytes by the arena's
         // layout. `parse_view` borrows the one shard side exclusively for as long as this lives, so there is one
         // scratch at a time, which this borrows exclusively.
@@ -78,7 +78,7 @@ impl<R: Record> Scratch<'_, R> {
 /// A slot that has come back: its answer is the shard's from when it [accepts](ShardSide::accept) it.
 #[derive(Debug)]
 #[must_use = "a slot that is not accepted is lost"]
-pub(crate) struct Completion(pub(super) u32);
+pub(crate) struct Completion(pub(super) Slot);
 
 /// Marks the current thread as the one that drives a shard, until dropped.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl<R: Record> ShardSide<R> {
         let poison = [Area::Head, Area::Response, Area::Cooked].map(|area| Poison::of(arena, area));
         let buffers = ReceiveBuffers::of(arena);
         let (cells, links) = (CellPools::of(arena), Links::new(exchange.chain.len()));
-        let (free, holdings) = (Vec::with_capacity(slots as usize), Vec::with_capacity(slots as usize));
+        let (free, holdings) = (Vec::with_capacity(slots as usize), SlotTable::with_capacity(slots));
         let slots = NonNull::from(&*exchange.slots).cast();
         Self { exchange, slots, high_water: 0, free, holdings, links, buffers, cells, poison, ended: false }
     }
@@ -121,23 +121,20 @@ impl<R: Record> ShardSide<R> {
 
     /// Takes a free slot; its record is that of its last use.
     #[inline]
-    pub(crate) fn allocate(&mut self) -> Option<u32> {
+    pub(crate) fn allocate(&mut self) -> Option<Slot> {
         let slot = self.free.pop().or_else(|| self.allocate_fresh())?;
-        self.poison.iter().for_each(|poison| poison.lift(slot));
+        self.poison.iter().for_each(|poison| poison.lift(slot.number()));
         Some(slot)
     }
 
     #[cold]
-    fn allocate_fresh(&mut self) -> Option<u32> {
-        let number = self.high_water;
-        if number as usize >= self.exchange.slots.len() {
-            return None;
-        }
-        let place = self.exchange.slots[number as usize].get();
-        let slot = Slot {
+    fn allocate_fresh(&mut self) -> Option<Slot> {
+        let place = self.exchange.slots.get(self.high_water as usize)?.get();
+        let number = Slot::new(self.high_water);
+        let slot = SharedSlot {
             word: AtomicU64::new(word_of(self.exchange.origin.generation(), 0)),
             number,
-            link: NextSlot::new(0),
+            link: SlotLink::empty(),
             queue: AtomicU32::new(0),
             answer: UnsafeCell::new(Answered::default()),
             received: UnsafeCell::new(Received::NOTHING),
@@ -149,7 +146,7 @@ impl<R: Record> ShardSide<R> {
         // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
         let place = unsafe { &mut *place };
         place.write(slot);
-        self.high_water = number + 1;
+        self.high_water += 1;
         self.holdings.push(Holding::NOTHING);
         self.exchange.initialised.store(u64::from(self.high_water), Ordering::Release);
         Some(number)
@@ -160,14 +157,14 @@ impl<R: Record> ShardSide<R> {
         self.high_water as usize - self.free.len()
     }
 
-    /// One past the highest slot ever used.
-    pub(crate) fn slots_used(&self) -> u32 {
-        self.high_water
+    /// All slots that were ever used.
+    pub(crate) fn slots_used(&self) -> impl Iterator<Item = Slot> + use<R> {
+        (0..self.high_water).map(Slot::new)
     }
 
     /// The record of a slot that the shard has allocated and not published.
     #[inline]
-    pub(crate) fn record_mut(&mut self, slot: u32) -> &mut R {
+    pub(crate) fn record_mut(&mut self, slot: Slot) -> &mut R {
         self.assert_unpublished(slot);
         // SAFETY: the slot has no handle (asserted above), and `&mut self` is the only shard side.
         unsafe { &mut *self.slot(slot).record.get() }
@@ -175,27 +172,28 @@ impl<R: Record> ShardSide<R> {
 
     /// The record of a slot in use.
     #[inline]
-    pub(crate) fn record(&self, slot: u32) -> &R {
+    pub(crate) fn record(&self, slot: Slot) -> &R {
         // SAFETY: records change only through `record_mut`, which borrows the one shard side exclusively.
         unsafe { &*self.slot(slot).record.get() }
     }
 
     /// A slot that was used before.
     #[inline(always)]
-    pub(super) fn slot(&self, slot: u32) -> &Slot<R> {
-        assert!(slot < self.high_water, "no such slot");
+    pub(super) fn slot(&self, slot: Slot) -> &SharedSlot<R> {
+        let number = slot.number();
+        assert!(number < self.high_water, "no such slot");
         // SAFETY: there are at least as many slots as the high-water mark says.
-        let place = unsafe { self.slots.add(slot as usize) };
+        let place = unsafe { self.slots.add(number as usize) };
         // SAFETY: they are in memory that lives with the exchange; each is a cell, of which nobody has a `&mut`.
         let place = unsafe { place.as_ref() };
         // SAFETY: as above.
         let slot = unsafe { &*place.get() };
-        // SAFETY: as in `Exchange::slot`: written whole before the mark passed it.
+        // SAFETY: written whole before the mark passed it.
         unsafe { slot.assume_init_ref() }
     }
 
     #[inline]
-    pub(super) fn word(&self, slot: u32) -> u64 {
+    pub(super) fn word(&self, slot: Slot) -> u64 {
         self.slot(slot).word.load(Ordering::Acquire)
     }
 
@@ -206,11 +204,11 @@ impl<R: Record> ShardSide<R> {
 
     /// The response area of a slot whose answer is the shard's.
     #[inline]
-    pub(crate) fn response_mut(&mut self, slot: u32) -> &mut [u8] {
+    pub(crate) fn response_mut(&mut self, slot: Slot) -> &mut [u8] {
         self.assert_answer_is_ours(slot);
         let arena = &self.exchange.arena;
         // SAFETY: who has a slot's answer has its response area (asserted above); `&mut self` is the only shard side.
-        unsafe { arena.write(arena.offset(Area::Response, slot), arena.cell_bytes(Area::Response)) }
+        unsafe { arena.write(arena.offset(Area::Response, slot.number()), arena.cell_bytes(Area::Response)) }
     }
 
     /// Copies the answer in a slot, whose answer is the shard's, into a cell, from `at` on, and dates the copy: what
@@ -219,7 +217,7 @@ impl<R: Record> ShardSide<R> {
     #[inline(always)]
     pub(crate) fn copy_answer<const DATE: usize>(
         &mut self,
-        slot: u32,
+        slot: Slot,
         blank: &mut Blank<'_>,
         (at, most): (u32, u32),
         date: &[u8; DATE],
@@ -234,7 +232,7 @@ impl<R: Record> ShardSide<R> {
         let to = blank.part(at, len);
         // SAFETY: the area is the shard's as in `response_mut`, the cell as in `blank_mut`; the two are disjoint by the
         // arena's layout.
-        unsafe { arena.copy(arena.offset(Area::Response, slot), to.offset(), len) };
+        unsafe { arena.copy(arena.offset(Area::Response, slot.number()), to.offset(), len) };
         if date_at > 0 {
             // SAFETY: the cell is written as in `blank_mut`.
             let copy = unsafe { arena.write(to.offset(), len) };
@@ -245,7 +243,7 @@ impl<R: Record> ShardSide<R> {
 
     /// Received bytes, the record to parse into, and the cooked area: three disjoint places at once.
     #[inline]
-    pub(crate) fn parse_view<'a>(&'a mut self, bytes: Extent<'a>, slot: u32) -> (&'a [u8], &'a mut R, Scratch<'a, R>) {
+    pub(crate) fn parse_view<'a>(&'a mut self, bytes: Extent<'a>, slot: Slot) -> (&'a [u8], &'a mut R, Scratch<'a, R>) {
         self.assert_unpublished(slot);
         let exchange = &*self.exchange;
         // SAFETY: by its owner, who is borrowed meanwhile, the extent is the shard's, or shared with readers; this
@@ -258,7 +256,7 @@ impl<R: Record> ShardSide<R> {
 
     /// Says where the slot's received bytes are. The slot is unpublished and holds them (`holdings`).
     #[inline]
-    pub(super) fn set_received(&mut self, slot: u32, received: Received) {
+    pub(super) fn set_received(&mut self, slot: Slot, received: Received) {
         debug_assert!(self.word(slot) & MARKS & !(OPEN | HANDLE) == 0, "nobody reads it yet");
         // SAFETY: the slot is the shard's alone until it is published, and `&mut self` is the only shard side.
         unsafe { *self.slot(slot).received.get() = received };
@@ -267,7 +265,7 @@ impl<R: Record> ShardSide<R> {
     /// Makes the slot's request answerable, by id through the queue of that number, and gives the id to put into a
     /// request ring.
     #[inline]
-    pub(crate) fn publish(&mut self, slot: u32, queue: u32) -> RequestId {
+    pub(crate) fn publish(&mut self, slot: Slot, queue: u32) -> RequestId {
         self.leave_stage(slot);
         let place = self.slot(slot);
         place.queue.store(queue, Ordering::Relaxed);
@@ -276,7 +274,7 @@ impl<R: Record> ShardSide<R> {
         debug_assert!(now & MARKS == 0, "a slot is published once");
         // Release: an answer by id may see this word before the request ring's tail.
         word.store(now | OPEN | HANDLE, Ordering::Release);
-        self.exchange.origin.request(generation_of(now), slot)
+        self.exchange.origin.request(generation_of(now), slot.number())
     }
 
     /// Whether nothing waits in the completions, among the signals or the commands; sequentially consistent.
@@ -301,16 +299,16 @@ impl<R: Record> ShardSide<R> {
 
     /// From now on the slot's answer and response area are the shard's. Gives the slot, and what the answer is.
     #[inline]
-    pub(crate) fn accept(&mut self, completed: Completion) -> (u32, AnswerFlags) {
+    pub(crate) fn accept(&mut self, completed: Completion) -> (Slot, AnswerFlags) {
         let Completion(slot) = completed;
-        self.holdings[slot as usize].stage = Stage::Back;
+        self.holdings[slot].stage = Stage::Back;
         // SAFETY: the slot has come back (only then there is a `Completion` of it), and its answer with it.
         let answer = unsafe { &*self.slot(slot).answer.get() };
         (slot, answer.flags)
     }
 
     /// When a consumer took the slot's request, or an earlier one, in microseconds.
-    pub(crate) fn taken(&self, slot: u32) -> u64 {
+    pub(crate) fn taken(&self, slot: Slot) -> u64 {
         self.slot(slot).taken.load(Ordering::Relaxed)
     }
 
@@ -322,12 +320,12 @@ impl<R: Record> ShardSide<R> {
 
     /// Takes all slots that have signals, oldest first.
     #[inline]
-    pub(crate) fn take_signals(&mut self, out: &mut Vec<u32>) {
+    pub(crate) fn take_signals(&mut self, out: &mut Vec<Slot>) {
         self.exchange.signals.take(out, |slot| &self.slot(slot).signals.link, |slot| slot);
     }
 
     /// What the signals of a slot are that was just taken: those of an earlier request are about nothing any more.
-    pub(crate) fn read_signals(&mut self, slot: u32) -> Signals {
+    pub(crate) fn read_signals(&mut self, slot: Slot) -> Signals {
         self.slot(slot).signals.take()
     }
 
@@ -348,30 +346,30 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// The slot of a request that is not over.
-    pub(crate) fn under_way(&self, id: RequestId) -> Option<u32> {
-        let slot = self.exchange.origin.slot(id);
+    pub(crate) fn under_way(&self, id: RequestId) -> Option<Slot> {
+        let slot = self.exchange.known(id)?;
         let word = self.word(slot);
         (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == id.generation()).then_some(slot)
     }
 
     /// An informational answer of a request that is not over has its turn.
-    pub(crate) fn informational_taken(&mut self, slot: u32) {
+    pub(crate) fn informational_taken(&mut self, slot: Slot) {
         self.slot(slot).word.fetch_sub(INFORMATIONAL_ONE, Ordering::AcqRel);
     }
 
     /// The slot of a request that was cancelled and is not over.
-    pub(crate) fn cancelled(&self, id: RequestId) -> Option<u32> {
+    pub(crate) fn cancelled(&self, id: RequestId) -> Option<Slot> {
         self.under_way(id).filter(|slot| self.is_cancelled(*slot))
     }
 
     /// Whether the request in a slot in use was cancelled.
-    pub(crate) fn is_cancelled(&self, slot: u32) -> bool {
+    pub(crate) fn is_cancelled(&self, slot: Slot) -> bool {
         self.word(slot) & CANCELLED != 0
     }
 
     /// What was answered in a slot taken from the completions, or by the shard itself.
     #[inline]
-    pub(crate) fn answer_mut(&mut self, slot: u32) -> &mut Answered {
+    pub(crate) fn answer_mut(&mut self, slot: Slot) -> &mut Answered {
         self.assert_answer_is_ours(slot);
         // SAFETY: a slot that has come back, or was never published, belongs to the shard, as does its answer.
         unsafe { &mut *self.slot(slot).answer.get() }
@@ -380,12 +378,12 @@ impl<R: Record> ShardSide<R> {
     /// Panics unless a slot's answer and response area are the shard's: before it is published, and from when it has
     /// come back or was overtaken until it is free or only a handle reads it.
     #[inline]
-    fn assert_answer_is_ours(&self, slot: u32) {
-        assert!(self.holdings[slot as usize].stage != Stage::Out, "an answer has one owner");
+    fn assert_answer_is_ours(&self, slot: Slot) {
+        assert!(self.holdings[slot].stage != Stage::Out, "an answer has one owner");
     }
 
     /// A published request has ended unanswered, as `_end` says: nobody can answer it any more.
-    pub(crate) fn end_unanswered(&mut self, slot: u32, _end: &R::End) -> SlotUse {
+    pub(crate) fn end_unanswered(&mut self, slot: Slot, _end: &R::End) -> SlotUse {
         let before = self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         if before & (HANDLE | COMPLETING) == 0 {
             self.free_cold(slot);
@@ -397,19 +395,19 @@ impl<R: Record> ShardSide<R> {
     /// Wins the answer of a published request for the shard, if nobody has answered it yet. `true`: the answer and the
     /// response area are the shard's now, as if somebody had answered by id and the slot had come back.
     #[cold]
-    pub(crate) fn claim_answer(&mut self, slot: u32) -> bool {
+    pub(crate) fn claim_answer(&mut self, slot: Slot) -> bool {
         let is_ours = self.exchange.claim_answer(slot);
         if is_ours {
-            self.holdings[slot as usize].stage = Stage::Back;
+            self.holdings[slot].stage = Stage::Back;
         }
         is_ours
     }
 
     /// The slot's request, if it came through this queue, can no longer be answered by id. If nor by anybody else, it
     /// is abandoned, and the slot comes back as if a handle had been dropped.
-    pub(crate) fn close_to_ids(&mut self, slot: u32, queue: u32) -> Option<Completion> {
+    pub(crate) fn close_to_ids(&mut self, slot: Slot, queue: u32) -> Option<Completion> {
         self.exchange.close_to_ids(slot, queue).then(|| {
-            self.holdings[slot as usize].stage = Stage::Back;
+            self.holdings[slot].stage = Stage::Back;
             *self.answer_mut(slot) = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() };
             Completion(slot)
         })
@@ -418,19 +416,19 @@ impl<R: Record> ShardSide<R> {
     /// An answered request has ended, as `tell` says: its answer is sent, or will never be. Frees the slot unless a
     /// handle still reads it.
     #[inline(always)]
-    pub(crate) fn end_answered(&mut self, slot: u32, tell: impl FnOnce(&Answered) -> R::End) -> (R::End, SlotUse) {
+    pub(crate) fn end_answered(&mut self, slot: Slot, tell: impl FnOnce(&Answered) -> R::End) -> (R::End, SlotUse) {
         let end = tell(self.answer_mut(slot));
         (end, self.finish(slot))
     }
 
     /// An answer has come back whose request [had ended](Self::end_unanswered) without it.
-    pub(crate) fn drop_late_answer(&mut self, slot: u32) -> SlotUse {
+    pub(crate) fn drop_late_answer(&mut self, slot: Slot) -> SlotUse {
         assert!(self.word(slot) & DEAD != 0, "a request that has not ended is not let go of");
         self.finish(slot)
     }
 
     #[inline(always)]
-    fn finish(&mut self, slot: u32) -> SlotUse {
+    fn finish(&mut self, slot: Slot) -> SlotUse {
         let answer = self.answer_mut(slot);
         let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE.with(AnswerFlags::ABANDONED));
         if !answer.tail.is_none() {
@@ -442,7 +440,7 @@ impl<R: Record> ShardSide<R> {
             let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
             if before & HANDLE != 0 {
                 // The handle writes there when it is dropped.
-                self.holdings[slot as usize].stage = Stage::Out;
+                self.holdings[slot].stage = Stage::Out;
                 return SlotUse::Held;
             }
         }
@@ -452,41 +450,41 @@ impl<R: Record> ShardSide<R> {
 
     /// Frees a slot that was never published, or that came back for nothing else, and what it holds.
     #[inline]
-    pub(crate) fn free(&mut self, slot: u32) {
-        let is_ours = self.holdings[slot as usize].stage == Stage::Ours;
+    pub(crate) fn free(&mut self, slot: Slot) {
+        let is_ours = self.holdings[slot].stage == Stage::Ours;
         assert!(is_ours || self.answer_mut(slot).flags.only_reclaims(), "somebody may still read this slot");
         self.free_cold(slot);
     }
 
     /// As [`free_now`](Self::free_now), off the way of most requests.
     #[cold]
-    fn free_cold(&mut self, slot: u32) {
+    fn free_cold(&mut self, slot: Slot) {
         self.free_now(slot);
     }
 
     /// Frees a slot that is the shard's alone, and what it holds; late answers by id meet the next generation.
     #[inline(always)]
-    fn free_now(&mut self, slot: u32) {
+    fn free_now(&mut self, slot: Slot) {
         self.release_holding(slot);
         let word = &self.slot(slot).word;
         let generation = generation_of(word.load(Ordering::Relaxed)).next();
         word.store(word_of(generation, 0), Ordering::Release);
-        self.poison.iter().for_each(|poison| poison.put(slot));
+        self.poison.iter().for_each(|poison| poison.put(slot.number()));
         self.free.push(slot);
     }
 
     /// Lends the first `len` bytes of a slot's response area for a send.
     #[inline]
-    pub(crate) fn lend_response(&self, slot: u32, len: u32) -> Lent {
-        self.arena().lend_response(slot, len)
+    pub(crate) fn lend_response(&self, slot: Slot, len: u32) -> Lent {
+        self.arena().lend_response(slot.number(), len)
     }
 
-    pub(super) fn body(&self, slot: u32) -> &SlotBody {
+    pub(super) fn body(&self, slot: Slot) -> &SlotBody {
         &self.slot(slot).body
     }
 
     /// Before a slot is published with a body: nothing of it has been read.
-    pub(crate) fn reset_reader(&mut self, slot: u32) {
+    pub(crate) fn reset_reader(&mut self, slot: Slot) {
         self.assert_unpublished(slot);
         // SAFETY: the slot is the shard's alone until it is published (asserted above), and `&mut self` is the only
         // shard side.
@@ -495,7 +493,7 @@ impl<R: Record> ShardSide<R> {
 
     /// The shard has failed: no request can be answered any more, and nothing else changes.
     pub(crate) fn mark_all_disconnected(&mut self) {
-        for slot in 0..self.high_water {
+        for slot in self.slots_used() {
             self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         }
     }
@@ -509,16 +507,16 @@ impl<R: Record> ShardSide<R> {
         // The count that the last orphan releases; the 1 keeps it from reaching 0 while orphans are counted.
         core::mem::forget(Arc::clone(&exchange));
         exchange.orphans.store(1, Ordering::SeqCst);
-        let mut returning = vec![false; self.high_water as usize];
+        let mut returning = SlotTable::filled(self.high_water, false);
         let mut left = 0_usize;
-        for slot in 0..self.high_water {
+        for slot in self.slots_used() {
             exchange.orphans.fetch_add(1, Ordering::AcqRel);
             let before = exchange.slot(slot).word.fetch_or(DEAD | ORPHAN, Ordering::AcqRel);
             if before & HANDLE == 0 {
                 exchange.orphans.fetch_sub(1, Ordering::AcqRel);
             }
             if before & COMPLETING != 0 {
-                returning[slot as usize] = true;
+                returning[slot] = true;
                 left += 1;
             }
         }
@@ -533,7 +531,7 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Takes what has come back, or will not come back after all, off the list. Gives how many.
-    fn end_completed(&mut self, returning: &mut [bool]) -> usize {
+    fn end_completed(&mut self, returning: &mut SlotTable<bool>) -> usize {
         let mut slots = Vec::new();
         self.take_completions(&mut slots);
         let mut count = 0;
@@ -544,11 +542,11 @@ impl<R: Record> ShardSide<R> {
             if answer.flags.has(AnswerFlags::BY_HANDLE) {
                 self.exchange.orphans.fetch_sub(1, Ordering::AcqRel);
             }
-            count += usize::from(core::mem::take(&mut returning[slot as usize]));
+            count += usize::from(core::mem::take(&mut returning[slot]));
         }
-        for (slot, listed) in (0..).zip(returning.iter_mut()) {
-            if *listed && self.word(slot) & COMPLETING == 0 {
-                *listed = false;
+        for slot in self.slots_used() {
+            if returning[slot] && self.word(slot) & COMPLETING == 0 {
+                returning[slot] = false;
                 count += 1;
             }
         }
@@ -565,7 +563,7 @@ impl<R: Record> Drop for ShardSide<R> {
         }
         self.exchange.commands.end();
         // Nobody will bring those who wait for a body any more of it.
-        for slot in 0..self.high_water {
+        for slot in self.slots_used() {
             self.body(slot).set_state(BodyState::Failed(u8::MAX));
             self.body(slot).wake_reader();
         }

@@ -10,7 +10,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::completions::NextSlot;
+use super::slot::SlotLink;
 
 /// One thing to tell, or several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Signals {
 #[derive(Debug, Default)]
 pub(super) struct SlotSignals {
     bits: AtomicU32,
-    pub(super) link: NextSlot,
+    pub(super) link: SlotLink,
 }
 
 impl SlotSignals {

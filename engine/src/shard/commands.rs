@@ -42,14 +42,14 @@ impl<I: Io> Shard<I> {
         let dispatch = &mut self.protocol.dispatch;
         let Some(slot) = dispatch.side.cancelled(id) else { return self.counters.cancels_late.count() };
         dispatch.set_outcome(slot, Outcome::Cancelled);
-        let key = dispatch.slots[slot as usize].connection;
+        let key = dispatch.slots[slot].connection;
         self.visit(key, |protocol, connection| protocol.reset(connection));
     }
 
     /// An informational answer for a request under way.
     pub(super) fn send_informational(&mut self, id: RequestId, text: Bytes) {
         let slot = self.protocol.dispatch.side.under_way(id);
-        let owed = slot.map(|slot| (slot, self.protocol.dispatch.slots[slot as usize].connection));
+        let owed = slot.map(|slot| (slot, self.protocol.dispatch.slots[slot].connection));
         match owed.and_then(|(slot, key)| Some((slot, self.connections.get_mut(key)?))) {
             Some((slot, connection)) => self.protocol.send_informational(connection, slot, text),
             None => self.counters.informational_dropped.count(),
@@ -70,7 +70,7 @@ impl<I: Io> Shard<I> {
     fn hand_over(&mut self, id: RequestId, taker: SocketReceiver) {
         // A taker that is dropped tells that there is no socket.
         let Some(slot) = self.protocol.dispatch.side.under_way(id) else { return };
-        let key = self.protocol.dispatch.slots[slot as usize].connection;
+        let key = self.protocol.dispatch.slots[slot].connection;
         self.visit(key, |protocol, connection| protocol.hand_over(connection, slot, taker));
     }
 }

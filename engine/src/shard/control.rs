@@ -196,7 +196,7 @@ impl<I: Io> Shard<I> {
 
     /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
     fn end_queue(&mut self, queue: u32) {
-        for slot in 0..self.protocol.dispatch.side.slots_used() {
+        for slot in self.protocol.dispatch.side.slots_used() {
             if let Some(completed) = self.protocol.dispatch.side.close_to_ids(slot, queue) {
                 self.take_back(completed);
             }

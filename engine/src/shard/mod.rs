@@ -307,7 +307,7 @@ impl<I: Io> Shard<I> {
         if flags.only_reclaims() {
             return dispatch.discard(slot);
         }
-        match self.connections.get_mut(dispatch.slots[slot as usize].connection) {
+        match self.connections.get_mut(dispatch.slots[slot].connection) {
             Some(connection) => self.protocol.on_answer(connection, slot, flags),
             None => dispatch.drop_late_answer(slot),
         }

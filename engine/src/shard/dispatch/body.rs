@@ -9,7 +9,7 @@ use ringress_proto::reject::Reject;
 
 use super::Dispatch;
 use crate::mem::Input;
-use crate::queue::{NoRoom, Reading};
+use crate::queue::{NoRoom, Reading, Slot};
 
 /// What the shard keeps of a slot's body while the slot has one.
 #[derive(Clone, Copy, Debug)]
@@ -36,39 +36,39 @@ impl BodyChain {
 impl Dispatch {
     /// The slot gets a body, if it has none yet, of which up to `allowed` more bytes may come. `expects`: its client
     /// waits for `100 Continue`.
-    pub(crate) fn open_body(&mut self, slot: u32, expects: bool, allowed: u64) {
-        let chain = &mut self.bodies[slot as usize];
+    pub(crate) fn open_body(&mut self, slot: Slot, expects: bool, allowed: u64) {
+        let chain = &mut self.bodies[slot];
         if self.side.open_body(slot) {
             chain.begin_anew();
         }
         (chain.expects, chain.allowed) = (expects, allowed);
     }
 
-    /// Whether the client of a slot's body waits for `100 Continue`; `None` without a slot.
-    pub(crate) fn expects(&self, slot: u32) -> Option<bool> {
-        self.bodies.get(slot as usize).map(|chain| chain.expects)
+    /// Whether the client of a slot's body waits for `100 Continue`.
+    pub(crate) fn expects(&self, slot: Slot) -> bool {
+        self.bodies[slot].expects
     }
 
     /// As [`expects`](Self::expects), once.
-    pub(crate) fn take_expects(&mut self, slot: u32) -> bool {
-        core::mem::take(&mut self.bodies[slot as usize].expects)
+    pub(crate) fn take_expects(&mut self, slot: Slot) -> bool {
+        core::mem::take(&mut self.bodies[slot].expects)
     }
 
     /// Something of a slot's body comes: its client waits for nothing any more, and nor does its reader.
-    pub(crate) fn body_comes(&mut self, slot: u32) {
-        let chain = &mut self.bodies[slot as usize];
+    pub(crate) fn body_comes(&mut self, slot: Slot) {
+        let chain = &mut self.bodies[slot];
         (chain.expects, chain.put_off) = (false, false);
     }
 
     /// Something of a slot's body has come, or its end: its reader is to be woken.
-    pub(crate) fn body_has_come(&mut self, slot: u32) {
-        if !core::mem::replace(&mut self.bodies[slot as usize].to_wake, true) {
+    pub(crate) fn body_has_come(&mut self, slot: Slot) {
+        if !core::mem::replace(&mut self.bodies[slot].to_wake, true) {
             self.readers.push(slot);
         }
     }
 
     /// Bytes of a body that may be received now.
-    fn body_room(&self, slot: u32, credit: u32) -> u64 {
+    fn body_room(&self, slot: Slot, credit: u32) -> u64 {
         if self.side.reading(slot) == Reading::Done {
             // What comes is thrown away.
             return u64::MAX;
@@ -81,7 +81,7 @@ impl Dispatch {
     }
 
     /// As [`body_room`](Self::body_room); without any, the reader is to tell when there is.
-    pub(crate) fn room_or_pause(&mut self, slot: u32, credit: u32) -> u64 {
+    pub(crate) fn room_or_pause(&mut self, slot: Slot, credit: u32) -> u64 {
         let room = self.body_room(slot, credit);
         if room > 0 {
             return room;
@@ -91,16 +91,16 @@ impl Dispatch {
     }
 
     /// A slot's body has been read, as far as its reader has told: its buffers come back.
-    pub(crate) fn body_was_read(&mut self, slot: u32) {
+    pub(crate) fn body_was_read(&mut self, slot: Slot) {
         if self.side.has_body(slot) {
             self.side.reclaim_body(slot);
         }
     }
 
     /// Puts received bytes behind a slot's body.
-    pub(crate) fn append_body(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
+    pub(crate) fn append_body(&mut self, slot: Slot, piece: Input<'_>) -> Result<(), Reject> {
         self.side.reclaim_body(slot);
-        let chain = &mut self.bodies[slot as usize];
+        let chain = &mut self.bodies[slot];
         let left = chain.allowed.checked_sub(u64::from(piece.len())).ok_or(Reject::BodyTooLarge)?;
         chain.allowed = left;
         let small = piece.len() <= self.side.last_buffer_bytes(slot) / 4;
@@ -120,7 +120,7 @@ impl Dispatch {
     }
 
     /// Keeps a part of a trailer section for the reader.
-    pub(crate) fn keep_trailers(&mut self, slot: u32, piece: Input<'_>) -> Result<(), Reject> {
+    pub(crate) fn keep_trailers(&mut self, slot: Slot, piece: Input<'_>) -> Result<(), Reject> {
         self.side.keep_trailers(slot, piece).map_err(|NoRoom| Reject::Overloaded)
     }
 
@@ -133,7 +133,7 @@ impl Dispatch {
 
     #[cold]
     fn reclaim_bodies(&mut self) {
-        for slot in 0..self.side.slots_used() {
+        for slot in self.side.slots_used() {
             if self.side.has_body(slot) {
                 self.side.reclaim_body(slot);
             }
@@ -142,7 +142,7 @@ impl Dispatch {
 
     /// Nothing more comes of a slot's body, because its request is over.
     #[cold]
-    pub(crate) fn fail_body(&mut self, slot: u32, reason: u8) {
+    pub(crate) fn fail_body(&mut self, slot: Slot, reason: u8) {
         self.side.fail_body(slot, reason);
         self.side.wake_reader(slot);
     }
@@ -151,9 +151,9 @@ impl Dispatch {
     /// to receive a piece, and a reader that waits would wait again behind each. Three quarters of the credit are
     /// enough to wake for, so that the client goes on sending meanwhile. Not in co-located mode, where the
     /// application may keep the thread before the next turn.
-    pub(crate) fn delay_wake(&mut self, slot: u32, credit: u32) {
+    pub(crate) fn delay_wake(&mut self, slot: Slot, credit: u32) {
         let enough = u64::from(credit / 4 * 3);
-        let chain = &mut self.bodies[slot as usize];
+        let chain = &mut self.bodies[slot];
         chain.put_off = chain.to_wake && self.side.unread_body(slot) < enough;
     }
 
@@ -161,7 +161,7 @@ impl Dispatch {
     pub(crate) fn wake_readers(&mut self) {
         let (bodies, side) = (&mut self.bodies, &self.side);
         self.readers.retain(|slot| {
-            let chain = &mut bodies[*slot as usize];
+            let chain = &mut bodies[*slot];
             if !chain.put_off {
                 chain.to_wake = false;
                 side.wake_reader(*slot);
@@ -178,7 +178,7 @@ impl Dispatch {
     /// A turn has begun: those put off are woken in it, unless more has come and is at hand again.
     pub(super) fn end_putting_off(&mut self) {
         for slot in &self.readers {
-            self.bodies[*slot as usize].put_off = false;
+            self.bodies[*slot].put_off = false;
         }
     }
 }

@@ -24,9 +24,9 @@ use ringress_proto::reject::Reject;
 
 use super::meters::UNMETERED;
 use super::slots::Life;
-use super::{Dispatch, GONE, NONE, SlotState};
+use super::{Dispatch, GONE, SlotState};
 use crate::counters::{Counter, ShardRequestCounts};
-use crate::queue::{AnswerFlags, Answered, SlotUse, Tail};
+use crate::queue::{AnswerFlags, Answered, Slot, SlotUse, Tail};
 use crate::record::{Ended, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
 use crate::slab::Key;
@@ -55,8 +55,8 @@ fn answer_bytes(answer: &Answered) -> u64 {
 impl Dispatch {
     /// A request is refused before it is anybody's. Its slot is the shard's own, and becomes the answer's.
     #[cold]
-    pub(crate) fn begin_refused(&mut self, slot: u32, reject: Reject) {
-        let state = &mut self.slots[slot as usize];
+    pub(crate) fn begin_refused(&mut self, slot: Slot, reject: Reject) {
+        let state = &mut self.slots[slot];
         assert!(state.life == Life::Over, "a request begins once");
         (state.life, state.answered, state.outcome) = (Life::Refused, true, refused(reject));
         // Also if it is refused for its body, or was of a group that was switched off.
@@ -76,40 +76,40 @@ impl Dispatch {
     /// A slot holds no request that is under way: there is none yet, or it is refused without the slot, or it has ended
     /// and its handle was dropped since.
     #[inline]
-    pub(crate) fn discard(&mut self, slot: u32) {
-        assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends with an outcome");
+    pub(crate) fn discard(&mut self, slot: Slot) {
+        assert!(self.slots[slot].life == Life::Over, "a request that has begun ends with an outcome");
         self.side.free(slot);
     }
 
     /// The engine answers a request in the application's place.
     #[cold]
-    pub(crate) fn decide(&mut self, slot: u32, reject: Reject) {
-        self.slots[slot as usize].outcome = refused(reject);
+    pub(crate) fn decide(&mut self, slot: Slot, reject: Reject) {
+        self.slots[slot].outcome = refused(reject);
     }
 
     /// The application has cancelled a request that is under way, or its answer is to be cut: nothing that happens to
     /// it afterwards is of interest.
     #[cold]
-    pub(crate) fn set_outcome(&mut self, slot: u32, outcome: Outcome) {
-        if let Some(state) = self.slots.get_mut(slot as usize).filter(|state| state.life != Life::Over) {
+    pub(crate) fn set_outcome(&mut self, slot: Slot, outcome: Outcome) {
+        let state = &mut self.slots[slot];
+        if state.life != Life::Over {
             state.outcome = outcome;
         }
     }
 
     /// A body that came too late came too slowly.
     #[cold]
-    pub(crate) fn body_was_too_slow(&mut self, slot: u32) {
-        if let Some(state) = self.slots.get_mut(slot as usize)
-            && state.outcome == Outcome::TimedOut(Timer::Body)
-        {
+    pub(crate) fn body_was_too_slow(&mut self, slot: Slot) {
+        let state = &mut self.slots[slot];
+        if state.outcome == Outcome::TimedOut(Timer::Body) {
             state.outcome = Outcome::TimedOut(Timer::ReceiveRate);
         }
     }
 
     /// The answer of a request has been copied into the cell of this number, to be sent with others.
     #[inline(always)]
-    pub(crate) fn answer_copied(&mut self, slot: u32, cell: u32) {
-        let outcome = self.slots[slot as usize].outcome;
+    pub(crate) fn answer_copied(&mut self, slot: Slot, cell: u32) {
+        let outcome = self.slots[slot].outcome;
         let ended = self.leave_slot(slot, outcome, None);
         self.copied.put(cell, ended);
         if self.measures {
@@ -155,16 +155,16 @@ impl Dispatch {
 
     /// The socket has taken the answer of a request whole.
     #[inline(always)]
-    pub(crate) fn answer_sent(&mut self, slot: u32) {
-        let outcome = self.slots[slot as usize].outcome;
+    pub(crate) fn answer_sent(&mut self, slot: Slot) {
+        let outcome = self.slots[slot].outcome;
         self.request_ended(slot, outcome, None);
     }
 
     /// A request goes with its connection, whose socket has taken `sent` bytes from the beginning of its answer on.
     /// Gives how many of those belong to later ones.
     #[cold]
-    pub(crate) fn answer_unsent(&mut self, slot: u32, why: UnsentReason, sent: u64) -> u64 {
-        let SlotState { outcome, answered, .. } = self.slots[slot as usize];
+    pub(crate) fn answer_unsent(&mut self, slot: Slot, why: UnsentReason, sent: u64) -> u64 {
+        let SlotState { outcome, answered, .. } = self.slots[slot];
         if !answered {
             let outcome = if outcome == Outcome::Answered { why.outcome(false) } else { outcome };
             self.unanswered_ended(slot, outcome);
@@ -196,18 +196,17 @@ impl Dispatch {
 
     /// As [`answer_unsent`](Self::answer_unsent), of all from `oldest` on.
     #[cold]
-    pub(crate) fn answers_unsent(&mut self, oldest: u32, why: UnsentReason, sent: u64) {
+    pub(crate) fn answers_unsent(&mut self, oldest: Option<Slot>, why: UnsentReason, sent: u64) {
         let (mut next, mut sent) = (oldest, sent);
-        while next != NONE {
-            let slot = next;
-            next = self.slots[slot as usize].next;
+        while let Some(slot) = next {
+            next = self.slots[slot].next;
             sent = self.answer_unsent(slot, why, sent);
         }
     }
 
     /// An answered request has ended, and is counted: see [`leave_slot`](Self::leave_slot).
     #[inline(always)]
-    fn request_ended(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) {
+    fn request_ended(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) {
         let ended = self.leave_slot(slot, outcome, sent);
         self.record(&ended);
         if self.measures {
@@ -219,8 +218,8 @@ impl Dispatch {
     /// its answer the socket has taken `sent` bytes; `None`: all.
     // What is not answered goes another way: an end that came of both would be put together in memory each time.
     #[inline(always)]
-    fn leave_slot(&mut self, slot: u32, outcome: Outcome, sent: Option<u64>) -> Ended {
-        assert!(self.slots[slot as usize].answered, "an answer is sent, or will never be, once it is there");
+    fn leave_slot(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) -> Ended {
+        assert!(self.slots[slot].answered, "an answer is sent, or will never be, once it is there");
         let (delivered, meter, bytes_in) = self.end_life(slot);
         let tell = |answer: &Answered| {
             let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
@@ -235,11 +234,11 @@ impl Dispatch {
 
     /// A request has ended that nobody has answered yet.
     #[cold]
-    fn unanswered_ended(&mut self, slot: u32, outcome: Outcome) {
+    fn unanswered_ended(&mut self, slot: Slot, outcome: Outcome) {
         let (delivered, meter, bytes_in) = self.end_life(slot);
         let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
         // An answer already on its way back finds no connection.
-        self.slots[slot as usize].connection = Key::NOWHERE;
+        self.slots[slot].connection = Key::NOWHERE;
         if self.side.end_unanswered(slot, &ended) == SlotUse::Held && self.side.has_body(slot) {
             self.fail_body(slot, GONE);
         }
@@ -248,8 +247,8 @@ impl Dispatch {
 
     /// The life of a request is over: whether it was delivered, where it counts, and bytes received of it.
     #[inline(always)]
-    fn end_life(&mut self, slot: u32) -> (bool, u32, u64) {
-        let state = &mut self.slots[slot as usize];
+    fn end_life(&mut self, slot: Slot) -> (bool, u32, u64) {
+        let state = &mut self.slots[slot];
         let life = core::mem::replace(&mut state.life, Life::Over);
         assert!(life != Life::Over, "a request ends once");
         (life == Life::Delivered, state.meter, self.request_bytes(slot))
@@ -266,20 +265,20 @@ impl Dispatch {
 
     /// A request is delivered, or refused.
     #[cold]
-    pub(super) fn note_delivered(&mut self, slot: u32) {
-        self.times[slot as usize] = [self.arrived, self.now, 0];
+    pub(super) fn note_delivered(&mut self, slot: Slot) {
+        self.times[slot] = [self.arrived, self.now, 0];
     }
 
     /// An answer has come back.
     #[cold]
-    pub(crate) fn note_answered(&mut self, slot: u32) {
-        self.times[slot as usize][2] = self.now;
+    pub(crate) fn note_answered(&mut self, slot: Slot) {
+        self.times[slot][2] = self.now;
     }
 
     /// When what happened to the request that is, or was last, in a slot.
     #[cold]
-    fn times_of(&self, slot: u32) -> Times {
-        let [first_byte, delivered, answered] = self.times[slot as usize];
+    fn times_of(&self, slot: Slot) -> Times {
+        let [first_byte, delivered, answered] = self.times[slot];
         // That of an earlier request, if nobody took this one.
         let taken = Some(self.side.taken(slot)).filter(|taken| *taken >= delivered);
         // The shard may have seen the answer by a time that it had read before.
@@ -301,7 +300,7 @@ impl Dispatch {
 
     /// Bytes received of the request in a slot.
     #[inline]
-    fn request_bytes(&self, slot: u32) -> u64 {
+    fn request_bytes(&self, slot: Slot) -> u64 {
         let record = self.side.record(slot);
         let later = match self.side.has_body(slot) {
             true => self.side.arrived_body(slot).saturating_sub(u64::from(record.body_len)),
@@ -314,11 +313,13 @@ impl Dispatch {
     /// stay.
     pub(crate) fn end_left(&mut self) {
         self.side.mark_all_disconnected();
-        for slot in 0..self.side.slots_used() {
-            let Some(state) = self.slots.get_mut(slot as usize).filter(|state| state.life != Life::Over) else {
+        for slot in self.side.slots_used() {
+            let state = &mut self.slots[slot];
+            let life = core::mem::replace(&mut state.life, Life::Over);
+            if life == Life::Over {
                 continue;
-            };
-            let delivered = core::mem::replace(&mut state.life, Life::Over) == Life::Delivered;
+            }
+            let delivered = life == Life::Delivered;
             let (outcome, meter) = (Outcome::Stopped, state.meter);
             let bytes_in = self.request_bytes(slot);
             self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
@@ -374,14 +375,14 @@ impl Dispatch {
 impl Dispatch {
     /// Of what was delivered, for each queue and each group, what has not ended is open, and nothing else is.
     pub(crate) fn assert_conserved(&self) {
-        let slots = &self.slots[..self.side.slots_used() as usize];
+        let slots = || self.side.slots_used().map(|slot| &self.slots[slot]);
         for place in 1..self.meters.len() {
             let open = |life| {
                 let is_so = |slot: &&SlotState| slot.life == life && slot.meter == place;
                 let is_copied = |ended: &Ended| {
                     ended.meter == place && (life == if ended.delivered { Life::Delivered } else { Life::Refused })
                 };
-                (slots.iter().filter(is_so).count() + self.copied.iter().filter(is_copied).count()) as u64
+                (slots().filter(is_so).count() + self.copied.iter().filter(is_copied).count()) as u64
             };
             let open = (open(Life::Delivered), open(Life::Refused));
             assert_eq!(self.meters.under_way(place), open, "delivered and refused at {place}, {:?}", self.meters);

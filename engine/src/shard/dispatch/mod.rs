@@ -20,13 +20,13 @@ use self::body::BodyChain;
 use self::copied::CopiedEnds;
 use self::meters::Meters;
 use self::queues::QueueEnd;
-pub(crate) use self::slots::{NONE, SlotState};
+pub(crate) use self::slots::SlotState;
 use self::watch::Extras;
 use crate::config::{COALESCE_BUFFERS, Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, ShardId};
 use crate::policy::{Policy, PolicyKey};
-use crate::queue::{Completion, ShardSide};
+use crate::queue::{Completion, ShardSide, Slot, SlotTable};
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
 
@@ -39,11 +39,11 @@ pub(crate) struct Dispatch {
     pub(crate) id: ShardId,
     pub(crate) origin: Origin,
     pub(crate) side: ShardSide<RequestRecord>,
-    pub(crate) slots: Vec<SlotState>,
+    pub(crate) slots: SlotTable<SlotState>,
     /// Of the slots that have a body.
-    bodies: Vec<BodyChain>,
+    bodies: SlotTable<BodyChain>,
     /// Slots whose readers are to be woken.
-    pub(crate) readers: Vec<u32>,
+    pub(crate) readers: Vec<Slot>,
     /// All bodies have been looked at this turn for buffers that are done with.
     reclaimed: bool,
     pub(crate) routes: Arc<Snapshot>,
@@ -57,7 +57,7 @@ pub(crate) struct Dispatch {
     arrived: u64,
     /// Of each slot's request, where something uses that: when its first byte came, it was delivered and its answer
     /// came back, in microseconds.
-    times: Vec<[u64; 3]>,
+    times: SlotTable<[u64; 3]>,
     /// It is measured how long requests of some queue take.
     pub(crate) measures: bool,
     touched: Vec<u32>,
@@ -67,7 +67,7 @@ pub(crate) struct Dispatch {
     colocated: bool,
     pub(crate) completed: Vec<Completion>,
     /// Slots of which applications have told something.
-    pub(crate) told: Vec<u32>,
+    pub(crate) told: Vec<Slot>,
     /// What few connections have: who is to be told of their end.
     pub(crate) extras: Extras,
     counters: Arc<ShardCounters>,
@@ -80,14 +80,15 @@ impl Dispatch {
         config: &Config,
         counters: Arc<ShardCounters>,
     ) -> Self {
-        let slots = config.requests_max as usize;
+        let slots = config.requests_max;
+        let of_slots = slots as usize;
         Self {
             id,
             origin: side.origin(),
             side,
-            slots: vec![SlotState::FREE; slots],
-            bodies: vec![BodyChain::NONE; slots],
-            readers: Vec::with_capacity(slots),
+            slots: SlotTable::filled(slots, SlotState::FREE),
+            bodies: SlotTable::filled(slots, BodyChain::NONE),
+            readers: Vec::with_capacity(of_slots),
             reclaimed: false,
             routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             queues: Vec::new(),
@@ -95,13 +96,13 @@ impl Dispatch {
             copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
             now: 0,
             arrived: 0,
-            times: vec![[0; 3]; slots],
+            times: SlotTable::filled(slots, [0; 3]),
             measures: false,
             touched: Vec::with_capacity(64),
             fresh: 0,
             colocated: config.mode == Mode::Colocated,
-            completed: Vec::with_capacity(slots),
-            told: Vec::with_capacity(slots),
+            completed: Vec::with_capacity(of_slots),
+            told: Vec::with_capacity(of_slots),
             extras: Extras::default(),
             counters,
         }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use ringress_proto::reject::Reject;
 
-use super::slots::Life;
-use super::{Dispatch, NONE, SlotState};
+use super::slots::{Life, NONE};
+use super::{Dispatch, SlotState};
 use crate::policy::PolicyIndex;
-use crate::queue::{Producer, QueueCore};
+use crate::queue::{Producer, QueueCore, Slot};
 use crate::record::RequestRecord;
 
 /// A queue as a shard sees it.
@@ -72,9 +72,10 @@ impl Dispatch {
         self.counters.requests_delivered.add(count);
         end.core.abandon_of(shard);
         self.touched.retain(|touched| *touched as usize != index);
-        for slot in &mut self.slots[..self.side.slots_used() as usize] {
-            if slot.queue as usize == index {
-                slot.queue = NONE;
+        for slot in self.side.slots_used() {
+            let state = &mut self.slots[slot];
+            if state.queue as usize == index {
+                state.queue = NONE;
             }
         }
         Some(end.core.number())
@@ -94,7 +95,7 @@ impl Dispatch {
     /// its group's row. Whether the queue is on and has room is looked at for the first one behind a publication, or
     /// for each once shards fill it together.
     #[inline(always)]
-    pub(crate) fn enqueue(&mut self, queue: u32, slot: u32, row: PolicyIndex, state: SlotState) -> Result<(), Reject> {
+    pub(crate) fn enqueue(&mut self, queue: u32, slot: Slot, row: PolicyIndex, state: SlotState) -> Result<(), Reject> {
         let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
         let shard = usize::from(self.id.0);
         if end.room == 0 {
@@ -111,7 +112,7 @@ impl Dispatch {
         self.fresh += 1;
         let meter = self.meters.of_group(row);
         self.meters.at(meter).delivered.count();
-        let place = &mut self.slots[slot as usize];
+        let place = &mut self.slots[slot];
         assert!(place.life == Life::Over, "a request begins once");
         *place = SlotState { queue, position, meter, life: Life::Delivered, ..state };
         if self.measures {
@@ -157,16 +158,16 @@ impl Dispatch {
 
     /// Wins the answer of a request that nobody has taken from its queue yet. `false`: a consumer has it, or it is
     /// answered.
-    pub(crate) fn win_queued(&mut self, slot: u32) -> bool {
-        let state = self.slots[slot as usize];
+    pub(crate) fn win_queued(&mut self, slot: Slot) -> bool {
+        let state = self.slots[slot];
         let Some(Some(queue)) = self.queues.get(state.queue as usize) else { return false };
         // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
         !queue.core.is_claimed(usize::from(self.id.0), state.position) && self.side.claim_answer(slot)
     }
 
     /// Takes what is over off the front of a slot's queue.
-    pub(crate) fn drop_settled(&self, slot: u32) {
-        if let Some(Some(queue)) = self.queues.get(self.slots[slot as usize].queue as usize) {
+    pub(crate) fn drop_settled(&self, slot: Slot) {
+        if let Some(Some(queue)) = self.queues.get(self.slots[slot].queue as usize) {
             queue.core.drop_settled(usize::from(self.id.0));
         }
     }

@@ -7,13 +7,13 @@
 use super::meters::UNMETERED;
 use super::{Dispatch, GONE};
 use crate::clock::Tick;
-use crate::queue::{SlotUse, Tail};
+use crate::queue::{Slot, SlotUse, Tail};
 use crate::record::Outcome;
 use crate::slab::Key;
 use crate::stream::Outgoing;
 
-/// No slot, buffer or cell.
-pub(crate) const NONE: u32 = u32::MAX;
+/// No queue.
+pub(super) const NONE: u32 = u32::MAX;
 
 /// How far a request has come: see `ends`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) enum Life {
 pub(crate) struct SlotState {
     pub(crate) connection: Key,
     /// The next younger request of the connection.
-    pub(crate) next: u32,
+    pub(crate) next: Option<Slot>,
     /// The queue it was pushed to, `NONE` if to none, and where in that.
     pub(crate) queue: u32,
     pub(crate) position: u64,
@@ -54,7 +54,7 @@ pub(crate) struct SlotState {
 impl SlotState {
     pub(crate) const FREE: Self = Self {
         connection: Key::NOWHERE,
-        next: NONE,
+        next: None,
         queue: NONE,
         position: 0,
         queued: 0,
@@ -77,15 +77,15 @@ impl Dispatch {
     /// An answer has come back whose client had gone: frees the slot, and what it pinned, unless a handle still reads
     /// it.
     #[cold]
-    pub(crate) fn drop_late_answer(&mut self, slot: u32) {
-        assert!(self.slots[slot as usize].life == Life::Over, "a request that has begun ends by `request_ended`");
+    pub(crate) fn drop_late_answer(&mut self, slot: Slot) {
+        assert!(self.slots[slot].life == Life::Over, "a request that has begun ends by `request_ended`");
         if self.side.drop_late_answer(slot) == SlotUse::Held && self.side.has_body(slot) {
             self.fail_body(slot, GONE);
         }
     }
 
     /// The stream in a slot that the shard has taken back.
-    pub(crate) fn outgoing(&mut self, slot: u32) -> Option<&mut Outgoing> {
+    pub(crate) fn outgoing(&mut self, slot: Slot) -> Option<&mut Outgoing> {
         match &mut self.side.answer_mut(slot).tail {
             Tail::Stream(outgoing) => Some(outgoing),
             Tail::None | Tail::Bytes(_) => None,
@@ -93,19 +93,20 @@ impl Dispatch {
     }
 
     /// The shard has failed: the senders of the streams of a connection are told, from its oldest request on.
-    pub(crate) fn give_up_streams(&mut self, oldest: u32) {
+    pub(crate) fn give_up_streams(&mut self, oldest: Option<Slot>) {
         let mut next = oldest;
         // Whatever state the list was left in, this ends.
         for _ in 0..self.slots.len() {
-            let Some(state) = self.slots.get(next as usize).copied() else { return };
+            let Some(slot) = next else { return };
+            let state = self.slots[slot];
             if state.answered {
-                self.give_up_stream(next);
+                self.give_up_stream(slot);
             }
             next = state.next;
         }
     }
 
-    pub(crate) fn give_up_stream(&mut self, slot: u32) {
+    pub(crate) fn give_up_stream(&mut self, slot: Slot) {
         if let Some(outgoing) = self.outgoing(slot) {
             outgoing.give_up();
         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::Dispatch;
 use crate::mem::Lent;
-use crate::queue::{Disconnected, Registration, SocketReceiver};
+use crate::queue::{Disconnected, Registration, Slot, SocketReceiver};
 
 /// One connection's.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Extra {
     /// As many registrations as there may be before those are cleared away that nobody waits for.
     clear_at: usize,
     /// Informational answers that wait, each with the slot of its request, in the order they were given.
-    informational: VecDeque<(u32, Bytes)>,
+    informational: VecDeque<(Slot, Bytes)>,
     /// The one that is being sent: lent to the kernel.
     sending: Bytes,
     /// Who is to get its socket.
@@ -63,12 +63,12 @@ impl Extras {
     }
 
     /// An informational answer waits for its turn.
-    pub(crate) fn add_informational(&mut self, index: u32, slot: u32, text: Bytes) {
+    pub(crate) fn add_informational(&mut self, index: u32, slot: Slot, text: Bytes) {
         self.0.entry(index).or_default().informational.push_back((slot, text));
     }
 
     /// Begins to send the oldest informational answer of a slot's request. Gives its bytes, and whether others wait.
-    pub(crate) fn begin_informational(&mut self, index: u32, slot: u32) -> Option<(u32, bool)> {
+    pub(crate) fn begin_informational(&mut self, index: u32, slot: Slot) -> Option<(u32, bool)> {
         let extra = self.0.get_mut(&index)?;
         let place = extra.informational.iter().position(|(of, _)| *of == slot)?;
         let (_, text) = extra.informational.remove(place)?;

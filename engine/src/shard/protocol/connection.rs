@@ -13,7 +13,7 @@ use super::Protocol;
 use super::http1::{Http1, Switch};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
-use crate::queue::{AnswerFlags, Registration, SocketReceiver};
+use crate::queue::{AnswerFlags, Registration, Slot, SocketReceiver};
 use crate::ring::{Event, Io, Op};
 use crate::shard::transport::{Accepted, Life, Sending, Socket};
 use crate::slab::Key;
@@ -70,15 +70,15 @@ impl Connection {
     }
 
     /// The slot of its oldest request.
-    fn first(&self) -> u32 {
+    fn first(&self) -> Option<Slot> {
         match self {
             Self::Http1(http) => http.oldest,
-            Self::Raw(raw) => raw.pipe.slot,
+            Self::Raw(raw) => Some(raw.pipe.slot),
         }
     }
 
     /// The slot whose body is received.
-    pub(super) fn reader(&self) -> Option<u32> {
+    pub(super) fn reader(&self) -> Option<Slot> {
         match self {
             Self::Http1(http) => http.reading_slot(),
             Self::Raw(raw) => raw.pipe.reader(),
@@ -169,7 +169,7 @@ impl<I: Io> Protocol<I> {
 
     /// The answer in a slot is there, and the slot is the shard's.
     #[inline(always)]
-    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: u32, flags: AnswerFlags) {
+    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: Slot, flags: AnswerFlags) {
         // Behind a switch of protocols there are no answers.
         if let Connection::Http1(http) = connection {
             self.http1_answer(http, slot, flags);
@@ -244,13 +244,13 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The application has told something of a slot's answer in pieces, or of its side of a pipe.
-    pub(crate) fn on_stream_signal(&mut self, connection: &mut Connection, slot: u32) {
-        let is_first = connection.first() == slot;
+    pub(crate) fn on_stream_signal(&mut self, connection: &mut Connection, slot: Slot) {
+        let is_first = connection.first() == Some(slot);
         self.stream_told(connection.link_mut(), slot, is_first);
     }
 
     /// A body, or what a pipe has brought, has been read: receiving goes on.
-    pub(crate) fn body_was_read(&mut self, connection: &mut Connection, slot: u32) {
+    pub(crate) fn body_was_read(&mut self, connection: &mut Connection, slot: Slot) {
         if connection.reader() == Some(slot) {
             self.queue_resume(connection.link_mut());
         }
@@ -258,7 +258,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Somebody waits for a body: its client may do so, too.
-    pub(crate) fn body_is_wanted(&mut self, connection: &mut Connection, slot: u32) {
+    pub(crate) fn body_is_wanted(&mut self, connection: &mut Connection, slot: Slot) {
         if let Connection::Http1(http) = connection {
             self.http1_body_is_wanted(http, slot);
         }
@@ -275,7 +275,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// An informational answer for a request under way.
-    pub(crate) fn send_informational(&mut self, connection: &mut Connection, slot: u32, text: Bytes) {
+    pub(crate) fn send_informational(&mut self, connection: &mut Connection, slot: Slot, text: Bytes) {
         match connection {
             Connection::Http1(http) => self.http1_informational(http, slot, text),
             // The answer has begun.
@@ -285,7 +285,7 @@ impl<I: Io> Protocol<I> {
 
     /// The application wants the socket of a connection that has switched. A taker that is dropped tells that there is
     /// none.
-    pub(crate) fn hand_over(&mut self, connection: &mut Connection, slot: u32, taker: SocketReceiver) {
+    pub(crate) fn hand_over(&mut self, connection: &mut Connection, slot: Slot, taker: SocketReceiver) {
         let switches = match connection {
             Connection::Http1(http) => http.switches_by(slot),
             Connection::Raw(raw) => raw.pipe.slot == slot,

@@ -17,6 +17,7 @@
 use super::Protocol;
 use super::link::{Link, Out};
 use super::stream::{Progress, SEND_BYTES_MAX};
+use crate::queue::Slot;
 use crate::ring::{Event, FilePart, Io};
 use crate::shard::transport::Sending;
 use crate::stream::{Data, Outgoing};
@@ -33,7 +34,7 @@ fn next_part(outgoing: &Outgoing) -> Option<FilePart> {
 
 impl<I: Io> Protocol<I> {
     /// Hands the file's part that is next to the helper. `false`: there is none.
-    pub(super) fn begin_file(&mut self, link: &mut Link, slot: u32) -> bool {
+    pub(super) fn begin_file(&mut self, link: &mut Link, slot: Slot) -> bool {
         let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return false };
         link.out = Out::Stream { slot, last: false };
         (link.socket.out_sent, link.socket.out_len) = (0, part.len);
@@ -68,7 +69,7 @@ impl<I: Io> Protocol<I> {
         Progress::Nothing
     }
 
-    fn file_went(&mut self, link: &mut Link, slot: u32, bytes: u32) -> Progress {
+    fn file_went(&mut self, link: &mut Link, slot: Slot, bytes: u32) -> Progress {
         self.advance_stream(link, slot, bytes);
         let socket = &mut link.socket;
         socket.out_sent += bytes;
@@ -80,7 +81,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// There is room for the rest of a file's part.
-    pub(super) fn go_on_with_file(&mut self, link: &mut Link, slot: u32) {
+    pub(super) fn go_on_with_file(&mut self, link: &mut Link, slot: Slot) {
         let left = link.socket.out_len - link.socket.out_sent;
         if let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) {
             self.transport.send_file(&mut link.socket, FilePart { len: left, ..part });
@@ -88,7 +89,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// This is no file that can be sent otherwise.
-    fn read_instead(&mut self, link: &mut Link, slot: u32) {
+    fn read_instead(&mut self, link: &mut Link, slot: Slot) {
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.reads_only = true;
         }

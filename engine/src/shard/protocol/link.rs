@@ -9,7 +9,7 @@
 use crate::clock::Tick;
 use crate::mem::Cell;
 use crate::policy::PolicyKey;
-use crate::queue::{Disconnected, Registration};
+use crate::queue::{Disconnected, Registration, Slot};
 use crate::record::{Timer, UnsentReason};
 use crate::ring::{Event, Io};
 use crate::shard::protocol::{Protocol, Stopping};
@@ -26,15 +26,15 @@ pub(super) enum Out {
     Nothing,
     /// A slot's response area.
     Area {
-        slot: u32,
+        slot: Slot,
     },
     /// A slot's response area and then the tail of its answer.
     AreaAndTail {
-        slot: u32,
+        slot: Slot,
     },
     /// Parts of a streamed answer; with `last`, its end is among them, and the slot is no longer in the list.
     Stream {
-        slot: u32,
+        slot: Slot,
         last: bool,
     },
     /// A coalescing cell: the dispatch knows of whose answers.
@@ -103,12 +103,12 @@ impl Link {
     }
 
     /// Whether parts of this slot's stream are being sent.
-    pub(super) fn streams(&self, slot: u32) -> bool {
+    pub(super) fn streams(&self, slot: Slot) -> bool {
         matches!(self.out, Out::Stream { slot: streamed, .. } if streamed == slot)
     }
 
     /// The slot whose stream is being sent, if one is.
-    pub(super) fn streamed(&self) -> Option<u32> {
+    pub(super) fn streamed(&self) -> Option<Slot> {
         if let Out::Stream { slot, .. } = self.out { Some(slot) } else { None }
     }
 }

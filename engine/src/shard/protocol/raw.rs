@@ -19,7 +19,7 @@ use super::link::{Link, Out};
 use super::receive::Received;
 use super::stream::{Next, Progress};
 use crate::mem::Input;
-use crate::queue::{Disconnected, Reading, SocketReceiver};
+use crate::queue::{Disconnected, Reading, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::ring::Io;
 use crate::shard::transport::{End, Life, Receiving, RoomFound, Sending};
@@ -39,17 +39,17 @@ enum Intake {
 /// answered, also while earlier answers are still to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pipe {
-    pub(super) slot: u32,
+    pub(super) slot: Slot,
     intake: Intake,
 }
 
 impl Pipe {
-    pub(super) fn new(slot: u32) -> Self {
+    pub(super) fn new(slot: Slot) -> Self {
         Self { slot, intake: Intake::Open }
     }
 
     /// The slot into whose chain goes what comes.
-    pub(super) fn reader(&self) -> Option<u32> {
+    pub(super) fn reader(&self) -> Option<Slot> {
         (self.intake != Intake::Ended).then_some(self.slot)
     }
 
@@ -302,7 +302,7 @@ impl<I: Io> Protocol<I> {
 
     /// A socket has been let go: gives it to who wants it, last, so that whoever has it finds the request over and
     /// everybody told.
-    pub(super) fn hand_out(&mut self, link: &Link, oldest: u32) {
+    pub(super) fn hand_out(&mut self, link: &Link, oldest: Option<Slot>) {
         let socket = self.transport.release(&link.socket);
         self.dispatch.answers_unsent(oldest, UnsentReason::Client, 0);
         let index = link.key().index;

@@ -23,6 +23,7 @@ use ringress_proto::response::{chunk_line, last_chunk};
 use super::Protocol;
 use super::link::Link;
 use crate::mem::{Area, Lent};
+use crate::queue::Slot;
 use crate::record::Outcome;
 use crate::ring::{Event, Io, SEND_PARTS_MAX, SendMode};
 use crate::shard::transport::{FileRead, Sending, Staging};
@@ -182,7 +183,7 @@ fn chunk_frame(what: Framed, first: bool) -> Frame {
 
 impl<I: Io> Protocol<I> {
     /// Looks what is next of a stream of a connection that sends nothing at this moment.
-    pub(super) fn next_of_stream(&mut self, link: &mut Link, slot: u32) -> Next {
+    pub(super) fn next_of_stream(&mut self, link: &mut Link, slot: Slot) -> Next {
         if link.socket.staging.is_reading() {
             return Next::Nothing;
         }
@@ -225,7 +226,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The head at the beginning of a batch has grown.
-    pub(super) fn grow_head(&self, batch: &mut Batch, slot: u32, grown: u32) {
+    pub(super) fn grow_head(&self, batch: &mut Batch, slot: Slot, grown: u32) {
         let len = batch.parts.parts[0].len + grown;
         batch.parts.set_head(self.dispatch.side.lend_response(slot, len));
     }
@@ -269,7 +270,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// So many bytes of a stream's send are in the socket.
-    pub(super) fn advance_stream(&mut self, link: &mut Link, slot: u32, bytes: u32) {
+    pub(super) fn advance_stream(&mut self, link: &mut Link, slot: Slot, bytes: u32) {
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
         self.transport.read_sent(&mut link.socket, &mut self.dispatch.side.cells.stage, of_files);
@@ -277,7 +278,7 @@ impl<I: Io> Protocol<I> {
 
     /// A send of a stream has put everything into the socket.
     #[cold]
-    pub(super) fn stream_sent(&mut self, link: &mut Link, slot: u32, last: bool) {
+    pub(super) fn stream_sent(&mut self, link: &mut Link, slot: Slot, last: bool) {
         self.advance_stream(link, slot, link.socket.out_len);
         if last && let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
@@ -286,14 +287,14 @@ impl<I: Io> Protocol<I> {
 
     /// The answer under way, in a slot, cannot be made whole.
     #[cold]
-    pub(super) fn truncate_answer(&mut self, link: &mut Link, slot: u32) {
+    pub(super) fn truncate_answer(&mut self, link: &mut Link, slot: Slot) {
         self.dispatch.set_outcome(slot, Outcome::Truncated);
         self.abort(link);
     }
 
     /// The application has told something of the stream in a slot: an abort waits neither for a slow client nor for a
     /// slow file. `is_first`: nothing goes before it.
-    pub(super) fn stream_told(&mut self, link: &mut Link, slot: u32, is_first: bool) {
+    pub(super) fn stream_told(&mut self, link: &mut Link, slot: Slot, is_first: bool) {
         let is_sent = link.streams(slot) && link.socket.sending != Sending::No;
         let is_read = link.socket.staging.is_reading() && is_first;
         if (is_sent || is_read)
@@ -322,9 +323,10 @@ impl<I: Io> Protocol<I> {
         true
     }
 
-    /// A read of a file has ended, for the answer in a slot.
+    /// A read of a file has ended, for the connection's oldest answer, which is in `slot`; a connection that is closing
+    /// may have none.
     #[cold]
-    pub(super) fn on_read(&mut self, link: &mut Link, slot: u32, event: &Event) {
+    pub(super) fn on_read(&mut self, link: &mut Link, slot: Option<Slot>, event: &Event) {
         self.transport.was_read(&mut link.socket, u32::try_from(event.result).unwrap_or(0));
         if link.socket.is_closing() {
             return;
@@ -336,7 +338,10 @@ impl<I: Io> Protocol<I> {
                 self.queue_flush(link);
             }
             // The file is shorter than was said, or the disk fails.
-            _ => self.truncate_answer(link, slot),
+            _ => match slot {
+                Some(slot) => self.truncate_answer(link, slot),
+                None => self.abort(link),
+            },
         }
     }
 

@@ -7,6 +7,7 @@ use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix
 use super::streams::{memory, push, start};
 use crate::config::Config;
 use crate::policy::{Policy, Properties};
+use crate::shard::Dispatch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -141,7 +142,8 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
     rig.say(client, get("/a/1"));
     // As if it had been claimed between the shard's look at the ring and its answer.
     let lease = rig.claim();
-    rig.shard.protocol.dispatch.slots.iter_mut().for_each(|state| state.position = u64::MAX);
+    let Dispatch { slots, side, .. } = &mut rig.shard.protocol.dispatch;
+    side.slots_used().for_each(|slot| slots[slot].position = u64::MAX);
     rig.pass(Duration::from_secs(121));
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
     assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side.in_use()), ("/a/1", 1));

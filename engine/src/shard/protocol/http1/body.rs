@@ -19,9 +19,10 @@ use super::input::Taken;
 use super::state::{Incoming, PendingWrites, Reader};
 use crate::conn::AfterSend;
 use crate::mem::Input;
+use crate::queue::Slot;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
-use crate::shard::dispatch::{Dispatch, NONE};
+use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::Protocol;
 use crate::shard::transport::Sending;
 use crate::timer::NEVER;
@@ -34,14 +35,14 @@ pub(super) enum ChunkPart<'a> {
 }
 
 impl<I: Io> Protocol<I> {
-    /// From now on input is of a body: that of the slot, or one that is thrown away.
-    pub(super) fn begin_body(&mut self, connection: &mut Http1, slot: u32, incoming: Incoming) {
-        if matches!(incoming, Incoming::Nothing) || slot == NONE && connection.machine.takes_no_more() {
+    /// From now on input is of a body: that of a slot, or one that is thrown away.
+    pub(super) fn begin_body(&mut self, connection: &mut Http1, slot: Option<Slot>, incoming: Incoming) {
+        if matches!(incoming, Incoming::Nothing) || slot.is_none() && connection.machine.takes_no_more() {
             return;
         }
         let long = incoming.is_long();
         connection.incoming = incoming;
-        connection.reader = if slot == NONE { Reader::Nobody } else { Reader::Slot(slot) };
+        connection.reader = slot.map_or(Reader::Nobody, Reader::Slot);
         connection.long = long;
         (connection.discarded, connection.due) = (0, NEVER);
         if long {
@@ -57,7 +58,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Bytes of a body that may be received now; without any, the reader is to tell when there is.
-    fn room_or_pause(&mut self, connection: &mut Http1, slot: u32) -> u64 {
+    fn room_or_pause(&mut self, connection: &mut Http1, slot: Slot) -> u64 {
         let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
         connection.reader = if room == 0 { Reader::Paused(slot) } else { Reader::Slot(slot) };
         room
@@ -96,7 +97,7 @@ impl<I: Io> Protocol<I> {
     fn take_length(
         &mut self,
         connection: &mut Http1,
-        slot: u32,
+        slot: Slot,
         input: Input<'_>,
         missing: u64,
     ) -> Result<u32, Reject> {
@@ -109,7 +110,7 @@ impl<I: Io> Protocol<I> {
     fn take_chunks(
         &mut self,
         connection: &mut Http1,
-        slot: u32,
+        slot: Slot,
         input: Input<'_>,
         decoder: Decoder,
     ) -> Result<u32, Reject> {
@@ -144,7 +145,7 @@ impl<I: Io> Protocol<I> {
         Ok((used, Incoming::Chunked { decoder }))
     }
 
-    fn body_goes_on(&mut self, connection: &mut Http1, slot: u32, incoming: Incoming) {
+    fn body_goes_on(&mut self, connection: &mut Http1, slot: Slot, incoming: Incoming) {
         connection.incoming = incoming;
         if matches!(incoming, Incoming::Nothing) {
             connection.reader = Reader::Nobody;
@@ -153,7 +154,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Somebody waits for a body: its client may do so, too.
-    pub(crate) fn http1_body_is_wanted(&mut self, connection: &mut Http1, slot: u32) {
+    pub(crate) fn http1_body_is_wanted(&mut self, connection: &mut Http1, slot: Slot) {
         if self.dispatch.take_expects(slot) && connection.reader.is(slot) {
             connection.owed.add(PendingWrites::CONTINUE);
             self.queue_flush(&mut connection.link);
@@ -209,14 +210,14 @@ impl<I: Io> Protocol<I> {
         connection.machine.finish();
         let Some(slot) = reader.slot() else { return self.end_after_answers(connection) };
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
-        let is_ours = !self.dispatch.slots[slot as usize].answered && self.dispatch.side.claim_answer(slot);
+        let is_ours = !self.dispatch.slots[slot].answered && self.dispatch.side.claim_answer(slot);
         self.dispatch.fail_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);
             self.dispatch.drop_settled(slot);
             self.queue_flush(&mut connection.link);
         } else {
-            self.dispatch.slots[slot as usize].last = true;
+            self.dispatch.slots[slot].last = true;
         }
         self.set_timer(connection);
     }

@@ -21,8 +21,9 @@ use super::state::Incoming;
 use crate::conn::Exclusivity;
 use crate::mem::{Extent, Input};
 use crate::policy::PolicyKey;
+use crate::queue::Slot;
 use crate::ring::Io;
-use crate::shard::dispatch::{Dispatch, NONE, SlotState};
+use crate::shard::dispatch::{Dispatch, SlotState};
 use crate::shard::protocol::{Protocol, Stopping};
 
 /// Where a request goes.
@@ -67,7 +68,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn read_request(
         &mut self,
         connection: &Http1,
-        slot: u32,
+        slot: Slot,
         extent: Extent<'_>,
     ) -> Result<Option<HeadRead>, Reject> {
         let Dispatch { side, routes, origin, .. } = &mut self.dispatch;
@@ -127,7 +128,13 @@ impl<I: Io> Protocol<I> {
     /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
     /// way will bring the connection back. `in_pieces`: its head did not come at once.
     #[inline(always)]
-    pub(super) fn deliver(&mut self, connection: &mut Http1, slot: u32, addressed: Addressed, in_pieces: bool) -> bool {
+    pub(super) fn deliver(
+        &mut self,
+        connection: &mut Http1,
+        slot: Slot,
+        addressed: Addressed,
+        in_pieces: bool,
+    ) -> bool {
         let Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable, untouched } = addressed;
         if exclusivity == Exclusivity::Upgrade {
             // What may come behind it has its place before anybody can read there.
@@ -157,7 +164,7 @@ impl<I: Io> Protocol<I> {
             }
             Err(reject) => {
                 connection.link.policy = policy;
-                self.dispatch.slots[slot as usize] = state;
+                self.dispatch.slots[slot] = state;
                 self.refuse(connection, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }
@@ -169,7 +176,7 @@ impl<I: Io> Protocol<I> {
         &mut self,
         connection: &mut Http1,
         input: Input<'_>,
-        slot: u32,
+        slot: Slot,
         addressed: Addressed,
     ) -> Taken {
         // Looked at before chunks are decoded in place, after which the request cannot be taken a second time.
@@ -193,7 +200,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Delivers a request whose body, if it has one, is all still to come.
-    pub(super) fn deliver_with_body(&mut self, connection: &mut Http1, slot: u32, addressed: Addressed) {
+    pub(super) fn deliver_with_body(&mut self, connection: &mut Http1, slot: Slot, addressed: Addressed) {
         let incoming = match self.dispatch.side.record(slot).head.body {
             BodyLength::None => Incoming::Nothing,
             BodyLength::Length(missing) => Incoming::Length { missing },
@@ -206,7 +213,7 @@ impl<I: Io> Protocol<I> {
     fn deliver_early(
         &mut self,
         connection: &mut Http1,
-        slot: u32,
+        slot: Slot,
         mut addressed: Addressed,
         incoming: Incoming,
         in_pieces: bool,
@@ -232,12 +239,12 @@ impl<I: Io> Protocol<I> {
         let taken = self.deliver(connection, slot, addressed, in_pieces);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
-        let reader = if self.dispatch.slots[slot as usize].answered { NONE } else { slot };
+        let reader = if self.dispatch.slots[slot].answered { None } else { Some(slot) };
         self.begin_body(connection, reader, incoming);
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
-    fn take_prefix(&mut self, slot: u32, input: Input<'_>, body_max: u64) -> Result<Prefix, Reject> {
+    fn take_prefix(&mut self, slot: Slot, input: Input<'_>, body_max: u64) -> Result<Prefix, Reject> {
         let record = self.dispatch.side.record(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
@@ -251,7 +258,7 @@ impl<I: Io> Protocol<I> {
 
     fn take_prefix_chunks(
         &mut self,
-        slot: u32,
+        slot: Slot,
         input: Input<'_>,
         head_len: u32,
         body_max: u64,
@@ -288,7 +295,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// As [`keep`](Self::keep), for those with a body.
-    fn keep_uncommon(&mut self, input: Input<'_>, slot: u32, len: u32) {
+    fn keep_uncommon(&mut self, input: Input<'_>, slot: Slot, len: u32) {
         self.keep(input, slot, len);
     }
 

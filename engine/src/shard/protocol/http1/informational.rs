@@ -9,9 +9,8 @@ use bytes::Bytes;
 
 use super::Http1;
 use super::state::PendingWrites;
-use crate::queue::Tail;
+use crate::queue::{Slot, Tail};
 use crate::ring::Io;
-use crate::shard::dispatch::NONE;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::Out;
 
@@ -27,7 +26,7 @@ impl<I: Io> Protocol<I> {
 
     /// An informational answer for a request under way. It is dropped where the request's answer has begun, for the
     /// word of one that informs may come late.
-    pub(crate) fn http1_informational(&mut self, connection: &mut Http1, slot: u32, text: Bytes) {
+    pub(crate) fn http1_informational(&mut self, connection: &mut Http1, slot: Slot, text: Bytes) {
         if !self.owes(connection, slot) || self.has_begun(connection, slot) {
             return self.counters.informational_dropped.count();
         }
@@ -38,20 +37,20 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Whether a request's answer is owed on a connection.
-    fn owes(&self, connection: &Http1, slot: u32) -> bool {
+    fn owes(&self, connection: &Http1, slot: Slot) -> bool {
         if connection.link.socket.is_closing() {
             return false;
         }
         let mut next = connection.oldest;
-        while next != NONE && next != slot {
-            next = self.dispatch.slots[next as usize].next;
+        while let Some(other) = next.filter(|next| *next != slot) {
+            next = self.dispatch.slots[other].next;
         }
-        next == slot
+        next.is_some()
     }
 
     /// Whether something of a request's answer was handed to the socket.
-    fn has_begun(&mut self, connection: &Http1, slot: u32) -> bool {
-        if !self.dispatch.slots[slot as usize].answered {
+    fn has_begun(&mut self, connection: &Http1, slot: Slot) -> bool {
+        if !self.dispatch.slots[slot].answered {
             return false;
         }
         if connection.link.streams(slot) {
@@ -65,18 +64,13 @@ impl<I: Io> Protocol<I> {
     /// the answer to that alone, for the one behind it may have to be informed first.
     #[cold]
     pub(super) fn flush_all_informational(&mut self, connection: &mut Http1) {
-        let oldest = connection.oldest;
-        if self.flush_informational(connection, oldest) {
-            return;
-        }
-        match oldest {
-            NONE => self.flush_text(connection),
-            oldest if self.dispatch.slots[oldest as usize].answered => self.send_uncommon(connection, oldest),
-            _ => {}
+        let Some(oldest) = connection.oldest else { return self.flush_text(connection) };
+        if !self.flush_informational(connection, oldest) && self.dispatch.slots[oldest].answered {
+            self.send_uncommon(connection, oldest);
         }
     }
 
-    fn flush_informational(&mut self, connection: &mut Http1, oldest: u32) -> bool {
+    fn flush_informational(&mut self, connection: &mut Http1, oldest: Slot) -> bool {
         let begun = self.dispatch.extras.begin_informational(connection.key().index, oldest);
         let Some((len, others_wait)) = begun else { return false };
         if !others_wait {

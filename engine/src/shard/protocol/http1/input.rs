@@ -16,6 +16,7 @@ use super::Http1;
 use super::state::PendingWrites;
 use crate::conn::Admission;
 use crate::mem::{Area, Input};
+use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
@@ -107,7 +108,7 @@ impl<I: Io> Protocol<I> {
 
     /// A slot for a request of a connection; without one the client is asked to come back.
     #[inline]
-    pub(super) fn slot_for(&mut self, connection: &mut Http1) -> Result<u32, Taken> {
+    pub(super) fn slot_for(&mut self, connection: &mut Http1) -> Result<Slot, Taken> {
         self.dispatch.side.allocate().ok_or_else(|| self.out_of_slots(connection))
     }
 
@@ -157,7 +158,7 @@ impl<I: Io> Protocol<I> {
     /// Keeps the first bytes of the input for the request in a slot: copied to memory of about their size, so that
     /// their buffer comes back.
     #[inline(always)]
-    pub(super) fn keep(&mut self, input: Input<'_>, slot: u32, len: u32) {
+    pub(super) fn keep(&mut self, input: Input<'_>, slot: Slot, len: u32) {
         if !self.dispatch.side.keep(slot, input.first(len).into()) {
             self.keep_longest(input, slot, len);
         }
@@ -166,7 +167,7 @@ impl<I: Io> Protocol<I> {
     /// As [`keep`](Self::keep), of more than a receive buffer holds: it came in a large one, and stays there unless
     /// these are short.
     #[cold]
-    fn keep_longest(&mut self, input: Input<'_>, slot: u32, len: u32) {
+    fn keep_longest(&mut self, input: Input<'_>, slot: Slot, len: u32) {
         let side = &mut self.dispatch.side;
         // It is not worth a cell if the buffer stays in use all the same, or if heads in pieces need the last cells.
         let is_alone = len == input.len() && !side.buffers.is_shared(input);
@@ -181,18 +182,18 @@ impl<I: Io> Protocol<I> {
 
     /// Refuses the request at the start of the input; the rest of the input is not read.
     #[cold]
-    pub(super) fn refuse_unread(&mut self, connection: &mut Http1, slot: u32, reject: Reject) -> Taken {
+    pub(super) fn refuse_unread(&mut self, connection: &mut Http1, slot: Slot, reject: Reject) -> Taken {
         self.refuse_begun(connection, slot, reject);
         Taken::Over
     }
 
     /// Gives up on the request under way and answers it; the connection ends after that.
-    pub(super) fn refuse_begun(&mut self, connection: &mut Http1, slot: u32, reject: Reject) {
+    pub(super) fn refuse_begun(&mut self, connection: &mut Http1, slot: Slot, reject: Reject) {
         // It may have a part of a body already.
         self.dispatch.side.forget_request(slot);
         self.dispatch.side.record_mut(slot).wire_bytes = 0;
         let is_http10 = self.dispatch.side.record(slot).is_http10();
-        self.dispatch.slots[slot as usize] = SlotState::new(connection.key(), self.transport.tick, false, is_http10);
+        self.dispatch.slots[slot] = SlotState::new(connection.key(), self.transport.tick, false, is_http10);
         self.drop_head(connection);
         self.refuse(connection, slot, reject, false);
     }

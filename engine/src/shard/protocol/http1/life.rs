@@ -72,7 +72,7 @@ impl<I: Io> Protocol<I> {
             connection.link.socket.giving.stop(from);
         }
         let ticks = match reason {
-            WaitReason::Queue => match self.dispatch.slots.get(connection.oldest as usize) {
+            WaitReason::Queue => match self.dispatch.slots.find(connection.oldest) {
                 Some(oldest) => {
                     // One that is answered leaves at once.
                     from = if oldest.answered { from } else { oldest.queued };

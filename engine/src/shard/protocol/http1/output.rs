@@ -14,10 +14,10 @@ use super::Http1;
 use super::state::{Incoming, PendingWrites, Reader, Switch};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
-use crate::queue::{AnswerFlags, LINE_BYTES, Tail};
+use crate::queue::{AnswerFlags, LINE_BYTES, Slot, Tail};
 use crate::record::UnsentReason;
 use crate::ring::{Io, SendMode};
-use crate::shard::dispatch::{Dispatch, NONE, SlotState};
+use crate::shard::dispatch::{Dispatch, SlotState};
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::{Link, Out};
 use crate::shard::protocol::raw::Pipe;
@@ -34,10 +34,10 @@ pub(super) const OVERLOADED: &[u8] =
 impl<I: Io> Protocol<I> {
     /// The answer in a slot is there, and the slot is the shard's.
     #[inline(always)]
-    pub(crate) fn http1_answer(&mut self, connection: &mut Http1, slot: u32, flags: AnswerFlags) {
+    pub(crate) fn http1_answer(&mut self, connection: &mut Http1, slot: Slot, flags: AnswerFlags) {
         if connection.link.socket.is_closing() {
             // What it still had is given back when it goes.
-            self.dispatch.slots[slot as usize].answered = true;
+            self.dispatch.slots[slot].answered = true;
             return;
         }
         self.queue_flush(&mut connection.link);
@@ -53,7 +53,7 @@ impl<I: Io> Protocol<I> {
                 self.begin_pipe(&mut connection.link);
             }
         }
-        let state = &mut self.dispatch.slots[slot as usize];
+        let state = &mut self.dispatch.slots[slot];
         state.answered = true;
         state.last |= flags.has(AnswerFlags::CLOSE);
     }
@@ -61,8 +61,7 @@ impl<I: Io> Protocol<I> {
     /// Whether the oldest request of a connection is answered.
     #[inline]
     fn has_answer(&self, connection: &Http1) -> bool {
-        // Of no request there is no place.
-        self.dispatch.slots.get(connection.oldest as usize).is_some_and(|state| state.answered)
+        self.dispatch.slots.find(connection.oldest).is_some_and(|state| state.answered)
     }
 
     /// Hands a connection's next answers to the socket, if it is free and they are there.
@@ -75,11 +74,11 @@ impl<I: Io> Protocol<I> {
         if connection.owed.has(PendingWrites::INFORMATIONAL) {
             return self.flush_all_informational(connection);
         }
-        let oldest = connection.oldest;
-        let Some(state) = self.dispatch.slots.get(oldest as usize).filter(|state| state.answered) else {
+        let Some(oldest) = connection.oldest.filter(|oldest| self.dispatch.slots[*oldest].answered) else {
             return self.flush_text(connection);
         };
-        let is_followed = self.dispatch.slots.get(state.next as usize).is_some_and(|next| next.answered);
+        let state = &self.dispatch.slots[oldest];
+        let is_followed = self.dispatch.slots.find(state.next).is_some_and(|next| next.answered);
         if is_followed
             && !state.last
             && let Some(cell) = self.dispatch.side.cells.coalesce.take()
@@ -91,8 +90,8 @@ impl<I: Io> Protocol<I> {
 
     /// Sends a short text of the engine's own, when nothing is owed before it.
     pub(super) fn flush_text(&mut self, connection: &mut Http1) {
-        let (nothing_before, its_turn) = (connection.oldest == NONE, connection.reader.is(connection.oldest));
-        let text = if nothing_before && connection.owed.take(PendingWrites::OVERLOAD) {
+        let its_turn = connection.oldest.is_some_and(|oldest| connection.reader.is(oldest));
+        let text = if connection.oldest.is_none() && connection.owed.take(PendingWrites::OVERLOAD) {
             connection.machine.answers(1, true);
             OVERLOADED
         } else if its_turn && connection.owed.take(PendingWrites::CONTINUE) {
@@ -107,12 +106,12 @@ impl<I: Io> Protocol<I> {
     /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
     /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
-    fn ends_behind(connection: &Http1, dispatch: &Dispatch, count: u16, next: u32, last: bool) -> bool {
+    fn ends_behind(connection: &Http1, dispatch: &Dispatch, count: u16, next: Option<Slot>, last: bool) -> bool {
         let cannot_discard = || {
-            let expects = connection.reader.slot().and_then(|slot| dispatch.expects(slot));
-            expects.is_some_and(|expects| !Self::can_discard(&connection.incoming, expects))
+            let reader = connection.reader.slot();
+            reader.is_some_and(|slot| !Self::can_discard(&connection.incoming, dispatch.expects(slot)))
         };
-        last || connection.machine.ends_behind(count) || next == NONE && connection.has_incoming() && cannot_discard()
+        last || connection.machine.ends_behind(count) || next.is_none() && connection.has_incoming() && cannot_discard()
     }
 
     /// What an answer says of its connection: that it ends, or, in HTTP/1.0, that it does not (RFC 9112 section 9.3).
@@ -124,7 +123,7 @@ impl<I: Io> Protocol<I> {
     /// Finishes the head of an answer that is sent from its cell: its date, and what it says of its connection. Gives
     /// the bytes that it has grown by.
     #[inline(always)]
-    fn finish_head(&mut self, slot: u32, (len, date_at): (u32, u16), word: Option<Word>) -> u32 {
+    fn finish_head(&mut self, slot: Slot, (len, date_at): (u32, u16), word: Option<Word>) -> u32 {
         let area = self.dispatch.side.response_mut(slot);
         if date_at > 0 {
             area[usize::from(date_at)..][..IMF_LEN].copy_from_slice(self.transport.clock.date());
@@ -137,29 +136,29 @@ impl<I: Io> Protocol<I> {
 
     /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
     /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
-    fn finish_stream_head(&mut self, connection: &Http1, slot: u32, is_given: bool) -> u32 {
+    fn finish_stream_head(&mut self, connection: &Http1, slot: Slot, is_given: bool) -> u32 {
         if self.dispatch.side.answer_mut(slot).head.date_at == 0 {
             return 0;
         }
-        let state = self.dispatch.slots[slot as usize];
+        let state = self.dispatch.slots[slot];
         let ends = match is_given {
             true => Self::ends_behind(connection, &self.dispatch, 1, state.next, state.last),
             // After a final head there is no more 100 Continue.
-            false if connection.reader.is(slot) && self.dispatch.expects(slot) == Some(true) => true,
+            false if connection.reader.is(slot) && self.dispatch.expects(slot) => true,
             false => state.last || connection.machine.ends_behind(1),
         };
         // What is said holds, whatever comes until its end.
-        self.dispatch.slots[slot as usize].last = ends;
+        self.dispatch.slots[slot].last = ends;
         self.finish_streamed_head(slot, Self::word(ends, state.is_http10))
     }
 
     /// As [`finish_head`](Self::finish_head), of the head of a switch of protocols: what that says of the connection is
     /// that it is no more HTTP's.
-    pub(crate) fn finish_switch_head(&mut self, slot: u32) -> u32 {
+    pub(crate) fn finish_switch_head(&mut self, slot: Slot) -> u32 {
         self.finish_streamed_head(slot, None)
     }
 
-    fn finish_streamed_head(&mut self, slot: u32, word: Option<Word>) -> u32 {
+    fn finish_streamed_head(&mut self, slot: Slot, word: Option<Word>) -> u32 {
         let answer = self.dispatch.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let grown = self.finish_head(slot, (len, date_at), word);
@@ -174,18 +173,18 @@ impl<I: Io> Protocol<I> {
     /// nothing is sent behind them. Gives whether the connection ends behind them, which the newest of them says if
     /// nothing of it is sent yet.
     #[inline(always)]
-    pub(super) fn unlink(&mut self, connection: &mut Http1, count: u16, next: u32, last: bool) -> bool {
+    pub(super) fn unlink(&mut self, connection: &mut Http1, count: u16, next: Option<Slot>, last: bool) -> bool {
         let last = Self::ends_behind(connection, &self.dispatch, count, next, last);
         connection.oldest = next;
-        if (next == NONE || last) && connection.has_incoming() {
+        if (next.is_none() || last) && connection.has_incoming() {
             self.give_up_body(connection, last);
         }
         connection.machine.answers(count, last);
         debug_assert!(last || !connection.machine.ends_when_sent(), "an answer that is a connection's last says so");
         if last {
             connection.owed.remove(PendingWrites::OVERLOAD);
-            if next != NONE {
-                connection.oldest = NONE;
+            if next.is_some() {
+                connection.oldest = None;
                 self.dispatch.answers_unsent(next, UnsentReason::Aborted, 0);
                 // A switch of protocols behind it does not come to pass.
                 connection.switch = Switch::No;
@@ -213,7 +212,7 @@ impl<I: Io> Protocol<I> {
 
     /// Sends one answer from where it is.
     #[inline(always)]
-    pub(super) fn send_one(&mut self, connection: &mut Http1, slot: u32) {
+    pub(super) fn send_one(&mut self, connection: &mut Http1, slot: Slot) {
         let answer = self.dispatch.side.answer_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let tail_len = match &answer.tail {
@@ -224,7 +223,7 @@ impl<I: Io> Protocol<I> {
                 Switch::No | Switch::Later(_) | Switch::Now(_) => return self.send_stream(connection, slot),
             },
         };
-        let SlotState { next, last, is_http10, .. } = self.dispatch.slots[slot as usize];
+        let SlotState { next, last, is_http10, .. } = self.dispatch.slots[slot];
         let last = self.unlink(connection, 1, next, last);
         let len = len + self.finish_head(slot, (len, date_at), Self::word(last, is_http10));
         match tail_len {
@@ -235,19 +234,19 @@ impl<I: Io> Protocol<I> {
 
     /// As [`send_one`](Self::send_one), off the way of most answers.
     #[cold]
-    pub(super) fn send_uncommon(&mut self, connection: &mut Http1, slot: u32) {
+    pub(super) fn send_uncommon(&mut self, connection: &mut Http1, slot: Slot) {
         self.send_one(connection, slot);
     }
 
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
-    fn send_many(&mut self, connection: &mut Http1, oldest: u32, mut cell: Cell) {
+    fn send_many(&mut self, connection: &mut Http1, oldest: Slot, mut cell: Cell) {
         let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
-        let (mut slot, mut filled, mut count, mut last) = (oldest, 0, 0, false);
-        let (mut newest, number) = (Copied::default(), cell.number());
+        let (mut next, mut filled, mut count, mut last) = (Some(oldest), 0, 0, false);
+        let (mut newest, number) = (Copied::nothing(oldest), cell.number());
         let mut blank = self.dispatch.side.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
-        while slot != NONE && !last && !newest.is_http10 && count < self.settings.pipeline_max {
-            let state = self.dispatch.slots[slot as usize];
+        while let Some(slot) = next.filter(|_| !last && !newest.is_http10 && count < self.settings.pipeline_max) {
+            let state = self.dispatch.slots[slot];
             // The answer is the shard's to look at only once the slot has come back.
             if !state.answered {
                 break;
@@ -262,14 +261,14 @@ impl<I: Io> Protocol<I> {
             filled += len;
             count += 1;
             last = state.last;
-            slot = state.next;
+            next = state.next;
         }
         if count == 0 {
             // The first answer alone is larger than a cell.
             self.dispatch.side.cells.coalesce.give(cell);
             return self.send_uncommon(connection, oldest);
         }
-        let last = self.unlink(connection, count, slot, last);
+        let last = self.unlink(connection, count, next, last);
         // Behind that, which asks of the body that the newest one may have.
         self.dispatch.answer_copied(newest.slot, number);
         if let Some(word) = Self::word(last, newest.is_http10) {
@@ -338,7 +337,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Goes on with a streamed answer of a connection that sends nothing at this moment.
-    pub(super) fn send_stream(&mut self, connection: &mut Http1, slot: u32) {
+    pub(super) fn send_stream(&mut self, connection: &mut Http1, slot: Slot) {
         match self.next_of_stream(&mut connection.link, slot) {
             Next::Nothing | Next::AllSent { is_last: false } => {}
             Next::File => self.set_timer(connection),
@@ -354,10 +353,10 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    fn start_batch(&mut self, connection: &mut Http1, slot: u32, batch: &Batch) {
+    fn start_batch(&mut self, connection: &mut Http1, slot: Slot, batch: &Batch) {
         let was_last = matches!(connection.link.out, Out::Stream { last: true, .. });
         if batch.is_last && !was_last {
-            let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
+            let SlotState { next, last, .. } = self.dispatch.slots[slot];
             self.unlink(connection, 1, next, last);
         }
         connection.link.out = Out::Stream { slot, last: batch.is_last || was_last };
@@ -369,8 +368,8 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The application has ended a stream of which everything was sent before.
-    fn end_stream(&mut self, connection: &mut Http1, slot: u32) {
-        let SlotState { next, last, .. } = self.dispatch.slots[slot as usize];
+    fn end_stream(&mut self, connection: &mut Http1, slot: Slot) {
+        let SlotState { next, last, .. } = self.dispatch.slots[slot];
         self.unlink(connection, 1, next, last);
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
@@ -448,10 +447,16 @@ fn write_connection_option(bytes: &mut [u8], len: u32, date_at: u16, word: Word)
 }
 
 /// The answer copied last.
-#[derive(Default)]
 struct Copied {
-    slot: u32,
+    slot: Slot,
     is_http10: bool,
     len: u32,
     date_at: u16,
+}
+
+impl Copied {
+    /// None yet: that in `slot` is the first.
+    fn nothing(slot: Slot) -> Self {
+        Self { slot, is_http10: false, len: 0, date_at: 0 }
+    }
 }

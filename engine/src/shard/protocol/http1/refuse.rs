@@ -14,17 +14,17 @@ use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phra
 
 use super::Http1;
 use super::state::PendingWrites;
-use crate::queue::{AnswerFlags, Answered, HeadText, LINE_BYTES, Tail};
+use crate::queue::{AnswerFlags, Answered, HeadText, LINE_BYTES, Slot, Tail};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 
 impl<I: Io> Protocol<I> {
     /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the answer's.
     #[cold]
-    pub(super) fn refuse(&mut self, connection: &mut Http1, slot: u32, reject: Reject, keep_alive: bool) {
+    pub(super) fn refuse(&mut self, connection: &mut Http1, slot: Slot, reject: Reject, keep_alive: bool) {
         self.write_refusal(slot, reject, AnswerFlags::ABANDONED);
         self.dispatch.begin_refused(slot, reject);
-        self.dispatch.slots[slot as usize].last = !keep_alive;
+        self.dispatch.slots[slot].last = !keep_alive;
         connection.machine.refusal(keep_alive);
         connection.head_timed = false;
         connection.append(slot, &mut self.dispatch.slots);
@@ -43,24 +43,24 @@ impl<I: Io> Protocol<I> {
 
     /// An application dropped a request: its client gets 500.
     #[cold]
-    pub(super) fn answer_abandoned(&mut self, slot: u32) {
+    pub(super) fn answer_abandoned(&mut self, slot: Slot) {
         self.dispatch.decide(slot, Reject::Abandoned);
         self.write_refusal(slot, Reject::Abandoned, AnswerFlags::ABANDONED);
     }
 
     /// Answers a request in the application's place, whose answer the shard has won; a handle of it may be out.
     #[cold]
-    pub(super) fn refuse_published(&mut self, slot: u32, reject: Reject) {
+    pub(super) fn refuse_published(&mut self, slot: Slot, reject: Reject) {
         self.dispatch.decide(slot, reject);
         let keep_alive = self.dispatch.side.record(slot).keep_alive && !reject.closes();
         self.write_refusal(slot, reject, AnswerFlags::default());
-        let state = &mut self.dispatch.slots[slot as usize];
+        let state = &mut self.dispatch.slots[slot];
         state.answered = true;
         state.last |= !keep_alive;
     }
 
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
-    fn write_refusal(&mut self, slot: u32, reject: Reject, flags: AnswerFlags) {
+    fn write_refusal(&mut self, slot: Slot, reject: Reject, flags: AnswerFlags) {
         // Of a head that could not be read, the record has the method (RFC 9110 section 9.3.2).
         let without_body = self.dispatch.side.record(slot).is_head();
         let cell = self.dispatch.side.response_mut(slot);

@@ -10,8 +10,9 @@ use ringress_proto::chunked::Decoder;
 use crate::clock::Tick;
 use crate::conn::{Machine, Part};
 use crate::mem::Cell;
+use crate::queue::{Slot, SlotTable};
 use crate::record::{Address, DISCARDED_BYTES_MAX};
-use crate::shard::dispatch::{NONE, SlotState};
+use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::link::Link;
 use crate::shard::protocol::raw::Pipe;
 use crate::shard::transport::{Accepted, Socket};
@@ -38,14 +39,14 @@ pub(crate) enum Reader {
     /// Nobody: it is thrown away, or none is under way.
     Nobody,
     /// The reader of this slot's body.
-    Slot(u32),
+    Slot(Slot),
     /// It, when less waits to be read: until then nothing is received.
-    Paused(u32),
+    Paused(Slot),
 }
 
 impl Reader {
     #[inline]
-    pub(crate) fn slot(self) -> Option<u32> {
+    pub(crate) fn slot(self) -> Option<Slot> {
         match self {
             Self::Nobody => None,
             Self::Slot(slot) | Self::Paused(slot) => Some(slot),
@@ -53,7 +54,7 @@ impl Reader {
     }
 
     #[inline]
-    pub(crate) fn is(self, slot: u32) -> bool {
+    pub(crate) fn is(self, slot: Slot) -> bool {
         self.slot() == Some(slot)
     }
 
@@ -144,8 +145,8 @@ pub(crate) struct Http1 {
     pub(super) owed: PendingWrites,
     pub(crate) switch: Switch,
     /// The oldest and the newest request whose answers have not been handed to the socket.
-    pub(crate) oldest: u32,
-    pub(crate) newest: u32,
+    pub(crate) oldest: Option<Slot>,
+    pub(crate) newest: Option<Slot>,
     /// A part of a head that is not whole, and its bytes.
     pub(super) assembly: Option<Cell>,
     pub(super) assembled: u32,
@@ -178,8 +179,8 @@ impl Http1 {
             long: false,
             owed: PendingWrites::default(),
             switch: Switch::No,
-            oldest: NONE,
-            newest: NONE,
+            oldest: None,
+            newest: None,
             assembly: None,
             assembled: 0,
             head_since: 0,
@@ -199,19 +200,17 @@ impl Http1 {
 
     /// Appends a slot to the answers owed. `true`: it is the only one.
     #[inline]
-    pub(super) fn append(&mut self, slot: u32, slots: &mut [SlotState]) -> bool {
-        let first = self.oldest == NONE;
-        if first {
-            self.oldest = slot;
-        } else {
-            slots[self.newest as usize].next = slot;
+    pub(super) fn append(&mut self, slot: Slot, slots: &mut SlotTable<SlotState>) -> bool {
+        let newest = self.newest.replace(slot).filter(|_| self.oldest.is_some());
+        match newest {
+            Some(newest) => slots[newest].next = Some(slot),
+            None => self.oldest = Some(slot),
         }
-        self.newest = slot;
-        first
+        newest.is_none()
     }
 
     /// The slot whose body is received.
-    pub(crate) fn reading_slot(&self) -> Option<u32> {
+    pub(crate) fn reading_slot(&self) -> Option<Slot> {
         match &self.switch {
             Switch::No => self.reader.slot(),
             Switch::Later(pipe) | Switch::Now(pipe) => pipe.reader(),
@@ -265,7 +264,7 @@ impl Http1 {
     }
 
     /// Whether a slot's answer is the switch of protocols.
-    pub(crate) fn switches_by(&self, slot: u32) -> bool {
+    pub(crate) fn switches_by(&self, slot: Slot) -> bool {
         matches!(self.switch, Switch::Later(pipe) | Switch::Now(pipe) if pipe.slot == slot)
     }
 

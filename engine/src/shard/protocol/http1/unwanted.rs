@@ -55,7 +55,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn receive_unwanted(&mut self, connection: &mut Http1) -> bool {
         let takes_nothing = connection.takes_nothing();
         if takes_nothing && connection.has_discarded_enough() && !connection.link.socket.blocked() {
-            let oldest = self.dispatch.slots.get(connection.oldest as usize);
+            let oldest = self.dispatch.slots.find(connection.oldest);
             if oldest.is_some_and(|oldest| !oldest.answered) {
                 self.poll_end(connection);
                 return true;

@@ -11,8 +11,8 @@ use ringress_proto::reject::Reject;
 
 use super::Http1;
 use crate::clock::Tick;
+use crate::queue::Slot;
 use crate::ring::Io;
-use crate::shard::dispatch::NONE;
 use crate::shard::protocol::Protocol;
 use crate::shard::transport::{LOOK_EVERY, RoomFound};
 use crate::timer::NEVER;
@@ -41,7 +41,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
         connection.due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
         // Who waits for `100 Continue`, or for a buffer, is not to blame.
-        let expects = connection.reader.slot().and_then(|slot| self.dispatch.expects(slot)) == Some(true);
+        let expects = connection.reader.slot().is_some_and(|slot| self.dispatch.expects(slot));
         let socket = &mut connection.link.socket;
         if expects || socket.is_starved() {
             socket.giving.stop(self.transport.tick);
@@ -90,8 +90,8 @@ impl<I: Io> Protocol<I> {
         let (mut next, limit) = (connection.oldest, self.dispatch.policy(connection.link.policy).queue);
         let mut deadline = NEVER;
         let mut any = false;
-        while next != NONE {
-            let (slot, state) = (next, self.dispatch.slots[next as usize]);
+        while let Some(slot) = next {
+            let state = self.dispatch.slots[slot];
             next = state.next;
             if state.answered {
                 continue;
@@ -111,7 +111,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Answers 503 to a request, unless a consumer has it. `true`: it did.
-    fn time_out_queued(&mut self, slot: u32) -> bool {
+    fn time_out_queued(&mut self, slot: Slot) -> bool {
         if !self.dispatch.win_queued(slot) {
             return false;
         }
