@@ -5,7 +5,7 @@
 //!
 //! Not here: whole turns of a shard (`turns`).
 
-use crate::mem::{Filled, Input, ReceiveBuffers, Share};
+use crate::mem::{BufferId, Filled, Input, ReceiveBuffers, Share};
 use crate::slab::{Key, Slab};
 use crate::timer::Wheel;
 
@@ -79,7 +79,7 @@ impl Slots {
 pub struct Buffers {
     account: ReceiveBuffers,
     /// What the kernel has, in no order of meaning.
-    posted: Vec<u16>,
+    posted: Vec<BufferId>,
     /// What is under way of a round.
     shares: Vec<Share>,
 }

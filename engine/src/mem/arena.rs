@@ -14,9 +14,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::io;
 
-use super::cells::Cell;
+use super::buffer_id::BufferId;
+use super::cells::{Cell, CellId};
 use super::mapping::Mapping;
-use super::receive::{BufferId, Input, Share, Spare};
+use super::receive::{Input, Share, Spare};
 
 const LINE: usize = 64;
 const PAGE: usize = 4096;
@@ -224,7 +225,7 @@ impl Arena {
     /// The area of a buffer, and its cell there: large buffers are numbered behind the small ones.
     #[inline]
     pub(crate) fn buffer_cell(&self, buffer: BufferId) -> (Area, u32) {
-        let (number, small) = (u32::from(buffer), self.cells(Area::Receive).count);
+        let (number, small) = (u32::from(buffer.number()), self.cells(Area::Receive).count);
         if number < small { (Area::Receive, number) } else { (Area::Body, number - small) }
     }
 
@@ -252,17 +253,25 @@ impl Arena {
     /// Bytes that a cell holds.
     #[inline]
     pub(crate) fn cell_bytes_of(&self, cell: &Cell) -> u32 {
-        self.areas[cell.area()].bytes
+        self.areas[cell.id().area()].bytes
     }
 
     /// Where `len` bytes of a cell are, from `from` on.
     #[inline]
     pub(crate) fn cell<'a>(&self, cell: &'a Cell, from: u32, len: u32) -> Extent<'a> {
+        assert!(
+            u64::from(from) + u64::from(len) <= u64::from(self.cell_bytes_of(cell)),
+            "a range ends within its cell"
+        );
+        Extent { offset: self.cell_offset(cell.id()) + u64::from(from), len, owner: PhantomData }
+    }
+
+    /// The offset in the mapping of the first byte of a cell that is taken.
+    #[inline]
+    pub(crate) fn cell_offset(&self, cell: CellId) -> u64 {
         let cells = &self.areas[cell.area()];
-        assert!(u64::from(from) + u64::from(len) <= u64::from(cells.bytes), "a range ends within its cell");
         assert!(cell.number() < cells.count, "no such cell");
-        let offset = (cells.start + cells.stride * cell.number() as usize) as u64 + u64::from(from);
-        Extent { offset, len, owner: PhantomData }
+        (cells.start + cells.stride * cell.place()) as u64
     }
 
     /// Bytes that a buffer holds.
@@ -271,7 +280,7 @@ impl Arena {
         self.cell_bytes(self.buffer_cell(buffer).0)
     }
 
-    /// The offset of a cell's first byte in the mapping.
+    /// The offset in the mapping of the first byte of a cell that each request slot has, or that is a buffer.
     #[inline]
     pub(crate) fn offset(&self, area: Area, cell: u32) -> u64 {
         let cells = self.cells(area);
@@ -295,7 +304,8 @@ impl Arena {
     /// # Safety
     /// 1. The caller owns the bytes, or shares them with readers only, for as long as the result lives: neither the
     ///    kernel nor another thread writes them.
-    /// 2. They are in one cell: that of an [`Extent`], or the first of a cell at its [`offset`](Self::offset).
+    /// 2. They are in one cell: that of an [`Extent`], or the first of a cell at its [`offset`](Self::offset) or
+    ///    [`cell_offset`](Self::cell_offset).
     #[inline]
     pub(crate) unsafe fn read(&self, offset: u64, len: u32) -> &[u8] {
         // SAFETY: in a cell by duty 2.

@@ -11,41 +11,63 @@ use core::num::NonZeroU32;
 use super::arena::{Area, Arena};
 use super::poison::Poison;
 
-/// The right to a cell of the arena. Moved from owner to owner, and given back to its area.
-#[derive(Debug)]
-#[must_use = "a cell that is dropped is lost"]
-pub(crate) struct Cell(NonZeroU32);
+/// Which cell of which area: names it, and gives no right to it. "None" costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CellId(NonZeroU32);
 
 /// Bits of a cell's number; those above are its area's.
 const NUMBER_BITS: u32 = 28;
 
-impl Cell {
+impl CellId {
     fn new(area: Area, number: u32) -> Self {
         assert!(number < (1 << NUMBER_BITS) - 1, "an area has fewer than 2^28 cells");
         Self(NonZeroU32::MIN.saturating_add((area as u32) << NUMBER_BITS | number))
     }
 
-    #[inline]
-    fn bits(&self) -> u32 {
-        self.0.get() - 1
+    /// In an integer that threads share; 0 for none.
+    pub(crate) fn bits(cell: Option<Self>) -> u32 {
+        cell.map_or(0, |cell| cell.0.get())
     }
 
-    /// Its number in its area.
+    /// What [`bits`](Self::bits) was given.
+    pub(crate) fn of_bits(bits: u32) -> Option<Self> {
+        NonZeroU32::new(bits).map(Self)
+    }
+
+    /// Its number in its area, counted from 0.
     #[inline]
-    pub(crate) fn number(&self) -> u32 {
-        self.bits() & ((1 << NUMBER_BITS) - 1)
+    pub(super) fn number(self) -> u32 {
+        (self.0.get() - 1) & ((1 << NUMBER_BITS) - 1)
+    }
+
+    /// Its place in a table with an entry for each cell of its area.
+    #[inline]
+    pub(crate) fn place(self) -> usize {
+        self.number() as usize
+    }
+
+    /// Its area, as a number.
+    #[inline]
+    pub(super) fn area(self) -> usize {
+        ((self.0.get() - 1) >> NUMBER_BITS) as usize
+    }
+}
+
+/// The right to a cell of the arena. Moved from owner to owner, and given back to its area.
+#[derive(Debug)]
+#[must_use = "a cell that is dropped is lost"]
+pub(crate) struct Cell(CellId);
+
+impl Cell {
+    #[inline]
+    pub(crate) fn id(&self) -> CellId {
+        self.0
     }
 
     /// Whether it is one of an area's.
     #[inline]
     pub(crate) fn is_in(&self, area: Area) -> bool {
-        self.area() == area as usize
-    }
-
-    /// Its area, as a number.
-    #[inline]
-    pub(super) fn area(&self) -> usize {
-        (self.bits() >> NUMBER_BITS) as usize
+        self.0.area() == area as usize
     }
 }
 
@@ -79,7 +101,7 @@ impl FreeCells {
             Some(fresh)
         })?;
         self.poison.lift(number);
-        Some(Cell::new(self.area, number))
+        Some(Cell(CellId::new(self.area, number)))
     }
 
     pub(crate) fn in_use(&self) -> u64 {
@@ -93,9 +115,9 @@ impl FreeCells {
 
     #[inline]
     pub(crate) fn give(&mut self, cell: Cell) {
-        assert!(cell.area() == self.area as usize, "a cell goes back to its own area");
-        self.poison.put(cell.number());
-        self.free.push(cell.number());
+        assert!(cell.is_in(self.area), "a cell goes back to its own area");
+        self.poison.put(cell.id().number());
+        self.free.push(cell.id().number());
     }
 }
 
@@ -107,10 +129,10 @@ mod tests {
     fn cells_come_back_to_their_area_and_are_taken_again_first() {
         let mut cells = FreeCells::new(Area::Stage, 2);
         let (first, second) = (cells.take().expect("two"), cells.take().expect("two"));
-        assert_eq!((first.number(), second.number(), first.area()), (0, 1, Area::Stage as usize));
+        assert_eq!((first.id().number(), second.id().number(), first.is_in(Area::Stage)), (0, 1, true));
         assert!(cells.take().is_none() && !cells.has_many());
         cells.give(first);
-        assert_eq!((cells.in_use(), cells.take().map(|cell| cell.number())), (1, Some(0)));
+        assert_eq!((cells.in_use(), cells.take().map(|cell| cell.id().number())), (1, Some(0)));
     }
 
     #[test]

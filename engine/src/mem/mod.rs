@@ -13,13 +13,15 @@
 //! (room `queue`). Sources: mmap(2), `io_uring_provided_buffers(7)`.
 
 mod arena;
+mod buffer_id;
 mod cells;
 mod mapping;
 mod poison;
 mod receive;
 
 pub(crate) use arena::{Area, Arena, ArenaSizes, Blank, Extent, Landing, Lent};
-pub(crate) use cells::{Cell, FreeCells};
+pub(crate) use buffer_id::{BufferId, BufferTable};
+pub(crate) use cells::{Cell, CellId, FreeCells};
 pub(crate) use mapping::Mapping;
 pub(crate) use poison::{Poison, leave};
-pub(crate) use receive::{BufferId, Filled, Input, ReceiveBuffers, Share, Spare};
+pub(crate) use receive::{Filled, Input, ReceiveBuffers, Share, Spare};

@@ -16,46 +16,27 @@
 //! Not here: where the buffers lie (`arena`), and who may read what (room `queue`).
 
 use core::marker::PhantomData;
-use core::num::NonZeroU16;
 
 use super::arena::{Area, Arena};
+use super::buffer_id::{BufferId, BufferTable};
 use super::poison::Poison;
-
-/// A receive buffer's number, as the kernel names it in a completion. Below 65,535.
-pub(crate) type BufferId = u16;
-
-/// A buffer's number, so that "none" costs nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Number(NonZeroU16);
-
-impl Number {
-    #[inline]
-    fn new(buffer: BufferId) -> Self {
-        Self(NonZeroU16::MIN.saturating_add(buffer))
-    }
-
-    #[inline]
-    fn get(self) -> BufferId {
-        self.0.get() - 1
-    }
-}
 
 /// A buffer that nobody uses, on its way to the kernel.
 #[derive(Debug)]
 #[must_use = "a spare buffer that is dropped is lost"]
-pub(crate) struct Spare(Number);
+pub(crate) struct Spare(BufferId);
 
 impl Spare {
     #[inline]
     pub(crate) fn buffer(&self) -> BufferId {
-        self.0.get()
+        self.0
     }
 }
 
 /// A buffer that the kernel has filled and given back.
 #[derive(Debug)]
 #[must_use = "a filled buffer that is dropped is lost"]
-pub(crate) struct Filled(Number);
+pub(crate) struct Filled(BufferId);
 
 impl Filled {
     /// For who reads the kernel's completions.
@@ -65,18 +46,18 @@ impl Filled {
     ///    touches it no more.
     #[inline]
     pub(crate) unsafe fn new(buffer: BufferId) -> Self {
-        Self(Number::new(buffer))
+        Self(buffer)
     }
 
     /// For the benchmark of an account without a kernel and without memory.
     #[cfg(feature = "bench-door")]
     pub(crate) fn pretended(buffer: BufferId) -> Self {
-        Self(Number::new(buffer))
+        Self(buffer)
     }
 
     #[inline]
     pub(crate) fn buffer(&self) -> BufferId {
-        self.0.get()
+        self.0
     }
 }
 
@@ -86,12 +67,12 @@ impl Filled {
 /// its buffer in use for ever, which harms nobody but the pool.
 #[derive(Debug)]
 #[must_use = "a share that is dropped keeps its buffer in use"]
-pub(crate) struct Share(Number);
+pub(crate) struct Share(BufferId);
 
 impl Share {
     #[inline]
     pub(crate) fn buffer(&self) -> BufferId {
-        self.0.get()
+        self.0
     }
 }
 
@@ -101,7 +82,7 @@ impl Share {
 pub(crate) struct Input<'a> {
     /// Where the buffer is in the arena.
     base: u64,
-    number: Number,
+    buffer: BufferId,
     start: u32,
     end: u32,
     share: PhantomData<&'a Share>,
@@ -112,7 +93,7 @@ impl<'a> Input<'a> {
     /// and for accounts without an arena.
     pub(super) fn new(share: &'a Share, base: u64, start: u32, end: u32) -> Self {
         assert!(start <= end, "a range ends behind its start");
-        Self { base, number: share.0, start, end, share: PhantomData }
+        Self { base, buffer: share.0, start, end, share: PhantomData }
     }
 
     /// Nothing of a buffer, for the benchmark of an account without an arena.
@@ -129,7 +110,7 @@ impl<'a> Input<'a> {
 
     #[inline]
     pub(crate) fn buffer(self) -> BufferId {
-        self.number.get()
+        self.buffer
     }
 
     /// From `start` in the buffer, which is not behind its end, to its end.
@@ -175,8 +156,8 @@ impl<'a> Input<'a> {
 /// Both pools; see the module's head.
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffers {
-    uses: Vec<Use>,
-    /// The number of the first large buffer.
+    uses: BufferTable<Use>,
+    /// The first large buffer, if there are any.
     first_large: BufferId,
     pub(crate) small: BufferPool,
     pub(crate) large: BufferPool,
@@ -211,8 +192,8 @@ impl ReceiveBuffers {
         let count = u32::from(small) + u32::from(large);
         assert!(count < u32::from(u16::MAX), "buffers are numbered below 65,535");
         Self {
-            uses: vec![Use { shares: 0, settled: 0 }; count as usize],
-            first_large: small,
+            uses: BufferTable::new(count, || Use { shares: 0, settled: 0 }),
+            first_large: BufferId::new(small),
             small: BufferPool::new(0..small, SMALL_POSTED),
             large: BufferPool::new(small..small + large, LARGE_POSTED),
             poison: [Poison::NONE; 2],
@@ -229,7 +210,11 @@ impl ReceiveBuffers {
     #[inline(always)]
     fn poison_of(&self, buffer: BufferId) -> (&Poison, u32) {
         let [small, large] = &self.poison;
-        if self.is_large(buffer) { (large, u32::from(buffer - self.first_large)) } else { (small, u32::from(buffer)) }
+        let number = buffer.number();
+        match self.is_large(buffer) {
+            true => (large, u32::from(number - self.first_large.number())),
+            false => (small, u32::from(number)),
+        }
     }
 
     #[inline(always)]
@@ -259,7 +244,7 @@ impl ReceiveBuffers {
     #[inline]
     pub(crate) fn take(&mut self, filled: Filled) -> Share {
         let buffer = filled.buffer();
-        let place = &mut self.uses[usize::from(buffer)];
+        let place = &mut self.uses[buffer];
         assert!(place.shares == 0, "the kernel filled a buffer that it did not have");
         *place = Use { shares: 1, settled: 0 };
         self.open(buffer);
@@ -270,44 +255,44 @@ impl ReceiveBuffers {
     /// One more share of a buffer in use.
     #[inline(always)]
     pub(crate) fn share(&mut self, input: Input<'_>) -> Share {
-        let place = &mut self.uses[usize::from(input.buffer())];
+        let place = &mut self.uses[input.buffer()];
         debug_assert!(place.shares > 0, "who has a range has a share");
         place.shares += 1;
-        Share(input.number)
+        Share(input.buffer)
     }
 
     /// As [`share`](Self::share), and the bytes up to the end of the range do not change any more.
     #[inline(always)]
     pub(crate) fn share_settled(&mut self, input: Input<'_>) -> Share {
-        let place = &mut self.uses[usize::from(input.buffer())];
+        let place = &mut self.uses[input.buffer()];
         debug_assert!(place.shares > 0, "who has a range has a share");
         place.shares += 1;
         place.settled = place.settled.max(input.end);
-        Share(input.number)
+        Share(input.buffer)
     }
 
     /// Whether a buffer in use has users besides the one whose range this is.
     pub(crate) fn is_shared(&self, input: Input<'_>) -> bool {
-        self.uses[usize::from(input.buffer())].shares > 1
+        self.uses[input.buffer()].shares > 1
     }
 
     /// The bytes of a buffer before `end` do not change any more while it is in use.
     #[inline]
     pub(crate) fn settle(&mut self, share: &Share, end: u32) {
-        let settled = &mut self.uses[usize::from(share.buffer())].settled;
+        let settled = &mut self.uses[share.buffer()].settled;
         *settled = end.max(*settled);
     }
 
     /// Whether some byte of a range, or behind it in its buffer, is one that may not change.
     pub(crate) fn is_settled(&self, input: Input<'_>) -> bool {
-        input.start < self.uses[usize::from(input.buffer())].settled
+        input.start < self.uses[input.buffer()].settled
     }
 
     /// A share comes back; with the last one the buffer is spare.
     #[inline]
     pub(crate) fn release(&mut self, share: Share) {
         let buffer = share.buffer();
-        let shares = &mut self.uses[usize::from(buffer)].shares;
+        let shares = &mut self.uses[buffer].shares;
         debug_assert!(*shares > 0, "each share was counted");
         *shares -= 1;
         if *shares == 0 {
@@ -320,15 +305,15 @@ impl ReceiveBuffers {
     #[inline]
     pub(crate) fn next_to_post(&mut self) -> Option<Spare> {
         let buffer = self.small.next_to_post().or_else(|| self.large.next_to_post())?;
-        Some(Spare(Number::new(buffer)))
+        Some(Spare(buffer))
     }
 
     /// A spare large buffer for the caller to fill: its first share. `None` when the kernel or others have them all.
     pub(crate) fn take_spare_large(&mut self) -> Option<Share> {
         let buffer = self.large.spare.pop()?;
-        self.uses[usize::from(buffer)] = Use { shares: 1, settled: 0 };
+        self.uses[buffer] = Use { shares: 1, settled: 0 };
         self.open(buffer);
-        Some(Share(Number::new(buffer)))
+        Some(Share(buffer))
     }
 }
 
@@ -345,9 +330,15 @@ pub(crate) struct BufferPool {
 }
 
 impl BufferPool {
-    fn new(buffers: core::ops::Range<BufferId>, posted: u32) -> Self {
-        let count = u32::from(buffers.end - buffers.start);
-        Self { spare: buffers.rev().collect(), posted: 0, target: posted.min(count), count, raised: false }
+    fn new(numbers: core::ops::Range<u16>, posted: u32) -> Self {
+        let count = u32::from(numbers.end - numbers.start);
+        Self {
+            spare: numbers.rev().map(BufferId::new).collect(),
+            posted: 0,
+            target: posted.min(count),
+            count,
+            raised: false,
+        }
     }
 
     #[inline]
@@ -414,14 +405,14 @@ mod tests {
     use super::*;
 
     /// Gives the kernel what it is to have.
-    fn post(buffers: &mut ReceiveBuffers) -> Vec<BufferId> {
-        core::iter::from_fn(|| buffers.next_to_post()).map(|spare| spare.buffer()).collect()
+    fn post(buffers: &mut ReceiveBuffers) -> Vec<u16> {
+        core::iter::from_fn(|| buffers.next_to_post()).map(|spare| spare.buffer().number()).collect()
     }
 
     /// The kernel fills a buffer.
-    fn take(buffers: &mut ReceiveBuffers, buffer: BufferId) -> Share {
+    fn take(buffers: &mut ReceiveBuffers, number: u16) -> Share {
         // SAFETY: there is no kernel here, and the account checks that it would have the buffer.
-        buffers.take(unsafe { Filled::new(buffer) })
+        buffers.take(unsafe { Filled::new(BufferId::new(number)) })
     }
 
     #[test]
@@ -479,7 +470,7 @@ mod tests {
         let (_small, large) = (take(&mut buffers, 1), take(&mut buffers, 2));
         assert_eq!((buffers.small.in_use(), buffers.large.in_use()), (1, 1));
         buffers.release(large);
-        let spare = buffers.take_spare_large().map(|share| share.buffer());
+        let spare = buffers.take_spare_large().map(|share| share.buffer().number());
         assert_eq!((spare, buffers.take_spare_large().is_none()), (Some(2), true));
     }
 

@@ -20,11 +20,11 @@
 //! Not here: what is received, decoded and counted (room `shard`), and how the bytes are read (room `api`).
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use core::task::Waker;
 
 use crate::foreign::Waiter;
-use crate::mem::BufferId;
+use crate::mem::{BufferId, CellId};
 
 /// No link.
 pub(super) const NONE: u32 = u32::MAX;
@@ -50,8 +50,9 @@ pub(crate) enum Reading {
 pub(crate) enum BodyState {
     /// More may come.
     Open,
-    /// Everything is in the chain, and so many bytes of trailer section in a cell of the assembly area.
-    Ended { trailers: u32, cell: u32 },
+    /// Everything is in the chain, and, if there is a trailer section, so many bytes of it in a cell of the assembly
+    /// area.
+    Ended { trailers: Option<(CellId, u32)> },
     /// No more will come, for a reason that the shard and its readers know by this number.
     Failed(u8),
 }
@@ -59,7 +60,8 @@ pub(crate) enum BodyState {
 /// A range of a buffer in a chain.
 #[derive(Debug)]
 struct ChainLink {
-    buffer: AtomicU32,
+    /// `BufferId::bits`: none of a link that is in no chain.
+    buffer: AtomicU16,
     next: AtomicU32,
     start: AtomicU32,
     end: AtomicU32,
@@ -72,7 +74,8 @@ pub(super) struct Chain(Box<[ChainLink]>);
 impl Chain {
     pub(super) fn new(links: u32) -> Self {
         let none = || AtomicU32::new(NONE);
-        let link = || ChainLink { buffer: none(), next: none(), start: AtomicU32::new(0), end: AtomicU32::new(0) };
+        let link =
+            || ChainLink { buffer: AtomicU16::new(0), next: none(), start: AtomicU32::new(0), end: AtomicU32::new(0) };
         assert!(links < PARKED, "links are numbered below the marks of readers");
         Self((0..links).map(|_| link()).collect())
     }
@@ -100,8 +103,8 @@ impl Chain {
     /// Puts a link that is in no chain behind the last of a slot's, or makes it the first. For the shard.
     pub(super) fn append(&self, body: &SlotBody, last: u32, link: u32, (buffer, start, end): (BufferId, u32, u32)) {
         let new = self.link(link);
-        assert!(new.buffer.load(Ordering::Relaxed) == NONE, "a link is in one chain");
-        new.buffer.store(u32::from(buffer), Ordering::Relaxed);
+        assert!(new.buffer.load(Ordering::Relaxed) == 0, "a link is in one chain");
+        new.buffer.store(BufferId::bits(Some(buffer)), Ordering::Relaxed);
         new.next.store(NONE, Ordering::Relaxed);
         new.start.store(start, Ordering::Relaxed);
         new.end.store(end, Ordering::Relaxed);
@@ -112,7 +115,7 @@ impl Chain {
     /// Takes a link out of its chain, whose reader is not before it, and gives the one behind it. For the shard.
     pub(super) fn remove(&self, link: u32) -> u32 {
         let link = self.link(link);
-        link.buffer.store(NONE, Ordering::Relaxed);
+        link.buffer.store(BufferId::bits(None), Ordering::Relaxed);
         link.next.load(Ordering::Relaxed)
     }
 
@@ -160,7 +163,7 @@ impl Chain {
         let end = link.end.load(Ordering::Acquire);
         // A reader that was moved past the end has nothing to read.
         let len = end.checked_sub(reader.at)?;
-        Some((BufferId::try_from(link.buffer.load(Ordering::Relaxed)).ok()?, reader.at, len))
+        Some((BufferId::of_bits(link.buffer.load(Ordering::Relaxed))?, reader.at, len))
     }
 }
 
@@ -231,6 +234,7 @@ pub(super) struct SlotBody {
     at: AtomicU32,
     state: AtomicU32,
     trailers: AtomicU32,
+    /// `CellId::bits`.
     trailer_cell: AtomicU32,
     /// Bytes that came with the head or were put into the chain.
     arrived: AtomicU64,
@@ -305,10 +309,10 @@ impl SlotBody {
         let state = self.state.load(Ordering::Acquire);
         match state & 0xff {
             OPEN => BodyState::Open,
-            ENDED => BodyState::Ended {
-                trailers: self.trailers.load(Ordering::Relaxed),
-                cell: self.trailer_cell.load(Ordering::Relaxed),
-            },
+            ENDED => {
+                let cell = CellId::of_bits(self.trailer_cell.load(Ordering::Relaxed));
+                BodyState::Ended { trailers: cell.map(|cell| (cell, self.trailers.load(Ordering::Relaxed))) }
+            }
             _ => BodyState::Failed(u8::try_from(state >> 8).unwrap_or(u8::MAX)),
         }
     }
@@ -320,9 +324,9 @@ impl SlotBody {
         }
         let bits = match state {
             BodyState::Open => OPEN,
-            BodyState::Ended { trailers, cell } => {
-                self.trailers.store(trailers, Ordering::Relaxed);
-                self.trailer_cell.store(cell, Ordering::Relaxed);
+            BodyState::Ended { trailers } => {
+                self.trailers.store(trailers.map_or(0, |(_, bytes)| bytes), Ordering::Relaxed);
+                self.trailer_cell.store(CellId::bits(trailers.map(|(cell, _)| cell)), Ordering::Relaxed);
                 ENDED
             }
             BodyState::Failed(reason) => FAILED | u32::from(reason) << 8,

@@ -435,8 +435,8 @@ impl<R: Record> ShardSide<R> {
     /// Everything of the slot's body is here. The reader is [woken](Self::wake_reader) apart.
     pub(crate) fn finish_body(&mut self, slot: Slot) {
         let holding = &self.holdings[slot];
-        let cell = holding.trailer_cell.as_ref().map_or(0, Cell::number);
-        self.body(slot).set_state(BodyState::Ended { trailers: holding.trailers, cell });
+        let trailers = holding.trailer_cell.as_ref().map(|cell| (cell.id(), holding.trailers));
+        self.body(slot).set_state(BodyState::Ended { trailers });
     }
 
     /// Nothing more comes of the slot's body, for a reason that the shard and its readers know by this number, unless

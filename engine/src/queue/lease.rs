@@ -276,14 +276,11 @@ impl<R: Record> Lease<R> {
 
     /// The trailer section behind the body, in lines; empty before its end.
     pub(crate) fn trailers(&self) -> &[u8] {
-        let BodyState::Ended { trailers, cell } = self.body_state() else { return &[] };
-        if trailers == 0 {
-            return &[];
-        }
+        let BodyState::Ended { trailers: Some((cell, bytes)) } = self.body_state() else { return &[] };
         let exchange = self.exchange();
         // SAFETY: the shard gave this cell to the slot before it said so, and neither writes nor frees it while the
         // slot is in use, which it is while a handle is out.
-        unsafe { exchange.arena.read(exchange.arena.offset(Area::Assembly, cell), trailers) }
+        unsafe { exchange.arena.read(exchange.arena.cell_offset(cell), bytes) }
     }
 
     /// As [`fill`](Self::fill), and gives the answer to the shard, but keeps the handle: the request can still be read,

@@ -49,7 +49,7 @@ impl BufferRing {
         let entry = unsafe { &mut *entry.as_ptr() };
         entry.set_addr(address);
         entry.set_len(len);
-        entry.set_bid(buffer);
+        entry.set_bid(buffer.number());
         self.tail = self.tail.wrapping_add(1);
     }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, Op, Token, Wait};
-use crate::mem::{Arena, BufferId, Filled};
+use crate::mem::{Arena, BufferId, BufferTable, Filled};
 
 use self::files::{FileJob, Reading};
 use self::link::{FakeSocket, Listening, Multishot, Sending, take};
@@ -102,7 +102,7 @@ pub(crate) struct Fake {
     posted: VecDeque<BufferId>,
     posted_large: VecDeque<BufferId>,
     /// Which buffers the shard has given away.
-    kernel_has: Vec<bool>,
+    kernel_has: BufferTable<bool>,
     queued: Vec<Entry>,
     reads: Vec<Reading>,
     done: Vec<Event>,
@@ -117,7 +117,7 @@ impl std::fmt::Debug for Fake {
 
 impl Fake {
     pub(crate) fn new(arena: Arc<Arena>, seed: u64, faults: Faults) -> Self {
-        let buffers = arena.buffers() as usize;
+        let buffers = arena.buffers();
         Self {
             arena,
             random: Random::new(seed),
@@ -137,7 +137,7 @@ impl Fake {
             given: Vec::new(),
             posted: VecDeque::new(),
             posted_large: VecDeque::new(),
-            kernel_has: vec![false; buffers],
+            kernel_has: BufferTable::new(buffers, || false),
             queued: Vec::new(),
             reads: Vec::new(),
             done: Vec::new(),
@@ -443,7 +443,7 @@ impl Fake {
             return self.finish(token, -libc::ENOBUFS, false, None);
         };
         posted.pop_front();
-        self.kernel_has[usize::from(buffer)] = false;
+        self.kernel_has[buffer] = false;
         let cell_bytes = self.arena.buffer_bytes(buffer);
         let room = once.map_or(cell_bytes, |most| most.min(cell_bytes)) as usize;
         let mut len = room.min(self.links[client].inbound.len());

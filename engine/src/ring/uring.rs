@@ -26,7 +26,7 @@ use super::setup::{self, Ring};
 use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
-use crate::mem::{Area, Arena, Filled, Landing, Lent, Spare};
+use crate::mem::{Area, Arena, BufferId, Filled, Landing, Lent, Spare};
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
@@ -241,7 +241,7 @@ impl Uring {
             }
             let flags = entry.flags();
             // SAFETY: the kernel names a buffer in the completion that gives it back, and has it only by `give_buffer`.
-            let buffer = cqueue::buffer_select(flags).map(|buffer| unsafe { Filled::new(buffer) });
+            let buffer = cqueue::buffer_select(flags).map(|buffer| unsafe { Filled::new(BufferId::new(buffer)) });
             events.push(Event {
                 token: Token::from_bits(entry.user_data()),
                 result: entry.result(),

@@ -101,8 +101,8 @@ impl Io for Fake {
 
     fn give_buffer(&mut self, spare: Spare) {
         let buffer = spare.buffer();
-        let has = &mut self.kernel_has[usize::from(buffer)];
-        assert!(!*has, "buffer {buffer} was given twice");
+        let has = &mut self.kernel_has[buffer];
+        assert!(!*has, "{buffer:?} was given twice");
         *has = true;
         self.given.push(buffer);
     }

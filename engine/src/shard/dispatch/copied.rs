@@ -10,6 +10,7 @@
 
 use core::ops::Range;
 
+use crate::mem::CellId;
 use crate::record::{Ended, Times};
 
 /// See the module's head.
@@ -43,8 +44,8 @@ impl CopiedEnds {
 
     /// When what happened to the request of the newest answer in a cell.
     #[cold]
-    pub(super) fn put_times(&mut self, cell: u32, times: Times) {
-        let cell = cell as usize;
+    pub(super) fn put_times(&mut self, cell: CellId, times: Times) {
+        let cell = cell.place();
         self.times.resize(self.times.len().max(self.ends.len()), None);
         if let Some(newest) = (cell * self.per_cell + self.counts[cell]).checked_sub(1) {
             self.times[newest] = Some(times);
@@ -59,8 +60,8 @@ impl CopiedEnds {
 
     /// One more answer is in a cell.
     #[inline]
-    pub(super) fn put(&mut self, cell: u32, ended: Ended) {
-        let cell = cell as usize;
+    pub(super) fn put(&mut self, cell: CellId, ended: Ended) {
+        let cell = cell.place();
         if cell >= self.counts.len() {
             self.grow(cell);
         }
@@ -79,8 +80,8 @@ impl CopiedEnds {
 
     /// The newest answer in a cell has grown.
     #[cold]
-    pub(super) fn grow_newest(&mut self, cell: u32, bytes: u32) {
-        let cell = cell as usize;
+    pub(super) fn grow_newest(&mut self, cell: CellId, bytes: u32) {
+        let cell = cell.place();
         let newest = (cell * self.per_cell + self.counts[cell]).checked_sub(1);
         if let Some(Some(ended)) = newest.and_then(|newest| self.ends.get_mut(newest)) {
             ended.bytes_out += u64::from(bytes);
@@ -89,8 +90,12 @@ impl CopiedEnds {
 
     /// The cell has no answers any more: where those are that it had.
     #[inline]
-    pub(super) fn take(&mut self, cell: u32) -> Range<usize> {
-        let cell = cell as usize;
+    pub(super) fn take(&mut self, cell: CellId) -> Range<usize> {
+        self.take_at(cell.place())
+    }
+
+    #[inline]
+    fn take_at(&mut self, cell: usize) -> Range<usize> {
         let first = cell * self.per_cell;
         first..first + self.counts.get_mut(cell).map(core::mem::take).unwrap_or_default()
     }
@@ -101,9 +106,10 @@ impl CopiedEnds {
         self.ends[place]
     }
 
-    /// Cells that were ever used.
-    pub(super) fn cells(&self) -> u32 {
-        u32::try_from(self.counts.len()).unwrap_or(u32::MAX)
+    /// As [`take`](Self::take), of some cell that has answers.
+    pub(super) fn take_any(&mut self) -> Option<Range<usize>> {
+        let cell = self.counts.iter().position(|count| *count > 0)?;
+        Some(self.take_at(cell))
     }
 
     /// All that are kept.

@@ -18,6 +18,7 @@
 //! Not here: when an answer is sent or lost (`protocol`), the record's fields (room `record`), and by which group a
 //! request counts (`meters`).
 
+use core::ops::Range;
 use std::sync::Arc;
 
 use ringress_proto::reject::Reject;
@@ -26,6 +27,7 @@ use super::meters::UNMETERED;
 use super::slots::Life;
 use super::{Dispatch, GONE, SlotState};
 use crate::counters::{Counter, ShardRequestCounts};
+use crate::mem::CellId;
 use crate::queue::{AnswerFlags, Answered, Slot, SlotUse, Tail};
 use crate::record::{Ended, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
@@ -106,9 +108,9 @@ impl Dispatch {
         }
     }
 
-    /// The answer of a request has been copied into the cell of this number, to be sent with others.
+    /// The answer of a request has been copied into this cell, to be sent with others.
     #[inline(always)]
-    pub(crate) fn answer_copied(&mut self, slot: Slot, cell: u32) {
+    pub(crate) fn answer_copied(&mut self, slot: Slot, cell: CellId) {
         let outcome = self.slots[slot].outcome;
         let ended = self.leave_slot(slot, outcome, None);
         self.copied.put(cell, ended);
@@ -119,13 +121,13 @@ impl Dispatch {
 
     /// The newest answer in a cell has grown.
     #[cold]
-    pub(crate) fn copied_has_grown(&mut self, cell: u32, bytes: u32) {
+    pub(crate) fn copied_has_grown(&mut self, cell: CellId, bytes: u32) {
         self.copied.grow_newest(cell, bytes);
     }
 
     /// The socket has taken the answers in a cell whole.
     #[inline]
-    pub(crate) fn copied_sent(&mut self, cell: u32) {
+    pub(crate) fn copied_sent(&mut self, cell: CellId) {
         for place in self.copied.take(cell) {
             if let Some(ended) = self.copied.at(place) {
                 self.record(&ended);
@@ -139,9 +141,14 @@ impl Dispatch {
 
     /// The answers in a cell go with their connection, whose socket has taken `sent` bytes of them.
     #[cold]
-    pub(crate) fn copied_unsent(&mut self, cell: u32, why: UnsentReason, sent: u64) {
+    pub(crate) fn copied_unsent(&mut self, cell: CellId, why: UnsentReason, sent: u64) {
+        let places = self.copied.take(cell);
+        self.unsent_at(places, why, sent);
+    }
+
+    fn unsent_at(&mut self, places: Range<usize>, why: UnsentReason, sent: u64) {
         let mut left = sent;
-        for place in self.copied.take(cell) {
+        for place in places {
             let Some(ended) = self.copied.at(place) else { continue };
             let bytes_out = left.min(ended.bytes_out);
             left -= bytes_out;
@@ -324,8 +331,8 @@ impl Dispatch {
             let bytes_in = self.request_bytes(slot);
             self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
         }
-        for cell in 0..self.copied.cells() {
-            self.copied_unsent(cell, UnsentReason::Stopped, 0);
+        while let Some(places) = self.copied.take_any() {
+            self.unsent_at(places, UnsentReason::Stopped, 0);
         }
     }
 

@@ -249,7 +249,7 @@ impl<I: Io> Protocol<I> {
                 self.dispatch.answer_sent(slot);
             }
             Out::Cell { cell } => {
-                self.dispatch.copied_sent(cell.number());
+                self.dispatch.copied_sent(cell.id());
                 self.dispatch.side.cells.coalesce.give(cell);
             }
             Out::Informational => self.dispatch.extras.informational_sent(link.key().index),
@@ -266,7 +266,7 @@ impl<I: Io> Protocol<I> {
                 self.dispatch.answer_unsent(slot, why, sent);
             }
             Out::Cell { cell } => {
-                self.dispatch.copied_unsent(cell.number(), why, sent);
+                self.dispatch.copied_unsent(cell.id(), why, sent);
                 self.dispatch.side.cells.coalesce.give(cell);
             }
             out => self.release_out(link, out),

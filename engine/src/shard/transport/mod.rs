@@ -31,7 +31,7 @@ pub(crate) use self::socket::{End, Life, Receiving, Sending, Socket};
 pub(crate) use self::stage::{FileRead, Staging};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
-use crate::mem::ReceiveBuffers;
+use crate::mem::{BufferTable, ReceiveBuffers};
 use crate::ring::Io;
 use crate::slab::Key;
 use crate::timer::Wheel;
@@ -52,7 +52,7 @@ pub(crate) struct Transport<I: Io> {
     pub(crate) tick: Tick,
     pub(crate) wheel: Wheel,
     pub(crate) accepting: Accepting,
-    held: Vec<Held>,
+    held: BufferTable<Held>,
     /// Sockets whose silent sends end with this turn.
     pub(crate) silent: Vec<Key>,
     /// Something is to be done as soon as the silent sends have ended.
@@ -76,7 +76,7 @@ impl<I: Io> Transport<I> {
             tick: 0,
             wheel: Wheel::new(sizes.connections),
             accepting,
-            held: core::iter::repeat_with(|| Held::NOTHING).take(sizes.buffers as usize).collect(),
+            held: BufferTable::new(sizes.buffers, || Held::NOTHING),
             silent: Vec::with_capacity(connections),
             follow_up: false,
             starved: Vec::with_capacity(connections),

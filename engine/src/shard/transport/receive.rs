@@ -7,7 +7,6 @@
 //! Not here: which way of receiving is chosen, and what the bytes mean (`protocol`); which buffers the kernel has (room
 //! `mem`).
 
-use super::socket::NO_BUFFER;
 use super::{Receiving, Socket, Transport};
 use crate::mem::{BufferId, Input, ReceiveBuffers, Share};
 use crate::ring::{Io, Op};
@@ -20,13 +19,13 @@ const HELD_MAX: u16 = 4;
 pub(super) struct Held {
     /// `None`: nothing of this buffer is held.
     share: Option<Share>,
-    next: BufferId,
+    next: Option<BufferId>,
     start: u32,
     end: u32,
 }
 
 impl Held {
-    pub(super) const NOTHING: Self = Self { share: None, next: NO_BUFFER, start: 0, end: 0 };
+    pub(super) const NOTHING: Self = Self { share: None, next: None, start: 0, end: 0 };
 }
 
 impl<I: Io> Transport<I> {
@@ -98,19 +97,20 @@ impl<I: Io> Transport<I> {
             return false;
         }
         let buffer = input.buffer();
-        let place = &mut self.held[usize::from(buffer)];
+        let place = &mut self.held[buffer];
         assert!(place.share.is_none(), "a socket holds what it received once");
         let share = Some(buffers.share(input));
-        *place = Held { share, next: NO_BUFFER, start: input.start(), end: input.end() };
-        if socket.held_first == NO_BUFFER {
-            socket.held_first = buffer;
-            socket.held_last = buffer;
-        } else if in_front {
-            place.next = socket.held_first;
-            socket.held_first = buffer;
-        } else {
-            self.held[usize::from(socket.held_last)].next = buffer;
-            socket.held_last = buffer;
+        *place = Held { share, next: None, start: input.start(), end: input.end() };
+        match (socket.held_first, socket.held_last) {
+            (Some(first), _) if in_front => {
+                place.next = Some(first);
+                socket.held_first = Some(buffer);
+            }
+            (Some(_), Some(last)) => {
+                self.held[last].next = Some(buffer);
+                socket.held_last = Some(buffer);
+            }
+            _ => (socket.held_first, socket.held_last) = (Some(buffer), Some(buffer)),
         }
         socket.held_count += 1;
         if socket.held_count >= HELD_MAX {
@@ -121,7 +121,7 @@ impl<I: Io> Transport<I> {
 
     /// Takes the oldest held input: the buffer's share and where in it the input begins and ends.
     pub(crate) fn pop_held(&mut self, socket: &mut Socket) -> Option<(Share, u32, u32)> {
-        let held = self.held.get_mut(usize::from(socket.held_first))?;
+        let held = &mut self.held[socket.held_first?];
         let share = held.share.take()?;
         socket.held_first = held.next;
         socket.held_count -= 1;

@@ -14,9 +14,6 @@ use crate::ring::{Io, Op, Token, Traffic};
 use crate::slab::Key;
 use crate::timer::NEVER;
 
-/// No receive buffer.
-pub(super) const NO_BUFFER: BufferId = BufferId::MAX;
-
 /// Whether the kernel receives for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Receiving {
@@ -90,8 +87,8 @@ pub(crate) struct Socket {
     /// What is being sent has waited for room before.
     pub(crate) waited: bool,
     pub(super) held_count: u16,
-    pub(super) held_first: BufferId,
-    pub(super) held_last: BufferId,
+    pub(super) held_first: Option<BufferId>,
+    pub(super) held_last: Option<BufferId>,
     pub(crate) staging: Staging,
     /// Bytes sent of what is being sent, and in all.
     pub(crate) out_sent: u32,
@@ -114,8 +111,8 @@ impl Socket {
             polled: false,
             waited: false,
             held_count: 0,
-            held_first: NO_BUFFER,
-            held_last: NO_BUFFER,
+            held_first: None,
+            held_last: None,
             staging: Staging::No,
             out_sent: 0,
             out_len: 0,
@@ -180,7 +177,7 @@ impl Socket {
     /// Whether input is held that could not be taken yet.
     #[inline]
     pub(crate) fn holds_input(&self) -> bool {
-        self.held_first != NO_BUFFER
+        self.held_first.is_some()
     }
 
     /// Whether the other side has ended its own, though there may be input before that.

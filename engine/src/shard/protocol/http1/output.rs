@@ -242,7 +242,7 @@ impl<I: Io> Protocol<I> {
     fn send_many(&mut self, connection: &mut Http1, oldest: Slot, mut cell: Cell) {
         let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut next, mut filled, mut count, mut last) = (Some(oldest), 0, 0, false);
-        let (mut newest, number) = (Copied::nothing(oldest), cell.number());
+        let (mut newest, id) = (Copied::nothing(oldest), cell.id());
         let mut blank = self.dispatch.side.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
         while let Some(slot) = next.filter(|_| !last && !newest.is_http10 && count < self.settings.pipeline_max) {
@@ -255,7 +255,7 @@ impl<I: Io> Protocol<I> {
             let copied = self.dispatch.side.copy_answer(slot, &mut blank, range, date);
             let Some((len, date_at)) = copied else { break };
             if count > 0 {
-                self.dispatch.answer_copied(newest.slot, number);
+                self.dispatch.answer_copied(newest.slot, id);
             }
             newest = Copied { slot, is_http10: state.is_http10, len, date_at };
             filled += len;
@@ -270,12 +270,12 @@ impl<I: Io> Protocol<I> {
         }
         let last = self.unlink(connection, count, next, last);
         // Behind that, which asks of the body that the newest one may have.
-        self.dispatch.answer_copied(newest.slot, number);
+        self.dispatch.answer_copied(newest.slot, id);
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
             let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
             let grown = write_connection_option(answer, len, date_at, word);
-            self.dispatch.copied_has_grown(number, grown);
+            self.dispatch.copied_has_grown(id, grown);
             filled += grown;
         }
         self.start_send(connection, Out::Cell { cell }, filled);
