@@ -15,7 +15,7 @@ use ringress_proto::response::HeadTemplate;
 use ringress_proto::url;
 
 use crate::counters::RequestCounts;
-use crate::id::{Origin, ShardId};
+use crate::id::{Origin, QueueNumber, QueuePlace, ShardId};
 use crate::mem::ArenaSizes;
 use crate::policy::{Policy, Properties};
 use crate::queue::{Answered, Completion, Driving, Exchange, Lease, Producer, QueueCore, ShardSide, Sizes, SlotUse};
@@ -92,7 +92,10 @@ impl RouteTable {
 fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
     let policy = Policy::of(&Properties::DEFAULTS);
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy, counts: RequestCounts::new(1) });
+    routes.put_group(
+        1,
+        GroupRow { queue: Some(QueuePlace::new(0)), active: true, owner: 1, policy, counts: RequestCounts::new(1) },
+    );
     for (prefix, context) in prefixes {
         assert!(routes.insert(&parse(prefix), context, 1), "given twice");
     }
@@ -146,7 +149,7 @@ impl Hop {
         let sizes = Sizes { slots, arena };
         let (exchange, side) =
             Exchange::new(1, ShardId(0), Origin::LONE, template, &sizes).expect("memory and an eventfd");
-        let queue = QueueCore::new(0, LENGTH_MAX, Arc::from([exchange]));
+        let queue = QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange]));
         let completed = Vec::with_capacity(slots as usize);
         Self { driving: None, side, queue, producer: Producer::new(), completed, next: 0 }
     }
@@ -194,7 +197,7 @@ impl Hop {
         let slot = self.side.allocate().expect("a slot for each request of a batch");
         self.side.record_mut(slot).url_context = self.next;
         self.next += 1;
-        let id = self.side.publish(slot, 0);
+        let id = self.side.publish(slot, QueueNumber(0));
         assert!(self.queue.room(0, &mut self.producer) > 0, "the queue is longer than the batch");
         self.queue.push(0, &mut self.producer, id);
     }

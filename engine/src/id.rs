@@ -11,6 +11,7 @@
 //!
 //! Not here: what the ids stand for. This room knows integers only.
 
+mod queues;
 mod records;
 
 use core::fmt;
@@ -19,6 +20,7 @@ use core::num::NonZeroU64;
 use std::hash::RandomState;
 use std::sync::{Mutex, PoisonError};
 
+pub(crate) use self::queues::{QueueNumber, QueuePlace};
 pub use self::records::{QueueId, SessionId, UrlGroupId};
 
 /// Bits of a token that name a slot: at most 16,777,216 connections or requests a shard.

@@ -116,7 +116,7 @@ const DISPATCH_MAY: &[&str] = &[
 ];
 #[rustfmt::skip]
 const PROTOCOL_MAY: &[&str] = &[
-    "clock", "config", "conn", "counters", "error", "mem", "policy", "queue", "record", "ring", "slab", "stream",
+    "clock", "config", "conn", "counters", "error", "id", "mem", "policy", "queue", "record", "ring", "slab", "stream",
     "timer", "shard::dispatch", "shard::transport",
 ];
 

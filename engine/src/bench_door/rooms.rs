@@ -37,7 +37,7 @@ impl Timers {
 #[derive(Debug)]
 pub struct Slots {
     slab: Slab<u64>,
-    keys: Vec<Key>,
+    keys: Vec<Key<u64>>,
 }
 
 impl Slots {

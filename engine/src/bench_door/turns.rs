@@ -25,7 +25,7 @@ use crate::api::Response;
 use crate::bench_door::{RouteTable, routes};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
-use crate::id::{Origin, ShardId};
+use crate::id::{Origin, QueueNumber, ShardId};
 use crate::mem::{Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
@@ -82,7 +82,7 @@ impl Turns {
         let outlet = Outlet(Rc::clone(&fake));
         let shard = Shard::new(outlet, ShardId(0), || Ok(side), &config, Arc::clone(&inbox), counters);
         let shard = shard.expect("/dev/null can be opened");
-        let core = Arc::new(QueueCore::new(0, LENGTH_MAX, Arc::from([exchange])));
+        let core = Arc::new(QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange])));
         let socket: OwnedFd = File::open("/dev/null").expect("it is there").into();
         let listener = socket.as_raw_fd();
         let mut desired = DesiredState::new(routes([("http://*:80/", 7)]));

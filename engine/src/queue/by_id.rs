@@ -16,7 +16,7 @@ use super::exchange::{
 };
 use super::signals::Signals;
 use super::slot::Slot;
-use crate::id::RequestId;
+use crate::id::{QueueNumber, RequestId};
 
 impl<R: Record> Exchange<R> {
     /// Answers a request by id. See [`Lease::fill`](super::Lease::fill).
@@ -50,11 +50,11 @@ impl<R: Record> Exchange<R> {
 
     /// Whether a request came through a queue, by its number, and its slot serves no other one yet. Of a request that
     /// is over by the next call this holds no more, which that finds by the generation.
-    pub(crate) fn is_of_queue(&self, id: RequestId, queue: u32) -> bool {
+    pub(crate) fn is_of_queue(&self, id: RequestId, queue: QueueNumber) -> bool {
         let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
         // With the generation comes the queue of its request, or of a later one; then that later one is not answered.
         let word = slot.word.load(Ordering::Acquire);
-        generation_of(word) == id.generation() && word & OPEN != 0 && slot.queue.load(Ordering::Relaxed) == queue
+        generation_of(word) == id.generation() && word & OPEN != 0 && slot.queue.load(Ordering::Relaxed) == queue.0
     }
 
     /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this

@@ -15,13 +15,12 @@ use super::lease::Lease;
 use super::request_ring::{Producer, RequestRing};
 use super::sleepers::Sleepers;
 use crate::counters::CountsRegister;
-use crate::id::RequestId;
+use crate::id::{QueueNumber, RequestId};
 
 /// What consumers and shards share of a request queue.
 #[derive(Debug)]
 pub(crate) struct QueueCore<R: Record> {
-    /// No other queue of the engine has it, also later.
-    number: u32,
+    number: QueueNumber,
     rings: Box<[RequestRing]>,
     exchanges: Arc<[Arc<Exchange<R>>]>,
     sleepers: Sleepers,
@@ -40,7 +39,7 @@ pub(crate) struct QueueCore<R: Record> {
 }
 
 impl<R: Record> QueueCore<R> {
-    pub(crate) fn new(number: u32, length_max: u32, exchanges: Arc<[Arc<Exchange<R>>]>) -> Self {
+    pub(crate) fn new(number: QueueNumber, length_max: u32, exchanges: Arc<[Arc<Exchange<R>>]>) -> Self {
         let share = share_of(length_max, exchanges.len());
         Self {
             number,
@@ -67,7 +66,7 @@ impl<R: Record> QueueCore<R> {
     }
 
     /// The queue's number in its engine.
-    pub(crate) fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> QueueNumber {
         self.number
     }
 
@@ -283,7 +282,7 @@ mod tests {
         };
         let (exchange, side) =
             Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("small");
-        (QueueCore::new(0, SLOTS, Arc::from([exchange])), side)
+        (QueueCore::new(QueueNumber(0), SLOTS, Arc::from([exchange])), side)
     }
 
     /// What a shard does with a queue, and counts.
@@ -301,7 +300,7 @@ mod tests {
         fn push(&mut self) -> bool {
             let Some(slot) = self.side.allocate() else { return false };
             assert!(self.queue.room(0, &mut self.producer) > 0, "no more requests than slots");
-            let id = self.side.publish(slot, 0);
+            let id = self.side.publish(slot, QueueNumber(0));
             let position = self.queue.push(0, &mut self.producer, id);
             self.queue.publish(0, &mut self.producer);
             self.waiting.push_back((slot, position));

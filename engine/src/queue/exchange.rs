@@ -41,7 +41,7 @@ use super::shard_side::{Completion, ShardSide};
 use super::signals::{Signals, SlotSignals};
 use super::slot::{Slot, SlotLink};
 use crate::foreign::HeldBytes;
-use crate::id::{Generation, Origin, PLACE_BITS, ShardId};
+use crate::id::{Generation, Origin, PLACE_BITS, QueueNumber, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
 use crate::stream::Outgoing;
 
@@ -199,7 +199,7 @@ pub(super) struct SharedSlot<R> {
     pub(super) word: AtomicU64,
     pub(super) number: Slot,
     pub(super) link: SlotLink,
-    /// The queue that the request was published for, by its number, written before the word.
+    /// The `QueueNumber` of the queue that the request was published for, written before the word.
     pub(super) queue: AtomicU32,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) received: UnsafeCell<Received>,
@@ -398,7 +398,7 @@ impl<R: Record> Exchange<R> {
 
     /// The slot's request, if it came through a queue, can no longer be answered by id. `true`: nobody has its handle,
     /// and the answer is the shard's, as of [`claim_answer`](Self::claim_answer).
-    pub(super) fn close_to_ids(&self, slot: Slot, queue: u32) -> bool {
+    pub(super) fn close_to_ids(&self, slot: Slot, queue: QueueNumber) -> bool {
         let slot = self.slot(slot);
         let held_by_id = |word: u64| word & (OPEN | HANDLE | CLOSED) == OPEN;
         let close = |word: u64| match word {
@@ -406,7 +406,7 @@ impl<R: Record> Exchange<R> {
             _ if word & OPEN != 0 => Some(word | LEFT),
             _ => None,
         };
-        slot.queue.load(Ordering::Relaxed) == queue
+        slot.queue.load(Ordering::Relaxed) == queue.0
             && slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, close).is_ok_and(held_by_id)
     }
 

@@ -10,7 +10,7 @@ use super::{
     Answered, Command, Completion, Exchange, Lease, Producer, QueueCore, Record, ShardSide, Sizes, Slot, SlotTable,
     SlotUse,
 };
-use crate::id::{Generation, Origin, RequestId, ShardId};
+use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::ArenaSizes;
 
 const SLOTS: u32 = 8;
@@ -182,7 +182,7 @@ impl Shard {
 
 impl Shard {
     /// Nobody can answer by id any more what came through a queue.
-    fn end_queue(&mut self, queue: u32) {
+    fn end_queue(&mut self, queue: QueueNumber) {
         for slot in self.side.slots_used() {
             if self.side.close_to_ids(slot, queue).is_some() {
                 assert_eq!(self.side.end_answered(slot, |_| ()).1, SlotUse::Free, "nobody has its handle");
@@ -202,7 +202,7 @@ impl Drop for Open<'_> {
 /// Runs the race; with `early`, the shard ends in the middle of it.
 fn race(early: bool) {
     let (exchange, side) = exchange();
-    let queue = QueueCore::new(0, SLOTS, Arc::from([Arc::clone(&exchange)]));
+    let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
     let told = Told::default();
     let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
     let mut producer = Producer::new();
@@ -224,7 +224,7 @@ fn race(early: bool) {
                 && queue.room(0, &mut producer) > 0
                 && let Some(slot) = shard.side.allocate()
             {
-                let id = shard.side.publish(slot, 0);
+                let id = shard.side.publish(slot, QueueNumber(0));
                 queue.push(0, &mut producer, id);
                 published += 1;
                 // Some clients leave at once, and one cancels what nobody has seen yet.
@@ -284,12 +284,12 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
     let told = Told::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
-        let queue = QueueCore::new(round, SLOTS, Arc::from([Arc::clone(&exchange)]));
+        let queue = QueueCore::new(QueueNumber(round), SLOTS, Arc::from([Arc::clone(&exchange)]));
         let mut producer = Producer::new();
         for slot in 0..SLOTS - 1 {
             let fresh = shard.side.allocate().expect("all are back");
             // One is of another queue.
-            let id = shard.side.publish(fresh, if slot == 0 { u32::MAX } else { round });
+            let id = shard.side.publish(fresh, QueueNumber(if slot == 0 { u32::MAX } else { round }));
             queue.push(0, &mut producer, id);
         }
         queue.publish(0, &mut producer);
@@ -302,7 +302,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
         thread::scope(|scope| {
             scope.spawn(|| given.into_iter().map(Lease::detach).count());
             queue.close_and_abandon();
-            shard.end_queue(round);
+            shard.end_queue(QueueNumber(round));
             shard.look(&told);
         });
         for lease in kept {
@@ -328,11 +328,11 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
 #[test]
 fn the_last_handle_takes_the_exchange_with_it() {
     let (exchange, mut side) = exchange();
-    let queue = QueueCore::new(0, SLOTS, Arc::from([Arc::clone(&exchange)]));
+    let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
     let mut producer = Producer::new();
     for _ in 0..3 {
         let slot = side.allocate().expect("a free slot");
-        let id = side.publish(slot, 0);
+        let id = side.publish(slot, QueueNumber(0));
         queue.push(0, &mut producer, id);
     }
     queue.publish(0, &mut producer);

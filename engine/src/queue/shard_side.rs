@@ -21,7 +21,7 @@ use super::exchange::{
 use super::holdings::{CellPools, Holding, Links, Stage};
 use super::signals::{Signals, SlotSignals};
 use super::slot::{Slot, SlotLink, SlotTable};
-use crate::id::{Origin, RequestId};
+use crate::id::{Origin, QueueNumber, RequestId};
 use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
@@ -265,10 +265,10 @@ impl<R: Record> ShardSide<R> {
     /// Makes the slot's request answerable, by id through the queue of that number, and gives the id to put into a
     /// request ring.
     #[inline]
-    pub(crate) fn publish(&mut self, slot: Slot, queue: u32) -> RequestId {
+    pub(crate) fn publish(&mut self, slot: Slot, queue: QueueNumber) -> RequestId {
         self.leave_stage(slot);
         let place = self.slot(slot);
-        place.queue.store(queue, Ordering::Relaxed);
+        place.queue.store(queue.0, Ordering::Relaxed);
         let word = &place.word;
         let now = word.load(Ordering::Relaxed);
         debug_assert!(now & MARKS == 0, "a slot is published once");
@@ -405,7 +405,7 @@ impl<R: Record> ShardSide<R> {
 
     /// The slot's request, if it came through this queue, can no longer be answered by id. If nor by anybody else, it
     /// is abandoned, and the slot comes back as if a handle had been dropped.
-    pub(crate) fn close_to_ids(&mut self, slot: Slot, queue: u32) -> Option<Completion> {
+    pub(crate) fn close_to_ids(&mut self, slot: Slot, queue: QueueNumber) -> Option<Completion> {
         self.exchange.close_to_ids(slot, queue).then(|| {
             self.holdings[slot].stage = Stage::Back;
             *self.answer_mut(slot) = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() };

@@ -8,13 +8,14 @@
 use std::sync::Arc;
 
 use crate::counters::RequestCounts;
+use crate::id::QueuePlace;
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey};
 
 /// One group, as of one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupRow {
-    /// The group's queue, an index into the shard's queues; none while it is unbound.
-    pub(crate) queue: Option<u32>,
+    /// Where the group's queue is; none while it is unbound.
+    pub(crate) queue: Option<QueuePlace>,
     /// Whether the group and its session are active.
     pub(crate) active: bool,
     /// Another number whenever the row has changed hands; 0 is nobody's but the engine's.

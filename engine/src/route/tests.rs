@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::text::{Text, hash_of_text, segment};
 use super::*;
 use crate::counters::RequestCounts;
+use crate::id::QueuePlace;
 use crate::policy::Properties;
 use crate::ring::fake::Random;
 
@@ -359,7 +360,7 @@ fn a_path_of_only_slashes_is_registered_found_and_let_go_of() {
 fn a_key_whose_owner_has_no_row_any_more_means_the_engines_own() {
     let policy = |rate| Policy::of(&Properties::new().send_rate_min(rate));
     let row = |owner, rate| GroupRow {
-        queue: Some(1),
+        queue: Some(QueuePlace::new(1)),
         active: true,
         owner,
         policy: policy(rate),

@@ -14,16 +14,23 @@ use ringress_proto::url::{self, Scheme};
 
 use super::control::{Control, EngineShared};
 use super::listeners::Refused;
-use super::queues::Core;
+use super::queues::{Core, QueueKey};
 use crate::counters::{CountsRegister, RequestCounts};
 use crate::error::{Error, Result};
+use crate::id::QueuePlace;
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
 use crate::route::{GroupRow, Prefix, Snapshot};
 use crate::slab::{Key, Slab};
 
+/// The key of a session.
+pub(super) type SessionKey = Key<Session>;
+
+/// The key of a group.
+pub(super) type GroupKey = Key<Group>;
+
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) session: Key,
+    pub(super) session: SessionKey,
     pub(super) binding: Binding,
     pub(super) active: bool,
     pub(super) properties: Properties,
@@ -37,7 +44,7 @@ pub(super) struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binding {
     None,
-    To(Key),
+    To(QueueKey),
     /// To one whose last handle is gone.
     ToClosed,
 }
@@ -67,7 +74,7 @@ pub(super) struct Groups {
 }
 
 /// Where a group's row is among the routes; the first one is the engine's own.
-pub(super) fn row_of(group: Key) -> PolicyIndex {
+pub(super) fn row_of(group: GroupKey) -> PolicyIndex {
     group.index + OF_ENGINE + 1
 }
 
@@ -91,29 +98,29 @@ impl Groups {
     }
 
     /// The group that has a row among the routes.
-    pub(super) fn at_row(&self, row: PolicyIndex) -> Option<Key> {
+    pub(super) fn at_row(&self, row: PolicyIndex) -> Option<GroupKey> {
         self.groups.key_of(row.checked_sub(OF_ENGINE + 1)?)
     }
 
-    pub(super) fn get(&self, group: Key) -> Result<&Group> {
+    pub(super) fn get(&self, group: GroupKey) -> Result<&Group> {
         self.groups.get(group).ok_or(Error::CLOSED)
     }
 
-    pub(super) fn get_mut(&mut self, group: Key) -> Result<&mut Group> {
+    pub(super) fn get_mut(&mut self, group: GroupKey) -> Result<&mut Group> {
         self.groups.get_mut(group).ok_or(Error::CLOSED)
     }
 
     /// The session of a handle, which has not been closed.
-    pub(super) fn session(&self, session: Key) -> &Session {
+    pub(super) fn session(&self, session: SessionKey) -> &Session {
         self.sessions.get(session).expect("a session is closed by its handle or without one")
     }
 
-    pub(super) fn session_mut(&mut self, session: Key) -> &mut Session {
+    pub(super) fn session_mut(&mut self, session: SessionKey) -> &mut Session {
         self.sessions.get_mut(session).expect("a session is closed by its handle or without one")
     }
 
     /// What holds for a session.
-    pub(super) fn of_session(&self, session: Key) -> Properties {
+    pub(super) fn of_session(&self, session: SessionKey) -> Properties {
         self.session(session).properties.over(&self.inherited)
     }
 
@@ -123,14 +130,14 @@ impl Groups {
     }
 
     /// A new session.
-    pub(super) fn open_session(&mut self) -> Key {
+    pub(super) fn open_session(&mut self) -> SessionKey {
         let (properties, groups) = (Properties::new(), BTreeSet::new());
         let session = self.sessions.insert(Session { active: true, properties, groups, has_handle: true });
         session.expect("memory ends before keys do")
     }
 
     /// A new group, and all that is counted of its requests.
-    pub(super) fn open_group(&mut self, session: Key) -> (Key, Arc<CountsRegister>) {
+    pub(super) fn open_group(&mut self, session: SessionKey) -> (GroupKey, Arc<CountsRegister>) {
         let (properties, urls) = (Properties::new(), BTreeSet::new());
         let (counts, register) = (RequestCounts::new(self.shards), Arc::<CountsRegister>::default());
         register.add(&counts, 1);
@@ -144,7 +151,7 @@ impl Groups {
     }
 
     /// Binds a group, to the queue with these counts if to one: what is delivered from now on counts apart.
-    pub(super) fn bind(&mut self, key: Key, binding: Binding, queue: Option<&Core>) -> Result<()> {
+    pub(super) fn bind(&mut self, key: GroupKey, binding: Binding, queue: Option<&Core>) -> Result<()> {
         let counts = match queue {
             Some(queue) if queue.is_measured() => RequestCounts::measured(self.shards),
             _ => RequestCounts::new(self.shards),
@@ -163,7 +170,7 @@ impl Groups {
     }
 
     /// Ends a group, and gives the ports of its URLs. A session that nobody has any more ends with its last one.
-    fn close_group(&mut self, key: Key) -> BTreeSet<u16> {
+    fn close_group(&mut self, key: GroupKey) -> BTreeSet<u16> {
         let Some(group) = self.groups.remove(key) else { return BTreeSet::new() };
         let policy = Policy::of(&self.inherited);
         self.routes.put_group(
@@ -182,7 +189,7 @@ impl Groups {
     }
 
     /// A session's handle is gone.
-    pub(super) fn session_dropped(&mut self, session: Key) {
+    pub(super) fn session_dropped(&mut self, session: SessionKey) {
         let Some(record) = self.sessions.get_mut(session) else { return };
         record.has_handle = false;
         if record.groups.is_empty() {
@@ -191,7 +198,7 @@ impl Groups {
     }
 
     /// Whoever was bound to a queue is bound to none that is open.
-    pub(super) fn queue_closed(&mut self, queue: Key) {
+    pub(super) fn queue_closed(&mut self, queue: QueueKey) {
         let bound = self.groups.iter().filter(|(_, group)| group.binding == Binding::To(queue));
         for key in bound.map(|(key, _)| key).collect::<Vec<_>>() {
             if let Some(group) = self.groups.get_mut(key) {
@@ -202,21 +209,21 @@ impl Groups {
     }
 
     /// Writes into the routes what holds for a group now.
-    pub(super) fn refresh(&mut self, key: Key) {
+    pub(super) fn refresh(&mut self, key: GroupKey) {
         let Some(group) = self.groups.get(key) else { return };
         let queue = match group.binding {
-            Binding::To(queue) => Some(queue.index),
+            Binding::To(queue) => Some(QueuePlace::new(queue.index)),
             Binding::None | Binding::ToClosed => None,
         };
         // A queue without handles is as good as one that is switched off.
         let active = group.active && self.session(group.session).active && group.binding != Binding::ToClosed;
         let policy = Policy::of(&self.of_group(group));
-        let (owner, counts) = (key.generation, group.counts.clone());
+        let (owner, counts) = (key.generation(), group.counts.clone());
         self.routes.put_group(row_of(key), GroupRow { queue, active, owner, policy, counts });
     }
 
     /// As [`refresh`](Self::refresh), for all groups of a session.
-    pub(super) fn refresh_session(&mut self, session: Key) {
+    pub(super) fn refresh_session(&mut self, session: SessionKey) {
         for index in self.session(session).groups.clone() {
             if let Some(group) = self.groups.key_of(index) {
                 self.refresh(group);
@@ -251,7 +258,7 @@ impl Control {
     pub(super) fn add_urls(
         &mut self,
         shared: &EngineShared,
-        group: Key,
+        group: GroupKey,
         urls: &[(&str, u64)],
     ) -> core::result::Result<(), Refused> {
         let prefixes = urls.iter().map(|(url, _)| parse(url)).collect::<Result<Vec<Prefix>>>()?;
@@ -287,7 +294,7 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn remove_url(&mut self, shared: &EngineShared, group: Key, url: &str) -> Result<()> {
+    pub(super) fn remove_url(&mut self, shared: &EngineShared, group: GroupKey, url: &str) -> Result<()> {
         let prefix = parse(url)?;
         if !self.groups.get_mut(group)?.urls.remove(&prefix) {
             return Err(Error::invalid(format!("URL {url:?} is not registered in this group")));
@@ -298,7 +305,7 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn remove_all_urls(&mut self, shared: &EngineShared, group: Key) -> Result<()> {
+    pub(super) fn remove_all_urls(&mut self, shared: &EngineShared, group: GroupKey) -> Result<()> {
         let urls = core::mem::take(&mut self.groups.get_mut(group)?.urls);
         for url in &urls {
             self.groups.routes.remove(url);
@@ -308,14 +315,14 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn close_group(&mut self, shared: &EngineShared, group: Key) {
+    pub(super) fn close_group(&mut self, shared: &EngineShared, group: GroupKey) {
         let ports = self.groups.close_group(group);
         self.close_unused(ports);
         self.publish_routes(shared);
     }
 
     /// Closes a session with its groups. Its handle is dropped behind this.
-    pub(super) fn close_session(&mut self, shared: &EngineShared, session: Key) {
+    pub(super) fn close_session(&mut self, shared: &EngineShared, session: SessionKey) {
         let mut ports = BTreeSet::new();
         for index in self.groups.session(session).groups.clone() {
             if let Some(group) = self.groups.groups.key_of(index) {

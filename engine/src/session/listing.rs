@@ -11,14 +11,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::control::Control;
 use super::engine::Engine;
-use super::groups::{Binding, Group, Groups, parse, row_of};
-use super::queues::queue_id;
+use super::groups::{Binding, Group, GroupKey, Groups, SessionKey, parse, row_of};
+use super::queues::{QueueKey, queue_id};
 use super::url_groups::UrlGroup;
 use crate::error::Result;
 use crate::id::{QueueId, SessionId, UrlGroupId};
 use crate::policy::Properties;
 use crate::route::{Host, Prefix};
-use crate::slab::Key;
 
 /// A URL group, as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +129,7 @@ impl Control {
                 bound.entry(queue.index).or_default().push(group_id(group));
             }
         }
-        let info = |(key, name, core): (Key, &str, &super::queues::Core)| QueueInfo {
+        let info = |(key, name, core): (QueueKey, &str, &super::queues::Core)| QueueInfo {
             id: queue_id(key),
             name: name.to_owned(),
             length: core.length_max(),
@@ -143,7 +142,7 @@ impl Control {
 }
 
 impl Groups {
-    fn info(&self, key: Key, group: &Group) -> UrlGroupInfo {
+    fn info(&self, key: GroupKey, group: &Group) -> UrlGroupInfo {
         let queue = match group.binding {
             Binding::To(queue) => Some(queue_id(queue)),
             Binding::None | Binding::ToClosed => None,
@@ -164,12 +163,12 @@ impl Groups {
     }
 }
 
-pub(super) fn group_id(key: Key) -> UrlGroupId {
-    UrlGroupId::of(row_of(key), key.generation)
+pub(super) fn group_id(key: GroupKey) -> UrlGroupId {
+    UrlGroupId::of(row_of(key), key.generation())
 }
 
-pub(super) fn session_id(key: Key) -> SessionId {
-    SessionId::of(key.index + 1, key.generation)
+pub(super) fn session_id(key: SessionKey) -> SessionId {
+    SessionId::of(key.index + 1, key.generation())
 }
 
 /// A prefix as it is written.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::control::{Control, EngineShared};
 use super::request_queue::QueueOptions;
 use crate::error::{Error, Result};
-use crate::id::QueueId;
+use crate::id::{QueueId, QueueNumber};
 use crate::queue::{Exchange, QueueCore};
 use crate::record::RequestRecord;
 use crate::slab::{Key, Slab};
@@ -21,8 +21,11 @@ const QUEUES_MAX: u32 = 65_536;
 
 pub(super) type Core = Arc<QueueCore<RequestRecord>>;
 
+/// The key of a queue.
+pub(super) type QueueKey = Key<QueueRecord>;
+
 #[derive(Debug)]
-struct QueueRecord {
+pub(super) struct QueueRecord {
     name: Arc<str>,
     core: Core,
 }
@@ -42,7 +45,7 @@ impl Control {
         shared: &EngineShared,
         name: &Arc<str>,
         options: &QueueOptions,
-    ) -> Result<(Key, Core)> {
+    ) -> Result<(QueueKey, Core)> {
         self.check_open()?;
         let opened = self.queues.open(name, options, &shared.exchanges)?;
         self.desired.set_queues(self.queues.table());
@@ -51,7 +54,7 @@ impl Control {
     }
 
     /// A queue's last handle is gone: its place may be given to another one, to which no group is bound.
-    pub(super) fn close_queue(&mut self, shared: &EngineShared, key: Key) {
+    pub(super) fn close_queue(&mut self, shared: &EngineShared, key: QueueKey) {
         self.queues.close(key);
         self.desired.set_queues(self.queues.table());
         self.groups.queue_closed(key);
@@ -71,13 +74,13 @@ impl Queues {
         name: &Arc<str>,
         options: &QueueOptions,
         exchanges: &Arc<[Arc<Exchange<RequestRecord>>]>,
-    ) -> Result<(Key, Core)> {
+    ) -> Result<(QueueKey, Core)> {
         let is_open = |record: &QueueRecord| record.name == *name && !record.core.is_closed();
         if !name.is_empty() && self.records.iter().any(|(_, record)| is_open(record)) {
             return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
         }
-        let core = QueueCore::new(self.made, options.length, Arc::clone(exchanges)).measured(options.measured);
-        let core = Arc::new(core);
+        let core = QueueCore::new(QueueNumber(self.made), options.length, Arc::clone(exchanges));
+        let core = Arc::new(core.measured(options.measured));
         let record = QueueRecord { name: Arc::clone(name), core: Arc::clone(&core) };
         let key = match self.made {
             u32::MAX => None,
@@ -94,11 +97,11 @@ impl Queues {
         Ok((key, core))
     }
 
-    fn close(&mut self, key: Key) {
+    fn close(&mut self, key: QueueKey) {
         self.records.remove(key);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &str, &Core)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (QueueKey, &str, &Core)> {
         self.records.iter().map(|(key, record)| (key, &*record.name, &record.core))
     }
 
@@ -117,6 +120,6 @@ impl Queues {
     }
 }
 
-pub(super) fn queue_id(key: Key) -> QueueId {
-    QueueId::of(key.index + 1, key.generation)
+pub(super) fn queue_id(key: QueueKey) -> QueueId {
+    QueueId::of(key.index + 1, key.generation())
 }

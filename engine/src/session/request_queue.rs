@@ -9,13 +9,12 @@
 use std::sync::{Arc, Weak};
 
 use super::control::EngineShared;
-use super::queues::queue_id;
+use super::queues::{QueueKey, queue_id};
 use crate::counters::{Latency, RequestCounters};
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, Places, QueueId, RequestId};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
-use crate::slab::Key;
 
 /// What a request queue is told when it is made.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +78,7 @@ fn check_length(name: &str, length: u32) -> Result<()> {
 #[derive(Debug)]
 struct Consumers {
     core: Arc<QueueCore<RequestRecord>>,
-    key: Key,
+    key: QueueKey,
     /// A handle that outlives its engine keeps nothing of that but the exchanges.
     shared: Weak<EngineShared>,
     places: Arc<Places>,
@@ -120,7 +119,7 @@ impl RequestQueue {
         Ok(Self { core, consumers, wait: options.wait, name })
     }
 
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn key(&self) -> QueueKey {
         self.consumers.key
     }
 

@@ -11,6 +11,7 @@ use crate::api::Response;
 use crate::config::Mode;
 use crate::counters::RequestCounts;
 use crate::error::ErrorKind;
+use crate::id::{QueueNumber, QueuePlace};
 use crate::policy::{Policy, Properties};
 use crate::queue::QueueCore;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
@@ -38,10 +39,13 @@ fn ask(address: SocketAddr) {
 /// Whatever the shard 0 routes from now on, it panics.
 fn arm(engine: &Engine, address: SocketAddr) {
     // A queue of an engine that has no shards.
-    let core = Arc::new(QueueCore::new(u32::MAX, 16, Arc::from([])));
+    let core = Arc::new(QueueCore::new(QueueNumber(u32::MAX), 16, Arc::from([])));
     let policy = Policy::of(&Properties::new());
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Some(0), active: true, owner: 1, policy, counts: RequestCounts::none() });
+    routes.put_group(
+        1,
+        GroupRow { queue: Some(QueuePlace::new(0)), active: true, owner: 1, policy, counts: RequestCounts::none() },
+    );
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
     assert!(routes.insert(&prefix, 0, 1));
     let control = &mut *engine.shared.control();

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::control::EngineShared;
-use super::groups::Binding;
+use super::groups::{Binding, GroupKey, SessionKey};
 use super::listing::{group_id, session_id};
 use super::queues::Core;
 use super::request_queue::RequestQueue;
@@ -17,7 +17,6 @@ use crate::counters::{CountsRegister, RequestCounters};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UrlGroupId};
 use crate::policy::Properties;
-use crate::slab::Key;
 
 /// A server session: the container of URL groups, normally one an application.
 ///
@@ -26,7 +25,7 @@ use crate::slab::Key;
 #[derive(Debug)]
 pub struct ServerSession {
     shared: Arc<EngineShared>,
-    key: Key,
+    key: SessionKey,
 }
 
 impl ServerSession {
@@ -99,7 +98,7 @@ impl Drop for ServerSession {
 #[derive(Debug)]
 pub struct UrlGroup {
     pub(super) shared: Arc<EngineShared>,
-    pub(super) key: Key,
+    pub(super) key: GroupKey,
     counts: Arc<CountsRegister>,
 }
 

@@ -13,7 +13,7 @@ use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Command, Disconnected, Registration, SocketReceiver};
 use crate::record::Outcome;
 use crate::ring::Io;
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 
 impl<I: Io> Shard<I> {
     /// Reads the commands, if there are any.
@@ -42,14 +42,15 @@ impl<I: Io> Shard<I> {
         let dispatch = &mut self.protocol.dispatch;
         let Some(slot) = dispatch.side.cancelled(id) else { return self.counters.cancels_late.count() };
         dispatch.set_outcome(slot, Outcome::Cancelled);
-        let key = dispatch.slots[slot].connection;
-        self.visit(key, |protocol, connection| protocol.reset(connection));
+        if let Some(key) = dispatch.slots[slot].connection {
+            self.visit(key, |protocol, connection| protocol.reset(connection));
+        }
     }
 
     /// An informational answer for a request under way.
     pub(super) fn send_informational(&mut self, id: RequestId, text: Bytes) {
         let slot = self.protocol.dispatch.side.under_way(id);
-        let owed = slot.map(|slot| (slot, self.protocol.dispatch.slots[slot].connection));
+        let owed = slot.and_then(|slot| Some((slot, self.protocol.dispatch.slots[slot].connection?)));
         match owed.and_then(|(slot, key)| Some((slot, self.connections.get_mut(key)?))) {
             Some((slot, connection)) => self.protocol.send_informational(connection, slot, text),
             None => self.counters.informational_dropped.count(),
@@ -59,7 +60,7 @@ impl<I: Io> Shard<I> {
     /// Somebody is to be told of a connection's end.
     fn watch(&mut self, id: ConnectionId, registration: Registration) {
         let entry = self.protocol.dispatch.origin.entry(id);
-        let key = entry.map(|(index, generation)| Key { index, generation });
+        let key = entry.and_then(|(index, generation)| ConnectionKey::of(index, generation));
         match key.and_then(|key| self.connections.get_mut(key)) {
             Some(connection) => self.protocol.watch(connection, registration),
             None => registration.tell(Disconnected::Gone),
@@ -70,7 +71,8 @@ impl<I: Io> Shard<I> {
     fn hand_over(&mut self, id: RequestId, taker: SocketReceiver) {
         // A taker that is dropped tells that there is no socket.
         let Some(slot) = self.protocol.dispatch.side.under_way(id) else { return };
-        let key = self.protocol.dispatch.slots[slot].connection;
-        self.visit(key, |protocol, connection| protocol.hand_over(connection, slot, taker));
+        if let Some(key) = self.protocol.dispatch.slots[slot].connection {
+            self.visit(key, |protocol, connection| protocol.hand_over(connection, slot, taker));
+        }
     }
 }

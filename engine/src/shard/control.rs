@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::Shard;
 use super::transport::ListenSocket;
 use crate::clock::ticks;
+use crate::id::QueueNumber;
 use crate::queue::QueueCore;
 use crate::record::RequestRecord;
 use crate::ring::Io;
@@ -195,7 +196,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
-    fn end_queue(&mut self, queue: u32) {
+    fn end_queue(&mut self, queue: QueueNumber) {
         for slot in self.protocol.dispatch.side.slots_used() {
             if let Some(completed) = self.protocol.dispatch.side.close_to_ids(slot, queue) {
                 self.take_back(completed);

@@ -46,7 +46,7 @@ use crate::id::ShardId;
 use crate::queue::{Completion, Driving, Notifier, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
-use crate::slab::{Key, Slab};
+use crate::slab::{ConnectionKey, OfConnection, Slab};
 use crate::stream::ClosingElsewhere;
 
 pub(crate) use self::control::{DesiredState, Inbox, ListenAddress};
@@ -71,7 +71,7 @@ const DISK_WAIT_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Shard<I: Io> {
-    connections: Slab<Connection>,
+    connections: Slab<Connection, OfConnection>,
     /// With the transport below it and the dispatch above it.
     protocol: Protocol<I>,
     events: Vec<Event>,
@@ -262,7 +262,7 @@ impl<I: Io> Shard<I> {
 
     /// Lends a connection, if it is there, and sees to its end.
     #[inline]
-    fn visit(&mut self, key: Key, act: impl FnOnce(&mut Protocol<I>, &mut Connection)) {
+    fn visit(&mut self, key: ConnectionKey, act: impl FnOnce(&mut Protocol<I>, &mut Connection)) {
         if let Some(connection) = self.connections.get_mut(key) {
             act(&mut self.protocol, connection);
             if connection.socket().is_over() {
@@ -272,7 +272,7 @@ impl<I: Io> Shard<I> {
     }
 
     #[cold]
-    fn remove(&mut self, key: Key) {
+    fn remove(&mut self, key: ConnectionKey) {
         if let Some(connection) = self.connections.remove(key) {
             self.protocol.ended(connection);
         }
@@ -307,7 +307,7 @@ impl<I: Io> Shard<I> {
         if flags.only_reclaims() {
             return dispatch.discard(slot);
         }
-        match self.connections.get_mut(dispatch.slots[slot].connection) {
+        match dispatch.slots[slot].connection.and_then(|key| self.connections.get_mut(key)) {
             Some(connection) => self.protocol.on_answer(connection, slot, flags),
             None => dispatch.drop_late_answer(slot),
         }
@@ -334,7 +334,7 @@ impl<I: Io> Shard<I> {
 
     /// A cell is free for a connection that waited for one.
     #[cold]
-    fn call(&mut self, key: Key) {
+    fn call(&mut self, key: ConnectionKey) {
         let is_taken = self.connections.get_mut(key).is_some_and(|connection| self.protocol.on_cell(connection));
         if !is_taken {
             self.protocol.transport.call_cell_waiter();
@@ -399,9 +399,9 @@ impl<I: Io> Shard<I> {
     /// An operation of a connection's has completed.
     #[inline(always)]
     fn handle(&mut self, event: Event) {
-        let key = key_of(&event);
-        match self.connections.get_mut(key) {
-            Some(connection) => {
+        let found = key_of(&event).and_then(|key| Some((key, self.connections.get_mut(key)?)));
+        match found {
+            Some((key, connection)) => {
                 self.protocol.on_event(connection, event);
                 if connection.socket().is_over() {
                     self.remove(key);
@@ -414,8 +414,8 @@ impl<I: Io> Shard<I> {
     /// Serves a new connection, or refuses it.
     fn accept(&mut self, event: &Event) {
         let Some(accepted) = self.protocol.transport.on_accept(event) else { return };
-        match self.connections.insert(Connection::new(&accepted)) {
-            Some(key) => self.visit(key, |protocol, connection| protocol.begin(connection, key)),
+        match self.connections.insert_with(|key| Connection::new(&accepted, key)) {
+            Some(key) => self.visit(key, Protocol::begin),
             None => self.protocol.transport.turn_away(accepted.fd),
         }
     }
@@ -491,7 +491,7 @@ impl<I: Io> Shard<I> {
             match event.token.op() {
                 // The helper has given this one back.
                 Op::SendFile => {
-                    if let Some(connection) = self.connections.get_mut(key_of(&event)) {
+                    if let Some(connection) = key_of(&event).and_then(|key| self.connections.get_mut(key)) {
                         connection.socket_mut().sending = Sending::No;
                     }
                 }
@@ -532,8 +532,8 @@ fn is_draining(connection: &mut Connection) -> bool {
 
 /// Whose operation has completed.
 #[inline]
-fn key_of(event: &Event) -> Key {
-    Key { index: event.token.slot(), generation: event.token.generation() }
+fn key_of(event: &Event) -> Option<ConnectionKey> {
+    ConnectionKey::of(event.token.slot(), event.token.generation())
 }
 
 fn at_most(duration: Duration) -> Wait {

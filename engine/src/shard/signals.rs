@@ -28,7 +28,7 @@ impl<I: Io> Shard<I> {
                 self.protocol.dispatch.body_was_read(slot);
             }
             // Of a request that is over, the connection is another one's or nobody's: a look at it does no harm.
-            let key = self.protocol.dispatch.slots[slot].connection;
+            let Some(key) = self.protocol.dispatch.slots[slot].connection else { continue };
             self.visit(key, |protocol, connection| {
                 if signals.has(Signals::SEND) {
                     protocol.on_stream_signal(connection, slot);

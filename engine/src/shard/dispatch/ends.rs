@@ -31,7 +31,6 @@ use crate::mem::CellId;
 use crate::queue::{AnswerFlags, Answered, Slot, SlotUse, Tail};
 use crate::record::{Ended, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
-use crate::slab::Key;
 
 /// What a refusal is, if the answer that says so goes out or not.
 fn refused(reject: Reject) -> Outcome {
@@ -245,7 +244,7 @@ impl Dispatch {
         let (delivered, meter, bytes_in) = self.end_life(slot);
         let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
         // An answer already on its way back finds no connection.
-        self.slots[slot].connection = Key::NOWHERE;
+        self.slots[slot].connection = None;
         if self.side.end_unanswered(slot, &ended) == SlotUse::Held && self.side.has_body(slot) {
             self.fail_body(slot, GONE);
         }

@@ -24,7 +24,7 @@ pub(crate) use self::slots::SlotState;
 use self::watch::Extras;
 use crate::config::{COALESCE_BUFFERS, Config, Mode};
 use crate::counters::ShardCounters;
-use crate::id::{Origin, ShardId};
+use crate::id::{Origin, QueuePlace, ShardId};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::{Completion, ShardSide, Slot, SlotTable};
 use crate::record::RequestRecord;
@@ -60,7 +60,7 @@ pub(crate) struct Dispatch {
     times: SlotTable<[u64; 3]>,
     /// It is measured how long requests of some queue take.
     pub(crate) measures: bool,
-    touched: Vec<u32>,
+    touched: Vec<QueuePlace>,
     /// Requests pushed and not yet published.
     pub(crate) fresh: u32,
     /// The thread that runs the shard also consumes its queues.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use ringress_proto::reject::Reject;
 
-use super::slots::{Life, NONE};
+use super::slots::Life;
 use super::{Dispatch, SlotState};
+use crate::id::{QueueNumber, QueuePlace};
 use crate::policy::PolicyIndex;
 use crate::queue::{Producer, QueueCore, Slot};
 use crate::record::RequestRecord;
@@ -43,7 +44,7 @@ impl QueueEnd {
 impl Dispatch {
     /// From now on these are the queues, where routes look for them: lets go of those that have ended, and gives their
     /// numbers.
-    pub(crate) fn take_queues(&mut self, queues: &[Option<Arc<QueueCore<RequestRecord>>>]) -> Vec<u32> {
+    pub(crate) fn take_queues(&mut self, queues: &[Option<Arc<QueueCore<RequestRecord>>>]) -> Vec<QueueNumber> {
         let mut ended = Vec::new();
         let places = self.queues.len().max(queues.len());
         self.queues.resize_with(places, || None);
@@ -65,26 +66,24 @@ impl Dispatch {
     }
 
     /// A queue has ended: what this shard has pushed and not yet shown is abandoned, and no slot names it any more.
-    fn release_queue(&mut self, index: usize) -> Option<u32> {
+    fn release_queue(&mut self, index: usize) -> Option<QueueNumber> {
         let mut end = self.queues[index].take()?;
         let shard = usize::from(self.id.0);
         let count = end.core.publish(shard, &mut end.producer);
         self.counters.requests_delivered.add(count);
         end.core.abandon_of(shard);
-        self.touched.retain(|touched| *touched as usize != index);
+        self.touched.retain(|touched| touched.index() != index);
         for slot in self.side.slots_used() {
             let state = &mut self.slots[slot];
-            if state.queue as usize == index {
-                state.queue = NONE;
-            }
+            state.queue = state.queue.filter(|queue| queue.index() != index);
         }
         Some(end.core.number())
     }
 
     /// Whether a queue takes no request at this moment.
-    pub(crate) fn is_full(&mut self, queue: u32) -> bool {
+    pub(crate) fn is_full(&mut self, queue: QueuePlace) -> bool {
         let shard = usize::from(self.id.0);
-        let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut);
+        let end = self.queues.get_mut(queue.index()).and_then(Option::as_mut);
         let full = end.is_some_and(|end| end.core.room(shard, &mut end.producer) == 0);
         #[cfg(test)]
         crate::shard::sim::shared_queue::between_looks();
@@ -95,8 +94,14 @@ impl Dispatch {
     /// its group's row. Whether the queue is on and has room is looked at for the first one behind a publication, or
     /// for each once shards fill it together.
     #[inline(always)]
-    pub(crate) fn enqueue(&mut self, queue: u32, slot: Slot, row: PolicyIndex, state: SlotState) -> Result<(), Reject> {
-        let end = self.queues.get_mut(queue as usize).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
+    pub(crate) fn enqueue(
+        &mut self,
+        queue: QueuePlace,
+        slot: Slot,
+        row: PolicyIndex,
+        state: SlotState,
+    ) -> Result<(), Reject> {
+        let end = self.queues.get_mut(queue.index()).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
         let shard = usize::from(self.id.0);
         if end.room == 0 {
             end.look(shard)?;
@@ -114,7 +119,7 @@ impl Dispatch {
         self.meters.at(meter).delivered.count();
         let place = &mut self.slots[slot];
         assert!(place.life == Life::Over, "a request begins once");
-        *place = SlotState { queue, position, meter, life: Life::Delivered, ..state };
+        *place = SlotState { queue: Some(queue), position, meter, life: Life::Delivered, ..state };
         if self.measures {
             self.note_delivered(slot);
         }
@@ -136,8 +141,8 @@ impl Dispatch {
         }
         let can_wait = !self.colocated && more;
         let shard = usize::from(self.id.0);
-        self.touched.retain(|index| {
-            let Some(queue) = &mut self.queues[*index as usize] else { return false };
+        self.touched.retain(|place| {
+            let Some(queue) = &mut self.queues[place.index()] else { return false };
             let count = queue.core.publish(shard, &mut queue.producer);
             queue.room = 0;
             self.counters.requests_delivered.add(count);
@@ -160,14 +165,19 @@ impl Dispatch {
     /// answered.
     pub(crate) fn win_queued(&mut self, slot: Slot) -> bool {
         let state = self.slots[slot];
-        let Some(Some(queue)) = self.queues.get(state.queue as usize) else { return false };
+        let Some(queue) = self.queue_of(&state) else { return false };
         // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
         !queue.core.is_claimed(usize::from(self.id.0), state.position) && self.side.claim_answer(slot)
     }
 
+    /// The queue that a slot's request was pushed to, if that has not ended.
+    fn queue_of(&self, state: &SlotState) -> Option<&QueueEnd> {
+        self.queues.get(state.queue?.index())?.as_ref()
+    }
+
     /// Takes what is over off the front of a slot's queue.
     pub(crate) fn drop_settled(&self, slot: Slot) {
-        if let Some(Some(queue)) = self.queues.get(self.slots[slot].queue as usize) {
+        if let Some(queue) = self.queue_of(&self.slots[slot]) {
             queue.core.drop_settled(usize::from(self.id.0));
         }
     }

@@ -7,13 +7,11 @@
 use super::meters::UNMETERED;
 use super::{Dispatch, GONE};
 use crate::clock::Tick;
+use crate::id::QueuePlace;
 use crate::queue::{Slot, SlotUse, Tail};
 use crate::record::Outcome;
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 use crate::stream::Outgoing;
-
-/// No queue.
-pub(super) const NONE: u32 = u32::MAX;
 
 /// How far a request has come: see `ends`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +27,12 @@ pub(super) enum Life {
 /// See the module's head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotState {
-    pub(crate) connection: Key,
+    /// The connection that it came by, unless that is gone.
+    pub(crate) connection: Option<ConnectionKey>,
     /// The next younger request of the connection.
     pub(crate) next: Option<Slot>,
-    /// The queue it was pushed to, `NONE` if to none, and where in that.
-    pub(crate) queue: u32,
+    /// The queue it was pushed to, if to one, and where in that.
+    pub(crate) queue: Option<QueuePlace>,
     pub(crate) position: u64,
     /// When it came.
     pub(crate) queued: Tick,
@@ -53,9 +52,9 @@ pub(crate) struct SlotState {
 
 impl SlotState {
     pub(crate) const FREE: Self = Self {
-        connection: Key::NOWHERE,
+        connection: None,
         next: None,
-        queue: NONE,
+        queue: None,
         position: 0,
         queued: 0,
         meter: UNMETERED,
@@ -68,8 +67,8 @@ impl SlotState {
 
     /// Of a request that came by a connection: it is neither delivered nor refused yet.
     #[inline(always)]
-    pub(crate) fn new(connection: Key, queued: Tick, last: bool, is_http10: bool) -> Self {
-        Self { connection, queued, last, is_http10, ..Self::FREE }
+    pub(crate) fn new(connection: ConnectionKey, queued: Tick, last: bool, is_http10: bool) -> Self {
+        Self { connection: Some(connection), queued, last, is_http10, ..Self::FREE }
     }
 }
 

@@ -16,7 +16,7 @@ use super::raw::{Pipe, Raw};
 use crate::queue::{AnswerFlags, Registration, Slot, SocketReceiver};
 use crate::ring::{Event, Io, Op};
 use crate::shard::transport::{Accepted, Life, Sending, Socket};
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ const _: () =
     assert!(size_of::<Connection>() <= 256 - 16, "an idle connection costs at most 256 bytes, slab entry and all");
 
 impl Connection {
-    pub(crate) fn new(accepted: &Accepted) -> Self {
-        Self::Http1(Http1::new(accepted))
+    pub(crate) fn new(accepted: &Accepted, key: ConnectionKey) -> Self {
+        Self::Http1(Http1::new(accepted, key))
     }
 
     #[inline]
@@ -106,9 +106,8 @@ impl Connection {
 }
 
 impl<I: Io> Protocol<I> {
-    /// A connection has come in, with this key: it is received from.
-    pub(crate) fn begin(&mut self, connection: &mut Connection, key: Key) {
-        connection.socket_mut().key = key;
+    /// A connection has come in: it is received from.
+    pub(crate) fn begin(&mut self, connection: &mut Connection) {
         if let Connection::Http1(http) = connection {
             self.begin_http1(http);
         }

@@ -14,7 +14,7 @@ use crate::record::{Timer, UnsentReason};
 use crate::ring::{Event, Io};
 use crate::shard::protocol::{Protocol, Stopping};
 use crate::shard::transport::{Account, End, LOOK_EVERY, Socket};
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 
 /// How far a client may fall behind the least rate at which it takes what waits for it, in milliseconds: a client that
 /// pauses wholly has a minute.
@@ -84,11 +84,11 @@ impl Link {
 
     /// Takes it out of a connection that becomes another protocol's.
     pub(super) fn take(&mut self) -> Self {
-        core::mem::replace(self, Self::new(Socket::new(-1)))
+        core::mem::replace(self, Self::new(Socket::new(-1, self.key())))
     }
 
     #[inline]
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn key(&self) -> ConnectionKey {
         self.socket.key
     }
 

@@ -34,7 +34,7 @@ use crate::counters::ShardCounters;
 use crate::ring::{Event, Io};
 use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::Transport;
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 
 /// What of the configuration the protocols use.
 #[derive(Debug)]
@@ -67,9 +67,9 @@ pub(crate) struct Protocol<I: Io> {
     settings: Settings,
     host_memo: HostMemo,
     /// Connections with answers to look at.
-    pub(crate) flush: Vec<Key>,
+    pub(crate) flush: Vec<ConnectionKey>,
     /// Connections whose input goes on.
-    pub(crate) resume: Vec<Key>,
+    pub(crate) resume: Vec<ConnectionKey>,
     stopping: Stopping,
     counters: Arc<ShardCounters>,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, listen_address, stand_in};
 use crate::clock::ticks;
+use crate::id::QueueNumber;
 use crate::queue::QueueCore;
 use crate::ring::fake::Faults;
 
@@ -178,7 +179,7 @@ fn a_queue_that_ends_leaves_its_place_to_another_and_its_requests_get_500() {
     assert!(rig.heard(waits).starts_with("HTTP/1.1 500 "));
     rig.say(later, GET);
     assert!(rig.heard(later).starts_with("HTTP/1.1 503 "));
-    let other = Arc::new(QueueCore::new(1, 8, Arc::clone(rig.queue.exchanges())));
+    let other = Arc::new(QueueCore::new(QueueNumber(1), 8, Arc::clone(rig.queue.exchanges())));
     let before = core::mem::replace(&mut rig.queue, other);
     rig.change(|desired| desired.set_queues(vec![Some(Arc::clone(&rig.queue))]));
     rig.settle();

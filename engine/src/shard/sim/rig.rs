@@ -11,7 +11,7 @@ use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::RequestCounts;
 use crate::counters::ShardCounters;
-use crate::id::{Origin, RequestId, ShardId};
+use crate::id::{Origin, QueueNumber, QueuePlace, RequestId, ShardId};
 use crate::policy::Policy;
 use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ShardSide, Tail};
 use crate::record::RequestRecord;
@@ -85,7 +85,10 @@ pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)], queue: &QueueC
     for (group, (path, owner, policy)) in (1..).zip(groups) {
         let counts = if queue.is_measured() { RequestCounts::measured(1) } else { RequestCounts::new(1) };
         queue.counts().add(&counts, 1);
-        routes.put_group(group, GroupRow { queue: Some(0), active: true, owner: *owner, policy: *policy, counts });
+        routes.put_group(
+            group,
+            GroupRow { queue: Some(QueuePlace::new(0)), active: true, owner: *owner, policy: *policy, counts },
+        );
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };
         assert!(routes.insert(&prefix, 7, group), "{path} is given twice");
     }
@@ -109,7 +112,8 @@ impl Rig {
         let mut shard = shard.expect("nothing is missing");
         shard.protocol.transport.clock.stop();
         let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
-        let queue = Arc::new(QueueCore::new(0, options.queue_length, exchanges).measured(options.measured));
+        let queue =
+            Arc::new(QueueCore::new(QueueNumber(0), options.queue_length, exchanges).measured(options.measured));
         let beside = beside.map(|(_, side)| side);
         let socket = stand_in();
         let listener = socket.as_raw_fd();
@@ -142,7 +146,7 @@ impl Rig {
         let comes = random.chance(500);
         match random.below(3) {
             0 => self.change(|desired| {
-                let core = || Arc::new(QueueCore::new(number, 8, Arc::clone(self.queue.exchanges())));
+                let core = || Arc::new(QueueCore::new(QueueNumber(number), 8, Arc::clone(self.queue.exchanges())));
                 let beside = (0..random.below(3)).map(|_| random.chance(500).then(core));
                 desired.set_queues(core::iter::once(Some(Arc::clone(&self.queue))).chain(beside).collect());
             }),

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::rig::{Options, Rig, answer, target};
+use crate::id::QueueNumber;
 use crate::queue::{Lease, Producer, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 
@@ -30,7 +31,7 @@ fn fill_in_between(queue: &Arc<QueueCore<RequestRecord>>, mut side: ShardSide<Re
         let mut producer = Producer::new();
         while queue.room(1, &mut producer) > 0 {
             let slot = side.allocate().expect("more slots than the queue holds");
-            let id = side.publish(slot, 0);
+            let id = side.publish(slot, QueueNumber(0));
             queue.push(1, &mut producer, id);
         }
         assert!(queue.publish(1, &mut producer) > 0, "there was room at the first look");

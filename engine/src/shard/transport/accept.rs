@@ -88,7 +88,7 @@ impl<I: Io> Transport<I> {
             }
             listener.closing = true;
             if listener.armed {
-                self.io.cancel(Token::new(Op::Accept, key.generation, key.index));
+                self.io.cancel(Token::new(Op::Accept, key.generation(), key.index));
             } else {
                 self.accepting.listeners.remove(key);
             }
@@ -106,19 +106,20 @@ impl<I: Io> Transport<I> {
         }
     }
 
-    fn arm_accept(&mut self, key: Key) {
+    fn arm_accept(&mut self, key: Key<Listener>) {
         if let Some(listener) =
             self.accepting.listeners.get_mut(key).filter(|listener| !listener.armed && !listener.closing)
         {
             listener.armed = true;
-            self.io.accept(listener.socket.descriptor(), Token::new(Op::Accept, key.generation, key.index));
+            self.io.accept(listener.socket.descriptor(), Token::new(Op::Accept, key.generation(), key.index));
         }
     }
 
     /// Something has come to a listener. Gives the connection that has, to be kept or [turned away](Self::turn_away).
     pub(crate) fn on_accept(&mut self, event: &Event) -> Option<Accepted> {
-        let key = Key { index: event.token.slot(), generation: event.token.generation() };
-        let Some(listener) = self.accepting.listeners.get_mut(key) else {
+        let key = Key::of(event.token.slot(), event.token.generation());
+        let found = key.and_then(|key| Some((key, self.accepting.listeners.get_mut(key)?)));
+        let Some((key, listener)) = found else {
             self.counters.completions_stale.count();
             if event.result >= 0 {
                 self.io.close(event.result);
@@ -180,7 +181,7 @@ impl<I: Io> Transport<I> {
     /// No descriptor is left: the reserve lets one waiting client be turned away instead of hanging, then accepting
     /// pauses, since the listener stays readable and would spin.
     #[cold]
-    fn out_of_descriptors(&mut self, key: Key) {
+    fn out_of_descriptors(&mut self, key: Key<Listener>) {
         drop(self.accepting.reserve.take());
         if let Some(listener) = self.accepting.listeners.get_mut(key)
             && net::accept_now(listener.socket.descriptor()).is_ok()

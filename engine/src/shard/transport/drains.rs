@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 
 use super::{Life, Receiving, Socket, Transport};
 use crate::ring::Io;
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Drains {
     /// Oldest first; among them some that are gone.
-    order: VecDeque<Key>,
+    order: VecDeque<ConnectionKey>,
     count: usize,
     limit: usize,
 }
@@ -34,7 +34,7 @@ impl Drains {
     }
 
     /// The one that has been in that state for longest, or one that is in it no more.
-    pub(crate) fn pop_oldest(&mut self) -> Option<Key> {
+    pub(crate) fn pop_oldest(&mut self) -> Option<ConnectionKey> {
         self.order.pop_front()
     }
 
@@ -44,7 +44,7 @@ impl Drains {
     }
 
     /// Keeps those of which `is_kept`.
-    pub(crate) fn clear_away(&mut self, is_kept: impl FnMut(&Key) -> bool) {
+    pub(crate) fn clear_away(&mut self, is_kept: impl FnMut(&ConnectionKey) -> bool) {
         self.order.retain(is_kept);
     }
 

@@ -33,7 +33,7 @@ use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
 use crate::mem::{BufferTable, ReceiveBuffers};
 use crate::ring::Io;
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 use crate::timer::Wheel;
 
 /// How many of what a transport has.
@@ -54,15 +54,15 @@ pub(crate) struct Transport<I: Io> {
     pub(crate) accepting: Accepting,
     held: BufferTable<Held>,
     /// Sockets whose silent sends end with this turn.
-    pub(crate) silent: Vec<Key>,
+    pub(crate) silent: Vec<ConnectionKey>,
     /// Something is to be done as soon as the silent sends have ended.
     pub(crate) follow_up: bool,
     /// Sockets whose receive ended because the kernel had no buffer.
-    pub(crate) starved: Vec<Key>,
+    pub(crate) starved: Vec<ConnectionKey>,
     /// Sockets that wait for a cell to read a file into, oldest first.
-    pub(crate) cell_waiters: VecDeque<Key>,
+    pub(crate) cell_waiters: VecDeque<ConnectionKey>,
     /// Those of them that are to try again.
-    pub(crate) called: Vec<Key>,
+    pub(crate) called: Vec<ConnectionKey>,
     pub(crate) drains: Drains,
     counters: Arc<ShardCounters>,
 }

@@ -11,7 +11,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use super::{Account, Staging, Transport};
 use crate::mem::BufferId;
 use crate::ring::{Io, Op, Token, Traffic};
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 use crate::timer::NEVER;
 
 /// Whether the kernel receives for a socket.
@@ -76,7 +76,7 @@ pub(crate) enum Life {
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    pub(crate) key: Key,
+    pub(crate) key: ConnectionKey,
     pub(crate) fd: RawFd,
     pub(crate) receiving: Receiving,
     pub(crate) sending: Sending,
@@ -100,9 +100,9 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(fd: RawFd) -> Self {
+    pub(crate) fn new(fd: RawFd, key: ConnectionKey) -> Self {
         Self {
-            key: Key::NOWHERE,
+            key,
             fd,
             receiving: Receiving::Stopped,
             sending: Sending::No,
@@ -123,7 +123,7 @@ impl Socket {
 
     #[inline]
     pub(super) fn token(&self, op: Op) -> Token {
-        Token::new(op, self.key.generation, self.key.index)
+        Token::new(op, self.key.generation(), self.key.index)
     }
 
     /// Whether it only waits for its operations to end.

@@ -19,6 +19,7 @@ use super::body::ChunkPart;
 use super::input::Taken;
 use super::state::Incoming;
 use crate::conn::Exclusivity;
+use crate::id::QueuePlace;
 use crate::mem::{Extent, Input};
 use crate::policy::PolicyKey;
 use crate::queue::Slot;
@@ -29,7 +30,7 @@ use crate::shard::protocol::{Protocol, Stopping};
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressed {
-    queue: Result<u32, Reject>,
+    queue: Result<QueuePlace, Reject>,
     policy: PolicyKey,
     exclusivity: Exclusivity,
     keep_alive: bool,
@@ -91,7 +92,7 @@ impl<I: Io> Protocol<I> {
         (record.wire_bytes, record.body_open) = (u64::from(head_len), false);
         (record.body_start, record.body_len) = (head_len, 0);
         let key = connection.key();
-        record.connection = origin.connection(key.generation, key.index);
+        record.connection = origin.connection(key.generation(), key.index);
         (record.peer, record.local) = (connection.peer, connection.local);
         record.keep_alive = record.head.keep_alive() && self.stopping == Stopping::No;
         let path = record.cooked.path(bytes, || scratch.bytes());

@@ -16,7 +16,7 @@ use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::link::Link;
 use crate::shard::protocol::raw::Pipe;
 use crate::shard::transport::{Accepted, Socket};
-use crate::slab::Key;
+use crate::slab::ConnectionKey;
 use crate::timer::NEVER;
 
 /// What of a body is still to come.
@@ -164,8 +164,8 @@ pub(crate) struct Http1 {
 }
 
 impl Http1 {
-    pub(crate) fn new(accepted: &Accepted) -> Self {
-        let mut new = Self::over(Link::new(Socket::new(accepted.fd)));
+    pub(crate) fn new(accepted: &Accepted, key: ConnectionKey) -> Self {
+        let mut new = Self::over(Link::new(Socket::new(accepted.fd, key)));
         (new.peer, new.local) = (Address::from(accepted.peer), Address::from(accepted.local));
         new
     }
@@ -194,7 +194,7 @@ impl Http1 {
     }
 
     #[inline]
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn key(&self) -> ConnectionKey {
         self.link.key()
     }
 
