@@ -20,17 +20,42 @@
 //! Not here: what is received, decoded and counted (room `shard`), and how the bytes are read (room `api`).
 
 use core::cell::UnsafeCell;
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use core::task::Waker;
 
 use crate::foreign::Waiter;
 use crate::mem::{BufferId, CellId};
 
-/// No link.
-pub(super) const NONE: u32 = u32::MAX;
-/// No link any more.
-const DONE: u32 = u32::MAX - 1;
-/// A reader has read its link to the end and looks away until it comes back.
+/// Which link of a shard; "none" costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId(NonZeroU32);
+
+impl LinkId {
+    /// By its number, counted from 0.
+    pub(super) fn new(number: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(number))
+    }
+
+    /// Its place in a table with an entry for each link.
+    pub(super) fn place(self) -> usize {
+        (self.0.get() - 1) as usize
+    }
+
+    /// In an integer that threads share, below [`PARKED`]; 0 for none.
+    fn bits(link: Option<Self>) -> u32 {
+        link.map_or(0, |link| link.0.get())
+    }
+
+    /// What [`bits`](Self::bits) was given.
+    fn of_bits(bits: u32) -> Option<Self> {
+        NonZeroU32::new(bits).map(Self)
+    }
+}
+
+/// In the place of a reader's link: it is behind all.
+const DONE: u32 = u32::MAX;
+/// With a reader's link: it has read that to the end and looks away until it comes back.
 const PARKED: u32 = 1 << 30;
 
 /// Where a reader is.
@@ -38,7 +63,7 @@ const PARKED: u32 = 1 << 30;
 pub(crate) enum Reading {
     NotYet,
     /// In this link: those before it are done with.
-    At(u32),
+    At(LinkId),
     /// It has read the last link to its end, as far as that was when it looked.
     Parked,
     /// Behind all links.
@@ -62,6 +87,7 @@ pub(crate) enum BodyState {
 struct ChainLink {
     /// `BufferId::bits`: none of a link that is in no chain.
     buffer: AtomicU16,
+    /// `LinkId::bits`.
     next: AtomicU32,
     start: AtomicU32,
     end: AtomicU32,
@@ -73,9 +99,8 @@ pub(super) struct Chain(Box<[ChainLink]>);
 
 impl Chain {
     pub(super) fn new(links: u32) -> Self {
-        let none = || AtomicU32::new(NONE);
-        let link =
-            || ChainLink { buffer: AtomicU16::new(0), next: none(), start: AtomicU32::new(0), end: AtomicU32::new(0) };
+        let zero = || AtomicU32::new(0);
+        let link = || ChainLink { buffer: AtomicU16::new(0), next: zero(), start: zero(), end: zero() };
         assert!(links < PARKED, "links are numbered below the marks of readers");
         Self((0..links).map(|_| link()).collect())
     }
@@ -85,81 +110,93 @@ impl Chain {
         u32::try_from(self.0.len()).unwrap_or(PARKED)
     }
 
-    fn link(&self, link: u32) -> &ChainLink {
-        &self.0[link as usize]
+    fn link(&self, link: LinkId) -> &ChainLink {
+        &self.0[link.place()]
     }
 
     /// Where the bytes of a link end, in its buffer. For the shard.
-    pub(super) fn end(&self, link: u32) -> u32 {
+    pub(super) fn end(&self, link: LinkId) -> u32 {
         self.link(link).end.load(Ordering::Relaxed)
     }
 
     /// So many more bytes of the chain's last link are there. For the shard.
-    pub(super) fn grow(&self, link: u32, by: u32) {
+    pub(super) fn grow(&self, link: LinkId, by: u32) {
         let end = &self.link(link).end;
         end.store(end.load(Ordering::Relaxed) + by, Ordering::Release);
     }
 
     /// Puts a link that is in no chain behind the last of a slot's, or makes it the first. For the shard.
-    pub(super) fn append(&self, body: &SlotBody, last: u32, link: u32, (buffer, start, end): (BufferId, u32, u32)) {
+    pub(super) fn append(
+        &self,
+        body: &SlotBody,
+        last: Option<LinkId>,
+        link: LinkId,
+        (buffer, start, end): (BufferId, u32, u32),
+    ) {
         let new = self.link(link);
         assert!(new.buffer.load(Ordering::Relaxed) == 0, "a link is in one chain");
         new.buffer.store(BufferId::bits(Some(buffer)), Ordering::Relaxed);
-        new.next.store(NONE, Ordering::Relaxed);
+        new.next.store(LinkId::bits(None), Ordering::Relaxed);
         new.start.store(start, Ordering::Relaxed);
         new.end.store(end, Ordering::Relaxed);
-        let before = if last == NONE { &body.first } else { &self.link(last).next };
-        before.store(link, Ordering::Release);
+        let before = last.map_or(&body.first, |last| &self.link(last).next);
+        before.store(LinkId::bits(Some(link)), Ordering::Release);
     }
 
     /// Takes a link out of its chain, whose reader is not before it, and gives the one behind it. For the shard.
-    pub(super) fn remove(&self, link: u32) -> u32 {
+    pub(super) fn remove(&self, link: LinkId) -> Option<LinkId> {
         let link = self.link(link);
         link.buffer.store(BufferId::bits(None), Ordering::Relaxed);
-        link.next.load(Ordering::Relaxed)
+        LinkId::of_bits(link.next.load(Ordering::Relaxed))
     }
 
     /// Moves a reader on to bytes that it has not read. `false`: none are there yet.
     pub(super) fn advance(&self, body: &SlotBody, reader: &mut Cursor) -> bool {
-        if reader.link == NONE {
-            let first = body.first.load(Ordering::Acquire);
-            if first == NONE {
-                return false;
+        let mut at = match reader.place {
+            Place::In(link) => link,
+            Place::Before => {
+                let Some(first) = LinkId::of_bits(body.first.load(Ordering::Acquire)) else { return false };
+                self.enter(body, reader, first)
             }
-            (reader.link, reader.at) = (first, self.link(first).start.load(Ordering::Relaxed));
-            body.at.store(first, Ordering::Release);
-        }
-        if reader.link == DONE {
-            return false;
-        }
-        if core::mem::take(&mut reader.parked) {
-            let (mark, link) = (PARKED | reader.link, reader.link);
-            if body.at.compare_exchange(mark, link, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                *reader = Cursor::START;
-                return self.advance(body, reader);
+            Place::Parked(link) => {
+                let bits = LinkId::bits(Some(link));
+                if body.at.compare_exchange(PARKED | bits, bits, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    *reader = Cursor::START;
+                    return self.advance(body, reader);
+                }
+                reader.place = Place::In(link);
+                link
             }
-        }
+            Place::Behind => return false,
+        };
         loop {
-            let link = self.link(reader.link);
-            let next = link.next.load(Ordering::Acquire);
+            let link = self.link(at);
+            let next = LinkId::of_bits(link.next.load(Ordering::Acquire));
             if reader.at < link.end.load(Ordering::Acquire) {
                 return true;
             }
-            if next == NONE {
-                reader.parked = true;
+            let Some(next) = next else {
+                reader.place = Place::Parked(at);
                 // Release: what is in the buffer has been read.
-                body.at.store(PARKED | reader.link, Ordering::Release);
+                body.at.store(PARKED | LinkId::bits(Some(at)), Ordering::Release);
                 return false;
-            }
-            (reader.link, reader.at) = (next, self.link(next).start.load(Ordering::Relaxed));
-            // Release: what was read from the buffer before has been read.
-            body.at.store(next, Ordering::Release);
+            };
+            at = self.enter(body, reader, next);
         }
+    }
+
+    /// Moves a reader to the beginning of a link.
+    fn enter(&self, body: &SlotBody, reader: &mut Cursor, link: LinkId) -> LinkId {
+        (reader.place, reader.at) = (Place::In(link), self.link(link).start.load(Ordering::Relaxed));
+        // Release: what was read from the buffer before has been read.
+        body.at.store(LinkId::bits(Some(link)), Ordering::Release);
+        link
     }
 
     /// What a reader can read in the link that it is in: buffer, start and length there.
     pub(super) fn peek(&self, reader: &Cursor) -> Option<(BufferId, u32, u32)> {
-        let link = self.0.get(reader.link as usize).filter(|_| !reader.parked)?;
+        let Place::In(link) = reader.place else { return None };
+        let link = self.link(link);
         let end = link.end.load(Ordering::Acquire);
         // A reader that was moved past the end has nothing to read.
         let len = end.checked_sub(reader.at)?;
@@ -198,16 +235,27 @@ impl Reader {
 /// A reader's place in a chain. A body has one.
 #[derive(Debug)]
 pub(super) struct Cursor {
-    link: u32,
+    place: Place,
+    /// Where in its link's buffer it reads next.
     at: u32,
-    parked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before the first link.
+    Before,
+    In(LinkId),
+    /// At the end of this link, and looks away: see [`PARKED`].
+    Parked(LinkId),
+    /// Behind all links.
+    Behind,
 }
 
 impl Cursor {
     /// Before the first link.
-    pub(super) const START: Self = Self { link: NONE, at: 0, parked: false };
+    pub(super) const START: Self = Self { place: Place::Before, at: 0 };
     /// Behind all links: where nothing is found.
-    pub(super) const NOWHERE: Self = Self { link: DONE, at: 0, parked: false };
+    pub(super) const NOWHERE: Self = Self { place: Place::Behind, at: 0 };
 
     /// Moves over bytes that have been read.
     pub(super) fn advance(&mut self, bytes: u32) {
@@ -216,11 +264,11 @@ impl Cursor {
 
     /// Leaves the chain. `true`: it was in a link, which is the shard's now.
     pub(super) fn leave(&mut self, body: &SlotBody) -> bool {
-        if self.link == DONE {
+        if self.place == Place::Behind {
             return false;
         }
-        let was_in = self.link != NONE;
-        (self.link, self.parked) = (DONE, false);
+        let was_in = self.place != Place::Before;
+        self.place = Place::Behind;
         body.at.store(DONE, Ordering::Release);
         was_in
     }
@@ -229,8 +277,10 @@ impl Cursor {
 /// What a slot has of its body.
 #[derive(Debug)]
 pub(super) struct SlotBody {
+    /// `LinkId::bits`.
     first: AtomicU32,
-    /// The link that the reader is at; those before it are the shard's again.
+    /// The link that the reader is at, as `LinkId::bits`, with [`PARKED`] or not, or [`DONE`]; 0 before the first.
+    /// Those before it are the shard's again.
     at: AtomicU32,
     state: AtomicU32,
     trailers: AtomicU32,
@@ -255,8 +305,8 @@ const NEVER: u64 = u64::MAX;
 impl SlotBody {
     pub(super) const fn new() -> Self {
         Self {
-            first: AtomicU32::new(NONE),
-            at: AtomicU32::new(NONE),
+            first: AtomicU32::new(0),
+            at: AtomicU32::new(0),
             state: AtomicU32::new(OPEN),
             trailers: AtomicU32::new(0),
             trailer_cell: AtomicU32::new(0),
@@ -275,8 +325,8 @@ impl SlotBody {
 
     /// Before the slot is published with a body of which more may come.
     pub(super) fn reset(&self) {
-        self.first.store(NONE, Ordering::Relaxed);
-        self.at.store(NONE, Ordering::Relaxed);
+        self.first.store(0, Ordering::Relaxed);
+        self.at.store(0, Ordering::Relaxed);
         self.state.store(OPEN, Ordering::Relaxed);
         self.arrived.store(0, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
@@ -288,21 +338,20 @@ impl SlotBody {
     pub(super) fn reading(&self) -> Reading {
         match self.at.load(Ordering::Acquire) {
             DONE => Reading::Done,
-            at if at & PARKED != 0 && at != NONE => Reading::Parked,
-            NONE => Reading::NotYet,
-            at => Reading::At(at),
+            at if at & PARKED != 0 => Reading::Parked,
+            at => LinkId::of_bits(at).map_or(Reading::NotYet, Reading::At),
         }
     }
 
     /// Takes the chain from a parked reader that has read everything. `true`: all its links are the shard's.
     pub(super) fn detach(&self) -> bool {
         let at = self.at.load(Ordering::Acquire);
-        if at & PARKED == 0 || at == NONE || at == DONE || self.unread() > 0 {
+        if at & PARKED == 0 || at == DONE || self.unread() > 0 {
             return false;
         }
         // Before the mark is taken: a reader that has lost it begins here.
-        self.first.store(NONE, Ordering::Relaxed);
-        self.at.compare_exchange(at, NONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.first.store(0, Ordering::Relaxed);
+        self.at.compare_exchange(at, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     pub(super) fn state(&self) -> BodyState {

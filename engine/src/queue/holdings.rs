@@ -12,7 +12,7 @@
 //!
 //! Not here: which bytes are received and kept (room `shard`); how a chain is read (`body`).
 
-use super::body::{self, BodyState, Reading};
+use super::body::{BodyState, LinkId, Reading};
 use super::exchange::{Received, Record};
 use super::shard_side::ShardSide;
 use super::slot::Slot;
@@ -49,8 +49,8 @@ pub(super) struct Holding {
     has_body: bool,
     source: Backing,
     /// The oldest link that the slot still has, and the newest.
-    first: u32,
-    last: u32,
+    first: Option<LinkId>,
+    last: Option<LinkId>,
     /// The trailer section of a body, and its bytes.
     trailer_cell: Option<Cell>,
     trailers: u32,
@@ -61,8 +61,8 @@ impl Holding {
         stage: Stage::Ours,
         has_body: false,
         source: Backing::Nothing,
-        first: body::NONE,
-        last: body::NONE,
+        first: None,
+        last: None,
         trailer_cell: None,
         trailers: 0,
     };
@@ -95,7 +95,7 @@ impl CellPools {
 #[derive(Debug)]
 pub(super) struct Links {
     shares: Vec<Option<Share>>,
-    free: Vec<u32>,
+    free: Vec<LinkId>,
     count: u32,
 }
 
@@ -106,26 +106,26 @@ impl Links {
     }
 
     /// Gives a share to a link that is in no chain.
-    fn take(&mut self, share: Share) -> Result<u32, Share> {
+    fn take(&mut self, share: Share) -> Result<LinkId, Share> {
         if let Some(link) = self.free.pop() {
-            self.shares[link as usize] = Some(share);
+            self.shares[link.place()] = Some(share);
             return Ok(link);
         }
-        let link = u32::try_from(self.shares.len()).unwrap_or(u32::MAX);
-        if link >= self.count {
+        let number = u32::try_from(self.shares.len()).unwrap_or(u32::MAX);
+        if number >= self.count {
             return Err(share);
         }
         self.shares.push(Some(share));
-        Ok(link)
+        Ok(LinkId::new(number))
     }
 
     /// The share of a link in a chain.
-    fn share(&self, link: u32) -> &Share {
-        self.shares[link as usize].as_ref().expect("a link in a chain has a share")
+    fn share(&self, link: LinkId) -> &Share {
+        self.shares[link.place()].as_ref().expect("a link in a chain has a share")
     }
 
-    fn give(&mut self, link: u32) -> Share {
-        let share = self.shares[link as usize].take().expect("a link in a chain has a share");
+    fn give(&mut self, link: LinkId) -> Share {
+        let share = self.shares[link.place()].take().expect("a link in a chain has a share");
         self.free.push(link);
         share
     }
@@ -267,7 +267,7 @@ impl<R: Record> ShardSide<R> {
 
     #[cold]
     fn release_body(&mut self, slot: Slot) {
-        self.remove_links_before(slot, body::NONE);
+        self.remove_links_before(slot, None);
         let holding = &mut self.holdings[slot];
         (holding.has_body, holding.trailers) = (false, 0);
         if let Some(cell) = holding.trailer_cell.take() {
@@ -275,15 +275,14 @@ impl<R: Record> ShardSide<R> {
         }
     }
 
-    fn remove_links_before(&mut self, slot: Slot, end: u32) {
+    fn remove_links_before(&mut self, slot: Slot, end: Option<LinkId>) {
         let holding = &mut self.holdings[slot];
-        while holding.first != body::NONE && holding.first != end {
-            let link = holding.first;
+        while let Some(link) = holding.first.filter(|first| Some(*first) != end) {
             holding.first = self.exchange.chain.remove(link);
             self.buffers.release(self.links.give(link));
         }
-        if holding.first == body::NONE {
-            holding.last = body::NONE;
+        if holding.first.is_none() {
+            holding.last = None;
         }
     }
 
@@ -312,8 +311,7 @@ impl<R: Record> ShardSide<R> {
     /// Puts received bytes behind the slot's body: moved behind its last bytes in their own buffer, as a link with a
     /// share of its own otherwise.
     pub(crate) fn append_body(&mut self, slot: Slot, input: Input<'_>) -> Result<(), NoRoom> {
-        let last = self.holdings[slot].last;
-        if self.goes_on_in(slot, input) {
+        if let Some(last) = self.goes_on_in(slot, input) {
             let end = self.exchange.chain.end(last);
             assert!(end <= input.start(), "what comes is behind what has come");
             if end < input.start() {
@@ -328,10 +326,7 @@ impl<R: Record> ShardSide<R> {
 
     /// Copies received bytes behind the last of the slot's body, in another buffer. `false`: there is no such room.
     pub(crate) fn copy_behind_body(&mut self, slot: Slot, input: Input<'_>) -> bool {
-        let last = self.holdings[slot].last;
-        if last == body::NONE {
-            return false;
-        }
+        let Some(last) = self.holdings[slot].last else { return false };
         let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
         let place = self.arena().input(share, end, self.arena().buffer_bytes(share.buffer()));
         if input.len() > place.len() || share.buffer() == input.buffer() || self.buffers.is_settled(place) {
@@ -365,7 +360,7 @@ impl<R: Record> ShardSide<R> {
         unsafe { self.arena().copy(from.offset(), to.offset(), from.len()) };
     }
 
-    fn grow_body(&mut self, slot: Slot, last: u32, len: u32) {
+    fn grow_body(&mut self, slot: Slot, last: LinkId, len: u32) {
         let (end, share) = (self.exchange.chain.end(last), self.links.share(last));
         self.buffers.settle(share, end + len);
         self.exchange.chain.grow(last, len);
@@ -387,33 +382,30 @@ impl<R: Record> ShardSide<R> {
         };
         let holding = &mut self.holdings[slot];
         self.exchange.chain.append(&self.exchange.slot(slot).body, holding.last, link, (buffer, start, end));
-        holding.last = link;
-        if holding.first == body::NONE {
-            holding.first = link;
-        }
+        holding.last = Some(link);
+        holding.first = holding.first.or(Some(link));
         self.body(slot).add_arrived(u64::from(end - start));
         Ok(())
     }
 
-    /// Whether received bytes are in the very buffer in which the last bytes of the slot's body are.
-    pub(crate) fn goes_on_in(&self, slot: Slot, input: Input<'_>) -> bool {
-        let last = self.holdings[slot].last;
-        last != body::NONE && self.links.share(last).buffer() == input.buffer()
+    /// Whether received bytes are in the very buffer in which the last bytes of the slot's body are: the link of those.
+    pub(crate) fn goes_on_in(&self, slot: Slot, input: Input<'_>) -> Option<LinkId> {
+        self.holdings[slot].last.filter(|last| self.links.share(*last).buffer() == input.buffer())
     }
 
     /// Bytes that the buffer has which the last bytes of the slot's body are in; 0 without.
     pub(crate) fn last_buffer_bytes(&self, slot: Slot) -> u32 {
         let last = self.holdings[slot].last;
-        if last == body::NONE { 0 } else { self.arena().buffer_bytes(self.links.share(last).buffer()) }
+        last.map_or(0, |last| self.arena().buffer_bytes(self.links.share(last).buffer()))
     }
 
     /// Takes back the links that the reader of a body is done with, and their buffers.
     pub(crate) fn reclaim_body(&mut self, slot: Slot) {
         match self.reading(slot) {
             Reading::NotYet => {}
-            Reading::At(link) => self.remove_links_before(slot, link),
+            Reading::At(link) => self.remove_links_before(slot, Some(link)),
             Reading::Parked if !self.body(slot).detach() => {}
-            Reading::Parked | Reading::Done => self.remove_links_before(slot, body::NONE),
+            Reading::Parked | Reading::Done => self.remove_links_before(slot, None),
         }
     }
 

@@ -108,7 +108,7 @@ impl Dispatch {
             return Ok(());
         }
         let is_scarce = !self.side.buffers.is_large(piece.buffer()) && self.side.buffers.small.pressed();
-        let done = if is_scarce && !self.side.goes_on_in(slot, piece) {
+        let done = if is_scarce && self.side.goes_on_in(slot, piece).is_none() {
             // Requests need the small ones.
             self.reclaim_bodies_if_dry();
             self.counters.copies.count();
