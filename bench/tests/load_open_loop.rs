@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use load_support::{RIGHT, Server, Then, assert_clean, assert_only, plan, report};
+use load_support::{RIGHT, Server, Then, assert_clean, assert_only, comes_out_once, on_time, plan, report};
 use ringress_bench::load::{Pace, Plan, Report};
 
 /// Times are asserted here, and all loads run on the same core: one at a time.
@@ -16,13 +16,6 @@ fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     // A test that failed has left nothing behind.
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Figures that a busy machine can spoil are right in one of five loads; where something is broken, in none.
-#[track_caller]
-fn comes_out_once(mut load: impl FnMut() -> Result<(), String>) {
-    let spoiled: Vec<String> = std::iter::repeat_with(&mut load).take(5).map_while(Result::err).collect();
-    assert!(spoiled.len() < 5, "each time: {spoiled:?}");
 }
 
 const STALL: Duration = Duration::from_millis(100);
@@ -44,12 +37,12 @@ fn stalling() -> Server {
     })
 }
 
-fn run(pace: Pace) -> Report {
+fn run(pace: Pace) -> Result<Report, String> {
     let server = stalling();
     let plan = Plan { connections: 1, duration: Duration::from_secs(1), pace, ..plan(&server) };
-    let report = report(&plan);
+    let report = on_time(report(&plan))?;
     assert_clean(&report);
-    report
+    Ok(report)
 }
 
 /// Of 2,000 requests in a second, 200 are due in the stall. The first of them waits 100 ms, the last hardly at all: so
@@ -58,7 +51,7 @@ fn run(pace: Pace) -> Report {
 fn a_stall_is_felt_by_all_who_were_due_in_it() {
     let _alone = alone();
     comes_out_once(|| {
-        let report = run(Pace::Rate(2_000.0));
+        let report = run(Pace::Rate(2_000.0))?;
         let at = |percentile| report.latency.percentile_us(percentile) / 1e3;
         let (p50, p95, p99, max) = (at(50.0), at(95.0), at(99.0), at(100.0));
         assert_eq!(report.latency.0.len(), 2_000, "each request that was due is in the figures");
@@ -75,7 +68,7 @@ fn a_stall_is_felt_by_all_who_were_due_in_it() {
 fn a_closed_loop_would_have_missed_it() {
     let _alone = alone();
     comes_out_once(|| {
-        let report = run(Pace::AsAnswered);
+        let report = run(Pace::AsAnswered)?;
         assert!(report.latency.percentile_us(100.0) >= 99e3);
         let p99 = report.latency.percentile_us(99.0);
         if p99 < 50e3 { Ok(()) } else { Err(format!("p99 {p99:.0} us")) }
@@ -88,7 +81,7 @@ fn requests_are_sent_at_the_rate() {
     let server = Server::always(RIGHT, Then::KeepOpen);
     comes_out_once(|| {
         let plan = Plan { pace: Pace::Rate(1_000.0), duration: Duration::from_millis(500), ..plan(&server) };
-        let report = report(&plan);
+        let report = on_time(report(&plan))?;
         assert_clean(&report);
         assert_eq!(report.latency.0.len(), 500);
         assert!(report.answers <= 600, "{} answers within the time", report.answers);
@@ -104,13 +97,16 @@ fn requests_given_up_as_late_are_in_the_latencies_with_the_time_out_at_least() {
     let timeout = Duration::from_millis(200);
     let duration = Duration::from_millis(150);
     let plan = Plan { depth: 16, timeout, duration, pace: Pace::Rate(1_000.0), ..plan(&server) };
-    let report = report(&plan);
-    assert_only(&report, "timeouts");
-    let faults = &report.faults;
-    assert!(faults.lost > faults.timeouts, "most were behind another: {faults:?}");
-    assert_eq!(faults.timeouts + faults.lost, 150, "each that was due is accounted for: {faults:?}");
-    assert_eq!(report.latency.0.len(), 150, "and each is in the latencies");
-    assert!(report.latency.percentile_us(0.1) >= 200e3, "{}", report.latency.percentile_us(0.1));
+    comes_out_once(|| {
+        let report = on_time(report(&plan))?;
+        assert_only(&report, "timeouts");
+        let faults = &report.faults;
+        assert!(faults.lost > faults.timeouts, "most were behind another: {faults:?}");
+        assert_eq!(faults.timeouts + faults.lost, 150, "each that was due is accounted for: {faults:?}");
+        assert_eq!(report.latency.0.len(), 150, "and each is in the latencies");
+        assert!(report.latency.percentile_us(0.1) >= 200e3, "{}", report.latency.percentile_us(0.1));
+        Ok(())
+    });
 }
 
 #[test]
