@@ -8,16 +8,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, free_port, loopback, receive, serve, wait_until};
 use ringress::{Engine, ErrorKind, Mode, QueueOptions, Request, RequestId, Response};
 
 /// For how long at least an address that is taken is asked for again.
 const HOLDER_WAIT: Duration = Duration::from_millis(750);
-
-/// A port that is free at this moment.
-fn free_port() -> u16 {
-    TcpListener::bind(loopback(0)).expect("a free port").local_addr().expect("bound").port()
-}
 
 fn refuses(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, WAIT_MAX).is_err()

@@ -5,13 +5,8 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
+use common::{Client, Host, WAIT_MAX, Watched, builder, free_port, loopback, receive, serve, wait_until};
 use ringress::{Error, ErrorKind, Mode, Request, RequestQueue, Response, TargetForm, UrlGroup};
-
-/// A port that is free at this moment.
-fn free_port() -> u16 {
-    TcpListener::bind(loopback(0)).expect("a free port").local_addr().expect("bound").port()
-}
 
 fn refuses(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, WAIT_MAX).is_err()

@@ -3,19 +3,13 @@
 
 mod common;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, loopback, receive, wait_until, within};
+use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, free_port, loopback, receive, wait_until, within};
 use ringress::{Engine, Mode, RequestQueue, Response, UrlGroup};
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(loopback(0)).expect("a free port");
-    listener.local_addr().expect("it is bound").port()
-}
 
 fn group_of(engine: &Engine, queue: &RequestQueue) -> UrlGroup {
     let group = engine.server_session().url_group();

@@ -2,15 +2,10 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use common::{Client, Host, Watched, builder, loopback, receive};
+use common::{Client, Host, Watched, builder, free_port, loopback, receive};
 use ringress::{ErrorKind, Mode, Properties, QueueOptions, Response, UrlGroup};
-
-fn free_port() -> u16 {
-    TcpListener::bind(loopback(0)).expect("a free port").local_addr().expect("bound").port()
-}
 
 fn urls(group: &UrlGroup) -> Vec<(String, u64)> {
     group.urls().expect("the group lives").into_iter().map(|info| (info.url, info.context)).collect()

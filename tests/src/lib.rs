@@ -11,6 +11,8 @@ mod folder;
 mod leaks;
 mod load;
 mod pace;
+#[path = "../../engine/tests/common/ports.rs"]
+mod ports;
 mod response;
 mod server;
 pub mod source;

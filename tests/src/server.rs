@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::client::Client;
 use crate::folder::Folder;
+use crate::ports::free_port;
 use crate::response::Response;
 
 const READY_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -465,16 +466,7 @@ fn read_lines(child: &mut Child) -> (Receiver<String>, JoinHandle<()>) {
 
 /// A loopback address nobody listens on, never the same one twice in a process.
 fn free_address() -> SocketAddr {
-    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().expect("no holder of this lock panics");
-    loop {
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-        let address = probe.local_addr().expect("a bound socket has an address");
-        if !given.contains(&address.port()) {
-            given.push(address.port());
-            return address;
-        }
-    }
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
 /// The showcase binary: `RINGRESS_SHOWCASE`, or the one beside the tests, built first if missing or stale.

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "compiled once for every test program, none of which uses all of it")]
 
 pub(crate) mod peer;
+pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod watched;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use ringress::{Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
 
+pub(crate) use self::ports::free_port;
 pub(crate) use self::watched::{Watched, await_rest};
 
 /// How long anything may take before a test fails.
