@@ -210,10 +210,7 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     pub fn header(&mut self, name: HeaderName<'_>, value: &[u8]) -> Result<(), WriteError> {
         self.after_status()?;
-        let (known, name) = checked(name).ok_or(WriteError::BadName)?;
-        if is_reserved(known) {
-            return Err(WriteError::Reserved);
-        }
+        let (known, name) = allowed(name)?;
         if known == ResponseHeader::Upgrade {
             return self.offer(value);
         }
@@ -301,11 +298,7 @@ impl<'a> HeadWriter<'a> {
     #[inline(never)]
     fn offer(&mut self, protocols: &[u8]) -> Result<(), WriteError> {
         self.after_status()?;
-        let is_protocol = |element: &[u8]| {
-            let mut parts = trim_ows(element).splitn(2, |&byte| byte == b'/');
-            parts.all(is_token)
-        };
-        if !protocols.split(|&byte| byte == b',').all(is_protocol) {
+        if !is_offer(protocols) {
             return Err(WriteError::BadValue);
         }
         self.put_parts([b"Connection: Upgrade\r\nUpgrade: ", protocols, b"\r\n"])
@@ -396,6 +389,32 @@ fn copy_ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) {
     if let (Some(to), Some(from)) = (to.last_chunk_mut::<SIZE>(), from.last_chunk()) {
         *to = *from;
     }
+}
+
+/// Looks at a field before it is written: what passes, [`HeadWriter::header`] writes if there is room.
+///
+/// # Errors
+/// [`WriteError::Reserved`], [`WriteError::BadName`], [`WriteError::BadValue`].
+pub fn check_field(name: HeaderName<'_>, value: &[u8]) -> Result<(), WriteError> {
+    let (known, _) = allowed(name)?;
+    let is_valid = if known == ResponseHeader::Upgrade { is_offer(value) } else { is_value(value) };
+    if is_valid { Ok(()) } else { Err(WriteError::BadValue) }
+}
+
+/// Whether a value of Upgrade is a list of protocols.
+fn is_offer(protocols: &[u8]) -> bool {
+    let is_protocol = |element: &[u8]| {
+        let mut parts = trim_ows(element).splitn(2, |&byte| byte == b'/');
+        parts.all(is_token)
+    };
+    protocols.split(|&byte| byte == b',').all(is_protocol)
+}
+
+/// A field's name, if it is one that is the application's to set, and which of the known ones it is.
+#[inline]
+fn allowed(name: HeaderName<'_>) -> Result<(ResponseHeader, &str), WriteError> {
+    let (known, name) = checked(name).ok_or(WriteError::BadName)?;
+    if is_reserved(known) { Err(WriteError::Reserved) } else { Ok((known, name)) }
 }
 
 /// A field's name if it is one, and which of the known ones it is.

@@ -328,8 +328,8 @@ impl Request {
             let text = format!("an answer of status {status} to HTTP/1.0, which has none below 200: leave it out");
             return Err(Error::unsupported(text));
         }
-        let text = response::informational(status, fields, self.lease.head_bytes_max())?;
-        self.lease.send_informational(text).map_err(|refused| match refused {
+        let answer = response::informational(status, fields, self.lease.head_bytes_max())?;
+        self.lease.send_informational(answer).map_err(|refused| match refused {
             NotSent::Over => Error::GONE,
             NotSent::Full => {
                 let text = format!("{INFORMATIONAL_MAX} informational answers of this request wait already to be sent");

@@ -13,12 +13,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError, body_allowed};
+use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError, body_allowed, check_field};
 
 pub use self::content::Body;
 use self::content::Memory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{AnswerFlags, Answered, HeadText, Tail};
+use crate::queue::{AnswerFlags, Answered, HeadText, Informational, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
@@ -485,21 +485,24 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
     }
 }
 
-/// A whole informational answer: status line, fields and blank line.
-pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32) -> Result<Bytes> {
+/// What a header field takes beside its name and value, for the bound of an informational answer.
+const FIELD_OVERHEAD_BYTES: usize = 4;
+
+/// An informational answer that can be sent. Its fields have `bytes_max` bytes at most.
+pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32) -> Result<Informational> {
     if !(100..=199).contains(&status) || status == 101 {
         let text = format!("status {status} is not informational: send_informational takes 100 to 199 but 101");
         return Err(Error::invalid(text));
     }
-    let mut area = vec![0; bytes_max as usize];
-    let mut head = HeadWriter::new(&mut area);
-    let mut written = head.status(status, None);
+    let (mut bytes, area_bytes) = (0, bytes_max as usize);
     for (name, value) in fields {
-        written = written.and_then(|()| head.header(HeaderName::Custom(name), value.as_bytes()));
+        check_field(HeaderName::Custom(name), value.as_bytes()).map_err(|error| refused(error, area_bytes))?;
+        bytes += name.len() + value.len() + FIELD_OVERHEAD_BYTES;
     }
-    let len = written.and_then(|()| head.finish()).map_err(|error| refused(error, bytes_max as usize))?;
-    area.truncate(len);
-    Ok(Bytes::copy_from_slice(&area))
+    if bytes > area_bytes {
+        return Err(refused(WriteError::NoSpace, area_bytes));
+    }
+    Ok(Informational::new(status, fields))
 }
 
 #[cold]

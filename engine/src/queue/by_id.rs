@@ -7,9 +7,7 @@
 
 use core::sync::atomic::Ordering;
 
-use bytes::Bytes;
-
-use super::commands::Command;
+use super::commands::{Command, Informational};
 use super::exchange::{
     AnswerFlags, Answered, CANCELLED, CLOSED, DEAD, Exchange, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE,
     NotSent, OPEN, ORPHAN, Record, SENT, generation_of,
@@ -88,8 +86,8 @@ impl<R: Record> Exchange<R> {
         true
     }
 
-    /// Gives the shard an informational answer for a request that is not answered yet, as it goes to the client.
-    pub(super) fn send_informational(&self, id: RequestId, text: Bytes) -> Result<(), NotSent> {
+    /// Gives the shard an informational answer for a request that is not answered yet.
+    pub(super) fn send_informational(&self, id: RequestId, answer: Informational) -> Result<(), NotSent> {
         let Some(slot) = self.known(id) else { return Err(NotSent::Over) };
         let word = &self.slot(slot).word;
         let mut seen = word.load(Ordering::Acquire);
@@ -105,7 +103,7 @@ impl<R: Record> Exchange<R> {
                 Err(now) => seen = now,
             }
         }
-        self.command(Command::Informational(id, text));
+        self.command(Command::Informational(id, answer));
         Ok(())
     }
 }

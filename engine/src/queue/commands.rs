@@ -5,11 +5,11 @@
 //! writes a command allocates; a shard without commands pays one load a turn. A command names requests and connections
 //! by id: one that comes late meets another generation.
 //!
-//! Not here: what the commands mean (room `shard`), and what is told about every request (`completions`, `signals`).
+//! Not here: what the commands mean and how informational answers are written (room `shard`), which of these may be
+//! sent (room `api`), and what is told about every request (`completions`, `signals`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use crossbeam_queue::SegQueue;
 use crossbeam_utils::CachePadded;
 
@@ -17,13 +17,28 @@ use super::handover::SocketReceiver;
 use super::watch::Registration;
 use crate::id::{ConnectionId, RequestId};
 
+/// A status and header fields, whatever version of HTTP they go out by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Informational {
+    pub(crate) status: u16,
+    /// Names and values, in their order, which can be sent.
+    pub(crate) fields: Box<[(Box<str>, Box<str>)]>,
+}
+
+impl Informational {
+    /// A copy of these.
+    pub(crate) fn new(status: u16, fields: &[(&str, &str)]) -> Self {
+        Self { status, fields: fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect() }
+    }
+}
+
 /// One command.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// The request was cancelled: its connection is to be reset.
     Cancel(RequestId),
-    /// An informational answer, as it goes to the client.
-    Informational(RequestId, Bytes),
+    /// An informational answer is to be sent before the final one.
+    Informational(RequestId, Informational),
     /// Somebody is to be told of the connection's end.
     Watch(ConnectionId, Registration),
     /// The socket of a request that was answered with a switch of protocols is to be handed over.

@@ -11,10 +11,8 @@ use core::sync::atomic::Ordering;
 use core::task::Waker;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::body::{BodyState, Cursor, Reader, SlotBody};
-use super::commands::Command;
+use super::commands::{Command, Informational};
 use super::exchange::{
     ANSWERED, AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, NotSent, ORPHAN, Received,
     Record, SENT, SharedSlot,
@@ -310,9 +308,9 @@ impl<R: Record> Lease<R> {
         self.exchange().cancel(self.id())
     }
 
-    /// Gives the shard an informational answer: whole, as it goes to the client.
-    pub(crate) fn send_informational(&self, text: Bytes) -> Result<(), NotSent> {
-        self.exchange().send_informational(self.id(), text)
+    /// Gives the shard an informational answer.
+    pub(crate) fn send_informational(&self, answer: Informational) -> Result<(), NotSent> {
+        self.exchange().send_informational(self.id(), answer)
     }
 
     /// The most bytes of an answer's head.

@@ -6,11 +6,9 @@
 //!
 //! Not here: how commands are put in and kept (room `queue`), and what each does to a connection (`protocol`).
 
-use bytes::Bytes;
-
 use super::Shard;
 use crate::id::{ConnectionId, RequestId};
-use crate::queue::{Command, Disconnected, Registration, SocketReceiver};
+use crate::queue::{Command, Disconnected, Informational, Registration, SocketReceiver};
 use crate::record::Outcome;
 use crate::ring::Io;
 use crate::slab::ConnectionKey;
@@ -30,7 +28,7 @@ impl<I: Io> Shard<I> {
         while let Some(command) = self.protocol.dispatch.side.take_command() {
             match command {
                 Command::Cancel(id) => self.cancel(id),
-                Command::Informational(id, text) => self.send_informational(id, text),
+                Command::Informational(id, answer) => self.send_informational(id, answer),
                 Command::Watch(id, registration) => self.watch(id, registration),
                 Command::HandOver(id, taker) => self.hand_over(id, taker),
             }
@@ -48,11 +46,11 @@ impl<I: Io> Shard<I> {
     }
 
     /// An informational answer for a request under way.
-    pub(super) fn send_informational(&mut self, id: RequestId, text: Bytes) {
+    pub(super) fn send_informational(&mut self, id: RequestId, answer: Informational) {
         let slot = self.protocol.dispatch.side.under_way(id);
         let owed = slot.and_then(|slot| Some((slot, self.protocol.dispatch.slots[slot].connection?)));
         match owed.and_then(|(slot, key)| Some((slot, self.connections.get_mut(key)?))) {
-            Some((slot, connection)) => self.protocol.send_informational(connection, slot, text),
+            Some((slot, connection)) => self.protocol.send_informational(connection, slot, answer),
             None => self.counters.informational_dropped.count(),
         }
     }

@@ -12,6 +12,7 @@ fn a_head_is_written_in_the_order_of_the_calls() {
     let date_at = writer.date(&imf_fixdate(784_111_777)).expect("fits");
     writer.header(ResponseHeader::ContentType.into(), b"text/plain").expect("fits");
     writer.header("X-Id".into(), b"").expect("fits");
+    assert_eq!(check_field("X-Id".into(), b""), Ok(()));
     writer.content_length(u64::MAX).expect("fits");
     let len = writer.finish().expect("fits");
     let want = "HTTP/1.1 200 OK\r\nServer: ringress\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
@@ -124,6 +125,7 @@ fn fields_that_could_break_the_message_are_refused() {
         let mut writer = HeadWriter::new(&mut out);
         writer.status(200, None).expect("fits");
         assert_eq!(writer.header(name, value), Err(want), "{name:?}");
+        assert_eq!(check_field(name, value), Err(want), "{name:?} looked at beforehand");
         assert_eq!(writer.finish(), Ok(19), "{name:?} left nothing behind");
     }
     let mut out = [0; 64];
@@ -239,6 +241,11 @@ fn an_upgrade_is_a_list_of_protocols() {
         let mut writer = HeadWriter::new(&mut out);
         writer.status(426, None).expect("fits");
         assert_eq!(writer.upgrade(protocols).is_ok(), ok, "{protocols:?}");
+        assert_eq!(
+            check_field("upgrade".into(), protocols.as_bytes()).is_ok(),
+            ok,
+            "{protocols:?} looked at beforehand"
+        );
         assert_eq!(writer.content_length(0), Ok(()), "an offer has a body like any other answer");
     }
 }

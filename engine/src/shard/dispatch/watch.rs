@@ -9,11 +9,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-
 use super::Dispatch;
-use crate::mem::Lent;
-use crate::queue::{Disconnected, Registration, Slot, SocketReceiver};
+use crate::queue::{Disconnected, Informational, Registration, Slot, SocketReceiver};
 
 /// One connection's.
 #[derive(Debug, Default)]
@@ -22,9 +19,7 @@ pub(crate) struct Extra {
     /// As many registrations as there may be before those are cleared away that nobody waits for.
     clear_at: usize,
     /// Informational answers that wait, each with the slot of its request, in the order they were given.
-    informational: VecDeque<(Slot, Bytes)>,
-    /// The one that is being sent: lent to the kernel.
-    sending: Bytes,
+    informational: VecDeque<(Slot, Informational)>,
     /// Who is to get its socket.
     taker: Option<SocketReceiver>,
 }
@@ -63,32 +58,16 @@ impl Extras {
     }
 
     /// An informational answer waits for its turn.
-    pub(crate) fn add_informational(&mut self, index: u32, slot: Slot, text: Bytes) {
-        self.0.entry(index).or_default().informational.push_back((slot, text));
+    pub(crate) fn add_informational(&mut self, index: u32, slot: Slot, answer: Informational) {
+        self.0.entry(index).or_default().informational.push_back((slot, answer));
     }
 
-    /// Begins to send the oldest informational answer of a slot's request. Gives its bytes, and whether others wait.
-    pub(crate) fn begin_informational(&mut self, index: u32, slot: Slot) -> Option<(u32, bool)> {
+    /// The oldest informational answer of a slot's request has its turn. Gives it, and whether others wait.
+    pub(crate) fn take_informational(&mut self, index: u32, slot: Slot) -> Option<(Informational, bool)> {
         let extra = self.0.get_mut(&index)?;
         let place = extra.informational.iter().position(|(of, _)| *of == slot)?;
-        let (_, text) = extra.informational.remove(place)?;
-        let len = u32::try_from(text.len()).unwrap_or(0);
-        extra.sending = text;
-        Some((len, !extra.informational.is_empty()))
-    }
-
-    /// The informational answer that a connection sends: it stays until it is sent.
-    #[cold]
-    pub(crate) fn lend_informational(&self, index: u32) -> Lent {
-        self.0.get(&index).map_or(Lent::NOTHING, |extra| Lent::of_kept(&extra.sending))
-    }
-
-    /// It is sent.
-    #[cold]
-    pub(crate) fn informational_sent(&mut self, index: u32) {
-        if let Some(extra) = self.0.get_mut(&index) {
-            extra.sending = Bytes::new();
-        }
+        let (_, answer) = extra.informational.remove(place)?;
+        Some((answer, !extra.informational.is_empty()))
     }
 
     /// Somebody is to get its socket.

@@ -7,13 +7,11 @@
 //! Not here: what a protocol does in these calls (`http1`, `raw`), what they have in common (`link`, `receive`,
 //! `stream`, `files`), and the table of connections (`shard`).
 
-use bytes::Bytes;
-
 use super::Protocol;
 use super::http1::{Http1, Switch};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
-use crate::queue::{AnswerFlags, Registration, Slot, SocketReceiver};
+use crate::queue::{AnswerFlags, Informational, Registration, Slot, SocketReceiver};
 use crate::ring::{Event, Io, Op};
 use crate::shard::transport::{Accepted, Life, Sending, Socket};
 use crate::slab::ConnectionKey;
@@ -274,9 +272,9 @@ impl<I: Io> Protocol<I> {
     }
 
     /// An informational answer for a request under way.
-    pub(crate) fn send_informational(&mut self, connection: &mut Connection, slot: Slot, text: Bytes) {
+    pub(crate) fn send_informational(&mut self, connection: &mut Connection, slot: Slot, answer: Informational) {
         match connection {
-            Connection::Http1(http) => self.http1_informational(http, slot, text),
+            Connection::Http1(http) => self.http1_informational(http, slot, answer),
             // The answer has begun.
             Connection::Raw(_) => self.counters.informational_dropped.count(),
         }

@@ -41,7 +41,7 @@ pub(super) enum Out {
     Cell {
         cell: Cell,
     },
-    /// An informational answer, in the dispatch's `extras` of this connection.
+    /// An informational answer, among the `informational_texts`.
     Informational,
     /// Text of the engine's own.
     Text {
@@ -252,7 +252,7 @@ impl<I: Io> Protocol<I> {
                 self.dispatch.copied_sent(cell.id());
                 self.dispatch.side.cells.coalesce.give(cell);
             }
-            Out::Informational => self.dispatch.extras.informational_sent(link.key().index),
+            Out::Informational => drop(self.informational_texts.remove(&link.key().index)),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
         }
     }

@@ -22,6 +22,7 @@ mod raw;
 mod receive;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ringress_proto::limits::Limits;
@@ -66,6 +67,8 @@ pub(crate) struct Protocol<I: Io> {
     pub(crate) dispatch: Dispatch,
     settings: Settings,
     host_memo: HostMemo,
+    /// Of connections that send one, by their index: lent to the kernel until it is sent.
+    informational_texts: BTreeMap<u32, Box<[u8]>>,
     /// Connections with answers to look at.
     pub(crate) flush: Vec<ConnectionKey>,
     /// Connections whose input goes on.
@@ -94,6 +97,7 @@ impl<I: Io> Protocol<I> {
             dispatch,
             settings,
             host_memo: HostMemo::new(),
+            informational_texts: BTreeMap::new(),
             flush: Vec::with_capacity(connections),
             resume: Vec::with_capacity(connections),
             stopping: Stopping::No,

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Context;
 
+use super::informational::hint;
 use super::rig::{body, read_body, read_prefix, target, write_answer};
 use super::streaming::{Flag, Streaming, letters, pieces, throw};
 use crate::clock;
@@ -249,8 +250,7 @@ impl App {
     /// Gives an informational answer that names the request.
     fn send_informational(&mut self, lease: &Lease<RequestRecord>, number: u32) {
         if !lease.record().is_http10() {
-            let text = format!("HTTP/1.1 103 Early Hints\r\nX-For: {number}\r\n\r\n");
-            let _ = lease.send_informational(text.into());
+            let _ = lease.send_informational(hint(number));
         }
     }
 

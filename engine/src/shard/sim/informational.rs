@@ -1,18 +1,16 @@
 //! Directed tests of informational answers: before the final one of their request, after those of earlier ones.
 
-use bytes::Bytes;
-
 use super::rig::{Rig, answer, answer_by_id, answer_with};
 use super::streams::{finish, memory, push, start};
-use crate::queue::{Command, INFORMATIONAL_MAX, Lease, NotSent};
+use crate::queue::{Command, INFORMATIONAL_MAX, Informational, Lease, NotSent};
 use crate::record::RequestRecord;
 
 fn gets(count: u32) -> String {
     (1..=count).map(|number| format!("GET /a/{number} HTTP/1.1\r\nHost: h\r\n\r\n")).collect()
 }
 
-fn hint(number: u32) -> Bytes {
-    format!("HTTP/1.1 103 Early Hints\r\nX-For: {number}\r\n\r\n").into()
+pub(super) fn hint(number: u32) -> Informational {
+    Informational::new(103, &[("X-For", &number.to_string())])
 }
 
 fn send_informational(lease: &Lease<RequestRecord>, number: u32) {

@@ -1,15 +1,17 @@
 //! Informational answers, and the poll for the end of a client that is owed something.
 //!
 //! Invariants: an informational answer is sent while its request is the connection's oldest and its answer has not
-//! begun; one that comes too late for that is dropped, and counted.
+//! begun; one that comes too late for that is dropped, and counted. It is written when it has its turn, and its text
+//! stays until its send has ended.
 //!
-//! Not here: what is kept of those (`dispatch`).
+//! Not here: those that wait for their turn (`dispatch`).
 
-use bytes::Bytes;
+use ringress_proto::header::HeaderName;
+use ringress_proto::response::{HeadWriter, WriteError};
 
 use super::Http1;
 use super::state::PendingWrites;
-use crate::queue::{Slot, Tail};
+use crate::queue::{Informational, Slot, Tail};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::Out;
@@ -26,13 +28,13 @@ impl<I: Io> Protocol<I> {
 
     /// An informational answer for a request under way. It is dropped where the request's answer has begun, for the
     /// word of one that informs may come late.
-    pub(crate) fn http1_informational(&mut self, connection: &mut Http1, slot: Slot, text: Bytes) {
+    pub(crate) fn http1_informational(&mut self, connection: &mut Http1, slot: Slot, answer: Informational) {
         if !self.owes(connection, slot) || self.has_begun(connection, slot) {
             return self.counters.informational_dropped.count();
         }
         connection.link.extras = true;
         connection.owed.add(PendingWrites::INFORMATIONAL);
-        self.dispatch.extras.add_informational(connection.key().index, slot, text);
+        self.dispatch.extras.add_informational(connection.key().index, slot, answer);
         self.queue_flush(&mut connection.link);
     }
 
@@ -71,13 +73,51 @@ impl<I: Io> Protocol<I> {
     }
 
     fn flush_informational(&mut self, connection: &mut Http1, oldest: Slot) -> bool {
-        let begun = self.dispatch.extras.begin_informational(connection.key().index, oldest);
-        let Some((len, others_wait)) = begun else { return false };
+        let index = connection.key().index;
+        let Some((answer, others_wait)) = self.dispatch.extras.take_informational(index, oldest) else { return false };
         if !others_wait {
             connection.owed.remove(PendingWrites::INFORMATIONAL);
         }
         self.dispatch.side.informational_taken(oldest);
+        // The fields were looked at by who gave them.
+        let text = informational_text(&answer).unwrap_or_default();
+        let len = u32::try_from(text.len()).unwrap_or(0);
+        self.informational_texts.insert(index, text);
         self.start_send(connection, Out::Informational, len);
         true
+    }
+}
+
+/// Bytes of a status line and of the blank line that ends a head, and what a field takes beside its name and value:
+/// at most.
+const STATUS_BYTES_MAX: usize = 64;
+const FIELD_BYTES_MAX: usize = 32;
+
+/// An informational answer in HTTP/1.1: status line, fields and blank line.
+fn informational_text(answer: &Informational) -> Result<Box<[u8]>, WriteError> {
+    let field_bytes = |(name, value): &(Box<str>, Box<str>)| name.len() + value.len() + FIELD_BYTES_MAX;
+    let mut text = vec![0; STATUS_BYTES_MAX + answer.fields.iter().map(field_bytes).sum::<usize>()];
+    let mut head = HeadWriter::new(&mut text);
+    head.status(answer.status, None)?;
+    for (name, value) in &answer.fields {
+        head.header(HeaderName::Custom(name), value.as_bytes())?;
+    }
+    let len = head.finish()?;
+    text.truncate(len);
+    Ok(text.into_boxed_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_sent_has_room_in_its_text() {
+        let fields = [("Upgrade", "a"), ("x", ""), ("Upgrade", "websocket")];
+        for status in (100..200).filter(|status| *status != 101) {
+            let text = informational_text(&Informational::new(status, &fields)).expect("it fits");
+            let text = String::from_utf8(text.into()).expect("text");
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")) && text.ends_with("websocket\r\n\r\n"), "{text}");
+        }
     }
 }

@@ -301,14 +301,17 @@ impl<I: Io> Protocol<I> {
     #[inline(always)]
     fn submit_send(&mut self, link: &mut Link) {
         let (sent, len) = (link.socket.out_sent, link.socket.out_len);
-        let Dispatch { side, extras, .. } = &mut self.dispatch;
+        let side = &mut self.dispatch.side;
         let part = match &link.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
             Out::Area { slot } => side.lend_response(*slot, len).after(sent),
             Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of_static(text).after(sent),
-            Out::Informational => extras.lend_informational(link.socket.key.index).after(sent),
+            Out::Informational => {
+                let text = self.informational_texts.get(&link.key().index);
+                text.map_or(Lent::NOTHING, |text| Lent::of_kept(text)).after(sent)
+            }
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
                 let (area_len, tail) = {
