@@ -104,10 +104,13 @@ const BENCH_DOOR_MAY: &[&str] = &[
 /// `shard::NAME`, and words its code must not use. None of them names the shard, or looks a connection up.
 const INSIDE_SHARD: &[Room] = &[
     ("transport", TRANSPORT_MAY, &["ringress_proto", "Connection", "SlotState", "Shard"]),
-    ("dispatch", DISPATCH_MAY, &["io_uring", "libc", "RawFd", "Connection", "HeadWriter", "Shard"]),
+    ("dispatch", DISPATCH_MAY, DISPATCH_NEVER),
     ("protocol", PROTOCOL_MAY, &["io_uring", "RawFd", "Slab", "Shard"]),
 ];
 const TRANSPORT_MAY: &[&str] = &["clock", "counters", "error", "id", "mem", "ring", "slab", "timer"];
+/// Of no version: what one notes of a request is a number there (`SlotState::note`).
+const DISPATCH_NEVER: &[&str] =
+    &["io_uring", "libc", "RawFd", "Connection", "HeadWriter", "HeadText", "Version", "is_http10", "Shard"];
 #[rustfmt::skip]
 const DISPATCH_MAY: &[&str] = &[
     "clock", "config", "counters", "id", "mem", "policy", "queue", "record", "route", "slab", "stream",

@@ -14,8 +14,6 @@ use crate::queue::{NoRoom, Reading, Slot};
 /// What the shard keeps of a slot's body while the slot has one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyChain {
-    /// The client waits for `100 Continue`.
-    expects: bool,
     /// The reader is to be woken when the completions are done: the slot is in `readers`.
     to_wake: bool,
     /// But not this turn: there is more at hand.
@@ -25,7 +23,7 @@ pub(super) struct BodyChain {
 }
 
 impl BodyChain {
-    pub(super) const NONE: Self = Self { expects: false, to_wake: false, put_off: false, allowed: 0 };
+    pub(super) const NONE: Self = Self { to_wake: false, put_off: false, allowed: 0 };
 
     /// Forgets everything but that the slot is in the list of those to be woken, where it may be once.
     fn begin_anew(&mut self) {
@@ -34,30 +32,18 @@ impl BodyChain {
 }
 
 impl Dispatch {
-    /// The slot gets a body, if it has none yet, of which up to `allowed` more bytes may come. `expects`: its client
-    /// waits for `100 Continue`.
-    pub(crate) fn open_body(&mut self, slot: Slot, expects: bool, allowed: u64) {
+    /// The slot gets a body, if it has none yet, of which up to `allowed` more bytes may come.
+    pub(crate) fn open_body(&mut self, slot: Slot, allowed: u64) {
         let chain = &mut self.bodies[slot];
         if self.side.open_body(slot) {
             chain.begin_anew();
         }
-        (chain.expects, chain.allowed) = (expects, allowed);
+        chain.allowed = allowed;
     }
 
-    /// Whether the client of a slot's body waits for `100 Continue`.
-    pub(crate) fn expects(&self, slot: Slot) -> bool {
-        self.bodies[slot].expects
-    }
-
-    /// As [`expects`](Self::expects), once.
-    pub(crate) fn take_expects(&mut self, slot: Slot) -> bool {
-        core::mem::take(&mut self.bodies[slot].expects)
-    }
-
-    /// Something of a slot's body comes: its client waits for nothing any more, and nor does its reader.
+    /// Something of a slot's body comes: its reader is put off no longer.
     pub(crate) fn body_comes(&mut self, slot: Slot) {
-        let chain = &mut self.bodies[slot];
-        (chain.expects, chain.put_off) = (false, false);
+        self.bodies[slot].put_off = false;
     }
 
     /// Something of a slot's body has come, or its end: its reader is to be woken.

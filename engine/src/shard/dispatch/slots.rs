@@ -44,10 +44,8 @@ pub(crate) struct SlotState {
     pub(super) outcome: Outcome,
     /// The answer is in the slot, and the slot is the shard's.
     pub(crate) answered: bool,
-    /// The connection ends after this answer, as far as is known: the request or the application wants it so.
-    pub(crate) last: bool,
-    /// The request came by HTTP/1.0.
-    pub(crate) is_http10: bool,
+    /// What the protocol of its connection notes of it. Nobody here reads that.
+    pub(crate) note: u8,
 }
 
 impl SlotState {
@@ -61,14 +59,13 @@ impl SlotState {
         life: Life::Over,
         outcome: Outcome::Answered,
         answered: false,
-        last: false,
-        is_http10: false,
+        note: 0,
     };
 
     /// Of a request that came by a connection: it is neither delivered nor refused yet.
     #[inline(always)]
-    pub(crate) fn new(connection: ConnectionKey, queued: Tick, last: bool, is_http10: bool) -> Self {
-        Self { connection: Some(connection), queued, last, is_http10, ..Self::FREE }
+    pub(crate) fn new(connection: ConnectionKey, queued: Tick, note: u8) -> Self {
+        Self { connection: Some(connection), queued, note, ..Self::FREE }
     }
 }
 

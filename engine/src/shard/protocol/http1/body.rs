@@ -36,14 +36,15 @@ pub(super) enum ChunkPart<'a> {
 
 impl<I: Io> Protocol<I> {
     /// From now on input is of a body: that of a slot, or one that is thrown away.
-    pub(super) fn begin_body(&mut self, connection: &mut Http1, slot: Option<Slot>, incoming: Incoming) {
+    /// With `expects`, its client waits for `100 Continue`.
+    pub(super) fn begin_body(&mut self, connection: &mut Http1, slot: Option<Slot>, incoming: Incoming, expects: bool) {
         if matches!(incoming, Incoming::Nothing) || slot.is_none() && connection.machine.takes_no_more() {
             return;
         }
         let long = incoming.is_long();
         connection.incoming = incoming;
         connection.reader = slot.map_or(Reader::Nobody, Reader::Slot);
-        connection.long = long;
+        (connection.long, connection.expects) = (long, expects);
         (connection.discarded, connection.due) = (0, NEVER);
         if long {
             self.transport.stop_receive(&mut connection.link.socket);
@@ -74,6 +75,7 @@ impl<I: Io> Protocol<I> {
             self.set_timer(connection);
             return Taken::Later;
         }
+        connection.expects = false;
         self.dispatch.body_comes(slot);
         let most = u32::try_from(room).unwrap_or(u32::MAX).min(input.len());
         let taken = match incoming {
@@ -155,7 +157,7 @@ impl<I: Io> Protocol<I> {
 
     /// Somebody waits for a body: its client may do so, too.
     pub(crate) fn http1_body_is_wanted(&mut self, connection: &mut Http1, slot: Slot) {
-        if self.dispatch.take_expects(slot) && connection.reader.is(slot) {
+        if connection.reader.is(slot) && core::mem::take(&mut connection.expects) {
             connection.owed.add(PendingWrites::CONTINUE);
             self.queue_flush(&mut connection.link);
         }
@@ -217,7 +219,7 @@ impl<I: Io> Protocol<I> {
             self.dispatch.drop_settled(slot);
             self.queue_flush(&mut connection.link);
         } else {
-            self.dispatch.slots[slot].last = true;
+            self.note_last(slot, true);
         }
         self.set_timer(connection);
     }

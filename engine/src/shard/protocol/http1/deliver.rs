@@ -17,7 +17,7 @@ use ringress_proto::url;
 use super::Http1;
 use super::body::ChunkPart;
 use super::input::Taken;
-use super::state::Incoming;
+use super::state::{AnswerNote, Incoming};
 use crate::conn::Exclusivity;
 use crate::id::QueuePlace;
 use crate::mem::{Extent, Input};
@@ -139,9 +139,10 @@ impl<I: Io> Protocol<I> {
         let Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable, untouched } = addressed;
         if exclusivity == Exclusivity::Upgrade {
             // What may come behind it has its place before anybody can read there.
-            self.dispatch.open_body(slot, false, u64::MAX);
+            self.dispatch.open_body(slot, u64::MAX);
         }
-        let state = SlotState::new(connection.key(), self.transport.tick, !keep_alive, is_http10);
+        let note = AnswerNote::new(!keep_alive, is_http10);
+        let state = SlotState::new(connection.key(), self.transport.tick, note.0);
         match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, policy.index, state)) {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
@@ -232,7 +233,7 @@ impl<I: Io> Protocol<I> {
         if !matches!(incoming, Incoming::Nothing) {
             self.dispatch.side.record_mut(slot).body_open = true;
             addressed.passable = Self::can_discard(&incoming, expects);
-            self.dispatch.open_body(slot, expects, body_max.saturating_sub(u64::from(here)));
+            self.dispatch.open_body(slot, body_max.saturating_sub(u64::from(here)));
             self.dispatch.side.count_prefix(slot, here);
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
@@ -241,7 +242,7 @@ impl<I: Io> Protocol<I> {
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         let reader = if self.dispatch.slots[slot].answered { None } else { Some(slot) };
-        self.begin_body(connection, reader, incoming);
+        self.begin_body(connection, reader, incoming, expects);
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
@@ -278,7 +279,7 @@ impl<I: Io> Protocol<I> {
                 }
                 ChunkPart::Trailer(piece) => {
                     if !dispatch.side.has_body(slot) {
-                        dispatch.open_body(slot, false, 0);
+                        dispatch.open_body(slot, 0);
                     }
                     dispatch.keep_trailers(slot, piece)
                 }

@@ -13,7 +13,7 @@ use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
 use super::Http1;
-use super::state::PendingWrites;
+use super::state::{AnswerNote, PendingWrites};
 use crate::conn::Admission;
 use crate::mem::{Area, Input};
 use crate::queue::Slot;
@@ -193,7 +193,8 @@ impl<I: Io> Protocol<I> {
         self.dispatch.side.forget_request(slot);
         self.dispatch.side.record_mut(slot).wire_bytes = 0;
         let is_http10 = self.dispatch.side.record(slot).is_http10();
-        self.dispatch.slots[slot] = SlotState::new(connection.key(), self.transport.tick, false, is_http10);
+        let note = AnswerNote::new(false, is_http10);
+        self.dispatch.slots[slot] = SlotState::new(connection.key(), self.transport.tick, note.0);
         self.drop_head(connection);
         self.refuse(connection, slot, reject, false);
     }

@@ -11,13 +11,13 @@ use ringress_proto::date::IMF_LEN;
 use ringress_proto::response::Connection as Word;
 
 use super::Http1;
-use super::state::{Incoming, PendingWrites, Reader, Switch};
+use super::state::{AnswerNote, Incoming, PendingWrites, Reader, Switch};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, LINE_BYTES, Slot, Tail};
 use crate::record::UnsentReason;
 use crate::ring::{Io, SendMode};
-use crate::shard::dispatch::{Dispatch, SlotState};
+use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::{Link, Out};
 use crate::shard::protocol::raw::Pipe;
@@ -53,9 +53,22 @@ impl<I: Io> Protocol<I> {
                 self.begin_pipe(&mut connection.link);
             }
         }
-        let state = &mut self.dispatch.slots[slot];
-        state.answered = true;
-        state.last |= flags.has(AnswerFlags::CLOSE);
+        self.dispatch.slots[slot].answered = true;
+        if flags.has(AnswerFlags::CLOSE) {
+            self.note_last(slot, true);
+        }
+    }
+
+    /// What is noted of a request.
+    #[inline]
+    fn note_of(&self, slot: Slot) -> AnswerNote {
+        AnswerNote(self.dispatch.slots[slot].note)
+    }
+
+    /// Whether the connection ends after a request's answer, as far as is known.
+    pub(super) fn note_last(&mut self, slot: Slot, is_last: bool) {
+        let note = self.note_of(slot).with_last(is_last);
+        self.dispatch.slots[slot].note = note.0;
     }
 
     /// Whether the oldest request of a connection is answered.
@@ -80,7 +93,7 @@ impl<I: Io> Protocol<I> {
         let state = &self.dispatch.slots[oldest];
         let is_followed = self.dispatch.slots.find(state.next).is_some_and(|next| next.answered);
         if is_followed
-            && !state.last
+            && !AnswerNote(state.note).is_last()
             && let Some(cell) = self.dispatch.side.cells.coalesce.take()
         {
             return self.send_many(connection, oldest, cell);
@@ -106,11 +119,9 @@ impl<I: Io> Protocol<I> {
     /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
     /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
-    fn ends_behind(connection: &Http1, dispatch: &Dispatch, count: u16, next: Option<Slot>, last: bool) -> bool {
-        let cannot_discard = || {
-            let reader = connection.reader.slot();
-            reader.is_some_and(|slot| !Self::can_discard(&connection.incoming, dispatch.expects(slot)))
-        };
+    fn ends_behind(connection: &Http1, count: u16, next: Option<Slot>, last: bool) -> bool {
+        let cannot_discard =
+            || connection.reader != Reader::Nobody && !Self::can_discard(&connection.incoming, connection.expects);
         last || connection.machine.ends_behind(count) || next.is_none() && connection.has_incoming() && cannot_discard()
     }
 
@@ -141,15 +152,16 @@ impl<I: Io> Protocol<I> {
             return 0;
         }
         let state = self.dispatch.slots[slot];
+        let note = AnswerNote(state.note);
         let ends = match is_given {
-            true => Self::ends_behind(connection, &self.dispatch, 1, state.next, state.last),
+            true => Self::ends_behind(connection, 1, state.next, note.is_last()),
             // After a final head there is no more 100 Continue.
-            false if connection.reader.is(slot) && self.dispatch.expects(slot) => true,
-            false => state.last || connection.machine.ends_behind(1),
+            false if connection.reader.is(slot) && connection.expects => true,
+            false => note.is_last() || connection.machine.ends_behind(1),
         };
         // What is said holds, whatever comes until its end.
-        self.dispatch.slots[slot].last = ends;
-        self.finish_streamed_head(slot, Self::word(ends, state.is_http10))
+        self.note_last(slot, ends);
+        self.finish_streamed_head(slot, Self::word(ends, note.is_http10()))
     }
 
     /// As [`finish_head`](Self::finish_head), of the head of a switch of protocols: what that says of the connection is
@@ -174,7 +186,7 @@ impl<I: Io> Protocol<I> {
     /// nothing of it is sent yet.
     #[inline(always)]
     pub(super) fn unlink(&mut self, connection: &mut Http1, count: u16, next: Option<Slot>, last: bool) -> bool {
-        let last = Self::ends_behind(connection, &self.dispatch, count, next, last);
+        let last = Self::ends_behind(connection, count, next, last);
         connection.oldest = next;
         if (next.is_none() || last) && connection.has_incoming() {
             self.give_up_body(connection, last);
@@ -191,6 +203,12 @@ impl<I: Io> Protocol<I> {
             }
         }
         last
+    }
+
+    /// As [`unlink`](Self::unlink), of the oldest alone.
+    fn unlink_one(&mut self, connection: &mut Http1, slot: Slot) {
+        let SlotState { next, note, .. } = self.dispatch.slots[slot];
+        self.unlink(connection, 1, next, AnswerNote(note).is_last());
     }
 
     /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the answer.
@@ -223,9 +241,10 @@ impl<I: Io> Protocol<I> {
                 Switch::No | Switch::Later(_) | Switch::Now(_) => return self.send_stream(connection, slot),
             },
         };
-        let SlotState { next, last, is_http10, .. } = self.dispatch.slots[slot];
-        let last = self.unlink(connection, 1, next, last);
-        let len = len + self.finish_head(slot, (len, date_at), Self::word(last, is_http10));
+        let SlotState { next, note, .. } = self.dispatch.slots[slot];
+        let note = AnswerNote(note);
+        let last = self.unlink(connection, 1, next, note.is_last());
+        let len = len + self.finish_head(slot, (len, date_at), Self::word(last, note.is_http10()));
         match tail_len {
             Some(tail_len) => self.start_send(connection, Out::AreaAndTail { slot }, len.saturating_add(tail_len)),
             None => self.start_send(connection, Out::Area { slot }, len),
@@ -257,10 +276,11 @@ impl<I: Io> Protocol<I> {
             if count > 0 {
                 self.dispatch.answer_copied(newest.slot, id);
             }
-            newest = Copied { slot, is_http10: state.is_http10, len, date_at };
+            let note = AnswerNote(state.note);
+            newest = Copied { slot, is_http10: note.is_http10(), len, date_at };
             filled += len;
             count += 1;
-            last = state.last;
+            last = note.is_last();
             next = state.next;
         }
         if count == 0 {
@@ -359,8 +379,7 @@ impl<I: Io> Protocol<I> {
     fn start_batch(&mut self, connection: &mut Http1, slot: Slot, batch: &Batch) {
         let was_last = matches!(connection.link.out, Out::Stream { last: true, .. });
         if batch.is_last && !was_last {
-            let SlotState { next, last, .. } = self.dispatch.slots[slot];
-            self.unlink(connection, 1, next, last);
+            self.unlink_one(connection, slot);
         }
         connection.link.out = Out::Stream { slot, last: batch.is_last || was_last };
         self.send_batch(&mut connection.link, batch);
@@ -372,8 +391,7 @@ impl<I: Io> Protocol<I> {
 
     /// The application has ended a stream of which everything was sent before.
     fn end_stream(&mut self, connection: &mut Http1, slot: Slot) {
-        let SlotState { next, last, .. } = self.dispatch.slots[slot];
-        self.unlink(connection, 1, next, last);
+        self.unlink_one(connection, slot);
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }

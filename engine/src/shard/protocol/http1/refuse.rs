@@ -24,7 +24,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn refuse(&mut self, connection: &mut Http1, slot: Slot, reject: Reject, keep_alive: bool) {
         self.write_refusal(slot, reject, AnswerFlags::ABANDONED);
         self.dispatch.begin_refused(slot, reject);
-        self.dispatch.slots[slot].last = !keep_alive;
+        self.note_last(slot, !keep_alive);
         connection.machine.refusal(keep_alive);
         connection.head_timed = false;
         connection.append(slot, &mut self.dispatch.slots);
@@ -54,9 +54,10 @@ impl<I: Io> Protocol<I> {
         self.dispatch.decide(slot, reject);
         let keep_alive = self.dispatch.side.record(slot).keep_alive && !reject.closes();
         self.write_refusal(slot, reject, AnswerFlags::default());
-        let state = &mut self.dispatch.slots[slot];
-        state.answered = true;
-        state.last |= !keep_alive;
+        self.dispatch.slots[slot].answered = true;
+        if !keep_alive {
+            self.note_last(slot, true);
+        }
     }
 
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.

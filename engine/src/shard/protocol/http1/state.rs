@@ -74,6 +74,37 @@ pub(crate) enum Switch {
     Now(Pipe),
 }
 
+/// What is noted of a request, beside its slot (`SlotState::note`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AnswerNote(pub(super) u8);
+
+impl AnswerNote {
+    const LAST: u8 = 1;
+    const HTTP10: u8 = 2;
+
+    #[inline]
+    pub(super) fn new(is_last: bool, is_http10: bool) -> Self {
+        Self(u8::from(is_last) * Self::LAST | u8::from(is_http10) * Self::HTTP10)
+    }
+
+    /// The connection ends after this answer, as far as is known: the request or the application wants it so.
+    #[inline]
+    pub(super) fn is_last(self) -> bool {
+        self.0 & Self::LAST != 0
+    }
+
+    /// The request came by HTTP/1.0.
+    #[inline]
+    pub(super) fn is_http10(self) -> bool {
+        self.0 & Self::HTTP10 != 0
+    }
+
+    #[inline]
+    pub(super) fn with_last(self, is_last: bool) -> Self {
+        Self(self.0 & !Self::LAST | u8::from(is_last) * Self::LAST)
+    }
+}
+
 /// What is owed to a client beside answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PendingWrites(u8);
@@ -159,6 +190,8 @@ pub(crate) struct Http1 {
     /// When what arrives has to be done at the latest; `NEVER`: not known yet.
     pub(super) due: Tick,
     pub(crate) reader: Reader,
+    /// Its client waits for `100 Continue`, if anybody reads it: nothing of it has come, and nobody has asked for it.
+    pub(super) expects: bool,
     pub(super) peer: Address,
     pub(super) local: Address,
 }
@@ -188,6 +221,7 @@ impl Http1 {
             discarded: 0,
             due: NEVER,
             reader: Reader::Nobody,
+            expects: false,
             peer: Address::NONE,
             local: Address::NONE,
         }
@@ -234,6 +268,12 @@ impl Http1 {
     #[inline]
     pub(crate) fn receives_long(&self) -> bool {
         self.long && self.has_incoming()
+    }
+
+    /// Whether the client waits for `100 Continue` to send what somebody is to read.
+    #[inline]
+    pub(super) fn waits_to_continue(&self) -> bool {
+        self.expects && self.reader != Reader::Nobody
     }
 
     /// Whether what is awaited is a part of a long body that will be kept until it is read.

@@ -41,7 +41,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
         connection.due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
         // Who waits for `100 Continue`, or for a buffer, is not to blame.
-        let expects = connection.reader.slot().is_some_and(|slot| self.dispatch.expects(slot));
+        let expects = connection.waits_to_continue();
         let socket = &mut connection.link.socket;
         if expects || socket.is_starved() {
             socket.giving.stop(self.transport.tick);
