@@ -127,6 +127,9 @@ const PROTOCOL_MAY: &[&str] = &[
 const SHARED_BY_PROTOCOLS: &[&str] =
     &["engine/src/shard/protocol/files.rs", "engine/src/shard/protocol/link.rs", "engine/src/shard/protocol/stream.rs"];
 
+/// Where the room `api` writes heads, and asks for the version of HTTP.
+const ANSWERS_AS_TEXT: &str = "engine/src/api/response/text.rs";
+
 /// Files that may use a word their room must not, each with its reason.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // A control message, sent when URLs or queues change, may lock: no request does.
@@ -233,6 +236,20 @@ fn what_protocols_share_knows_none_of_them_and_none_knows_another() {
     for source in sources.iter().filter(|source| source.path.starts_with("engine/src/shard/protocol/http1/")) {
         assert!(!mentions(&source.shipped, "Raw"), "{} must not mention Raw", source.path);
     }
+}
+
+#[test]
+fn heads_of_answers_are_text_in_one_place_of_the_api() {
+    enforce(|source, breaches| {
+        let is_elsewhere = source.room("engine") == Some("api") && source.path != ANSWERS_AS_TEXT;
+        for (line, text) in (1..).zip(source.shipped.lines()).filter(|_| is_elsewhere) {
+            for word in
+                ["HeadWriter", "HeadText", "Http10", "Http11", "is_http10"].iter().filter(|word| mentions(text, word))
+            {
+                breaches.push(format!("{}:{line}: {word} outside of {ANSWERS_AS_TEXT}", source.path));
+            }
+        }
+    });
 }
 
 #[test]

@@ -324,7 +324,7 @@ impl Request {
     /// [`Full`](crate::ErrorKind::Full) while 16 of them wait for earlier answers, or for the client to read;
     /// [`Invalid`](crate::ErrorKind::Invalid) or [`TooLarge`](crate::ErrorKind::TooLarge) for what cannot be sent.
     pub fn send_informational(&self, status: u16, fields: &[(&str, &str)]) -> Result<()> {
-        if self.record().is_http10() {
+        if !response::has_informational(self.record()) {
             let text = format!("an answer of status {status} to HTTP/1.0, which has none below 200: leave it out");
             return Err(Error::unsupported(text));
         }

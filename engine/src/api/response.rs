@@ -3,22 +3,25 @@
 //! Invariants: a response is checked when it is given to a request, and one that cannot be sent is an error; the fields
 //! that the engine writes itself are refused; a whole answer's Content-Length is its body's, but for HEAD and 304.
 //!
-//! Not here: what a body consists of (`response/content.rs`), conditional and range requests (`response/select.rs`),
-//! the chunks of a stream (`stream`), and the values of Date and Connection, which the shard writes.
+//! Not here: how a head is written (`response/text.rs`), what a body consists of (`response/content.rs`), conditional
+//! and range requests (`response/select.rs`), the chunks of a stream (`stream`), and the values of Date and Connection,
+//! which the shard writes.
 
 mod content;
 mod select;
+mod text;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError, body_allowed, check_field};
+use ringress_proto::response::{FieldLine, HeadTemplate, WriteError, body_allowed, check_field};
 
 pub use self::content::Body;
 use self::content::Memory;
+pub(super) use self::text::{ResponseBodyLength, alone, has_informational};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{AnswerFlags, Answered, HeadText, Informational, Tail};
+use crate::queue::{AnswerFlags, Answered, Informational, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
@@ -209,10 +212,6 @@ impl<'a> Response<'a> {
         bare && self.status == 101 && self.content_length.is_none() && !self.close
     }
 
-    pub(super) fn reason_phrase(&self) -> Option<&'a str> {
-        self.reason
-    }
-
     pub(super) fn fields(&self) -> impl Iterator<Item = &(HeaderName<'a>, &'a [u8])> {
         self.headers[..usize::from(self.header_count)].iter().chain(&self.more_headers)
     }
@@ -250,12 +249,8 @@ fn fill_short(
     if record.is_head() || record.is_connect() {
         return None;
     }
-    let body = response.body.as_bytes();
-    let (len, date_at) = template.short_answer(response.line, body, area)?;
+    let (head, body_len) = text::ready(template, response, area)?;
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    #[expect(clippy::cast_possible_truncation, reason = "a short answer is within its area")]
-    let (area_len, body_len) = (len as u32, body.len() as u32);
-    let head = HeadText { len: area_len - body_len, date_at };
     Some(Answered { status: 200, head, body_len, flags, tail: Tail::None })
 }
 
@@ -293,24 +288,18 @@ fn fill_plain(
     if is_rare || length != body_len as u64 || body_len > BODY_BYTES_MAX {
         check_rare(record, response)?;
     }
-    let mut head = HeadWriter::new(area);
     // Beside a status without a body, a length that was said is one that may be (304).
     let is_framed = !is_rare || body_allowed(status) || response.content_length.is_some();
     let framing = is_framed.then_some(ResponseBodyLength::Length(length));
-    let written = write_fields(template, (response, made), framing, &mut head);
-    let body = if record.is_head() { &[] } else { response.body.as_bytes() };
-    let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
-    let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area.len()))?;
-    let body_len = if has_body { body.len() } else { 0 };
-    let tail = if has_body {
+    let (head, body_len) = text::with_body(record, template, (response, made), framing, area)?;
+    let tail = if body_len.is_some() {
         Tail::None
     } else {
         let body = core::mem::replace(&mut response.body, Memory::NONE);
         Tail::Bytes(body.into_held())
     };
     let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    let head = HeadText { len: u32::try_from(area_len - body_len).unwrap_or(u32::MAX), date_at };
-    Ok(Answered { status, head, body_len: u32::try_from(body_len).unwrap_or(u32::MAX), flags, tail })
+    Ok(Answered { status, head, body_len: body_len.unwrap_or(0), flags, tail })
 }
 
 /// As [`fill`], with the whole body in pieces. Gives the stream of them, too.
@@ -330,7 +319,7 @@ pub(super) fn fill_pieces(
     let checked = check_length(record, response, len).and_then(|()| {
         let is_framed = body_allowed(response.status) || response.content_length.is_some();
         let framing = is_framed.then_some(ResponseBodyLength::Length(response.content_length.unwrap_or(len)));
-        write_head(record, template, (response, &mixed.made), framing, area)
+        text::alone(record, template, (response, &mixed.made), framing, area)
     });
     mixed.unsent = unsent;
     if record.is_head() || checked.is_err() {
@@ -340,17 +329,6 @@ pub(super) fn fill_pieces(
     let head = checked?;
     let stream = OutStream::whole(sent.into_iter().map(Piece::Content).collect());
     Ok((before(head, &stream, false), stream))
-}
-
-/// How a client finds the end of a streamed body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ResponseBodyLength {
-    /// By a Content-Length.
-    Length(u64),
-    /// By chunks (RFC 9112 section 7.1).
-    Chunked,
-    /// By the connection's end (RFC 9112 section 6.3).
-    Close,
 }
 
 /// As [`fill`], with the head alone; the body is given to a stream later. Gives what the stream has to do.
@@ -373,11 +351,10 @@ pub(super) fn fill_start(
         None if !body_allowed(response.status) || response.unframed => None,
         // Nothing can follow, so that is said.
         None if response.status == RESET_CONTENT => Some(ResponseBodyLength::Length(0)),
-        None if record.is_http10() => Some(ResponseBodyLength::Close),
-        None => Some(ResponseBodyLength::Chunked),
+        None => Some(text::unknown_length(record)),
     };
     let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
-    let head = write_head(record, template, (response, made), framing, area)?;
+    let head = text::alone(record, template, (response, made), framing, area)?;
     // A 304 may state a length, and has no body.
     let framing = framing.filter(|_| body_allowed(response.status));
     let is_chunked = framing == Some(ResponseBodyLength::Chunked) && !record.is_head();
@@ -389,54 +366,6 @@ fn before(answered: Answered, stream: &Arc<OutStream>, is_chunked: bool) -> Answ
     let framing = if is_chunked { Framing::Pieces { begun: false } } else { Framing::Outside };
     let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), answered.head.len, framing));
     Answered { tail, ..answered }
-}
-
-/// Writes the head of a streamed answer.
-fn write_head(
-    record: &RequestRecord,
-    template: &HeadTemplate,
-    (response, made): (&Response<'_>, &[MadeField]),
-    framing: Option<ResponseBodyLength>,
-    area: &mut [u8],
-) -> Result<Answered> {
-    let area_bytes = area.len();
-    let mut head = HeadWriter::new(area);
-    // The answer to HEAD ends with its head in any case.
-    let ends_by_close = framing == Some(ResponseBodyLength::Close) && !record.is_head();
-    let written = write_fields(template, (response, made), framing, &mut head);
-    let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
-    let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
-    let head = HeadText { len: u32::try_from(head_len).unwrap_or(u32::MAX), date_at };
-    let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
-    Ok(Answered { status: response.status, head, body_len: 0, flags, tail: Tail::None })
-}
-
-/// Writes a response head but for its blank line, and for what it says of its connection: that is the shard's to put
-/// behind the date. Gives the place of the date.
-fn write_fields(
-    template: &HeadTemplate,
-    (response, made): (&Response<'_>, &[MadeField]),
-    framing: Option<ResponseBodyLength>,
-    head: &mut HeadWriter<'_>,
-) -> core::result::Result<u16, WriteError> {
-    let date_at = head.status_and_template(response.status, response.reason, template)?;
-    if let Some(line) = response.line {
-        head.line(line)?;
-    }
-    if response.header_count > 0 {
-        for (name, value) in response.fields() {
-            head.header(*name, value)?;
-        }
-    }
-    for (name, value) in made {
-        head.header(HeaderName::Known(*name), value)?;
-    }
-    match framing {
-        Some(ResponseBodyLength::Length(length)) => head.content_length(length)?,
-        Some(ResponseBodyLength::Chunked) => head.chunked()?,
-        Some(ResponseBodyLength::Close) | None => {}
-    }
-    Ok(date_at)
 }
 
 /// Statuses and lengths that need a look.
@@ -496,31 +425,13 @@ pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32
     }
     let (mut bytes, area_bytes) = (0, bytes_max as usize);
     for (name, value) in fields {
-        check_field(HeaderName::Custom(name), value.as_bytes()).map_err(|error| refused(error, area_bytes))?;
+        check_field(HeaderName::Custom(name), value.as_bytes()).map_err(|error| text::refused(error, area_bytes))?;
         bytes += name.len() + value.len() + FIELD_OVERHEAD_BYTES;
     }
     if bytes > area_bytes {
-        return Err(refused(WriteError::NoSpace, area_bytes));
+        return Err(text::refused(WriteError::NoSpace, area_bytes));
     }
     Ok(Informational::new(status, fields))
-}
-
-#[cold]
-pub(super) fn refused(error: WriteError, area_bytes: usize) -> Error {
-    match error {
-        WriteError::NoSpace => Error::told(
-            ErrorKind::TooLarge,
-            format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)"),
-        ),
-        WriteError::Reserved => Error::invalid(
-            "Date, Server, Connection, Transfer-Encoding and Content-Length are written by the engine: use close(), \
-            content_length() or the engine's server setting",
-        ),
-        WriteError::BadStatus => Error::invalid("the status is not one from 200 to 999"),
-        WriteError::BadReason => Error::invalid("the reason phrase has a control character"),
-        WriteError::BadName => Error::invalid("a header name is not a token"),
-        WriteError::BadValue => Error::invalid("a header value has CR, LF or NUL"),
-    }
 }
 
 #[cfg(test)]

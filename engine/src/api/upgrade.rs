@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::HeadWriter;
 
 use super::body::Chunk;
 use super::request::Request;
@@ -27,7 +26,7 @@ use super::stream::{Completion, TrySendError, is_undriven, undriven};
 use super::wait::block_on;
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
-use crate::queue::{AnswerFlags, Answered, Command, HandOver, HeadText, Tail, notify_deferred};
+use crate::queue::{AnswerFlags, Answered, Command, HandOver, Tail, notify_deferred};
 use crate::stream::{OutStream, Outgoing};
 
 pub use self::reader::UpgradedReader;
@@ -107,7 +106,7 @@ impl Request {
 /// Whether a request can be answered with a switch of protocols.
 fn check(request: &Request, response: &Response<'_>) -> Result<()> {
     let record = request.record();
-    if record.is_http10() {
+    if !response::has_informational(record) {
         let text = "an upgrade of a request in HTTP/1.0, which has none: answer it some other way";
         return Err(Error::unsupported(text));
     }
@@ -151,22 +150,9 @@ fn is_upgrade(name: HeaderName<'_>) -> bool {
 
 /// Writes the head of the answer into a request's response area.
 fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Arc<OutStream>) -> Result<Answered> {
-    let area_bytes = area.len();
-    let mut head = HeadWriter::new(area);
-    let date_at = head.status_and_template(101, response.reason_phrase(), request.lease.template());
-    let written = date_at.and_then(|date_at| {
-        for (name, value) in response.fields() {
-            match core::str::from_utf8(value) {
-                Ok(protocols) if is_upgrade(*name) => head.upgrade(protocols)?,
-                _ => head.header(*name, value)?,
-            }
-        }
-        Ok((head.finish()?, date_at))
-    });
-    let (head_len, date_at) = written.map_err(|error| response::refused(error, area_bytes))?;
-    let head = HeadText { len: u32::try_from(head_len).unwrap_or(u32::MAX), date_at };
-    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), head.len));
-    Ok(Answered { status: 101, head, body_len: 0, flags: AnswerFlags::SWITCHES, tail })
+    let answered = response::alone(request.record(), request.lease.template(), (response, &[]), None, area)?;
+    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), answered.head.len));
+    Ok(Answered { flags: AnswerFlags::SWITCHES, tail, ..answered })
 }
 
 impl Upgraded {

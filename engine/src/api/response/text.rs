@@ -1,0 +1,150 @@
+//! Heads of answers to requests that came by HTTP/1: text, written by who answers into the shard's memory.
+//!
+//! Invariants: the room `api` writes no head but here, and asks nowhere else which version a request came by: each
+//! question is a match of all versions, so that another one, whose heads travel as fields, finds its places. A head
+//! ends with its blank line, and has a place for the date; what it says of the connection is the shard's to put behind
+//! that.
+//!
+//! Not here: what may be answered (`response`), the syntax of fields (`proto::response`), trailer sections
+//! (`stream/ending.rs`), and informational answers, which travel as fields.
+
+use ringress_proto::head::Version;
+use ringress_proto::header::HeaderName;
+use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError};
+
+use super::{MadeField, Response};
+use crate::error::{Error, ErrorKind, Result};
+use crate::queue::{AnswerFlags, Answered, HeadText, Tail};
+use crate::record::RequestRecord;
+
+/// The form that heads have which go to the client of a request.
+#[inline]
+fn writer<'a>(record: &RequestRecord, area: &'a mut [u8]) -> HeadWriter<'a> {
+    match record.head.version {
+        // Every head states HTTP/1.1 (RFC 9110 section 2.5).
+        Version::Http10 | Version::Http11 => HeadWriter::new(area),
+    }
+}
+
+/// Whether there are answers below 200 for a request: informational ones, and the switch of protocols.
+pub(in crate::api) fn has_informational(record: &RequestRecord) -> bool {
+    match record.head.version {
+        Version::Http10 => false,
+        Version::Http11 => true,
+    }
+}
+
+/// How a client finds the end of a streamed body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::api) enum ResponseBodyLength {
+    /// By a Content-Length.
+    Length(u64),
+    /// By chunks (RFC 9112 section 7.1).
+    Chunked,
+    /// By the connection's end (RFC 9112 section 6.3).
+    Close,
+}
+
+/// How a client finds the end of a body of which the length is not known beforehand.
+pub(super) fn unknown_length(record: &RequestRecord) -> ResponseBodyLength {
+    match record.head.version {
+        Version::Http10 => ResponseBodyLength::Close,
+        Version::Http11 => ResponseBodyLength::Chunked,
+    }
+}
+
+/// A short answer of status 200 whose head is kept ready. Gives the head, and the bytes of the body behind it.
+#[inline(always)]
+pub(super) fn ready(template: &HeadTemplate, response: &Response<'_>, area: &mut [u8]) -> Option<(HeadText, u32)> {
+    let body = response.body.as_bytes();
+    let (len, date_at) = template.short_answer(response.line, body, area)?;
+    #[expect(clippy::cast_possible_truncation, reason = "a short answer is within its area")]
+    let (area_len, body_len) = (len as u32, body.len() as u32);
+    Some((HeadText { len: area_len - body_len, date_at }, body_len))
+}
+
+/// The head, and the body in memory behind it. Gives the head, and the bytes of the body; `None`: it has no room.
+#[inline(always)]
+pub(super) fn with_body(
+    record: &RequestRecord,
+    template: &HeadTemplate,
+    (response, made): (&Response<'_>, &[MadeField]),
+    framing: Option<ResponseBodyLength>,
+    area: &mut [u8],
+) -> Result<(HeadText, Option<u32>)> {
+    let area_bytes = area.len();
+    let mut head = writer(record, area);
+    let written = write_fields(template, (response, made), framing, &mut head);
+    let body = if record.is_head() { &[] } else { response.body.as_bytes() };
+    let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
+    let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area_bytes))?;
+    let body_len = if has_body { body.len() } else { 0 };
+    let len = u32::try_from(area_len - body_len).unwrap_or(u32::MAX);
+    Ok((HeadText { len, date_at }, has_body.then(|| u32::try_from(body_len).unwrap_or(u32::MAX))))
+}
+
+/// The head of an answer whose body, if any, is a stream's.
+pub(in crate::api) fn alone(
+    record: &RequestRecord,
+    template: &HeadTemplate,
+    (response, made): (&Response<'_>, &[MadeField]),
+    framing: Option<ResponseBodyLength>,
+    area: &mut [u8],
+) -> Result<Answered> {
+    let area_bytes = area.len();
+    let mut head = writer(record, area);
+    // The answer to HEAD ends with its head in any case.
+    let ends_by_close = framing == Some(ResponseBodyLength::Close) && !record.is_head();
+    let written = write_fields(template, (response, made), framing, &mut head);
+    let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
+    let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
+    let head = HeadText { len: u32::try_from(head_len).unwrap_or(u32::MAX), date_at };
+    let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    Ok(Answered { status: response.status, head, body_len: 0, flags, tail: Tail::None })
+}
+
+/// Writes a response head but for its blank line. Gives the place of the date.
+fn write_fields(
+    template: &HeadTemplate,
+    (response, made): (&Response<'_>, &[MadeField]),
+    framing: Option<ResponseBodyLength>,
+    head: &mut HeadWriter<'_>,
+) -> core::result::Result<u16, WriteError> {
+    let date_at = head.status_and_template(response.status, response.reason, template)?;
+    if let Some(line) = response.line {
+        head.line(line)?;
+    }
+    if response.header_count > 0 {
+        for (name, value) in response.fields() {
+            head.header(*name, value)?;
+        }
+    }
+    for (name, value) in made {
+        head.header(HeaderName::Known(*name), value)?;
+    }
+    match framing {
+        Some(ResponseBodyLength::Length(length)) => head.content_length(length)?,
+        Some(ResponseBodyLength::Chunked) => head.chunked()?,
+        Some(ResponseBodyLength::Close) | None => {}
+    }
+    Ok(date_at)
+}
+
+/// Why a head cannot be written, for who gave it.
+#[cold]
+pub(super) fn refused(error: WriteError, area_bytes: usize) -> Error {
+    match error {
+        WriteError::NoSpace => Error::told(
+            ErrorKind::TooLarge,
+            format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)"),
+        ),
+        WriteError::Reserved => Error::invalid(
+            "Date, Server, Connection, Transfer-Encoding and Content-Length are written by the engine: use close(), \
+            content_length() or the engine's server setting",
+        ),
+        WriteError::BadStatus => Error::invalid("the status is not one from 200 to 999"),
+        WriteError::BadReason => Error::invalid("the reason phrase has a control character"),
+        WriteError::BadName => Error::invalid("a header name is not a token"),
+        WriteError::BadValue => Error::invalid("a header value has CR, LF or NUL"),
+    }
+}
