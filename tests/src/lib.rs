@@ -10,6 +10,7 @@ mod flow;
 mod folder;
 mod leaks;
 mod load;
+pub mod modules;
 mod pace;
 #[path = "../../engine/tests/common/ports.rs"]
 mod ports;

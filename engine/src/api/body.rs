@@ -18,8 +18,7 @@ use ringress_proto::reject::Reject;
 use ringress_proto::trailers::Trailers;
 
 use super::request::Request;
-use super::stream::{is_undriven, undriven};
-use super::wait::block_on;
+use super::wait::{block_on, is_undriven, undriven};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::BodyState;
 use crate::record::{DISCARDED_BYTES_MAX, RequestRecord, UNTOLD};

@@ -7,10 +7,12 @@
 //! Not here: sockets, rings and parsing; the control plane (room `session`).
 
 mod body;
+mod completion;
 mod disconnect;
 mod receive;
 mod request;
 mod response;
+mod select;
 mod sender;
 mod stream;
 mod upgrade;
@@ -18,11 +20,14 @@ mod validators;
 mod wait;
 
 pub use body::{Chunk, RequestBody};
+pub use completion::{Completion, Sent};
 pub use disconnect::Disconnect;
 pub use receive::{Batch, Receive};
 pub use request::{Headers, Request};
 pub use response::{Body, Response};
-pub use stream::{Completion, ResponseStream, SendChunk, Sent, TrySendError};
+pub use select::Precondition;
+pub use sender::TrySendError;
+pub use stream::{ResponseStream, SendChunk};
 pub use upgrade::{Upgraded, UpgradedReader, UpgradedWriter};
-pub use validators::{Precondition, Validators};
+pub use validators::Validators;
 pub use wait::block_on;

@@ -291,7 +291,7 @@ impl Future for Receive<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let queue = self.queue;
-        if session::attached_shard(queue.core.engine()).is_some() && !wait::is_waiting() {
+        if wait::is_undriven(queue.core.engine()) {
             let text = "receive_async on a thread that is attached to a shard, which nobody drives meanwhile. Remedy: \
                 wait for it with ringress::block_on, or use receive";
             return Poll::Ready(Err(Error::unsupported(text)));

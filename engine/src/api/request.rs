@@ -15,8 +15,8 @@ use ringress_proto::header::KnownHeader;
 use ringress_proto::method::Method;
 use ringress_proto::url::{CookedPath, TargetForm};
 
+use super::completion::Completion;
 use super::response::{self, Response};
-use super::stream::{Completion, ResponseStream};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ConnectionId, RequestId, UrlGroupId};
 use crate::queue::{Command, Filled, INFORMATIONAL_MAX, Lease, NotSent};
@@ -256,34 +256,6 @@ impl Request {
         let engine = self.lease.engine();
         self.submit(filled)?;
         sent.map(|stream| Completion::new(stream, engine)).ok_or(Error::GONE)
-    }
-
-    /// Begins an answer whose body is given piece by piece: its head is sent now.
-    ///
-    /// With [`content_length`](Response::content_length) the body has that many bytes; without, it is sent in chunks
-    /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given
-    /// to the stream is dropped.
-    ///
-    /// Where the answer is made of the request's body, read some of it first: `100 Continue` is sent only before an
-    /// answer has begun, and a client that waits for it (`Expect: 100-continue`) would never send its body.
-    ///
-    /// ```no_run
-    /// # use ringress::{Request, Response, Result};
-    /// fn count(request: Request) -> Result<()> {
-    ///     let mut stream = request.start(Response::ok().content_type("text/plain"))?;
-    ///     for number in 0..1_000_000 {
-    ///         // Waits for a client that is slow to read.
-    ///         stream.send(format!("{number}\n"))?;
-    ///     }
-    ///     stream.finish()?;
-    ///     Ok(())
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`respond`](Self::respond); [`Invalid`](crate::ErrorKind::Invalid) also for a response with a body.
-    pub fn start(self, response: Response<'_>) -> Result<ResponseStream> {
-        ResponseStream::start(self, &response)
     }
 
     pub(super) fn lease(&self) -> &Lease<RequestRecord> {

@@ -3,12 +3,12 @@
 //! Invariants: a response is checked when it is given to a request, and one that cannot be sent is an error; the fields
 //! that the engine writes itself are refused; a whole answer's Content-Length is its body's, but for HEAD and 304.
 //!
-//! Not here: how a head is written (`response/text.rs`), what a body consists of (`response/content.rs`), conditional
-//! and range requests (`response/select.rs`), the chunks of a stream (`stream`), and the values of Date and Connection,
-//! which the shard writes.
+//! Not here: how a head is written (`response/text.rs`), what a body consists of (`response/content.rs`), what becomes
+//! of it by conditions and ranges (`response/parts.rs`), the chunks of a stream (`stream`), and the values of Date and
+//! Connection, which the shard writes.
 
 mod content;
-mod select;
+mod parts;
 mod text;
 
 use std::sync::Arc;

@@ -7,16 +7,27 @@
 //! Not here: how much may be given (`stream`), and what is told to the shard.
 
 use core::task::{Context, Poll};
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::completion::Completion;
 use super::response::Body;
-use super::stream::{Completion, TrySendError, is_undriven, undriven};
+use super::wait::{is_undriven, undriven};
 use crate::config::WRITE_BYTES;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::queue::notify_deferred;
 use crate::stream::{Data, OutStream, Piece};
+
+/// Why a chunk was not sent.
+#[derive(Debug)]
+pub enum TrySendError<'a> {
+    /// Too much is under way; here is the chunk again.
+    Full(Body<'a>),
+    /// As [`ResponseStream::send`](crate::ResponseStream::send).
+    Error(Error),
+}
 
 /// See the module's head.
 #[derive(Debug)]
@@ -163,4 +174,13 @@ pub(super) trait Sends {
             }
         })
     }
+}
+
+pub(super) fn into_io(error: Error) -> io::Error {
+    let kind = match error.kind() {
+        ErrorKind::Gone => io::ErrorKind::BrokenPipe,
+        ErrorKind::Invalid => io::ErrorKind::InvalidInput,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }

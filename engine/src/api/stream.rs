@@ -1,10 +1,10 @@
-//! Answers given piece by piece, and what became of an answer.
+//! Answers given piece by piece.
 //!
 //! Invariants: what is given is sent in the order given; a sender waits while its `send_credit` of bytes is under way,
 //! so a client that does not read stops it; an answer that is not finished, or not of the length it said, is cut by a
 //! reset and counted; when the client has gone, everything is `Gone`; dropping a future sends nothing.
 //!
-//! Not here: which bytes of it are sent when (room `shard`).
+//! Not here: what became of an answer (`completion`), and which bytes of it are sent when (room `shard`).
 
 mod ending;
 
@@ -20,17 +20,18 @@ use ringress_proto::response::HeadTemplate;
 
 use self::ending::trailers_of;
 use super::body::RequestBody;
+use super::completion::Completion;
 use super::request::Request;
 use super::response::{self, Body, Response, ResponseBodyLength};
-use super::sender::{Sender, Sends};
+use super::sender::{Sender, Sends, TrySendError, into_io};
 use super::wait;
 use crate::config::SEND_PIECES_MAX;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::RequestId;
 use crate::queue::{self, Exchange, Signals, notify_deferred};
 use crate::record::RequestRecord;
-use crate::session::{self, RequestQueue};
+use crate::session::RequestQueue;
 use crate::stream::OutStream;
 
 /// How the body is framed, and how far it is.
@@ -86,25 +87,6 @@ impl Answering {
     }
 }
 
-/// Why a chunk was not sent.
-#[derive(Debug)]
-pub enum TrySendError<'a> {
-    /// Too much is under way; here is the chunk again.
-    Full(Body<'a>),
-    /// As [`ResponseStream::send`].
-    Error(Error),
-}
-
-/// What was handed to the socket of an answer. The client need not have read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Sent {
-    /// Bytes of the body, without framing.
-    pub bytes: u64,
-    /// The whole answer. `false`, of an answer that is over: the client left first, or the answer was cut.
-    pub complete: bool,
-}
-
 impl fmt::Debug for ResponseStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseStream")
@@ -135,6 +117,36 @@ fn begin(
     Ok(answered)
 }
 
+impl Request {
+    /// Begins an answer whose body is given piece by piece: its head is sent now.
+    ///
+    /// With [`content_length`](Response::content_length) the body has that many bytes; without, it is sent in chunks
+    /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given
+    /// to the stream is dropped.
+    ///
+    /// Where the answer is made of the request's body, read some of it first: `100 Continue` is sent only before an
+    /// answer has begun, and a client that waits for it (`Expect: 100-continue`) would never send its body.
+    ///
+    /// ```no_run
+    /// # use ringress::{Request, Response, Result};
+    /// fn count(request: Request) -> Result<()> {
+    ///     let mut stream = request.start(Response::ok().content_type("text/plain"))?;
+    ///     for number in 0..1_000_000 {
+    ///         // Waits for a client that is slow to read.
+    ///         stream.send(format!("{number}\n"))?;
+    ///     }
+    ///     stream.finish()?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`respond`](Self::respond); [`Invalid`](crate::ErrorKind::Invalid) also for a response with a body.
+    pub fn start(self, response: Response<'_>) -> Result<ResponseStream> {
+        ResponseStream::start(self, &response)
+    }
+}
+
 impl RequestQueue {
     /// Begins an answer whose body is given piece by piece by the request's id, from any thread: see
     /// [`Request::start`], and [`respond`](Self::respond) for ids. The handle, if somebody has it, still reads the
@@ -150,7 +162,7 @@ impl RequestQueue {
 }
 
 impl ResponseStream {
-    pub(super) fn start(request: Request, response: &Response<'_>) -> Result<Self> {
+    fn start(request: Request, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
         let lease = request.lease();
         let filled = lease.answer(|area| begin(lease.record(), lease.template(), response, area, &mut begun));
@@ -426,28 +438,6 @@ impl io::Write for ResponseStream {
     }
 }
 
-pub(super) fn into_io(error: Error) -> io::Error {
-    let kind = match error.kind() {
-        ErrorKind::Gone => io::ErrorKind::BrokenPipe,
-        ErrorKind::Invalid => io::ErrorKind::InvalidInput,
-        _ => io::ErrorKind::Other,
-    };
-    io::Error::new(kind, error)
-}
-
-/// Whether nobody would drive the shard that is waited for: see [`wait`].
-pub(super) fn is_undriven(engine: u64) -> bool {
-    session::attached_shard(engine).is_some() && !wait::is_waiting()
-}
-
-#[cold]
-pub(super) fn undriven(what: &str) -> Error {
-    Error::unsupported(format!(
-        "{what} on a thread that is attached to a shard, which nobody drives meanwhile. Remedy: wait for it with \
-        ringress::block_on"
-    ))
-}
-
 /// A chunk to be sent; see [`ResponseStream::send_async`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless polled"]
@@ -462,57 +452,5 @@ impl Future for SendChunk<'_, '_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let Self { stream, chunk } = &mut *self;
         stream.poll_send(context, "send_async", chunk)
-    }
-}
-
-/// What becomes of an answer: a future, or waited for by [`wait`](Self::wait). Dropping it changes nothing.
-#[derive(Debug)]
-pub struct Completion {
-    stream: Arc<OutStream>,
-    engine: u64,
-}
-
-impl Completion {
-    pub(super) fn new(stream: Arc<OutStream>, engine: u64) -> Self {
-        Self { stream, engine }
-    }
-
-    /// Waits until the answer is handed to the socket whole, or never will be. On a thread that is attached to a shard,
-    /// this drives the shard.
-    ///
-    /// # Errors
-    /// None so far; a client that left is no error: [`Sent::complete`].
-    pub fn wait(self) -> Result<Sent> {
-        wait::block_on(self)
-    }
-
-    /// What is handed to the socket so far: a moment's view.
-    #[must_use]
-    pub fn sent(&self) -> Sent {
-        // In this order: what is complete has its last figure.
-        let complete = self.stream.is_complete();
-        Sent { bytes: self.stream.sent(), complete }
-    }
-
-    fn look(&self) -> Option<Sent> {
-        (self.stream.is_complete() || self.stream.is_gone()).then(|| self.sent())
-    }
-}
-
-impl Future for Completion {
-    type Output = Result<Sent>;
-
-    /// On a thread that is attached to a shard, wait for it with [`block_on`](crate::block_on); anywhere else it fails
-    /// there with [`Unsupported`](crate::ErrorKind::Unsupported).
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Sent>> {
-        if let Some(sent) = self.look() {
-            return Poll::Ready(Ok(sent));
-        }
-        if is_undriven(self.engine) {
-            return Poll::Ready(Err(undriven("a Completion")));
-        }
-        notify_deferred();
-        self.stream.await_end(context.waker());
-        self.look().map_or(Poll::Pending, |sent| Poll::Ready(Ok(sent)))
     }
 }

@@ -20,10 +20,11 @@ use bytes::{Bytes, BytesMut};
 use ringress_proto::header::{HeaderName, ResponseHeader};
 
 use super::body::Chunk;
+use super::completion::Completion;
 use super::request::Request;
 use super::response::{self, Body, Response};
-use super::stream::{Completion, TrySendError, is_undriven, undriven};
-use super::wait::block_on;
+use super::sender::TrySendError;
+use super::wait::{block_on, is_undriven, undriven};
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
 use crate::queue::{AnswerFlags, Answered, Command, HandOver, Tail, notify_deferred};

@@ -1,23 +1,19 @@
-//! Conditional and range requests: what a representation is known by, and what a request asks for, given that.
+//! What a representation is known by.
 //!
-//! Invariants: every line of a field counts, not only the first; a tag made of a file's metadata is strong only when
-//! the file can no longer change unseen; an answer never states a Last-Modified in the future.
+//! Invariants: a tag made of a file's metadata is strong only when the file can no longer change unseen; an answer
+//! never states a Last-Modified in the future.
 //!
-//! Not here: the rules themselves (`proto::conditional`, `proto::range`), and answers made by them
-//! ([`Response::select`](super::Response::select)).
+//! Not here: what a request asks for, given that, and the answers made by it (`select`).
 //!
-//! Source: RFC 9110 sections 8.8, 13, 14.
+//! Source: RFC 9110 section 8.8.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringress_proto::conditional::{self, Outcome};
+use ringress_proto::conditional;
 use ringress_proto::etag::EntityTag;
-use ringress_proto::header::KnownHeader;
-use ringress_proto::range::{self, Selection};
 
-use super::request::Request;
 use crate::clock;
 use crate::error::{Error, Result};
 
@@ -91,82 +87,8 @@ impl Validators {
         self.last_modified.map(|time| time.min(clock::wall().as_secs()))
     }
 
-    fn of_proto(&self) -> conditional::Validators<'_> {
+    pub(super) fn of_proto(&self) -> conditional::Validators<'_> {
         conditional::Validators { etag: self.etag().map(str::as_bytes), last_modified: self.last_modified }
-    }
-}
-
-/// What the preconditions of a request make of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precondition {
-    /// It is carried out as without them.
-    Proceed,
-    /// The client has the representation already: 304, with the validators and what the 200 would have had for caches
-    /// (RFC 9110 section 15.4.5).
-    NotModified,
-    /// 412: the representation is not the one that the client believes to be there.
-    Failed,
-}
-
-impl Request {
-    /// Asks the request's preconditions (If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since), given the
-    /// validators of the representation that is there now, or `None` if there is none. To be asked before the request
-    /// is carried out, and only if it would otherwise succeed (RFC 9110 section 13.2.1).
-    ///
-    /// For GET and HEAD, [`Response::select`](crate::Response::select) asks, and answers.
-    ///
-    /// ```no_run
-    /// # use ringress::{Precondition, Request, Response, Result, Validators};
-    /// fn put(request: Request, current: Option<&Validators>) -> Result<()> {
-    ///     // `If-None-Match: *` means: only if there is none yet. `If-Match: "a"`: only if it is still that one.
-    ///     if request.precondition(current) != Precondition::Proceed {
-    ///         return request.respond(Response::new(412));
-    ///     }
-    ///     // ... store it ...
-    ///     request.respond(Response::new(204))
-    /// }
-    /// ```
-    #[must_use]
-    pub fn precondition<'v>(&self, current: impl Into<Option<&'v Validators>>) -> Precondition {
-        let current = current.into().map(Validators::of_proto);
-        match conditional::evaluate(self.method(), |name| self.values(name), current) {
-            Outcome::Proceed => Precondition::Proceed,
-            Outcome::NotModified => Precondition::NotModified,
-            Outcome::PreconditionFailed => Precondition::Failed,
-        }
-    }
-
-    /// Which parts of a representation of `length` bytes the request asks for (Range, If-Range). Everything, if it is
-    /// no GET; if the field is malformed, repeated, or of another unit than bytes; if it asks for more than 16 ranges,
-    /// or for more bytes than there are; if If-Range names another representation, or one that is known by a weak tag
-    /// or by a date of less than a second ago; and of an empty representation.
-    ///
-    /// To be asked after [`precondition`](Self::precondition), if the answer would be 200.
-    /// [`Response::select`](crate::Response::select) does both.
-    #[must_use]
-    pub fn select(&self, validators: &Validators, length: u64) -> Selection {
-        let (Ok(Some(range)), true) = (self.only_value(KnownHeader::Range), length > 0) else {
-            return Selection::Whole;
-        };
-        let Ok(if_range) = self.only_value(KnownHeader::IfRange) else { return Selection::Whole };
-        let etag = validators.etag().map(str::as_bytes);
-        let is_past = |time: &u64| *time < clock::wall().as_secs();
-        let counts = if_range.is_none() || range::if_range(if_range, etag, validators.last_modified.filter(is_past));
-        range::select(self.method(), counts.then_some(range), length)
-    }
-
-    /// The values of all fields of a name.
-    fn values(&self, name: KnownHeader) -> impl Iterator<Item = &[u8]> {
-        let bytes = self.lease().received();
-        let spans = self.record().head.headers().iter().filter(move |span| span.known == name);
-        spans.map(move |span| span.value(bytes))
-    }
-
-    /// The value of a field that is no list, or `None` without it; an error if it is repeated.
-    fn only_value(&self, name: KnownHeader) -> core::result::Result<Option<&[u8]>, ()> {
-        let mut values = self.values(name);
-        let value = values.next();
-        if values.next().is_some() { Err(()) } else { Ok(value) }
     }
 }
 

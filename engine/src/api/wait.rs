@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::Wake;
 use std::thread::{self, Thread};
 
+use crate::error::Error;
 use crate::foreign;
 use crate::queue::{Notifier, notify_deferred};
 use crate::session;
@@ -55,8 +56,21 @@ thread_local! {
 }
 
 /// Whether the current thread waits in [`block_on`], so that its shard, if it has one, is driven.
-pub(super) fn is_waiting() -> bool {
+fn is_waiting() -> bool {
     DEPTH.with(Cell::get) > 0
+}
+
+/// Whether nobody would drive the shard of this engine while the current thread waited for it: see [`block_on`].
+pub(super) fn is_undriven(engine: u64) -> bool {
+    session::attached_shard(engine).is_some() && !is_waiting()
+}
+
+#[cold]
+pub(super) fn undriven(what: &str) -> Error {
+    Error::unsupported(format!(
+        "{what} on a thread that is attached to a shard, which nobody drives meanwhile. Remedy: wait for it with \
+        ringress::block_on"
+    ))
 }
 
 fn alarm(notifier: Option<&'static Notifier>) -> Arc<Alarm> {

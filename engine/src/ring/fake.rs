@@ -26,8 +26,8 @@ use std::time::Duration;
 use super::{Event, Op, Token, Wait};
 use crate::mem::{Arena, BufferId, BufferTable, Filled};
 
-use self::files::{FileJob, Reading};
-use self::link::{FakeSocket, Listening, Multishot, Sending, take};
+use self::files::Reading;
+use self::link::{FakeSocket, FileJob, Listening, Multishot, Sending, take};
 pub(crate) use self::seed::{Faults, Random};
 
 /// Descriptors of accepted connections begin here: none of the process's own is closed by mistake.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::{EngineShared, LiveShard};
-use super::engine::Attached;
 use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
 use crate::queue::Notifier;
@@ -163,8 +162,20 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
     Ok(Attached { _of_this_thread: core::marker::PhantomData })
 }
 
+/// The shard that the current thread drives; the shard ends when this is dropped. Not `Send`.
+#[derive(Debug)]
+pub struct Attached {
+    _of_this_thread: core::marker::PhantomData<*const ()>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        detach();
+    }
+}
+
 /// Lets go of the current thread's shard; within a turn, when that has ended.
-pub(super) fn detach() {
+fn detach() {
     let in_turn = SHARD.try_with(|place| place.try_borrow().is_err()).unwrap_or(false);
     LEAVES.set(in_turn);
     if !in_turn {

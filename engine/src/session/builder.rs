@@ -147,3 +147,18 @@ impl EngineBuilder {
         Engine::start_with(self.config.checked()?)
     }
 }
+
+impl Engine {
+    /// An engine's settings, to be [started](EngineBuilder::start).
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// Starts an engine with the default settings: queue mode, one shard for each physical core.
+    ///
+    /// # Errors
+    /// As [`EngineBuilder::start`].
+    pub fn start() -> Result<Self> {
+        Self::builder().start()
+    }
+}

@@ -3,15 +3,14 @@
 //! Invariants: nothing waits under the lock, and no code of the application's runs there; every change is published to
 //! all shards before the call that made it returns.
 //!
-//! Not here: what is kept of queues, groups and addresses (`queues`, `groups`, `listeners`), and how a shard takes what
-//! is published (`shard::control`).
+//! Not here: what is kept of queues, groups and addresses (`queues`, `groups`, `listeners`), what is changed of them
+//! (`changes`), and how a shard takes what is published (`shard::control`).
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::attached;
 use super::groups::Groups;
-use super::listeners::{Listeners, Refused};
+use super::listeners::{Listeners, ShardState};
 use super::queues::Queues;
 use crate::clock;
 use crate::config::Config;
@@ -24,12 +23,8 @@ use crate::record::RequestRecord;
 use crate::ring::Uring;
 use crate::shard::{DesiredState, Inbox, Shard};
 
-/// How long an address that is taken is asked for again. The kernel takes down the rings of a process that was killed,
-/// and closes the sockets they still hold, only after the process has ended: some milliseconds, more on a busy machine.
-const HOLDER_WAIT_MAX: Duration = Duration::from_millis(750);
-/// Between two attempts: a little longer each time.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(32);
+/// Between two looks at shards that are in the middle of a turn.
+const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) type LiveShard = Shard<Uring>;
 
@@ -74,15 +69,6 @@ pub(super) struct Running {
     pub(super) shards: usize,
     /// The engine serves no more: it has been shut down, it has failed, or its last shard has ended.
     pub(super) over: bool,
-}
-
-/// What a shard does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ShardState {
-    /// No thread has taken it yet.
-    Waits,
-    Runs,
-    Ended,
 }
 
 impl Control {
@@ -141,26 +127,6 @@ impl EngineShared {
         }
     }
 
-    /// Tries something that opens addresses, again for a while if another process has one of them: without the lock, so
-    /// that nobody else is kept waiting, and not where the clients of a shard would be.
-    pub(super) fn once_free<T>(
-        &self,
-        mut attempt: impl FnMut(&mut Control) -> core::result::Result<T, Refused>,
-    ) -> Result<T> {
-        let holds_up_clients = foreign::is_on_shard() || attached::drives_any();
-        let deadline = clock::now() + if holds_up_clients { Duration::ZERO } else { HOLDER_WAIT_MAX };
-        let mut pause = PAUSE_MIN;
-        loop {
-            let outcome = attempt(&mut self.control());
-            match outcome {
-                Ok(done) => return Ok(done),
-                Err(refused) if refused.may_pass && clock::now() < deadline => clock::pause(pause),
-                Err(refused) => return Err(refused.error),
-            }
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
     /// Waits until all changes hold for whatever the shards do from now on; without the lock. `false`: not in time.
     pub(super) fn await_changes(&self, timeout: Duration) -> bool {
         let generation = self.control().desired.generation();
@@ -170,7 +136,7 @@ impl EngineShared {
                 return false;
             }
             // The shards have been notified: they are in the middle of a turn.
-            clock::pause(PAUSE_MIN);
+            clock::pause(PAUSE);
         }
         true
     }

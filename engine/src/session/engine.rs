@@ -12,11 +12,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::attached;
-use super::builder::EngineBuilder;
+use super::attached::{self, Attached};
 use super::control::{Control, EngineShared};
 use super::groups::Groups;
-use super::request_queue::{QueueOptions, RequestQueue};
+use super::queue_options::QueueOptions;
+use super::request_queue::RequestQueue;
 use super::url_groups::ServerSession;
 use crate::clock;
 use crate::config::{Config, Mode};
@@ -54,19 +54,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine's settings, to be [started](EngineBuilder::start).
-    pub fn builder() -> EngineBuilder {
-        EngineBuilder::default()
-    }
-
-    /// Starts an engine with the default settings: queue mode, one shard for each physical core.
-    ///
-    /// # Errors
-    /// As [`EngineBuilder::start`].
-    pub fn start() -> Result<Self> {
-        Self::builder().start()
-    }
-
     pub(super) fn start_with(config: Config) -> Result<Self> {
         let id = ENGINES.fetch_add(1, Ordering::Relaxed);
         let (sizes, template) = (config.sizes(), config.template()?);
@@ -220,8 +207,8 @@ impl Engine {
     /// [`Invalid`](crate::ErrorKind::Invalid) when the engine is not co-located, there is no such shard, it is attached
     /// already, its core cannot be had, or this thread drives another one or ends; [`Closed`](crate::ErrorKind::Closed)
     /// when the shard has ended, or after the shutdown; [`failure`](Self::failure) after that;
-    /// [`Io`](crate::ErrorKind::Io) when a descriptor cannot be had; otherwise as [`EngineBuilder::start`]. A shard
-    /// that could not be made can be attached again.
+    /// [`Io`](crate::ErrorKind::Io) when a descriptor cannot be had; otherwise as
+    /// [`EngineBuilder::start`](crate::EngineBuilder::start). A shard that could not be made can be attached again.
     pub fn attach(&self, index: usize) -> Result<Attached> {
         if self.shared.config.mode != Mode::Colocated {
             return Err(Error::invalid("attach: this engine's mode is Queue; start it with mode(Mode::Colocated)"));
@@ -230,13 +217,14 @@ impl Engine {
     }
 
     /// What sessions and URL groups inherit: every property is there, as set by
-    /// [`EngineBuilder::properties`] or its default.
+    /// [`EngineBuilder::properties`](crate::EngineBuilder::properties) or its default.
     #[must_use]
     pub fn properties(&self) -> Properties {
         self.shared.control().groups.inherited()
     }
 
-    /// What was set by [`EngineBuilder::properties`], without the defaults of what was not.
+    /// What was set by [`EngineBuilder::properties`](crate::EngineBuilder::properties), without the defaults of what
+    /// was not.
     #[must_use]
     pub fn own_properties(&self) -> Properties {
         self.shared.config.properties
@@ -363,17 +351,5 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
-    }
-}
-
-/// The shard that the current thread drives; the shard ends when this is dropped. Not `Send`.
-#[derive(Debug)]
-pub struct Attached {
-    pub(super) _of_this_thread: core::marker::PhantomData<*const ()>,
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        attached::detach();
     }
 }

@@ -4,20 +4,18 @@
 //! Invariants: a key of a session or group that is gone finds nothing; a group's row in the routes is at its place
 //! here, and belongs to the generation that it has here.
 //!
-//! Not here: the handles that applications have (`url_groups`), opening ports (`listeners`), and finding a request's
-//! group (room `route`).
+//! Not here: the handles that applications have (`url_groups`), what opens and closes with a URL (`changes`), and
+//! finding a request's group (room `route`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ringress_proto::url::{self, Scheme};
 
-use super::control::{Control, EngineShared};
-use super::listeners::Refused;
 use super::queues::{Core, QueueKey};
 use crate::counters::{CountsRegister, RequestCounts};
 use crate::error::{Error, Result};
-use crate::id::QueuePlace;
+use crate::id::{QueuePlace, SessionId, UrlGroupId};
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
 use crate::route::{GroupRow, Prefix, Snapshot};
 use crate::slab::{Key, Slab};
@@ -76,6 +74,14 @@ pub(super) struct Groups {
 /// Where a group's row is among the routes; the first one is the engine's own.
 pub(super) fn row_of(group: GroupKey) -> PolicyIndex {
     group.index + OF_ENGINE + 1
+}
+
+pub(super) fn group_id(key: GroupKey) -> UrlGroupId {
+    UrlGroupId::of(row_of(key), key.generation())
+}
+
+pub(super) fn session_id(key: SessionKey) -> SessionId {
+    SessionId::of(key.index + 1, key.generation())
 }
 
 impl Groups {
@@ -170,7 +176,7 @@ impl Groups {
     }
 
     /// Ends a group, and gives the ports of its URLs. A session that nobody has any more ends with its last one.
-    fn close_group(&mut self, key: GroupKey) -> BTreeSet<u16> {
+    pub(super) fn close_group(&mut self, key: GroupKey) -> BTreeSet<u16> {
         let Some(group) = self.groups.remove(key) else { return BTreeSet::new() };
         let policy = Policy::of(&self.inherited);
         self.routes.put_group(
@@ -230,6 +236,12 @@ impl Groups {
             }
         }
     }
+
+    /// Keeps routes that the shards have been shown, and frees earlier ones that none of them has any more.
+    pub(super) fn keep_shown(&mut self, routes: Arc<Snapshot>) {
+        self.shown.retain(|earlier| Arc::strong_count(earlier) > 1);
+        self.shown.push(routes);
+    }
 }
 
 /// Takes a URL apart for registration.
@@ -241,104 +253,4 @@ pub(super) fn parse(url: &str) -> Result<Prefix> {
         )));
     }
     Ok(Prefix::from(prefix))
-}
-
-impl Control {
-    /// Shows the shards the routes as they are now, and whatever else has changed.
-    pub(super) fn publish_routes(&mut self, shared: &EngineShared) {
-        let snapshot = Arc::new(self.groups.routes.clone());
-        self.desired.routes = Arc::clone(&snapshot);
-        shared.publish(self);
-        let shown = &mut self.groups.shown;
-        shown.retain(|earlier| Arc::strong_count(earlier) > 1);
-        shown.push(snapshot);
-    }
-
-    /// Adds all of these URLs, or none.
-    pub(super) fn add_urls(
-        &mut self,
-        shared: &EngineShared,
-        group: GroupKey,
-        urls: &[(&str, u64)],
-    ) -> core::result::Result<(), Refused> {
-        let prefixes = urls.iter().map(|(url, _)| parse(url)).collect::<Result<Vec<Prefix>>>()?;
-        self.groups.get(group)?;
-        self.check_open()?;
-        // What has been put in here is dropped with it, if one does not fit.
-        let mut routes = self.groups.routes.clone();
-        for ((url, context), prefix) in urls.iter().zip(&prefixes) {
-            if !routes.insert(prefix, *context, row_of(group)) {
-                let text = format!("URL {url:?} is registered already in this engine; remove it there first");
-                return Err(Error::invalid(text).into());
-            }
-        }
-        self.open_ports(urls, &prefixes)?;
-        self.groups.routes = routes;
-        self.groups.get_mut(group)?.urls.extend(prefixes);
-        self.publish_routes(shared);
-        Ok(())
-    }
-
-    /// Opens the ports of all these URLs, or none.
-    fn open_ports(&mut self, urls: &[(&str, u64)], prefixes: &[Prefix]) -> core::result::Result<(), Refused> {
-        let mut opened = BTreeSet::new();
-        for ((url, _), prefix) in urls.iter().zip(prefixes) {
-            if !opened.insert(prefix.port) {
-                continue;
-            }
-            if let Err(refused) = self.open_port(prefix.port) {
-                self.close_unused(opened);
-                return Err(refused.about(format_args!("URL {url:?}")));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn remove_url(&mut self, shared: &EngineShared, group: GroupKey, url: &str) -> Result<()> {
-        let prefix = parse(url)?;
-        if !self.groups.get_mut(group)?.urls.remove(&prefix) {
-            return Err(Error::invalid(format!("URL {url:?} is not registered in this group")));
-        }
-        self.groups.routes.remove(&prefix);
-        self.close_unused([prefix.port]);
-        self.publish_routes(shared);
-        Ok(())
-    }
-
-    pub(super) fn remove_all_urls(&mut self, shared: &EngineShared, group: GroupKey) -> Result<()> {
-        let urls = core::mem::take(&mut self.groups.get_mut(group)?.urls);
-        for url in &urls {
-            self.groups.routes.remove(url);
-        }
-        self.close_unused(urls.iter().map(|url| url.port).collect::<BTreeSet<u16>>());
-        self.publish_routes(shared);
-        Ok(())
-    }
-
-    pub(super) fn close_group(&mut self, shared: &EngineShared, group: GroupKey) {
-        let ports = self.groups.close_group(group);
-        self.close_unused(ports);
-        self.publish_routes(shared);
-    }
-
-    /// Closes a session with its groups. Its handle is dropped behind this.
-    pub(super) fn close_session(&mut self, shared: &EngineShared, session: SessionKey) {
-        let mut ports = BTreeSet::new();
-        for index in self.groups.session(session).groups.clone() {
-            if let Some(group) = self.groups.groups.key_of(index) {
-                ports.append(&mut self.groups.close_group(group));
-            }
-        }
-        self.close_unused(ports);
-        self.publish_routes(shared);
-    }
-
-    /// Closes those of these ports that no URL needs any more.
-    fn close_unused(&mut self, ports: impl IntoIterator<Item = u16>) {
-        for port in ports {
-            if !self.groups.routes.has_port(port) {
-                self.close_port(port);
-            }
-        }
-    }
 }

@@ -9,7 +9,7 @@
 //! Invariants: nothing here waits, neither for a shard nor for another process; an address that another socket listens
 //! on is refused, also one of another process of the same user.
 //!
-//! Not here: asking again for an address that is taken (`control`), which URLs want a port (`groups`), and accepting
+//! Not here: asking again for an address that is taken (`changes`), which URLs want a port (`groups`), and accepting
 //! (`shard::transport`).
 
 use std::io;
@@ -18,13 +18,21 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::{Control, ShardState};
 use crate::error::Error;
 use crate::ring::net;
 use crate::shard::{DesiredState, ListenAddress, ListenSocket};
 
 /// The most addresses that are listened on at a time.
 const ADDRESSES_MAX: usize = 65_536;
+
+/// What a shard does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShardState {
+    /// No thread has taken it yet.
+    Waits,
+    Runs,
+    Ended,
+}
 
 #[derive(Debug)]
 struct Endpoint {
@@ -70,21 +78,26 @@ pub(super) struct Listeners {
     last: u64,
 }
 
-impl Control {
+impl Listeners {
     /// Opens an address on every shard, by request.
-    pub(super) fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, Refused> {
-        let (shards, keep_alive) = (self.shard_states(), self.groups.inherited().asks_after());
-        let bound = self.listeners.open(&shards, keep_alive, address, true)?;
-        self.listeners.show(&mut self.desired);
+    pub(super) fn listen(
+        &mut self,
+        desired: &mut DesiredState,
+        shards: &[ShardState],
+        keep_alive: Option<Duration>,
+        address: SocketAddr,
+    ) -> Result<SocketAddr, Refused> {
+        let bound = self.open(shards, keep_alive, address, true)?;
+        self.show(desired);
         Ok(bound)
     }
 
     /// Closes an address that was opened by request.
-    pub(super) fn unlisten(&mut self, address: SocketAddr) -> Result<(), Error> {
-        let endpoint = self.listeners.endpoints.iter().find(|endpoint| endpoint.address == address);
+    pub(super) fn unlisten(&mut self, desired: &mut DesiredState, address: SocketAddr) -> Result<(), Error> {
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.address == address);
         match endpoint.map(|endpoint| endpoint.explicit) {
             Some(true) => {
-                self.listeners.close(&mut self.desired, |endpoint| endpoint.address == address);
+                self.close(desired, |endpoint| endpoint.address == address);
                 Ok(())
             }
             Some(false) => Err(Error::invalid(format!(
@@ -97,29 +110,31 @@ impl Control {
     }
 
     /// Opens a port on all addresses, unless it is open on any.
-    pub(super) fn open_port(&mut self, port: u16) -> Result<(), Refused> {
-        if self.listeners.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
+    pub(super) fn open_port(
+        &mut self,
+        desired: &mut DesiredState,
+        shards: &[ShardState],
+        keep_alive: Option<Duration>,
+        port: u16,
+    ) -> Result<(), Refused> {
+        if self.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
             return Ok(());
         }
-        let (shards, keep_alive) = (self.shard_states(), self.groups.inherited().asks_after());
-        let mut open = |ip| self.listeners.open(&shards, keep_alive, SocketAddr::new(ip, port), false).map(drop);
+        let mut open = |ip| self.open(shards, keep_alive, SocketAddr::new(ip, port), false).map(drop);
         match open(Ipv6Addr::UNSPECIFIED.into()) {
             // A host without IPv6.
             Err(refused) if is_no_ipv6(&refused.error) => open(Ipv4Addr::UNSPECIFIED.into())?,
             opened => opened?,
         }
-        self.listeners.show(&mut self.desired);
+        self.show(desired);
         Ok(())
     }
 
     /// Closes a port that no URL needs any more, unless it was opened by request.
-    pub(super) fn close_port(&mut self, port: u16) {
-        let closes = |endpoint: &Endpoint| !endpoint.explicit && endpoint.address.port() == port;
-        self.listeners.close(&mut self.desired, closes);
+    pub(super) fn close_port(&mut self, desired: &mut DesiredState, port: u16) {
+        self.close(desired, |endpoint| !endpoint.explicit && endpoint.address.port() == port);
     }
-}
 
-impl Listeners {
     /// Opens an address on every shard. Among several, those that do not run yet begin to listen when they do: clients
     /// must not be dealt to them before. An only one listens at once: its clients wait for it.
     fn open(

@@ -11,8 +11,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::control::Control;
 use super::engine::Engine;
-use super::groups::{Binding, Group, GroupKey, Groups, SessionKey, parse, row_of};
-use super::queues::{QueueKey, queue_id};
+use super::groups::{Binding, Group, GroupKey, Groups, group_id, parse, session_id};
+use super::queues::{Core, QueueKey, queue_id};
 use super::url_groups::UrlGroup;
 use crate::error::Result;
 use crate::id::{QueueId, SessionId, UrlGroupId};
@@ -129,7 +129,7 @@ impl Control {
                 bound.entry(queue.index).or_default().push(group_id(group));
             }
         }
-        let info = |(key, name, core): (QueueKey, &str, &super::queues::Core)| QueueInfo {
+        let info = |(key, name, core): (QueueKey, &str, &Core)| QueueInfo {
             id: queue_id(key),
             name: name.to_owned(),
             length: core.length_max(),
@@ -161,14 +161,6 @@ impl Groups {
         let context = |prefix| self.routes.get(prefix).map_or(0, |target| target.context);
         group.urls.iter().map(|prefix| UrlInfo { url: text_of(prefix), context: context(prefix) }).collect()
     }
-}
-
-pub(super) fn group_id(key: GroupKey) -> UrlGroupId {
-    UrlGroupId::of(row_of(key), key.generation())
-}
-
-pub(super) fn session_id(key: SessionKey) -> SessionId {
-    SessionId::of(key.index + 1, key.generation())
 }
 
 /// A prefix as it is written.

@@ -8,20 +8,24 @@
 
 mod attached;
 mod builder;
+mod changes;
 mod control;
 mod engine;
 mod groups;
 mod listeners;
 mod listing;
+mod queue_options;
 mod queues;
 mod request_queue;
 #[cfg(test)]
 mod tests;
 mod url_groups;
 
+pub use attached::Attached;
 pub(crate) use attached::{attached_shard, drive, driven_notifier, in_turn, is_over};
 pub use builder::EngineBuilder;
-pub use engine::{Attached, Engine};
+pub use engine::Engine;
 pub use listing::{AddressInfo, QueueInfo, UrlGroupInfo, UrlInfo};
-pub use request_queue::{QueueOptions, RequestQueue};
+pub use queue_options::QueueOptions;
+pub use request_queue::RequestQueue;
 pub use url_groups::{ServerSession, UrlGroup};

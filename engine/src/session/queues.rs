@@ -8,8 +8,7 @@
 
 use std::sync::Arc;
 
-use super::control::{Control, EngineShared};
-use super::request_queue::QueueOptions;
+use super::queue_options::QueueOptions;
 use crate::error::{Error, Result};
 use crate::id::{QueueId, QueueNumber};
 use crate::queue::{Exchange, QueueCore};
@@ -38,30 +37,6 @@ pub(super) struct Queues {
     made: u32,
 }
 
-impl Control {
-    /// A new queue.
-    pub(super) fn open_queue(
-        &mut self,
-        shared: &EngineShared,
-        name: &Arc<str>,
-        options: &QueueOptions,
-    ) -> Result<(QueueKey, Core)> {
-        self.check_open()?;
-        let opened = self.queues.open(name, options, &shared.exchanges)?;
-        self.desired.set_queues(self.queues.table());
-        shared.publish(self);
-        Ok(opened)
-    }
-
-    /// A queue's last handle is gone: its place may be given to another one, to which no group is bound.
-    pub(super) fn close_queue(&mut self, shared: &EngineShared, key: QueueKey) {
-        self.queues.close(key);
-        self.desired.set_queues(self.queues.table());
-        self.groups.queue_closed(key);
-        self.publish_routes(shared);
-    }
-}
-
 impl Default for Queues {
     fn default() -> Self {
         Self { records: Slab::growing(QUEUES_MAX), made: 0 }
@@ -69,7 +44,7 @@ impl Default for Queues {
 }
 
 impl Queues {
-    fn open(
+    pub(super) fn open(
         &mut self,
         name: &Arc<str>,
         options: &QueueOptions,
@@ -97,7 +72,7 @@ impl Queues {
         Ok((key, core))
     }
 
-    fn close(&mut self, key: QueueKey) {
+    pub(super) fn close(&mut self, key: QueueKey) {
         self.records.remove(key);
     }
 
@@ -110,7 +85,7 @@ impl Queues {
     }
 
     /// Where routes look for queues.
-    fn table(&self) -> Vec<Option<Core>> {
+    pub(super) fn table(&self) -> Vec<Option<Core>> {
         let mut table = Vec::new();
         for (key, record) in self.records.iter() {
             table.resize(key.index as usize, None);

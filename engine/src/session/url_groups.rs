@@ -3,14 +3,13 @@
 //! Invariants: a handle names its session or group by a key, and the control plane has the state; what a handle changes
 //! is published to all shards before the call returns; a call that fails has changed nothing.
 //!
-//! Not here: the state (`groups`), opening ports (`listeners`), lists (`listing`), and what properties mean (room
+//! Not here: the state (`groups`), opening ports (`changes`), lists (`listing`), and what properties mean (room
 //! `policy`).
 
 use std::sync::Arc;
 
 use super::control::EngineShared;
-use super::groups::{Binding, GroupKey, SessionKey};
-use super::listing::{group_id, session_id};
+use super::groups::{Binding, GroupKey, SessionKey, group_id, session_id};
 use super::queues::Core;
 use super::request_queue::RequestQueue;
 use crate::counters::{CountsRegister, RequestCounters};

@@ -16,8 +16,8 @@ use bytes::BytesMut;
 
 use crate::api::body::{Available, BodySource, Chunk, failed};
 use crate::api::request::Request;
-use crate::api::stream::{into_io, is_undriven, undriven};
-use crate::api::wait::block_on;
+use crate::api::sender::into_io;
+use crate::api::wait::{block_on, is_undriven, undriven};
 use crate::error::Result;
 use crate::queue::{BodyState, ReadCursor};
 

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::api::completion::Completion;
 use crate::api::request::Request;
 use crate::api::response::Body;
-use crate::api::sender::{Sender, Sends};
-use crate::api::stream::{Completion, TrySendError, into_io};
+use crate::api::sender::{Sender, Sends, TrySendError, into_io};
 use crate::api::wait::block_on;
 use crate::error::Result;
 use crate::foreign;

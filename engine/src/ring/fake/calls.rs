@@ -10,8 +10,8 @@ use std::io;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::{OwnedFd, RawFd};
 
-use super::files::{FileJob, Reading};
-use super::link::{Sending, contents};
+use super::files::Reading;
+use super::link::{FileJob, Sending, contents};
 use super::{Entry, FIRST_DESCRIPTOR, Fake};
 use crate::mem::{Area, Landing, Lent, Spare};
 use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait};

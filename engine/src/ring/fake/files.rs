@@ -9,18 +9,10 @@
 use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 
-use super::link::Multishot;
+use super::link::{FileJob, Multishot};
 use super::{Entry, Fake, count};
 use crate::mem::Landing;
-use crate::ring::{FilePart, Token};
-
-/// A part of a file that the helper has.
-#[derive(Debug)]
-pub(super) struct FileJob {
-    pub(super) token: Token,
-    pub(super) part: FilePart,
-    pub(super) cancelled: bool,
-}
+use crate::ring::Token;
 
 /// One read.
 #[derive(Debug)]

@@ -9,10 +9,9 @@
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use super::files::FileJob;
 use super::{Entry, Fake};
 use crate::mem::Lent;
-use crate::ring::Token;
+use crate::ring::{FilePart, Token};
 
 /// A connection, seen from both ends.
 #[derive(Debug, Default)]
@@ -57,6 +56,14 @@ pub(super) struct Multishot {
     pub(super) token: Token,
     /// A receive that completes once, with so many bytes at the most.
     pub(super) once: Option<u32>,
+    pub(super) cancelled: bool,
+}
+
+/// A part of a file that the helper has.
+#[derive(Debug)]
+pub(super) struct FileJob {
+    pub(super) token: Token,
+    pub(super) part: FilePart,
     pub(super) cancelled: bool,
 }
 

@@ -1,12 +1,12 @@
-//! The answer to a conditional or range request, made of the answer that would have been given to a plain one.
+//! What the answer to a plain request becomes for one with conditions or ranges: parts of it, its fields alone, an
+//! error.
 //!
 //! Invariants: a part is never larger than the whole and the heads of a few parts; what a 304 or an error would say of
 //! a content that it does not have is taken off; bytes are neither read nor copied here.
 //!
-//! Not here: the rules (`proto::conditional`, `proto::range`), and what the representation is known by
-//! ([`Validators`](crate::Validators)).
+//! Not here: which of these it becomes (`select`), and what the representation is known by (`validators`).
 //!
-//! Source: RFC 9110 sections 13.2.2, 14, 15.3.7, 15.4.5, 15.5.13, 15.5.17.
+//! Source: RFC 9110 sections 14, 15.3.7, 15.4.5, 15.5.13, 15.5.17.
 
 use core::hash::{BuildHasher, Hasher};
 use std::hash::RandomState;
@@ -14,12 +14,10 @@ use std::hash::RandomState;
 use bytes::Bytes;
 use ringress_proto::date::imf_fixdate;
 use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::method::Method;
-use ringress_proto::range::{ByteRange, Multipart, Ranges, Selection, content_range, unsatisfied_range};
+use ringress_proto::range::{ByteRange, Multipart, Ranges, content_range, unsatisfied_range};
 
 use super::{Body, INLINE_HEADERS, Memory, Response};
-use crate::api::request::Request;
-use crate::api::validators::{Precondition, Validators};
+use crate::api::validators::Validators;
 
 /// What describes a content: not for answers without it.
 const OF_CONTENT: [ResponseHeader; 6] = [
@@ -40,74 +38,18 @@ const OF_REPRESENTATION: [ResponseHeader; 5] = [
 ];
 
 impl<'a> Response<'a> {
-    /// The part of this response that the request asks for. Make the response as for a plain GET, with its fields and
-    /// the whole body, in memory or in files; this turns it into what conditions and ranges ask for:
-    ///
-    /// | status | when | what |
-    /// |--:|---|---|
-    /// | 200 | otherwise, and always for HEAD | the response, with ETag, Last-Modified and `Accept-Ranges: bytes` |
-    /// | 206 | one range | the same with Content-Range, and these bytes alone |
-    /// | 206 | several ranges | the same as `multipart/byteranges`; each part has the Content-Type |
-    /// | 304 | the client has it already | no body, no content fields; ETag, Last-Modified and all others |
-    /// | 412 | If-Match or If-Unmodified-Since fails | no body; no fields of content, representation or for caches |
-    /// | 416 | no range has a byte of it | the same, and `Content-Range: bytes */LENGTH` |
-    ///
-    /// ETag and Last-Modified are those of `validators`; the response's own, and its Accept-Ranges, are replaced. What
-    /// is given whole although a Range field is there: see [`Request::select`]; also several ranges of a response with
-    /// a Content-Encoding. A response to another method than GET and HEAD, or with another status than 200, stays as it
-    /// is: ask [`Request::precondition`] before carrying such a request out.
-    ///
-    /// ```no_run
-    /// use std::fs::File;
-    /// # use ringress::{FileRange, Request, Response, Validators};
-    ///
-    /// fn serve(request: Request, file: File) -> Result<(), Box<dyn std::error::Error>> {
-    ///     let metadata = file.metadata()?;
-    ///     let validators = Validators::of(&metadata);
-    ///     let response = Response::ok().content_type("video/mp4").header("Cache-Control", "max-age=60");
-    ///     let response = response.body(FileRange::new(file, 0..metadata.len())).select(&request, &validators);
-    ///     Ok(request.respond(response)?)
-    /// }
-    /// ```
-    pub fn select(mut self, request: &Request, validators: &Validators) -> Self {
-        if self.status != 200 || !matches!(request.method(), Method::Get | Method::Head) {
-            return self;
-        }
-        match request.precondition(validators) {
-            Precondition::Proceed => {}
-            Precondition::NotModified => {
-                self.become_empty(304);
-                self.say(validators);
-                return self;
-            }
-            Precondition::Failed => {
-                self.become_error(412);
-                return self;
-            }
-        }
-        self.say(validators);
-        self.remove(&[ResponseHeader::AcceptRanges]);
-        self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
-        let length = self.body_len();
-        if self.content_length.is_some_and(|said| said != length) {
-            // Without its body a part of it cannot be given; to GET it is a mistake that the answer will tell.
-            return self;
-        }
-        match request.select(validators, length) {
-            Selection::Whole => {}
-            Selection::Single(range) => self.become_part(range, length),
-            Selection::Multiple(ranges) => self.become_parts(&ranges, length),
-            Selection::Unsatisfiable => {
-                self.become_error(416);
-                self.make(ResponseHeader::ContentRange, Bytes::copy_from_slice(unsatisfied_range(length).as_bytes()));
-                self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
-            }
-        }
-        self
+    /// Whether it is 200 OK.
+    pub(in crate::api) fn is_ok(&self) -> bool {
+        self.status == 200
+    }
+
+    /// Whether the application has said another length of the body.
+    pub(in crate::api) fn states_other_length(&self, length: u64) -> bool {
+        self.content_length.is_some_and(|said| said != length)
     }
 
     /// States what the representation is known by.
-    fn say(&mut self, validators: &Validators) {
+    pub(in crate::api) fn say(&mut self, validators: &Validators) {
         if let Some(etag) = validators.etag() {
             self.remove(&[ResponseHeader::ETag]);
             self.make(ResponseHeader::ETag, Bytes::copy_from_slice(etag.as_bytes()));
@@ -118,14 +60,29 @@ impl<'a> Response<'a> {
         }
     }
 
-    fn become_part(&mut self, range: ByteRange, length: u64) {
+    /// Says that parts of it can be had.
+    pub(in crate::api) fn offer_ranges(&mut self) {
+        self.remove(&[ResponseHeader::AcceptRanges]);
+        self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
+    }
+
+    /// 416: no byte of it is asked for.
+    pub(in crate::api) fn become_unsatisfied(&mut self, length: u64) {
+        self.become_error(416);
+        self.make(ResponseHeader::ContentRange, Bytes::copy_from_slice(unsatisfied_range(length).as_bytes()));
+        self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
+    }
+
+    /// 206 with one range.
+    pub(in crate::api) fn become_part(&mut self, range: ByteRange, length: u64) {
         let mut parts = Vec::new();
         cut(&self.take_bodies(), range, &mut parts);
         self.become_partial(parts);
         self.make(ResponseHeader::ContentRange, Bytes::copy_from_slice(content_range(range, length).as_bytes()));
     }
 
-    fn become_parts(&mut self, ranges: &Ranges, length: u64) {
+    /// 206 with several ranges.
+    pub(in crate::api) fn become_parts(&mut self, ranges: &Ranges, length: u64) {
         // A coding of the parts and one of the multipart body would look the same.
         if self.value_of(ResponseHeader::ContentEncoding).is_some() {
             return;
@@ -167,7 +124,7 @@ impl<'a> Response<'a> {
     }
 
     /// Without content, and without what describes one.
-    fn become_empty(&mut self, status: u16) {
+    pub(in crate::api) fn become_empty(&mut self, status: u16) {
         self.status = status;
         self.reason = None;
         self.content_length = None;
@@ -175,12 +132,12 @@ impl<'a> Response<'a> {
         self.remove(&OF_CONTENT);
     }
 
-    fn become_error(&mut self, status: u16) {
+    pub(in crate::api) fn become_error(&mut self, status: u16) {
         self.become_empty(status);
         self.remove(&OF_REPRESENTATION);
     }
 
-    fn body_len(&self) -> u64 {
+    pub(in crate::api) fn body_len(&self) -> u64 {
         let mixed = self.mixed.as_deref();
         let first = match mixed.and_then(|mixed| mixed.file.as_ref()) {
             Some(file) => file.len(),
