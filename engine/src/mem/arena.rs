@@ -1,97 +1,21 @@
-//! The shard's mapping cut into areas of equal cells: receive and body buffers, heads, assembly buffers, response
-//! areas, cooked paths, coalescing buffers and stages for files.
+//! The shard's memory: ranges of its cells, to be read, written, copied and lent to the kernel.
 //!
-//! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
-//! apart: heads of 4 KiB-aligned buffers all fall into the same few cache sets.
+//! Invariants: a range lies within one cell, which is checked where the range is made; sizes and places are fixed when
+//! the arena is made.
 //!
-//! Invariants: cells do not overlap, and each begins at a cache line; a range lies within one cell, which is checked
-//! where the range is made; sizes and places are fixed when the arena is made.
-//!
-//! Not here: which cells are free (`cells`), which buffers the kernel has (`receive`), and the memory itself
-//! (`mapping`).
+//! Not here: where the cells of an area lie (`areas`), which are free (`cells`), which buffers the kernel has
+//! (`receive`), and the memory itself (`mapping`).
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::io;
 
+use super::areas::{AREAS, Area, AreaLayout, ArenaSizes};
+use super::buffer::{Input, Share, Spare};
 use super::buffer_id::BufferId;
-use super::cells::{Cell, CellId};
+use super::cells::{Cell, CellId, FreeCells};
 use super::mapping::Mapping;
-use super::receive::{Input, Share, Spare};
-
-const LINE: usize = 64;
-const PAGE: usize = 4096;
-
-/// One of the arena's areas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Area {
-    /// Buffers lent to the kernel for receiving.
-    Receive,
-    /// Large buffers lent to the kernel for receiving long bodies.
-    Body,
-    /// Heads of requests, with what is there of their bodies, one a request slot.
-    Head,
-    /// The same that do not fit there.
-    LongHead,
-    /// Heads that did not arrive in one buffer, long ones copied out of a large buffer, and trailer sections.
-    Assembly,
-    /// What applications write their response heads and small bodies into, one a request slot.
-    Response,
-    /// Decoded paths, one a request slot; touched only by targets that are not canonical as sent.
-    Cooked,
-    /// Answers of one connection put together for one send.
-    Coalesce,
-    /// Parts of files between the disk and a socket.
-    Stage,
-}
-
-const AREAS: usize = 9;
-
-/// How many cells each area has, and how many bytes a cell holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ArenaSizes {
-    pub(crate) receive: (u32, u32),
-    pub(crate) body: (u32, u32),
-    pub(crate) head: (u32, u32),
-    pub(crate) long_head: (u32, u32),
-    pub(crate) assembly: (u32, u32),
-    pub(crate) response: (u32, u32),
-    pub(crate) cooked: (u32, u32),
-    pub(crate) coalesce: (u32, u32),
-    pub(crate) stage: (u32, u32),
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct AreaLayout {
-    start: usize,
-    stride: usize,
-    count: u32,
-    bytes: u32,
-}
-
-impl ArenaSizes {
-    fn each(&self) -> [(u32, u32); AREAS] {
-        let Self { receive, body, head, long_head, assembly, response, cooked, coalesce, stage } = *self;
-        [receive, body, head, long_head, assembly, response, cooked, coalesce, stage]
-    }
-
-    fn layout(&self) -> ([AreaLayout; AREAS], usize) {
-        let mut areas = [AreaLayout::default(); AREAS];
-        let mut end = 0_usize;
-        for (area, (count, bytes)) in areas.iter_mut().zip(self.each()) {
-            let lines = (bytes as usize).div_ceil(LINE);
-            let stride = (lines | 1) * LINE;
-            *area = AreaLayout { start: end, stride, count, bytes };
-            end += (stride * count as usize).next_multiple_of(PAGE);
-        }
-        (areas, end.max(PAGE))
-    }
-
-    /// Bytes of address space the arena takes.
-    pub(crate) fn total(&self) -> usize {
-        self.layout().1
-    }
-}
+use super::poison::Poison;
 
 /// A range of the arena whose owner is borrowed meanwhile: what it lies in is in use, and neither the kernel's nor
 /// another request's. Made only by [`Arena`], of a buffer's share or a cell.
@@ -193,8 +117,19 @@ impl Arena {
         &self.areas[area as usize]
     }
 
+    /// The free cells of an area, which are all: for the one who has the arena, once.
+    pub(crate) fn free_cells(&self, area: Area) -> FreeCells {
+        FreeCells::new(area, self.count(area), self.poison(area))
+    }
+
+    /// The poison of an area of which no cell is in use: for the one who keeps the account of them.
+    pub(crate) fn poison(&self, area: Area) -> Poison {
+        let cells = *self.cells(area);
+        Poison::of(AreaLayout { start: self.mapping.base().addr().get() + cells.start, ..cells })
+    }
+
     /// Where the first cell of an area is, how far they are apart, and the bytes of each.
-    #[cfg(ringress_asan)]
+    #[cfg(all(ringress_asan, test))]
     pub(super) fn layout_of(&self, area: Area) -> (usize, usize, usize) {
         let AreaLayout { start, stride, bytes, .. } = *self.cells(area);
         (self.mapping.base().addr().get() + start, stride, bytes as usize)
@@ -385,7 +320,6 @@ impl Arena {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mem::FreeCells;
 
     #[test]
     fn cells_are_disjoint_and_strides_avoid_powers_of_two() {
@@ -423,7 +357,7 @@ mod tests {
         let (response, cooked, coalesce, stage) = (one, one, one, one);
         let sizes = ArenaSizes { receive, body, head, long_head, assembly, response, cooked, coalesce, stage };
         let arena = Arena::new(&sizes).expect("a small mapping");
-        let cell = FreeCells::new(Area::Stage, 1).take().expect("one");
+        let cell = FreeCells::new(Area::Stage, 1, Poison::NONE).take().expect("one");
         let _ = arena.lend(&cell, 63, 2);
     }
 }

@@ -1,7 +1,7 @@
 //! The number of a receive buffer, and tables that have an entry for each.
 //!
 //! Invariants: a [`BufferId`] names a buffer and gives no right to it, which those have alone who own one of the values
-//! of `receive`; a table of buffers is indexed by nothing else.
+//! of `buffer`; a table of buffers is indexed by nothing else.
 //!
 //! Not here: who has a buffer (`receive`), and where it lies (`arena`).
 

@@ -3,12 +3,12 @@
 //! Invariants: who may touch a cell has it as a value that moves and that nobody else can make; last in, first out, so
 //! that few are ever touched.
 //!
-//! Not here: where cells lie (`arena`), receive and body buffers (`receive`), and cells that each belong to one request
+//! Not here: where cells lie (`areas`), receive and body buffers (`receive`), and cells that each belong to one request
 //! slot.
 
 use core::num::NonZeroU32;
 
-use super::arena::{Area, Arena};
+use super::areas::Area;
 use super::poison::Poison;
 
 /// Which cell of which area: names it, and gives no right to it. "None" costs nothing.
@@ -83,14 +83,9 @@ pub(crate) struct FreeCells {
 }
 
 impl FreeCells {
-    /// All cells of an area: for the one who has the arena, once.
-    pub(crate) fn of(arena: &Arena, area: Area) -> Self {
-        Self { poison: Poison::of(arena, area), ..Self::new(area, arena.count(area)) }
-    }
-
-    /// `count` cells without memory.
-    pub(super) fn new(area: Area, count: u32) -> Self {
-        Self { area, free: Vec::with_capacity(count as usize), high_water: 0, count, poison: Poison::NONE }
+    /// `count` cells, none of them in use.
+    pub(super) fn new(area: Area, count: u32, poison: Poison) -> Self {
+        Self { area, free: Vec::with_capacity(count as usize), high_water: 0, count, poison }
     }
 
     #[inline]
@@ -127,7 +122,7 @@ mod tests {
 
     #[test]
     fn cells_come_back_to_their_area_and_are_taken_again_first() {
-        let mut cells = FreeCells::new(Area::Stage, 2);
+        let mut cells = FreeCells::new(Area::Stage, 2, Poison::NONE);
         let (first, second) = (cells.take().expect("two"), cells.take().expect("two"));
         assert_eq!((first.id().number(), second.id().number(), first.is_in(Area::Stage)), (0, 1, true));
         assert!(cells.take().is_none() && !cells.has_many());
@@ -138,7 +133,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "its own area")]
     fn a_cell_of_another_area_is_refused() {
-        let cell = FreeCells::new(Area::Stage, 1).take().expect("one");
-        FreeCells::new(Area::Assembly, 1).give(cell);
+        let cell = FreeCells::new(Area::Stage, 1, Poison::NONE).take().expect("one");
+        FreeCells::new(Area::Assembly, 1, Poison::NONE).give(cell);
     }
 }

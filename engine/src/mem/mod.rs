@@ -12,16 +12,20 @@
 //! Not here: the io_uring calls that lend buffers to the kernel (room `ring`) and the protocol that hands requests over
 //! (room `queue`). Sources: mmap(2), `io_uring_provided_buffers(7)`.
 
+mod areas;
 mod arena;
+mod buffer;
 mod buffer_id;
 mod cells;
 mod mapping;
 mod poison;
 mod receive;
 
-pub(crate) use arena::{Area, Arena, ArenaSizes, Blank, Extent, Landing, Lent};
+pub(crate) use areas::{Area, ArenaSizes};
+pub(crate) use arena::{Arena, Blank, Extent, Landing, Lent};
+pub(crate) use buffer::{Filled, Input, Share, Spare};
 pub(crate) use buffer_id::{BufferId, BufferTable};
 pub(crate) use cells::{Cell, CellId, FreeCells};
 pub(crate) use mapping::Mapping;
 pub(crate) use poison::{Poison, leave};
-pub(crate) use receive::{Filled, Input, ReceiveBuffers, Share, Spare};
+pub(crate) use receive::ReceiveBuffers;

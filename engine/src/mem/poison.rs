@@ -13,7 +13,7 @@
 #[cfg(ringress_asan)]
 use core::ffi::c_void;
 
-use super::arena::{Area, Arena};
+use super::areas::AreaLayout;
 
 #[cfg(ringress_asan)]
 unsafe extern "C" {
@@ -22,20 +22,11 @@ unsafe extern "C" {
     fn __lsan_ignore_object(address: *const c_void);
 }
 
-/// The poison of one area: for the one who keeps the account of its cells.
+/// The poison of one area: for the one who keeps the account of its cells, which lives no longer than their arena.
 #[derive(Debug)]
 pub(crate) struct Poison {
     #[cfg(ringress_asan)]
-    cells: Option<PoisonedArea>,
-}
-
-/// Where the cells are. The account lives no longer than their arena.
-#[cfg(ringress_asan)]
-#[derive(Debug)]
-struct PoisonedArea {
-    start: usize,
-    stride: usize,
-    bytes: usize,
+    cells: Option<AreaLayout>,
 }
 
 impl Poison {
@@ -45,14 +36,13 @@ impl Poison {
         cells: None,
     };
 
-    /// Poisons all cells of an area, none of which is in use.
+    /// Poisons all cells of an area, none of which is in use. `area` begins at an address.
     #[cfg_attr(not(ringress_asan), expect(unused_variables, reason = "nothing is poisoned"))]
-    pub(crate) fn of(arena: &Arena, area: Area) -> Self {
+    pub(super) fn of(area: AreaLayout) -> Self {
         #[cfg(ringress_asan)]
         {
-            let (start, stride, bytes) = arena.layout_of(area);
-            put(start, stride * arena.count(area) as usize);
-            Self { cells: Some(PoisonedArea { start, stride, bytes }) }
+            put(area.start, area.stride * area.count as usize);
+            Self { cells: Some(area) }
         }
         #[cfg(not(ringress_asan))]
         Self::NONE
@@ -63,8 +53,8 @@ impl Poison {
     #[cfg_attr(not(ringress_asan), expect(unused_variables, clippy::unused_self, reason = "nothing is poisoned"))]
     pub(crate) fn lift(&self, cell: u32) {
         #[cfg(ringress_asan)]
-        if let Some(PoisonedArea { start, stride, bytes }) = self.cells {
-            lift(start + stride * cell as usize, bytes);
+        if let Some(AreaLayout { start, stride, bytes, .. }) = self.cells {
+            lift(start + stride * cell as usize, bytes as usize);
         }
     }
 
@@ -73,7 +63,7 @@ impl Poison {
     #[cfg_attr(not(ringress_asan), expect(unused_variables, clippy::unused_self, reason = "nothing is poisoned"))]
     pub(crate) fn put(&self, cell: u32) {
         #[cfg(ringress_asan)]
-        if let Some(PoisonedArea { start, stride, .. }) = self.cells {
+        if let Some(AreaLayout { start, stride, .. }) = self.cells {
             put(start + stride * cell as usize, stride);
         }
     }
@@ -108,7 +98,7 @@ mod tests {
     use core::ffi::{c_int, c_void};
     use std::process::Command;
 
-    use crate::mem::{Area, Arena, ArenaSizes, Filled, FreeCells, Input, ReceiveBuffers, Share};
+    use crate::mem::{Area, Arena, ArenaSizes, Filled, Input, ReceiveBuffers, Share};
 
     unsafe extern "C" {
         fn __asan_address_is_poisoned(address: *const c_void) -> c_int;
@@ -170,7 +160,7 @@ mod tests {
     #[test]
     fn a_cell_is_open_while_it_is_taken() {
         let arena = arena();
-        let mut cells = FreeCells::of(&arena, Area::Stage);
+        let mut cells = arena.free_cells(Area::Stage);
         assert!(is_poisoned(&arena, Area::Stage, 0, 0));
         let cell = cells.take().expect("two");
         assert_eq!([0, 1].map(|cell| is_poisoned(&arena, Area::Stage, cell, 4095)), [false, true]);

@@ -79,7 +79,7 @@ pub(crate) struct CellPools {
 
 impl CellPools {
     pub(super) fn of(arena: &Arena) -> Self {
-        let all = |area| FreeCells::of(arena, area);
+        let all = |area| arena.free_cells(area);
         let (long_head, assembly) = (all(Area::LongHead), all(Area::Assembly));
         Self { long_head, assembly, coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
     }

@@ -96,7 +96,7 @@ impl<R: Record> ShardSide<R> {
     /// For the one who makes the exchange.
     pub(super) fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
         let arena = &exchange.arena;
-        let poison = [Area::Head, Area::Response, Area::Cooked].map(|area| Poison::of(arena, area));
+        let poison = [Area::Head, Area::Response, Area::Cooked].map(|area| arena.poison(area));
         let buffers = ReceiveBuffers::of(arena);
         let (cells, links) = (CellPools::of(arena), Links::new(exchange.chain.len()));
         let (free, holdings) = (Vec::with_capacity(slots as usize), SlotTable::with_capacity(slots));
