@@ -15,6 +15,11 @@ use crossbeam_utils::CachePadded;
 
 use super::slot::{Slot, SlotLink};
 
+/// A slot that has come back: its answer is the shard's from when it [accepts](super::ShardSide::accept) it.
+#[derive(Debug)]
+#[must_use = "a slot that is not accepted is lost"]
+pub(crate) struct Completion(pub(super) Slot);
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(crate) struct Completions {

@@ -35,9 +35,8 @@ use std::sync::Arc;
 
 use super::body::{Chain, SlotBody};
 use super::commands::{Command, Commands};
-use super::completions::Completions;
+use super::completions::{Completion, Completions};
 use super::notifier::Notifier;
-use super::shard_side::{Completion, ShardSide};
 use super::signals::{Signals, SlotSignals};
 use super::slot::{Slot, SlotLink};
 use crate::foreign::HeldBytes;
@@ -270,20 +269,20 @@ impl<R: Record> core::fmt::Debug for Exchange<R> {
 }
 
 impl<R: Record> Exchange<R> {
-    /// Makes an exchange, and the one shard side of it.
-    pub(crate) fn new(
+    /// An exchange without its shard side.
+    pub(super) fn without_side(
         engine: u64,
         shard: ShardId,
         origin: Origin,
         template: R::HeadTemplate,
         sizes: &Sizes,
-    ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
+    ) -> io::Result<Arc<Self>> {
         let slots = Box::<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>::new_uninit_slice(sizes.slots as usize);
         // SAFETY: a cell of a `MaybeUninit` is valid whatever its bytes are. Not touching them keeps unused slots from
         // becoming resident.
         let slots = unsafe { slots.assume_init() };
         let arena = Arc::new(Arena::new(&sizes.arena)?);
-        let exchange = Arc::new(Self {
+        Ok(Arc::new(Self {
             engine,
             shard,
             origin,
@@ -299,9 +298,7 @@ impl<R: Record> Exchange<R> {
             notifier: Notifier::take()?,
             orphans: AtomicI64::new(RUNS),
             local: LocalCompletions(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
-        });
-        let side = ShardSide::new(Arc::clone(&exchange), sizes.slots);
-        Ok((exchange, side))
+        }))
     }
 
     /// The engine this shard belongs to: a number of this process, never 0.

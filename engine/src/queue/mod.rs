@@ -28,6 +28,7 @@ mod holdings;
 mod lease;
 mod notifier;
 mod one_shot;
+mod owned;
 #[cfg(test)]
 mod races;
 mod request_ring;
@@ -39,16 +40,17 @@ mod watch;
 
 pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::commands::{Command, Informational};
+pub(crate) use self::completions::Completion;
 pub(crate) use self::core::QueueCore;
 pub(crate) use self::exchange::{
     AnswerFlags, Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, SocketReceiver};
-pub(crate) use self::holdings::NoRoom;
 pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
+pub(crate) use self::owned::NoRoom;
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Completion, Driving, ShardSide, SlotUse};
+pub(crate) use self::shard_side::{Driving, ShardSide, SlotUse};
 pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;

@@ -10,18 +10,20 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::io;
 use std::sync::Arc;
 
 use super::body::{BodyState, Reader, SlotBody};
 use super::commands::Command;
+use super::completions::Completion;
 use super::exchange::{
     AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, DRIVEN, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN,
-    ORPHAN, Received, Record, SENT, SharedSlot, Tail, generation_of, word_of,
+    ORPHAN, Received, Record, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
 };
-use super::holdings::{CellPools, Holding, Links, Stage};
+use super::owned::{CellPools, Holding, Links, Stage};
 use super::signals::{Signals, SlotSignals};
 use super::slot::{Slot, SlotLink, SlotTable};
-use crate::id::{Origin, QueueNumber, RequestId};
+use crate::id::{Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose answer is sent.
@@ -75,11 +77,6 @@ impl<R: Record> Scratch<'_, R> {
     }
 }
 
-/// A slot that has come back: its answer is the shard's from when it [accepts](ShardSide::accept) it.
-#[derive(Debug)]
-#[must_use = "a slot that is not accepted is lost"]
-pub(crate) struct Completion(pub(super) Slot);
-
 /// Marks the current thread as the one that drives a shard, until dropped.
 #[derive(Debug)]
 pub(crate) struct Driving {
@@ -92,9 +89,23 @@ impl Drop for Driving {
     }
 }
 
+impl<R: Record> Exchange<R> {
+    /// Makes an exchange, and the one shard side of it.
+    pub(crate) fn new(
+        engine: u64,
+        shard: ShardId,
+        origin: Origin,
+        template: R::HeadTemplate,
+        sizes: &Sizes,
+    ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
+        let exchange = Self::without_side(engine, shard, origin, template, sizes)?;
+        let side = ShardSide::new(Arc::clone(&exchange), sizes.slots);
+        Ok((exchange, side))
+    }
+}
+
 impl<R: Record> ShardSide<R> {
-    /// For the one who makes the exchange.
-    pub(super) fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
+    fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
         let arena = &exchange.arena;
         let poison = [Area::Head, Area::Response, Area::Cooked].map(|area| arena.poison(area));
         let buffers = ReceiveBuffers::of(arena);

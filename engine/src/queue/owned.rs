@@ -1,0 +1,129 @@
+//! What a slot owns for its request: received bytes, links of a body's chain, a trailer section; and the pools of the
+//! shard that these come from.
+//!
+//! Invariants:
+//! * What a slot holds it owns, by values that move (`mem::Share`, `mem::Cell`), and gives back when it is free.
+//! * Each link of a chain has a share of its own. A buffer has at most two: in one a body ends and a pipe begins. So
+//!   there are twice as many links as buffers, and none is ever missing.
+//!
+//! Not here: when a slot gets these and gives them back (`holdings`), and how a chain is read (`body`).
+
+use super::body::LinkId;
+use crate::mem::{Area, Arena, Cell, FreeCells, Share};
+
+/// Which memory the received bytes of a request are in.
+#[derive(Debug, Default)]
+pub(super) enum Backing {
+    #[default]
+    Nothing,
+    /// The slot's own.
+    Own,
+    Cell(Cell),
+    Buffer(Share),
+}
+
+/// Whose a slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The shard's alone: it is free, or was not published yet.
+    Ours,
+    /// Published: leases read it, and one of them, or who has the id, may write its answer.
+    Out,
+    /// It has come back with its answer, or the shard has won that: the answer and the response area are the shard's,
+    /// and a handle may read the rest.
+    Back,
+}
+
+/// What one slot holds.
+#[derive(Debug)]
+pub(super) struct Holding {
+    pub(super) stage: Stage,
+    /// The slot has a body of its own: a chain that may be empty.
+    pub(super) has_body: bool,
+    pub(super) source: Backing,
+    /// The oldest link that the slot still has, and the newest.
+    pub(super) first: Option<LinkId>,
+    pub(super) last: Option<LinkId>,
+    /// The trailer section of a body, and its bytes.
+    pub(super) trailer_cell: Option<Cell>,
+    pub(super) trailers: u32,
+}
+
+impl Holding {
+    pub(super) const NOTHING: Self = Self {
+        stage: Stage::Ours,
+        has_body: false,
+        source: Backing::Nothing,
+        first: None,
+        last: None,
+        trailer_cell: None,
+        trailers: 0,
+    };
+}
+
+/// The cells that are taken one by one.
+#[derive(Debug)]
+pub(crate) struct CellPools {
+    pub(crate) long_head: FreeCells,
+    pub(crate) assembly: FreeCells,
+    pub(crate) coalesce: FreeCells,
+    pub(crate) stage: FreeCells,
+}
+
+impl CellPools {
+    pub(super) fn of(arena: &Arena) -> Self {
+        let all = |area| arena.free_cells(area);
+        let (long_head, assembly) = (all(Area::LongHead), all(Area::Assembly));
+        Self { long_head, assembly, coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
+    }
+
+    /// A cell with received bytes comes back.
+    #[cold]
+    pub(super) fn give_received(&mut self, cell: Cell) {
+        if cell.is_in(Area::LongHead) { self.long_head.give(cell) } else { self.assembly.give(cell) }
+    }
+}
+
+/// Links by what they have: the share of a link that is in a chain, and the numbers of the others.
+#[derive(Debug)]
+pub(super) struct Links {
+    shares: Vec<Option<Share>>,
+    free: Vec<LinkId>,
+    count: u32,
+}
+
+impl Links {
+    /// `count` links, none of them in a chain.
+    pub(super) fn new(count: u32) -> Self {
+        Self { shares: Vec::with_capacity(count as usize), free: Vec::with_capacity(count as usize), count }
+    }
+
+    /// Gives a share to a link that is in no chain.
+    pub(super) fn take(&mut self, share: Share) -> Result<LinkId, Share> {
+        if let Some(link) = self.free.pop() {
+            self.shares[link.place()] = Some(share);
+            return Ok(link);
+        }
+        let number = u32::try_from(self.shares.len()).unwrap_or(u32::MAX);
+        if number >= self.count {
+            return Err(share);
+        }
+        self.shares.push(Some(share));
+        Ok(LinkId::new(number))
+    }
+
+    /// The share of a link in a chain.
+    pub(super) fn share(&self, link: LinkId) -> &Share {
+        self.shares[link.place()].as_ref().expect("a link in a chain has a share")
+    }
+
+    pub(super) fn give(&mut self, link: LinkId) -> Share {
+        let share = self.shares[link.place()].take().expect("a link in a chain has a share");
+        self.free.push(link);
+        share
+    }
+}
+
+/// Why bytes could not be put behind a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
