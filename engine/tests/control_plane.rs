@@ -8,7 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, free_port, loopback, receive, serve, wait_until};
+use common::ports::free_port;
+use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
 use ringress::{Engine, ErrorKind, Mode, QueueOptions, Request, RequestId, Response};
 
 /// For how long at least an address that is taken is asked for again.

@@ -5,7 +5,8 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, WAIT_MAX, Watched, builder, free_port, loopback, receive, serve, wait_until};
+use common::ports::free_port;
+use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
 use ringress::{Error, ErrorKind, Mode, Request, RequestQueue, Response, TargetForm, UrlGroup};
 
 fn refuses(address: SocketAddr) -> bool {

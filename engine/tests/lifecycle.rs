@@ -8,7 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, free_port, loopback, receive, wait_until, within};
+use common::ports::free_port;
+use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, loopback, receive, wait_until, within};
 use ringress::{Engine, Mode, RequestQueue, Response, UrlGroup};
 
 fn group_of(engine: &Engine, queue: &RequestQueue) -> UrlGroup {

@@ -4,7 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Client, Host, Watched, builder, free_port, loopback, receive};
+use common::ports::free_port;
+use common::{Client, Host, Watched, builder, loopback, receive};
 use ringress::{ErrorKind, Mode, Properties, QueueOptions, Response, UrlGroup};
 
 fn urls(group: &UrlGroup) -> Vec<(String, u64)> {

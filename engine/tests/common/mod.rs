@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use ringress::{Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
 
-pub(crate) use self::ports::free_port;
 pub(crate) use self::watched::{Watched, await_rest};
 
 /// How long anything may take before a test fails.
