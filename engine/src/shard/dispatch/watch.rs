@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Dispatch;
 use crate::queue::{Disconnected, Informational, Registration, Slot, SocketReceiver};
+use crate::slab::ConnectionKey;
 
 /// One connection's.
 #[derive(Debug, Default)]
@@ -42,29 +43,29 @@ impl Extra {
     }
 }
 
-/// Those of all connections, by their index.
+/// Those of all connections, by their places.
 #[derive(Debug, Default)]
 pub(crate) struct Extras(BTreeMap<u32, Extra>);
 
 impl Extras {
     #[cfg(test)]
-    pub(crate) fn of(&mut self, index: u32) -> Option<&mut Extra> {
-        self.0.get_mut(&index)
+    pub(crate) fn of(&mut self, key: ConnectionKey) -> Option<&mut Extra> {
+        self.0.get_mut(&key.index)
     }
 
     /// Somebody is to be told of a connection's end.
-    pub(crate) fn add(&mut self, index: u32, registration: Registration) {
-        self.0.entry(index).or_default().add(registration);
+    pub(crate) fn add(&mut self, key: ConnectionKey, registration: Registration) {
+        self.0.entry(key.index).or_default().add(registration);
     }
 
     /// An informational answer waits for its turn.
-    pub(crate) fn add_informational(&mut self, index: u32, slot: Slot, answer: Informational) {
-        self.0.entry(index).or_default().informational.push_back((slot, answer));
+    pub(crate) fn add_informational(&mut self, key: ConnectionKey, slot: Slot, answer: Informational) {
+        self.0.entry(key.index).or_default().informational.push_back((slot, answer));
     }
 
     /// The oldest informational answer of a slot's request has its turn. Gives it, and whether others wait.
-    pub(crate) fn take_informational(&mut self, index: u32, slot: Slot) -> Option<(Informational, bool)> {
-        let extra = self.0.get_mut(&index)?;
+    pub(crate) fn take_informational(&mut self, key: ConnectionKey, slot: Slot) -> Option<(Informational, bool)> {
+        let extra = self.0.get_mut(&key.index)?;
         let place = extra.informational.iter().position(|(of, _)| *of == slot)?;
         let (_, answer) = extra.informational.remove(place)?;
         Some((answer, !extra.informational.is_empty()))
@@ -72,14 +73,14 @@ impl Extras {
 
     /// Somebody is to get its socket.
     #[cold]
-    pub(crate) fn set_taker(&mut self, index: u32, taker: SocketReceiver) {
-        self.0.entry(index).or_default().taker = Some(taker);
+    pub(crate) fn set_taker(&mut self, key: ConnectionKey, taker: SocketReceiver) {
+        self.0.entry(key.index).or_default().taker = Some(taker);
     }
 
     /// Whoever is to get it.
     #[cold]
-    pub(crate) fn taker(&mut self, index: u32) -> Option<SocketReceiver> {
-        self.0.get_mut(&index)?.taker.take()
+    pub(crate) fn taker(&mut self, key: ConnectionKey) -> Option<SocketReceiver> {
+        self.0.get_mut(&key.index)?.taker.take()
     }
 
     #[cfg(test)]
@@ -91,8 +92,8 @@ impl Extras {
 impl Dispatch {
     /// A client has ended its side, and is owed something: tells who waits for that.
     #[cold]
-    pub(crate) fn half_closed(&mut self, index: u32) {
-        let Some(extra) = self.extras.0.get_mut(&index) else { return };
+    pub(crate) fn half_closed(&mut self, key: ConnectionKey) {
+        let Some(extra) = self.extras.0.get_mut(&key.index) else { return };
         for registration in extra.registrations.extract_if(.., |registration| registration.wants_half_close()) {
             registration.tell(Disconnected::HalfClosed);
         }
@@ -100,8 +101,8 @@ impl Dispatch {
 
     /// A connection is no more: tells whoever waits for that.
     #[cold]
-    pub(crate) fn end_extras(&mut self, index: u32, how: Disconnected) {
-        let Some(extra) = self.extras.0.remove(&index) else { return };
+    pub(crate) fn end_extras(&mut self, key: ConnectionKey, how: Disconnected) {
+        let Some(extra) = self.extras.0.remove(&key.index) else { return };
         self.counters.informational_dropped.add(extra.informational.len() as u64);
         for registration in extra.registrations {
             registration.tell(how);

@@ -325,7 +325,7 @@ impl<I: Io> Protocol<I> {
         self.transport.close(&link.socket);
         // Last, so that whoever is told finds the requests gone.
         if link.extras {
-            self.dispatch.end_extras(link.key().index, link.how);
+            self.dispatch.end_extras(link.key(), link.how);
         }
     }
 

@@ -169,7 +169,7 @@ impl<I: Io> Protocol<I> {
             return registration.tell(Disconnected::HalfClosed);
         }
         link.extras = true;
-        self.dispatch.extras.add(link.key().index, registration);
+        self.dispatch.extras.add(link.key(), registration);
         self.transport.poll_end(&mut link.socket);
     }
 
@@ -192,7 +192,7 @@ impl<I: Io> Protocol<I> {
             if link.socket.end == End::Unknown {
                 link.socket.end = End::Told;
             }
-            self.dispatch.half_closed(link.key().index);
+            self.dispatch.half_closed(link.key());
         }
         // One that ended by an error would only fail again.
         !event.more && event.result >= 0

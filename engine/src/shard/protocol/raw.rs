@@ -185,7 +185,7 @@ impl<I: Io> Protocol<I> {
             self.dispatch.side.finish_body(pipe.slot);
             self.dispatch.side.wake_reader(pipe.slot);
         }
-        self.dispatch.half_closed(link.key().index);
+        self.dispatch.half_closed(link.key());
     }
 
     /// The switch has its turn: its answer goes out.
@@ -292,7 +292,7 @@ impl<I: Io> Protocol<I> {
         }
         link.socket.life = Life::Leaving;
         link.extras = true;
-        self.dispatch.extras.set_taker(link.key().index, taker);
+        self.dispatch.extras.set_taker(link.key(), taker);
         self.transport.end_receive(&mut link.socket);
         self.transport.end_poll(&link.socket);
         // What is held is the reader's; the socket is let go after that, when it is looked at.
@@ -305,9 +305,8 @@ impl<I: Io> Protocol<I> {
     pub(super) fn hand_out(&mut self, link: &Link, oldest: Option<Slot>) {
         let socket = self.transport.release(&link.socket);
         self.dispatch.answers_unsent(oldest, UnsentReason::Client, 0);
-        let index = link.key().index;
-        let taker = self.dispatch.extras.taker(index);
-        self.dispatch.end_extras(index, Disconnected::Taken);
+        let taker = self.dispatch.extras.taker(link.key());
+        self.dispatch.end_extras(link.key(), Disconnected::Taken);
         if let Some(taker) = taker {
             taker.give(socket);
         }

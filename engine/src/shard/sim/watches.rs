@@ -7,6 +7,7 @@ use super::rig::{Rig, answer, answer_with};
 use crate::id::{ConnectionId, Origin};
 use crate::queue::{Command, Disconnected, Lease, Registration, Watch};
 use crate::record::RequestRecord;
+use crate::slab::ConnectionKey;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -212,8 +213,9 @@ fn those_who_no_longer_wait_take_no_room() {
         drop(watch(&lease, false));
         rig.turn();
     }
-    let (index, _) = Origin::LONE.entry(lease.record().connection).expect("of this shard");
-    let kept = rig.shard.protocol.dispatch.extras.of(index).expect("two wait").registrations();
+    let entry = Origin::LONE.entry(lease.record().connection);
+    let key = entry.and_then(|(index, generation)| ConnectionKey::of(index, generation)).expect("of this shard");
+    let kept = rig.shard.protocol.dispatch.extras.of(key).expect("two wait").registrations();
     assert!(kept <= 9, "{kept} registrations are kept for two that wait");
     rig.shard.protocol.transport.io.reset(client);
     rig.settle();

@@ -105,6 +105,12 @@ impl<I: Io> Transport<I> {
         self.wheel.set(socket.key.index, deadline);
     }
 
+    /// As [`set_deadline`](Self::set_deadline), unless an earlier one is set.
+    #[inline]
+    pub(crate) fn set_deadline_at_latest(&mut self, socket: &Socket, deadline: Tick) {
+        self.wheel.set_at_latest(socket.key.index, deadline);
+    }
+
     /// Gives spare buffers to the kernel, with one store.
     pub(crate) fn post_buffers(&mut self, buffers: &mut ReceiveBuffers) {
         let mut any = false;

@@ -156,7 +156,7 @@ impl<I: Io> Protocol<I> {
                     // With a request under way before it, that one's timer runs. A deadline that comes earlier, of the
                     // rest before, stays: what it means is asked then.
                     let queue_wait = self.dispatch.policy(policy).queue;
-                    self.transport.wheel.set_at_latest(connection.key().index, self.transport.after(queue_wait));
+                    self.transport.set_deadline_at_latest(&connection.link.socket, self.transport.after(queue_wait));
                 }
                 true
             }

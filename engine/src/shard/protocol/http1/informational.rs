@@ -34,7 +34,7 @@ impl<I: Io> Protocol<I> {
         }
         connection.link.extras = true;
         connection.owed.add(PendingWrites::INFORMATIONAL);
-        self.dispatch.extras.add_informational(connection.key().index, slot, answer);
+        self.dispatch.extras.add_informational(connection.key(), slot, answer);
         self.queue_flush(&mut connection.link);
     }
 
@@ -73,8 +73,8 @@ impl<I: Io> Protocol<I> {
     }
 
     fn flush_informational(&mut self, connection: &mut Http1, oldest: Slot) -> bool {
-        let index = connection.key().index;
-        let Some((answer, others_wait)) = self.dispatch.extras.take_informational(index, oldest) else { return false };
+        let key = connection.key();
+        let Some((answer, others_wait)) = self.dispatch.extras.take_informational(key, oldest) else { return false };
         if !others_wait {
             connection.owed.remove(PendingWrites::INFORMATIONAL);
         }
@@ -82,7 +82,7 @@ impl<I: Io> Protocol<I> {
         // The fields were looked at by who gave them.
         let text = informational_text(&answer).unwrap_or_default();
         let len = u32::try_from(text.len()).unwrap_or(0);
-        self.informational_texts.insert(index, text);
+        self.informational_texts.insert(key.index, text);
         self.start_send(connection, Out::Informational, len);
         true
     }

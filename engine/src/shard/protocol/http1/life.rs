@@ -23,7 +23,7 @@ impl<I: Io> Protocol<I> {
         connection.link.socket.end = End::Reached;
         if connection.link.socket.holds_input() {
             // Held requests come first; `resume_input` comes back here.
-            return self.dispatch.half_closed(connection.key().index);
+            return self.dispatch.half_closed(connection.key());
         }
         if connection.has_incoming() && connection.reader != Reader::Nobody {
             self.body_failed(connection, Reject::BodyCut);
@@ -35,7 +35,7 @@ impl<I: Io> Protocol<I> {
         if connection.machine.end_of_input(busy) {
             self.close(&mut connection.link);
         } else if connection.link.extras {
-            self.dispatch.half_closed(connection.key().index);
+            self.dispatch.half_closed(connection.key());
         }
     }
 
