@@ -402,12 +402,14 @@ impl<I: Io> Shard<I> {
         let found = key_of(&event).and_then(|key| Some((key, self.connections.get_mut(key)?)));
         match found {
             Some((key, connection)) => {
-                self.protocol.on_event(connection, event);
+                let Protocol { transport, dispatch, .. } = &mut self.protocol;
+                let told = transport.translate(connection.socket_mut(), event, &mut dispatch.side.buffers);
+                self.protocol.on_event(connection, told);
                 if connection.socket().is_over() {
                     self.remove(key);
                 }
             }
-            None => self.protocol.on_stale(event),
+            None => self.protocol.transport.on_stale(event, &mut self.protocol.dispatch.side.buffers),
         }
     }
 

@@ -12,8 +12,8 @@ use super::http1::{Http1, Switch};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
 use crate::queue::{AnswerFlags, Informational, Registration, Slot, SocketReceiver};
-use crate::ring::{Event, Io, Op};
-use crate::shard::transport::{Accepted, Life, Sending, Socket};
+use crate::ring::Io;
+use crate::shard::transport::{Accepted, Life, OtherSide, Sending, Socket, SocketEvent, Taken};
 use crate::slab::ConnectionKey;
 
 /// See the module's head.
@@ -111,46 +111,63 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// An operation of a connection's has completed.
+    /// Something has come of an operation of a connection's.
     #[inline]
-    pub(crate) fn on_event(&mut self, connection: &mut Connection, event: Event) {
-        match event.token.op() {
-            Op::Receive => self.on_receive(connection, event),
-            Op::Send => {
-                let progress = self.send_progress(connection.link_mut(), &event);
-                match connection {
-                    Connection::Http1(http) => self.http1_progressed(http, progress, false),
-                    Connection::Raw(raw) => self.raw_progressed(raw, progress, false),
-                }
-            }
-            Op::SendFile => {
-                let progress = self.file_progress(connection.link_mut(), &event);
-                match connection {
-                    Connection::Http1(http) => self.http1_progressed(http, progress, true),
-                    Connection::Raw(raw) => self.raw_progressed(raw, progress, true),
-                }
-            }
-            Op::ReadFile => {
+    pub(crate) fn on_event(&mut self, connection: &mut Connection, event: SocketEvent) {
+        match event {
+            SocketEvent::Received(reception) => self.on_receive(connection, reception),
+            SocketEvent::Sent(taken) => self.on_sent(connection, taken),
+            SocketEvent::FileSent(taken) => self.on_file_sent(connection, taken),
+            SocketEvent::FileRead(got) => {
                 let slot = connection.first();
-                self.on_read(connection.link_mut(), slot, &event);
+                self.on_read(connection.link_mut(), slot, got);
             }
-            Op::Poll => {
-                let again = self.poll_told(connection.link_mut(), &event);
-                if again {
-                    self.poll_connection_end(connection);
-                }
-            }
-            Op::Room => {
-                let found = self.transport.on_room(connection.socket_mut(), &event);
-                match (&mut *connection, found) {
-                    (Connection::Http1(http), Some(found)) => self.http1_has_room(http, found),
-                    (Connection::Raw(raw), Some(found)) => self.raw_has_room(raw, found),
-                    (_, None) => {}
-                }
-            }
-            Op::Accept | Op::Notifier | Op::Ignored => {}
+            SocketEvent::OtherSide { found, again } => self.on_other_side(connection, found, again),
+            SocketEvent::Room(found) => match connection {
+                Connection::Http1(http) => self.http1_has_room(http, found),
+                Connection::Raw(raw) => self.raw_has_room(raw, found),
+            },
+            SocketEvent::Nothing => {}
         }
         self.end_pipe_if_over(connection);
+    }
+
+    /// A send fell short, or failed.
+    #[cold]
+    fn on_sent(&mut self, connection: &mut Connection, taken: Taken) {
+        let progress = self.send_progress(connection.link_mut(), taken);
+        match connection {
+            Connection::Http1(http) => self.http1_progressed(http, progress, false),
+            Connection::Raw(raw) => self.raw_progressed(raw, progress, false),
+        }
+    }
+
+    /// A part of a file is reported.
+    #[cold]
+    fn on_file_sent(&mut self, connection: &mut Connection, taken: Taken) {
+        let progress = self.file_progress(connection.link_mut(), taken);
+        match connection {
+            Connection::Http1(http) => self.http1_progressed(http, progress, true),
+            Connection::Raw(raw) => self.raw_progressed(raw, progress, true),
+        }
+    }
+
+    /// The client has ended its side or is gone, or the poll that looks for that is over: it is set again where the
+    /// client's end still matters.
+    #[cold]
+    fn on_other_side(&mut self, connection: &mut Connection, found: OtherSide, again: bool) {
+        let link = connection.link_mut();
+        if link.socket.is_leaving() {
+            self.queue_flush(link);
+        }
+        match found {
+            OtherSide::Same => {}
+            OtherSide::Ended => self.dispatch.half_closed(link.key()),
+            OtherSide::Gone => self.client_gone(link),
+        }
+        if again {
+            self.poll_connection_end(connection);
+        }
     }
 
     /// A silent send that no completion has spoken of has ended.
@@ -202,7 +219,7 @@ impl<I: Io> Protocol<I> {
 
     /// A pipe that nobody uses any more ends as HTTP/1 does.
     #[inline]
-    fn end_pipe_if_over(&mut self, connection: &mut Connection) {
+    pub(super) fn end_pipe_if_over(&mut self, connection: &mut Connection) {
         if let Connection::Raw(raw) = connection
             && self.is_pipe_over(raw)
         {
@@ -212,18 +229,6 @@ impl<I: Io> Protocol<I> {
             self.end_http1(&mut http);
             *connection = Connection::Http1(http);
         }
-    }
-
-    /// Goes on with held input after answers have made room, and with receiving once none is left.
-    #[cold]
-    pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
-        connection.link_mut().resume_queued = false;
-        if let Some((link, pipe)) = connection.pipe_mut() {
-            self.resume_pipe(link, pipe);
-        } else if let Connection::Http1(http) = connection {
-            self.resume_http1(http);
-        }
-        self.end_pipe_if_over(connection);
     }
 
     /// A connection's deadline has come.

@@ -18,8 +18,8 @@ use super::Protocol;
 use super::link::{Link, Out};
 use super::stream::{Progress, SEND_BYTES_MAX};
 use crate::queue::Slot;
-use crate::ring::{Event, FilePart, Io};
-use crate::shard::transport::Sending;
+use crate::ring::{FilePart, Io};
+use crate::shard::transport::Taken;
 use crate::stream::{Data, Outgoing};
 
 /// What is next of a stream whose next byte is a file's.
@@ -44,27 +44,19 @@ impl<I: Io> Protocol<I> {
 
     /// A part of a file is reported.
     #[cold]
-    pub(super) fn file_progress(&mut self, link: &mut Link, event: &Event) -> Progress {
-        debug_assert!(link.socket.sending == Sending::File, "only what was handed over is reported");
-        link.socket.sending = Sending::No;
+    pub(super) fn file_progress(&mut self, link: &mut Link, taken: Taken) -> Progress {
         let Some(slot) = link.streamed() else { return Progress::Nothing };
         if link.socket.is_closing() {
-            self.advance_stream(link, slot, u32::try_from(event.result).unwrap_or(0));
+            if let Taken::Bytes(bytes) = taken {
+                self.advance_stream(link, slot, bytes);
+            }
             return Progress::Nothing;
         }
-        match event.result {
-            1.. => return self.file_went(link, slot, event.result.cast_unsigned()),
-            // The file is shorter than was said.
-            0 => self.truncate_answer(link, slot),
-            error => match -error {
-                // The socket is full, or so it seems: a file that has ended says so the next time.
-                libc::EAGAIN => return Progress::Short,
-                libc::EINVAL | libc::ESPIPE | libc::ENOSYS => self.read_instead(link, slot),
-                libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN => self.client_gone(link),
-                libc::EHOSTUNREACH | libc::ENETUNREACH | libc::ECONNABORTED => self.client_gone(link),
-                // The disk fails.
-                _ => self.truncate_answer(link, slot),
-            },
+        match taken {
+            Taken::Bytes(bytes) => return self.file_went(link, slot, bytes),
+            Taken::PeerGone => self.client_gone(link),
+            Taken::FileFailed => self.truncate_answer(link, slot),
+            Taken::FileUnsuited => self.read_instead(link, slot),
         }
         Progress::Nothing
     }

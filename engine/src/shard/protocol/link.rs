@@ -11,9 +11,9 @@ use crate::mem::Cell;
 use crate::policy::PolicyKey;
 use crate::queue::{Disconnected, Registration, Slot};
 use crate::record::{Timer, UnsentReason};
-use crate::ring::{Event, Io};
+use crate::ring::Io;
 use crate::shard::protocol::{Protocol, Stopping};
-use crate::shard::transport::{Account, End, LOOK_EVERY, Socket};
+use crate::shard::transport::{Account, LOOK_EVERY, Socket};
 use crate::slab::ConnectionKey;
 
 /// How far a client may fall behind the least rate at which it takes what waits for it, in milliseconds: a client that
@@ -171,31 +171,6 @@ impl<I: Io> Protocol<I> {
         link.extras = true;
         self.dispatch.extras.add(link.key(), registration);
         self.transport.poll_end(&mut link.socket);
-    }
-
-    /// The poll says that the client has ended its side or broken the connection, or it has ended itself. `true`: it is
-    /// to be set again where the client's end still matters.
-    #[cold]
-    pub(super) fn poll_told(&mut self, link: &mut Link, event: &Event) -> bool {
-        link.socket.polled = event.more;
-        if link.socket.is_closing() {
-            return false;
-        }
-        if link.socket.is_leaving() {
-            self.queue_flush(link);
-        }
-        if event.result & i32::from(libc::POLLERR) != 0 && event.result > 0 {
-            self.client_gone(link);
-            return false;
-        }
-        if event.result & i32::from(libc::POLLRDHUP) != 0 && event.result > 0 {
-            if link.socket.end == End::Unknown {
-                link.socket.end = End::Told;
-            }
-            self.dispatch.half_closed(link.key());
-        }
-        // One that ended by an error would only fail again.
-        !event.more && event.result >= 0
     }
 
     /// The socket is full: of a file's part, with `of_file`, or of what is in memory the rest waits for room.

@@ -32,7 +32,7 @@ use ringress_proto::url::HostMemo;
 pub(crate) use self::connection::Connection;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
-use crate::ring::{Event, Io};
+use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::Transport;
 use crate::slab::ConnectionKey;
@@ -102,16 +102,6 @@ impl<I: Io> Protocol<I> {
             resume: Vec::with_capacity(connections),
             stopping: Stopping::No,
             counters,
-        }
-    }
-
-    /// An operation has completed of a connection that is gone.
-    #[cold]
-    pub(crate) fn on_stale(&mut self, event: Event) {
-        self.counters.completions_stale.count();
-        if let Some(filled) = event.buffer {
-            let share = self.dispatch.side.buffers.take(filled);
-            self.dispatch.side.buffers.release(share);
         }
     }
 

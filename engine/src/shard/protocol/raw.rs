@@ -16,7 +16,6 @@
 
 use super::Protocol;
 use super::link::{Link, Out};
-use super::receive::Received;
 use super::stream::{Next, Progress};
 use crate::mem::Input;
 use crate::queue::{Disconnected, Reading, Slot, SocketReceiver};
@@ -89,23 +88,8 @@ impl<I: Io> Protocol<I> {
         self.queue_resume(link);
     }
 
-    /// Something has been received.
-    pub(super) fn pipe_received(&mut self, link: &mut Link, pipe: &mut Pipe, received: Received<'_>) {
-        match received {
-            Received::Bytes(input) if link.socket.holds_input() => self.hold(link, input, false),
-            Received::Bytes(input) => {
-                if let Some(rest) = self.take_raw(link, pipe, input) {
-                    self.hold(link, rest, false);
-                }
-            }
-            // Asked for before the switch.
-            Received::Discarded(_) => {}
-            Received::End => self.pipe_input_ends(link, pipe),
-        }
-    }
-
     /// Puts what has come into the slot's chain; gives back what can only be taken later.
-    fn take_raw<'a>(&mut self, link: &mut Link, pipe: &mut Pipe, all: Input<'a>) -> Option<Input<'a>> {
+    pub(super) fn take_raw<'a>(&mut self, link: &mut Link, pipe: &mut Pipe, all: Input<'a>) -> Option<Input<'a>> {
         let mut used = 0;
         while used < all.len() {
             let input = all.after(used);
@@ -152,33 +136,8 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// Goes on with held input, and with receiving once none is left.
-    pub(super) fn resume_pipe(&mut self, link: &mut Link, pipe: &mut Pipe) {
-        loop {
-            if link.socket.is_closing() {
-                return;
-            }
-            let Some((share, start, end)) = self.transport.pop_held(&mut link.socket) else { break };
-            let input = self.dispatch.side.arena().input(&share, start, end);
-            let rest = self.take_raw(link, pipe, input);
-            let is_left = rest.is_some();
-            if let Some(rest) = rest {
-                self.hold(link, rest, true);
-            }
-            self.dispatch.side.buffers.release(share);
-            if is_left {
-                return;
-            }
-        }
-        if link.socket.has_ended() {
-            self.pipe_input_ends(link, pipe);
-        } else {
-            self.arm_pipe(link, pipe);
-        }
-    }
-
     /// The client has ended its side.
-    fn pipe_input_ends(&mut self, link: &mut Link, pipe: &mut Pipe) {
+    pub(super) fn pipe_input_ends(&mut self, link: &mut Link, pipe: &mut Pipe) {
         link.socket.end = End::Reached;
         if !link.socket.holds_input() && pipe.intake != Intake::Ended {
             pipe.intake = Intake::Ended;

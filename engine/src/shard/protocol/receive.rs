@@ -9,69 +9,118 @@
 
 use super::Protocol;
 use super::connection::Connection;
-use super::http1::Switch;
+use super::http1::{Http1, Switch};
 use super::link::Link;
 use crate::mem::{Area, Input};
-use crate::ring::{Event, Io};
-use crate::shard::transport::Receiving;
-
-/// What has come.
-pub(crate) enum Received<'a> {
-    Bytes(Input<'a>),
-    /// So many bytes, that were thrown away.
-    Discarded(u32),
-    /// The client has ended its side.
-    End,
-}
+use crate::ring::Io;
+use crate::shard::transport::{Received, Receiving, Reception};
 
 impl<I: Io> Protocol<I> {
-    pub(super) fn on_receive(&mut self, connection: &mut Connection, event: Event) {
-        let share = event.buffer.map(|filled| self.dispatch.side.buffers.take(filled));
-        let link = connection.link_mut();
-        let large = link.socket.receiving == Receiving::Once;
-        if !event.more {
-            link.socket.receiving = Receiving::Stopped;
-        }
-        if !link.socket.is_closing() {
-            match (event.result, &share) {
-                (1.., Some(share)) => {
-                    let input = self.dispatch.side.arena().input(share, 0, event.result.cast_unsigned());
-                    self.received(connection, Received::Bytes(input));
-                }
-                (1.., None) => self.received(connection, Received::Discarded(event.result.cast_unsigned())),
-                (0, _) => self.received(connection, Received::End),
-                (error, _) => self.receive_failed(link, -error, large),
+    pub(super) fn on_receive(&mut self, connection: &mut Connection, reception: Reception) {
+        let mut used = None;
+        match reception.what {
+            Received::Bytes(share, len) => {
+                let input = self.dispatch.side.arena().input(&share, 0, len);
+                self.input_came(connection, input);
+                used = Some(share);
             }
+            Received::Discarded(bytes) => self.was_discarded(connection, bytes),
+            Received::End => self.input_ended(connection),
+            Received::Nothing => {}
+            Received::PeerGone => self.client_gone(connection.link_mut()),
         }
-        if !event.more {
+        if reception.is_last {
             self.receives_no_more(connection);
         }
-        if event.more_at_hand && !self.settings.colocated {
+        if reception.more_at_hand && !self.settings.colocated {
             self.delay_wake(connection);
         }
-        if let Some(share) = share {
+        if let Some(share) = used {
             self.dispatch.side.buffers.release(share);
         }
     }
 
+    /// Input that has just come: it is taken, or held behind what is held already.
     #[inline(always)]
-    fn received(&mut self, connection: &mut Connection, received: Received<'_>) {
-        if let Some((link, pipe)) = connection.pipe_mut() {
-            self.pipe_received(link, pipe, received);
-        } else if let Connection::Http1(http) = connection {
-            self.http1_received(http, received);
+    fn input_came(&mut self, connection: &mut Connection, input: Input<'_>) {
+        if connection.socket().holds_input() {
+            return self.hold(connection.link_mut(), input, false);
+        }
+        if let Some(rest) = self.take_input(connection, input) {
+            self.hold(connection.link_mut(), rest, false);
         }
     }
 
+    /// Takes what can be taken; gives back what can only be taken later.
+    #[inline(always)]
+    fn take_input<'a>(&mut self, connection: &mut Connection, input: Input<'a>) -> Option<Input<'a>> {
+        if let Some((link, pipe)) = connection.pipe_mut() {
+            self.take_raw(link, pipe, input)
+        } else if let Connection::Http1(http) = connection {
+            self.take_requests(http, input)
+        } else {
+            None
+        }
+    }
+
+    /// So many bytes are thrown away.
     #[cold]
-    fn receive_failed(&mut self, link: &mut Link, errno: i32, large: bool) {
-        match errno {
-            libc::ENOBUFS => {
-                self.transport.starve(&mut link.socket, large, &mut self.dispatch.side.buffers);
+    fn was_discarded(&mut self, connection: &mut Connection, bytes: u32) {
+        // Of a pipe, it was asked for before the switch.
+        if connection.pipe_mut().is_none()
+            && let Connection::Http1(http) = connection
+        {
+            self.thrown_away(http, bytes);
+        }
+    }
+
+    /// The client has ended its side.
+    #[cold]
+    fn input_ended(&mut self, connection: &mut Connection) {
+        if let Some((link, pipe)) = connection.pipe_mut() {
+            self.pipe_input_ends(link, pipe);
+        } else if let Connection::Http1(http) = connection {
+            self.end_of_input(http);
+        }
+    }
+
+    /// Goes on with held input after answers have made room, and with receiving once none is left.
+    #[cold]
+    pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
+        connection.link_mut().resume_queued = false;
+        self.go_on_with_input(connection);
+        self.end_pipe_if_over(connection);
+    }
+
+    fn go_on_with_input(&mut self, connection: &mut Connection) {
+        while !connection.socket().is_closing() && connection.socket().holds_input() {
+            if !self.may_take(connection) {
+                return;
             }
-            // Asked for, or of no consequence: armed again when input is wanted.
-            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
-            _ => self.client_gone(link),
+            let Some((share, start, end)) = self.transport.pop_held(connection.socket_mut()) else { break };
+            let input = self.dispatch.side.arena().input(&share, start, end);
+            let rest = self.take_input(connection, input);
+            let is_left = rest.is_some();
+            if let Some(rest) = rest {
+                self.hold(connection.link_mut(), rest, true);
+            }
+            self.dispatch.side.buffers.release(share);
+            if is_left {
+                return;
+            }
+        }
+        if connection.socket().has_ended() && !connection.socket().is_closing() {
+            self.input_ended(connection);
+        } else {
+            self.receive(connection);
+        }
+    }
+
+    /// Whether input that is held can be taken by now.
+    fn may_take(&self, connection: &Connection) -> bool {
+        match connection {
+            Connection::Http1(Http1 { switch: Switch::Later(_), .. }) | Connection::Raw(_) => true,
+            Connection::Http1(http) => self.http1_may_take(http),
         }
     }
 

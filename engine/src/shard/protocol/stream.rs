@@ -25,8 +25,8 @@ use super::link::Link;
 use crate::mem::{Area, Lent};
 use crate::queue::Slot;
 use crate::record::Outcome;
-use crate::ring::{Event, Io, SEND_PARTS_MAX, SendMode};
-use crate::shard::transport::{FileRead, Sending, Staging};
+use crate::ring::{Io, SEND_PARTS_MAX, SendMode};
+use crate::shard::transport::{FileGot, FileRead, Sending, Staging, Taken};
 use crate::stream::{Data, Ending, Frame, Framed, Outgoing};
 
 /// Bytes that wait for a file to be read, to go out together with what is read: a head and a few short pieces.
@@ -240,33 +240,21 @@ impl<I: Io> Protocol<I> {
 
     /// A send fell short, or failed.
     #[cold]
-    pub(super) fn send_progress(&mut self, link: &mut Link, event: &Event) -> Progress {
-        let socket = &mut link.socket;
-        if socket.is_closing() {
-            let sent = u32::try_from(event.result).unwrap_or(0);
-            socket.sending = Sending::No;
-            socket.out_sent += sent;
-            // What was taken counts, whatever the connection ends for.
-            if let Some(slot) = link.streamed() {
-                self.advance_stream(link, slot, sent);
-            }
-            return Progress::Nothing;
-        }
-        if event.result < 0 && !matches!(-event.result, libc::EAGAIN | libc::EINTR) {
-            socket.sending = Sending::No;
+    pub(super) fn send_progress(&mut self, link: &mut Link, taken: Taken) -> Progress {
+        let Taken::Bytes(sent) = taken else {
             self.client_gone(link);
             return Progress::Nothing;
-        }
-        let sent = u32::try_from(event.result).unwrap_or(0);
-        socket.out_sent += sent;
-        if socket.out_sent >= socket.out_len {
+        };
+        link.socket.out_sent += sent;
+        let is_closing = link.socket.is_closing();
+        if !is_closing && link.socket.out_sent >= link.socket.out_len {
             return Progress::Ended;
         }
         if let Some(slot) = link.streamed() {
-            // What has come meanwhile goes with the rest.
+            // What has come meanwhile goes with the rest; and what was taken counts, whatever the connection ends for.
             self.advance_stream(link, slot, sent);
         }
-        Progress::Short
+        if is_closing { Progress::Nothing } else { Progress::Short }
     }
 
     /// So many bytes of a stream's send are in the socket.
@@ -326,19 +314,14 @@ impl<I: Io> Protocol<I> {
     /// A read of a file has ended, for the connection's oldest answer, which is in `slot`; a connection that is closing
     /// may have none.
     #[cold]
-    pub(super) fn on_read(&mut self, link: &mut Link, slot: Option<Slot>, event: &Event) {
-        self.transport.was_read(&mut link.socket, u32::try_from(event.result).unwrap_or(0));
-        if link.socket.is_closing() {
-            return;
-        }
-        match event.result {
-            1.. => self.queue_flush(link),
-            error if matches!(-error, libc::EINTR | libc::EAGAIN) => {
+    pub(super) fn on_read(&mut self, link: &mut Link, slot: Option<Slot>, got: FileGot) {
+        match got {
+            FileGot::Bytes => self.queue_flush(link),
+            FileGot::Nothing => {
                 self.transport.give_stage(&mut link.socket, &mut self.dispatch.side.cells.stage);
                 self.queue_flush(link);
             }
-            // The file is shorter than was said, or the disk fails.
-            _ => match slot {
+            FileGot::Failed => match slot {
                 Some(slot) => self.truncate_answer(link, slot),
                 None => self.abort(link),
             },

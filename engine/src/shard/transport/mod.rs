@@ -11,6 +11,7 @@
 
 mod accept;
 mod drains;
+mod events;
 mod listen_socket;
 mod rates;
 mod receive;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub(crate) use self::accept::{Accepted, Accepting};
 use self::drains::Drains;
+pub(crate) use self::events::{FileGot, OtherSide, Received, Reception, SocketEvent, Taken};
 pub(crate) use self::listen_socket::ListenSocket;
 pub(crate) use self::rates::{Account, LOOK_EVERY};
 use self::receive::Held;

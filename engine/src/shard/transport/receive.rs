@@ -63,7 +63,7 @@ impl<I: Io> Transport<I> {
     }
 
     /// A receive has found no buffer, of the large ones if `is_large`.
-    pub(crate) fn starve(&mut self, socket: &mut Socket, is_large: bool, buffers: &mut ReceiveBuffers) {
+    pub(super) fn starve(&mut self, socket: &mut Socket, is_large: bool, buffers: &mut ReceiveBuffers) {
         self.counters.buffers_ran_out.count();
         let pool = if is_large { &mut buffers.large } else { &mut buffers.small };
         pool.ran_out();

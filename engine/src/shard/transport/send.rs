@@ -58,7 +58,7 @@ impl<I: Io> Transport<I> {
 
     /// There is room in a socket, or an end, or the client has only ended its side. `None`: it waits on, or closes.
     #[cold]
-    pub(crate) fn on_room(&mut self, socket: &mut Socket, event: &Event) -> Option<RoomFound> {
+    pub(super) fn on_room(&mut self, socket: &mut Socket, event: &Event) -> Option<RoomFound> {
         let is_closing = socket.is_closing();
         let found = event.result < 0 || event.result & i32::from(libc::POLLOUT | libc::POLLERR | libc::POLLHUP) != 0;
         match (event.more, found) {

@@ -41,6 +41,14 @@ impl Staging {
     pub(crate) fn is_reading(&self) -> bool {
         matches!(self, Self::Reads(_))
     }
+
+    /// The read has ended, of so many bytes.
+    pub(super) fn was_read(&mut self, bytes: u32) {
+        *self = match core::mem::replace(self, Self::No) {
+            Self::Reads(cell) => Self::Holds { cell, from: 0, to: bytes },
+            other => other,
+        };
+    }
 }
 
 /// A part of a file that is to be read.
@@ -70,14 +78,6 @@ impl<I: Io> Transport<I> {
             Staging::No => self.cell_waiters.push_back(socket.key),
             other => socket.staging = other,
         }
-    }
-
-    /// A read has ended, of so many bytes.
-    pub(crate) fn was_read(&mut self, socket: &mut Socket, bytes: u32) {
-        socket.staging = match core::mem::replace(&mut socket.staging, Staging::No) {
-            Staging::Reads(cell) => Staging::Holds { cell, from: 0, to: bytes },
-            other => other,
-        };
     }
 
     /// So many bytes of files are sent: of those read, if any are.

@@ -20,7 +20,6 @@ use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
-use crate::shard::protocol::receive::Received;
 use crate::shard::transport::{Receiving, Sending};
 
 /// What came of looking at some input.
@@ -56,28 +55,8 @@ impl<I: Io> Protocol<I> {
         self.transport.receive_many(&mut connection.link.socket);
     }
 
-    /// Something has been received, or receiving has ended.
-    pub(crate) fn http1_received(&mut self, connection: &mut Http1, received: Received<'_>) {
-        match received {
-            Received::Bytes(input) => self.receive_input(connection, input),
-            Received::Discarded(bytes) => self.thrown_away(connection, bytes),
-            Received::End => self.end_of_input(connection),
-        }
-    }
-
-    /// Input that has just arrived.
-    #[inline]
-    fn receive_input(&mut self, connection: &mut Http1, input: Input<'_>) {
-        if connection.link.socket.holds_input() {
-            return self.hold(&mut connection.link, input, false);
-        }
-        if let Some(rest) = self.take_requests(connection, input) {
-            self.hold(&mut connection.link, rest, false);
-        }
-    }
-
     /// Takes every request that is there; gives back what can only be taken later.
-    fn take_requests<'a>(&mut self, connection: &mut Http1, all: Input<'a>) -> Option<Input<'a>> {
+    pub(crate) fn take_requests<'a>(&mut self, connection: &mut Http1, all: Input<'a>) -> Option<Input<'a>> {
         let mut used = 0;
         while used < all.len() {
             let input = all.after(used);
@@ -199,36 +178,9 @@ impl<I: Io> Protocol<I> {
         self.refuse(connection, slot, reject, false);
     }
 
-    /// Goes on with held input after answers have made room, and with receiving once none is left.
-    #[cold]
-    pub(crate) fn resume_http1(&mut self, connection: &mut Http1) {
-        loop {
-            if connection.link.socket.is_closing() {
-                return;
-            }
-            if !connection.link.socket.holds_input() {
-                break;
-            }
-            let under_way = connection.has_head() || connection.has_incoming();
-            if !under_way && connection.machine.admission(self.settings.pipeline_max) == Admission::Later {
-                return;
-            }
-            let Some((share, start, end)) = self.transport.pop_held(&mut connection.link.socket) else { break };
-            let input = self.dispatch.side.arena().input(&share, start, end);
-            let rest = self.take_requests(connection, input);
-            let is_left = rest.is_some();
-            if let Some(rest) = rest {
-                self.hold(&mut connection.link, rest, true);
-            }
-            self.dispatch.side.buffers.release(share);
-            if is_left {
-                return;
-            }
-        }
-        if connection.link.socket.has_ended() {
-            self.end_of_input(connection);
-        } else {
-            self.arm_receive(connection);
-        }
+    /// Whether a connection can take what is held of its input: more of what is under way, or a request.
+    pub(crate) fn http1_may_take(&self, connection: &Http1) -> bool {
+        let under_way = connection.has_head() || connection.has_incoming();
+        under_way || connection.machine.admission(self.settings.pipeline_max) != Admission::Later
     }
 }

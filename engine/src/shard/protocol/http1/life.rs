@@ -19,7 +19,7 @@ use crate::timer::NEVER;
 impl<I: Io> Protocol<I> {
     /// The client has ended its side.
     #[cold]
-    pub(super) fn end_of_input(&mut self, connection: &mut Http1) {
+    pub(crate) fn end_of_input(&mut self, connection: &mut Http1) {
         connection.link.socket.end = End::Reached;
         if connection.link.socket.holds_input() {
             // Held requests come first; `resume_input` comes back here.

@@ -74,7 +74,7 @@ impl<I: Io> Protocol<I> {
 
     /// So many bytes are thrown away: of a body of known length, or behind a last request.
     #[cold]
-    pub(super) fn thrown_away(&mut self, connection: &mut Http1, bytes: u32) {
+    pub(crate) fn thrown_away(&mut self, connection: &mut Http1, bytes: u32) {
         if let Incoming::Length { missing } = connection.incoming
             && !connection.takes_nothing()
         {
