@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use self::dispatch::Dispatch;
 use self::protocol::{Connection, Protocol};
-use self::transport::{Accepting, Life, Sending, Sizes, Transport};
+use self::transport::{Accepting, Sizes, Transport};
 use crate::clock::{TICK_MS, Tick};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
@@ -494,7 +494,7 @@ impl<I: Io> Shard<I> {
                 // The helper has given this one back.
                 Op::SendFile => {
                     if let Some(connection) = key_of(&event).and_then(|key| self.connections.get_mut(key)) {
-                        connection.socket_mut().sending = Sending::No;
+                        connection.socket_mut().is_given_back();
                     }
                 }
                 // It has come in, and is nobody's yet.
@@ -529,7 +529,7 @@ impl<I: Io> Shard<I> {
 }
 
 fn is_draining(connection: &mut Connection) -> bool {
-    connection.socket().life == Life::Draining
+    connection.socket().is_draining()
 }
 
 /// Whose operation has completed.

@@ -13,7 +13,7 @@ use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
 use crate::queue::{AnswerFlags, Informational, Registration, Slot, SocketReceiver};
 use crate::ring::Io;
-use crate::shard::transport::{Accepted, Life, OtherSide, Sending, Socket, SocketEvent, Taken};
+use crate::shard::transport::{Accepted, OtherSide, Socket, SocketEvent};
 use crate::slab::ConnectionKey;
 
 /// See the module's head.
@@ -123,33 +123,10 @@ impl<I: Io> Protocol<I> {
                 self.on_read(connection.link_mut(), slot, got);
             }
             SocketEvent::OtherSide { found, again } => self.on_other_side(connection, found, again),
-            SocketEvent::Room(found) => match connection {
-                Connection::Http1(http) => self.http1_has_room(http, found),
-                Connection::Raw(raw) => self.raw_has_room(raw, found),
-            },
+            SocketEvent::Room(found) => self.on_room(connection, found),
             SocketEvent::Nothing => {}
         }
         self.end_pipe_if_over(connection);
-    }
-
-    /// A send fell short, or failed.
-    #[cold]
-    fn on_sent(&mut self, connection: &mut Connection, taken: Taken) {
-        let progress = self.send_progress(connection.link_mut(), taken);
-        match connection {
-            Connection::Http1(http) => self.http1_progressed(http, progress, false),
-            Connection::Raw(raw) => self.raw_progressed(raw, progress, false),
-        }
-    }
-
-    /// A part of a file is reported.
-    #[cold]
-    fn on_file_sent(&mut self, connection: &mut Connection, taken: Taken) {
-        let progress = self.file_progress(connection.link_mut(), taken);
-        match connection {
-            Connection::Http1(http) => self.http1_progressed(http, progress, true),
-            Connection::Raw(raw) => self.raw_progressed(raw, progress, true),
-        }
     }
 
     /// The client has ended its side or is gone, or the poll that looks for that is over: it is set again where the
@@ -167,17 +144,6 @@ impl<I: Io> Protocol<I> {
         }
         if again {
             self.poll_connection_end(connection);
-        }
-    }
-
-    /// A silent send that no completion has spoken of has ended.
-    #[inline(always)]
-    pub(crate) fn end_silent_send(&mut self, connection: &mut Connection) {
-        if connection.socket().sending == Sending::Silent {
-            match connection {
-                Connection::Http1(http) => self.send_ended(http),
-                Connection::Raw(raw) => self.raw_send_ended(raw),
-            }
         }
     }
 
@@ -320,7 +286,7 @@ impl<I: Io> Protocol<I> {
         let link = connection.link_mut();
         self.transport.drop_held(&mut link.socket, &mut self.dispatch.side.buffers);
         self.transport.leave_stage(&mut link.socket, &mut self.dispatch.side.cells.stage);
-        if link.socket.life == Life::Left {
+        if link.socket.has_left() {
             return self.hand_out(link, oldest);
         }
         let out = core::mem::replace(&mut link.out, Out::Nothing);

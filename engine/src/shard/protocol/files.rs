@@ -36,8 +36,7 @@ impl<I: Io> Protocol<I> {
     /// Hands the file's part that is next to the helper. `false`: there is none.
     pub(super) fn begin_file(&mut self, link: &mut Link, slot: Slot) -> bool {
         let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) else { return false };
-        link.out = Out::Stream { slot, last: false };
-        (link.socket.out_sent, link.socket.out_len) = (0, part.len);
+        link.begin_out(Out::Stream { slot, last: false }, part.len);
         self.transport.send_file(&mut link.socket, part);
         true
     }
@@ -63,18 +62,18 @@ impl<I: Io> Protocol<I> {
 
     fn file_went(&mut self, link: &mut Link, slot: Slot, bytes: u32) -> Progress {
         self.advance_stream(link, slot, bytes);
-        let socket = &mut link.socket;
-        socket.out_sent += bytes;
-        if socket.out_sent < socket.out_len {
+        link.out_taken += bytes;
+        if link.out_taken < link.out_len {
             return Progress::Short;
         }
-        (link.out, socket.waited) = (Out::Nothing, false);
+        link.out = Out::Nothing;
+        link.socket.took_all();
         Progress::Ended
     }
 
     /// There is room for the rest of a file's part.
     pub(super) fn go_on_with_file(&mut self, link: &mut Link, slot: Slot) {
-        let left = link.socket.out_len - link.socket.out_sent;
+        let left = link.out_len - link.out_taken;
         if let Some(part) = self.dispatch.outgoing(slot).and_then(|outgoing| next_part(outgoing)) {
             self.transport.send_file(&mut link.socket, FilePart { len: left, ..part });
         }

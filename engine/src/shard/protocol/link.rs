@@ -54,6 +54,9 @@ pub(super) enum Out {
 pub(crate) struct Link {
     pub(crate) socket: Socket,
     pub(super) out: Out,
+    /// Bytes of `out` that the transport has taken, and in all.
+    pub(super) out_taken: u32,
+    pub(super) out_len: u32,
     /// It is in the list of connections with answers to look at.
     pub(super) flush_queued: bool,
     /// It is in the list of connections whose input goes on.
@@ -73,6 +76,8 @@ impl Link {
         Self {
             socket,
             out: Out::Nothing,
+            out_taken: 0,
+            out_len: 0,
             flush_queued: false,
             resume_queued: false,
             extras: false,
@@ -85,6 +90,12 @@ impl Link {
     /// Takes it out of a connection that becomes another protocol's.
     pub(super) fn take(&mut self) -> Self {
         core::mem::replace(self, Self::new(Socket::new(-1, self.key())))
+    }
+
+    /// So many bytes of something are handed to the transport.
+    #[inline(always)]
+    pub(super) fn begin_out(&mut self, out: Out, len: u32) {
+        (self.out, self.out_taken, self.out_len) = (out, 0, len);
     }
 
     #[inline]
@@ -235,7 +246,7 @@ impl<I: Io> Protocol<I> {
     /// The connection is gone, and its socket has taken a part of it at most.
     #[cold]
     pub(super) fn lose_out(&mut self, link: &Link, out: Out) {
-        let (why, sent) = (link.why_unsent(), u64::from(link.socket.out_sent));
+        let (why, sent) = (link.why_unsent(), u64::from(link.out_taken));
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
                 self.dispatch.answer_unsent(slot, why, sent);

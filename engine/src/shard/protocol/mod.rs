@@ -3,7 +3,7 @@
 //! ```text
 //!   transport ──what came──▶ http1 │ raw ──requests, bytes──▶ dispatch
 //!             ◀──parts, files────  │  ◀──answers, streams────
-//!                        what both do: link, receive, stream, files
+//!                        what both do: link, receive, send, stream, files
 //! ```
 //!
 //! Invariants:
@@ -20,6 +20,7 @@ mod http1;
 mod link;
 mod raw;
 mod receive;
+mod send;
 mod stream;
 
 use std::collections::BTreeMap;

@@ -15,13 +15,12 @@
 //! Not here: what the bytes mean; how they are read (rooms `queue`, `api`).
 
 use super::Protocol;
-use super::link::{Link, Out};
-use super::stream::{Next, Progress};
+use super::link::Link;
+use super::stream::Next;
 use crate::mem::Input;
 use crate::queue::{Disconnected, Reading, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::ring::Io;
-use crate::shard::transport::{End, Life, Receiving, RoomFound, Sending};
 use crate::timer::NEVER;
 
 /// What comes from the client.
@@ -126,8 +125,7 @@ impl<I: Io> Protocol<I> {
     /// Receives, unless the connection does or nothing more comes.
     pub(super) fn arm_pipe(&mut self, link: &mut Link, pipe: &mut Pipe) {
         let socket = &link.socket;
-        let receives = socket.receiving != Receiving::Stopped;
-        if receives || socket.is_closing() || socket.is_leaving() || pipe.intake == Intake::Ended {
+        if !socket.may_receive() || pipe.intake == Intake::Ended {
             return;
         }
         match self.pipe_room(link, pipe) {
@@ -138,7 +136,6 @@ impl<I: Io> Protocol<I> {
 
     /// The client has ended its side.
     pub(super) fn pipe_input_ends(&mut self, link: &mut Link, pipe: &mut Pipe) {
-        link.socket.end = End::Reached;
         if !link.socket.holds_input() && pipe.intake != Intake::Ended {
             pipe.intake = Intake::Ended;
             self.dispatch.side.finish_body(pipe.slot);
@@ -154,14 +151,14 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The one deadline that there is: of a client that does not take what is sent.
-    fn set_raw_deadline(&mut self, raw: &Raw) {
+    pub(super) fn set_raw_deadline(&mut self, raw: &Raw) {
         let deadline = if raw.link.socket.blocked() { self.send_deadline(&raw.link) } else { NEVER };
         self.transport.set_deadline(&raw.link.socket, deadline);
     }
 
     /// Hands what is next to the socket, if it is free.
     pub(super) fn flush_raw(&mut self, raw: &mut Raw) {
-        if raw.link.socket.sending != Sending::No || raw.link.socket.is_closing() {
+        if raw.link.socket.sends() || raw.link.socket.is_closing() {
             // A silent send's end is the moment to look again.
             self.transport.follow_up = true;
             return;
@@ -169,7 +166,7 @@ impl<I: Io> Protocol<I> {
         self.send_raw(raw);
     }
 
-    fn send_raw(&mut self, raw: &mut Raw) {
+    pub(super) fn send_raw(&mut self, raw: &mut Raw) {
         let slot = raw.pipe.slot;
         match self.next_of_stream(&mut raw.link, slot) {
             Next::Nothing => {}
@@ -180,45 +177,9 @@ impl<I: Io> Protocol<I> {
                     let grown = self.finish_switch_head(slot);
                     self.grow_head(&mut batch, slot, grown);
                 }
-                raw.link.out = Out::Stream { slot, last: false };
-                self.send_batch(&mut raw.link, &batch);
+                self.send_batch(&mut raw.link, &batch, (slot, false));
                 self.set_raw_deadline(raw);
             }
-        }
-    }
-
-    /// A send has come so far: of a file's part, with `of_file`.
-    pub(super) fn raw_progressed(&mut self, raw: &mut Raw, progress: Progress, of_file: bool) {
-        match progress {
-            Progress::Nothing => {}
-            Progress::Short => {
-                self.wait_for_room(&mut raw.link, of_file);
-                self.set_raw_deadline(raw);
-            }
-            Progress::Ended if of_file => self.queue_flush(&mut raw.link),
-            Progress::Ended => self.raw_send_ended(raw),
-        }
-    }
-
-    pub(super) fn raw_send_ended(&mut self, raw: &mut Raw) {
-        let link = &mut raw.link;
-        (link.socket.sending, link.socket.waited) = (Sending::No, false);
-        link.out = Out::Nothing;
-        self.stream_sent(link, raw.pipe.slot, false);
-        if !link.socket.is_closing() {
-            self.queue_flush(link);
-        }
-    }
-
-    /// There is room in the socket.
-    pub(super) fn raw_has_room(&mut self, raw: &mut Raw, found: RoomFound) {
-        match found {
-            RoomFound::ClientGone => self.client_gone(&mut raw.link),
-            RoomFound::OfFile => {
-                self.go_on_with_file(&mut raw.link, raw.pipe.slot);
-                self.set_raw_deadline(raw);
-            }
-            RoomFound::OfMemory => self.send_raw(raw),
         }
     }
 
@@ -231,29 +192,23 @@ impl<I: Io> Protocol<I> {
                 outgoing.complete();
             }
         }
-        let socket = &mut raw.link.socket;
-        if socket.is_leaving() && socket.is_quiet() && !socket.holds_input() {
-            socket.life = Life::Left;
-        }
+        raw.link.socket.leave_if_quiet();
     }
 
     /// Whether nobody uses a pipe any more: both sides have ended, or ours and nobody reads the other.
     pub(super) fn is_pipe_over(&self, raw: &Raw) -> bool {
         let is_unread =
             || raw.pipe.intake == Intake::Ended || self.dispatch.side.reading(raw.pipe.slot) == Reading::Done;
-        raw.ours == Side::Shut && raw.link.socket.life == Life::Open && is_unread()
+        raw.ours == Side::Shut && raw.link.socket.is_open() && is_unread()
     }
 
     /// The socket is to be handed over once all is sent and no operation names it.
     pub(super) fn begin_leaving(&mut self, link: &mut Link, taker: SocketReceiver) {
-        if link.socket.life != Life::Open {
+        if !self.transport.begin_leaving(&mut link.socket) {
             return;
         }
-        link.socket.life = Life::Leaving;
         link.extras = true;
         self.dispatch.extras.set_taker(link.key(), taker);
-        self.transport.end_receive(&mut link.socket);
-        self.transport.end_poll(&link.socket);
         // What is held is the reader's; the socket is let go after that, when it is looked at.
         self.queue_resume(link);
         self.queue_flush(link);

@@ -13,7 +13,7 @@ use super::http1::{Http1, Switch};
 use super::link::Link;
 use crate::mem::{Area, Input};
 use crate::ring::Io;
-use crate::shard::transport::{Received, Receiving, Reception};
+use crate::shard::transport::{Received, Reception};
 
 impl<I: Io> Protocol<I> {
     pub(super) fn on_receive(&mut self, connection: &mut Connection, reception: Reception) {
@@ -171,7 +171,7 @@ impl<I: Io> Protocol<I> {
             self.poll_connection_end(connection);
             return false;
         }
-        connection.link_mut().socket.receiving = Receiving::Stopped;
+        self.transport.end_starving(connection.socket_mut());
         self.receive(connection);
         if let Connection::Http1(http) = connection {
             // Its client has all its time again.

@@ -21,12 +21,12 @@
 use ringress_proto::response::{chunk_line, last_chunk};
 
 use super::Protocol;
-use super::link::Link;
+use super::link::{Link, Out};
 use crate::mem::{Area, Lent};
 use crate::queue::Slot;
 use crate::record::Outcome;
 use crate::ring::{Io, SEND_PARTS_MAX, SendMode};
-use crate::shard::transport::{FileGot, FileRead, Sending, Staging, Taken};
+use crate::shard::transport::{FileGot, FileRead, Staging, Taken};
 use crate::stream::{Data, Ending, Frame, Framed, Outgoing};
 
 /// Bytes that wait for a file to be read, to go out together with what is read: a head and a few short pieces.
@@ -231,8 +231,9 @@ impl<I: Io> Protocol<I> {
         batch.parts.set_head(self.dispatch.side.lend_response(slot, len));
     }
 
-    pub(super) fn send_batch(&mut self, link: &mut Link, batch: &Batch) {
-        (link.socket.out_sent, link.socket.out_len) = (0, batch.parts.bytes);
+    /// Sends parts of the stream in a slot; with `last`, its end is among them or among those before.
+    pub(super) fn send_batch(&mut self, link: &mut Link, batch: &Batch, (slot, last): (Slot, bool)) {
+        link.begin_out(Out::Stream { slot, last }, batch.parts.bytes);
         // Somebody waits for its end: the stream's next send, its sender, or who asked for its completion.
         self.transport.follow_up = true;
         self.transport.send(&mut link.socket, batch.parts.as_slice(), batch.mode);
@@ -245,9 +246,9 @@ impl<I: Io> Protocol<I> {
             self.client_gone(link);
             return Progress::Nothing;
         };
-        link.socket.out_sent += sent;
+        link.out_taken += sent;
         let is_closing = link.socket.is_closing();
-        if !is_closing && link.socket.out_sent >= link.socket.out_len {
+        if !is_closing && link.out_taken >= link.out_len {
             return Progress::Ended;
         }
         if let Some(slot) = link.streamed() {
@@ -267,7 +268,7 @@ impl<I: Io> Protocol<I> {
     /// A send of a stream has put everything into the socket.
     #[cold]
     pub(super) fn stream_sent(&mut self, link: &mut Link, slot: Slot, last: bool) {
-        self.advance_stream(link, slot, link.socket.out_len);
+        self.advance_stream(link, slot, link.out_len);
         if last && let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
@@ -283,7 +284,7 @@ impl<I: Io> Protocol<I> {
     /// The application has told something of the stream in a slot: an abort waits neither for a slow client nor for a
     /// slow file. `is_first`: nothing goes before it.
     pub(super) fn stream_told(&mut self, link: &mut Link, slot: Slot, is_first: bool) {
-        let is_sent = link.streams(slot) && link.socket.sending != Sending::No;
+        let is_sent = link.streams(slot) && link.socket.sends();
         let is_read = link.socket.staging.is_reading() && is_first;
         if (is_sent || is_read)
             && !link.socket.is_closing()

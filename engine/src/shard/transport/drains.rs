@@ -75,7 +75,7 @@ impl<I: Io> Transport<I> {
     }
 
     pub(super) fn leave_drains(&mut self, socket: &Socket) {
-        if socket.life == Life::Draining {
+        if socket.is_draining() {
             self.drains.count -= 1;
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Not here: what follows (`protocol`), listeners and the notifier (`accept`, `shard`).
 
-use super::{End, Receiving, RoomFound, Sending, Socket, Transport};
+use super::{End, Polling, Receiving, RoomFound, Sending, Socket, Transport};
 use crate::mem::{ReceiveBuffers, Share};
 use crate::ring::{Event, Io, Op};
 
@@ -122,7 +122,10 @@ impl<I: Io> Transport<I> {
                 }
                 match result {
                     1.. => Received::Discarded(result.cast_unsigned()),
-                    0 => Received::End,
+                    0 => {
+                        socket.end = End::Reached;
+                        Received::End
+                    }
                     error => self.receive_failed(socket, -error, large, buffers),
                 }
             }
@@ -208,7 +211,9 @@ fn file_read(socket: &mut Socket, result: i32) -> SocketEvent {
 /// The poll says that the other side has ended its own or broken the connection, or it has ended itself.
 #[cold]
 fn other_side(socket: &mut Socket, event: &Event) -> SocketEvent {
-    socket.polled = event.more;
+    if !event.more {
+        socket.polling = Polling::No;
+    }
     if socket.is_closing() {
         return SocketEvent::Nothing;
     }

@@ -7,7 +7,7 @@
 //! Not here: which way of receiving is chosen, and what the bytes mean (`protocol`); which buffers the kernel has (room
 //! `mem`).
 
-use super::{Receiving, Socket, Transport};
+use super::{Polling, Receiving, Socket, Transport};
 use crate::mem::{BufferId, Input, ReceiveBuffers, Share};
 use crate::ring::{Io, Op};
 
@@ -55,7 +55,7 @@ impl<I: Io> Transport<I> {
     }
 
     /// Asks whatever receives to end.
-    pub(crate) fn end_receive(&mut self, socket: &mut Socket) {
+    pub(super) fn end_receive(&mut self, socket: &mut Socket) {
         if matches!(socket.receiving, Receiving::Armed | Receiving::Once) {
             socket.receiving = Receiving::Stopping;
             self.io.cancel(socket.token(Op::Receive));
@@ -72,11 +72,18 @@ impl<I: Io> Transport<I> {
         self.starved.push(socket.key);
     }
 
+    /// There is a buffer for a socket that waited for one: receiving may begin.
+    pub(crate) fn end_starving(&mut self, socket: &mut Socket) {
+        debug_assert!(socket.is_starved(), "who waits for no buffer is not fed");
+        socket.receiving = Receiving::Stopped;
+    }
+
     /// While nothing is received, the other side's end is noticed by a poll. It stays until the socket closes, since
     /// receiving may stop again.
     pub(crate) fn poll_end(&mut self, socket: &mut Socket) {
-        if !socket.receives() && !socket.polled && !socket.is_closing() && !socket.is_leaving() {
-            socket.polled = true;
+        let is_free = socket.polling == Polling::No && !socket.receives();
+        if is_free && !socket.is_closing() && !socket.is_leaving() {
+            socket.polling = Polling::Out;
             self.io.watch_end(socket.fd, socket.token(Op::Poll));
         }
     }

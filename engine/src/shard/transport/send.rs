@@ -13,7 +13,7 @@
 //!
 //! Not here: what is sent, and how long a client may take.
 
-use super::{Sending, Socket, Transport};
+use super::{Sending, Shortage, Socket, Transport};
 use crate::mem::Lent;
 use crate::ring::{Event, FilePart, Io, Op, SendMode};
 
@@ -48,7 +48,7 @@ impl<I: Io> Transport<I> {
     #[cold]
     pub(crate) fn await_room(&mut self, socket: &mut Socket, of_file: bool) {
         socket.sending = if of_file { Sending::FileRoom } else { Sending::Room };
-        if !core::mem::replace(&mut socket.waited, true) {
+        if core::mem::replace(&mut socket.shortage, Shortage::Counted) == Shortage::No {
             self.counters.sends_short.count();
         }
         socket.taking.run(self.tick);

@@ -16,7 +16,7 @@ use crate::timer::NEVER;
 
 /// Whether the kernel receives for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receiving {
+pub(super) enum Receiving {
     /// No operation is out.
     Stopped,
     /// Nor is one here, because the kernel had no buffer: it is in the list of those that wait for one.
@@ -31,7 +31,7 @@ pub(crate) enum Receiving {
 
 /// Whether the kernel sends for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sending {
+pub(super) enum Sending {
     No,
     /// Ends with the turn unless a completion says otherwise.
     Silent,
@@ -43,9 +43,26 @@ pub(crate) enum Sending {
     FileRoom,
 }
 
+/// Whether what is being sent has waited for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    No,
+    /// It has, which is counted once.
+    Counted,
+}
+
+/// Whether a poll for the other side's end is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Polling {
+    No,
+    Out,
+    /// It has been asked to end.
+    Stopping,
+}
+
 /// What is known of the end of the other side's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(super) enum End {
     Unknown,
     /// A poll has told of it: there may be input before it.
     Told,
@@ -61,7 +78,7 @@ pub(crate) enum End {
 ///    └──────┴──────────┴──▶ Closing: it only waits for its operations to end
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
+pub(super) enum Life {
     Open,
     /// Our side is shut, and the other's is read to its end.
     Draining,
@@ -78,21 +95,16 @@ pub(crate) enum Life {
 pub(crate) struct Socket {
     pub(crate) key: ConnectionKey,
     pub(crate) fd: RawFd,
-    pub(crate) receiving: Receiving,
-    pub(crate) sending: Sending,
-    pub(crate) life: Life,
-    pub(crate) end: End,
-    /// A poll for the other side's end is out.
-    pub(crate) polled: bool,
-    /// What is being sent has waited for room before.
-    pub(crate) waited: bool,
+    pub(super) receiving: Receiving,
+    pub(super) sending: Sending,
+    pub(super) shortage: Shortage,
+    pub(super) life: Life,
+    pub(super) end: End,
+    pub(super) polling: Polling,
     pub(super) held_count: u16,
     pub(super) held_first: Option<BufferId>,
     pub(super) held_last: Option<BufferId>,
     pub(crate) staging: Staging,
-    /// Bytes sent of what is being sent, and in all.
-    pub(crate) out_sent: u32,
-    pub(crate) out_len: u32,
     /// Whether the other side keeps to the least rate at which it is to take what waits to be sent.
     pub(crate) taking: Account,
     /// And to that at which it is to send what is awaited.
@@ -106,16 +118,14 @@ impl Socket {
             fd,
             receiving: Receiving::Stopped,
             sending: Sending::No,
+            shortage: Shortage::No,
             life: Life::Open,
             end: End::Unknown,
-            polled: false,
-            waited: false,
+            polling: Polling::No,
             held_count: 0,
             held_first: None,
             held_last: None,
             staging: Staging::No,
-            out_sent: 0,
-            out_len: 0,
             taking: Account::default(),
             giving: Account::default(),
         }
@@ -124,6 +134,16 @@ impl Socket {
     #[inline]
     pub(super) fn token(&self, op: Op) -> Token {
         Token::new(op, self.key.generation(), self.key.index)
+    }
+
+    /// Whether nothing has begun to end it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.life == Life::Open
+    }
+
+    /// Whether our side is shut, and the other's is read to its end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.life == Life::Draining
     }
 
     /// Whether it only waits for its operations to end.
@@ -136,6 +156,18 @@ impl Socket {
     #[inline]
     pub(crate) fn is_leaving(&self) -> bool {
         self.life == Life::Leaving
+    }
+
+    /// Whether it can be handed over now.
+    pub(crate) fn has_left(&self) -> bool {
+        self.life == Life::Left
+    }
+
+    /// It is handed over, if no operation names it and no input of it is held. All is sent.
+    pub(crate) fn leave_if_quiet(&mut self) {
+        if self.is_leaving() && self.is_quiet() && !self.holds_input() {
+            self.life = Life::Left;
+        }
     }
 
     /// Whether its entry can go.
@@ -151,7 +183,46 @@ impl Socket {
     /// Whether no operation names it.
     pub(crate) fn is_quiet(&self) -> bool {
         let is_still = !self.receives() && self.sending == Sending::No;
-        is_still && !self.polled && !self.staging.is_reading()
+        is_still && self.polling == Polling::No && !self.staging.is_reading()
+    }
+
+    /// Whether receiving may begin.
+    #[inline]
+    pub(crate) fn may_receive(&self) -> bool {
+        self.receiving == Receiving::Stopped && !self.is_closing() && !self.is_leaving()
+    }
+
+    /// Whether something is being sent, or waits for room.
+    #[inline]
+    pub(crate) fn sends(&self) -> bool {
+        self.sending != Sending::No
+    }
+
+    /// Whether what is being sent ends without being told.
+    pub(crate) fn sends_silently(&self) -> bool {
+        self.sending == Sending::Silent
+    }
+
+    /// A turn has ended in which nothing was told of a silent send: the socket has taken all of it. `false`: there was
+    /// none.
+    #[inline(always)]
+    pub(crate) fn end_silent_send(&mut self) -> bool {
+        let was_silent = self.sending == Sending::Silent;
+        if was_silent {
+            self.took_all();
+        }
+        was_silent
+    }
+
+    /// It has taken all that it was given.
+    #[inline(always)]
+    pub(crate) fn took_all(&mut self) {
+        (self.sending, self.shortage) = (Sending::No, Shortage::No);
+    }
+
+    /// The helper has given back what it had of a shard that has failed.
+    pub(crate) fn is_given_back(&mut self) {
+        self.sending = Sending::No;
     }
 
     /// Whether an operation is out that receives.
@@ -218,10 +289,22 @@ impl<I: Io> Transport<I> {
     }
 
     /// Asks the poll for the other side's end to end.
-    pub(crate) fn end_poll(&mut self, socket: &Socket) {
-        if socket.polled {
+    pub(super) fn end_poll(&mut self, socket: &mut Socket) {
+        if socket.polling == Polling::Out {
+            socket.polling = Polling::Stopping;
             self.io.cancel(socket.token(Op::Poll));
         }
+    }
+
+    /// It is to be handed over once all is sent and no operation names it. `false`: it has begun to end otherwise.
+    pub(crate) fn begin_leaving(&mut self, socket: &mut Socket) -> bool {
+        let is_open = socket.is_open();
+        if is_open {
+            socket.life = Life::Leaving;
+            self.end_receive(socket);
+            self.end_poll(socket);
+        }
+        is_open
     }
 
     /// Shuts our side.

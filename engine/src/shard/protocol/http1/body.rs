@@ -24,7 +24,6 @@ use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::Protocol;
-use crate::shard::transport::Sending;
 use crate::timer::NEVER;
 
 /// What is in chunks.
@@ -226,7 +225,7 @@ impl<I: Io> Protocol<I> {
 
     /// Ends a connection that takes no more requests, now if it owes nothing.
     fn end_after_answers(&mut self, connection: &mut Http1) {
-        if connection.machine.in_flight() > 0 || connection.link.socket.sending != Sending::No {
+        if connection.machine.in_flight() > 0 || connection.link.socket.sends() {
             return;
         }
         match connection.machine.sent() {

@@ -20,7 +20,6 @@ use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
-use crate::shard::transport::{Receiving, Sending};
 
 /// What came of looking at some input.
 pub(super) enum Taken {
@@ -36,7 +35,7 @@ impl<I: Io> Protocol<I> {
     /// Receives, unless the connection does or takes no more.
     pub(crate) fn arm_receive(&mut self, connection: &mut Http1) {
         let socket = &connection.link.socket;
-        if socket.receiving != Receiving::Stopped || socket.is_closing() || socket.is_leaving() {
+        if !socket.may_receive() {
             return;
         }
         if connection.has_incoming() || connection.takes_nothing() {
@@ -94,7 +93,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     fn out_of_slots(&mut self, connection: &mut Http1) -> Taken {
         // An answer under way frees a slot when it is sent.
-        let answering = connection.machine.in_flight() > 0 || connection.link.socket.sending != Sending::No;
+        let answering = connection.machine.in_flight() > 0 || connection.link.socket.sends();
         if answering && !connection.has_head() {
             return Taken::Later;
         }

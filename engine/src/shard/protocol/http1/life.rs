@@ -13,14 +13,12 @@ use super::state::{PendingWrites, Reader};
 use crate::conn::{Expiry, WaitReason};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
-use crate::shard::transport::{End, Sending};
 use crate::timer::NEVER;
 
 impl<I: Io> Protocol<I> {
     /// The client has ended its side.
     #[cold]
     pub(crate) fn end_of_input(&mut self, connection: &mut Http1) {
-        connection.link.socket.end = End::Reached;
         if connection.link.socket.holds_input() {
             // Held requests come first; `resume_input` comes back here.
             return self.dispatch.half_closed(connection.key());
@@ -28,10 +26,9 @@ impl<I: Io> Protocol<I> {
         if connection.has_incoming() && connection.reader != Reader::Nobody {
             self.body_failed(connection, Reject::BodyCut);
         }
-        let sending = connection.link.socket.sending;
-        let busy = sending != Sending::No || connection.owed.has(PendingWrites::OVERLOAD);
+        let busy = connection.link.socket.sends() || connection.owed.has(PendingWrites::OVERLOAD);
         // The send's end is the moment to close.
-        self.transport.follow_up |= sending == Sending::Silent;
+        self.transport.follow_up |= connection.link.socket.sends_silently();
         if connection.machine.end_of_input(busy) {
             self.close(&mut connection.link);
         } else if connection.link.extras {
@@ -52,9 +49,8 @@ impl<I: Io> Protocol<I> {
     /// Lets a connection end as soon as it owes nothing: the engine is stopping.
     #[cold]
     pub(crate) fn finish_http1(&mut self, connection: &mut Http1) {
-        let sending = connection.link.socket.sending;
-        let busy = sending != Sending::No || connection.owed.has(PendingWrites::OVERLOAD);
-        self.transport.follow_up |= sending == Sending::Silent;
+        let busy = connection.link.socket.sends() || connection.owed.has(PendingWrites::OVERLOAD);
+        self.transport.follow_up |= connection.link.socket.sends_silently();
         connection.machine.finish();
         // A draining client is reading its last answer: it has its few seconds.
         if connection.machine.in_flight() == 0 && !busy && !connection.machine.is_draining() {

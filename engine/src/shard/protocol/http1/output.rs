@@ -21,8 +21,7 @@ use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::{Link, Out};
 use crate::shard::protocol::raw::Pipe;
-use crate::shard::protocol::stream::{Batch, Next, Progress};
-use crate::shard::transport::Sending;
+use crate::shard::protocol::stream::{Batch, Next};
 use crate::timer::NEVER;
 
 const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
@@ -79,7 +78,7 @@ impl<I: Io> Protocol<I> {
 
     /// Hands a connection's next answers to the socket, if it is free and they are there.
     pub(crate) fn flush_http1(&mut self, connection: &mut Http1) {
-        if connection.link.socket.sending != Sending::No || connection.link.socket.is_closing() {
+        if connection.link.socket.sends() || connection.link.socket.is_closing() {
             // A silent send's end is the moment to look again.
             self.transport.follow_up = true;
             return;
@@ -302,8 +301,7 @@ impl<I: Io> Protocol<I> {
     }
 
     pub(super) fn start_send(&mut self, connection: &mut Http1, out: Out, len: u32) {
-        connection.link.out = out;
-        (connection.link.socket.out_sent, connection.link.socket.out_len) = (0, len);
+        connection.link.begin_out(out, len);
         // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
         // and its timer runs from now.
         let is_followed = self.has_answer(connection) || connection.owed.any();
@@ -320,7 +318,7 @@ impl<I: Io> Protocol<I> {
     /// Queues the send of what is left of `out`.
     #[inline(always)]
     fn submit_send(&mut self, link: &mut Link) {
-        let (sent, len) = (link.socket.out_sent, link.socket.out_len);
+        let (sent, len) = (link.out_taken, link.out_len);
         let side = &mut self.dispatch.side;
         let part = match &link.out {
             // Streams are sent by `stream`.
@@ -352,7 +350,7 @@ impl<I: Io> Protocol<I> {
 
     /// There is room for more of `out`.
     #[cold]
-    pub(super) fn send_rest(&mut self, connection: &mut Http1) {
+    pub(crate) fn send_rest(&mut self, connection: &mut Http1) {
         // As when it began: something may follow it.
         self.transport.follow_up = true;
         self.submit_send(&mut connection.link);
@@ -360,7 +358,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Goes on with a streamed answer of a connection that sends nothing at this moment.
-    pub(super) fn send_stream(&mut self, connection: &mut Http1, slot: Slot) {
+    pub(crate) fn send_stream(&mut self, connection: &mut Http1, slot: Slot) {
         match self.next_of_stream(&mut connection.link, slot) {
             Next::Nothing | Next::AllSent { is_last: false } => {}
             Next::File => self.set_timer(connection),
@@ -381,8 +379,7 @@ impl<I: Io> Protocol<I> {
         if batch.is_last && !was_last {
             self.unlink_one(connection, slot);
         }
-        connection.link.out = Out::Stream { slot, last: batch.is_last || was_last };
-        self.send_batch(&mut connection.link, batch);
+        self.send_batch(&mut connection.link, batch, (slot, batch.is_last || was_last));
         self.set_timer(connection);
         if batch.is_last && connection.link.socket.holds_input() {
             self.queue_resume(&mut connection.link);
@@ -399,45 +396,16 @@ impl<I: Io> Protocol<I> {
         self.after_answer(connection);
     }
 
-    /// A send has come so far: of a file's part, with `of_file`.
-    #[cold]
-    pub(crate) fn http1_progressed(&mut self, connection: &mut Http1, progress: Progress, of_file: bool) {
-        match progress {
-            Progress::Nothing => {}
-            Progress::Short => {
-                self.wait_for_room(&mut connection.link, of_file);
-                self.resume_unwanted(connection);
-                self.set_timer(connection);
-            }
-            Progress::Ended if of_file => self.after_answer(connection),
-            Progress::Ended => self.send_ended(connection),
-        }
-    }
-
-    /// Everything handed to the socket is sent: its memory is free again.
-    #[inline(always)]
-    pub(crate) fn send_ended(&mut self, connection: &mut Http1) {
-        (connection.link.socket.sending, connection.link.socket.waited) = (Sending::No, false);
-        let out = core::mem::replace(&mut connection.link.out, Out::Nothing);
-        if let Out::Stream { slot, last } = out {
-            self.stream_sent(&mut connection.link, slot, last);
-        }
-        self.release_out(&connection.link, out);
-        if !connection.link.socket.is_closing() {
-            self.go_on(connection);
-        }
-    }
-
     /// An answer has ended without a send.
     #[cold]
-    pub(super) fn after_answer(&mut self, connection: &mut Http1) {
+    pub(crate) fn after_answer(&mut self, connection: &mut Http1) {
         self.set_timer(connection);
         self.go_on(connection);
     }
 
     /// Goes on behind what has been sent.
     #[inline(always)]
-    fn go_on(&mut self, connection: &mut Http1) {
+    pub(crate) fn go_on(&mut self, connection: &mut Http1) {
         match connection.machine.sent() {
             AfterSend::GoOn => {
                 if self.has_answer(connection) || connection.owed.any() {

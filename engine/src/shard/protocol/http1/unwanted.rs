@@ -89,7 +89,7 @@ impl<I: Io> Protocol<I> {
     /// An answer is under way, which the client may not read before it has sent everything: goes on with what nobody
     /// wants, if that had to wait for the application.
     #[cold]
-    pub(super) fn resume_unwanted(&mut self, connection: &mut Http1) {
+    pub(crate) fn resume_unwanted(&mut self, connection: &mut Http1) {
         let waits = !connection.link.socket.holds_input() && !connection.link.socket.has_ended();
         if waits && connection.takes_nothing() {
             self.arm_receive(connection);

@@ -14,7 +14,7 @@ use crate::clock::Tick;
 use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
-use crate::shard::transport::{LOOK_EVERY, RoomFound};
+use crate::shard::transport::LOOK_EVERY;
 use crate::timer::NEVER;
 
 /// How far a client may fall behind the least rate at which it sends a body, in milliseconds: consumers may be waiting
@@ -22,20 +22,6 @@ use crate::timer::NEVER;
 const GIVING_BEHIND_MAX: u32 = 30_000;
 
 impl<I: Io> Protocol<I> {
-    /// There is room in the socket.
-    #[cold]
-    pub(crate) fn http1_has_room(&mut self, connection: &mut Http1, found: RoomFound) {
-        match (found, connection.link.streamed()) {
-            (RoomFound::ClientGone, _) => self.client_gone(&mut connection.link),
-            (RoomFound::OfFile, Some(slot)) => {
-                self.go_on_with_file(&mut connection.link, slot);
-                self.set_timer(connection);
-            }
-            (RoomFound::OfMemory, Some(slot)) => self.send_stream(connection, slot),
-            (RoomFound::OfFile | RoomFound::OfMemory, None) => self.send_rest(connection),
-        }
-    }
-
     /// The deadline of a body under way, anew with each piece and each pause.
     #[inline(never)]
     pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
