@@ -10,6 +10,7 @@
 //! Not here: what bytes mean, and whose memory they are in.
 
 mod accept;
+mod closing;
 mod drains;
 mod events;
 mod listen_socket;
@@ -18,6 +19,7 @@ mod receive;
 mod send;
 mod socket;
 mod stage;
+mod staging;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +33,8 @@ use self::receive::Held;
 pub(crate) use self::send::RoomFound;
 pub(crate) use self::socket::Socket;
 use self::socket::{End, Life, Polling, Receiving, Sending, Shortage};
-pub(crate) use self::stage::{FileRead, Staging};
+pub(crate) use self::stage::FileRead;
+pub(crate) use self::staging::Staging;
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
 use crate::mem::{BufferTable, ReceiveBuffers};

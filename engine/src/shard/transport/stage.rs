@@ -1,55 +1,16 @@
 //! Short parts of files are read into cells before they are sent; who finds no cell waits for one, in order.
 //!
-//! ```text
-//!   No ──no cell──▶ Waits ──one is free──▶ Called
-//!    │                                       │
-//!    └──a cell──▶ Reads ──▶ Holds ──sent──▶ No: the next that waits is called
-//! ```
-//!
 //! Invariants: a cell that is read into is given back after the read has ended; a call that is not followed goes to the
 //! next.
 //!
-//! Not here: which parts of files are read (`protocol::stream`), sending longer ones (`ring::files`), and where cells
-//! lie (room `mem`).
+//! Not here: how far a socket is in this (`staging`), which parts of files are read (`protocol::stream`), sending longer
+//! ones (`ring::files`), and where cells lie (room `mem`).
 
 use std::os::fd::RawFd;
 
-use super::{Socket, Transport};
+use super::{Socket, Staging, Transport};
 use crate::mem::{Cell, FreeCells, Landing};
 use crate::ring::{Io, Op};
-
-/// What a socket has of a file in memory.
-#[derive(Debug)]
-pub(crate) enum Staging {
-    No,
-    /// It is in the list of those that wait for a cell.
-    Waits,
-    /// It was taken off that list because a cell is free.
-    Called,
-    /// A part of a file is being read into the cell.
-    Reads(Cell),
-    /// These bytes of the cell are read and not sent.
-    Holds {
-        cell: Cell,
-        from: u32,
-        to: u32,
-    },
-}
-
-impl Staging {
-    #[inline]
-    pub(crate) fn is_reading(&self) -> bool {
-        matches!(self, Self::Reads(_))
-    }
-
-    /// The read has ended, of so many bytes.
-    pub(super) fn was_read(&mut self, bytes: u32) {
-        *self = match core::mem::replace(self, Self::No) {
-            Self::Reads(cell) => Self::Holds { cell, from: 0, to: bytes },
-            other => other,
-        };
-    }
-}
 
 /// A part of a file that is to be read.
 #[derive(Clone, Copy, Debug)]
