@@ -21,6 +21,7 @@ use crate::mem::Input;
 use crate::queue::{Disconnected, Reading, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::ring::Io;
+use crate::shard::transport::Awaited;
 use crate::timer::NEVER;
 
 /// What comes from the client.
@@ -130,7 +131,7 @@ impl<I: Io> Protocol<I> {
         }
         match self.pipe_room(link, pipe) {
             0 => self.transport.poll_end(&mut link.socket),
-            room => self.receive_piece(link, room, (true, true)),
+            room => self.receive_piece(link, room, Awaited::Long { keeps: true }),
         }
     }
 

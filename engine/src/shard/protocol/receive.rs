@@ -13,7 +13,7 @@ use super::http1::{Http1, Switch};
 use super::link::Link;
 use crate::mem::{Area, Input};
 use crate::ring::Io;
-use crate::shard::transport::{Received, Reception};
+use crate::shard::transport::{Awaited, Feeding, Received, Reception, Transport};
 
 impl<I: Io> Protocol<I> {
     pub(super) fn on_receive(&mut self, connection: &mut Connection, reception: Reception) {
@@ -156,28 +156,26 @@ impl<I: Io> Protocol<I> {
     /// Receives again for a connection whose receive ended for want of buffers, if the kernel has some. `false`: not
     /// yet.
     pub(crate) fn feed(&mut self, connection: &mut Connection) -> bool {
-        let socket = &connection.link().socket;
-        if !socket.is_starved() || socket.is_closing() {
-            return true;
-        }
-        let (any, long, keeps) = match connection {
-            Connection::Http1(http) if matches!(http.switch, Switch::No) => {
-                (http.takes_nothing(), http.receives_long(), http.keeps_long())
-            }
-            Connection::Http1(_) | Connection::Raw(_) => (false, true, true),
+        let awaited = match connection {
+            Connection::Http1(http) if matches!(http.switch, Switch::No) => http.awaited(),
+            Connection::Http1(_) | Connection::Raw(_) => Awaited::Long { keeps: true },
         };
-        if !(any || self.has_buffer_for(long, keeps)) {
-            // It may take long: a client that leaves is to be noticed.
-            self.poll_connection_end(connection);
-            return false;
+        match Transport::<I>::feed(connection.socket_mut(), awaited, &self.dispatch.side.buffers) {
+            Feeding::Over => true,
+            Feeding::Later => {
+                // It may take long: a client that leaves is to be noticed.
+                self.poll_connection_end(connection);
+                false
+            }
+            Feeding::Now => {
+                self.receive(connection);
+                if let Connection::Http1(http) = connection {
+                    // Its client has all its time again.
+                    self.set_timer(http);
+                }
+                true
+            }
         }
-        self.transport.end_starving(connection.socket_mut());
-        self.receive(connection);
-        if let Connection::Http1(http) = connection {
-            // Its client has all its time again.
-            self.set_timer(http);
-        }
-        true
     }
 
     /// Receives, unless the connection does or takes no more.
@@ -197,23 +195,14 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// Whether the kernel has a buffer for what is awaited: as [`receive_piece`](Self::receive_piece) chooses, since
-    /// armed for a kind that is not there, it would only come back at once.
-    fn has_buffer_for(&self, long: bool, keeps: bool) -> bool {
-        let buffers = &self.dispatch.side.buffers;
-        let small = buffers.small.any_posted() && buffers.spares_small(keeps);
-        small || (long && buffers.large.any_posted())
-    }
-
-    /// Receives more of something that may be `long`, at most so many bytes, which will be kept if it `keeps` them.
-    pub(super) fn receive_piece(&mut self, link: &mut Link, most: u64, (long, keeps): (bool, bool)) {
-        // Without a large buffer, small ones do, while there are enough of them for others.
-        let small = !long || (!self.has_large() && self.dispatch.side.buffers.spares_small(keeps));
-        if small {
-            return self.transport.receive_many(&mut link.socket);
+    /// Receives what is awaited, at most so many bytes of it where that can be said.
+    pub(super) fn receive_piece(&mut self, link: &mut Link, most: u64, awaited: Awaited) {
+        if matches!(awaited, Awaited::Long { .. }) {
+            self.has_large();
         }
         let most = most.min(u64::from(self.dispatch.side.arena().cell_bytes(Area::Body)));
-        self.transport.receive_large(&mut link.socket, u32::try_from(most).unwrap_or(u32::MAX));
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        self.transport.receive_awaited(&mut link.socket, awaited, most, &self.dispatch.side.buffers);
     }
 
     /// Whether the kernel has a large buffer to receive into, or gets one now.

@@ -30,6 +30,7 @@ pub(crate) use self::events::{FileGot, OtherSide, Received, Reception, SocketEve
 pub(crate) use self::listen_socket::ListenSocket;
 pub(crate) use self::rates::{Account, LOOK_EVERY};
 use self::receive::Held;
+pub(crate) use self::receive::{Awaited, Feeding};
 pub(crate) use self::send::RoomFound;
 pub(crate) use self::socket::Socket;
 use self::socket::{End, Life, Polling, Receiving, Sending, Shortage};

@@ -14,6 +14,50 @@ use crate::ring::{Io, Op};
 /// Buffers a socket may hold before receiving stops.
 const HELD_MAX: u16 = 4;
 
+/// What more is awaited, as far as it says how that is best received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// What is thrown away, which takes no buffer.
+    Unwanted,
+    /// What is short, or may be.
+    Short,
+    /// What may be much; with `keeps`, it stays in its buffers until it is read.
+    Long { keeps: bool },
+}
+
+impl Awaited {
+    /// Whether small buffers do for it: also for what is long, while the kernel has no large one and there are enough
+    /// small ones for others.
+    fn is_for_small(self, buffers: &ReceiveBuffers) -> bool {
+        match self {
+            Self::Unwanted | Self::Short => true,
+            Self::Long { keeps } => !buffers.large.any_posted() && buffers.spares_small(keeps),
+        }
+    }
+
+    /// Whether the kernel has a buffer for it, of the kind that [is chosen](Self::is_for_small): armed for one that is
+    /// not there, a receive would only come back at once.
+    fn has_buffer(self, buffers: &ReceiveBuffers) -> bool {
+        let has_small = |keeps| buffers.small.any_posted() && buffers.spares_small(keeps);
+        match self {
+            Self::Unwanted => true,
+            Self::Short => has_small(false),
+            Self::Long { keeps } => has_small(keeps) || buffers.large.any_posted(),
+        }
+    }
+}
+
+/// What came of a look whether a socket that waits for a buffer can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feeding {
+    /// It waits for none any more.
+    Over,
+    /// There is none for it yet.
+    Later,
+    /// There is one: receiving may begin.
+    Now,
+}
+
 /// Input of a socket that cannot be taken yet: a range of a receive buffer.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -33,6 +77,20 @@ impl<I: Io> Transport<I> {
     pub(crate) fn receive_many(&mut self, socket: &mut Socket) {
         socket.receiving = Receiving::Armed;
         self.io.receive(socket.fd, socket.token(Op::Receive));
+    }
+
+    /// Receives what is awaited; into a large buffer, at most so many bytes.
+    pub(crate) fn receive_awaited(
+        &mut self,
+        socket: &mut Socket,
+        awaited: Awaited,
+        most: u32,
+        buffers: &ReceiveBuffers,
+    ) {
+        match awaited.is_for_small(buffers) {
+            true => self.receive_many(socket),
+            false => self.receive_large(socket, most),
+        }
     }
 
     /// Receives once into a large buffer, at most so many bytes.
@@ -72,10 +130,16 @@ impl<I: Io> Transport<I> {
         self.starved.push(socket.key);
     }
 
-    /// There is a buffer for a socket that waited for one: receiving may begin.
-    pub(crate) fn end_starving(&mut self, socket: &mut Socket) {
-        debug_assert!(socket.is_starved(), "who waits for no buffer is not fed");
+    /// Whether a socket that waits for a buffer for what it awaits can go on.
+    pub(crate) fn feed(socket: &mut Socket, awaited: Awaited, buffers: &ReceiveBuffers) -> Feeding {
+        if !socket.is_starved() || socket.is_closing() {
+            return Feeding::Over;
+        }
+        if !awaited.has_buffer(buffers) {
+            return Feeding::Later;
+        }
         socket.receiving = Receiving::Stopped;
+        Feeding::Now
     }
 
     /// While nothing is received, the other side's end is noticed by a poll. It stays until the socket closes, since

@@ -238,7 +238,7 @@ impl<I: Io> Protocol<I> {
     /// Receives more, the way that what is awaited is best received.
     pub(super) fn receive_body(&mut self, connection: &mut Http1) {
         let (reader, incoming) = (connection.reader, connection.incoming);
-        let (long, keeps) = (connection.receives_long(), connection.keeps_long());
+        let awaited = connection.awaited();
         let room = match reader.slot() {
             Some(slot) => self.room_or_pause(connection, slot),
             None => u64::from(u32::MAX),
@@ -252,6 +252,6 @@ impl<I: Io> Protocol<I> {
             self.set_timer(connection);
         }
         let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
-        self.receive_piece(&mut connection.link, room.min(missing), (long, keeps));
+        self.receive_piece(&mut connection.link, room.min(missing), awaited);
     }
 }

@@ -15,7 +15,7 @@ use crate::record::{Address, DISCARDED_BYTES_MAX};
 use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::link::Link;
 use crate::shard::protocol::raw::Pipe;
-use crate::shard::transport::{Accepted, Socket};
+use crate::shard::transport::{Accepted, Awaited, Socket};
 use crate::slab::ConnectionKey;
 use crate::timer::NEVER;
 
@@ -280,6 +280,15 @@ impl Http1 {
     #[inline]
     pub(crate) fn keeps_long(&self) -> bool {
         self.receives_long() && self.reader != Reader::Nobody
+    }
+
+    /// What more is awaited.
+    pub(crate) fn awaited(&self) -> Awaited {
+        match (self.takes_nothing(), self.receives_long()) {
+            (true, _) => Awaited::Unwanted,
+            (false, true) => Awaited::Long { keeps: self.keeps_long() },
+            (false, false) => Awaited::Short,
+        }
     }
 
     /// Whether all that comes is of no use.
