@@ -112,7 +112,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Something has come of an operation of a connection's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn on_event(&mut self, connection: &mut Connection, event: SocketEvent) {
         match event {
             SocketEvent::Received(reception) => self.on_receive(connection, reception),
@@ -184,17 +184,23 @@ impl<I: Io> Protocol<I> {
     }
 
     /// A pipe that nobody uses any more ends as HTTP/1 does.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end_pipe_if_over(&mut self, connection: &mut Connection) {
         if let Connection::Raw(raw) = connection
             && self.is_pipe_over(raw)
         {
-            let (link, slot) = (raw.link.take(), raw.pipe.slot);
-            self.dispatch.answer_sent(slot);
-            let mut http = Http1::over(link);
-            self.end_http1(&mut http);
-            *connection = Connection::Http1(http);
+            self.end_pipe(connection);
         }
+    }
+
+    #[cold]
+    fn end_pipe(&mut self, connection: &mut Connection) {
+        let Connection::Raw(raw) = connection else { return };
+        let (link, slot) = (raw.link.take(), raw.pipe.slot);
+        self.dispatch.answer_sent(slot);
+        let mut http = Http1::over(link);
+        self.end_http1(&mut http);
+        *connection = Connection::Http1(http);
     }
 
     /// A connection's deadline has come.

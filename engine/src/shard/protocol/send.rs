@@ -7,8 +7,8 @@
 //!   so many bytes are taken ──it was the rest
 //! ```
 //!
-//! Invariants: bytes taken are those of answers, informational ones and pipes, whatever a transport makes of them on the
-//! wire; they are counted here, from what the transport tells, and nowhere read from a socket.
+//! Invariants: bytes taken are those of answers, informational ones and pipes, whatever a transport makes of them on
+//! the wire; they are counted here, from what the transport tells, and nowhere read from a socket.
 //!
 //! Not here: what is sent (`http1`, `raw`, `stream`, `files`), and when a socket is full (`transport`).
 

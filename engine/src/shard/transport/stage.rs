@@ -3,8 +3,8 @@
 //! Invariants: a cell that is read into is given back after the read has ended; a call that is not followed goes to the
 //! next.
 //!
-//! Not here: how far a socket is in this (`staging`), which parts of files are read (`protocol::stream`), sending longer
-//! ones (`ring::files`), and where cells lie (room `mem`).
+//! Not here: how far a socket is in this (`staging`), which parts of files are read (`protocol::stream`), sending
+//! longer ones (`ring::files`), and where cells lie (room `mem`).
 
 use std::os::fd::RawFd;
 
