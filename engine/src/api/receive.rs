@@ -19,7 +19,8 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::RequestId;
-use crate::queue::{NotifyScope, WaitStrategy, Woken, notify_deferred};
+use crate::queue::{NotifyScope, Source, WaitStrategy, Woken, notify_deferred};
+use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
 
 /// How often a spinning consumer looks at the clock, in looks at the queue.
@@ -143,18 +144,24 @@ impl RequestQueue {
         // Its requests are taken with the first one.
         let taken = if self.core.is_measured() { clock::micros(clock::now()) } else { 0 };
         let (first, left, _scope) = (Some(first), max.max(1), NotifyScope::enter(self.core.engine()));
-        Batch { queue: self, first, left, taken, _scope }
+        Batch { queue: self, source: self.source(), first, left, taken, _scope }
     }
 
     #[inline(always)]
     fn claim(&self) -> Option<Request> {
-        self.claim_with(|| clock::micros(clock::now()))
+        self.claim_from(self.source(), || clock::micros(clock::now()))
+    }
+
+    /// Where this thread takes requests: of the shard that it drives, or else of any.
+    #[inline(always)]
+    fn source(&self) -> Option<Source<'_, RequestRecord>> {
+        self.core.source_for(session::attached_shard(self.core.engine()))
     }
 
     /// Claims a request, and notes when, if that is measured.
     #[inline(always)]
-    fn claim_with(&self, taken: impl FnOnce() -> u64) -> Option<Request> {
-        let lease = self.core.claim_for(session::attached_shard(self.core.engine()))?;
+    fn claim_from(&self, source: Option<Source<'_, RequestRecord>>, taken: impl FnOnce() -> u64) -> Option<Request> {
+        let lease = self.core.claim_from(source)?;
         if self.core.is_measured() {
             lease.note_taken(taken());
         }
@@ -228,6 +235,8 @@ impl RequestQueue {
 #[derive(Debug)]
 pub struct Batch<'a> {
     queue: &'a RequestQueue,
+    /// Of the thread that has the batch.
+    source: Option<Source<'a, RequestRecord>>,
     first: Option<Request>,
     left: usize,
     /// When they are taken, in microseconds, if that is measured.
@@ -242,7 +251,7 @@ impl Iterator for Batch<'_> {
     fn next(&mut self) -> Option<Request> {
         self.left = self.left.checked_sub(1)?;
         // Taking nothing out of there would move it all the same.
-        if self.first.is_some() { self.first.take() } else { self.queue.claim_with(|| self.taken) }
+        if self.first.is_some() { self.first.take() } else { self.queue.claim_from(self.source, || self.taken) }
     }
 }
 

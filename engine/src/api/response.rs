@@ -3,11 +3,12 @@
 //! Invariants: a response is checked when it is given to a request, and one that cannot be sent is an error; the fields
 //! that the engine writes itself are refused; a whole answer's Content-Length is its body's, but for HEAD and 304.
 //!
-//! Not here: how a head is written (`response/text.rs`), what a body consists of (`response/content.rs`), what becomes
-//! of it by conditions and ranges (`response/parts.rs`), the chunks of a stream (`stream`), and the values of Date and
-//! Connection, which the shard writes.
+//! Not here: how a head is written (`response/text.rs`), what a body consists of (`response/content.rs`), the fields
+//! given (`response/fields.rs`), what becomes of it by conditions and ranges (`response/parts.rs`), the chunks of a
+//! stream (`stream`), and the values of Date and Connection, which the shard writes.
 
 mod content;
+mod fields;
 mod parts;
 mod text;
 
@@ -19,6 +20,7 @@ use ringress_proto::response::{FieldLine, HeadTemplate, WriteError, body_allowed
 
 pub use self::content::Body;
 use self::content::Memory;
+use self::fields::{Field, Fields};
 pub(super) use self::text::{ResponseBodyLength, alone, has_informational};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{AnswerFlags, Answered, Informational, Tail};
@@ -27,8 +29,6 @@ use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
 /// The most bytes of a body given in one call: sends count in 32 bits.
 const BODY_BYTES_MAX: usize = 1 << 31;
-/// Header fields that a response holds without allocating.
-const INLINE_HEADERS: usize = 4;
 
 /// The status whose body is always empty, and framed as such (RFC 9110 section 15.3.6).
 const RESET_CONTENT: u16 = 205;
@@ -49,13 +49,11 @@ pub struct Response<'a> {
     close: bool,
     /// In pieces, to HEAD: neither a length nor chunks are said.
     unframed: bool,
-    header_count: u8,
     reason: Option<&'a str>,
     /// A field known beforehand; the others follow it.
     line: Option<FieldLine>,
-    headers: [(HeaderName<'a>, &'a [u8]); INLINE_HEADERS],
-    /// Header fields beyond the inline ones.
-    more_headers: Vec<(HeaderName<'a>, &'a [u8])>,
+    /// `None` until there is one: empty places would be written for every answer.
+    fields: Option<Fields<'a>>,
     content_length: Option<u64>,
     /// The body, if it is memory.
     body: Memory<'a>,
@@ -91,11 +89,9 @@ impl<'a> Response<'a> {
             status,
             close: false,
             unframed: false,
-            header_count: 0,
             reason: None,
             line: None,
-            headers: [(HeaderName::Known(ResponseHeader::ContentType), &[]); INLINE_HEADERS],
-            more_headers: Vec::new(),
+            fields: None,
             content_length: None,
             body: Memory::NONE,
             mixed: None,
@@ -132,14 +128,7 @@ impl<'a> Response<'a> {
     /// are refused. Upgrade is a list of protocols, and Connection then names it.
     #[inline]
     pub fn header(mut self, name: impl Into<HeaderName<'a>>, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        let field = (name.into(), value.as_ref());
-        match self.headers.get_mut(usize::from(self.header_count)) {
-            Some(place) => {
-                *place = field;
-                self.header_count += 1;
-            }
-            None => self.more_headers.push(field),
-        }
+        self.fields.get_or_insert_with(Fields::new).push((name.into(), value.as_ref()));
         self
     }
 
@@ -212,8 +201,8 @@ impl<'a> Response<'a> {
         bare && self.status == 101 && self.content_length.is_none() && !self.close
     }
 
-    pub(super) fn fields(&self) -> impl Iterator<Item = &(HeaderName<'a>, &'a [u8])> {
-        self.headers[..usize::from(self.header_count)].iter().chain(&self.more_headers)
+    pub(super) fn fields(&self) -> impl Iterator<Item = &Field<'a>> {
+        self.fields.iter().flat_map(Fields::iter)
     }
 }
 
@@ -228,10 +217,13 @@ pub(super) fn fill(
     if let Some(answered) = fill_short(record, template, response, area) {
         return Ok(answered);
     }
-    if response.mixed.is_some() {
-        return fill_mixed(record, template, response, area);
-    }
-    fill_plain(record, template, response, &[], area)
+    let filled = match response.mixed {
+        Some(_) => fill_mixed(record, template, response, area),
+        None => fill_plain(record, template, response, &[], area),
+    };
+    // Taken apart, and so in memory of its own: a short answer stays in registers.
+    let Answered { status, head, body_len, flags, tail } = filled?;
+    Ok(Answered { status, head, body_len, flags, tail })
 }
 
 /// As [`fill`], where the head is one that is kept ready and the body is short. `None`: it is not.
@@ -242,8 +234,7 @@ fn fill_short(
     response: &Response<'_>,
     area: &mut [u8],
 ) -> Option<Answered> {
-    let Response { status: 200, reason: None, header_count: 0, content_length: None, mixed: None, .. } = response
-    else {
+    let Response { status: 200, reason: None, fields: None, content_length: None, mixed: None, .. } = response else {
         return None;
     };
     if record.is_head() || record.is_connect() {

@@ -41,7 +41,7 @@ mod watch;
 pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::commands::{Command, Informational};
 pub(crate) use self::completions::Completion;
-pub(crate) use self::core::QueueCore;
+pub(crate) use self::core::{QueueCore, Source};
 pub(crate) use self::exchange::{
     AnswerFlags, Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
 };

@@ -34,8 +34,9 @@ pub(super) enum Stage {
     Back,
 }
 
-/// What one slot holds.
+/// What one slot holds. Aligned to find the one of a slot by a shift: that happens ten times a request.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(super) struct Holding {
     pub(super) stage: Stage,
     /// The slot has a body of its own: a chain that may be empty.

@@ -16,7 +16,7 @@ use ringress_proto::date::imf_fixdate;
 use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::range::{ByteRange, Multipart, Ranges, content_range, unsatisfied_range};
 
-use super::{Body, INLINE_HEADERS, Memory, Response};
+use super::{Body, Memory, Response};
 use crate::api::validators::Validators;
 
 /// What describes a content: not for answers without it.
@@ -180,13 +180,8 @@ impl<'a> Response<'a> {
         if !self.fields().any(|(name, _)| names.contains(&known(*name))) {
             return;
         }
-        let mut kept: Vec<_> = self.fields().filter(|(name, _)| !names.contains(&known(*name))).copied().collect();
-        self.more_headers = kept.split_off(kept.len().min(INLINE_HEADERS));
-        self.header_count = 0;
-        for (place, field) in self.headers.iter_mut().zip(kept) {
-            *place = field;
-            self.header_count += 1;
-        }
+        let kept = self.fields().filter(|(name, _)| !names.contains(&known(*name))).copied().collect();
+        self.fields = Some(kept);
     }
 }
 

@@ -114,8 +114,8 @@ fn write_fields(
     if let Some(line) = response.line {
         head.line(line)?;
     }
-    if response.header_count > 0 {
-        for (name, value) in response.fields() {
+    if let Some(fields) = &response.fields {
+        for (name, value) in fields.iter() {
             head.header(*name, value)?;
         }
     }
