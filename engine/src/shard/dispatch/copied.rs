@@ -10,8 +10,9 @@
 
 use core::ops::Range;
 
+use super::meters::UNMETERED;
 use crate::mem::CellId;
-use crate::record::{Ended, Times};
+use crate::record::{Ended, Outcome, Times};
 
 /// See the module's head.
 #[derive(Debug)]
@@ -98,6 +99,15 @@ impl CopiedEnds {
     fn take_at(&mut self, cell: usize) -> Range<usize> {
         let first = cell * self.per_cell;
         first..first + self.counts.get_mut(cell).map(core::mem::take).unwrap_or_default()
+    }
+
+    /// Of those that were taken, how many at the front are answered and count at one place, and where.
+    #[inline]
+    pub(super) fn answered_together(&self, places: &Range<usize>) -> (u32, usize) {
+        let ends = &self.ends[places.clone()];
+        let Some(Some(Ended { meter, .. })) = ends.first() else { return (UNMETERED, 0) };
+        let is_one = |ended: &Ended| ended.outcome == Outcome::Answered && ended.meter == *meter;
+        (*meter, ends.iter().take_while(|ended| ended.as_ref().is_some_and(is_one)).count())
     }
 
     /// One of those that were taken.

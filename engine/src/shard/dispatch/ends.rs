@@ -127,15 +127,32 @@ impl Dispatch {
     /// The socket has taken the answers in a cell whole.
     #[inline]
     pub(crate) fn copied_sent(&mut self, cell: CellId) {
-        for place in self.copied.take(cell) {
-            if let Some(ended) = self.copied.at(place) {
-                self.record(&ended);
-                if self.measures {
-                    let times = self.copied.times_at(place);
-                    self.record_times(&ended, times);
-                }
+        let mut places = self.copied.take(cell);
+        if !self.measures {
+            // Nearly always all of them.
+            let (meter, count) = self.copied.answered_together(&places);
+            #[cfg(test)]
+            let ended = places.clone().take(count).filter_map(|place| self.copied.at(place));
+            #[cfg(test)]
+            ended.for_each(|ended| crate::shard::sim::ends::saw(&ended));
+            self.count_answered(meter, count as u64);
+            places.start += count;
+        }
+        for place in places {
+            let Some(ended) = self.copied.at(place) else { continue };
+            self.record(&ended);
+            if self.measures {
+                let times = self.copied.times_at(place);
+                self.record_times(&ended, times);
             }
         }
+    }
+
+    /// So many requests that count at one place were answered.
+    #[inline(always)]
+    fn count_answered(&self, meter: u32, count: u64) {
+        self.meters.at(meter).answered.add(count);
+        self.counters.requests_answered.add(count);
     }
 
     /// The answers in a cell go with their connection, whose socket has taken `sent` bytes of them.
@@ -341,8 +358,7 @@ impl Dispatch {
         #[cfg(test)]
         crate::shard::sim::ends::saw(ended);
         if ended.outcome == Outcome::Answered {
-            self.meters.at(ended.meter).answered.count();
-            self.counters.requests_answered.count();
+            self.count_answered(ended.meter, 1);
         } else {
             self.record_uncommon(ended.outcome, ended.delivered, ended.meter);
         }

@@ -260,27 +260,25 @@ impl<I: Io> Protocol<I> {
     fn send_many(&mut self, connection: &mut Http1, oldest: Slot, mut cell: Cell) {
         let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut next, mut filled, mut count, mut last) = (Some(oldest), 0, 0, false);
-        let (mut newest, id) = (Copied::nothing(oldest), cell.id());
+        let (mut newest, id) = (Copied::default(), cell.id());
         let mut blank = self.dispatch.side.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
         while let Some(slot) = next.filter(|_| !last && !newest.is_http10 && count < self.settings.pipeline_max) {
-            let state = self.dispatch.slots[slot];
+            let SlotState { answered, next: follower, note, .. } = self.dispatch.slots[slot];
+            let note = AnswerNote(note);
             // The answer is the shard's to look at only once the slot has come back.
-            if !state.answered {
+            if !answered {
                 break;
             }
             let (range, date) = ((filled, room - filled), self.transport.clock.date());
             let copied = self.dispatch.side.copy_answer(slot, &mut blank, range, date);
             let Some((len, date_at)) = copied else { break };
-            if count > 0 {
-                self.dispatch.answer_copied(newest.slot, id);
-            }
-            let note = AnswerNote(state.note);
-            newest = Copied { slot, is_http10: note.is_http10(), len, date_at };
+            self.dispatch.answer_copied(slot, id);
+            newest = Copied { is_http10: note.is_http10(), len, date_at };
             filled += len;
             count += 1;
             last = note.is_last();
-            next = state.next;
+            next = follower;
         }
         if count == 0 {
             // The first answer alone is larger than a cell.
@@ -288,8 +286,6 @@ impl<I: Io> Protocol<I> {
             return self.send_uncommon(connection, oldest);
         }
         let last = self.unlink(connection, count, next, last);
-        // Behind that, which asks of the body that the newest one may have.
-        self.dispatch.answer_copied(newest.slot, id);
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
             let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
@@ -436,16 +432,9 @@ fn write_connection_option(bytes: &mut [u8], len: u32, date_at: u16, word: Word)
 }
 
 /// The answer copied last.
+#[derive(Default)]
 struct Copied {
-    slot: Slot,
     is_http10: bool,
     len: u32,
     date_at: u16,
-}
-
-impl Copied {
-    /// None yet: that in `slot` is the first.
-    fn nothing(slot: Slot) -> Self {
-        Self { slot, is_http10: false, len: 0, date_at: 0 }
-    }
 }
