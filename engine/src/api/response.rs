@@ -135,8 +135,8 @@ impl<'a> Response<'a> {
     /// With a Content-Type field, instead of that of [`text`](Self::text).
     #[inline]
     pub fn content_type(mut self, value: &'a str) -> Self {
-        self.line = None;
-        self.header(ResponseHeader::ContentType, value)
+        self.line = FieldLine::content_type(value);
+        if self.line.is_some() { self } else { self.header(ResponseHeader::ContentType, value) }
     }
 
     /// With a body. What of it is copied, and how not to copy static bytes: see [`Body`].

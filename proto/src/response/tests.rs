@@ -56,7 +56,8 @@ fn a_template_writes_what_its_lines_would() {
 fn a_short_answer_is_what_a_writer_makes_of_it() {
     for server in ["ringress", "", &"s".repeat(128)] {
         let template = HeadTemplate::new(server).expect("valid");
-        for line in [None, Some(FieldLine::TEXT_PLAIN)] {
+        let types = ["text/plain", "text/plain; charset=utf-8", "text/html; charset=utf-8", "application/json"];
+        for line in [None].into_iter().chain(types.map(FieldLine::content_type)) {
             for len in (0..40).chain([98, 99, 100, 101, 255, 998, 999, 1000, 2000]) {
                 let body = &[b'b'; 2000][..len];
                 let (mut one, mut other) = ([0xff; 1200], [0xee; 1200]);
@@ -70,7 +71,7 @@ fn a_short_answer_is_what_a_writer_makes_of_it() {
                 assert_eq!(writer.finish_with(body), Ok((written, true)));
                 assert_eq!(one[..written], other[..written]);
                 // Where it does not fit, nothing is said to be written.
-                assert_eq!(template.short_answer(line, body, &mut one[..written.max(136)]), Some((written, date_at)));
+                assert_eq!(template.short_answer(line, body, &mut one[..written.max(152)]), Some((written, date_at)));
                 assert_eq!(template.short_answer(line, body, &mut one[..written - 1]), None);
             }
         }
