@@ -367,6 +367,8 @@ impl Dispatch {
     #[cold]
     // Part by part: to be passed by reference, the whole would be put together in memory for every request.
     fn record_uncommon(&mut self, outcome: Outcome, delivered: bool, meter: u32) {
+        // It may have been delivered a moment ago.
+        self.meters.settle();
         let counters = &self.counters;
         if !delivered {
             // Whatever became of the refusal.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a request counts where it began, also when its group is gone, or bound otherwise, by its end: a place is
 //! given to others when nothing is under way any more that counts there; the first is nobody's, so that every request
-//! has one.
+//! has one. Deliveries of one group in a row are counted together, before any of them can end and before the shard
+//! sleeps.
 //!
 //! Not here: what is counted (`ends`, room `counters`).
 
@@ -39,12 +40,26 @@ pub(super) struct Meters {
     left: Vec<u32>,
     /// By the groups' rows.
     of_groups: Vec<u32>,
+    run: Run,
+}
+
+/// Deliveries in a row of the group that has this row, which are not yet counted.
+#[derive(Debug)]
+struct Run {
+    row: PolicyIndex,
+    place: u32,
+    count: u64,
+}
+
+impl Run {
+    /// No group has this row.
+    const NONE: Self = Self { row: PolicyIndex::MAX, place: UNMETERED, count: 0 };
 }
 
 impl Meters {
     pub(super) fn new() -> Self {
         let nobody = Meter { counts: Arc::default(), refusals: 0 };
-        Self { places: vec![nobody], free: Vec::new(), left: Vec::new(), of_groups: Vec::new() }
+        Self { places: vec![nobody], free: Vec::new(), left: Vec::new(), of_groups: Vec::new(), run: Run::NONE }
     }
 
     /// The counts of a place.
@@ -57,6 +72,29 @@ impl Meters {
     #[inline]
     pub(super) fn of_group(&self, row: PolicyIndex) -> u32 {
         self.of_groups.get(row as usize).copied().unwrap_or(UNMETERED)
+    }
+
+    /// A request of a group is delivered: by the group's row, where it counts.
+    #[inline(always)]
+    pub(super) fn deliver(&mut self, row: PolicyIndex) -> u32 {
+        if row != self.run.row {
+            self.begin_run(row);
+        }
+        self.run.count += 1;
+        self.run.place
+    }
+
+    #[inline(never)]
+    fn begin_run(&mut self, row: PolicyIndex) {
+        self.settle();
+        self.run = Run { row, place: self.of_group(row), count: 0 };
+    }
+
+    /// Counts what has been delivered.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        let count = core::mem::take(&mut self.run.count);
+        self.at(self.run.place).delivered.add(count);
     }
 
     /// A place for these counts; nobody's without any.
@@ -95,6 +133,9 @@ impl Meters {
 
     /// Groups have come or gone.
     pub(super) fn take_groups(&mut self, before: &Snapshot, now: &Snapshot, shard: usize) {
+        self.settle();
+        // A row may be another group's from now on.
+        self.run = Run::NONE;
         for (row, group) in now.counted_anew(before) {
             let row = row as usize;
             if row >= self.of_groups.len() {

@@ -115,8 +115,7 @@ impl Dispatch {
             self.touched.push(queue);
         }
         self.fresh += 1;
-        let meter = self.meters.of_group(row);
-        self.meters.at(meter).delivered.count();
+        let meter = self.meters.deliver(row);
         let place = &mut self.slots[slot];
         assert!(place.life == Life::Over, "a request begins once");
         *place = SlotState { queue: Some(queue), position, meter, life: Life::Delivered, ..state };
@@ -136,6 +135,7 @@ impl Dispatch {
     pub(crate) fn publish(&mut self, more: bool) -> bool {
         // Also where nothing is left to be shown, because the queue has ended meanwhile.
         self.fresh = 0;
+        self.meters.settle();
         if self.touched.is_empty() {
             return false;
         }

@@ -41,6 +41,15 @@ pub(super) struct Addressed {
     untouched: bool,
 }
 
+impl Addressed {
+    /// A copy for a call that few requests make: what a call is lent is put together in memory, before it is known
+    /// whether the call is made.
+    #[inline(always)]
+    pub(super) fn apart(&self) -> Self {
+        Self { ..*self }
+    }
+}
+
 /// A head that is whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadRead {

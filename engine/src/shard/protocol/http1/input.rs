@@ -126,7 +126,7 @@ impl<I: Io> Protocol<I> {
             Err(reject) => return self.refuse_unread(connection, slot, reject),
         };
         if !matches!(read.body, BodyLength::None) {
-            return self.take_with_body(connection, input, slot, read.addressed);
+            return self.take_with_body(connection, input, slot, read.addressed.apart());
         }
         self.keep(input, slot, read.head_len);
         let is_taken = self.deliver(connection, slot, read.addressed, false);
