@@ -150,8 +150,8 @@ impl Hop {
         let (exchange, side) =
             Exchange::new(1, ShardId(0), Origin::LONE, template, &sizes).expect("memory and an eventfd");
         let queue = QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange]));
-        let completed = Vec::with_capacity(slots as usize);
-        Self { driving: None, side, queue, producer: Producer::new(), completed, next: 0 }
+        let (producer, completed) = (queue.producer(0), Vec::with_capacity(slots as usize));
+        Self { driving: None, side, queue, producer, completed, next: 0 }
     }
 
     /// Marks the current thread as the one that drives the shard: answers return as in co-located mode.
@@ -178,7 +178,7 @@ impl Hop {
         for _ in 0..count {
             self.deliver();
         }
-        let fresh = self.queue.publish(0, &mut self.producer);
+        let fresh = self.producer.publish();
         self.queue.sleepers().wake(0, fresh);
         while let Some(lease) = self.queue.claim() {
             answer(lease);
@@ -199,7 +199,7 @@ impl Hop {
         self.next += 1;
         let id = self.side.publish(slot, QueueNumber(0));
         assert!(self.queue.room(0, &mut self.producer) > 0, "the queue is longer than the batch");
-        self.queue.push(0, &mut self.producer, id);
+        self.producer.push(id);
     }
 
     #[inline]

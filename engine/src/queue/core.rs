@@ -21,7 +21,7 @@ use crate::id::{QueueNumber, RequestId};
 #[derive(Debug)]
 pub(crate) struct QueueCore<R: Record> {
     number: QueueNumber,
-    rings: Box<[RequestRing]>,
+    rings: Box<[Arc<RequestRing>]>,
     exchanges: Arc<[Arc<Exchange<R>>]>,
     sleepers: Sleepers,
     /// The most undelivered requests, over all shards; changes live.
@@ -77,7 +77,7 @@ impl<R: Record> QueueCore<R> {
         Self {
             number,
             // Whatever the length: a request that waits has its slot until it is claimed, so no more can wait.
-            rings: exchanges.iter().map(|exchange| RequestRing::new(exchange.capacity())).collect(),
+            rings: exchanges.iter().map(|exchange| Arc::new(RequestRing::new(exchange.capacity()))).collect(),
             exchanges,
             sleepers: Sleepers::default(),
             length_max: AtomicU32::new(length_max),
@@ -155,7 +155,7 @@ impl<R: Record> QueueCore<R> {
 
     /// Undelivered requests, over all shards.
     pub(crate) fn len(&self) -> u64 {
-        self.rings.iter().map(RequestRing::len).sum()
+        self.rings.iter().map(|ring| ring.len()).sum()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -221,25 +221,24 @@ impl<R: Record> QueueCore<R> {
         self.exchanges.first().map_or(0, |exchange| exchange.engine())
     }
 
+    /// The one end by which a shard pushes to this queue, once there is [room](Self::room). Who sleeps is to be
+    /// [woken](Sleepers::wake) for what it publishes.
+    pub(crate) fn producer(&self, shard: usize) -> Producer {
+        Producer::new(Arc::clone(&self.rings[shard]))
+    }
+
     /// The producing side, for one shard: how many ids the queue is sure to take from it, by its length now. What is
     /// left of its share; beyond that other shards may fill the queue at any moment, and it is one at a time.
     pub(crate) fn room(&self, shard: usize, producer: &mut Producer) -> u64 {
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
         let share = u64::from(self.share.load(Ordering::Relaxed));
-        let len = producer.len(&self.rings[shard], share);
+        let len = producer.len(share);
         if len < share {
             return share - len;
         }
         let others = self.rings.iter().enumerate().filter(|(other, _)| *other != shard);
         let others: u64 = others.map(|(_, ring)| ring.len()).sum();
-        u64::from(producer.len(&self.rings[shard], 0) + others < u64::from(self.length_max()))
-    }
-
-    /// Queues an id for consumers, not yet visible to them; there must be [room](Self::room). Gives its position
-    /// among all that this shard has ever pushed.
-    #[inline]
-    pub(crate) fn push(&self, shard: usize, producer: &mut Producer, id: RequestId) -> u64 {
-        producer.push(&self.rings[shard], id.to_u64()).expect("a ring has an entry for every slot of its shard")
+        u64::from(producer.len(0) + others < u64::from(self.length_max()))
     }
 
     /// Whether a consumer has claimed what a shard pushed at a position; a moment's view.
@@ -265,13 +264,6 @@ impl<R: Record> QueueCore<R> {
     #[inline]
     pub(crate) fn may_sleep_on(&self, unannounced: u64) -> bool {
         unannounced * 4 <= u64::from(self.length_max()) && self.sleepers.one_sleeps_here()
-    }
-
-    /// Shows consumers what one shard has pushed since the last time, and says how many requests. Who sleeps is to be
-    /// [woken](Sleepers::wake) for them.
-    #[inline]
-    pub(crate) fn publish(&self, shard: usize, producer: &mut Producer) -> u64 {
-        producer.publish(&self.rings[shard])
     }
 }
 
@@ -337,8 +329,8 @@ mod tests {
             let Some(slot) = self.side.allocate() else { return false };
             assert!(self.queue.room(0, &mut self.producer) > 0, "no more requests than slots");
             let id = self.side.publish(slot, QueueNumber(0));
-            let position = self.queue.push(0, &mut self.producer, id);
-            self.queue.publish(0, &mut self.producer);
+            let position = self.producer.push(id);
+            self.producer.publish();
             self.waiting.push_back((slot, position));
             true
         }
@@ -397,7 +389,7 @@ mod tests {
         let mut shard = Shard {
             queue,
             side,
-            producer: Producer::new(),
+            producer: queue.producer(0),
             waiting: VecDeque::new(),
             overtaken: 0,
             answered: 0,
@@ -430,7 +422,7 @@ mod tests {
         let mut shard = Shard {
             queue: &queue,
             side,
-            producer: Producer::new(),
+            producer: queue.producer(0),
             waiting: VecDeque::new(),
             overtaken: 0,
             answered: 0,

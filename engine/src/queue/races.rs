@@ -7,8 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use super::{
-    Answered, Command, Completion, Exchange, Lease, Producer, QueueCore, Record, ShardSide, Sizes, Slot, SlotTable,
-    SlotUse,
+    Answered, Command, Completion, Exchange, Lease, QueueCore, Record, ShardSide, Sizes, Slot, SlotTable, SlotUse,
 };
 use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::ArenaSizes;
@@ -205,7 +204,7 @@ fn race(early: bool) {
     let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
     let told = Told::default();
     let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
-    let mut producer = Producer::new();
+    let mut producer = queue.producer(0);
     thread::scope(|scope| {
         let (send, ids) = channel();
         scope.spawn(|| act_by_id(ids, &exchange, &told));
@@ -225,7 +224,7 @@ fn race(early: bool) {
                 && let Some(slot) = shard.side.allocate()
             {
                 let id = shard.side.publish(slot, QueueNumber(0));
-                queue.push(0, &mut producer, id);
+                producer.push(id);
                 published += 1;
                 // Some clients leave at once, and one cancels what nobody has seen yet.
                 match published % 11 {
@@ -234,7 +233,7 @@ fn race(early: bool) {
                     _ => {}
                 }
             }
-            queue.publish(0, &mut producer);
+            producer.publish();
             thread::yield_now();
         }
         queue.close();
@@ -285,14 +284,14 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let told = Told::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
         let queue = QueueCore::new(QueueNumber(round), SLOTS, Arc::from([Arc::clone(&exchange)]));
-        let mut producer = Producer::new();
+        let mut producer = queue.producer(0);
         for slot in 0..SLOTS - 1 {
             let fresh = shard.side.allocate().expect("all are back");
             // One is of another queue.
             let id = shard.side.publish(fresh, QueueNumber(if slot == 0 { u32::MAX } else { round }));
-            queue.push(0, &mut producer, id);
+            producer.push(id);
         }
-        queue.publish(0, &mut producer);
+        producer.publish();
         let mut leases: Vec<Lease<Plain>> = (1..SLOTS - 1).filter_map(|_| queue.claim_of(0)).collect();
         let other = leases.remove(0);
         leases.truncate(4);
@@ -329,13 +328,13 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
 fn the_last_handle_takes_the_exchange_with_it() {
     let (exchange, mut side) = exchange();
     let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
-    let mut producer = Producer::new();
+    let mut producer = queue.producer(0);
     for _ in 0..3 {
         let slot = side.allocate().expect("a free slot");
         let id = side.publish(slot, QueueNumber(0));
-        queue.push(0, &mut producer, id);
+        producer.push(id);
     }
-    queue.publish(0, &mut producer);
+    producer.publish();
     let leases: Vec<Lease<Plain>> = core::iter::from_fn(|| queue.claim_of(0)).collect();
     side.end();
     let weak = Arc::downgrade(&exchange);

@@ -9,8 +9,11 @@
 //! Not here: how many requests may wait, and what a claimed id gives (`core`); who is woken (`sleepers`).
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
+
+use crate::id::RequestId;
 
 /// Indices count for ever (2^64 is not reached), so a stale head never compares equal.
 #[derive(Debug)]
@@ -94,6 +97,7 @@ impl RequestRing {
 /// The producing end of a [`RequestRing`]; a ring has one.
 #[derive(Debug)]
 pub(crate) struct Producer {
+    ring: Arc<RequestRing>,
     /// One past the last entry written.
     tail: u64,
     /// The tail consumers see.
@@ -103,37 +107,43 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    pub(crate) fn new() -> Self {
-        Self { tail: 0, published: 0, head_seen: 0 }
+    pub(super) fn new(ring: Arc<RequestRing>) -> Self {
+        Self { ring, tail: 0, published: 0, head_seen: 0 }
     }
 
     /// Ids in the ring, written or published, as an upper bound when at most `enough`, else exactly.
     #[inline]
-    pub(crate) fn len(&mut self, ring: &RequestRing, enough: u64) -> u64 {
+    pub(super) fn len(&mut self, enough: u64) -> u64 {
         if self.tail - self.head_seen >= enough {
-            self.head_seen = ring.head.load(Ordering::Acquire);
+            self.head_seen = self.ring.head.load(Ordering::Acquire);
         }
         self.tail - self.head_seen
     }
 
+    /// Queues an id for consumers, not yet visible to them. Gives its position among all that were ever pushed.
+    #[inline]
+    pub(crate) fn push(&mut self, id: RequestId) -> u64 {
+        self.try_push(id.to_u64()).expect("a ring has an entry for every slot of its shard")
+    }
+
     /// Writes an id, not yet visible to consumers, and gives its position, or the id when the ring is full.
     #[inline]
-    pub(crate) fn push(&mut self, ring: &RequestRing, id: u64) -> Result<u64, u64> {
-        let capacity = ring.entries.len() as u64;
-        if self.len(ring, capacity) >= capacity {
+    fn try_push(&mut self, id: u64) -> Result<u64, u64> {
+        let capacity = self.ring.entries.len() as u64;
+        if self.len(capacity) >= capacity {
             return Err(id);
         }
-        ring.entry(self.tail).store(id, Ordering::Relaxed);
+        self.ring.entry(self.tail).store(id, Ordering::Relaxed);
         self.tail += 1;
         Ok(self.tail - 1)
     }
 
     /// Shows consumers what has been written since the last call; says how many ids.
     #[inline]
-    pub(crate) fn publish(&mut self, ring: &RequestRing) -> u64 {
+    pub(crate) fn publish(&mut self) -> u64 {
         let fresh = self.tail - self.published;
         if fresh > 0 {
-            ring.tail.store(self.tail, Ordering::Release);
+            self.ring.tail.store(self.tail, Ordering::Release);
             self.published = self.tail;
         }
         fresh
@@ -148,8 +158,8 @@ mod tests {
 
     #[test]
     fn agrees_with_a_queue_under_every_mix_of_push_publish_and_claim() {
-        let ring = RequestRing::new(4);
-        let mut producer = Producer::new();
+        let ring = Arc::new(RequestRing::new(4));
+        let mut producer = Producer::new(Arc::clone(&ring));
         let (mut written, mut visible) = (VecDeque::new(), VecDeque::new());
         let mut seed = 7_u64;
         for id in 1..10_000_u64 {
@@ -157,13 +167,13 @@ mod tests {
             match (seed >> 60) % 3 {
                 0 => {
                     let full = written.len() + visible.len() == 4;
-                    assert_eq!(producer.push(&ring, id).is_err(), full);
+                    assert_eq!(producer.try_push(id).is_err(), full);
                     if !full {
                         written.push_back(id);
                     }
                 }
                 1 => {
-                    assert_eq!(producer.publish(&ring), written.len() as u64);
+                    assert_eq!(producer.publish(), written.len() as u64);
                     visible.append(&mut written);
                 }
                 _ => assert_eq!(ring.claim(), visible.pop_front()),
@@ -175,7 +185,7 @@ mod tests {
     #[test]
     fn each_id_is_claimed_by_exactly_one_of_many_consumers() {
         const IDS: u64 = 50_000;
-        let ring = RequestRing::new(64);
+        let ring = Arc::new(RequestRing::new(64));
         let claimed = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..3 {
@@ -192,12 +202,12 @@ mod tests {
                     claimed.lock().expect("no panic").append(&mut mine);
                 });
             }
-            let mut producer = Producer::new();
+            let mut producer = Producer::new(Arc::clone(&ring));
             for id in (1..=IDS).chain([u64::MAX; 3]) {
-                while producer.push(&ring, id).is_err() {
+                while producer.try_push(id).is_err() {
                     std::thread::yield_now();
                 }
-                producer.publish(&ring);
+                producer.publish();
             }
         });
         let mut all = claimed.into_inner().expect("no panic");

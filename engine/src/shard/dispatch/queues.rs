@@ -53,7 +53,7 @@ impl Dispatch {
             if self.queues[index].as_ref().map(|end| Arc::as_ptr(&end.core)) != wanted.map(Arc::as_ptr) {
                 ended.extend(self.release_queue(index));
                 self.queues[index] = wanted.map(|core| {
-                    let (core, producer) = (Arc::clone(core), Producer::new());
+                    let (core, producer) = (Arc::clone(core), core.producer(usize::from(self.id.0)));
                     QueueEnd { core, producer, touched: false, unannounced: 0, room: 0 }
                 });
             }
@@ -69,7 +69,7 @@ impl Dispatch {
     fn release_queue(&mut self, index: usize) -> Option<QueueNumber> {
         let mut end = self.queues[index].take()?;
         let shard = usize::from(self.id.0);
-        let count = end.core.publish(shard, &mut end.producer);
+        let count = end.producer.publish();
         self.counters.requests_delivered.add(count);
         end.core.abandon_of(shard);
         self.touched.retain(|touched| touched.index() != index);
@@ -109,7 +109,7 @@ impl Dispatch {
         end.room -= 1;
         // Published only when nothing can stop it any more: from here on the id can be answered.
         let id = self.side.publish(slot, end.core.number());
-        let position = end.core.push(shard, &mut end.producer, id);
+        let position = end.producer.push(id);
         if !end.touched {
             end.touched = true;
             self.touched.push(queue);
@@ -143,7 +143,7 @@ impl Dispatch {
         let shard = usize::from(self.id.0);
         self.touched.retain(|place| {
             let Some(queue) = &mut self.queues[place.index()] else { return false };
-            let count = queue.core.publish(shard, &mut queue.producer);
+            let count = queue.producer.publish();
             queue.room = 0;
             self.counters.requests_delivered.add(count);
             queue.unannounced += count;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::rig::{Options, Rig, answer, target};
 use crate::id::QueueNumber;
-use crate::queue::{Lease, Producer, QueueCore, ShardSide};
+use crate::queue::{Lease, QueueCore, ShardSide};
 use crate::record::RequestRecord;
 
 thread_local! {
@@ -28,13 +28,13 @@ fn fill_in_between(queue: &Arc<QueueCore<RequestRecord>>, mut side: ShardSide<Re
     let (queue, waits) = (Arc::clone(queue), Arc::new(()));
     let waiting = Arc::clone(&waits);
     let fill = move || {
-        let mut producer = Producer::new();
+        let mut producer = queue.producer(1);
         while queue.room(1, &mut producer) > 0 {
             let slot = side.allocate().expect("more slots than the queue holds");
             let id = side.publish(slot, QueueNumber(0));
-            queue.push(1, &mut producer, id);
+            producer.push(id);
         }
-        assert!(queue.publish(1, &mut producer) > 0, "there was room at the first look");
+        assert!(producer.publish() > 0, "there was room at the first look");
         // What it has published stays to be claimed.
         side.end();
         drop(waiting);
