@@ -216,7 +216,7 @@ impl<I: Io> Shard<I> {
         for address in &addresses[first..] {
             self.last_address = address.id;
             let socket = address.sockets.get(usize::from(self.protocol.dispatch.id.0)).and_then(Option::as_ref);
-            let Some(socket) = socket.filter(|_| self.stopping.is_none()) else { continue };
+            let Some(socket) = socket.filter(|_| !self.protocol.stop.has_begun()) else { continue };
             if socket.listen(&mut transport.io) {
                 transport.accept_on(address.id, (address.ip, address.port), Arc::clone(socket));
             } else if !socket.is_closed() {
@@ -232,8 +232,7 @@ impl<I: Io> Shard<I> {
         transport.begin_turn();
         let deadline = if grace.is_zero() { transport.tick } else { transport.after(ticks(grace)) };
         transport.unlisten(|_| true);
-        self.stopping = Some(self.stopping.map_or(deadline, |earlier| earlier.min(deadline)));
-        self.protocol.begin_stop();
+        self.protocol.stop.begin(deadline);
         for key in self.connections.keys() {
             self.visit(key, |protocol, connection| protocol.finish(connection));
         }

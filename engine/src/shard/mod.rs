@@ -37,7 +37,6 @@ use std::time::Duration;
 use self::dispatch::Dispatch;
 use self::protocol::{Connection, Protocol};
 use self::transport::{Accepting, Sizes, Transport};
-use crate::clock::{TICK_MS, Tick};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::error::Result;
@@ -65,9 +64,6 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
 
-/// How long a stop waits for operations that were asked to end, before it leaves them alone: 5 seconds.
-const DISK_WAIT_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
-
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Shard<I: Io> {
@@ -77,8 +73,6 @@ pub(crate) struct Shard<I: Io> {
     events: Vec<Event>,
     /// The next of `events` to handle.
     cursor: usize,
-    /// The thread that runs the shard also consumes its queues.
-    colocated: bool,
     /// Requests published in one turn.
     publish_max: u32,
     inbox: Arc<Inbox>,
@@ -90,9 +84,6 @@ pub(crate) struct Shard<I: Io> {
     /// The grace of the last stop that it was told of.
     stop_taken: Option<Duration>,
     counters: Arc<ShardCounters>,
-    stopping: Option<Tick>,
-    /// What was left when the grace was over has been ended.
-    aborted: bool,
     notifier_armed: bool,
 }
 
@@ -113,22 +104,22 @@ impl<I: Io> Shard<I> {
         let dispatch = Dispatch::new(id, side, config, Arc::clone(&counters));
         let mut protocol = Protocol::new(transport, dispatch, (config, template), Arc::clone(&counters));
         protocol.post_buffers();
-        let colocated = config.mode == Mode::Colocated;
+        let publish_max = match config.mode {
+            Mode::Colocated => COLOCATED_PUBLISH_MAX,
+            Mode::Queue => QUEUE_PUBLISH_MAX,
+        };
         Ok(Self {
             connections: Slab::new(config.connections_max),
             protocol,
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
-            colocated,
-            publish_max: if colocated { COLOCATED_PUBLISH_MAX } else { QUEUE_PUBLISH_MAX },
+            publish_max,
             inbox,
             queues_version: 0,
             listening_version: 0,
             last_address: 0,
             stop_taken: None,
             counters,
-            stopping: None,
-            aborted: false,
             notifier_armed: false,
         })
     }
@@ -159,18 +150,9 @@ impl<I: Io> Shard<I> {
 
     /// Whether it has been told to stop, and has.
     pub(crate) fn is_done(&self) -> bool {
-        let is_left = self.stopping.is_some() && !self.protocol.transport.accepting.listens();
-        is_left && (self.connections.len() == 0 || self.is_given_up())
-    }
-
-    /// Whether what was ended at the end of the grace has had its time to end: what is left waits for a disk that does
-    /// not answer.
-    fn is_given_up(&self) -> bool {
-        self.aborted && self.given_up_at().is_some_and(|tick| tick <= self.protocol.transport.tick)
-    }
-
-    fn given_up_at(&self) -> Option<Tick> {
-        self.stopping.map(|deadline| deadline.saturating_add(DISK_WAIT_MAX))
+        let Protocol { stop, transport, .. } = &self.protocol;
+        let is_left = stop.has_begun() && !transport.accepting.listens();
+        is_left && (self.connections.len() == 0 || stop.leaves_the_rest(transport.tick))
     }
 
     /// One turn of the loop. Waits for something to do, at most `wait_max`.
@@ -202,7 +184,7 @@ impl<I: Io> Shard<I> {
         // Answers may have made room for held input: those requests are not kept waiting by this wait.
         let published = self.protocol.dispatch.publish(false);
         self.protocol.dispatch.wake_readers();
-        let mut wait = if published && self.colocated { Wait::No } else { self.wait(wait_max) };
+        let mut wait = if published && self.protocol.dispatch.is_colocated() { Wait::No } else { self.wait(wait_max) };
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
             notifier.begin_sleep();
@@ -226,12 +208,12 @@ impl<I: Io> Shard<I> {
     }
 
     fn wait(&self, wait_max: Option<Duration>) -> Wait {
-        let Protocol { transport, dispatch, .. } = &self.protocol;
+        let Protocol { transport, dispatch, stop, .. } = &self.protocol;
         // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
         let buffers_to_come = !transport.starved.is_empty() && !transport.silent.is_empty();
         // Readers that are left were put off for a turn.
         let is_busy = buffers_to_come || dispatch.has_readers() || transport.follow_up;
-        if is_busy || self.is_done() || self.is_overdue() {
+        if is_busy || self.is_done() {
             return Wait::No;
         }
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
@@ -240,24 +222,13 @@ impl<I: Io> Shard<I> {
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
-        let visits = [transport.wheel.next_visit(), transport.accepting.resumes(), self.next_stop(), reclaim, sent];
+        let visits = [transport.wheel.next_visit(), transport.accepting.resumes(), stop.goes_on_at(), reclaim, sent];
         let timer = visits.into_iter().flatten().min().map(|tick| transport.clock.until(tick));
         match (timer, wait_max) {
             (None, None) => Wait::Forever,
             (Some(one), Some(other)) => at_most(one.min(other)),
             (Some(one), None) | (None, Some(one)) => at_most(one),
         }
-    }
-
-    /// When a stop goes on by the clock alone.
-    fn next_stop(&self) -> Option<Tick> {
-        let tick = self.protocol.transport.tick;
-        if self.aborted { self.given_up_at() } else { self.stopping.filter(|stop| *stop > tick) }
-    }
-
-    /// Whether the grace of a stop is over, so that everything left is to be ended at once.
-    fn is_overdue(&self) -> bool {
-        self.stopping.is_some_and(|deadline| deadline <= self.protocol.transport.tick) && !self.aborted
     }
 
     /// Lends a connection, if it is there, and sees to its end.
@@ -456,9 +427,7 @@ impl<I: Io> Shard<I> {
             }
         }
         self.protocol.transport.resume_accepting();
-        if self.is_overdue() {
-            self.aborted = true;
-            self.protocol.begin_abort();
+        if self.protocol.stop.abort_if_overdue(tick) {
             for key in self.connections.keys() {
                 self.visit(key, Protocol::reset);
             }

@@ -63,8 +63,7 @@ pub(crate) struct Dispatch {
     touched: Vec<QueuePlace>,
     /// Requests pushed and not yet published.
     pub(crate) fresh: u32,
-    /// The thread that runs the shard also consumes its queues.
-    colocated: bool,
+    mode: Mode,
     pub(crate) completed: Vec<Completion>,
     /// Slots of which applications have told something.
     pub(crate) told: Vec<Slot>,
@@ -100,7 +99,7 @@ impl Dispatch {
             measures: false,
             touched: Vec::with_capacity(64),
             fresh: 0,
-            colocated: config.mode == Mode::Colocated,
+            mode: config.mode,
             completed: Vec::with_capacity(of_slots),
             told: Vec::with_capacity(of_slots),
             extras: Extras::default(),
@@ -112,6 +111,12 @@ impl Dispatch {
     #[inline]
     pub(crate) fn policy(&self, key: PolicyKey) -> &Policy {
         self.routes.policy(key)
+    }
+
+    /// Whether the thread that runs the shard also consumes its queues.
+    #[inline]
+    pub(crate) fn is_colocated(&self) -> bool {
+        self.mode == Mode::Colocated
     }
 
     /// A turn has begun.

@@ -139,7 +139,7 @@ impl Dispatch {
         if self.touched.is_empty() {
             return false;
         }
-        let can_wait = !self.colocated && more;
+        let can_wait = more && !self.is_colocated();
         let shard = usize::from(self.id.0);
         self.touched.retain(|place| {
             let Some(queue) = &mut self.queues[place.index()] else { return false };

@@ -12,7 +12,7 @@ use crate::policy::PolicyKey;
 use crate::queue::{Disconnected, Registration, Slot};
 use crate::record::{Timer, UnsentReason};
 use crate::ring::Io;
-use crate::shard::protocol::{Protocol, Stopping};
+use crate::shard::protocol::Protocol;
 use crate::shard::transport::{Account, LOOK_EVERY, Socket};
 use crate::slab::ConnectionKey;
 
@@ -147,7 +147,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn close(&mut self, link: &mut Link) {
         let how = match link.socket.has_ended() {
             true => Disconnected::Ended,
-            false if self.stopping != Stopping::No => Disconnected::Stopped,
+            false if self.stop.has_begun() => Disconnected::Stopped,
             false => Disconnected::Aborted,
         };
         self.end_connection(link, how, false);
@@ -156,8 +156,7 @@ impl<I: Io> Protocol<I> {
     /// Closes a connection at once: the client has to go.
     #[cold]
     pub(super) fn abort(&mut self, link: &mut Link) {
-        let is_stop = self.stopping == Stopping::Aborted;
-        let how = if is_stop { Disconnected::Stopped } else { Disconnected::Aborted };
+        let how = if self.stop.is_aborted() { Disconnected::Stopped } else { Disconnected::Aborted };
         self.end_connection(link, how, true);
     }
 

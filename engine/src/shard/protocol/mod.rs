@@ -21,6 +21,7 @@ mod link;
 mod raw;
 mod receive;
 mod send;
+mod stop;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,8 @@ use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::HostMemo;
 
 pub(crate) use self::connection::Connection;
-use crate::config::{Config, Mode};
+use self::stop::Stop;
+use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
@@ -45,19 +47,6 @@ struct Settings {
     deliver_connect: bool,
     pipeline_max: u16,
     template: HeadTemplate,
-    /// The thread that runs the shard also consumes its queues.
-    colocated: bool,
-}
-
-/// How far a stop of the engine has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stopping {
-    #[default]
-    No,
-    /// Requests under way are answered.
-    Gracefully,
-    /// What was left when the grace was over has been ended.
-    Aborted,
 }
 
 /// The protocols of a shard's connections, between the transport and the dispatch of the shard, which nobody else uses
@@ -74,7 +63,7 @@ pub(crate) struct Protocol<I: Io> {
     pub(crate) flush: Vec<ConnectionKey>,
     /// Connections whose input goes on.
     pub(crate) resume: Vec<ConnectionKey>,
-    stopping: Stopping,
+    pub(crate) stop: Stop,
     counters: Arc<ShardCounters>,
 }
 
@@ -91,7 +80,6 @@ impl<I: Io> Protocol<I> {
             deliver_connect: config.deliver_connect,
             pipeline_max: u16::try_from(config.pipeline_max).unwrap_or(u16::MAX),
             template,
-            colocated: config.mode == Mode::Colocated,
         };
         Self {
             transport,
@@ -101,21 +89,9 @@ impl<I: Io> Protocol<I> {
             informational_texts: BTreeMap::new(),
             flush: Vec::with_capacity(connections),
             resume: Vec::with_capacity(connections),
-            stopping: Stopping::No,
+            stop: Stop::No,
             counters,
         }
-    }
-
-    /// The engine is to stop: no connection takes more requests than it has.
-    pub(crate) fn begin_stop(&mut self) {
-        if self.stopping == Stopping::No {
-            self.stopping = Stopping::Gracefully;
-        }
-    }
-
-    /// The grace of a stop is over.
-    pub(crate) fn begin_abort(&mut self) {
-        self.stopping = Stopping::Aborted;
     }
 
     /// Gives spare buffers to the kernel.

@@ -32,7 +32,7 @@ impl<I: Io> Protocol<I> {
         if reception.is_last {
             self.receives_no_more(connection);
         }
-        if reception.more_at_hand && !self.settings.colocated {
+        if reception.more_at_hand && !self.dispatch.is_colocated() {
             self.delay_wake(connection);
         }
         if let Some(share) = used {

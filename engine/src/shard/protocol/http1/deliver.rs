@@ -25,7 +25,7 @@ use crate::policy::PolicyKey;
 use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::dispatch::{Dispatch, SlotState};
-use crate::shard::protocol::{Protocol, Stopping};
+use crate::shard::protocol::Protocol;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +103,7 @@ impl<I: Io> Protocol<I> {
         let key = connection.key();
         record.connection = origin.connection(key.generation(), key.index);
         (record.peer, record.local) = (connection.peer, connection.local);
-        record.keep_alive = record.head.keep_alive() && self.stopping == Stopping::No;
+        record.keep_alive = record.head.keep_alive() && !self.stop.has_begun();
         let path = record.cooked.path(bytes, || scratch.bytes());
         let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {
             Ok(found) => {

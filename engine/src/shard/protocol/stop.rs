@@ -1,0 +1,91 @@
+//! How far a stop of the engine has come: kept once, for the loop that waits by it and for the protocols, which say so
+//! to their clients.
+//!
+//! ```text
+//!   No ──told to stop──▶ Gracefully ──the grace is over──▶ Aborted
+//! ```
+//!
+//! Invariants: a stop never goes back, and of several graces the one that ends first holds.
+//!
+//! Not here: what is done at each step (`shard`, `http1`).
+
+use crate::clock::{TICK_MS, Tick};
+
+/// How long a stop waits for operations that were asked to end, before it leaves them alone: 5 seconds.
+const DISK_WAIT_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
+
+/// See the module's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    No,
+    /// Requests under way are answered, until then at the latest.
+    Gracefully { until: Tick },
+    /// What was left when the grace was over has been ended. What is still there then waits for a disk that does not
+    /// answer, and is left alone.
+    Aborted { left_alone_at: Tick },
+}
+
+impl Stop {
+    /// The engine is to stop, and what is under way has until then.
+    pub(crate) fn begin(&mut self, until: Tick) {
+        *self = match *self {
+            Self::No => Self::Gracefully { until },
+            Self::Gracefully { until: earlier } => Self::Gracefully { until: earlier.min(until) },
+            aborted @ Self::Aborted { .. } => aborted,
+        };
+    }
+
+    /// Whether the grace is over now, so that everything left is to be ended: once.
+    pub(crate) fn abort_if_overdue(&mut self, tick: Tick) -> bool {
+        let Self::Gracefully { until } = *self else { return false };
+        let is_overdue = until <= tick;
+        if is_overdue {
+            *self = Self::Aborted { left_alone_at: until.saturating_add(DISK_WAIT_MAX) };
+        }
+        is_overdue
+    }
+
+    /// Whether no connection takes more requests than it has.
+    #[inline]
+    pub(crate) fn has_begun(self) -> bool {
+        self != Self::No
+    }
+
+    pub(crate) fn is_aborted(self) -> bool {
+        matches!(self, Self::Aborted { .. })
+    }
+
+    /// Whether what was ended has had its time to end.
+    pub(crate) fn leaves_the_rest(self, tick: Tick) -> bool {
+        matches!(self, Self::Aborted { left_alone_at } if left_alone_at <= tick)
+    }
+
+    /// When it goes on by the clock alone; that may be over.
+    pub(crate) fn goes_on_at(self) -> Option<Tick> {
+        match self {
+            Self::No => None,
+            Self::Gracefully { until } => Some(until),
+            Self::Aborted { left_alone_at } => Some(left_alone_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_that_ends_first_holds_and_a_stop_never_goes_back() {
+        let mut stop = Stop::No;
+        assert!(!stop.abort_if_overdue(Tick::MAX) && !stop.has_begun());
+        stop.begin(20);
+        stop.begin(30);
+        stop.begin(10);
+        assert_eq!(stop, Stop::Gracefully { until: 10 });
+        assert!(!stop.abort_if_overdue(9) && stop.abort_if_overdue(10) && !stop.abort_if_overdue(11));
+        stop.begin(12);
+        let at = 10 + DISK_WAIT_MAX;
+        assert_eq!((stop.goes_on_at(), stop.is_aborted()), (Some(at), true));
+        assert!(!stop.leaves_the_rest(at - 1) && stop.leaves_the_rest(at));
+    }
+}
