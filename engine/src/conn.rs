@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!            last request taken                 all answers sent
-//!   Open ───────────────────────────▶ Last ───────────────────────▶ Draining ──▶ Over
-//!     │     (close wanted, refused,                                (we have shut our side,
-//!     │      end of input)                                          the client has not)
-//!     └──▶ Over: end of input, or a timeout, with nothing owed
+//!   Open ───────────────────────────▶ Last ───────────────────────▶ Over
+//!     │     (close wanted, refused,                                   ▲
+//!     │      end of input)                                            │
+//!     └───────────────────────────────────────────────────────────────┘
+//!            end of input with nothing owed
 //! ```
 //!
 //! Invariants:
@@ -14,8 +15,8 @@
 //! * A request that asks for an upgrade is waited for, too, and what follows it is kept whatever else is said: it may
 //!   not be HTTP (RFC 9110 section 7.8).
 //! * A connection that will close takes no further request, and closes only after everything owed is sent.
-//! * After the last answer our side is shut first and input is read on for a time, so that the client gets to read
-//!   the answer (RFC 9112 section 9.6).
+//! * After the last answer our side is shut first and input is read on for a time, unless it has ended, so that the
+//!   client gets to read the answer (RFC 9112 section 9.6).
 //!
 //! Not here: which bytes form a request (`proto`), in which order answers are kept (`shard::protocol`), how long a
 //! timeout is (`policy`).
@@ -24,7 +25,6 @@
 enum Phase {
     Open,
     Last,
-    Draining,
     Over,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Part {
     Head,
     /// Its head and a part of its body.
     Body,
-    /// The rest of a body is read only to be thrown away.
+    /// What comes is read only to be thrown away: the rest of a body, or, our side being shut, all of it.
     Unread,
 }
 
@@ -112,15 +112,13 @@ pub(crate) struct Machine {
     phase: Phase,
     /// Whether the next request waits for the answer to the newest one taken.
     exclusivity: Exclusivity,
-    /// The client has ended its side.
-    input_ended: bool,
     /// Requests taken whose answers have not been handed to the socket.
     in_flight: u16,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        Self { phase: Phase::Open, exclusivity: Exclusivity::Shared, input_ended: false, in_flight: 0 }
+        Self { phase: Phase::Open, exclusivity: Exclusivity::Shared, in_flight: 0 }
     }
 
     /// Requests taken whose answers have not been handed to the socket.
@@ -139,7 +137,7 @@ impl Machine {
             }
             Phase::Open => Admission::Now,
             Phase::Last if self.exclusivity == Exclusivity::Upgrade => Admission::Later,
-            Phase::Last | Phase::Draining | Phase::Over => Admission::Never,
+            Phase::Last | Phase::Over => Admission::Never,
         }
     }
 
@@ -192,27 +190,22 @@ impl Machine {
 
     /// The client has ended its side. `true`: nothing is owed, so close.
     pub(crate) fn end_of_input(&mut self, sending: bool) -> bool {
-        self.input_ended = true;
         if self.in_flight == 0 && !sending {
             self.phase = Phase::Over;
         } else {
             self.finish();
         }
-        self.phase == Phase::Over || self.phase == Phase::Draining
+        self.phase == Phase::Over
     }
 
-    /// Everything handed to the socket has been sent.
+    /// Everything handed to the socket has been sent; `input_ended`: the client has ended its side.
     #[inline]
-    pub(crate) fn sent(&mut self) -> AfterSend {
+    pub(crate) fn sent(&mut self, input_ended: bool) -> AfterSend {
         if !self.ends_when_sent() {
             return AfterSend::GoOn;
         }
-        if self.input_ended {
-            self.phase = Phase::Over;
-            return AfterSend::Close;
-        }
-        self.phase = Phase::Draining;
-        AfterSend::Drain
+        self.phase = Phase::Over;
+        if input_ended { AfterSend::Close } else { AfterSend::Drain }
     }
 
     /// Whether the connection ends once what is handed to the socket has been sent: see [`sent`](Self::sent).
@@ -227,26 +220,20 @@ impl Machine {
         match self.phase {
             Phase::Open => false,
             Phase::Last => self.exclusivity != Exclusivity::Upgrade,
-            Phase::Draining | Phase::Over => true,
+            Phase::Over => true,
         }
-    }
-
-    /// Whether our side is shut and the client's is read to its end.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.phase == Phase::Draining
     }
 
     /// What the connection waits for. `part`: what is here of a request; `blocked`: the socket did not take all.
     #[inline]
     pub(crate) fn wait_reason(&self, part: Part, blocked: bool) -> WaitReason {
         match (self.phase, part) {
-            (Phase::Draining, _) => WaitReason::Drain,
             _ if blocked => WaitReason::Send,
             (Phase::Open, Part::Head) => WaitReason::Head,
             // The last request has its body, too.
             (Phase::Open | Phase::Last, Part::Body) => WaitReason::Body,
             // The client of an answer that is owed may be waiting for that.
-            (Phase::Open | Phase::Last, Part::Unread) if self.in_flight == 0 => WaitReason::Drain,
+            (_, Part::Unread) if self.in_flight == 0 => WaitReason::Drain,
             (Phase::Open, Part::None) if self.in_flight == 0 => WaitReason::Idle,
             (Phase::Open | Phase::Last | Phase::Over, _) => WaitReason::Queue,
         }
@@ -290,17 +277,17 @@ mod tests {
         assert_eq!(machine.admission(64), Admission::Later);
         machine.answers(1, false);
         assert_eq!(machine.admission(64), Admission::Now);
-        assert_eq!(machine.sent(), AfterSend::GoOn);
+        assert_eq!(machine.sent(false), AfterSend::GoOn);
     }
 
     #[test]
     fn a_last_request_is_answered_then_drained() {
         let mut machine = Machine::new();
         machine.request(Exclusivity::Shared, false);
-        assert_eq!((machine.admission(64), machine.sent()), (Admission::Never, AfterSend::GoOn));
+        assert_eq!((machine.admission(64), machine.sent(false)), (Admission::Never, AfterSend::GoOn));
         machine.answers(1, false);
-        assert_eq!(machine.sent(), AfterSend::Drain);
-        assert_eq!(machine.expired(Part::None, false), Expiry::Reset);
+        assert_eq!(machine.sent(false), AfterSend::Drain);
+        assert_eq!(machine.expired(Part::Unread, false), Expiry::Reset);
         assert!(machine.end_of_input(false));
     }
 
@@ -324,9 +311,9 @@ mod tests {
         machine.refusal(false);
         assert_eq!(machine.admission(64), Admission::Never);
         machine.answers(1, false);
-        assert_eq!(machine.sent(), AfterSend::GoOn);
+        assert_eq!(machine.sent(false), AfterSend::GoOn);
         machine.answers(1, false);
-        assert_eq!(machine.sent(), AfterSend::Drain);
+        assert_eq!(machine.sent(false), AfterSend::Drain);
     }
 
     #[test]
@@ -335,11 +322,11 @@ mod tests {
         machine.request(Exclusivity::Shared, true);
         assert!(!machine.end_of_input(false));
         machine.answers(1, false);
-        assert_eq!(machine.sent(), AfterSend::Close);
+        assert_eq!(machine.sent(true), AfterSend::Close);
         assert!(Machine::new().end_of_input(false));
         let mut sending = Machine::new();
         assert!(!sending.end_of_input(true));
-        assert_eq!(sending.sent(), AfterSend::Close);
+        assert_eq!(sending.sent(true), AfterSend::Close);
     }
 
     #[test]
@@ -361,6 +348,6 @@ mod tests {
         machine.request(Exclusivity::Shared, true);
         machine.request(Exclusivity::Shared, true);
         machine.answers(1, true);
-        assert_eq!((machine.in_flight(), machine.sent()), (0, AfterSend::Drain));
+        assert_eq!((machine.in_flight(), machine.sent(false)), (0, AfterSend::Drain));
     }
 }

@@ -228,7 +228,7 @@ impl<I: Io> Protocol<I> {
         if connection.machine.in_flight() > 0 || connection.link.socket.sends() {
             return;
         }
-        match connection.machine.sent() {
+        match connection.machine.sent(connection.link.socket.has_ended()) {
             AfterSend::Drain => self.drain(connection),
             AfterSend::Close => self.close(&mut connection.link),
             AfterSend::GoOn => {}

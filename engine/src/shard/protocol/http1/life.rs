@@ -31,17 +31,13 @@ impl<I: Io> Protocol<I> {
         self.transport.follow_up |= connection.link.socket.sends_silently();
         if connection.machine.end_of_input(busy) {
             self.close(&mut connection.link);
-        } else if connection.link.extras {
+        } else {
             self.dispatch.half_closed(connection.key());
         }
     }
 
     /// What was a pipe is over: the connection takes no more requests, and ends.
     pub(crate) fn end_http1(&mut self, connection: &mut Http1) {
-        if connection.link.socket.has_ended() {
-            // Never over by itself: the end of the pipe was its last answer.
-            let _ = connection.machine.end_of_input(true);
-        }
         connection.machine.finish();
         self.after_answer(connection);
     }
@@ -53,7 +49,7 @@ impl<I: Io> Protocol<I> {
         self.transport.follow_up |= connection.link.socket.sends_silently();
         connection.machine.finish();
         // A draining client is reading its last answer: it has its few seconds.
-        if connection.machine.in_flight() == 0 && !busy && !connection.machine.is_draining() {
+        if connection.machine.in_flight() == 0 && !busy && !connection.link.socket.is_draining() {
             self.close(&mut connection.link);
         }
     }

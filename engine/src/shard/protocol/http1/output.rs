@@ -402,7 +402,7 @@ impl<I: Io> Protocol<I> {
     /// Goes on behind what has been sent.
     #[inline(always)]
     pub(crate) fn go_on(&mut self, connection: &mut Http1) {
-        match connection.machine.sent() {
+        match connection.machine.sent(connection.link.socket.has_ended()) {
             AfterSend::GoOn => {
                 if self.has_answer(connection) || connection.owed.any() {
                     self.queue_flush(&mut connection.link);

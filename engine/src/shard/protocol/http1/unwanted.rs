@@ -33,9 +33,6 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn drain(&mut self, connection: &mut Http1) {
         self.transport.drop_held(&mut connection.link.socket, &mut self.dispatch.side.buffers);
-        if connection.link.socket.has_ended() {
-            return self.close(&mut connection.link);
-        }
         (connection.incoming, connection.reader, connection.due) = (Incoming::Nothing, Reader::Nobody, NEVER);
         self.transport.begin_drain(&mut connection.link.socket);
         self.arm_receive(connection);
