@@ -14,20 +14,37 @@ use crate::queue::{NoRoom, Reading, Slot};
 /// What the shard keeps of a slot's body while the slot has one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyChain {
-    /// The reader is to be woken when the completions are done: the slot is in `readers`.
-    to_wake: bool,
-    /// But not this turn: there is more at hand.
-    put_off: bool,
+    wake: Wake,
     /// Bytes of the body that may still come, by its limit.
     allowed: u64,
 }
 
-impl BodyChain {
-    pub(super) const NONE: Self = Self { to_wake: false, put_off: false, allowed: 0 };
+/// Whether a body's reader is to be woken when the completions are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    No,
+    /// It is: the slot is in `readers`, once.
+    Due,
+    /// It is, but not this turn: there is more at hand.
+    PutOff,
+}
 
-    /// Forgets everything but that the slot is in the list of those to be woken, where it may be once.
+impl Wake {
+    /// If the reader is to be woken, it is in this turn.
+    fn end_putting_off(&mut self) {
+        if *self == Self::PutOff {
+            *self = Self::Due;
+        }
+    }
+}
+
+impl BodyChain {
+    pub(super) const NONE: Self = Self { wake: Wake::No, allowed: 0 };
+
+    /// Forgets everything but that the slot is in the list of those to be woken.
     fn begin_anew(&mut self) {
-        *self = Self { to_wake: self.to_wake, ..Self::NONE };
+        self.wake.end_putting_off();
+        *self = Self { wake: self.wake, ..Self::NONE };
     }
 }
 
@@ -43,12 +60,14 @@ impl Dispatch {
 
     /// Something of a slot's body comes: its reader is put off no longer.
     pub(crate) fn body_comes(&mut self, slot: Slot) {
-        self.bodies[slot].put_off = false;
+        self.bodies[slot].wake.end_putting_off();
     }
 
     /// Something of a slot's body has come, or its end: its reader is to be woken.
     pub(crate) fn body_has_come(&mut self, slot: Slot) {
-        if !core::mem::replace(&mut self.bodies[slot].to_wake, true) {
+        let wake = &mut self.bodies[slot].wake;
+        if *wake == Wake::No {
+            *wake = Wake::Due;
             self.readers.push(slot);
         }
     }
@@ -139,20 +158,23 @@ impl Dispatch {
     /// application may keep the thread before the next turn.
     pub(crate) fn delay_wake(&mut self, slot: Slot, credit: u32) {
         let enough = u64::from(credit / 4 * 3);
-        let chain = &mut self.bodies[slot];
-        chain.put_off = chain.to_wake && self.side.unread_body(slot) < enough;
+        let wake = &mut self.bodies[slot].wake;
+        if *wake != Wake::No {
+            *wake = if self.side.unread_body(slot) < enough { Wake::PutOff } else { Wake::Due };
+        }
     }
 
     /// Wakes who waits for what has come, but for those put off.
     pub(crate) fn wake_readers(&mut self) {
         let (bodies, side) = (&mut self.bodies, &self.side);
         self.readers.retain(|slot| {
-            let chain = &mut bodies[*slot];
-            if !chain.put_off {
-                chain.to_wake = false;
+            let wake = &mut bodies[*slot].wake;
+            let is_put_off = *wake == Wake::PutOff;
+            if !is_put_off {
+                *wake = Wake::No;
                 side.wake_reader(*slot);
             }
-            chain.put_off
+            is_put_off
         });
     }
 
@@ -164,7 +186,7 @@ impl Dispatch {
     /// A turn has begun: those put off are woken in it, unless more has come and is at hand again.
     pub(super) fn end_putting_off(&mut self) {
         for slot in &self.readers {
-            self.bodies[*slot].put_off = false;
+            self.bodies[*slot].wake.end_putting_off();
         }
     }
 }

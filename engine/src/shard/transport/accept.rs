@@ -30,8 +30,17 @@ struct Listener {
     /// The one address it is bound to; `None` when it takes any.
     ip: Option<IpAddr>,
     port: u16,
-    armed: bool,
-    closing: bool,
+    accept: Accept,
+}
+
+/// The one accept of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accept {
+    /// None is under way: accepting pauses.
+    Paused,
+    UnderWay,
+    /// It was asked to end: the listener goes with it.
+    Ending,
 }
 
 /// How connections come in.
@@ -74,7 +83,7 @@ pub(crate) struct Accepted {
 impl<I: Io> Transport<I> {
     /// Takes the connections of a socket that listens. `ip` is `None` when it is bound to all addresses.
     pub(crate) fn accept_on(&mut self, id: u64, (ip, port): (Option<IpAddr>, u16), socket: Arc<ListenSocket>) {
-        let listener = Listener { socket, id, ip, port, armed: false, closing: false };
+        let listener = Listener { socket, id, ip, port, accept: Accept::Paused };
         let key = self.accepting.listeners.insert(listener);
         self.arm_accept(key.expect("the control plane opens no more addresses than tokens tell apart"));
     }
@@ -83,11 +92,11 @@ impl<I: Io> Transport<I> {
     pub(crate) fn unlisten(&mut self, closed: impl Fn(u64) -> bool) {
         for key in self.accepting.listeners.keys() {
             let Some(listener) = self.accepting.listeners.get_mut(key) else { continue };
-            if listener.closing || !closed(listener.id) {
+            if listener.accept == Accept::Ending || !closed(listener.id) {
                 continue;
             }
-            listener.closing = true;
-            if listener.armed {
+            if listener.accept == Accept::UnderWay {
+                listener.accept = Accept::Ending;
                 self.io.cancel(Token::new(Op::Accept, key.generation(), key.index));
             } else {
                 self.accepting.listeners.remove(key);
@@ -107,10 +116,9 @@ impl<I: Io> Transport<I> {
     }
 
     fn arm_accept(&mut self, key: Key<Listener>) {
-        if let Some(listener) =
-            self.accepting.listeners.get_mut(key).filter(|listener| !listener.armed && !listener.closing)
-        {
-            listener.armed = true;
+        let listener = self.accepting.listeners.get_mut(key);
+        if let Some(listener) = listener.filter(|listener| listener.accept == Accept::Paused) {
+            listener.accept = Accept::UnderWay;
             self.io.accept(listener.socket.descriptor(), Token::new(Op::Accept, key.generation(), key.index));
         }
     }
@@ -127,11 +135,12 @@ impl<I: Io> Transport<I> {
             return None;
         };
         let (ip, port) = (listener.ip, listener.port);
+        let is_closing = listener.accept == Accept::Ending;
         if !event.more {
-            listener.armed = false;
+            listener.accept = Accept::Paused;
         }
         // The control plane may have closed it before it says so.
-        if listener.closing || (event.result < 0 && listener.socket.is_closed()) {
+        if is_closing || (event.result < 0 && listener.socket.is_closed()) {
             if event.result >= 0 {
                 self.io.close(event.result);
             }
