@@ -295,9 +295,9 @@ impl<I: Io> Shard<I> {
     /// Goes on with everything that is on a list: input before answers, so that these find what it leads to.
     fn work_off(&mut self) {
         loop {
-            if let Some(key) = self.protocol.resume.pop() {
+            if let Some(key) = self.protocol.resume.take() {
                 self.visit(key, Protocol::resume_input);
-            } else if let Some(key) = self.protocol.flush.pop() {
+            } else if let Some(key) = self.protocol.flush.take() {
                 self.visit(key, Protocol::flush);
             } else if let Some(key) = self.protocol.transport.called.pop() {
                 self.call(key);

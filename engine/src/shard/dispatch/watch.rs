@@ -1,7 +1,7 @@
 //! What few connections have beside their entry: applications that are to be told of their end or to get their socket,
 //! and informational answers.
 //!
-//! Invariants: a connection without any of it pays one test when it ends; whoever is to be told is told when its
+//! Invariants: a connection without any of it pays one look when it ends; whoever is to be told is told when its
 //! descriptor is closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the
 //! number of those who do.
 //!
@@ -56,6 +56,11 @@ impl Extras {
     /// Somebody is to be told of a connection's end.
     pub(crate) fn add(&mut self, key: ConnectionKey, registration: Registration) {
         self.0.entry(key.index).or_default().add(registration);
+    }
+
+    /// Whether there is anything of a connection.
+    pub(crate) fn has(&self, key: ConnectionKey) -> bool {
+        self.0.contains_key(&key.index)
     }
 
     /// An informational answer waits for its turn.

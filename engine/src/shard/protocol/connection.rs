@@ -159,7 +159,7 @@ impl<I: Io> Protocol<I> {
     /// Hands what is next to the socket, if it is free and there is something.
     #[inline]
     pub(crate) fn flush(&mut self, connection: &mut Connection) {
-        connection.link_mut().flush_queued = false;
+        connection.link_mut().in_flush.taken_off();
         match connection {
             Connection::Http1(http) => {
                 self.flush_http1(http);
@@ -301,9 +301,7 @@ impl<I: Io> Protocol<I> {
         // A client that sees the end finds its requests counted.
         self.transport.close(&link.socket);
         // Last, so that whoever is told finds the requests gone.
-        if link.extras {
-            self.dispatch.end_extras(link.key(), link.how);
-        }
+        self.dispatch.end_extras(link.key(), link.how);
     }
 
     /// The shard has failed: the senders of a connection's streams are told, and its client sees its end. What the

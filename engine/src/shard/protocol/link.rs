@@ -1,8 +1,7 @@
 //! What every protocol has of a connection: its socket, what is being sent, whom its end concerns; and its end.
 //!
-//! Invariants: a connection begins to end once, and the first reason stays; it is at most once on each of the lists
-//! `flush` and `resume`; the memory that is being sent is given back when the socket has taken all of it, or when the
-//! connection is gone.
+//! Invariants: a connection begins to end once, and the first reason stays; the memory that is being sent is given back
+//! when the socket has taken all of it, or when the connection is gone.
 //!
 //! Not here: what comes in, and in which order answers go out (`http1`, `raw`).
 
@@ -13,6 +12,7 @@ use crate::queue::{Disconnected, Registration, Slot};
 use crate::record::{Timer, UnsentReason};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
+use crate::shard::protocol::worklist::Listed;
 use crate::shard::transport::{Account, LOOK_EVERY, Socket};
 use crate::slab::ConnectionKey;
 
@@ -57,12 +57,10 @@ pub(crate) struct Link {
     /// Bytes of `out` that the transport has taken, and in all.
     pub(super) out_taken: u32,
     pub(super) out_len: u32,
-    /// It is in the list of connections with answers to look at.
-    pub(super) flush_queued: bool,
-    /// It is in the list of connections whose input goes on.
-    pub(super) resume_queued: bool,
-    /// The dispatch's `extras` have an entry for it.
-    pub(super) extras: bool,
+    /// In the list of connections with answers to look at.
+    pub(super) in_flush: Listed,
+    /// In that of connections whose input goes on.
+    pub(super) in_resume: Listed,
     /// How it ends, once it is closing.
     pub(super) how: Disconnected,
     /// The timer that has ended it, if one has while something was owed.
@@ -78,9 +76,8 @@ impl Link {
             out: Out::Nothing,
             out_taken: 0,
             out_len: 0,
-            flush_queued: false,
-            resume_queued: false,
-            extras: false,
+            in_flush: Listed::default(),
+            in_resume: Listed::default(),
             how: Disconnected::Gone,
             timer: None,
             policy: PolicyKey::OF_ENGINE,
@@ -128,19 +125,13 @@ impl<I: Io> Protocol<I> {
     /// Puts a connection on the list of those whose answers are looked at.
     #[inline]
     pub(super) fn queue_flush(&mut self, link: &mut Link) {
-        if !link.flush_queued {
-            link.flush_queued = true;
-            self.flush.push(link.key());
-        }
+        self.flush.put(link.key(), &mut link.in_flush);
     }
 
     /// Puts a connection on the list of those whose input goes on.
     #[inline]
     pub(super) fn queue_resume(&mut self, link: &mut Link) {
-        if !link.resume_queued {
-            link.resume_queued = true;
-            self.resume.push(link.key());
-        }
+        self.resume.put(link.key(), &mut link.in_resume);
     }
 
     /// Closes a connection in order: what is in the socket's buffer still goes out.
@@ -178,7 +169,6 @@ impl<I: Io> Protocol<I> {
         if link.socket.has_half_closed() && registration.wants_half_close() {
             return registration.tell(Disconnected::HalfClosed);
         }
-        link.extras = true;
         self.dispatch.extras.add(link.key(), registration);
         self.transport.poll_end(&mut link.socket);
     }

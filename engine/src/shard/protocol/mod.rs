@@ -23,6 +23,7 @@ mod receive;
 mod send;
 mod stop;
 mod stream;
+mod worklist;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,12 +34,12 @@ use ringress_proto::url::HostMemo;
 
 pub(crate) use self::connection::Connection;
 use self::stop::Stop;
+use self::worklist::Worklist;
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::Transport;
-use crate::slab::ConnectionKey;
 
 /// What of the configuration the protocols use.
 #[derive(Debug)]
@@ -60,9 +61,9 @@ pub(crate) struct Protocol<I: Io> {
     /// Of connections that send one, by their index: lent to the kernel until it is sent.
     informational_texts: BTreeMap<u32, Box<[u8]>>,
     /// Connections with answers to look at.
-    pub(crate) flush: Vec<ConnectionKey>,
+    pub(crate) flush: Worklist,
     /// Connections whose input goes on.
-    pub(crate) resume: Vec<ConnectionKey>,
+    pub(crate) resume: Worklist,
     pub(crate) stop: Stop,
     counters: Arc<ShardCounters>,
 }
@@ -87,8 +88,8 @@ impl<I: Io> Protocol<I> {
             settings,
             host_memo: HostMemo::new(),
             informational_texts: BTreeMap::new(),
-            flush: Vec::with_capacity(connections),
-            resume: Vec::with_capacity(connections),
+            flush: Worklist::new(connections),
+            resume: Worklist::new(connections),
             stop: Stop::No,
             counters,
         }

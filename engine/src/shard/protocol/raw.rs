@@ -208,7 +208,6 @@ impl<I: Io> Protocol<I> {
         if !self.transport.begin_leaving(&mut link.socket) {
             return;
         }
-        link.extras = true;
         self.dispatch.extras.set_taker(link.key(), taker);
         // What is held is the reader's; the socket is let go after that, when it is looked at.
         self.queue_resume(link);

@@ -87,7 +87,7 @@ impl<I: Io> Protocol<I> {
     /// Goes on with held input after answers have made room, and with receiving once none is left.
     #[cold]
     pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
-        connection.link_mut().resume_queued = false;
+        connection.link_mut().in_resume.taken_off();
         self.go_on_with_input(connection);
         self.end_pipe_if_over(connection);
     }

@@ -19,10 +19,14 @@ const DISK_WAIT_MAX: Tick = 5_000_u32.div_ceil(TICK_MS);
 pub(crate) enum Stop {
     No,
     /// Requests under way are answered, until then at the latest.
-    Gracefully { until: Tick },
+    Gracefully {
+        until: Tick,
+    },
     /// What was left when the grace was over has been ended. What is still there then waits for a disk that does not
     /// answer, and is left alone.
-    Aborted { left_alone_at: Tick },
+    Aborted {
+        left_alone_at: Tick,
+    },
 }
 
 impl Stop {

@@ -21,7 +21,7 @@ impl<I: Io> Protocol<I> {
     /// matters to anybody.
     #[cold]
     pub(crate) fn poll_end(&mut self, connection: &mut Http1) {
-        if connection.link.extras || connection.machine.in_flight() > 0 {
+        if connection.machine.in_flight() > 0 || self.dispatch.extras.has(connection.key()) {
             self.transport.poll_end(&mut connection.link.socket);
         }
     }
@@ -32,7 +32,6 @@ impl<I: Io> Protocol<I> {
         if !self.owes(connection, slot) || self.has_begun(connection, slot) {
             return self.counters.informational_dropped.count();
         }
-        connection.link.extras = true;
         connection.owed.add(PendingWrites::INFORMATIONAL);
         self.dispatch.extras.add_informational(connection.key(), slot, answer);
         self.queue_flush(&mut connection.link);
