@@ -8,7 +8,7 @@
 //! `stream`, `files`), and the table of connections (`shard`).
 
 use super::Protocol;
-use super::http1::{Http1, Switch};
+use super::http1::{Http1, Intake};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
 use crate::queue::{AnswerFlags, Informational, Registration, Slot, SocketReceiver};
@@ -61,7 +61,7 @@ impl Connection {
     #[inline]
     pub(super) fn pipe_mut(&mut self) -> Option<(&mut Link, &mut Pipe)> {
         match self {
-            Self::Http1(Http1 { link, switch: Switch::Later(pipe), .. }) => Some((link, pipe)),
+            Self::Http1(Http1 { link, intake: Intake::Pipe(pipe), .. }) => Some((link, pipe)),
             Self::Http1(_) => None,
             Self::Raw(raw) => Some((&mut raw.link, &mut raw.pipe)),
         }
@@ -87,8 +87,9 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn is_paused(&self) -> bool {
         match self {
-            Self::Http1(Http1 { switch: Switch::Later(pipe), .. }) => pipe.is_paused(),
-            Self::Http1(http) => http.reader.is_paused(),
+            Self::Http1(Http1 { intake: Intake::Pipe(pipe), .. }) => pipe.is_paused(),
+            Self::Http1(Http1 { intake: Intake::Body(body), .. }) => body.is_paused(),
+            Self::Http1(_) => false,
             Self::Raw(raw) => raw.pipe.is_paused(),
         }
     }
@@ -163,7 +164,7 @@ impl<I: Io> Protocol<I> {
         match connection {
             Connection::Http1(http) => {
                 self.flush_http1(http);
-                if let Switch::Now(pipe) = http.switch {
+                if let Intake::Switched(pipe) = http.intake {
                     self.switch(connection, pipe);
                 }
             }
@@ -261,7 +262,7 @@ impl<I: Io> Protocol<I> {
     /// none.
     pub(crate) fn hand_over(&mut self, connection: &mut Connection, slot: Slot, taker: SocketReceiver) {
         let switches = match connection {
-            Connection::Http1(http) => http.switches_by(slot),
+            Connection::Http1(http) => http.pipe().is_some_and(|pipe| pipe.slot == slot),
             Connection::Raw(raw) => raw.pipe.slot == slot,
         };
         if switches {

@@ -26,7 +26,7 @@ use crate::timer::NEVER;
 
 /// What comes from the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intake {
+enum FromClient {
     Open,
     /// Enough of it waits to be read.
     Paused,
@@ -39,22 +39,22 @@ enum Intake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pipe {
     pub(super) slot: Slot,
-    intake: Intake,
+    from_client: FromClient,
 }
 
 impl Pipe {
     pub(super) fn new(slot: Slot) -> Self {
-        Self { slot, intake: Intake::Open }
+        Self { slot, from_client: FromClient::Open }
     }
 
     /// The slot into whose chain goes what comes.
     pub(super) fn reader(&self) -> Option<Slot> {
-        (self.intake != Intake::Ended).then_some(self.slot)
+        (self.from_client != FromClient::Ended).then_some(self.slot)
     }
 
     #[cfg(test)]
     pub(super) fn is_paused(&self) -> bool {
-        self.intake == Intake::Paused
+        self.from_client == FromClient::Paused
     }
 }
 
@@ -119,14 +119,14 @@ impl<I: Io> Protocol<I> {
             return u64::MAX;
         }
         let room = self.dispatch.room_or_pause(pipe.slot, self.dispatch.policy(link.policy).body_credit);
-        pipe.intake = if room == 0 { Intake::Paused } else { Intake::Open };
+        pipe.from_client = if room == 0 { FromClient::Paused } else { FromClient::Open };
         room
     }
 
     /// Receives, unless the connection does or nothing more comes.
     pub(super) fn arm_pipe(&mut self, link: &mut Link, pipe: &mut Pipe) {
         let socket = &link.socket;
-        if !socket.may_receive() || pipe.intake == Intake::Ended {
+        if !socket.may_receive() || pipe.from_client == FromClient::Ended {
             return;
         }
         match self.pipe_room(link, pipe) {
@@ -137,8 +137,8 @@ impl<I: Io> Protocol<I> {
 
     /// The client has ended its side.
     pub(super) fn pipe_input_ends(&mut self, link: &mut Link, pipe: &mut Pipe) {
-        if !link.socket.holds_input() && pipe.intake != Intake::Ended {
-            pipe.intake = Intake::Ended;
+        if !link.socket.holds_input() && pipe.from_client != FromClient::Ended {
+            pipe.from_client = FromClient::Ended;
             self.dispatch.side.finish_body(pipe.slot);
             self.dispatch.side.wake_reader(pipe.slot);
         }
@@ -199,7 +199,7 @@ impl<I: Io> Protocol<I> {
     /// Whether nobody uses a pipe any more: both sides have ended, or ours and nobody reads the other.
     pub(super) fn is_pipe_over(&self, raw: &Raw) -> bool {
         let is_unread =
-            || raw.pipe.intake == Intake::Ended || self.dispatch.side.reading(raw.pipe.slot) == Reading::Done;
+            || raw.pipe.from_client == FromClient::Ended || self.dispatch.side.reading(raw.pipe.slot) == Reading::Done;
         raw.ours == Side::Shut && raw.link.socket.is_open() && is_unread()
     }
 

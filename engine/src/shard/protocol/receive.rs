@@ -9,7 +9,7 @@
 
 use super::Protocol;
 use super::connection::Connection;
-use super::http1::{Http1, Switch};
+use super::http1::{Http1, Intake};
 use super::link::Link;
 use crate::mem::{Area, Input};
 use crate::ring::Io;
@@ -119,7 +119,7 @@ impl<I: Io> Protocol<I> {
     /// Whether input that is held can be taken by now.
     fn may_take(&self, connection: &Connection) -> bool {
         match connection {
-            Connection::Http1(Http1 { switch: Switch::Later(_), .. }) | Connection::Raw(_) => true,
+            Connection::Http1(Http1 { intake: Intake::Pipe(_), .. }) | Connection::Raw(_) => true,
             Connection::Http1(http) => self.http1_may_take(http),
         }
     }
@@ -157,7 +157,7 @@ impl<I: Io> Protocol<I> {
     /// yet.
     pub(crate) fn feed(&mut self, connection: &mut Connection) -> bool {
         let awaited = match connection {
-            Connection::Http1(http) if matches!(http.switch, Switch::No) => http.awaited(),
+            Connection::Http1(http) if http.pipe().is_none() => http.awaited(),
             Connection::Http1(_) | Connection::Raw(_) => Awaited::Long { keeps: true },
         };
         match Transport::<I>::feed(connection.socket_mut(), awaited, &self.dispatch.side.buffers) {

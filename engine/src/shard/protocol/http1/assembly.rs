@@ -8,6 +8,7 @@
 use super::Http1;
 use super::deliver::HeadRead;
 use super::input::Taken;
+use super::state::{Intake, PartialHead};
 use crate::mem::Input;
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
@@ -23,9 +24,8 @@ impl<I: Io> Protocol<I> {
         // A large buffer may hold more than a head may have.
         let len = input.len().min(u32::from(self.settings.limits.head_bytes_max));
         self.dispatch.side.copy_to_cell(input.first(len).into(), &mut cell, 0);
-        connection.assembly = Some(cell);
-        connection.assembled = len;
-        connection.head_since = self.dispatch.arrived();
+        let since = self.dispatch.arrived();
+        connection.intake = Intake::Head(PartialHead { cell, len, since, is_timed: false });
         self.set_timer(connection);
         Taken::Bytes(len)
     }
@@ -33,45 +33,48 @@ impl<I: Io> Protocol<I> {
     /// More of a head.
     #[cold]
     pub(super) fn extend_head(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
-        let before = connection.assembled;
-        let Some(cell) = &mut connection.assembly else { return Taken::Over };
+        let Intake::Head(head) = &mut connection.intake else { return Taken::Over };
+        let before = head.len;
         let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);
         let len = input.len().min(head_bytes_max - before.min(head_bytes_max));
-        self.dispatch.side.copy_to_cell(input.first(len).into(), cell, before);
+        self.dispatch.side.copy_to_cell(input.first(len).into(), &mut head.cell, before);
         // Without a line's end nothing can have become whole; looking only then keeps a slow head from being parsed
         // anew for each of its bytes.
         let any_line = memchr::memchr(b'\n', self.dispatch.side.input(input.first(len))).is_some();
         if !any_line && before + len < head_bytes_max {
-            connection.assembled = before + len;
+            head.len = before + len;
             return Taken::Bytes(len);
         }
         let slot = match self.slot_for(connection) {
             Ok(slot) => slot,
             Err(taken) => return taken,
         };
-        connection.assembled = before + len;
-        let Some(cell) = connection.assembly.take() else { return Taken::Over };
-        let extent = self.dispatch.side.arena().cell(&cell, 0, before + len);
+        let Some(mut head) = connection.take_head() else {
+            self.dispatch.discard(slot);
+            return Taken::Over;
+        };
+        head.len = before + len;
+        let extent = self.dispatch.side.arena().cell(&head.cell, 0, head.len);
         let HeadRead { head_len, addressed, .. } = match self.read_request(connection, slot, extent) {
             Ok(Some(read)) => read,
             Ok(None) => {
                 self.dispatch.discard(slot);
-                connection.assembly = Some(cell);
+                connection.intake = Intake::Head(head);
                 return Taken::Bytes(len);
             }
             Err(reject) => {
-                self.dispatch.side.cells.assembly.give(cell);
+                self.dispatch.side.cells.assembly.give(head.cell);
                 return self.refuse_unread(connection, slot, reject);
             }
         };
-        connection.assembled = 0;
+        let PartialHead { cell, since, .. } = head;
         let side = &mut self.dispatch.side;
         if side.keep(slot, side.arena().cell(&cell, 0, head_len)) {
             side.cells.assembly.give(cell);
         } else {
             side.keep_cell(slot, cell, head_len);
         }
-        self.dispatch.set_arrived(Some(connection.head_since));
+        self.dispatch.set_arrived(Some(since));
         self.deliver_with_body(connection, slot, addressed);
         self.dispatch.set_arrived(None);
         Taken::Bytes(head_len - before.min(head_len))

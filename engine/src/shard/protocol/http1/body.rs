@@ -16,7 +16,7 @@ use ringress_proto::reject::Reject;
 
 use super::Http1;
 use super::input::Taken;
-use super::state::{Incoming, PendingWrites, Reader};
+use super::state::{BodySize, GoAhead, Incoming, Intake, Reader, RestOfBody};
 use crate::conn::AfterSend;
 use crate::mem::Input;
 use crate::queue::Slot;
@@ -24,7 +24,6 @@ use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::Protocol;
-use crate::timer::NEVER;
 
 /// What is in chunks.
 pub(super) enum ChunkPart<'a> {
@@ -35,17 +34,20 @@ pub(super) enum ChunkPart<'a> {
 
 impl<I: Io> Protocol<I> {
     /// From now on input is of a body: that of a slot, or one that is thrown away.
-    /// With `expects`, its client waits for `100 Continue`.
-    pub(super) fn begin_body(&mut self, connection: &mut Http1, slot: Option<Slot>, incoming: Incoming, expects: bool) {
-        if matches!(incoming, Incoming::Nothing) || slot.is_none() && connection.machine.takes_no_more() {
+    pub(super) fn begin_body(
+        &mut self,
+        connection: &mut Http1,
+        slot: Option<Slot>,
+        incoming: Incoming,
+        go_ahead: GoAhead,
+    ) {
+        if slot.is_none() && connection.machine.takes_no_more() {
             return;
         }
-        let long = incoming.is_long();
-        connection.incoming = incoming;
-        connection.reader = slot.map_or(Reader::Nobody, Reader::Slot);
-        (connection.long, connection.expects) = (long, expects);
-        (connection.discarded, connection.due) = (0, NEVER);
-        if long {
+        let reader = slot.map_or(Reader::Nobody, Reader::Slot);
+        connection.intake = Intake::Body(RestOfBody::new(incoming, reader, go_ahead));
+        (connection.body_size, connection.discarded) = (incoming.size(), 0);
+        if connection.body_size == BodySize::Long {
             self.transport.stop_receive(&mut connection.link.socket);
         }
         self.set_timer(connection);
@@ -60,25 +62,26 @@ impl<I: Io> Protocol<I> {
     /// Bytes of a body that may be received now; without any, the reader is to tell when there is.
     fn room_or_pause(&mut self, connection: &mut Http1, slot: Slot) -> u64 {
         let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
-        connection.reader = if room == 0 { Reader::Paused(slot) } else { Reader::Slot(slot) };
+        if let Intake::Body(body) = &mut connection.intake {
+            body.reader = if room == 0 { Reader::Paused(slot) } else { Reader::Slot(slot) };
+        }
         room
     }
 
     /// More of the body under way.
     pub(super) fn take_body(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
-        connection.owed.remove(PendingWrites::CONTINUE);
-        let incoming = connection.incoming;
-        let Some(slot) = connection.reader.slot() else { return self.discard_body(connection, input) };
+        let Intake::Body(body) = &mut connection.intake else { return Taken::Over };
+        body.go_ahead = GoAhead::NotAwaited;
+        let RestOfBody { incoming, reader, .. } = *body;
+        let Some(slot) = reader.slot() else { return self.discard_body(connection, input, incoming) };
         let room = self.room_or_pause(connection, slot);
         if room == 0 {
             self.set_timer(connection);
             return Taken::Later;
         }
-        connection.expects = false;
         self.dispatch.body_comes(slot);
         let most = u32::try_from(room).unwrap_or(u32::MAX).min(input.len());
         let taken = match incoming {
-            Incoming::Nothing => Ok(0),
             Incoming::Length { missing } => self.take_length(connection, slot, input.first(most), missing),
             Incoming::Chunked { decoder } => self.take_chunks(connection, slot, input.first(most), decoder),
         };
@@ -129,7 +132,7 @@ impl<I: Io> Protocol<I> {
         input: Input<'a>,
         mut decoder: Decoder,
         mut hand_on: impl FnMut(&mut Dispatch, ChunkPart<'a>) -> Result<(), Reject>,
-    ) -> Result<(u32, Incoming), Reject> {
+    ) -> Result<(u32, Option<Incoming>), Reject> {
         let mut used = 0;
         while used < input.len() {
             let rest = input.after(used);
@@ -139,25 +142,26 @@ impl<I: Io> Protocol<I> {
                 Step::NeedMore => continue,
                 Step::Data { start, len } => ChunkPart::Data(rest.part(start, len)),
                 Step::Trailer { start, len } => ChunkPart::Trailer(rest.part(start, len)),
-                Step::Done => return Ok((used, Incoming::Nothing)),
+                Step::Done => return Ok((used, None)),
             };
             hand_on(&mut self.dispatch, part)?;
         }
-        Ok((used, Incoming::Chunked { decoder }))
+        Ok((used, Some(Incoming::Chunked { decoder })))
     }
 
-    fn body_goes_on(&mut self, connection: &mut Http1, slot: Slot, incoming: Incoming) {
-        connection.incoming = incoming;
-        if matches!(incoming, Incoming::Nothing) {
-            connection.reader = Reader::Nobody;
+    fn body_goes_on(&mut self, connection: &mut Http1, slot: Slot, incoming: Option<Incoming>) {
+        connection.body_goes_on(incoming);
+        if incoming.is_none() {
             self.dispatch.side.finish_body(slot);
         }
     }
 
     /// Somebody waits for a body: its client may do so, too.
     pub(crate) fn http1_body_is_wanted(&mut self, connection: &mut Http1, slot: Slot) {
-        if connection.reader.is(slot) && core::mem::take(&mut connection.expects) {
-            connection.owed.add(PendingWrites::CONTINUE);
+        if connection.waits_to_continue(slot)
+            && let Intake::Body(body) = &mut connection.intake
+        {
+            body.go_ahead = GoAhead::Owed;
             self.queue_flush(&mut connection.link);
         }
     }
@@ -165,7 +169,6 @@ impl<I: Io> Protocol<I> {
     /// Whether a connection can go on behind a body that nobody reads: its end is near, and the client sends it.
     pub(super) fn can_discard(incoming: &Incoming, expects: bool) -> bool {
         match incoming {
-            Incoming::Nothing => true,
             Incoming::Length { missing } => !expects && *missing <= u64::from(DISCARDED_BYTES_MAX),
             Incoming::Chunked { .. } => !expects,
         }
@@ -173,9 +176,8 @@ impl<I: Io> Protocol<I> {
 
     /// Throws a part of a body away.
     #[cold]
-    fn discard_body(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
-        let used = match connection.incoming {
-            Incoming::Nothing => return Taken::Over,
+    fn discard_body(&mut self, connection: &mut Http1, input: Input<'_>, incoming: Incoming) -> Taken {
+        let used = match incoming {
             Incoming::Length { missing } => {
                 let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
                 self.thrown_away(connection, len);
@@ -183,7 +185,7 @@ impl<I: Io> Protocol<I> {
             }
             Incoming::Chunked { decoder } => match self.decode_chunks(input, decoder, |_, _| Ok(())) {
                 Ok((used, incoming)) => {
-                    connection.incoming = incoming;
+                    connection.body_goes_on(incoming);
                     used
                 }
                 Err(reject) => {
@@ -205,9 +207,7 @@ impl<I: Io> Protocol<I> {
     /// the connection ends.
     #[cold]
     pub(super) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
-        let reader = core::mem::replace(&mut connection.reader, Reader::Nobody);
-        connection.incoming = Incoming::Nothing;
-        connection.owed.remove(PendingWrites::CONTINUE);
+        let reader = connection.end_body();
         connection.machine.finish();
         let Some(slot) = reader.slot() else { return self.end_after_answers(connection) };
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
@@ -237,7 +237,7 @@ impl<I: Io> Protocol<I> {
 
     /// Receives more, the way that what is awaited is best received.
     pub(super) fn receive_body(&mut self, connection: &mut Http1) {
-        let (reader, incoming) = (connection.reader, connection.incoming);
+        let Intake::Body(RestOfBody { reader, incoming, .. }) = connection.intake else { return };
         let awaited = connection.awaited();
         let room = match reader.slot() {
             Some(slot) => self.room_or_pause(connection, slot),

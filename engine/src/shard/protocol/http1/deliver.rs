@@ -17,7 +17,7 @@ use ringress_proto::url;
 use super::Http1;
 use super::body::ChunkPart;
 use super::input::Taken;
-use super::state::{AnswerNote, Incoming};
+use super::state::{AnswerNote, GoAhead, Incoming};
 use crate::conn::Exclusivity;
 use crate::id::QueuePlace;
 use crate::mem::{Extent, Input};
@@ -66,7 +66,7 @@ struct Prefix {
     start: u32,
     len: u32,
     /// What is still to come.
-    incoming: Incoming,
+    incoming: Option<Incoming>,
 }
 
 impl<I: Io> Protocol<I> {
@@ -155,7 +155,6 @@ impl<I: Io> Protocol<I> {
         match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, policy.index, state)) {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
-                connection.head_timed = false;
                 connection.link.policy = policy;
                 let first = connection.append(slot, &mut self.dispatch.slots);
                 if in_pieces {
@@ -213,9 +212,9 @@ impl<I: Io> Protocol<I> {
     /// Delivers a request whose body, if it has one, is all still to come.
     pub(super) fn deliver_with_body(&mut self, connection: &mut Http1, slot: Slot, addressed: Addressed) {
         let incoming = match self.dispatch.side.record(slot).head.body {
-            BodyLength::None => Incoming::Nothing,
-            BodyLength::Length(missing) => Incoming::Length { missing },
-            BodyLength::Chunked => Incoming::Chunked { decoder: Decoder::new() },
+            BodyLength::None => None,
+            BodyLength::Length(missing) => Incoming::of_length(missing),
+            BodyLength::Chunked => Some(Incoming::Chunked { decoder: Decoder::new() }),
         };
         self.deliver_early(connection, slot, addressed, incoming, true);
     }
@@ -226,7 +225,7 @@ impl<I: Io> Protocol<I> {
         connection: &mut Http1,
         slot: Slot,
         mut addressed: Addressed,
-        incoming: Incoming,
+        incoming: Option<Incoming>,
         in_pieces: bool,
     ) {
         self.dispatch.side.reset_reader(slot);
@@ -239,9 +238,9 @@ impl<I: Io> Protocol<I> {
         {
             addressed.queue = addressed.queue.and(Err(Reject::BodyTooLarge));
         }
-        if !matches!(incoming, Incoming::Nothing) {
+        if let Some(incoming) = &incoming {
             self.dispatch.side.record_mut(slot).body_open = true;
-            addressed.passable = Self::can_discard(&incoming, expects);
+            addressed.passable = Self::can_discard(incoming, expects);
             self.dispatch.open_body(slot, body_max.saturating_sub(u64::from(here)));
             self.dispatch.side.count_prefix(slot, here);
         }
@@ -250,8 +249,11 @@ impl<I: Io> Protocol<I> {
         let taken = self.deliver(connection, slot, addressed, in_pieces);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
-        let reader = if self.dispatch.slots[slot].answered { None } else { Some(slot) };
-        self.begin_body(connection, reader, incoming, expects);
+        if let Some(incoming) = incoming {
+            let reader = if self.dispatch.slots[slot].answered { None } else { Some(slot) };
+            let go_ahead = if expects { GoAhead::Awaited } else { GoAhead::NotAwaited };
+            self.begin_body(connection, reader, incoming, go_ahead);
+        }
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
@@ -297,7 +299,7 @@ impl<I: Io> Protocol<I> {
         if u64::from(prefix.len) > body_max {
             return Err(Reject::BodyTooLarge);
         }
-        if matches!(incoming, Incoming::Nothing) && self.dispatch.side.has_body(slot) {
+        if incoming.is_none() && self.dispatch.side.has_body(slot) {
             self.dispatch.side.record_mut(slot).body_open = true;
             self.dispatch.side.count_prefix(slot, prefix.len);
             self.dispatch.side.finish_body(slot);

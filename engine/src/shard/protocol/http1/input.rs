@@ -13,7 +13,7 @@ use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
 use super::Http1;
-use super::state::{AnswerNote, PendingWrites};
+use super::state::{AnswerNote, BodySize};
 use crate::conn::Admission;
 use crate::mem::{Area, Input};
 use crate::queue::Slot;
@@ -45,7 +45,8 @@ impl<I: Io> Protocol<I> {
             return;
         }
         // Who has sent one long body is likely to send another: its head comes with a good part of it.
-        if core::mem::take(&mut connection.long) && self.has_large() {
+        let newest = core::mem::replace(&mut connection.body_size, BodySize::Short);
+        if newest == BodySize::Long && self.has_large() {
             let arena = self.dispatch.side.arena();
             let (least, most) = (arena.cell_bytes(Area::Receive), arena.cell_bytes(Area::Body));
             let most = most.min(self.body_credit(connection).max(least));
@@ -78,9 +79,8 @@ impl<I: Io> Protocol<I> {
 
     /// Gives up on the head under way, if there is one.
     pub(crate) fn drop_head(&mut self, connection: &mut Http1) {
-        connection.owed.remove(PendingWrites::CONTINUE);
-        if let Some(cell) = connection.assembly.take() {
-            self.dispatch.side.cells.assembly.give(cell);
+        if let Some(head) = connection.take_head() {
+            self.dispatch.side.cells.assembly.give(head.cell);
         }
     }
 

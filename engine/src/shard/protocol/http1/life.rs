@@ -9,7 +9,7 @@ use ringress_proto::method::Method;
 use ringress_proto::reject::Reject;
 
 use super::Http1;
-use super::state::{PendingWrites, Reader};
+use super::state::{Intake, PendingWrites, Reader};
 use crate::conn::{Expiry, WaitReason};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
@@ -23,7 +23,7 @@ impl<I: Io> Protocol<I> {
             // Held requests come first; `resume_input` comes back here.
             return self.dispatch.half_closed(connection.key());
         }
-        if connection.has_incoming() && connection.reader != Reader::Nobody {
+        if connection.reader() != Reader::Nobody {
             self.body_failed(connection, Reject::BodyCut);
         }
         let busy = connection.link.socket.sends() || connection.owed.has(PendingWrites::OVERLOAD);
@@ -63,6 +63,13 @@ impl<I: Io> Protocol<I> {
         if connection.link.socket.giving.runs() && reason != WaitReason::Body {
             connection.link.socket.giving.stop(from);
         }
+        if let Intake::Head(head) = &mut connection.intake {
+            let was_timed = core::mem::replace(&mut head.is_timed, reason == WaitReason::Head);
+            // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
+            if was_timed && head.is_timed {
+                return;
+            }
+        }
         let ticks = match reason {
             WaitReason::Queue => match self.dispatch.slots.find(connection.oldest) {
                 Some(oldest) => {
@@ -73,12 +80,8 @@ impl<I: Io> Protocol<I> {
                 None => NEVER,
             },
             WaitReason::Idle => policy.idle,
-            // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
-            WaitReason::Head if connection.head_timed => return,
             WaitReason::Head => policy.header_wait,
             WaitReason::Body | WaitReason::Drain | WaitReason::Send => {
-                // The head's deadline is another one afterwards.
-                connection.head_timed = false;
                 let deadline = match reason {
                     WaitReason::Body => self.body_deadline(connection),
                     WaitReason::Drain => self.drain_deadline(connection),
@@ -87,7 +90,6 @@ impl<I: Io> Protocol<I> {
                 return self.transport.set_deadline(&connection.link.socket, deadline);
             }
         };
-        connection.head_timed = reason == WaitReason::Head;
         self.transport.set_deadline(&connection.link.socket, from.saturating_add(ticks));
     }
 
@@ -112,8 +114,8 @@ impl<I: Io> Protocol<I> {
     fn answer_timeout(&mut self, connection: &mut Http1) {
         let Some(slot) = self.dispatch.side.allocate() else { return self.abort(&mut connection.link) };
         self.dispatch.side.record_mut(slot).head.method = Method::Unknown;
-        if let Some(cell) = &connection.assembly {
-            let begun = self.dispatch.side.arena().cell(cell, 0, connection.assembled);
+        if let Intake::Head(head) = &connection.intake {
+            let begun = self.dispatch.side.arena().cell(&head.cell, 0, head.len);
             let (bytes, record, _) = self.dispatch.side.parse_view(begun, slot);
             record.head.method = Method::begun(bytes);
         }

@@ -11,7 +11,7 @@ use ringress_proto::date::IMF_LEN;
 use ringress_proto::response::Connection as Word;
 
 use super::Http1;
-use super::state::{AnswerNote, Incoming, PendingWrites, Reader, Switch};
+use super::state::{AnswerNote, GoAhead, Intake, PendingWrites, Reader, RestOfBody};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
 use crate::queue::{AnswerFlags, LINE_BYTES, Slot, Tail};
@@ -22,7 +22,6 @@ use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::{Link, Out};
 use crate::shard::protocol::raw::Pipe;
 use crate::shard::protocol::stream::{Batch, Next};
-use crate::timer::NEVER;
 
 const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -46,8 +45,9 @@ impl<I: Io> Protocol<I> {
             } else {
                 debug_assert!(self.dispatch.side.has_body(slot), "only who asked for an upgrade gets one");
                 self.counters.connections_upgraded.count();
-                connection.switch = Switch::Later(Pipe::new(slot));
-                (connection.incoming, connection.reader) = (Incoming::Nothing, Reader::Nobody);
+                // What follows such a request is held: there is no head.
+                debug_assert!(!connection.has_head(), "a head was begun behind a request that asks for an upgrade");
+                connection.intake = Intake::Pipe(Pipe::new(slot));
                 connection.machine.finish();
                 self.begin_pipe(&mut connection.link);
             }
@@ -102,11 +102,10 @@ impl<I: Io> Protocol<I> {
 
     /// Sends a short text of the engine's own, when nothing is owed before it.
     pub(super) fn flush_text(&mut self, connection: &mut Http1) {
-        let its_turn = connection.oldest.is_some_and(|oldest| connection.reader.is(oldest));
         let text = if connection.oldest.is_none() && connection.owed.take(PendingWrites::OVERLOAD) {
             connection.machine.answers(1, true);
             OVERLOADED
-        } else if its_turn && connection.owed.take(PendingWrites::CONTINUE) {
+        } else if connection.take_go_ahead() {
             CONTINUE
         } else {
             return;
@@ -119,9 +118,13 @@ impl<I: Io> Protocol<I> {
     /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
     fn ends_behind(connection: &Http1, count: u16, next: Option<Slot>, last: bool) -> bool {
-        let cannot_discard =
-            || connection.reader != Reader::Nobody && !Self::can_discard(&connection.incoming, connection.expects);
-        last || connection.machine.ends_behind(count) || next.is_none() && connection.has_incoming() && cannot_discard()
+        let cannot_discard = || match &connection.intake {
+            Intake::Body(body) if body.reader != Reader::Nobody => {
+                !Self::can_discard(&body.incoming, body.go_ahead == GoAhead::Awaited)
+            }
+            _ => false,
+        };
+        last || connection.machine.ends_behind(count) || next.is_none() && cannot_discard()
     }
 
     /// What an answer says of its connection: that it ends, or, in HTTP/1.0, that it does not (RFC 9112 section 9.3).
@@ -155,7 +158,7 @@ impl<I: Io> Protocol<I> {
         let ends = match is_given {
             true => Self::ends_behind(connection, 1, state.next, note.is_last()),
             // After a final head there is no more 100 Continue.
-            false if connection.reader.is(slot) && connection.expects => true,
+            false if connection.waits_to_continue(slot) => true,
             false => note.is_last() || connection.machine.ends_behind(1),
         };
         // What is said holds, whatever comes until its end.
@@ -198,7 +201,9 @@ impl<I: Io> Protocol<I> {
                 connection.oldest = None;
                 self.dispatch.answers_unsent(next, UnsentReason::Aborted, 0);
                 // A switch of protocols behind it does not come to pass.
-                connection.switch = Switch::No;
+                if connection.pipe().is_some() {
+                    connection.intake = Intake::Nothing;
+                }
             }
         }
         last
@@ -213,13 +218,13 @@ impl<I: Io> Protocol<I> {
     /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the answer.
     #[cold]
     fn give_up_body(&mut self, connection: &mut Http1, last: bool) {
-        let was_paused = connection.reader.is_paused();
-        (connection.reader, connection.due) = (Reader::Nobody, NEVER);
+        let Intake::Body(body) = &mut connection.intake else { return };
+        let was_paused = body.reader.is_paused();
+        *body = RestOfBody::new(body.incoming, Reader::Nobody, GoAhead::NotAwaited);
         if last {
             // No request is looked for behind it; or it was to be a pipe, before whose switch the connection ends.
-            connection.incoming = Incoming::Nothing;
+            connection.intake = Intake::Nothing;
         }
-        connection.owed.remove(PendingWrites::CONTINUE);
         if was_paused {
             // It was held: it goes on once the answer is being sent, so that what comes of it does not end the
             // connection before that.
@@ -235,9 +240,9 @@ impl<I: Io> Protocol<I> {
         let tail_len = match &answer.tail {
             Tail::None => None,
             Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
-            Tail::Stream(_) => match connection.switch {
-                Switch::Later(pipe) if pipe.slot == slot => return connection.switch = Switch::Now(pipe),
-                Switch::No | Switch::Later(_) | Switch::Now(_) => return self.send_stream(connection, slot),
+            Tail::Stream(_) => match connection.intake {
+                Intake::Pipe(pipe) if pipe.slot == slot => return connection.intake = Intake::Switched(pipe),
+                _ => return self.send_stream(connection, slot),
             },
         };
         let SlotState { next, note, .. } = self.dispatch.slots[slot];
@@ -300,7 +305,7 @@ impl<I: Io> Protocol<I> {
         connection.link.begin_out(out, len);
         // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
         // and its timer runs from now.
-        let is_followed = self.has_answer(connection) || connection.owed.any();
+        let is_followed = self.has_answer(connection) || connection.owes_more();
         self.transport.follow_up |= is_followed || connection.machine.ends_when_sent();
         self.submit_send(&mut connection.link);
         self.set_timer(connection);
@@ -404,7 +409,7 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn go_on(&mut self, connection: &mut Http1) {
         match connection.machine.sent(connection.link.socket.has_ended()) {
             AfterSend::GoOn => {
-                if self.has_answer(connection) || connection.owed.any() {
+                if self.has_answer(connection) || connection.owes_more() {
                     self.queue_flush(&mut connection.link);
                 }
                 if connection.link.socket.holds_input() {

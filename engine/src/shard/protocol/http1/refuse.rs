@@ -26,7 +26,6 @@ impl<I: Io> Protocol<I> {
         self.dispatch.begin_refused(slot, reject);
         self.note_last(slot, !keep_alive);
         connection.machine.refusal(keep_alive);
-        connection.head_timed = false;
         connection.append(slot, &mut self.dispatch.slots);
         self.queue_flush(&mut connection.link);
         self.set_timer(connection);

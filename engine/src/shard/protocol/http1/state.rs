@@ -19,29 +19,93 @@ use crate::shard::transport::{Accepted, Awaited, Socket};
 use crate::slab::ConnectionKey;
 use crate::timer::NEVER;
 
+/// What is being received.
+///
+/// ```text
+///             a head's first part            whole, a body follows
+///   Nothing ────────────────────▶ Head ──────────────────────────▶ Body ──its end──▶ Nothing
+///     │ └──a whole head, a body follows───────────────────────────▶ │
+///     │                 answered with a switch of protocols         │
+///     ├──────────────────────────────────▶ Pipe ◀───────────────────┘
+///     │                                     └──earlier answers are sent──▶ Switched
+///     └──(from any but a pipe) all is sent behind which the connection ends──▶ Unwanted
+/// ```
+#[derive(Debug)]
+pub(crate) enum Intake {
+    /// Of no request a part is here.
+    Nothing,
+    Head(PartialHead),
+    Body(RestOfBody),
+    /// Our side is shut, and what comes is thrown away: until then at the latest; `NEVER`: not known yet.
+    Unwanted {
+        due: Tick,
+    },
+    /// The newest request is answered with a switch of protocols, behind which there are no more. What comes is the
+    /// pipe's, also while earlier answers are still to be sent.
+    Pipe(Pipe),
+    /// And these are sent: the connection is another protocol's from now on.
+    Switched(Pipe),
+}
+
+/// A part of a head that is not whole.
+#[derive(Debug)]
+pub(crate) struct PartialHead {
+    /// Has its bytes.
+    pub(super) cell: Cell,
+    pub(super) len: u32,
+    /// When the first of them came: see `Dispatch::arrived`.
+    pub(super) since: u32,
+    /// Its deadline is set.
+    pub(super) is_timed: bool,
+}
+
+/// A body of which not all is here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RestOfBody {
+    pub(super) incoming: Incoming,
+    pub(super) reader: Reader,
+    /// When more of it has to have come at the latest; `NEVER`: not known yet.
+    pub(super) due: Tick,
+    pub(super) go_ahead: GoAhead,
+}
+
 /// What of a body is still to come.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Incoming {
-    Nothing,
-    /// So many bytes.
-    Length {
-        missing: u64,
-    },
+    /// So many bytes, more than none.
+    Length { missing: u64 },
     /// Chunks.
-    Chunked {
-        decoder: Decoder,
-    },
+    Chunked { decoder: Decoder },
 }
 
 /// Who gets what is still to come of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// Nobody: it is thrown away, or none is under way.
+    /// Nobody: it is thrown away.
     Nobody,
     /// The reader of this slot's body.
     Slot(Slot),
     /// It, when less waits to be read: until then nothing is received.
     Paused(Slot),
+}
+
+/// How it is about the `100 Continue` of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GoAhead {
+    /// Its client does not wait for it, or no more.
+    NotAwaited,
+    /// It does, if anybody reads the body: nothing of that has come, and nobody has asked for it.
+    Awaited,
+    /// And somebody has asked: the client is owed it.
+    Owed,
+}
+
+/// How long the newest body is, or was, that did not come with its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodySize {
+    Short,
+    /// It is best received into large buffers.
+    Long,
 }
 
 impl Reader {
@@ -59,19 +123,26 @@ impl Reader {
     }
 
     #[inline]
-    pub(crate) fn is_paused(self) -> bool {
+    pub(super) fn is_paused(self) -> bool {
         matches!(self, Self::Paused(_))
     }
 }
 
-/// Whether the newest request is answered with a switch of protocols, behind which there are no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Switch {
-    No,
-    /// It is, behind earlier answers. What comes is the pipe's.
-    Later(Pipe),
-    /// And these are sent: the connection is another protocol's from now on.
-    Now(Pipe),
+impl RestOfBody {
+    pub(super) fn new(incoming: Incoming, reader: Reader, go_ahead: GoAhead) -> Self {
+        Self { incoming, reader, due: NEVER, go_ahead }
+    }
+
+    /// Whether the client waits for `100 Continue` to send what somebody is to read.
+    #[inline]
+    pub(super) fn waits_to_continue(&self) -> bool {
+        self.go_ahead == GoAhead::Awaited && self.reader != Reader::Nobody
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.reader.is_paused()
+    }
 }
 
 /// What is noted of a request, beside its slot (`SlotState::note`).
@@ -105,20 +176,18 @@ impl AnswerNote {
     }
 }
 
-/// What is owed to a client beside answers.
+/// What is owed to a client beside answers, and beside `100 Continue`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PendingWrites(u8);
 
 impl PendingWrites {
-    /// `100 Continue`, for which it waits.
-    pub(super) const CONTINUE: Self = Self(1);
     /// A 503 that found no slot.
-    pub(super) const OVERLOAD: Self = Self(2);
+    pub(super) const OVERLOAD: Self = Self(1);
     /// Informational answers, in the dispatch's `extras`.
-    pub(super) const INFORMATIONAL: Self = Self(4);
+    pub(super) const INFORMATIONAL: Self = Self(2);
 
     #[inline]
-    pub(super) fn any(self) -> bool {
+    fn any(self) -> bool {
         self.0 != 0
     }
 
@@ -148,19 +217,17 @@ impl PendingWrites {
 const LONG: u64 = 16 * 1024;
 
 impl Incoming {
-    /// Whether it is best received into large buffers.
-    pub(super) fn is_long(&self) -> bool {
+    pub(super) fn size(&self) -> BodySize {
         match self {
-            Self::Nothing => false,
-            Self::Length { missing } => *missing > LONG,
-            Self::Chunked { .. } => true,
+            Self::Length { missing } if *missing <= LONG => BodySize::Short,
+            Self::Length { .. } | Self::Chunked { .. } => BodySize::Long,
         }
     }
 
-    /// So many bytes, or nothing.
+    /// So many bytes, if there are any.
     #[inline]
-    pub(super) fn of_length(missing: u64) -> Self {
-        if missing == 0 { Self::Nothing } else { Self::Length { missing } }
+    pub(super) fn of_length(missing: u64) -> Option<Self> {
+        (missing > 0).then_some(Self::Length { missing })
     }
 }
 
@@ -169,29 +236,14 @@ impl Incoming {
 pub(crate) struct Http1 {
     pub(crate) link: Link,
     pub(super) machine: Machine,
-    /// The deadline of the head under way is set.
-    pub(super) head_timed: bool,
-    /// Its newest body is a long one, or was.
-    pub(super) long: bool,
+    pub(crate) intake: Intake,
+    pub(super) body_size: BodySize,
     pub(super) owed: PendingWrites,
-    pub(crate) switch: Switch,
     /// The oldest and the newest request whose answers have not been handed to the socket.
     pub(crate) oldest: Option<Slot>,
     pub(crate) newest: Option<Slot>,
-    /// A part of a head that is not whole, and its bytes.
-    pub(super) assembly: Option<Cell>,
-    pub(super) assembled: u32,
-    /// When its first byte came: see `Dispatch::arrived`.
-    pub(super) head_since: u32,
-    /// Of the body under way.
-    pub(super) incoming: Incoming,
-    /// Bytes thrown away of it, and behind a last request.
+    /// Bytes thrown away of the body under way, and behind a last request.
     pub(super) discarded: u32,
-    /// When what arrives has to be done at the latest; `NEVER`: not known yet.
-    pub(super) due: Tick,
-    pub(crate) reader: Reader,
-    /// Its client waits for `100 Continue`, if anybody reads it: nothing of it has come, and nobody has asked for it.
-    pub(super) expects: bool,
     pub(super) peer: Address,
     pub(super) local: Address,
 }
@@ -208,20 +260,12 @@ impl Http1 {
         Self {
             link,
             machine: Machine::new(),
-            head_timed: false,
-            long: false,
+            intake: Intake::Nothing,
+            body_size: BodySize::Short,
             owed: PendingWrites::default(),
-            switch: Switch::No,
             oldest: None,
             newest: None,
-            assembly: None,
-            assembled: 0,
-            head_since: 0,
-            incoming: Incoming::Nothing,
             discarded: 0,
-            due: NEVER,
-            reader: Reader::Nobody,
-            expects: false,
             peer: Address::NONE,
             local: Address::NONE,
         }
@@ -243,43 +287,104 @@ impl Http1 {
         newest.is_none()
     }
 
-    /// The slot whose body is received.
+    /// The slot whose body is received, or for whose pipe.
     pub(crate) fn reading_slot(&self) -> Option<Slot> {
-        match &self.switch {
-            Switch::No => self.reader.slot(),
-            Switch::Later(pipe) | Switch::Now(pipe) => pipe.reader(),
+        match &self.intake {
+            Intake::Body(body) => body.reader.slot(),
+            Intake::Pipe(pipe) | Intake::Switched(pipe) => pipe.reader(),
+            Intake::Nothing | Intake::Head(_) | Intake::Unwanted { .. } => None,
         }
     }
 
     /// Whether a part of a head is here that is not whole.
     #[inline]
     pub(crate) fn has_head(&self) -> bool {
-        self.assembly.is_some()
+        matches!(self.intake, Intake::Head(_))
+    }
+
+    /// Takes that part, for whoever puts it back or gives its cell back.
+    pub(super) fn take_head(&mut self) -> Option<PartialHead> {
+        match core::mem::replace(&mut self.intake, Intake::Nothing) {
+            Intake::Head(head) => Some(head),
+            other => {
+                self.intake = other;
+                None
+            }
+        }
     }
 
     /// Whether a body is under way.
     #[inline]
     pub(crate) fn has_incoming(&self) -> bool {
-        !matches!(self.incoming, Incoming::Nothing)
+        matches!(self.intake, Intake::Body(_))
+    }
+
+    /// Who reads the body under way: nobody, if none is.
+    #[inline]
+    pub(super) fn reader(&self) -> Reader {
+        if let Intake::Body(body) = &self.intake { body.reader } else { Reader::Nobody }
+    }
+
+    /// No more comes of the body under way, or is wanted. Gives who has read it.
+    pub(super) fn end_body(&mut self) -> Reader {
+        let reader = self.reader();
+        if self.has_incoming() {
+            self.intake = Intake::Nothing;
+        }
+        reader
+    }
+
+    /// This is still to come of the body under way.
+    pub(super) fn body_goes_on(&mut self, incoming: Option<Incoming>) {
+        if incoming.is_none() {
+            self.end_body();
+        }
+        if let (Intake::Body(body), Some(incoming)) = (&mut self.intake, incoming) {
+            body.incoming = incoming;
+        }
+    }
+
+    /// When what is received has to be done at the latest, of what has such a moment.
+    pub(super) fn due_mut(&mut self) -> Option<&mut Tick> {
+        match &mut self.intake {
+            Intake::Body(RestOfBody { due, .. }) | Intake::Unwanted { due } => Some(due),
+            Intake::Nothing | Intake::Head(_) | Intake::Pipe(_) | Intake::Switched(_) => None,
+        }
+    }
+
+    /// Whether something is owed beside answers.
+    #[inline]
+    pub(super) fn owes_more(&self) -> bool {
+        self.owed.any() || matches!(&self.intake, Intake::Body(body) if body.go_ahead == GoAhead::Owed)
+    }
+
+    /// The client of the body under way is told `100 Continue`, if it is owed that and its request is the oldest one.
+    pub(super) fn take_go_ahead(&mut self) -> bool {
+        let Intake::Body(body) = &mut self.intake else { return false };
+        let has_turn = self.oldest.is_some_and(|oldest| body.reader.is(oldest));
+        let is_told = has_turn && body.go_ahead == GoAhead::Owed;
+        if is_told {
+            body.go_ahead = GoAhead::NotAwaited;
+        }
+        is_told
+    }
+
+    /// Whether the client of the body of this slot waits for `100 Continue`.
+    pub(super) fn waits_to_continue(&self, slot: Slot) -> bool {
+        matches!(&self.intake, Intake::Body(body) if body.reader.is(slot) && body.waits_to_continue())
     }
 
     /// Whether what is awaited is best received into a large buffer: a long body to its last byte. Its end, received
     /// into small buffers, would leave those armed for the next request, and thus for the beginning of its body.
     #[inline]
     pub(crate) fn receives_long(&self) -> bool {
-        self.long && self.has_incoming()
-    }
-
-    /// Whether the client waits for `100 Continue` to send what somebody is to read.
-    #[inline]
-    pub(super) fn waits_to_continue(&self) -> bool {
-        self.expects && self.reader != Reader::Nobody
+        self.body_size == BodySize::Long && self.has_incoming()
     }
 
     /// Whether what is awaited is a part of a long body that will be kept until it is read.
     #[inline]
     pub(crate) fn keeps_long(&self) -> bool {
-        self.receives_long() && self.reader != Reader::Nobody
+        self.receives_long() && self.reader() != Reader::Nobody
     }
 
     /// What more is awaited.
@@ -300,21 +405,25 @@ impl Http1 {
     /// Which part of a request is awaited.
     #[inline]
     pub(super) fn part(&self) -> Part {
-        match self.incoming {
-            Incoming::Nothing if self.has_head() => Part::Head,
-            Incoming::Nothing => Part::None,
-            _ => match self.reader {
+        match &self.intake {
+            Intake::Nothing | Intake::Pipe(_) | Intake::Switched(_) => Part::None,
+            Intake::Head(_) => Part::Head,
+            Intake::Body(body) => match body.reader {
                 // The application is awaited.
                 Reader::Paused(_) => Part::None,
                 Reader::Nobody => Part::Unread,
                 Reader::Slot(_) => Part::Body,
             },
+            Intake::Unwanted { .. } => Part::Unread,
         }
     }
 
-    /// Whether a slot's answer is the switch of protocols.
-    pub(crate) fn switches_by(&self, slot: Slot) -> bool {
-        matches!(self.switch, Switch::Later(pipe) | Switch::Now(pipe) if pipe.slot == slot)
+    /// The pipe for which is what comes, or will be.
+    pub(crate) fn pipe(&self) -> Option<&Pipe> {
+        match &self.intake {
+            Intake::Pipe(pipe) | Intake::Switched(pipe) => Some(pipe),
+            Intake::Nothing | Intake::Head(_) | Intake::Body(_) | Intake::Unwanted { .. } => None,
+        }
     }
 
     /// So many bytes are thrown away that nobody has said the length of. `false`: more than may be.

@@ -17,7 +17,7 @@
 
 use super::Http1;
 use super::input::Taken;
-use super::state::{Incoming, Reader};
+use super::state::{Incoming, Intake, Reader, RestOfBody};
 use crate::clock::{TICK_MS, Tick};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
@@ -33,7 +33,8 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn drain(&mut self, connection: &mut Http1) {
         self.transport.drop_held(&mut connection.link.socket, &mut self.dispatch.side.buffers);
-        (connection.incoming, connection.reader, connection.due) = (Incoming::Nothing, Reader::Nobody, NEVER);
+        self.drop_head(connection);
+        connection.intake = Intake::Unwanted { due: NEVER };
         self.transport.begin_drain(&mut connection.link.socket);
         self.arm_receive(connection);
         self.set_timer(connection);
@@ -42,10 +43,13 @@ impl<I: Io> Protocol<I> {
     /// The deadline of input that is thrown away.
     #[cold]
     pub(super) fn drain_deadline(&mut self, connection: &mut Http1) -> Tick {
-        if connection.due == NEVER {
-            connection.due = self.transport.after(self.dispatch.policy(connection.link.policy).drain);
+        let latest = self.transport.after(self.dispatch.policy(connection.link.policy).drain);
+        let pause = self.transport.after(PAUSE_MAX);
+        let Some(due) = connection.due_mut() else { return pause };
+        if *due == NEVER {
+            *due = latest;
         }
-        connection.due.min(self.transport.after(PAUSE_MAX))
+        pause.min(*due)
     }
 
     /// Receives what nobody wants, if that is all there can be. `false`: there may be more to it.
@@ -58,9 +62,9 @@ impl<I: Io> Protocol<I> {
                 return true;
             }
         }
-        let most = match connection.incoming {
+        let most = match connection.intake {
             _ if takes_nothing => AT_ONCE,
-            Incoming::Length { missing } if connection.reader == Reader::Nobody => {
+            Intake::Body(RestOfBody { incoming: Incoming::Length { missing }, reader: Reader::Nobody, .. }) => {
                 u32::try_from(missing).unwrap_or(AT_ONCE).min(AT_ONCE)
             }
             _ => return false,
@@ -72,10 +76,8 @@ impl<I: Io> Protocol<I> {
     /// So many bytes are thrown away: of a body of known length, or behind a last request.
     #[cold]
     pub(crate) fn thrown_away(&mut self, connection: &mut Http1, bytes: u32) {
-        if let Incoming::Length { missing } = connection.incoming
-            && !connection.takes_nothing()
-        {
-            connection.incoming = Incoming::of_length(missing.saturating_sub(u64::from(bytes)));
+        if let Intake::Body(RestOfBody { incoming: Incoming::Length { missing }, .. }) = connection.intake {
+            connection.body_goes_on(Incoming::of_length(missing.saturating_sub(u64::from(bytes))));
         } else {
             // How far that goes is looked at when more is received.
             let _ = connection.discard(bytes);

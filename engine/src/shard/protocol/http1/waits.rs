@@ -10,6 +10,7 @@
 use ringress_proto::reject::Reject;
 
 use super::Http1;
+use super::state::{Intake, RestOfBody};
 use crate::clock::Tick;
 use crate::queue::Slot;
 use crate::ring::Io;
@@ -25,43 +26,47 @@ impl<I: Io> Protocol<I> {
     /// The deadline of a body under way, anew with each piece and each pause.
     #[inline(never)]
     pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
-        connection.due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
+        let due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
+        if let Some(of_body) = connection.due_mut() {
+            *of_body = due;
+        }
         // Who waits for `100 Continue`, or for a buffer, is not to blame.
-        let expects = connection.waits_to_continue();
+        let expects = matches!(&connection.intake, Intake::Body(body) if body.waits_to_continue());
         let socket = &mut connection.link.socket;
         if expects || socket.is_starved() {
             socket.giving.stop(self.transport.tick);
         } else {
             socket.giving.run(self.transport.tick);
         }
-        self.next_look_at_body(connection)
+        self.next_look_at_body(connection, due)
     }
 
     /// When a client that sends a body is to be looked at next.
-    fn next_look_at_body(&self, connection: &Http1) -> Tick {
+    fn next_look_at_body(&self, connection: &Http1, due: Tick) -> Tick {
         let giving = &connection.link.socket.giving;
         let is_judged = giving.runs() && self.dispatch.policy(connection.link.policy).receive_rate > 0;
         let look = if is_judged { giving.from().saturating_add(LOOK_EVERY) } else { NEVER };
-        connection.due.min(look)
+        due.min(look)
     }
 
     /// The deadline of a body under way has come: has it paused for too long, or does it come too slowly?
     pub(super) fn judge_body(&mut self, connection: &mut Http1) {
+        let Intake::Body(RestOfBody { due, reader, .. }) = connection.intake else { return };
         // Under other properties meanwhile, it may not have come.
-        let next = self.next_look_at_body(connection);
+        let next = self.next_look_at_body(connection, due);
         if next > self.transport.tick {
             return self.transport.set_deadline(&connection.link.socket, next);
         }
-        if connection.due > self.transport.tick {
+        let is_too_slow = due > self.transport.tick;
+        if is_too_slow {
             let rate = self.dispatch.policy(connection.link.policy).receive_rate;
             let given = self.transport.traffic(&connection.link.socket).received;
             if connection.link.socket.giving.look(self.transport.tick, given, rate, GIVING_BEHIND_MAX) {
-                let next = self.next_look_at_body(connection);
+                let next = self.next_look_at_body(connection, due);
                 return self.transport.set_deadline(&connection.link.socket, next);
             }
             self.counters.receive_rate_timeouts.count();
         }
-        let (reader, is_too_slow) = (connection.reader, connection.due > self.transport.tick);
         self.counters.timeouts.count();
         // Who has found no buffer for so long is not to blame.
         let reject = if connection.link.socket.is_starved() { Reject::Overloaded } else { Reject::BodyTimeout };
