@@ -25,7 +25,7 @@ use ringress_proto::reject::Reject;
 
 use super::meters::UNMETERED;
 use super::slots::Life;
-use super::{Dispatch, GONE, SlotState};
+use super::{Dispatch, GONE};
 use crate::counters::{Counter, ShardRequestCounts};
 use crate::mem::CellId;
 use crate::queue::{AnswerFlags, Answered, Slot, SlotUse, Tail};
@@ -59,7 +59,7 @@ impl Dispatch {
     pub(crate) fn begin_refused(&mut self, slot: Slot, reject: Reject) {
         let state = &mut self.slots[slot];
         assert!(state.life == Life::Over, "a request begins once");
-        (state.life, state.answered, state.outcome) = (Life::Refused, true, refused(reject));
+        (state.life, state.outcome) = (Life::Refused, refused(reject));
         // Also if it is refused for its body, or was of a group that was switched off.
         state.meter = self.side.record(slot).group.row().map_or(UNMETERED, |row| self.meters.of_group(row));
         self.meters.begin_refusal(state.meter);
@@ -187,8 +187,9 @@ impl Dispatch {
     /// Gives how many of those belong to later ones.
     #[cold]
     pub(crate) fn answer_unsent(&mut self, slot: Slot, why: UnsentReason, sent: u64) -> u64 {
-        let SlotState { outcome, answered, .. } = self.slots[slot];
-        if !answered {
+        let state = &self.slots[slot];
+        let outcome = state.outcome;
+        if !state.is_answered() {
             let outcome = if outcome == Outcome::Answered { why.outcome(false) } else { outcome };
             self.unanswered_ended(slot, outcome);
             return sent;
@@ -242,8 +243,9 @@ impl Dispatch {
     // What is not answered goes another way: an end that came of both would be put together in memory each time.
     #[inline(always)]
     fn leave_slot(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) -> Ended {
-        assert!(self.slots[slot].answered, "an answer is sent, or will never be, once it is there");
-        let (delivered, meter, bytes_in) = self.end_life(slot);
+        let (life, meter, bytes_in) = self.end_life(slot);
+        assert!(life.is_answered(), "an answer is sent, or will never be, once it is there; and once");
+        let delivered = life.was_delivered();
         let tell = |answer: &Answered| {
             let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
             Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out }
@@ -258,8 +260,9 @@ impl Dispatch {
     /// A request has ended that nobody has answered yet.
     #[cold]
     fn unanswered_ended(&mut self, slot: Slot, outcome: Outcome) {
-        let (delivered, meter, bytes_in) = self.end_life(slot);
-        let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
+        let (life, meter, bytes_in) = self.end_life(slot);
+        assert!(life == Life::Delivered, "a request ends once");
+        let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0 };
         // An answer already on its way back finds no connection.
         self.slots[slot].connection = None;
         if self.side.end_unanswered(slot, &ended) == SlotUse::Held && self.side.has_body(slot) {
@@ -268,13 +271,11 @@ impl Dispatch {
         self.record(&ended);
     }
 
-    /// The life of a request is over: whether it was delivered, where it counts, and bytes received of it.
+    /// The life of a request is over: how far it had come, where it counts, and bytes received of it.
     #[inline(always)]
-    fn end_life(&mut self, slot: Slot) -> (bool, u32, u64) {
+    fn end_life(&mut self, slot: Slot) -> (Life, u32, u64) {
         let state = &mut self.slots[slot];
-        let life = core::mem::replace(&mut state.life, Life::Over);
-        assert!(life != Life::Over, "a request ends once");
-        (life == Life::Delivered, state.meter, self.request_bytes(slot))
+        (core::mem::replace(&mut state.life, Life::Over), state.meter, self.request_bytes(slot))
     }
 
     /// A request that has no slot is refused, for want of one.
@@ -342,7 +343,7 @@ impl Dispatch {
             if life == Life::Over {
                 continue;
             }
-            let delivered = life == Life::Delivered;
+            let delivered = life.was_delivered();
             let (outcome, meter) = (Outcome::Stopped, state.meter);
             let bytes_in = self.request_bytes(slot);
             self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
@@ -401,14 +402,12 @@ impl Dispatch {
     pub(crate) fn assert_conserved(&self) {
         let slots = || self.side.slots_used().map(|slot| &self.slots[slot]);
         for place in 1..self.meters.len() {
-            let open = |life| {
-                let is_so = |slot: &&SlotState| slot.life == life && slot.meter == place;
-                let is_copied = |ended: &Ended| {
-                    ended.meter == place && (life == if ended.delivered { Life::Delivered } else { Life::Refused })
-                };
-                (slots().filter(is_so).count() + self.copied.iter().filter(is_copied).count()) as u64
+            let open = |delivered: bool| {
+                let begun = slots().filter(|slot| slot.life != Life::Over && slot.meter == place);
+                let copied = self.copied.iter().filter(|ended| ended.meter == place && ended.delivered == delivered);
+                (begun.filter(|slot| slot.life.was_delivered() == delivered).count() + copied.count()) as u64
             };
-            let open = (open(Life::Delivered), open(Life::Refused));
+            let open = (open(true), open(false));
             assert_eq!(self.meters.under_way(place), open, "delivered and refused at {place}, {:?}", self.meters);
         }
     }

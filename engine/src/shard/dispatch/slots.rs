@@ -18,10 +18,24 @@ use crate::stream::Outgoing;
 pub(super) enum Life {
     /// It has not begun, or has ended.
     Over,
-    /// It is being refused, and was not delivered.
-    Refused,
-    /// It was put into a queue.
+    /// It was put into a queue, and has no answer yet.
     Delivered,
+    /// And now its answer is in the slot, which is the shard's.
+    Answered,
+    /// It was not delivered: the answer in the slot, which is the shard's, refuses it.
+    Refused,
+}
+
+impl Life {
+    #[inline(always)]
+    pub(super) fn is_answered(self) -> bool {
+        matches!(self, Self::Answered | Self::Refused)
+    }
+
+    #[inline(always)]
+    pub(super) fn was_delivered(self) -> bool {
+        matches!(self, Self::Delivered | Self::Answered)
+    }
 }
 
 /// See the module's head.
@@ -42,8 +56,6 @@ pub(crate) struct SlotState {
     pub(super) life: Life,
     /// How its request ends if its answer goes out whole.
     pub(super) outcome: Outcome,
-    /// The answer is in the slot, and the slot is the shard's.
-    pub(crate) answered: bool,
     /// What the protocol of its connection notes of it. Nobody here reads that.
     pub(crate) note: u8,
 }
@@ -58,7 +70,6 @@ impl SlotState {
         meter: UNMETERED,
         life: Life::Over,
         outcome: Outcome::Answered,
-        answered: false,
         note: 0,
     };
 
@@ -67,9 +78,23 @@ impl SlotState {
     pub(crate) fn new(connection: ConnectionKey, queued: Tick, note: u8) -> Self {
         Self { connection: Some(connection), queued, note, ..Self::FREE }
     }
+
+    /// Whether the answer is in the slot, and the slot is the shard's.
+    #[inline(always)]
+    pub(crate) fn is_answered(&self) -> bool {
+        self.life.is_answered()
+    }
 }
 
 impl Dispatch {
+    /// The answer of a request that was delivered is in its slot, which is the shard's from now on.
+    #[inline(always)]
+    pub(crate) fn answer_is_here(&mut self, slot: Slot) {
+        let state = &mut self.slots[slot];
+        debug_assert!(state.life == Life::Delivered, "a request is answered once, while it is under way");
+        state.life = Life::Answered;
+    }
+
     /// An answer has come back whose client had gone: frees the slot, and what it pinned, unless a handle still reads
     /// it.
     #[cold]
@@ -95,7 +120,7 @@ impl Dispatch {
         for _ in 0..self.slots.len() {
             let Some(slot) = next else { return };
             let state = self.slots[slot];
-            if state.answered {
+            if state.is_answered() {
                 self.give_up_stream(slot);
             }
             next = state.next;

@@ -211,7 +211,7 @@ impl<I: Io> Protocol<I> {
         connection.machine.finish();
         let Some(slot) = reader.slot() else { return self.end_after_answers(connection) };
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
-        let is_ours = !self.dispatch.slots[slot].answered && self.dispatch.side.claim_answer(slot);
+        let is_ours = !self.dispatch.slots[slot].is_answered() && self.dispatch.side.claim_answer(slot);
         self.dispatch.fail_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);

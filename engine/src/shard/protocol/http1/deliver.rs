@@ -250,7 +250,7 @@ impl<I: Io> Protocol<I> {
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         if let Some(incoming) = incoming {
-            let reader = if self.dispatch.slots[slot].answered { None } else { Some(slot) };
+            let reader = if self.dispatch.slots[slot].is_answered() { None } else { Some(slot) };
             let go_ahead = if expects { GoAhead::Awaited } else { GoAhead::NotAwaited };
             self.begin_body(connection, reader, incoming, go_ahead);
         }

@@ -51,7 +51,7 @@ impl<I: Io> Protocol<I> {
 
     /// Whether something of a request's answer was handed to the socket.
     fn has_begun(&mut self, connection: &Http1, slot: Slot) -> bool {
-        if !self.dispatch.slots[slot].answered {
+        if !self.dispatch.slots[slot].is_answered() {
             return false;
         }
         if connection.link.streams(slot) {
@@ -66,7 +66,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn flush_all_informational(&mut self, connection: &mut Http1) {
         let Some(oldest) = connection.oldest else { return self.flush_text(connection) };
-        if !self.flush_informational(connection, oldest) && self.dispatch.slots[oldest].answered {
+        if !self.flush_informational(connection, oldest) && self.dispatch.slots[oldest].is_answered() {
             self.send_uncommon(connection, oldest);
         }
     }

@@ -74,7 +74,7 @@ impl<I: Io> Protocol<I> {
             WaitReason::Queue => match self.dispatch.slots.find(connection.oldest) {
                 Some(oldest) => {
                     // One that is answered leaves at once.
-                    from = if oldest.answered { from } else { oldest.queued };
+                    from = if oldest.is_answered() { from } else { oldest.queued };
                     policy.queue
                 }
                 None => NEVER,

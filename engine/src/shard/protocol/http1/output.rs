@@ -33,9 +33,9 @@ impl<I: Io> Protocol<I> {
     /// The answer in a slot is there, and the slot is the shard's.
     #[inline(always)]
     pub(crate) fn http1_answer(&mut self, connection: &mut Http1, slot: Slot, flags: AnswerFlags) {
+        self.dispatch.answer_is_here(slot);
         if connection.link.socket.is_closing() {
             // What it still had is given back when it goes.
-            self.dispatch.slots[slot].answered = true;
             return;
         }
         self.queue_flush(&mut connection.link);
@@ -52,7 +52,6 @@ impl<I: Io> Protocol<I> {
                 self.begin_pipe(&mut connection.link);
             }
         }
-        self.dispatch.slots[slot].answered = true;
         if flags.has(AnswerFlags::CLOSE) {
             self.note_last(slot, true);
         }
@@ -73,7 +72,7 @@ impl<I: Io> Protocol<I> {
     /// Whether the oldest request of a connection is answered.
     #[inline]
     fn has_answer(&self, connection: &Http1) -> bool {
-        self.dispatch.slots.find(connection.oldest).is_some_and(|state| state.answered)
+        self.dispatch.slots.find(connection.oldest).is_some_and(SlotState::is_answered)
     }
 
     /// Hands a connection's next answers to the socket, if it is free and they are there.
@@ -86,11 +85,11 @@ impl<I: Io> Protocol<I> {
         if connection.owed.has(PendingWrites::INFORMATIONAL) {
             return self.flush_all_informational(connection);
         }
-        let Some(oldest) = connection.oldest.filter(|oldest| self.dispatch.slots[*oldest].answered) else {
+        let Some(oldest) = connection.oldest.filter(|oldest| self.dispatch.slots[*oldest].is_answered()) else {
             return self.flush_text(connection);
         };
         let state = &self.dispatch.slots[oldest];
-        let is_followed = self.dispatch.slots.find(state.next).is_some_and(|next| next.answered);
+        let is_followed = self.dispatch.slots.find(state.next).is_some_and(SlotState::is_answered);
         if is_followed
             && !AnswerNote(state.note).is_last()
             && let Some(cell) = self.dispatch.side.cells.coalesce.take()
@@ -269,10 +268,10 @@ impl<I: Io> Protocol<I> {
         let mut blank = self.dispatch.side.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
         while let Some(slot) = next.filter(|_| !last && !newest.is_http10 && count < self.settings.pipeline_max) {
-            let SlotState { answered, next: follower, note, .. } = self.dispatch.slots[slot];
-            let note = AnswerNote(note);
+            let state = &self.dispatch.slots[slot];
+            let (follower, note) = (state.next, AnswerNote(state.note));
             // The answer is the shard's to look at only once the slot has come back.
-            if !answered {
+            if !state.is_answered() {
                 break;
             }
             let (range, date) = ((filled, room - filled), self.transport.clock.date());

@@ -53,7 +53,7 @@ impl<I: Io> Protocol<I> {
         self.dispatch.decide(slot, reject);
         let keep_alive = self.dispatch.side.record(slot).keep_alive && !reject.closes();
         self.write_refusal(slot, reject, AnswerFlags::default());
-        self.dispatch.slots[slot].answered = true;
+        self.dispatch.answer_is_here(slot);
         if !keep_alive {
             self.note_last(slot, true);
         }

@@ -57,7 +57,7 @@ impl<I: Io> Protocol<I> {
         let takes_nothing = connection.takes_nothing();
         if takes_nothing && connection.has_discarded_enough() && !connection.link.socket.blocked() {
             let oldest = self.dispatch.slots.find(connection.oldest);
-            if oldest.is_some_and(|oldest| !oldest.answered) {
+            if oldest.is_some_and(|oldest| !oldest.is_answered()) {
                 self.poll_end(connection);
                 return true;
             }

@@ -84,7 +84,7 @@ impl<I: Io> Protocol<I> {
         while let Some(slot) = next {
             let state = self.dispatch.slots[slot];
             next = state.next;
-            if state.answered {
+            if state.is_answered() {
                 continue;
             }
             let due = state.queued.saturating_add(limit);
