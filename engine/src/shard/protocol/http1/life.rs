@@ -63,13 +63,6 @@ impl<I: Io> Protocol<I> {
         if connection.link.socket.giving.runs() && reason != WaitReason::Body {
             connection.link.socket.giving.stop(from);
         }
-        if let Intake::Head(head) = &mut connection.intake {
-            let was_timed = core::mem::replace(&mut head.is_timed, reason == WaitReason::Head);
-            // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
-            if was_timed && head.is_timed {
-                return;
-            }
-        }
         let ticks = match reason {
             WaitReason::Queue => match self.dispatch.slots.find(connection.oldest) {
                 Some(oldest) => {
@@ -80,8 +73,19 @@ impl<I: Io> Protocol<I> {
                 None => NEVER,
             },
             WaitReason::Idle => policy.idle,
-            WaitReason::Head => policy.header_wait,
+            WaitReason::Head => match &mut connection.intake {
+                // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
+                Intake::Head(head) if !head.is_timed => {
+                    head.is_timed = true;
+                    policy.header_wait
+                }
+                _ => return,
+            },
             WaitReason::Body | WaitReason::Drain | WaitReason::Send => {
+                if let Intake::Head(head) = &mut connection.intake {
+                    // Its deadline is another one afterwards.
+                    head.is_timed = false;
+                }
                 let deadline = match reason {
                     WaitReason::Body => self.body_deadline(connection),
                     WaitReason::Drain => self.drain_deadline(connection),

@@ -123,7 +123,7 @@ impl<I: Io> Protocol<I> {
             }
             _ => false,
         };
-        last || connection.machine.ends_behind(count) || next.is_none() && cannot_discard()
+        last || connection.machine.ends_behind(count) || next.is_none() && connection.has_incoming() && cannot_discard()
     }
 
     /// What an answer says of its connection: that it ends, or, in HTTP/1.0, that it does not (RFC 9112 section 9.3).
