@@ -18,18 +18,16 @@ const NAME_BYTES_MAX: usize = 24;
 #[derive(Copy, Clone)]
 #[repr(align(64))]
 struct Slot<Name> {
-    /// The name in lower case; behind it all bits are 1.
+    /// The name in lower case, and its colon; behind that all bits are 1.
     words: Words,
-    /// The bits that do not count: 0x20 at each letter, and all behind the name.
+    /// The bits that do not count: 0x20 at each letter, and all behind the colon; none in an unused slot.
     ignored: Words,
-    /// Bytes of the name; in an unused slot more than any has.
-    len: u32,
     name: Name,
 }
 
 impl<Name: Copy> Slot<Name> {
     const fn unused(name: Name) -> Self {
-        Self { words: [u64::MAX; 3], ignored: [u64::MAX; 3], len: u32::MAX, name }
+        Self { words: [u64::MAX; 3], ignored: [0; 3], name }
     }
 
     const fn new(text: &str, name: Name) -> Self {
@@ -43,9 +41,8 @@ impl<Name: Copy> Slot<Name> {
             ignored[index] = if byte.is_ascii_alphabetic() { 0x20 } else { 0 };
             index += 1;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
-        let len = text.len() as u32;
-        Self { words: words(&lower), ignored: words(&ignored), len, name }
+        (lower[index], ignored[index]) = (b':', 0);
+        Self { words: words(&lower), ignored: words(&ignored), name }
     }
 }
 
@@ -99,10 +96,11 @@ macro_rules! known_names {
                 let mut index = 0;
                 while index < Self::NAMED.len() {
                     let name = Self::NAMED[index];
-                    let filled = Slot::new(name.as_str(), name);
-                    let slot = slot(last_four(name.as_str().as_bytes()), filled.len, $factor);
-                    assert!(slots[slot].len == u32::MAX, "two names share a slot: choose another factor");
-                    slots[slot] = filled;
+                    let text = name.as_str().as_bytes();
+                    #[expect(clippy::cast_possible_truncation, reason = "NAME_BYTES_MAX")]
+                    let slot = slot(last_four(text), text.len() as u32, $factor);
+                    assert!(slots[slot].ignored[0] == 0, "two names share a slot: choose another factor");
+                    slots[slot] = Slot::new(name.as_str(), name);
                     index += 1;
                 }
                 slots
@@ -111,23 +109,21 @@ macro_rules! known_names {
             /// The known name equal to `name`, ignoring case.
             #[must_use]
             pub fn lookup(name: &[u8]) -> Self {
-                match u32::try_from(name.len()) {
-                    Ok(len) if name.len() < NAME_BYTES_MAX => {
-                        Self::lookup_words(last_four(name), len, words(name)).unwrap_or(Self::Unknown)
-                    }
-                    _ => Self::Unknown,
-                }
+                let Ok(len) = u32::try_from(name.len()) else { return Self::Unknown };
+                let mut words = words(name);
+                // Behind the name there are zeros.
+                let Some(word) = words.get_mut(name.len() / 8) else { return Self::Unknown };
+                *word |= u64::from(b':') << (name.len() % 8 * 8);
+                let known = Self::lookup_words(last_four(name), len, words);
+                known.filter(|known| known.as_str().len() == name.len()).unwrap_or(Self::Unknown)
             }
 
-            /// [`lookup`](Self::lookup) of a name of `len` bytes, no more than `words` have, with any others behind
-            /// them; the last four are those before its end, behind a line's end.
+            /// [`lookup`](Self::lookup) of a name of `len` bytes that has no colon, by words with it, a colon, and any
+            /// others behind; the last four are those before its end, behind a line's end.
             #[inline(always)]
             pub(crate) fn lookup_words<const N: usize>(last_four: u32, len: u32, words: [u64; N]) -> Option<Self> {
                 static SLOTS: [Slot<$type>; SLOT_COUNT] = $type::SLOTS;
                 let slot = &SLOTS[slot(last_four, len, $factor)];
-                if slot.len != len {
-                    return None;
-                }
                 let mut differs = 0;
                 let mut index = 0;
                 while index < N {

@@ -4,7 +4,7 @@
 //! found in one is named by the high bit of its byte, the lowest one exactly, those above it perhaps by a borrow.
 //! Not here: anything that knows what a field means.
 
-use ringress_scan::{Block, controls};
+use ringress_scan::{Block, text};
 
 /// Eight times the same byte.
 #[inline]
@@ -75,19 +75,44 @@ pub(crate) fn last_block(bytes: &[u8], at: u32) -> Block {
     (u128::from(first) | u128::from(last) << 64).to_le_bytes()
 }
 
-/// The place of the first control byte from `at` on, if there is one.
+/// Which of 32 bytes are no text in ASCII.
+#[inline(always)]
+pub(crate) fn text_marks(pair: &[u8; 32]) -> u32 {
+    match pair.as_chunks() {
+        ([first, second], []) => !(text(first) | text(second) << 16),
+        _ => 0,
+    }
+}
+
+/// [`text_marks`] of the bytes from `at` on where fewer than 32 are left. `None`: none are.
+#[inline(always)]
+pub(crate) fn last_text_marks(bytes: &[u8], at: u32) -> Option<u32> {
+    let left = u32::try_from(bytes.len()).ok()?.checked_sub(at)?;
+    match bytes.last_chunk() {
+        Some(pair) => text_marks(pair).checked_shr(32 - left),
+        None => short_text_marks(bytes.get(at as usize..)?),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn short_text_marks(bytes: &[u8]) -> Option<u32> {
+    let is_text = |byte: &u8| (b' '..=b'~').contains(byte);
+    Some(bytes.iter().rev().fold(0, |marks, byte| marks << 1 | u32::from(!is_text(byte))))
+}
+
+/// The place of the first byte from `at` on that is no text in ASCII, if there is one.
 #[inline(always)]
 pub(crate) fn text_end(bytes: &[u8], mut at: u32) -> Option<u32> {
-    while let Some(block) = block(bytes, at) {
-        let found = controls(block);
-        if found != 0 {
-            return Some(at + found.trailing_zeros());
+    while let Some(pair) = chunk(bytes, at) {
+        let marks = text_marks(pair);
+        if marks != 0 {
+            return Some(at + marks.trailing_zeros());
         }
-        at += 16;
+        at += 32;
     }
-    let left = bytes.len().checked_sub(at as usize)?;
-    let found = controls(bytes.last_chunk()?) >> (16 - left);
-    (found != 0).then_some(at + found.trailing_zeros())
+    let marks = last_text_marks(bytes, at)?;
+    (marks != 0).then_some(at + marks.trailing_zeros())
 }
 
 /// Whether one of eight bytes is below SP or is DEL.
@@ -145,15 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn text_ends_at_the_first_control_byte_wherever_it_stands() {
+    fn text_ends_at_the_first_byte_that_is_none_wherever_it_stands() {
         for byte in [0, b'\t', b'\n', 0x1f, b' ', b'~', 0x7f, 0x80, 0xff] {
-            for len in 16..60_usize {
+            for len in 1..100_usize {
                 for at in 0..len {
-                    let mut bytes = [b'a'; 60];
+                    let mut bytes = [b'a'; 100];
                     bytes[at] = byte;
                     let bytes = &bytes[..len];
-                    for from in [0, 1, 15, 16, 17, at.saturating_sub(1), at, at + 1, len, len + 1] {
-                        let found = bytes.iter().enumerate().skip(from).find(|(_, byte)| byte.is_ascii_control());
+                    for from in [0, 1, 15, 16, 17, 31, 32, 33, at.saturating_sub(1), at, at + 1, len, len + 1] {
+                        let is_text = |byte: &u8| (b' '..=b'~').contains(byte);
+                        let found = bytes.iter().enumerate().skip(from).find(|(_, byte)| !is_text(byte));
                         let want = found.map(|(at, _)| at);
                         let end = text_end(bytes, u32::try_from(from).expect("a small number"));
                         assert_eq!(end.map(|end| end as usize), want, "{byte:#x} at {at} of {len}, from {from} on");

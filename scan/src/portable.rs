@@ -48,6 +48,10 @@ pub(crate) fn controls(block: &Block) -> u32 {
     bits(block, |word| (!at_least(word, b' ') | is(word, 0x7f)) & !word)
 }
 
+pub(crate) fn text(block: &Block) -> u32 {
+    bits(block, |word| is_between(word, b' ', b'~'))
+}
+
 pub(crate) fn name_marks(block: &Block) -> u32 {
     let is_letter = |word| is_between(word | each(0x20), b'a', b'z');
     bits(block, |word| !(is_letter(word) | is_between(word, b'0', b'9') | is(word, b'-')))

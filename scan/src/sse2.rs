@@ -6,8 +6,8 @@
 //! smaller of both.
 
 use core::arch::x86_64::{
-    __m128i, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-    _mm_set1_epi8, _mm_sub_epi8,
+    __m128i, _mm_add_epi8, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_min_epu8,
+    _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
 };
 
 use crate::Block;
@@ -55,6 +55,13 @@ pub(crate) fn equal(block: &Block, ascii: u8) -> u32 {
 pub(crate) fn controls(block: &Block) -> u32 {
     let bytes = load(block);
     bits(_mm_or_si128(is_between(bytes, 0, 0x1f), is(bytes, 0x7f)))
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+pub(crate) fn text(block: &Block) -> u32 {
+    // One more than each, as signed numbers: DEL and what is beyond ASCII are then below 1, controls at most 0x20.
+    bits(_mm_cmpgt_epi8(_mm_add_epi8(load(block), each(1)), each(0x20)))
 }
 
 #[inline]

@@ -1,9 +1,11 @@
-//! The head that nearly all requests have, in one pass of sixteen bytes at a time.
+//! The head that nearly all requests have, in one pass: a line's end by 32 bytes, its name by 16.
 //!
 //! Invariants: a shortcut, not a second opinion. What passes here passes in `any`, with the same outcome (tests
 //! compare the two); whatever is unusual, unfinished or wrong is left to it to judge.
 //! Common are: GET or POST, a target in visible ASCII that begins with a slash, HTTP/1.1, fields with a value, at most
 //! one space before it, none behind it and no tab in it, and CRLF.
+//!
+//! Text beyond ASCII takes a second look: what tells ASCII alone costs two instructions fewer for 16 bytes.
 //!
 //! A line's end is looked for from its beginning, not from its colon: what waits for what was found before takes longer
 //! than all the rest.
@@ -16,8 +18,8 @@ use crate::bytes::{is_token, offset};
 use crate::header::KnownHeader;
 use crate::limits::{HEADER_COUNT_MAX, Limits};
 use crate::method::Method;
-use crate::words::{self, block, chunk, last_block, text_end, word};
-use ringress_scan::{Block, controls, equal, name_marks, path_marks, query_marks};
+use crate::words::{self, block, chunk, last_block, last_text_marks, text_end, text_marks, word};
+use ringress_scan::{Block, equal, name_marks, path_marks, query_marks};
 
 // As numbers: arrays are compared byte by byte.
 const GET: u32 = u32::from_le_bytes(*b"GET ");
@@ -68,9 +70,15 @@ fn parse_as<const IS_POST: bool>(input: &[u8], limits: &Limits, head: &mut Head)
         if count == count_max {
             return None;
         }
-        let Field { known, name_len, end } = field(input, at)?;
-        let colon = at + u32::from(name_len);
-        let behind = four(input, end)?;
+        let Field { known, name_len, mut end } = field(input, at)?;
+        let behind = loop {
+            let behind = four(input, end)?;
+            if behind & 0xffff == LINE_END {
+                break behind;
+            }
+            end = text_goes_on(input, end)?;
+        };
+        let colon = at + name_len;
         // An empty value ends here, or with the space before it.
         if colon + 1 >= end || *input.get((end as usize).checked_sub(1)?)? == b' ' {
             return None;
@@ -83,7 +91,7 @@ fn parse_as<const IS_POST: bool>(input: &[u8], limits: &Limits, head: &mut Head)
         let span = Span { start: offset(start as usize), len: offset((end - start) as usize) };
         let header = head.headers.get_mut(count)?;
         header.name_start = offset(at as usize);
-        header.name_len = name_len;
+        header.name_len = short(name_len);
         header.known = known;
         header.value_start = span.start;
         header.value_len = span.len;
@@ -101,9 +109,6 @@ fn parse_as<const IS_POST: bool>(input: &[u8], limits: &Limits, head: &mut Head)
                 method_is_safe: !IS_POST,
             };
             return facts.judge(input, &line, count, end as usize + 4, head).ok();
-        }
-        if behind & 0xffff != LINE_END {
-            return None;
         }
         at = end + 2;
     }
@@ -180,31 +185,62 @@ fn unusual_target(input: &[u8], start: u32, place: u32) -> Option<(u32, u32)> {
 /// A line with a name and a colon.
 struct Field {
     known: KnownHeader,
-    /// Bytes before the colon.
-    name_len: u8,
-    /// Where the first control byte is.
+    /// Bytes before the colon, at most 255.
+    name_len: u32,
+    /// Where the first byte is that is no text in ASCII.
     end: u32,
+}
+
+/// The place of the first control byte behind `at`, if what is there is beyond ASCII.
+#[cold]
+#[inline(never)]
+fn text_goes_on(input: &[u8], at: u32) -> Option<u32> {
+    let rest = input.get(at as usize..).filter(|rest| !rest[0].is_ascii())?;
+    let behind = rest.iter().position(u8::is_ascii_control)?;
+    Some(at + u32::try_from(behind).ok()?)
+}
+
+/// Bytes before a line that are looked at with it: a name may be shorter than what is hashed of it.
+const BEFORE: u32 = 4;
+/// A line's first block, and what is before it.
+type Start = [u8; 20];
+
+/// [`Start`] of the line at `at` where fewer bytes are left.
+#[cold]
+#[inline(never)]
+fn last_start(input: &[u8], at: u32) -> Start {
+    let mut start = [0; 20];
+    let rest = input.get((at - BEFORE) as usize..).unwrap_or_default();
+    start.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    start
 }
 
 /// The field at `at`.
 #[inline(always)]
 fn field(input: &[u8], at: u32) -> Option<Field> {
     let last;
-    let block = match block(input, at) {
-        Some(block) => block,
+    let (start, marks): (&Start, u32) = match chunk::<36>(input, at - BEFORE) {
+        Some(line) => (line.first_chunk()?, text_marks(line.last_chunk()?)),
         None => {
-            last = last_block(input, at);
-            &last
+            let start = match chunk(input, at - BEFORE) {
+                Some(start) => start,
+                None => {
+                    last = last_start(input, at);
+                    &last
+                }
+            };
+            (start, last_text_marks(input, at)?)
         }
     };
-    let (colons, ends) = (equal(block, b':'), controls(block));
-    let end = if ends == 0 { text_end(input, at + 16)? } else { at + ends.trailing_zeros() };
+    let end = if marks == 0 { text_end(input, at + 32)? } else { at + marks.trailing_zeros() };
+    let block: &Block = start.last_chunk()?;
+    let colons = equal(block, b':');
     if colons == 0 {
         let (known, name_len) = long_name(input, at, block)?;
         return Some(Field { known, name_len, end });
     }
     let name_len = colons.trailing_zeros();
-    let last_four = u32::from_le_bytes(*input.get(..(at + name_len) as usize)?.last_chunk()?);
+    let last_four = u32::from_le_bytes(*start.get(name_len as usize & 15..)?.first_chunk()?);
     let known = match KnownHeader::lookup_words(last_four, name_len, [word(block, 0), word(block, 8)]) {
         // It is a token, in whatever case.
         Some(known) => known,
@@ -216,7 +252,7 @@ fn field(input: &[u8], at: u32) -> Option<Field> {
             KnownHeader::Unknown
         }
     };
-    Some(Field { known, name_len: short(name_len), end })
+    Some(Field { known, name_len, end })
 }
 
 /// A length below 256 as it is stored.
@@ -231,7 +267,7 @@ const fn short(len: u32) -> u8 {
 /// Which name of more than 15 bytes is at `at`, and its length; `first` are its first 16 bytes.
 #[cold]
 #[inline(never)]
-fn long_name(input: &[u8], at: u32, first: &Block) -> Option<(KnownHeader, u8)> {
+fn long_name(input: &[u8], at: u32, first: &Block) -> Option<(KnownHeader, u32)> {
     let last;
     let second = match block(input, at + 16) {
         Some(block) => block,
@@ -249,11 +285,11 @@ fn long_name(input: &[u8], at: u32, first: &Block) -> Option<(KnownHeader, u8)> 
             if len < 8 { KnownHeader::lookup_words(four(input, at + 12 + len)?, 16 + len, words) } else { None };
         let marks = name_marks(first) | name_marks(second) & ((1 << len) - 1);
         if known.is_some() || marks == 0 {
-            return Some((known.unwrap_or(KnownHeader::Unknown), short(16 + len)));
+            return Some((known.unwrap_or(KnownHeader::Unknown), 16 + len));
         }
     }
     let rest = input.get(at as usize..)?;
     let name = &rest[..memchr::memchr(b':', rest)?];
-    let len = u8::try_from(name.len()).ok()?;
+    let len = u32::from(u8::try_from(name.len()).ok()?);
     is_token(name).then_some((KnownHeader::Unknown, len))
 }
