@@ -251,21 +251,46 @@ impl Port {
     /// The target of a request.
     #[inline(never)]
     fn find(&self, local: &Address, host: &[u8], path: &[u8]) -> Option<&Target> {
-        if let Some(target) = self.strong.find_here(path) {
+        match self.find_quickly(host, path) {
+            Some(found) => found,
+            None => self.find_slowly(local, host, path),
+        }
+    }
+
+    /// As [`find`](Self::find) where there is little to look at, without a call. `None`: there is more.
+    #[inline(always)]
+    fn find_quickly(&self, host: &[u8], path: &[u8]) -> Option<Option<&Target>> {
+        if !self.ips.is_empty() {
+            return None;
+        }
+        if let found @ Some(_) = self.strong.find_quickly(path)? {
+            return Some(found);
+        }
+        if let Some(node) = self.names.named_quickly(host)?
+            && let found @ Some(_) = node.find_quickly(path)?
+        {
+            return Some(found);
+        }
+        self.weak.find_quickly(path)
+    }
+
+    #[inline(never)]
+    fn find_slowly(&self, local: &Address, host: &[u8], path: &[u8]) -> Option<&Target> {
+        if let Some(target) = self.strong.find(path) {
             return Some(target);
         }
         if let Some(node) = self.names.named(host)
-            && let Some(target) = node.find_here(path)
+            && let Some(target) = node.find(path)
         {
             return Some(target);
         }
         if !self.ips.is_empty()
             && let Some(node) = self.bound(local.ip())
-            && let Some(target) = node.find_here(path)
+            && let Some(target) = node.find(path)
         {
             return Some(target);
         }
-        self.weak.find_here(path)
+        self.weak.find(path)
     }
 
     #[inline(never)]

@@ -14,7 +14,7 @@ pub(crate) const fn each(byte: u8) -> u64 {
 
 /// The high bit of each of eight bytes that is zero, and perhaps of bytes above it; the other bits mean nothing.
 #[inline]
-const fn zeros(word: u64) -> u64 {
+pub(crate) const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(each(1)) & !word
 }
 

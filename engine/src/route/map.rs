@@ -43,13 +43,17 @@ impl<T> Map<T> {
     /// The entry with a key, of which this is the hash.
     #[inline(always)]
     pub(super) fn get(&self, hash: u64, is: impl Fn(&T) -> bool) -> Option<&T> {
-        let Self::Branch(ways) = self else { return self.get_here(is) };
-        let (mut ways, mut bits) = (ways, hash);
-        loop {
-            let below = &ways[way(bits)];
-            let Self::Branch(next) = below else { return below.get_here(is) };
-            (ways, bits) = (next, bits << WAY_BITS);
+        self.leaf(hash).get_here(is)
+    }
+
+    /// Where the hash leads: no branch.
+    #[inline(always)]
+    pub(super) fn leaf(&self, hash: u64) -> &Self {
+        let (mut map, mut bits) = (self, hash);
+        while let Self::Branch(ways) = map {
+            (map, bits) = (&ways[way(bits)], bits << WAY_BITS);
         }
+        map
     }
 
     /// As [`get`](Self::get), of what is no branch.

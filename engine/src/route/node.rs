@@ -8,7 +8,7 @@
 
 use super::Target;
 use super::map::{Entry, Map};
-use super::text::{Text, hash_of_text, segment};
+use super::text::{Ends, Text, hash_of_text, segment};
 
 /// A path to which prefixes lead, or on the way to one.
 #[derive(Clone, Debug, Default)]
@@ -19,16 +19,19 @@ pub(super) struct Node {
     below: Map<Named>,
 }
 
-/// What there is under a name: the host of that name, or the segment.
+/// What there is under a name: the host of that name, or the segment. One cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(super) struct Named {
     text: Text,
     pub(super) node: Node,
 }
 
+const _: () = assert!(size_of::<Named>() == 64);
+
 impl Entry for Named {
     fn hash(&self) -> u64 {
-        self.text.hash
+        self.text.hash()
     }
 }
 
@@ -43,10 +46,21 @@ impl Named {
     }
 
     /// Whether this is the segment with which a text begins.
-    #[inline(always)]
+    #[inline]
     fn is_first_of(&self, text: &[u8]) -> bool {
-        // Where this one would end there is no end: that tells the common miss.
-        matches!(text.get(self.text.len()), None | Some(b'/')) && self.text.begins(text)
+        self.may_end_in(text) && self.text.begins(text)
+    }
+
+    /// As [`is_first_of`](Self::is_first_of), without a call. `None`: more must be looked at.
+    #[inline(always)]
+    fn is_first_of_quickly(&self, text: &[u8]) -> Option<bool> {
+        if self.may_end_in(text) { self.text.begins_quickly(text) } else { Some(false) }
+    }
+
+    /// Whether there is an end where this segment would have it: that tells the common miss.
+    #[inline(always)]
+    fn may_end_in(&self, text: &[u8]) -> bool {
+        matches!(text.get(self.text.len()), None | Some(b'/'))
     }
 }
 
@@ -57,9 +71,25 @@ impl Map<Named> {
         let named = match self {
             Self::Empty => return None,
             Self::One(named) => named.is(name).then_some(&**named),
-            several => several.get(hash_of_text(name), |named| named.is(name)),
+            several => {
+                let ends = Ends::of(name, name.len());
+                several.get(ends.hash(name), |named| named.text.is_with(ends, name))
+            }
         };
         named.map(|named| &named.node)
+    }
+
+    /// As [`named`](Self::named) of at most one, without a call. `None`: more must be looked at.
+    #[inline(always)]
+    pub(super) fn named_quickly(&self, name: &[u8]) -> Option<Option<&Node>> {
+        match self {
+            Self::Empty => Some(None),
+            Self::One(named) if named.text.len() == name.len() => {
+                Some(named.text.begins_quickly(name)?.then_some(&named.node))
+            }
+            Self::One(_) => Some(None),
+            _ => None,
+        }
     }
 
     /// What there is under a name, also if there was nothing yet.
@@ -83,8 +113,8 @@ impl Map<Named> {
             Self::Empty => None,
             Self::One(named) => named.is_first_of(text).then_some(named),
             several => {
-                let (hash, len) = segment(text);
-                several.get(hash, |named| named.text.len() == len && named.text.begins(text))
+                let ends = segment(text);
+                several.get(ends.hash(text), |named| named.text.is_with(ends, text))
             }
         }
     }
@@ -102,25 +132,53 @@ impl Node {
         if self.below.is_empty() { self.target.as_ref() } else { self.find_below(path) }
     }
 
-    /// As [`find`](Self::find), without a call where at most one segment is below.
+    /// As [`find`](Self::find) where at most one segment is below, without a call. `None`: more must be looked at.
     #[inline(always)]
-    pub(super) fn find_here(&self, path: &[u8]) -> Option<&Target> {
+    pub(super) fn find_quickly(&self, path: &[u8]) -> Option<Option<&Target>> {
         match (&self.below, path) {
-            (Map::Empty, _) => self.target.as_ref(),
+            (Map::Empty, _) => Some(self.target.as_ref()),
             (Map::One(named), [b'/', text @ ..]) if named.node.below.is_empty() => {
-                if named.is_first_of(text) {
-                    named.node.target.as_ref()
-                } else {
-                    self.target.as_ref()
-                }
+                let node = if named.is_first_of_quickly(text)? { &named.node } else { self };
+                Some(node.target.as_ref())
             }
-            _ => self.find_below(path),
+            _ => None,
         }
     }
 
+    /// As [`find`](Self::find), and without a call as long as segments are short, and in the case in which they were
+    /// registered.
     #[inline(never)]
     fn find_below(&self, mut path: &[u8]) -> Option<&Target> {
         let (mut node, mut best) = (self, &self.target);
+        while let [b'/', text @ ..] = path
+            && let Some(ends) = text.first_chunk().and_then(Ends::of_segment)
+        {
+            let named = match node.below.leaf(ends.short_hash()) {
+                Map::One(named) => named,
+                Map::Many(_) => break,
+                _ => return best.as_ref(),
+            };
+            match named.text.is_quickly(ends) {
+                None => break,
+                Some(false) => return best.as_ref(),
+                Some(true) => {}
+            }
+            node = &named.node;
+            if node.below.is_empty() {
+                return node.target.as_ref();
+            }
+            if node.target.is_some() {
+                best = &node.target;
+            }
+            path = &text[ends.len..];
+        }
+        node.find_slowly(path, best)
+    }
+
+    /// As [`find`](Self::find), where a shorter prefix of the path has this target.
+    #[inline(never)]
+    fn find_slowly<'a>(&'a self, mut path: &[u8], mut best: &'a Option<Target>) -> Option<&'a Target> {
+        let mut node = self;
         // `*` and the empty path have no segment.
         while let [b'/', text @ ..] = path
             && let Some(named) = node.below.segment(text)

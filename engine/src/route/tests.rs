@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::text::{Text, hash_of_text, segment};
+use super::text::{Ends, Text, hash_of_text, segment};
 use super::*;
 use crate::counters::RequestCounts;
 use crate::id::QueuePlace;
@@ -107,16 +107,27 @@ fn names_are_told_apart_at_every_byte_and_equal_in_any_case() {
         let name = &name[..len];
         let text = Text::new(&name.to_ascii_uppercase());
         for same in [name, &name.to_ascii_uppercase()] {
-            assert!(text.is(same) && text.hash == hash_of_text(same), "{len} bytes");
+            assert!(text.is(same) && text.hash() == hash_of_text(same), "{len} bytes");
+            // As a segment: before another one, before a long rest, at the end.
+            let path = [same, b"/", same, b"/", &[b'x'; 40]].concat();
+            for path in [&path[..], &path[len + 1..], &path[..=len], &path[..len]] {
+                let ends = segment(path);
+                assert_eq!((ends.len, ends.hash(path)), (len, text.hash()), "{len} bytes");
+                assert!(text.is_with(ends, path), "{len} bytes");
+                let block = path.first_chunk();
+                let short = block.and_then(Ends::of_segment);
+                assert_eq!(short, block.filter(|_| len < 16).map(|_| ends), "{len} bytes");
+                assert!(short.is_none_or(|short| short.short_hash() == text.hash()), "{len} bytes");
+            }
         }
-        let path = [b"/", name, b"/", name].concat();
-        assert_eq!([segment(&path[1..]), segment(&path[len + 2..])], [(text.hash, len); 2]);
         for (at, bit) in (0..len).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
             let mut other = name.to_vec();
             other[at] ^= 1 << bit;
             let is_case = bit == 5 && name[at].is_ascii_alphabetic();
             assert_eq!(text.is(&other), is_case, "{len} bytes, bit {bit} of {at}");
             assert_eq!(text.begins(&[&other, &b"/more"[..]].concat()), is_case, "{len} bytes, bit {bit} of {at}");
+            let ends = Ends::of(&other, len);
+            assert_eq!(text.is_with(ends, &other), is_case, "{len} bytes, bit {bit} of {at}");
         }
         assert!(!text.is(&name[..len - 1]) && !text.is(&[name, b"\0"].concat()));
     }

@@ -12,7 +12,7 @@
 mod path;
 mod prefix;
 
-pub use path::canonical_path;
+pub use path::{canonical_path, segment_len, segment_len_within};
 pub use prefix::{HostPattern, Prefix, PrefixError, Scheme};
 
 use crate::bytes::offset;

@@ -7,7 +7,7 @@
 
 use crate::bytes::{hex_value, offset};
 use crate::reject::Reject;
-use crate::words::path_marks;
+use crate::words::{each, path_marks, word, zeros};
 
 /// What a byte means to a path that might already be canonical.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -200,6 +200,42 @@ fn remove_dot_segments(path: &mut [u8]) -> usize {
         read = end;
     }
     kept
+}
+
+/// Bytes of the segment with which a text begins: as many as are before its first slash.
+#[inline(always)]
+#[must_use]
+pub fn segment_len(text: &[u8]) -> usize {
+    let Some(block) = text.first_chunk() else { return short_segment_len(text) };
+    segment_len_within(block).unwrap_or_else(|| long_segment_len(text))
+}
+
+/// As [`segment_len`], if the slash is in the block; below 16.
+#[inline(always)]
+#[must_use]
+pub fn segment_len_within(block: &[u8; 16]) -> Option<usize> {
+    let slashes = ringress_scan::equal(block, b'/');
+    (slashes != 0).then_some(slashes.trailing_zeros() as usize)
+}
+
+/// [`segment_len`] of fewer than 16 bytes.
+#[inline]
+fn short_segment_len(text: &[u8]) -> usize {
+    let slashes = |word: u64| zeros(word ^ each(b'/')) & each(0x80);
+    let in_first = slashes(word(text, 0));
+    if in_first != 0 {
+        return in_first.trailing_zeros() as usize / 8;
+    }
+    match text.last_chunk() {
+        // What of it was in the first word has no slash. There are 64 zeros where none is.
+        Some(last) => text.len() - 8 + slashes(u64::from_le_bytes(*last)).trailing_zeros() as usize / 8,
+        None => text.len(),
+    }
+}
+
+#[inline(never)]
+fn long_segment_len(text: &[u8]) -> usize {
+    memchr::memchr(b'/', text).unwrap_or(text.len())
 }
 
 #[cfg(test)]

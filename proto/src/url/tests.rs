@@ -213,3 +213,22 @@ fn a_remembered_host_changes_no_verdict() {
         assert_eq!(remembered, cook(input.as_bytes(), &head, &mut [0; 8]), "{host:?}");
     }
 }
+
+#[test]
+fn a_segment_ends_at_the_first_slash_wherever_it_stands() {
+    for len in 0..40 {
+        for first in 0..=len {
+            for second in first..=len {
+                let mut text = std::vec![b'.'; len];
+                for at in [first, second] {
+                    text.get_mut(at).into_iter().for_each(|byte| *byte = b'/');
+                }
+                assert_eq!(segment_len(&text), first, "{len} bytes, {first}, {second}");
+                if let Some(block) = text.first_chunk() {
+                    let want = (first < 16).then_some(first);
+                    assert_eq!(segment_len_within(block), want, "{len} bytes, {first}, {second}");
+                }
+            }
+        }
+    }
+}
