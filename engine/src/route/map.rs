@@ -102,11 +102,12 @@ impl<T: Entry> Map<T> {
 
     /// Puts an entry in whose key is not there.
     pub(super) fn insert(&mut self, entry: T) {
-        self.insert_below(Arc::new(entry), 0);
+        let bits = entry.hash();
+        self.insert_below(Arc::new(entry), bits, 0);
     }
 
-    /// `depth`: levels above this one.
-    fn insert_below(&mut self, entry: Arc<T>, depth: u32) {
+    /// `bits`: those of the entry's hash that no level above has used; `depth`: levels above this one.
+    fn insert_below(&mut self, entry: Arc<T>, bits: u64, depth: u32) {
         match self {
             Self::Empty => *self = Self::One(entry),
             Self::One(other) => {
@@ -115,16 +116,13 @@ impl<T: Entry> Map<T> {
                     *self = Self::Many(Arc::new(vec![other, entry]));
                 } else {
                     let mut ways: [Self; WAYS] = Default::default();
-                    let (of_other, of_entry) = (way_at(&*other, depth), way_at(&*entry, depth));
+                    let of_other = way(other.hash() << (depth * WAY_BITS));
                     ways[of_other] = Self::One(other);
-                    ways[of_entry].insert_below(entry, depth + 1);
+                    ways[way(bits)].insert_below(entry, bits << WAY_BITS, depth + 1);
                     *self = Self::Branch(Arc::new(ways));
                 }
             }
-            Self::Branch(ways) => {
-                let way = way_at(&*entry, depth);
-                Arc::make_mut(ways)[way].insert_below(entry, depth + 1);
-            }
+            Self::Branch(ways) => Arc::make_mut(ways)[way(bits)].insert_below(entry, bits << WAY_BITS, depth + 1),
             Self::Many(entries) => Arc::make_mut(entries).push(entry),
         }
     }
@@ -165,10 +163,6 @@ impl<T: Entry> Map<T> {
 #[inline]
 fn way(bits: u64) -> usize {
     (bits >> (u64::BITS - WAY_BITS)) as usize
-}
-
-fn way_at<T: Entry>(entry: &T, depth: u32) -> usize {
-    way(entry.hash() << (depth * WAY_BITS))
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn parse_as<const IS_POST: bool>(input: &[u8], limits: &Limits, head: &mut Head)
                 version: Version::Http11,
                 method_is_safe: !IS_POST,
             };
-            return facts.judge(input, &line, count, end as usize + 4, head).ok();
+            return facts.judge(input, &line, count, (end + 4) as usize, head).ok();
         }
         at = end + 2;
     }

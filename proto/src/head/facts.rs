@@ -44,7 +44,12 @@ impl Facts {
             self.host = u32::from(span.start) | u32::from(span.len) << 16;
             return Ok(());
         }
-        self.note_rare(known, span.of(input))
+        let value = span.of(input);
+        if known == KnownHeader::Connection && is_word(value, b"keep-alive") {
+            self.flags.insert(HeadFlags::CONNECTION_KEEP_ALIVE);
+            return Ok(());
+        }
+        self.note_rare(known, value)
     }
 
     #[inline(never)]
@@ -110,9 +115,6 @@ fn expectation(value: &[u8]) -> Result<HeadFlags, Reject> {
 
 /// Connection options: a comma list, in any case.
 fn connection_options(value: &[u8]) -> HeadFlags {
-    if is_word(value, b"keep-alive") {
-        return HeadFlags::CONNECTION_KEEP_ALIVE;
-    }
     let mut flags = HeadFlags::EMPTY;
     for option in value.split(|&byte| byte == b',') {
         let option = trim_ows(option);
