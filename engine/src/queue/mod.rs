@@ -48,9 +48,9 @@ pub(crate) use self::exchange::{
 pub(crate) use self::handover::{HandOver, SocketReceiver};
 pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
-pub(crate) use self::owned::NoRoom;
+pub(crate) use self::owned::{CellPools, NoRoom};
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Driving, ShardSide, SlotUse};
+pub(crate) use self::shard_side::{Driving, Scratch, ShardSide, SlotUse};
 pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;

@@ -17,15 +17,15 @@ impl<I: Io> Shard<I> {
     /// Reads the commands, if there are any.
     #[inline]
     pub(super) fn collect_commands(&mut self) {
-        if self.protocol.dispatch.side.has_commands() {
+        if self.protocol.dispatch.has_commands() {
             self.read_commands();
         }
     }
 
     #[cold]
     fn read_commands(&mut self) {
-        self.protocol.dispatch.side.open_commands();
-        while let Some(command) = self.protocol.dispatch.side.take_command() {
+        self.protocol.dispatch.open_commands();
+        while let Some(command) = self.protocol.dispatch.take_command() {
             match command {
                 Command::Cancel(id) => self.cancel(id),
                 Command::Informational(id, answer) => self.send_informational(id, answer),
@@ -38,17 +38,17 @@ impl<I: Io> Shard<I> {
     /// Ends the connection of a cancelled request, and with it whatever else is under way on it.
     fn cancel(&mut self, id: RequestId) {
         let dispatch = &mut self.protocol.dispatch;
-        let Some(slot) = dispatch.side.cancelled(id) else { return self.counters.cancels_late.count() };
+        let Some(slot) = dispatch.cancelled(id) else { return self.counters.cancels_late.count() };
         dispatch.set_outcome(slot, Outcome::Cancelled);
-        if let Some(key) = dispatch.slots[slot].connection {
+        if let Some(key) = dispatch.state(slot).connection {
             self.visit(key, |protocol, connection| protocol.reset(connection));
         }
     }
 
     /// An informational answer for a request under way.
     pub(super) fn send_informational(&mut self, id: RequestId, answer: Informational) {
-        let slot = self.protocol.dispatch.side.under_way(id);
-        let owed = slot.and_then(|slot| Some((slot, self.protocol.dispatch.slots[slot].connection?)));
+        let slot = self.protocol.dispatch.under_way(id);
+        let owed = slot.and_then(|slot| Some((slot, self.protocol.dispatch.state(slot).connection?)));
         match owed.and_then(|(slot, key)| Some((slot, self.connections.get_mut(key)?))) {
             Some((slot, connection)) => self.protocol.send_informational(connection, slot, answer),
             None => self.counters.informational_dropped.count(),
@@ -57,7 +57,7 @@ impl<I: Io> Shard<I> {
 
     /// Somebody is to be told of a connection's end.
     fn watch(&mut self, id: ConnectionId, registration: Registration) {
-        let entry = self.protocol.dispatch.origin.entry(id);
+        let entry = self.protocol.dispatch.entry_of(id);
         let key = entry.and_then(|(index, generation)| ConnectionKey::of(index, generation));
         match key.and_then(|key| self.connections.get_mut(key)) {
             Some(connection) => self.protocol.watch(connection, registration),
@@ -68,8 +68,8 @@ impl<I: Io> Shard<I> {
     /// The application wants the socket of a connection that has switched protocols.
     fn hand_over(&mut self, id: RequestId, taker: SocketReceiver) {
         // A taker that is dropped tells that there is no socket.
-        let Some(slot) = self.protocol.dispatch.side.under_way(id) else { return };
-        if let Some(key) = self.protocol.dispatch.slots[slot].connection {
+        let Some(slot) = self.protocol.dispatch.under_way(id) else { return };
+        if let Some(key) = self.protocol.dispatch.state(slot).connection {
             self.visit(key, |protocol, connection| protocol.hand_over(connection, slot, taker));
         }
     }

@@ -197,8 +197,8 @@ impl<I: Io> Shard<I> {
 
     /// Nobody can answer by id any more what came through a queue. Looks at all slots: queues end seldom.
     fn end_queue(&mut self, queue: QueueNumber) {
-        for slot in self.protocol.dispatch.side.slots_used() {
-            if let Some(completed) = self.protocol.dispatch.side.close_to_ids(slot, queue) {
+        for slot in self.protocol.dispatch.slots_used() {
+            if let Some(completed) = self.protocol.dispatch.close_to_ids(slot, queue) {
                 self.take_back(core::iter::once(completed));
             }
         }
@@ -215,7 +215,7 @@ impl<I: Io> Shard<I> {
         let first = addresses.partition_point(|address| address.id <= self.last_address);
         for address in &addresses[first..] {
             self.last_address = address.id;
-            let socket = address.sockets.get(usize::from(self.protocol.dispatch.id.0)).and_then(Option::as_ref);
+            let socket = address.sockets.get(usize::from(self.protocol.dispatch.shard().0)).and_then(Option::as_ref);
             let Some(socket) = socket.filter(|_| !self.protocol.stop.has_begun()) else { continue };
             if socket.listen(&mut transport.io) {
                 transport.accept_on(address.id, (address.ip, address.port), Arc::clone(socket));

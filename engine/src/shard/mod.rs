@@ -127,7 +127,7 @@ impl<I: Io> Shard<I> {
     /// From now on answers given on this thread come back without atomics, and files that it lets go of are closed
     /// where that holds nobody up; the shard stays on this thread.
     pub(crate) fn drive_here(&self) -> Driven {
-        Driven { _driving: self.protocol.dispatch.side.drive_here(), _closing: self.close_elsewhere() }
+        Driven { _driving: self.protocol.dispatch.drive_here(), _closing: self.close_elsewhere() }
     }
 
     fn close_elsewhere(&self) -> ClosingElsewhere {
@@ -136,7 +136,7 @@ impl<I: Io> Shard<I> {
 
     /// What wakes the thread that drives the shard.
     pub(crate) fn notifier(&self) -> &'static Notifier {
-        self.protocol.dispatch.side.exchange().notifier()
+        self.protocol.dispatch.notifier()
     }
 
     /// Runs until told to stop.
@@ -188,7 +188,7 @@ impl<I: Io> Shard<I> {
         if wait != Wait::No {
             // The sleeper's order: flag, fence, second look.
             notifier.begin_sleep();
-            let is_empty = self.protocol.dispatch.side.completions_empty();
+            let is_empty = self.protocol.dispatch.is_told_nothing();
             if !is_empty || self.inbox.has_newer() || notifier.take_interrupt() {
                 wait = Wait::No;
             }
@@ -217,7 +217,7 @@ impl<I: Io> Shard<I> {
             return Wait::No;
         }
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
-        let is_dry = !transport.starved.is_empty() && dispatch.side.buffers.large.is_dry();
+        let is_dry = !transport.starved.is_empty() && dispatch.buffers().large.is_dry();
         let reclaim = is_dry.then(|| transport.after(1));
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
@@ -251,15 +251,14 @@ impl<I: Io> Shard<I> {
 
     /// Takes what applications have answered, and sends what is next in order.
     fn collect_answers(&mut self) {
-        let mut completed = core::mem::take(&mut self.protocol.dispatch.completed);
-        self.protocol.dispatch.side.take_completions(&mut completed);
-        if self.protocol.dispatch.measures && !completed.is_empty() {
+        let mut completed = self.protocol.dispatch.take_completions();
+        if self.protocol.dispatch.measures() && !completed.is_empty() {
             // Since the turn began, an application may have worked on them on this very thread.
             self.protocol.transport.clock.advance();
             self.protocol.dispatch.set_time(self.protocol.transport.clock.micros());
         }
         self.take_back(completed.drain(..));
-        self.protocol.dispatch.completed = completed;
+        self.protocol.dispatch.give_completions(completed);
         self.collect_signals();
         self.collect_commands();
         self.work_off();
@@ -273,15 +272,15 @@ impl<I: Io> Shard<I> {
         let (mut key, mut connection) = (None, None);
         for completed in completed {
             let dispatch = &mut protocol.dispatch;
-            let (slot, flags) = dispatch.side.accept(completed);
-            if dispatch.measures {
+            let (slot, flags) = dispatch.accept(completed);
+            if dispatch.measures() {
                 dispatch.note_answered(slot);
             }
             if flags.only_reclaims() {
                 dispatch.discard(slot);
                 continue;
             }
-            let owner = dispatch.slots[slot].connection;
+            let owner = dispatch.state(slot).connection;
             if owner != key {
                 (key, connection) = (owner, owner.and_then(|key| connections.get_mut(key)));
             }
@@ -355,7 +354,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn handle_events(&mut self) {
-        while self.cursor < self.events.len() && self.protocol.dispatch.fresh < self.publish_max {
+        while self.cursor < self.events.len() && self.protocol.dispatch.fresh() < self.publish_max {
             let event = self.events[self.cursor].take();
             self.cursor += 1;
             match event.token.op() {
@@ -382,13 +381,13 @@ impl<I: Io> Shard<I> {
         match found {
             Some((key, connection)) => {
                 let Protocol { transport, dispatch, .. } = &mut self.protocol;
-                let told = transport.translate(connection.socket_mut(), event, &mut dispatch.side.buffers);
+                let told = transport.translate(connection.socket_mut(), event, dispatch.buffers_mut());
                 self.protocol.on_event(connection, told);
                 if connection.socket().is_over() {
                     self.remove(key);
                 }
             }
-            None => self.protocol.transport.on_stale(event, &mut self.protocol.dispatch.side.buffers),
+            None => self.protocol.transport.on_stale(event, self.protocol.dispatch.buffers_mut()),
         }
     }
 

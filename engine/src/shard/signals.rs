@@ -13,22 +13,21 @@ impl<I: Io> Shard<I> {
     /// Takes the signals, and sees to what they are about.
     #[inline]
     pub(super) fn collect_signals(&mut self) {
-        if self.protocol.dispatch.side.has_signals() {
+        if self.protocol.dispatch.has_signals() {
             self.take_signals();
         }
     }
 
     #[cold]
     fn take_signals(&mut self) {
-        let mut told = core::mem::take(&mut self.protocol.dispatch.told);
-        self.protocol.dispatch.side.take_signals(&mut told);
+        let mut told = self.protocol.dispatch.take_signals();
         for slot in told.drain(..) {
-            let signals = self.protocol.dispatch.side.read_signals(slot);
+            let signals = self.protocol.dispatch.read_signals(slot);
             if signals.has(Signals::READ) {
                 self.protocol.dispatch.body_was_read(slot);
             }
             // Of a request that is over, the connection is another one's or nobody's: a look at it does no harm.
-            let Some(key) = self.protocol.dispatch.slots[slot].connection else { continue };
+            let Some(key) = self.protocol.dispatch.state(slot).connection else { continue };
             self.visit(key, |protocol, connection| {
                 if signals.has(Signals::SEND) {
                     protocol.on_stream_signal(connection, slot);
@@ -41,6 +40,6 @@ impl<I: Io> Shard<I> {
                 }
             });
         }
-        self.protocol.dispatch.told = told;
+        self.protocol.dispatch.give_signals(told);
     }
 }

@@ -9,6 +9,8 @@
 mod body;
 mod copied;
 mod ends;
+mod given;
+mod lent;
 mod meters;
 mod queues;
 mod slots;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use self::body::BodyChain;
 use self::copied::CopiedEnds;
+pub(crate) use self::lent::View;
 use self::meters::Meters;
 use self::queues::QueueEnd;
 pub(crate) use self::slots::SlotState;
@@ -36,17 +39,17 @@ pub(crate) const GONE: u8 = u8::MAX;
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Dispatch {
-    pub(crate) id: ShardId,
-    pub(crate) origin: Origin,
-    pub(crate) side: ShardSide<RequestRecord>,
-    pub(crate) slots: SlotTable<SlotState>,
+    id: ShardId,
+    origin: Origin,
+    side: ShardSide<RequestRecord>,
+    slots: SlotTable<SlotState>,
     /// Of the slots that have a body.
     bodies: SlotTable<BodyChain>,
     /// Slots whose readers are to be woken.
-    pub(crate) readers: Vec<Slot>,
+    readers: Vec<Slot>,
     /// All bodies have been looked at this turn for buffers that are done with.
     reclaimed: bool,
-    pub(crate) routes: Arc<Snapshot>,
+    routes: Arc<Snapshot>,
     /// Where routes look for them; `None` where one has ended.
     queues: Vec<Option<QueueEnd>>,
     meters: Meters,
@@ -59,16 +62,16 @@ pub(crate) struct Dispatch {
     /// came back, in microseconds.
     times: SlotTable<[u64; 3]>,
     /// It is measured how long requests of some queue take.
-    pub(crate) measures: bool,
+    measures: bool,
     touched: Vec<QueuePlace>,
     /// Requests pushed and not yet published.
-    pub(crate) fresh: u32,
+    fresh: u32,
     mode: Mode,
-    pub(crate) completed: Vec<Completion>,
+    completed: Vec<Completion>,
     /// Slots of which applications have told something.
-    pub(crate) told: Vec<Slot>,
+    told: Vec<Slot>,
     /// What few connections have: who is to be told of their end.
-    pub(crate) extras: Extras,
+    extras: Extras,
     counters: Arc<ShardCounters>,
 }
 
@@ -154,5 +157,30 @@ impl Dispatch {
         counters.assembly_cells_in_use.set(side.cells.assembly.in_use());
         counters.coalescing_cells_in_use.set(side.cells.coalesce.in_use());
         counters.stage_cells_in_use.set(side.cells.stage.in_use());
+    }
+}
+
+/// What tests look at.
+#[cfg(test)]
+impl Dispatch {
+    pub(crate) fn side(&self) -> &ShardSide<RequestRecord> {
+        &self.side
+    }
+
+    pub(crate) fn readers(&self) -> &Vec<Slot> {
+        &self.readers
+    }
+
+    pub(crate) fn extras(&self) -> &Extras {
+        &self.extras
+    }
+
+    pub(crate) fn extras_mut(&mut self) -> &mut Extras {
+        &mut self.extras
+    }
+
+    /// As if consumers had claimed all that was pushed.
+    pub(crate) fn pretend_claimed(&mut self) {
+        self.side.slots_used().for_each(|slot| self.slots[slot].position = u64::MAX);
     }
 }

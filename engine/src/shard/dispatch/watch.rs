@@ -47,54 +47,54 @@ impl Extra {
 #[derive(Debug, Default)]
 pub(crate) struct Extras(BTreeMap<u32, Extra>);
 
+#[cfg(test)]
 impl Extras {
-    #[cfg(test)]
     pub(crate) fn of(&mut self, key: ConnectionKey) -> Option<&mut Extra> {
         self.0.get_mut(&key.index)
     }
 
-    /// Somebody is to be told of a connection's end.
-    pub(crate) fn add(&mut self, key: ConnectionKey, registration: Registration) {
-        self.0.entry(key.index).or_default().add(registration);
-    }
-
-    /// Whether there is anything of a connection.
-    pub(crate) fn has(&self, key: ConnectionKey) -> bool {
-        self.0.contains_key(&key.index)
-    }
-
-    /// An informational answer waits for its turn.
-    pub(crate) fn add_informational(&mut self, key: ConnectionKey, slot: Slot, answer: Informational) {
-        self.0.entry(key.index).or_default().informational.push_back((slot, answer));
-    }
-
-    /// The oldest informational answer of a slot's request has its turn. Gives it, and whether others wait.
-    pub(crate) fn take_informational(&mut self, key: ConnectionKey, slot: Slot) -> Option<(Informational, bool)> {
-        let extra = self.0.get_mut(&key.index)?;
-        let place = extra.informational.iter().position(|(of, _)| *of == slot)?;
-        let (_, answer) = extra.informational.remove(place)?;
-        Some((answer, !extra.informational.is_empty()))
-    }
-
-    /// Somebody is to get its socket.
-    #[cold]
-    pub(crate) fn set_taker(&mut self, key: ConnectionKey, taker: SocketReceiver) {
-        self.0.entry(key.index).or_default().taker = Some(taker);
-    }
-
-    /// Whoever is to get it.
-    #[cold]
-    pub(crate) fn taker(&mut self, key: ConnectionKey) -> Option<SocketReceiver> {
-        self.0.get_mut(&key.index)?.taker.take()
-    }
-
-    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Dispatch {
+    /// Somebody is to be told of a connection's end.
+    pub(crate) fn add_watcher(&mut self, key: ConnectionKey, registration: Registration) {
+        self.extras.0.entry(key.index).or_default().add(registration);
+    }
+
+    /// Whether there is anything of a connection.
+    pub(crate) fn has_extras(&self, key: ConnectionKey) -> bool {
+        self.extras.0.contains_key(&key.index)
+    }
+
+    /// An informational answer waits for its turn.
+    pub(crate) fn add_informational(&mut self, key: ConnectionKey, slot: Slot, answer: Informational) {
+        self.extras.0.entry(key.index).or_default().informational.push_back((slot, answer));
+    }
+
+    /// The oldest informational answer of a slot's request has its turn. Gives it, and whether others wait.
+    pub(crate) fn take_informational(&mut self, key: ConnectionKey, slot: Slot) -> Option<(Informational, bool)> {
+        let extra = self.extras.0.get_mut(&key.index)?;
+        let place = extra.informational.iter().position(|(of, _)| *of == slot)?;
+        let (_, answer) = extra.informational.remove(place)?;
+        self.side.informational_taken(slot);
+        Some((answer, !extra.informational.is_empty()))
+    }
+
+    /// Somebody is to get its socket.
+    #[cold]
+    pub(crate) fn set_taker(&mut self, key: ConnectionKey, taker: SocketReceiver) {
+        self.extras.0.entry(key.index).or_default().taker = Some(taker);
+    }
+
+    /// Whoever is to get it.
+    #[cold]
+    pub(crate) fn take_taker(&mut self, key: ConnectionKey) -> Option<SocketReceiver> {
+        self.extras.0.get_mut(&key.index)?.taker.take()
+    }
+
     /// A client has ended its side, and is owed something: tells who waits for that.
     #[cold]
     pub(crate) fn half_closed(&mut self, key: ConnectionKey) {

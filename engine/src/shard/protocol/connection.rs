@@ -291,8 +291,8 @@ impl<I: Io> Protocol<I> {
         }
         let oldest = connection.first();
         let link = connection.link_mut();
-        self.transport.drop_held(&mut link.socket, &mut self.dispatch.side.buffers);
-        self.transport.leave_stage(&mut link.socket, &mut self.dispatch.side.cells.stage);
+        self.transport.drop_held(&mut link.socket, self.dispatch.buffers_mut());
+        self.transport.leave_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
         if link.socket.has_left() {
             return self.hand_out(link, oldest);
         }

@@ -169,7 +169,7 @@ impl<I: Io> Protocol<I> {
         if link.socket.has_half_closed() && registration.wants_half_close() {
             return registration.tell(Disconnected::HalfClosed);
         }
-        self.dispatch.extras.add(link.key(), registration);
+        self.dispatch.add_watcher(link.key(), registration);
         self.transport.poll_end(&mut link.socket);
     }
 
@@ -225,7 +225,7 @@ impl<I: Io> Protocol<I> {
             }
             Out::Cell { cell } => {
                 self.dispatch.copied_sent(cell.id());
-                self.dispatch.side.cells.coalesce.give(cell);
+                self.dispatch.cells_mut().coalesce.give(cell);
             }
             Out::Informational => drop(self.informational_texts.remove(&link.key().index)),
             Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
@@ -242,7 +242,7 @@ impl<I: Io> Protocol<I> {
             }
             Out::Cell { cell } => {
                 self.dispatch.copied_unsent(cell.id(), why, sent);
-                self.dispatch.side.cells.coalesce.give(cell);
+                self.dispatch.cells_mut().coalesce.give(cell);
             }
             out => self.release_out(link, out),
         }

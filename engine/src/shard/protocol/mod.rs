@@ -98,6 +98,6 @@ impl<I: Io> Protocol<I> {
     /// Gives spare buffers to the kernel.
     #[inline]
     pub(crate) fn post_buffers(&mut self) {
-        self.transport.post_buffers(&mut self.dispatch.side.buffers);
+        self.transport.post_buffers(self.dispatch.buffers_mut());
     }
 }

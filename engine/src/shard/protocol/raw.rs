@@ -99,7 +99,7 @@ impl<I: Io> Protocol<I> {
             }
             let input = input.first(u32::try_from(room).unwrap_or(u32::MAX).min(input.len()));
             self.dispatch.body_comes(pipe.slot);
-            let is_read = self.dispatch.side.reading(pipe.slot) != Reading::Done;
+            let is_read = self.dispatch.reading(pipe.slot) != Reading::Done;
             let taken = if is_read { self.dispatch.append_body(pipe.slot, input) } else { Ok(()) };
             self.dispatch.body_has_come(pipe.slot);
             if taken.is_err() {
@@ -139,8 +139,8 @@ impl<I: Io> Protocol<I> {
     pub(super) fn pipe_input_ends(&mut self, link: &mut Link, pipe: &mut Pipe) {
         if !link.socket.holds_input() && pipe.from_client != FromClient::Ended {
             pipe.from_client = FromClient::Ended;
-            self.dispatch.side.finish_body(pipe.slot);
-            self.dispatch.side.wake_reader(pipe.slot);
+            self.dispatch.finish_body(pipe.slot);
+            self.dispatch.wake_reader(pipe.slot);
         }
         self.dispatch.half_closed(link.key());
     }
@@ -199,7 +199,7 @@ impl<I: Io> Protocol<I> {
     /// Whether nobody uses a pipe any more: both sides have ended, or ours and nobody reads the other.
     pub(super) fn is_pipe_over(&self, raw: &Raw) -> bool {
         let is_unread =
-            || raw.pipe.from_client == FromClient::Ended || self.dispatch.side.reading(raw.pipe.slot) == Reading::Done;
+            || raw.pipe.from_client == FromClient::Ended || self.dispatch.reading(raw.pipe.slot) == Reading::Done;
         raw.ours == Side::Shut && raw.link.socket.is_open() && is_unread()
     }
 
@@ -208,7 +208,7 @@ impl<I: Io> Protocol<I> {
         if !self.transport.begin_leaving(&mut link.socket) {
             return;
         }
-        self.dispatch.extras.set_taker(link.key(), taker);
+        self.dispatch.set_taker(link.key(), taker);
         // What is held is the reader's; the socket is let go after that, when it is looked at.
         self.queue_resume(link);
         self.queue_flush(link);
@@ -219,7 +219,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn hand_out(&mut self, link: &Link, oldest: Option<Slot>) {
         let socket = self.transport.release(&link.socket);
         self.dispatch.answers_unsent(oldest, UnsentReason::Client, 0);
-        let taker = self.dispatch.extras.taker(link.key());
+        let taker = self.dispatch.take_taker(link.key());
         self.dispatch.end_extras(link.key(), Disconnected::Taken);
         if let Some(taker) = taker {
             taker.give(socket);

@@ -20,7 +20,7 @@ impl<I: Io> Protocol<I> {
         let mut used = None;
         match reception.what {
             Received::Bytes(share, len) => {
-                let input = self.dispatch.side.arena().input(&share, 0, len);
+                let input = self.dispatch.arena().input(&share, 0, len);
                 self.input_came(connection, input);
                 used = Some(share);
             }
@@ -36,7 +36,7 @@ impl<I: Io> Protocol<I> {
             self.delay_wake(connection);
         }
         if let Some(share) = used {
-            self.dispatch.side.buffers.release(share);
+            self.dispatch.buffers_mut().release(share);
         }
     }
 
@@ -98,13 +98,13 @@ impl<I: Io> Protocol<I> {
                 return;
             }
             let Some((share, start, end)) = self.transport.pop_held(connection.socket_mut()) else { break };
-            let input = self.dispatch.side.arena().input(&share, start, end);
+            let input = self.dispatch.arena().input(&share, start, end);
             let rest = self.take_input(connection, input);
             let is_left = rest.is_some();
             if let Some(rest) = rest {
                 self.hold(connection.link_mut(), rest, true);
             }
-            self.dispatch.side.buffers.release(share);
+            self.dispatch.buffers_mut().release(share);
             if is_left {
                 return;
             }
@@ -160,7 +160,7 @@ impl<I: Io> Protocol<I> {
             Connection::Http1(http) if http.pipe().is_none() => http.awaited(),
             Connection::Http1(_) | Connection::Raw(_) => Awaited::Long { keeps: true },
         };
-        match Transport::<I>::feed(connection.socket_mut(), awaited, &self.dispatch.side.buffers) {
+        match Transport::<I>::feed(connection.socket_mut(), awaited, self.dispatch.buffers()) {
             Feeding::Over => true,
             Feeding::Later => {
                 // It may take long: a client that leaves is to be noticed.
@@ -200,24 +200,24 @@ impl<I: Io> Protocol<I> {
         if matches!(awaited, Awaited::Long { .. }) {
             self.has_large();
         }
-        let most = most.min(u64::from(self.dispatch.side.arena().cell_bytes(Area::Body)));
+        let most = most.min(u64::from(self.dispatch.arena().cell_bytes(Area::Body)));
         let most = u32::try_from(most).unwrap_or(u32::MAX);
-        self.transport.receive_awaited(&mut link.socket, awaited, most, &self.dispatch.side.buffers);
+        self.transport.receive_awaited(&mut link.socket, awaited, most, self.dispatch.buffers());
     }
 
     /// Whether the kernel has a large buffer to receive into, or gets one now.
     pub(super) fn has_large(&mut self) -> bool {
-        if !self.dispatch.side.buffers.large.any_posted() {
+        if !self.dispatch.buffers().large.any_posted() {
             self.dispatch.reclaim_bodies_if_dry();
             self.post_buffers();
         }
-        self.dispatch.side.buffers.large.any_posted()
+        self.dispatch.buffers().large.any_posted()
     }
 
     /// Keeps input that cannot be taken yet, in front of or behind what is held already.
     #[cold]
     pub(super) fn hold(&mut self, link: &mut Link, input: Input<'_>, in_front: bool) {
-        let buffers = &mut self.dispatch.side.buffers;
+        let buffers = self.dispatch.buffers_mut();
         if !self.transport.hold(&mut link.socket, buffers, input, in_front) {
             self.abort(link);
         }

@@ -187,10 +187,10 @@ impl<I: Io> Protocol<I> {
         if link.socket.staging.is_reading() {
             return Next::Nothing;
         }
-        let head_len = self.dispatch.side.answer_mut(slot).head.len;
-        let head = self.dispatch.side.lend_response(slot, head_len);
+        let head_len = self.dispatch.answer_mut(slot).head.len;
+        let head = self.dispatch.lend_response(slot, head_len);
         let staged = match &link.socket.staging {
-            Staging::Holds { cell, from, to } => Some(self.dispatch.side.arena().lend(cell, *from, to - from)),
+            Staging::Holds { cell, from, to } => Some(self.dispatch.arena().lend(cell, *from, to - from)),
             Staging::No | Staging::Waits | Staging::Called | Staging::Reads(_) => None,
         };
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return Next::Nothing };
@@ -228,7 +228,7 @@ impl<I: Io> Protocol<I> {
     /// The head at the beginning of a batch has grown.
     pub(super) fn grow_head(&self, batch: &mut Batch, slot: Slot, grown: u32) {
         let len = batch.parts.parts[0].len + grown;
-        batch.parts.set_head(self.dispatch.side.lend_response(slot, len));
+        batch.parts.set_head(self.dispatch.lend_response(slot, len));
     }
 
     /// Sends parts of the stream in a slot; with `last`, its end is among them or among those before.
@@ -262,7 +262,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn advance_stream(&mut self, link: &mut Link, slot: Slot, bytes: u32) {
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
-        self.transport.read_sent(&mut link.socket, &mut self.dispatch.side.cells.stage, of_files);
+        self.transport.read_sent(&mut link.socket, &mut self.dispatch.cells_mut().stage, of_files);
     }
 
     /// A send of a stream has put everything into the socket.
@@ -298,16 +298,16 @@ impl<I: Io> Protocol<I> {
     /// Reads the next part of a file into a cell. `false`: no cell is free, and what is there already is to be sent.
     fn begin_read(&mut self, link: &mut Link, read: FileRead, has_parts: bool) -> bool {
         let socket = &mut link.socket;
-        let side = &mut self.dispatch.side;
-        let cell = if self.transport.may_read(socket) { side.cells.stage.take() } else { None };
+        let dispatch = &mut self.dispatch;
+        let cell = if self.transport.may_read(socket) { dispatch.cells_mut().stage.take() } else { None };
         let Some(mut cell) = cell else {
             if !has_parts {
                 self.transport.await_cell(socket);
             }
             return !has_parts;
         };
-        let len = u32::try_from(read.len).unwrap_or(u32::MAX).min(side.arena().cell_bytes(Area::Stage));
-        let into = side.arena().landing(&mut cell, len);
+        let len = u32::try_from(read.len).unwrap_or(u32::MAX).min(dispatch.arena().cell_bytes(Area::Stage));
+        let into = dispatch.arena().landing(&mut cell, len);
         self.transport.begin_read(socket, read, cell, into);
         true
     }
@@ -319,7 +319,7 @@ impl<I: Io> Protocol<I> {
         match got {
             FileGot::Bytes => self.queue_flush(link),
             FileGot::Nothing => {
-                self.transport.give_stage(&mut link.socket, &mut self.dispatch.side.cells.stage);
+                self.transport.give_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
                 self.queue_flush(link);
             }
             FileGot::Failed => match slot {

@@ -153,11 +153,11 @@ fn an_answer_by_id_frees_the_slot_only_after_the_handle_is_gone() {
     assert!(answer_by_id(&rig.exchange, lease.id(), "by id"));
     rig.settle();
     assert!(rig.heard(client).ends_with("by id"));
-    assert_eq!((rig.shard.protocol.dispatch.side.in_use(), target(&lease).as_str()), (1, "/a/1"));
+    assert_eq!((rig.shard.protocol.dispatch.side().in_use(), target(&lease).as_str()), (1, "/a/1"));
     assert!(!answer_by_id(&rig.exchange, lease.id(), "twice"));
     drop(lease);
     rig.settle();
-    assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 0);
+    assert_eq!(rig.shard.protocol.dispatch.side().in_use(), 0);
 }
 
 #[test]

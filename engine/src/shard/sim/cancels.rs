@@ -46,7 +46,7 @@ fn a_request_that_waits_in_its_queue_is_passed_over() {
         assert_over(&rig, first_of(0));
         if shard_first {
             rig.settle();
-            assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 1, "the queue still names the slot");
+            assert_eq!(rig.shard.protocol.dispatch.side().in_use(), 1, "the queue still names the slot");
         }
         assert!(rig.queue.claim_of(0).is_none(), "nobody gets it");
         assert_cut(rig, client);
@@ -63,7 +63,7 @@ fn a_handle_reads_a_cancelled_request_and_cannot_answer_it() {
             rig.settle();
             let other = rig.connect();
             rig.say(other, GET.replace("/a/1", "/a/2"));
-            assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side.in_use()), ("/a/1", 2));
+            assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side().in_use()), ("/a/1", 2));
             rig.serve();
             rig.shard.protocol.transport.io.end(other);
         }
@@ -238,7 +238,7 @@ fn a_handle_dropped_after_its_request_was_answered_by_id_and_sent_frees_the_slot
         drop(lease);
     });
     rig.settle();
-    assert_eq!((rig.counters.requests_open.read(), rig.shard.protocol.dispatch.side.in_use()), (0, 0));
+    assert_eq!((rig.counters.requests_open.read(), rig.shard.protocol.dispatch.side().in_use()), (0, 0));
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
 }
 

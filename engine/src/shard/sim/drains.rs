@@ -77,7 +77,7 @@ fn what_is_thrown_away_takes_no_buffer_from_others() {
         assert_eq!(rig.shard.protocol.transport.io.unreceived(*client), 0);
     }
     assert_eq!(rig.counters.buffers_ran_out.read(), ran_out);
-    assert_eq!(rig.shard.protocol.dispatch.side.buffers.small.in_use(), 47);
+    assert_eq!(rig.shard.protocol.dispatch.side().buffers.small.in_use(), 47);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn a_long_part_needs_no_cell() {
     clients.iter().for_each(|client| rig.say(*client, get("1")));
     let streams: Vec<_> = rig.claim_all().into_iter().map(|lease| respond(lease, vec![part(&file, 0, LONG)])).collect();
     rig.settle();
-    assert_eq!(rig.shard.protocol.dispatch.side.cells.stage.in_use(), 0);
+    assert_eq!(rig.shard.protocol.dispatch.side().cells.stage.in_use(), 0);
     for (client, stream) in clients.iter().zip(&streams) {
         assert!(stream.sent() > 0, "all are under way");
         assert!(read_all(&mut rig, *client).ends_with(&text_of(0, LONG)));

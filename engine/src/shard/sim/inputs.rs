@@ -93,7 +93,10 @@ fn held_input_stops_receiving_and_resumes_in_order() {
         rig.say(client, get(&number.to_string()));
     }
     assert!(!rig.shard.protocol.transport.io.receives(client), "held input beyond the limit stops receiving");
-    assert!(rig.shard.protocol.dispatch.side.buffers.small.in_use() < 12, "what is not received stays with the kernel");
+    assert!(
+        rig.shard.protocol.dispatch.side().buffers.small.in_use() < 12,
+        "what is not received stays with the kernel"
+    );
     let first = rig.claim();
     assert!(rig.queue.is_empty(), "what follows an unsafe request waits");
     answer(first);
@@ -168,7 +171,7 @@ fn with_few_large_buffers_left_long_heads_leave_them() {
         held.push(rig.claim());
     }
     // Of 16 large buffers twelve may be in use, the one being read among them: the rest is copied out of theirs.
-    assert_eq!((rig.shard.protocol.dispatch.side.buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
+    assert_eq!((rig.shard.protocol.dispatch.side().buffers.large.in_use(), rig.counters.copies.read()), (11, 3));
     held.into_iter().for_each(answer);
     rig.settle();
     for client in clients {
@@ -231,7 +234,7 @@ fn requests_that_are_under_way_keep_no_receive_buffer() {
         leases.push(rig.claim());
         clients.push(client);
     }
-    let side = &rig.shard.protocol.dispatch.side;
+    let side = rig.shard.protocol.dispatch.side();
     assert_eq!((side.buffers.small.in_use(), side.buffers.large.in_use(), side.cells.assembly.in_use()), (0, 0, 0));
     assert_eq!((side.in_use(), side.cells.long_head.in_use(), rig.counters.copies.read()), (60, 45, 15));
     for (round, lease) in leases.iter().enumerate() {

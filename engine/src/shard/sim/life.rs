@@ -205,7 +205,7 @@ fn a_queue_that_ends_before_its_requests_are_published_stops_nothing() {
     rig.shard.inbox.begin_turn();
     rig.shard.enter(None).expect("the fake never fails");
     rig.shard.handle_events();
-    assert_eq!(rig.shard.protocol.dispatch.fresh, 32);
+    assert_eq!(rig.shard.protocol.dispatch.fresh(), 32);
     rig.queue.close_and_abandon();
     rig.change(|desired| desired.set_queues(Vec::new()));
     rig.shard.take_newer();

@@ -265,10 +265,10 @@ impl Rig {
         let shard = &mut self.shard;
         assert_eq!(shard.connections.len(), 0, "connections are left");
         assert_eq!(shard.protocol.transport.io.open(), 0, "descriptors are open");
-        assert_eq!(shard.protocol.dispatch.side.in_use(), 0, "request slots are in use");
-        assert_eq!(shard.protocol.dispatch.side.buffers.small.in_use(), 0, "receive buffers are in use");
-        assert_eq!(shard.protocol.dispatch.side.buffers.large.in_use(), 0, "body buffers are in use");
-        let cells = &shard.protocol.dispatch.side.cells;
+        assert_eq!(shard.protocol.dispatch.side().in_use(), 0, "request slots are in use");
+        assert_eq!(shard.protocol.dispatch.side().buffers.small.in_use(), 0, "receive buffers are in use");
+        assert_eq!(shard.protocol.dispatch.side().buffers.large.in_use(), 0, "body buffers are in use");
+        let cells = &shard.protocol.dispatch.side().cells;
         let (heads, sends) = ([("long head", &cells.long_head), ("assembly", &cells.assembly)], &cells.coalesce);
         for (name, cells) in heads.into_iter().chain([("coalescing", sends), ("stage", &cells.stage)]) {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
@@ -278,7 +278,7 @@ impl Rig {
         assert_eq!(self.counters.requests_delivered.read(), self.counters.requests_ended(), "{:?}", self.counters);
         assert!(!shard.protocol.dispatch.has_readers(), "readers are to be woken");
         assert!(shard.protocol.transport.cell_waiters.is_empty(), "connections wait for cells");
-        assert!(shard.protocol.dispatch.extras.is_empty(), "something is kept for connections that are gone");
+        assert!(shard.protocol.dispatch.extras().is_empty(), "something is kept for connections that are gone");
         assert!(
             shard.protocol.transport.silent.is_empty()
                 && shard.protocol.flush.is_empty()

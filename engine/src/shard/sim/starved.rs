@@ -50,12 +50,12 @@ impl Dry {
         }
         let others = (0..SMALL_COUNT / 4 * 3 - 1).map(|_| rig.hold_a_buffer()).collect();
         assert!(
-            rig.shard.protocol.dispatch.side.buffers.small.pressed_by(1),
+            rig.shard.protocol.dispatch.side().buffers.small.pressed_by(1),
             "clients hold what they may of the small ones"
         );
         assert!(
-            rig.shard.protocol.dispatch.side.buffers.large.is_dry()
-                && rig.shard.protocol.dispatch.side.buffers.small.any_posted()
+            rig.shard.protocol.dispatch.side().buffers.large.is_dry()
+                && rig.shard.protocol.dispatch.side().buffers.small.any_posted()
         );
         Self { rig, clients, leases, others }
     }
@@ -88,7 +88,7 @@ impl Dry {
         let mut read = Vec::new();
         read_body(&mut self.leases[which], &mut read);
         assert_eq!(read.len(), LARGE);
-        assert!(!self.rig.shard.protocol.dispatch.side.has_signals(), "the shard was told: this is another test");
+        assert!(!self.rig.shard.protocol.dispatch.side().has_signals(), "the shard was told: this is another test");
     }
 
     fn end(mut self) {

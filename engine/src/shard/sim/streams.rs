@@ -259,7 +259,7 @@ fn connections_wait_for_a_cell_and_each_gets_one() {
     rig.say(slow, get("0"));
     let held = respond(rig.claim(), vec![part(&file, 0, SHORT)]);
     rig.settle();
-    assert_eq!(rig.shard.protocol.dispatch.side.cells.stage.in_use(), 1);
+    assert_eq!(rig.shard.protocol.dispatch.side().cells.stage.in_use(), 1);
     clients.iter().for_each(|client| rig.say(*client, get("1")));
     let leases = rig.claim_all();
     let streams: Vec<_> =

@@ -7,7 +7,6 @@ use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix
 use super::streams::{memory, push, start};
 use crate::config::Config;
 use crate::policy::{Policy, Properties};
-use crate::shard::Dispatch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -53,7 +52,7 @@ fn a_request_that_nobody_takes_is_answered_503_and_delivered_to_nobody() {
         (1, 1, 0)
     );
     assert_eq!(
-        (rig.shard.protocol.dispatch.side.in_use(), rig.shard.protocol.dispatch.side.buffers.small.in_use()),
+        (rig.shard.protocol.dispatch.side().in_use(), rig.shard.protocol.dispatch.side().buffers.small.in_use()),
         (0, 0),
         "it still holds memory"
     );
@@ -123,12 +122,12 @@ fn one_answered_in_the_middle_of_the_ring_is_passed_over() {
     let (mut rig, patient, hasty) = patient_and_hasty(1);
     rig.pass(SECOND * 2);
     assert!(rig.heard(patient).is_empty() && rig.heard(hasty).starts_with("HTTP/1.1 503 "));
-    assert_eq!((rig.queue.len(), rig.shard.protocol.dispatch.side.in_use()), (2, 2), "both are in the ring");
+    assert_eq!((rig.queue.len(), rig.shard.protocol.dispatch.side().in_use()), (2, 2), "both are in the ring");
     let lease = rig.claim();
     assert_eq!(target(&lease), "/a/1");
     assert!(rig.queue.claim_of(0).is_none(), "the other one was answered");
     rig.settle();
-    assert_eq!(rig.shard.protocol.dispatch.side.in_use(), 1, "the slot of the other one came back");
+    assert_eq!(rig.shard.protocol.dispatch.side().in_use(), 1, "the slot of the other one came back");
     answer(lease);
     rig.settle();
     assert_eq!(rig.heard_answers(patient), ["/a/1"]);
@@ -142,11 +141,10 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
     rig.say(client, get("/a/1"));
     // As if it had been claimed between the shard's look at the ring and its answer.
     let lease = rig.claim();
-    let Dispatch { slots, side, .. } = &mut rig.shard.protocol.dispatch;
-    side.slots_used().for_each(|slot| slots[slot].position = u64::MAX);
+    rig.shard.protocol.dispatch.pretend_claimed();
     rig.pass(Duration::from_secs(121));
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
-    assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side.in_use()), ("/a/1", 1));
+    assert_eq!((target(&lease).as_str(), rig.shard.protocol.dispatch.side().in_use()), ("/a/1", 1));
     answer(lease);
     rig.settle();
     assert_eq!(rig.heard(client), "", "it is answered once");

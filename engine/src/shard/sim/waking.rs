@@ -156,14 +156,14 @@ fn a_slot_is_among_those_to_be_woken_once_however_often_it_is_used_again() {
             rig.queue.claim_of(0)
         });
         answer_with(lease.expect("it is delivered"), "", true);
-        let mut readers = rig.shard.protocol.dispatch.readers.clone();
+        let mut readers = rig.shard.protocol.dispatch.readers().clone();
         readers.sort_unstable();
         readers.dedup();
         assert_eq!(
             readers.len(),
-            rig.shard.protocol.dispatch.readers.len(),
+            rig.shard.protocol.dispatch.readers().len(),
             "a slot is there twice: {:?}",
-            rig.shard.protocol.dispatch.readers
+            rig.shard.protocol.dispatch.readers()
         );
     }
 }

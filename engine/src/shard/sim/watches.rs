@@ -203,7 +203,7 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
         rig.settle();
         assert_eq!(watch.told(), Some(Disconnected::Gone), "{id:?}");
     }
-    assert!(rig.shard.protocol.dispatch.extras.is_empty());
+    assert!(rig.shard.protocol.dispatch.extras().is_empty());
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn those_who_no_longer_wait_take_no_room() {
     }
     let entry = Origin::LONE.entry(lease.record().connection);
     let key = entry.and_then(|(index, generation)| ConnectionKey::of(index, generation)).expect("of this shard");
-    let kept = rig.shard.protocol.dispatch.extras.of(key).expect("two wait").registrations();
+    let kept = rig.shard.protocol.dispatch.extras_mut().of(key).expect("two wait").registrations();
     assert!(kept <= 9, "{kept} registrations are kept for two that wait");
     rig.shard.protocol.transport.io.reset(client);
     rig.settle();

@@ -17,13 +17,13 @@ impl<I: Io> Protocol<I> {
     /// Copies a head that is not whole into an assembly cell.
     #[cold]
     pub(super) fn begin_assembly(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
-        let Some(mut cell) = self.dispatch.side.cells.assembly.take() else {
+        let Some(mut cell) = self.dispatch.cells_mut().assembly.take() else {
             return self.out_of_cells(connection);
         };
         self.counters.copies.count();
         // A large buffer may hold more than a head may have.
         let len = input.len().min(u32::from(self.settings.limits.head_bytes_max));
-        self.dispatch.side.copy_to_cell(input.first(len).into(), &mut cell, 0);
+        self.dispatch.copy_to_cell(input.first(len).into(), &mut cell, 0);
         let since = self.dispatch.arrived();
         connection.intake = Intake::Head(PartialHead { cell, len, since, is_timed: false });
         self.set_timer(connection);
@@ -37,10 +37,10 @@ impl<I: Io> Protocol<I> {
         let before = head.len;
         let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);
         let len = input.len().min(head_bytes_max - before.min(head_bytes_max));
-        self.dispatch.side.copy_to_cell(input.first(len).into(), &mut head.cell, before);
+        self.dispatch.copy_to_cell(input.first(len).into(), &mut head.cell, before);
         // Without a line's end nothing can have become whole; looking only then keeps a slow head from being parsed
         // anew for each of its bytes.
-        let any_line = memchr::memchr(b'\n', self.dispatch.side.input(input.first(len))).is_some();
+        let any_line = memchr::memchr(b'\n', self.dispatch.input(input.first(len))).is_some();
         if !any_line && before + len < head_bytes_max {
             head.len = before + len;
             return Taken::Bytes(len);
@@ -54,7 +54,7 @@ impl<I: Io> Protocol<I> {
             return Taken::Over;
         };
         head.len = before + len;
-        let extent = self.dispatch.side.arena().cell(&head.cell, 0, head.len);
+        let extent = self.dispatch.arena().cell(&head.cell, 0, head.len);
         let HeadRead { head_len, addressed, .. } = match self.read_request(connection, slot, extent) {
             Ok(Some(read)) => read,
             Ok(None) => {
@@ -63,16 +63,16 @@ impl<I: Io> Protocol<I> {
                 return Taken::Bytes(len);
             }
             Err(reject) => {
-                self.dispatch.side.cells.assembly.give(head.cell);
+                self.dispatch.cells_mut().assembly.give(head.cell);
                 return self.refuse_unread(connection, slot, reject);
             }
         };
         let PartialHead { cell, since, .. } = head;
-        let side = &mut self.dispatch.side;
-        if side.keep(slot, side.arena().cell(&cell, 0, head_len)) {
-            side.cells.assembly.give(cell);
+        let dispatch = &mut self.dispatch;
+        if dispatch.keep(slot, dispatch.arena().cell(&cell, 0, head_len)) {
+            dispatch.cells_mut().assembly.give(cell);
         } else {
-            side.keep_cell(slot, cell, head_len);
+            dispatch.keep_cell(slot, cell, head_len);
         }
         self.dispatch.set_arrived(Some(since));
         self.deliver_with_body(connection, slot, addressed);

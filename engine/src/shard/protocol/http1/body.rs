@@ -136,7 +136,7 @@ impl<I: Io> Protocol<I> {
         let mut used = 0;
         while used < input.len() {
             let rest = input.after(used);
-            let (consumed, step) = decoder.step(self.dispatch.side.input(rest), &self.settings.limits)?;
+            let (consumed, step) = decoder.step(self.dispatch.input(rest), &self.settings.limits)?;
             used += u32::try_from(consumed).unwrap_or(u32::MAX);
             let part = match step {
                 Step::NeedMore => continue,
@@ -152,7 +152,7 @@ impl<I: Io> Protocol<I> {
     fn body_goes_on(&mut self, connection: &mut Http1, slot: Slot, incoming: Option<Incoming>) {
         connection.body_goes_on(incoming);
         if incoming.is_none() {
-            self.dispatch.side.finish_body(slot);
+            self.dispatch.finish_body(slot);
         }
     }
 
@@ -211,7 +211,7 @@ impl<I: Io> Protocol<I> {
         connection.machine.finish();
         let Some(slot) = reader.slot() else { return self.end_after_answers(connection) };
         // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
-        let is_ours = !self.dispatch.slots[slot].is_answered() && self.dispatch.side.claim_answer(slot);
+        let is_ours = !self.dispatch.state(slot).is_answered() && self.dispatch.claim_answer(slot);
         self.dispatch.fail_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);

@@ -24,7 +24,7 @@ use crate::mem::{Extent, Input};
 use crate::policy::PolicyKey;
 use crate::queue::Slot;
 use crate::ring::Io;
-use crate::shard::dispatch::{Dispatch, SlotState};
+use crate::shard::dispatch::{SlotState, View};
 use crate::shard::protocol::Protocol;
 
 /// Where a request goes.
@@ -81,8 +81,7 @@ impl<I: Io> Protocol<I> {
         slot: Slot,
         extent: Extent<'_>,
     ) -> Result<Option<HeadRead>, Reject> {
-        let Dispatch { side, routes, origin, .. } = &mut self.dispatch;
-        let (bytes, record, mut scratch) = side.parse_view(extent, slot);
+        let View { bytes, record, mut scratch, routes, origin } = self.dispatch.view(extent, slot);
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
             Ok(Parse::Partial) => return Ok(None),
@@ -156,7 +155,7 @@ impl<I: Io> Protocol<I> {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
                 connection.link.policy = policy;
-                let first = connection.append(slot, &mut self.dispatch.slots);
+                let first = connection.append(slot, &mut self.dispatch);
                 if in_pieces {
                     // The timer of its arrival in pieces is over.
                     self.set_timer(connection);
@@ -174,7 +173,7 @@ impl<I: Io> Protocol<I> {
             }
             Err(reject) => {
                 connection.link.policy = policy;
-                self.dispatch.slots[slot] = state;
+                self.dispatch.set_state(slot, state);
                 self.refuse(connection, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }
@@ -201,7 +200,7 @@ impl<I: Io> Protocol<I> {
             Ok(prefix) => prefix,
             Err(reject) => return self.refuse_unread(connection, slot, reject),
         };
-        let record = self.dispatch.side.record_mut(slot);
+        let record = self.dispatch.request_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
         self.keep_uncommon(input, slot, prefix.start + prefix.len);
@@ -211,7 +210,7 @@ impl<I: Io> Protocol<I> {
 
     /// Delivers a request whose body, if it has one, is all still to come.
     pub(super) fn deliver_with_body(&mut self, connection: &mut Http1, slot: Slot, addressed: Addressed) {
-        let incoming = match self.dispatch.side.record(slot).head.body {
+        let incoming = match self.dispatch.request(slot).head.body {
             BodyLength::None => None,
             BodyLength::Length(missing) => Incoming::of_length(missing),
             BodyLength::Chunked => Some(Incoming::Chunked { decoder: Decoder::new() }),
@@ -228,8 +227,8 @@ impl<I: Io> Protocol<I> {
         incoming: Option<Incoming>,
         in_pieces: bool,
     ) {
-        self.dispatch.side.reset_reader(slot);
-        let record = self.dispatch.side.record(slot);
+        self.dispatch.reset_reader(slot);
+        let record = self.dispatch.request(slot);
         let (expects, here) = (record.head.expects_continue(), record.body_len);
         let expects = expects && here == 0;
         let body_max = self.dispatch.policy(addressed.policy).body_max;
@@ -239,10 +238,10 @@ impl<I: Io> Protocol<I> {
             addressed.queue = addressed.queue.and(Err(Reject::BodyTooLarge));
         }
         if let Some(incoming) = &incoming {
-            self.dispatch.side.record_mut(slot).body_open = true;
+            self.dispatch.request_mut(slot).body_open = true;
             addressed.passable = Self::can_discard(incoming, expects);
             self.dispatch.open_body(slot, body_max.saturating_sub(u64::from(here)));
-            self.dispatch.side.count_prefix(slot, here);
+            self.dispatch.count_prefix(slot, here);
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;
@@ -250,7 +249,7 @@ impl<I: Io> Protocol<I> {
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         if let Some(incoming) = incoming {
-            let reader = if self.dispatch.slots[slot].is_answered() { None } else { Some(slot) };
+            let reader = if self.dispatch.state(slot).is_answered() { None } else { Some(slot) };
             let go_ahead = if expects { GoAhead::Awaited } else { GoAhead::NotAwaited };
             self.begin_body(connection, reader, incoming, go_ahead);
         }
@@ -258,7 +257,7 @@ impl<I: Io> Protocol<I> {
 
     /// As much of a body as came with its head, chunks decoded and moved together.
     fn take_prefix(&mut self, slot: Slot, input: Input<'_>, body_max: u64) -> Result<Prefix, Reject> {
-        let record = self.dispatch.side.record(slot);
+        let record = self.dispatch.request(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
         let BodyLength::Length(length) = record.head.body else {
@@ -284,12 +283,12 @@ impl<I: Io> Protocol<I> {
                     Ok(())
                 }
                 ChunkPart::Data(piece) => {
-                    dispatch.side.move_input(piece, input.after(start + len).start());
+                    dispatch.move_input(piece, input.after(start + len).start());
                     len += piece.len();
                     Ok(())
                 }
                 ChunkPart::Trailer(piece) => {
-                    if !dispatch.side.has_body(slot) {
+                    if !dispatch.has_body(slot) {
                         dispatch.open_body(slot, 0);
                     }
                     dispatch.keep_trailers(slot, piece)
@@ -299,10 +298,10 @@ impl<I: Io> Protocol<I> {
         if u64::from(prefix.len) > body_max {
             return Err(Reject::BodyTooLarge);
         }
-        if incoming.is_none() && self.dispatch.side.has_body(slot) {
-            self.dispatch.side.record_mut(slot).body_open = true;
-            self.dispatch.side.count_prefix(slot, prefix.len);
-            self.dispatch.side.finish_body(slot);
+        if incoming.is_none() && self.dispatch.has_body(slot) {
+            self.dispatch.request_mut(slot).body_open = true;
+            self.dispatch.count_prefix(slot, prefix.len);
+            self.dispatch.finish_body(slot);
         }
         Ok(prefix)
     }

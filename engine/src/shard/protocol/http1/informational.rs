@@ -21,7 +21,7 @@ impl<I: Io> Protocol<I> {
     /// matters to anybody.
     #[cold]
     pub(crate) fn poll_end(&mut self, connection: &mut Http1) {
-        if connection.machine.in_flight() > 0 || self.dispatch.extras.has(connection.key()) {
+        if connection.machine.in_flight() > 0 || self.dispatch.has_extras(connection.key()) {
             self.transport.poll_end(&mut connection.link.socket);
         }
     }
@@ -33,7 +33,7 @@ impl<I: Io> Protocol<I> {
             return self.counters.informational_dropped.count();
         }
         connection.owed.add(PendingWrites::INFORMATIONAL);
-        self.dispatch.extras.add_informational(connection.key(), slot, answer);
+        self.dispatch.add_informational(connection.key(), slot, answer);
         self.queue_flush(&mut connection.link);
     }
 
@@ -44,20 +44,20 @@ impl<I: Io> Protocol<I> {
         }
         let mut next = connection.oldest;
         while let Some(other) = next.filter(|next| *next != slot) {
-            next = self.dispatch.slots[other].next;
+            next = self.dispatch.state(other).next;
         }
         next.is_some()
     }
 
     /// Whether something of a request's answer was handed to the socket.
     fn has_begun(&mut self, connection: &Http1, slot: Slot) -> bool {
-        if !self.dispatch.slots[slot].is_answered() {
+        if !self.dispatch.state(slot).is_answered() {
             return false;
         }
         if connection.link.streams(slot) {
             return true;
         }
-        let answer = self.dispatch.side.answer_mut(slot);
+        let answer = self.dispatch.answer_mut(slot);
         matches!(&answer.tail, Tail::Stream(outgoing) if outgoing.head_left() < answer.head.len)
     }
 
@@ -66,18 +66,17 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn flush_all_informational(&mut self, connection: &mut Http1) {
         let Some(oldest) = connection.oldest else { return self.flush_text(connection) };
-        if !self.flush_informational(connection, oldest) && self.dispatch.slots[oldest].is_answered() {
+        if !self.flush_informational(connection, oldest) && self.dispatch.state(oldest).is_answered() {
             self.send_uncommon(connection, oldest);
         }
     }
 
     fn flush_informational(&mut self, connection: &mut Http1, oldest: Slot) -> bool {
         let key = connection.key();
-        let Some((answer, others_wait)) = self.dispatch.extras.take_informational(key, oldest) else { return false };
+        let Some((answer, others_wait)) = self.dispatch.take_informational(key, oldest) else { return false };
         if !others_wait {
             connection.owed.remove(PendingWrites::INFORMATIONAL);
         }
-        self.dispatch.side.informational_taken(oldest);
         // The fields were looked at by who gave them.
         let text = informational_text(&answer).unwrap_or_default();
         let len = u32::try_from(text.len()).unwrap_or(0);

@@ -47,7 +47,7 @@ impl<I: Io> Protocol<I> {
         // Who has sent one long body is likely to send another: its head comes with a good part of it.
         let newest = core::mem::replace(&mut connection.body_size, BodySize::Short);
         if newest == BodySize::Long && self.has_large() {
-            let arena = self.dispatch.side.arena();
+            let arena = self.dispatch.arena();
             let (least, most) = (arena.cell_bytes(Area::Receive), arena.cell_bytes(Area::Body));
             let most = most.min(self.body_credit(connection).max(least));
             return self.transport.receive_large(&mut connection.link.socket, most);
@@ -80,14 +80,14 @@ impl<I: Io> Protocol<I> {
     /// Gives up on the head under way, if there is one.
     pub(crate) fn drop_head(&mut self, connection: &mut Http1) {
         if let Some(head) = connection.take_head() {
-            self.dispatch.side.cells.assembly.give(head.cell);
+            self.dispatch.cells_mut().assembly.give(head.cell);
         }
     }
 
     /// A slot for a request of a connection; without one the client is asked to come back.
     #[inline]
     pub(super) fn slot_for(&mut self, connection: &mut Http1) -> Result<Slot, Taken> {
-        self.dispatch.side.allocate().ok_or_else(|| self.out_of_slots(connection))
+        self.dispatch.allocate().ok_or_else(|| self.out_of_slots(connection))
     }
 
     #[cold]
@@ -137,7 +137,7 @@ impl<I: Io> Protocol<I> {
     /// their buffer comes back.
     #[inline(always)]
     pub(super) fn keep(&mut self, input: Input<'_>, slot: Slot, len: u32) {
-        if !self.dispatch.side.keep(slot, input.first(len).into()) {
+        if !self.dispatch.keep(slot, input.first(len).into()) {
             self.keep_longest(input, slot, len);
         }
     }
@@ -146,16 +146,16 @@ impl<I: Io> Protocol<I> {
     /// these are short.
     #[cold]
     fn keep_longest(&mut self, input: Input<'_>, slot: Slot, len: u32) {
-        let side = &mut self.dispatch.side;
+        let dispatch = &mut self.dispatch;
         // It is not worth a cell if the buffer stays in use all the same, or if heads in pieces need the last cells.
-        let is_alone = len == input.len() && !side.buffers.is_shared(input);
-        let fits = len <= side.arena().cell_bytes(Area::Assembly) && side.cells.assembly.has_many();
-        let is_copied = side.buffers.large.pressed() && is_alone && fits;
-        let cell = if is_copied { side.cells.assembly.take() } else { None };
-        let Some(mut cell) = cell else { return side.keep_share(slot, input.first(len)) };
+        let is_alone = len == input.len() && !dispatch.buffers().is_shared(input);
+        let fits = len <= dispatch.arena().cell_bytes(Area::Assembly) && dispatch.cells_mut().assembly.has_many();
+        let is_copied = dispatch.buffers().large.pressed() && is_alone && fits;
+        let cell = if is_copied { dispatch.cells_mut().assembly.take() } else { None };
+        let Some(mut cell) = cell else { return dispatch.keep_share(slot, input.first(len)) };
         self.counters.copies.count();
-        side.copy_to_cell(input.first(len).into(), &mut cell, 0);
-        side.keep_cell(slot, cell, len);
+        dispatch.copy_to_cell(input.first(len).into(), &mut cell, 0);
+        dispatch.keep_cell(slot, cell, len);
     }
 
     /// Refuses the request at the start of the input; the rest of the input is not read.
@@ -168,11 +168,11 @@ impl<I: Io> Protocol<I> {
     /// Gives up on the request under way and answers it; the connection ends after that.
     pub(super) fn refuse_begun(&mut self, connection: &mut Http1, slot: Slot, reject: Reject) {
         // It may have a part of a body already.
-        self.dispatch.side.forget_request(slot);
-        self.dispatch.side.record_mut(slot).wire_bytes = 0;
-        let is_http10 = self.dispatch.side.record(slot).is_http10();
+        self.dispatch.forget_request(slot);
+        self.dispatch.request_mut(slot).wire_bytes = 0;
+        let is_http10 = self.dispatch.request(slot).is_http10();
         let note = AnswerNote::new(false, is_http10);
-        self.dispatch.slots[slot] = SlotState::new(connection.key(), self.transport.tick, note.0);
+        self.dispatch.set_state(slot, SlotState::new(connection.key(), self.transport.tick, note.0));
         self.drop_head(connection);
         self.refuse(connection, slot, reject, false);
     }

@@ -12,6 +12,7 @@ use super::Http1;
 use super::state::{Intake, PendingWrites, Reader};
 use crate::conn::{Expiry, WaitReason};
 use crate::ring::Io;
+use crate::shard::dispatch::View;
 use crate::shard::protocol::Protocol;
 use crate::timer::NEVER;
 
@@ -64,7 +65,7 @@ impl<I: Io> Protocol<I> {
             connection.link.socket.giving.stop(from);
         }
         let ticks = match reason {
-            WaitReason::Queue => match self.dispatch.slots.find(connection.oldest) {
+            WaitReason::Queue => match self.dispatch.find_state(connection.oldest) {
                 Some(oldest) => {
                     // One that is answered leaves at once.
                     from = if oldest.is_answered() { from } else { oldest.queued };
@@ -116,11 +117,11 @@ impl<I: Io> Protocol<I> {
 
     /// A head was begun and not finished in time.
     fn answer_timeout(&mut self, connection: &mut Http1) {
-        let Some(slot) = self.dispatch.side.allocate() else { return self.abort(&mut connection.link) };
-        self.dispatch.side.record_mut(slot).head.method = Method::Unknown;
+        let Some(slot) = self.dispatch.allocate() else { return self.abort(&mut connection.link) };
+        self.dispatch.request_mut(slot).head.method = Method::Unknown;
         if let Intake::Head(head) = &connection.intake {
-            let begun = self.dispatch.side.arena().cell(&head.cell, 0, head.len);
-            let (bytes, record, _) = self.dispatch.side.parse_view(begun, slot);
+            let begun = self.dispatch.arena().cell(&head.cell, 0, head.len);
+            let View { bytes, record, .. } = self.dispatch.view(begun, slot);
             record.head.method = Method::begun(bytes);
         }
         self.refuse_begun(connection, slot, Reject::HeaderTimeout);

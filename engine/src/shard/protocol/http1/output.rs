@@ -43,7 +43,7 @@ impl<I: Io> Protocol<I> {
             if flags.has(AnswerFlags::ABANDONED) {
                 self.answer_abandoned(slot);
             } else {
-                debug_assert!(self.dispatch.side.has_body(slot), "only who asked for an upgrade gets one");
+                debug_assert!(self.dispatch.has_body(slot), "only who asked for an upgrade gets one");
                 self.counters.connections_upgraded.count();
                 // What follows such a request is held: there is no head.
                 debug_assert!(!connection.has_head(), "a head was begun behind a request that asks for an upgrade");
@@ -60,19 +60,19 @@ impl<I: Io> Protocol<I> {
     /// What is noted of a request.
     #[inline]
     fn note_of(&self, slot: Slot) -> AnswerNote {
-        AnswerNote(self.dispatch.slots[slot].note)
+        AnswerNote(self.dispatch.state(slot).note)
     }
 
     /// Whether the connection ends after a request's answer, as far as is known.
     pub(super) fn note_last(&mut self, slot: Slot, is_last: bool) {
         let note = self.note_of(slot).with_last(is_last);
-        self.dispatch.slots[slot].note = note.0;
+        self.dispatch.set_note(slot, note.0);
     }
 
     /// Whether the oldest request of a connection is answered.
     #[inline]
     fn has_answer(&self, connection: &Http1) -> bool {
-        self.dispatch.slots.find(connection.oldest).is_some_and(SlotState::is_answered)
+        self.dispatch.find_state(connection.oldest).is_some_and(SlotState::is_answered)
     }
 
     /// Hands a connection's next answers to the socket, if it is free and they are there.
@@ -85,14 +85,14 @@ impl<I: Io> Protocol<I> {
         if connection.owed.has(PendingWrites::INFORMATIONAL) {
             return self.flush_all_informational(connection);
         }
-        let Some(oldest) = connection.oldest.filter(|oldest| self.dispatch.slots[*oldest].is_answered()) else {
+        let Some(oldest) = connection.oldest.filter(|oldest| self.dispatch.state(*oldest).is_answered()) else {
             return self.flush_text(connection);
         };
-        let state = &self.dispatch.slots[oldest];
-        let is_followed = self.dispatch.slots.find(state.next).is_some_and(SlotState::is_answered);
+        let state = self.dispatch.state(oldest);
+        let is_followed = self.dispatch.find_state(state.next).is_some_and(SlotState::is_answered);
         if is_followed
             && !AnswerNote(state.note).is_last()
-            && let Some(cell) = self.dispatch.side.cells.coalesce.take()
+            && let Some(cell) = self.dispatch.cells_mut().coalesce.take()
         {
             return self.send_many(connection, oldest, cell);
         }
@@ -136,23 +136,23 @@ impl<I: Io> Protocol<I> {
     /// the bytes that it has grown by.
     #[inline(always)]
     fn finish_head(&mut self, slot: Slot, (len, date_at): (u32, u16), word: Option<Word>) -> u32 {
-        let area = self.dispatch.side.response_mut(slot);
+        let area = self.dispatch.response_mut(slot);
         if date_at > 0 {
             area[usize::from(date_at)..][..IMF_LEN].copy_from_slice(self.transport.clock.date());
         }
         let Some(word) = word else { return 0 };
         let grown = write_connection_option(area, len, date_at, word);
-        self.dispatch.side.answer_mut(slot).head.len += grown;
+        self.dispatch.answer_mut(slot).head.len += grown;
         grown
     }
 
     /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
     /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
     fn finish_stream_head(&mut self, connection: &Http1, slot: Slot, is_given: bool) -> u32 {
-        if self.dispatch.side.answer_mut(slot).head.date_at == 0 {
+        if self.dispatch.answer_mut(slot).head.date_at == 0 {
             return 0;
         }
-        let state = self.dispatch.slots[slot];
+        let state = *self.dispatch.state(slot);
         let note = AnswerNote(state.note);
         let ends = match is_given {
             true => Self::ends_behind(connection, 1, state.next, note.is_last()),
@@ -172,10 +172,10 @@ impl<I: Io> Protocol<I> {
     }
 
     fn finish_streamed_head(&mut self, slot: Slot, word: Option<Word>) -> u32 {
-        let answer = self.dispatch.side.answer_mut(slot);
+        let answer = self.dispatch.answer_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let grown = self.finish_head(slot, (len, date_at), word);
-        self.dispatch.side.answer_mut(slot).head.date_at = 0;
+        self.dispatch.answer_mut(slot).head.date_at = 0;
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.grow_head(grown);
         }
@@ -210,7 +210,7 @@ impl<I: Io> Protocol<I> {
 
     /// As [`unlink`](Self::unlink), of the oldest alone.
     fn unlink_one(&mut self, connection: &mut Http1, slot: Slot) {
-        let SlotState { next, note, .. } = self.dispatch.slots[slot];
+        let SlotState { next, note, .. } = *self.dispatch.state(slot);
         self.unlink(connection, 1, next, AnswerNote(note).is_last());
     }
 
@@ -234,7 +234,7 @@ impl<I: Io> Protocol<I> {
     /// Sends one answer from where it is.
     #[inline(always)]
     pub(super) fn send_one(&mut self, connection: &mut Http1, slot: Slot) {
-        let answer = self.dispatch.side.answer_mut(slot);
+        let answer = self.dispatch.answer_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let tail_len = match &answer.tail {
             Tail::None => None,
@@ -244,7 +244,7 @@ impl<I: Io> Protocol<I> {
                 _ => return self.send_stream(connection, slot),
             },
         };
-        let SlotState { next, note, .. } = self.dispatch.slots[slot];
+        let SlotState { next, note, .. } = *self.dispatch.state(slot);
         let note = AnswerNote(note);
         let last = self.unlink(connection, 1, next, note.is_last());
         let len = len + self.finish_head(slot, (len, date_at), Self::word(last, note.is_http10()));
@@ -262,20 +262,20 @@ impl<I: Io> Protocol<I> {
 
     /// Copies answers together until one is missing, has a tail, is the last or does not fit, and sends them.
     fn send_many(&mut self, connection: &mut Http1, oldest: Slot, mut cell: Cell) {
-        let room = self.dispatch.side.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
+        let room = self.dispatch.arena().cell_bytes(Area::Coalesce) - LINE_BYTES;
         let (mut next, mut filled, mut count, mut last) = (Some(oldest), 0, 0, false);
         let (mut newest, id) = (Copied::default(), cell.id());
-        let mut blank = self.dispatch.side.arena().blank(&mut cell);
+        let mut blank = self.dispatch.arena().blank(&mut cell);
         // Only the newest can say something of the connection.
         while let Some(slot) = next.filter(|_| !last && !newest.is_http10 && count < self.settings.pipeline_max) {
-            let state = &self.dispatch.slots[slot];
+            let state = self.dispatch.state(slot);
             let (follower, note) = (state.next, AnswerNote(state.note));
             // The answer is the shard's to look at only once the slot has come back.
             if !state.is_answered() {
                 break;
             }
             let (range, date) = ((filled, room - filled), self.transport.clock.date());
-            let copied = self.dispatch.side.copy_answer(slot, &mut blank, range, date);
+            let copied = self.dispatch.copy_answer(slot, &mut blank, range, date);
             let Some((len, date_at)) = copied else { break };
             self.dispatch.answer_copied(slot, id);
             newest = Copied { is_http10: note.is_http10(), len, date_at };
@@ -286,13 +286,13 @@ impl<I: Io> Protocol<I> {
         }
         if count == 0 {
             // The first answer alone is larger than a cell.
-            self.dispatch.side.cells.coalesce.give(cell);
+            self.dispatch.cells_mut().coalesce.give(cell);
             return self.send_uncommon(connection, oldest);
         }
         let last = self.unlink(connection, count, next, last);
         if let Some(word) = Self::word(last, newest.is_http10) {
             let Copied { len, date_at, .. } = newest;
-            let answer = self.dispatch.side.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
+            let answer = self.dispatch.blank_mut(&mut blank, filled - len, len + LINE_BYTES);
             let grown = write_connection_option(answer, len, date_at, word);
             self.dispatch.copied_has_grown(id, grown);
             filled += grown;
@@ -319,12 +319,12 @@ impl<I: Io> Protocol<I> {
     #[inline(always)]
     fn submit_send(&mut self, link: &mut Link) {
         let (sent, len) = (link.out_taken, link.out_len);
-        let side = &mut self.dispatch.side;
+        let dispatch = &mut self.dispatch;
         let part = match &link.out {
             // Streams are sent by `stream`.
             Out::Nothing | Out::Stream { .. } => return,
-            Out::Area { slot } => side.lend_response(*slot, len).after(sent),
-            Out::Cell { cell } => side.arena().lend(cell, 0, len).after(sent),
+            Out::Area { slot } => dispatch.lend_response(*slot, len).after(sent),
+            Out::Cell { cell } => dispatch.arena().lend(cell, 0, len).after(sent),
             Out::Text { text } => Lent::of_static(text).after(sent),
             Out::Informational => {
                 let text = self.informational_texts.get(&link.key().index);
@@ -333,12 +333,12 @@ impl<I: Io> Protocol<I> {
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
                 let (area_len, tail) = {
-                    let answer = side.answer_mut(slot);
+                    let answer = dispatch.answer_mut(slot);
                     let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
                     (answer.area_len(), tail)
                 };
                 if sent < area_len {
-                    let area = side.lend_response(slot, area_len);
+                    let area = dispatch.lend_response(slot, area_len);
                     let parts = [area.after(sent), tail];
                     return self.transport.send(&mut link.socket, &parts, SendMode::Silent);
                 }

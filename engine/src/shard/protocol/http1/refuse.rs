@@ -26,7 +26,7 @@ impl<I: Io> Protocol<I> {
         self.dispatch.begin_refused(slot, reject);
         self.note_last(slot, !keep_alive);
         connection.machine.refusal(keep_alive);
-        connection.append(slot, &mut self.dispatch.slots);
+        connection.append(slot, &mut self.dispatch);
         self.queue_flush(&mut connection.link);
         self.set_timer(connection);
     }
@@ -51,7 +51,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn refuse_published(&mut self, slot: Slot, reject: Reject) {
         self.dispatch.decide(slot, reject);
-        let keep_alive = self.dispatch.side.record(slot).keep_alive && !reject.closes();
+        let keep_alive = self.dispatch.request(slot).keep_alive && !reject.closes();
         self.write_refusal(slot, reject, AnswerFlags::default());
         self.dispatch.answer_is_here(slot);
         if !keep_alive {
@@ -62,16 +62,15 @@ impl<I: Io> Protocol<I> {
     /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
     fn write_refusal(&mut self, slot: Slot, reject: Reject, flags: AnswerFlags) {
         // Of a head that could not be read, the record has the method (RFC 9110 section 9.3.2).
-        let without_body = self.dispatch.side.record(slot).is_head();
-        let cell = self.dispatch.side.response_mut(slot);
+        let without_body = self.dispatch.request(slot).is_head();
+        let cell = self.dispatch.response_mut(slot);
         let area_bytes = cell.len() - LINE_BYTES as usize;
         let area = &mut cell[..area_bytes];
         let written = write_refusal(area, &self.settings.template, reject, without_body);
         // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
         // connection.
         let (head, body_len) = written.unwrap_or_default();
-        *self.dispatch.side.answer_mut(slot) =
-            Answered { status: reject.status(), head, body_len, flags, tail: Tail::None };
+        *self.dispatch.answer_mut(slot) = Answered { status: reject.status(), head, body_len, flags, tail: Tail::None };
     }
 }
 

@@ -10,9 +10,9 @@ use ringress_proto::chunked::Decoder;
 use crate::clock::Tick;
 use crate::conn::{Machine, Part};
 use crate::mem::Cell;
-use crate::queue::{Slot, SlotTable};
+use crate::queue::Slot;
 use crate::record::{Address, DISCARDED_BYTES_MAX};
-use crate::shard::dispatch::SlotState;
+use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::link::Link;
 use crate::shard::protocol::raw::Pipe;
 use crate::shard::transport::{Accepted, Awaited, Socket};
@@ -278,10 +278,10 @@ impl Http1 {
 
     /// Appends a slot to the answers owed. `true`: it is the only one.
     #[inline]
-    pub(super) fn append(&mut self, slot: Slot, slots: &mut SlotTable<SlotState>) -> bool {
+    pub(super) fn append(&mut self, slot: Slot, dispatch: &mut Dispatch) -> bool {
         let newest = self.newest.replace(slot).filter(|_| self.oldest.is_some());
         match newest {
-            Some(newest) => slots[newest].next = Some(slot),
+            Some(newest) => dispatch.put_behind(newest, slot),
             None => self.oldest = Some(slot),
         }
         newest.is_none()

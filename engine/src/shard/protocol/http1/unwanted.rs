@@ -32,7 +32,7 @@ impl<I: Io> Protocol<I> {
     /// Everything is sent: our side is shut, and the client's is read to its end.
     #[cold]
     pub(super) fn drain(&mut self, connection: &mut Http1) {
-        self.transport.drop_held(&mut connection.link.socket, &mut self.dispatch.side.buffers);
+        self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
         self.drop_head(connection);
         connection.intake = Intake::Unwanted { due: NEVER };
         self.transport.begin_drain(&mut connection.link.socket);
@@ -56,7 +56,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn receive_unwanted(&mut self, connection: &mut Http1) -> bool {
         let takes_nothing = connection.takes_nothing();
         if takes_nothing && connection.has_discarded_enough() && !connection.link.socket.blocked() {
-            let oldest = self.dispatch.slots.find(connection.oldest);
+            let oldest = self.dispatch.find_state(connection.oldest);
             if oldest.is_some_and(|oldest| !oldest.is_answered()) {
                 self.poll_end(connection);
                 return true;

@@ -82,7 +82,7 @@ impl<I: Io> Protocol<I> {
         let mut deadline = NEVER;
         let mut any = false;
         while let Some(slot) = next {
-            let state = self.dispatch.slots[slot];
+            let state = *self.dispatch.state(slot);
             next = state.next;
             if state.is_answered() {
                 continue;
