@@ -156,30 +156,38 @@ impl EngineShared {
 
     /// Makes the shard `index` on the current thread.
     pub(super) fn make_shard(&self, index: usize) -> Result<LiveShard> {
-        if let Some(core) = self.config.core_of(index) {
-            let id = core_affinity::CoreId { id: core };
-            if !core_affinity::set_for_current(id) {
-                return Err(Error::invalid(format!("cores: the kernel refused to pin shard {index} to core {core}")));
-            }
-        }
         let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
         let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
         self.control().check_free(index)?;
-        // The side last: if the kernel refuses anything else, the shard can be tried again.
+        // The side last: if the kernel refuses anything else, the shard can be tried again, and the thread is as before.
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
         let (inbox, counters) = (Arc::clone(&self.inboxes[index]), Arc::clone(&self.counters[index]));
         let mut shard = Shard::new(ring, id, || self.take_side(index), &self.config, inbox, counters)?;
         // What was wanted before the shard ran, so that it listens when this returns.
         shard.take_newest();
-        self.running().shards += 1;
         Ok(shard)
     }
 
-    fn take_side(&self, index: usize) -> Result<ShardSide<RequestRecord>> {
+    /// Pins the current thread, and gives it the side of a shard, which runs from now on: in one step, so that nobody
+    /// finds the engine without a shard while this one begins.
+    pub(super) fn take_side(&self, index: usize) -> Result<ShardSide<RequestRecord>> {
         let mut control = self.control();
         control.check_free(index)?;
-        control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)
+        self.pin(index)?;
+        let side = control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)?;
+        self.running().shards += 1;
+        Ok(side)
+    }
+
+    /// Pins the current thread to the core of a shard, if that has one.
+    fn pin(&self, index: usize) -> Result<()> {
+        match self.config.core_of(index) {
+            Some(core) if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) => {
+                Err(Error::invalid(format!("cores: the kernel refused to pin shard {index} to core {core}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends a shard on its thread, and gives why, if it is not a shutdown. No outcome: it has panicked, which is a

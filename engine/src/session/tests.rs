@@ -1,4 +1,5 @@
-//! A shard that panics, by routes that no control plane sends: the engine is given up, and nobody waits for it.
+//! What can only be brought about from within: a shard that panics, by routes that no control plane sends, so that the
+//! engine is given up and nobody waits for it; shards that begin, or do not; what many URLs leave behind.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -137,4 +138,37 @@ fn what_many_urls_leave_behind_is_freed_by_who_changes_urls_and_not_by_a_shard()
     assert_eq!(many.strong_count(), 1, "the shard was not the last");
     other.set_active(false).expect("its session is open");
     assert_eq!(many.strong_count(), 0, "the next change frees them");
+}
+
+#[test]
+fn a_thread_that_gets_no_shard_runs_where_it_ran() {
+    let core = core_affinity::get_core_ids().expect("known")[0].id;
+    let engine = Engine::builder().mode(Mode::Colocated).shards(1).cores(&[core]).start().expect("it starts");
+    let may_run_on = || core_affinity::get_core_ids().expect("known").len();
+    let before = may_run_on();
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let engine = &engine;
+        scope.spawn(move || {
+            let _attached = engine.attach(0).expect("the shard is free");
+            tell.send(may_run_on()).expect("the test waits");
+            let _ = ended.recv_timeout(WAIT_MAX);
+        });
+        assert_eq!(told.recv_timeout(WAIT_MAX), Ok(1), "who drives the shard is pinned");
+        assert!(engine.attach(0).is_err() && engine.attach(7).is_err(), "one is taken, one is not there");
+        drop(end);
+    });
+    assert!(engine.attach(0).is_err(), "it has ended");
+    assert_eq!(may_run_on(), before);
+}
+
+#[test]
+fn an_engine_is_not_over_while_a_shard_begins() {
+    let engine = Engine::builder().mode(Mode::Colocated).shards(2).start().expect("it starts");
+    let beginning = engine.shared.take_side(1).expect("the shard is free");
+    drop(engine.attach(0).expect("the shard is free"));
+    assert!(engine.request_queue("test").is_ok(), "a shard is there, though another one has ended");
+    drop(beginning);
+    engine.shared.running().shards -= 1;
 }
