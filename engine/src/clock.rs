@@ -40,6 +40,17 @@ pub(crate) fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+#[cfg(test)]
+std::thread_local! {
+    static SIMULATED: core::cell::Cell<u64> = const { core::cell::Cell::new(0) };
+}
+
+/// The microseconds of the clock of this thread's that was stopped last: what applications of a simulation read.
+#[cfg(test)]
+pub(crate) fn simulated() -> u64 {
+    SIMULATED.get()
+}
+
 /// Microseconds since a moment that is the same for the whole process, and before anything it measures; never 0.
 pub(crate) fn micros(at: Instant) -> u64 {
     static BASE: OnceLock<Instant> = OnceLock::new();
@@ -119,6 +130,7 @@ impl Clock {
     #[cfg(test)]
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
+        SIMULATED.set(self.micros());
     }
 
     /// Lets time pass, for tests.
@@ -126,6 +138,7 @@ impl Clock {
     pub(crate) fn skip(&mut self, ticks: Tick) {
         self.skipped += u64::from(ticks) * u64::from(TICK_MS) * 1000;
         self.start -= Duration::from_millis(u64::from(ticks) * u64::from(TICK_MS));
+        SIMULATED.set(self.micros());
     }
 
     /// How long from the last [`advance`](Self::advance) until `tick` begins.

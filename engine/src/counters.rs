@@ -95,6 +95,12 @@ counters! {
     requests_refused,
     /// Of those, requests whose queue was full: 503.
     queue_full,
+    /// Bytes of the requests that have ended, refused ones among them: heads and bodies, framing included. None of
+    /// heads that could not be read, of the rest of bodies that nobody reads any more, and of what is behind a last
+    /// request.
+    bytes_received,
+    /// Bytes that sockets have taken of their answers, and of informational ones: heads and bodies, framing included.
+    bytes_sent,
     /// Heads put together because they did not arrive in one buffer, and heads or bodies copied to free a buffer under
     /// pressure.
     copies,
@@ -245,6 +251,10 @@ request_counters! {
     /// Refused by the engine before they were put into the queue, because it was full, or it or the group was switched
     /// off, or for a body that was too long or malformed. Of a group, also because it had no queue.
     refused,
+    /// Bytes of those that have ended, refused ones among them: see [`Counters::bytes_received`].
+    bytes_received,
+    /// Bytes of their answers: see [`Counters::bytes_sent`].
+    bytes_sent,
 }
 
 impl ShardRequestCounts {

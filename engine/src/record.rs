@@ -17,7 +17,7 @@ use ringress_proto::url::{Cooked, CookedPath};
 use crate::id::{ConnectionId, UrlGroupId};
 use crate::queue::{Record, slot_bytes};
 
-pub(crate) use self::ended::{Ended, Outcome, Timer, Times, UnsentReason};
+pub(crate) use self::ended::{Ended, Moment, Outcome, Timer, Times, UnsentReason};
 
 /// An IP address and port in 20 bytes; IPv4 is kept in its IPv6-mapped form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

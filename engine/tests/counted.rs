@@ -4,16 +4,17 @@
 mod common;
 
 use std::hint;
+use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::watched::Watched;
-use common::{Client, End, Host, builder, loopback, receive, settled, wait_until};
+use common::{Client, End, Host, builder, loopback, receive, serve, settled, wait_until};
 use ringress::{Mode, QueueOptions, Request, RequestCounters, Response};
 
-/// Those that are not 0.
+/// Counts of requests that are not 0.
 fn some(counters: &RequestCounters) -> Vec<(&'static str, u64)> {
-    counters.named().filter(|(_, count)| *count > 0).collect()
+    counters.named().filter(|(name, count)| *count > 0 && !name.starts_with("bytes_")).collect()
 }
 
 #[test]
@@ -100,6 +101,71 @@ fn what_a_full_queue_refuses_and_what_nobody_takes_is_counted_for_it() {
     // On a slow machine, the first one's time is over before the second one comes.
     assert_eq!(counters.refused + counters.timed_out, 2, "{counters:?}");
     assert!(counters.timed_out >= 1 && counters.ended() == counters.delivered, "{counters:?}");
+}
+
+/// Sends these pieces in as many writes, and reads until the end: bytes sent and got.
+fn exchange(host: &Host, pieces: &[&str]) -> (u64, u64) {
+    let mut stream = host.connect().stream;
+    for piece in pieces {
+        stream.write_all(piece.as_bytes()).expect("the engine reads");
+        thread::yield_now();
+    }
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).expect("the engine closes behind the last answer");
+    (pieces.iter().map(|piece| piece.len() as u64).sum(), got.len() as u64)
+}
+
+#[test]
+fn bytes_are_counted_as_clients_send_and_get_them() {
+    let host = Host::start();
+    let consumer = serve(&host.queue, |mut request| match request.path() {
+        "/informed" => {
+            request.send_informational(103, &[("Link", "</a>")]).expect("open");
+            request.respond(Response::text("informed")).expect("open");
+        }
+        "/streamed" => {
+            let mut stream = request.start(Response::ok()).expect("open");
+            (0..3).for_each(|_| stream.send("some of it").expect("open"));
+            stream.finish().expect("open");
+        }
+        "/large" => request.respond(Response::text("l".repeat(1 << 20))).expect("open"),
+        _ => {
+            let body = request.body().to_bytes(1 << 20).expect("it comes whole");
+            request.respond(Response::text(body)).expect("open");
+        }
+    });
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let last = "HEAD / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".to_owned();
+    let post = |field: &str, body: &str| format!("POST / HTTP/1.1\r\nHost: test\r\n{field}\r\n\r\n{body}");
+    let chunked = "Transfer-Encoding: chunked";
+    let whole = "5;a=b\r\nwhole\r\n0\r\nX-Trailer: it\r\n\r\n";
+    let long = "l".repeat(100_000);
+    let exchanges: [&[&str]; 7] = [
+        &[&(get("/").repeat(20) + &last)],
+        &[&get("/informed"), &get("/streamed"), &get("/large"), &last],
+        &[&post("Content-Length: 5", "whole"), &post(chunked, whole), &last],
+        &[&post(chunked, ""), "5;a=b\r\nwh", "ole\r", "\n0\r\nX-Trail", "er: it\r\n\r\n", &last],
+        &[&post("Content-Length: 100000", ""), &long, &last],
+        &[&post("Content-Length: 5\r\nExpect: 100-continue", ""), "whole", &last],
+        // A head in pieces, and one that goes nowhere.
+        &["GET / HTTP/1.1\r\nHo", "st: test\r\n\r\n", "GET http://other:1/\u{0} HTTP/1.1\r\n\r\n"],
+    ];
+    let (mut sent, mut got) = (0, 0);
+    for pieces in exchanges {
+        let (up, down) = exchange(&host, pieces);
+        (sent, got) = (sent + up, got + down);
+    }
+    // Of a head that cannot be read, nothing.
+    sent -= "GET http://other:1/\u{0} HTTP/1.1\r\n\r\n".len() as u64;
+    host.await_rest();
+    let all = host.counters();
+    assert_eq!((all.bytes_received, all.bytes_sent), (sent, got));
+    let (queue, group) = (host.queue.counters(), host.group.counters());
+    assert_eq!((queue.bytes_received, queue.bytes_sent), (group.bytes_received, group.bytes_sent));
+    assert_eq!(queue.bytes_received, sent, "what was refused had no bytes");
+    assert!(queue.bytes_sent < got, "one was not of the queue");
+    host.engine.shutdown(Duration::ZERO).expect("no shard failed");
+    consumer.join().expect("it ends well");
 }
 
 /// How long a request is worked on.

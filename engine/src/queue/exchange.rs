@@ -205,7 +205,7 @@ pub(super) struct SharedSlot<R> {
     pub(super) record: UnsafeCell<R>,
     /// Behind the record, whose beginning every request reads: few have signals.
     pub(super) signals: SlotSignals,
-    /// When a consumer took the request, in microseconds, where that is measured; else of an earlier request.
+    /// When a consumer took the request, in microseconds, where that is measured.
     pub(super) taken: AtomicU64,
     pub(super) body: SlotBody,
 }

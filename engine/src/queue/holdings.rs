@@ -321,11 +321,6 @@ impl<R: Record> ShardSide<R> {
         self.body(slot).set_state(BodyState::Failed(reason));
     }
 
-    /// Bytes of the slot's body that have arrived, those with the head included.
-    pub(crate) fn arrived_body(&self, slot: Slot) -> u64 {
-        self.body(slot).arrived()
-    }
-
     /// Bytes of the slot's body that have arrived and not been read.
     pub(crate) fn unread_body(&self, slot: Slot) -> u64 {
         self.body(slot).unread()

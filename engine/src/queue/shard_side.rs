@@ -318,7 +318,12 @@ impl<R: Record> ShardSide<R> {
         (slot, answer.flags)
     }
 
-    /// When a consumer took the slot's request, or an earlier one, in microseconds.
+    /// Nobody has taken the slot's request yet, which no consumer can see so far.
+    pub(crate) fn forget_taken(&mut self, slot: Slot) {
+        self.slot(slot).taken.store(0, Ordering::Relaxed);
+    }
+
+    /// When a consumer took the slot's request, in microseconds; 0: that was not noted.
     pub(crate) fn taken(&self, slot: Slot) -> u64 {
         self.slot(slot).taken.load(Ordering::Relaxed)
     }

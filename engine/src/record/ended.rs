@@ -4,6 +4,8 @@
 //!
 //! Not here: when and how a request ends, and the counting (`shard::dispatch::ends`); the counts (room `counters`).
 
+use core::num::NonZeroU64;
+
 use ringress_proto::reject::Reject;
 
 use crate::counters::ShardLatency;
@@ -77,7 +79,51 @@ impl UnsentReason {
     }
 }
 
-/// A request's end: what counters, and later logs, know of it.
+/// A moment, in microseconds as of [`clock::micros`](crate::clock::micros).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(NonZeroU64);
+
+impl Moment {
+    /// `None` for 0, which stands for none.
+    pub(crate) fn new(micros: u64) -> Option<Self> {
+        NonZeroU64::new(micros).map(Self)
+    }
+
+    /// Microseconds from an earlier moment until this one.
+    pub(crate) fn since(self, earlier: Self) -> u64 {
+        self.0.get().saturating_sub(earlier.0.get())
+    }
+}
+
+/// When what happened to a request: each moment is at least the one before, of those that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Its first byte was received; of one that had to wait for others on its connection, it was looked at.
+    pub(crate) first_byte: Moment,
+    /// It was put into its queue. None: it was refused before that.
+    pub(crate) delivered: Option<Moment>,
+    /// A consumer took it from a queue that is measured. None: nobody did, or it was not noted.
+    pub(crate) taken: Option<Moment>,
+    /// Its answer was there, the application's or the engine's. None: it has none, and no status.
+    pub(crate) answered: Option<Moment>,
+    /// It ended: the socket had taken what it took of the answer.
+    pub(crate) sent: Moment,
+}
+
+impl Times {
+    /// Records how long an answered request took.
+    pub(crate) fn record(&self, latency: &ShardLatency) {
+        let Some((delivered, answered)) = self.delivered.zip(self.answered) else { return };
+        if let Some(taken) = self.taken {
+            latency.waiting.record(taken.since(delivered));
+            latency.serving.record(answered.since(taken));
+        }
+        latency.sending.record(self.sent.since(answered));
+        latency.total.record(self.sent.since(self.first_byte));
+    }
+}
+
+/// A request's end: all that counters know of it, and later logs, metrics and traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
@@ -87,42 +133,24 @@ pub(crate) struct Ended {
     pub(crate) delivered: bool,
     /// The group it was routed to and that group's queue, by where the shard counts their requests; 0 for none.
     pub(crate) meter: u32,
-    /// Bytes received of it: head and body, in the framing they came in as far as they came with the head.
+    /// Bytes received of it: head and body, framing included.
     pub(crate) bytes_in: u64,
     /// Bytes of its answer that the socket took: head and body, framing included.
     pub(crate) bytes_out: u64,
-}
-
-/// When what happened to a request, in microseconds (`clock::micros`): each is at least the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Times {
-    /// Its first byte was received; of one that had to wait for others on its connection, it was looked at.
-    pub(crate) first_byte: u64,
-    /// It was put into its queue, or refused.
-    pub(crate) delivered: u64,
-    /// A consumer took it, if one did.
-    pub(crate) taken: Option<u64>,
-    /// The answer came back to the shard.
-    pub(crate) answered: u64,
-    /// It ended: the socket had taken the answer.
-    pub(crate) sent: u64,
-}
-
-impl Times {
-    /// Records how long an answered request took.
-    pub(crate) fn record(&self, latency: &ShardLatency) {
-        if let Some(taken) = self.taken {
-            latency.waiting.record(taken - self.delivered);
-            latency.serving.record(self.answered - taken);
-        }
-        latency.sending.record(self.sent - self.answered);
-        latency.total.record(self.sent - self.first_byte);
-    }
+    /// Where something uses them.
+    pub(crate) times: Option<Times>,
 }
 
 #[cfg(feature = "bench-door")]
 impl Ended {
     /// For benchmarks, which have no shard that would know of it.
-    pub(crate) const BENCH: Self =
-        Self { outcome: Outcome::Answered, status: 200, delivered: true, meter: 0, bytes_in: 0, bytes_out: 0 };
+    pub(crate) const BENCH: Self = Self {
+        outcome: Outcome::Answered,
+        status: 200,
+        delivered: true,
+        meter: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        times: None,
+    };
 }

@@ -159,7 +159,7 @@ impl EngineShared {
         let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
         let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
         self.control().check_free(index)?;
-        // The side last: if the kernel refuses anything else, the shard can be tried again, and the thread is as before.
+        // The side last: if the kernel refuses anything else, the shard can be tried again, and the thread is free.
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
         let (inbox, counters) = (Arc::clone(&self.inboxes[index]), Arc::clone(&self.counters[index]));

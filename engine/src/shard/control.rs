@@ -229,7 +229,7 @@ impl<I: Io> Shard<I> {
     pub(crate) fn stop(&mut self, grace: Duration) {
         let transport = &mut self.protocol.transport;
         // The thread that drives the shard may have been elsewhere since the turn before: the grace begins now.
-        transport.begin_turn();
+        transport.read_clock();
         let deadline = if grace.is_zero() { transport.tick } else { transport.after(ticks(grace)) };
         transport.unlisten(|_| true);
         self.protocol.stop.begin(deadline);

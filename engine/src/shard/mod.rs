@@ -10,9 +10,10 @@
 //! ```
 //!
 //! Invariants:
-//! * One enter, one clock read and at most one wake a queue for each turn; after the start nothing here allocates or
-//!   locks for a request (a control message, `control`, may do both; waking a pending future locks the list of wakers;
-//!   the date is formatted once a second).
+//! * One enter, one clock read (co-located two, where an application has given answers back and the thread may sleep
+//!   then) and at most one wake a queue for each turn; after the start nothing here allocates or locks for a request (a
+//!   control message, `control`, may do both; waking a pending future locks the list of wakers; the date is formatted
+//!   once a second).
 //! * Nothing re-enters the ring: completions are drained into a list, handlers run after.
 //! * At most one send is in flight for a connection, so answers leave in order.
 //! * What the kernel was lent comes back before it is used again: buffers by completions, sends by [`Uring`]'s rule, a
@@ -159,9 +160,10 @@ impl<I: Io> Shard<I> {
     pub(crate) fn turn(&mut self, wait_max: Option<Duration>) -> Result<()> {
         self.inbox.begin_turn();
         self.take_newer();
+        let was_read = self.read_clock_for_answers();
         self.collect_answers();
         if self.cursor == self.events.len() {
-            self.enter(wait_max)?;
+            self.enter(wait_max, was_read)?;
             // After the wait: a change that was made before a request was sent holds for that request.
             self.take_newer();
         }
@@ -171,11 +173,26 @@ impl<I: Io> Shard<I> {
         self.protocol.post_buffers();
         let _ = self.protocol.dispatch.publish(self.cursor < self.events.len());
         self.run_timers();
+        self.protocol.dispatch.write_tally();
         self.inbox.end_turn();
         Ok(())
     }
 
-    fn enter(&mut self, wait_max: Option<Duration>) -> Result<()> {
+    /// Co-located, an application has worked on this thread since the clock was read, for however long: what it has
+    /// given back is not as old as that, nor is a timer that begins with it. `true`: it is read now.
+    #[inline]
+    fn read_clock_for_answers(&mut self) -> bool {
+        let Protocol { transport, dispatch, .. } = &mut self.protocol;
+        let is_read = (dispatch.is_colocated() || dispatch.measures()) && !dispatch.is_told_nothing();
+        if is_read {
+            transport.read_clock();
+            dispatch.set_time(transport.clock.micros());
+        }
+        is_read
+    }
+
+    /// Enters the kernel once. The clock `was_read` in this turn.
+    fn enter(&mut self, wait_max: Option<Duration>, was_read: bool) -> Result<()> {
         let notifier = self.notifier();
         if !self.notifier_armed {
             self.notifier_armed = true;
@@ -201,7 +218,9 @@ impl<I: Io> Shard<I> {
         let turned = transport.io.turn(wait, &mut self.events);
         notifier.end_sleep();
         turned.map_err(explain_enter)?;
-        transport.begin_turn();
+        if !(was_read && wait == Wait::No) {
+            transport.read_clock();
+        }
         self.protocol.dispatch.begin_turn(self.protocol.transport.clock.micros());
         self.end_sends();
         Ok(())
@@ -252,11 +271,6 @@ impl<I: Io> Shard<I> {
     /// Takes what applications have answered, and sends what is next in order.
     fn collect_answers(&mut self) {
         let mut completed = self.protocol.dispatch.take_completions();
-        if self.protocol.dispatch.measures() && !completed.is_empty() {
-            // Since the turn began, an application may have worked on them on this very thread.
-            self.protocol.transport.clock.advance();
-            self.protocol.dispatch.set_time(self.protocol.transport.clock.micros());
-        }
         self.take_back(completed.drain(..));
         self.protocol.dispatch.give_completions(completed);
         self.collect_signals();
@@ -488,6 +502,7 @@ impl<I: Io> Shard<I> {
         if !keys.is_empty() {
             self.protocol.dispatch.end_left();
         }
+        self.protocol.dispatch.write_tally();
         keys.len()
     }
 

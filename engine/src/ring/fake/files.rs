@@ -138,6 +138,7 @@ impl Fake {
         let mut bytes = vec![0; len];
         let got = job.part.file.read_at(&mut bytes, job.part.offset).expect("the file is open");
         self.links[client].outbound.extend(&bytes[..got]);
+        self.links[client].sent += got as u64;
         count(got)
     }
 

@@ -24,6 +24,8 @@ pub(super) struct FakeSocket {
     /// Bytes the client has sent and the shard has not received, and the reverse.
     pub(super) inbound: VecDeque<u8>,
     pub(super) outbound: VecDeque<u8>,
+    /// All bytes that the shard has sent.
+    pub(super) sent: u64,
     /// All bytes that the client has sent, and read.
     pub(super) written: u64,
     pub(super) taken: u64,
@@ -111,6 +113,11 @@ impl FakeSocket {
 }
 
 impl Fake {
+    /// Bytes that sockets have taken of the shard.
+    pub(crate) fn sent(&self) -> u64 {
+        self.links.iter().map(|link| link.sent).sum()
+    }
+
     /// Bytes of a client that the shard has not received.
     pub(crate) fn unreceived(&self, client: usize) -> usize {
         self.links[client].inbound.len()
@@ -145,6 +152,7 @@ pub(super) fn take(link: &mut FakeSocket, sending: &mut Sending, limit: usize) {
     let room = link.room - link.outbound.len().min(link.room);
     let end = sending.bytes.len().min(sending.sent.saturating_add(room.min(limit)));
     link.outbound.extend(&now[sending.sent..end]);
+    link.sent += (end - sending.sent) as u64;
     sending.sent = end;
 }
 

@@ -17,6 +17,8 @@ pub(super) struct BodyChain {
     wake: Wake,
     /// Bytes of the body that may still come, by its limit.
     allowed: u64,
+    /// Bytes that came behind what came with the head, framing included.
+    received: u64,
 }
 
 /// Whether a body's reader is to be woken when the completions are done.
@@ -39,7 +41,7 @@ impl Wake {
 }
 
 impl BodyChain {
-    pub(super) const NONE: Self = Self { wake: Wake::No, allowed: 0 };
+    pub(super) const NONE: Self = Self { wake: Wake::No, allowed: 0, received: 0 };
 
     /// Forgets everything but that the slot is in the list of those to be woken.
     fn begin_anew(&mut self) {
@@ -63,8 +65,9 @@ impl Dispatch {
         self.bodies[slot].wake.end_putting_off();
     }
 
-    /// Something of a slot's body has come, or its end: its reader is to be woken.
-    pub(crate) fn body_has_come(&mut self, slot: Slot) {
+    /// So many bytes of a slot's body have come, framing included, or its end: its reader is to be woken.
+    pub(crate) fn body_has_come(&mut self, slot: Slot, bytes: u32) {
+        self.bodies[slot].received += u64::from(bytes);
         let wake = &mut self.bodies[slot].wake;
         if *wake == Wake::No {
             *wake = Wake::Due;
@@ -176,6 +179,11 @@ impl Dispatch {
             }
             is_put_off
         });
+    }
+
+    /// Bytes of a slot's body that came behind what came with the head.
+    pub(super) fn later_bytes(&self, slot: Slot) -> u64 {
+        if self.side.has_body(slot) { self.bodies[slot].received } else { 0 }
     }
 
     /// Whether readers are to be woken: those that were put off for a turn.

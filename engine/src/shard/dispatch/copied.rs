@@ -10,15 +10,31 @@
 
 use core::ops::Range;
 
-use super::meters::UNMETERED;
 use crate::mem::CellId;
 use crate::record::{Ended, Outcome, Times};
+
+/// As much of an [`Ended`] as is kept for each answer, the times apart: few are used.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    bytes_in: u64,
+    /// A part of a cell.
+    bytes_out: u32,
+    meter: u32,
+    status: u16,
+    outcome: Outcome,
+    delivered: bool,
+}
+
+impl Kept {
+    const NOTHING: Self =
+        Self { bytes_in: 0, bytes_out: 0, meter: 0, status: 0, outcome: Outcome::Answered, delivered: false };
+}
 
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct CopiedEnds {
     /// So many places for each cell that was ever used.
-    ends: Vec<Option<Ended>>,
+    ends: Vec<Kept>,
     per_cell: usize,
     /// How many each of these cells has.
     counts: Vec<usize>,
@@ -43,24 +59,8 @@ impl CopiedEnds {
         self.times.reserve_exact(self.ends.capacity() - self.times.len());
     }
 
-    /// When what happened to the request of the newest answer in a cell.
-    #[cold]
-    pub(super) fn put_times(&mut self, cell: CellId, times: Times) {
-        let cell = cell.place();
-        self.times.resize(self.times.len().max(self.ends.len()), None);
-        if let Some(newest) = (cell * self.per_cell + self.counts[cell]).checked_sub(1) {
-            self.times[newest] = Some(times);
-        }
-    }
-
-    /// Those of one of the requests that were taken.
-    #[cold]
-    pub(super) fn times_at(&mut self, place: usize) -> Option<Times> {
-        self.times.get_mut(place).and_then(Option::take)
-    }
-
     /// One more answer is in a cell.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&mut self, cell: CellId, ended: Ended) {
         let cell = cell.place();
         if cell >= self.counts.len() {
@@ -68,15 +68,26 @@ impl CopiedEnds {
         }
         let count = &mut self.counts[cell];
         assert!(*count < self.per_cell, "a cell has the answers of one connection");
-        self.ends[cell * self.per_cell + *count] = Some(ended);
+        let place = cell * self.per_cell + *count;
         *count += 1;
+        let Ended { outcome, status, delivered, meter, bytes_in, bytes_out, .. } = ended;
+        let bytes_out = u32::try_from(bytes_out).unwrap_or(u32::MAX);
+        self.ends[place] = Kept { bytes_in, bytes_out, meter, status, outcome, delivered };
+    }
+
+    /// As [`put`](Self::put), with its times.
+    #[cold]
+    pub(super) fn put_timed(&mut self, cell: CellId, ended: Ended, times: Option<Times>) {
+        self.put(cell, ended);
+        self.times.resize(self.times.len().max(self.ends.len()), None);
+        self.times[cell.place() * self.per_cell + self.counts[cell.place()] - 1] = times;
     }
 
     /// The first use of a cell beyond all before it: within the capacity reserved at the start.
     #[cold]
     fn grow(&mut self, cell: usize) {
         self.counts.resize(cell + 1, 0);
-        self.ends.resize((cell + 1) * self.per_cell, None);
+        self.ends.resize((cell + 1) * self.per_cell, Kept::NOTHING);
     }
 
     /// The newest answer in a cell has grown.
@@ -84,8 +95,8 @@ impl CopiedEnds {
     pub(super) fn grow_newest(&mut self, cell: CellId, bytes: u32) {
         let cell = cell.place();
         let newest = (cell * self.per_cell + self.counts[cell]).checked_sub(1);
-        if let Some(Some(ended)) = newest.and_then(|newest| self.ends.get_mut(newest)) {
-            ended.bytes_out += u64::from(bytes);
+        if let Some(kept) = newest.and_then(|newest| self.ends.get_mut(newest)) {
+            kept.bytes_out += bytes;
         }
     }
 
@@ -101,19 +112,17 @@ impl CopiedEnds {
         first..first + self.counts.get_mut(cell).map(core::mem::take).unwrap_or_default()
     }
 
-    /// Of those that were taken, how many at the front are answered and count at one place, and where.
-    #[inline]
-    pub(super) fn answered_together(&self, places: &Range<usize>) -> (u32, usize) {
-        let ends = &self.ends[places.clone()];
-        let Some(Some(Ended { meter, .. })) = ends.first() else { return (UNMETERED, 0) };
-        let is_one = |ended: &Ended| ended.outcome == Outcome::Answered && ended.meter == *meter;
-        (*meter, ends.iter().take_while(|ended| ended.as_ref().is_some_and(is_one)).count())
+    /// One of those that were taken, without its times.
+    #[inline(always)]
+    pub(super) fn at(&self, place: usize) -> Ended {
+        let Kept { bytes_in, bytes_out, meter, status, outcome, delivered } = self.ends[place];
+        Ended { outcome, status, delivered, meter, bytes_in, bytes_out: u64::from(bytes_out), times: None }
     }
 
-    /// One of those that were taken.
-    #[inline]
-    pub(super) fn at(&self, place: usize) -> Option<Ended> {
-        self.ends[place]
+    /// The times of one of those that were taken, once.
+    #[cold]
+    pub(super) fn times_at(&mut self, place: usize) -> Option<Times> {
+        self.times.get_mut(place).and_then(Option::take)
     }
 
     /// As [`take`](Self::take), of some cell that has answers.
@@ -122,10 +131,11 @@ impl CopiedEnds {
         Some(self.take_at(cell))
     }
 
-    /// All that are kept.
+    /// Of all that are kept: where each counts, and whether it was delivered.
     #[cfg(test)]
-    pub(super) fn iter(&self) -> impl Iterator<Item = Ended> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, bool)> {
         let kept = |(cell, count): (usize, &usize)| cell * self.per_cell..cell * self.per_cell + count;
-        self.counts.iter().enumerate().flat_map(kept).filter_map(|place| self.ends[place])
+        let places = self.counts.iter().enumerate().flat_map(kept);
+        places.map(|place| (self.ends[place].meter, self.ends[place].delivered))
     }
 }

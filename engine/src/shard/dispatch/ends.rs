@@ -29,7 +29,7 @@ use super::{Dispatch, GONE};
 use crate::counters::{Counter, ShardRequestCounts};
 use crate::mem::CellId;
 use crate::queue::{AnswerFlags, Answered, Slot, SlotUse, Tail};
-use crate::record::{Ended, Outcome, Timer, Times, UnsentReason};
+use crate::record::{Ended, Moment, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
 
 /// What a refusal is, if the answer that says so goes out or not.
@@ -41,6 +41,24 @@ fn refused(reject: Reject) -> Outcome {
         Reject::BodyTimeout => Outcome::TimedOut(Timer::Body),
         reject => Outcome::Refused(reject),
     }
+}
+
+/// What has been counted since it was written last, of requests that count in one place: most that end one after the
+/// other do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    meter: u32,
+    answered: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// What a shard notes of a request under way, in microseconds; 0 for what has not come to pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stamps {
+    first_byte: u64,
+    delivered: u64,
+    answered: u64,
 }
 
 /// Bytes of an answer; of a stream, those that the socket has taken.
@@ -64,12 +82,13 @@ impl Dispatch {
         state.meter = self.side.record(slot).group.row().map_or(UNMETERED, |row| self.meters.of_group(row));
         self.meters.begin_refusal(state.meter);
         if self.measures {
-            self.note_delivered(slot);
+            self.stamp(slot, Life::Refused);
         }
     }
 
     /// From now on these routes hold.
     pub(crate) fn take_routes(&mut self, routes: Arc<Snapshot>) {
+        self.write_tally();
         self.meters.take_groups(&self.routes, &routes, usize::from(self.id.0));
         self.routes = routes;
     }
@@ -86,6 +105,7 @@ impl Dispatch {
     #[cold]
     pub(crate) fn decide(&mut self, slot: Slot, reject: Reject) {
         self.slots[slot].outcome = refused(reject);
+        self.note_answered(slot);
     }
 
     /// The application has cancelled a request that is under way, or its answer is to be cut: nothing that happens to
@@ -112,10 +132,11 @@ impl Dispatch {
     pub(crate) fn answer_copied(&mut self, slot: Slot, cell: CellId) {
         let outcome = self.slots[slot].outcome;
         let ended = self.leave_slot(slot, outcome, None);
-        self.copied.put(cell, ended);
         if self.measures {
-            self.copied.put_times(cell, self.times_of(slot));
+            let times = self.times_of(slot, ended.status);
+            return self.copied.put_timed(cell, ended, times);
         }
+        self.copied.put(cell, ended);
     }
 
     /// The newest answer in a cell has grown.
@@ -127,32 +148,20 @@ impl Dispatch {
     /// The socket has taken the answers in a cell whole.
     #[inline]
     pub(crate) fn copied_sent(&mut self, cell: CellId) {
-        let mut places = self.copied.take(cell);
-        if !self.measures {
-            // Nearly always all of them.
-            let (meter, count) = self.copied.answered_together(&places);
-            #[cfg(test)]
-            let ended = places.clone().take(count).filter_map(|place| self.copied.at(place));
-            #[cfg(test)]
-            ended.for_each(|ended| crate::shard::sim::ends::saw(&ended));
-            self.count_answered(meter, count as u64);
-            places.start += count;
+        let places = self.copied.take(cell);
+        if self.measures {
+            return places.for_each(|place| self.copied_ended(place));
         }
         for place in places {
-            let Some(ended) = self.copied.at(place) else { continue };
-            self.record(&ended);
-            if self.measures {
-                let times = self.copied.times_at(place);
-                self.record_times(&ended, times);
-            }
+            let ended = self.copied.at(place);
+            self.record(ended);
         }
     }
 
-    /// So many requests that count at one place were answered.
-    #[inline(always)]
-    fn count_answered(&self, meter: u32, count: u64) {
-        self.meters.at(meter).answered.add(count);
-        self.counters.requests_answered.add(count);
+    #[cold]
+    fn copied_ended(&mut self, place: usize) {
+        let (ended, times) = (self.copied.at(place), self.copied.times_at(place));
+        self.record_timed(ended, times);
     }
 
     /// The answers in a cell go with their connection, whose socket has taken `sent` bytes of them.
@@ -165,14 +174,14 @@ impl Dispatch {
     fn unsent_at(&mut self, places: Range<usize>, why: UnsentReason, sent: u64) {
         let mut left = sent;
         for place in places {
-            let Some(ended) = self.copied.at(place) else { continue };
+            let (ended, times) = (self.copied.at(place), self.copied.times_at(place));
             let bytes_out = left.min(ended.bytes_out);
             left -= bytes_out;
             let outcome = match ended.outcome {
                 Outcome::Answered if bytes_out < ended.bytes_out => why.outcome(true),
                 decided => decided,
             };
-            self.record(&Ended { outcome, bytes_out, ..ended });
+            self.record_timed(Ended { outcome, bytes_out, ..ended }, times);
         }
     }
 
@@ -232,14 +241,14 @@ impl Dispatch {
     #[inline(always)]
     fn request_ended(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) {
         let ended = self.leave_slot(slot, outcome, sent);
-        self.record(&ended);
         if self.measures {
-            self.record_times(&ended, Some(self.times_of(slot)));
+            return self.record_timed(ended, self.times_of(slot, ended.status));
         }
+        self.record(ended);
     }
 
     /// An answered request needs its slot no more: frees that, and what it pinned, unless a handle still reads it. Of
-    /// its answer the socket has taken `sent` bytes; `None`: all.
+    /// its answer the socket has taken `sent` bytes; `None`: all. Its times are still to be told.
     // What is not answered goes another way: an end that came of both would be put together in memory each time.
     #[inline(always)]
     fn leave_slot(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) -> Ended {
@@ -248,7 +257,7 @@ impl Dispatch {
         let delivered = life.was_delivered();
         let tell = |answer: &Answered| {
             let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
-            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out }
+            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out, times: None }
         };
         let (ended, fate) = self.side.end_answered(slot, tell);
         if fate == SlotUse::Held && self.side.has_body(slot) {
@@ -262,13 +271,14 @@ impl Dispatch {
     fn unanswered_ended(&mut self, slot: Slot, outcome: Outcome) {
         let (life, meter, bytes_in) = self.end_life(slot);
         assert!(life == Life::Delivered, "a request ends once");
-        let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0 };
+        let times = self.times_of(slot, 0);
+        let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0, times: None };
         // An answer already on its way back finds no connection.
         self.slots[slot].connection = None;
         if self.side.end_unanswered(slot, &ended) == SlotUse::Held && self.side.has_body(slot) {
             self.fail_body(slot, GONE);
         }
-        self.record(&ended);
+        self.record_timed(ended, times);
     }
 
     /// The life of a request is over: how far it had come, where it counts, and bytes received of it.
@@ -284,53 +294,88 @@ impl Dispatch {
         self.meters.begin_refusal(UNMETERED);
         let outcome = Outcome::Refused(Reject::Overloaded);
         let status = Reject::Overloaded.status();
-        self.record(&Ended { outcome, status, delivered: false, meter: UNMETERED, bytes_in: 0, bytes_out: 0 });
+        let (first_byte, now) = (Moment::new(self.arrived), Moment::new(self.now));
+        let times = first_byte.zip(now).filter(|_| self.measures).map(|(first_byte, now)| Times {
+            first_byte,
+            delivered: None,
+            taken: None,
+            answered: Some(now),
+            sent: now,
+        });
+        let (delivered, meter) = (false, UNMETERED);
+        let ended = Ended { outcome, status, delivered, meter, bytes_in: 0, bytes_out: 0, times: None };
+        self.record_timed(ended, times);
     }
 
-    /// A request is delivered, or refused.
+    /// A request is delivered, or refused: that is its first moment here.
     #[cold]
-    pub(super) fn note_delivered(&mut self, slot: Slot) {
-        self.times[slot] = [self.arrived, self.now, 0];
+    pub(super) fn stamp(&mut self, slot: Slot, life: Life) {
+        let is_refused = life == Life::Refused;
+        let (delivered, answered) = if is_refused { (0, self.now) } else { (self.now, 0) };
+        self.times[slot] = Stamps { first_byte: self.arrived, delivered, answered };
+        self.side.forget_taken(slot);
     }
 
-    /// An answer has come back.
+    /// An answer has come back, or the engine has made one.
     #[cold]
     pub(crate) fn note_answered(&mut self, slot: Slot) {
-        self.times[slot][2] = self.now;
+        self.times[slot].answered = self.now;
     }
 
-    /// When what happened to the request that is, or was last, in a slot.
+    /// When what happened to the request that is, or was last, in a slot. None: nobody noted its beginning.
     #[cold]
-    fn times_of(&self, slot: Slot) -> Times {
-        let [first_byte, delivered, answered] = self.times[slot];
-        // That of an earlier request, if nobody took this one.
-        let taken = Some(self.side.taken(slot)).filter(|taken| *taken >= delivered);
-        // The shard may have seen the answer by a time that it had read before.
-        let answered = answered.max(taken.unwrap_or(delivered));
-        Times { first_byte, delivered, taken, answered, sent: answered }
+    fn times_of(&self, slot: Slot, status: u16) -> Option<Times> {
+        let Stamps { first_byte, delivered, answered } = self.times[slot];
+        let first_byte = Moment::new(first_byte).filter(|_| self.measures)?;
+        let delivered = Moment::new(delivered);
+        // Of a batch, consumers say when that began; and the shard may have seen an answer by a time that it had read
+        // before that was given.
+        let taken = Moment::new(self.side.taken(slot)).map(|taken| taken.max(delivered.unwrap_or(taken)));
+        let answered = Moment::new(answered).filter(|_| status > 0);
+        let answered = answered.map(|answered| answered.max(taken.unwrap_or(answered)));
+        let sent = Moment::new(self.now)?.max(answered.or(taken).unwrap_or(first_byte));
+        Some(Times { first_byte, delivered, taken, answered, sent })
     }
 
-    /// How long a request has taken that ends now.
+    /// Something uses the times of requests from now on, if it `measures`.
+    pub(super) fn set_measures(&mut self, measures: bool) {
+        if measures && !self.measures {
+            // Of those that are under way nobody knows them.
+            for slot in self.side.slots_used() {
+                self.times[slot] = Stamps::default();
+            }
+            self.copied.keep_times();
+        }
+        self.measures = measures;
+    }
+
+    /// As [`record`](Self::record), with times, as far as they are known.
     #[cold]
-    fn record_times(&mut self, ended: &Ended, times: Option<Times>) {
-        let Some(times) = times.filter(|_| ended.outcome == Outcome::Answered) else { return };
-        let times = Times { sent: self.now.max(times.answered), ..times };
-        #[cfg(test)]
-        crate::shard::sim::ends::saw_times(&times);
-        if let Some(latency) = &self.meters.at(ended.meter).latency {
+    fn record_timed(&mut self, ended: Ended, times: Option<Times>) {
+        // Of answers that were copied together it was not known before.
+        let sent = |times: Times| Moment::new(self.now).unwrap_or(times.sent).max(times.sent);
+        let times = times.map(|times| Times { sent: sent(times), ..times });
+        if let (Outcome::Answered, Some(times), Some(latency)) =
+            (ended.outcome, &times, &self.meters.at(ended.meter).latency)
+        {
             times.record(latency);
         }
+        self.record(Ended { times, ..ended });
     }
 
     /// Bytes received of the request in a slot.
     #[inline]
     fn request_bytes(&self, slot: Slot) -> u64 {
-        let record = self.side.record(slot);
-        let later = match self.side.has_body(slot) {
-            true => self.side.arrived_body(slot).saturating_sub(u64::from(record.body_len)),
-            false => 0,
-        };
-        record.wire_bytes + later
+        self.side.record(slot).wire_bytes + self.later_bytes(slot)
+    }
+
+    /// The socket has taken so many bytes that are no answer: informational ones for the request in a slot, or
+    /// a refusal that has found none.
+    #[cold]
+    pub(crate) fn sent_aside(&mut self, slot: Option<Slot>, bytes: u32) {
+        let meter = self.slots.find(slot).map_or(UNMETERED, |state| state.meter);
+        self.meters.at(meter).bytes_sent.add(u64::from(bytes));
+        self.counters.bytes_sent.add(u64::from(bytes));
     }
 
     /// The shard has failed, and nobody can say any more what is under way: what has begun has ended, though its slots
@@ -346,22 +391,47 @@ impl Dispatch {
             let delivered = life.was_delivered();
             let (outcome, meter) = (Outcome::Stopped, state.meter);
             let bytes_in = self.request_bytes(slot);
-            self.record(&Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 });
+            let times = self.times_of(slot, 0);
+            let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0, times: None };
+            self.record_timed(ended, times);
         }
         while let Some(places) = self.copied.take_any() {
             self.unsent_at(places, UnsentReason::Stopped, 0);
         }
     }
 
-    /// All that is counted of requests that have ended.
+    /// All that is told of a request that has ended.
     #[inline(always)]
-    fn record(&mut self, ended: &Ended) {
+    fn record(&mut self, ended: Ended) {
         #[cfg(test)]
-        crate::shard::sim::ends::saw(ended);
-        if ended.outcome == Outcome::Answered {
-            self.count_answered(ended.meter, 1);
+        crate::shard::sim::ends::saw(&ended);
+        let Ended { outcome, delivered, meter, bytes_in, bytes_out, .. } = ended;
+        if meter != self.tally.meter {
+            self.write_tally();
+            self.tally.meter = meter;
+        }
+        self.tally.bytes_in += bytes_in;
+        self.tally.bytes_out += bytes_out;
+        if outcome == Outcome::Answered {
+            self.tally.answered += 1;
         } else {
-            self.record_uncommon(ended.outcome, ended.delivered, ended.meter);
+            self.record_uncommon(outcome, delivered, meter);
+        }
+    }
+
+    /// Writes what the turn has counted so far, for everybody to read: at its end, and before a client or an
+    /// application can see that something has ended.
+    pub(crate) fn write_tally(&mut self) {
+        let Tally { meter, answered, bytes_in, bytes_out } = self.tally;
+        self.tally = Tally { meter, ..Tally::default() };
+        if answered + bytes_in + bytes_out > 0 {
+            let counts = self.meters.at(meter);
+            counts.answered.add(answered);
+            counts.bytes_received.add(bytes_in);
+            counts.bytes_sent.add(bytes_out);
+            self.counters.requests_answered.add(answered);
+            self.counters.bytes_received.add(bytes_in);
+            self.counters.bytes_sent.add(bytes_out);
         }
     }
 
@@ -404,7 +474,7 @@ impl Dispatch {
         for place in 1..self.meters.len() {
             let open = |delivered: bool| {
                 let begun = slots().filter(|slot| slot.life != Life::Over && slot.meter == place);
-                let copied = self.copied.iter().filter(|ended| ended.meter == place && ended.delivered == delivered);
+                let copied = self.copied.iter().filter(|copied| *copied == (place, delivered));
                 (begun.filter(|slot| slot.life.was_delivered() == delivered).count() + copied.count()) as u64
             };
             let open = (open(true), open(false));

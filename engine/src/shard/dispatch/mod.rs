@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::body::BodyChain;
 use self::copied::CopiedEnds;
+use self::ends::{Stamps, Tally};
 pub(crate) use self::lent::View;
 use self::meters::Meters;
 use self::queues::QueueEnd;
@@ -58,14 +59,14 @@ pub(crate) struct Dispatch {
     /// The turn's time, in microseconds, and when the first byte came of the input that is looked at.
     now: u64,
     arrived: u64,
-    /// Of each slot's request, where something uses that: when its first byte came, it was delivered and its answer
-    /// came back, in microseconds.
-    times: SlotTable<[u64; 3]>,
-    /// It is measured how long requests of some queue take.
+    /// Of each slot's request, where something uses that.
+    times: SlotTable<Stamps>,
+    /// Something uses the times of requests: it is measured how long those of some queue take.
     measures: bool,
     touched: Vec<QueuePlace>,
     /// Requests pushed and not yet published.
     fresh: u32,
+    tally: Tally,
     mode: Mode,
     completed: Vec<Completion>,
     /// Slots of which applications have told something.
@@ -98,10 +99,11 @@ impl Dispatch {
             copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
             now: 0,
             arrived: 0,
-            times: SlotTable::filled(slots, [0; 3]),
+            times: SlotTable::filled(slots, Stamps::default()),
             measures: false,
             touched: Vec::with_capacity(64),
             fresh: 0,
+            tally: Tally::default(),
             mode: config.mode,
             completed: Vec::with_capacity(of_slots),
             told: Vec::with_capacity(of_slots),
@@ -148,8 +150,9 @@ impl Dispatch {
         (self.now, self.arrived) = (now, now);
     }
 
-    /// What is in use at this moment.
-    pub(crate) fn publish_levels(&self) {
+    /// What is in use at this moment, and what has ended until then.
+    pub(crate) fn publish_levels(&mut self) {
+        self.write_tally();
         let (side, counters) = (&self.side, &self.counters);
         counters.requests_open.set(side.in_use() as u64);
         counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));

@@ -58,10 +58,7 @@ impl Dispatch {
                 });
             }
         }
-        self.measures = self.queues.iter().flatten().any(|end| end.core.is_measured());
-        if self.measures {
-            self.copied.keep_times();
-        }
+        self.set_measures(self.queues.iter().flatten().any(|end| end.core.is_measured()));
         ended
     }
 
@@ -120,7 +117,7 @@ impl Dispatch {
         assert!(place.life == Life::Over, "a request begins once");
         *place = SlotState { queue: Some(queue), position, meter, life: Life::Delivered, ..state };
         if self.measures {
-            self.note_delivered(slot);
+            self.stamp(slot, Life::Delivered);
         }
         Ok(())
     }

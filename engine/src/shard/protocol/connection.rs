@@ -300,6 +300,7 @@ impl<I: Io> Protocol<I> {
         self.lose_out(link, out);
         self.dispatch.answers_unsent(oldest, link.why_unsent(), 0);
         // A client that sees the end finds its requests counted.
+        self.dispatch.write_tally();
         self.transport.close(&link.socket);
         // Last, so that whoever is told finds the requests gone.
         self.dispatch.end_extras(link.key(), link.how);

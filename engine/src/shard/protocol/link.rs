@@ -41,11 +41,14 @@ pub(super) enum Out {
     Cell {
         cell: Cell,
     },
-    /// An informational answer, among the `informational_texts`.
-    Informational,
-    /// Text of the engine's own.
+    /// An informational answer to the request in this slot, among the `informational_texts`.
+    Informational {
+        slot: Slot,
+    },
+    /// Text of the engine's own, for the request in this slot; None: for one that has found none.
     Text {
         text: &'static [u8],
+        slot: Option<Slot>,
     },
 }
 
@@ -227,8 +230,20 @@ impl<I: Io> Protocol<I> {
                 self.dispatch.copied_sent(cell.id());
                 self.dispatch.cells_mut().coalesce.give(cell);
             }
-            Out::Informational => drop(self.informational_texts.remove(&link.key().index)),
-            Out::Stream { .. } | Out::Text { .. } | Out::Nothing => {}
+            Out::Informational { .. } | Out::Text { .. } => self.release_aside(link, out, link.out_len),
+            Out::Stream { .. } | Out::Nothing => {}
+        }
+    }
+
+    /// The socket has taken so many bytes of what is no answer, and takes no more of it.
+    #[cold]
+    fn release_aside(&mut self, link: &Link, out: Out, sent: u32) {
+        let (Out::Informational { slot: at } | Out::Text { slot: Some(at), .. }) = out else {
+            return self.dispatch.sent_aside(None, sent);
+        };
+        self.dispatch.sent_aside(Some(at), sent);
+        if let Out::Informational { .. } = out {
+            drop(self.informational_texts.remove(&link.key().index));
         }
     }
 
@@ -244,7 +259,8 @@ impl<I: Io> Protocol<I> {
                 self.dispatch.copied_unsent(cell.id(), why, sent);
                 self.dispatch.cells_mut().coalesce.give(cell);
             }
-            out => self.release_out(link, out),
+            Out::Informational { .. } | Out::Text { .. } => self.release_aside(link, out, link.out_taken),
+            Out::Stream { .. } | Out::Nothing => {}
         }
     }
 }

@@ -101,7 +101,7 @@ impl<I: Io> Protocol<I> {
             self.dispatch.body_comes(pipe.slot);
             let is_read = self.dispatch.reading(pipe.slot) != Reading::Done;
             let taken = if is_read { self.dispatch.append_body(pipe.slot, input) } else { Ok(()) };
-            self.dispatch.body_has_come(pipe.slot);
+            self.dispatch.body_has_come(pipe.slot, input.len());
             if taken.is_err() {
                 self.counters.input_overflows.count();
                 self.truncate_answer(link, pipe.slot);
@@ -188,6 +188,8 @@ impl<I: Io> Protocol<I> {
     fn raw_is_sent(&mut self, raw: &mut Raw, is_last: bool) {
         if is_last && raw.ours == Side::Open {
             raw.ours = Side::Shut;
+            // As wherever a client may see an end.
+            self.dispatch.write_tally();
             self.transport.shut(&raw.link.socket);
             if let Some(outgoing) = self.dispatch.outgoing(raw.pipe.slot) {
                 outgoing.complete();
@@ -219,6 +221,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn hand_out(&mut self, link: &Link, oldest: Option<Slot>) {
         let socket = self.transport.release(&link.socket);
         self.dispatch.answers_unsent(oldest, UnsentReason::Client, 0);
+        self.dispatch.write_tally();
         let taker = self.dispatch.take_taker(link.key());
         self.dispatch.end_extras(link.key(), Disconnected::Taken);
         if let Some(taker) = taker {

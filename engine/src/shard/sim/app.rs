@@ -204,7 +204,7 @@ impl App {
         }
         let Some(mut lease) = self.queue.claim_of(0) else { return };
         if self.queue.is_measured() {
-            lease.note_taken(clock::micros(clock::now()));
+            lease.note_taken(clock::simulated());
         }
         let target = target(&lease);
         let number: Option<u32> = match target.strip_prefix("/a/") {

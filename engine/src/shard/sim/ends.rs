@@ -1,15 +1,17 @@
 //! Every end of a request that a thread's simulations have brought about: what is never drawn is not tested. And how
 //! long a request is said to have taken.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rig::{Options, Rig, answer};
-use crate::record::{Ended, Outcome, Times};
+use crate::record::{Ended, Outcome, Timer, Times};
 
 std::thread_local! {
     static SEEN: RefCell<BTreeMap<String, u64>> = const { RefCell::new(BTreeMap::new()) };
+    /// Whoever takes requests notes when.
+    static CONSUMERS_NOTE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// All there are, refusals as one.
@@ -41,27 +43,51 @@ pub(crate) fn saw(ended: &Ended) {
     let is_answer = matches!(ended.outcome, Outcome::Answered | Outcome::Abandoned | Outcome::Refused(_));
     assert!(ended.status >= 100 || !is_answer, "an answer has a status: {ended:?}");
     assert!(ended.outcome != Outcome::Answered || ended.bytes_out > 0 && ended.bytes_in > 0, "{ended:?}");
-    SEEN.with_borrow_mut(|seen| *seen.entry(kind).or_default() += 1);
+    SEEN.with_borrow_mut(|seen| *seen.entry(kind.clone()).or_default() += 1);
+    if let Some(times) = &ended.times {
+        assert_whole(ended, times);
+        SEEN.with_borrow_mut(|seen| *seen.entry(kind + TIMED).or_default() += 1);
+    }
 }
 
-/// What an answered request has taken is told.
-pub(crate) fn saw_times(times: &Times) {
-    let taken = times.taken.unwrap_or(times.delivered);
-    let in_order = [times.first_byte, times.delivered, taken, times.answered, times.sent];
-    assert!(in_order.is_sorted() && times.first_byte > 0, "{times:?}");
+/// Behind the names of ends with times.
+const TIMED: &str = ", timed";
+
+/// Those times are there that its outcome says, in order.
+fn assert_whole(ended: &Ended, times: &Times) {
+    let Times { first_byte, delivered, taken, answered, sent } = *times;
+    let moments = [Some(first_byte), delivered, taken, answered, Some(sent)];
+    assert!(moments.into_iter().flatten().is_sorted(), "{ended:?}");
+    assert_eq!(delivered.is_some(), ended.delivered, "{ended:?}");
+    assert_eq!(answered.is_some(), ended.status > 0, "{ended:?}");
+    let by_application = matches!(ended.outcome, Outcome::Answered | Outcome::Unsent | Outcome::Truncated);
+    let unasked = !ended.delivered || ended.outcome == Outcome::TimedOut(Timer::Queue);
+    assert!(!by_application || answered.is_some() && ended.delivered, "{ended:?}");
+    assert!(!unasked || taken.is_none(), "{ended:?}");
+    if CONSUMERS_NOTE.get() {
+        assert!(!by_application || taken.is_some(), "{ended:?}");
+    }
 }
 
-/// Each way to end has been drawn.
+/// From now on, whoever takes requests on this thread notes when, or does not.
+pub(super) fn expect_notes(expected: bool) {
+    CONSUMERS_NOTE.set(expected);
+}
+
+/// Each way to end has been drawn, with its times and without.
 pub(super) fn assert_all_seen() {
     SEEN.with_borrow(|seen| {
-        let unseen: Vec<&str> = ALL.into_iter().filter(|kind| !seen.contains_key(*kind)).collect();
+        let kinds = ALL.into_iter().flat_map(|kind| [kind.to_owned(), kind.to_owned() + TIMED]);
+        let unseen: Vec<String> = kinds.filter(|kind| !seen.contains_key(kind)).collect();
         assert!(unseen.is_empty(), "never drawn: {unseen:?}; drawn: {seen:?}");
-        assert!(seen.keys().all(|kind| ALL.contains(&kind.as_str())), "an end without a name here: {seen:?}");
+        let is_known = |kind: &String| ALL.contains(&kind.trim_end_matches(TIMED));
+        assert!(seen.keys().all(is_known), "an end without a name here: {seen:?}");
     });
 }
 
 #[test]
 fn a_request_takes_from_its_first_byte_until_its_answer_is_sent() {
+    expect_notes(false);
     let mut rig = Rig::with(Options { measured: true, ..Options::default() });
     let client = rig.connect();
     let second = Duration::from_secs(1);

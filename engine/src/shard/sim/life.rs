@@ -203,7 +203,7 @@ fn a_queue_that_ends_before_its_requests_are_published_stops_nothing() {
     clients.iter().for_each(|client| rig.shard.protocol.transport.io.write(*client, GET.as_bytes()));
     rig.shard.publish_max = 32;
     rig.shard.inbox.begin_turn();
-    rig.shard.enter(None).expect("the fake never fails");
+    rig.shard.enter(None, false).expect("the fake never fails");
     rig.shard.handle_events();
     assert_eq!(rig.shard.protocol.dispatch.fresh(), 32);
     rig.queue.close_and_abandon();

@@ -276,6 +276,8 @@ impl Rig {
         assert_eq!(shard.protocol.transport.drains.count(), 0, "connections are said to drain");
         shard.protocol.dispatch.assert_conserved();
         assert_eq!(self.counters.requests_delivered.read(), self.counters.requests_ended(), "{:?}", self.counters);
+        let sent = shard.protocol.transport.io.sent();
+        assert_eq!(self.counters.bytes_sent.read(), sent, "bytes counted and sent");
         assert!(!shard.protocol.dispatch.has_readers(), "readers are to be woken");
         assert!(shard.protocol.transport.cell_waiters.is_empty(), "connections wait for cells");
         assert!(shard.protocol.dispatch.extras().is_empty(), "something is kept for connections that are gone");

@@ -14,6 +14,7 @@ use super::ends;
 use super::rig::{Options, Rig};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
+use crate::clock::Tick;
 use crate::config::{Config, Mode};
 use crate::policy::Properties;
 use crate::ring::fake::{Faults, Outside, Random};
@@ -75,7 +76,9 @@ fn run_one(seed: u64) {
     let (tight, hasty) = (random.chance(250), random.chance(150));
     let options = options(seed, &mut random, tight, hasty);
     let colocated = options.config.mode == Mode::Colocated;
+    let measured = options.measured;
     let mut rig = Rig::with(options);
+    ends::expect_notes(measured);
     rig.shard.publish_max = [1, 3, 64, 512][random.below(4)];
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
@@ -101,6 +104,8 @@ fn run_one(seed: u64) {
         if random.chance(50) {
             rig.change_unnoticed(&mut random);
         }
+        // The application takes its time.
+        rig.shard.protocol.transport.clock.skip(Tick::from(random.chance(50)));
         for _ in 0..random.below(8) {
             world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
         }

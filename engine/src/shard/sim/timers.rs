@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix, routes, target};
 use super::streams::{memory, push, start};
-use crate::config::Config;
+use crate::clock::ticks;
+use crate::config::{Config, Mode};
 use crate::policy::{Policy, Properties};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -74,6 +75,25 @@ fn a_request_that_was_taken_is_not_timed() {
     rig.settle();
     assert_eq!((rig.heard_answers(client), rig.counters.queue_timeouts.read()), (vec!["/a/1".to_owned()], 0));
     end(rig, &[client]);
+}
+
+#[test]
+fn time_that_the_application_takes_on_the_thread_of_its_shard_is_not_its_clients() {
+    let properties = Properties::new().idle_connection(Duration::from_millis(500));
+    let config = Config { properties, mode: Mode::Colocated, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let _driving = rig.shard.drive_here();
+    let client = rig.connect();
+    rig.say(client, get("/a/1"));
+    let lease = rig.claim();
+    rig.shard.protocol.transport.clock.skip(ticks(Duration::from_secs(10)));
+    answer(lease);
+    rig.settle();
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    assert!(!rig.shard.protocol.transport.io.is_closed(client), "it has rested for no time yet");
+    rig.pass(Duration::from_millis(500));
+    assert!(rig.shard.protocol.transport.io.is_closed(client), "it has rested for long enough");
+    rig.assert_idle();
 }
 
 #[test]

@@ -94,8 +94,8 @@ impl<I: Io> Transport<I> {
         }
     }
 
-    /// Reads the clock: once a turn, and once more when a stop is taken.
-    pub(crate) fn begin_turn(&mut self) {
+    /// Reads the clock.
+    pub(crate) fn read_clock(&mut self) {
         self.clock.advance();
         self.tick = self.clock.tick();
     }

@@ -85,7 +85,8 @@ impl<I: Io> Protocol<I> {
             Incoming::Length { missing } => self.take_length(connection, slot, input.first(most), missing),
             Incoming::Chunked { decoder } => self.take_chunks(connection, slot, input.first(most), decoder),
         };
-        self.dispatch.body_has_come(slot);
+        // Of what is malformed nobody can say where it ends.
+        self.dispatch.body_has_come(slot, taken.unwrap_or(most));
         match taken {
             Ok(bytes) => {
                 self.set_timer(connection);

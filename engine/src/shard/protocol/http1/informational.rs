@@ -81,7 +81,7 @@ impl<I: Io> Protocol<I> {
         let text = informational_text(&answer).unwrap_or_default();
         let len = u32::try_from(text.len()).unwrap_or(0);
         self.informational_texts.insert(key.index, text);
-        self.start_send(connection, Out::Informational, len);
+        self.start_send(connection, Out::Informational { slot: oldest }, len);
         true
     }
 }

@@ -110,7 +110,8 @@ impl<I: Io> Protocol<I> {
             return;
         };
         let len = u32::try_from(text.len()).unwrap_or(0);
-        self.start_send(connection, Out::Text { text }, len);
+        let slot = connection.oldest;
+        self.start_send(connection, Out::Text { text, slot }, len);
     }
 
     /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
@@ -325,8 +326,8 @@ impl<I: Io> Protocol<I> {
             Out::Nothing | Out::Stream { .. } => return,
             Out::Area { slot } => dispatch.lend_response(*slot, len).after(sent),
             Out::Cell { cell } => dispatch.arena().lend(cell, 0, len).after(sent),
-            Out::Text { text } => Lent::of_static(text).after(sent),
-            Out::Informational => {
+            Out::Text { text, .. } => Lent::of_static(text).after(sent),
+            Out::Informational { .. } => {
                 let text = self.informational_texts.get(&link.key().index);
                 text.map_or(Lent::NOTHING, |text| Lent::of_kept(text)).after(sent)
             }

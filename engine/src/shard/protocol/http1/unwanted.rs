@@ -35,6 +35,8 @@ impl<I: Io> Protocol<I> {
         self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
         self.drop_head(connection);
         connection.intake = Intake::Unwanted { due: NEVER };
+        // A client that sees the end finds its requests counted.
+        self.dispatch.write_tally();
         self.transport.begin_drain(&mut connection.link.socket);
         self.arm_receive(connection);
         self.set_timer(connection);
