@@ -199,7 +199,7 @@ impl<I: Io> Shard<I> {
     fn end_queue(&mut self, queue: QueueNumber) {
         for slot in self.protocol.dispatch.slots_used() {
             if let Some(completed) = self.protocol.dispatch.close_to_ids(slot, queue) {
-                self.take_back(core::iter::once(completed));
+                self.take_back(completed);
             }
         }
     }

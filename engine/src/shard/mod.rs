@@ -271,37 +271,29 @@ impl<I: Io> Shard<I> {
     /// Takes what applications have answered, and sends what is next in order.
     fn collect_answers(&mut self) {
         let mut completed = self.protocol.dispatch.take_completions();
-        self.take_back(completed.drain(..));
+        for completed in completed.drain(..) {
+            self.take_back(completed);
+        }
         self.protocol.dispatch.give_completions(completed);
         self.collect_signals();
         self.collect_commands();
         self.work_off();
     }
 
-    /// Slots have come back.
-    #[inline]
-    fn take_back(&mut self, completed: impl Iterator<Item = Completion>) {
-        let Self { connections, protocol, .. } = self;
-        // Answers of one connection often come together: then it is looked up once.
-        let (mut key, mut connection) = (None, None);
-        for completed in completed {
-            let dispatch = &mut protocol.dispatch;
-            let (slot, flags) = dispatch.accept(completed);
-            if dispatch.measures() {
-                dispatch.note_answered(slot);
-            }
-            if flags.only_reclaims() {
-                dispatch.discard(slot);
-                continue;
-            }
-            let owner = dispatch.state(slot).connection;
-            if owner != key {
-                (key, connection) = (owner, owner.and_then(|key| connections.get_mut(key)));
-            }
-            match &mut connection {
-                Some(connection) => protocol.on_answer(connection, slot, flags),
-                None => dispatch.drop_late_answer(slot),
-            }
+    /// One slot has come back.
+    #[inline(always)]
+    fn take_back(&mut self, completed: Completion) {
+        let dispatch = &mut self.protocol.dispatch;
+        let (slot, flags) = dispatch.accept(completed);
+        if dispatch.measures() {
+            dispatch.note_answered(slot);
+        }
+        if flags.only_reclaims() {
+            return dispatch.discard(slot);
+        }
+        match dispatch.state(slot).connection.and_then(|key| self.connections.get_mut(key)) {
+            Some(connection) => self.protocol.on_answer(connection, slot, flags),
+            None => dispatch.drop_late_answer(slot),
         }
     }
 
