@@ -1,0 +1,83 @@
+//! Input that cannot be taken yet is held in its buffers, in order, while receiving stops.
+//!
+//! Invariants: held input is taken in the order it came; at four held buffers receiving is told to stop; while small
+//! buffers are short, input that has just come is not held.
+//!
+//! Not here: when input can be taken (`protocol`), and receiving (`receive`).
+
+use super::{Socket, Transport};
+use crate::mem::{BufferId, Input, ReceiveBuffers, Share};
+use crate::ring::Io;
+
+/// Buffers a socket may hold before receiving stops.
+const HELD_MAX: u16 = 4;
+
+/// Input of a socket that cannot be taken yet: a range of a receive buffer.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// `None`: nothing of this buffer is held.
+    share: Option<Share>,
+    next: Option<BufferId>,
+    start: u32,
+    end: u32,
+}
+
+impl Held {
+    pub(super) const NOTHING: Self = Self { share: None, next: None, start: 0, end: 0 };
+}
+
+impl<I: Io> Transport<I> {
+    /// Keeps input that cannot be taken yet, in front of or behind what is held already. `false`: it is too much.
+    #[cold]
+    #[must_use]
+    pub(crate) fn hold(
+        &mut self,
+        socket: &mut Socket,
+        buffers: &mut ReceiveBuffers,
+        input: Input<'_>,
+        in_front: bool,
+    ) -> bool {
+        if buffers.small.pressed() && !in_front {
+            // Clients that send on without waiting for answers must not take the buffers of all others.
+            self.counters.input_overflows.count();
+            return false;
+        }
+        let buffer = input.buffer();
+        let place = &mut self.held[buffer];
+        assert!(place.share.is_none(), "a socket holds what it received once");
+        let share = Some(buffers.share(input));
+        *place = Held { share, next: None, start: input.start(), end: input.end() };
+        match (socket.held_first, socket.held_last) {
+            (Some(first), _) if in_front => {
+                place.next = Some(first);
+                socket.held_first = Some(buffer);
+            }
+            (Some(_), Some(last)) => {
+                self.held[last].next = Some(buffer);
+                socket.held_last = Some(buffer);
+            }
+            _ => (socket.held_first, socket.held_last) = (Some(buffer), Some(buffer)),
+        }
+        socket.held_count += 1;
+        if socket.held_count >= HELD_MAX {
+            self.stop_receive(socket);
+        }
+        true
+    }
+
+    /// Takes the oldest held input: the buffer's share and where in it the input begins and ends.
+    pub(crate) fn pop_held(&mut self, socket: &mut Socket) -> Option<(Share, u32, u32)> {
+        let held = &mut self.held[socket.held_first?];
+        let share = held.share.take()?;
+        socket.held_first = held.next;
+        socket.held_count -= 1;
+        Some((share, held.start, held.end))
+    }
+
+    /// Throws held input away.
+    pub(crate) fn drop_held(&mut self, socket: &mut Socket, buffers: &mut ReceiveBuffers) {
+        while let Some((share, ..)) = self.pop_held(socket) {
+            buffers.release(share);
+        }
+    }
+}
