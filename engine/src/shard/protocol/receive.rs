@@ -16,6 +16,8 @@ use crate::ring::Io;
 use crate::shard::transport::{Awaited, Feeding, Received, Reception, Transport};
 
 impl<I: Io> Protocol<I> {
+    /// Something was received, or receiving has ended.
+    #[inline(always)]
     pub(super) fn on_receive(&mut self, connection: &mut Connection, reception: Reception) {
         let mut used = None;
         match reception.what {
