@@ -229,3 +229,75 @@ fn other_side(socket: &mut Socket, event: &Event) -> SocketEvent {
     let again = !event.more && event.result >= 0;
     SocketEvent::OtherSide { found: if has_ended { OtherSide::Ended } else { OtherSide::Same }, again }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::Token;
+    use crate::shard::transport::Life;
+    use crate::slab::ConnectionKey;
+
+    fn socket() -> Socket {
+        Socket::new(-1, ConnectionKey::of(0, 1).expect("a generation"))
+    }
+
+    /// What is told of a result, and whether anything is on its way afterwards.
+    fn told<T>(begun: Sending, translate: fn(&mut Socket, i32) -> T, result: i32) -> T {
+        let mut socket = Socket { sending: begun, ..socket() };
+        let told = translate(&mut socket, result);
+        assert!(!socket.sends(), "what has completed is over");
+        told
+    }
+
+    #[test]
+    fn a_send_that_fails_is_told_from_one_that_is_to_be_tried_again() {
+        let sent = |result| told(Sending::Silent, sent, result);
+        assert_eq!((sent(7), sent(0)), (Taken::Bytes(7), Taken::Bytes(0)));
+        assert_eq!((sent(-libc::EAGAIN), sent(-libc::EINTR)), (Taken::Bytes(0), Taken::Bytes(0)));
+        assert_eq!((sent(-libc::EPIPE), sent(-libc::ENOMEM)), (Taken::PeerGone, Taken::PeerGone));
+    }
+
+    #[test]
+    fn the_failure_of_a_file_is_told_from_that_of_its_client() {
+        let sent = |result| told(Sending::File, file_sent, result);
+        assert_eq!((sent(7), sent(-libc::EAGAIN)), (Taken::Bytes(7), Taken::Bytes(0)));
+        assert_eq!((sent(0), sent(-libc::EIO)), (Taken::FileFailed, Taken::FileFailed));
+        for unsuited in [libc::EINVAL, libc::ESPIPE, libc::ENOSYS] {
+            assert_eq!(sent(-unsuited), Taken::FileUnsuited);
+        }
+        for gone in [libc::EPIPE, libc::ECONNRESET, libc::ETIMEDOUT, libc::ENOTCONN, libc::ENETUNREACH] {
+            assert_eq!(sent(-gone), Taken::PeerGone);
+        }
+    }
+
+    #[test]
+    fn of_a_socket_that_closes_only_bytes_that_were_taken_are_told() {
+        let closing = || Socket { life: Life::Closing, sending: Sending::File, ..socket() };
+        assert_eq!((sent(&mut closing(), 7), sent(&mut closing(), -libc::EPIPE)), (Taken::Bytes(7), Taken::Bytes(0)));
+        let of_file = |result| file_sent(&mut closing(), result);
+        assert_eq!((of_file(7), of_file(0), of_file(-libc::EIO)), (Taken::Bytes(7), Taken::Bytes(0), Taken::Bytes(0)));
+        assert!(matches!(file_read(&mut closing(), -libc::EIO), SocketEvent::Nothing));
+        assert!(matches!(other_side(&mut closing(), &polled(libc::POLLERR, false)), SocketEvent::Nothing));
+    }
+
+    fn polled(bits: i16, more: bool) -> Event {
+        let token = Token::new(Op::Poll, 1, 0);
+        Event { token, result: i32::from(bits), more, buffer: None, more_at_hand: false }
+    }
+
+    #[test]
+    fn the_other_side_is_told_of_once_it_has_ended_or_broken() {
+        let mut socket = Socket { polling: Polling::Out, ..self::socket() };
+        let mut told = |bits, more| match other_side(&mut socket, &polled(bits, more)) {
+            SocketEvent::OtherSide { found, again } => (found, again, socket.polling, socket.end),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(0, true), (OtherSide::Same, false, Polling::Out, End::Unknown));
+        assert_eq!(told(libc::POLLRDHUP, true), (OtherSide::Ended, false, Polling::Out, End::Told));
+        assert_eq!(told(libc::POLLRDHUP, false), (OtherSide::Ended, true, Polling::No, End::Told));
+        assert_eq!(told(libc::POLLERR | libc::POLLRDHUP, false).0, OtherSide::Gone);
+        let failed = Event { result: -libc::EBADF, ..polled(0, false) };
+        let told = other_side(&mut self::socket(), &failed);
+        assert!(matches!(told, SocketEvent::OtherSide { found: OtherSide::Same, again: false }), "it would fail again");
+    }
+}
