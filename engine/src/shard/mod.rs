@@ -347,7 +347,7 @@ impl<I: Io> Shard<I> {
         for index in 0..self.events.len() {
             if self.events[index].token.op() == Op::Send {
                 let event = self.events[index].take();
-                self.handle_uncommon(event);
+                self.handle_uncommon(Op::Send, event);
             }
         }
         let mut silent = core::mem::take(&mut self.protocol.transport.silent);
@@ -364,8 +364,8 @@ impl<I: Io> Shard<I> {
             let event = self.events[self.cursor].take();
             self.cursor += 1;
             match event.token.op() {
-                Op::Receive => self.handle(event),
-                Op::ReadFile | Op::Poll | Op::SendFile | Op::Room => self.handle_uncommon(event),
+                Op::Receive => self.handle(Op::Receive, event),
+                op @ (Op::ReadFile | Op::Poll | Op::SendFile | Op::Room) => self.handle_uncommon(op, event),
                 Op::Accept => self.accept(&event),
                 Op::Notifier => self.notifier_armed = event.more,
                 // Ended before all others, in `end_sends`.
@@ -376,18 +376,18 @@ impl<I: Io> Shard<I> {
 
     /// As [`handle`](Self::handle), of what is neither input nor at every send.
     #[inline(never)]
-    fn handle_uncommon(&mut self, event: Event) {
-        self.handle(event);
+    fn handle_uncommon(&mut self, op: Op, event: Event) {
+        self.handle(op, event);
     }
 
     /// An operation of a connection's has completed.
     #[inline(always)]
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, op: Op, event: Event) {
         let found = key_of(&event).and_then(|key| Some((key, self.connections.get_mut(key)?)));
         match found {
             Some((key, connection)) => {
                 let Protocol { transport, dispatch, .. } = &mut self.protocol;
-                let told = transport.translate(connection.socket_mut(), event, dispatch.buffers_mut());
+                let told = transport.translate(connection.socket_mut(), (op, event), dispatch.buffers_mut());
                 self.protocol.on_event(connection, told);
                 if connection.socket().is_over() {
                     self.remove(key);

@@ -7,6 +7,8 @@
 //! Not here: what a protocol does in these calls (`http1`, `raw`), what they have in common (`link`, `receive`,
 //! `stream`, `files`), and the table of connections (`shard`).
 
+use core::mem::offset_of;
+
 use super::Protocol;
 use super::http1::{Http1, Intake};
 use super::link::{Link, Out};
@@ -26,6 +28,8 @@ pub(crate) enum Connection {
 
 const _: () =
     assert!(size_of::<Connection>() <= 256 - 16, "an idle connection costs at most 256 bytes, slab entry and all");
+// So that finding the link, which each event does a few times, needs no look at which protocol it is.
+const _: () = assert!(offset_of!(Http1, link) == offset_of!(Raw, link), "each protocol's state begins with the link");
 
 impl Connection {
     pub(crate) fn new(accepted: &Accepted, key: ConnectionKey) -> Self {

@@ -66,8 +66,9 @@ enum Side {
     Shut,
 }
 
-/// See the module's head.
+/// See the module's head. The link is at the beginning: see `Connection`.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Raw {
     pub(super) link: Link,
     pub(super) pipe: Pipe,

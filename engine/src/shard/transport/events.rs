@@ -90,10 +90,15 @@ pub(crate) enum OtherSide {
 }
 
 impl<I: Io> Transport<I> {
-    /// What a completion of an operation of a socket's says.
+    /// What a completion of an operation of a socket's says; which one that was, the caller has looked at.
     #[inline(always)]
-    pub(crate) fn translate(&mut self, socket: &mut Socket, event: Event, buffers: &mut ReceiveBuffers) -> SocketEvent {
-        match event.token.op() {
+    pub(crate) fn translate(
+        &mut self,
+        socket: &mut Socket,
+        (op, event): (Op, Event),
+        buffers: &mut ReceiveBuffers,
+    ) -> SocketEvent {
+        match op {
             Op::Receive => self.received(socket, event, buffers),
             Op::Send => SocketEvent::Sent(sent(socket, event.result)),
             Op::SendFile => SocketEvent::FileSent(file_sent(socket, event.result)),

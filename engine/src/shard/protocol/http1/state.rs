@@ -231,21 +231,22 @@ impl Incoming {
     }
 }
 
-/// See the module's head.
+/// See the module's head. The link is at the beginning, as in every protocol's state: see `Connection`.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Http1 {
     pub(crate) link: Link,
-    pub(super) machine: Machine,
     pub(crate) intake: Intake,
-    pub(super) body_size: BodySize,
-    pub(super) owed: PendingWrites,
     /// The oldest and the newest request whose answers have not been handed to the socket.
     pub(crate) oldest: Option<Slot>,
     pub(crate) newest: Option<Slot>,
     /// Bytes thrown away of the body under way, and behind a last request.
     pub(super) discarded: u32,
+    pub(super) machine: Machine,
     pub(super) peer: Address,
     pub(super) local: Address,
+    pub(super) body_size: BodySize,
+    pub(super) owed: PendingWrites,
 }
 
 impl Http1 {
