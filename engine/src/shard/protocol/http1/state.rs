@@ -155,7 +155,7 @@ impl AnswerNote {
 
     #[inline]
     pub(super) fn new(is_last: bool, is_http10: bool) -> Self {
-        Self(u8::from(is_last) * Self::LAST | u8::from(is_http10) * Self::HTTP10)
+        Self((u8::from(is_last) * Self::LAST) | (u8::from(is_http10) * Self::HTTP10))
     }
 
     /// The connection ends after this answer, as far as is known: the request or the application wants it so.
@@ -172,7 +172,7 @@ impl AnswerNote {
 
     #[inline]
     pub(super) fn with_last(self, is_last: bool) -> Self {
-        Self(self.0 & !Self::LAST | u8::from(is_last) * Self::LAST)
+        Self((self.0 & !Self::LAST) | (u8::from(is_last) * Self::LAST))
     }
 }
 
