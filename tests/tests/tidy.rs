@@ -122,6 +122,7 @@ const DISPATCH_NEVER: &[&str] = &[
     "HeadText",
     "Version",
     "is_http10",
+    "SWITCHES",
     "Shard",
 ];
 #[rustfmt::skip]

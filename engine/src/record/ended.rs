@@ -56,8 +56,10 @@ pub(crate) enum Timer {
 /// Why what is owed on a connection will not be sent, or not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnsentReason {
-    /// The client has left, or has the connection for something else.
+    /// The client has left.
     Client,
+    /// The client of a pipe has left, or somebody has its socket: it ends so.
+    PipeEnded,
     /// See [`Outcome::TimedOut`].
     Timer(Timer),
     /// See [`Outcome::Stopped`].
@@ -70,8 +72,8 @@ impl UnsentReason {
     /// What becomes of a request that is lost with its connection; with `answered`, an application had answered it.
     pub(crate) fn outcome(self, answered: bool) -> Outcome {
         match self {
-            Self::Client if answered => Outcome::Unsent,
-            Self::Client => Outcome::Disconnected,
+            Self::Client | Self::PipeEnded if answered => Outcome::Unsent,
+            Self::Client | Self::PipeEnded => Outcome::Disconnected,
             Self::Timer(timer) => Outcome::TimedOut(timer),
             Self::Stopped => Outcome::Stopped,
             Self::Aborted => Outcome::Aborted,

@@ -207,12 +207,11 @@ impl Dispatch {
         let flags = self.side.answer_mut(slot).flags;
         let (sent, rest, is_whole) = match self.outgoing(slot) {
             Some(outgoing) => {
-                let is_switched = flags.has(AnswerFlags::SWITCHES) && whole > 0 && why == UnsentReason::Client;
                 let is_whole = outgoing.is_whole();
                 if is_whole {
                     outgoing.complete();
                 }
-                (whole, 0, is_whole || is_switched)
+                (whole, 0, is_whole || whole > 0 && why == UnsentReason::PipeEnded)
             }
             None => (sent.min(whole), sent.saturating_sub(whole), whole > 0 && sent >= whole),
         };

@@ -14,6 +14,7 @@ use super::http1::{Http1, Intake};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
 use crate::queue::{AnswerFlags, Informational, Registration, Slot, SocketReceiver};
+use crate::record::UnsentReason;
 use crate::ring::Io;
 use crate::shard::transport::{Accepted, OtherSide, Socket, SocketEvent};
 use crate::slab::ConnectionKey;
@@ -76,6 +77,14 @@ impl Connection {
         match self {
             Self::Http1(http) => http.oldest,
             Self::Raw(raw) => Some(raw.pipe.slot),
+        }
+    }
+
+    /// What becomes of what is owed on it, once it is closing.
+    fn why_unsent(&self) -> UnsentReason {
+        match (self, self.link().why_unsent()) {
+            (Self::Raw(_), UnsentReason::Client) => UnsentReason::PipeEnded,
+            (_, why) => why,
         }
     }
 
@@ -293,7 +302,7 @@ impl<I: Io> Protocol<I> {
         if let Connection::Http1(http) = &mut connection {
             self.drop_head(http);
         }
-        let oldest = connection.first();
+        let (oldest, why) = (connection.first(), connection.why_unsent());
         let link = connection.link_mut();
         self.transport.drop_held(&mut link.socket, self.dispatch.buffers_mut());
         self.transport.leave_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
@@ -302,7 +311,7 @@ impl<I: Io> Protocol<I> {
         }
         let out = core::mem::replace(&mut link.out, Out::Nothing);
         self.lose_out(link, out);
-        self.dispatch.answers_unsent(oldest, link.why_unsent(), 0);
+        self.dispatch.answers_unsent(oldest, why, 0);
         // A client that sees the end finds its requests counted.
         self.dispatch.write_tally();
         self.transport.close(&link.socket);

@@ -221,7 +221,7 @@ impl<I: Io> Protocol<I> {
     /// everybody told.
     pub(super) fn hand_out(&mut self, link: &Link, oldest: Option<Slot>) {
         let socket = self.transport.release(&link.socket);
-        self.dispatch.answers_unsent(oldest, UnsentReason::Client, 0);
+        self.dispatch.answers_unsent(oldest, UnsentReason::PipeEnded, 0);
         self.dispatch.write_tally();
         let taker = self.dispatch.take_taker(link.key());
         self.dispatch.end_extras(link.key(), Disconnected::Taken);
