@@ -322,11 +322,18 @@ impl<R: Record> Exchange<R> {
 
     #[inline]
     pub(super) fn slot(&self, slot: Slot) -> &SharedSlot<R> {
-        let slot = self.slots[slot.number() as usize].get();
+        self.at(slot.number())
+    }
+
+    /// The slot of a number, of which there could be a [`Slot`].
+    #[inline]
+    pub(super) fn at(&self, number: u32) -> &SharedSlot<R> {
+        let slot = self.slots[number as usize].get();
         // SAFETY: the pointer is that of an element; slots are written whole by `allocate_fresh` before anybody refers
         // to them, and only through their atomics and cells afterwards.
         let slot = unsafe { &*slot };
-        // SAFETY: of a slot that is not initialised there is no `Slot`, and whoever has one has it of this exchange.
+        // SAFETY: of a slot that is not initialised there is no `Slot`, and whoever has one has it of this exchange;
+        // an id that was published, which is the other way here, names one that is.
         unsafe { slot.assume_init_ref() }
     }
 

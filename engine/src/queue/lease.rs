@@ -56,11 +56,11 @@ impl<R: Record> Lease<R> {
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
     #[inline(always)]
     pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Option<Self> {
-        // What was published is initialised (duty 1).
-        let (slot, generation) = (Slot::new(exchange.origin.slot(id)), id.generation());
+        let generation = id.generation();
         // SAFETY: the pointer of an `Arc` is not null.
         let pointer = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
-        let place = exchange.slot(slot);
+        // What was published is initialised (duty 1).
+        let place = exchange.at(exchange.origin.slot(id));
         let over = place.word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
         let lease = Self { exchange: pointer, place: NonNull::from(place), generation };
         // The lease of a request that is over is dropped here: its slot is freed, or will be by the shard.
