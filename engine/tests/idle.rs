@@ -1,4 +1,5 @@
-//! What an idle keep-alive connection costs the server after one request: resident memory, in both modes.
+//! What an idle server keeps: resident memory of keep-alive connections after one request, and what it gives back of a
+//! rush, in both modes.
 //!
 //! The server is this same test program in a process of its own, so that the client's memory is not counted.
 
@@ -11,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use common::{Client, End, Host, colocated, serve, wait_until};
-use ringress::{Request, RequestQueue, Response};
+use common::{Client, End, Host, builder, colocated, serve, wait_until};
+use ringress::{QueueOptions, Request, RequestQueue, Response};
 
 /// How many connections, where the descriptor limit allows it.
 const CONNECTIONS: usize = 10_000;
@@ -20,6 +21,11 @@ const CONNECTIONS: usize = 10_000;
 const SPARE_DESCRIPTORS: usize = 200;
 /// Bytes of resident growth a connection may cost.
 const BYTES_MAX: usize = 512;
+
+/// Requests that wait at a time: as many as a shard has slots for.
+const RUSH: u32 = 16_384;
+/// Of one connection.
+const PIPELINED: u32 = 64;
 
 /// Tells this program that it is the server, and in which mode.
 const ROLE: &str = "RINGRESS_IDLE_SERVER";
@@ -52,6 +58,19 @@ fn the_server_of_the_other_tests() {
             consumer.join().expect("ends");
         }
         Ok("colocated") => colocated(answer_all, |_, address| announce(address)),
+        Ok("rush") => {
+            let host = Host::start_with(builder(), QueueOptions::default().length(RUSH));
+            let queue = host.queue.clone();
+            let consumer = thread::spawn(move || {
+                while queue.len() < u64::from(RUSH) {
+                    thread::park_timeout(Duration::from_millis(1));
+                }
+                answer_all(&queue);
+            });
+            announce(host.address);
+            host.engine.shutdown(Duration::ZERO).expect("no shard failed");
+            consumer.join().expect("ends");
+        }
         _ => {}
     }
 }
@@ -77,6 +96,15 @@ impl Server {
         // The rest is of no interest, but must not fill the pipe.
         thread::spawn(move || lines.for_each(drop));
         Self { child, address }
+    }
+
+    /// The most bytes that were resident.
+    fn most_resident(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the child lives");
+        let kilobytes = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+        kilobytes.expect("a line VmHWM:") * 1024
     }
 
     /// Resident bytes; exact, unlike the batched counters in `status`.
@@ -167,4 +195,26 @@ fn ten_thousand_idle_connections_in_queue_mode() {
 #[test]
 fn ten_thousand_idle_connections_in_colocated_mode() {
     idle_connections_are_cheap("colocated");
+}
+
+#[test]
+fn what_a_rush_has_touched_is_given_back_when_it_is_over() {
+    let _mine = DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = Server::start("rush");
+    let ask = |_| {
+        let mut client = Client::connect(server.address);
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(PIPELINED as usize));
+        client
+    };
+    let mut clients: Vec<Client> = (0..RUSH / PIPELINED).map(ask).collect();
+    for client in &mut clients {
+        (0..PIPELINED).for_each(|_| assert_eq!(client.read().text(), "Hello, World!"));
+    }
+    let most = server.most_resident();
+    // A page for each answer alone.
+    let touched = RUSH as usize * 4096;
+    assert!(most > touched, "{most} bytes were resident at the most: less than the rush has touched");
+    wait_until("it is given back", || server.resident() + touched < most);
+    // And had again when it is needed.
+    assert_eq!(clients[0].ask("/").text(), "Hello, World!");
 }

@@ -9,7 +9,8 @@
 //! Not here: the memory itself (`mapping`), and who may touch it (`arena`).
 
 const LINE: usize = 64;
-const PAGE: usize = 4096;
+/// Bytes of a page: what the system has at a time, or a part of that.
+pub(super) const PAGE: usize = 4096;
 
 /// One of the arena's areas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

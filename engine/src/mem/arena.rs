@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::io;
 
-use super::areas::{AREAS, Area, AreaLayout, ArenaSizes};
+use super::areas::{AREAS, Area, AreaLayout, ArenaSizes, PAGE};
 use super::buffer::{Input, Share, Spare};
 use super::buffer_id::BufferId;
 use super::cells::{Cell, CellId, FreeCells};
@@ -280,6 +280,19 @@ impl Arena {
         let to = unsafe { self.address(to, len) };
         // SAFETY: within the mapping, disjoint (duty 2), readable and exclusive (duty 1).
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len as usize) };
+    }
+
+    /// Gives the memory of all cells of an area from this one on back to the system.
+    ///
+    /// # Safety
+    /// 1. Nobody uses these cells, nor has lent one to the kernel, and nobody wants what they hold.
+    pub(crate) unsafe fn discard(&self, area: Area, from: u32) {
+        let AreaLayout { start, stride, count, .. } = *self.cells(area);
+        let place = |cell: u32| start + stride * cell.min(count) as usize;
+        // Only pages that no other cell has a part of.
+        let (from, to) = (place(from).next_multiple_of(PAGE), place(count) / PAGE * PAGE);
+        // SAFETY: cells of this area alone are between these places (duty 1).
+        unsafe { self.mapping.discard(from, to) };
     }
 
     /// Where the bytes of an extent begin.

@@ -1,6 +1,7 @@
 //! An anonymous private mapping that is unmapped when dropped.
 //!
-//! Invariants: all of it stays at one address until it is dropped; nothing is read or written here.
+//! Invariants: all of it stays at one address until it is dropped; nothing is read or written here, but what is
+//! discarded.
 //!
 //! Not here: who may touch which byte (`arena`, `cells`, `receive`).
 
@@ -46,6 +47,22 @@ impl Mapping {
     /// The first byte. Valid for `len` bytes for as long as `self` lives.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// Gives the pages between two places, each at the beginning of one, back to the system, which has them zeroed when
+    /// they are touched next. Where it takes none (locked memory), they stay as they are.
+    ///
+    /// # Safety
+    /// 1. Nobody uses what is between the places, nor has lent it to the kernel, and nobody wants what it holds.
+    pub(super) unsafe fn discard(&self, from: usize, to: usize) {
+        assert!(to <= self.len, "a place outside the mapping");
+        if from >= to || cfg!(miri) {
+            return;
+        }
+        // SAFETY: within the mapping, since `to` is (asserted above).
+        let start = unsafe { self.base.add(from) };
+        // SAFETY: pages of this private anonymous mapping, which stay mapped; nobody uses them (duty 1).
+        unsafe { libc::madvise(start.as_ptr().cast(), to - from, libc::MADV_DONTNEED) };
     }
 
     /// Bytes reserved.

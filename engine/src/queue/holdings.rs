@@ -19,6 +19,9 @@ use super::shard_side::ShardSide;
 use super::slot::Slot;
 use crate::mem::{Area, Blank, Cell, Extent, Input, Share};
 
+/// Slots whose memory a shard keeps when it gives back what a rush has touched; few in simulations, which have few.
+pub(crate) const WARM_SLOTS: u32 = if cfg!(test) { 4 } else { 1024 };
+
 impl<R: Record> ShardSide<R> {
     /// Bytes of a buffer in use or of a cell.
     #[inline]
@@ -319,6 +322,22 @@ impl<R: Record> ShardSide<R> {
     /// an end was told before. The reader is [woken](Self::wake_reader) apart.
     pub(crate) fn fail_body(&mut self, slot: Slot, reason: u8) {
         self.body(slot).set_state(BodyState::Failed(reason));
+    }
+
+    /// Gives back what heads, answers and paths of a rush have touched, but for as many slots as are used in usual
+    /// turns: from now on these are used first. `false`: not now, for a slot is in use.
+    pub(crate) fn give_memory_back(&mut self) -> bool {
+        if self.in_use() > 0 {
+            return false;
+        }
+        // Those that are taken first are at the end.
+        self.free.sort_unstable_by(|one, other| other.cmp(one));
+        for area in [Area::Head, Area::Response, Area::Cooked] {
+            // SAFETY: each of these cells is of a slot, and no slot is in use: none has a handle, an answer that is
+            // written or sent, or a request that is read. What a free slot's cells hold is wanted by nobody.
+            unsafe { self.exchange().arena.discard(area, WARM_SLOTS) };
+        }
+        true
     }
 
     /// Bytes of the slot's body that have arrived and not been read.

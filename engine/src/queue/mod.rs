@@ -46,6 +46,7 @@ pub(crate) use self::exchange::{
     AnswerFlags, Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, SocketReceiver};
+pub(crate) use self::holdings::WARM_SLOTS;
 pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
 pub(crate) use self::owned::{CellPools, NoRoom};

@@ -43,7 +43,7 @@ pub(crate) struct ShardSide<R: Record> {
     slots: NonNull<UnsafeCell<MaybeUninit<SharedSlot<R>>>>,
     /// Slots ever used: those below are initialised.
     high_water: u32,
-    free: Vec<Slot>,
+    pub(super) free: Vec<Slot>,
     /// What each slot ever used holds.
     pub(super) holdings: SlotTable<Holding>,
     pub(super) links: Links,

@@ -30,12 +30,15 @@ use crate::config::{COALESCE_BUFFERS, Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, QueuePlace, ShardId};
 use crate::policy::{Policy, PolicyKey};
-use crate::queue::{Completion, ShardSide, Slot, SlotTable};
+use crate::queue::{Completion, ShardSide, Slot, SlotTable, WARM_SLOTS};
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
 
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(crate) const GONE: u8 = u8::MAX;
+
+/// Microseconds between two times that memory is given back, which costs a fault for each page that is used again.
+const GIVES_BACK_EVERY: u64 = if cfg!(test) { 0 } else { 10_000_000 };
 
 /// See the module's head.
 #[derive(Debug)]
@@ -67,6 +70,9 @@ pub(crate) struct Dispatch {
     /// Requests pushed and not yet published.
     fresh: u32,
     tally: Tally,
+    /// The most slots that were seen in use since memory was given back, and when that may be again.
+    most_open: usize,
+    gives_back_from: u64,
     mode: Mode,
     completed: Vec<Completion>,
     /// Slots of which applications have told something.
@@ -104,6 +110,8 @@ impl Dispatch {
             touched: Vec::with_capacity(64),
             fresh: 0,
             tally: Tally::default(),
+            most_open: 0,
+            gives_back_from: 0,
             mode: config.mode,
             completed: Vec::with_capacity(of_slots),
             told: Vec::with_capacity(of_slots),
@@ -153,6 +161,10 @@ impl Dispatch {
     /// What is in use at this moment, and what has ended until then.
     pub(crate) fn publish_levels(&mut self) {
         self.write_tally();
+        self.most_open = self.most_open.max(self.side.in_use());
+        if self.most_open > WARM_SLOTS as usize && self.now >= self.gives_back_from && self.side.give_memory_back() {
+            (self.most_open, self.gives_back_from) = (0, self.now + GIVES_BACK_EVERY);
+        }
         let (side, counters) = (&self.side, &self.counters);
         counters.requests_open.set(side.in_use() as u64);
         counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));
