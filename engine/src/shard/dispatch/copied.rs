@@ -112,6 +112,21 @@ impl CopiedEnds {
         first..first + self.counts.get_mut(cell).map(core::mem::take).unwrap_or_default()
     }
 
+    /// Of those that were taken, how many at the front are answered and count at one place; where, and what bytes were
+    /// received of them and are sent.
+    #[inline]
+    pub(super) fn answered_together(&self, places: Range<usize>) -> (usize, u32, u64, u64) {
+        let ends = &self.ends[places];
+        let meter = ends.first().map_or(0, |kept| kept.meter);
+        let (mut count, mut bytes_in, mut bytes_out) = (0, 0, 0);
+        for kept in ends.iter().take_while(|kept| kept.outcome == Outcome::Answered && kept.meter == meter) {
+            count += 1;
+            bytes_in += kept.bytes_in;
+            bytes_out += u64::from(kept.bytes_out);
+        }
+        (count, meter, bytes_in, bytes_out)
+    }
+
     /// One of those that were taken, without its times.
     #[inline(always)]
     pub(super) fn at(&self, place: usize) -> Ended {
