@@ -183,9 +183,9 @@ impl<I: Io> Shard<I> {
         }
         self.protocol.dispatch.take_routes(state.routes);
         self.take_listeners(&state.listening);
-        if state.stop.is_some() && state.stop != self.stop_taken {
-            self.stop_taken = state.stop;
-            self.stop(state.stop.unwrap_or_default());
+        if let Some(grace) = state.stop {
+            // Told again, it is the same stop: the grace that was taken first ends first.
+            self.stop(grace);
         }
         if !ended.is_empty() {
             ended.into_iter().for_each(|queue| self.end_queue(queue));

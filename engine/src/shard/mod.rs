@@ -82,8 +82,6 @@ pub(crate) struct Shard<I: Io> {
     listening_version: u64,
     /// The id of the last address that it was told of.
     last_address: u64,
-    /// The grace of the last stop that it was told of.
-    stop_taken: Option<Duration>,
     counters: Arc<ShardCounters>,
     notifier_armed: bool,
 }
@@ -119,7 +117,6 @@ impl<I: Io> Shard<I> {
             queues_version: 0,
             listening_version: 0,
             last_address: 0,
-            stop_taken: None,
             counters,
             notifier_armed: false,
         })
