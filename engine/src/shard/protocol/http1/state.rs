@@ -30,6 +30,8 @@ use crate::timer::NEVER;
 ///     │                                     └──earlier answers are sent──▶ Switched
 ///     └──(from any but a pipe) all is sent behind which the connection ends──▶ Unwanted
 /// ```
+// Asked for by each request: with a number of its own for each case that is one comparison, else several.
+#[repr(u8)]
 #[derive(Debug)]
 pub(crate) enum Intake {
     /// Of no request a part is here.
