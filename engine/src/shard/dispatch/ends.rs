@@ -432,6 +432,7 @@ impl Dispatch {
 
     /// Writes what the turn has counted so far, for everybody to read: at its end, and before a client or an
     /// application can see that something has ended.
+    #[inline(never)]
     pub(crate) fn write_tally(&mut self) {
         let Tally { meter, answered, bytes_in, bytes_out } = self.tally;
         self.tally = Tally { meter, ..Tally::default() };
