@@ -13,7 +13,7 @@ fn main() -> ringress::Result<()> {
     println!("listening on http://{address}/");
     loop {
         let answered = queue.receive()?.respond(Response::text("Hello, World!"));
-        // A client that left before its answer is no reason to stop.
+        // A client that left before its response is no reason to stop.
         answered.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) })?;
     }
 }

@@ -1,7 +1,7 @@
 //! A server on tokio: `cargo run --release --example tokio`, then
 //! `curl --data-binary @some-file http://localhost:8080/count` or `curl http://localhost:8080/numbers/1000000`.
 //!
-//! One task takes requests from the queue and spawns another for each of them. Bodies are read and answers given as
+//! One task takes requests from the queue and spawns another for each of them. Bodies are read and responses given as
 //! futures, which wait for the client and hold up no thread. Another ADDRESS: give it as an argument.
 
 use std::error::Error;
@@ -117,10 +117,10 @@ async fn count(mut request: Request) -> Result<()> {
     request.respond(Response::text(format!("{bytes} bytes\n")))
 }
 
-/// An answer that is given while its request's body is still coming.
+/// A response that is given while its request's body is still coming.
 async fn upper(mut request: Request) -> Result<()> {
     let mut buffer = vec![0; 16 * 1024];
-    // First, since a client that waits for `100 Continue` gets it only before the answer has begun.
+    // First, since a client that waits for `100 Continue` gets it only before the response has begun.
     let mut count = request.body().read_async(&mut buffer).await?;
     let mut stream = request.start(Response::ok().content_type("text/plain"))?;
     while count > 0 {

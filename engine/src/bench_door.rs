@@ -123,7 +123,7 @@ pub struct Hop {
 const LENGTH_MAX: u32 = 1000;
 /// Bytes of a response area; as an engine has it by default.
 const RESPONSE_AREA_BYTES: u32 = 4096;
-/// Bytes of each answer: the URL context of its request.
+/// Bytes of each response: the URL context of its request.
 const ANSWER_BYTES: usize = 8;
 
 impl Hop {
@@ -161,7 +161,7 @@ impl Hop {
         self
     }
 
-    /// One request there and its answer back; see [`batch`](Self::batch).
+    /// One request there and its response back; see [`batch`](Self::batch).
     #[inline]
     pub fn once(&mut self) -> u64 {
         self.batch(1)
@@ -169,7 +169,7 @@ impl Hop {
 
     /// Publishes so many requests at once; claims and answers each; takes all that came back and frees the slots.
     /// Requests are numbered from 0 over the life of `self`, and each is answered with its number. Gives the sum of the
-    /// answers.
+    /// responses.
     ///
     /// # Panics
     /// When there are fewer slots, or a slot is not freed.
@@ -208,7 +208,7 @@ impl Hop {
         self.side.take_completions(&mut self.completed);
         for completed in self.completed.drain(..) {
             let (slot, _) = self.side.accept(completed);
-            let answered = self.side.answer_mut(slot).area_len();
+            let answered = self.side.answered_mut(slot).area_len();
             let text = self.side.response_mut(slot)[..answered as usize].first_chunk::<ANSWER_BYTES>();
             sum += text.map_or(0, |text| u64::from_ne_bytes(*text));
             let (_, fate) = self.side.end_answered(slot, |_| Ended::BENCH);

@@ -52,14 +52,15 @@ pub(crate) struct Config {
     pub(crate) server: String,
 }
 
-/// Bytes of a coalescing buffer, and how many a shard has: one for each connection with pipelined answers in one turn.
+/// Bytes of a coalescing buffer, and how many a shard has: one for each connection with pipelined responses in one
+/// turn.
 pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
 pub(crate) const COALESCE_BUFFERS: u32 = 1024;
 /// Bytes of a file read at once.
 pub(crate) const STAGE_BYTES: u32 = 64 * 1024;
-/// Pieces of a streamed answer waiting for the shard from which on its sender waits.
+/// Pieces of a streamed response waiting for the shard from which on its sender waits.
 pub(crate) const SEND_PIECES_MAX: usize = 32;
-/// Bytes of small writes to a streamed answer that are collected before they are sent.
+/// Bytes of small writes to a streamed response that are collected before they are sent.
 pub(crate) const WRITE_BYTES: usize = 16 * 1024;
 
 impl Default for Config {

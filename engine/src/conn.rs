@@ -1,7 +1,7 @@
 //! What a connection may do next, by RFC 9112: a pure machine of counts and phases, without sockets, bytes or time.
 //!
 //! ```text
-//!            last request taken                 all answers sent
+//!            last request taken                 all responses sent
 //!   Open ───────────────────────────▶ Last ───────────────────────▶ Over
 //!     │     (close wanted, refused,                                   ▲
 //!     │      end of input)                                            │
@@ -15,8 +15,8 @@
 //! * A request that asks for an upgrade is waited for, too, and what follows it is kept whatever else is said: it may
 //!   not be HTTP (RFC 9110 section 7.8).
 //! * A connection that will close takes no further request, and closes only after everything owed is sent.
-//! * After the last answer our side is shut first and input is read on for a time, unless it has ended, so that the
-//!   client gets to read the answer (RFC 9112 section 9.6).
+//! * After the last response our side is shut first and input is read on for a time, unless it has ended, so that the
+//!   client gets to read the response (RFC 9112 section 9.6).
 //!
 //! Not here: which bytes form a request (`proto`), in which order answers are kept (`shard::protocol`), how long a
 //! timeout is (`policy`).
@@ -43,7 +43,7 @@ pub(crate) enum Exclusivity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Now,
-    /// After answers have gone out; input is held until then.
+    /// After responses have gone out; input is held until then.
     Later,
     /// Not on this connection; input is thrown away.
     Never,
@@ -94,7 +94,7 @@ pub(crate) enum WaitReason {
 pub(crate) enum Expiry {
     /// Answer what nobody has taken in time.
     Queue,
-    /// Close without an answer: no request had begun.
+    /// Close without a response: no request had begun.
     Close,
     /// Answer 408 to a head, then close.
     Head,
@@ -110,9 +110,9 @@ pub(crate) enum Expiry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
     phase: Phase,
-    /// Whether the next request waits for the answer to the newest one taken.
+    /// Whether the next request waits for the response to the newest one taken.
     exclusivity: Exclusivity,
-    /// Requests taken whose answers have not been handed to the socket.
+    /// Requests taken whose responses have not been handed to the socket.
     in_flight: u16,
 }
 
@@ -121,7 +121,7 @@ impl Machine {
         Self { phase: Phase::Open, exclusivity: Exclusivity::Shared, in_flight: 0 }
     }
 
-    /// Requests taken whose answers have not been handed to the socket.
+    /// Requests taken whose responses have not been handed to the socket.
     #[inline]
     pub(crate) fn in_flight(&self) -> u16 {
         self.in_flight
@@ -152,7 +152,7 @@ impl Machine {
         }
     }
 
-    /// The engine owes an answer of its own, after which the connection goes on only if `keep_alive`.
+    /// The engine owes a response of its own, after which the connection goes on only if `keep_alive`.
     pub(crate) fn refusal(&mut self, keep_alive: bool) {
         self.in_flight += 1;
         if !keep_alive {
@@ -160,7 +160,7 @@ impl Machine {
         }
     }
 
-    /// So many answers are handed to the socket; with `close`, nothing may follow the last of them: what else is in
+    /// So many responses are handed to the socket; with `close`, nothing may follow the last of them: what else is in
     /// flight is lost.
     #[inline]
     pub(crate) fn answers(&mut self, count: u16, close: bool) {
@@ -175,7 +175,7 @@ impl Machine {
         }
     }
 
-    /// Whether the connection ends behind its `count` oldest answers, as far as is known before they are sent.
+    /// Whether the connection ends behind its `count` oldest responses, as far as is known before they are sent.
     #[inline]
     pub(crate) fn ends_behind(&self, count: u16) -> bool {
         self.phase == Phase::Last && self.in_flight <= count
@@ -232,7 +232,7 @@ impl Machine {
             (Phase::Open, Part::Head) => WaitReason::Head,
             // The last request has its body, too.
             (Phase::Open | Phase::Last, Part::Body) => WaitReason::Body,
-            // The client of an answer that is owed may be waiting for that.
+            // The client of a response that is owed may be waiting for that.
             (_, Part::Unread) if self.in_flight == 0 => WaitReason::Drain,
             (Phase::Open, Part::None) if self.in_flight == 0 => WaitReason::Idle,
             (Phase::Open | Phase::Last | Phase::Over, _) => WaitReason::Queue,

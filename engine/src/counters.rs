@@ -60,27 +60,27 @@ counters! {
     requests_delivered,
     /// Request slots in use now: delivered and not yet answered, or answered and not yet sent.
     requests_open,
-    /// Requests answered by applications, whose answers were handed to the socket whole.
+    /// Requests answered by applications, whose responses were handed to the socket whole.
     requests_answered,
-    /// Requests that applications dropped without an answer: their clients got 500.
+    /// Requests that applications dropped without a response: their clients got 500.
     requests_abandoned,
     /// Requests that applications cancelled.
     requests_cancelled,
     /// Cancels that came when the request had ended already, in that very moment: it is counted as what it ended in.
     cancels_late,
-    /// Requests whose clients left before the answer.
+    /// Requests whose clients left before the response.
     requests_disconnected,
     /// Requests that went with their connection, which had ended for the sake of another one: because that was
     /// cancelled or cut, or was answered as the last; or because its client sent more on than there was memory for.
     requests_aborted,
-    /// Requests that were not answered, or whose answers were not sent whole, when the grace of a shutdown was over.
+    /// Requests that were not answered, or whose responses were not sent whole, when the grace of a shutdown was over.
     requests_stopped,
-    /// Requests whose clients took the answer too slowly, and were reset.
+    /// Requests whose clients took the response too slowly, and were reset.
     responses_timed_out,
-    /// Requests answered by applications whose answers the socket had not taken whole when the connection broke: their
-    /// clients had left.
+    /// Requests answered by applications whose responses the socket had not taken whole when the connection broke:
+    /// their clients had left.
     responses_unsent,
-    /// Informational answers that were not sent: the client had left, or the final answer was on its way.
+    /// Informational responses that were not sent: the client had left, or the final response was on its way.
     informational_dropped,
     /// Requests delivered that the engine answered in the application's place, for what came behind the head: a body
     /// that was malformed, too long or cut.
@@ -99,7 +99,7 @@ counters! {
     /// heads that could not be read, of the rest of bodies that nobody reads any more, and of what is behind a last
     /// request.
     bytes_received,
-    /// Bytes that sockets have taken of their answers, and of informational ones: heads and bodies, framing included.
+    /// Bytes that sockets have taken of their responses, and of informational ones: heads and bodies, framing included.
     bytes_sent,
     /// Heads put together because they did not arrive in one buffer, and heads or bodies copied to free a buffer under
     /// pressure.
@@ -112,7 +112,7 @@ counters! {
     body_buffers_in_use,
     /// Assembly buffers in use now.
     assembly_cells_in_use,
-    /// Buffers in use now for several answers that are sent together.
+    /// Buffers in use now for several responses that are sent together.
     coalescing_cells_in_use,
     /// Sends that the socket did not take at once.
     sends_short,
@@ -120,19 +120,19 @@ counters! {
     completions_overflowed,
     /// Completions that named a connection which was gone.
     completions_stale,
-    /// Streamed answers cut by a reset: the application gave up or gave too much or too little, or a file was too short
-    /// or could not be read. Among those given up: the ones whose request's body turned out malformed, too slow or too
-    /// large, which had been a 400, 408 or 413 before they began.
+    /// Streamed responses cut by a reset: the application gave up or gave too much or too little, or a file was too
+    /// short or could not be read. Among those given up: the ones whose request's body turned out malformed, too slow
+    /// or too large, which had been a 400, 408 or 413 before they began.
     responses_truncated,
     /// Cells of memory in use now for parts of files on their way to clients.
     stage_cells_in_use,
     /// Connections closed by a timeout.
     timeouts,
-    /// Of those, connections whose clients took their answers too slowly.
+    /// Of those, connections whose clients took their responses too slowly.
     send_rate_timeouts,
     /// And those whose clients sent a body too slowly.
     receive_rate_timeouts,
-    /// Connections reset while their clients still sent what nobody wanted, behind their last answer: too many did.
+    /// Connections reset while their clients still sent what nobody wanted, behind their last response: too many did.
     drains_reset,
     /// Connections closed because they held too much input back, or no memory was left for it.
     input_overflows,
@@ -188,7 +188,7 @@ macro_rules! request_counters {
         /// What has been counted of the requests of a queue or a URL group, over all shards.
         ///
         /// Each request that was delivered is counted in one of the ways in which it can end, when it has ended: the
-        /// engine knows then what the socket took of its answer, which is up to a turn of its shard after the client
+        /// engine knows then what the socket took of its response, which is up to a turn of its shard after the client
         /// has read it. So `delivered` is the sum of these and of [`open`](Self::open).
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
@@ -225,9 +225,9 @@ macro_rules! request_counters {
 }
 
 request_counters! {
-    /// Answered by the application, and the answer handed to the socket whole.
+    /// Answered by the application, and the response handed to the socket whole.
     answered,
-    /// Answered by the application, but the client left before the answer was sent whole.
+    /// Answered by the application, but the client left before the response was sent whole.
     unsent,
     /// Answered by the application, and truncated: see [`Counters::responses_truncated`].
     truncated,
@@ -235,11 +235,11 @@ request_counters! {
     abandoned,
     /// Cancelled by the application.
     cancelled,
-    /// The client left before there was an answer.
+    /// The client left before there was a response.
     disconnected,
     /// Refused by the engine for what came behind the head: a body that is malformed, too long or cut.
     rejected,
-    /// A timer was over: nobody took the request, its body came too slowly, or the client took the answer too slowly.
+    /// A timer was over: nobody took the request, its body came too slowly, or the client took the response too slowly.
     timed_out,
     /// Left when the grace of a shutdown was over.
     stopped,
@@ -253,7 +253,7 @@ request_counters! {
     refused,
     /// Bytes of those that have ended, refused ones among them: see [`Counters::bytes_received`].
     bytes_received,
-    /// Bytes of their answers: see [`Counters::bytes_sent`].
+    /// Bytes of their responses: see [`Counters::bytes_sent`].
     bytes_sent,
 }
 

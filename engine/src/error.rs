@@ -2,7 +2,7 @@
 //!
 //! Invariants: building `Gone` or `Closed` allocates nothing, since applications meet them on the way of a request.
 //!
-//! Not here: errors of peers. A client's mistake becomes an answer on its connection, never an `Err` here.
+//! Not here: errors of peers. A client's mistake becomes a response on its connection, never an `Err` here.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,8 +19,8 @@ pub enum ErrorKind {
     /// ([`Engine::failure`](crate::Engine::failure)): leave the receive loop.
     Closed,
     /// Something is larger than its limit, which the text names. To be sent: a response's head or an informational
-    /// answer (`response_area_bytes`), a body in one piece (2 GiB), a trailer section (16 KiB). To be read: a request's
-    /// body (`request_body_max`, or the limit that `to_bytes` was given).
+    /// response (`response_area_bytes`), a body in one piece (2 GiB), a trailer section (16 KiB). To be read: a
+    /// request's body (`request_body_max`, or the limit that `to_bytes` was given).
     TooLarge,
     /// So much waits already to be sent that no more is taken; the text names the limit. Try again later.
     Full,

@@ -4,10 +4,10 @@
 //! this process are different numbers. So whose an id is, is certain: an id of another engine names no place of this.
 //!
 //! Invariants: an id is never 0, and is not issued twice for one slot within 2^37 uses (38 hours of a million a second,
-//! all in this one slot), because it carries the slot's generation; a late completion or a late answer therefore meets
-//! another generation and is refused. Of a connection's id that is 2^32 connections in one entry. The places of an
-//! engine that has ended are given out again when the 2^27 there are have had their turn, and the generations of each
-//! engine begin at random (one of 2^36): an id of an engine of the past is as good as never one of a later engine.
+//! all in this one slot), because it carries the slot's generation; a late completion or a late response therefore
+//! meets another generation and is refused. Of a connection's id that is 2^32 connections in one entry. The places of
+//! an engine that has ended are given out again when the 2^27 there are have had their turn, and the generations of
+//! each engine begin at random (one of 2^36): an id of an engine of the past is as good as never one of a later engine.
 //!
 //! Not here: what the ids stand for. This room knows integers only.
 

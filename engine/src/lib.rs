@@ -15,7 +15,7 @@
 //!     println!("listening on http://{address}/");
 //!     loop {
 //!         let answered = queue.receive()?.respond(Response::text("Hello, World!"));
-//!         // A client that left before its answer is no reason to stop.
+//!         // A client that left before its response is no reason to stop.
 //!         answered.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) })?;
 //!     }
 //! }
@@ -32,7 +32,7 @@
 //! # Bodies
 //! A request is delivered when its head is whole. [`Request::whole_body`] is its body, if all of that came along; else
 //! [`Request::body`] reads on: into a buffer ([`RequestBody::read`]), in place ([`RequestBody::next_chunk`]), or all of
-//! it up to a limit ([`RequestBody::to_bytes`]). An answer has a [`Body`] of memory or of a [`FileRange`];
+//! it up to a limit ([`RequestBody::to_bytes`]). A response has a [`Body`] of memory or of a [`FileRange`];
 //! [`Response::select`] makes of it what conditions and ranges ask for.
 //!
 //! # Streams
@@ -42,7 +42,7 @@
 //!
 //! # A client that left
 //! What is done for a request that is over fails as [`ErrorKind::Gone`] ([`Error::is_gone`]): pass over it.
-//! [`Request::on_disconnect`] and [`Request::on_half_close`] tell earlier, while an answer is being made;
+//! [`Request::on_disconnect`] and [`Request::on_half_close`] tell earlier, while a response is being made;
 //! [`Request::respond_with_completion`] and [`ResponseStream::finish`] give a [`Completion`], which tells whether all
 //! was sent.
 //!

@@ -56,10 +56,10 @@ impl From<Address> for SocketAddr {
 }
 
 /// Bytes of a body that are thrown away at most to find the next request behind it, where the connection ends beyond;
-/// and bytes behind a last request, where receiving stops until an answer is under way.
+/// and bytes behind a last request, where receiving stops until a response is under way.
 pub(crate) const DISCARDED_BYTES_MAX: u32 = 1 << 20;
 
-/// In the number of the reason why a body has failed: its client could not be told, because an answer had begun.
+/// In the number of the reason why a body has failed: its client could not be told, because a response had begun.
 pub(crate) const UNTOLD: u8 = 0x80;
 
 /// One request, as parsed and routed. In this order, so that all but the header fields share a few cache lines.
@@ -79,9 +79,9 @@ pub(crate) struct RequestRecord {
     pub(crate) peer: Address,
     pub(crate) local: Address,
     pub(crate) cooked: Cooked,
-    /// Whether the connection goes on after the answer, as far as the request says.
+    /// Whether the connection goes on after the response, as far as the request says.
     pub(crate) keep_alive: bool,
-    /// Bytes of a streamed answer that may be under way before its sender has to wait.
+    /// Bytes of a streamed response that may be under way before its sender has to wait.
     pub(crate) send_credit: u32,
     /// Routed by an IP-bound prefix.
     pub(crate) ip_routed: bool,

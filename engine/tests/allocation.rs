@@ -98,7 +98,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What a client sends in one round, in packets, and how many answers it gets for each.
+/// What a client sends in one round, in packets, and how many responses it gets for each.
 const EXCHANGES: [(&[&str], usize); 9] = [
     (&["GET / HTTP/1.1\r\nHost: test\r\n\r\n"], 1),
     (&[BROWSER], 1),
@@ -154,7 +154,7 @@ impl Frugal {
         }
     }
 
-    /// The body of every answer ends with an exclamation mark, except that of HEAD, which has none.
+    /// The body of every response ends with an exclamation mark, except that of HEAD, which has none.
     fn read_answers(&mut self, answers: usize) {
         let (mut len, mut seen) = (0, 0);
         while seen < answers {
@@ -284,7 +284,7 @@ fn a_request_allocates_nothing_on_its_way() {
     count_queue_mode("queue mode, 3 consumers", WaitStrategy::SpinThenPark(1000), 3, WAYS[0].1);
 
     let host = Host::start();
-    let consumer = serve(&host.queue, |request| request.respond_with(answer_borrowed).expect("open"));
+    let consumer = serve(&host.queue, |request| request.respond_with(respond_borrowed).expect("open"));
     assert_frugal("queue mode, respond_with", host.address);
     host.engine.shutdown(Duration::ZERO).expect("no shard failed");
     consumer.join().expect("ends");
@@ -380,6 +380,6 @@ fn in_pieces(request: Request, file: &Arc<File>) {
 }
 
 /// The response borrows from the request, whose bytes are copied into the response area.
-fn answer_borrowed(request: &Request) -> Response<'_> {
+fn respond_borrowed(request: &Request) -> Response<'_> {
     Response::ok().header("x-host", request.host()).body("borrowed!")
 }

@@ -1,4 +1,4 @@
-//! Cancelling requests, being told of disconnects, and informational answers: over real sockets, in both modes.
+//! Cancelling requests, being told of disconnects, and informational responses: over real sockets, in both modes.
 
 mod common;
 
@@ -37,7 +37,7 @@ fn assert_gone(queue: &RequestQueue, id: RequestId) {
 
 #[test]
 fn a_cancel_after_the_client_has_read_the_answer_is_gone_and_not_counted() {
-    // Nothing wakes the shard once the answer is sent: neither a timer nor a client.
+    // Nothing wakes the shard once the response is sent: neither a timer nor a client.
     let off = Properties::OFF;
     let quiet = Properties::new().header_wait(off).idle_connection(off).request_queue(off);
     let host = Host::start_with(builder().properties(quiet), QueueOptions::default());
@@ -476,7 +476,7 @@ fn under_a_race_for_every_request_each_client_gets_a_whole_answer_or_a_reset() {
     assert!(counters.requests_answered <= answered.load(Ordering::SeqCst));
 }
 
-/// Asks so often; gives how often there was an answer. What was reset is asked on a new connection.
+/// Asks so often; gives how often there was a response. What was reset is asked on a new connection.
 fn race(address: SocketAddr, times: usize) -> usize {
     use std::io::Read;
     let mut whole = 0;

@@ -107,7 +107,7 @@ fn judge(stage: Stage) {
     within(WAIT_MAX * 4, "an application that was cancelled", run);
 }
 
-/// Gives an answer more than its client takes, until it is cut; then nothing can be given to it any more.
+/// Gives a response more than its client takes, until it is cut; then nothing can be given to it any more.
 fn send_until_cut(mut stream: ResponseStream, waits: &dyn Fn()) {
     while stream.try_send(&CHUNK).is_ok() {}
     waits();

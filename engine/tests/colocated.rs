@@ -223,7 +223,7 @@ fn a_driver_that_panics_ends_its_shard_and_hangs_nobody() {
         (busy, idle)
     });
     let (mut busy, mut idle) = (busy, idle);
-    // Its answer may still have gone out; the connection has ended in any case.
+    // Its response may still have gone out; the connection has ended in any case.
     if busy.is_readable_within(Duration::from_secs(1)) {
         let _ = catch_unwind(AssertUnwindSafe(|| assert_eq!(busy.read().status, 500)));
     }
@@ -311,7 +311,7 @@ fn a_future_that_wakes_itself_does_not_keep_the_shard_from_its_turns() {
         });
         let completion = request.respond_with_completion(Response::text("ok")).expect("open");
         let mut yields = 0_u32;
-        // Nothing but the turns of this wait sends the answer.
+        // Nothing but the turns of this wait sends the response.
         ringress::block_on(std::future::poll_fn(|context| {
             context.waker().wake_by_ref();
             yields += 1;

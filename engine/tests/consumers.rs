@@ -20,7 +20,7 @@ fn answer(request: Request) -> RequestId {
     id
 }
 
-/// Many clients ask many times each, keep-alive and pipelined; every answer is the right one.
+/// Many clients ask many times each, keep-alive and pipelined; every response is the right one.
 fn ask_much(host: &Host, clients: usize, rounds: usize) -> usize {
     const DEPTH: usize = 8;
     thread::scope(|scope| {

@@ -191,7 +191,7 @@ fn how_long_requests_take_is_measured_where_that_is_asked_for() {
                     }
                     request.respond(Response::text("worked")).expect("open");
                 }
-                // Whoever drives the shard goes on until the last answer is sent.
+                // Whoever drives the shard goes on until the last response is sent.
                 while attached.is_some() && queue.counters().answered < 4 {
                     let _ = queue.try_receive();
                 }

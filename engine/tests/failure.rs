@@ -209,7 +209,7 @@ fn a_shard_that_fails_gives_its_engine_up_and_no_client_waits() {
         request.respond(Response::text("still answered")).expect("its shard runs");
         assert_eq!(held.read().text(), "still answered");
         held.read_end();
-        // Who stays is given some seconds to read its last answer.
+        // Who stays is given some seconds to read its last response.
         drop((held, waiting));
         assert_given_up(&host.engine);
     });

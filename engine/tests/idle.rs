@@ -211,7 +211,7 @@ fn what_a_rush_has_touched_is_given_back_when_it_is_over() {
         (0..PIPELINED).for_each(|_| assert_eq!(client.read().text(), "Hello, World!"));
     }
     let most = server.most_resident();
-    // A page for each answer alone.
+    // A page for each response alone.
     let touched = RUSH as usize * 4096;
     assert!(most > touched, "{most} bytes were resident at the most: less than the rush has touched");
     wait_until("it is given back", || server.resident() + touched < most);

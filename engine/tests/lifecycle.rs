@@ -130,7 +130,7 @@ fn waiting_on_one_queue_costs_no_time_while_another_holds_requests() {
     let (took, spent) = (begun.elapsed(), thread_time() - before);
     assert!(took >= Duration::from_millis(500) && spent < took / 5, "{spent:?} of {took:?}");
     receive(&busy).respond(Response::text("kept")).expect("open");
-    // The shard is driven until the answer has gone out.
+    // The shard is driven until the response has gone out.
     wait_until("it is answered", || {
         assert!(idle.receive_timeout(Duration::from_millis(1)).expect("open").is_none());
         engine.counters().requests_answered == 1

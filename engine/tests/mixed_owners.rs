@@ -186,7 +186,7 @@ fn pipe(owned: Owned, queue: &RequestQueue, random: &mut Random, kept: &mut Vec<
         let Ok(Some(chunk)) = pipe.next_chunk() else { break };
         check(owner, &chunk);
         let bytes = chunk.to_vec();
-        // What is sent waits for the answers before it.
+        // What is sent waits for the responses before it.
         for at in (0..kept.len()).rev() {
             if kept.get(at).is_some_and(|owned| owned.owner == owner) {
                 let owned = kept.remove(at);

@@ -54,7 +54,7 @@ fn assert_neighbours_not_cancelled(queue: &RequestQueue, open: &[u64], near: u64
     }
 }
 
-/// Two clients at a time are given different slots, and each its own answer.
+/// Two clients at a time are given different slots, and each its own response.
 fn assert_clients_apart(host: &Host) {
     let (mut one, mut other) = (host.connect(), host.connect());
     for _ in 0..8 {
@@ -290,12 +290,12 @@ fn an_answer_from_a_thread_without_a_queue_may_race_with_the_end() {
             let begin = Arc::clone(&begin);
             move || {
                 begin.wait();
-                // No handle of the queue lives here: after the answer, nothing keeps its shard.
+                // No handle of the queue lives here: after the response, nothing keeps its shard.
                 request.respond(Response::text("raced")).map_err(|error| error.kind())
             }
         });
         begin.wait();
-        // All of it goes at once, or the answer would not be the last to use the shard.
+        // All of it goes at once, or the response would not be the last to use the shard.
         host.drop_unwatched();
         let answered = answering.join().expect("nothing panics");
         assert!(matches!(answered, Ok(()) | Err(ErrorKind::Gone)), "{answered:?}");

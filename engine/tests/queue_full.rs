@@ -139,7 +139,7 @@ fn pipelined_requests_over_many_packets_are_all_answered_in_order() {
                 let sending = std::thread::spawn(move || sender.send(sent));
                 for number in 0..300 {
                     let reply = client.read();
-                    // With no answer of its own under way, a request may find the queue full by others.
+                    // With no response of its own under way, a request may find the queue full by others.
                     match reply.status {
                         200 => assert_eq!(reply.text(), format!("/{name}/{number}")),
                         _ => assert_unavailable(&reply),
@@ -281,7 +281,7 @@ fn when_request_slots_run_out_clients_get_503_or_wait_and_everything_comes_back(
     assert_eq!((reply.status, reply.closes()), (503, true), "{}", reply.head);
     assert!(reply.field("retry-after").is_some(), "{}", reply.head);
     late.read_end();
-    // A pipelined one waits for the answer before it.
+    // A pipelined one waits for the response before it.
     clients[0].get("/waits");
     let consumer = serve(&host.queue, answer_path);
     clients.iter_mut().for_each(|client| assert_eq!(client.read().text(), "/held"));

@@ -1,5 +1,5 @@
-//! Conditional and range requests over real sockets: every answer that the response of a plain GET can become, and that
-//! its bytes are the file's.
+//! Conditional and range requests over real sockets: every response that the response of a plain GET can become, and
+//! that its bytes are the file's.
 
 mod common;
 
@@ -43,7 +43,7 @@ fn ask(address: SocketAddr, fields: &str) -> Reply {
     let mut client = Client::connect(address);
     client.send(format!("GET /x HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
     let reply = client.read();
-    // Not a byte more than was announced: another answer can be read behind it.
+    // Not a byte more than was announced: another response can be read behind it.
     client.send("GET /x HTTP/1.1\r\nHost: test\r\nRange: bytes=0-0\r\n\r\n");
     assert!(matches!(client.read().status, 200 | 206 | 416), "{fields}");
     reply

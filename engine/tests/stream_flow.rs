@@ -1,4 +1,5 @@
-//! The flow of streamed answers over real sockets: who waits for whom, what a completion tells, and every way to wait.
+//! The flow of streamed responses over real sockets: who waits for whom, what a completion tells, and every way to
+//! wait.
 
 mod common;
 

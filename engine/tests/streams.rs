@@ -36,7 +36,7 @@ fn a_stream_of_known_length_arrives_whole_and_the_connection_goes_on() {
     });
 }
 
-/// The client of such an answer gets a reset, and the engine counts it.
+/// The client of such a response gets a reset, and the engine counts it.
 fn assert_cut(handle: fn(Request)) {
     in_both_modes(handle, |engine, address| {
         assert_eq!(Peer::get(address).rest(), None);
@@ -133,7 +133,7 @@ fn to_an_old_client_a_stream_ends_with_the_connection() {
             assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("HTTP/1.0"), "{error}");
         }
     };
-    // Trailers are refused, which cuts the answer.
+    // Trailers are refused, which cuts the response.
     in_both_modes(handle, |engine, address| {
         assert_eq!(Peer::ask(address, "GET", "1.0").rest(), None);
         assert_eq!(settled(engine).responses_truncated, 1);

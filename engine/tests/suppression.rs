@@ -72,7 +72,7 @@ impl Given {
 /// What becomes of one request.
 type Job = Box<dyn FnOnce(&RequestQueue, Request) + Send>;
 
-/// An application that does as it is told, and where its clients find it. Its answers have no field but Date of their
+/// An application that does as it is told, and where its clients find it. Its responses have no field but Date of their
 /// own accord.
 struct Told {
     address: SocketAddr,
@@ -222,7 +222,7 @@ fn answers_that_have_no_body_have_no_framing_either() {
         for method in ["GET", "HEAD", "DELETE"] {
             whole(told, method, || Response::new(204), ("204 No Content", ""), b"");
             whole(told, method, || Response::new(304), ("304 Not Modified", ""), b"");
-            // The length that the answer to a GET without conditions would have had.
+            // The length that the response to a GET without conditions would have had.
             let with_length = || Response::new(304).content_length(9);
             whole(told, method, with_length, ("304 Not Modified", "Content-Length: 9"), b"");
             whole(told, method, || Response::new(205), ("205 Reset Content", "Content-Length: 0"), b"");
@@ -262,7 +262,7 @@ fn bodies_and_lengths_where_none_may_be_are_refused_and_answered_500() {
     });
 }
 
-/// As [`whole`], for an answer that is started by handle or by id, given nothing, memory or a file, and finished.
+/// As [`whole`], for a response that is started by handle or by id, given nothing, memory or a file, and finished.
 /// `body` is that of five bytes.
 fn streamed(told: &Told, method: &str, version: &str, response: &Response<'static>, lines: &str, body: &[u8]) {
     let givens = [Given::Nothing, Given::Borrowed, Given::File];
@@ -368,14 +368,14 @@ fn the_engines_own_answers_to_head_have_no_body() {
     });
 }
 
-/// Asks as HTTP/1.0 and wants the connection kept; gives the head of the answer.
+/// Asks as HTTP/1.0 and wants the connection kept; gives the head of the response.
 fn ask_to_keep(peer: &mut Peer, method: &str) -> String {
     let request = format!("{method} /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     peer.stream.write_all(request.as_bytes()).expect("open");
     peer.head()
 }
 
-/// Begins an answer and ends it.
+/// Begins a response and ends it.
 fn empty(request: Request, response: Response<'_>) {
     request.start(response).and_then(ResponseStream::finish).expect("whole");
 }

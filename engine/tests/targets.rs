@@ -5,7 +5,7 @@ mod common;
 use common::{Client, End, Host, builder, receive};
 use ringress::{EngineBuilder, QueueOptions, Response};
 
-/// An engine with these settings, and a question to it: its answer's status, and what the application saw.
+/// An engine with these settings, and a question to it: its response's status, and what the application saw.
 fn ask(builder: EngineBuilder, request: &[u8]) -> (u16, String) {
     let host = Host::start_with(builder, QueueOptions::default());
     let mut client = Client::connect(host.address);

@@ -29,7 +29,7 @@ fn short_header() -> Host {
     host(long().header_wait(SHORT).entity_body(SHORT))
 }
 
-/// A short time for connections that rest, and for clients that do not take their answers.
+/// A short time for connections that rest, and for clients that do not take their responses.
 fn short_idle() -> Host {
     host(long().idle_connection(SHORT).send_rate_min(0))
 }
@@ -42,7 +42,7 @@ fn takes_its_time<R>(wait: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The connection that `connect` makes ends, in time and without an answer, by the only timeout of the host.
+/// The connection that `connect` makes ends, in time and without a response, by the only timeout of the host.
 fn assert_closed_without_a_word(host: &Host, connect: impl FnOnce() -> Client) {
     assert_eq!(takes_its_time(|| connect().read_end()), End::Closed);
     host.await_rest();
@@ -252,7 +252,7 @@ fn read_slowly(client: &mut Client, rate: usize, time: Duration) -> bool {
     true
 }
 
-/// A client whose kernel takes little in advance, and an answer that waits for it.
+/// A client whose kernel takes little in advance, and a response that waits for it.
 fn slow_reader(host: &Host) -> Client {
     let mut client = host.connect();
     client.set_receive_buffer(16 << 10);

@@ -109,7 +109,7 @@ async fn fields() -> impl IntoResponse {
 
 fn router(dropped: &Arc<AtomicU64>) -> Router {
     let (dropped, of_silent) = (Arc::clone(dropped), Arc::clone(dropped));
-    // A body that nothing is heard of, of an answer that keeps that of its request or does not.
+    // A body that nothing is heard of, of a response that keeps that of its request or does not.
     let silent = move |Path(how): Path<String>, request: Request| async move {
         let _kept = (how == "keeps").then(|| request.into_body());
         Response::new(Body::new(Begun { has_begun: true, then: Then::Waits, dropped: of_silent, _kept }))

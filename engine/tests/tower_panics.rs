@@ -20,7 +20,7 @@ impl Drop for Fuse {
     }
 }
 
-/// A service all of whose parts panic when they are dropped: itself, its future and the body of its answer.
+/// A service all of whose parts panic when they are dropped: itself, its future and the body of its response.
 struct Fused(Fuse);
 
 struct FusedFuture(Fuse);

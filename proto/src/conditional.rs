@@ -26,15 +26,15 @@ pub struct Validators<'a> {
 pub enum Outcome {
     /// The request is carried out. A Range field counts if [`crate::range::if_range`] says so, too.
     Proceed,
-    /// The answer is 304, with the validators and the fields that a 200 would have had for caches (RFC 9110 section
+    /// The response is 304, with the validators and the fields that a 200 would have had for caches (RFC 9110 section
     /// 15.4.5), and without a body.
     NotModified,
-    /// The answer is 412.
+    /// The response is 412.
     PreconditionFailed,
 }
 
-/// Asks the preconditions of a request, in the order of RFC 9110 section 13.2.2. To be called when the answer would
-/// otherwise be a success: other answers are given whatever the preconditions (section 13.2.1).
+/// Asks the preconditions of a request, in the order of RFC 9110 section 13.2.2. To be called when the response would
+/// otherwise be a success: other responses are given whatever the preconditions (section 13.2.1).
 ///
 /// `fields` gives the values of all fields of a name, in their order: a list may come in several fields. It is asked
 /// for If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since. `current` are the validators of the

@@ -1,8 +1,8 @@
 //! HTTP/1.1 on the server side, as pure functions over bytes.
 //!
-//! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), trailers ([`trailers`]), URL
-//! prefixes and cooked URLs ([`url`]), response heads ([`response`]), preconditions ([`conditional`]),
-//! byte ranges ([`range`]), entity tags ([`etag`]), dates ([`date`]) and the answers that refusals become ([`reject`]).
+//! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), trailers ([`trailers`]), URL prefixes and
+//! cooked URLs ([`url`]), response heads ([`response`]), preconditions ([`conditional`]), byte ranges ([`range`]),
+//! entity tags ([`etag`]), dates ([`date`]) and the responses that refusals become ([`reject`]).
 //!
 //! Invariants:
 //! - The verdict on a byte stream does not depend on how it was split into reads.

@@ -1,4 +1,4 @@
-//! Byte ranges: which part of a representation a request asks for, and the fields and part heads of the answer.
+//! Byte ranges: which part of a representation a request asks for, and the fields and part heads of the response.
 //!
 //! Invariants: a selected range lies within the representation; what a request asks for together is never more than all
 //! of it; a Range field that is malformed or asks for too much is ignored, as the standard allows, never refused.
@@ -53,7 +53,7 @@ impl Ranges {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is no allocation here, and it is looked at once")]
 pub enum Selection {
-    /// All: there is no Range field, or it is to be ignored. The answer is 200.
+    /// All: there is no Range field, or it is to be ignored. The response is 200.
     Whole,
     /// One range: 206 with a Content-Range (`content_range`).
     Single(ByteRange),
@@ -69,7 +69,7 @@ pub enum Selection {
 /// Ignored are: Range in methods other than GET; units other than bytes; malformed sets; more than 16 ranges
 /// ([`RANGES_MAX`]); and ranges that together have more bytes than the representation, which they can only by
 /// overlapping. The last two are how a short request makes a server send, or prepare to send, a file many times over
-/// (RFC 9110 section 17.15); with these bounds an answer is never larger than the whole and the heads of a few parts.
+/// (RFC 9110 section 17.15); with these bounds a response is never larger than the whole and the heads of a few parts.
 ///
 /// Also `Whole`: a suffix of an empty representation, since no Content-Range can say that.
 #[must_use]

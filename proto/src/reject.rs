@@ -21,7 +21,7 @@ macro_rules! rejects {
             /// Every cause, in declaration order: an index into this is `self as usize`.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The status code of the answer, 400 to 599.
+            /// The status code of the response, 400 to 599.
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self {
@@ -29,7 +29,7 @@ macro_rules! rejects {
                 }
             }
 
-            /// One short sentence for the answer's body and the error log.
+            /// One short sentence for the response's body and the error log.
             #[must_use]
             pub const fn detail(self) -> &'static str {
                 match self {
@@ -37,7 +37,7 @@ macro_rules! rejects {
                 }
             }
 
-            /// Whether the connection ends with the answer. False only where the request was read well and its
+            /// Whether the connection ends with the response. False only where the request was read well and its
             /// end is known.
             #[must_use]
             pub const fn closes(self) -> bool {
@@ -123,7 +123,7 @@ rejects! {
     HostUnknown = 400 close "No service is registered for this host.";
     /// A prefix fits the host, none fits the path.
     PathUnknown = 404 keep "No service is registered for this path.";
-    /// The application dropped the request without an answer.
+    /// The application dropped the request without a response.
     Abandoned = 500 keep "The application did not answer the request.";
     /// The request queue is full.
     QueueFull = 503 keep "The request queue is full.";

@@ -238,7 +238,7 @@ impl<'a> HeadWriter<'a> {
     #[inline]
     pub fn content_length(&mut self, length: u64) -> Result<(), WriteError> {
         self.frame()?;
-        // A short answer is quick in all else, so this is made quick, too; of a longer one it is a small part.
+        // A short response is quick in all else, so this is made quick, too; of a longer one it is a small part.
         let digits = (b'0' + (length / 10 % 10) as u8, b'0' + (length % 10) as u8);
         match length {
             0..10 => {

@@ -1,4 +1,4 @@
-//! Which part of a representation an answer has, and whether it has one: against models that are slow and plain.
+//! Which part of a representation a response has, and whether it has one: against models that are slow and plain.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

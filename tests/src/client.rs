@@ -18,7 +18,7 @@ const NARROW_SEGMENT_BYTES: u32 = 1_448;
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
-    /// Received and not yet read as part of an answer.
+    /// Received and not yet read as part of a response.
     unread: Vec<u8>,
     /// What the test is about, for its failures.
     about: String,
@@ -44,7 +44,7 @@ impl Client {
     }
 
     /// As [`Self::connect`], as if over a narrow network: with a small receive buffer, and segments of 1,448 bytes, for
-    /// loopback's of 64 KiB make the kernel hold 2.5 MB of an answer for each connection.
+    /// loopback's of 64 KiB make the kernel hold 2.5 MB of a response for each connection.
     ///
     /// # Panics
     /// When the server does not accept.
@@ -111,7 +111,7 @@ impl Client {
         self.stream.local_addr().expect("a connected socket has a local address")
     }
 
-    /// Reads one final answer to a request that may have a body in its answer.
+    /// Reads one final response to a request that may have a body in its response.
     ///
     /// # Panics
     /// When none comes in time, or it breaks a rule of its framing.
@@ -120,7 +120,7 @@ impl Client {
         self.final_response(false)
     }
 
-    /// Reads one final answer to a HEAD request.
+    /// Reads one final response to a HEAD request.
     ///
     /// # Panics
     /// As [`Self::response`].
@@ -129,7 +129,7 @@ impl Client {
         self.final_response(true)
     }
 
-    /// Reads one answer, interim or final.
+    /// Reads one response, interim or final.
     ///
     /// # Panics
     /// As [`Self::response`].
@@ -138,7 +138,7 @@ impl Client {
         self.read_response(false)
     }
 
-    /// Sends one request and reads its answer.
+    /// Sends one request and reads its response.
     ///
     /// # Panics
     /// As [`Self::send`] and [`Self::response`].
@@ -148,7 +148,7 @@ impl Client {
         self.response()
     }
 
-    /// Sends one HEAD request and reads its answer.
+    /// Sends one HEAD request and reads its response.
     ///
     /// # Panics
     /// As [`Self::send`] and [`Self::response`].
@@ -190,7 +190,7 @@ impl Client {
         std::mem::take(&mut self.unread)
     }
 
-    /// Whether anything has arrived that no answer read so far has used. Does not wait.
+    /// Whether anything has arrived that no response read so far has used. Does not wait.
     ///
     /// # Panics
     /// When the socket refuses to be asked.
@@ -224,7 +224,7 @@ impl Client {
         rustix::net::sockopt::set_socket_linger(&self.stream, linger).expect("SO_LINGER is always settable");
     }
 
-    /// Reads the head of a final answer; its body is still to be read.
+    /// Reads the head of a final response; its body is still to be read.
     ///
     /// # Panics
     /// As [`Self::response`].

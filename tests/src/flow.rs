@@ -92,8 +92,8 @@ impl Pattern {
 }
 
 impl Client {
-    /// Reads a final answer whose body is handed over piece by piece, with the place of each.
-    /// The answer that is returned has no body, but the trailers.
+    /// Reads a final response whose body is handed over piece by piece, with the place of each.
+    /// The response that is returned has no body, but the trailers.
     ///
     /// # Panics
     /// As [`Self::response`].
@@ -133,7 +133,7 @@ impl Client {
         !got.is_empty()
     }
 
-    /// Reads a final answer and checks its content; returns the answer and the length of its body.
+    /// Reads a final response and checks its content; returns the response and the length of its body.
     ///
     /// # Panics
     /// When the content differs, and as [`Self::response`].

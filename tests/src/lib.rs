@@ -1,4 +1,4 @@
-//! A harness for black-box tests: the showcase as a child process, a raw client, a strict reader of answers.
+//! A harness for black-box tests: the showcase as a child process, a raw client, a strict reader of responses.
 //!
 //! Nothing here knows the engine. A test is a function over a running [`Server`]; [`both_modes!`] runs it once in
 //! queue mode and once co-located, each time on a fresh server that must hold nothing and stop cleanly afterwards.

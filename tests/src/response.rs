@@ -1,14 +1,14 @@
-//! One answer as read from the wire, and the rules every answer must keep whatever it says.
+//! One response as read from the wire, and the rules every response must keep whatever it says.
 
 use std::fmt;
 
-/// Fields one answer may carry before the reader gives up.
+/// Fields one response may carry before the reader gives up.
 const FIELDS_MAX: usize = 64;
 
 /// Length of an IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`.
 const DATE_BYTES: usize = 29;
 
-/// One answer, its body already taken out of its framing.
+/// One response, its body already taken out of its framing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// Status code of the status line.
@@ -17,13 +17,13 @@ pub struct Response {
     pub reason: String,
     /// Header fields in the order received.
     pub fields: Vec<(String, String)>,
-    /// Body without framing; empty where the answer has none.
+    /// Body without framing; empty where the response has none.
     pub body: Vec<u8>,
     /// Fields after a chunked body.
     pub trailers: Vec<(String, String)>,
 }
 
-/// How the body of an answer is delimited.
+/// How the body of a response is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     None,
@@ -33,7 +33,7 @@ pub(crate) enum Framing {
 }
 
 impl Response {
-    /// Parses one head at the start of `bytes`: the answer without its body, and the head's length.
+    /// Parses one head at the start of `bytes`: the response without its body, and the head's length.
     /// `None` while the head is incomplete.
     ///
     /// # Panics
@@ -91,7 +91,7 @@ impl Response {
         std::str::from_utf8(&self.body).expect("a text body is UTF-8")
     }
 
-    /// Whether the answer announces the end of its connection.
+    /// Whether the response announces the end of its connection.
     #[must_use]
     pub fn closes(&self) -> bool {
         self.lists("Connection", "close")
@@ -139,7 +139,7 @@ impl Response {
         }
     }
 
-    /// Checks what every final answer must carry.
+    /// Checks what every final response must carry.
     ///
     /// # Panics
     /// When it does not.

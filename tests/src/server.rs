@@ -63,7 +63,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Two shards, two consumers, one address: small, and enough for answers to overtake each other.
+    /// Two shards, two consumers, one address: small, and enough for responses to overtake each other.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
         Self { mode, shards: 2, consumers: 2, listeners: 1, folder: false, extra: Vec::new() }
@@ -293,7 +293,7 @@ impl Server {
         self.request(&format!("POST {target} HTTP/1.1"), &[&length], body)
     }
 
-    /// The answer to a plain GET on a connection of its own.
+    /// The response to a plain GET on a connection of its own.
     #[must_use]
     pub fn answer(&self, target: &str) -> Response {
         self.connect().exchange(self.get(target))

@@ -26,7 +26,7 @@ both_modes![
     what_looks_odd_but_is_allowed_is_served,
 ];
 
-/// What a client goes on sending after its bad request, half of it before it reads the answer.
+/// What a client goes on sending after its bad request, half of it before it reads the response.
 const MORE_BYTES: usize = 64 * 1024;
 
 /// No error text needs more.
@@ -336,7 +336,7 @@ fn too_large_heads_get_431(server: &Server) {
     server.assert_healthy();
 }
 
-/// To a route that answers when it has read everything, so that the fault can still be named.
+/// To a route that responses when it has read everything, so that the fault can still be named.
 fn chunked(server: &Server, body: &str) -> Vec<u8> {
     server.request("POST /upload HTTP/1.1", &["Transfer-Encoding: chunked"], body)
 }

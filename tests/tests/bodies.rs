@@ -187,7 +187,7 @@ fn a_far_too_large_chunk_gets_413_when_the_limit_is_passed(server: &Server) {
     }
 }
 
-/// An answer that has begun cannot become another: it must not look whole.
+/// A response that has begun cannot become another: it must not look whole.
 fn an_echo_under_way_is_cut_when_the_limit_is_passed(server: &Server) {
     let body = patterned(200_001);
     let framed = chunked(server, &body, 1_000);

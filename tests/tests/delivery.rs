@@ -1,6 +1,6 @@
-//! How the bytes of a request arrive does not change its answer; how a client leaves harms nobody else.
+//! How the bytes of a request arrive does not change its response; how a client leaves harms nobody else.
 //!
-//! A cut is made real by a round trip on another connection of the same single shard: when its answer is here, the
+//! A cut is made real by a round trip on another connection of the same single shard: when its response is here, the
 //! shard has seen what was sent before it.
 
 use ringress_tests::{Client, Mode, Server, Setup, both_modes};
@@ -41,7 +41,7 @@ impl<'a> Barrier<'a> {
     }
 }
 
-/// To a route that answers when it has read everything, unlike `/echo`.
+/// To a route that responses when it has read everything, unlike `/echo`.
 fn short_post(server: &Server) -> Vec<u8> {
     server.request("POST /upload HTTP/1.1", &["Content-Type: text/x", "Content-Length: 11"], "eleven byte")
 }

@@ -23,7 +23,7 @@ const ROUNDS: usize = 50;
 const UPLOAD: usize = 20_000_000;
 const ROUNDS_WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// Runs a program that uploads [`UPLOAD`] bytes [`ROUNDS`] times and prints the status and the body of each answer.
+/// Runs a program that uploads [`UPLOAD`] bytes [`ROUNDS`] times and prints the status and the body of each response.
 /// Says so, visibly, where it is not installed.
 #[track_caller]
 fn assert_answered(server: &Server, program: &str, args: &[&str]) {

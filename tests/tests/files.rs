@@ -64,7 +64,7 @@ fn heads_of_files_tell_their_length(server: &Server) {
     assert_eq!(whole.text(), "twelve bytes");
 }
 
-/// The answer to a GET with these fields, on a connection that goes on.
+/// The response to a GET with these fields, on a connection that goes on.
 #[track_caller]
 fn get_with(server: &Server, client: &mut Client, target: &str, fields: &[&str]) -> Response {
     client.exchange(server.request(&format!("GET {target} HTTP/1.1"), fields, ""))
@@ -373,7 +373,7 @@ fn what_is_not_there_is_not_found(server: &Server) {
     assert_eq!(server.answer("/file/late.txt").text(), "late");
 }
 
-/// What was announced can no longer be sent: the answer must not end in order, nor go on with bytes of anything else.
+/// What was announced can no longer be sent: the response must not end in order, nor go on with bytes of anything else.
 fn a_file_that_shrinks_is_cut(server: &Server) {
     let size = 40 << 20;
     let pattern = Pattern::counting();

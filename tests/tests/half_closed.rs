@@ -31,7 +31,7 @@ fn ask(server: &Server, request: impl AsRef<[u8]>) -> Client {
     client
 }
 
-/// Waits until an answer waits for its client, and then looks at what that costs.
+/// Waits until a response waits for its client, and then looks at what that costs.
 #[track_caller]
 fn assert_costs_nothing(server: &Server, client: &Client) {
     server.wait_for_gauges("a socket that is full", |gauges| gauges.of("sends_short") > 0);

@@ -1,4 +1,4 @@
-//! Bodies and answers of any size pass through a bounded amount of memory.
+//! Bodies and responses of any size pass through a bounded amount of memory.
 //!
 //! The sizes of the issue, 1 GiB each way, in release builds; a quarter of that in debug builds:
 //!
@@ -86,7 +86,7 @@ fn a_large_stream_takes_little_memory(server: &Server) {
     });
 }
 
-/// Writes a body on a thread of its own and reads the answer meanwhile.
+/// Writes a body on a thread of its own and reads the response meanwhile.
 fn echo(server: &Server, client: &mut Client, length: u64, chunk: Option<usize>) {
     let pattern = Pattern::counting();
     let framing = match chunk {

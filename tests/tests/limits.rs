@@ -189,7 +189,7 @@ fn a_body_that_goes_on_is_never_too_slow(server: &Server) {
     assert!(started.elapsed() > TIMER * 2);
 }
 
-/// More than the echo holds before it begins, so that its answer is under way.
+/// More than the echo holds before it begins, so that its response is under way.
 fn an_echo_whose_body_stops_does_not_look_whole(server: &Server) {
     let half = [b'x'; 100_000];
     for (framing, part) in [
@@ -298,7 +298,7 @@ fn assert_ended(server: &Server, started: Instant, within: Range<Duration>) {
     assert!(took + STEP >= within.start && took < within.end, "ended after {took:?}, not within {within:?}");
 }
 
-/// The answer comes at once; then the rest of the body has the time of the drain timer to come.
+/// The response comes at once; then the rest of the body has the time of the drain timer to come.
 fn leave_a_body_unread(server: &Server, within: Range<Duration>) {
     let mut client = server.connect();
     let started = Instant::now();

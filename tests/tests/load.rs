@@ -1,4 +1,4 @@
-//! Many connections at once, each answer checked: nothing is lost, swapped or left hanging under load.
+//! Many connections at once, each response checked: nothing is lost, swapped or left hanging under load.
 
 use std::io::Write;
 use std::thread;
@@ -25,7 +25,7 @@ fn open(server: &Server, connections: usize) -> Vec<Job> {
     (0..connections).map(|index| Job { index, client: server.connect() }).collect()
 }
 
-/// A request only this connection sends in this round, and its answer.
+/// A request only this connection sends in this round, and its response.
 fn unique(server: &Server, index: usize, round: usize) -> (Vec<u8>, String) {
     match round % 3 {
         0 => (server.get(&format!("/baseline11?a={}&b={round}", index * 100)), (index * 100 + round).to_string()),

@@ -20,7 +20,7 @@ both_modes![
     requests_before_a_bad_one_are_answered_first,
 ];
 
-/// A GET whose answer is `number`.
+/// A GET whose response is `number`.
 fn numbered(server: &Server, number: usize) -> Vec<u8> {
     server.get(&format!("/baseline11?a={number}&b=0"))
 }
@@ -124,7 +124,7 @@ fn a_thousand_in_one_write_are_answered_in_order(server: &Server) {
     let mut writer = client.writer();
     let requests = numbered_many(server, 1_000);
     thread::scope(|scope| {
-        // The server may stop reading until answers are taken, so both directions run at once.
+        // The server may stop reading until responses are taken, so both directions run at once.
         scope.spawn(|| writer.write_all(&requests).expect("the server takes them all in the end"));
         expect_numbers(&mut client, 0..1_000);
     });

@@ -141,7 +141,7 @@ fn curl_posts_chunked(server: &Server) {
 }
 
 fn curl_waits_for_the_continue(server: &Server) {
-    // Without the interim answer curl would wait this long and then fail by --max-time.
+    // Without the interim response curl would wait this long and then fail by --max-time.
     let args = ["--header", "Expect: 100-continue", "--expect100-timeout", "60", "--data-binary", "@-"];
     assert_curl(server, &args, "/echo", b"patience", "patience");
 }

@@ -132,7 +132,7 @@ fn trailers_go_both_ways(server: &Server) {
     assert_eq!((answer.text(), answer.trailer("X-Sum")), ("trailers\n", Some("0")), "{:?}", answer.trailers);
 }
 
-/// HTTP/1.0 has no place for them: the answer comes without.
+/// HTTP/1.0 has no place for them: the response comes without.
 fn trailers_are_for_chunked_bodies_only(server: &Server) {
     let mut client = server.connect();
     let answer = client.exchange(server.request("POST /trailers HTTP/1.0", &["Content-Length: 2"], "ab"));

@@ -62,7 +62,7 @@ const ENGINE: &[Room] = &[
     ("error", &[], RING),
     ("foreign", &[], RING_AND_HTTP_AND_LOCKS),
     ("counters", &[], RING_AND_HTTP),
-    // Of HTTP it knows the form of a date, which it writes once a second for all answers.
+    // Of HTTP it knows the form of a date, which it writes once a second for all responses.
     ("clock", &[], RING),
     ("mem", &["id"], RING_AND_HTTP),
     ("ring", &["clock", "error", "id", "mem"], HTTP),

@@ -1,4 +1,5 @@
-//! Clients that vanish: no end, no reset, no answer to anything. The engine asks whether they are there (`keep_alive`).
+//! Clients that vanish: no end, no reset, no response to anything. The engine asks whether they are there
+//! (`keep_alive`).
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Files below a root directory, which the kernel lets no path leave.
 //!
 //! Invariants: a path is resolved by openat2 with RESOLVE_BENEATH, so that neither dot segments nor symbolic links nor
-//! a rename meanwhile lead out; what is no regular file is not there; an answer is known by what the open file is, not
+//! a rename meanwhile lead out; what is no regular file is not there; a response is known by what the open file is, not
 //! by what its path is meanwhile.
 //!
 //! Not here: listings of directories, files as they were before a change, and the rules of conditions and ranges

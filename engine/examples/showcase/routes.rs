@@ -279,9 +279,9 @@ fn work(ms: u64) -> Response<'static> {
     Response::text("worked\n")
 }
 
-/// Tells beforehand what the answer will need (RFC 8297).
+/// Tells beforehand what the response will need (RFC 8297).
 fn hints(request: &Request) -> Response<'static> {
-    // HTTP/1.0 has no such answers, and who is gone needs none.
+    // HTTP/1.0 has no such responses, and who is gone needs none.
     let _ = request.send_informational(103, &[("Link", "</style.css>; rel=preload; as=style")]);
     Response::text("hinted\n")
 }

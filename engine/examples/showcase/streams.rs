@@ -222,7 +222,7 @@ async fn stream(request: Request, count: u64, bytes: usize) -> ringress::Result<
     stream.finish().map(drop)
 }
 
-/// Begins an answer of unknown length. In the answer to HEAD there are no chunks.
+/// Begins a response of unknown length. In the response to HEAD there are no chunks.
 fn start(request: Request, content_type: &str, count: u64) -> ringress::Result<(ResponseStream, u64)> {
     let count = if request.method() == Method::Head { 0 } else { count };
     Ok((request.start(Response::ok().content_type(content_type))?, count))

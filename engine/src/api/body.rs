@@ -108,13 +108,13 @@ pub(super) trait BodySource {
 
 /// The reader of a request's body: see [`Request::body`]. Bytes come decoded, without chunk framing, and once.
 ///
-/// A client that asked for `100 Continue` gets it when somebody first waits for its body, and only before an answer has
-/// begun: one that insists on it sends nothing to who [starts](Request::start) first and reads then. While less is read
-/// than comes, the engine holds no more than the request's credit, and the client is slowed down.
+/// A client that asked for `100 Continue` gets it when somebody first waits for its body, and only before a response
+/// has begun: one that insists on it sends nothing to who [starts](Request::start) first and reads then. While less is
+/// read than comes, the engine holds no more than the request's credit, and the client is slowed down.
 ///
 /// When the request has been answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is
 /// larger than its limit allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, `Gone` with
-/// the reason. In all of these the engine has answered in the application's place, unless an answer had begun: drop
+/// the reason. In all of these the engine has answered in the application's place, unless a response had begun: drop
 /// that, which cuts it.
 ///
 /// Blocking calls drive the shard on a thread that is attached to one, and sleep on others. On an attached thread, wait
@@ -165,8 +165,8 @@ impl Request {
         Trailers::new(if open { self.lease.trailers() } else { &[] })
     }
 
-    /// Whether an answer given now leaves so much of the body unread that the connection ends with it; a whole answer
-    /// says so.
+    /// Whether a response given now leaves so much of the body unread that the connection ends with it; a whole
+    /// response says so.
     #[inline]
     pub(super) fn leaves_body(&self) -> bool {
         let record = self.record();
@@ -176,8 +176,8 @@ impl Request {
         }
     }
 
-    // Without the request: lent to a call, it would be put together in memory for every answer, and read back in pieces
-    // that have not arrived there.
+    // Without the request: lent to a call, it would be put together in memory for every response, and read back in
+    // pieces that have not arrived there.
     #[cold]
     fn leaves_too_much(record: &RequestRecord, asked: bool, arrived: u64) -> bool {
         let missing = match record.head.body {

@@ -1,9 +1,9 @@
-//! What became of an answer.
+//! What became of a response.
 //!
-//! Invariants: it is ready once, when the answer is handed to the socket whole or never will be; dropping it changes
+//! Invariants: it is ready once, when the response is handed to the socket whole or never will be; dropping it changes
 //! nothing.
 //!
-//! Not here: how the answer is given (`request`, `stream`), and what is sent of it when (room `shard`).
+//! Not here: how the response is given (`request`, `stream`), and what is sent of it when (room `shard`).
 
 use core::future::Future;
 use core::pin::Pin;
@@ -15,17 +15,17 @@ use crate::error::Result;
 use crate::queue::notify_deferred;
 use crate::stream::OutStream;
 
-/// What was handed to the socket of an answer. The client need not have read it.
+/// What was handed to the socket of a response. The client need not have read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sent {
     /// Bytes of the body, without framing.
     pub bytes: u64,
-    /// The whole answer. `false`, of an answer that is over: the client left first, or the answer was cut.
+    /// The whole response. `false`, of a response that is over: the client left first, or the response was cut.
     pub complete: bool,
 }
 
-/// What becomes of an answer: a future, or waited for by [`wait`](Self::wait). Dropping it changes nothing.
+/// What becomes of a response: a future, or waited for by [`wait`](Self::wait). Dropping it changes nothing.
 #[derive(Debug)]
 pub struct Completion {
     stream: Arc<OutStream>,
@@ -37,8 +37,8 @@ impl Completion {
         Self { stream, engine }
     }
 
-    /// Waits until the answer is handed to the socket whole, or never will be. On a thread that is attached to a shard,
-    /// this drives the shard.
+    /// Waits until the response is handed to the socket whole, or never will be. On a thread that is attached to a
+    /// shard, this drives the shard.
     ///
     /// # Errors
     /// None so far; a client that left is no error: [`Sent::complete`].

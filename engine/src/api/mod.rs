@@ -1,8 +1,8 @@
 //! What applications see: requests to read, responses to give, and the ways to wait for the next.
 //!
 //! Invariants: a request is answered once, by its handle or by its id; dropping it unanswered answers 500 and is
-//! counted; reading it copies nothing; answering it copies the answer into the shard's memory and allocates only for a
-//! borrowed body that does not fit there, for a body in pieces, and for a selected response.
+//! counted; reading it copies nothing; answering it copies the response into the shard's memory and allocates only for
+//! a borrowed body that does not fit there, for a body in pieces, and for a selected response.
 //!
 //! Not here: sockets, rings and parsing; the control plane (room `session`).
 

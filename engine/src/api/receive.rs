@@ -113,7 +113,7 @@ impl RequestQueue {
     pub fn respond(&self, id: RequestId, mut response: Response<'_>) -> Result<()> {
         let exchange = self.exchange_of(id).ok_or(Error::GONE)?;
         let filled =
-            exchange.answer_by_id(id, |record, area| response::fill(record, exchange.template(), &mut response, area));
+            exchange.respond_by_id(id, |record, area| response::fill(record, exchange.template(), &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
     }
 
@@ -122,7 +122,7 @@ impl RequestQueue {
     /// lost: HTTP/1.1 has no other way to end one request.
     ///
     /// After `Ok` every later call on the id gives [`Gone`](crate::ErrorKind::Gone), on any thread, and a consumer does
-    /// not get the request any more. An answer that goes to the socket in the very moment of the call may still arrive
+    /// not get the request any more. A response that goes to the socket in the very moment of the call may still arrive
     /// whole; then the connection goes on.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 //! Invariants: whatever answers or cancels a request by its handle takes the handle, so that happens at most once; what
 //! is read is lent from the shard's memory and does not change meanwhile; a Transfer-Encoding field is never shown.
 //!
-//! Not here: reading the body (`body`), what is written for an answer (`response`), answers in pieces (`stream`), and
-//! answers by id (`receive`).
+//! Not here: reading the body (`body`), what is written for a response (`response`), answers in pieces (`stream`), and
+//! responses by id (`receive`).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -209,7 +209,7 @@ impl Request {
         self.record().wire_bytes
     }
 
-    /// Whether the connection may go on after the answer, as far as the request says.
+    /// Whether the connection may go on after the response, as far as the request says.
     #[must_use]
     pub fn keep_alive(&self) -> bool {
         self.record().keep_alive
@@ -237,7 +237,7 @@ impl Request {
         self.submit(filled)
     }
 
-    /// Answers the request, and tells later what became of the answer.
+    /// Answers the request, and tells later what became of the response.
     ///
     /// # Errors
     /// As [`respond`](Self::respond).
@@ -282,17 +282,17 @@ impl Request {
         }
     }
 
-    /// Gives the client an informational answer (RFC 9110 section 15.2) before the final one, as 103 with Link: with a
-    /// status of 100 to 199 but not 101, and these header fields. Any number of times; it goes out in order, after the
-    /// answers to earlier requests and before the answer to this one, and what it holds is copied.
+    /// Gives the client an informational response (RFC 9110 section 15.2) before the final one, as 103 with Link: with
+    /// a status of 100 to 199 but not 101, and these header fields. Any number of times; it goes out in order, after
+    /// the responses to earlier requests and before the response to this one, and what it holds is copied.
     ///
     /// Not every client understands it, though HTTP/1.1 asks for that: some proxies, older nginx among them, take 103
-    /// for the answer itself and the answer for what comes after. Give 103 only to those known to read on, or where no
-    /// such proxy stands between.
+    /// for the response itself and the response for what comes after. Give 103 only to those known to read on, or where
+    /// no such proxy stands between.
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over or answered;
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) towards HTTP/1.0, which knows no such answers;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) towards HTTP/1.0, which knows no such responses;
     /// [`Full`](crate::ErrorKind::Full) while 16 of them wait for earlier answers, or for the client to read;
     /// [`Invalid`](crate::ErrorKind::Invalid) or [`TooLarge`](crate::ErrorKind::TooLarge) for what cannot be sent.
     pub fn send_informational(&self, status: u16, fields: &[(&str, &str)]) -> Result<()> {
@@ -310,7 +310,7 @@ impl Request {
         })
     }
 
-    /// Cancels the request: its connection is reset, without an answer. See
+    /// Cancels the request: its connection is reset, without a response. See
     /// [`RequestQueue::cancel`](crate::RequestQueue::cancel).
     ///
     /// # Errors

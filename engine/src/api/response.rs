@@ -1,7 +1,7 @@
 //! What an application answers: a status, header fields and a body, written into the shard's memory in one call.
 //!
 //! Invariants: a response is checked when it is given to a request, and one that cannot be sent is an error; the fields
-//! that the engine writes itself are refused; a whole answer's Content-Length is its body's, but for HEAD and 304.
+//! that the engine writes itself are refused; a whole response's Content-Length is its body's, but for HEAD and 304.
 //!
 //! Not here: how a head is written (`response/text.rs`), what a body consists of (`response/content.rs`), the fields
 //! given (`response/fields.rs`), what becomes of it by conditions and ranges (`response/parts.rs`), the chunks of a
@@ -23,7 +23,7 @@ use self::content::Memory;
 use self::fields::{Field, Fields};
 pub(super) use self::text::{ResponseBodyLength, alone, has_informational};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{AnswerFlags, Answered, Informational, Tail};
+use crate::queue::{Answered, Informational, ResponseFlags, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
@@ -52,7 +52,7 @@ pub struct Response<'a> {
     reason: Option<&'a str>,
     /// A field known beforehand; the others follow it.
     line: Option<FieldLine>,
-    /// `None` until there is one: empty places would be written for every answer.
+    /// `None` until there is one: empty places would be written for every response.
     fields: Option<Fields<'a>>,
     content_length: Option<u64>,
     /// The body, if it is memory.
@@ -170,8 +170,8 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// With a Content-Length other than the body's: for the answer to HEAD and for 304, where no body is given, and for
-    /// [`Request::start`](crate::Request::start). In any other answer it must be the body's; 204 has none.
+    /// With a Content-Length other than the body's: for the response to HEAD and for 304, where no body is given, and
+    /// for [`Request::start`](crate::Request::start). In any other response it must be the body's; 204 has none.
     pub const fn content_length(mut self, length: u64) -> Self {
         self.content_length = Some(length);
         self
@@ -221,7 +221,7 @@ pub(super) fn fill(
         Some(_) => fill_mixed(record, template, response, area),
         None => fill_plain(record, template, response, &[], area),
     };
-    // Taken apart, and so in memory of its own: a short answer stays in registers.
+    // Taken apart, and so in memory of its own: a short response stays in registers.
     let Answered { status, head, body_len, flags, tail } = filled?;
     Ok(Answered { status, head, body_len, flags, tail })
 }
@@ -241,7 +241,7 @@ fn fill_short(
         return None;
     }
     let (head, body_len) = text::ready(template, response, area)?;
-    let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let flags = if response.close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
     Some(Answered { status: 200, head, body_len, flags, tail: Tail::None })
 }
 
@@ -289,7 +289,7 @@ fn fill_plain(
         let body = core::mem::replace(&mut response.body, Memory::NONE);
         Tail::Bytes(body.into_held())
     };
-    let flags = if response.close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let flags = if response.close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
     Ok(Answered { status, head, body_len: body_len.unwrap_or(0), flags, tail })
 }
 
@@ -352,7 +352,7 @@ pub(super) fn fill_start(
     Ok((before(head, stream, is_chunked), framing))
 }
 
-/// The answer that a head and a stream make; `is_chunked`: the shard puts the content into chunks.
+/// The response that a head and a stream make; `is_chunked`: the shard puts the content into chunks.
 fn before(answered: Answered, stream: &Arc<OutStream>, is_chunked: bool) -> Answered {
     let framing = if is_chunked { Framing::Pieces { begun: false } } else { Framing::Outside };
     let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), answered.head.len, framing));
@@ -388,7 +388,7 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
         )));
     }
     match content_length {
-        // It says what the answer to a GET would have been (RFC 9110 section 8.6).
+        // It says what the response to a GET would have been (RFC 9110 section 8.6).
         Some(_) if *status == 304 => return Ok(()),
         Some(length) if !body_allowed(*status) || *status == RESET_CONTENT && *length > 0 => {
             let text = format!("a response with status {status} has no content_length, but {length} was given");
@@ -405,10 +405,10 @@ fn check_length(record: &RequestRecord, response: &Response<'_>, body_len: u64) 
     }
 }
 
-/// What a header field takes beside its name and value, for the bound of an informational answer.
+/// What a header field takes beside its name and value, for the bound of an informational response.
 const FIELD_OVERHEAD_BYTES: usize = 4;
 
-/// An informational answer that can be sent. Its fields have `bytes_max` bytes at most.
+/// An informational response that can be sent. Its fields have `bytes_max` bytes at most.
 pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32) -> Result<Informational> {
     if !(100..=199).contains(&status) || status == 101 {
         let text = format!("status {status} is not informational: send_informational takes 100 to 199 but 101");
@@ -492,7 +492,7 @@ mod tests {
     fn closing_is_handed_on_and_the_shards_to_say() {
         for (response, closes) in [(Response::ok(), false), (Response::ok().close(), true)] {
             let (text, answered) = written(&RequestRecord::EMPTY, response).expect("valid");
-            assert!(!text.contains("Connection") && answered.flags.has(AnswerFlags::CLOSE) == closes, "{text}");
+            assert!(!text.contains("Connection") && answered.flags.has(ResponseFlags::CLOSE) == closes, "{text}");
         }
     }
 }

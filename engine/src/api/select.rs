@@ -1,8 +1,8 @@
-//! Conditional and range requests: what a request asks for, given what a representation is known by, and the answer
+//! Conditional and range requests: what a request asks for, given what a representation is known by, and the response
 //! made of the one that would have been given to a plain request.
 //!
-//! Invariants: every line of a field counts, not only the first; an answer to another method than GET and HEAD, or with
-//! another status than 200, stays as it is.
+//! Invariants: every line of a field counts, not only the first; a response to another method than GET and HEAD, or
+//! with another status than 200, stays as it is.
 //!
 //! Not here: the rules themselves (`proto::conditional`, `proto::range`), what a representation is known by
 //! (`validators`), and how a response changes (`response/parts.rs`).
@@ -36,7 +36,7 @@ impl Request {
     /// validators of the representation that is there now, or `None` if there is none. To be asked before the request
     /// is carried out, and only if it would otherwise succeed (RFC 9110 section 13.2.1).
     ///
-    /// For GET and HEAD, [`Response::select`](crate::Response::select) asks, and answers.
+    /// For GET and HEAD, [`Response::select`](crate::Response::select) asks, and responses.
     ///
     /// ```no_run
     /// # use ringress::{Precondition, Request, Response, Result, Validators};
@@ -64,7 +64,7 @@ impl Request {
     /// or for more bytes than there are; if If-Range names another representation, or one that is known by a weak tag
     /// or by a date of less than a second ago; and of an empty representation.
     ///
-    /// To be asked after [`precondition`](Self::precondition), if the answer would be 200.
+    /// To be asked after [`precondition`](Self::precondition), if the response would be 200.
     /// [`Response::select`](crate::Response::select) does both.
     #[must_use]
     pub fn select(&self, validators: &Validators, length: u64) -> Selection {
@@ -144,7 +144,7 @@ impl Response<'_> {
         self.offer_ranges();
         let length = self.body_len();
         if self.states_other_length(length) {
-            // Without its body a part of it cannot be given; to GET it is a mistake that the answer will tell.
+            // Without its body a part of it cannot be given; to GET it is a mistake that the response will tell.
             return self;
         }
         match request.select(validators, length) {

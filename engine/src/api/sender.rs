@@ -1,5 +1,5 @@
-//! The giving side of a stream, as answers in pieces and pipes have it: what is collected, what is handed over, how its
-//! user waits for room, and its end.
+//! The giving side of a stream, as responses in pieces and pipes have it: what is collected, what is handed over, how
+//! its user waits for room, and its end.
 //!
 //! Invariants: what was collected goes before what is handed over; one that is dropped before its end gives the stream
 //! up.

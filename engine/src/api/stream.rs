@@ -1,10 +1,10 @@
 //! Answers given piece by piece.
 //!
 //! Invariants: what is given is sent in the order given; a sender waits while its `send_credit` of bytes is under way,
-//! so a client that does not read stops it; an answer that is not finished, or not of the length it said, is cut by a
+//! so a client that does not read stops it; a response that is not finished, or not of the length it said, is cut by a
 //! reset and counted; when the client has gone, everything is `Gone`; dropping a future sends nothing.
 //!
-//! Not here: what became of an answer (`completion`), and which bytes of it are sent when (room `shard`).
+//! Not here: what became of a response (`completion`), and which bytes of it are sent when (room `shard`).
 
 mod ending;
 
@@ -47,9 +47,9 @@ enum Remaining {
     Close,
 }
 
-/// An answer under way, made by [`Request::start`] or [`RequestQueue::start`]. `Send`.
+/// A response under way, made by [`Request::start`] or [`RequestQueue::start`]. `Send`.
 ///
-/// Dropping it before [`finish`](Self::finish) cuts the answer: the connection is reset, and the answer counted
+/// Dropping it before [`finish`](Self::finish) cuts the response: the connection is reset, and the response counted
 /// ([`responses_truncated`](crate::Counters::responses_truncated)).
 ///
 /// Small pieces are best given by [`write`](std::io::Write::write), which collects up to 16 KiB; other chunks are
@@ -118,14 +118,14 @@ fn begin(
 }
 
 impl Request {
-    /// Begins an answer whose body is given piece by piece: its head is sent now.
+    /// Begins a response whose body is given piece by piece: its head is sent now.
     ///
     /// With [`content_length`](Response::content_length) the body has that many bytes; without, it is sent in chunks
     /// (HTTP/1.1) or ended by the connection's end (HTTP/1.0). Where there is no body (HEAD, 204, 304), what is given
     /// to the stream is dropped.
     ///
-    /// Where the answer is made of the request's body, read some of it first: `100 Continue` is sent only before an
-    /// answer has begun, and a client that waits for it (`Expect: 100-continue`) would never send its body.
+    /// Where the response is made of the request's body, read some of it first: `100 Continue` is sent only before a
+    /// response has begun, and a client that waits for it (`Expect: 100-continue`) would never send its body.
     ///
     /// ```no_run
     /// # use ringress::{Request, Response, Result};
@@ -148,7 +148,7 @@ impl Request {
 }
 
 impl RequestQueue {
-    /// Begins an answer whose body is given piece by piece by the request's id, from any thread: see
+    /// Begins a response whose body is given piece by piece by the request's id, from any thread: see
     /// [`Request::start`], and [`respond`](Self::respond) for ids. The handle, if somebody has it, still reads the
     /// request.
     ///
@@ -173,7 +173,7 @@ impl ResponseStream {
     fn start_by_id(exchange: &Arc<Exchange<RequestRecord>>, id: RequestId, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
         let template = exchange.template();
-        let filled = exchange.answer_by_id(id, |record, area| begin(record, template, response, area, &mut begun));
+        let filled = exchange.respond_by_id(id, |record, area| begin(record, template, response, area, &mut begun));
         filled.unwrap_or(Err(Error::GONE))?;
         Self::begun(Answering::ById(Arc::clone(exchange), id), begun)
     }
@@ -187,7 +187,7 @@ impl ResponseStream {
     }
 
     /// The request that is being answered; it can be read until the stream is finished or dropped. `None` where the
-    /// answer was begun [by id](RequestQueue::start).
+    /// response was begun [by id](RequestQueue::start).
     pub fn request(&self) -> Option<&Request> {
         match &self.of {
             Answering::ByHandle(request) => Some(request),
@@ -195,7 +195,7 @@ impl ResponseStream {
         }
     }
 
-    /// The reader of the request's body, which can be read while the answer is given. `None` as for
+    /// The reader of the request's body, which can be read while the response is given. `None` as for
     /// [`request`](Self::request).
     ///
     /// A [`Chunk`](crate::Chunk) of it borrows the stream, which can then not send: read into a buffer of your own.
@@ -204,7 +204,7 @@ impl ResponseStream {
     /// # use ringress::{Request, Response, Result};
     /// fn upper(mut request: Request) -> Result<()> {
     ///     let mut buffer = vec![0; 16 * 1024];
-    ///     // First, since a client that waits for `100 Continue` gets it only before the answer has begun.
+    ///     // First, since a client that waits for `100 Continue` gets it only before the response has begun.
     ///     let mut count = request.body().read(&mut buffer)?;
     ///     let mut stream = request.start(Response::ok().content_type("text/plain"))?;
     ///     while count > 0 {
@@ -234,7 +234,7 @@ impl ResponseStream {
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the chunk passes the length given at the start: then the answer is
+    /// [`Invalid`](crate::ErrorKind::Invalid) when the chunk passes the length given at the start: then the response is
     /// cut.
     pub fn send<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
         match self.try_send(chunk) {
@@ -296,7 +296,7 @@ impl ResponseStream {
         self.poll_room(context, "ready_async", Self::look_for_room)
     }
 
-    /// Ready when nothing more can be sent, because the client has left or the answer was cut: for who waits for
+    /// Ready when nothing more can be sent, because the client has left or the response was cut: for who waits for
     /// something else before there is a chunk to give. One task at a time; it is noticed at the next bytes that do not
     /// get through, or when the connection is reset.
     pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -310,12 +310,12 @@ impl ResponseStream {
         }
     }
 
-    /// Ends the body, and with it the answer. Does not wait until everything is sent: see [`Completion`].
+    /// Ends the body, and with it the response. Does not wait until everything is sent: see [`Completion`].
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
     /// [`Invalid`](crate::ErrorKind::Invalid) when the body is shorter than the length given at the start: then the
-    /// answer is cut.
+    /// response is cut.
     pub fn finish(mut self) -> Result<Completion> {
         self.finish_by(None)
     }
@@ -326,7 +326,7 @@ impl ResponseStream {
     /// # Errors
     /// As [`finish`](Self::finish); [`Invalid`](crate::ErrorKind::Invalid) also for a name or value that is not valid,
     /// for a field that is the engine's or must stand in the head (RFC 9110 section 6.5.1), and where the body is not
-    /// sent in chunks; [`TooLarge`](crate::ErrorKind::TooLarge) beyond 16 KiB: then the answer is cut.
+    /// sent in chunks; [`TooLarge`](crate::ErrorKind::TooLarge) beyond 16 KiB: then the response is cut.
     pub fn finish_with_trailers(mut self, trailers: &[(&str, &str)]) -> Result<Completion> {
         if let Remaining::Length { .. } | Remaining::Close = self.remaining {
             let why = match self.remaining {

@@ -27,7 +27,7 @@ use super::sender::TrySendError;
 use super::wait::{block_on, is_undriven, undriven};
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
-use crate::queue::{AnswerFlags, Answered, Command, HandOver, Tail, notify_deferred};
+use crate::queue::{Answered, Command, HandOver, ResponseFlags, Tail, notify_deferred};
 use crate::stream::{OutStream, Outgoing};
 
 pub use self::reader::UpgradedReader;
@@ -149,11 +149,11 @@ fn is_upgrade(name: HeaderName<'_>) -> bool {
     }
 }
 
-/// Writes the head of the answer into a request's response area.
+/// Writes the head of the response into a request's response area.
 fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Arc<OutStream>) -> Result<Answered> {
     let answered = response::alone(request.record(), request.lease.template(), (response, &[]), None, area)?;
     let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), answered.head.len));
-    Ok(Answered { flags: AnswerFlags::SWITCHES, tail, ..answered })
+    Ok(Answered { flags: ResponseFlags::SWITCHES, tail, ..answered })
 }
 
 impl Upgraded {

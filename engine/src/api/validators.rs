@@ -1,9 +1,9 @@
 //! What a representation is known by.
 //!
-//! Invariants: a tag made of a file's metadata is strong only when the file can no longer change unseen; an answer
+//! Invariants: a tag made of a file's metadata is strong only when the file can no longer change unseen; a response
 //! never states a Last-Modified in the future.
 //!
-//! Not here: what a request asks for, given that, and the answers made by it (`select`).
+//! Not here: what a request asks for, given that, and the responses made by it (`select`).
 //!
 //! Source: RFC 9110 section 8.8.
 

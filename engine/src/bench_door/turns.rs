@@ -1,5 +1,5 @@
-//! Whole turns of a shard: it reaps, parses, routes and publishes; an application receives a batch and answers; the
-//! next turn takes the answers and sends them.
+//! Whole turns of a shard: it reaps, parses, routes and publishes; an application receives a batch and responses; the
+//! next turn takes the responses and sends them.
 //!
 //! Invariants:
 //! * The shard is the engine's own, and the application uses the public API. Only the kernel is a
@@ -145,7 +145,7 @@ impl Turns {
         }
     }
 
-    /// Turns and answers until the application has answered so many requests. The last answers are sent by the next
+    /// Turns and responses until the application has answered so many requests. The last responses are sent by the next
     /// turn.
     ///
     /// # Panics

@@ -113,15 +113,15 @@ impl Histogram {
     }
 }
 
-/// How long a queue's requests have taken: those whose answers were sent whole.
+/// How long a queue's requests have taken: those whose responses were sent whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latency {
     /// From the delivery until a consumer took the request.
     pub waiting: Histogram,
-    /// From then until the answer came back to the shard.
+    /// From then until the response came back to the shard.
     pub serving: Histogram,
-    /// From then until the socket had taken the answer.
+    /// From then until the socket had taken the response.
     pub sending: Histogram,
     /// From the request's first byte until then.
     pub total: Histogram,

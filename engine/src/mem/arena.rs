@@ -58,7 +58,7 @@ impl Extent<'_> {
     }
 }
 
-/// Bytes lent to the kernel for a send: made only by [`Arena`], of static bytes and of bytes that an answer keeps, and
+/// Bytes lent to the kernel for a send: made only by [`Arena`], of static bytes and of bytes that a response keeps, and
 /// given only to `ring`.
 ///
 /// The shard keeps the cell (or the bytes) until the send that was given this has ended.
@@ -75,7 +75,7 @@ impl Lent {
         Self::of_kept(bytes)
     }
 
-    /// Lends bytes that an answer keeps where they are: its body, a piece and its frame, or an informational answer.
+    /// Lends bytes that a response keeps where they are: its body, a piece and its frame, or an informational response.
     /// Whoever calls keeps them until the send has ended, which no type can say: docs/design.md names each place.
     pub(crate) fn of_kept(bytes: &[u8]) -> Self {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

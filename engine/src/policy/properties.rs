@@ -107,22 +107,22 @@ macro_rules! properties {
 }
 
 properties! {
-    /// How long a connection may rest between requests before it is closed, without an answer; 120 s by default.
+    /// How long a connection may rest between requests before it is closed, without a response; 120 s by default.
     idle_connection: Duration = USUAL, SHORTEST, LONGEST;
     /// How long a request's head may take from its first byte (then 408), and a new connection's first byte (then it is
-    /// closed without an answer); 120 s by default.
+    /// closed without a response); 120 s by default.
     header_wait: Duration = USUAL, SHORTEST, LONGEST;
     /// How long a request's body may pause before it is answered 408; begins anew with each piece; 120 s by default.
     entity_body: Duration = USUAL, SHORTEST, LONGEST;
-    /// How long input that nobody wants is read and thrown away, so that the client gets to read its answer; 120 s by
+    /// How long input that nobody wants is read and thrown away, so that the client gets to read its response; 120 s by
     /// default. A client that sends nothing for 5 s meanwhile is reset before.
     drain_entity_body: Duration = USUAL, SHORTEST, LONGEST;
     /// How long a request may wait for a consumer of its queue to take it before it is answered 503 and delivered to
     /// nobody; 120 s by default. Counted in [`Counters::queue_timeouts`](crate::Counters::queue_timeouts).
     request_queue: Duration = USUAL, SHORTEST, LONGEST;
-    /// The least rate, in bytes a second, at which a client must take its answer while the answer waits for it, 1 to
-    /// 134,217,728; 0: none; 150 by default. Judged over all answers of a connection together, while something waits.
-    /// Who falls 60 s behind, as one who takes nothing does in a minute, is reset, and counted in
+    /// The least rate, in bytes a second, at which a client must take its response while the response waits for it, 1
+    /// to 134,217,728; 0: none; 150 by default. Judged over all responses of a connection together, while something
+    /// waits. Who falls 60 s behind, as one who takes nothing does in a minute, is reset, and counted in
     /// [`Counters::send_rate_timeouts`](crate::Counters::send_rate_timeouts). Where there is none, a client that takes
     /// nothing at all is reset after `idle_connection`.
     send_rate_min: u32 = 150, 0, 128 * MIB;
@@ -138,8 +138,8 @@ properties! {
     /// 256 KiB by default. At a body's beginning, what the kernel had delivered before the engine could stop it, at
     /// most 64 small receive buffers, waits beside it.
     request_body_credit: u32 = 256 * KIB, 16 * KIB, 64 * MIB;
-    /// Bytes of an answer that an application may hand over before the client has taken them, 16 KiB to 64 MiB; 256 KiB
-    /// by default.
+    /// Bytes of a response that an application may hand over before the client has taken them, 16 KiB to 64 MiB; 256
+    /// KiB by default.
     send_credit: u32 = 256 * KIB, 16 * KIB, 64 * MIB;
     /// How long a connection may be silent before its client's kernel is asked whether it is still there (TCP
     /// keep-alive), 1 s to 9 h, in whole seconds; 60 s by default. Six times, a sixth of that time apart; if nothing

@@ -9,8 +9,8 @@ use core::sync::atomic::Ordering;
 
 use super::commands::{Command, Informational};
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, CLOSED, DEAD, Exchange, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE,
-    NotSent, OPEN, ORPHAN, Record, SENT, generation_of,
+    Answered, CANCELLED, CLOSED, DEAD, Exchange, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE, NotSent, OPEN,
+    ORPHAN, Record, ResponseFlags, SENT, generation_of,
 };
 use super::signals::Signals;
 use super::slot::Slot;
@@ -18,13 +18,13 @@ use crate::id::{QueueNumber, RequestId};
 
 impl<R: Record> Exchange<R> {
     /// Answers a request by id. See [`Lease::fill`](super::Lease::fill).
-    pub(crate) fn answer_by_id<E>(
+    pub(crate) fn respond_by_id<E>(
         &self,
         id: RequestId,
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
         let slot = self.known(id)?;
-        let filled = self.fill(self.slot(slot), id.generation(), AnswerFlags::default(), fill);
+        let filled = self.fill(self.slot(slot), id.generation(), ResponseFlags::default(), fill);
         if let Some(Ok(())) = filled {
             // SAFETY: duty 1: `fill` has set ANSWERED and COMPLETING, and nobody else does. Duty 2: `self` is borrowed
             // of an `Arc`, by who came with the id.
@@ -86,7 +86,7 @@ impl<R: Record> Exchange<R> {
         true
     }
 
-    /// Gives the shard an informational answer for a request that is not answered yet.
+    /// Gives the shard an informational response for a request that is not answered yet.
     pub(super) fn send_informational(&self, id: RequestId, answer: Informational) -> Result<(), NotSent> {
         let Some(slot) = self.known(id) else { return Err(NotSent::Over) };
         let word = &self.slot(slot).word;

@@ -5,7 +5,7 @@
 //! writes a command allocates; a shard without commands pays one load a turn. A command names requests and connections
 //! by id: one that comes late meets another generation.
 //!
-//! Not here: what the commands mean and how informational answers are written (room `shard`), which of these may be
+//! Not here: what the commands mean and how informational responses are written (room `shard`), which of these may be
 //! sent (room `api`), and what is told about every request (`completions`, `signals`).
 
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ impl Informational {
 pub(crate) enum Command {
     /// The request was cancelled: its connection is to be reset.
     Cancel(RequestId),
-    /// An informational answer is to be sent before the final one.
+    /// An informational response is to be sent before the final one.
     Informational(RequestId, Informational),
     /// Somebody is to be told of the connection's end.
     Watch(ConnectionId, Registration),

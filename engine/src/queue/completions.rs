@@ -7,7 +7,7 @@
 //! Invariants: who pushes a slot owns it until the push and does not touch it after that; nothing is lost or taken
 //! twice; slots that one thread has pushed are taken in the order of its pushes.
 //!
-//! Not here: the answers themselves (`exchange`), and waking the shard that takes them (`notifier`).
+//! Not here: the responses themselves (`exchange`), and waking the shard that takes them (`notifier`).
 
 use core::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ use crossbeam_utils::CachePadded;
 
 use super::slot::{Slot, SlotLink};
 
-/// A slot that has come back: its answer is the shard's from when it [accepts](super::ShardSide::accept) it.
+/// A slot that has come back: its response is the shard's from when it [accepts](super::ShardSide::accept) it.
 #[derive(Debug)]
 #[must_use = "a slot that is not accepted is lost"]
 pub(crate) struct Completion(pub(super) Slot);

@@ -277,7 +277,7 @@ mod tests {
     use super::*;
     use crate::id::{Origin, ShardId};
     use crate::mem::ArenaSizes;
-    use crate::queue::{AnswerFlags, Answered, ShardSide, Sizes, Slot};
+    use crate::queue::{Answered, ResponseFlags, ShardSide, Sizes, Slot};
     use core::sync::atomic::AtomicU64;
     use std::collections::VecDeque;
 
@@ -338,9 +338,9 @@ mod tests {
         /// Answers the oldest if nobody has claimed it, as its time were up.
         fn time_out_unclaimed(&mut self) {
             let Some((slot, position)) = self.waiting.pop_front() else { return };
-            if !self.queue.is_claimed(0, position) && self.side.claim_answer(slot) {
+            if !self.queue.is_claimed(0, position) && self.side.claim_response(slot) {
                 self.overtaken += 1;
-                *self.side.answer_mut(slot) = Answered::default();
+                *self.side.answered_mut(slot) = Answered::default();
                 self.side.end_answered(slot, |_| ());
                 self.queue.drop_settled(0);
             }
@@ -355,7 +355,7 @@ mod tests {
                     self.side.free(slot);
                     continue;
                 }
-                let abandoned = self.side.answer_mut(slot).flags.has(AnswerFlags::ABANDONED);
+                let abandoned = self.side.answered_mut(slot).flags.has(ResponseFlags::ABANDONED);
                 self.answered += u64::from(!abandoned);
                 self.abandoned += u64::from(abandoned);
                 self.side.end_answered(slot, |_| ());
@@ -363,7 +363,7 @@ mod tests {
         }
     }
 
-    /// Claims, and answers or drops, until told to stop. Counts what it has answered.
+    /// Claims, and responses or drops, until told to stop. Counts what it has answered.
     fn consume(queue: &QueueCore<Nothing>, answers: &AtomicU64) {
         let mut seed = 1_u32;
         while !queue.is_closed() || !queue.is_empty() {
@@ -430,7 +430,7 @@ mod tests {
         };
         assert!((0..4).all(|_| shard.push()));
         let second = shard.waiting[1].0;
-        assert!(shard.side.claim_answer(second) && !shard.side.claim_answer(second), "won once");
+        assert!(shard.side.claim_response(second) && !shard.side.claim_response(second), "won once");
         queue.drop_settled(0);
         assert_eq!(queue.len(), 4, "the first is open");
         assert!(!queue.is_claimed(0, 0));

@@ -15,14 +15,14 @@
 //!              answer any more, and a command asks the shard to end the connection, which makes the slot DEAD or free.
 //! ```
 //!
-//! Beside the marks the word counts the informational answers that wait to be sent.
+//! Beside the marks the word counts the informational responses that wait to be sent.
 //!
 //! A slot that is cancelled and unanswered is freed by the shard alone: who drops its handle before the shard has read
 //! the command only takes HANDLE off, or the shard would answer 500 in the place of the application.
 //!
 //! Invariants: the record and the received bytes of a slot do not change while a handle lives; the response area and
-//! the answer belong to whoever set ANSWERED, until the slot is in the completions; the answer of a slot that is free
-//! has no tail.
+//! the response belong to whoever set ANSWERED, until the slot is in the completions; the response of a slot that is
+//! free has no tail.
 //!
 //! Not here: what the shard does with its slots (`shard_side`), what applications do by handle (`lease`) and by id
 //! (`by_id`), and which received bytes a slot holds (`holdings`).
@@ -58,10 +58,10 @@ pub(super) const LEFT: u64 = 128;
 /// Cancelled: nobody can answer, and the shard has a command to end the connection.
 pub(super) const CANCELLED: u64 = 256;
 pub(super) const MARKS: u64 = (1 << PLACE_BITS) - 1;
-/// One informational answer that waits to be sent; the five bits count up to [`INFORMATIONAL_MAX`].
+/// One informational response that waits to be sent; the five bits count up to [`INFORMATIONAL_MAX`].
 pub(super) const INFORMATIONAL_ONE: u64 = 1 << 16;
 pub(super) const INFORMATIONAL: u64 = 31 * INFORMATIONAL_ONE;
-/// Informational answers of one request that may wait to be sent.
+/// Informational responses of one request that may wait to be sent.
 pub(crate) const INFORMATIONAL_MAX: u32 = 16;
 /// With one of these, or without OPEN, a request cannot be answered.
 pub(super) const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
@@ -76,7 +76,7 @@ pub(super) const fn word_of(generation: Generation, marks: u64) -> u64 {
 
 /// What the shard tells the application about a request: plain data that says which bytes it may read.
 pub(crate) trait Record: Copy + Send + Sync + 'static {
-    /// What every answer of an engine says; for those who write answers.
+    /// What every response of an engine says; for those who write answers.
     type HeadTemplate: Send + Sync + 'static;
     /// How a request ended: nobody frees the slot of one that was published, or that is answered, without it.
     type End;
@@ -86,18 +86,18 @@ pub(crate) trait Record: Copy + Send + Sync + 'static {
     fn cooked_bytes(&self) -> u32;
 }
 
-/// What the application tells the shard about its answer.
+/// What the application tells the shard about its response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AnswerFlags(u8);
+pub(crate) struct ResponseFlags(u8);
 
-impl AnswerFlags {
-    /// No answer was given: the handle was dropped.
+impl ResponseFlags {
+    /// No response was given: the handle was dropped.
     pub(crate) const ABANDONED: Self = Self(1);
-    /// The handle that answered is gone with its answer.
+    /// The handle that answered is gone with its response.
     pub(super) const BY_HANDLE: Self = Self(2);
     /// The slot only returns to be freed.
     pub(super) const RECLAIM: Self = Self(4);
-    /// The application wants the connection closed after this answer.
+    /// The application wants the connection closed after this response.
     pub(crate) const CLOSE: Self = Self(8);
     /// It switches protocols: what follows on the connection, both ways, is the application's.
     pub(crate) const SWITCHES: Self = Self(16);
@@ -136,7 +136,7 @@ impl Tail {
     }
 }
 
-/// Why an informational answer is not taken.
+/// Why an informational response is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotSent {
     /// The request is over.
@@ -148,7 +148,7 @@ pub(crate) enum NotSent {
 /// Bytes of a response cell behind its area: for a line that the shard puts into the head when it sends it.
 pub(crate) const LINE_BYTES: u32 = 24;
 
-/// The head of an answer to a request that came by HTTP/1: text at the beginning of the response area, written by who
+/// The head of a response to a request that came by HTTP/1: text at the beginning of the response area, written by who
 /// answers. What only the connection knows when it sends has its place: the date's, and [`LINE_BYTES`] behind the area
 /// for what is said of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,12 +162,12 @@ pub(crate) struct HeadText {
 /// out by.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
-    /// The answer's status; 0 for none.
+    /// The response's status; 0 for none.
     pub(crate) status: u16,
     pub(crate) head: HeadText,
     /// Bytes of the body that are in the response area, behind the head.
     pub(crate) body_len: u32,
-    pub(crate) flags: AnswerFlags,
+    pub(crate) flags: ResponseFlags,
     /// What is to be sent after the area: more of the body.
     pub(crate) tail: Tail,
 }
@@ -227,7 +227,7 @@ pub(crate) struct Exchange<R: Record> {
     engine: u64,
     pub(super) shard: ShardId,
     pub(super) origin: Origin,
-    /// What every answer of this engine says; for those who write answers.
+    /// What every response of this engine says; for those who write answers.
     pub(super) template: R::HeadTemplate,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
     pub(super) slots: Box<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>,
@@ -337,7 +337,7 @@ impl<R: Record> Exchange<R> {
         unsafe { slot.assume_init_ref() }
     }
 
-    /// What every answer of this engine says.
+    /// What every response of this engine says.
     pub(crate) fn template(&self) -> &R::HeadTemplate {
         &self.template
     }
@@ -348,7 +348,7 @@ impl<R: Record> Exchange<R> {
         &self,
         slot: &SharedSlot<R>,
         generation: Generation,
-        flags: AnswerFlags,
+        flags: ResponseFlags,
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
         let open = word_of(generation, OPEN | HANDLE);
@@ -364,7 +364,7 @@ impl<R: Record> Exchange<R> {
         match fill(record, area) {
             Ok(answered) => {
                 core::mem::forget(unfilled);
-                // SAFETY: as for the area: the answer belongs to who set ANSWERED.
+                // SAFETY: as for the area: the response belongs to who set ANSWERED.
                 let place = unsafe { &mut *slot.answer.get() };
                 // Part by part: a whole put together in memory and copied would be read before its parts have arrived
                 // there, which stalls.
@@ -394,14 +394,14 @@ impl<R: Record> Exchange<R> {
     }
 
     /// For the shard, which answers in the application's place: `false` when somebody has answered before.
-    pub(super) fn claim_answer(&self, slot: Slot) -> bool {
+    pub(super) fn claim_response(&self, slot: Slot) -> bool {
         let slot = self.slot(slot);
         let generation = generation_of(slot.word.load(Ordering::Acquire));
         self.set_answered(slot, word_of(generation, OPEN | HANDLE))
     }
 
     /// The slot's request, if it came through a queue, can no longer be answered by id. `true`: nobody has its handle,
-    /// and the answer is the shard's, as of [`claim_answer`](Self::claim_answer).
+    /// and the response is the shard's, as of [`claim_response`](Self::claim_response).
     pub(super) fn close_to_ids(&self, slot: Slot, queue: QueueNumber) -> bool {
         let slot = self.slot(slot);
         let held_by_id = |word: u64| word & (OPEN | HANDLE | CLOSED) == OPEN;
@@ -423,7 +423,7 @@ impl<R: Record> Exchange<R> {
         let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | COMPLETING) });
         let before = slot.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).unwrap_or_else(|word| word);
         if over(before) {
-            let flags = if before & DEAD != 0 { AnswerFlags::RECLAIM } else { AnswerFlags::ABANDONED };
+            let flags = if before & DEAD != 0 { ResponseFlags::RECLAIM } else { ResponseFlags::ABANDONED };
             // SAFETY: still ANSWERED and without a handle, the slot is this thread's until the push.
             unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
             // SAFETY: duty 1: as above. Duty 2: who tried to answer has the handle or came with the id, and with it an

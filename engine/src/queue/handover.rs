@@ -21,8 +21,8 @@ pub(crate) struct SocketReceiver(Answerer<Option<OwnedFd>>);
 impl HandOver {
     /// A question.
     pub(crate) fn new() -> (Self, SocketReceiver) {
-        let (question, answerer) = one_shot();
-        (Self(question), SocketReceiver(answerer))
+        let (question, responder) = one_shot();
+        (Self(question), SocketReceiver(responder))
     }
 
     /// The socket, once; `None`: it is gone, or was taken.

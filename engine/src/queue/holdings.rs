@@ -146,7 +146,7 @@ impl<R: Record> ShardSide<R> {
         }
     }
 
-    /// Takes back what a slot holds that is not published: it becomes another answer's.
+    /// Takes back what a slot holds that is not published: it becomes another response's.
     pub(crate) fn forget_request(&mut self, slot: Slot) {
         self.assert_unpublished(slot);
         self.release_holding(slot);
@@ -333,7 +333,7 @@ impl<R: Record> ShardSide<R> {
         // Those that are taken first are at the end.
         self.free.sort_unstable_by(|one, other| other.cmp(one));
         for area in [Area::Head, Area::Response, Area::Cooked] {
-            // SAFETY: each of these cells is of a slot, and no slot is in use: none has a handle, an answer that is
+            // SAFETY: each of these cells is of a slot, and no slot is in use: none has a handle, a response that is
             // written or sent, or a request that is read. What a free slot's cells hold is wanted by nobody.
             unsafe { self.exchange().arena.discard(area, WARM_SLOTS) };
         }

@@ -1,7 +1,7 @@
 //! The application's right to one request: to read it, and to answer it unless somebody answers by id first.
 //!
 //! Invariants: a claimed id has one lease; what a lease reads does not change while it lives; a lease dropped without
-//! an answer abandons its request. The slot's life is drawn in `exchange`.
+//! a response abandons its request. The slot's life is drawn in `exchange`.
 //!
 //! Not here: answering by id (`by_id`), how a body's chain is read (`body`), and the request as applications see it
 //! (room `api`).
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::commands::{Command, Informational};
 use super::exchange::{
-    ANSWERED, AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, NotSent, ORPHAN, Received,
-    Record, SENT, SharedSlot,
+    ANSWERED, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, NotSent, ORPHAN, Received, Record,
+    ResponseFlags, SENT, SharedSlot,
 };
 use super::signals::Signals;
 use super::slot::Slot;
@@ -93,12 +93,12 @@ impl<R: Record> Lease<R> {
         self.exchange().shard
     }
 
-    /// Notes when the request was taken, in microseconds. The answer carries it to the shard.
+    /// Notes when the request was taken, in microseconds. The response carries it to the shard.
     pub(crate) fn note_taken(&self, micros: u64) {
         self.place().taken.store(micros, Ordering::Relaxed);
     }
 
-    /// What every answer of this engine says.
+    /// What every response of this engine says.
     pub(crate) fn template(&self) -> &R::HeadTemplate {
         &self.exchange().template
     }
@@ -129,10 +129,10 @@ impl<R: Record> Lease<R> {
     }
 
     /// Claims the right to answer and lets `fill` write the response area (which starts with anything). `None`: the
-    /// request was over. After `Some(Ok)` the answer goes with [`submit`](Self::submit).
+    /// request was over. After `Some(Ok)` the response goes with [`submit`](Self::submit).
     #[inline]
     pub(crate) fn fill<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<Filled, E>> {
-        let flags = AnswerFlags::BY_HANDLE;
+        let flags = ResponseFlags::BY_HANDLE;
         let filled = self.exchange().fill(self.place(), self.generation, flags, |_, area| fill(area));
         filled.map(|result| result.map(|()| Filled(())))
     }
@@ -281,10 +281,10 @@ impl<R: Record> Lease<R> {
         unsafe { exchange.arena.read(exchange.arena.cell_offset(cell), bytes) }
     }
 
-    /// As [`fill`](Self::fill), and gives the answer to the shard, but keeps the handle: the request can still be read,
-    /// and the shard [told](Self::tell) about it.
+    /// As [`fill`](Self::fill), and gives the response to the shard, but keeps the handle: the request can still be
+    /// read, and the shard [told](Self::tell) about it.
     pub(crate) fn answer<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<(), E>> {
-        let flags = AnswerFlags::default();
+        let flags = ResponseFlags::default();
         let filled = self.exchange().fill(self.place(), self.generation, flags, |_, area| fill(area));
         if let Some(Ok(())) = filled {
             // SAFETY: duty 1: `fill` has set COMPLETING. Duty 2: as in `exchange`.
@@ -308,12 +308,12 @@ impl<R: Record> Lease<R> {
         self.exchange().cancel(self.id())
     }
 
-    /// Gives the shard an informational answer.
+    /// Gives the shard an informational response.
     pub(crate) fn send_informational(&self, answer: Informational) -> Result<(), NotSent> {
         self.exchange().send_informational(self.id(), answer)
     }
 
-    /// The most bytes of an answer's head.
+    /// The most bytes of a response's head.
     pub(crate) fn head_bytes_max(&self) -> u32 {
         self.exchange().area_bytes()
     }
@@ -358,14 +358,14 @@ impl<R: Record> Lease<R> {
             let abandon = abandon || before & LEFT != 0;
             let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN | CANCELLED) {
                 marks if marks & ORPHAN != 0 => (without, None),
-                0 if abandon => (without | ANSWERED | COMPLETING, Some(AnswerFlags::ABANDONED)),
+                0 if abandon => (without | ANSWERED | COMPLETING, Some(ResponseFlags::ABANDONED)),
                 0 => (without, None),
                 marks if marks & SENT != 0 || marks & (ANSWERED | DEAD) == DEAD => {
-                    (without | COMPLETING, Some(AnswerFlags::RECLAIM))
+                    (without | COMPLETING, Some(ResponseFlags::RECLAIM))
                 }
                 // The shard has yet to read the command, and frees it then.
                 CANCELLED => (without, None),
-                // Answered by id and under way: the shard frees it, or, if that answer fails, who tried abandons it.
+                // Answered by id and under way: the shard frees it, or, if that response fails, who tried abandons it.
                 _ => (without | if abandon { LEFT } else { 0 }, None),
             };
             if let Err(now) = slot.word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Acquire) {
@@ -379,7 +379,7 @@ impl<R: Record> Lease<R> {
             }
             if let Some(flags) = flags {
                 // SAFETY: this thread has just set COMPLETING on a slot that was open, or sent, or dead and unanswered:
-                // the answer is its own until the push.
+                // the response is its own until the push.
                 unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
                 // SAFETY: duty 1: as above. Duty 2: as in `exchange`; nothing of it is used after this.
                 unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot()) };
@@ -390,7 +390,7 @@ impl<R: Record> Lease<R> {
 }
 
 impl<R: Record> Drop for Lease<R> {
-    /// A handle dropped without an answer abandons its request: the shard answers 500.
+    /// A handle dropped without a response abandons its request: the shard answers 500.
     fn drop(&mut self) {
         self.leave(true);
     }

@@ -43,7 +43,8 @@ pub(crate) use self::commands::{Command, Informational};
 pub(crate) use self::completions::Completion;
 pub(crate) use self::core::{QueueCore, Source};
 pub(crate) use self::exchange::{
-    AnswerFlags, Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, Sizes, Tail, slot_bytes,
+    Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, ResponseFlags, Sizes, Tail,
+    slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, SocketReceiver};
 pub(crate) use self::holdings::WARM_SLOTS;

@@ -27,10 +27,10 @@ pub(super) enum Backing {
 pub(super) enum Stage {
     /// The shard's alone: it is free, or was not published yet.
     Ours,
-    /// Published: leases read it, and one of them, or who has the id, may write its answer.
+    /// Published: leases read it, and one of them, or who has the id, may write its response.
     Out,
-    /// It has come back with its answer, or the shard has won that: the answer and the response area are the shard's,
-    /// and a handle may read the rest.
+    /// It has come back with its response, or the shard has won that: the response and the response area are the
+    /// shard's, and a handle may read the rest.
     Back,
 }
 

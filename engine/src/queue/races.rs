@@ -62,18 +62,18 @@ impl Told {
         if exchange.cancel(id) {
             Self::count(&self.cancelled);
             assert!(!exchange.is_open(id) && !exchange.cancel(id), "a cancelled request is over at once");
-            assert!(exchange.answer_by_id(id, |_, _| Err::<Answered, _>(())).is_none(), "nobody can answer it");
+            assert!(exchange.respond_by_id(id, |_, _| Err::<Answered, _>(())).is_none(), "nobody can answer it");
         }
     }
 
     fn answer(&self, exchange: &Exchange<Plain>, id: RequestId, fails: bool) {
         let fill = |_: &Plain, _: &mut [u8]| if fails { Err(()) } else { Ok(Answered::default()) };
-        if exchange.answer_by_id(id, fill) == Some(Ok(())) {
+        if exchange.respond_by_id(id, fill) == Some(Ok(())) {
             Self::count(&self.answered);
         }
     }
 
-    fn answer_by_handle(&self, lease: Lease<Plain>) {
+    fn respond_by_handle(&self, lease: Lease<Plain>) {
         match lease.fill(|_| Ok::<_, ()>(Answered::default())) {
             Some(Ok(filled)) => {
                 Self::count(&self.answered);
@@ -97,7 +97,7 @@ fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, told: &Told, by
         let id = lease.id();
         by_id.send(id).expect("it takes every id");
         match turn % 7 {
-            0 | 1 => told.answer_by_handle(lease),
+            0 | 1 => told.respond_by_handle(lease),
             2 => drop(lease),
             3 => told.cancel(exchange, lease.detach()),
             4 => {
@@ -312,7 +312,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
                     assert!(lease.fill(|_| Err::<Answered, _>(())).is_some_and(|filled| filled.is_err()));
                     let _ = lease.detach();
                 }
-                _ => told.answer_by_handle(lease),
+                _ => told.respond_by_handle(lease),
             }
         }
         shard.look(&told);

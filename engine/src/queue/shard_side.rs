@@ -1,7 +1,7 @@
 //! The shard's side of an exchange: the only one that allocates, publishes and frees slots.
 //!
 //! Invariants: there is one for each exchange; it owns every byte of the arena that is not the kernel's, a lease's or
-//! an answerer's; it ends with its shard and leaves what leases still read to the last of them.
+//! an responder's; it ends with its shard and leaves what leases still read to the last of them.
 //!
 //! Not here: the marks of a slot and who may set them (`exchange`), which bytes a slot holds (`holdings`), and how
 //! requests end and are counted (`shard::dispatch`).
@@ -17,8 +17,8 @@ use super::body::{BodyState, Reader, SlotBody};
 use super::commands::Command;
 use super::completions::Completion;
 use super::exchange::{
-    AnswerFlags, Answered, CANCELLED, COMPLETING, DEAD, DRIVEN, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN,
-    ORPHAN, Received, Record, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
+    Answered, CANCELLED, COMPLETING, DEAD, DRIVEN, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN, ORPHAN, Received,
+    Record, ResponseFlags, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
 };
 use super::owned::{CellPools, Holding, Links, Stage};
 use super::signals::{Signals, SlotSignals};
@@ -26,7 +26,7 @@ use super::slot::{Slot, SlotLink, SlotTable};
 use crate::id::{Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
-/// What has become of a slot whose client is gone, or whose answer is sent.
+/// What has become of a slot whose client is gone, or whose response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SlotUse {
     /// The slot is free again, and so is what it pinned.
@@ -213,7 +213,7 @@ impl<R: Record> ShardSide<R> {
         &self.exchange.arena
     }
 
-    /// The response area of a slot whose answer is the shard's.
+    /// The response area of a slot whose response is the shard's.
     #[inline]
     pub(crate) fn response_mut(&mut self, slot: Slot) -> &mut [u8] {
         self.assert_answer_is_ours(slot);
@@ -222,18 +222,18 @@ impl<R: Record> ShardSide<R> {
         unsafe { arena.write(arena.offset(Area::Response, slot.number()), arena.cell_bytes(Area::Response)) }
     }
 
-    /// Copies the answer in a slot, whose answer is the shard's, into a cell, from `at` on, and dates the copy: what
-    /// has just been written would stall if it were copied. Gives its bytes and the place of its date; `None`: it has
-    /// more than its response area, or more than `most` bytes.
+    /// Copies the response in a slot, whose response is the shard's, into a cell, from `at` on, and dates the copy:
+    /// what has just been written would stall if it were copied. Gives its bytes and the place of its date; `None`: it
+    /// has more than its response area, or more than `most` bytes.
     #[inline(always)]
-    pub(crate) fn copy_answer<const DATE: usize>(
+    pub(crate) fn copy_response<const DATE: usize>(
         &mut self,
         slot: Slot,
         blank: &mut Blank<'_>,
         (at, most): (u32, u32),
         date: &[u8; DATE],
     ) -> Option<(u32, u16)> {
-        let answer = self.answer_mut(slot);
+        let answer = self.answered_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
         if len > most || !answer.tail.is_none() {
             return None;
@@ -283,7 +283,7 @@ impl<R: Record> ShardSide<R> {
         let word = &place.word;
         let now = word.load(Ordering::Relaxed);
         debug_assert!(now & MARKS == 0, "a slot is published once");
-        // Release: an answer by id may see this word before the request ring's tail.
+        // Release: a response by id may see this word before the request ring's tail.
         word.store(now | OPEN | HANDLE, Ordering::Release);
         self.exchange.origin.request(generation_of(now), slot.number())
     }
@@ -308,12 +308,12 @@ impl<R: Record> ShardSide<R> {
         self.exchange.completions.take(out, |slot| &self.slot(slot).link, Completion);
     }
 
-    /// From now on the slot's answer and response area are the shard's. Gives the slot, and what the answer is.
+    /// From now on the slot's answer and response area are the shard's. Gives the slot, and what the response is.
     #[inline]
-    pub(crate) fn accept(&mut self, completed: Completion) -> (Slot, AnswerFlags) {
+    pub(crate) fn accept(&mut self, completed: Completion) -> (Slot, ResponseFlags) {
         let Completion(slot) = completed;
         self.holdings[slot].stage = Stage::Back;
-        // SAFETY: the slot has come back (only then there is a `Completion` of it), and its answer with it.
+        // SAFETY: the slot has come back (only then there is a `Completion` of it), and its response with it.
         let answer = unsafe { &*self.slot(slot).answer.get() };
         (slot, answer.flags)
     }
@@ -368,7 +368,7 @@ impl<R: Record> ShardSide<R> {
         (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == id.generation()).then_some(slot)
     }
 
-    /// An informational answer of a request that is not over has its turn.
+    /// An informational response of a request that is not over has its turn.
     pub(crate) fn informational_taken(&mut self, slot: Slot) {
         self.slot(slot).word.fetch_sub(INFORMATIONAL_ONE, Ordering::AcqRel);
     }
@@ -385,9 +385,9 @@ impl<R: Record> ShardSide<R> {
 
     /// What was answered in a slot taken from the completions, or by the shard itself.
     #[inline]
-    pub(crate) fn answer_mut(&mut self, slot: Slot) -> &mut Answered {
+    pub(crate) fn answered_mut(&mut self, slot: Slot) -> &mut Answered {
         self.assert_answer_is_ours(slot);
-        // SAFETY: a slot that has come back, or was never published, belongs to the shard, as does its answer.
+        // SAFETY: a slot that has come back, or was never published, belongs to the shard, as does its response.
         unsafe { &mut *self.slot(slot).answer.get() }
     }
 
@@ -408,11 +408,11 @@ impl<R: Record> ShardSide<R> {
         SlotUse::Held
     }
 
-    /// Wins the answer of a published request for the shard, if nobody has answered it yet. `true`: the answer and the
-    /// response area are the shard's now, as if somebody had answered by id and the slot had come back.
+    /// Wins the response of a published request for the shard, if nobody has answered it yet. `true`: the response and
+    /// the response area are the shard's now, as if somebody had answered by id and the slot had come back.
     #[cold]
-    pub(crate) fn claim_answer(&mut self, slot: Slot) -> bool {
-        let is_ours = self.exchange.claim_answer(slot);
+    pub(crate) fn claim_response(&mut self, slot: Slot) -> bool {
+        let is_ours = self.exchange.claim_response(slot);
         if is_ours {
             self.holdings[slot].stage = Stage::Back;
         }
@@ -424,29 +424,29 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn close_to_ids(&mut self, slot: Slot, queue: QueueNumber) -> Option<Completion> {
         self.exchange.close_to_ids(slot, queue).then(|| {
             self.holdings[slot].stage = Stage::Back;
-            *self.answer_mut(slot) = Answered { flags: AnswerFlags::ABANDONED, ..Answered::default() };
+            *self.answered_mut(slot) = Answered { flags: ResponseFlags::ABANDONED, ..Answered::default() };
             Completion(slot)
         })
     }
 
-    /// An answered request has ended, as `tell` says: its answer is sent, or will never be. Frees the slot unless a
+    /// An answered request has ended, as `tell` says: its response is sent, or will never be. Frees the slot unless a
     /// handle still reads it.
     #[inline(always)]
     pub(crate) fn end_answered(&mut self, slot: Slot, tell: impl FnOnce(&Answered) -> R::End) -> (R::End, SlotUse) {
-        let end = tell(self.answer_mut(slot));
+        let end = tell(self.answered_mut(slot));
         (end, self.finish(slot))
     }
 
-    /// An answer has come back whose request [had ended](Self::end_unanswered) without it.
-    pub(crate) fn drop_late_answer(&mut self, slot: Slot) -> SlotUse {
+    /// A response has come back whose request [had ended](Self::end_unanswered) without it.
+    pub(crate) fn drop_late_response(&mut self, slot: Slot) -> SlotUse {
         assert!(self.word(slot) & DEAD != 0, "a request that has not ended is not let go of");
         self.finish(slot)
     }
 
     #[inline(always)]
     fn finish(&mut self, slot: Slot) -> SlotUse {
-        let answer = self.answer_mut(slot);
-        let by_handle = answer.flags.has(AnswerFlags::BY_HANDLE.with(AnswerFlags::ABANDONED));
+        let answer = self.answered_mut(slot);
+        let by_handle = answer.flags.has(ResponseFlags::BY_HANDLE.with(ResponseFlags::ABANDONED));
         if !answer.tail.is_none() {
             answer.tail = Tail::None;
         }
@@ -468,7 +468,7 @@ impl<R: Record> ShardSide<R> {
     #[inline]
     pub(crate) fn free(&mut self, slot: Slot) {
         let is_ours = self.holdings[slot].stage == Stage::Ours;
-        assert!(is_ours || self.answer_mut(slot).flags.only_reclaims(), "somebody may still read this slot");
+        assert!(is_ours || self.answered_mut(slot).flags.only_reclaims(), "somebody may still read this slot");
         self.free_cold(slot);
     }
 
@@ -478,7 +478,7 @@ impl<R: Record> ShardSide<R> {
         self.free_now(slot);
     }
 
-    /// Frees a slot that is the shard's alone, and what it holds; late answers by id meet the next generation.
+    /// Frees a slot that is the shard's alone, and what it holds; late responses by id meet the next generation.
     #[inline(always)]
     fn free_now(&mut self, slot: Slot) {
         self.release_holding(slot);
@@ -553,9 +553,9 @@ impl<R: Record> ShardSide<R> {
         let mut count = 0;
         for completed in slots {
             let (slot, _) = self.accept(completed);
-            let answer = core::mem::take(self.answer_mut(slot));
-            // The handle went with its answer: it is no orphan, though it was counted as one.
-            if answer.flags.has(AnswerFlags::BY_HANDLE) {
+            let answer = core::mem::take(self.answered_mut(slot));
+            // The handle went with its response: it is no orphan, though it was counted as one.
+            if answer.flags.has(ResponseFlags::BY_HANDLE) {
                 self.exchange.orphans.fetch_sub(1, Ordering::AcqRel);
             }
             count += usize::from(core::mem::take(&mut returning[slot]));

@@ -19,7 +19,7 @@ pub(crate) struct Signals(u32);
 const LISTED: u32 = 1;
 
 impl Signals {
-    /// A streamed answer has something to send, or has ended.
+    /// A streamed response has something to send, or has ended.
     pub(crate) const SEND: Self = Self(2);
     /// As much of the body has been read as the shard waits for, or all of it.
     pub(crate) const READ: Self = Self(4);

@@ -1,7 +1,7 @@
-//! A question about a connection's end, and its one answer: a future's side and the shard's.
+//! A question about a connection's end, and its one response: a future's side and the shard's.
 //!
 //! Invariants: whoever asks is answered once, also when the shard ends or fails with the question unread; what the
-//! application does on the answer (its waker, its callback) may panic and harms nobody.
+//! application does on the response (its waker, its callback) may panic and harms nobody.
 //!
 //! Not here: when a connection ends, and how (room `shard`).
 
@@ -55,11 +55,11 @@ impl core::fmt::Debug for Registration {
 impl Watch {
     /// A question; with `half_close`, the client's end of its side answers it, too.
     pub(crate) fn new(half_close: bool) -> (Self, Registration) {
-        let (question, answerer) = one_shot();
-        (Self(question), Registration { end_notifier: Some(EndNotifier::Future(answerer)), half_close })
+        let (question, responder) = one_shot();
+        (Self(question), Registration { end_notifier: Some(EndNotifier::Future(responder)), half_close })
     }
 
-    /// The answer, if it is there.
+    /// The response, if it is there.
     pub(crate) fn told(&self) -> Option<Disconnected> {
         self.0.answer(|how| *how)
     }
@@ -70,19 +70,19 @@ impl Watch {
 }
 
 impl Registration {
-    /// A question answered by a call, on the thread that knows the answer.
+    /// A question answered by a call, on the thread that knows the response.
     pub(crate) fn call(call: impl FnOnce(Disconnected) + Send + 'static) -> Self {
         Self { end_notifier: Some(EndNotifier::Call(Box::new(call))), half_close: false }
     }
 
-    /// Whether the client's end of its side is an answer.
+    /// Whether the client's end of its side is a response.
     pub(crate) fn wants_half_close(&self) -> bool {
         self.half_close
     }
 
-    /// Whether nobody waits for the answer any more.
+    /// Whether nobody waits for the response any more.
     pub(crate) fn is_forgotten(&self) -> bool {
-        matches!(&self.end_notifier, Some(EndNotifier::Future(answerer)) if answerer.is_forgotten())
+        matches!(&self.end_notifier, Some(EndNotifier::Future(responder)) if responder.is_forgotten())
     }
 
     /// Answers.
@@ -94,7 +94,7 @@ impl Registration {
         let Some(end_notifier) = self.end_notifier.take() else { return };
         match end_notifier {
             EndNotifier::Call(call) => drop(foreign::call(move || call(how))),
-            EndNotifier::Future(answerer) => answerer.tell(how),
+            EndNotifier::Future(responder) => responder.tell(how),
         }
     }
 }

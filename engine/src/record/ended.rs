@@ -23,7 +23,7 @@ pub(crate) enum Outcome {
     Abandoned,
     /// The application cancelled it.
     Cancelled,
-    /// Its client had left before there was an answer.
+    /// Its client had left before there was a response.
     Disconnected,
     /// The engine answered in the application's place, or before it.
     Refused(Reject),
@@ -47,9 +47,9 @@ pub(crate) enum Timer {
     ReceiveRate,
     /// Nobody took it from its queue: `request_queue`.
     Queue,
-    /// Its client took the answer slower than `send_rate_min`.
+    /// Its client took the response slower than `send_rate_min`.
     SendRate,
-    /// Its client took nothing of the answer, where no rate is asked for: `idle_connection`.
+    /// Its client took nothing of the response, where no rate is asked for: `idle_connection`.
     Send,
 }
 
@@ -106,9 +106,9 @@ pub(crate) struct Times {
     pub(crate) delivered: Option<Moment>,
     /// A consumer took it from a queue that is measured. None: nobody did, or it was not noted.
     pub(crate) taken: Option<Moment>,
-    /// Its answer was there, the application's or the engine's. None: it has none, and no status.
+    /// Its response was there, the application's or the engine's. None: it has none, and no status.
     pub(crate) answered: Option<Moment>,
-    /// It ended: the socket had taken what it took of the answer.
+    /// It ended: the socket had taken what it took of the response.
     pub(crate) sent: Moment,
 }
 
@@ -129,7 +129,7 @@ impl Times {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
-    /// The status of its answer, sent or not, 100 to 999; 0: it had none.
+    /// The status of its response, sent or not, 100 to 999; 0: it had none.
     pub(crate) status: u16,
     /// It was put into a queue; if not, it was refused before.
     pub(crate) delivered: bool,
@@ -137,7 +137,7 @@ pub(crate) struct Ended {
     pub(crate) meter: u32,
     /// Bytes received of it: head and body, framing included.
     pub(crate) bytes_in: u64,
-    /// Bytes of its answer that the socket took: head and body, framing included.
+    /// Bytes of its response that the socket took: head and body, framing included.
     pub(crate) bytes_out: u64,
     /// Where something uses them.
     pub(crate) times: Option<Times>,

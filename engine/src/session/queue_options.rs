@@ -13,14 +13,14 @@ use crate::queue::WaitStrategy;
 #[non_exhaustive]
 pub struct QueueOptions {
     /// The most requests that wait undelivered, 1 to 1,048,576; 1,000 by default. When it is full, the engine answers
-    /// 503, except that a pipelined request waits for the answers before it. Changed live by
+    /// 503, except that a pipelined request waits for the responses before it. Changed live by
     /// [`RequestQueue::set_length`](crate::RequestQueue::set_length). What a queue takes in memory goes by
     /// [`requests_max`](crate::EngineBuilder::requests_max), not by its length.
     pub length: u32,
     /// How consumers wait while the queue is empty.
     pub wait: WaitStrategy,
     /// Whether it is measured how long the queue's requests take; not by default. Costs 15 KiB for each shard and each
-    /// binding of a group to the queue, and a read of the clock for each batch of requests and of answers. See
+    /// binding of a group to the queue, and a read of the clock for each batch of requests and of responses. See
     /// [`RequestQueue::latency`](crate::RequestQueue::latency).
     pub measured: bool,
 }

@@ -27,7 +27,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Asks for an answer, and waits for one or for the end.
+/// Asks for a response, and waits for one or for the end.
 fn ask(address: SocketAddr) {
     let Ok(mut stream) = TcpStream::connect(address) else { return };
     stream.set_read_timeout(Some(WAIT_MAX)).expect("not zero");

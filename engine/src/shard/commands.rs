@@ -1,7 +1,7 @@
 //! What applications tell in commands: requests to be cancelled or informed, connections to be watched or let go. See
 //! `queue::commands`.
 //!
-//! Invariants: commands are read after the answers of a turn have been taken back and before any of them is sent, so
+//! Invariants: commands are read after the responses of a turn have been taken back and before any of them is sent, so
 //! that nothing that was cancelled by then begins to leave.
 //!
 //! Not here: how commands are put in and kept (room `queue`), and what each does to a connection (`protocol`).
@@ -45,7 +45,7 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// An informational answer for a request under way.
+    /// An informational response for a request under way.
     pub(super) fn send_informational(&mut self, id: RequestId, answer: Informational) {
         let slot = self.protocol.dispatch.under_way(id);
         let owed = slot.and_then(|slot| Some((slot, self.protocol.dispatch.state(slot).connection?)));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   turn:  answers ─▶ sends ─▶ enter the kernel ─▶ ended sends ─▶ control ─▶ completions ─▶ publish, wake ─▶ timers
-//!   (and control once more, before the answers)
+//!   (and control once more, before the responses)
 //!
 //!            transport               protocol                 dispatch
 //!   kernel ─▶ sockets, bytes, time ─▶ what bytes mean ────────▶ slots, routes, queues ─▶ applications
@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Invariants:
-//! * One enter, one clock read (co-located two, where an application has given answers back and the thread may sleep
+//! * One enter, one clock read (co-located two, where an application has given responses back and the thread may sleep
 //!   then) and at most one wake a queue for each turn; after the start nothing here allocates or locks for a request (a
 //!   control message, `control`, may do both; waking a pending future locks the list of wakers; the date is formatted
 //!   once a second).
@@ -158,7 +158,7 @@ impl<I: Io> Shard<I> {
         self.inbox.begin_turn();
         self.take_newer();
         let was_read = self.read_clock_for_answers();
-        self.collect_answers();
+        self.collect_responses();
         if self.cursor == self.events.len() {
             self.enter(wait_max, was_read)?;
             // After the wait: a change that was made before a request was sent holds for that request.
@@ -266,7 +266,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Takes what applications have answered, and sends what is next in order.
-    fn collect_answers(&mut self) {
+    fn collect_responses(&mut self) {
         let mut completed = self.protocol.dispatch.take_completions();
         for completed in completed.drain(..) {
             self.take_back(completed);
@@ -289,12 +289,12 @@ impl<I: Io> Shard<I> {
             return dispatch.discard(slot);
         }
         match dispatch.state(slot).connection.and_then(|key| self.connections.get_mut(key)) {
-            Some(connection) => self.protocol.on_answer(connection, slot, flags),
-            None => dispatch.drop_late_answer(slot),
+            Some(connection) => self.protocol.on_response(connection, slot, flags),
+            None => dispatch.drop_late_response(slot),
         }
     }
 
-    /// Goes on with everything that is on a list: input before answers, so that these find what it leads to.
+    /// Goes on with everything that is on a list: input before responses, so that these find what it leads to.
     fn work_off(&mut self) {
         loop {
             if let Some(key) = self.protocol.resume.take() {
@@ -499,7 +499,7 @@ impl<I: Io> Shard<I> {
     pub(crate) fn end(mut self) {
         self.protocol.dispatch.abandon_queued();
         let left = self.close_left();
-        self.collect_answers();
+        self.collect_responses();
         self.publish_levels();
         let Protocol { transport, dispatch, .. } = self.protocol;
         // The ring closes before the memory it was lent can go.

@@ -1,4 +1,4 @@
-//! What a streamed answer is between the application, which gives it piece by piece, and the shard, which sends it.
+//! What a streamed response is between the application, which gives it piece by piece, and the shard, which sends it.
 //!
 //! ```text
 //!   application ──push──▶ OutStream ──refill──▶ Outgoing's window ──▶ the socket
@@ -39,7 +39,7 @@ const FINISHED: u8 = 1;
 const ABORTED: u8 = 2;
 /// Everything is handed to the socket.
 const DONE: u8 = 4;
-/// The client is gone, or the answer was cut.
+/// The client is gone, or the response was cut.
 const GONE: u8 = 8;
 
 /// See the module's head.
@@ -125,17 +125,17 @@ impl OutStream {
         self.state.fetch_or(FINISHED, Ordering::AcqRel);
     }
 
-    /// The application gives up: the answer is cut. For the application.
+    /// The application gives up: the response is cut. For the application.
     pub(crate) fn abort(&self) {
         self.state.fetch_or(ABORTED, Ordering::AcqRel);
     }
 
-    /// Whether nothing more will be sent because the client is gone or the answer was cut.
+    /// Whether nothing more will be sent because the client is gone or the response was cut.
     pub(crate) fn is_gone(&self) -> bool {
         self.is(GONE)
     }
 
-    /// Whether everything given was handed to the socket and the answer is whole.
+    /// Whether everything given was handed to the socket and the response is whole.
     pub(crate) fn is_complete(&self) -> bool {
         self.is(DONE)
     }

@@ -21,7 +21,7 @@ pub(crate) enum Ending {
     Open,
     /// Everything has been given.
     Finished,
-    /// The answer is to be cut.
+    /// The response is to be cut.
     Aborted,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Outgoing {
     window: [OutPiece; WINDOW],
     first: usize,
     count: usize,
-    /// Bytes of the answer's head that are not sent.
+    /// Bytes of the response's head that are not sent.
     head_left: u32,
     /// Bytes of the first piece that are sent.
     sent: u64,
@@ -174,7 +174,7 @@ impl Outgoing {
         of_files
     }
 
-    /// Everything is sent, and the answer is whole.
+    /// Everything is sent, and the response is whole.
     pub(crate) fn complete(&self) {
         debug_assert!(self.count == 0 && self.head_left == 0, "something is left");
         self.stream.end(DONE);

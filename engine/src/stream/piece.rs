@@ -61,7 +61,7 @@ impl FileRange {
     /// The bytes of `file` from `range.start` to before `range.end`, counted from the file's beginning; an end before
     /// the start is an empty range. The file's own position is neither used nor changed.
     ///
-    /// Nothing is read here, and nothing is checked: an answer whose file turns out shorter, or cannot be read, is cut
+    /// Nothing is read here, and nothing is checked: a response whose file turns out shorter, or cannot be read, is cut
     /// ([`responses_truncated`](crate::Counters::responses_truncated)).
     ///
     /// A file that is written while it is sent is sent in part as it was and in part as it is: above 32 KiB the socket

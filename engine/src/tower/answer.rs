@@ -1,19 +1,19 @@
 //! A service's answer on its way to the client.
 //!
 //! ```text
-//!   no body, or none to send ─────────────────────────────────────────▶ a whole answer
-//!   a look at the body ─▶ all of it is in the first frame, as promised ─▶ a whole answer
+//!   no body, or none to send ─────────────────────────────────────────▶ a whole response
+//!   a look at the body ─▶ all of it is in the first frame, as promised ─▶ a whole response
 //!          ▲     └─▶ else ─▶ a head; then, while there is room: a frame, a chunk; trailers; the end
 //!          └─ held back while the client may wait for `100 Continue`, and there is no frame
 //! ```
 //!
 //! Invariants: the service's body is polled only when there is room for what it gives, and never under the lock of the
-//! place, since it may be the request's own body; a body of a known length has exactly that, or the answer is cut. `100
-//! Continue` is sent only before an answer has begun: so one that may be made of the request's body begins with its
-//! first frame, unless the client leaves before.
+//! place, since it may be the request's own body; a body of a known length has exactly that, or the response is cut.
+//! `100 Continue` is sent only before a response has begun: so one that may be made of the request's body begins with
+//! its first frame, unless the client leaves before.
 //!
 //! Trailers of a body with a Content-Length, or towards HTTP/1.0, cannot be sent and are left out (RFC 9110 section
-//! 6.5.1); a service that names them beforehand (`Trailer`) has its answer sent in chunks.
+//! 6.5.1); a service that names them beforehand (`Trailer`) has its response sent in chunks.
 //!
 //! Not here: calling the service, and what the client gets when it fails or panics (`handling`); the request's body
 //! (`incoming`).
@@ -40,13 +40,13 @@ const IN_A_ROW: u32 = 32;
 /// The longest body that is given in one call.
 const WHOLE_BYTES_MAX: u64 = 1 << 30;
 
-/// Why an answer was not given to its end.
+/// Why a response was not given to its end.
 pub(super) enum SendError<E> {
     Body(E),
     Engine(Error),
 }
 
-/// What came of a part of an answer; `E` is the error of the service's body.
+/// What came of a part of a response; `E` is the error of the service's body.
 type Given<T, E> = core::result::Result<T, SendError<E>>;
 
 impl<E> From<Error> for SendError<E> {
@@ -55,7 +55,7 @@ impl<E> From<Error> for SendError<E> {
     }
 }
 
-/// An answer with a body.
+/// A response with a body.
 pub(super) struct Answer<B> {
     body: Pin<Box<B>>,
     /// The head, which waits for a first look at the body.
@@ -63,18 +63,18 @@ pub(super) struct Answer<B> {
     in_chunks: bool,
 }
 
-/// An answer that has not begun.
+/// A response that has not begun.
 struct Waiting {
     parts: Parts,
     /// Bytes of the body, if that is known.
     length: Option<u64>,
-    /// Tells that the client has left; asked for when the answer is held back.
+    /// Tells that the client has left; asked for when the response is held back.
     gone: Option<Disconnect>,
 }
 
 impl Waiting {
-    /// Whether the answer is to wait for the first frame of its body: while the client may wait for `100 Continue`, and
-    /// the service, which still has the request's body, may read it.
+    /// Whether the response is to wait for the first frame of its body: while the client may wait for `100 Continue`,
+    /// and the service, which still has the request's body, may read it.
     fn is_held_back(&mut self, place: &SharedRequest, context: &mut Context<'_>) -> Result<bool> {
         if !place.is_shared() {
             return Ok(false);
@@ -97,7 +97,7 @@ struct Asked {
 }
 
 impl<B: Body> Answer<B> {
-    /// Begins with an answer. `None`: that was all of it.
+    /// Begins with a response. `None`: that was all of it.
     pub(super) fn begin(place: &SharedRequest, response: http::Response<B>) -> Result<Option<Self>> {
         let asked = place.with(|held| {
             let request = held.request_mut().ok_or(Error::GONE)?;
@@ -197,7 +197,7 @@ fn give<D: Buf>(place: &SharedRequest, frame: Option<Frame<D>>, in_chunks: bool)
     }
 }
 
-/// Begins with the answer of a body of an unknown length, after a first look at the body. `true`: that was all of it.
+/// Begins with the response of a body of an unknown length, after a first look at the body. `true`: that was all of it.
 fn begin_in_pieces<D: Buf, E>(
     place: &SharedRequest,
     parts: &Parts,
@@ -215,7 +215,7 @@ fn begin_in_pieces<D: Buf, E>(
     }
 }
 
-/// Begins with the answer of a body of a known length, after a first look at the body. `true`: that was all of it.
+/// Begins with the response of a body of a known length, after a first look at the body. `true`: that was all of it.
 fn begin_with<D: Buf, E>(
     place: &SharedRequest,
     parts: &Parts,
@@ -246,12 +246,12 @@ fn into_bytes(mut data: impl Buf) -> Bytes {
     data.copy_to_bytes(data.remaining())
 }
 
-/// Gives an answer that has no body; to HEAD, with the framing of the answer to GET as far as it is known.
+/// Gives a response that has no body; to HEAD, with the framing of the response to GET as far as it is known.
 fn give_head(place: &SharedRequest, parts: &Parts, asked: Asked, length: Option<u64>, is_left_out: bool) -> Result<()> {
     match length {
         _ if !asked.is_head || !body_allowed(parts.status.as_u16()) => respond(place, head_of(parts)),
         Some(length) => respond(place, head_of(parts).content_length(length)),
-        // Of unknown length, as the answer to GET would be, or left out: nothing is said (RFC 9110 section 8.6).
+        // Of unknown length, as the response to GET would be, or left out: nothing is said (RFC 9110 section 8.6).
         None => {
             let head = head_of(parts);
             start(place, if is_left_out { head.unframed() } else { head })?;
@@ -304,7 +304,7 @@ fn respond(place: &SharedRequest, response: Response<'_>) -> Result<()> {
     }
 }
 
-/// Begins the answer to the request in a place. Under its lock: whoever reads the request finds it before and after.
+/// Begins the response to the request in a place. Under its lock: whoever reads the request finds it before and after.
 fn start(place: &SharedRequest, response: Response<'_>) -> Result<()> {
     place.with(|held| {
         let Held::Request(request) = held.take() else { return Err(Error::GONE) };

@@ -1,11 +1,11 @@
-//! One request on its way through a service: until the service is ready, until it has answered, until its answer is
+//! One request on its way through a service: until the service is ready, until it has answered, until its response is
 //! given.
 //!
-//! Invariants: however this ends, dropped or by a panic, the request is answered or its answer cut before anything else
-//! of the application is dropped.
+//! Invariants: however this ends, dropped or by a panic, the request is answered or its response cut before anything
+//! else of the application is dropped.
 //!
-//! Not here: taking requests from a queue (`tower`), their conversion (`incoming`), the body of the answer (`answer`),
-//! and where the request is meanwhile (`shared`).
+//! Not here: taking requests from a queue (`tower`), their conversion (`incoming`), the body of the response
+//! (`answer`), and where the request is meanwhile (`shared`).
 
 use core::any::Any;
 use core::fmt;
@@ -31,13 +31,13 @@ use crate::foreign;
 pub enum Failure<E, B> {
     /// The service failed. The client got 500.
     Service(E),
-    /// The service or its body panicked; here is what was thrown. The client got 500, or its answer was cut.
+    /// The service or its body panicked; here is what was thrown. The client got 500, or its response was cut.
     Panic(Box<dyn Any + Send>),
-    /// The body failed. The answer was cut, or, had it not begun, was 500.
+    /// The body failed. The response was cut, or, had it not begun, was 500.
     Body(B),
     /// The engine could not do it. [`Gone`](crate::ErrorKind::Gone): the client left.
-    /// [`Invalid`](crate::ErrorKind::Invalid), [`TooLarge`](crate::ErrorKind::TooLarge): the answer cannot be sent, and
-    /// the client got 500, or a cut answer; or `http` cannot hold the request, and the client got 400.
+    /// [`Invalid`](crate::ErrorKind::Invalid), [`TooLarge`](crate::ErrorKind::TooLarge): the response cannot be sent,
+    /// and the client got 500, or a cut answer; or `http` cannot hold the request, and the client got 400.
     Engine(Error),
 }
 
@@ -78,7 +78,7 @@ where
     New(S),
     /// The service has the request.
     Called(Pin<Box<S::Future>>),
-    /// The answer is being given.
+    /// The response is being given.
     Answering(Answer<B>),
     Over,
 }
@@ -93,8 +93,8 @@ where
     }
 }
 
-/// A request given to a service, as a future: see [`handle`](super::handle). It is ready when the whole answer is on
-/// its way. Dropped before that, the request gets 500, or its answer is cut.
+/// A request given to a service, as a future: see [`handle`](super::handle). It is ready when the whole response is on
+/// its way. Dropped before that, the request gets 500, or its response is cut.
 #[must_use = "a future does nothing unless polled"]
 pub struct Handling<S, B>
 where

@@ -41,9 +41,9 @@ pub struct RequestInfo {
 /// The body of a request: data as it comes, and its trailer fields, if any, in a frame of their own. Copied once, out
 /// of the buffers that it was received into; not read ahead of who polls it.
 ///
-/// Dropping it leaves the rest unread, which the engine skips, or ends the connection after the answer. Once the answer
-/// is given whole, there is nothing more to read: [`Gone`](crate::ErrorKind::Gone); while it is streamed, reading
-/// goes on.
+/// Dropping it leaves the rest unread, which the engine skips, or ends the connection after the response. Once the
+/// response is given whole, there is nothing more to read: [`Gone`](crate::ErrorKind::Gone); while it is streamed,
+/// reading goes on.
 pub struct IncomingBody {
     /// `None` once it is at its end.
     place: Option<SharedRequest>,

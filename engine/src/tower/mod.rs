@@ -1,4 +1,4 @@
-//! Requests and answers as the types of the crate `http`, so that whatever is a `tower_service::Service` of them, an
+//! Requests and responses as the types of the crate `http`, so that whatever is a `tower_service::Service` of them, an
 //! axum router among others, can be served from a request queue. Feature `tower`.
 //!
 //! ```no_run
@@ -31,11 +31,11 @@
 //!
 //! Invariants:
 //! * Each request is answered once: by the service, or with 500 when it fails, panics, gives what cannot be sent, or is
-//!   dropped. An answer that has begun and cannot be ended is cut. Who runs the future is told why.
+//!   dropped. A response that has begun and cannot be ended is cut. Who runs the future is told why.
 //! * A body is read as the service polls it, and the service's body is polled while the client takes it.
-//! * An answer to a client that waits for `100 Continue` begins with the first frame of its body, as long as the
+//! * A response to a client that waits for `100 Continue` begins with the first frame of its body, as long as the
 //!   service has the request's body and may read it: that is sent only before.
-//! * A service may keep, read or drop the body of its request as it likes, before and after its answer; dropping it
+//! * A service may keep, read or drop the body of its request as it likes, before and after its response; dropping it
 //!   abandons nothing.
 //! * Fields that are the connection's or the engine's do not pass: of the service's Connection only `close` is heeded,
 //!   its Content-Length is a promise that is kept, and Keep-Alive, Proxy-Connection, Transfer-Encoding, Date and Server
@@ -91,7 +91,7 @@ where
     }
 }
 
-/// Gives one request to a service, and its answer to the client.
+/// Gives one request to a service, and its response to the client.
 pub fn handle<S, B>(request: Request, service: S) -> Handling<S, B>
 where
     S: Service<http::Request<IncomingBody>, Response = http::Response<B>>,

@@ -78,7 +78,7 @@ impl Wake for Relay {
 pub(super) enum By {
     /// Who reads the request's body.
     Reader,
-    /// Who gives the answer.
+    /// Who gives the response.
     Answerer,
 }
 
@@ -137,7 +137,7 @@ impl SharedRequest {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Gives up: a request that is not answered gets 500, an answer that is not finished is cut.
+    /// Gives up: a request that is not answered gets 500, a response that is not finished is cut.
     pub(super) fn give_up(&self) {
         self.0.given_up.store(true, Ordering::SeqCst);
         self.try_clear();

@@ -1,4 +1,4 @@
-//! What the tests of streamed answers share: a client that reads what it likes, when it likes, and bytes that tell
+//! What the tests of streamed responses share: a client that reads what it likes, when it likes, and bytes that tell
 //! their place.
 
 use std::fs::File;
@@ -151,7 +151,7 @@ pub(crate) fn file_of(len: usize) -> File {
     file
 }
 
-/// An answer of so many bytes, to be given.
+/// A response of so many bytes, to be given.
 pub(crate) fn start(request: Request, length: u64) -> ResponseStream {
     request.start(Response::ok().content_length(length)).expect("open")
 }

@@ -1,4 +1,4 @@
-//! What an answer with ranges is framed in: Content-Range values, and the heads and the end of multipart bodies.
+//! What a response with ranges is framed in: Content-Range values, and the heads and the end of multipart bodies.
 //!
 //! Invariants: the length of a multipart body is known exactly before its first byte is written. Nothing written can
 //! end a part's head early or pass for a boundary. An error writes nothing that counts. Not here: the bytes of the

@@ -1,7 +1,7 @@
 //! What is known of status codes.
 //!
 //! Invariants: every function is total.
-//! Not here: which status fits an answer.
+//! Not here: which status fits a response.
 //! Source: RFC 9110 sections 6.4.1, 15 and the IANA status code registry.
 
 /// Whether a response with this status may have a body (RFC 9110 section 6.4.1): not 1xx, 204, 304.

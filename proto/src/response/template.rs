@@ -80,7 +80,7 @@ impl HeadTemplate {
         Ok(Self { bytes, len, date_at, ready })
     }
 
-    /// Writes a whole answer at the start of `out`, as [`HeadWriter`] would: status 200, Server and Date, `line` if
+    /// Writes a whole response at the start of `out`, as [`HeadWriter`] would: status 200, Server and Date, `line` if
     /// there is one, the length of `body`, and `body`. Returns the bytes written, and the offset of the date's 29
     /// bytes. `None`: it is not short enough for this, and `out` has anything in it.
     #[inline]
@@ -103,7 +103,7 @@ impl HeadTemplate {
     }
 }
 
-/// The longest body of a short answer: of three digits.
+/// The longest body of a short response: of three digits.
 const LENGTH_MAX: usize = 999;
 
 /// The digits of a length, at most [`LENGTH_MAX`], its line's end and the blank line, and how many bytes that is.

@@ -22,7 +22,7 @@ use crate::stream::{Data, FileRange};
 /// use ringress::{Body, Response};
 ///
 /// static PAGE: [u8; 100_000] = [b'x'; 100_000];
-/// // Sent from where it lies; `body(&PAGE)` would copy it for every answer.
+/// // Sent from where it lies; `body(&PAGE)` would copy it for every response.
 /// let response = Response::ok().body(Body::from_static(&PAGE));
 /// ```
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! What the answer to a plain request becomes for one with conditions or ranges: parts of it, its fields alone, an
+//! What the response to a plain request becomes for one with conditions or ranges: parts of it, its fields alone, an
 //! error.
 //!
 //! Invariants: a part is never larger than the whole and the heads of a few parts; what a 304 or an error would say of
@@ -19,7 +19,7 @@ use ringress_proto::range::{ByteRange, Multipart, Ranges, content_range, unsatis
 use super::{Body, Memory, Response};
 use crate::api::validators::Validators;
 
-/// What describes a content: not for answers without it.
+/// What describes a content: not for responses without it.
 const OF_CONTENT: [ResponseHeader; 6] = [
     ResponseHeader::AcceptRanges,
     ResponseHeader::ContentEncoding,
@@ -28,7 +28,7 @@ const OF_CONTENT: [ResponseHeader; 6] = [
     ResponseHeader::ContentRange,
     ResponseHeader::ContentType,
 ];
-/// What is said of a representation, and to caches: not for an answer that is an error.
+/// What is said of a representation, and to caches: not for a response that is an error.
 const OF_REPRESENTATION: [ResponseHeader; 5] = [
     ResponseHeader::CacheControl,
     ResponseHeader::ContentLocation,

@@ -1,4 +1,4 @@
-//! Heads of answers to requests that came by HTTP/1: text, written by who answers into the shard's memory.
+//! Heads of responses to requests that came by HTTP/1: text, written by who answers into the shard's memory.
 //!
 //! Invariants: the room `api` writes no head but here, and asks nowhere else which version a request came by: each
 //! question is a match of all versions, so that another one, whose heads travel as fields, finds its places. A head
@@ -6,7 +6,7 @@
 //! that.
 //!
 //! Not here: what may be answered (`response`), the syntax of fields (`proto::response`), trailer sections
-//! (`stream/ending.rs`), and informational answers, which travel as fields.
+//! (`stream/ending.rs`), and informational responses, which travel as fields.
 
 use ringress_proto::head::Version;
 use ringress_proto::header::HeaderName;
@@ -14,7 +14,7 @@ use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError};
 
 use super::{MadeField, Response};
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{AnswerFlags, Answered, HeadText, Tail};
+use crate::queue::{Answered, HeadText, ResponseFlags, Tail};
 use crate::record::RequestRecord;
 
 /// The form that heads have which go to the client of a request.
@@ -26,7 +26,7 @@ fn writer<'a>(record: &RequestRecord, area: &'a mut [u8]) -> HeadWriter<'a> {
     }
 }
 
-/// Whether there are answers below 200 for a request: informational ones, and the switch of protocols.
+/// Whether there are responses below 200 for a request: informational ones, and the switch of protocols.
 pub(in crate::api) fn has_informational(record: &RequestRecord) -> bool {
     match record.head.version {
         Version::Http10 => false,
@@ -53,7 +53,7 @@ pub(super) fn unknown_length(record: &RequestRecord) -> ResponseBodyLength {
     }
 }
 
-/// A short answer of status 200 whose head is kept ready. Gives the head, and the bytes of the body behind it.
+/// A short response of status 200 whose head is kept ready. Gives the head, and the bytes of the body behind it.
 #[inline(always)]
 pub(super) fn ready(template: &HeadTemplate, response: &Response<'_>, area: &mut [u8]) -> Option<(HeadText, u32)> {
     let body = response.body.as_bytes();
@@ -83,7 +83,7 @@ pub(super) fn with_body(
     Ok((HeadText { len, date_at }, has_body.then(|| u32::try_from(body_len).unwrap_or(u32::MAX))))
 }
 
-/// The head of an answer whose body, if any, is a stream's.
+/// The head of a response whose body, if any, is a stream's.
 pub(in crate::api) fn alone(
     record: &RequestRecord,
     template: &HeadTemplate,
@@ -93,13 +93,13 @@ pub(in crate::api) fn alone(
 ) -> Result<Answered> {
     let area_bytes = area.len();
     let mut head = writer(record, area);
-    // The answer to HEAD ends with its head in any case.
+    // The response to HEAD ends with its head in any case.
     let ends_by_close = framing == Some(ResponseBodyLength::Close) && !record.is_head();
     let written = write_fields(template, (response, made), framing, &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
     let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
     let head = HeadText { len: u32::try_from(head_len).unwrap_or(u32::MAX), date_at };
-    let flags = if response.close || ends_by_close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let flags = if response.close || ends_by_close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
     Ok(Answered { status: response.status, head, body_len: 0, flags, tail: Tail::None })
 }
 

@@ -1,9 +1,9 @@
-//! What is kept of requests whose answers were copied together and are being sent: how each ends if all is sent.
+//! What is kept of requests whose responses were copied together and are being sent: how each ends if all is sent.
 //!
-//! Their slots are free meanwhile, so that few go round and stay in the caches: a shard hands on hundreds of answers
+//! Their slots are free meanwhile, so that few go round and stay in the caches: a shard hands on hundreds of responses
 //! before it enters the kernel.
 //!
-//! Invariants: they are kept by the cell that the answers are in, from its first answer until its send has ended; a
+//! Invariants: they are kept by the cell that the responses are in, from its first response until its send has ended; a
 //! cell has no more of them than requests of one connection may be under way. Nothing allocates after the start.
 //!
 //! Not here: what is counted (`ends`).
@@ -13,7 +13,7 @@ use core::ops::Range;
 use crate::mem::CellId;
 use crate::record::{Ended, Outcome, Times};
 
-/// As much of an [`Ended`] as is kept for each answer, the times apart: few are used.
+/// As much of an [`Ended`] as is kept for each response, the times apart: few are used.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     bytes_in: u64,
@@ -90,7 +90,7 @@ impl CopiedEnds {
         self.ends.resize((cell + 1) * self.per_cell, Kept::NOTHING);
     }
 
-    /// The newest answer in a cell has grown.
+    /// The newest response in a cell has grown.
     #[cold]
     pub(super) fn grow_newest(&mut self, cell: CellId, bytes: u32) {
         let cell = cell.place();
@@ -100,7 +100,7 @@ impl CopiedEnds {
         }
     }
 
-    /// The cell has no answers any more: where those are that it had.
+    /// The cell has no responses any more: where those are that it had.
     #[inline]
     pub(super) fn take(&mut self, cell: CellId) -> Range<usize> {
         self.take_at(cell.place())

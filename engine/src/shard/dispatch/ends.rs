@@ -1,9 +1,9 @@
 //! The one end of a request: whatever way it took, its slot is freed with the one record of its end, and that is
-//! counted by `record`: at once, or, of answers that were copied together, when their send has ended.
+//! counted by `record`: at once, or, of responses that were copied together, when their send has ended.
 //!
 //! ```text
 //!   begin_delivered, begin_refused ──▶ under way ──answered──▶ sent, unsent ▶ request_ended
-//!                                        │           └───────▶ answer_copied ──▶ copied_sent, copied_unsent
+//!                                        │           └───────▶ response_copied ──▶ copied_sent, copied_unsent
 //!                                        └──────────────────▶ connection gone ▶ unanswered_ended
 //! ```
 //!
@@ -15,7 +15,7 @@
 //! * What was said of a request's end first holds: refused, abandoned, cancelled, cut, timed out. Of an application's
 //!   answer, whether the socket took it whole decides.
 //!
-//! Not here: when an answer is sent or lost (`protocol`), the record's fields (room `record`), and by which group a
+//! Not here: when a response is sent or lost (`protocol`), the record's fields (room `record`), and by which group a
 //! request counts (`meters`).
 
 use core::ops::Range;
@@ -28,11 +28,11 @@ use super::slots::Life;
 use super::{Dispatch, GONE};
 use crate::counters::{Counter, ShardRequestCounts};
 use crate::mem::CellId;
-use crate::queue::{AnswerFlags, Answered, Slot, SlotUse, Tail};
+use crate::queue::{Answered, ResponseFlags, Slot, SlotUse, Tail};
 use crate::record::{Ended, Moment, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
 
-/// What a refusal is, if the answer that says so goes out or not.
+/// What a refusal is, if the response that says so goes out or not.
 fn refused(reject: Reject) -> Outcome {
     match reject {
         Reject::Abandoned => Outcome::Abandoned,
@@ -61,9 +61,9 @@ pub(super) struct Stamps {
     answered: u64,
 }
 
-/// Bytes of an answer; of a stream, those that the socket has taken.
+/// Bytes of a response; of a stream, those that the socket has taken.
 #[inline]
-fn answer_bytes(answer: &Answered) -> u64 {
+fn response_bytes(answer: &Answered) -> u64 {
     match &answer.tail {
         Tail::None => u64::from(answer.area_len()),
         Tail::Bytes(tail) => u64::from(answer.area_len()) + tail.len() as u64,
@@ -72,7 +72,7 @@ fn answer_bytes(answer: &Answered) -> u64 {
 }
 
 impl Dispatch {
-    /// A request is refused before it is anybody's. Its slot is the shard's own, and becomes the answer's.
+    /// A request is refused before it is anybody's. Its slot is the shard's own, and becomes the response's.
     #[cold]
     pub(crate) fn begin_refused(&mut self, slot: Slot, reject: Reject) {
         let state = &mut self.slots[slot];
@@ -108,7 +108,7 @@ impl Dispatch {
         self.note_answered(slot);
     }
 
-    /// The application has cancelled a request that is under way, or its answer is to be cut: nothing that happens to
+    /// The application has cancelled a request that is under way, or its response is to be cut: nothing that happens to
     /// it afterwards is of interest.
     #[cold]
     pub(crate) fn set_outcome(&mut self, slot: Slot, outcome: Outcome) {
@@ -127,9 +127,9 @@ impl Dispatch {
         }
     }
 
-    /// The answer of a request has been copied into this cell, to be sent with others.
+    /// The response of a request has been copied into this cell, to be sent with others.
     #[inline(always)]
-    pub(crate) fn answer_copied(&mut self, slot: Slot, cell: CellId) {
+    pub(crate) fn response_copied(&mut self, slot: Slot, cell: CellId) {
         let outcome = self.slots[slot].outcome;
         let ended = self.leave_slot(slot, outcome, None);
         if self.measures {
@@ -139,13 +139,13 @@ impl Dispatch {
         self.copied.put(cell, ended);
     }
 
-    /// The newest answer in a cell has grown.
+    /// The newest response in a cell has grown.
     #[cold]
     pub(crate) fn copied_has_grown(&mut self, cell: CellId, bytes: u32) {
         self.copied.grow_newest(cell, bytes);
     }
 
-    /// The socket has taken the answers in a cell whole.
+    /// The socket has taken the responses in a cell whole.
     #[inline]
     pub(crate) fn copied_sent(&mut self, cell: CellId) {
         let mut places = self.copied.take(cell);
@@ -189,7 +189,7 @@ impl Dispatch {
         self.record_timed(ended, times);
     }
 
-    /// The answers in a cell go with their connection, whose socket has taken `sent` bytes of them.
+    /// The responses in a cell go with their connection, whose socket has taken `sent` bytes of them.
     #[cold]
     pub(crate) fn copied_unsent(&mut self, cell: CellId, why: UnsentReason, sent: u64) {
         let places = self.copied.take(cell);
@@ -210,17 +210,17 @@ impl Dispatch {
         }
     }
 
-    /// The socket has taken the answer of a request whole.
+    /// The socket has taken the response of a request whole.
     #[inline(always)]
-    pub(crate) fn answer_sent(&mut self, slot: Slot) {
+    pub(crate) fn response_sent(&mut self, slot: Slot) {
         let outcome = self.slots[slot].outcome;
         self.request_ended(slot, outcome, None);
     }
 
-    /// A request goes with its connection, whose socket has taken `sent` bytes from the beginning of its answer on.
+    /// A request goes with its connection, whose socket has taken `sent` bytes from the beginning of its response on.
     /// Gives how many of those belong to later ones.
     #[cold]
-    pub(crate) fn answer_unsent(&mut self, slot: Slot, why: UnsentReason, sent: u64) -> u64 {
+    pub(crate) fn response_unsent(&mut self, slot: Slot, why: UnsentReason, sent: u64) -> u64 {
         let state = &self.slots[slot];
         let outcome = state.outcome;
         if !state.is_answered() {
@@ -228,8 +228,8 @@ impl Dispatch {
             self.unanswered_ended(slot, outcome);
             return sent;
         }
-        let whole = answer_bytes(self.side.answer_mut(slot));
-        let flags = self.side.answer_mut(slot).flags;
+        let whole = response_bytes(self.side.answered_mut(slot));
+        let flags = self.side.answered_mut(slot).flags;
         let (sent, rest, is_whole) = match self.outgoing(slot) {
             Some(outgoing) => {
                 let is_whole = outgoing.is_whole();
@@ -242,7 +242,7 @@ impl Dispatch {
         };
         let outcome = match outcome {
             // Dropped while its connection went, it has not even been given 500.
-            Outcome::Answered if flags.has(AnswerFlags::ABANDONED) => why.outcome(false),
+            Outcome::Answered if flags.has(ResponseFlags::ABANDONED) => why.outcome(false),
             Outcome::Answered if is_whole => Outcome::Answered,
             Outcome::Answered => why.outcome(true),
             decided => decided,
@@ -251,13 +251,13 @@ impl Dispatch {
         rest
     }
 
-    /// As [`answer_unsent`](Self::answer_unsent), of all from `oldest` on.
+    /// As [`response_unsent`](Self::response_unsent), of all from `oldest` on.
     #[cold]
-    pub(crate) fn answers_unsent(&mut self, oldest: Option<Slot>, why: UnsentReason, sent: u64) {
+    pub(crate) fn responses_unsent(&mut self, oldest: Option<Slot>, why: UnsentReason, sent: u64) {
         let (mut next, mut sent) = (oldest, sent);
         while let Some(slot) = next {
             next = self.slots[slot].next;
-            sent = self.answer_unsent(slot, why, sent);
+            sent = self.response_unsent(slot, why, sent);
         }
     }
 
@@ -272,7 +272,7 @@ impl Dispatch {
     }
 
     /// An answered request needs its slot no more: frees that, and what it pinned, unless a handle still reads it. Of
-    /// its answer the socket has taken `sent` bytes; `None`: all. Its times are still to be told.
+    /// its response the socket has taken `sent` bytes; `None`: all. Its times are still to be told.
     // What is not answered goes another way: an end that came of both would be put together in memory each time.
     #[inline(always)]
     fn leave_slot(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) -> Ended {
@@ -280,7 +280,7 @@ impl Dispatch {
         assert!(life.is_answered(), "an answer is sent, or will never be, once it is there; and once");
         let delivered = life.was_delivered();
         let tell = |answer: &Answered| {
-            let bytes_out = sent.unwrap_or_else(|| answer_bytes(answer));
+            let bytes_out = sent.unwrap_or_else(|| response_bytes(answer));
             Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out, times: None }
         };
         let (ended, fate) = self.side.end_answered(slot, tell);
@@ -297,7 +297,7 @@ impl Dispatch {
         assert!(life == Life::Delivered, "a request ends once");
         let times = self.times_of(slot, 0);
         let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0, times: None };
-        // An answer already on its way back finds no connection.
+        // A response already on its way back finds no connection.
         self.slots[slot].connection = None;
         if self.side.end_unanswered(slot, &ended) == SlotUse::Held && self.side.has_body(slot) {
             self.fail_body(slot, GONE);
@@ -340,7 +340,7 @@ impl Dispatch {
         self.side.forget_taken(slot);
     }
 
-    /// An answer has come back, or the engine has made one.
+    /// A response has come back, or the engine has made one.
     #[cold]
     pub(crate) fn note_answered(&mut self, slot: Slot) {
         self.times[slot].answered = self.now;
@@ -352,7 +352,7 @@ impl Dispatch {
         let Stamps { first_byte, delivered, answered } = self.times[slot];
         let first_byte = Moment::new(first_byte).filter(|_| self.measures)?;
         let delivered = Moment::new(delivered);
-        // Of a batch, consumers say when that began; and the shard may have seen an answer by a time that it had read
+        // Of a batch, consumers say when that began; and the shard may have seen a response by a time that it had read
         // before that was given.
         let taken = Moment::new(self.side.taken(slot)).map(|taken| taken.max(delivered.unwrap_or(taken)));
         let answered = Moment::new(answered).filter(|_| status > 0);
@@ -376,7 +376,7 @@ impl Dispatch {
     /// As [`record`](Self::record), with times, as far as they are known.
     #[cold]
     fn record_timed(&mut self, ended: Ended, times: Option<Times>) {
-        // Of answers that were copied together it was not known before.
+        // Of responses that were copied together it was not known before.
         let sent = |times: Times| Moment::new(self.now).unwrap_or(times.sent).max(times.sent);
         let times = times.map(|times| Times { sent: sent(times), ..times });
         if let (Outcome::Answered, Some(times), Some(latency)) =
@@ -393,7 +393,7 @@ impl Dispatch {
         self.side.record(slot).wire_bytes + self.later_bytes(slot)
     }
 
-    /// The socket has taken so many bytes that are no answer: informational ones for the request in a slot, or
+    /// The socket has taken so many bytes that are no response: informational ones for the request in a slot, or
     /// a refusal that has found none.
     #[cold]
     pub(crate) fn sent_aside(&mut self, slot: Option<Slot>, bytes: u32) {

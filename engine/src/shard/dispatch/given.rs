@@ -6,7 +6,7 @@
 
 use super::Dispatch;
 use crate::id::{ConnectionId, QueueNumber, RequestId, ShardId};
-use crate::queue::{AnswerFlags, Command, Completion, Driving, Notifier, Signals, Slot};
+use crate::queue::{Command, Completion, Driving, Notifier, ResponseFlags, Signals, Slot};
 
 impl Dispatch {
     pub(crate) fn shard(&self) -> ShardId {
@@ -55,7 +55,7 @@ impl Dispatch {
 
     /// From now on a slot's answer is the shard's.
     #[inline(always)]
-    pub(crate) fn accept(&mut self, completed: Completion) -> (Slot, AnswerFlags) {
+    pub(crate) fn accept(&mut self, completed: Completion) -> (Slot, ResponseFlags) {
         self.side.accept(completed)
     }
 

@@ -1,7 +1,7 @@
 //! What protocols use of slots, and of the shard's memory.
 //!
-//! Invariants: a request is filled in before it is delivered or refused, and does not change afterwards; its answer is
-//! looked at while it is the shard's (room `queue` asserts both). That requests are delivered, end, and leave their
+//! Invariants: a request is filled in before it is delivered or refused, and does not change afterwards; its response
+//! is looked at while it is the shard's (room `queue` asserts both). That requests are delivered, end, and leave their
 //! slots is not among this: whoever has a slot has no other way to that than `queues` and `ends`.
 //!
 //! Not here: bodies on their way to readers (`body`), and what the loop takes of applications (`given`).
@@ -113,7 +113,7 @@ impl Dispatch {
         self.side.count_prefix(slot, bytes);
     }
 
-    /// Takes back what a slot holds: it becomes another answer's.
+    /// Takes back what a slot holds: it becomes another response's.
     pub(crate) fn forget_request(&mut self, slot: Slot) {
         self.side.forget_request(slot);
     }
@@ -125,7 +125,7 @@ impl Dispatch {
     }
 }
 
-/// A request under way, and its answer.
+/// A request under way, and its response.
 impl Dispatch {
     #[inline]
     pub(crate) fn request(&self, slot: Slot) -> &RequestRecord {
@@ -175,19 +175,19 @@ impl Dispatch {
         self.side.wake_reader(slot);
     }
 
-    /// Wins the answer of a request for the shard, if nobody has answered it yet.
+    /// Wins the response of a request for the shard, if nobody has answered it yet.
     #[cold]
-    pub(crate) fn claim_answer(&mut self, slot: Slot) -> bool {
-        self.side.claim_answer(slot)
+    pub(crate) fn claim_response(&mut self, slot: Slot) -> bool {
+        self.side.claim_response(slot)
     }
 
     /// What was answered, from when the slot has come back.
     #[inline]
-    pub(crate) fn answer_mut(&mut self, slot: Slot) -> &mut Answered {
-        self.side.answer_mut(slot)
+    pub(crate) fn answered_mut(&mut self, slot: Slot) -> &mut Answered {
+        self.side.answered_mut(slot)
     }
 
-    /// The response area, as long as the answer is the shard's.
+    /// The response area, as long as the response is the shard's.
     #[inline]
     pub(crate) fn response_mut(&mut self, slot: Slot) -> &mut [u8] {
         self.side.response_mut(slot)
@@ -199,15 +199,15 @@ impl Dispatch {
         self.side.lend_response(slot, len)
     }
 
-    /// See [`ShardSide::copy_answer`](crate::queue::ShardSide::copy_answer).
+    /// See [`ShardSide::copy_response`](crate::queue::ShardSide::copy_response).
     #[inline(always)]
-    pub(crate) fn copy_answer<const DATE: usize>(
+    pub(crate) fn copy_response<const DATE: usize>(
         &mut self,
         slot: Slot,
         blank: &mut Blank<'_>,
         range: (u32, u32),
         date: &[u8; DATE],
     ) -> Option<(u32, u16)> {
-        self.side.copy_answer(slot, blank, range, date)
+        self.side.copy_response(slot, blank, range, date)
     }
 }

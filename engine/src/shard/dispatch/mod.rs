@@ -1,10 +1,10 @@
-//! Requests and their answers, whatever protocol they came by: request slots, routes, queues, bodies and their readers,
-//! who is told of what, and how each ends.
+//! Requests and their responses, whatever protocol they came by: request slots, routes, queues, bodies and their
+//! readers, who is told of what, and how each ends.
 //!
-//! Invariants: a slot is in the list of one connection at most, from its delivery until its answer is handed on or its
-//! client is gone; what is pushed to a queue is published, and its sleepers woken, before the shard sleeps.
+//! Invariants: a slot is in the list of one connection at most, from its delivery until its response is handed on or
+//! its client is gone; what is pushed to a queue is published, and its sleepers woken, before the shard sleeps.
 //!
-//! Not here: connections, sockets, and how requests and answers are written.
+//! Not here: connections, sockets, and how requests and responses are written.
 
 mod body;
 mod copied;
@@ -57,7 +57,7 @@ pub(crate) struct Dispatch {
     /// Where routes look for them; `None` where one has ended.
     queues: Vec<Option<QueueEnd>>,
     meters: Meters,
-    /// Requests whose slots are free and whose answers are being sent.
+    /// Requests whose slots are free and whose responses are being sent.
     copied: CopiedEnds,
     /// The turn's time, in microseconds, and when the first byte came of the input that is looked at.
     now: u64,

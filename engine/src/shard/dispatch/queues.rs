@@ -158,13 +158,13 @@ impl Dispatch {
         true
     }
 
-    /// Wins the answer of a request that nobody has taken from its queue yet. `false`: a consumer has it, or it is
+    /// Wins the response of a request that nobody has taken from its queue yet. `false`: a consumer has it, or it is
     /// answered.
     pub(crate) fn win_queued(&mut self, slot: Slot) -> bool {
         let state = self.slots[slot];
         let Some(queue) = self.queue_of(&state) else { return false };
         // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
-        !queue.core.is_claimed(usize::from(self.id.0), state.position) && self.side.claim_answer(slot)
+        !queue.core.is_claimed(usize::from(self.id.0), state.position) && self.side.claim_response(slot)
     }
 
     /// The queue that a slot's request was pushed to, if that has not ended.

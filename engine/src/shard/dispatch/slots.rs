@@ -18,11 +18,11 @@ use crate::stream::Outgoing;
 pub(super) enum Life {
     /// It has not begun, or has ended.
     Over,
-    /// It was put into a queue, and has no answer yet.
+    /// It was put into a queue, and has no response yet.
     Delivered,
-    /// And now its answer is in the slot, which is the shard's.
+    /// And now its response is in the slot, which is the shard's.
     Answered,
-    /// It was not delivered: the answer in the slot, which is the shard's, refuses it.
+    /// It was not delivered: the response in the slot, which is the shard's, refuses it.
     Refused,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct SlotState {
     pub(super) meter: u32,
     /// How far its request has come.
     pub(super) life: Life,
-    /// How its request ends if its answer goes out whole.
+    /// How its request ends if its response goes out whole.
     pub(super) outcome: Outcome,
     /// What the protocol of its connection notes of it. Nobody here reads that.
     pub(crate) note: u8,
@@ -79,7 +79,7 @@ impl SlotState {
         Self { connection: Some(connection), queued, note, ..Self::FREE }
     }
 
-    /// Whether the answer is in the slot, and the slot is the shard's.
+    /// Whether the response is in the slot, and the slot is the shard's.
     #[inline(always)]
     pub(crate) fn is_answered(&self) -> bool {
         self.life.is_answered()
@@ -87,7 +87,7 @@ impl SlotState {
 }
 
 impl Dispatch {
-    /// The answer of a request that was delivered is in its slot, which is the shard's from now on.
+    /// The response of a request that was delivered is in its slot, which is the shard's from now on.
     #[inline(always)]
     pub(crate) fn answer_is_here(&mut self, slot: Slot) {
         let state = &mut self.slots[slot];
@@ -95,19 +95,19 @@ impl Dispatch {
         state.life = Life::Answered;
     }
 
-    /// An answer has come back whose client had gone: frees the slot, and what it pinned, unless a handle still reads
+    /// A response has come back whose client had gone: frees the slot, and what it pinned, unless a handle still reads
     /// it.
     #[cold]
-    pub(crate) fn drop_late_answer(&mut self, slot: Slot) {
+    pub(crate) fn drop_late_response(&mut self, slot: Slot) {
         assert!(self.slots[slot].life == Life::Over, "a request that has begun ends by `request_ended`");
-        if self.side.drop_late_answer(slot) == SlotUse::Held && self.side.has_body(slot) {
+        if self.side.drop_late_response(slot) == SlotUse::Held && self.side.has_body(slot) {
             self.fail_body(slot, GONE);
         }
     }
 
     /// The stream in a slot that the shard has taken back.
     pub(crate) fn outgoing(&mut self, slot: Slot) -> Option<&mut Outgoing> {
-        match &mut self.side.answer_mut(slot).tail {
+        match &mut self.side.answered_mut(slot).tail {
             Tail::Stream(outgoing) => Some(outgoing),
             Tail::None | Tail::Bytes(_) => None,
         }

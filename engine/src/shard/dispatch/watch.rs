@@ -1,5 +1,5 @@
 //! What few connections have beside their entry: applications that are to be told of their end or to get their socket,
-//! and informational answers.
+//! and informational responses.
 //!
 //! Invariants: a connection without any of it pays one look when it ends; whoever is to be told is told when its
 //! descriptor is closed and its requests are gone; what is kept for those who no longer wait is bounded by twice the
@@ -19,7 +19,7 @@ pub(crate) struct Extra {
     registrations: Vec<Registration>,
     /// As many registrations as there may be before those are cleared away that nobody waits for.
     clear_at: usize,
-    /// Informational answers that wait, each with the slot of its request, in the order they were given.
+    /// Informational responses that wait, each with the slot of its request, in the order they were given.
     informational: VecDeque<(Slot, Informational)>,
     /// Who is to get its socket.
     taker: Option<SocketReceiver>,
@@ -69,12 +69,12 @@ impl Dispatch {
         self.extras.0.contains_key(&key.index)
     }
 
-    /// An informational answer waits for its turn.
+    /// An informational response waits for its turn.
     pub(crate) fn add_informational(&mut self, key: ConnectionKey, slot: Slot, answer: Informational) {
         self.extras.0.entry(key.index).or_default().informational.push_back((slot, answer));
     }
 
-    /// The oldest informational answer of a slot's request has its turn. Gives it, and whether others wait.
+    /// The oldest informational response of a slot's request has its turn. Gives it, and whether others wait.
     pub(crate) fn take_informational(&mut self, key: ConnectionKey, slot: Slot) -> Option<(Informational, bool)> {
         let extra = self.extras.0.get_mut(&key.index)?;
         let place = extra.informational.iter().position(|(of, _)| *of == slot)?;

@@ -13,7 +13,7 @@ use super::Protocol;
 use super::http1::{Http1, Intake};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
-use crate::queue::{AnswerFlags, Informational, Registration, Slot, SocketReceiver};
+use crate::queue::{Informational, Registration, ResponseFlags, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::ring::Io;
 use crate::shard::transport::{Accepted, OtherSide, Socket, SocketEvent};
@@ -163,12 +163,12 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// The answer in a slot is there, and the slot is the shard's.
+    /// The response in a slot is there, and the slot is the shard's.
     #[inline(always)]
-    pub(crate) fn on_answer(&mut self, connection: &mut Connection, slot: Slot, flags: AnswerFlags) {
-        // Behind a switch of protocols there are no answers.
+    pub(crate) fn on_response(&mut self, connection: &mut Connection, slot: Slot, flags: ResponseFlags) {
+        // Behind a switch of protocols there are no responses.
         if let Connection::Http1(http) = connection {
-            self.http1_answer(http, slot, flags);
+            self.http1_response(http, slot, flags);
         }
     }
 
@@ -213,7 +213,7 @@ impl<I: Io> Protocol<I> {
     fn end_pipe(&mut self, connection: &mut Connection) {
         let Connection::Raw(raw) = connection else { return };
         let (link, slot) = (raw.link.take(), raw.pipe.slot);
-        self.dispatch.answer_sent(slot);
+        self.dispatch.response_sent(slot);
         let mut http = Http1::over(link);
         self.end_http1(&mut http);
         *connection = Connection::Http1(http);
@@ -264,11 +264,11 @@ impl<I: Io> Protocol<I> {
         self.add_watcher(connection.link_mut(), registration);
     }
 
-    /// An informational answer for a request under way.
+    /// An informational response for a request under way.
     pub(crate) fn send_informational(&mut self, connection: &mut Connection, slot: Slot, answer: Informational) {
         match connection {
             Connection::Http1(http) => self.http1_informational(http, slot, answer),
-            // The answer has begun.
+            // The response has begun.
             Connection::Raw(_) => self.counters.informational_dropped.count(),
         }
     }
@@ -313,7 +313,7 @@ impl<I: Io> Protocol<I> {
         }
         let out = core::mem::replace(&mut link.out, Out::Nothing);
         self.lose_out(link, out);
-        self.dispatch.answers_unsent(oldest, why, 0);
+        self.dispatch.responses_unsent(oldest, why, 0);
         // A client that sees the end finds its requests counted.
         self.dispatch.write_tally();
         self.transport.close(&link.socket);

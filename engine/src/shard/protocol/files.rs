@@ -54,7 +54,7 @@ impl<I: Io> Protocol<I> {
         match taken {
             Taken::Bytes(bytes) => return self.file_went(link, slot, bytes),
             Taken::PeerGone => self.client_gone(link),
-            Taken::FileFailed => self.truncate_answer(link, slot),
+            Taken::FileFailed => self.truncate_response(link, slot),
             Taken::FileUnsuited => self.read_instead(link, slot),
         }
         Progress::Nothing

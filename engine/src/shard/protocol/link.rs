@@ -28,20 +28,20 @@ pub(super) enum Out {
     Area {
         slot: Slot,
     },
-    /// A slot's response area and then the tail of its answer.
+    /// A slot's response area and then the tail of its response.
     AreaAndTail {
         slot: Slot,
     },
-    /// Parts of a streamed answer; with `last`, its end is among them, and the slot is no longer in the list.
+    /// Parts of a streamed response; with `last`, its end is among them, and the slot is no longer in the list.
     Stream {
         slot: Slot,
         last: bool,
     },
-    /// A coalescing cell: the dispatch knows of whose answers.
+    /// A coalescing cell: the dispatch knows of whose responses.
     Cell {
         cell: Cell,
     },
-    /// An informational answer to the request in this slot, among the `informational_texts`.
+    /// An informational response to the request in this slot, among the `informational_texts`.
     Informational {
         slot: Slot,
     },
@@ -60,7 +60,7 @@ pub(crate) struct Link {
     /// Bytes of `out` that the transport has taken, and in all.
     pub(super) out_taken: u32,
     pub(super) out_len: u32,
-    /// In the list of connections with answers to look at.
+    /// In the list of connections with responses to look at.
     pub(super) in_flush: Listed,
     /// In that of connections whose input goes on.
     pub(super) in_resume: Listed,
@@ -125,7 +125,7 @@ impl Link {
 }
 
 impl<I: Io> Protocol<I> {
-    /// Puts a connection on the list of those whose answers are looked at.
+    /// Puts a connection on the list of those whose responses are looked at.
     #[inline]
     pub(super) fn queue_flush(&mut self, link: &mut Link) {
         self.flush.put(link.key(), &mut link.in_flush);
@@ -224,7 +224,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn release_out(&mut self, link: &Link, out: Out) {
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
-                self.dispatch.answer_sent(slot);
+                self.dispatch.response_sent(slot);
             }
             Out::Cell { cell } => {
                 self.dispatch.copied_sent(cell.id());
@@ -235,7 +235,7 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// The socket has taken so many bytes of what is no answer, and takes no more of it.
+    /// The socket has taken so many bytes of what is no response, and takes no more of it.
     #[cold]
     fn release_aside(&mut self, link: &Link, out: Out, sent: u32) {
         let (Out::Informational { slot: at } | Out::Text { slot: Some(at), .. }) = out else {
@@ -253,7 +253,7 @@ impl<I: Io> Protocol<I> {
         let (why, sent) = (link.why_unsent(), u64::from(link.out_taken));
         match out {
             Out::Area { slot } | Out::AreaAndTail { slot } | Out::Stream { slot, last: true } => {
-                self.dispatch.answer_unsent(slot, why, sent);
+                self.dispatch.response_unsent(slot, why, sent);
             }
             Out::Cell { cell } => {
                 self.dispatch.copied_unsent(cell.id(), why, sent);

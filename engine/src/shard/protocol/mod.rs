@@ -1,4 +1,4 @@
-//! What bytes mean: requests and bodies in what a transport receives, and answers as what it is to send.
+//! What bytes mean: requests and bodies in what a transport receives, and responses as what it is to send.
 //!
 //! ```text
 //!   transport ──what came──▶ http1 │ raw ──requests, bytes──▶ dispatch
@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! * A connection is lent by who looked it up, once an event. Work that follows work, on it or on another one, goes on
-//!   a list: `flush` for answers that are to be looked at, `resume` for input that goes on. Nothing calls back up.
+//!   a list: `flush` for responses that are to be looked at, `resume` for input that goes on. Nothing calls back up.
 //! * Answers leave a connection in the order its requests came.
 //! * Nothing here allocates or locks for a request.
 //!
@@ -60,7 +60,7 @@ pub(crate) struct Protocol<I: Io> {
     host_memo: HostMemo,
     /// Of connections that send one, by their index: lent to the kernel until it is sent.
     informational_texts: BTreeMap<u32, Box<[u8]>>,
-    /// Connections with answers to look at.
+    /// Connections with responses to look at.
     pub(crate) flush: Worklist,
     /// Connections whose input goes on.
     pub(crate) resume: Worklist,

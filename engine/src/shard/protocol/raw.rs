@@ -8,8 +8,8 @@
 //!                       leaving ──(all is sent, no operation names the socket)──▶ let go   closed or drained
 //! ```
 //!
-//! Invariants: the request whose answer switches has its slot to the end: it holds what has come, and its stream what
-//! is to go; what comes once the answer is taken back, and what was held until then, goes into the slot's chain as it
+//! Invariants: the request whose response switches has its slot to the end: it holds what has come, and its stream what
+//! is to go; what comes once the response is taken back, and what was held until then, goes into the slot's chain as it
 //! is; each side ends by itself; a pipe has no timer but that of a client that does not take what is sent.
 //!
 //! Not here: what the bytes mean; how they are read (rooms `queue`, `api`).
@@ -105,7 +105,7 @@ impl<I: Io> Protocol<I> {
             self.dispatch.body_has_come(pipe.slot, input.len());
             if taken.is_err() {
                 self.counters.input_overflows.count();
-                self.truncate_answer(link, pipe.slot);
+                self.truncate_response(link, pipe.slot);
                 return None;
             }
             used += input.len();
@@ -146,7 +146,7 @@ impl<I: Io> Protocol<I> {
         self.dispatch.half_closed(link.key());
     }
 
-    /// The switch has its turn: its answer goes out.
+    /// The switch has its turn: its response goes out.
     pub(super) fn begin_raw(&mut self, raw: &mut Raw) {
         self.set_raw_deadline(raw);
         self.send_raw(raw);
@@ -221,7 +221,7 @@ impl<I: Io> Protocol<I> {
     /// everybody told.
     pub(super) fn hand_out(&mut self, link: &Link, oldest: Option<Slot>) {
         let socket = self.transport.release(&link.socket);
-        self.dispatch.answers_unsent(oldest, UnsentReason::PipeEnded, 0);
+        self.dispatch.responses_unsent(oldest, UnsentReason::PipeEnded, 0);
         self.dispatch.write_tally();
         let taker = self.dispatch.take_taker(link.key());
         self.dispatch.end_extras(link.key(), Disconnected::Taken);

@@ -86,7 +86,7 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// Goes on with held input after answers have made room, and with receiving once none is left.
+    /// Goes on with held input after responses have made room, and with receiving once none is left.
     #[cold]
     pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
         connection.link_mut().in_resume.taken_off();

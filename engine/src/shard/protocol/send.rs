@@ -7,7 +7,7 @@
 //!   so many bytes are taken ──it was the rest
 //! ```
 //!
-//! Invariants: bytes taken are those of answers, informational ones and pipes, whatever a transport makes of them on
+//! Invariants: bytes taken are those of responses, informational ones and pipes, whatever a transport makes of them on
 //! the wire; they are counted here, from what the transport tells, and nowhere read from a socket.
 //!
 //! Not here: what is sent (`http1`, `raw`, `stream`, `files`), and when a socket is full (`transport`).
@@ -65,7 +65,7 @@ impl<I: Io> Protocol<I> {
         match (self.file_progress(connection.link_mut(), taken), connection) {
             (Progress::Nothing, _) => {}
             (Progress::Short, connection) => self.is_short(connection, true),
-            (Progress::Ended, Connection::Http1(http)) => self.after_answer(http),
+            (Progress::Ended, Connection::Http1(http)) => self.after_response(http),
             (Progress::Ended, Connection::Raw(raw)) => self.queue_flush(&mut raw.link),
         }
     }

@@ -1,5 +1,5 @@
-//! What is streamed goes out, an answer in pieces or a pipe's: pieces are gathered into one send after the other, short
-//! parts of files go through the ring and a cell, longer ones to the helper (`files`).
+//! What is streamed goes out, a response in pieces or a pipe's: pieces are gathered into one send after the other,
+//! short parts of files go through the ring and a cell, longer ones to the helper (`files`).
 //!
 //! ```text
 //!   look ──▶ head and pieces are there ──▶ one send of up to 16 parts ──▶ advance ──▶ look again
@@ -9,9 +9,9 @@
 //!    └─────▶ nothing is there: wait for signals, or, after the end, for nothing any more
 //! ```
 //!
-//! Invariants: a streamed answer is its connection's oldest until its last send begins; a connection has one send or
-//! one read under way, and at most one cell, which it gives back when what was read is sent, or when it ends; an answer
-//! that cannot be made whole is cut: the connection is reset, and it is counted.
+//! Invariants: a streamed response is its connection's oldest until its last send begins; a connection has one send or
+//! one read under way, and at most one cell, which it gives back when what was read is sent, or when it ends; a
+//! response that cannot be made whole is cut: the connection is reset, and it is counted.
 //!
 //! How files are sent is decided here alone; in neither way does the shard wait for a disk.
 //!
@@ -187,7 +187,7 @@ impl<I: Io> Protocol<I> {
         if link.socket.staging.is_reading() {
             return Next::Nothing;
         }
-        let head_len = self.dispatch.answer_mut(slot).head.len;
+        let head_len = self.dispatch.answered_mut(slot).head.len;
         let head = self.dispatch.lend_response(slot, head_len);
         let staged = match &link.socket.staging {
             Staging::Holds { cell, from, to } => Some(self.dispatch.arena().lend(cell, *from, to - from)),
@@ -198,7 +198,7 @@ impl<I: Io> Protocol<I> {
         let reads_only = outgoing.reads_only;
         let found = look(outgoing, head, staged);
         if found.ending == Ending::Aborted {
-            self.truncate_answer(link, slot);
+            self.truncate_response(link, slot);
             return Next::Nothing;
         }
         let is_long = found.read.is_some_and(|read| read.len > READ_BYTES_MAX && !reads_only);
@@ -274,9 +274,9 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// The answer under way, in a slot, cannot be made whole.
+    /// The response under way, in a slot, cannot be made whole.
     #[cold]
-    pub(super) fn truncate_answer(&mut self, link: &mut Link, slot: Slot) {
+    pub(super) fn truncate_response(&mut self, link: &mut Link, slot: Slot) {
         self.dispatch.set_outcome(slot, Outcome::Truncated);
         self.abort(link);
     }
@@ -290,7 +290,7 @@ impl<I: Io> Protocol<I> {
             && !link.socket.is_closing()
             && self.dispatch.outgoing(slot).is_some_and(|outgoing| outgoing.ending() == Ending::Aborted)
         {
-            return self.truncate_answer(link, slot);
+            return self.truncate_response(link, slot);
         }
         self.queue_flush(link);
     }
@@ -312,8 +312,8 @@ impl<I: Io> Protocol<I> {
         true
     }
 
-    /// A read of a file has ended, for the connection's oldest answer, which is in `slot`; a connection that is closing
-    /// may have none.
+    /// A read of a file has ended, for the connection's oldest response, which is in `slot`; a connection that is
+    /// closing may have none.
     #[cold]
     pub(super) fn on_read(&mut self, link: &mut Link, slot: Option<Slot>, got: FileGot) {
         match got {
@@ -323,7 +323,7 @@ impl<I: Io> Protocol<I> {
                 self.queue_flush(link);
             }
             FileGot::Failed => match slot {
-                Some(slot) => self.truncate_answer(link, slot),
+                Some(slot) => self.truncate_response(link, slot),
                 None => self.abort(link),
             },
         }

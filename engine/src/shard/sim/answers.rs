@@ -1,10 +1,10 @@
-//! Directed tests of what goes out: order, short sends, coalescing, the last answer.
+//! Directed tests of what goes out: order, short sends, coalescing, the last response.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::rig::{Meanwhile, Options, ROOM, Rig, answer, answer_by_id, answer_with, target};
+use super::rig::{Meanwhile, Options, ROOM, Rig, answer, answer_with, respond_by_id, target};
 use crate::ring::fake::Faults;
 
 fn get(path: &str) -> String {
@@ -150,11 +150,11 @@ fn an_answer_by_id_frees_the_slot_only_after_the_handle_is_gone() {
     let client = rig.connect();
     rig.say(client, get("1"));
     let lease = rig.claim();
-    assert!(answer_by_id(&rig.exchange, lease.id(), "by id"));
+    assert!(respond_by_id(&rig.exchange, lease.id(), "by id"));
     rig.settle();
     assert!(rig.heard(client).ends_with("by id"));
     assert_eq!((rig.shard.protocol.dispatch.side().in_use(), target(&lease).as_str()), (1, "/a/1"));
-    assert!(!answer_by_id(&rig.exchange, lease.id(), "twice"));
+    assert!(!respond_by_id(&rig.exchange, lease.id(), "twice"));
     drop(lease);
     rig.settle();
     assert_eq!(rig.shard.protocol.dispatch.side().in_use(), 0);
@@ -206,7 +206,7 @@ fn what_was_no_answer_is_not_counted_as_one() {
 fn a_request_dropped_while_its_connection_goes_is_an_orphan() {
     let faults = Faults { cancel_late: 1000, ..Faults::default() };
     let mut rig = Rig::with(Options { faults, ..Options::default() });
-    // The slot has had an answer before.
+    // The slot has had a response before.
     let earlier = rig.connect();
     rig.say(earlier, get("0"));
     rig.serve();

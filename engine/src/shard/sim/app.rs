@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use super::informational::hint;
-use super::rig::{body, read_body, read_prefix, target, write_answer};
+use super::rig::{body, read_body, read_prefix, target, write_response};
 use super::streaming::{Flag, Streaming, letters, pieces, throw};
 use crate::clock;
 use crate::id::RequestId;
@@ -29,19 +29,19 @@ pub(super) enum SlotUse {
     Closed,
     /// Dropped: the client gets 500.
     Dropped,
-    /// Cancelled, in any of the ways there are: the client is reset, or gets an answer that was too fast.
+    /// Cancelled, in any of the ways there are: the client is reset, or gets a response that was too fast.
     Cancelled,
     /// Begun, and cut: the client is reset.
     Cut,
 }
 
-/// Bytes of the file that answers are sent from.
+/// Bytes of the file that responses are sent from.
 const FILE_BYTES: usize = 40_000;
 
 /// The fate of a request.
 pub(super) fn fate(seed: u64, number: u32) -> SlotUse {
     let mut random = Random::new(seed ^ (u64::from(number) << 32));
-    // Applications differ: many answers that close, many that do not fit the response area, few of either.
+    // Applications differ: many responses that close, many that do not fit the response area, few of either.
     let (closed, large) = [(1, 4), (8, 4), (2, 25), (6, 15)][Random::new(seed).below(4)];
     match random.below(40) {
         0 => SlotUse::Dropped,
@@ -60,8 +60,8 @@ pub(super) fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The body of an answer: the request's number, the sum of its body, and so many bytes of filling.
-pub(super) fn answer_body(number: u32, sum: u64, fate: SlotUse) -> Vec<u8> {
+/// The body of a response: the request's number, the sum of its body, and so many bytes of filling.
+pub(super) fn response_body(number: u32, sum: u64, fate: SlotUse) -> Vec<u8> {
     let filling = match fate {
         SlotUse::Answered(len) => len,
         SlotUse::Cut => 3000,
@@ -186,8 +186,8 @@ impl App {
     /// Answers piece by piece.
     fn stream(&mut self, lease: Lease<RequestRecord>, number: u32, sum: u64, random: &mut Random) {
         let fate = fate(self.seed, number);
-        let text = answer_body(number, sum, fate);
-        let filling = answer_body(number, sum, SlotUse::Answered(0)).len();
+        let text = response_body(number, sum, fate);
+        let filling = response_body(number, sum, SlotUse::Answered(0)).len();
         let given = if fate == SlotUse::Cut { random.below(text.len()) } else { text.len() };
         let rest = pieces(&text[..given], filling, &self.file, random);
         let started = Streaming::start(lease, &text, fate == SlotUse::Closed, rest, fate == SlotUse::Cut, random);
@@ -247,14 +247,14 @@ impl App {
         }
     }
 
-    /// Gives an informational answer that names the request.
+    /// Gives an informational response that names the request.
     fn send_informational(&mut self, lease: &Lease<RequestRecord>, number: u32) {
         if !lease.record().is_http10() {
             let _ = lease.send_informational(hint(number));
         }
     }
 
-    /// Reads on in a pending request, or answers it, or drops it.
+    /// Reads on in a pending request, or responses it, or drops it.
     pub(super) fn go_on(&mut self, index: usize, random: &mut Random) {
         let pending = &mut self.pending[index];
         if let Hold::Handle(lease) = &mut pending.hold
@@ -275,14 +275,14 @@ impl App {
         let Pending { number, body: content, hold, .. } = self.pending.swap_remove(index);
         let number = number.expect("a malformed body is never whole");
         let fate = fate(self.seed, number);
-        let text = answer_body(number, sum(&content), fate);
+        let text = response_body(number, sum(&content), fate);
         let close = fate == SlotUse::Closed;
         if fate == SlotUse::Cancelled {
             return self.cancel(hold, &text, random);
         }
-        let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, &text, close));
+        let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_response(record, area, &text, close));
         match hold {
-            Hold::Id(id) => self.given += u64::from(self.exchange.answer_by_id(id, fill) == Some(Ok(()))),
+            Hold::Id(id) => self.given += u64::from(self.exchange.respond_by_id(id, fill) == Some(Ok(()))),
             Hold::Handle(mut lease) => {
                 if random.chance(100) {
                     self.send_informational(&lease, number);
@@ -291,7 +291,7 @@ impl App {
                     assert_eq!(body(&mut lease), content, "the body of request {number} changed under its handle");
                 }
                 if random.chance(50) {
-                    // An answer that cannot be written leaves the request open.
+                    // A response that cannot be written leaves the request open.
                     assert!(!matches!(lease.fill(|_| Err::<_, ()>(())), Some(Ok(_))));
                 }
                 if random.chance(50) {
@@ -304,7 +304,7 @@ impl App {
                 } else if fate == SlotUse::Cut || random.chance([0, 200, 800][random_of(self.seed)]) {
                     self.stream(*lease, number, sum(&content), random);
                 } else if random.chance(150) {
-                    self.given += u64::from(self.exchange.answer_by_id(lease.id(), fill) == Some(Ok(())));
+                    self.given += u64::from(self.exchange.respond_by_id(lease.id(), fill) == Some(Ok(())));
                     self.kept.push(*lease);
                 } else {
                     let record = *lease.record();
@@ -322,13 +322,13 @@ impl App {
 
     /// Cancels a request: by its handle or its id, answered or not.
     fn cancel(&mut self, hold: Hold, text: &[u8], random: &mut Random) {
-        let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_answer(record, area, text, false));
+        let fill = |record: &RequestRecord, area: &mut [u8]| Ok::<_, ()>(write_response(record, area, text, false));
         let (id, handle) = match hold {
             Hold::Id(id) => (id, None),
             Hold::Handle(lease) => (lease.id(), Some(lease)),
         };
         if random.chance(200) {
-            self.given += u64::from(self.exchange.answer_by_id(id, fill) == Some(Ok(())));
+            self.given += u64::from(self.exchange.respond_by_id(id, fill) == Some(Ok(())));
         }
         match handle {
             Some(lease) if random.chance(200) => {
@@ -354,7 +354,7 @@ impl App {
             None => self.cancel_by_id(id),
         }
         assert!(!self.exchange.is_open(id) && !self.exchange.cancel(id), "a cancelled request is over");
-        assert!(self.exchange.answer_by_id(id, fill).is_none(), "a cancelled request cannot be answered");
+        assert!(self.exchange.respond_by_id(id, fill).is_none(), "a cancelled request cannot be answered");
     }
 
     fn cancel_by_id(&mut self, id: RequestId) {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::rig::{Meanwhile, Rig, answer, answer_by_id, answer_with, one_request, target};
+use super::rig::{Meanwhile, Rig, answer, answer_with, one_request, respond_by_id, target};
 use crate::id::{Generation, Origin, RequestId};
 use crate::ring::Wait;
 
@@ -15,7 +15,7 @@ fn first_of(slot: u32) -> RequestId {
     Origin::LONE.request(Generation::FIRST, slot)
 }
 
-/// The client was reset without an answer, everything has come back, and the count is right.
+/// The client was reset without a response, everything has come back, and the count is right.
 #[track_caller]
 fn assert_cut(mut rig: Rig, client: usize) {
     rig.settle();
@@ -32,7 +32,7 @@ fn assert_cut(mut rig: Rig, client: usize) {
 #[track_caller]
 fn assert_over(rig: &Rig, id: RequestId) {
     assert!(!rig.exchange.is_open(id));
-    assert!(!answer_by_id(&rig.exchange, id, "late"), "it cannot be answered");
+    assert!(!respond_by_id(&rig.exchange, id, "late"), "it cannot be answered");
     assert!(!rig.exchange.cancel(id), "it cannot be cancelled again");
 }
 
@@ -100,7 +100,7 @@ fn an_answer_that_the_shard_has_not_taken_is_not_sent() {
         let (rig, client, lease) = one_request();
         let id = lease.id();
         if by_id {
-            assert!(answer_by_id(&rig.exchange, id, "answer"));
+            assert!(respond_by_id(&rig.exchange, id, "answer"));
             drop(lease);
         } else {
             answer(lease);
@@ -150,7 +150,7 @@ fn an_answer_under_way_to_a_client_that_does_not_read_is_cut() {
 fn an_answer_that_was_sent_is_over_also_while_its_handle_lives() {
     let (mut rig, client, lease) = one_request();
     let id = lease.id();
-    assert!(answer_by_id(&rig.exchange, id, "answer"));
+    assert!(respond_by_id(&rig.exchange, id, "answer"));
     rig.settle();
     assert_over(&rig, id);
     drop(lease);
@@ -167,17 +167,17 @@ fn an_answer_that_was_sent_is_over_also_while_its_handle_lives() {
 
 #[test]
 fn a_cancel_while_an_answer_is_being_written_ends_the_request_whether_it_succeeds_or_not() {
-    // Who drops the handle meanwhile, and whether the answer fails.
+    // Who drops the handle meanwhile, and whether the response fails.
     for (dropped, fails) in [(false, false), (false, true), (true, false), (true, true)] {
         let (rig, client, lease) = one_request();
         let id = lease.id();
         let mut handle = Some(lease);
-        let answered = rig.exchange.answer_by_id(id, |record, area| {
+        let answered = rig.exchange.respond_by_id(id, |record, area| {
             assert!(rig.exchange.cancel(id), "it is being answered");
             if dropped {
                 handle = None;
             }
-            if fails { Err(()) } else { Ok(super::rig::write_answer(record, area, b"answer", false)) }
+            if fails { Err(()) } else { Ok(super::rig::write_response(record, area, b"answer", false)) }
         });
         assert_eq!(answered, Some(if fails { Err(()) } else { Ok(()) }));
         assert_over(&rig, id);
@@ -211,7 +211,7 @@ fn an_answer_that_was_sent_is_over_though_the_shard_has_slept_since() {
         let (mut rig, client, lease) = one_request();
         let id = lease.id();
         if by_id {
-            assert!(answer_by_id(&rig.exchange, lease.detach(), "[/a/1]"));
+            assert!(respond_by_id(&rig.exchange, lease.detach(), "[/a/1]"));
         } else {
             answer(lease);
         }
@@ -231,7 +231,7 @@ fn an_answer_that_was_sent_is_over_though_the_shard_has_slept_since() {
 #[test]
 fn a_handle_dropped_after_its_request_was_answered_by_id_and_sent_frees_the_slot_at_once() {
     let (mut rig, client, lease) = one_request();
-    assert!(answer_by_id(&rig.exchange, lease.id(), "[/a/1]"));
+    assert!(respond_by_id(&rig.exchange, lease.id(), "[/a/1]"));
     let counters = rig.counters.clone();
     while_asleep(&mut rig, move || {
         assert_eq!(counters.requests_open.read(), 1, "its handle is held");

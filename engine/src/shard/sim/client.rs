@@ -1,6 +1,6 @@
-//! A simulated client: follows its script, and judges every answer it gets.
+//! A simulated client: follows its script, and judges every response it gets.
 
-use super::app::{SlotUse, answer_body, fate};
+use super::app::{SlotUse, fate, response_body};
 use super::script::{Expected, Outcome, Reading, Script, Step};
 use super::streaming::TRAILERS;
 use crate::ring::fake::{Fake, Random};
@@ -9,7 +9,7 @@ use crate::ring::fake::{Fake, Random};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    /// An answer said that the connection ends; the rest of the script is void.
+    /// A response said that the connection ends; the rest of the script is void.
     Told,
     /// It has seen the end, or is gone itself.
     Over,
@@ -25,7 +25,7 @@ pub(super) struct Client {
     reading: Reading,
     /// Resources or time are short: any request may be refused with 503 or 408, any connection be closed.
     tight: bool,
-    /// The engine is stopping: any answer may be the last, and a connection that is owed nothing is closed.
+    /// The engine is stopping: any response may be the last, and a connection that is owed nothing is closed.
     stopping: bool,
     /// The application cancels one of its requests: it may be reset at any time.
     is_cancelled: bool,
@@ -38,11 +38,11 @@ pub(super) struct Client {
     asked: usize,
     ended: bool,
     state: State,
-    /// Whole answers, by [`Seen`].
+    /// Whole responses, by [`Seen`].
     seen: [u64; 3],
 }
 
-/// Whose answer a client has read to its end.
+/// Whose response a client has read to its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Seen {
     Answer,
@@ -117,7 +117,7 @@ impl Client {
             Choice::Read => {
                 let most = if self.reading == Reading::Slowly { 1 + random.below(300) } else { usize::MAX };
                 self.inbox.extend(fake.read(self.peer, most));
-                while self.take_answer() {}
+                while self.take_response() {}
             }
             Choice::SeeEnd => self.see_end(fake),
             Choice::Step => self.step(fake, random),
@@ -179,7 +179,7 @@ impl Client {
         }
     }
 
-    /// Whether an answer will never be whole.
+    /// Whether a response will never be whole.
     fn is_cut(&self, expected: &Expected) -> bool {
         let answered = matches!(expected.outcome, Outcome::Answer { .. });
         answered && !expected.head && fate(self.seed, expected.number) == SlotUse::Cut
@@ -235,8 +235,8 @@ impl Client {
         assert!(due.is_none(), "hang: client {peer} waits for {due:?}, unread {}", fake.readable(peer));
     }
 
-    /// Takes one answer out of the inbox, if it is whole.
-    fn take_answer(&mut self) -> bool {
+    /// Takes one response out of the inbox, if it is whole.
+    fn take_response(&mut self) -> bool {
         let Some(head_len) = self.inbox.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|place| place + 4) else {
             return false;
         };
@@ -253,7 +253,7 @@ impl Client {
             self.inbox.drain(..head_len);
             let of = head.lines().find_map(|line| line.strip_prefix("X-For: ")).and_then(|text| text.parse().ok());
             let next = self.expected.front().map(|expected| expected.number);
-            // A request that it only begins is not among those that it expects an answer to.
+            // A request that it only begins is not among those that it expects a response to.
             assert!(next.is_none() || of == next, "client {} was informed of another request than its next", self.peer);
             return true;
         }
@@ -316,7 +316,7 @@ impl Client {
                 let last = expected.last || fate == SlotUse::Closed;
                 assert!(closes == last || (closes && (self.stopping || self.ended)), "{}", context());
                 if status == 200 && !expected.head {
-                    let right = body == answer_body(expected.number, sum, fate);
+                    let right = body == response_body(expected.number, sum, fate);
                     assert!(right, "{}: {:?}", context(), String::from_utf8_lossy(&body[..body.len().min(40)]));
                 }
             }
@@ -324,7 +324,7 @@ impl Client {
     }
 }
 
-/// The body behind an answer's head, and its bytes on the wire, if it is whole.
+/// The body behind a response's head, and its bytes on the wire, if it is whole.
 fn body_of(head: &str, rest: &[u8]) -> Option<(Vec<u8>, usize)> {
     if head.contains("\r\nTransfer-Encoding: chunked\r\n") {
         return chunked_body(rest);

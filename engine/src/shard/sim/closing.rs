@@ -1,5 +1,5 @@
 //! Directed tests of what answers say of their connection: decided when they are sent, whoever decides it, and so that
-//! nothing else of an answer changes.
+//! nothing else of a response changes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const GRACE: Duration = Duration::from_secs(60);
 const CLOSE: &str = " GMT\r\nConnection: close\r\nContent-Length: ";
 const KEEP_ALIVE: &str = " GMT\r\nConnection: keep-alive\r\nContent-Length: ";
 
-/// What each answer said of the connection: "close", "keep-alive", or "" for nothing.
+/// What each response said of the connection: "close", "keep-alive", or "" for nothing.
 fn words(heard: &str) -> Vec<&str> {
     let of = |answer: &str| match (answer.matches("Connection").count(), answer.contains(CLOSE)) {
         (0, _) if answer.contains(" GMT\r\nContent-Length: ") => "",

@@ -40,8 +40,8 @@ pub(crate) fn saw(ended: &Ended) {
     } else {
         format!("{:?}", ended.outcome)
     };
-    let is_answer = matches!(ended.outcome, Outcome::Answered | Outcome::Abandoned | Outcome::Refused(_));
-    assert!(ended.status >= 100 || !is_answer, "an answer has a status: {ended:?}");
+    let is_response = matches!(ended.outcome, Outcome::Answered | Outcome::Abandoned | Outcome::Refused(_));
+    assert!(ended.status >= 100 || !is_response, "an answer has a status: {ended:?}");
     assert!(ended.outcome != Outcome::Answered || ended.bytes_out > 0 && ended.bytes_in > 0, "{ended:?}");
     SEEN.with_borrow_mut(|seen| *seen.entry(kind.clone()).or_default() += 1);
     if let Some(times) = &ended.times {

@@ -272,7 +272,7 @@ fn a_report_that_was_read_says_nothing_of_the_next_part() {
         assert!(!rig.shard.protocol.transport.io.asleep, "no part was reported");
     }
     // The next turn begins with handing the second part over; then, say, a panic.
-    rig.shard.collect_answers();
+    rig.shard.collect_responses();
     assert_eq!((unread_reports(&rig), stream.is_complete()), (0, false));
     fall(rig, Fall::Panics);
     assert!(stream.is_gone());

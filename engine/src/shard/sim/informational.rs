@@ -1,6 +1,6 @@
-//! Directed tests of informational answers: before the final one of their request, after those of earlier ones.
+//! Directed tests of informational responses: before the final one of their request, after those of earlier ones.
 
-use super::rig::{Rig, answer, answer_by_id, answer_with};
+use super::rig::{Rig, answer, answer_with, respond_by_id};
 use super::streams::{finish, memory, push, start};
 use crate::queue::{Command, INFORMATIONAL_MAX, Informational, Lease, NotSent};
 use crate::record::RequestRecord;
@@ -17,7 +17,7 @@ fn send_informational(lease: &Lease<RequestRecord>, number: u32) {
     lease.send_informational(hint(number)).expect("open, and few wait");
 }
 
-/// The numbers of the hints and answers that a client has heard, as in `h1 a1 h2`.
+/// The numbers of the hints and responses that a client has heard, as in `h1 a1 h2`.
 fn heard(rig: &mut Rig, client: usize) -> String {
     let text = rig.heard(client);
     let parts = text.split("HTTP/1.1 ").skip(1).map(|answer| {
@@ -105,7 +105,7 @@ fn no_more_hints_wait_than_the_limit_and_sent_ones_make_room() {
         }
         assert_eq!(second.send_informational(hint(2)), Err(NotSent::Full));
         if rig.exchange.is_open(first.id()) {
-            assert!(answer_by_id(&rig.exchange, first.id(), "[/a/1]"));
+            assert!(respond_by_id(&rig.exchange, first.id(), "[/a/1]"));
         }
         rig.settle();
     }
@@ -122,7 +122,7 @@ fn what_is_over_cannot_be_informed() {
     rig.say(client, gets(2));
     let mut leases = rig.claim_all();
     let (cancelled, answered) = (leases.pop().expect("two"), leases.pop().expect("one"));
-    assert!(answer_by_id(&rig.exchange, answered.id(), "[/a/1]"));
+    assert!(respond_by_id(&rig.exchange, answered.id(), "[/a/1]"));
     assert_eq!(answered.send_informational(hint(1)), Err(NotSent::Over));
     rig.settle();
     assert_eq!(answered.send_informational(hint(1)), Err(NotSent::Over));

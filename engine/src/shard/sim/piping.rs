@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
-use crate::queue::{AnswerFlags, Answered, BodyState, Command, HandOver, HeadText, Lease, Signals, Tail};
+use crate::queue::{Answered, BodyState, Command, HandOver, HeadText, Lease, ResponseFlags, Signals, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, OutStream, Outgoing, Piece};
 
@@ -27,7 +27,7 @@ impl Pipe {
             area[..SWITCHED.len()].copy_from_slice(SWITCHED.as_bytes());
             let head = HeadText { len: u32::try_from(SWITCHED.len()).expect("short"), date_at: 0 };
             let tail = Tail::Stream(Outgoing::new(Arc::clone(&stream), head.len));
-            Ok::<_, ()>(Answered { status: 101, head, body_len: 0, flags: AnswerFlags::SWITCHES, tail })
+            Ok::<_, ()>(Answered { status: 101, head, body_len: 0, flags: ResponseFlags::SWITCHES, tail })
         });
         filled.is_some().then_some(Self { lease, stream })
     }

@@ -13,7 +13,7 @@ use crate::counters::RequestCounts;
 use crate::counters::ShardCounters;
 use crate::id::{Origin, QueueNumber, QueuePlace, RequestId, ShardId};
 use crate::policy::Policy;
-use crate::queue::{AnswerFlags, Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ShardSide, Tail};
+use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::ring::fake::{Fake, Faults, Outside, Random};
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
@@ -384,14 +384,14 @@ pub(super) fn body(lease: &mut Lease<RequestRecord>) -> Vec<u8> {
     whole
 }
 
-/// How an answer says where its body ends.
+/// How a response says where its body ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum BodyLength {
     Known(usize),
     Chunked,
 }
 
-/// Writes the head of an answer.
+/// Writes the head of a response.
 pub(super) fn head_of(area: &mut [u8], length: BodyLength, close: bool) -> Answered {
     let before = "HTTP/1.1 200 OK\r\nDate: ";
     let length = match length {
@@ -400,15 +400,15 @@ pub(super) fn head_of(area: &mut [u8], length: BodyLength, close: bool) -> Answe
     };
     let head = format!("{before}{:29}\r\n{length}\r\n\r\n", "");
     area[..head.len()].copy_from_slice(head.as_bytes());
-    let flags = if close { AnswerFlags::CLOSE } else { AnswerFlags::default() };
+    let flags = if close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
     let head = HeadText { len: u32::try_from(head.len()).expect("small"), date_at: 23 };
     let answered = Answered { status: 200, head, body_len: 0, flags, tail: Tail::None };
     assert_eq!(before.len(), usize::from(answered.head.date_at));
     answered
 }
 
-/// Writes an answer by hand: the body goes into the tail unless it fits the area.
-pub(super) fn write_answer(record: &RequestRecord, area: &mut [u8], body: &[u8], close: bool) -> Answered {
+/// Writes a response by hand: the body goes into the tail unless it fits the area.
+pub(super) fn write_response(record: &RequestRecord, area: &mut [u8], body: &[u8], close: bool) -> Answered {
     let mut answered = head_of(area, BodyLength::Known(body.len()), close);
     let body = if record.is_head() { &[] } else { body };
     let head_len = answered.head.len as usize;
@@ -431,7 +431,7 @@ pub(super) fn answer(lease: Lease<RequestRecord>) {
 pub(super) fn answer_with(lease: Lease<RequestRecord>, more: &str, close: bool) {
     let text = format!("[{}]{more}", target(&lease));
     let record = *lease.record();
-    let filled = lease.fill(|area| Ok::<_, ()>(write_answer(&record, area, text.as_bytes(), close)));
+    let filled = lease.fill(|area| Ok::<_, ()>(write_response(&record, area, text.as_bytes(), close)));
     match filled {
         Some(Ok(filled)) => lease.submit(filled),
         Some(Err(())) => unreachable!("writing does not fail"),
@@ -440,7 +440,7 @@ pub(super) fn answer_with(lease: Lease<RequestRecord>, more: &str, close: bool) 
 }
 
 /// Answers a request by its id; `false` when it is over.
-pub(super) fn answer_by_id(exchange: &Exchange<RequestRecord>, id: RequestId, text: &str) -> bool {
-    let write = |record: &RequestRecord, area: &mut [u8]| write_answer(record, area, text.as_bytes(), false);
-    exchange.answer_by_id(id, |record, area| Ok::<_, ()>(write(record, area))).is_some()
+pub(super) fn respond_by_id(exchange: &Exchange<RequestRecord>, id: RequestId, text: &str) -> bool {
+    let write = |record: &RequestRecord, area: &mut [u8]| write_response(record, area, text.as_bytes(), false);
+    exchange.respond_by_id(id, |record, area| Ok::<_, ()>(write(record, area))).is_some()
 }

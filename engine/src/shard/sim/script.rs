@@ -10,7 +10,7 @@ pub(super) enum Step {
     Write { bytes: Vec<u8>, pace: usize },
     /// Waits until this many requests have been answered in all.
     Await { answers: usize },
-    /// Waits for `100 Continue`, or for an answer in its place.
+    /// Waits for `100 Continue`, or for a response in its place.
     AwaitContinue,
     /// Ends its side.
     End,
@@ -37,7 +37,7 @@ pub(super) struct Expected {
     pub(super) head: bool,
     /// The client asked for the connection to end.
     pub(super) last: bool,
-    /// The answer is due once the client has sent this many bytes.
+    /// The response is due once the client has sent this many bytes.
     pub(super) due_at: usize,
 }
 
@@ -181,7 +181,8 @@ impl Writer<'_> {
         self.expect(number, Outcome::Answer { sum: sum(&body) }, false, false);
     }
 
-    /// A body that nobody will read, behind an answer that comes before it; sometimes so much that the connection ends.
+    /// A body that nobody will read, behind a response that comes before it; sometimes so much that the connection
+    /// ends.
     fn unwanted(&mut self, number: u32) {
         let mut body = self.body();
         let last = self.random.chance(100);

@@ -1,9 +1,9 @@
 //! The seeded run: one number draws settings, faults, clients and the application, and decides every step.
 //!
 //! Oracle: every well-formed request that was sent whole, by a client that stayed, is answered exactly once, in order
-//! and with its own answer; malformed ones get their status; nobody is left waiting while the shard sleeps; afterwards
-//! nothing is in use. Where resources are short (`tight`) or time flies (`hasty`), 503, 408 and a closed connection are
-//! fair, and everything else still holds.
+//! and with its own response; malformed ones get their status; nobody is left waiting while the shard sleeps;
+//! afterwards nothing is in use. Where resources are short (`tight`) or time flies (`hasty`), 503, 408 and a closed
+//! connection are fair, and everything else still holds.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -165,7 +165,7 @@ fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     panic!("livelock: no rest in 20,000 turns");
 }
 
-/// A stop with grace, in the middle of everything: whoever is owed an answer gets it, then the shard ends by itself.
+/// A stop with grace, in the middle of everything: whoever is owed a response gets it, then the shard ends by itself.
 /// Requests whose bodies do not come to their end are waited for until their time is over.
 fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().expect_stop(&mut rig.shard.protocol.transport.io);
@@ -195,7 +195,7 @@ fn go_on_stopping(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     }
 }
 
-/// The queue ends, in the middle of everything: no request waits for an answer that nobody can give.
+/// The queue ends, in the middle of everything: no request waits for a response that nobody can give.
 fn end_queue(mut rig: Rig, world: &RefCell<World>) {
     rig.shard.protocol.transport.io.outside = None;
     let mut random = Random::new(world.borrow().seed);

@@ -1,4 +1,5 @@
-//! The simulated application's streamed answers: pieces of all sizes, in memory and in a file, given as there is room.
+//! The simulated application's streamed responses: pieces of all sizes, in memory and in a file, given as there is
+//! room.
 //!
 //! A sender that found no room goes on only when it has been woken: a wake that is lost leaves its client waiting.
 
@@ -98,7 +99,7 @@ pub(super) fn owned(bytes: &[u8], random: &mut Random) -> HeldBytes {
     .into()
 }
 
-/// A file of so many bytes as [`super::app::answer_body`] fills with, which no name leads to.
+/// A file of so many bytes as [`super::app::response_body`] fills with, which no name leads to.
 pub(super) fn letters(len: usize) -> Arc<File> {
     static NUMBER: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -110,10 +111,10 @@ pub(super) fn letters(len: usize) -> Arc<File> {
     Arc::new(file)
 }
 
-/// The trailer section of some answers in chunks.
+/// The trailer section of some responses in chunks.
 pub(super) const TRAILERS: &[u8] = b"X-Sum: 1\r\n\r\n";
 
-/// A streamed answer under way.
+/// A streamed response under way.
 pub(super) struct Streaming {
     lease: Lease<RequestRecord>,
     pub(super) stream: Arc<OutStream>,

@@ -1,4 +1,4 @@
-//! Directed tests of answers in pieces: what goes into a send, who waits for whom, files and cells, and every end.
+//! Directed tests of responses in pieces: what goes into a send, who waits for whom, files and cells, and every end.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn streamed(answered: Answered, stream: &Arc<OutStream>) -> Answered {
     Answered { tail: Tail::Stream(Outgoing::new(Arc::clone(stream), answered.head.len)), ..answered }
 }
 
-/// A streamed answer of a body of so many bytes; the handle stays.
+/// A streamed response of a body of so many bytes; the handle stays.
 pub(super) fn start(lease: &Lease<RequestRecord>, body_len: usize) -> Arc<OutStream> {
     let stream = OutStream::new(64, 100_000);
     let filled = lease.answer(|area| Ok::<_, ()>(streamed(head_of(area, BodyLength::Known(body_len), false), &stream)));
@@ -59,7 +59,7 @@ pub(super) fn finish(lease: &Lease<RequestRecord>, stream: &OutStream) {
     lease.tell(Signals::SEND);
 }
 
-/// A whole answer in these pieces; the handle goes with it.
+/// A whole response in these pieces; the handle goes with it.
 pub(super) fn respond(lease: Lease<RequestRecord>, pieces: Vec<Piece>) -> Arc<OutStream> {
     let len = pieces.iter().map(Piece::content_len).sum::<u64>();
     let stream = OutStream::whole(pieces);
@@ -121,7 +121,7 @@ fn everything_that_is_there_goes_in_one_turn() {
     let stream = start(&lease, 30);
     (0..3).for_each(|_| push(&lease, &stream, memory("0123456789")));
     finish(&lease, &stream);
-    // Takes the answer, sends it, and finds it sent.
+    // Takes the response, sends it, and finds it sent.
     rig.turn();
     assert!(rig.heard(client).ends_with(&"0123456789".repeat(3)) && stream.is_complete());
     drop(lease);

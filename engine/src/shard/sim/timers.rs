@@ -159,7 +159,7 @@ fn a_handle_of_a_request_that_the_shard_has_answered_reads_on_and_answers_nothin
     let mut rig = Rig::new();
     let client = rig.connect();
     rig.say(client, get("/a/1"));
-    // As if it had been claimed between the shard's look at the ring and its answer.
+    // As if it had been claimed between the shard's look at the ring and its response.
     let lease = rig.claim();
     rig.shard.protocol.dispatch.pretend_claimed();
     rig.pass(Duration::from_secs(121));
@@ -338,7 +338,7 @@ fn a_change_holds_for_the_next_deadline_and_a_group_that_is_gone_for_none() {
     end(rig, &[b]);
 }
 
-/// A client with an answer of 10,000 bytes that waits for it.
+/// A client with a response of 10,000 bytes that waits for it.
 fn slow_reader(properties: Properties) -> (Rig, usize) {
     let mut rig = with(properties);
     let client = rig.connect_with_room(1000);

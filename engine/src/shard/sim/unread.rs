@@ -1,6 +1,6 @@
 //! Directed tests of what comes behind a body that nobody reads: requests, a malformed rest, the client's end.
 //!
-//! Invariants: whatever comes of it, the answer that has left the body unread is heard whole, and so is each that is
+//! Invariants: whatever comes of it, the response that has left the body unread is heard whole, and so is each that is
 //! owed behind it.
 
 use super::rig::{Options, ROOM, Rig, answer, answer_with, target};
@@ -8,14 +8,14 @@ use super::streams::{finish, memory, push, start};
 use crate::queue::Lease;
 use crate::record::RequestRecord;
 
-/// How the answer leaves that has left the body unread.
+/// How the response leaves that has left the body unread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// From where it was written.
     Alone,
     /// With a tail of its own, longer than the socket takes at once.
     WithTail,
-    /// Copied behind the answer before it.
+    /// Copied behind the response before it.
     Together,
     /// In one piece with its end.
     Streamed,
@@ -41,7 +41,7 @@ fn post(len: Option<usize>) -> String {
     format!("POST /a/1 HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n")
 }
 
-/// A client whose body's credit is used up, and what its answer leaves with.
+/// A client whose body's credit is used up, and what its response leaves with.
 struct Unread {
     rig: Rig,
     client: usize,
@@ -99,7 +99,7 @@ impl Unread {
         }
     }
 
-    /// The targets of the requests that the client has heard whole answers to.
+    /// The targets of the requests that the client has heard whole responses to.
     fn answered(&self) -> Vec<&str> {
         let bodies = self.heard.split("\r\n\r\n[").skip(1);
         let tail = if self.way == Way::WithTail { "t".repeat(TAIL) } else { String::new() };

@@ -38,7 +38,7 @@ impl<I: Io> Transport<I> {
         in_front: bool,
     ) -> bool {
         if buffers.small.pressed() && !in_front {
-            // Clients that send on without waiting for answers must not take the buffers of all others.
+            // Clients that send on without waiting for responses must not take the buffers of all others.
             self.counters.input_overflows.count();
             return false;
         }

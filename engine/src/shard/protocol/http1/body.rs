@@ -210,9 +210,9 @@ impl<I: Io> Protocol<I> {
     pub(super) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
         let reader = connection.end_body();
         connection.machine.finish();
-        let Some(slot) = reader.slot() else { return self.end_after_answers(connection) };
-        // The answer first: a reader that is told drops its request, and the client would get 500 for its own fault.
-        let is_ours = !self.dispatch.state(slot).is_answered() && self.dispatch.claim_answer(slot);
+        let Some(slot) = reader.slot() else { return self.end_after_responses(connection) };
+        // The response first: a reader that is told drops its request, and the client would get 500 for its own fault.
+        let is_ours = !self.dispatch.state(slot).is_answered() && self.dispatch.claim_response(slot);
         self.dispatch.fail_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);
@@ -225,7 +225,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Ends a connection that takes no more requests, now if it owes nothing.
-    fn end_after_answers(&mut self, connection: &mut Http1) {
+    fn end_after_responses(&mut self, connection: &mut Http1) {
         if connection.machine.in_flight() > 0 || connection.link.socket.sends() {
             return;
         }

@@ -1,6 +1,6 @@
 //! A request finds its queue: when its head is whole, before its body.
 //!
-//! Invariants: whatever is delivered or refused here goes to the end of its connection's list of answers; a request
+//! Invariants: whatever is delivered or refused here goes to the end of its connection's list of responses; a request
 //! waits for room in its queue only while its connection has others under way and nothing behind its head was changed;
 //! then its slot is given back, and its head read again later.
 //!
@@ -134,7 +134,7 @@ impl<I: Io> Protocol<I> {
         Ok(Some(HeadRead { head_len, body: record.head.body, addressed }))
     }
 
-    /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and an answer under
+    /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and a response under
     /// way will bring the connection back. `in_pieces`: its head did not come at once.
     #[inline(always)]
     pub(super) fn deliver(
@@ -311,7 +311,7 @@ impl<I: Io> Protocol<I> {
         self.keep(input, slot, len);
     }
 
-    /// Whether a request that finds its queue full can wait in its receive buffer for an answer of its own connection.
+    /// Whether a request that finds its queue full can wait in its receive buffer for a response of its own connection.
     fn can_wait(connection: &Http1) -> bool {
         connection.machine.in_flight() > 0
     }

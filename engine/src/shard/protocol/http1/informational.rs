@@ -1,6 +1,6 @@
-//! Informational answers, and the poll for the end of a client that is owed something.
+//! Informational responses, and the poll for the end of a client that is owed something.
 //!
-//! Invariants: an informational answer is sent while its request is the connection's oldest and its answer has not
+//! Invariants: an informational response is sent while its request is the connection's oldest and its response has not
 //! begun; one that comes too late for that is dropped, and counted. It is written when it has its turn, and its text
 //! stays until its send has ended.
 //!
@@ -26,7 +26,7 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// An informational answer for a request under way. It is dropped where the request's answer has begun, for the
+    /// An informational response for a request under way. It is dropped where the request's answer has begun, for the
     /// word of one that informs may come late.
     pub(crate) fn http1_informational(&mut self, connection: &mut Http1, slot: Slot, answer: Informational) {
         if !self.owes(connection, slot) || self.has_begun(connection, slot) {
@@ -57,12 +57,12 @@ impl<I: Io> Protocol<I> {
         if connection.link.streams(slot) {
             return true;
         }
-        let answer = self.dispatch.answer_mut(slot);
+        let answer = self.dispatch.answered_mut(slot);
         matches!(&answer.tail, Tail::Stream(outgoing) if outgoing.head_left() < answer.head.len)
     }
 
-    /// Sends what is next on a connection where informational answers wait: one that is its oldest request's, or else
-    /// the answer to that alone, for the one behind it may have to be informed first.
+    /// Sends what is next on a connection where informational responses wait: one that is its oldest request's, or else
+    /// the response to that alone, for the one behind it may have to be informed first.
     #[cold]
     pub(super) fn flush_all_informational(&mut self, connection: &mut Http1) {
         let Some(oldest) = connection.oldest else { return self.flush_text(connection) };
@@ -91,7 +91,7 @@ impl<I: Io> Protocol<I> {
 const STATUS_BYTES_MAX: usize = 64;
 const FIELD_BYTES_MAX: usize = 32;
 
-/// An informational answer in HTTP/1.1: status line, fields and blank line.
+/// An informational response in HTTP/1.1: status line, fields and blank line.
 fn informational_text(answer: &Informational) -> Result<Box<[u8]>, WriteError> {
     let field_bytes = |(name, value): &(Box<str>, Box<str>)| name.len() + value.len() + FIELD_BYTES_MAX;
     let mut text = vec![0; STATUS_BYTES_MAX + answer.fields.iter().map(field_bytes).sum::<usize>()];

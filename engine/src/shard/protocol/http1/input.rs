@@ -92,7 +92,7 @@ impl<I: Io> Protocol<I> {
 
     #[cold]
     fn out_of_slots(&mut self, connection: &mut Http1) -> Taken {
-        // An answer under way frees a slot when it is sent.
+        // A response under way frees a slot when it is sent.
         let answering = connection.machine.in_flight() > 0 || connection.link.socket.sends();
         if answering && !connection.has_head() {
             return Taken::Later;

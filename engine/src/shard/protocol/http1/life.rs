@@ -40,7 +40,7 @@ impl<I: Io> Protocol<I> {
     /// What was a pipe is over: the connection takes no more requests, and ends.
     pub(crate) fn end_http1(&mut self, connection: &mut Http1) {
         connection.machine.finish();
-        self.after_answer(connection);
+        self.after_response(connection);
     }
 
     /// Lets a connection end as soon as it owes nothing: the engine is stopping.
@@ -49,7 +49,7 @@ impl<I: Io> Protocol<I> {
         let busy = connection.link.socket.sends() || connection.owed.has(PendingWrites::OVERLOAD);
         self.transport.follow_up |= connection.link.socket.sends_silently();
         connection.machine.finish();
-        // A draining client is reading its last answer: it has its few seconds.
+        // A draining client is reading its last response: it has its few seconds.
         if connection.machine.in_flight() == 0 && !busy && !connection.link.socket.is_draining() {
             self.close(&mut connection.link);
         }
@@ -110,13 +110,13 @@ impl<I: Io> Protocol<I> {
             Expiry::Send => self.judge_send(&mut connection.link),
             Expiry::Close => self.close(&mut connection.link),
             Expiry::Reset => self.abort(&mut connection.link),
-            Expiry::Head => self.answer_timeout(connection),
+            Expiry::Head => self.respond_timeout(connection),
             Expiry::Body => self.judge_body(connection),
         }
     }
 
     /// A head was begun and not finished in time.
-    fn answer_timeout(&mut self, connection: &mut Http1) {
+    fn respond_timeout(&mut self, connection: &mut Http1) {
         let Some(slot) = self.dispatch.allocate() else { return self.abort(&mut connection.link) };
         self.dispatch.request_mut(slot).head.method = Method::Unknown;
         if let Intake::Head(head) = &connection.intake {

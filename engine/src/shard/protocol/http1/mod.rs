@@ -1,4 +1,4 @@
-//! HTTP/1.0 and HTTP/1.1: heads, bodies, the order of answers, and what they say of their connection.
+//! HTTP/1.0 and HTTP/1.1: heads, bodies, the order of responses, and what they say of their connection.
 //!
 //! ```text
 //!   received ──▶ input, assembly, body ──▶ deliver ──▶ dispatch

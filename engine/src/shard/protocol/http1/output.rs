@@ -1,7 +1,7 @@
 //! Answers go out: taken back from applications, put in order, coalesced and sent.
 //!
 //! Invariants: answers leave a connection in the order its requests came, informational ones before the final one of
-//! theirs; at most one send is in flight for it; an answer alone is sent from where the application wrote it, several
+//! theirs; at most one send is in flight for it; a response alone is sent from where the application wrote it, several
 //! small ones are copied together; a slot is freed after its bytes are copied, or after the send that named them has
 //! ended.
 //!
@@ -14,7 +14,7 @@ use super::Http1;
 use super::state::{AnswerNote, GoAhead, Intake, PendingWrites, Reader, RestOfBody};
 use crate::conn::AfterSend;
 use crate::mem::{Area, Cell, Lent};
-use crate::queue::{AnswerFlags, LINE_BYTES, Slot, Tail};
+use crate::queue::{LINE_BYTES, ResponseFlags, Slot, Tail};
 use crate::record::UnsentReason;
 use crate::ring::{Io, SendMode};
 use crate::shard::dispatch::SlotState;
@@ -30,17 +30,17 @@ pub(super) const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 impl<I: Io> Protocol<I> {
-    /// The answer in a slot is there, and the slot is the shard's.
+    /// The response in a slot is there, and the slot is the shard's.
     #[inline(always)]
-    pub(crate) fn http1_answer(&mut self, connection: &mut Http1, slot: Slot, flags: AnswerFlags) {
+    pub(crate) fn http1_response(&mut self, connection: &mut Http1, slot: Slot, flags: ResponseFlags) {
         self.dispatch.answer_is_here(slot);
         if connection.link.socket.is_closing() {
             // What it still had is given back when it goes.
             return;
         }
         self.queue_flush(&mut connection.link);
-        if flags.has(AnswerFlags::ABANDONED.with(AnswerFlags::SWITCHES)) {
-            if flags.has(AnswerFlags::ABANDONED) {
+        if flags.has(ResponseFlags::ABANDONED.with(ResponseFlags::SWITCHES)) {
+            if flags.has(ResponseFlags::ABANDONED) {
                 self.answer_abandoned(slot);
             } else {
                 debug_assert!(self.dispatch.has_body(slot), "only who asked for an upgrade gets one");
@@ -52,7 +52,7 @@ impl<I: Io> Protocol<I> {
                 self.begin_pipe(&mut connection.link);
             }
         }
-        if flags.has(AnswerFlags::CLOSE) {
+        if flags.has(ResponseFlags::CLOSE) {
             self.note_last(slot, true);
         }
     }
@@ -71,11 +71,11 @@ impl<I: Io> Protocol<I> {
 
     /// Whether the oldest request of a connection is answered.
     #[inline]
-    fn has_answer(&self, connection: &Http1) -> bool {
+    fn has_response(&self, connection: &Http1) -> bool {
         self.dispatch.find_state(connection.oldest).is_some_and(SlotState::is_answered)
     }
 
-    /// Hands a connection's next answers to the socket, if it is free and they are there.
+    /// Hands a connection's next responses to the socket, if it is free and they are there.
     pub(crate) fn flush_http1(&mut self, connection: &mut Http1) {
         if connection.link.socket.sends() || connection.link.socket.is_closing() {
             // A silent send's end is the moment to look again.
@@ -114,8 +114,8 @@ impl<I: Io> Protocol<I> {
         self.start_send(connection, Out::Text { text, slot }, len);
     }
 
-    /// Whether a connection ends behind its `count` oldest answers: because the newest of these is its `last`, because
-    /// it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
+    /// Whether a connection ends behind its `count` oldest responses: because the newest of these is its `last`,
+    /// because it takes no more requests, or for a body whose rest cannot be thrown away. `next` follows them.
     #[inline]
     fn ends_behind(connection: &Http1, count: u16, next: Option<Slot>, last: bool) -> bool {
         let cannot_discard = || match &connection.intake {
@@ -127,13 +127,13 @@ impl<I: Io> Protocol<I> {
         last || connection.machine.ends_behind(count) || next.is_none() && connection.has_incoming() && cannot_discard()
     }
 
-    /// What an answer says of its connection: that it ends, or, in HTTP/1.0, that it does not (RFC 9112 section 9.3).
+    /// What a response says of its connection: that it ends, or, in HTTP/1.0, that it does not (RFC 9112 section 9.3).
     #[inline]
     fn word(ends: bool, is_http10: bool) -> Option<Word> {
         if ends { Some(Word::Close) } else { is_http10.then_some(Word::KeepAlive) }
     }
 
-    /// Finishes the head of an answer that is sent from its cell: its date, and what it says of its connection. Gives
+    /// Finishes the head of a response that is sent from its cell: its date, and what it says of its connection. Gives
     /// the bytes that it has grown by.
     #[inline(always)]
     fn finish_head(&mut self, slot: Slot, (len, date_at): (u32, u16), word: Option<Word>) -> u32 {
@@ -143,14 +143,14 @@ impl<I: Io> Protocol<I> {
         }
         let Some(word) = word else { return 0 };
         let grown = write_connection_option(area, len, date_at, word);
-        self.dispatch.answer_mut(slot).head.len += grown;
+        self.dispatch.answered_mut(slot).head.len += grown;
         grown
     }
 
     /// As [`finish_head`](Self::finish_head), of a stream whose head may be sent in parts: once. It says that the
     /// connection ends if that is known now; unless all of it `is_given`, the request's body may still be read.
     fn finish_stream_head(&mut self, connection: &Http1, slot: Slot, is_given: bool) -> u32 {
-        if self.dispatch.answer_mut(slot).head.date_at == 0 {
+        if self.dispatch.answered_mut(slot).head.date_at == 0 {
             return 0;
         }
         let state = *self.dispatch.state(slot);
@@ -173,17 +173,17 @@ impl<I: Io> Protocol<I> {
     }
 
     fn finish_streamed_head(&mut self, slot: Slot, word: Option<Word>) -> u32 {
-        let answer = self.dispatch.answer_mut(slot);
+        let answer = self.dispatch.answered_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let grown = self.finish_head(slot, (len, date_at), word);
-        self.dispatch.answer_mut(slot).head.date_at = 0;
+        self.dispatch.answered_mut(slot).head.date_at = 0;
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.grow_head(grown);
         }
         grown
     }
 
-    /// Unlinks the `count` oldest answers, before their slots are free: `next` is the oldest one now. With `last`,
+    /// Unlinks the `count` oldest responses, before their slots are free: `next` is the oldest one now. With `last`,
     /// nothing is sent behind them. Gives whether the connection ends behind them, which the newest of them says if
     /// nothing of it is sent yet.
     #[inline(always)]
@@ -199,7 +199,7 @@ impl<I: Io> Protocol<I> {
             connection.owed.remove(PendingWrites::OVERLOAD);
             if next.is_some() {
                 connection.oldest = None;
-                self.dispatch.answers_unsent(next, UnsentReason::Aborted, 0);
+                self.dispatch.responses_unsent(next, UnsentReason::Aborted, 0);
                 // A switch of protocols behind it does not come to pass.
                 if connection.pipe().is_some() {
                     connection.intake = Intake::Nothing;
@@ -215,7 +215,7 @@ impl<I: Io> Protocol<I> {
         self.unlink(connection, 1, next, AnswerNote(note).is_last());
     }
 
-    /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the answer.
+    /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the response.
     #[cold]
     fn give_up_body(&mut self, connection: &mut Http1, last: bool) {
         let Intake::Body(body) = &mut connection.intake else { return };
@@ -226,16 +226,16 @@ impl<I: Io> Protocol<I> {
             connection.intake = Intake::Nothing;
         }
         if was_paused {
-            // It was held: it goes on once the answer is being sent, so that what comes of it does not end the
+            // It was held: it goes on once the response is being sent, so that what comes of it does not end the
             // connection before that.
             self.queue_resume(&mut connection.link);
         }
     }
 
-    /// Sends one answer from where it is.
+    /// Sends one response from where it is.
     #[inline(always)]
     pub(super) fn send_one(&mut self, connection: &mut Http1, slot: Slot) {
-        let answer = self.dispatch.answer_mut(slot);
+        let answer = self.dispatch.answered_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
         let tail_len = match &answer.tail {
             Tail::None => None,
@@ -271,14 +271,14 @@ impl<I: Io> Protocol<I> {
         while let Some(slot) = next.filter(|_| !last && !newest.is_http10 && count < self.settings.pipeline_max) {
             let state = self.dispatch.state(slot);
             let (follower, note) = (state.next, AnswerNote(state.note));
-            // The answer is the shard's to look at only once the slot has come back.
+            // The response is the shard's to look at only once the slot has come back.
             if !state.is_answered() {
                 break;
             }
             let (range, date) = ((filled, room - filled), self.transport.clock.date());
-            let copied = self.dispatch.copy_answer(slot, &mut blank, range, date);
+            let copied = self.dispatch.copy_response(slot, &mut blank, range, date);
             let Some((len, date_at)) = copied else { break };
-            self.dispatch.answer_copied(slot, id);
+            self.dispatch.response_copied(slot, id);
             newest = Copied { is_http10: note.is_http10(), len, date_at };
             filled += len;
             count += 1;
@@ -286,7 +286,7 @@ impl<I: Io> Protocol<I> {
             next = follower;
         }
         if count == 0 {
-            // The first answer alone is larger than a cell.
+            // The first response alone is larger than a cell.
             self.dispatch.cells_mut().coalesce.give(cell);
             return self.send_uncommon(connection, oldest);
         }
@@ -305,7 +305,7 @@ impl<I: Io> Protocol<I> {
         connection.link.begin_out(out, len);
         // A silent send completes without an event: if something follows it, the enter that submits it must not wait,
         // and its timer runs from now.
-        let is_followed = self.has_answer(connection) || connection.owes_more();
+        let is_followed = self.has_response(connection) || connection.owes_more();
         self.transport.follow_up |= is_followed || connection.machine.ends_when_sent();
         self.submit_send(&mut connection.link);
         self.set_timer(connection);
@@ -334,7 +334,7 @@ impl<I: Io> Protocol<I> {
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
                 let (area_len, tail) = {
-                    let answer = dispatch.answer_mut(slot);
+                    let answer = dispatch.answered_mut(slot);
                     let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
                     (answer.area_len(), tail)
                 };
@@ -358,7 +358,7 @@ impl<I: Io> Protocol<I> {
         self.set_timer(connection);
     }
 
-    /// Goes on with a streamed answer of a connection that sends nothing at this moment.
+    /// Goes on with a streamed response of a connection that sends nothing at this moment.
     pub(crate) fn send_stream(&mut self, connection: &mut Http1, slot: Slot) {
         match self.next_of_stream(&mut connection.link, slot) {
             Next::Nothing | Next::AllSent { is_last: false } => {}
@@ -393,13 +393,13 @@ impl<I: Io> Protocol<I> {
         if let Some(outgoing) = self.dispatch.outgoing(slot) {
             outgoing.complete();
         }
-        self.dispatch.answer_sent(slot);
-        self.after_answer(connection);
+        self.dispatch.response_sent(slot);
+        self.after_response(connection);
     }
 
-    /// An answer has ended without a send.
+    /// A response has ended without a send.
     #[cold]
-    pub(crate) fn after_answer(&mut self, connection: &mut Http1) {
+    pub(crate) fn after_response(&mut self, connection: &mut Http1) {
         self.set_timer(connection);
         self.go_on(connection);
     }
@@ -409,7 +409,7 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn go_on(&mut self, connection: &mut Http1) {
         match connection.machine.sent(connection.link.socket.has_ended()) {
             AfterSend::GoOn => {
-                if self.has_answer(connection) || connection.owes_more() {
+                if self.has_response(connection) || connection.owes_more() {
                     self.queue_flush(&mut connection.link);
                 }
                 if connection.link.socket.holds_input() {
@@ -422,8 +422,8 @@ impl<I: Io> Protocol<I> {
     }
 }
 
-/// Puts what an answer says of its connection behind its date. The answer is `len` bytes at the beginning of `bytes`,
-/// which has room for [`LINE_BYTES`] more. Gives the bytes that it has grown by.
+/// Puts what a response says of its connection behind its date. The response is `len` bytes at the beginning of
+/// `bytes`, which has room for [`LINE_BYTES`] more. Gives the bytes that it has grown by.
 #[inline(never)]
 fn write_connection_option(bytes: &mut [u8], len: u32, date_at: u16, word: Word) -> u32 {
     if date_at == 0 {
@@ -436,7 +436,7 @@ fn write_connection_option(bytes: &mut [u8], len: u32, date_at: u16, word: Word)
     u32::try_from(line.len()).unwrap_or(0)
 }
 
-/// The answer copied last.
+/// The response copied last.
 #[derive(Default)]
 struct Copied {
     is_http10: bool,

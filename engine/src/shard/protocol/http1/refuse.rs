@@ -1,6 +1,6 @@
 //! Answers that the engine makes itself: to requests it refuses, and for applications that dropped theirs.
 //!
-//! Invariants: a refusal is sent in its request's turn, and fits every response area; an answer to HEAD has no body;
+//! Invariants: a refusal is sent in its request's turn, and fits every response area; a response to HEAD has no body;
 //! only where no slot or cell is left is a fixed text sent (`output` has it), after which the connection ends.
 //!
 //! Not here: why and when a request is refused (`input`, `deliver`, `body`, `waits`), the reasons and their texts
@@ -14,15 +14,15 @@ use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phra
 
 use super::Http1;
 use super::state::PendingWrites;
-use crate::queue::{AnswerFlags, Answered, HeadText, LINE_BYTES, Slot, Tail};
+use crate::queue::{Answered, HeadText, LINE_BYTES, ResponseFlags, Slot, Tail};
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 
 impl<I: Io> Protocol<I> {
-    /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the answer's.
+    /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the response's.
     #[cold]
     pub(super) fn refuse(&mut self, connection: &mut Http1, slot: Slot, reject: Reject, keep_alive: bool) {
-        self.write_refusal(slot, reject, AnswerFlags::ABANDONED);
+        self.write_refusal(slot, reject, ResponseFlags::ABANDONED);
         self.dispatch.begin_refused(slot, reject);
         self.note_last(slot, !keep_alive);
         connection.machine.refusal(keep_alive);
@@ -44,37 +44,38 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn answer_abandoned(&mut self, slot: Slot) {
         self.dispatch.decide(slot, Reject::Abandoned);
-        self.write_refusal(slot, Reject::Abandoned, AnswerFlags::ABANDONED);
+        self.write_refusal(slot, Reject::Abandoned, ResponseFlags::ABANDONED);
     }
 
-    /// Answers a request in the application's place, whose answer the shard has won; a handle of it may be out.
+    /// Answers a request in the application's place, whose response the shard has won; a handle of it may be out.
     #[cold]
     pub(super) fn refuse_published(&mut self, slot: Slot, reject: Reject) {
         self.dispatch.decide(slot, reject);
         let keep_alive = self.dispatch.request(slot).keep_alive && !reject.closes();
-        self.write_refusal(slot, reject, AnswerFlags::default());
+        self.write_refusal(slot, reject, ResponseFlags::default());
         self.dispatch.answer_is_here(slot);
         if !keep_alive {
             self.note_last(slot, true);
         }
     }
 
-    /// Writes an answer of the engine's own; `flags` say whether a handle may still be out.
-    fn write_refusal(&mut self, slot: Slot, reject: Reject, flags: AnswerFlags) {
+    /// Writes a response of the engine's own; `flags` say whether a handle may still be out.
+    fn write_refusal(&mut self, slot: Slot, reject: Reject, flags: ResponseFlags) {
         // Of a head that could not be read, the record has the method (RFC 9110 section 9.3.2).
         let without_body = self.dispatch.request(slot).is_head();
         let cell = self.dispatch.response_mut(slot);
         let area_bytes = cell.len() - LINE_BYTES as usize;
         let area = &mut cell[..area_bytes];
         let written = write_refusal(area, &self.settings.template, reject, without_body);
-        // The smallest response area allowed holds every refusal (tested below); an empty answer would end the
+        // The smallest response area allowed holds every refusal (tested below); an empty response would end the
         // connection.
         let (head, body_len) = written.unwrap_or_default();
-        *self.dispatch.answer_mut(slot) = Answered { status: reject.status(), head, body_len, flags, tail: Tail::None };
+        *self.dispatch.answered_mut(slot) =
+            Answered { status: reject.status(), head, body_len, flags, tail: Tail::None };
     }
 }
 
-/// Writes a whole answer. Gives its head, and the bytes of the body behind that.
+/// Writes a whole response. Gives its head, and the bytes of the body behind that.
 fn write_refusal(
     area: &mut [u8],
     template: &HeadTemplate,

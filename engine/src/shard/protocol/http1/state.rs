@@ -160,7 +160,7 @@ impl AnswerNote {
         Self((u8::from(is_last) * Self::LAST) | (u8::from(is_http10) * Self::HTTP10))
     }
 
-    /// The connection ends after this answer, as far as is known: the request or the application wants it so.
+    /// The connection ends after this response, as far as is known: the request or the application wants it so.
     #[inline]
     pub(super) fn is_last(self) -> bool {
         self.0 & Self::LAST != 0
@@ -185,7 +185,7 @@ pub(super) struct PendingWrites(u8);
 impl PendingWrites {
     /// A 503 that found no slot.
     pub(super) const OVERLOAD: Self = Self(1);
-    /// Informational answers, in the dispatch's `extras`.
+    /// Informational responses, in the dispatch's `extras`.
     pub(super) const INFORMATIONAL: Self = Self(2);
 
     #[inline]
@@ -239,7 +239,7 @@ impl Incoming {
 pub(crate) struct Http1 {
     pub(crate) link: Link,
     pub(crate) intake: Intake,
-    /// The oldest and the newest request whose answers have not been handed to the socket.
+    /// The oldest and the newest request whose responses have not been handed to the socket.
     pub(crate) oldest: Option<Slot>,
     pub(crate) newest: Option<Slot>,
     /// Bytes thrown away of the body under way, and behind a last request.
@@ -279,7 +279,7 @@ impl Http1 {
         self.link.key()
     }
 
-    /// Appends a slot to the answers owed. `true`: it is the only one.
+    /// Appends a slot to the responses owed. `true`: it is the only one.
     #[inline]
     pub(super) fn append(&mut self, slot: Slot, dispatch: &mut Dispatch) -> bool {
         let newest = self.newest.replace(slot).filter(|_| self.oldest.is_some());

@@ -1,13 +1,14 @@
-//! Input that nobody wants is thrown away, so that clients get to read their answers instead of a reset: the rest of a
-//! body behind which the next request is looked for, and all that comes when a connection takes no more requests.
+//! Input that nobody wants is thrown away, so that clients get to read their responses instead of a reset: the rest of
+//! a body behind which the next request is looked for, and all that comes when a connection takes no more requests.
 //!
 //! Invariants:
 //! * What is thrown away takes no buffer: it is received without a place to put it (MSG_TRUNC, tcp(7)). Only chunks
 //!   are received like other bodies, as far as [`DISCARDED_BYTES_MAX`], since they have to be decoded to find their
 //!   end.
-//! * It is bounded by time: the client sends something every 5 seconds, and is done within `drain_entity_body`. While
-//!   an answer is still owed, neither runs: its client may be waiting for that. What follows a last request while the
-//!   application works on an answer is bounded by [`DISCARDED_BYTES_MAX`]; then TCP pushes back until one is under way.
+//! * It is bounded by time: the client sends something every 5 seconds, and is done within `drain_entity_body`. While a
+//!   response is still owed, neither runs: its client may be waiting for that. What follows a last request while the
+//!   application works on a response is bounded by [`DISCARDED_BYTES_MAX`]; then TCP pushes back until one is under
+//!   way.
 //! * Our side is shut before the last of it is read. At most a quarter of a shard's connections are in that state;
 //!   beyond that the one that is longest in it is reset.
 //!
@@ -87,7 +88,7 @@ impl<I: Io> Protocol<I> {
         self.set_timer(connection);
     }
 
-    /// An answer is under way, which the client may not read before it has sent everything: goes on with what nobody
+    /// A response is under way, which the client may not read before it has sent everything: goes on with what nobody
     /// wants, if that had to wait for the application.
     #[cold]
     pub(crate) fn resume_unwanted(&mut self, connection: &mut Http1) {

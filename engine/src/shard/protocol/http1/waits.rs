@@ -1,8 +1,8 @@
 //! Timers that need more than the clock to judge: requests that nobody takes, and bodies that come too slowly.
 //!
 //! Invariants:
-//! * A request is answered 503 here only while it waits in its queue's ring; the shard wins its answer by the same word
-//!   as everybody, so nobody answers twice. What it leaves in the ring, consumers pass over.
+//! * A request is answered 503 here only while it waits in its queue's ring; the shard wins its response by the same
+//!   word as everybody, so nobody answers twice. What it leaves in the ring, consumers pass over.
 //!
 //! Not here: which of the timers runs (`life`, room `conn`), how long they are (room `policy`), and how rates are kept
 //! account of (`transport`).
