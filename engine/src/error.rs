@@ -39,10 +39,10 @@ pub struct Error(Repr);
 #[derive(Clone)]
 enum Repr {
     Plain(ErrorKind),
-    Told(Arc<Told>),
+    Detailed(Arc<Detailed>),
 }
 
-struct Told {
+struct Detailed {
     kind: ErrorKind,
     text: Cow<'static, str>,
     source: Option<io::Error>,
@@ -56,23 +56,23 @@ impl Error {
     pub(crate) const CLOSED: Self = Self(Repr::Plain(ErrorKind::Closed));
 
     #[cold]
-    pub(crate) fn told(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self(Repr::Told(Arc::new(Told { kind, text: text.into(), source: None })))
+    pub(crate) fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self(Repr::Detailed(Arc::new(Detailed { kind, text: text.into(), source: None })))
     }
 
     #[cold]
     pub(crate) fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::told(ErrorKind::Invalid, text)
+        Self::new(ErrorKind::Invalid, text)
     }
 
     #[cold]
     pub(crate) fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::told(ErrorKind::Unsupported, text)
+        Self::new(ErrorKind::Unsupported, text)
     }
 
     #[cold]
     pub(crate) fn io(text: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
-        Self(Repr::Told(Arc::new(Told { kind: ErrorKind::Io, text: text.into(), source: Some(source) })))
+        Self(Repr::Detailed(Arc::new(Detailed { kind: ErrorKind::Io, text: text.into(), source: Some(source) })))
     }
 
     /// The same error, with what it is about before its text. For errors that have just been made.
@@ -80,11 +80,11 @@ impl Error {
     pub(crate) fn about(self, subject: impl fmt::Display) -> Self {
         match self.0 {
             Repr::Plain(_) => self,
-            Repr::Told(told) => match Arc::try_unwrap(told) {
-                Ok(Told { kind, text, source }) => {
-                    Self(Repr::Told(Arc::new(Told { kind, text: format!("{subject}: {text}").into(), source })))
+            Repr::Detailed(detailed) => match Arc::try_unwrap(detailed) {
+                Ok(Detailed { kind, text, source }) => {
+                    Self(Repr::Detailed(Arc::new(Detailed { kind, text: format!("{subject}: {text}").into(), source })))
                 }
-                Err(shared) => Self(Repr::Told(shared)),
+                Err(shared) => Self(Repr::Detailed(shared)),
             },
         }
     }
@@ -94,7 +94,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match &self.0 {
             Repr::Plain(kind) => *kind,
-            Repr::Told(told) => told.kind,
+            Repr::Detailed(detailed) => detailed.kind,
         }
     }
 
@@ -120,9 +120,9 @@ impl fmt::Display for Error {
             Repr::Plain(_) => {
                 f.write_str("the queue is closed: its engine has been shut down, or has failed (Engine::failure)")
             }
-            Repr::Told(told) => match &told.source {
-                Some(source) => write!(f, "{}: {source}", told.text),
-                None => f.write_str(&told.text),
+            Repr::Detailed(detailed) => match &detailed.source {
+                Some(source) => write!(f, "{}: {source}", detailed.text),
+                None => f.write_str(&detailed.text),
             },
         }
     }
@@ -137,7 +137,7 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0 {
-            Repr::Told(told) => told.source.as_ref().map(|source| source as _),
+            Repr::Detailed(detailed) => detailed.source.as_ref().map(|source| source as _),
             Repr::Plain(_) => None,
         }
     }

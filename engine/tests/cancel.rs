@@ -254,7 +254,7 @@ fn a_half_close_is_told_and_the_request_can_still_be_answered() {
     let application = each(|_, request| {
         let (half, whole) = (request.on_half_close(), request.on_disconnect());
         assert_eq!(half.wait(), Disconnected::HalfClosed);
-        assert_eq!((whole.told(), request.on_half_close().wait()), (None, Disconnected::HalfClosed));
+        assert_eq!((whole.reason(), request.on_half_close().wait()), (None, Disconnected::HalfClosed));
         request.respond(Response::text("in time")).expect("the client still reads");
         assert_eq!(whole.wait(), Disconnected::Ended);
     });
@@ -344,7 +344,7 @@ fn the_end_of_the_engine_is_told_and_unknown_connections_are_gone() {
     // Notes are read in order: both are known when one behind them has been answered.
     let behind = ConnectionId::from_u64(1).expect("not 0");
     assert_eq!(queue.on_disconnect(behind).wait(), Disconnected::Gone);
-    assert_eq!((waiting.told(), by_id.told()), (None, None));
+    assert_eq!((waiting.reason(), by_id.reason()), (None, None));
     engine.shutdown(Duration::ZERO).expect("no shard failed");
     // Nothing of the engine is left but the request.
     drop((group, session, engine.unwatched()));

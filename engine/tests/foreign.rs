@@ -506,7 +506,7 @@ fn a_waker_that_cannot_be_cloned_is_its_callers_and_harms_nobody() {
     client.get("/next");
     answer_path(pollster::block_on(receiving).expect("open"));
     assert_eq!(client.read().text(), "/next");
-    assert!(disconnect.told().is_none());
+    assert!(disconnect.reason().is_none());
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn an_id_of_another_engine_is_gone_and_its_request_is_not_touched() {
     for (_, id, connection) in all.iter().map(|[own, _]| own) {
         assert_gone(&hosts[1].queue, *id);
         assert_eq!(hosts[1].queue.on_disconnect(*connection).wait(), Disconnected::Gone);
-        assert!(hosts[0].queue.on_disconnect(*connection).told().is_none(), "its own engine knows it");
+        assert!(hosts[0].queue.on_disconnect(*connection).reason().is_none(), "its own engine knows it");
     }
     for (host, mut client, id) in all.into_iter().flat_map(|[a, b]| [(&hosts[0], a.0, a.1), (&hosts[1], b.0, b.1)]) {
         host.queue.respond(id, Response::text("its own")).expect("open");

@@ -313,7 +313,7 @@ fn a_socket_is_taken_with_what_came_and_outlives_the_engine() {
         assert_eq!(&three, b"abc");
         pipe.write_all(&pattern(0, 100_000)).expect("open");
         let (socket, rest) = pipe.into_fd().expect("the client stays");
-        assert_eq!(told.told(), Some(Disconnected::Taken));
+        assert_eq!(told.reason(), Some(Disconnected::Taken));
         sockets.send((TcpStream::from(socket), rest)).expect("the test waits");
     };
     let keep = std::sync::Mutex::new(Vec::new());

@@ -305,7 +305,7 @@ pub(super) fn failed(reason: u8) -> Error {
         }
         reject => (ErrorKind::Gone, format!("the request is over: {}", reject.detail())),
     };
-    Error::told(kind, format!("{what} {said}"))
+    Error::new(kind, format!("{what} {said}"))
 }
 
 impl<'r> RequestBody<'r> {
@@ -420,7 +420,7 @@ impl<'r> RequestBody<'r> {
     pub async fn to_bytes_async(&mut self, limit: usize) -> Result<Bytes> {
         let too_large = || {
             let text = format!("the request's body is longer than the {limit} bytes asked for; give to_bytes more");
-            Error::told(ErrorKind::TooLarge, text)
+            Error::new(ErrorKind::TooLarge, text)
         };
         let left = |length: u64| length.saturating_sub(self.request.lease.reader().taken);
         let known = self.request.content_length().map_or(0, left);

@@ -34,8 +34,8 @@ impl Disconnect {
 
     /// What has happened; `None` for nothing yet. Without waiting: a moment's view.
     #[must_use]
-    pub fn told(&self) -> Option<Disconnected> {
-        self.watch.told()
+    pub fn reason(&self) -> Option<Disconnected> {
+        self.watch.reason()
     }
 }
 

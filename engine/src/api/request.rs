@@ -305,7 +305,7 @@ impl Request {
             NotSent::Over => Error::GONE,
             NotSent::Full => {
                 let text = format!("{INFORMATIONAL_MAX} informational answers of this request wait already to be sent");
-                Error::told(ErrorKind::Full, text + ": give fewer, or wait until the client has read some")
+                Error::new(ErrorKind::Full, text + ": give fewer, or wait until the client has read some")
             }
         })
     }

@@ -365,7 +365,7 @@ fn check_rare(record: &RequestRecord, response: &Response<'_>) -> Result<()> {
     let body_len = response.body.as_bytes().len();
     if body_len > BODY_BYTES_MAX {
         let text = format!("the body has {body_len} bytes, but one response carries at most {BODY_BYTES_MAX}");
-        return Err(Error::told(ErrorKind::TooLarge, text));
+        return Err(Error::new(ErrorKind::TooLarge, text));
     }
     check_length(record, response, body_len as u64)
 }

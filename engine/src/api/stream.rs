@@ -56,7 +56,7 @@ enum Remaining {
 /// handed over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
 ///
 /// That the client has left is an error of the next chunk. While you have none to send, ask
-/// [`on_half_close().told()`](Request::on_half_close) of the [request](Self::request), or before the start.
+/// [`on_half_close().reason()`](Request::on_half_close) of the [request](Self::request), or before the start.
 #[must_use = "an answer that is dropped unfinished is cut"]
 pub struct ResponseStream {
     of: Answering,

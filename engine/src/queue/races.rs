@@ -35,9 +35,9 @@ fn exchange() -> (Arc<Exchange<Plain>>, ShardSide<Plain>) {
     Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("a small mapping")
 }
 
-/// What the applications have been told.
+/// What the applications have been outcomes.
 #[derive(Default)]
-struct Told {
+struct Outcomes {
     cancelled: AtomicU64,
     answered: AtomicU64,
     /// A thread has failed: the others are not to wait for it.
@@ -45,7 +45,7 @@ struct Told {
 }
 
 /// Says so when its thread panics.
-struct Alarm<'a>(&'a Told);
+struct Alarm<'a>(&'a Outcomes);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
@@ -53,7 +53,7 @@ impl Drop for Alarm<'_> {
     }
 }
 
-impl Told {
+impl Outcomes {
     fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -85,8 +85,8 @@ impl Told {
 }
 
 /// Claims, and does one thing or another with the handle, while `by_id` does so with the id.
-fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, told: &Told, by_id: &Sender<RequestId>) {
-    let _alarm = Alarm(told);
+fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, outcomes: &Outcomes, by_id: &Sender<RequestId>) {
+    let _alarm = Alarm(outcomes);
     let mut turn = 0_u64;
     while !queue.is_closed() || !queue.is_empty() {
         let Some(lease) = queue.claim_of(0) else {
@@ -97,11 +97,11 @@ fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, told: &Told, by
         let id = lease.id();
         by_id.send(id).expect("it takes every id");
         match turn % 7 {
-            0 | 1 => told.respond_by_handle(lease),
+            0 | 1 => outcomes.respond_by_handle(lease),
             2 => drop(lease),
-            3 => told.cancel(exchange, lease.detach()),
+            3 => outcomes.cancel(exchange, lease.detach()),
             4 => {
-                told.cancel(exchange, id);
+                outcomes.cancel(exchange, id);
                 drop(lease);
             }
             5 => {
@@ -110,23 +110,23 @@ fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, told: &Told, by
             }
             _ => {
                 let id = lease.detach();
-                told.answer(exchange, id, false);
+                outcomes.answer(exchange, id, false);
             }
         }
     }
 }
 
-fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, told: &Told) {
-    let _alarm = Alarm(told);
+fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, outcomes: &Outcomes) {
+    let _alarm = Alarm(outcomes);
     for (turn, id) in ids.into_iter().enumerate() {
         match turn % 5 {
-            0 | 1 => told.cancel(exchange, id),
+            0 | 1 => outcomes.cancel(exchange, id),
             2 => {
-                // Whoever wanted to answer meanwhile was told that somebody did: who fails has to try again.
-                told.answer(exchange, id, true);
-                told.answer(exchange, id, false);
+                // Whoever wanted to answer meanwhile was outcomes that somebody did: who fails has to try again.
+                outcomes.answer(exchange, id, true);
+                outcomes.answer(exchange, id, false);
             }
-            _ => told.answer(exchange, id, false),
+            _ => outcomes.answer(exchange, id, false),
         }
     }
 }
@@ -147,8 +147,8 @@ impl Shard {
         }
     }
 
-    fn look(&mut self, told: &Told) {
-        assert!(!told.failed.load(Ordering::Relaxed), "another thread has failed");
+    fn look(&mut self, outcomes: &Outcomes) {
+        assert!(!outcomes.failed.load(Ordering::Relaxed), "another thread has failed");
         let mut completed = core::mem::take(&mut self.completed);
         self.side.take_completions(&mut completed);
         for completed in completed.drain(..) {
@@ -202,23 +202,23 @@ impl Drop for Open<'_> {
 fn race(early: bool) {
     let (exchange, side) = exchange();
     let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
-    let told = Told::default();
+    let outcomes = Outcomes::default();
     let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
     let mut producer = queue.producer(0);
     thread::scope(|scope| {
         let (send, ids) = channel();
-        scope.spawn(|| act_by_id(ids, &exchange, &told));
-        let (queue, exchange, told) = (&queue, &exchange, &told);
+        scope.spawn(|| act_by_id(ids, &exchange, &outcomes));
+        let (queue, exchange, outcomes) = (&queue, &exchange, &outcomes);
         for _ in 0..2 {
             let send = send.clone();
-            scope.spawn(move || consume(queue, exchange, told, &send));
+            scope.spawn(move || consume(queue, exchange, outcomes, &send));
         }
         drop(send);
         let mut published = 0;
         // Consumers end with the queue, also when this thread fails.
         let _open = Open(queue);
         while published < REQUESTS {
-            shard.look(told);
+            shard.look(outcomes);
             while published < REQUESTS
                 && queue.room(0, &mut producer) > 0
                 && let Some(slot) = shard.side.allocate()
@@ -229,7 +229,7 @@ fn race(early: bool) {
                 // Some clients leave at once, and one cancels what nobody has seen yet.
                 match published % 11 {
                     0 => shard.end_connection(slot),
-                    1 => told.cancel(exchange, id),
+                    1 => outcomes.cancel(exchange, id),
                     _ => {}
                 }
             }
@@ -242,12 +242,12 @@ fn race(early: bool) {
             return shard.side.end();
         }
         while shard.side.in_use() > 0 {
-            shard.look(told);
+            shard.look(outcomes);
             thread::yield_now();
         }
-        shard.look(told);
-        assert_eq!(shard.cancels, told.cancelled.load(Ordering::Relaxed), "each cancel leaves one command");
-        assert!(shard.cancels > 0 && told.answered.load(Ordering::Relaxed) > 0, "all sides win sometimes");
+        shard.look(outcomes);
+        assert_eq!(shard.cancels, outcomes.cancelled.load(Ordering::Relaxed), "each cancel leaves one command");
+        assert!(shard.cancels > 0 && outcomes.answered.load(Ordering::Relaxed) > 0, "all sides win sometimes");
     });
     assert!(exchange.commands.is_empty() || early);
 }
@@ -281,7 +281,7 @@ fn a_shard_may_end_in_the_middle_of_the_race() {
 fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let (exchange, side) = exchange();
     let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
-    let told = Told::default();
+    let outcomes = Outcomes::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
         let queue = QueueCore::new(QueueNumber(round), SLOTS, Arc::from([Arc::clone(&exchange)]));
         let mut producer = queue.producer(0);
@@ -302,7 +302,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
             scope.spawn(|| given.into_iter().map(Lease::detach).count());
             queue.close_and_abandon();
             shard.end_queue(QueueNumber(round));
-            shard.look(&told);
+            shard.look(&outcomes);
         });
         for lease in kept {
             assert!(exchange.is_open(lease.id()), "who holds a handle can still answer");
@@ -312,14 +312,14 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
                     assert!(lease.fill(|_| Err::<Answered, _>(())).is_some_and(|filled| filled.is_err()));
                     let _ = lease.detach();
                 }
-                _ => told.respond_by_handle(lease),
+                _ => outcomes.respond_by_handle(lease),
             }
         }
-        shard.look(&told);
+        shard.look(&outcomes);
         assert!(exchange.is_open(stranger), "it is of another queue");
         assert_eq!(shard.side.in_use(), 1, "round {round}: a request waits for an answer that cannot come");
-        told.answer(&exchange, stranger, false);
-        shard.look(&told);
+        outcomes.answer(&exchange, stranger, false);
+        shard.look(&outcomes);
     }
     shard.side.end();
 }

@@ -60,7 +60,7 @@ impl Watch {
     }
 
     /// The response, if it is there.
-    pub(crate) fn told(&self) -> Option<Disconnected> {
+    pub(crate) fn reason(&self) -> Option<Disconnected> {
         self.0.answer(|how| *how)
     }
 
@@ -115,17 +115,17 @@ mod tests {
     fn a_question_is_answered_once_and_by_its_first_answer() {
         let (watch, registration) = Watch::new(false);
         let mut context = Context::from_waker(Waker::noop());
-        assert!(watch.poll(&mut context).is_pending() && watch.told().is_none() && !registration.is_forgotten());
+        assert!(watch.poll(&mut context).is_pending() && watch.reason().is_none() && !registration.is_forgotten());
         registration.tell(Disconnected::Reset);
         assert_eq!(watch.poll(&mut context), Poll::Ready(Disconnected::Reset));
-        assert_eq!(watch.told(), Some(Disconnected::Reset), "asking again gives the same");
+        assert_eq!(watch.reason(), Some(Disconnected::Reset), "asking again gives the same");
     }
 
     #[test]
     fn a_registration_that_is_lost_says_that_the_engine_has_stopped() {
         let (watch, registration) = Watch::new(true);
         drop(registration);
-        assert_eq!(watch.told(), Some(Disconnected::Stopped));
+        assert_eq!(watch.reason(), Some(Disconnected::Stopped));
         let (watch, registration) = Watch::new(true);
         drop(watch);
         assert!(registration.is_forgotten());

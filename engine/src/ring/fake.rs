@@ -296,7 +296,7 @@ impl Fake {
                 Entry::WatchEnd { socket, token } => {
                     let link = self.link(socket);
                     assert!(link.watch.is_none(), "a second watch on descriptor {socket}");
-                    (link.watch, link.watch_told) = (Some(Multishot { token, once: None, cancelled: false }), 0);
+                    (link.watch, link.watch_reported) = (Some(Multishot { token, once: None, cancelled: false }), 0);
                 }
                 Entry::Cancel { target } => self.begin_cancel(target),
                 Entry::Read(reading) => self.begin_read(reading),
@@ -422,10 +422,10 @@ impl Fake {
 
     fn progress_watch(&mut self, client: usize, all: bool) {
         let link = &mut self.links[client];
-        let (events, told) = (link.ended(), link.watch_told);
+        let (events, reported) = (link.ended(), link.watch_reported);
         let Some(Multishot { token, once, cancelled }) = link.watch.take() else { return };
-        if events != told {
-            link.watch_told = events;
+        if events != reported {
+            link.watch_reported = events;
             let more = !self.random.chance(self.faults.more_lost);
             self.links[client].watch = more.then_some(Multishot { token, once, cancelled });
             self.finish(token, events, more, None);

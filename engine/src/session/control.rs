@@ -93,7 +93,7 @@ impl Control {
     fn check_free(&self, index: usize) -> Result<()> {
         if self.failure.is_none() && self.ended.contains(&index) {
             let text = format!("shard {index} has ended, with what drove it, and does not begin again");
-            return Err(Error::told(ErrorKind::Closed, text + ": start another engine"));
+            return Err(Error::new(ErrorKind::Closed, text + ": start another engine"));
         }
         self.check_open()?;
         match self.sides.get(index) {
@@ -197,7 +197,7 @@ impl EngineShared {
             Some(result) => foreign::attempt(move || shard.end()).map(|()| result),
             None => foreign::attempt(move || shard.give_up()).and(None),
         };
-        let result = ended.unwrap_or_else(|| Err(Error::told(ErrorKind::Io, format!("shard {index} panicked"))));
+        let result = ended.unwrap_or_else(|| Err(Error::new(ErrorKind::Io, format!("shard {index} panicked"))));
         self.shard_ended(index, result.clone());
         result
     }

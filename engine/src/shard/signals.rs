@@ -20,8 +20,8 @@ impl<I: Io> Shard<I> {
 
     #[cold]
     fn take_signals(&mut self) {
-        let mut told = self.protocol.dispatch.take_signals();
-        for slot in told.drain(..) {
+        let mut slots = self.protocol.dispatch.take_signals();
+        for slot in slots.drain(..) {
             let signals = self.protocol.dispatch.read_signals(slot);
             if signals.has(Signals::READ) {
                 self.protocol.dispatch.body_was_read(slot);
@@ -40,6 +40,6 @@ impl<I: Io> Shard<I> {
                 }
             });
         }
-        self.protocol.dispatch.give_signals(told);
+        self.protocol.dispatch.give_signals(slots);
     }
 }

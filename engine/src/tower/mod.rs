@@ -115,5 +115,5 @@ async fn let_others_run() {
 /// What the types of `http` cannot say, or the engine cannot send.
 #[cold]
 fn invalid(text: String) -> Error {
-    Error::told(ErrorKind::Invalid, text)
+    Error::new(ErrorKind::Invalid, text)
 }

@@ -134,7 +134,7 @@ fn write_fields(
 #[cold]
 pub(super) fn refused(error: WriteError, area_bytes: usize) -> Error {
     match error {
-        WriteError::NoSpace => Error::told(
+        WriteError::NoSpace => Error::new(
             ErrorKind::TooLarge,
             format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)"),
         ),

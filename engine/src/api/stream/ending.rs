@@ -20,7 +20,7 @@ pub(super) fn trailers_of(trailers: &[(&str, &str)]) -> Result<Bytes> {
     let len = trailer_section_len(fields());
     if len > TRAILER_BYTES_MAX {
         let text = format!("the trailer section would have {len} bytes, but at most {TRAILER_BYTES_MAX} are sent");
-        return Err(Error::told(ErrorKind::TooLarge, text));
+        return Err(Error::new(ErrorKind::TooLarge, text));
     }
     let mut section = vec![0; len];
     // The writer takes one field after the other, so the last one taken is the one it does not like.

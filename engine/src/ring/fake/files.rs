@@ -89,7 +89,7 @@ impl Fake {
         let link = self.link(socket);
         assert!(link.job.is_none() && link.poll.is_none(), "descriptor {socket} is polled while it is sent to");
         link.poll = Some(Multishot { token, once: (!lasting).then_some(0), cancelled: false });
-        link.poll_told = 0;
+        link.poll_reported = 0;
     }
 
     /// Asks for the end of a part of a file. `false`: there is none of this name.
@@ -161,10 +161,10 @@ impl Fake {
     /// Reports room in a socket.
     pub(super) fn progress_room(&mut self, client: usize, all: bool) {
         let link = &mut self.links[client];
-        let (events, told) = (link.writable(), link.poll_told);
+        let (events, reported) = (link.writable(), link.poll_reported);
         let Some(Multishot { token, once, cancelled }) = link.poll.take() else { return };
-        if events != told {
-            link.poll_told = events;
+        if events != reported {
+            link.poll_reported = events;
             let more = once.is_none() && !self.random.chance(self.faults.more_lost);
             self.links[client].poll = more.then_some(Multishot { token, once, cancelled });
             self.finish(token, events, more, None);

@@ -43,12 +43,12 @@ pub(super) struct FakeSocket {
     pub(super) nowhere: bool,
     /// A watch for the client's end, and what it has reported.
     pub(super) watch: Option<Multishot>,
-    pub(super) watch_told: i32,
+    pub(super) watch_reported: i32,
     /// A part of a file that the helper has.
     pub(super) job: Option<FileJob>,
     /// A poll for room, which lasts unless it is for `once`, and what it has reported.
     pub(super) poll: Option<Multishot>,
-    pub(super) poll_told: i32,
+    pub(super) poll_reported: i32,
     /// The shard's name for it.
     pub(super) slot: Option<u32>,
 }

@@ -66,14 +66,14 @@ impl Dispatch {
 
     /// Takes all slots that have signals, oldest first.
     pub(crate) fn take_signals(&mut self) -> Vec<Slot> {
-        let mut told = core::mem::take(&mut self.told);
-        self.side.take_signals(&mut told);
-        told
+        let mut signalled = core::mem::take(&mut self.signalled);
+        self.side.take_signals(&mut signalled);
+        signalled
     }
 
     /// Puts their list back.
-    pub(crate) fn give_signals(&mut self, told: Vec<Slot>) {
-        self.told = told;
+    pub(crate) fn give_signals(&mut self, signalled: Vec<Slot>) {
+        self.signalled = signalled;
     }
 
     /// What the signals of a slot are that was just taken.

@@ -76,7 +76,7 @@ pub(crate) struct Dispatch {
     mode: Mode,
     completed: Vec<Completion>,
     /// Slots of which applications have told something.
-    told: Vec<Slot>,
+    signalled: Vec<Slot>,
     /// What few connections have: who is to be told of their end.
     extras: Extras,
     counters: Arc<ShardCounters>,
@@ -114,7 +114,7 @@ impl Dispatch {
             gives_back_from: 0,
             mode: config.mode,
             completed: Vec::with_capacity(of_slots),
-            told: Vec::with_capacity(of_slots),
+            signalled: Vec::with_capacity(of_slots),
             extras: Extras::default(),
             counters,
         }

@@ -236,7 +236,7 @@ impl<I: Io> Protocol<I> {
     /// The application has told something of a slot's answer in pieces, or of its side of a pipe.
     pub(crate) fn on_stream_signal(&mut self, connection: &mut Connection, slot: Slot) {
         let is_first = connection.first() == Some(slot);
-        self.stream_told(connection.link_mut(), slot, is_first);
+        self.stream_signalled(connection.link_mut(), slot, is_first);
     }
 
     /// A body, or what a pipe has brought, has been read: receiving goes on.

@@ -283,7 +283,7 @@ impl<I: Io> Protocol<I> {
 
     /// The application has told something of the stream in a slot: an abort waits neither for a slow client nor for a
     /// slow file. `is_first`: nothing goes before it.
-    pub(super) fn stream_told(&mut self, link: &mut Link, slot: Slot, is_first: bool) {
+    pub(super) fn stream_signalled(&mut self, link: &mut Link, slot: Slot, is_first: bool) {
         let is_sent = link.streams(slot) && link.socket.sends();
         let is_read = link.socket.staging.is_reading() && is_first;
         if (is_sent || is_read)

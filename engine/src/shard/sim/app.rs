@@ -363,7 +363,7 @@ impl App {
 
     /// Every connection has ended: whoever waits for that has been told.
     pub(super) fn assert_told(&self) {
-        let untold = self.watches.iter().filter(|watch| watch.told().is_none()).count();
+        let untold = self.watches.iter().filter(|watch| watch.reason().is_none()).count();
         assert_eq!(untold, 0, "of {} that wait for connections to end, so many were not told", self.watches.len());
     }
 

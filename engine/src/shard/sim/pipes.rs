@@ -207,7 +207,7 @@ fn what_is_unread_stops_at_the_credit_and_a_client_that_leaves_then_is_noticed()
     assert!(!rig.shard.protocol.transport.io.receives(client) && rig.shard.protocol.transport.io.watches(client));
     rig.shard.protocol.transport.io.reset(client);
     rig.settle();
-    assert_eq!(told.told(), Some(Disconnected::Reset));
+    assert_eq!(told.reason(), Some(Disconnected::Reset));
     assert!(pipe.stream.is_gone());
     let (rest, _) = pipe.read(usize::MAX);
     assert!(rest.len() >= 5000, "what came before is there");
@@ -299,9 +299,9 @@ fn a_cancel_ends_a_pipe_and_so_does_a_stop_after_its_grace() {
     rig.settle();
     rig.say(client, "in the grace");
     assert_eq!(pipe.text(), ("in the grace".to_owned(), false));
-    assert_eq!(told.told(), None);
+    assert_eq!(told.reason(), None);
     rig.pass(Duration::from_secs(31));
-    assert_eq!(told.told(), Some(Disconnected::Stopped));
+    assert_eq!(told.reason(), Some(Disconnected::Stopped));
     assert!(pipe.stream.is_gone());
     drop(pipe);
     rig.turn();
@@ -349,7 +349,7 @@ fn a_socket_is_handed_over_when_all_is_sent_with_all_that_came() {
         assert!(matches!(socket_of(&asked), Poll::Ready(Some(_))));
         let (there, _) = pipe.read(usize::MAX);
         assert!(there.starts_with(b"early ") && b"early late".starts_with(&there), "{there:?}");
-        assert_eq!(told.told(), Some(Disconnected::Taken));
+        assert_eq!(told.reason(), Some(Disconnected::Taken));
         drop(pipe);
         rig.settle();
         rig.assert_idle();

@@ -25,13 +25,13 @@ fn watched() -> (Rig, usize, Lease<RequestRecord>, [Watch; 2]) {
     let lease = rig.claim();
     let watches = [watch(&lease, false), watch(&lease, true)];
     rig.settle();
-    assert_eq!(watches.each_ref().map(Watch::told), [None, None]);
+    assert_eq!(watches.each_ref().map(Watch::reason), [None, None]);
     (rig, client, lease, watches)
 }
 
 #[track_caller]
 fn assert_told(watches: &[Watch; 2], how: Disconnected) {
-    assert_eq!(watches.each_ref().map(Watch::told), [Some(how); 2]);
+    assert_eq!(watches.each_ref().map(Watch::reason), [Some(how); 2]);
 }
 
 #[test]
@@ -50,14 +50,14 @@ fn a_half_close_is_told_to_who_asked_and_the_end_after_the_answer() {
     let (mut rig, client, lease, watches) = watched();
     rig.shard.protocol.transport.io.end(client);
     rig.settle();
-    assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
+    assert_eq!(watches.each_ref().map(Watch::reason), [None, Some(Disconnected::HalfClosed)]);
     let late = watch(&lease, true);
     rig.settle();
-    assert_eq!(late.told(), Some(Disconnected::HalfClosed), "also who asks after it");
+    assert_eq!(late.reason(), Some(Disconnected::HalfClosed), "also who asks after it");
     answer(lease);
     rig.settle();
     assert_eq!(rig.heard_answers(client), ["/a/1"], "it can still be answered");
-    assert_eq!(watches[0].told(), Some(Disconnected::Ended));
+    assert_eq!(watches[0].reason(), Some(Disconnected::Ended));
     rig.assert_idle();
 }
 
@@ -66,7 +66,7 @@ fn a_good_answer_is_no_end_and_the_end_is_told_later() {
     let (mut rig, client, lease, watches) = watched();
     answer(lease);
     rig.settle();
-    assert_eq!(watches.each_ref().map(Watch::told), [None, None]);
+    assert_eq!(watches.each_ref().map(Watch::reason), [None, None]);
     rig.shard.protocol.transport.io.end(client);
     rig.settle();
     assert_told(&watches, Disconnected::Ended);
@@ -105,8 +105,8 @@ fn the_engines_end_is_told_also_to_who_was_not_heard() {
     assert_told(&watches, Disconnected::Stopped);
     let late = watch(&lease, false);
     rig.shard.end();
-    assert_eq!(late.told(), Some(Disconnected::Gone));
-    assert_eq!(watch(&lease, true).told(), Some(Disconnected::Stopped), "nobody ever will");
+    assert_eq!(late.reason(), Some(Disconnected::Gone));
+    assert_eq!(watch(&lease, true).reason(), Some(Disconnected::Stopped), "nobody ever will");
 }
 
 /// A connection that has sent so much behind an unsafe request that receiving has stopped.
@@ -130,15 +130,15 @@ fn a_client_that_leaves_while_receiving_is_stopped_is_noticed() {
         if half_first {
             rig.shard.protocol.transport.io.end(client);
             rig.settle();
-            assert_eq!(watches.each_ref().map(Watch::told), [None, Some(Disconnected::HalfClosed)]);
+            assert_eq!(watches.each_ref().map(Watch::reason), [None, Some(Disconnected::HalfClosed)]);
             let late = watch(&lease, true);
             rig.settle();
-            assert_eq!(late.told(), Some(Disconnected::HalfClosed));
+            assert_eq!(late.reason(), Some(Disconnected::HalfClosed));
             assert!(rig.exchange.is_open(lease.id()), "it can still be answered");
         }
         rig.shard.protocol.transport.io.reset(client);
         rig.settle();
-        assert_eq!(watches[0].told(), Some(Disconnected::Reset));
+        assert_eq!(watches[0].reason(), Some(Disconnected::Reset));
         assert!(!rig.exchange.is_open(lease.id()));
         drop(lease);
         rig.settle();
@@ -154,7 +154,7 @@ fn a_client_that_leaves_after_it_has_ended_its_side_is_noticed() {
     assert!(rig.shard.protocol.transport.io.watches(client));
     rig.shard.protocol.transport.io.reset(client);
     rig.settle();
-    assert_eq!(watches[0].told(), Some(Disconnected::Reset));
+    assert_eq!(watches[0].reason(), Some(Disconnected::Reset));
     drop(lease);
     rig.settle();
     rig.assert_idle();
@@ -183,7 +183,7 @@ fn a_shard_that_gives_up_tells_all_who_wait() {
     // Its connections are closed by `give_up`, against the rules that the fake holds a shard to.
     drop(rig.shard);
     assert_told(&watches, Disconnected::Stopped);
-    assert_eq!(unread.told(), Some(Disconnected::Stopped));
+    assert_eq!(unread.reason(), Some(Disconnected::Stopped));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn connections_that_are_over_or_never_were_are_told_of_at_once() {
         let (watch, registration) = Watch::new(true);
         rig.exchange.command(Command::Watch(id, registration));
         rig.settle();
-        assert_eq!(watch.told(), Some(Disconnected::Gone), "{id:?}");
+        assert_eq!(watch.reason(), Some(Disconnected::Gone), "{id:?}");
     }
     assert!(rig.shard.protocol.dispatch.extras().is_empty());
 }

@@ -228,7 +228,7 @@ fn other_side(socket: &mut Socket, event: &Event) -> SocketEvent {
     }
     let has_ended = found(libc::POLLRDHUP);
     if has_ended && socket.end == End::Unknown {
-        socket.end = End::Told;
+        socket.end = End::Noticed;
     }
     // One that ended by an error would only fail again.
     let again = !event.more && event.result >= 0;
@@ -247,16 +247,16 @@ mod tests {
     }
 
     /// What is told of a result, and whether anything is on its way afterwards.
-    fn told<T>(begun: Sending, translate: fn(&mut Socket, i32) -> T, result: i32) -> T {
+    fn translated<T>(begun: Sending, translate: fn(&mut Socket, i32) -> T, result: i32) -> T {
         let mut socket = Socket { sending: begun, ..socket() };
-        let told = translate(&mut socket, result);
+        let translated = translate(&mut socket, result);
         assert!(!socket.sends(), "what has completed is over");
-        told
+        translated
     }
 
     #[test]
     fn a_send_that_fails_is_told_from_one_that_is_to_be_tried_again() {
-        let sent = |result| told(Sending::Silent, sent, result);
+        let sent = |result| translated(Sending::Silent, sent, result);
         assert_eq!((sent(7), sent(0)), (Taken::Bytes(7), Taken::Bytes(0)));
         assert_eq!((sent(-libc::EAGAIN), sent(-libc::EINTR)), (Taken::Bytes(0), Taken::Bytes(0)));
         assert_eq!((sent(-libc::EPIPE), sent(-libc::ENOMEM)), (Taken::PeerGone, Taken::PeerGone));
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_failure_of_a_file_is_told_from_that_of_its_client() {
-        let sent = |result| told(Sending::File, file_sent, result);
+        let sent = |result| translated(Sending::File, file_sent, result);
         assert_eq!((sent(7), sent(-libc::EAGAIN)), (Taken::Bytes(7), Taken::Bytes(0)));
         assert_eq!((sent(0), sent(-libc::EIO)), (Taken::FileFailed, Taken::FileFailed));
         for unsuited in [libc::EINVAL, libc::ESPIPE, libc::ENOSYS] {
@@ -293,16 +293,19 @@ mod tests {
     #[test]
     fn the_other_side_is_told_of_once_it_has_ended_or_broken() {
         let mut socket = Socket { polling: Polling::Out, ..self::socket() };
-        let mut told = |bits, more| match other_side(&mut socket, &polled(bits, more)) {
+        let mut translated = |bits, more| match other_side(&mut socket, &polled(bits, more)) {
             SocketEvent::OtherSide { found, again } => (found, again, socket.polling, socket.end),
             other => panic!("{other:?}"),
         };
-        assert_eq!(told(0, true), (OtherSide::Same, false, Polling::Out, End::Unknown));
-        assert_eq!(told(libc::POLLRDHUP, true), (OtherSide::Ended, false, Polling::Out, End::Told));
-        assert_eq!(told(libc::POLLRDHUP, false), (OtherSide::Ended, true, Polling::No, End::Told));
-        assert_eq!(told(libc::POLLERR | libc::POLLRDHUP, false).0, OtherSide::Gone);
+        assert_eq!(translated(0, true), (OtherSide::Same, false, Polling::Out, End::Unknown));
+        assert_eq!(translated(libc::POLLRDHUP, true), (OtherSide::Ended, false, Polling::Out, End::Noticed));
+        assert_eq!(translated(libc::POLLRDHUP, false), (OtherSide::Ended, true, Polling::No, End::Noticed));
+        assert_eq!(translated(libc::POLLERR | libc::POLLRDHUP, false).0, OtherSide::Gone);
         let failed = Event { result: -libc::EBADF, ..polled(0, false) };
-        let told = other_side(&mut self::socket(), &failed);
-        assert!(matches!(told, SocketEvent::OtherSide { found: OtherSide::Same, again: false }), "it would fail again");
+        let translated = other_side(&mut self::socket(), &failed);
+        assert!(
+            matches!(translated, SocketEvent::OtherSide { found: OtherSide::Same, again: false }),
+            "it would fail again"
+        );
     }
 }

@@ -62,7 +62,7 @@ pub(super) enum Polling {
 pub(super) enum End {
     Unknown,
     /// A poll has told of it: there may be input before it.
-    Told,
+    Noticed,
     /// Everything before it was received.
     Reached,
 }
