@@ -10,7 +10,7 @@
 
 const LINE: usize = 64;
 /// Bytes of a page: what the system has at a time, or a part of that.
-pub(super) const PAGE: usize = 4096;
+const PAGE: usize = 4096;
 
 /// One of the arena's areas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

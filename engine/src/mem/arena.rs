@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use std::io;
 
-use super::areas::{AREAS, Area, AreaLayout, ArenaSizes, PAGE};
+use super::areas::{AREAS, Area, AreaLayout, ArenaSizes};
 use super::buffer::{Input, Share, Spare};
 use super::buffer_id::BufferId;
 use super::cells::{Cell, CellId, FreeCells};
@@ -289,10 +289,8 @@ impl Arena {
     pub(crate) unsafe fn discard(&self, area: Area, from: u32) {
         let AreaLayout { start, stride, count, .. } = *self.cells(area);
         let place = |cell: u32| start + stride * cell.min(count) as usize;
-        // Only pages that no other cell has a part of.
-        let (from, to) = (place(from).next_multiple_of(PAGE), place(count) / PAGE * PAGE);
-        // SAFETY: cells of this area alone are between these places (duty 1).
-        unsafe { self.mapping.discard(from, to) };
+        // SAFETY: these cells of this area alone are between these places (duty 1).
+        unsafe { self.mapping.discard(place(from), place(count)) };
     }
 
     /// Where the bytes of an extent begin.

@@ -49,13 +49,14 @@ impl Mapping {
         self.base
     }
 
-    /// Gives the pages between two places, each at the beginning of one, back to the system, which has them zeroed when
-    /// they are touched next. Where it takes none (locked memory), they stay as they are.
+    /// Gives the pages that are wholly between two places back to the system, which has them zeroed when they are
+    /// touched next. Where it takes none (locked memory), they stay as they are.
     ///
     /// # Safety
     /// 1. Nobody uses what is between the places, nor has lent it to the kernel, and nobody wants what it holds.
     pub(super) unsafe fn discard(&self, from: usize, to: usize) {
         assert!(to <= self.len, "a place outside the mapping");
+        let (from, to) = whole_pages(from, to, page_bytes());
         if from >= to || cfg!(miri) {
             return;
         }
@@ -71,6 +72,18 @@ impl Mapping {
     }
 }
 
+/// Bytes of a page of this system: 4 KiB, or more.
+fn page_bytes() -> usize {
+    // SAFETY: asks for a number.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).expect("every system has pages")
+}
+
+/// Where the pages begin and end that are wholly between two places: the system takes more where an end is within one.
+fn whole_pages(from: usize, to: usize, page: usize) -> (usize, usize) {
+    (from.next_multiple_of(page), to / page * page)
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         #[cfg(ringress_asan)]
@@ -78,5 +91,30 @@ impl Drop for Mapping {
         // SAFETY: `base` and `len` are those of the mapping made in `new`, which nobody else unmaps; users of the
         // address hold a borrow or an owner of this value.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_pages_that_are_larger_than_usual_only_whole_ones_are_given_back() {
+        const LARGE: usize = 64 * 1024;
+        assert_eq!(whole_pages(4096, 3 * LARGE + 4096, LARGE), (LARGE, 3 * LARGE));
+        assert_eq!(whole_pages(LARGE, 2 * LARGE - 1, LARGE), (LARGE, LARGE), "none");
+        assert_eq!(whole_pages(4096, 3 * 4096, 4096), (4096, 3 * 4096));
+    }
+
+    #[test]
+    fn what_is_beside_the_pages_that_are_given_back_stays() {
+        let page = page_bytes();
+        let mapping = Mapping::new(4 * page).expect("a small mapping");
+        // SAFETY: within the mapping, which nobody else has.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(mapping.base().as_ptr(), 4 * page) };
+        bytes.fill(7);
+        // SAFETY: `bytes` is not used meanwhile, and nothing is wanted of what is between.
+        unsafe { mapping.discard(page - 1, 3 * page + 1) };
+        assert_eq!((bytes[page - 1], bytes[page], bytes[3 * page - 1], bytes[3 * page]), (7, 0, 0, 7));
     }
 }
