@@ -44,7 +44,8 @@ impl Stop {
         let Self::Gracefully { until } = *self else { return false };
         let is_overdue = until <= tick;
         if is_overdue {
-            *self = Self::Aborted { left_alone_at: until.saturating_add(DISK_WAIT_MAX) };
+            // From now on, not from when it was due: the thread may have been elsewhere since.
+            *self = Self::Aborted { left_alone_at: tick.saturating_add(DISK_WAIT_MAX) };
         }
         is_overdue
     }
@@ -91,5 +92,15 @@ mod tests {
         let at = 10 + DISK_WAIT_MAX;
         assert_eq!((stop.goes_on_at(), stop.is_aborted()), (Some(at), true));
         assert!(!stop.leaves_the_rest(at - 1) && stop.leaves_the_rest(at));
+    }
+
+    #[test]
+    fn what_is_ended_late_has_its_time_to_end_all_the_same() {
+        let mut stop = Stop::No;
+        stop.begin(10);
+        // The thread of the shard was elsewhere for longer than that time.
+        let late = 10 + 2 * DISK_WAIT_MAX;
+        assert!(stop.abort_if_overdue(late) && !stop.leaves_the_rest(late));
+        assert_eq!(stop.goes_on_at(), Some(late + DISK_WAIT_MAX));
     }
 }
