@@ -468,6 +468,7 @@ impl<I: Io> Shard<I> {
     fn close_left(&mut self) -> usize {
         self.inbox.close();
         self.protocol.transport.close_listeners();
+        self.protocol.dispatch.count_pushed();
         for event in self.events.drain(..).skip(self.cursor) {
             match event.token.op() {
                 // The helper has given this one back.

@@ -158,6 +158,14 @@ impl Dispatch {
         true
     }
 
+    /// The shard ends: what has been pushed counts as delivered, though nobody is woken for it.
+    pub(crate) fn count_pushed(&mut self) {
+        self.meters.settle();
+        for end in self.queues.iter_mut().flatten() {
+            self.counters.requests_delivered.add(end.producer.publish());
+        }
+    }
+
     /// Wins the response of a request that nobody has taken from its queue yet. `false`: a consumer has it, or it is
     /// answered.
     pub(crate) fn win_queued(&mut self, slot: Slot) -> bool {

@@ -8,6 +8,7 @@ use crate::clock::ticks;
 use crate::id::QueueNumber;
 use crate::queue::QueueCore;
 use crate::ring::fake::Faults;
+use crate::shard::protocol::Protocol;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -214,6 +215,27 @@ fn a_queue_that_ends_before_its_requests_are_published_stops_nothing() {
     let heard: Vec<String> = clients.iter().map(|client| rig.heard(*client)).collect();
     let answered = |status: &str| heard.iter().filter(|text| text.starts_with(status)).count();
     assert_eq!((answered("HTTP/1.1 500 "), answered("HTTP/1.1 503 ")), (32, 18), "{heard:?}");
+}
+
+#[test]
+fn what_a_shard_that_panics_has_not_shown_yet_was_delivered_all_the_same() {
+    for leaves_before in [false, true] {
+        let mut rig = Rig::new();
+        let client = rig.connect();
+        rig.shard.protocol.transport.io.write(client, (GET.to_owned() + GET).as_bytes());
+        rig.shard.inbox.begin_turn();
+        rig.shard.enter(None, false).expect("the fake never fails");
+        rig.shard.handle_events();
+        assert_eq!(rig.shard.protocol.dispatch.fresh(), 2);
+        if leaves_before {
+            rig.shard.connections.keys().into_iter().for_each(|key| rig.shard.visit(key, Protocol::reset));
+        }
+        rig.shard.protocol.transport.io.failed = true;
+        rig.shard.give_up();
+        assert_eq!((rig.counters.requests_delivered.read(), rig.counters.requests_ended()), (2, 2));
+        let counts = rig.queue.counts().read();
+        assert_eq!((counts.delivered, counts.open()), (2, 0), "{counts:?}");
+    }
 }
 
 #[test]
