@@ -38,6 +38,7 @@ use std::time::Duration;
 use self::dispatch::Dispatch;
 use self::protocol::{Connection, Protocol};
 use self::transport::{Accepting, Sizes, Transport};
+use crate::clock::Tick;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::error::Result;
@@ -74,6 +75,8 @@ pub(crate) struct Shard<I: Io> {
     events: Vec<Event>,
     /// The next of `events` to handle.
     cursor: usize,
+    /// When the kernel was entered last: what had come by then has been handled, or is in `events`.
+    entered_at: Tick,
     /// Requests published in one turn.
     publish_max: u32,
     inbox: Arc<Inbox>,
@@ -112,6 +115,7 @@ impl<I: Io> Shard<I> {
             protocol,
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
+            entered_at: 0,
             publish_max,
             inbox,
             queues_version: 0,
@@ -218,6 +222,7 @@ impl<I: Io> Shard<I> {
         if !(was_read && wait == Wait::No) {
             transport.read_clock();
         }
+        self.entered_at = transport.tick;
         self.protocol.dispatch.begin_turn(self.protocol.transport.clock.micros());
         self.end_sends();
         Ok(())
@@ -418,18 +423,20 @@ impl<I: Io> Shard<I> {
         self.protocol.transport.starved = starved;
     }
 
-    /// Ends what has run out of time.
+    /// Ends what has run out of time. What has come is not late, however long an application keeps the thread before it
+    /// is handled: deadlines wait for that, and are compared with when the kernel was last asked.
     fn run_timers(&mut self) {
-        let tick = self.protocol.transport.tick;
         let mut any = false;
-        while let Some(index) = self.protocol.transport.wheel.pop_due(tick) {
-            if let Some(key) = self.connections.key_of(index) {
-                any = true;
-                self.visit(key, Protocol::on_deadline);
+        if self.cursor == self.events.len() {
+            while let Some(index) = self.protocol.transport.wheel.pop_due(self.entered_at) {
+                if let Some(key) = self.connections.key_of(index) {
+                    any = true;
+                    self.visit(key, Protocol::on_deadline);
+                }
             }
         }
         self.protocol.transport.resume_accepting();
-        if self.protocol.stop.abort_if_overdue(tick) {
+        if self.protocol.stop.abort_if_overdue(self.protocol.transport.tick) {
             for key in self.connections.keys() {
                 self.visit(key, Protocol::reset);
             }

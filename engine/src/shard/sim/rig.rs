@@ -246,6 +246,7 @@ impl Rig {
     pub(super) fn expire(&mut self, duration: Duration) {
         self.shard.protocol.transport.clock.skip(ticks(duration));
         self.shard.protocol.transport.tick = self.shard.protocol.transport.clock.tick();
+        self.shard.entered_at = self.shard.protocol.transport.tick;
         self.shard.protocol.transport.io.asleep = false;
         self.shard.protocol.transport.io.delayed.clear();
         self.shard.run_timers();

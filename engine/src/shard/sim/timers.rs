@@ -97,6 +97,49 @@ fn time_that_the_application_takes_on_the_thread_of_its_shard_is_not_its_clients
 }
 
 #[test]
+fn what_has_come_is_not_late_however_long_the_application_takes() {
+    let properties = Properties::new().header_wait(SECOND);
+    let config = Config { properties, mode: Mode::Colocated, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let _driving = rig.shard.drive_here();
+    // As many clients as a turn hands out, three times over.
+    rig.shard.publish_max = 2;
+    let clients: Vec<usize> = (0..6).map(|_| rig.connect()).collect();
+    for client in &clients {
+        rig.shard.protocol.transport.io.write(*client, get("/a/1").as_bytes());
+    }
+    for _ in 0..3 {
+        rig.turn();
+        let leases = rig.claim_all();
+        assert_eq!(leases.len(), 2, "the rest of what has come is handled later");
+        rig.shard.protocol.transport.clock.skip(ticks(SECOND * 10));
+        leases.into_iter().for_each(answer);
+    }
+    rig.settle();
+    for client in &clients {
+        assert_eq!(rig.heard_answers(*client), ["/a/1"]);
+    }
+    end(rig, &clients);
+}
+
+#[test]
+fn a_head_that_comes_too_slowly_counts_for_no_group() {
+    let mut rig = with(Properties::new().header_wait(SECOND));
+    let client = rig.connect();
+    // The slot of the next one was that of a request of a group.
+    rig.say(client, get("/a/1"));
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    rig.say(client, "GET /a/2 HT");
+    rig.pass(SECOND * 2);
+    let heard = rig.heard(client);
+    assert!(heard.starts_with("HTTP/1.1 408 "), "{heard}");
+    rig.settle();
+    assert_eq!((rig.counters.requests_refused.read(), rig.queue.counts().read().refused), (1, 0));
+    end(rig, &[client]);
+}
+
+#[test]
 fn pipelined_requests_are_timed_each_and_answered_in_order() {
     let mut rig = Rig::new();
     let client = rig.connect();

@@ -118,7 +118,9 @@ impl<I: Io> Protocol<I> {
     /// A head was begun and not finished in time.
     fn respond_timeout(&mut self, connection: &mut Http1) {
         let Some(slot) = self.dispatch.allocate() else { return self.abort(&mut connection.link) };
-        self.dispatch.request_mut(slot).head.method = Method::Unknown;
+        let record = self.dispatch.request_mut(slot);
+        record.head.method = Method::Unknown;
+        record.unroute();
         if let Intake::Head(head) = &connection.intake {
             let begun = self.dispatch.arena().cell(&head.cell, 0, head.len);
             let View { bytes, record, .. } = self.dispatch.view(begun, slot);
