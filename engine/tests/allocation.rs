@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering}
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Host, StopOnDrop, WAIT_MAX, builder, colocated, serve};
+use common::{Host, StopOnDrop, WAIT_MAX, await_rest, builder, colocated, serve};
 use ringress::{Body, FileRange, Method, QueueOptions, Request, RequestQueue, Response, WaitStrategy};
 
 /// Rounds before counting, and while counting.
@@ -286,6 +286,7 @@ fn a_request_allocates_nothing_on_its_way() {
     let host = Host::start();
     let consumer = serve(&host.queue, |request| request.respond_with(respond_borrowed).expect("open"));
     assert_frugal("queue mode, respond_with", host.address);
+    await_rest(&host.engine);
     host.engine.shutdown(Duration::ZERO).expect("no shard failed");
     consumer.join().expect("ends");
 
@@ -297,6 +298,8 @@ fn a_request_allocates_nothing_on_its_way() {
         in_pieces(request, &file);
     });
     assert_frugal("queue mode, answers in pieces", host.address);
+    // A client has all the bytes before its answer is finished.
+    await_rest(&host.engine);
     host.engine.shutdown(Duration::ZERO).expect("no shard failed");
     consumer.join().expect("ends");
 
@@ -353,6 +356,7 @@ fn count_large((name, is_copied, give): (&str, bool, Give)) {
         let _stop = StopOnDrop(&host.engine);
         scope.spawn(|| application(&host.queue));
         client(host.address);
+        await_rest(&host.engine);
     });
     colocated(application, |_, address| client(address));
 }
