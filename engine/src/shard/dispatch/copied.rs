@@ -54,9 +54,11 @@ impl CopiedEnds {
         }
     }
 
-    /// From now on there is room for times: the same as for ends.
+    /// From now on there is room for times: the same as for ends. Those are forgotten that were kept when times were of
+    /// use before, and that nobody has taken since.
     pub(super) fn keep_times(&mut self) {
-        self.times.reserve_exact(self.ends.capacity() - self.times.len());
+        self.times.clear();
+        self.times.reserve_exact(self.ends.capacity());
     }
 
     /// One more answer is in a cell.
@@ -167,5 +169,28 @@ impl CopiedEnds {
         let kept = |(cell, count): (usize, &usize)| cell * self.per_cell..cell * self.per_cell + count;
         let places = self.counts.iter().enumerate().flat_map(kept);
         places.map(|place| (self.ends[place].meter, self.ends[place].delivered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Moment;
+
+    #[test]
+    fn times_that_nobody_asked_for_are_not_those_of_a_later_request() {
+        let mut copied = CopiedEnds::new(1, 2);
+        let cell = CellId::of_bits(1).expect("a cell");
+        let (outcome, status, delivered, meter, bytes_in, bytes_out) = (Outcome::Answered, 200, true, 1, 1, 1);
+        let ended = Ended { outcome, status, delivered, meter, bytes_in, bytes_out, times: None };
+        let moment = Moment::new(1).expect("not 0");
+        let times = Times { first_byte: moment, delivered: None, taken: None, answered: None, sent: moment };
+        copied.keep_times();
+        copied.put_timed(cell, ended, Some(times));
+        // By now nothing uses times, then something does again.
+        assert_eq!(copied.take(cell), 0..1);
+        copied.put(cell, ended);
+        copied.keep_times();
+        assert_eq!((copied.take(cell), copied.times_at(0)), (0..1, None));
     }
 }
