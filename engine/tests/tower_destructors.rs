@@ -48,7 +48,7 @@ impl Body for Gives {
     }
 }
 
-/// Keeps the body of its request, and responses with what it is told to.
+/// Keeps the body of its request, and answers with what it is told to.
 struct Service(Kept, Option<axum::http::Response<Gives>>);
 
 impl tower_service::Service<axum::http::Request<IncomingBody>> for Service {

@@ -254,7 +254,7 @@ impl App {
         }
     }
 
-    /// Reads on in a pending request, or responses it, or drops it.
+    /// Reads on in a pending request, or answers it, or drops it.
     pub(super) fn go_on(&mut self, index: usize, random: &mut Random) {
         let pending = &mut self.pending[index];
         if let Hold::Handle(lease) = &mut pending.hold

@@ -110,13 +110,13 @@ impl<I: Io> Protocol<I> {
             Expiry::Send => self.judge_send(&mut connection.link),
             Expiry::Close => self.close(&mut connection.link),
             Expiry::Reset => self.abort(&mut connection.link),
-            Expiry::Head => self.respond_timeout(connection),
+            Expiry::Head => self.time_out_head(connection),
             Expiry::Body => self.judge_body(connection),
         }
     }
 
     /// A head was begun and not finished in time.
-    fn respond_timeout(&mut self, connection: &mut Http1) {
+    fn time_out_head(&mut self, connection: &mut Http1) {
         let Some(slot) = self.dispatch.allocate() else { return self.abort(&mut connection.link) };
         let record = self.dispatch.request_mut(slot);
         record.head.method = Method::Unknown;
