@@ -129,21 +129,6 @@ impl CopiedEnds {
         (count, meter, bytes_in, bytes_out)
     }
 
-    /// Of those that were taken, how many at the front are answered and count at this place, and the bytes of these.
-    #[inline]
-    pub(super) fn answered_at(&self, places: &Range<usize>, meter: u32) -> (usize, u64, u64) {
-        let (mut count, mut bytes_in, mut bytes_out) = (0, 0, 0);
-        for kept in &self.ends[places.clone()] {
-            if kept.outcome != Outcome::Answered || kept.meter != meter {
-                break;
-            }
-            count += 1;
-            bytes_in += kept.bytes_in;
-            bytes_out += u64::from(kept.bytes_out);
-        }
-        (count, bytes_in, bytes_out)
-    }
-
     /// One of those that were taken, without its times.
     #[inline(always)]
     pub(super) fn at(&self, place: usize) -> Ended {

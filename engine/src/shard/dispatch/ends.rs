@@ -158,14 +158,7 @@ impl Dispatch {
         places.clone().take(count).for_each(|place| crate::shard::sim::ends::saw(&self.copied.at(place)));
         self.tally(meter, count as u64, bytes_in, bytes_out);
         places.start += count;
-        // Nearly always all of them.
-        let (count, bytes_in, bytes_out) = self.copied.answered_at(&places, self.tally.meter);
-        #[cfg(test)]
-        places.clone().take(count).for_each(|place| crate::shard::sim::ends::saw(&self.copied.at(place)));
-        self.tally.answered += count as u64;
-        self.tally.bytes_in += bytes_in;
-        self.tally.bytes_out += bytes_out;
-        for place in places.start + count..places.end {
+        for place in places {
             let ended = self.copied.at(place);
             self.record(ended);
         }
