@@ -100,7 +100,8 @@ impl Moment {
 /// When what happened to a request: each moment is at least the one before, of those that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
-    /// Its first byte was received; of one that had to wait for others on its connection, it was looked at.
+    /// Its first byte was received; of one that had to wait for others on its connection, the kernel was entered last
+    /// before it was looked at.
     pub(crate) first_byte: Moment,
     /// It was put into its queue. None: it was refused before that.
     pub(crate) delivered: Option<Moment>,

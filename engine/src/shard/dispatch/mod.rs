@@ -59,8 +59,10 @@ pub(crate) struct Dispatch {
     meters: Meters,
     /// Requests whose slots are free and whose responses are being sent.
     copied: CopiedEnds,
-    /// The turn's time, in microseconds, and when the first byte came of the input that is looked at.
+    /// The time now, in microseconds, when the kernel was entered last, and when the first byte came of the input that
+    /// is looked at.
     now: u64,
+    entered: u64,
     arrived: u64,
     /// Of each slot's request, where something uses that.
     times: SlotTable<Stamps>,
@@ -104,6 +106,7 @@ impl Dispatch {
             meters: Meters::new(),
             copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
             now: 0,
+            entered: 0,
             arrived: 0,
             times: SlotTable::filled(slots, Stamps::default()),
             measures: false,
@@ -132,9 +135,9 @@ impl Dispatch {
         self.mode == Mode::Colocated
     }
 
-    /// A turn has begun.
+    /// A turn has begun: the kernel has just been entered, and has given what had come.
     pub(crate) fn begin_turn(&mut self, now: u64) {
-        self.set_time(now);
+        (self.now, self.entered, self.arrived) = (now, now, now);
         self.reclaimed = false;
         self.end_putting_off();
     }
@@ -146,16 +149,16 @@ impl Dispatch {
         self.arrived as u32
     }
 
-    /// The input that is looked at from now on came earlier; `None`: now.
+    /// The input that is looked at from now on came earlier; `None`: when the kernel was entered last.
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
     pub(crate) fn set_arrived(&mut self, earlier: Option<u32>) {
-        let ago = earlier.map_or(0, |earlier| (self.now as u32).wrapping_sub(earlier));
-        self.arrived = self.now.saturating_sub(u64::from(ago));
+        let ago = earlier.map_or(0, |earlier| (self.entered as u32).wrapping_sub(earlier));
+        self.arrived = self.entered.saturating_sub(u64::from(ago));
     }
 
-    /// The time now, in microseconds.
+    /// The time now, in microseconds. Whatever input there is has come before.
     pub(crate) fn set_time(&mut self, now: u64) {
-        (self.now, self.arrived) = (now, now);
+        self.now = now;
     }
 
     /// What is in use at this moment, and what has ended until then.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::rig::{Options, Rig, answer};
+use crate::clock::ticks;
+use crate::config::{Config, Mode};
 use crate::record::{Ended, Outcome, Timer, Times};
 
 std::thread_local! {
@@ -103,4 +105,28 @@ fn a_request_takes_from_its_first_byte_until_its_answer_is_sent() {
     // Time goes by in ticks.
     assert!(count == 1 && beyond > 5 * second && least < 6 * second, "{least:?} to {beyond:?}");
     assert_eq!((latency.sending.count(), latency.waiting.count()), (1, 0), "nobody has said when it was taken");
+}
+
+#[test]
+fn what_waits_while_the_application_works_on_others_takes_that_time_too() {
+    expect_notes(false);
+    let config = Config { mode: Mode::Colocated, ..Options::default().config };
+    let mut rig = Rig::with(Options { measured: true, config, ..Options::default() });
+    let _driving = rig.shard.drive_here();
+    rig.shard.publish_max = 1;
+    let clients = [rig.connect(), rig.connect()];
+    for client in clients {
+        rig.shard.protocol.transport.io.write(client, b"GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    rig.turn();
+    let lease = rig.claim();
+    rig.shard.protocol.transport.clock.skip(ticks(Duration::from_secs(10)));
+    answer(lease);
+    rig.turn();
+    answer(rig.claim());
+    (0..2).for_each(|_| rig.settle());
+    let latency = rig.queue.counts().latency();
+    let longest = |(_, beyond, count)| if beyond > Duration::from_secs(10) { count } else { 0 };
+    let long: u64 = latency.total.buckets().map(longest).sum();
+    assert_eq!((latency.total.count(), long), (2, 2), "requests, and those of 10 seconds");
 }
