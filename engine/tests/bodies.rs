@@ -264,7 +264,7 @@ fn behind_a_begun_answer_a_failed_body_does_not_claim_that_its_client_was_told()
     client.send(&message[300..]);
     let error = stream.body().expect("by handle").to_bytes(5000).expect_err("too long");
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
-    assert!(error.to_string().contains("An answer had begun") && !error.to_string().contains("answered"), "{error}");
+    assert!(error.to_string().contains("A response had begun") && !error.to_string().contains("answered"), "{error}");
     drop(stream);
     wait_until("the answer is cut", || host.counters().responses_truncated == 1);
 }

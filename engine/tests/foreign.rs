@@ -232,7 +232,7 @@ fn wakers_and_calls_may_use_the_engine() {
     client.get("/asks");
     let request = receive(&queue);
     let (tell, told) = mpsc::channel();
-    // On the shard's thread: drops the last handle of a queue and a group, and responses.
+    // On the shard's thread: drops the last handle of a queue and a group, and answers.
     let mut future = Box::pin({
         let other = other.clone();
         async move { other.receive_async().await.map(drop) }

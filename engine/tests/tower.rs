@@ -390,7 +390,7 @@ fn what_goes_wrong_is_500_or_cut_and_told() {
     }
     let told = served.failures(5).split_off(3);
     assert!(told.iter().any(|text| text == "the service panicked: meant to panic in a body"), "{told:?}");
-    assert!(told.iter().any(|text| text == "the body of the answer failed: meant to fail"), "{told:?}");
+    assert!(told.iter().any(|text| text == "the body of the response failed: meant to fail"), "{told:?}");
     assert_eq!(served.dropped.load(Ordering::SeqCst), 2);
     drop(client);
     served.end();

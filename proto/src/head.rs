@@ -1,7 +1,7 @@
 //! Request heads: taken apart into offsets, and the strictness that goes with it.
 //!
 //! Invariants:
-//! - Feeding growing prefixes and stopping at the first response gives the response of the whole.
+//! - Feeding growing prefixes and stopping at the first verdict gives the verdict of the whole.
 //! - Every line ends in CRLF; at most one CRLF before the request line is skipped; one space between its parts.
 //! - [`Head`] is plain data: offsets into the input, no pointers.
 //! - A failed or partial parse leaves the fields of `head` outside its `headers` array untouched.

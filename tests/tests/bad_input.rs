@@ -336,7 +336,7 @@ fn too_large_heads_get_431(server: &Server) {
     server.assert_healthy();
 }
 
-/// To a route that responses when it has read everything, so that the fault can still be named.
+/// To a route that answers when it has read everything, so that the fault can still be named.
 fn chunked(server: &Server, body: &str) -> Vec<u8> {
     server.request("POST /upload HTTP/1.1", &["Transfer-Encoding: chunked"], body)
 }

@@ -41,7 +41,7 @@ impl<'a> Barrier<'a> {
     }
 }
 
-/// To a route that responses when it has read everything, unlike `/echo`.
+/// To a route that answers when it has read everything, unlike `/echo`.
 fn short_post(server: &Server) -> Vec<u8> {
     server.request("POST /upload HTTP/1.1", &["Content-Type: text/x", "Content-Length: 11"], "eleven byte")
 }

@@ -114,7 +114,7 @@ pub(super) trait BodySource {
 ///
 /// When the request has been answered, or its client is gone, reading gives [`Gone`](ErrorKind::Gone); when the body is
 /// larger than its limit allows, [`TooLarge`](ErrorKind::TooLarge); when it was malformed, cut or too slow, `Gone` with
-/// the reason. In all of these the engine has answered in the application's place, unless a response had begun: drop
+/// the reason. In the last two the engine has answered in the application's place, unless a response had begun: drop
 /// that, which cuts it.
 ///
 /// Blocking calls drive the shard on a thread that is attached to one, and sleep on others. On an attached thread, wait
@@ -296,7 +296,7 @@ pub(super) fn failed(reason: u8) -> Error {
     let said = match (reason & UNTOLD, reject.status()) {
         (0, status) => format!("Its client has been answered {status}"),
         (_, status) => {
-            format!("An answer had begun, so its client is not told {status}; the connection ends behind it")
+            format!("A response had begun, so its client is not told {status}; the connection ends behind it")
         }
     };
     let (kind, what) = match reject {

@@ -56,7 +56,7 @@ impl Request {
     }
 
     /// Tells when the request's connection ends: broken by the client, in order, or by the engine. It is the connection
-    /// that is meant, not the request: with keep-alive it may go on for long after a good answer.
+    /// that is meant, not the request: with keep-alive it may go on for long after a good response.
     ///
     /// A client that only ends its side (FIN) can still be answered, so that is no end:
     /// see [`on_half_close`](Self::on_half_close).

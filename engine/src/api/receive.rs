@@ -93,7 +93,7 @@ impl RequestQueue {
     /// As [`receive_batch`](Self::receive_batch), as a future, under the terms of
     /// [`receive_async`](Self::receive_async). Dropping the future loses nothing.
     ///
-    /// End the batch before awaiting anything: until it ends, or this thread waits in a future of this crate, answers
+    /// End the batch before awaiting anything: until it ends, or this thread waits in a future of this crate, responses
     /// of all tasks on this thread may lie unsent.
     ///
     /// # Errors

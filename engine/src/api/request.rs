@@ -3,8 +3,8 @@
 //! Invariants: whatever answers or cancels a request by its handle takes the handle, so that happens at most once; what
 //! is read is lent from the shard's memory and does not change meanwhile; a Transfer-Encoding field is never shown.
 //!
-//! Not here: reading the body (`body`), what is written for a response (`response`), answers in pieces (`stream`), and
-//! responses by id (`receive`).
+//! Not here: reading the body (`body`), what is written for a response (`response`), responses in pieces (`stream`),
+//! and responses by id (`receive`).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -287,24 +287,25 @@ impl Request {
     /// the responses to earlier requests and before the response to this one, and what it holds is copied.
     ///
     /// Not every client understands it, though HTTP/1.1 asks for that: some proxies, older nginx among them, take 103
-    /// for the response itself and the response for what comes after. Give 103 only to those known to read on, or where
-    /// no such proxy stands between.
+    /// for the final response, and the final response for that to the next request. Give 103 only to those known to
+    /// read on, or where no such proxy stands between.
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over or answered;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) towards HTTP/1.0, which knows no such responses;
-    /// [`Full`](crate::ErrorKind::Full) while 16 of them wait for earlier answers, or for the client to read;
+    /// [`Full`](crate::ErrorKind::Full) while 16 of them wait for earlier responses, or for the client to read;
     /// [`Invalid`](crate::ErrorKind::Invalid) or [`TooLarge`](crate::ErrorKind::TooLarge) for what cannot be sent.
     pub fn send_informational(&self, status: u16, fields: &[(&str, &str)]) -> Result<()> {
         if !response::has_informational(self.record()) {
-            let text = format!("an answer of status {status} to HTTP/1.0, which has none below 200: leave it out");
+            let text = format!("a response of status {status} to HTTP/1.0, which has none below 200: leave it out");
             return Err(Error::unsupported(text));
         }
-        let answer = response::informational(status, fields, self.lease.head_bytes_max())?;
-        self.lease.send_informational(answer).map_err(|refused| match refused {
+        let response = response::informational(status, fields, self.lease.head_bytes_max())?;
+        self.lease.send_informational(response).map_err(|refused| match refused {
             NotSent::Over => Error::GONE,
             NotSent::Full => {
-                let text = format!("{INFORMATIONAL_MAX} informational answers of this request wait already to be sent");
+                let text =
+                    format!("{INFORMATIONAL_MAX} informational responses of this request wait already to be sent");
                 Error::new(ErrorKind::Full, text + ": give fewer, or wait until the client has read some")
             }
         })

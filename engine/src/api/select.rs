@@ -36,7 +36,7 @@ impl Request {
     /// validators of the representation that is there now, or `None` if there is none. To be asked before the request
     /// is carried out, and only if it would otherwise succeed (RFC 9110 section 13.2.1).
     ///
-    /// For GET and HEAD, [`Response::select`](crate::Response::select) asks, and responses.
+    /// For GET and HEAD, [`Response::select`](crate::Response::select) asks, and answers.
     ///
     /// ```no_run
     /// # use ringress::{Precondition, Request, Response, Result, Validators};

@@ -55,9 +55,10 @@ enum Remaining {
 /// Small pieces are best given by [`write`](std::io::Write::write), which collects up to 16 KiB; other chunks are
 /// handed over at once, borrowed ones as a copy, [`Bytes`] and files as they are.
 ///
-/// That the client has left is an error of the next chunk. While you have none to send, ask
-/// [`on_half_close().reason()`](Request::on_half_close) of the [request](Self::request), or before the start.
-#[must_use = "an answer that is dropped unfinished is cut"]
+/// That the client has left is an error of the next chunk. While you have none to send, keep an
+/// [`on_half_close`](Request::on_half_close) of the [request](Self::request), made now or before the start, and ask for
+/// its [`reason`](crate::Disconnect::reason).
+#[must_use = "a response that is dropped unfinished is cut"]
 pub struct ResponseStream {
     of: Answering,
     sender: Sender,
@@ -345,7 +346,7 @@ impl ResponseStream {
         if let Remaining::Length { left: left @ 1.., of } = self.remaining {
             self.truncate();
             let given = of - left;
-            let text = format!("content_length is {of}, but the body ended after {given} bytes: the answer was cut");
+            let text = format!("content_length is {of}, but the body ended after {given} bytes: the response was cut");
             return Err(Error::invalid(text));
         }
         self.sender.push_written();
@@ -365,7 +366,7 @@ impl ResponseStream {
                 self.truncate();
                 let given = (of - left).saturating_add(bytes);
                 let text =
-                    format!("content_length is {of}, but the body has {given} bytes or more: the answer was cut");
+                    format!("content_length is {of}, but the body has {given} bytes or more: the response was cut");
                 Err(Error::invalid(text))
             }
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! Whole turns of a shard: it reaps, parses, routes and publishes; an application receives a batch and responses; the
+//! Whole turns of a shard: it reaps, parses, routes and publishes; an application receives a batch and answers; the
 //! next turn takes the responses and sends them.
 //!
 //! Invariants:

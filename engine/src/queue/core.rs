@@ -363,7 +363,7 @@ mod tests {
         }
     }
 
-    /// Claims, and responses or drops, until told to stop. Counts what it has answered.
+    /// Claims, and answers or drops, until told to stop. Counts what it has answered.
     fn consume(queue: &QueueCore<Nothing>, answers: &AtomicU64) {
         let mut seed = 1_u32;
         while !queue.is_closed() || !queue.is_empty() {

@@ -1,9 +1,9 @@
-//! One question and its one response: a future's side and the responder's.
+//! One question and its one answer: a future's side and the responder's.
 //!
-//! Invariants: the first response counts; what the application does on it (its waker) is not done under the lock, may
+//! Invariants: the first answer counts; what the application does on it (its waker) is not done under the lock, may
 //! panic and harms nobody.
 //!
-//! Not here: what is asked, and what an responder that is dropped says (`watch`, `handover`).
+//! Not here: what is asked, and what an answerer that is dropped says (`watch`, `handover`).
 
 use core::task::{Context, Poll, Waker};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The requester's side.
+/// The asker's side.
 #[derive(Debug)]
 pub(super) struct Question<T>(Arc<Shared<T>>);
 
@@ -40,7 +40,7 @@ pub(super) fn one_shot<T>() -> (Question<T>, Answerer<T>) {
 }
 
 impl<T> Question<T> {
-    /// What `read` makes of the response, if that is there.
+    /// What `read` makes of the answer, if that is there.
     pub(super) fn answer<R>(&self, read: impl FnOnce(&mut T) -> R) -> Option<R> {
         match &mut *self.0.state() {
             State::Answered(answer) => Some(read(answer)),
@@ -84,7 +84,7 @@ impl<T> Answerer<T> {
         }
     }
 
-    /// Whether nobody waits for the response any more.
+    /// Whether nobody waits for the answer any more.
     pub(super) fn is_forgotten(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }

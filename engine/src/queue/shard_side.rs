@@ -1,7 +1,7 @@
 //! The shard's side of an exchange: the only one that allocates, publishes and frees slots.
 //!
 //! Invariants: there is one for each exchange; it owns every byte of the arena that is not the kernel's, a lease's or
-//! an responder's; it ends with its shard and leaves what leases still read to the last of them.
+//! a responder's; it ends with its shard and leaves what leases still read to the last of them.
 //!
 //! Not here: the marks of a slot and who may set them (`exchange`), which bytes a slot holds (`holdings`), and how
 //! requests end and are counted (`shard::dispatch`).

@@ -1,7 +1,7 @@
-//! A question about a connection's end, and its one response: a future's side and the shard's.
+//! A question about a connection's end, and its one answer: a future's side and the shard's.
 //!
 //! Invariants: whoever asks is answered once, also when the shard ends or fails with the question unread; what the
-//! application does on the response (its waker, its callback) may panic and harms nobody.
+//! application does on the answer (its waker, its callback) may panic and harms nobody.
 //!
 //! Not here: when a connection ends, and how (room `shard`).
 
@@ -31,7 +31,7 @@ pub enum Disconnected {
     Gone,
 }
 
-/// The requester's side.
+/// The asker's side.
 #[derive(Debug)]
 pub(crate) struct Watch(Question<Disconnected>);
 
@@ -59,7 +59,7 @@ impl Watch {
         (Self(question), Registration { end_notifier: Some(EndNotifier::Future(responder)), half_close })
     }
 
-    /// The response, if it is there.
+    /// The answer, if it is there.
     pub(crate) fn reason(&self) -> Option<Disconnected> {
         self.0.answer(|how| *how)
     }
@@ -70,17 +70,17 @@ impl Watch {
 }
 
 impl Registration {
-    /// A question answered by a call, on the thread that knows the response.
+    /// A question answered by a call, on the thread that knows the answer.
     pub(crate) fn call(call: impl FnOnce(Disconnected) + Send + 'static) -> Self {
         Self { end_notifier: Some(EndNotifier::Call(Box::new(call))), half_close: false }
     }
 
-    /// Whether the client's end of its side is a response.
+    /// Whether the client's end of its side is an answer.
     pub(crate) fn wants_half_close(&self) -> bool {
         self.half_close
     }
 
-    /// Whether nobody waits for the response any more.
+    /// Whether nobody waits for the answer any more.
     pub(crate) fn is_forgotten(&self) -> bool {
         matches!(&self.end_notifier, Some(EndNotifier::Future(responder)) if responder.is_forgotten())
     }

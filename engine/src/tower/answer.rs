@@ -1,4 +1,4 @@
-//! A service's answer on its way to the client.
+//! A service's response on its way to the client.
 //!
 //! ```text
 //!   no body, or none to send ─────────────────────────────────────────▶ a whole response

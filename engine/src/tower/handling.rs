@@ -37,7 +37,7 @@ pub enum Failure<E, B> {
     Body(B),
     /// The engine could not do it. [`Gone`](crate::ErrorKind::Gone): the client left.
     /// [`Invalid`](crate::ErrorKind::Invalid), [`TooLarge`](crate::ErrorKind::TooLarge): the response cannot be sent,
-    /// and the client got 500, or a cut answer; or `http` cannot hold the request, and the client got 400.
+    /// and the client got 500, or a cut response; or `http` cannot hold the request, and the client got 400.
     Engine(Error),
 }
 
@@ -50,7 +50,7 @@ impl<E: fmt::Display, B: fmt::Display> fmt::Display for Failure<E, B> {
                 let text = text.or_else(|| thrown.downcast_ref::<String>().map(String::as_str));
                 write!(f, "the service panicked: {}", text.unwrap_or("not with a text"))
             }
-            Self::Body(error) => write!(f, "the body of the answer failed: {error}"),
+            Self::Body(error) => write!(f, "the body of the response failed: {error}"),
             Self::Engine(error) => error.fmt(f),
         }
     }

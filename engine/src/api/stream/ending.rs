@@ -2,7 +2,7 @@
 //!
 //! Invariants: a section is at most 16 KiB; what cannot be a trailer field is refused by its name.
 //!
-//! Not here: which answers may have trailers (`stream`), the syntax of fields (`proto::response`), and trailers of
+//! Not here: which responses may have trailers (`stream`), the syntax of fields (`proto::response`), and trailers of
 //! requests (`body`).
 
 use bytes::Bytes;
