@@ -1,43 +1,19 @@
 //! `ringress-bench compare` as people run it: what it refuses, what it leaves out, what it leaves behind. No figure is
 //! asserted: a machine that runs tests is no place to measure.
 
+mod compare_support;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_ringress-bench");
+use compare_support::{Folder, PROGRAM, load_core, long_enough};
+
 const WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// A folder for the reports of one test, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("compare-{test}-{}", std::process::id()));
-        fs::create_dir(&path).expect("a new folder");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// One core must do where there is no second one.
-fn load_core() -> String {
-    usize::from(std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)).to_string()
-}
 
 fn compare(words: &[&str]) -> Command {
     compare_with(PROGRAM, words)
@@ -174,8 +150,7 @@ fn servers_that_fail_are_named_with_the_reason_and_the_others_still_run() {
     };
     // On a busy machine it takes longer until 20 answers came on one connection.
     let is_tired = |output: &Output| String::from_utf8_lossy(&output.stdout).contains("**tiring: ");
-    let Output { status, stdout, stderr } =
-        ["0.6", "3"].into_iter().map(run).find(is_tired).unwrap_or_else(|| run("12"));
+    let Output { status, stdout, stderr } = long_enough(["0.6", "3", "12"], run, is_tired);
     let (stdout, stderr) = (text(stdout), text(stderr));
     assert_eq!(status.code(), Some(1), "{stderr}");
     for line in [

@@ -1,19 +1,13 @@
 //! Short comparisons of the floor and the showcase in both modes: every report comes out, well formed, with every row.
 //! No figure is asserted: a machine that runs tests is no place to measure.
 
+mod compare_support;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_ringress-bench");
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use compare_support::{Folder, PROGRAM, load_core, long_enough};
 
 /// Where the program looks for it.
 fn showcase() -> PathBuf {
@@ -35,19 +29,16 @@ fn assert_is_xml(text: &str) {
     assert!(open.is_empty() && text.starts_with("<svg"), "{open:?}");
 }
 
-/// What a comparison of these seconds a measurement says; of more where the machine was too busy to give an answer in
-/// so short a time.
-fn compare(words: &[&str], all_seconds: [&str; 3]) -> Output {
-    let load_core = usize::from(std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)).to_string();
+/// What a comparison says in which something came for every measurement.
+fn compare(words: &[&str], seconds: [&str; 3]) -> Output {
     let compare = |seconds: &str| {
         let mut command = Command::new(PROGRAM);
-        command.args(["compare", "--no-build", "--repeat", "1", "--warm-up", "200ms", "--load-core", &load_core]);
+        command.args(["compare", "--no-build", "--repeat", "1", "--warm-up", "200ms", "--load-core", &load_core()]);
         command.args(["--seconds", seconds]).args(words).output().expect("the program starts")
     };
-    let [short, longer, longest] = all_seconds;
-    let is_too_short = |output: &Output| String::from_utf8_lossy(&output.stderr).contains("under load: nothing came");
-    let mut tries = [short, longer].into_iter().map(compare);
-    tries.find(|output| !is_too_short(output)).unwrap_or_else(|| compare(longest))
+    let something_came =
+        |output: &Output| !String::from_utf8_lossy(&output.stderr).contains("under load: nothing came");
+    long_enough(seconds, compare, something_came)
 }
 
 #[test]
@@ -56,9 +47,8 @@ fn a_short_comparison_of_floor_and_showcase_writes_all_reports() {
         eprintln!("skipped: {} is not built (scripts/test builds it)", showcase().display());
         return;
     }
-    let folder = Folder(std::env::temp_dir().join(format!("compare-smoke-{}", std::process::id())));
-    fs::create_dir(&folder.0).expect("a new folder");
-    let (json, markdown, pictures) = (folder.0.join("a.json"), folder.0.join("a.md"), folder.0.join("svg"));
+    let folder = Folder::new("smoke");
+    let (json, markdown, pictures) = (folder.path("a.json"), folder.path("a.md"), folder.path("svg"));
     let [json_path, markdown_path, pictures_path] =
         [&json, &markdown, &pictures].map(|path| path.to_str().expect("a name in UTF-8"));
     let words = ["--workloads", "plaintext-64,json", "--json", json_path, "--markdown", markdown_path];
@@ -106,9 +96,8 @@ fn rows_of_many_connections_and_of_fixed_rates_are_served_without_a_fault() {
         ("rate-40k-4096", 40_000),
         ("rate-2k-1024", 2_000),
     ];
-    let folder = Folder(std::env::temp_dir().join(format!("compare-rows-{}", std::process::id())));
-    fs::create_dir(&folder.0).expect("a new folder");
-    let json = folder.0.join("a.json");
+    let folder = Folder::new("rows");
+    let json = folder.path("a.json");
     let rows = ROWS.map(|(name, _)| name).join(",");
     let words = ["--workloads", &rows, "--json", json.to_str().expect("a name in UTF-8")];
     let output = compare(&words, ["0.6", "2", "8"]);
