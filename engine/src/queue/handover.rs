@@ -21,8 +21,8 @@ pub(crate) struct SocketReceiver(Answerer<Option<OwnedFd>>);
 impl HandOver {
     /// A question.
     pub(crate) fn new() -> (Self, SocketReceiver) {
-        let (question, responder) = one_shot();
-        (Self(question), SocketReceiver(responder))
+        let (question, answerer) = one_shot();
+        (Self(question), SocketReceiver(answerer))
     }
 
     /// The socket, once; `None`: it is gone, or was taken.

@@ -1,4 +1,4 @@
-//! One question and its one answer: a future's side and the responder's.
+//! One question and its one answer: a future's side and the answerer's.
 //!
 //! Invariants: the first answer counts; what the application does on it (its waker) is not done under the lock, may
 //! panic and harms nobody.
@@ -29,7 +29,7 @@ impl<T> Shared<T> {
 #[derive(Debug)]
 pub(super) struct Question<T>(Arc<Shared<T>>);
 
-/// The responder's side.
+/// The answerer's side.
 #[derive(Debug)]
 pub(super) struct Answerer<T>(Arc<Shared<T>>);
 

@@ -55,8 +55,8 @@ impl core::fmt::Debug for Registration {
 impl Watch {
     /// A question; with `half_close`, the client's end of its side answers it, too.
     pub(crate) fn new(half_close: bool) -> (Self, Registration) {
-        let (question, responder) = one_shot();
-        (Self(question), Registration { end_notifier: Some(EndNotifier::Future(responder)), half_close })
+        let (question, answerer) = one_shot();
+        (Self(question), Registration { end_notifier: Some(EndNotifier::Future(answerer)), half_close })
     }
 
     /// The answer, if it is there.
@@ -82,7 +82,7 @@ impl Registration {
 
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_forgotten(&self) -> bool {
-        matches!(&self.end_notifier, Some(EndNotifier::Future(responder)) if responder.is_forgotten())
+        matches!(&self.end_notifier, Some(EndNotifier::Future(answerer)) if answerer.is_forgotten())
     }
 
     /// Answers.
@@ -94,7 +94,7 @@ impl Registration {
         let Some(end_notifier) = self.end_notifier.take() else { return };
         match end_notifier {
             EndNotifier::Call(call) => drop(foreign::call(move || call(how))),
-            EndNotifier::Future(responder) => responder.tell(how),
+            EndNotifier::Future(answerer) => answerer.tell(how),
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct CopiedEnds {
 }
 
 impl CopiedEnds {
-    /// For so many cells, each with at most `per_cell` answers.
+    /// For so many cells, each with at most `per_cell` responses.
     pub(super) fn new(cells: u32, per_cell: u32) -> Self {
         let (cells, per_cell) = (cells as usize, per_cell as usize);
         Self {
@@ -61,7 +61,7 @@ impl CopiedEnds {
         self.times.reserve_exact(self.ends.capacity());
     }
 
-    /// One more answer is in a cell.
+    /// One more response is in a cell.
     #[inline(always)]
     pub(super) fn put(&mut self, cell: CellId, ended: Ended) {
         let cell = cell.place();
@@ -69,7 +69,7 @@ impl CopiedEnds {
             self.grow(cell);
         }
         let count = &mut self.counts[cell];
-        assert!(*count < self.per_cell, "a cell has the answers of one connection");
+        assert!(*count < self.per_cell, "a cell has the responses of one connection");
         let place = cell * self.per_cell + *count;
         *count += 1;
         let Ended { outcome, status, delivered, meter, bytes_in, bytes_out, .. } = ended;
@@ -96,9 +96,9 @@ impl CopiedEnds {
     #[cold]
     pub(super) fn grow_newest(&mut self, cell: CellId, bytes: u32) {
         let cell = cell.place();
-        let newest = (cell * self.per_cell + self.counts[cell]).checked_sub(1);
-        if let Some(kept) = newest.and_then(|newest| self.ends.get_mut(newest)) {
-            kept.bytes_out += bytes;
+        // One that has none has no newest, and what lies before its places is another cell's.
+        if let Some(newest) = self.counts[cell].checked_sub(1) {
+            self.ends[cell * self.per_cell + newest].bytes_out += bytes;
         }
     }
 
@@ -142,7 +142,7 @@ impl CopiedEnds {
         self.times.get_mut(place).and_then(Option::take)
     }
 
-    /// As [`take`](Self::take), of some cell that has answers.
+    /// As [`take`](Self::take), of some cell that has responses.
     pub(super) fn take_any(&mut self) -> Option<Range<usize>> {
         let cell = self.counts.iter().position(|count| *count > 0)?;
         Some(self.take_at(cell))

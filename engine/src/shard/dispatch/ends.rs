@@ -400,14 +400,11 @@ impl Dispatch {
     pub(crate) fn end_left(&mut self) {
         self.side.mark_all_disconnected();
         for slot in self.side.slots_used() {
-            let state = &mut self.slots[slot];
-            let life = core::mem::replace(&mut state.life, Life::Over);
+            let (life, meter, bytes_in) = self.end_life(slot);
             if life == Life::Over {
                 continue;
             }
-            let delivered = life.was_delivered();
-            let (outcome, meter) = (Outcome::Stopped, state.meter);
-            let bytes_in = self.request_bytes(slot);
+            let (outcome, delivered) = (Outcome::Stopped, life.was_delivered());
             let times = self.times_of(slot, 0);
             let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0, times: None };
             self.record_timed(ended, times);
