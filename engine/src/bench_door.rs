@@ -194,7 +194,7 @@ impl Hop {
 
     #[inline]
     fn deliver(&mut self) {
-        let slot = self.side.allocate().expect("a slot for each request of a batch");
+        let slot = self.side.allocate(|| ()).expect("a slot for each request of a batch");
         self.side.record_mut(slot).url_context = self.next;
         self.next += 1;
         let id = self.side.publish(slot, QueueNumber(0));

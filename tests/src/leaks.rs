@@ -147,6 +147,16 @@ impl Server {
         self.status_kib("VmRSS:")
     }
 
+    /// Resident memory in KiB.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        // Exact, unlike the batched counters in `status`.
+        self.proc_kib("smaps_rollup", "Rss:")
+    }
+
     /// The most memory that was resident since the start, or since it was forgotten, in KiB.
     ///
     /// # Panics
@@ -157,7 +167,11 @@ impl Server {
     }
 
     fn status_kib(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running child has a status");
+        self.proc_kib("status", name)
+    }
+
+    fn proc_kib(&self, file: &str, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/{file}", self.pid())).expect("a running child has it");
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
         number.unwrap_or_else(|| panic!("no {name} in {status}"))

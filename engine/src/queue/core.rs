@@ -326,7 +326,7 @@ mod tests {
 
     impl Shard<'_> {
         fn push(&mut self) -> bool {
-            let Some(slot) = self.side.allocate() else { return false };
+            let Some(slot) = self.side.allocate(|| ()) else { return false };
             assert!(self.queue.room(0, &mut self.producer) > 0, "no more requests than slots");
             let id = self.side.publish(slot, QueueNumber(0));
             let position = self.producer.push(id);

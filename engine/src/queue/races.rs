@@ -221,7 +221,7 @@ fn race(early: bool) {
             shard.look(outcomes);
             while published < REQUESTS
                 && queue.room(0, &mut producer) > 0
-                && let Some(slot) = shard.side.allocate()
+                && let Some(slot) = shard.side.allocate(|| ())
             {
                 let id = shard.side.publish(slot, QueueNumber(0));
                 producer.push(id);
@@ -286,7 +286,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
         let queue = QueueCore::new(QueueNumber(round), SLOTS, Arc::from([Arc::clone(&exchange)]));
         let mut producer = queue.producer(0);
         for slot in 0..SLOTS - 1 {
-            let fresh = shard.side.allocate().expect("all are back");
+            let fresh = shard.side.allocate(|| ()).expect("all are back");
             // One is of another queue.
             let id = shard.side.publish(fresh, QueueNumber(if slot == 0 { u32::MAX } else { round }));
             producer.push(id);
@@ -330,7 +330,7 @@ fn the_last_handle_takes_the_exchange_with_it() {
     let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
     let mut producer = queue.producer(0);
     for _ in 0..3 {
-        let slot = side.allocate().expect("a free slot");
+        let slot = side.allocate(|| ()).expect("a free slot");
         let id = side.publish(slot, QueueNumber(0));
         producer.push(id);
     }

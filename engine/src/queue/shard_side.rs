@@ -130,10 +130,11 @@ impl<R: Record> ShardSide<R> {
         Driving { outer: DRIVEN.with(|driven| driven.replace(me)) }
     }
 
-    /// Takes a free slot; its record is that of its last use.
+    /// Takes a free slot; its record is that of its last use. One that was never used is the `fresh` one: the next in
+    /// the order of their numbers.
     #[inline]
-    pub(crate) fn allocate(&mut self) -> Option<Slot> {
-        let slot = self.free.pop().or_else(|| self.allocate_fresh())?;
+    pub(crate) fn allocate(&mut self, fresh: impl FnOnce()) -> Option<Slot> {
+        let slot = self.free.pop().or_else(|| self.allocate_fresh().inspect(|_| fresh()))?;
         self.poison.iter().for_each(|poison| poison.lift(slot.number()));
         Some(slot)
     }

@@ -83,12 +83,12 @@ pub(crate) struct SlotTable<T>(Vec<T>);
 
 impl<T> SlotTable<T> {
     /// Without entries yet, and with room for so many.
-    pub(super) fn with_capacity(slots: u32) -> Self {
+    pub(crate) fn with_capacity(slots: u32) -> Self {
         Self(Vec::with_capacity(slots as usize))
     }
 
     /// An entry for the slot that is used for the first time: slots are, in the order of their numbers.
-    pub(super) fn push(&mut self, entry: T) {
+    pub(crate) fn push(&mut self, entry: T) {
         self.0.push(entry);
     }
 

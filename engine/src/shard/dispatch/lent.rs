@@ -6,6 +6,8 @@
 //!
 //! Not here: bodies on their way to readers (`body`), and what the loop takes of applications (`given`).
 
+use super::body::BodyChain;
+use super::ends::Stamps;
 use super::{Dispatch, SlotState};
 use crate::id::Origin;
 use crate::mem::{Arena, Blank, Cell, Extent, Input, Lent, ReceiveBuffers};
@@ -72,7 +74,12 @@ impl Dispatch {
     /// A slot for a request; it is given back by [`discard`](Self::discard), delivered or refused.
     #[inline]
     pub(crate) fn allocate(&mut self) -> Option<Slot> {
-        self.side.allocate()
+        let Self { side, slots, bodies, times, .. } = self;
+        side.allocate(|| {
+            slots.push(SlotState::FREE);
+            bodies.push(BodyChain::NONE);
+            times.push(Stamps::default());
+        })
     }
 
     /// What a head is read with.

@@ -30,7 +30,7 @@ fn fill_in_between(queue: &Arc<QueueCore<RequestRecord>>, mut side: ShardSide<Re
     let fill = move || {
         let mut producer = queue.producer(1);
         while queue.room(1, &mut producer) > 0 {
-            let slot = side.allocate().expect("more slots than the queue holds");
+            let slot = side.allocate(|| ()).expect("more slots than the queue holds");
             let id = side.publish(slot, QueueNumber(0));
             producer.push(id);
         }
