@@ -42,8 +42,8 @@ pub(crate) struct Config {
     pub(crate) head_bytes: u32,
     pub(crate) assembly_buffers: u32,
     pub(crate) response_area_bytes: u32,
-    /// Cells that parts of files go through on their way to sockets.
-    pub(crate) stage_cells: u32,
+    /// Cells that short parts of files are read into, to be sent.
+    pub(crate) file_buffers: u32,
     pub(crate) pipeline_max: u32,
     /// What sessions and groups inherit.
     pub(crate) properties: Properties,
@@ -78,7 +78,7 @@ impl Default for Config {
             head_bytes: 1024,
             assembly_buffers: 4096,
             response_area_bytes: 4096,
-            stage_cells: 1024,
+            file_buffers: 1024,
             pipeline_max: 64,
             properties: Properties::new(),
             limits: Limits::DEFAULT,
@@ -122,7 +122,7 @@ impl Config {
         within("body_buffer_bytes", self.body_buffer_bytes, 4096, 1 << 20)?;
         within("assembly_buffers", self.assembly_buffers, 1, 1 << 20)?;
         within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
-        within("stage_cells", self.stage_cells, 1, 65_536)?;
+        within("file_buffers", self.file_buffers, 1, 65_536)?;
         within("pipeline_max", self.pipeline_max, 1, 1024)?;
         self.properties.check()?;
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
@@ -164,7 +164,7 @@ impl Config {
                 response: (self.requests_max, self.response_area_bytes + LINE_BYTES),
                 cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),
                 coalesce: (COALESCE_BUFFERS, COALESCE_BYTES),
-                stage: (self.stage_cells, STAGE_BYTES),
+                stage: (self.file_buffers, STAGE_BYTES),
             },
         }
     }

@@ -10,12 +10,16 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use common::peer::{Peer, file_of, in_both_modes, pattern};
+use common::peer::{Peer, file_of, in_both_modes, in_both_modes_with, pattern};
 use common::{Client, Host, settled, within};
 use ringress::{FileRange, Request, Response};
 
 /// More than the sockets of both ends hold.
 const MUCH: usize = 64 << 20;
+
+/// A part of a file that is read into a buffer, and how many of them are more than sockets hold.
+const SHORT: usize = 32 << 10;
+const SHORT_PARTS: usize = 512;
 
 /// What a file of [`MUCH`] holds.
 fn whole() -> &'static [u8] {
@@ -127,6 +131,57 @@ fn ranges_of_all_sizes_keep_their_order_among_memory() {
         }
         peer.head();
     });
+}
+
+/// Answers with short parts of a file, each read into a buffer of its own: `/x` with more than sockets hold, others
+/// with one.
+fn answer_in_short_parts(file: &Arc<File>) -> impl Fn(Request) + Clone + Send + 'static {
+    let file = Arc::clone(file);
+    move |request| {
+        let parts = if request.path() == "/x" { SHORT_PARTS } else { 1 };
+        let part = |number: usize| {
+            let from = (number * SHORT) as u64;
+            FileRange::new(Arc::clone(&file), from..from + SHORT as u64)
+        };
+        let response = (0..parts).fold(Response::ok(), |response, number| response.chunk(part(number)));
+        // Some clients here are gone before.
+        let _ = request.respond(response);
+    }
+}
+
+#[test]
+fn clients_that_do_not_read_keep_no_file_buffer_from_others() {
+    let file = Arc::new(file_of(SHORT * SHORT_PARTS));
+    let few = || common::builder().file_buffers(2);
+    in_both_modes_with(few, answer_in_short_parts(&file), |engine, address| {
+        let slow: Vec<Peer> = (0..12).map(|_| Peer::get(address)).collect();
+        common::wait_until("they take no more", || engine.counters().sends_short >= 12);
+        let mut other = Client::connect(address);
+        for _ in 0..100 {
+            assert!(other.ask("/other").body == pattern(0, SHORT), "others are served");
+        }
+        for mut peer in slow.into_iter().take(2) {
+            peer.head();
+            assert!(peer.take(SHORT * SHORT_PARTS) == pattern(0, SHORT * SHORT_PARTS), "every byte in its place");
+        }
+    });
+}
+
+#[test]
+fn what_can_be_read_only_once_is_not_read_again() {
+    let host = Host::start();
+    let (reader, mut writer) = std::io::pipe().expect("two descriptors");
+    let bytes = pattern(0, SHORT * SHORT_PARTS);
+    let expected = bytes.clone();
+    let writing = thread::spawn(move || writer.write_all(&bytes));
+    let pipe = Arc::new(File::from(OwnedFd::from(reader)));
+    let mut peer = Peer::get(host.address);
+    let body = FileRange::new(pipe, 0..(SHORT * SHORT_PARTS) as u64);
+    host.receive().respond(Response::ok().body(body)).expect("open");
+    common::wait_until("the socket is full", || host.counters().sends_short > 0);
+    peer.head();
+    assert!(peer.take(expected.len()) == expected, "every byte in its place");
+    writing.join().expect("it ends").expect("all is read");
 }
 
 #[test]

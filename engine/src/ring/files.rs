@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   the ring's thread ──orders──▶ helper: a turn of each job in turn ──reports──▶ the ring's thread
-//!                      unpark              sendfile(2)              event counter
+//!                      unpark       short ones first, sendfile(2)   event counter
 //! ```
 //!
 //! Invariants:
 //! * A socket that was handed over is lent like to the kernel: its number stays open until the job is reported. A
 //!   cancelled job is reported, too, when its turn is over.
+//! * No number of long jobs holds a short one up for longer than a turn, and no number of short ones a long one for
+//!   longer than a few jobs.
 //! * The helper never waits for a socket, only for disks: sockets it is given do not wait (O_NONBLOCK).
 //! * A helper told to stop with jobs left closes their sockets, since whoever gave them up no longer can: a number that
 //!   it may still name must not come to name another socket.
@@ -35,6 +37,10 @@ use crate::id::ShardId;
 
 /// Bytes of a file that are sent before the next job has its turn.
 const TURN_BYTES: u32 = 1 << 20;
+/// Bytes that are left of a job up to which it is short: sent in one turn, and before longer ones.
+const SHORT_BYTES_MAX: u32 = 256 << 10;
+/// Short jobs in a row while a long one waits.
+const SHORT_IN_A_ROW: u32 = 8;
 /// How long a helper may take to end, which only a disk that does not answer makes use of; then it is left to itself.
 const END_WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -78,6 +84,47 @@ impl Job {
             Ok(sent) => sent,
             Err(_) => i32::MAX,
         }
+    }
+}
+
+/// The helper's jobs, each list in turn.
+#[derive(Default)]
+struct Jobs {
+    short: VecDeque<Job>,
+    long: VecDeque<Job>,
+    /// Short ones taken since the last long one.
+    in_a_row: u32,
+}
+
+impl Jobs {
+    /// Puts one behind its like.
+    fn put(&mut self, job: Job) {
+        let is_short = job.part.len - job.sent <= SHORT_BYTES_MAX;
+        if is_short { &mut self.short } else { &mut self.long }.push_back(job);
+    }
+
+    /// Takes the one whose turn it is.
+    fn next(&mut self) -> Option<Job> {
+        if self.in_a_row >= SHORT_IN_A_ROW || self.short.is_empty() {
+            self.in_a_row = 0;
+            if let Some(job) = self.long.pop_front() {
+                return Some(job);
+            }
+        }
+        self.in_a_row += 1;
+        self.short.pop_front()
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Job> {
+        let from = |jobs: &mut VecDeque<Job>| {
+            let place = jobs.iter().position(|job| job.token == token)?;
+            jobs.remove(place)
+        };
+        from(&mut self.short).or_else(|| from(&mut self.long))
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = Job> {
+        self.short.drain(..).chain(self.long.drain(..))
     }
 }
 
@@ -134,33 +181,32 @@ impl Shared {
 
     /// The helper's work.
     fn serve(&self) {
-        let mut jobs = VecDeque::new();
+        let mut jobs = Jobs::default();
         loop {
             while let Some(order) = self.orders.pop() {
                 self.take(order, &mut jobs);
             }
             if self.stop.load(Ordering::SeqCst) {
-                jobs.drain(..).for_each(|job: Job| net::close(job.socket));
+                jobs.drain().for_each(|job| net::close(job.socket));
                 return;
             }
-            match jobs.pop_front() {
+            match jobs.next() {
                 None => thread::park(),
                 Some(mut job) => match job.turn() {
                     Some(result) => self.report(&job, result),
-                    None => jobs.push_back(job),
+                    None => jobs.put(job),
                 },
             }
         }
     }
 
-    fn take(&self, order: Order, jobs: &mut VecDeque<Job>) {
+    fn take(&self, order: Order, jobs: &mut Jobs) {
         match order {
-            Order::Send(job) => jobs.push_back(job),
+            Order::Send(job) => jobs.put(job),
             Order::Close(file) => drop(file),
             Order::Cancel(token) => {
                 // One that is not there has been reported.
-                let place = jobs.iter().position(|job| job.token == token);
-                if let Some(job) = place.and_then(|place| jobs.remove(place)) {
+                if let Some(job) = jobs.remove(token) {
                     self.report(&job, -libc::ECANCELED);
                 }
             }
@@ -419,6 +465,29 @@ mod tests {
         drop(client);
         files.send(server.as_raw_fd(), token(4), part(&short, 0, 5));
         assert!(matches!(reports(&mut files, 1)[..], [(4, error)] if error < 0));
+    }
+
+    #[test]
+    fn short_jobs_go_before_any_number_of_long_ones_which_go_on_all_the_same() {
+        const LONG: u32 = 1000;
+        let source = file(b"");
+        let mut jobs = Jobs::default();
+        let job = |number, len| Job { socket: -1, token: token(number), part: part(&source, 0, len), sent: 0 };
+        (0..LONG).for_each(|number| jobs.put(job(number, 1 << 30)));
+        (LONG..LONG + 20).for_each(|number| jobs.put(job(number, 40_000)));
+        let taken: Vec<u32> = (0..24).filter_map(|_| jobs.next()).map(|job| job.token.slot()).collect();
+        let expected: Vec<u32> = [
+            &[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 0][..],
+            &(1008..1016).collect::<Vec<_>>(),
+            &[1, 1016, 1017, 1018, 1019, 2, 3],
+        ]
+        .concat();
+        assert_eq!(taken, expected);
+        // Of one that was long the rest is short.
+        jobs.put(Job { sent: (1 << 30) - 1, ..job(7, 1 << 30) });
+        assert_eq!(jobs.next().map(|job| job.token.slot()), Some(7));
+        assert_eq!((jobs.remove(token(500)).is_some(), jobs.remove(token(500)).is_some()), (true, false));
+        assert_eq!(jobs.drain().count(), LONG as usize - 5);
     }
 
     #[test]

@@ -78,6 +78,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Buffers of 64 KiB of one shard that short parts of files, up to 32 KiB, are read into before they are sent, 1 to
+    /// 65,536; 1,024 by default. A client that does not take what was read keeps none: it is read again later.
+    pub fn file_buffers(mut self, count: u32) -> Self {
+        self.config.file_buffers = count;
+        self
+    }
+
     /// Bytes of a request's response area, 512 to 65,536; 4,096 by default. A response head must fit it; a body that
     /// fits beside its head is sent without a further allocation.
     pub fn response_area_bytes(mut self, bytes: u32) -> Self {

@@ -7,6 +7,7 @@
 
 use core::cell::RefCell;
 use std::fs::File;
+use std::io::Seek;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -60,6 +61,12 @@ impl HeldFile {
 
     pub(crate) fn descriptor(&self) -> RawFd {
         self.held().as_raw_fd()
+    }
+
+    /// Whether its bytes have places, as those of a pipe have not.
+    pub(crate) fn has_positions(&self) -> bool {
+        let mut file: &File = self.held();
+        file.stream_position().is_ok()
     }
 
     fn held(&self) -> &Arc<File> {

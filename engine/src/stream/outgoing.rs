@@ -8,7 +8,8 @@
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use super::piece::{Frame, Framed, OutPiece, Piece};
+use super::closing::HeldFile;
+use super::piece::{Data, Frame, Framed, OutPiece, Piece};
 use super::{ABORTED, DONE, FINISHED, GONE, OutStream};
 
 /// Pieces in the window at most.
@@ -134,6 +135,15 @@ impl Outgoing {
             let sent = if index == 0 { self.sent } else { 0 };
             (&self.window[(self.first + index) % WINDOW], sent)
         })
+    }
+
+    /// Whether what was read of the first file in the window can be read again.
+    pub(crate) fn can_read_again(&self) -> bool {
+        let file = self.pieces().find_map(|(piece, _)| match piece.data() {
+            Data::File(range) => Some(&range.file),
+            Data::Nothing | Data::Bytes(_) => None,
+        });
+        file.is_none_or(HeldFile::has_positions)
     }
 
     /// Bytes that the socket has taken, head and frames among them.

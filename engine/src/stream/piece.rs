@@ -65,7 +65,11 @@ impl FileRange {
     /// ([`responses_truncated`](crate::Counters::responses_truncated)).
     ///
     /// A file that is written while it is sent is sent in part as it was and in part as it is: above 32 KiB the socket
-    /// borrows the file's own pages (sendfile(2)). To replace a file, rename another over it.
+    /// borrows the file's own pages (sendfile(2)), and what a slow client has not taken is read again. To replace a
+    /// file, rename another over it.
+    ///
+    /// What has no positions, as a pipe, is read as its bytes come, wherever the range begins; each such response that
+    /// its client does not take keeps one of the [`file_buffers`](crate::EngineBuilder::file_buffers).
     #[must_use]
     pub fn new(file: impl Into<Arc<File>>, range: core::ops::Range<u64>) -> Self {
         Self { file: HeldFile::new(file.into()), offset: range.start, len: range.end.saturating_sub(range.start) }

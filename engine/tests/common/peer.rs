@@ -7,13 +7,22 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use ringress::{Engine, Request, RequestQueue, Response, ResponseStream};
+use ringress::{Engine, EngineBuilder, QueueOptions, Request, RequestQueue, Response, ResponseStream};
 
-use super::{Client, Host, StopOnDrop, colocated, serve};
+use super::{Client, Host, StopOnDrop, builder, colocated, colocated_with, serve};
 
 /// Runs an application in queue mode and in co-located mode, a client against each, and sees that all comes back.
 pub(crate) fn in_both_modes(handle: impl Fn(Request) + Clone + Send + 'static, client: impl Fn(&Engine, SocketAddr)) {
-    let host = Host::start();
+    in_both_modes_with(builder, handle, client);
+}
+
+/// As [`in_both_modes`], with settings.
+pub(crate) fn in_both_modes_with(
+    builder: impl Fn() -> EngineBuilder,
+    handle: impl Fn(Request) + Clone + Send + 'static,
+    client: impl Fn(&Engine, SocketAddr),
+) {
+    let host = Host::start_with(builder(), QueueOptions::default());
     let server = serve(&host.queue, handle.clone());
     {
         let _stop = StopOnDrop(&host.engine);
@@ -27,7 +36,7 @@ pub(crate) fn in_both_modes(handle: impl Fn(Request) + Clone + Send + 'static, c
             handle(request);
         }
     };
-    colocated(application, client);
+    colocated_with(builder(), application, client);
 }
 
 /// As [`in_both_modes`], with an application that consumes the queue itself until it closes.

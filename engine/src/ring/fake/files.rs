@@ -40,6 +40,11 @@ impl Fake {
         self.reads.push(reading);
     }
 
+    /// Reads of files under way.
+    pub(crate) fn reading(&self) -> usize {
+        self.reads.len()
+    }
+
     fn hangs(&self) -> bool {
         self.faults.reads_hang || self.faults.reads_stuck
     }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Invariants: a streamed response is its connection's oldest until its last send begins; a connection has one send or
-//! one read under way, and at most one cell, which it gives back when what was read is sent, or when it ends; a
-//! response that cannot be made whole is cut: the connection is reset, and it is counted.
+//! one read under way, and at most one cell, which it gives back when what was read is sent, when the socket is full,
+//! or when it ends; a response that cannot be made whole is cut: the connection is reset, and it is counted.
 //!
 //! How files are sent is decided here alone; in neither way does the shard wait for a disk.
 //!
@@ -104,7 +104,7 @@ pub(super) struct Batch {
     pub(super) is_fresh: bool,
     /// The application has given everything.
     pub(super) is_given: bool,
-    /// And that is among these parts.
+    /// And that is among these parts, which are all in memory that stays.
     pub(super) is_last: bool,
 }
 
@@ -215,12 +215,14 @@ impl<I: Io> Protocol<I> {
         }
         let is_given = found.ending == Ending::Finished;
         let is_last = found.is_all && is_given;
+        // What was read may have to be read again: until it is sent, the response stays the oldest.
+        let ends_with_it = is_last && staged.is_none();
         match found.parts.count {
             0 if found.is_all => Next::AllSent { is_last },
             0 => Next::Nothing,
             _ => {
                 let mode = if is_long { SendMode::Ahead } else { SendMode::Silent };
-                Next::Batch(Batch { parts: found.parts, mode, is_fresh, is_given, is_last })
+                Next::Batch(Batch { parts: found.parts, mode, is_fresh, is_given, is_last: ends_with_it })
             }
         }
     }
@@ -254,6 +256,7 @@ impl<I: Io> Protocol<I> {
         if let Some(slot) = link.streamed() {
             // What has come meanwhile goes with the rest; and what was taken counts, whatever the connection ends for.
             self.advance_stream(link, slot, sent);
+            self.forget_read(link, slot);
         }
         if is_closing { Progress::Nothing } else { Progress::Short }
     }
@@ -263,6 +266,15 @@ impl<I: Io> Protocol<I> {
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return };
         let of_files = u32::try_from(outgoing.advance(bytes)).unwrap_or(u32::MAX);
         self.transport.read_sent(&mut link.socket, &mut self.dispatch.cells_mut().stage, of_files);
+    }
+
+    /// A client does not take now what was read of a file: it is read again when the client has room, so that no slow
+    /// one keeps a cell from others. What can be read only once stays.
+    #[cold]
+    fn forget_read(&mut self, link: &mut Link, slot: Slot) {
+        if self.dispatch.outgoing(slot).is_some_and(|outgoing| outgoing.can_read_again()) {
+            self.transport.give_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
+        }
     }
 
     /// A send of a stream has put everything into the socket.

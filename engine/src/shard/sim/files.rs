@@ -55,7 +55,7 @@ fn long_parts_keep_their_order_among_memory_and_short_ones() {
 
 #[test]
 fn a_long_part_needs_no_cell() {
-    let config = crate::config::Config { stage_cells: 1, ..Options::default().config };
+    let config = crate::config::Config { file_buffers: 1, ..Options::default().config };
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let file = letters(LONG);
     let clients: Vec<usize> = (0..5).map(|_| rig.connect_with_room(1000)).collect();

@@ -179,6 +179,13 @@ impl Rig {
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
         let unannounced = self.shard.protocol.dispatch.is_unannounced();
         assert!(!(self.shard.protocol.transport.io.asleep && unannounced), "hang: nobody was told of requests");
+        if self.shard.protocol.transport.io.asleep {
+            let cells = self.shard.protocol.dispatch.side().cells.stage.in_use();
+            assert!(
+                cells <= self.shard.protocol.transport.io.reading() as u64,
+                "{cells} cells are kept by slow clients"
+            );
+        }
     }
 
     /// Turns until the shard sleeps, or has ended.

@@ -59,7 +59,7 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
         head_bytes: pick(random, [48, 1024]),
         body_buffers: if tight { 4 } else { 64 },
         assembly_buffers: if tight { 2 } else { 64 },
-        stage_cells: if tight { 1 } else { pick(random, [1, 16]) },
+        file_buffers: if tight { 1 } else { pick(random, [1, 16]) },
         response_area_bytes: pick(random, [512, 4096]),
         pipeline_max: pick(random, [2, 64]),
         ..Options::default().config

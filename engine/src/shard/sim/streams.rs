@@ -81,7 +81,7 @@ pub(super) fn asked(options: Options, room: usize) -> (Rig, usize, Lease<Request
 }
 
 pub(super) fn stages(count: u32) -> Options {
-    let config = Config { stage_cells: count, ..Options::default().config };
+    let config = Config { file_buffers: count, ..Options::default().config };
     Options { config, ..Options::default() }
 }
 
@@ -253,9 +253,10 @@ fn files_are_sent_whole_whatever_reads_and_sends_do() {
 fn connections_wait_for_a_cell_and_each_gets_one() {
     let mut rig = Rig::with(stages(1));
     let file = letters(SHORT * 2);
-    // The first client does not read: it keeps the only cell.
-    let slow = rig.connect_with_room(1000);
+    // The first client's file is on a disk that stands still: its read keeps the only cell.
+    let slow = rig.connect();
     let clients: Vec<usize> = (0..5).map(|_| rig.connect()).collect();
+    rig.shard.protocol.transport.io.faults.reads_hang = true;
     rig.say(slow, get("0"));
     let held = respond(rig.claim(), vec![part(&file, 0, SHORT)]);
     rig.settle();
@@ -277,10 +278,42 @@ fn connections_wait_for_a_cell_and_each_gets_one() {
     rig.shard.protocol.transport.io.reset(slow);
     rig.settle();
     assert!(held.is_gone());
+    rig.shard.protocol.transport.io.faults.reads_hang = false;
+    rig.settle();
     for (index, client) in clients.iter().enumerate().filter(|(index, _)| *index != 1) {
         assert!(streams[index].is_complete(), "client {index} waits for ever");
         assert!(rig.heard(*client).ends_with(&("m".to_owned() + &text_of(1, SHORT))));
         rig.shard.protocol.transport.io.end(*client);
+    }
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn clients_that_do_not_read_keep_no_cell_from_others() {
+    let mut rig = Rig::with(stages(1));
+    let file = letters(SHORT * 2);
+    let ask = |rig: &mut Rig, room| {
+        let client = rig.connect_with_room(room);
+        rig.say(client, get("1"));
+        let stream = respond(rig.claim(), vec![memory("m"), part(&file, 1, SHORT)]);
+        rig.settle();
+        (client, stream)
+    };
+    let slow: Vec<_> = (0..5).map(|_| ask(&mut rig, 10_000)).collect();
+    assert_eq!(rig.counters.sends_short.read(), 5, "each has taken a part");
+    let (other, stream) = ask(&mut rig, 1 << 20);
+    assert!(stream.is_complete() && rig.heard(other).ends_with(&("m".to_owned() + &text_of(1, SHORT))));
+    rig.shard.protocol.transport.io.end(other);
+    for (client, stream) in slow {
+        let mut heard = String::new();
+        while !stream.is_complete() {
+            heard += &rig.heard(client);
+            rig.settle();
+        }
+        heard += &rig.heard(client);
+        assert!(heard.ends_with(&("m".to_owned() + &text_of(1, SHORT))), "what was read again is in its place");
+        rig.shard.protocol.transport.io.end(client);
     }
     rig.settle();
     rig.assert_idle();

@@ -3,10 +3,10 @@
 //! ```text
 //!   No ──no cell──▶ Waits ──one is free──▶ Called
 //!    │                                       │
-//!    └──a cell──▶ Reads ──▶ Holds ──sent──▶ No: the next that waits is called
+//!    └──a cell──▶ Reads ──▶ Holds ──sent, or the socket is full──▶ No: the next that waits is called
 //! ```
 //!
-//! Invariants: a socket has one cell at most, and has it until what was read is sent, or the socket ends.
+//! Invariants: a socket has one cell at most, and has it until what was read is sent, the socket is full, or it ends.
 //!
 //! Not here: who gets a cell, and when (`stage`).
 
