@@ -103,6 +103,11 @@ impl FreeCells {
         u64::from(self.high_water) - self.free.len() as u64
     }
 
+    /// Whether any is free.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.free.is_empty() || self.high_water < self.count
+    }
+
     /// Whether more than a quarter is free.
     pub(crate) fn has_many(&self) -> bool {
         self.in_use() * 4 < u64::from(self.count) * 3

@@ -139,6 +139,11 @@ impl<R: Record> ShardSide<R> {
         Some(slot)
     }
 
+    /// Whether there is a slot to [allocate](Self::allocate).
+    pub(crate) fn has_free(&self) -> bool {
+        !self.free.is_empty() || (self.high_water as usize) < self.exchange.slots.len()
+    }
+
     #[cold]
     fn allocate_fresh(&mut self) -> Option<Slot> {
         let place = self.exchange.slots.get(self.high_water as usize)?.get();

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use self::dispatch::Dispatch;
 use self::protocol::{Connection, Protocol};
-use self::transport::{Accepting, Sizes, Transport};
+use self::transport::{Accepting, Resource, Sizes, Transport};
 use crate::clock::Tick;
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
@@ -170,7 +170,7 @@ impl<I: Io> Shard<I> {
         }
         self.handle_events();
         self.protocol.dispatch.wake_readers();
-        self.feed_starved();
+        self.call_waiting();
         self.protocol.post_buffers();
         let _ = self.protocol.dispatch.publish(self.cursor < self.events.len());
         self.run_timers();
@@ -230,15 +230,15 @@ impl<I: Io> Shard<I> {
 
     fn wait(&self, wait_max: Option<Duration>) -> Wait {
         let Protocol { transport, dispatch, stop, .. } = &self.protocol;
-        // Buffers come back when silent sends end, which is when this enter returns: then the starved go on.
-        let buffers_to_come = !transport.starved.is_empty() && !transport.silent.is_empty();
+        // What has run out comes back when silent sends end, which is when this enter returns: then who waits goes on.
+        let comes_back = !transport.waiting.is_empty() && !transport.silent.is_empty();
         // Readers that are left were put off for a turn.
-        let is_busy = buffers_to_come || dispatch.has_readers() || transport.follow_up;
+        let is_busy = comes_back || dispatch.has_readers() || transport.follow_up;
         if is_busy || self.is_done() {
             return Wait::No;
         }
         // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
-        let is_dry = !transport.starved.is_empty() && dispatch.buffers().large.is_dry();
+        let is_dry = transport.waiting.starved() > 0 && dispatch.buffers().large.is_dry();
         let reclaim = is_dry.then(|| transport.after(1));
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
@@ -308,6 +308,9 @@ impl<I: Io> Shard<I> {
                 self.visit(key, Protocol::flush);
             } else if let Some(key) = self.protocol.transport.called.pop() {
                 self.call(key);
+            } else if self.protocol.has_for_waiting() {
+                self.call_first(Resource::Slot);
+                self.call_first(Resource::Cell);
             } else if self.protocol.transport.drains.are_too_many() {
                 self.end_oldest_drain();
             } else if self.protocol.transport.drains.is_cluttered() {
@@ -408,19 +411,36 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Receives again for those whose receive ended for want of buffers, once the kernel has some.
-    fn feed_starved(&mut self) {
-        if self.protocol.transport.starved.is_empty() {
-            return;
+    /// Goes on with the input of those that wait for something, oldest first, as far as it is there.
+    #[inline]
+    fn call_waiting(&mut self) {
+        if !self.protocol.transport.waiting.is_empty() {
+            self.call_all_waiting();
         }
-        self.protocol.dispatch.reclaim_bodies_if_dry();
-        self.protocol.post_buffers();
-        let mut starved = core::mem::take(&mut self.protocol.transport.starved);
-        starved.retain(|key| {
-            let connection = self.connections.get_mut(*key);
-            connection.is_some_and(|connection| !self.protocol.feed(connection))
-        });
-        self.protocol.transport.starved = starved;
+    }
+
+    #[cold]
+    fn call_all_waiting(&mut self) {
+        if self.protocol.transport.waiting.starved() > 0 {
+            self.protocol.dispatch.reclaim_bodies_if_dry();
+            self.protocol.post_buffers();
+        }
+        for resource in Resource::ALL {
+            // Who waits again is behind those that wait now.
+            for _ in 0..self.protocol.transport.waiting.count(resource) {
+                if !self.call_first(resource) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Calls the first of those that wait for something. `false`: it is not there.
+    fn call_first(&mut self, resource: Resource) -> bool {
+        let first = self.protocol.transport.waiting.first(resource);
+        let Some(key) = first.and_then(|place| self.connections.key_of(place)) else { return false };
+        self.visit(key, Protocol::call);
+        self.protocol.transport.waiting.first(resource) != first
     }
 
     /// Ends what has run out of time. What has come is not late, however long an application keeps the thread before it

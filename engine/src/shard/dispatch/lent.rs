@@ -82,6 +82,16 @@ impl Dispatch {
         })
     }
 
+    /// Whether there is one.
+    pub(crate) fn has_slot(&self) -> bool {
+        self.side.has_free()
+    }
+
+    /// Whether there is a cell to put a head together in.
+    pub(crate) fn has_assembly_cell(&self) -> bool {
+        self.side.cells.assembly.has_any()
+    }
+
     /// What a head is read with.
     #[inline(always)]
     pub(crate) fn view<'a>(&'a mut self, bytes: Extent<'a>, slot: Slot) -> View<'a> {

@@ -13,7 +13,7 @@ use super::http1::{Http1, Intake};
 use super::link::Link;
 use crate::mem::{Area, Input};
 use crate::ring::Io;
-use crate::shard::transport::{Awaited, Feeding, Received, Reception, Transport};
+use crate::shard::transport::{Awaited, Received, Reception, Resource};
 
 impl<I: Io> Protocol<I> {
     /// Something was received, or receiving has ended.
@@ -90,8 +90,54 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
         connection.link_mut().in_resume.taken_off();
-        self.go_on_with_input(connection);
+        self.call(connection);
+    }
+
+    /// Goes on with a connection's input, unless that waits for what is not there.
+    pub(crate) fn call(&mut self, connection: &mut Connection) {
+        match connection.socket().waits_for() {
+            None => self.go_on_with_input(connection),
+            Some(resource) if self.has(connection, resource) => {
+                self.transport.stop_waiting(connection.socket_mut());
+                self.go_on_with_input(connection);
+                // Its client has all its time again.
+                if let Connection::Http1(http) = connection
+                    && !http.link.socket.is_closing()
+                {
+                    self.set_timer(http);
+                }
+            }
+            // It may take long: a client that leaves is to be noticed.
+            Some(_) => self.poll_connection_end(connection),
+        }
         self.end_pipe_if_over(connection);
+    }
+
+    /// Whether what a connection waits for is there.
+    fn has(&self, connection: &Connection, resource: Resource) -> bool {
+        match resource {
+            Resource::Slot => self.dispatch.has_slot(),
+            Resource::Cell => self.dispatch.has_assembly_cell(),
+            Resource::SmallBuffer | Resource::LargeBuffer => {
+                let awaited = match connection {
+                    Connection::Http1(http) if http.pipe().is_none() => http.awaited(),
+                    Connection::Http1(_) | Connection::Raw(_) => Awaited::Long { keeps: true },
+                };
+                awaited.has_buffer(self.dispatch.buffers())
+            }
+        }
+    }
+
+    /// Whether a slot or a cell is there for somebody who waits for one.
+    #[inline]
+    pub(crate) fn has_for_waiting(&self) -> bool {
+        !self.transport.waiting.is_empty() && self.has_for_some()
+    }
+
+    #[cold]
+    fn has_for_some(&self) -> bool {
+        let waits = |resource| self.transport.waiting.count(resource) > 0;
+        waits(Resource::Slot) && self.dispatch.has_slot() || waits(Resource::Cell) && self.dispatch.has_assembly_cell()
     }
 
     fn go_on_with_input(&mut self, connection: &mut Connection) {
@@ -136,9 +182,8 @@ impl<I: Io> Protocol<I> {
         if link.socket.is_leaving() {
             return self.queue_flush(link);
         }
-        if link.socket.is_starved() {
-            // It waits for a buffer.
-            return;
+        if link.socket.waits_for().is_some() {
+            return self.poll_connection_end(connection);
         }
         let goes_on = !link.socket.holds_input() && !link.socket.has_ended();
         match goes_on {
@@ -152,31 +197,6 @@ impl<I: Io> Protocol<I> {
         let link = connection.link();
         if let Some(slot) = connection.reader().filter(|_| link.socket.receives()) {
             self.dispatch.delay_wake(slot, self.dispatch.policy(link.policy).body_credit);
-        }
-    }
-
-    /// Receives again for a connection whose receive ended for want of buffers, if the kernel has some. `false`: not
-    /// yet.
-    pub(crate) fn feed(&mut self, connection: &mut Connection) -> bool {
-        let awaited = match connection {
-            Connection::Http1(http) if http.pipe().is_none() => http.awaited(),
-            Connection::Http1(_) | Connection::Raw(_) => Awaited::Long { keeps: true },
-        };
-        match Transport::<I>::feed(connection.socket_mut(), awaited, self.dispatch.buffers()) {
-            Feeding::Over => true,
-            Feeding::Later => {
-                // It may take long: a client that leaves is to be noticed.
-                self.poll_connection_end(connection);
-                false
-            }
-            Feeding::Now => {
-                self.receive(connection);
-                if let Connection::Http1(http) = connection {
-                    // Its client has all its time again.
-                    self.set_timer(http);
-                }
-                true
-            }
         }
     }
 

@@ -221,6 +221,11 @@ impl Client {
         }
     }
 
+    /// Whether it waits for nothing.
+    pub(super) fn is_content(&self) -> bool {
+        self.is_over() || self.steps.is_empty() && self.expected.is_empty()
+    }
+
     /// Nothing moves any more: is there anything this client waits for?
     pub(super) fn assert_content(&self, fake: &Fake) {
         if self.is_over() {

@@ -297,50 +297,92 @@ fn a_full_queue_refuses_first_requests_and_holds_pipelined_ones() {
 }
 
 #[test]
-fn without_an_assembly_cell_a_split_request_is_refused_and_the_rest_goes_on() {
+fn without_an_assembly_cell_heads_in_pieces_wait_for_one_in_turn() {
     let config = crate::config::Config { assembly_buffers: 1, ..Options::default().config };
     let mut rig = Rig::with(Options { config, ..Options::default() });
-    let (first, second) = (rig.connect(), rig.connect());
-    rig.say(first, "GET /a/1 HT");
-    rig.say(second, "GET /a/2 HT");
-    assert!(rig.heard(second).starts_with("HTTP/1.1 503 "));
-    assert!(rig.shard.protocol.transport.io.at_end(second));
-    rig.say(second, "TP/1.1\r\nHost: h\r\n\r\n");
-    rig.say(first, "TP/1.1\r\nHost: h\r\n\r\n");
+    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
+    for (number, client) in clients.iter().enumerate() {
+        rig.say(*client, format!("GET /a/{number} HT"));
+    }
+    // The second has said all, and waits for the first all the same; the third is behind it.
+    rig.say(clients[1], "TP/1.1\r\nHost: h\r\n\r\n");
+    assert!(rig.queue.is_empty() && rig.heard(clients[1]).is_empty(), "there is no cell for it");
+    rig.say(clients[0], "TP/1.1\r\nHost: h\r\n\r\n");
+    rig.say(clients[2], "TP/1.1\r\nHost: h\r\n\r\n");
+    for (number, client) in clients.iter().enumerate() {
+        rig.serve();
+        assert_eq!(rig.heard_answers(*client), [format!("/a/{number}")]);
+        rig.shard.protocol.transport.io.end(*client);
+    }
+    rig.settle();
+    rig.assert_idle();
+}
+
+/// A shard all of whose slots are with the application; these clients' connections, the first of which has sent the
+/// beginning of a head.
+fn without_slots() -> (Rig, Vec<usize>) {
+    let config = crate::config::Config { requests_max: 16, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let clients: Vec<usize> = (0..=16).map(|_| rig.connect()).collect();
+    rig.say(clients[0], "GET /a/2 HT");
+    clients[1..].iter().for_each(|client| rig.say(*client, get("1")));
+    (rig, clients)
+}
+
+#[test]
+fn without_a_slot_requests_wait_for_one_in_turn() {
+    let (mut rig, mut clients) = without_slots();
+    let mut leases = rig.claim_all();
+    assert_eq!(leases.len(), 16);
+    let (in_pieces, whole) = (clients[0], rig.connect());
+    rig.say(in_pieces, "TP/1.1\r\nHost: h\r\n\r\n");
+    rig.say(whole, get("3") + &get("4"));
+    assert!(rig.queue.is_empty() && rig.heard(in_pieces).is_empty() && rig.heard(whole).is_empty());
+    for (client, number) in [(in_pieces, "2"), (whole, "3")] {
+        leases.pop().map(answer).expect("sixteen");
+        rig.settle();
+        rig.serve();
+        assert_eq!(rig.heard_answers(client), [format!("/a/{number}")], "who came first is served first");
+    }
     rig.serve();
-    assert_eq!(rig.heard_answers(first), ["/a/1"]);
-    assert!(rig.queue.is_empty(), "a refused request is not delivered");
-    rig.shard.protocol.transport.io.end(first);
-    rig.shard.protocol.transport.io.end(second);
+    assert_eq!(rig.heard_answers(whole), ["/a/4"]);
+    leases.into_iter().for_each(answer);
+    clients.push(whole);
+    clients.into_iter().for_each(|client| rig.shard.protocol.transport.io.end(client));
     rig.settle();
     rig.assert_idle();
 }
 
 #[test]
-fn without_a_slot_a_head_in_pieces_is_refused_once_and_the_connection_ends() {
-    let config = crate::config::Config { requests_max: 16, ..Options::default().config };
-    let mut rig = Rig::with(Options { config, ..Options::default() });
-    let waiting: Vec<usize> = (0..15).map(|_| rig.connect()).collect();
-    for client in &waiting {
-        rig.say(*client, get("1"));
-    }
-    let unlucky = rig.connect();
-    rig.say(unlucky, "GET /a/2 HT");
-    let last = rig.connect();
-    rig.say(last, get("3"));
-    rig.say(unlucky, "TP/1.1\r\nHost: h\r\n");
-    rig.say(unlucky, "A: b\r\n");
+fn who_finds_no_slot_in_all_its_time_is_told_to_come_back() {
+    let (mut rig, mut clients) = without_slots();
+    let leases = rig.claim_all();
+    let (unlucky, gone) = (rig.connect(), rig.connect());
+    rig.say(unlucky, get("2") + "GET /a/3 HTT");
+    rig.say(gone, get("2"));
+    rig.pass(Duration::from_secs(100));
+    assert_eq!(rig.heard(unlucky), "", "it waits no longer than it would for a consumer");
+    rig.shard.protocol.transport.io.reset(gone);
+    rig.settle();
+    rig.pass(Duration::from_secs(30));
     let heard = rig.heard(unlucky);
     assert_eq!(heard.matches("HTTP/1.1 503 ").count(), 1, "{heard}");
     assert!(rig.shard.protocol.transport.io.at_end(unlucky), "the connection ends after the refusal");
-    rig.claim_all().into_iter().for_each(answer);
+    let in_pieces = rig.heard(clients[0]);
+    assert!(
+        in_pieces.starts_with("HTTP/1.1 503 "),
+        "a head that does not end has no slot to be refused in: {in_pieces}"
+    );
+    assert_eq!(rig.counters.requests_refused.read(), 2);
+    leases.into_iter().for_each(answer);
     rig.settle();
-    // There are slots again: the rest of the refused request must not become one.
-    rig.say(unlucky, "\r\n");
-    assert!(rig.queue.is_empty(), "a refused request is not delivered");
-    for client in waiting.into_iter().chain([unlucky, last]) {
-        rig.shard.protocol.transport.io.end(client);
-    }
+    // There are slots again: what is left of the refused one's input must not become a request.
+    rig.say(unlucky, "P/1.1\r\nHost: h\r\n\r\n");
+    assert!(rig.claim_all().len() <= 1, "a refused request is not delivered");
+    clients.push(unlucky);
+    clients.into_iter().for_each(|client| rig.shard.protocol.transport.io.end(client));
+    rig.settle();
+    rig.claim_all();
     rig.settle();
     rig.assert_idle();
 }

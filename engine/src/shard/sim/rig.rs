@@ -173,7 +173,7 @@ impl Rig {
     pub(super) fn turn(&mut self) {
         self.shard.protocol.transport.io.asleep = false;
         self.shard.protocol.transport.io.delayed.clear();
-        self.shard.protocol.transport.io.naps = !self.shard.protocol.transport.starved.is_empty();
+        self.shard.protocol.transport.io.naps = self.shard.protocol.transport.waiting.starved() > 0;
         self.shard.turn(None).expect("the fake never fails");
         let overslept = self.shard.protocol.transport.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
@@ -292,7 +292,7 @@ impl Rig {
         assert!(
             shard.protocol.transport.silent.is_empty()
                 && shard.protocol.flush.is_empty()
-                && shard.protocol.transport.starved.is_empty(),
+                && shard.protocol.transport.waiting.is_empty(),
             "work is left"
         );
         assert_eq!(shard.protocol.transport.wheel.pop_due(Tick::MAX / 2), None, "a timer is set");

@@ -120,6 +120,11 @@ fn run_one(seed: u64) {
     }
     world.borrow_mut().hurry(&mut rig.shard.protocol.transport.io);
     settle(&mut rig, &world, colocated);
+    if tight && !world.borrow().clients.iter().all(|client| client.is_content()) {
+        // Half heads of silent clients have the cells, or their requests the slots, until their time is over.
+        rig.expire(Duration::from_secs(130));
+        settle(&mut rig, &world, colocated);
+    }
     world.borrow().clients.iter().for_each(|client| client.assert_content(&rig.shard.protocol.transport.io));
     if random.chance(300) {
         time_out(&mut rig, &world, colocated);

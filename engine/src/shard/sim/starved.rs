@@ -68,7 +68,7 @@ impl Dry {
             rig.turn();
             if rig.shard.protocol.transport.io.asleep {
                 assert_eq!(rig.heard(self.clients[which]), "", "its client is refused instead of waiting");
-                assert_eq!(rig.shard.protocol.transport.starved.len(), 1, "it has found no buffer");
+                assert_eq!(rig.shard.protocol.transport.waiting.starved(), 1, "it has found no buffer");
                 return turns;
             }
         }
@@ -134,7 +134,7 @@ fn a_starved_body_goes_on_within_a_tick_of_its_reader_having_read() {
         let arrived = dry.leases[starved].body_arrived() - before;
         assert_eq!(arrived, LARGE as u64, "body {starved} has what came, and nobody has rung");
         assert!(
-            dry.rig.shard.protocol.transport.starved.is_empty() && dry.nap().is_none(),
+            dry.rig.shard.protocol.transport.waiting.is_empty() && dry.nap().is_none(),
             "and the shard sleeps as long as it may"
         );
         dry.end();

@@ -18,6 +18,7 @@ impl<I: Io> Transport<I> {
     /// see to, when it [is over](Socket::is_over).
     pub(crate) fn begin_close(&mut self, socket: &mut Socket, reset: bool) {
         self.leave_drains(socket);
+        self.stop_waiting(socket);
         socket.life = Life::Closing;
         if reset {
             self.io.reset_on_close(socket.fd);
@@ -51,6 +52,7 @@ impl<I: Io> Transport<I> {
         let is_open = socket.is_open();
         if is_open {
             socket.life = Life::Leaving;
+            self.stop_waiting(socket);
             self.end_receive(socket);
             self.end_poll(socket);
         }

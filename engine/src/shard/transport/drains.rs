@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Life, Receiving, Socket, Transport};
+use super::{Life, Socket, Transport};
 use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
@@ -64,11 +64,8 @@ impl<I: Io> Transport<I> {
     /// to those that [are too many](Drains::are_too_many).
     pub(crate) fn begin_drain(&mut self, socket: &mut Socket) {
         self.shut(socket);
-        if socket.is_starved() {
-            // It needs no buffer any more.
-            socket.receiving = Receiving::Stopped;
-            self.starved.retain(|starved| *starved != socket.key);
-        }
+        // What it needs no more.
+        self.stop_waiting(socket);
         socket.life = Life::Draining;
         self.drains.count += 1;
         self.drains.order.push_back(socket.key);

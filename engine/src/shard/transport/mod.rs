@@ -21,6 +21,7 @@ mod send;
 mod socket;
 mod stage;
 mod staging;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,12 +32,13 @@ pub(crate) use self::events::{FileGot, OtherSide, Received, Reception, SocketEve
 use self::held::Held;
 pub(crate) use self::listen_socket::ListenSocket;
 pub(crate) use self::rates::{Account, LOOK_EVERY};
-pub(crate) use self::receive::{Awaited, Feeding};
+pub(crate) use self::receive::Awaited;
 pub(crate) use self::send::RoomFound;
 pub(crate) use self::socket::Socket;
 use self::socket::{End, Life, Polling, Receiving, Sending, Shortage};
 pub(crate) use self::stage::FileRead;
 pub(crate) use self::staging::Staging;
+pub(crate) use self::waiting::{Resource, Waiting};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
 use crate::mem::{BufferTable, ReceiveBuffers};
@@ -65,8 +67,8 @@ pub(crate) struct Transport<I: Io> {
     pub(crate) silent: Vec<ConnectionKey>,
     /// Something is to be done as soon as the silent sends have ended.
     pub(crate) follow_up: bool,
-    /// Sockets whose receive ended because the kernel had no buffer.
-    pub(crate) starved: Vec<ConnectionKey>,
+    /// Sockets whose input waits for something that has run out.
+    pub(crate) waiting: Waiting,
     /// Sockets that wait for a cell to read a file into, oldest first.
     pub(crate) cell_waiters: VecDeque<ConnectionKey>,
     /// Those of them that are to try again.
@@ -87,7 +89,7 @@ impl<I: Io> Transport<I> {
             held: BufferTable::new(sizes.buffers, || Held::NOTHING),
             silent: Vec::with_capacity(connections),
             follow_up: false,
-            starved: Vec::with_capacity(connections),
+            waiting: Waiting::new(sizes.connections),
             cell_waiters: VecDeque::with_capacity(connections),
             called: Vec::with_capacity(connections),
             drains: Drains::new(sizes.connections),

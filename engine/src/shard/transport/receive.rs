@@ -6,7 +6,7 @@
 //! Not here: what is awaited, and what the bytes mean (`protocol`); input that is held (`held`); which buffers the
 //! kernel has (room `mem`).
 
-use super::{Polling, Receiving, Socket, Transport};
+use super::{Polling, Receiving, Resource, Socket, Transport};
 use crate::mem::ReceiveBuffers;
 use crate::ring::{Io, Op};
 
@@ -33,7 +33,7 @@ impl Awaited {
 
     /// Whether the kernel has a buffer for it, of the kind that [is chosen](Self::is_for_small): armed for one that is
     /// not there, a receive would only come back at once.
-    fn has_buffer(self, buffers: &ReceiveBuffers) -> bool {
+    pub(crate) fn has_buffer(self, buffers: &ReceiveBuffers) -> bool {
         let has_small = |keeps| buffers.small.any_posted() && buffers.spares_small(keeps);
         match self {
             Self::Unwanted => true,
@@ -41,17 +41,6 @@ impl Awaited {
             Self::Long { keeps } => has_small(keeps) || buffers.large.any_posted(),
         }
     }
-}
-
-/// What came of a look whether a socket that waits for a buffer can go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Feeding {
-    /// It waits for none any more.
-    Over,
-    /// There is none for it yet.
-    Later,
-    /// There is one: receiving may begin.
-    Now,
 }
 
 impl<I: Io> Transport<I> {
@@ -107,21 +96,7 @@ impl<I: Io> Transport<I> {
         self.counters.buffers_ran_out.count();
         let pool = if is_large { &mut buffers.large } else { &mut buffers.small };
         pool.ran_out();
-        socket.receiving = Receiving::Starved;
-        socket.giving.stop(self.tick);
-        self.starved.push(socket.key);
-    }
-
-    /// Whether a socket that waits for a buffer for what it awaits can go on.
-    pub(crate) fn feed(socket: &mut Socket, awaited: Awaited, buffers: &ReceiveBuffers) -> Feeding {
-        if !socket.is_starved() || socket.is_closing() {
-            return Feeding::Over;
-        }
-        if !awaited.has_buffer(buffers) {
-            return Feeding::Later;
-        }
-        socket.receiving = Receiving::Stopped;
-        Feeding::Now
+        self.await_resource(socket, if is_large { Resource::LargeBuffer } else { Resource::SmallBuffer });
     }
 
     /// While nothing is received, the other side's end is noticed by a poll. It stays until the socket closes, since
@@ -131,6 +106,27 @@ impl<I: Io> Transport<I> {
         if is_free && !socket.is_closing() && !socket.is_leaving() {
             socket.polling = Polling::Out;
             self.io.watch_end(socket.fd, socket.token(Op::Poll));
+        }
+    }
+
+    /// Receives no more for a socket, and puts it behind those that wait for the same. Who waits for it keeps its
+    /// place.
+    #[cold]
+    pub(crate) fn await_resource(&mut self, socket: &mut Socket, resource: Resource) {
+        if socket.waits_for == Some(resource) || socket.is_closing() || socket.is_leaving() {
+            return;
+        }
+        self.stop_waiting(socket);
+        self.stop_receive(socket);
+        socket.giving.stop(self.tick);
+        socket.waits_for = Some(resource);
+        self.waiting.join(resource, socket.key.index);
+    }
+
+    /// A socket waits for nothing any more.
+    pub(crate) fn stop_waiting(&mut self, socket: &mut Socket) {
+        if let Some(resource) = socket.waits_for.take() {
+            self.waiting.leave(resource, socket.key.index);
         }
     }
 }

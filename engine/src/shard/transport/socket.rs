@@ -6,7 +6,7 @@
 
 use std::os::fd::RawFd;
 
-use super::{Account, Staging};
+use super::{Account, Resource, Staging};
 use crate::mem::BufferId;
 use crate::ring::{Op, Token};
 use crate::slab::ConnectionKey;
@@ -16,8 +16,6 @@ use crate::slab::ConnectionKey;
 pub(super) enum Receiving {
     /// No operation is out.
     Stopped,
-    /// Nor is one here, because the kernel had no buffer: it is in the list of those that wait for one.
-    Starved,
     /// A multishot receive is out.
     Armed,
     /// A receive of either kind is out and has been asked to end.
@@ -98,6 +96,8 @@ pub(crate) struct Socket {
     pub(super) life: Life,
     pub(super) end: End,
     pub(super) polling: Polling,
+    /// What its input waits for: it is in the list of those that do.
+    pub(super) waits_for: Option<Resource>,
     pub(super) held_count: u16,
     pub(super) held_first: Option<BufferId>,
     pub(super) held_last: Option<BufferId>,
@@ -119,6 +119,7 @@ impl Socket {
             life: Life::Open,
             end: End::Unknown,
             polling: Polling::No,
+            waits_for: None,
             held_count: 0,
             held_first: None,
             held_last: None,
@@ -183,10 +184,23 @@ impl Socket {
         is_still && self.polling == Polling::No && !self.staging.is_reading()
     }
 
+    /// What its input waits for.
+    #[inline]
+    pub(crate) fn waits_for(&self) -> Option<Resource> {
+        self.waits_for
+    }
+
+    /// Whether it waits for a buffer: then it is not its client who is awaited.
+    #[inline]
+    pub(crate) fn is_starved(&self) -> bool {
+        matches!(self.waits_for, Some(Resource::SmallBuffer | Resource::LargeBuffer))
+    }
+
     /// Whether receiving may begin.
     #[inline]
     pub(crate) fn may_receive(&self) -> bool {
-        self.receiving == Receiving::Stopped && !self.is_closing() && !self.is_leaving()
+        let is_free = self.receiving == Receiving::Stopped && self.waits_for.is_none();
+        is_free && !self.is_closing() && !self.is_leaving()
     }
 
     /// Whether something is being sent, or waits for room.
@@ -226,14 +240,9 @@ impl Socket {
     #[inline]
     pub(crate) fn receives(&self) -> bool {
         match self.receiving {
-            Receiving::Stopped | Receiving::Starved => false,
+            Receiving::Stopped => false,
             Receiving::Armed | Receiving::Stopping | Receiving::Once => true,
         }
-    }
-
-    #[inline]
-    pub(crate) fn is_starved(&self) -> bool {
-        self.receiving == Receiving::Starved
     }
 
     /// Whether the other side has ended its own, and everything before that was received.

@@ -21,7 +21,8 @@ impl<I: Io> Protocol<I> {
     /// matters to anybody.
     #[cold]
     pub(crate) fn poll_end(&mut self, connection: &mut Http1) {
-        if connection.machine.in_flight() > 0 || self.dispatch.has_extras(connection.key()) {
+        let owes = connection.machine.in_flight() > 0 || connection.link.socket.holds_input();
+        if owes || self.dispatch.has_extras(connection.key()) {
             self.transport.poll_end(&mut connection.link.socket);
         }
     }

@@ -20,6 +20,7 @@ use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
+use crate::shard::transport::Resource;
 
 /// What came of looking at some input.
 pub(super) enum Taken {
@@ -84,7 +85,7 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// A slot for a request of a connection; without one the client is asked to come back.
+    /// A slot for a request of a connection; without one it waits.
     #[inline]
     pub(super) fn slot_for(&mut self, connection: &mut Http1) -> Result<Slot, Taken> {
         self.dispatch.allocate().ok_or_else(|| self.out_of_slots(connection))
@@ -92,22 +93,20 @@ impl<I: Io> Protocol<I> {
 
     #[cold]
     fn out_of_slots(&mut self, connection: &mut Http1) -> Taken {
-        // A response under way frees a slot when it is sent.
-        let answering = connection.machine.in_flight() > 0 || connection.link.socket.sends();
-        if answering && !connection.has_head() {
-            return Taken::Later;
-        }
-        self.drop_head(connection);
-        self.refuse_overloaded(connection);
-        Taken::Over
+        self.take_later(connection, Resource::Slot)
     }
 
     /// No assembly cell is left for a head.
     #[cold]
     pub(super) fn out_of_cells(&mut self, connection: &mut Http1) -> Taken {
-        self.counters.input_overflows.count();
-        self.refuse_overloaded(connection);
-        Taken::Over
+        self.take_later(connection, Resource::Cell)
+    }
+
+    /// Input waits until something is there again, in its turn.
+    fn take_later(&mut self, connection: &mut Http1, resource: Resource) -> Taken {
+        self.transport.await_resource(&mut connection.link.socket, resource);
+        self.set_timer(connection);
+        Taken::Later
     }
 
     /// Takes the request at the start of the input, if it is whole.

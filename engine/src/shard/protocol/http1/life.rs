@@ -10,10 +10,12 @@ use ringress_proto::reject::Reject;
 
 use super::Http1;
 use super::state::{Intake, PendingWrites, Reader};
+use crate::clock::Tick;
 use crate::conn::{Expiry, WaitReason};
 use crate::ring::Io;
 use crate::shard::dispatch::View;
 use crate::shard::protocol::Protocol;
+use crate::shard::transport::Resource;
 use crate::timer::NEVER;
 
 impl<I: Io> Protocol<I> {
@@ -73,7 +75,9 @@ impl<I: Io> Protocol<I> {
                 }
                 None => NEVER,
             },
+            WaitReason::Idle if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
             WaitReason::Idle => policy.idle,
+            WaitReason::Head if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
             WaitReason::Head => match &mut connection.intake {
                 // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
                 Intake::Head(head) if !head.is_timed => {
@@ -98,9 +102,27 @@ impl<I: Io> Protocol<I> {
         self.transport.set_deadline(&connection.link.socket, from.saturating_add(ticks));
     }
 
+    /// How long a connection that owes nothing may wait for a slot or a cell: as long as for a consumer. For a buffer
+    /// it waits as long as that takes.
+    #[cold]
+    fn wait_limit(&self, connection: &mut Http1) -> Tick {
+        if let Intake::Head(head) = &mut connection.intake {
+            // When it goes on, it has all its time again.
+            head.is_timed = false;
+        }
+        match connection.link.socket.is_starved() {
+            true => NEVER,
+            false => self.dispatch.policy(connection.link.policy).queue,
+        }
+    }
+
     /// A connection's deadline has come.
     #[cold]
     pub(crate) fn http1_deadline(&mut self, connection: &mut Http1) {
+        let waits = matches!(connection.link.socket.waits_for(), Some(Resource::Slot | Resource::Cell));
+        if waits && !connection.link.socket.blocked() && connection.machine.in_flight() == 0 {
+            return self.refuse_waiting(connection);
+        }
         let expiry = connection.machine.expired(connection.part(), connection.link.socket.blocked());
         if !matches!(expiry, Expiry::Queue | Expiry::Send | Expiry::Body) {
             self.counters.timeouts.count();
@@ -117,7 +139,7 @@ impl<I: Io> Protocol<I> {
 
     /// A head was begun and not finished in time.
     fn time_out_head(&mut self, connection: &mut Http1) {
-        let Some(slot) = self.dispatch.allocate() else { return self.abort(&mut connection.link) };
+        let Some(slot) = self.dispatch.allocate() else { return self.refuse_waiting(connection) };
         let record = self.dispatch.request_mut(slot);
         record.head.method = Method::Unknown;
         record.unroute();

@@ -31,9 +31,12 @@ impl<I: Io> Protocol<I> {
         self.set_timer(connection);
     }
 
-    /// No slot or memory is left: the client is told so in the fewest bytes.
+    /// No slot or cell has come free for a request in all its time: the client is told so in the fewest bytes.
     #[cold]
-    pub(super) fn refuse_overloaded(&mut self, connection: &mut Http1) {
+    pub(super) fn refuse_waiting(&mut self, connection: &mut Http1) {
+        self.transport.stop_waiting(&mut connection.link.socket);
+        self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
+        self.drop_head(connection);
         self.dispatch.refused_without_slot();
         connection.machine.refusal(false);
         connection.owed.add(PendingWrites::OVERLOAD);
