@@ -10,6 +10,7 @@ use ringress_proto::response::{HeadTemplate, SERVER_BYTES_MAX};
 
 use crate::error::{Error, Result};
 use crate::mem::ArenaSizes;
+use crate::peers::Network;
 use crate::policy::Properties;
 use crate::queue::{LINE_BYTES, Sizes};
 
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     /// Cells that short parts of files are read into, to be sent.
     pub(crate) file_buffers: u32,
     pub(crate) pipeline_max: u32,
+    /// Clients in these networks speak for many, and have no fair share kept to them.
+    pub(crate) trusted_proxies: Vec<Network>,
     /// What sessions and groups inherit.
     pub(crate) properties: Properties,
     pub(crate) limits: Limits,
@@ -80,6 +83,7 @@ impl Default for Config {
             response_area_bytes: 4096,
             file_buffers: 1024,
             pipeline_max: 64,
+            trusted_proxies: Vec::new(),
             properties: Properties::new(),
             limits: Limits::DEFAULT,
             deliver_connect: false,

@@ -56,6 +56,9 @@ counters! {
     connections_refused,
     /// Connections that have switched protocols.
     connections_upgraded,
+    /// Addresses of clients now (of IPv6 their first 64 bits) that have connections, or requests in the application's
+    /// hands.
+    client_addresses,
     /// Requests delivered to queues.
     requests_delivered,
     /// Request slots in use now: delivered and not yet answered, or answered and not yet sent.
@@ -163,6 +166,7 @@ impl Counters {
     /// Of the levels at the end of a shard, those that are left while `held` of its requests are.
     fn lower_to(&mut self, held: u64) {
         self.requests_open = self.requests_open.min(held);
+        self.client_addresses = self.client_addresses.min(held);
         if held == 0 {
             // What its requests kept has come back with the last of them.
             self.buffers_in_use = 0;

@@ -79,6 +79,7 @@ mod foreign;
 mod id;
 #[expect(unsafe_code, reason = "memory that the kernel and the applications share")]
 mod mem;
+mod peers;
 mod policy;
 #[expect(unsafe_code, reason = "hands that memory over between threads")]
 mod queue;
@@ -111,6 +112,7 @@ pub use self::config::Mode;
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
+pub use self::peers::Network;
 pub use self::policy::Properties;
 pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::session::{

@@ -60,6 +60,7 @@ const ENGINE: &[Room] = &[
     ("id", &[], RING_AND_HTTP),
     ("slab", &[], RING_AND_HTTP),
     ("error", &[], RING),
+    ("peers", &["error", "slab"], RING_AND_HTTP_AND_LOCKS),
     ("foreign", &[], RING_AND_HTTP_AND_LOCKS),
     ("counters", &[], RING_AND_HTTP),
     // Of HTTP it knows the form of a date, which it writes once a second for all responses.
@@ -73,7 +74,7 @@ const ENGINE: &[Room] = &[
     ("timer", &["clock", "id", "slab"], IO),
     ("policy", &["clock", "error"], RING_AND_HTTP),
     ("route", &["counters", "id", "policy", "record"], IO),
-    ("config", &["error", "id", "mem", "policy", "queue", "record"], RING),
+    ("config", &["error", "id", "mem", "peers", "policy", "queue", "record"], RING),
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
     ("api", API_MAY, RING),
@@ -84,13 +85,13 @@ const ENGINE: &[Room] = &[
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
-    "clock", "config", "conn", "counters", "error", "foreign", "id", "mem", "policy", "queue", "record", "ring",
-    "route", "slab", "stream", "timer",
+    "clock", "config", "conn", "counters", "error", "foreign", "id", "mem", "peers", "policy", "queue", "record",
+    "ring", "route", "slab", "stream", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
-    "clock", "config", "counters", "error", "foreign", "id", "mem", "policy", "queue", "record", "ring", "route",
-    "shard", "slab",
+    "clock", "config", "counters", "error", "foreign", "id", "mem", "peers", "policy", "queue", "record", "ring",
+    "route", "shard", "slab",
 ];
 
 const API_MAY: &[&str] = &["clock", "config", "error", "foreign", "id", "mem", "queue", "record", "session", "stream"];
@@ -127,14 +128,14 @@ const DISPATCH_NEVER: &[&str] = &[
 ];
 #[rustfmt::skip]
 const DISPATCH_MAY: &[&str] = &[
-    "clock", "config", "counters", "id", "mem", "policy", "queue", "record", "route", "slab", "stream",
+    "clock", "config", "counters", "id", "mem", "peers", "policy", "queue", "record", "route", "slab", "stream",
     // For tests alone: they act between two looks at a queue.
     "shard::sim",
 ];
 #[rustfmt::skip]
 const PROTOCOL_MAY: &[&str] = &[
-    "clock", "config", "conn", "counters", "error", "id", "mem", "policy", "queue", "record", "ring", "slab", "stream",
-    "timer", "shard::dispatch", "shard::transport",
+    "clock", "config", "conn", "counters", "error", "id", "mem", "peers", "policy", "queue", "record", "ring", "slab",
+    "stream", "timer", "shard::dispatch", "shard::transport",
 ];
 
 /// What all protocols of a shard share, and so must know none of them.

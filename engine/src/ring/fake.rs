@@ -18,6 +18,7 @@ mod seed;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -150,6 +151,13 @@ impl Fake {
         let client = self.links.len();
         self.links.push(FakeSocket { room, ..FakeSocket::default() });
         self.listeners.entry(listener).or_default().backlog.push_back(client);
+        client
+    }
+
+    /// As [`connect`](Self::connect), from this address.
+    pub(crate) fn connect_from(&mut self, address: Ipv4Addr, listener: RawFd, room: usize) -> usize {
+        let client = self.connect(listener, room);
+        self.links[client].address = Some(address);
         client
     }
 

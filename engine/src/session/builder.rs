@@ -10,6 +10,7 @@ use ringress_proto::limits::Limits;
 use super::engine::Engine;
 use crate::config::{Config, Mode};
 use crate::error::Result;
+use crate::peers::Network;
 use crate::policy::Properties;
 
 /// Settings of an [`Engine`]. Every bound has a default; [`start`](Self::start) refuses what does not fit together.
@@ -96,6 +97,21 @@ impl EngineBuilder {
     /// does.
     pub fn pipeline_max(mut self, requests: u32) -> Self {
         self.config.pipeline_max = requests;
+        self
+    }
+
+    /// Networks of proxies that speak for many clients: what comes from one address there is the requests of many, and
+    /// has no share of its own beside those of other addresses. None by default.
+    ///
+    /// ```
+    /// use ringress::{Engine, Network};
+    ///
+    /// let proxies = Network::new([10, 0, 0, 0].into(), 8)?;
+    /// let builder = Engine::builder().trusted_proxies(&[proxies]);
+    /// # Ok::<(), ringress::Error>(())
+    /// ```
+    pub fn trusted_proxies(mut self, networks: &[Network]) -> Self {
+        self.config.trusted_proxies = networks.to_vec();
         self
     }
 

@@ -291,7 +291,7 @@ impl<I: Io> Shard<I> {
             dispatch.note_answered(slot);
         }
         if flags.only_reclaims() {
-            return dispatch.discard(slot);
+            return dispatch.reclaim(slot);
         }
         match dispatch.state(slot).connection.and_then(|key| self.connections.get_mut(key)) {
             Some(connection) => self.protocol.on_response(connection, slot, flags),
@@ -406,7 +406,10 @@ impl<I: Io> Shard<I> {
     fn accept(&mut self, event: &Event) {
         let Some(accepted) = self.protocol.transport.on_accept(event) else { return };
         match self.connections.insert_with(|key| Connection::new(&accepted, key)) {
-            Some(key) => self.visit(key, Protocol::begin),
+            Some(key) => {
+                self.protocol.dispatch.peers().enter(key, accepted.peer.ip());
+                self.visit(key, Protocol::begin);
+            }
             None => self.protocol.transport.turn_away(accepted.fd),
         }
     }

@@ -186,6 +186,7 @@ impl Io for Fake {
             return None;
         }
         let port = u16::try_from(socket - FIRST_DESCRIPTOR).unwrap_or(0);
-        Some((SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
+        let address = self.link(socket).address.unwrap_or(Ipv4Addr::LOCALHOST);
+        Some((SocketAddr::from((address, port)), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
     }
 }

@@ -7,6 +7,7 @@
 //! Not here: when an operation goes on (`fake`), and parts of files (`files`).
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use super::{Entry, Fake};
@@ -16,6 +17,8 @@ use crate::ring::{FilePart, Token};
 /// A connection, seen from both ends.
 #[derive(Debug, Default)]
 pub(super) struct FakeSocket {
+    /// The client's address; None: that of this host.
+    pub(super) address: Option<Ipv4Addr>,
     /// The shard's descriptor, from accept to close.
     pub(super) descriptor: Option<RawFd>,
     pub(super) closed: bool,

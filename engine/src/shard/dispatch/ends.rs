@@ -23,9 +23,9 @@ use std::sync::Arc;
 
 use ringress_proto::reject::Reject;
 
+use super::Dispatch;
 use super::meters::UNMETERED;
 use super::slots::Life;
-use super::{Dispatch, GONE};
 use crate::counters::{Counter, ShardRequestCounts};
 use crate::mem::CellId;
 use crate::queue::{Answered, ResponseFlags, Slot, SlotUse, Tail};
@@ -93,8 +93,7 @@ impl Dispatch {
         self.routes = routes;
     }
 
-    /// A slot holds no request that is under way: there is none yet, or it is refused without the slot, or it has ended
-    /// and its handle was dropped since.
+    /// A slot holds no request that is under way: there is none yet, or it is refused without the slot.
     #[inline]
     pub(crate) fn discard(&mut self, slot: Slot) {
         assert!(self.slots[slot].life == Life::Over, "a request that has begun ends with an outcome");
@@ -277,8 +276,8 @@ impl Dispatch {
             Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out, times: None }
         };
         let (ended, fate) = self.side.end_answered(slot, tell);
-        if fate == SlotUse::Held && self.side.has_body(slot) {
-            self.fail_body(slot, GONE);
+        if fate == SlotUse::Held {
+            self.depart(slot, self.slots[slot].connection);
         }
         ended
     }
@@ -291,9 +290,9 @@ impl Dispatch {
         let times = self.times_of(slot, 0);
         let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0, times: None };
         // A response already on its way back finds no connection.
-        self.slots[slot].connection = None;
-        if self.side.end_unanswered(slot, &ended) == SlotUse::Held && self.side.has_body(slot) {
-            self.fail_body(slot, GONE);
+        let connection = self.slots[slot].connection.take();
+        if self.side.end_unanswered(slot, &ended) == SlotUse::Held {
+            self.depart(slot, connection);
         }
         self.record_timed(ended, times);
     }

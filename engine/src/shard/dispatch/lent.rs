@@ -74,11 +74,12 @@ impl Dispatch {
     /// A slot for a request; it is given back by [`discard`](Self::discard), delivered or refused.
     #[inline]
     pub(crate) fn allocate(&mut self) -> Option<Slot> {
-        let Self { side, slots, bodies, times, .. } = self;
+        let Self { side, slots, bodies, times, departed, .. } = self;
         side.allocate(|| {
             slots.push(SlotState::FREE);
             bodies.push(BodyChain::NONE);
             times.push(Stamps::default());
+            departed.push(None);
         })
     }
 

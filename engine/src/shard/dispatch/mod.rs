@@ -29,6 +29,7 @@ use self::watch::Extras;
 use crate::config::{COALESCE_BUFFERS, Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, QueuePlace, ShardId};
+use crate::peers::{PeerKey, Peers};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::{Completion, ShardSide, Slot, SlotTable, WARM_SLOTS};
 use crate::record::RequestRecord;
@@ -57,6 +58,10 @@ pub(crate) struct Dispatch {
     /// Where routes look for them; `None` where one has ended.
     queues: Vec<Option<QueueEnd>>,
     meters: Meters,
+    /// Who holds how much.
+    peers: Peers,
+    /// Whose each slot's request was, of those that have departed.
+    departed: SlotTable<Option<PeerKey>>,
     /// Requests whose slots are free and whose responses are being sent.
     copied: CopiedEnds,
     /// The time now, in microseconds, when the kernel was entered last, and when the first byte came of the input that
@@ -104,6 +109,8 @@ impl Dispatch {
             routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             queues: Vec::new(),
             meters: Meters::new(),
+            peers: Peers::new(config.connections_max, slots, &config.trusted_proxies),
+            departed: SlotTable::with_capacity(slots),
             copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
             now: 0,
             entered: 0,
@@ -127,6 +134,12 @@ impl Dispatch {
     #[inline]
     pub(crate) fn policy(&self, key: PolicyKey) -> &Policy {
         self.routes.policy(key)
+    }
+
+    /// Who holds how much of what the shard has.
+    #[inline]
+    pub(crate) fn peers(&mut self) -> &mut Peers {
+        &mut self.peers
     }
 
     /// Whether the thread that runs the shard also consumes its queues.
@@ -170,6 +183,7 @@ impl Dispatch {
         }
         let (side, counters) = (&self.side, &self.counters);
         counters.requests_open.set(side.in_use() as u64);
+        counters.client_addresses.set(u64::from(self.peers.len()));
         counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));
         counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use()));
         counters.assembly_cells_in_use.set(side.cells.assembly.in_use());

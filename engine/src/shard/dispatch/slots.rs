@@ -8,6 +8,7 @@ use super::meters::UNMETERED;
 use super::{Dispatch, GONE};
 use crate::clock::Tick;
 use crate::id::QueuePlace;
+use crate::peers::{PeerKey, Pool};
 use crate::queue::{Slot, SlotUse, Tail};
 use crate::record::Outcome;
 use crate::slab::ConnectionKey;
@@ -100,8 +101,35 @@ impl Dispatch {
     #[cold]
     pub(crate) fn drop_late_response(&mut self, slot: Slot) {
         assert!(self.slots[slot].life == Life::Over, "a request that has begun ends by `request_ended`");
-        if self.side.drop_late_response(slot) == SlotUse::Held && self.side.has_body(slot) {
+        match self.side.drop_late_response(slot) {
+            SlotUse::Free => self.has_come_back(slot),
+            SlotUse::Held if self.side.has_body(slot) => self.fail_body(slot, GONE),
+            SlotUse::Held => {}
+        }
+    }
+
+    /// A request has ended whose slot a handle still reads. It came by this connection.
+    #[cold]
+    pub(super) fn depart(&mut self, slot: Slot, connection: Option<ConnectionKey>) {
+        let peer = connection.map_or(PeerKey::NOBODY, |connection| self.peers.of(connection));
+        self.departed[slot] = Some(peer);
+        self.peers.hold(peer, Pool::Departed);
+        if self.side.has_body(slot) {
             self.fail_body(slot, GONE);
+        }
+    }
+
+    /// A slot has come back for nothing else: its request had ended, and the handle that still read it is gone.
+    #[cold]
+    pub(crate) fn reclaim(&mut self, slot: Slot) {
+        self.discard(slot);
+        self.has_come_back(slot);
+    }
+
+    /// Nothing is left of what had departed. Of requests that ended with the shard nobody has noted whose they were.
+    fn has_come_back(&mut self, slot: Slot) {
+        if let Some(peer) = self.departed[slot].take() {
+            self.peers.release(peer, Pool::Departed);
         }
     }
 

@@ -309,11 +309,13 @@ impl<I: Io> Protocol<I> {
         self.transport.drop_held(&mut link.socket, self.dispatch.buffers_mut());
         self.transport.leave_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
         if link.socket.has_left() {
-            return self.hand_out(link, oldest);
+            self.hand_out(link, oldest);
+            return self.dispatch.peers().leave(link.key());
         }
         let out = core::mem::replace(&mut link.out, Out::Nothing);
         self.lose_out(link, out);
         self.dispatch.responses_unsent(oldest, why, 0);
+        self.dispatch.peers().leave(link.key());
         // A client that sees the end finds its requests counted.
         self.dispatch.write_tally();
         self.transport.close(&link.socket);

@@ -204,6 +204,14 @@ impl Rig {
         self.connect_with_room(ROOM)
     }
 
+    /// As [`connect`](Self::connect), from 10.0.0.`last`.
+    pub(super) fn connect_from(&mut self, last: u8) -> usize {
+        let address = Ipv4Addr::new(10, 0, 0, last);
+        let client = self.shard.protocol.transport.io.connect_from(address, self.listener, ROOM);
+        self.settle();
+        client
+    }
+
     pub(super) fn connect_with_room(&mut self, room: usize) -> usize {
         let client = self.shard.protocol.transport.io.connect(self.listener, room);
         self.settle();
@@ -282,6 +290,7 @@ impl Rig {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
         assert_eq!(shard.protocol.transport.drains.count(), 0, "connections are said to drain");
+        assert_eq!(shard.protocol.dispatch.peers().len(), 0, "something is held for addresses");
         shard.protocol.dispatch.assert_conserved();
         assert_eq!(self.counters.requests_delivered.read(), self.counters.requests_ended(), "{:?}", self.counters);
         let sent = shard.protocol.transport.io.sent();

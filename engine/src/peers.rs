@@ -1,0 +1,401 @@
+//! Who holds how much of what a shard has: a table of the addresses of clients.
+//!
+//! An address is an IPv4 address, or the first 64 bits of an IPv6 one, which one host has by itself (RFC 4291 section
+//! 2.5.1). It is looked up once for a connection, and kept beside that until its end: nothing is hashed for a request.
+//!
+//! Invariants: an address has an entry as long as something is held for it, and no longer; capacity is reserved at the
+//! start, as much as there can be connections and requests; which bucket an address is in depends on a random key of
+//! the table, so that nobody can fill one on purpose.
+//!
+//! Not here: how much somebody may hold, and what happens to who holds more (room `shard`).
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::error::{Error, Result};
+use crate::slab::ConnectionKey;
+
+/// What of a shard's is held for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pool {
+    Connections,
+    /// Request slots whose request is over, because its client has left or has its response, and which a handle of the
+    /// application's still reads.
+    Departed,
+}
+
+const POOLS: usize = 2;
+
+/// Which address, for as long as something is held for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PeerKey(u32);
+
+impl PeerKey {
+    /// That of what is nobody's.
+    pub(crate) const NOBODY: Self = Self(0);
+}
+
+/// What counts as one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    V4(Ipv4Addr),
+    /// The first 64 bits.
+    V6(u64),
+}
+
+impl Origin {
+    fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip),
+            IpAddr::V6(ip) => Self::V6(u64::try_from(ip.to_bits() >> 64).unwrap_or(0)),
+        }
+    }
+}
+
+/// A range of addresses: an address and how many of its bits count.
+///
+/// ```
+/// use std::net::Ipv4Addr;
+///
+/// let network = ringress::Network::new(Ipv4Addr::new(10, 0, 0, 0).into(), 8).unwrap();
+/// assert_eq!(network.to_string(), "10.0.0.0/8");
+/// assert!(ringress::Network::new(Ipv4Addr::new(10, 0, 0, 1).into(), 8).is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The network of all addresses that have the first `prefix` bits of this one, whose other bits are 0.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid): the address has no so many bits (32, or 128), or others that are not 0.
+    pub fn new(address: IpAddr, prefix: u8) -> Result<Self> {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > bits {
+            let text = format!("the prefix of {address}/{prefix} is {prefix}, but must be from 0 to {bits}");
+            return Err(Error::invalid(text));
+        }
+        let network = Self { address, prefix };
+        let first = network.first_of(address);
+        if first != address {
+            let text = format!("{network} has bits behind its prefix; the network is {first}/{prefix}");
+            return Err(Error::invalid(text));
+        }
+        Ok(network)
+    }
+
+    /// An address without the bits behind the prefix.
+    fn first_of(&self, ip: IpAddr) -> IpAddr {
+        let left = |bits: u32| bits.saturating_sub(u32::from(self.prefix));
+        match ip {
+            IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & u32::MAX.checked_shl(left(32)).unwrap_or(0)).into(),
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & u128::MAX.checked_shl(left(128)).unwrap_or(0)).into(),
+        }
+    }
+
+    /// Whether an address is in it. An IPv4 address that is written as an IPv6 one (`::ffff:10.0.0.1`) is an IPv4
+    /// address.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        ip.is_ipv4() == self.address.is_ipv4() && self.first_of(ip) == self.address
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    origin: Origin,
+    /// The next one in the same bucket, or of those that are free; 0: none.
+    next: u32,
+    /// Of a trusted proxy, which speaks for many.
+    is_exempt: bool,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    /// The first is nobody's.
+    entries: Vec<Entry>,
+    /// How much of each pool is held for each entry's address.
+    held: [Vec<u32>; POOLS],
+    /// The first free one; 0: none.
+    free: u32,
+    /// The first entry in each; 0: none.
+    buckets: Vec<u32>,
+    hasher: RandomState,
+    exempt: Vec<Network>,
+    len: u32,
+    /// The address of each connection, by its index.
+    of: Vec<PeerKey>,
+}
+
+impl Peers {
+    /// For so many connections and requests at a time.
+    pub(crate) fn new(connections: u32, requests: u32, exempt: &[Network]) -> Self {
+        let capacity = connections as usize + requests as usize + 1;
+        let mut peers = Self {
+            entries: Vec::with_capacity(capacity),
+            held: core::array::from_fn(|_| Vec::with_capacity(capacity)),
+            free: 0,
+            // Zeros that take no memory before they are written.
+            buckets: vec![0; (connections.max(1) as usize).next_power_of_two()],
+            hasher: RandomState::new(),
+            exempt: exempt.to_vec(),
+            len: 0,
+            of: Vec::with_capacity(connections as usize),
+        };
+        peers.push(Entry { origin: Origin::V4(Ipv4Addr::UNSPECIFIED), next: 0, is_exempt: true });
+        peers
+    }
+
+    fn push(&mut self, entry: Entry) -> u32 {
+        self.entries.push(entry);
+        self.held.iter_mut().for_each(|held| held.push(0));
+        u32::try_from(self.entries.len() - 1).expect("as many as connections and requests, below 2^32")
+    }
+
+    /// A connection has come in from an address.
+    pub(crate) fn enter(&mut self, connection: ConnectionKey, ip: IpAddr) -> PeerKey {
+        let origin = Origin::of(ip);
+        let bucket = self.bucket(&origin);
+        let mut next = self.buckets[bucket];
+        while next != 0 && self.entries[next as usize].origin != origin {
+            next = self.entries[next as usize].next;
+        }
+        let key = PeerKey(if next == 0 { self.insert(ip, origin, bucket) } else { next });
+        self.hold(key, Pool::Connections);
+        let index = connection.index as usize;
+        self.of.resize(self.of.len().max(index + 1), PeerKey::NOBODY);
+        self.of[index] = key;
+        key
+    }
+
+    /// The address of a connection that has come in and has not gone.
+    pub(crate) fn of(&self, connection: ConnectionKey) -> PeerKey {
+        self.of.get(connection.index as usize).copied().unwrap_or(PeerKey::NOBODY)
+    }
+
+    /// A connection has gone.
+    pub(crate) fn leave(&mut self, connection: ConnectionKey) {
+        self.release(self.of(connection), Pool::Connections);
+    }
+
+    fn bucket(&self, origin: &Origin) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "some bits are as good as others")]
+        let hash = self.hasher.hash_one(origin) as usize;
+        hash & (self.buckets.len() - 1)
+    }
+
+    fn insert(&mut self, ip: IpAddr, origin: Origin, bucket: usize) -> u32 {
+        let is_exempt = self.exempt.iter().any(|network| network.contains(ip));
+        let entry = Entry { origin, next: self.buckets[bucket], is_exempt };
+        let place = match self.free {
+            0 => self.push(entry),
+            free => {
+                let place = &mut self.entries[free as usize];
+                self.free = place.next;
+                *place = entry;
+                free
+            }
+        };
+        self.buckets[bucket] = place;
+        self.len += 1;
+        place
+    }
+
+    /// One more of a pool is held for an address.
+    pub(crate) fn hold(&mut self, key: PeerKey, pool: Pool) {
+        self.held[pool as usize][key.0 as usize] += 1;
+    }
+
+    /// One less of a pool is held. The key of an address for which nothing is held any more is of the past.
+    pub(crate) fn release(&mut self, key: PeerKey, pool: Pool) {
+        debug_assert!(self.held(key, pool) > 0, "what is given back was held");
+        self.held[pool as usize][key.0 as usize] -= 1;
+        let is_unused = self.held.iter().all(|held| held[key.0 as usize] == 0);
+        if is_unused && key != PeerKey::NOBODY {
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: PeerKey) {
+        let entry = &self.entries[key.0 as usize];
+        let (bucket, behind) = (self.bucket(&entry.origin), entry.next);
+        if self.buckets[bucket] == key.0 {
+            self.buckets[bucket] = behind;
+        } else {
+            let mut before = self.buckets[bucket];
+            while before != 0 && self.entries[before as usize].next != key.0 {
+                before = self.entries[before as usize].next;
+            }
+            self.entries[before as usize].next = behind;
+        }
+        self.entries[key.0 as usize].next = self.free;
+        self.free = key.0;
+        self.len -= 1;
+    }
+
+    /// How much of a pool is held for an address.
+    pub(crate) fn held(&self, key: PeerKey, pool: Pool) -> u32 {
+        self.held[pool as usize][key.0 as usize]
+    }
+
+    /// Whether an address is that of a trusted proxy, to which no share is kept.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the limits come next"))]
+    pub(crate) fn is_exempt(&self, key: PeerKey) -> bool {
+        self.entries[key.0 as usize].is_exempt
+    }
+
+    /// The address for which most of a pool is held, of those that are not exempt, and how much; how many hold any.
+    /// Looks at all: not for what happens often.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the limits come next"))]
+    pub(crate) fn greediest(&self, pool: Pool) -> (Option<(PeerKey, u32)>, u32) {
+        let (mut most, mut holders): (Option<(PeerKey, u32)>, u32) = (None, 0);
+        for ((place, entry), held) in (0..).zip(&self.entries).zip(&self.held[pool as usize]).skip(1) {
+            let held = *held;
+            holders += u32::from(held > 0);
+            if held > most.map_or(0, |(_, most)| most) && !entry.is_exempt {
+                most = Some((PeerKey(place), held));
+            }
+        }
+        (most, holders)
+    }
+
+    /// Addresses for which something is held.
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn v4(last: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, last).into()
+    }
+
+    /// As of a connection that is to be forgotten.
+    fn enter(peers: &mut Peers, ip: IpAddr) -> PeerKey {
+        peers.enter(ConnectionKey::of(0, 1).expect("a key"), ip)
+    }
+
+    fn v6(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn an_address_has_an_entry_as_long_as_something_is_held_for_it() {
+        let mut peers = Peers::new(8, 8, &[]);
+        let one = enter(&mut peers, v4(1));
+        assert_eq!((enter(&mut peers, v4(1)), peers.held(one, Pool::Connections), peers.len()), (one, 2, 1));
+        assert_ne!(enter(&mut peers, v4(2)), one);
+        peers.hold(one, Pool::Departed);
+        peers.release(one, Pool::Connections);
+        peers.release(one, Pool::Connections);
+        assert_eq!((peers.held(one, Pool::Departed), peers.len()), (1, 2), "a request is left");
+        assert_eq!(enter(&mut peers, v4(1)), one, "the same entry");
+        peers.release(one, Pool::Connections);
+        peers.release(one, Pool::Departed);
+        assert_eq!(peers.len(), 1);
+        let next = enter(&mut peers, v4(3));
+        assert_eq!((peers.held(next, Pool::Connections), peers.held(next, Pool::Departed)), (1, 0));
+    }
+
+    #[test]
+    fn a_connection_has_its_address_until_it_leaves() {
+        let connection = |index| ConnectionKey::of(index, 1).expect("a key");
+        let mut peers = Peers::new(8, 8, &[]);
+        let keys = [5, 0, 7].map(|index| peers.enter(connection(index), v4(u8::try_from(index % 5).expect("small"))));
+        assert_eq!([5, 0, 7].map(|index| peers.of(connection(index))), keys);
+        assert_eq!((keys[0] == keys[1], peers.len()), (true, 2));
+        [5, 7, 0].into_iter().for_each(|index| peers.leave(connection(index)));
+        assert_eq!(peers.len(), 0);
+    }
+
+    #[test]
+    fn addresses_of_one_host_are_one() {
+        let mut peers = Peers::new(8, 8, &[]);
+        assert_eq!(enter(&mut peers, v4(1)), enter(&mut peers, v6("::ffff:192.0.2.1")));
+        assert_eq!(enter(&mut peers, v6("2001:db8::1")), enter(&mut peers, v6("2001:db8::ffff:0:0:1")));
+        assert_ne!(enter(&mut peers, v6("2001:db8::1")), enter(&mut peers, v6("2001:db8:0:1::1")));
+        assert_eq!(peers.len(), 3);
+    }
+
+    #[test]
+    fn the_greediest_is_found_and_trusted_proxies_are_not() {
+        let proxies = Network::new(v4(128), 25).expect("a network");
+        let mut peers = Peers::new(8, 8, &[proxies]);
+        let (little, much, proxy) = (enter(&mut peers, v4(1)), enter(&mut peers, v4(2)), enter(&mut peers, v4(200)));
+        assert_eq!(peers.greediest(Pool::Departed), (None, 0));
+        for (key, slots) in [(little, 1), (much, 3), (proxy, 5)] {
+            (0..slots).for_each(|_| peers.hold(key, Pool::Departed));
+        }
+        assert_eq!(peers.greediest(Pool::Departed), (Some((much, 3)), 3));
+        assert_eq!([little, much, proxy].map(|key| peers.is_exempt(key)), [false, false, true]);
+    }
+
+    #[test]
+    fn a_network_is_checked_and_says_what_is_wrong() {
+        for (address, prefix, text) in [
+            (v4(0), 33, "the prefix of 192.0.2.0/33 is 33, but must be from 0 to 32"),
+            (v6("::"), 129, "the prefix of ::/129 is 129, but must be from 0 to 128"),
+            (v4(1), 24, "192.0.2.1/24 has bits behind its prefix; the network is 192.0.2.0/24"),
+        ] {
+            assert_eq!(Network::new(address, prefix).expect_err("not valid").to_string(), text);
+        }
+        let all = Network::new(Ipv4Addr::UNSPECIFIED.into(), 0).expect("all");
+        assert!(all.contains(v4(7)) && all.contains(v6("::ffff:1.2.3.4")) && !all.contains(v6("::1")));
+        let host = Network::new(v6("2001:db8::1"), 128).expect("one");
+        assert!(host.contains(v6("2001:db8::1")) && !host.contains(v6("2001:db8::2")));
+    }
+
+    #[test]
+    fn agrees_with_a_map_whatever_comes_and_goes() {
+        let mut peers = Peers::new(4, 64, &[]);
+        let mut known: BTreeMap<u8, (PeerKey, [u32; POOLS])> = BTreeMap::new();
+        let mut seed = 3_u64;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (last, act) = (u8::try_from((seed >> 40) % 40).expect("below 40"), (seed >> 60) % 4);
+            match (act, known.get_mut(&last)) {
+                (0, entry) => {
+                    let key = enter(&mut peers, v4(last));
+                    let (of, held) = entry.copied().unwrap_or((key, [0; POOLS]));
+                    assert_eq!(key, of);
+                    known.insert(last, (key, [held[0] + 1, held[1]]));
+                }
+                (1, Some((key, held))) => {
+                    peers.hold(*key, Pool::Departed);
+                    held[1] += 1;
+                }
+                (2, Some((key, held))) if held[0] > 0 => {
+                    peers.release(*key, Pool::Connections);
+                    held[0] -= 1;
+                }
+                (3, Some((key, held))) if held[1] > 0 => {
+                    peers.release(*key, Pool::Departed);
+                    held[1] -= 1;
+                }
+                _ => {}
+            }
+            known.retain(|_, (_, held)| *held != [0; POOLS]);
+            assert_eq!(peers.len() as usize, known.len());
+            let alike = |(key, held): &(PeerKey, [u32; POOLS])| {
+                [Pool::Connections, Pool::Departed].map(|pool| peers.held(*key, pool)) == *held
+            };
+            assert!(known.values().all(alike));
+        }
+    }
+}
