@@ -16,13 +16,14 @@ mod pace;
 mod ports;
 mod response;
 mod server;
+pub mod siege;
 pub mod source;
 
 pub use client::Client;
 pub use flow::Pattern;
 pub use folder::Folder;
 pub use leaks::Gauges;
-pub use load::{Job, raise_descriptor_limit, run_in_threads};
+pub use load::{Job, raise_descriptor_limit, raise_descriptor_limit_to_the_most, run_in_threads};
 pub use pace::{comes_out_once, pause, pause_until};
 pub use response::Response;
 pub use server::{Mode, Output, Server, Setup, run_showcase, showcase_path, wait_within, with_server};

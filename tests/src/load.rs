@@ -39,3 +39,14 @@ pub fn raise_descriptor_limit(needed: u64) {
         setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).expect("a soft limit may be raised");
     }
 }
+
+/// Raises this process's soft limit of open descriptors as far as it may, and gives it.
+///
+/// # Panics
+/// When the kernel refuses.
+pub fn raise_descriptor_limit_to_the_most() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = maximum.or(current).unwrap_or(u64::MAX);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("a soft limit may be raised");
+    most
+}

@@ -59,6 +59,7 @@ pub struct Setup {
     consumers: u32,
     listeners: usize,
     folder: bool,
+    descriptors_max: Option<u32>,
     extra: Vec<String>,
 }
 
@@ -66,7 +67,7 @@ impl Setup {
     /// Two shards, two consumers, one address: small, and enough for responses to overtake each other.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Self { mode, shards: 2, consumers: 2, listeners: 1, folder: false, extra: Vec::new() }
+        Self { mode, shards: 2, consumers: 2, listeners: 1, folder: false, descriptors_max: None, extra: Vec::new() }
     }
 
     /// Shards to run.
@@ -104,6 +105,12 @@ impl Setup {
     #[must_use]
     pub fn with_folder(self) -> Self {
         Self { folder: true, ..self }
+    }
+
+    /// The most descriptors that the process may have open: its soft and its hard limit.
+    #[must_use]
+    pub fn descriptors_max(self, descriptors: u32) -> Self {
+        Self { descriptors_max: Some(descriptors), ..self }
     }
 
     fn args(&self, addresses: &[SocketAddr], folder: Option<&Folder>) -> Vec<String> {
@@ -193,7 +200,11 @@ impl Server {
 
     fn try_start(setup: &Setup, addresses: Vec<SocketAddr>) -> Result<Self, Refused> {
         let folder = setup.folder.then(Folder::new);
-        let mut child = spawn(&setup.args(&addresses, folder.as_ref()));
+        let args = setup.args(&addresses, folder.as_ref());
+        let mut child = match setup.descriptors_max {
+            Some(descriptors) => spawn_limited(descriptors, &args),
+            None => spawn(&args),
+        };
         let errors = child.stderr.take().expect("stderr is piped");
         let stderr = Arc::new(Log::default());
         let of_reader = Arc::clone(&stderr);
@@ -441,14 +452,22 @@ pub fn wait_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 }
 
 fn spawn(args: &[impl AsRef<std::ffi::OsStr>]) -> Child {
-    let path = showcase_path();
-    Command::new(path)
-        .args(args)
+    start(Command::new(showcase_path()).args(args))
+}
+
+/// As [`spawn`], by a shell that limits itself and becomes the showcase.
+fn spawn_limited(descriptors: u32, args: &[String]) -> Child {
+    let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+    start(Command::new("sh").arg("-c").arg(limited).arg(showcase_path()).args(args))
+}
+
+fn start(command: &mut Command) -> Child {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()))
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", showcase_path().display()))
 }
 
 /// Passes on the lines of standard output; the channel closes with the output.

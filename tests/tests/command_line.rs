@@ -9,6 +9,10 @@ use rustix::process::Signal;
 /// Exit status for a command line or a port that cannot be used.
 const STATUS_USAGE: i32 = 2;
 
+/// Those that take a value.
+const FLAGS: &[&str] =
+    &["--listen", "--shards", "--cores", "--mode", "--consumers", "--requests", "--pool", "--root", "--set"];
+
 /// One clear line on standard error that names what was wrong, nothing on standard output.
 #[track_caller]
 fn assert_refused(args: &[&str], named: &str) {
@@ -29,7 +33,7 @@ fn unknown_arguments_are_refused() {
 
 #[test]
 fn missing_values_are_refused() {
-    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--requests", "--root", "--set"] {
+    for flag in FLAGS {
         assert_refused(&[flag], flag);
     }
 }
@@ -53,6 +57,9 @@ fn bad_values_are_refused() {
         ("--consumers", "0"),
         ("--consumers", "many"),
         ("--requests", "15"),
+        ("--pool", "receive_buffers"),
+        ("--pool", "receive_buffers=none"),
+        ("--pool", "sandwiches=3"),
         ("--root", "/nowhere/at/all"),
         ("--root", "/dev/null"),
         ("--set", "header_wait"),
@@ -109,8 +116,7 @@ fn one_address_given_twice_is_refused() {
 fn help_names_every_flag_and_exits_with_zero() {
     let output = run_showcase(&["--help"]);
     assert_eq!(output.status, Some(0), "{output:?}");
-    for flag in ["--listen", "--shards", "--cores", "--mode", "--consumers", "--requests", "--root", "--set", "--help"]
-    {
+    for flag in FLAGS.iter().chain(&["--help"]) {
         assert!(output.stdout.contains(flag), "{flag}: {output:?}");
     }
     assert_eq!(output.stderr, "");

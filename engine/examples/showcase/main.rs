@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use files::Root;
-use options::{Options, Parsed};
+use options::{Options, Parsed, Pool};
 use ringress::{Engine, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -30,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(2);
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// Enough for a benchmark's every connection to have a request waiting.
 const QUEUE_LENGTH: u32 = 65_536;
+/// As long as the engine's own choice, where only their number is set.
+const RECEIVE_BUFFER_BYTES: u32 = 4_096;
+const BODY_BUFFER_BYTES: u32 = 65_536;
 
 /// What the routes need besides a request.
 struct Site {
@@ -63,6 +66,13 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     let mut builder = Engine::builder().mode(options.mode).shards(options.shards).cores(&options.cores);
     if let Some(requests) = options.requests {
         builder = builder.requests_max(requests);
+    }
+    for (pool, count) in &options.pools {
+        builder = match pool {
+            Pool::Receive => builder.receive_buffers(*count, RECEIVE_BUFFER_BYTES),
+            Pool::Body => builder.body_buffers(*count, BODY_BUFFER_BYTES),
+            Pool::Assembly => builder.assembly_buffers(*count),
+        };
     }
     let engine = Arc::new(builder.properties(options.properties).start()?);
     let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;

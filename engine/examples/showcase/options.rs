@@ -16,6 +16,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
   --consumers N        threads that answer, in queue mode (default: as many as shards)
   --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more are answered 503
+  --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers or assembly_buffers
   --root DIR           the directory whose files /file/.. gives (default: none)
   --set NAME=VALUE     a timer or limit of the engine by its name, repeatable, as header_wait=2s or EntityBody=500ms
   --help               this text
@@ -29,8 +30,17 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) consumers: Option<usize>,
     pub(crate) requests: Option<u32>,
+    pub(crate) pools: Vec<(Pool, u32)>,
     pub(crate) root: Option<Root>,
     pub(crate) properties: Properties,
+}
+
+/// Buffers that a shard has a number of, of the usual size.
+#[derive(Clone, Copy)]
+pub(crate) enum Pool {
+    Receive,
+    Body,
+    Assembly,
 }
 
 pub(crate) enum Parsed {
@@ -50,6 +60,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         mode: Mode::Queue,
         consumers: None,
         requests: None,
+        pools: Vec::new(),
         root: None,
         properties: Properties::new(),
     };
@@ -65,6 +76,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("requests") => {
                 options.requests = Some(value(&mut parser, "--requests", |text| ranged(text, 16, 1 << 24))?);
             }
+            Long("pool") => options.pools.push(value(&mut parser, "--pool", pool)?),
             Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
             Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
@@ -106,6 +118,18 @@ fn cores(text: &str) -> Result<Vec<usize>, String> {
 fn property(properties: &mut Properties, text: &str) -> Result<(), String> {
     let (name, value) = text.split_once('=').ok_or("NAME=VALUE is wanted, such as header_wait=2s")?;
     properties.set(name, value).map_err(|error| error.to_string())
+}
+
+fn pool(text: &str) -> Result<(Pool, u32), String> {
+    let (name, count) = text.split_once('=').ok_or("NAME=N is wanted, such as receive_buffers=1024")?;
+    let pool = match name {
+        "receive_buffers" => Pool::Receive,
+        "body_buffers" => Pool::Body,
+        "assembly_buffers" => Pool::Assembly,
+        _ => return Err("receive_buffers, body_buffers or assembly_buffers is wanted".into()),
+    };
+    // The engine knows the range of each.
+    Ok((pool, ranged(count, 1, u32::MAX)?))
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
