@@ -16,7 +16,7 @@ use ringress_proto::method::Method;
 use ringress_proto::url::{CookedPath, TargetForm};
 
 use super::completion::Completion;
-use super::response::{self, Response};
+use super::response::{self, Response, Short};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ConnectionId, RequestId, UrlGroupId};
 use crate::queue::{Command, Filled, INFORMATIONAL_MAX, Lease, NotSent};
@@ -221,9 +221,27 @@ impl Request {
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over; [`Invalid`](crate::ErrorKind::Invalid) or
     /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the client then gets 500.
     #[inline]
-    pub fn respond(self, mut response: Response<'_>) -> Result<()> {
+    pub fn respond(self, response: Response<'_>) -> Result<()> {
+        match response.into_short() {
+            Ok(short) => {
+                let filled = self.fill_short(short);
+                self.submit(filled)
+            }
+            Err(response) => self.apart().respond_any(response),
+        }
+    }
+
+    #[inline(never)]
+    fn respond_any(self, mut response: Response<'_>) -> Result<()> {
         let filled = self.fill(&mut response);
         self.submit(filled)
+    }
+
+    /// The same, in memory of its own: what a call is given is in memory from when it is made on.
+    #[inline(always)]
+    fn apart(self) -> Self {
+        let Self { lease, given_back } = self;
+        Self { lease: lease.apart(), given_back }
     }
 
     /// Answers the request with what `make` makes of it; the response may borrow from the request.
@@ -233,7 +251,10 @@ impl Request {
     #[inline]
     pub fn respond_with(self, make: impl for<'r> FnOnce(&'r Self) -> Response<'r>) -> Result<()> {
         // Made before the right to answer is claimed: if it panics, the request is dropped like any other.
-        let filled = self.fill(&mut make(&self));
+        let filled = match make(&self).into_short() {
+            Ok(short) => self.fill_short(short),
+            Err(mut response) => self.fill(&mut response),
+        };
         self.submit(filled)
     }
 
@@ -268,6 +289,14 @@ impl Request {
             response.end_connection();
         }
         self.lease.fill(|area| response::fill(self.record(), self.lease.template(), response, area))
+    }
+
+    #[inline]
+    fn fill_short(&self, mut short: Short<'_>) -> Option<Result<Filled>> {
+        if self.leaves_body() {
+            short.end_connection();
+        }
+        self.lease.fill(|area| short.fill(self.record(), self.lease.template(), area))
     }
 
     #[inline]

@@ -3,13 +3,15 @@
 //! Invariants: a response is checked when it is given to a request, and one that cannot be sent is an error; the fields
 //! that the engine writes itself are refused; a whole response's Content-Length is its body's, but for HEAD and 304.
 //!
-//! Not here: how a head is written (`response/text.rs`), what a body consists of (`response/content.rs`), the fields
-//! given (`response/fields.rs`), what becomes of it by conditions and ranges (`response/parts.rs`), the chunks of a
-//! stream (`stream`), and the values of Date and Connection, which the shard writes.
+//! Not here: how a head is written (`response/text.rs`), responses whose heads are kept ready (`response/short.rs`),
+//! what a body consists of (`response/content.rs`), the fields given (`response/fields.rs`), what becomes of it by
+//! conditions and ranges (`response/parts.rs`), the chunks of a stream (`stream`), and the values of Date and
+//! Connection, which the shard writes.
 
 mod content;
 mod fields;
 mod parts;
+mod short;
 mod text;
 
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use ringress_proto::response::{FieldLine, HeadTemplate, WriteError, body_allowed
 pub use self::content::Body;
 use self::content::Memory;
 use self::fields::{Field, Fields};
+pub(super) use self::short::Short;
 pub(super) use self::text::{ResponseBodyLength, alone, has_informational};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Answered, Informational, ResponseFlags, Tail};
@@ -214,7 +217,7 @@ pub(super) fn fill(
     response: &mut Response<'_>,
     area: &mut [u8],
 ) -> Result<Answered> {
-    if let Some(answered) = fill_short(record, template, response, area) {
+    if let Some(answered) = response.as_short().and_then(|short| short.fill_ready(record, template, area)) {
         return Ok(answered);
     }
     let filled = match response.mixed {
@@ -224,25 +227,6 @@ pub(super) fn fill(
     // Taken apart, and so in memory of its own: a short response stays in registers.
     let Answered { status, head, body_len, flags, tail } = filled?;
     Ok(Answered { status, head, body_len, flags, tail })
-}
-
-/// As [`fill`], where the head is one that is kept ready and the body is short. `None`: it is not.
-#[inline(always)]
-fn fill_short(
-    record: &RequestRecord,
-    template: &HeadTemplate,
-    response: &Response<'_>,
-    area: &mut [u8],
-) -> Option<Answered> {
-    let Response { status: 200, reason: None, fields: None, content_length: None, mixed: None, .. } = response else {
-        return None;
-    };
-    if record.is_head() || record.is_connect() {
-        return None;
-    }
-    let (head, body_len) = text::ready(template, response, area)?;
-    let flags = if response.close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
-    Some(Answered { status: 200, head, body_len, flags, tail: Tail::None })
 }
 
 /// As [`fill`], for what most responses are not.

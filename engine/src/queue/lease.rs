@@ -67,6 +67,13 @@ impl<R: Record> Lease<R> {
         (!over).then_some(lease)
     }
 
+    /// The same lease, in memory of its own.
+    #[inline(always)]
+    pub(crate) fn apart(self) -> Self {
+        let this = core::mem::ManuallyDrop::new(self);
+        Self { exchange: this.exchange, place: this.place, generation: this.generation }
+    }
+
     #[inline]
     fn exchange(&self) -> &Exchange<R> {
         // SAFETY: the exchange outlives its leases: it is dropped after its shard side has ended, which counts every

@@ -10,7 +10,7 @@
 
 use ringress_proto::head::Version;
 use ringress_proto::header::HeaderName;
-use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError};
+use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError};
 
 use super::{MadeField, Response};
 use crate::error::{Error, ErrorKind, Result};
@@ -55,9 +55,13 @@ pub(super) fn unknown_length(record: &RequestRecord) -> ResponseBodyLength {
 
 /// A short response of status 200 whose head is kept ready. Gives the head, and the bytes of the body behind it.
 #[inline(always)]
-pub(super) fn ready(template: &HeadTemplate, response: &Response<'_>, area: &mut [u8]) -> Option<(HeadText, u32)> {
-    let body = response.body.as_bytes();
-    let (len, date_at) = template.short_answer(response.line, body, area)?;
+pub(super) fn ready(
+    template: &HeadTemplate,
+    line: Option<FieldLine>,
+    body: &[u8],
+    area: &mut [u8],
+) -> Option<(HeadText, u32)> {
+    let (len, date_at) = template.short_answer(line, body, area)?;
     #[expect(clippy::cast_possible_truncation, reason = "a short answer is within its area")]
     let (area_len, body_len) = (len as u32, body.len() as u32);
     Some((HeadText { len: area_len - body_len, date_at }, body_len))
