@@ -36,7 +36,7 @@ pub(crate) const PLACES_MAX: u64 = 1 << PLACE_BITS;
 pub(crate) struct ShardId(pub(crate) u8);
 
 /// How often a slot has been used: 37 bits, never 0. Kept where an id has them, with the lower bits 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Generation(u64);
 
 impl Generation {

@@ -14,6 +14,7 @@ use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, Result};
+use crate::mem::give_back_room;
 use crate::slab::ConnectionKey;
 
 /// What of a shard's is held for clients.
@@ -188,6 +189,21 @@ impl Peers {
     /// A connection has gone.
     pub(crate) fn leave(&mut self, connection: ConnectionKey) {
         self.release(self.of(connection), Pool::Connections);
+    }
+
+    /// While nothing is held for anybody, the memory goes back to the system.
+    #[cold]
+    pub(crate) fn give_back_room(&mut self) {
+        if self.len == 0 {
+            // The first is nobody's.
+            self.entries.truncate(1);
+            self.held.iter_mut().for_each(|held| held.truncate(1));
+            self.of.clear();
+            self.free = 0;
+        }
+        give_back_room(&mut self.entries);
+        self.held.iter_mut().for_each(give_back_room);
+        give_back_room(&mut self.of);
     }
 
     fn bucket(&self, origin: &Origin) -> usize {

@@ -8,6 +8,7 @@
 //! Not here: what a deadline means (room `conn`), and the clock (room `clock`).
 
 use crate::clock::Tick;
+use crate::mem::give_back_room;
 
 /// Slots of the wheel; a deadline further away than this many ticks is looked at once a round.
 const SLOTS: u32 = 256;
@@ -80,6 +81,13 @@ impl Wheel {
     #[cold]
     fn grow(&mut self, index: u32) {
         self.entries.resize(index as usize + 1, UNLINKED);
+    }
+
+    /// Forgets the last entries that have no deadline, and gives the memory back that the others do not use.
+    pub(crate) fn give_back_room(&mut self) {
+        let kept = self.entries.iter().rposition(|entry| entry.linked || entry.deadline != NEVER);
+        self.entries.truncate(kept.map_or(0, |last| last + 1));
+        give_back_room(&mut self.entries);
     }
 
     /// Links an entry first in its slot: it is one of the round at hand.

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Client, End, Host, builder, colocated, serve, wait_until};
-use ringress::{QueueOptions, Request, RequestQueue, Response};
+use ringress::{Properties, QueueOptions, Request, RequestQueue, Response};
 
 /// How many connections, where the descriptor limit allows it.
 const CONNECTIONS: usize = 10_000;
@@ -24,6 +24,8 @@ const BYTES_MAX: usize = 512;
 
 /// Requests that wait at a time: as many as a shard has slots for.
 const RUSH: u32 = 16_384;
+/// How long memory is kept that a rush has touched.
+const KEPT: Duration = Duration::from_secs(1);
 /// Of one connection.
 const PIPELINED: u32 = 64;
 
@@ -59,7 +61,8 @@ fn the_server_of_the_other_tests() {
         }
         Ok("colocated") => colocated(answer_all, |_, address| announce(address)),
         Ok("rush") => {
-            let host = Host::start_with(builder(), QueueOptions::default().length(RUSH));
+            let properties = Properties::new().keep_memory(KEPT);
+            let host = Host::start_with(builder().properties(properties), QueueOptions::default().length(RUSH));
             let queue = host.queue.clone();
             let consumer = thread::spawn(move || {
                 while queue.len() < u64::from(RUSH) {

@@ -24,7 +24,7 @@ const PEER_PATIENCE: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(8);
 
 /// Every property by name, with a value that it takes.
-const PROPERTIES: [(&str, &str); 10] = [
+const PROPERTIES: [(&str, &str); 11] = [
     ("idle_connection", "2s"),
     ("header_wait", "1m"),
     ("entity_body", "500ms"),
@@ -35,6 +35,7 @@ const PROPERTIES: [(&str, &str); 10] = [
     ("request_body_max", "1MiB"),
     ("request_body_credit", "64KiB"),
     ("send_credit", "16384"),
+    ("keep_memory", "5m"),
 ];
 
 #[test]

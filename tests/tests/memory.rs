@@ -1,14 +1,37 @@
-//! What a server has in memory, as the system counts it: at its start, and later.
+//! What a server has in memory, as the system counts it: at its start, and when all is over.
 
-use ringress_tests::{Mode, Server, Setup};
+use std::time::{Duration, Instant};
 
-/// One shard, which has what the setup is about.
+use ringress_tests::{Client, Mode, Server, Setup, both_modes, pause, raise_descriptor_limit};
+
+/// One shard, which has what a setup is about.
 fn one_shard(mode: Mode) -> Setup {
     Setup::new(mode).shards(1).consumers(1)
 }
 
+/// It gives back soon what it does not use.
+fn forgetful(mode: Mode) -> Setup {
+    one_shard(mode).with_folder().set("keep_memory", "1s")
+}
+
+both_modes![setup = forgetful; what_crowds_have_touched_is_given_back];
+
 /// KiB that one start may differ from another.
 const ALIKE_KIB: u64 = 1024;
+/// How long a server may take to give back: ten times what it is told.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Clients of each kind.
+const CROWD: usize = 300;
+/// Descriptors of this process besides.
+const SPARE_DESCRIPTORS: u64 = 200;
+/// Bytes of a short file, which goes through a cell of the stage.
+const FILE_BYTES: usize = 32 * 1024;
+/// Bytes of bodies that nobody reads: together more than posted buffers, and less than all.
+const BODY_BYTES: usize = 30_000;
+/// Bytes of a half head, more than a small assembly buffer.
+const HALF_HEAD_BYTES: usize = 3000;
 
 #[test]
 fn the_largest_limit_of_requests_makes_nothing_resident_before_it_is_used() {
@@ -22,5 +45,60 @@ fn the_largest_limit_of_requests_makes_nothing_resident_before_it_is_used() {
         assert!(many <= few + ALIKE_KIB, "{many} KiB resident, of which a usual limit has {few}");
         usual.finish();
         most.finish();
+    }
+}
+
+/// So many clients that each send this, and read nothing.
+fn crowd(server: &Server, count: usize, bytes: impl AsRef<[u8]>) -> Vec<Client> {
+    let one = |_| {
+        let mut client = server.connect();
+        client.send(&bytes);
+        client
+    };
+    (0..count).map(one).collect()
+}
+
+/// All that clients do to a server: idle connections, half heads, unread bodies, unread files, pipelined answers.
+fn crowds(server: &Server, count: usize) -> Vec<Client> {
+    let half_head = [b"GET /pipeline HTTP/1.1\r\nHost: x\r\nX: ".as_slice(), &[b'x'; HALF_HEAD_BYTES]].concat();
+    let kinds = [
+        server.get("/pipeline"),
+        half_head,
+        server.post("/hang", vec![b'x'; BODY_BYTES]),
+        server.get("/file/short"),
+        server.get("/pipeline").repeat(32),
+    ];
+    kinds.into_iter().flat_map(|bytes| crowd(server, count, bytes)).collect()
+}
+
+#[track_caller]
+fn wait_for_resident(server: &Server, wanted: &str, is_reached: impl Fn(u64) -> bool) -> u64 {
+    let deadline = Instant::now() + GIVEN_BACK_WITHIN;
+    loop {
+        let resident = server.resident_kib();
+        if is_reached(resident) {
+            return resident;
+        }
+        assert!(Instant::now() < deadline, "never {wanted}: {resident} KiB are resident");
+        pause(LOOK_AGAIN);
+    }
+}
+
+/// Twice: what one has given back serves the other.
+fn what_crowds_have_touched_is_given_back(server: &Server) {
+    raise_descriptor_limit(5 * CROWD as u64 + SPARE_DESCRIPTORS);
+    server.folder().write("short", vec![b'f'; FILE_BYTES]);
+    // What the code and the allocator need at all is there from the first of each kind on.
+    drop(crowds(server, 1));
+    server.assert_at_rest();
+    let before = server.resident_kib();
+    for _ in 0..2 {
+        let clients = crowds(server, CROWD);
+        let most = wait_for_resident(server, "more than before", |resident| resident > 2 * before);
+        drop(clients);
+        server.assert_at_rest();
+        let limit = before + before / 5;
+        let after = wait_for_resident(server, &format!("at most {limit} KiB"), |resident| resident <= limit);
+        println!("{before} KiB resident at first, {most} or more with {} clients, {after} after them", 5 * CROWD);
     }
 }

@@ -17,7 +17,7 @@ const STARTER: &str = "engine/tests/common/watched.rs";
 
 /// Unsafe blocks and impls outside tests, in rooms of the engine and in the crate `scan`; a change is made here too, on
 /// purpose.
-const UNSAFE_COUNTS: [(&str, usize); 4] = [("mem", 21), ("queue", 72), ("ring", 39), ("scan", 2)];
+const UNSAFE_COUNTS: [(&str, usize); 4] = [("mem", 25), ("queue", 78), ("ring", 40), ("scan", 2)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -58,20 +58,20 @@ const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", 
 /// `shard` alone sees kernel and protocol together.
 const ENGINE: &[Room] = &[
     ("id", &[], RING_AND_HTTP),
-    ("slab", &[], RING_AND_HTTP),
     ("error", &[], RING),
-    ("peers", &["error", "slab"], RING_AND_HTTP_AND_LOCKS),
     ("foreign", &[], RING_AND_HTTP_AND_LOCKS),
     ("counters", &[], RING_AND_HTTP),
     // Of HTTP it knows the form of a date, which it writes once a second for all responses.
     ("clock", &[], RING),
     ("mem", &["id"], RING_AND_HTTP),
+    ("slab", &["mem"], RING_AND_HTTP),
+    ("peers", &["error", "mem", "slab"], RING_AND_HTTP_AND_LOCKS),
     ("ring", &["clock", "error", "id", "mem"], HTTP),
     ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
     ("queue", &["clock", "counters", "foreign", "id", "mem", "stream"], RING_AND_HTTP),
     ("record", &["counters", "id", "queue"], RING),
     ("conn", &["id"], IO),
-    ("timer", &["clock", "id", "slab"], IO),
+    ("timer", &["clock", "id", "mem", "slab"], IO),
     ("policy", &["clock", "error"], RING_AND_HTTP),
     ("route", &["counters", "id", "policy", "record"], IO),
     ("config", &["error", "id", "mem", "peers", "policy", "queue", "record"], RING),

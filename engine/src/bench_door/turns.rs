@@ -285,6 +285,11 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
+    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool {
+        self.0.borrow_mut().recall_buffers(large, count, token)
+    }
+
+    #[inline(never)]
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         self.0.borrow_mut().turn(wait, events)
     }

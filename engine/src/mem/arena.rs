@@ -7,6 +7,7 @@
 //! (`receive`), and the memory itself (`mapping`).
 
 use core::marker::PhantomData;
+use core::ops::Range;
 use core::ptr::NonNull;
 use std::io;
 
@@ -99,6 +100,9 @@ pub(crate) struct Landing {
     pub(crate) address: NonNull<u8>,
     pub(crate) len: u32,
 }
+
+/// Fewer bytes than this are not given back by themselves: the holes between cells in use would cost a call each.
+const DISCARDED_MIN: usize = 32 * 1024;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -282,15 +286,29 @@ impl Arena {
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len as usize) };
     }
 
-    /// Gives the memory of all cells of an area from this one on back to the system.
+    /// Gives the memory of cells that lie side by side back to the system, unless it is too little to be worth a call.
     ///
     /// # Safety
     /// 1. Nobody uses these cells, nor has lent one to the kernel, and nobody wants what they hold.
-    pub(crate) unsafe fn discard(&self, area: Area, from: u32) {
+    pub(crate) unsafe fn discard(&self, area: Area, cells: Range<u32>) {
         let AreaLayout { start, stride, count, .. } = *self.cells(area);
-        let place = |cell: u32| start + stride * cell.min(count) as usize;
-        // SAFETY: these cells of this area alone are between these places (duty 1).
-        unsafe { self.mapping.discard(place(from), place(count)) };
+        assert!(cells.start <= cells.end && cells.end <= count, "no such cells");
+        let (from, to) = (start + stride * cells.start as usize, start + stride * cells.end as usize);
+        if to - from >= DISCARDED_MIN {
+            // SAFETY: these cells of this area alone are between these places (duty 1).
+            unsafe { self.mapping.discard(from, to) };
+        }
+    }
+
+    /// Gives the memory of free cells back to the system, but of as many as have come into use at a time since the last
+    /// call.
+    pub(crate) fn give_back(&self, cells: &mut FreeCells) {
+        let area = cells.of();
+        for run in cells.cold() {
+            // SAFETY: these cells are free: there is no `Cell` of them, which who uses or lends one has.
+            unsafe { self.discard(area, run) };
+        }
+        cells.give_back_room();
     }
 
     /// Where the bytes of an extent begin.

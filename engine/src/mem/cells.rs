@@ -7,9 +7,11 @@
 //! slot.
 
 use core::num::NonZeroU32;
+use core::ops::Range;
 
 use super::areas::Area;
 use super::poison::Poison;
+use super::room::give_back_room;
 
 /// Which cell of which area: names it, and gives no right to it. "None" costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +81,29 @@ pub(crate) struct FreeCells {
     /// Cells never used yet begin here.
     high_water: u32,
     count: u32,
+    /// The most in use at a time since memory was given back.
+    most: u64,
     poison: Poison,
+}
+
+/// Sorts the numbers of what is free, so that the lowest are taken first, and gives those behind the first `warm`, in
+/// runs that lie side by side.
+pub(crate) fn cold_runs<T: Copy + Ord>(
+    free: &mut [T],
+    warm: u64,
+    number: impl Fn(T) -> u32 + Copy,
+) -> impl Iterator<Item = Range<u32>> {
+    // What is taken first is at the end.
+    free.sort_unstable_by(|one, other| other.cmp(one));
+    let cold = free.len().saturating_sub(usize::try_from(warm).unwrap_or(usize::MAX));
+    let runs = free[..cold].chunk_by(move |one, other| number(*one) == number(*other) + 1);
+    runs.map(move |run| number(run[run.len() - 1])..number(run[0]) + 1)
 }
 
 impl FreeCells {
     /// `count` cells, none of them in use.
     pub(super) fn new(area: Area, count: u32, poison: Poison) -> Self {
-        Self { area, free: Vec::with_capacity(count as usize), high_water: 0, count, poison }
+        Self { area, free: Vec::with_capacity(count as usize), high_water: 0, count, most: 0, poison }
     }
 
     #[inline]
@@ -95,8 +113,27 @@ impl FreeCells {
             self.high_water += 1;
             Some(fresh)
         })?;
+        self.most = self.most.max(self.in_use());
         self.poison.lift(number);
         Some(Cell(CellId::new(self.area, number)))
+    }
+
+    /// The free cells but as many as have come into use at a time since the last call, which are taken first from now
+    /// on.
+    pub(super) fn cold(&mut self) -> impl Iterator<Item = Range<u32>> {
+        let in_use = self.in_use();
+        let warm = core::mem::replace(&mut self.most, in_use) - in_use;
+        cold_runs(&mut self.free, warm, |number| number)
+    }
+
+    /// The area that they are of.
+    pub(super) fn of(&self) -> Area {
+        self.area
+    }
+
+    /// The memory of the list that it does not use goes back to the system.
+    pub(super) fn give_back_room(&mut self) {
+        give_back_room(&mut self.free);
     }
 
     pub(crate) fn in_use(&self) -> u64 {

@@ -49,27 +49,38 @@ impl Mapping {
         self.base
     }
 
-    /// Gives the pages that are wholly between two places back to the system, which has them zeroed when they are
-    /// touched next. Where it takes none (locked memory), they stay as they are.
+    /// Gives the pages that are wholly between two places back to the system: see [`discard_pages`].
     ///
     /// # Safety
     /// 1. Nobody uses what is between the places, nor has lent it to the kernel, and nobody wants what it holds.
     pub(super) unsafe fn discard(&self, from: usize, to: usize) {
-        assert!(to <= self.len, "a place outside the mapping");
-        let (from, to) = whole_pages(from, to, page_bytes());
-        if from >= to || cfg!(miri) {
-            return;
-        }
-        // SAFETY: within the mapping, since `to` is (asserted above).
+        assert!(from <= to && to <= self.len, "a place outside the mapping");
+        // SAFETY: within the mapping, since `from` is (asserted above).
         let start = unsafe { self.base.add(from) };
-        // SAFETY: pages of this private anonymous mapping, which stay mapped; nobody uses them (duty 1).
-        unsafe { libc::madvise(start.as_ptr().cast(), to - from, libc::MADV_DONTNEED) };
+        // SAFETY: bytes of this private anonymous mapping, of which duty 1 is the same.
+        unsafe { discard_pages(start, to - from) };
     }
 
     /// Bytes reserved.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
+}
+
+/// Gives the pages that are wholly among some bytes back to the system, which has them zeroed when they are touched
+/// next. Where it takes none (locked memory), they stay as they are.
+///
+/// # Safety
+/// 1. Nobody uses the bytes, nor has lent them to the kernel, and nobody wants what they hold.
+pub(super) unsafe fn discard_pages(start: NonNull<u8>, bytes: usize) {
+    let address = start.addr().get();
+    let (from, to) = whole_pages(address, address.saturating_add(bytes), page_bytes());
+    if from >= to || cfg!(miri) {
+        return;
+    }
+    let page = start.as_ptr().with_addr(from);
+    // SAFETY: pages of memory that is had, and stay so; nobody uses them (duty 1).
+    unsafe { libc::madvise(page.cast(), to - from, libc::MADV_DONTNEED) };
 }
 
 /// Bytes of a page of this system: 4 KiB, or more.

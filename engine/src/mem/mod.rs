@@ -20,12 +20,14 @@ mod cells;
 mod mapping;
 mod poison;
 mod receive;
+mod room;
 
 pub(crate) use areas::{Area, ArenaSizes};
 pub(crate) use arena::{Arena, Blank, Extent, Landing, Lent};
 pub(crate) use buffer::{Filled, Input, Share, Spare};
 pub(crate) use buffer_id::{BufferId, BufferTable};
-pub(crate) use cells::{Cell, CellId, FreeCells};
+pub(crate) use cells::{Cell, CellId, FreeCells, cold_runs};
 pub(crate) use mapping::Mapping;
 pub(crate) use poison::{Poison, leave};
 pub(crate) use receive::ReceiveBuffers;
+pub(crate) use room::{give_back_places, give_back_room, give_back_room_of_queue};

@@ -15,6 +15,8 @@
 //!
 //! Not here: where the buffers lie (`arena`), and who may read what (room `queue`).
 
+mod recall;
+
 use super::areas::Area;
 use super::arena::Arena;
 use super::buffer::{Filled, Input, Share, Spare};
@@ -116,7 +118,9 @@ impl ReceiveBuffers {
         assert!(place.shares == 0, "the kernel filled a buffer that it did not have");
         *place = Use { shares: 1, settled: 0 };
         self.open(buffer);
-        self.pool(buffer).posted -= 1;
+        let pool = self.pool(buffer);
+        pool.posted -= 1;
+        pool.taken = pool.taken.wrapping_add(1);
         Share(filled.0)
     }
 
@@ -195,6 +199,15 @@ pub(crate) struct BufferPool {
     count: u32,
     /// The target was raised and nothing has been posted since.
     raised: bool,
+    /// How many the kernel has at first.
+    first: u32,
+    /// Buffers that the kernel has filled since this was last looked at, and the most that were seen in use.
+    taken: u32,
+    most: u32,
+    /// The most of those posted that may have been written to since they were posted cold.
+    touched: u32,
+    /// How many the kernel has been asked for.
+    recalled: u32,
 }
 
 impl BufferPool {
@@ -206,6 +219,11 @@ impl BufferPool {
             target: posted.min(count),
             count,
             raised: false,
+            first: posted.min(count),
+            taken: 0,
+            most: 0,
+            touched: 0,
+            recalled: 0,
         }
     }
 

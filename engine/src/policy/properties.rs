@@ -146,6 +146,9 @@ properties! {
     /// comes back, the connection is reset, with its hung requests or its pipe. The engine's alone, since listening
     /// sockets hand it to what they accept: a session or a URL group cannot have another.
     keep_alive: Duration = Duration::from_secs(60), Duration::from_secs(1), Duration::from_secs(9 * 3600);
+    /// How long the engine keeps memory that it does not use, at most, before it gives it back to the system, which
+    /// costs a fault for each page that is used again; 60 s by default. Half of it at least. The engine's alone.
+    keep_memory: Duration = Duration::from_secs(60), SHORTEST, LONGEST;
 }
 
 impl Properties {
@@ -155,10 +158,19 @@ impl Properties {
     /// Checks what a session or a URL group sets, in an engine with others.
     pub(crate) fn check_below(&self, engine: &Self) -> Result<()> {
         self.check()?;
-        if self.keep_alive.is_none() || self.keep_alive == engine.keep_alive {
-            return Ok(());
+        let of_engine =
+            [("keep_alive", self.keep_alive, engine.keep_alive), ("keep_memory", self.keep_memory, engine.keep_memory)];
+        match of_engine.into_iter().find(|(_, own, engines)| own.is_some() && own != engines) {
+            Some((name, ..)) => {
+                Err(Error::invalid(format!("{name} is the engine's alone: set it by EngineBuilder::properties")))
+            }
+            None => Ok(()),
         }
-        Err(Error::invalid("keep_alive is the engine's alone: set it by EngineBuilder::properties"))
+    }
+
+    /// How long memory that is not used is kept.
+    pub(crate) fn keeps_memory(&self) -> Duration {
+        self.over(&Self::DEFAULTS).keep_memory.unwrap_or(Self::OFF)
     }
 
     /// After how much silence a client is asked whether it is still there.
@@ -214,6 +226,7 @@ mod tests {
             request_body_credit: Some(262_144),
             send_credit: Some(262_144),
             keep_alive: Some(Duration::from_secs(60)),
+            keep_memory: Some(Duration::from_secs(60)),
         };
         assert_eq!(Properties::DEFAULTS, promised);
         let nothing_set = Policy::of(&Properties::new());
@@ -236,7 +249,7 @@ mod tests {
     #[test]
     fn the_defaults_can_be_set_and_every_name_is_known() {
         Properties::DEFAULTS.check().expect("the defaults are within their ranges");
-        assert_eq!(Properties::NAMES.len(), 11);
+        assert_eq!(Properties::NAMES.len(), 12);
         for name in Properties::NAMES {
             let error = Properties::new().set(name, "nonsense").expect_err("no value").to_string();
             assert!(error.starts_with(&format!("{name} is \"nonsense\", but must be ")), "{error}");

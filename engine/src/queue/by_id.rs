@@ -5,16 +5,32 @@
 //! Not here: what a handle does with its request (`lease`), which shard an id belongs to (room `session`), and what a
 //! shard does once it is told (room `shard`).
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::commands::{Command, Informational};
 use super::exchange::{
     Answered, CANCELLED, CLOSED, DEAD, Exchange, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE, NotSent, OPEN,
-    ORPHAN, Record, ResponseFlags, SENT, generation_of,
+    ORPHAN, Record, ResponseFlags, SENT, SharedSlot, generation_of,
 };
 use super::signals::Signals;
 use super::slot::Slot;
 use crate::id::{QueueNumber, RequestId};
+
+/// Counts among those who refer to a slot without a handle.
+struct Visit<'e>(&'e AtomicU32);
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// A slot that stays as long as this.
+struct Visited<'e, R> {
+    slot: Slot,
+    place: &'e SharedSlot<R>,
+    _visit: Visit<'e>,
+}
 
 impl<R: Record> Exchange<R> {
     /// Answers a request by id. See [`Lease::fill`](super::Lease::fill).
@@ -23,8 +39,9 @@ impl<R: Record> Exchange<R> {
         id: RequestId,
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
-        let slot = self.known(id)?;
-        let filled = self.fill(self.slot(slot), id.generation(), ResponseFlags::default(), fill);
+        let visited = self.known(id)?;
+        let slot = visited.slot;
+        let filled = self.fill(visited.place, id.generation(), ResponseFlags::default(), fill);
         if let Some(Ok(())) = filled {
             // SAFETY: duty 1: `fill` has set ANSWERED and COMPLETING, and nobody else does. Duty 2: `self` is borrowed
             // of an `Arc`, by who came with the id.
@@ -35,21 +52,32 @@ impl<R: Record> Exchange<R> {
 
     /// Whether the request can still be answered.
     pub(crate) fn is_open(&self, id: RequestId) -> bool {
-        let Some(slot) = self.known(id) else { return false };
-        let word = self.slot(slot).word.load(Ordering::Acquire);
+        let Some(visited) = self.known(id) else { return false };
+        let word = visited.place.word.load(Ordering::Acquire);
         generation_of(word) == id.generation() && word & (OPEN | CLOSED) == OPEN
     }
 
-    /// The slot of an id, if it is one that was ever used: of which request, the caller sees to.
-    pub(super) fn known(&self, id: RequestId) -> Option<Slot> {
+    /// The slot of an id, if it is one that is used: of which request, the caller sees to. It stays, free or not, as
+    /// long as the caller has this.
+    fn known(&self, id: RequestId) -> Option<Visited<'_, R>> {
+        // The shard gives slots up (`trim`) if it finds nobody here when it has lowered the mark.
+        self.visitors.fetch_add(1, Ordering::SeqCst);
+        let visit = Visit(&self.visitors);
+        let slot = self.used(id)?;
+        Some(Visited { slot, place: self.slot(slot), _visit: visit })
+    }
+
+    /// The slot of an id, if it is one that is used: for the shard itself.
+    pub(super) fn used(&self, id: RequestId) -> Option<Slot> {
         let number = self.origin.slot(id);
-        (u64::from(number) < self.initialised.load(Ordering::Acquire)).then(|| Slot::new(number))
+        (u64::from(number) < self.initialised.load(Ordering::SeqCst)).then(|| Slot::new(number))
     }
 
     /// Whether a request came through a queue, by its number, and its slot serves no other one yet. Of a request that
     /// is over by the next call this holds no more, which that finds by the generation.
     pub(crate) fn is_of_queue(&self, id: RequestId, queue: QueueNumber) -> bool {
-        let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
+        let Some(visited) = self.known(id) else { return false };
+        let slot = visited.place;
         // With the generation comes the queue of its request, or of a later one; then that later one is not answered.
         let word = slot.word.load(Ordering::Acquire);
         generation_of(word) == id.generation() && word & OPEN != 0 && slot.queue.load(Ordering::Relaxed) == queue.0
@@ -58,9 +86,9 @@ impl<R: Record> Exchange<R> {
     /// As [`tell`](Self::tell), without the handle: nothing is told of a request that is over. Of one that ends in this
     /// very moment, the signals are found with the next request in its slot, or none, which does no harm.
     pub(crate) fn tell_by_id(&self, id: RequestId, signals: Signals) {
-        let Some(slot) = self.known(id) else { return };
-        if generation_of(self.slot(slot).word.load(Ordering::Acquire)) == id.generation() {
-            self.tell(slot, signals);
+        let Some(visited) = self.known(id) else { return };
+        if generation_of(visited.place.word.load(Ordering::Acquire)) == id.generation() {
+            self.tell(visited.slot, signals);
         }
     }
 
@@ -69,7 +97,8 @@ impl<R: Record> Exchange<R> {
     /// What was answered and handed to the socket in this very moment may still arrive whole: then the shard finds the
     /// request over when it reads the command, and leaves its connection alone.
     pub(crate) fn cancel(&self, id: RequestId) -> bool {
-        let Some(slot) = self.known(id).map(|slot| self.slot(slot)) else { return false };
+        let Some(visited) = self.known(id) else { return false };
+        let slot = visited.place;
         let word = &slot.word;
         let mut seen = word.load(Ordering::Acquire);
         loop {
@@ -88,8 +117,9 @@ impl<R: Record> Exchange<R> {
 
     /// Gives the shard an informational response for a request that is not answered yet.
     pub(super) fn send_informational(&self, id: RequestId, answer: Informational) -> Result<(), NotSent> {
-        let Some(slot) = self.known(id) else { return Err(NotSent::Over) };
-        let word = &self.slot(slot).word;
+        let Some(visited) = self.known(id) else { return Err(NotSent::Over) };
+        let slot = visited.place;
+        let word = &slot.word;
         let mut seen = word.load(Ordering::Acquire);
         loop {
             if seen & (OPEN | CLOSED) != OPEN || generation_of(seen) != id.generation() {

@@ -33,6 +33,8 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use super::body::{Chain, SlotBody};
 use super::commands::{Command, Commands};
 use super::completions::{Completion, Completions};
@@ -231,8 +233,9 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) template: R::HeadTemplate,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
     pub(super) slots: Box<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>,
-    /// How many slots are initialised, for those who come with an id.
+    /// How many slots are initialised, for those who come with an id; and how many of those refer to one.
     pub(super) initialised: AtomicU64,
+    pub(super) visitors: CachePadded<AtomicU32>,
     pub(super) arena: Arc<Arena>,
     /// How received buffers follow each other in bodies.
     pub(super) chain: Chain,
@@ -289,6 +292,7 @@ impl<R: Record> Exchange<R> {
             template,
             slots,
             initialised: AtomicU64::new(0),
+            visitors: CachePadded::default(),
             // A buffer is in two chains at most: see `holdings`.
             chain: Chain::new(2 * arena.buffers()),
             arena,

@@ -14,13 +14,10 @@
 
 use super::body::{BodyState, LinkId, Reading};
 use super::exchange::{Received, Record};
-use super::owned::{Backing, NoRoom, Stage};
+use super::owned::{Backing, CellPools, NoRoom, Stage};
 use super::shard_side::ShardSide;
 use super::slot::Slot;
-use crate::mem::{Area, Blank, Cell, Extent, Input, Share};
-
-/// Slots whose memory a shard keeps when it gives back what a rush has touched; few in simulations, which have few.
-pub(crate) const WARM_SLOTS: u32 = if cfg!(test) { 4 } else { 1024 };
+use crate::mem::{Area, Arena, Blank, Cell, Extent, Input, ReceiveBuffers, Share, cold_runs, give_back_room};
 
 impl<R: Record> ShardSide<R> {
     /// Bytes of a buffer in use or of a cell.
@@ -324,20 +321,26 @@ impl<R: Record> ShardSide<R> {
         self.body(slot).set_state(BodyState::Failed(reason));
     }
 
-    /// Gives back what heads, answers and paths of a rush have touched, but for as many slots as are used in usual
-    /// turns: from now on these are used first. `false`: not now, for a slot is in use.
-    pub(crate) fn give_memory_back(&mut self) -> bool {
-        if self.in_use() > 0 {
-            return false;
+    /// Gives the memory back to the system that no request uses, nor has used since the last call, in which time at
+    /// most so many slots were in use. What is left are the buffers, and where they are.
+    pub(crate) fn give_memory_back(&mut self, most: usize) -> (&mut ReceiveBuffers, &Arena) {
+        let warm = most.saturating_sub(self.in_use()) as u64;
+        let arena = &*self.exchange.arena;
+        for run in cold_runs(&mut self.free, warm, Slot::number) {
+            for area in [Area::Head, Area::Response, Area::Cooked] {
+                // SAFETY: each of these cells is of a free slot: no handle reads it, no response is written there or
+                // sent from there (a slot is free behind the end of its send), and nobody wants what it holds.
+                unsafe { arena.discard(area, run.clone()) };
+            }
         }
-        // Those that are taken first are at the end.
-        self.free.sort_unstable_by(|one, other| other.cmp(one));
-        for area in [Area::Head, Area::Response, Area::Cooked] {
-            // SAFETY: each of these cells is of a slot, and no slot is in use: none has a handle, a response that is
-            // written or sent, or a request that is read. What a free slot's cells hold is wanted by nobody.
-            unsafe { self.exchange().arena.discard(area, WARM_SLOTS) };
+        give_back_room(&mut self.free);
+        // SAFETY: as in `completions_empty`.
+        give_back_room(unsafe { &mut *self.exchange.local.0.get() });
+        let CellPools { long_head, assembly, coalesce, stage } = &mut self.cells;
+        for cells in [long_head, assembly, coalesce, stage] {
+            arena.give_back(cells);
         }
-        true
+        (&mut self.buffers, arena)
     }
 
     /// Bytes of the slot's body that have arrived and not been read.

@@ -36,6 +36,7 @@ mod shard_side;
 mod signals;
 mod sleepers;
 mod slot;
+mod trim;
 mod watch;
 
 pub(crate) use self::body::{BodyState, Reading};
@@ -47,7 +48,6 @@ pub(crate) use self::exchange::{
     slot_bytes,
 };
 pub(crate) use self::handover::{HandOver, SocketReceiver};
-pub(crate) use self::holdings::WARM_SLOTS;
 pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
 pub(crate) use self::owned::{CellPools, NoRoom};

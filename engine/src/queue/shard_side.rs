@@ -9,7 +9,7 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use std::io;
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ use super::exchange::{
     Record, ResponseFlags, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
 };
 use super::owned::{CellPools, Holding, Links, Stage};
-use super::signals::{Signals, SlotSignals};
-use super::slot::{Slot, SlotLink, SlotTable};
-use crate::id::{Origin, QueueNumber, RequestId, ShardId};
+use super::signals::Signals;
+use super::slot::{Slot, SlotTable};
+use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose response is sent.
@@ -40,9 +40,10 @@ pub(crate) enum SlotUse {
 pub(crate) struct ShardSide<R: Record> {
     pub(super) exchange: Arc<Exchange<R>>,
     /// The exchange's slots: on a request's way there are a dozen looks at one.
-    slots: NonNull<UnsafeCell<MaybeUninit<SharedSlot<R>>>>,
-    /// Slots ever used: those below are initialised.
-    high_water: u32,
+    pub(super) slots: NonNull<UnsafeCell<MaybeUninit<SharedSlot<R>>>>,
+    /// Slots that were used: those below are initialised. Their generation when they are used for the first time.
+    pub(super) high_water: u32,
+    pub(super) fresh: Generation,
     pub(super) free: Vec<Slot>,
     /// What each slot ever used holds.
     pub(super) holdings: SlotTable<Holding>,
@@ -112,7 +113,8 @@ impl<R: Record> ShardSide<R> {
         let (cells, links) = (CellPools::of(arena), Links::new(exchange.chain.len()));
         let (free, holdings) = (Vec::with_capacity(slots as usize), SlotTable::with_capacity(slots));
         let slots = NonNull::from(&*exchange.slots).cast();
-        Self { exchange, slots, high_water: 0, free, holdings, links, buffers, cells, poison, ended: false }
+        let fresh = exchange.origin.generation();
+        Self { exchange, slots, high_water: 0, fresh, free, holdings, links, buffers, cells, poison, ended: false }
     }
 
     pub(crate) fn exchange(&self) -> &Exchange<R> {
@@ -142,31 +144,6 @@ impl<R: Record> ShardSide<R> {
     /// Whether there is a slot to [allocate](Self::allocate).
     pub(crate) fn has_free(&self) -> bool {
         !self.free.is_empty() || (self.high_water as usize) < self.exchange.slots.len()
-    }
-
-    #[cold]
-    fn allocate_fresh(&mut self) -> Option<Slot> {
-        let place = self.exchange.slots.get(self.high_water as usize)?.get();
-        let number = Slot::new(self.high_water);
-        let slot = SharedSlot {
-            word: AtomicU64::new(word_of(self.exchange.origin.generation(), 0)),
-            number,
-            link: SlotLink::empty(),
-            queue: AtomicU32::new(0),
-            answer: UnsafeCell::new(Answered::default()),
-            received: UnsafeCell::new(Received::NOTHING),
-            record: UnsafeCell::new(R::EMPTY),
-            signals: SlotSignals::default(),
-            taken: AtomicU64::new(0),
-            body: SlotBody::new(),
-        };
-        // SAFETY: nobody refers to a slot at or above `initialised`, and only this one shard side raises that.
-        let place = unsafe { &mut *place };
-        place.write(slot);
-        self.high_water += 1;
-        self.holdings.push(Holding::NOTHING);
-        self.exchange.initialised.store(u64::from(self.high_water), Ordering::Release);
-        Some(number)
     }
 
     /// Slots in use.
@@ -217,6 +194,11 @@ impl<R: Record> ShardSide<R> {
     /// The arena, for offsets and for lending.
     pub(crate) fn arena(&self) -> &Arena {
         &self.exchange.arena
+    }
+
+    /// The account of buffers, and where they are.
+    pub(crate) fn buffers_of_arena(&mut self) -> (&mut ReceiveBuffers, &Arena) {
+        (&mut self.buffers, &self.exchange.arena)
     }
 
     /// The response area of a slot whose response is the shard's.
@@ -369,7 +351,7 @@ impl<R: Record> ShardSide<R> {
 
     /// The slot of a request that is not over.
     pub(crate) fn under_way(&self, id: RequestId) -> Option<Slot> {
-        let slot = self.exchange.known(id)?;
+        let slot = self.exchange.used(id)?;
         let word = self.word(slot);
         (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == id.generation()).then_some(slot)
     }

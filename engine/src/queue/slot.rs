@@ -10,6 +10,8 @@ use core::num::NonZeroU32;
 use core::ops::{Index, IndexMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::mem::give_back_room;
+
 /// Which request slot of its shard; "none" costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(NonZeroU32);
@@ -101,6 +103,12 @@ impl<T> SlotTable<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Keeps the entries of the first so many slots, and gives back the memory of the others.
+    pub(crate) fn truncate(&mut self, slots: u32) {
+        self.0.truncate(slots as usize);
+        give_back_room(&mut self.0);
     }
 }
 

@@ -57,6 +57,7 @@ enum Entry {
     Read(Reading),
     SendFile { socket: RawFd, job: FileJob },
     AwaitRoom { socket: RawFd, token: Token, lasting: bool },
+    Recall { large: bool, token: Token },
 }
 
 impl Entry {
@@ -277,7 +278,7 @@ impl Fake {
 
     fn finish(&mut self, token: Token, result: i32, more: bool, buffer: Option<Filled>) {
         // Whoever has an event is looked at anyway.
-        if !matches!(token.op(), Op::Accept | Op::Notifier | Op::Ignored) {
+        if !matches!(token.op(), Op::Accept | Op::Notifier | Op::Recall | Op::Ignored) {
             let links = &self.links;
             self.delayed.retain(|client| links[*client].slot != Some(token.slot()));
         }
@@ -310,6 +311,7 @@ impl Fake {
                 Entry::Read(reading) => self.begin_read(reading),
                 Entry::SendFile { socket, job } => self.begin_file(socket, job),
                 Entry::AwaitRoom { socket, token, lasting } => self.begin_await_room(socket, token, lasting),
+                Entry::Recall { large, token } => self.recall(large, token),
             }
         }
     }
@@ -324,6 +326,14 @@ impl Fake {
         }
         link.nowhere = false;
         link.receive = Some(Multishot { token, once, cancelled: false });
+    }
+
+    fn recall(&mut self, large: bool, token: Token) {
+        let posted = if large { &mut self.posted_large } else { &mut self.posted };
+        let Some(buffer) = posted.pop_front() else { return self.finish(token, -libc::ENOBUFS, false, None) };
+        self.kernel_has[buffer] = false;
+        // SAFETY: it was given away (`posted`), and comes back with this completion.
+        self.finish(token, 1, false, Some(unsafe { Filled::new(buffer) }));
     }
 
     fn begin_receive_and_discard(&mut self, socket: RawFd, token: Token, most: u32) {

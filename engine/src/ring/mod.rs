@@ -138,6 +138,9 @@ pub(crate) trait Io {
     fn give_buffer(&mut self, spare: Spare);
     /// Shows the kernel the buffers given since the last call.
     fn post_buffers(&mut self);
+    /// Asks the kernel for so many of the small or the large buffers that it has: each comes back, with a byte written,
+    /// by a completion of its own; one without a buffer says that there is none. `false`: not now.
+    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool;
     /// Submits what is queued, waits as told, and appends everything that has completed to `events`.
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()>;
     /// Completions that did not fit the completion queue at once (counted by the kernel, delivered later).

@@ -21,6 +21,8 @@ pub(crate) enum Op {
     Poll = 6,
     SendFile = 7,
     Room = 8,
+    /// A buffer that the kernel was asked for.
+    Recall = 9,
 }
 
 impl Op {
@@ -34,6 +36,7 @@ impl Op {
             6 => Self::Poll,
             7 => Self::SendFile,
             8 => Self::Room,
+            9 => Self::Recall,
             _ => Self::Ignored,
         }
     }
@@ -86,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_token_carries_its_parts() {
-        for op in [Op::Accept, Op::Receive, Op::Send, Op::Notifier, Op::ReadFile, Op::Poll, Op::SendFile, Op::Room] {
+        let common = [Op::Accept, Op::Receive, Op::Send, Op::Notifier, Op::ReadFile, Op::Poll];
+        for op in common.into_iter().chain([Op::SendFile, Op::Room, Op::Recall]) {
             let token = Token::new(op, u32::MAX, (1 << SLOT_BITS) - 1);
             let back = Token::from_bits(token.bits());
             assert_eq!((back.op(), back.generation(), back.slot()), (op, u32::MAX, (1 << SLOT_BITS) - 1));

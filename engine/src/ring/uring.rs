@@ -14,7 +14,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -384,6 +384,19 @@ impl Io for Uring {
     fn post_buffers(&mut self) {
         self.small.post();
         self.large.post();
+    }
+
+    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool {
+        // What has bytes for everybody, always, and is no file of a disk.
+        let Ok(zeros) = File::open("/dev/zero") else { return false };
+        let (from, group) = (types::Fd(zeros.as_raw_fd()), if large { LARGE } else { SMALL });
+        let read = opcode::Read::new(from, std::ptr::null_mut(), 1).buf_group(group).build();
+        for _ in 0..count {
+            self.push(&read.clone().flags(squeue::Flags::BUFFER_SELECT).user_data(token.bits()));
+        }
+        // The descriptor is closed when the kernel has taken the last entry.
+        while self.queued > 0 && self.make_room() {}
+        true
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {

@@ -27,6 +27,7 @@ mod commands;
 mod control;
 mod dispatch;
 mod protocol;
+mod quiet;
 mod signals;
 #[cfg(test)]
 mod sim;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use self::dispatch::Dispatch;
 use self::protocol::{Connection, Protocol};
+use self::quiet::Quiet;
 use self::transport::{Accepting, Resource, Sizes, Transport};
 use crate::clock::Tick;
 use crate::config::{Config, Mode};
@@ -44,6 +46,7 @@ use crate::counters::ShardCounters;
 use crate::error::Result;
 use crate::foreign;
 use crate::id::ShardId;
+use crate::mem::give_back_room;
 use crate::queue::{Completion, Driving, Notifier, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
@@ -87,6 +90,7 @@ pub(crate) struct Shard<I: Io> {
     last_address: u64,
     counters: Arc<ShardCounters>,
     notifier_armed: bool,
+    quiet: Quiet,
 }
 
 impl<I: Io> Shard<I> {
@@ -123,6 +127,7 @@ impl<I: Io> Shard<I> {
             last_address: 0,
             counters,
             notifier_armed: false,
+            quiet: Quiet::new(config.properties.keeps_memory()),
         })
     }
 
@@ -223,6 +228,9 @@ impl<I: Io> Shard<I> {
             transport.read_clock();
         }
         self.entered_at = transport.tick;
+        if !self.events.is_empty() {
+            self.quiet.note_use(self.entered_at);
+        }
         self.protocol.dispatch.begin_turn(self.protocol.transport.clock.micros());
         self.end_sends();
         Ok(())
@@ -244,7 +252,8 @@ impl<I: Io> Shard<I> {
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
         let visits = [transport.wheel.next_visit(), transport.accepting.resumes(), stop.goes_on_at(), reclaim, sent];
-        let timer = visits.into_iter().flatten().min().map(|tick| transport.clock.until(tick));
+        let timer =
+            visits.into_iter().chain([self.quiet.ends()]).flatten().min().map(|tick| transport.clock.until(tick));
         match (timer, wait_max) {
             (None, None) => Wait::Forever,
             (Some(one), Some(other)) => at_most(one.min(other)),
@@ -273,6 +282,9 @@ impl<I: Io> Shard<I> {
     /// Takes what applications have answered, and sends what is next in order.
     fn collect_responses(&mut self) {
         let mut completed = self.protocol.dispatch.take_completions();
+        if !completed.is_empty() {
+            self.quiet.note_use(self.protocol.transport.tick);
+        }
         for completed in completed.drain(..) {
             self.take_back(completed);
         }
@@ -373,6 +385,7 @@ impl<I: Io> Shard<I> {
                 op @ (Op::ReadFile | Op::Poll | Op::SendFile | Op::Room) => self.handle_uncommon(op, event),
                 Op::Accept => self.accept(&event),
                 Op::Notifier => self.notifier_armed = event.more,
+                Op::Recall => self.recalled(event),
                 // Ended before all others, in `end_sends`.
                 Op::Send | Op::Ignored => {}
             }
@@ -467,6 +480,24 @@ impl<I: Io> Shard<I> {
         if any {
             self.work_off();
         }
+        if self.quiet.is_over(self.protocol.transport.tick) {
+            self.give_memory_back();
+        }
+    }
+
+    /// A buffer that the kernel was asked for has come, or has not.
+    #[cold]
+    fn recalled(&mut self, event: Event) {
+        let Protocol { transport, dispatch, .. } = &mut self.protocol;
+        let (buffers, arena) = dispatch.buffers_of_arena();
+        transport.on_recalled(event, buffers, arena);
+    }
+
+    #[cold]
+    fn give_memory_back(&mut self) {
+        self.protocol.give_memory_back();
+        self.connections.give_back_room();
+        give_back_room(&mut self.events);
     }
 
     fn publish_levels(&mut self) {

@@ -22,6 +22,7 @@ mod life;
 mod pipes;
 mod pipes_seeded;
 mod piping;
+mod quiet;
 mod rig;
 mod script;
 mod seeded;

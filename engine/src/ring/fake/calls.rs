@@ -115,6 +115,12 @@ impl Io for Fake {
         }
     }
 
+    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool {
+        assert_eq!(token.op(), Op::Recall);
+        self.queued.extend((0..count).map(|_| Entry::Recall { large, token }));
+        true
+    }
+
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
         (self.asleep, self.overslept) = (false, None);
         self.waited = wait;

@@ -10,7 +10,7 @@
 
 use core::ops::Range;
 
-use crate::mem::CellId;
+use crate::mem::{CellId, give_back_room};
 use crate::record::{Ended, Outcome, Times};
 
 /// As much of an [`Ended`] as is kept for each response, the times apart: few are used.
@@ -90,6 +90,19 @@ impl CopiedEnds {
     fn grow(&mut self, cell: usize) {
         self.counts.resize(cell + 1, 0);
         self.ends.resize((cell + 1) * self.per_cell, Kept::NOTHING);
+    }
+
+    /// If no cell has any, the memory of all goes back to the system.
+    #[cold]
+    pub(super) fn give_back_room(&mut self) {
+        if self.counts.iter().all(|count| *count == 0) {
+            self.ends.clear();
+            self.counts.clear();
+            self.times.clear();
+        }
+        give_back_room(&mut self.ends);
+        give_back_room(&mut self.counts);
+        give_back_room(&mut self.times);
     }
 
     /// The newest response in a cell has grown.

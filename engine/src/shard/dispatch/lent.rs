@@ -41,6 +41,11 @@ impl Dispatch {
         &mut self.side.buffers
     }
 
+    /// Buffers, and where they are.
+    pub(crate) fn buffers_of_arena(&mut self) -> (&mut ReceiveBuffers, &Arena) {
+        self.side.buffers_of_arena()
+    }
+
     #[inline]
     pub(crate) fn cells_mut(&mut self) -> &mut CellPools {
         &mut self.side.cells

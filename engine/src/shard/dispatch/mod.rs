@@ -29,17 +29,15 @@ use self::watch::Extras;
 use crate::config::{COALESCE_BUFFERS, Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, QueuePlace, ShardId};
+use crate::mem::{Arena, ReceiveBuffers, give_back_room};
 use crate::peers::{PeerKey, Peers};
 use crate::policy::{Policy, PolicyKey};
-use crate::queue::{Completion, ShardSide, Slot, SlotTable, WARM_SLOTS};
+use crate::queue::{Completion, ShardSide, Slot, SlotTable};
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
 
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(crate) const GONE: u8 = u8::MAX;
-
-/// Microseconds between two times that memory is given back, which costs a fault for each page that is used again.
-const GIVES_BACK_EVERY: u64 = if cfg!(test) { 0 } else { 10_000_000 };
 
 /// See the module's head.
 #[derive(Debug)]
@@ -77,9 +75,8 @@ pub(crate) struct Dispatch {
     /// Requests pushed and not yet published.
     fresh: u32,
     tally: Tally,
-    /// The most slots that were seen in use since memory was given back, and when that may be again.
+    /// The most slots that were seen in use since memory was given back.
     most_open: usize,
-    gives_back_from: u64,
     mode: Mode,
     completed: Vec<Completion>,
     /// Slots of which applications have told something.
@@ -121,7 +118,6 @@ impl Dispatch {
             fresh: 0,
             tally: Tally::default(),
             most_open: 0,
-            gives_back_from: 0,
             mode: config.mode,
             completed: Vec::with_capacity(of_slots),
             signalled: Vec::with_capacity(of_slots),
@@ -174,15 +170,36 @@ impl Dispatch {
         self.now = now;
     }
 
+    /// Gives the memory back to the system that is not used and was not since the last call. What is left are the
+    /// buffers, and where they are.
+    #[cold]
+    pub(crate) fn give_memory_back(&mut self) -> (&mut ReceiveBuffers, &Arena) {
+        self.copied.give_back_room();
+        self.peers.give_back_room();
+        for list in [&mut self.readers, &mut self.signalled] {
+            give_back_room(list);
+        }
+        give_back_room(&mut self.completed);
+        let most = core::mem::replace(&mut self.most_open, self.side.in_use());
+        // Who is on the list may be free.
+        if self.readers.is_empty() {
+            let left = self.side.trim(most);
+            self.slots.truncate(left);
+            self.bodies.truncate(left);
+            self.times.truncate(left);
+            self.departed.truncate(left);
+        }
+        self.side.give_memory_back(most)
+    }
+
     /// What is in use at this moment, and what has ended until then.
     pub(crate) fn publish_levels(&mut self) {
         self.write_tally();
-        self.most_open = self.most_open.max(self.side.in_use());
-        if self.most_open > WARM_SLOTS as usize && self.now >= self.gives_back_from && self.side.give_memory_back() {
-            (self.most_open, self.gives_back_from) = (0, self.now + GIVES_BACK_EVERY);
-        }
+        let open = self.side.in_use();
+        self.most_open = self.most_open.max(open);
+        self.side.buffers.note_level();
         let (side, counters) = (&self.side, &self.counters);
-        counters.requests_open.set(side.in_use() as u64);
+        counters.requests_open.set(open as u64);
         counters.client_addresses.set(u64::from(self.peers.len()));
         counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));
         counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use()));

@@ -95,6 +95,15 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// Gives the memory back to the system that nobody has used for a while.
+    #[cold]
+    pub(crate) fn give_memory_back(&mut self) {
+        self.flush.give_back_room();
+        self.resume.give_back_room();
+        let (buffers, arena) = self.dispatch.give_memory_back();
+        self.transport.give_memory_back(buffers, arena);
+    }
+
     /// Gives spare buffers to the kernel.
     #[inline]
     pub(crate) fn post_buffers(&mut self) {

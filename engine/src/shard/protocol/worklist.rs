@@ -5,6 +5,7 @@
 //!
 //! Not here: what the lists are for (`protocol`), and who works them off (`shard`).
 
+use crate::mem::give_back_room;
 use crate::slab::ConnectionKey;
 
 /// See the module's head.
@@ -41,6 +42,11 @@ impl Worklist {
     #[inline]
     pub(crate) fn take(&mut self) -> Option<ConnectionKey> {
         self.0.pop()
+    }
+
+    /// The list's memory that it does not use goes back to the system.
+    pub(super) fn give_back_room(&mut self) {
+        give_back_room(&mut self.0);
     }
 
     #[cfg(test)]

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::{Life, Socket, Transport};
+use crate::mem::give_back_room_of_queue;
 use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
@@ -46,6 +47,11 @@ impl Drains {
     /// Keeps those of which `is_kept`.
     pub(crate) fn clear_away(&mut self, is_kept: impl FnMut(&ConnectionKey) -> bool) {
         self.order.retain(is_kept);
+    }
+
+    /// The list's memory that it does not use goes back to the system.
+    pub(super) fn give_back_room(&mut self) {
+        give_back_room_of_queue(&mut self.order);
     }
 
     #[cfg(test)]

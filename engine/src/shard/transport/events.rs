@@ -105,7 +105,7 @@ impl<I: Io> Transport<I> {
             Op::ReadFile => file_read(socket, event.result),
             Op::Poll => other_side(socket, &event),
             Op::Room => self.on_room(socket, &event).map_or(SocketEvent::Nothing, SocketEvent::Room),
-            Op::Accept | Op::Notifier | Op::Ignored => SocketEvent::Nothing,
+            Op::Accept | Op::Notifier | Op::Recall | Op::Ignored => SocketEvent::Nothing,
         }
     }
 

@@ -41,8 +41,8 @@ pub(crate) use self::staging::Staging;
 pub(crate) use self::waiting::{Resource, Waiting};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
-use crate::mem::{BufferTable, ReceiveBuffers};
-use crate::ring::Io;
+use crate::mem::{Arena, BufferTable, ReceiveBuffers, give_back_room, give_back_room_of_queue};
+use crate::ring::{Event, Io, Op, Token};
 use crate::slab::ConnectionKey;
 use crate::timer::Wheel;
 
@@ -119,6 +119,30 @@ impl<I: Io> Transport<I> {
     #[inline]
     pub(crate) fn set_deadline_at_latest(&mut self, socket: &Socket, deadline: Tick) {
         self.wheel.set_at_latest(socket.key.index, deadline);
+    }
+
+    /// Gives the memory back that is not used, of lists and buffers; the kernel is asked for buffers that it needs not.
+    #[cold]
+    pub(crate) fn give_memory_back(&mut self, buffers: &mut ReceiveBuffers, arena: &Arena) {
+        for list in [&mut self.silent, &mut self.called] {
+            give_back_room(list);
+        }
+        self.waiting.give_back_room();
+        give_back_room_of_queue(&mut self.cell_waiters);
+        self.drains.give_back_room();
+        self.wheel.give_back_room();
+        for (large, count) in [false, true].into_iter().zip(buffers.give_back(arena)) {
+            let token = Token::new(Op::Recall, 0, u32::from(large));
+            if count > 0 && !self.io.recall_buffers(large, count, token) {
+                (0..count).for_each(|_| buffers.recalled(arena, large, None));
+            }
+        }
+    }
+
+    /// A buffer that the kernel was asked for has come, or has not.
+    #[cold]
+    pub(crate) fn on_recalled(&mut self, event: Event, buffers: &mut ReceiveBuffers, arena: &Arena) {
+        buffers.recalled(arena, event.token.slot() == 1, event.buffer);
     }
 
     /// Gives spare buffers to the kernel, with one store.

@@ -6,6 +6,8 @@
 //! Not here: who is called when (`shard`), and what then goes on (`protocol`); sockets that wait for room to send, or
 //! for a cell to read a file into (`send`, `stage`).
 
+use crate::mem::give_back_room;
+
 /// What can run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
@@ -26,8 +28,8 @@ impl Resource {
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    /// By the place of a connection.
-    links: Box<[Link]>,
+    /// By the place of a connection; grow with the highest that has waited, within the reserved capacity.
+    links: Vec<Link>,
     lists: [List; Resource::ALL.len()],
     count: usize,
 }
@@ -50,7 +52,7 @@ struct List {
 impl Waiting {
     /// For so many connections.
     pub(super) fn new(connections: u32) -> Self {
-        let links = (0..connections).map(|_| Link::default()).collect();
+        let links = Vec::with_capacity(connections as usize);
         Self { links, lists: Default::default(), count: 0 }
     }
 
@@ -76,6 +78,9 @@ impl Waiting {
     }
 
     pub(super) fn join(&mut self, resource: Resource, place: u32) {
+        if place as usize >= self.links.len() {
+            self.links.resize(place as usize + 1, Link::default());
+        }
         let list = &mut self.lists[resource as usize];
         let before = core::mem::replace(&mut list.last, place + 1);
         self.links[place as usize] = Link { before, behind: 0 };
@@ -85,6 +90,14 @@ impl Waiting {
         }
         list.count += 1;
         self.count += 1;
+    }
+
+    /// While nobody waits, the memory goes back to the system.
+    pub(super) fn give_back_room(&mut self) {
+        if self.is_empty() {
+            self.links.clear();
+        }
+        give_back_room(&mut self.links);
     }
 
     pub(super) fn leave(&mut self, resource: Resource, place: u32) {
