@@ -33,6 +33,8 @@ pub(crate) struct Config {
     /// The cores to pin shards to, in order; empty: not pinned.
     pub(crate) cores: Vec<usize>,
     pub(crate) connections_max: u32,
+    /// The process may have as many descriptors as it can ask for.
+    pub(crate) raise_descriptor_limit: bool,
     pub(crate) requests_max: u32,
     pub(crate) receive_buffers: u32,
     pub(crate) receive_buffer_bytes: u32,
@@ -73,6 +75,7 @@ impl Default for Config {
             shards: 0,
             cores: Vec::new(),
             connections_max: 65_536,
+            raise_descriptor_limit: false,
             requests_max: 16_384,
             receive_buffers: 4096,
             receive_buffer_bytes: 4096,

@@ -54,6 +54,9 @@ counters! {
     connections_open,
     /// Connections refused for want of a slot or a descriptor.
     connections_refused,
+    /// Connections with nothing to do that were closed for others, when a shard had as many as it may, or no descriptor
+    /// was left.
+    connections_evicted,
     /// Connections that have switched protocols.
     connections_upgraded,
     /// Addresses of clients now (of IPv6 their first 64 bits) that have connections, or requests in the application's

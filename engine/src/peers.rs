@@ -267,7 +267,6 @@ impl Peers {
     }
 
     /// Whether an address is that of a trusted proxy, to which no share is kept.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the limits come next"))]
     pub(crate) fn is_exempt(&self, key: PeerKey) -> bool {
         self.entries[key.0 as usize].is_exempt
     }

@@ -174,6 +174,12 @@ impl<T, K> Slab<T, K> {
         Some(value)
     }
 
+    /// Whether nothing more can be put in.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() == self.capacity
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }

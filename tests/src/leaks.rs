@@ -132,6 +132,15 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a running child has descriptors").count()
     }
 
+    /// The limits of its process, as the kernel tells them.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn limits(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/limits", self.pid())).expect("a running child has limits")
+    }
+
     /// CPU time that all threads have used so far.
     ///
     /// # Panics

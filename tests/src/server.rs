@@ -457,7 +457,8 @@ fn spawn(args: &[impl AsRef<std::ffi::OsStr>]) -> Child {
 
 /// As [`spawn`], by a shell that limits itself and becomes the showcase.
 fn spawn_limited(descriptors: u32, args: &[String]) -> Child {
-    let limited = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+    // The showcase raises the soft limit to the hard one.
+    let limited = format!("ulimit -n {descriptors} && ulimit -S -n 32 && exec \"$0\" \"$@\"");
     start(Command::new("sh").arg("-c").arg(limited).arg(showcase_path()).args(args))
 }
 

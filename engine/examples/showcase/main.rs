@@ -64,6 +64,7 @@ fn fail(text: &str) -> ExitCode {
 
 fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     let mut builder = Engine::builder().mode(options.mode).shards(options.shards).cores(&options.cores);
+    builder = builder.raise_descriptor_limit(true);
     if let Some(requests) = options.requests {
         builder = builder.requests_max(requests);
     }
@@ -73,6 +74,9 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
             Pool::Body => builder.body_buffers(*count, BODY_BUFFER_BYTES),
             Pool::Assembly => builder.assembly_buffers(*count),
         };
+    }
+    if let Some(connections) = options.connections {
+        builder = builder.connections_max(connections);
     }
     let engine = Arc::new(builder.properties(options.properties).start()?);
     let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;

@@ -17,6 +17,8 @@ showcase: an HTTP server that shows, tests and measures ringress
   --consumers N        threads that answer, in queue mode (default: as many as shards)
   --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more are answered 503
   --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers or assembly_buffers
+  --connections N      connections that a shard holds, 1 to 16777216 (default 65536); the limit of descriptors
+                       (ulimit -n) is raised as far as it can be
   --root DIR           the directory whose files /file/.. gives (default: none)
   --set NAME=VALUE     a timer or limit of the engine by its name, repeatable, as header_wait=2s or EntityBody=500ms
   --help               this text
@@ -31,6 +33,7 @@ pub(crate) struct Options {
     pub(crate) consumers: Option<usize>,
     pub(crate) requests: Option<u32>,
     pub(crate) pools: Vec<(Pool, u32)>,
+    pub(crate) connections: Option<u32>,
     pub(crate) root: Option<Root>,
     pub(crate) properties: Properties,
 }
@@ -61,6 +64,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         consumers: None,
         requests: None,
         pools: Vec::new(),
+        connections: None,
         root: None,
         properties: Properties::new(),
     };
@@ -77,6 +81,9 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
                 options.requests = Some(value(&mut parser, "--requests", |text| ranged(text, 16, 1 << 24))?);
             }
             Long("pool") => options.pools.push(value(&mut parser, "--pool", pool)?),
+            Long("connections") => {
+                options.connections = Some(value(&mut parser, "--connections", |text| ranged(text, 1, 1 << 24))?);
+            }
             Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
             Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),

@@ -87,6 +87,8 @@ pub(crate) struct Fake {
     pub(crate) naps: bool,
     /// How long the last turn was to wait.
     pub(crate) waited: Wait,
+    /// Connections that may be open at a time: further accepts fail with EMFILE.
+    pub(crate) descriptors_max: usize,
     /// The next turn fails once it has brought what it had.
     pub(crate) breaks: bool,
     /// The shard has failed, and closes descriptors whatever is under way.
@@ -128,6 +130,7 @@ impl Fake {
             asleep: false,
             naps: false,
             waited: Wait::No,
+            descriptors_max: usize::MAX,
             breaks: false,
             failed: false,
             left_open: Rc::default(),
@@ -505,7 +508,8 @@ impl Fake {
             && let Some(Multishot { token, cancelled, .. }) = listening.accept.take()
         {
             if let Some(client) = listening.backlog.pop_front() {
-                if self.random.chance(self.faults.descriptors_missing) {
+                let is_short = self.descriptors.len() >= self.descriptors_max;
+                if is_short || self.random.chance(self.faults.descriptors_missing) {
                     listening.backlog.push_front(client);
                     return self.finish(token, -libc::EMFILE, false, None);
                 }

@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::Traffic;
+use crate::error::Error;
 
 /// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -127,6 +128,30 @@ fn ask_silent_clients(socket: RawFd, after: Duration) -> io::Result<()> {
 pub(crate) fn start_listening(socket: RawFd) -> io::Result<()> {
     // SAFETY: the call takes no pointers.
     check(unsafe { libc::listen(socket, BACKLOG) }).map(drop)
+}
+
+/// Raises the number of descriptors that this process may have to the most that it may ask for (setrlimit(2)).
+///
+/// # Errors
+/// When the kernel refuses it, as it does where the hard limit is above `fs.nr_open` by now.
+pub(crate) fn raise_descriptor_limit() -> Result<(), Error> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is that of `limit`, which outlives the call.
+    let read = check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) });
+    let (soft, hard) = (limit.rlim_cur, limit.rlim_max);
+    limit.rlim_cur = hard;
+    let raised = read.and_then(|_| match soft < hard {
+        // SAFETY: as above.
+        true => check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop),
+        false => Ok(()),
+    });
+    raised.map_err(|error| {
+        let text = format!(
+            "raise_descriptor_limit: cannot raise RLIMIT_NOFILE from {soft} to its hard limit of {hard}; raise it by \
+            `ulimit -n` before the start, or leave it as it is"
+        );
+        Error::io(text, error)
+    })
 }
 
 /// Accepts one connection without waiting.

@@ -39,11 +39,22 @@ impl EngineBuilder {
         self
     }
 
-    /// The most connections of one shard, 1 to 16,777,216; 65,536 by default. Further ones are closed on arrival and
-    /// counted. All engines of a process together may have 134,217,728, which is what ids can tell apart: shards times
-    /// the larger of this and [`requests_max`](Self::requests_max), rounded up to a power of two.
+    /// The most connections of one shard, 1 to 16,777,216; 65,536 by default. For further ones those end that have had
+    /// nothing to do for longest, as for want of descriptors (counted: `connections_evicted`); if all have something to
+    /// do, they are closed on arrival (`connections_refused`).
+    ///
+    /// All engines of a process together may have 134,217,728, which is what ids can tell apart: shards times the
+    /// larger of this and [`requests_max`](Self::requests_max), rounded up to a power of two.
     pub fn connections_max(mut self, connections: u32) -> Self {
         self.config.connections_max = connections;
+        self
+    }
+
+    /// Whether the start raises the number of descriptors that the process may have (the soft limit of RLIMIT_NOFILE)
+    /// to the most that it may ask for (the hard one); no by default. It holds for the whole process, and for those
+    /// that it starts: select(2), where something uses it, fails with descriptors above 1,023. Each connection is one.
+    pub fn raise_descriptor_limit(mut self, raised: bool) -> Self {
+        self.config.raise_descriptor_limit = raised;
         self
     }
 
@@ -165,7 +176,7 @@ impl EngineBuilder {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a setting out of range,
     /// [`Unsupported`](crate::ErrorKind::Unsupported) when io_uring cannot be had (the text names the cause and the
-    /// remedy), [`Io`](crate::ErrorKind::Io) when memory or threads are refused.
+    /// remedy), [`Io`](crate::ErrorKind::Io) when memory, threads or a higher limit of descriptors are refused.
     pub fn start(self) -> Result<Engine> {
         Engine::start_with(self.config.checked()?)
     }

@@ -26,6 +26,7 @@ use crate::foreign::{self, OnShard};
 use crate::id::{PLACES_MAX, Places, ShardId};
 use crate::policy::Properties;
 use crate::queue::Exchange;
+use crate::ring::net;
 
 /// Engines of this process are told apart by a number.
 static ENGINES: AtomicU64 = AtomicU64::new(1);
@@ -55,6 +56,9 @@ pub struct Engine {
 
 impl Engine {
     pub(super) fn start_with(config: Config) -> Result<Self> {
+        if config.raise_descriptor_limit {
+            net::raise_descriptor_limit()?;
+        }
         let id = ENGINES.fetch_add(1, Ordering::Relaxed);
         let (sizes, template) = (config.sizes(), config.template()?);
         let places = places_of(&config)?;

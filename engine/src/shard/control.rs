@@ -232,6 +232,7 @@ impl<I: Io> Shard<I> {
         transport.read_clock();
         let deadline = if grace.is_zero() { transport.tick } else { transport.after(ticks(grace)) };
         transport.unlisten(|_| true);
+        self.turn_all_away();
         self.protocol.stop.begin(deadline);
         for key in self.connections.keys() {
             self.visit(key, |protocol, connection| protocol.finish(connection));

@@ -26,6 +26,7 @@
 mod commands;
 mod control;
 mod dispatch;
+mod eviction;
 mod protocol;
 mod quiet;
 mod signals;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::dispatch::Dispatch;
+use self::eviction::Eviction;
 use self::protocol::{Connection, Protocol};
 use self::quiet::Quiet;
 use self::transport::{Accepting, Resource, Sizes, Transport};
@@ -73,6 +75,7 @@ const QUEUE_PUBLISH_MAX: u32 = 128;
 #[derive(Debug)]
 pub(crate) struct Shard<I: Io> {
     connections: Slab<Connection, OfConnection>,
+    eviction: Eviction,
     /// With the transport below it and the dispatch above it.
     protocol: Protocol<I>,
     events: Vec<Event>,
@@ -116,6 +119,7 @@ impl<I: Io> Shard<I> {
         };
         Ok(Self {
             connections: Slab::new(config.connections_max),
+            eviction: Eviction::new(config.connections_max),
             protocol,
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
@@ -174,6 +178,9 @@ impl<I: Io> Shard<I> {
             self.take_newer();
         }
         self.handle_events();
+        if self.is_short() && self.cursor == self.events.len() {
+            self.make_room();
+        }
         self.protocol.dispatch.wake_readers();
         self.call_waiting();
         self.protocol.post_buffers();
@@ -251,9 +258,9 @@ impl<I: Io> Shard<I> {
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
+        let others = [self.eviction.looks_again(), self.quiet.ends()];
         let visits = [transport.wheel.next_visit(), transport.accepting.resumes(), stop.goes_on_at(), reclaim, sent];
-        let timer =
-            visits.into_iter().chain([self.quiet.ends()]).flatten().min().map(|tick| transport.clock.until(tick));
+        let timer = visits.into_iter().chain(others).flatten().min().map(|tick| transport.clock.until(tick));
         match (timer, wait_max) {
             (None, None) => Wait::Forever,
             (Some(one), Some(other)) => at_most(one.min(other)),
@@ -415,15 +422,10 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Serves a new connection, or refuses it.
+    /// Something has come to a listener.
     fn accept(&mut self, event: &Event) {
-        let Some(accepted) = self.protocol.transport.on_accept(event) else { return };
-        match self.connections.insert_with(|key| Connection::new(&accepted, key)) {
-            Some(key) => {
-                self.protocol.dispatch.peers().enter(key, accepted.peer.ip());
-                self.visit(key, Protocol::begin);
-            }
-            None => self.protocol.transport.turn_away(accepted.fd),
+        if let Some(accepted) = self.protocol.transport.on_accept(event) {
+            self.admit(accepted);
         }
     }
 
@@ -528,6 +530,7 @@ impl<I: Io> Shard<I> {
     /// since nobody else knows their descriptors. Gives how many connections.
     fn close_left(&mut self) -> usize {
         self.inbox.close();
+        self.turn_all_away();
         self.protocol.transport.close_listeners();
         self.protocol.dispatch.count_pushed();
         for event in self.events.drain(..).skip(self.cursor) {

@@ -15,6 +15,7 @@ mod closing;
 mod drains;
 mod earlier;
 pub(super) mod ends;
+mod eviction;
 mod files;
 mod informational;
 mod inputs;

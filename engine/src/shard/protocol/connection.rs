@@ -10,7 +10,7 @@
 use core::mem::offset_of;
 
 use super::Protocol;
-use super::http1::{Http1, Intake};
+use super::http1::{Http1, Intake, Rest};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
 use crate::queue::{Informational, Registration, ResponseFlags, Slot, SocketReceiver};
@@ -95,6 +95,14 @@ impl Connection {
         match self {
             Self::Http1(http) => http.reading_slot(),
             Self::Raw(raw) => raw.pipe.reader(),
+        }
+    }
+
+    /// Since when it has had nothing to do, if that is so. How long a pipe may be silent is its protocol's business.
+    pub(crate) fn rest(&self) -> Option<Rest> {
+        match self {
+            Self::Http1(http) => http.rest(),
+            Self::Raw(_) => None,
         }
     }
 
@@ -288,6 +296,12 @@ impl<I: Io> Protocol<I> {
     /// Closes a connection at once.
     pub(crate) fn reset(&mut self, connection: &mut Connection) {
         self.abort(connection.link_mut());
+    }
+
+    /// Closes a connection that [rests](Connection::rest), as its timer would: others need its place. A client that has
+    /// just sent a request on it sends that again (RFC 9112 section 9.3.1).
+    pub(crate) fn evict(&mut self, connection: &mut Connection) {
+        self.close(connection.link_mut());
     }
 
     /// Lets a connection end as soon as it owes nothing: the engine is stopping.

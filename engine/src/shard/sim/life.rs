@@ -33,11 +33,14 @@ fn without_descriptors_accepting_pauses_and_resumes() {
 fn connections_beyond_the_limit_are_closed_and_counted() {
     let config = crate::config::Config { connections_max: 2, ..Options::default().config };
     let mut rig = Rig::with(Options { config, ..Options::default() });
-    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
+    let mut clients: Vec<usize> = (0..2).map(|_| rig.connect()).collect();
+    clients.iter().for_each(|client| rig.say(*client, GET));
+    clients.push(rig.connect());
     assert!(
         rig.shard.protocol.transport.io.is_closed(clients[2]) && !rig.shard.protocol.transport.io.is_closed(clients[1])
     );
     assert_eq!(rig.counters.connections_refused.read(), 1);
+    rig.claim_all().into_iter().for_each(answer);
     rig.shard.protocol.transport.io.end(clients[0]);
     rig.settle();
     let next = rig.connect();

@@ -52,7 +52,7 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
         // Without a rate, who takes nothing for long enough is reset.
         properties: if hasty && seed.is_multiple_of(3) { properties.send_rate_min(0) } else { properties },
         mode: if random.chance(300) { Mode::Colocated } else { Mode::Queue },
-        connections_max: if tight { 16 } else { 64 },
+        connections_max: if tight { pick(random, [4, 16]) } else { 64 },
         requests_max: if tight { 16 } else { 512 },
         receive_buffers: if tight { 16 } else { 256 },
         receive_buffer_bytes: pick(random, [512, 4096]),
@@ -75,11 +75,11 @@ fn run_one(seed: u64) {
     let mut random = Random::new(seed);
     let (tight, hasty) = (random.chance(250), random.chance(150));
     let options = options(seed, &mut random, tight, hasty);
-    let colocated = options.config.mode == Mode::Colocated;
-    let measured = options.measured;
+    let (colocated, measured) = (options.config.mode == Mode::Colocated, options.measured);
     let mut rig = Rig::with(options);
     ends::expect_notes(measured);
     rig.shard.publish_max = [1, 3, 64, 512][random.below(4)];
+    rig.shard.protocol.transport.io.descriptors_max = if tight && random.chance(300) { 3 } else { usize::MAX };
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
         random: Random::new(random.next()),
@@ -164,6 +164,11 @@ fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
         turn(rig, world, colocated);
         let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
         if rig.shard.protocol.transport.io.asleep && !acted {
+            if rig.shard.waits_to_accept() {
+                // Others have had their time by then.
+                rig.expire(Duration::from_millis(128));
+                continue;
+            }
             return rig.shard.protocol.dispatch.assert_conserved();
         }
     }

@@ -1,10 +1,10 @@
 //! Connections come in: listeners, accepting, and what happens when slots or descriptors run out.
 //!
 //! Invariants: a listener has at most one accept under way; a connection that has come in is given to the shard or
-//! closed; once descriptors have run out, accepting pauses before it is tried again.
+//! closed; once descriptors have run out, accepting pauses until some are free, or for a time.
 //!
-//! Not here: opening an address (room `session`), closing it at once (`listen_socket`), and whether the shard has a
-//! place for a connection (`shard`).
+//! Not here: opening an address (room `session`), closing it at once (`listen_socket`), whether the shard has a place
+//! for a connection, and which others end to make room (`shard`).
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -50,6 +50,8 @@ pub(crate) struct Accepting {
     /// Opened only to be closed when descriptors run out.
     reserve: Option<File>,
     resumes: Option<Tick>,
+    /// A listener that has found no descriptor, until it is decided what to do about it.
+    short: Option<Key<Listener>>,
 }
 
 impl Accepting {
@@ -58,7 +60,7 @@ impl Accepting {
     pub(crate) fn new() -> Result<Self> {
         let reserve = File::open("/dev/null")
             .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
-        Ok(Self { listeners: Slab::growing(1 << SLOT_BITS), reserve: Some(reserve), resumes: None })
+        Ok(Self { listeners: Slab::growing(1 << SLOT_BITS), reserve: Some(reserve), resumes: None, short: None })
     }
 
     /// Whether anything listens.
@@ -69,6 +71,12 @@ impl Accepting {
     /// When a pause is over.
     pub(crate) fn resumes(&self) -> Option<Tick> {
         self.resumes
+    }
+
+    /// Whether clients wait for a descriptor, and nobody has decided yet what to do about it.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.short.is_some()
     }
 }
 
@@ -151,8 +159,12 @@ impl<I: Io> Transport<I> {
         }
         let accepted = (event.result >= 0).then(|| self.accepted(event.result, ip, port));
         match -event.result {
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
-                self.out_of_descriptors(key);
+            libc::EMFILE | libc::ENFILE => {
+                self.accepting.short = Some(key);
+                return None;
+            }
+            libc::ENOBUFS | libc::ENOMEM => {
+                self.turn_one_away(key);
                 return None;
             }
             // Of one client, or asked for.
@@ -187,10 +199,32 @@ impl<I: Io> Transport<I> {
         self.io.close(fd);
     }
 
-    /// No descriptor is left: the reserve lets one waiting client be turned away instead of hanging, then accepting
-    /// pauses, since the listener stays readable and would spin.
+    /// Descriptors are free again: clients that wait are let in.
     #[cold]
-    fn out_of_descriptors(&mut self, key: Key<Listener>) {
+    pub(crate) fn accept_again(&mut self) {
+        (self.accepting.short, self.accepting.resumes) = (None, None);
+        self.arm_accepts();
+    }
+
+    /// Descriptors will be free at this tick: until then clients wait.
+    #[cold]
+    pub(crate) fn accept_again_at(&mut self, tick: Tick) {
+        self.accepting.short = None;
+        self.pause_accepting_until(tick);
+    }
+
+    /// No descriptor is left, and nobody can be made to give one up.
+    #[cold]
+    pub(crate) fn out_of_descriptors(&mut self) {
+        if let Some(key) = self.accepting.short.take() {
+            self.turn_one_away(key);
+        }
+    }
+
+    /// The reserve lets one waiting client be turned away instead of hanging, then accepting pauses, since the listener
+    /// stays readable and would spin.
+    #[cold]
+    fn turn_one_away(&mut self, key: Key<Listener>) {
         drop(self.accepting.reserve.take());
         if let Some(listener) = self.accepting.listeners.get_mut(key)
             && net::accept_now(listener.socket.descriptor()).is_ok()
@@ -203,8 +237,12 @@ impl<I: Io> Transport<I> {
 
     #[cold]
     fn pause_accepting(&mut self) {
+        self.pause_accepting_until(self.tick.saturating_add(ACCEPT_PAUSE));
+    }
+
+    fn pause_accepting_until(&mut self, tick: Tick) {
         self.counters.accept_pauses.count();
-        self.accepting.resumes = Some(self.tick.saturating_add(ACCEPT_PAUSE));
+        self.accepting.resumes = Some(tick);
     }
 
     /// Accepts again after a pause.
@@ -214,9 +252,13 @@ impl<I: Io> Transport<I> {
             if self.accepting.reserve.is_none() {
                 self.accepting.reserve = File::open("/dev/null").ok();
             }
-            for key in self.accepting.listeners.keys() {
-                self.arm_accept(key);
-            }
+            self.arm_accepts();
+        }
+    }
+
+    fn arm_accepts(&mut self) {
+        for key in self.accepting.listeners.keys() {
+            self.arm_accept(key);
         }
     }
 }

@@ -76,7 +76,10 @@ impl<I: Io> Protocol<I> {
                 None => NEVER,
             },
             WaitReason::Idle if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
-            WaitReason::Idle => policy.idle,
+            WaitReason::Idle => {
+                connection.idle_since = from;
+                policy.idle
+            }
             WaitReason::Head if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
             WaitReason::Head => match &mut connection.intake {
                 // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
@@ -154,6 +157,7 @@ impl<I: Io> Protocol<I> {
     /// A connection that has come in is received from.
     pub(crate) fn begin_http1(&mut self, connection: &mut Http1) {
         self.arm_receive(connection);
+        connection.idle_since = self.transport.tick;
         let header_wait = self.dispatch.policy(connection.link.policy).header_wait;
         self.transport.set_deadline(&connection.link.socket, self.transport.after(header_wait));
     }

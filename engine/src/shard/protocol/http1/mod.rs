@@ -23,4 +23,4 @@ mod state;
 mod unwanted;
 mod waits;
 
-pub(crate) use self::state::{Http1, Intake};
+pub(crate) use self::state::{Http1, Intake, Rest};

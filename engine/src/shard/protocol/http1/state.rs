@@ -8,7 +8,7 @@
 use ringress_proto::chunked::Decoder;
 
 use crate::clock::Tick;
-use crate::conn::{Machine, Part};
+use crate::conn::{Machine, Part, WaitReason};
 use crate::mem::Cell;
 use crate::queue::Slot;
 use crate::record::{Address, DISCARDED_BYTES_MAX};
@@ -233,6 +233,28 @@ impl Incoming {
     }
 }
 
+/// A connection that has nothing to do: the one that is less makes room first for those that come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rest {
+    before: RestBefore,
+    since: Tick,
+}
+
+impl Rest {
+    /// Since when it rests.
+    pub(crate) fn since(self) -> Tick {
+        self.since
+    }
+}
+
+/// What is awaited of a connection that rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum RestBefore {
+    /// Its client has never sent anything whole.
+    FirstRequest,
+    NextRequest,
+}
+
 /// See the module's head. The link is at the beginning, as in every protocol's state: see `Connection`.
 #[derive(Debug)]
 #[repr(C)]
@@ -245,6 +267,8 @@ pub(crate) struct Http1 {
     /// Bytes thrown away of the body under way, and behind a last request.
     pub(super) discarded: u32,
     pub(super) machine: Machine,
+    /// Since when a request is awaited, while one is.
+    pub(super) idle_since: Tick,
     pub(super) peer: Address,
     pub(super) local: Address,
     pub(super) body_size: BodySize,
@@ -263,6 +287,7 @@ impl Http1 {
         Self {
             link,
             machine: Machine::new(),
+            idle_since: 0,
             intake: Intake::Nothing,
             body_size: BodySize::Short,
             owed: PendingWrites::default(),
@@ -419,6 +444,18 @@ impl Http1 {
             },
             Intake::Unwanted { .. } => Part::Unread,
         }
+    }
+
+    /// Since when it has had nothing to do: no part of a request is here, none is under way, nothing is sent or held.
+    pub(crate) fn rest(&self) -> Option<Rest> {
+        let socket = &self.link.socket;
+        // Who waits for a buffer has sent something.
+        let has_sent = socket.holds_input() || socket.has_half_closed() || socket.waits_for().is_some();
+        let is_quiet = socket.is_open() && !socket.sends() && !has_sent;
+        let is_idle = self.machine.wait_reason(self.part(), socket.blocked()) == WaitReason::Idle && !self.owes_more();
+        // The newest request is named from the first one on.
+        let before = if self.newest.is_none() { RestBefore::FirstRequest } else { RestBefore::NextRequest };
+        (is_quiet && is_idle).then_some(Rest { before, since: self.idle_since })
     }
 
     /// The pipe for which is what comes, or will be.
