@@ -202,7 +202,7 @@ impl Origin {
 #[inline]
 fn pack(generation: Generation, place: u64) -> NonZeroU64 {
     debug_assert!(place <= PLACE_MASK && generation.0 & PLACE_MASK == 0);
-    NonZeroU64::new(generation.0 | place).unwrap_or(NonZeroU64::MAX)
+    NonZeroU64::new(generation.0 | place).expect("a generation is never 0")
 }
 
 /// One request, for as long as it lives: from its delivery until it is answered, cancelled or its client is gone.

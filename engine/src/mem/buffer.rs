@@ -123,6 +123,13 @@ impl<'a> Input<'a> {
         self.end
     }
 
+    /// A copy for a call that is seldom made: what a call is lent is put together in memory, before it is known whether
+    /// the call is made.
+    #[inline(always)]
+    pub(crate) fn apart(self) -> Self {
+        Self { ..self }
+    }
+
     /// Its first so many bytes.
     #[inline]
     pub(crate) fn first(self, len: u32) -> Self {

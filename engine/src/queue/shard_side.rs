@@ -263,7 +263,7 @@ impl<R: Record> ShardSide<R> {
 
     /// Makes the slot's request answerable, by id through the queue of that number, and gives the id to put into a
     /// request ring.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn publish(&mut self, slot: Slot, queue: QueueNumber) -> RequestId {
         self.leave_stage(slot);
         let place = self.slot(slot);

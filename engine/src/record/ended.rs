@@ -126,7 +126,8 @@ impl Times {
     }
 }
 
-/// A request's end: all that counters know of it, and later logs, metrics and traces.
+/// A request's end: with its [`Times`], where something uses those, all that counters know of it, and later logs,
+/// metrics and traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
@@ -140,20 +141,11 @@ pub(crate) struct Ended {
     pub(crate) bytes_in: u64,
     /// Bytes of its response that the socket took: head and body, framing included.
     pub(crate) bytes_out: u64,
-    /// Where something uses them.
-    pub(crate) times: Option<Times>,
 }
 
 #[cfg(feature = "bench-door")]
 impl Ended {
     /// For benchmarks, which have no shard that would know of it.
-    pub(crate) const BENCH: Self = Self {
-        outcome: Outcome::Answered,
-        status: 200,
-        delivered: true,
-        meter: 0,
-        bytes_in: 0,
-        bytes_out: 0,
-        times: None,
-    };
+    pub(crate) const BENCH: Self =
+        Self { outcome: Outcome::Answered, status: 200, delivered: true, meter: 0, bytes_in: 0, bytes_out: 0 };
 }

@@ -146,7 +146,7 @@ impl CopiedEnds {
     #[inline(always)]
     pub(super) fn at(&self, place: usize) -> Ended {
         let Kept { bytes_in, bytes_out, meter, status, outcome, delivered } = self.ends[place];
-        Ended { outcome, status, delivered, meter, bytes_in, bytes_out: u64::from(bytes_out), times: None }
+        Ended { outcome, status, delivered, meter, bytes_in, bytes_out: u64::from(bytes_out) }
     }
 
     /// The times of one of those that were taken, once.
@@ -180,7 +180,7 @@ mod tests {
         let mut copied = CopiedEnds::new(1, 2);
         let cell = CellId::of_bits(1).expect("a cell");
         let (outcome, status, delivered, meter, bytes_in, bytes_out) = (Outcome::Answered, 200, true, 1, 1, 1);
-        let ended = Ended { outcome, status, delivered, meter, bytes_in, bytes_out, times: None };
+        let ended = Ended { outcome, status, delivered, meter, bytes_in, bytes_out };
         let moment = Moment::new(1).expect("not 0");
         let times = Times { first_byte: moment, delivered: None, taken: None, answered: None, sent: moment };
         copied.keep_times();

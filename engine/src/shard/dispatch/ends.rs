@@ -129,13 +129,19 @@ impl Dispatch {
     /// The response of a request has been copied into this cell, to be sent with others.
     #[inline(always)]
     pub(crate) fn response_copied(&mut self, slot: Slot, cell: CellId) {
-        let outcome = self.slots[slot].outcome;
-        let ended = self.leave_slot(slot, outcome, None);
         if self.measures {
-            let times = self.times_of(slot, ended.status);
-            return self.copied.put_timed(cell, ended, times);
+            return self.response_copied_timed(slot, cell);
         }
+        let ended = self.leave_slot(slot, self.slots[slot].outcome, None);
         self.copied.put(cell, ended);
+    }
+
+    // A call of its own before there is an `Ended`: to be lent to one, each would be put together in memory.
+    #[cold]
+    fn response_copied_timed(&mut self, slot: Slot, cell: CellId) {
+        let ended = self.leave_slot(slot, self.slots[slot].outcome, None);
+        let times = self.times_of(slot, ended.status);
+        self.copied.put_timed(cell, ended, times);
     }
 
     /// The newest response in a cell has grown.
@@ -154,7 +160,7 @@ impl Dispatch {
         // Nearly always all of them.
         let (count, meter, bytes_in, bytes_out) = self.copied.answered_together(places.clone());
         #[cfg(test)]
-        places.clone().take(count).for_each(|place| crate::shard::sim::ends::saw(&self.copied.at(place)));
+        places.clone().take(count).for_each(|place| crate::shard::sim::ends::saw(&self.copied.at(place), None));
         self.tally(meter, count as u64, bytes_in, bytes_out);
         places.start += count;
         for place in places {
@@ -256,11 +262,18 @@ impl Dispatch {
     /// An answered request has ended, and is counted: see [`leave_slot`](Self::leave_slot).
     #[inline(always)]
     fn request_ended(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) {
-        let ended = self.leave_slot(slot, outcome, sent);
         if self.measures {
-            return self.record_timed(ended, self.times_of(slot, ended.status));
+            return self.request_ended_timed(slot, outcome, sent);
         }
+        let ended = self.leave_slot(slot, outcome, sent);
         self.record(ended);
+    }
+
+    // As for `response_copied_timed`.
+    #[cold]
+    fn request_ended_timed(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) {
+        let ended = self.leave_slot(slot, outcome, sent);
+        self.record_timed(ended, self.times_of(slot, ended.status));
     }
 
     /// An answered request needs its slot no more: frees that, and what it pinned, unless a handle still reads it. Of
@@ -273,7 +286,7 @@ impl Dispatch {
         let delivered = life.was_delivered();
         let tell = |answer: &Answered| {
             let bytes_out = sent.unwrap_or_else(|| response_bytes(answer));
-            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out, times: None }
+            Ended { outcome, status: answer.status, delivered, meter, bytes_in, bytes_out }
         };
         let (ended, fate) = self.side.end_answered(slot, tell);
         if fate == SlotUse::Held {
@@ -288,7 +301,7 @@ impl Dispatch {
         let (life, meter, bytes_in) = self.end_life(slot);
         assert!(life == Life::Delivered, "a request ends once");
         let times = self.times_of(slot, 0);
-        let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0, times: None };
+        let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0 };
         // A response already on its way back finds no connection.
         let connection = self.slots[slot].connection.take();
         if self.side.end_unanswered(slot, &ended) == SlotUse::Held {
@@ -319,7 +332,7 @@ impl Dispatch {
             sent: now,
         });
         let (delivered, meter) = (false, UNMETERED);
-        let ended = Ended { outcome, status, delivered, meter, bytes_in: 0, bytes_out: 0, times: None };
+        let ended = Ended { outcome, status, delivered, meter, bytes_in: 0, bytes_out: 0 };
         self.record_timed(ended, times);
     }
 
@@ -376,7 +389,9 @@ impl Dispatch {
         {
             times.record(latency);
         }
-        self.record(Ended { times, ..ended });
+        #[cfg(test)]
+        crate::shard::sim::ends::saw(&ended, times.as_ref());
+        self.count_end(ended);
     }
 
     /// Bytes received of the request in a slot.
@@ -405,7 +420,7 @@ impl Dispatch {
             }
             let (outcome, delivered) = (Outcome::Stopped, life.was_delivered());
             let times = self.times_of(slot, 0);
-            let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0, times: None };
+            let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };
             self.record_timed(ended, times);
         }
         while let Some(places) = self.copied.take_any() {
@@ -417,7 +432,12 @@ impl Dispatch {
     #[inline(always)]
     fn record(&mut self, ended: Ended) {
         #[cfg(test)]
-        crate::shard::sim::ends::saw(&ended);
+        crate::shard::sim::ends::saw(&ended, None);
+        self.count_end(ended);
+    }
+
+    #[inline(always)]
+    fn count_end(&mut self, ended: Ended) {
         let Ended { outcome, delivered, meter, bytes_in, bytes_out, .. } = ended;
         let is_answered = outcome == Outcome::Answered;
         self.tally(meter, u64::from(is_answered), bytes_in, bytes_out);

@@ -63,9 +63,9 @@ impl<I: Io> Protocol<I> {
             let input = all.after(used);
             let admission = connection.machine.admission(self.settings.pipeline_max);
             let taken = match admission {
-                _ if connection.has_incoming() => self.take_body(connection, input),
+                _ if connection.has_incoming() => self.take_body(connection, input.apart()),
                 Admission::Never => self.throw_away(connection),
-                _ if connection.has_head() => self.extend_head(connection, input),
+                _ if connection.has_head() => self.extend_head(connection, input.apart()),
                 Admission::Later => Taken::Later,
                 Admission::Now => self.take_in_place(connection, input),
             };
@@ -120,12 +120,12 @@ impl<I: Io> Protocol<I> {
             Ok(Some(read)) => read,
             Ok(None) => {
                 self.dispatch.discard(slot);
-                return self.begin_assembly(connection, input);
+                return self.begin_assembly(connection, input.apart());
             }
             Err(reject) => return self.refuse_unread(connection, slot, reject),
         };
         if !matches!(read.body, BodyLength::None) {
-            return self.take_with_body(connection, input, slot, read.addressed.apart());
+            return self.take_with_body(connection, input.apart(), slot, read.addressed.apart());
         }
         self.keep(input, slot, read.head_len);
         let is_taken = self.deliver(connection, slot, read.addressed, false);
@@ -137,7 +137,7 @@ impl<I: Io> Protocol<I> {
     #[inline(always)]
     pub(super) fn keep(&mut self, input: Input<'_>, slot: Slot, len: u32) {
         if !self.dispatch.keep(slot, input.first(len).into()) {
-            self.keep_longest(input, slot, len);
+            self.keep_longest(input.apart(), slot, len);
         }
     }
 
