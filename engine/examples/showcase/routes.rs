@@ -38,6 +38,7 @@ pub(crate) enum Route {
     Baseline,
     Echo,
     Upload,
+    Take,
     Headers,
     Who,
     Bytes(u64),
@@ -67,6 +68,7 @@ impl Route {
             b"/baseline11" => Self::Baseline,
             b"/echo" => Self::Echo,
             b"/upload" => Self::Upload,
+            b"/take" => Self::Take,
             b"/headers" => Self::Headers,
             b"/who" => Self::Who,
             b"/trailers" => Self::Trailers,
@@ -94,7 +96,7 @@ impl Route {
     const fn methods(self) -> &'static str {
         match self {
             Self::Page | Self::Baseline | Self::Headers | Self::Trailers => "GET, HEAD, POST, OPTIONS",
-            Self::Echo | Self::Upload => "POST, PUT, OPTIONS",
+            Self::Echo | Self::Upload | Self::Take => "POST, PUT, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -167,6 +169,7 @@ pub(crate) fn answer_now(request: Request, route: Option<Route>, site: &Site) ->
     let get = matches!(request.method(), Method::Get | Method::Head);
     match (route, &site.root) {
         (Some(Route::Cancel), _) if get => request.cancel(),
+        (Some(Route::Take), _) if matches!(request.method(), Method::Post | Method::Put) => take(request),
         (Some(Route::Upgrade), _) if get => {
             let wanted = "this route is for Connection: upgrade and Upgrade: echo in HTTP/1.1, without a body\n";
             request.respond(status_text(400, wanted))
@@ -277,6 +280,15 @@ fn work(ms: u64) -> Response<'static> {
     }
     std::thread::sleep(Duration::from_millis(ms));
     Response::text("worked\n")
+}
+
+/// As `/upload`, by a handler that waits for the body: until then its consumer answers nobody else.
+fn take(mut request: Request) -> ringress::Result<()> {
+    let mut bytes = 0;
+    while let Some(chunk) = request.body().next_chunk()? {
+        bytes += chunk.len();
+    }
+    request.respond(Response::text(bytes.to_string()))
 }
 
 /// Tells beforehand what the response will need (RFC 8297).

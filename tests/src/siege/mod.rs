@@ -10,6 +10,7 @@
 mod ask;
 mod capacity;
 mod crowd;
+mod crowds;
 mod ghosts;
 mod held;
 mod nginx;

@@ -1,6 +1,6 @@
 //! An nginx that serves the paths of the showcase that loads ask for: one worker, no privileges, a folder of its own.
 //!
-//! What is not the same: an upload is answered at once, and thrown away as it comes; slow things are asked of an
+//! What is not the same: a body is answered at once, thrown away as it comes, and not echoed; slow things are asked of an
 //! [`Upstream`], which costs it a second descriptor for each; `/bytes/N` is a file of 1 GB, whatever N is.
 
 use std::fs;
@@ -101,6 +101,8 @@ fn configuration(address: SocketAddr, upstream: &Upstream, folder: &Path, descri
                 listen {address} backlog=4096; root {folder}/root;
                 location = /plaintext {{ return 200 'Hello, World!'; }}
                 location = /upload {{ return 200 'taken'; }}
+                location = /take {{ return 200 'taken'; }}
+                location = /echo {{ return 200 'taken'; }}
                 location = /trailers {{ return 200 'trailers'; }}
                 location /file/ {{ alias {folder}/root/; }}
                 location /bytes/ {{ rewrite ^ /long.bin break; }}

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Load, Outcome, Scale, capacity, ghosts, readers, silent, uploads};
+use super::{Load, Outcome, Scale, capacity, crowds, ghosts, readers, silent, uploads};
 use crate::server::{Mode, Setup};
 
 /// What must come of a load.
@@ -57,6 +57,8 @@ pub struct Row {
     pub must: Must,
     /// What the server's process may have.
     pub limits: Limits,
+    /// Threads that answer, in queue mode.
+    consumers: u32,
     /// Arguments that make the server's pools small, in CI.
     small: &'static [&'static str],
     run: Load,
@@ -82,14 +84,21 @@ pub const ROWS: &[Row] = &[
     row_of("short-files", "1,100 readers of short files that do not read", readers::short_files),
     row_of("long-responses", "2,000 clients ask for 1 GB and read nothing", readers::long_responses)
         .must(Must::ServeAllWithin(Duration::from_millis(50))),
+    row_of("idle-puts", "four idle PUTs to four consumers that read bodies waiting", uploads::idle_puts).consumers(4),
+    row_of("nothing", "1,000 clients that do nothing", crowds::nothing).small(LITTLE),
+    row_of("half-head", "1,000 clients with half a head", crowds::half_heads).small(LITTLE),
+    row_of("half-body", "1,000 clients with half a body", crowds::half_bodies).small(LITTLE),
+    row_of("unread-download", "1,000 clients with an unread download of 1 MB", crowds::unread_downloads).small(LITTLE),
+    row_of("unread-echo", "1,000 clients with an unread echo of 1 MB", crowds::unread_echoes).small(LITTLE),
 ];
 
 const BUFFERS: &[&str] = &["--pool=receive_buffers=64", "--pool=body_buffers=16"];
 /// Half as many requests as the loads for CI have open.
 const SLOTS: &[&str] = &["--requests=1024", "--pool=receive_buffers=256"];
+const LITTLE: &[&str] = &["--requests=1024", "--pool=receive_buffers=128", "--pool=body_buffers=16"];
 
 const fn row_of(name: &'static str, load: &'static str, run: Load) -> Row {
-    Row { name, load, must: Must::ServeAll, limits: Limits::Inherited, small: &[], run }
+    Row { name, load, must: Must::ServeAll, limits: Limits::Inherited, consumers: 1, small: &[], run }
 }
 
 /// The load of this name.
@@ -110,6 +119,10 @@ impl Row {
         Self { limits, ..self }
     }
 
+    const fn consumers(self, consumers: u32) -> Self {
+        Self { consumers, ..self }
+    }
+
     const fn small(self, small: &'static [&'static str]) -> Self {
         Self { small, ..self }
     }
@@ -117,7 +130,7 @@ impl Row {
     /// The showcase that this load is for: one shard at its defaults, or with small pools.
     #[must_use]
     pub fn setup(&self, mode: Mode, scale: Scale) -> Setup {
-        let mut setup = Setup::new(mode).shards(1).consumers(1).with_folder();
+        let mut setup = Setup::new(mode).shards(1).consumers(self.consumers).with_folder();
         if scale == Scale::Ci {
             setup = self.small.iter().fold(setup, |setup, pool| setup.arg(pool));
         }

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Ask, Outcome, Scale, get, post};
+use super::ask::beside;
+use super::held::{Held, Window};
+use super::{Ask, Outcome, Scale, get, post, short};
+use crate::pace::pause;
 
 /// Keep-alive clients that post 16 KB, each again when it has its answer.
 pub(super) fn posts(address: SocketAddr, scale: Scale) -> Outcome {
@@ -29,4 +32,13 @@ pub(super) fn slow_uploads(address: SocketAddr, scale: Scale) -> Outcome {
     let body = 100 * pieces - get("/upload").len() - "Content-Length: 1000\r\n".len();
     let ask = Ask::new(clients, post("/upload", body)).in_pieces(100, Duration::from_millis(pause)).rounds(1);
     Outcome::of([("uploads", ask.patience(Duration::from_secs(30)).run(address, Duration::from_secs(60)))])
+}
+
+/// Four uploads of which nothing comes, to a handler that waits for their bodies on its consumer's thread.
+pub(super) fn idle_puts(address: SocketAddr, scale: Scale) -> Outcome {
+    let mut held = Held::connect(address, 4, Window::Usual);
+    held.send(b"PUT /take HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n");
+    let (parts, ()) = beside(address, vec![short(16)], || pause(scale.length()));
+    held.reset();
+    Outcome::of(parts)
 }
