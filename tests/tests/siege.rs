@@ -51,9 +51,7 @@ mod colocated {
         ghosts_that_are_closed: "ghosts-closed",
         #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         slow_readers: "slow-readers",
-        #[ignore = "not mended yet: at the descriptor limit new clients wait"]
         silent_clients: "silent",
-        #[ignore = "not mended yet: at the descriptor limit new clients wait"]
         idle_clients: "idle",
         #[ignore = "not mended yet: half heads take all assembly cells"]
         half_heads: "half-heads",
@@ -91,9 +89,7 @@ mod queue {
         ghosts_that_are_closed: "ghosts-closed",
         #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         slow_readers: "slow-readers",
-        #[ignore = "not mended yet: at the descriptor limit new clients wait"]
         silent_clients: "silent",
-        #[ignore = "not mended yet: at the descriptor limit new clients wait"]
         idle_clients: "idle",
         #[ignore = "not mended yet: half heads take all assembly cells"]
         half_heads: "half-heads",

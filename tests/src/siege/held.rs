@@ -27,15 +27,12 @@ pub(super) enum Window {
 pub(super) struct Held {
     /// `None` where a connection could not be made, or has ended.
     streams: Vec<Option<TcpStream>>,
-    since: Instant,
 }
 
 impl Held {
     /// So many connections from 127.0.0.1.
     pub(super) fn connect(address: SocketAddr, count: usize, window: Window) -> Self {
-        let since = Instant::now();
-        let streams = (0..count).map(|_| connect(address, window).ok()).collect();
-        Self { streams, since }
+        Self { streams: (0..count).map(|_| connect(address, window).ok()).collect() }
     }
 
     /// Sends the same on all of them, as far as it goes without waiting.
@@ -54,14 +51,15 @@ impl Held {
         }
     }
 
-    /// Waits until what comes on each begins with `expected`: who got that was served.
+    /// Waits until what comes on each begins with `expected`: who got that was served, after this wait.
     pub(super) fn expect(&mut self, expected: &[u8]) -> Served {
-        let (mut served, deadline) = (Served::default(), Instant::now() + WAIT_MAX);
+        let (mut served, since) = (Served::default(), Instant::now());
+        let deadline = since + WAIT_MAX;
         let mut waiting: Vec<usize> = (0..self.streams.len()).collect();
         while !waiting.is_empty() && Instant::now() < deadline {
             waiting.retain(|place| match look(self.streams[*place].as_mut(), expected.len()) {
                 Look::Came(bytes) if bytes == expected => {
-                    served.add(self.since.elapsed());
+                    served.add(since.elapsed());
                     false
                 }
                 Look::Nothing => true,
@@ -81,7 +79,7 @@ impl Held {
         let mut served = Served::default();
         for stream in &mut self.streams {
             match look(stream.as_mut(), 12) {
-                Look::Nothing => served.add(self.since.elapsed()),
+                Look::Nothing => served.add(Duration::ZERO),
                 other => served.fail(other.to_string()),
             }
         }

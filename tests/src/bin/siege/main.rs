@@ -44,7 +44,8 @@ fn main() -> ExitCode {
         let verdict = if colocated.is_miss || queue.is_miss { "misses" } else { "holds" };
         missed += usize::from(verdict == "misses");
         let must = row.must.text();
-        println!("| {} | {} | {} | {} | {must} | {verdict} |", row.load, colocated.text, queue.text, nginx.text);
+        let load = format!("`{}`: {}", row.name, row.load);
+        println!("| {load} | {} | {} | {} | {must} | {verdict} |", colocated.text, queue.text, nginx.text);
     }
     eprintln!("siege: {missed} of {} rows miss, after {} s", options.rows.len(), begun.elapsed().as_secs());
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
