@@ -30,9 +30,11 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// So many connections from 127.0.0.1.
+    /// So many connections from 127.0.0.1: as many as come about in time.
     pub(super) fn connect(address: SocketAddr, count: usize, window: Window) -> Self {
-        Self { streams: (0..count).map(|_| connect(address, window).ok()).collect() }
+        let deadline = Instant::now() + WAIT_MAX;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        Self { streams: (0..count).map(|_| connect(address, window, left()).ok()).collect() }
     }
 
     /// Sends the same on all of them, as far as it goes without waiting.
@@ -123,7 +125,7 @@ fn look(stream: Option<&mut TcpStream>, most: usize) -> Look {
     }
 }
 
-fn connect(address: SocketAddr, window: Window) -> io::Result<TcpStream> {
+fn connect(address: SocketAddr, window: Window, most: Duration) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_tcp_nodelay(true)?;
     if window == Window::Narrow {
@@ -131,7 +133,7 @@ fn connect(address: SocketAddr, window: Window) -> io::Result<TcpStream> {
         socket.set_recv_buffer_size(NARROW_WINDOW_BYTES)?;
         socket.set_tcp_mss(NARROW_SEGMENT_BYTES)?;
     }
-    socket.connect_timeout(&address.into(), WAIT_MAX)?;
+    socket.connect_timeout(&address.into(), most)?;
     socket.set_nonblocking(true)?;
     Ok(TcpStream::from(socket))
 }
