@@ -1,7 +1,7 @@
 //! An nginx that serves the paths of the showcase that loads ask for: one worker, no privileges, a folder of its own.
 //!
-//! What is not the same: a body is answered at once, thrown away as it comes, and not echoed; slow things are asked of an
-//! [`Upstream`], which costs it a second descriptor for each; `/bytes/N` is a file of 1 GB, whatever N is.
+//! What is not the same: a body is answered at once, thrown away as it comes, and not echoed; slow things are asked of
+//! an [`Upstream`], which costs it a second descriptor for each; `/bytes/N` is a file of 1 GB, whatever N is.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
