@@ -85,6 +85,8 @@ pub(crate) struct Fake {
     pub(crate) asleep: bool,
     /// The shard looks for buffers by the clock.
     pub(crate) naps: bool,
+    /// Much time has passed: what could have come by now has, and nothing of that is late in the next turn.
+    pub(crate) prompt: bool,
     /// How long the last turn was to wait.
     pub(crate) waited: Wait,
     /// Connections that may be open at a time: further accepts fail with EMFILE.
@@ -129,6 +131,7 @@ impl Fake {
             outside: None,
             asleep: false,
             naps: false,
+            prompt: false,
             waited: Wait::No,
             descriptors_max: usize::MAX,
             breaks: false,

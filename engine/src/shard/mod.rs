@@ -234,9 +234,13 @@ impl<I: Io> Shard<I> {
         if !(was_read && wait == Wait::No) {
             transport.read_clock();
         }
-        self.entered_at = transport.tick;
+        let before = core::mem::replace(&mut self.entered_at, transport.tick);
         if !self.events.is_empty() {
             self.quiet.note_use(self.entered_at);
+        }
+        let slept = Tick::from(wait != Wait::No);
+        if self.entered_at.saturating_sub(before) > slept {
+            self.begin_sends_anew();
         }
         self.protocol.dispatch.begin_turn(self.protocol.transport.clock.micros());
         self.end_sends();
@@ -364,6 +368,16 @@ impl<I: Io> Shard<I> {
     fn clear_drains(&mut self) {
         let connections = &mut self.connections;
         self.protocol.transport.drains.clear_away(|key| connections.get_mut(*key).is_some_and(is_draining));
+    }
+
+    /// What is being sent has waited for this enter, for as long as an application has kept the thread: the timers that
+    /// have begun with it begin now. (A shard that sleeps while something is being sent sleeps for a tick at most.)
+    #[cold]
+    fn begin_sends_anew(&mut self) {
+        for index in 0..self.protocol.transport.silent.len() {
+            let key = self.protocol.transport.silent[index];
+            self.visit(key, Protocol::renew_deadline);
+        }
     }
 
     /// After an enter: first the sends that fell short or failed, then all silent ones that did not.

@@ -127,7 +127,8 @@ impl Io for Fake {
         self.delayed.clear();
         let mut slept = false;
         self.begin();
-        self.progress(false);
+        let prompt = core::mem::take(&mut self.prompt);
+        self.progress(prompt);
         self.poll_notifier();
         if self.done.is_empty() && wait != Wait::No {
             slept = self.sleep();

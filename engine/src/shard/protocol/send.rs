@@ -98,7 +98,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Sets the deadline by what is waited for now.
-    fn renew_deadline(&mut self, connection: &mut Connection) {
+    pub(crate) fn renew_deadline(&mut self, connection: &mut Connection) {
         match connection {
             Connection::Http1(http) => self.set_timer(http),
             Connection::Raw(raw) => self.set_raw_deadline(raw),

@@ -161,6 +161,25 @@ impl Client {
         }
     }
 
+    /// Whether no timer may run for it: it has sent whole requests and nothing else, is owed a response to one of them
+    /// at least, and has read whatever its socket has taken.
+    pub(super) fn is_owed_only(&self, fake: &Fake) -> bool {
+        let due: Vec<&Expected> = self.expected.iter().take_while(|next| next.due_at <= self.written).collect();
+        let is_whole = |next: &&Expected| matches!(next.outcome, Outcome::Answer { .. });
+        let is_taken = self.inbox.is_empty() && fake.readable(self.peer) == 0;
+        is_taken && due.iter().all(is_whole) && due.last().is_some_and(|last| last.due_at == self.written)
+    }
+
+    /// From now on a timer may end it at any moment.
+    pub(super) fn may_be_late(&mut self) {
+        self.tight = true;
+    }
+
+    /// Whether the shard has not received all that it has sent.
+    pub(super) fn is_unheard(&self, fake: &Fake) -> bool {
+        fake.unreceived(self.peer) > 0
+    }
+
     /// The engine begins to stop.
     pub(super) fn expect_stop(&mut self) {
         self.stopping = true;

@@ -3,7 +3,8 @@
 //! Oracle: every well-formed request that was sent whole, by a client that stayed, is answered exactly once, in order
 //! and with its own response; malformed ones get their status; nobody is left waiting while the shard sleeps;
 //! afterwards nothing is in use. Where resources are short (`tight`) or time flies (`hasty`), 503, 408 and a closed
-//! connection are fair, and everything else still holds.
+//! connection are fair, and everything else still holds. Where the application keeps the shard's own thread for minutes
+//! (`slow`), they are fair for those clients alone who are late by what they do: whose requests had come is not.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,13 +15,16 @@ use super::ends;
 use super::rig::{Options, Rig};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
-use crate::clock::Tick;
+use crate::clock::{Tick, ticks};
 use crate::config::{Config, Mode};
 use crate::policy::Properties;
 use crate::ring::fake::{Faults, Outside, Random};
 
 /// Turns of the shard while clients come and go.
 const TURNS: usize = 200;
+
+/// How long the application keeps the thread at most, in seconds: every timer is over by then.
+const SLOW_MAX: usize = 300;
 
 fn faults(random: &mut Random) -> Faults {
     let mut often = |most: usize| u16::try_from(random.below(2) * random.below(most)).expect("below 1000");
@@ -74,12 +78,20 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
 fn run_one(seed: u64) {
     let mut random = Random::new(seed);
     let (tight, hasty) = (random.chance(250), random.chance(150));
-    let options = options(seed, &mut random, tight, hasty);
+    let mut options = options(seed, &mut random, tight, hasty);
     let (colocated, measured) = (options.config.mode == Mode::Colocated, options.measured);
+    let mut slow = colocated.then(|| Random::new(seed ^ 0x510)).filter(|own| own.clone().chance(700));
+    if slow.is_some() && !hasty {
+        // What waits for an application that takes its time is not to be answered in its place.
+        options.config.properties = options.config.properties.request_queue(Properties::OFF);
+    }
     let mut rig = Rig::with(options);
     ends::expect_notes(measured);
     rig.shard.publish_max = [1, 3, 64, 512][random.below(4)];
     rig.shard.protocol.transport.io.descriptors_max = if tight && random.chance(300) { 3 } else { usize::MAX };
+    if let Some(own) = &mut slow {
+        rig.shard.publish_max = [1, 1, 3][own.below(3)];
+    }
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
         random: Random::new(random.next()),
@@ -94,21 +106,7 @@ fn run_one(seed: u64) {
     }));
     rig.shard.protocol.transport.io.outside = Some(world.clone());
     for _ in 0..TURNS {
-        if hasty && random.chance(30) {
-            rig.expire(Duration::from_secs(random.below(130) as u64));
-            // Rates are looked at again and again, while clients pause.
-            for _ in 0..random.below(2) * random.below(16) {
-                rig.expire(Duration::from_secs(5 + random.below(5) as u64));
-            }
-        }
-        if random.chance(50) {
-            rig.change_unnoticed(&mut random);
-        }
-        // The application takes its time.
-        rig.shard.protocol.transport.clock.skip(Tick::from(random.chance(50)));
-        for _ in 0..random.below(8) {
-            world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
-        }
+        between_turns(&mut rig, &world, &mut random, (hasty, slow.as_mut()));
         turn(&mut rig, &world, colocated);
     }
     match random.below(8) {
@@ -142,6 +140,33 @@ fn run_one(seed: u64) {
     rig.end();
 }
 
+/// What happens outside before the next turn. Clients are `hasty`, the application is `slow`, by numbers of its own.
+fn between_turns(
+    rig: &mut Rig,
+    world: &RefCell<World>,
+    random: &mut Random,
+    (hasty, mut slow): (bool, Option<&mut Random>),
+) {
+    if hasty && random.chance(30) {
+        rig.expire(Duration::from_secs(random.below(130) as u64));
+        // Rates are looked at again and again, while clients pause.
+        for _ in 0..random.below(2) * random.below(16) {
+            rig.expire(Duration::from_secs(5 + random.below(5) as u64));
+        }
+    }
+    if random.chance(50) {
+        rig.change_unnoticed(random);
+    }
+    // The application takes its time.
+    rig.shard.protocol.transport.clock.skip(Tick::from(random.chance(50)));
+    for _ in 0..random.below(8) {
+        world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
+        if let Some(own) = &mut slow {
+            take_time(rig, world, own);
+        }
+    }
+}
+
 /// Nobody sends any more, nothing is owed: the timers close every connection.
 fn time_out(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().expect_stop(&mut rig.shard.protocol.transport.io);
@@ -152,9 +177,29 @@ fn time_out(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     assert_eq!(rig.shard.connections.len(), 0, "connections without a deadline are left");
 }
 
+/// The application keeps the shard's thread, mostly while completions wait to be handled.
+fn take_time(rig: &mut Rig, world: &RefCell<World>, own: &mut Random) {
+    let completions_wait = rig.shard.cursor < rig.shard.events.len();
+    if own.chance(if completions_wait { 300 } else { 20 }) {
+        // Meanwhile clients go on.
+        world.borrow_mut().app_waits = true;
+        for _ in 0..own.below(10) {
+            world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
+        }
+        world.borrow_mut().app_waits = false;
+        rig.shard.protocol.transport.clock.skip(ticks(Duration::from_secs(own.below(SLOW_MAX) as u64)));
+        world.borrow_mut().pass_time(&mut rig.shard.protocol.transport.io);
+    }
+}
+
 fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().app_waits = colocated;
+    let took_time = rig.shard.protocol.transport.io.prompt;
     rig.turn();
+    let io = &mut rig.shard.protocol.transport.io;
+    if took_time && !io.prompt {
+        world.borrow_mut().excuse_unheard(io);
+    }
     world.borrow_mut().app_waits = false;
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::informational::hint;
 use super::rig::{Options, ROOM, Rig, answer, answer_with, read_body, read_prefix, routes, target};
 use super::streams::{memory, push, start};
 use crate::clock::ticks;
@@ -120,6 +121,32 @@ fn what_has_come_is_not_late_however_long_the_application_takes() {
         assert_eq!(rig.heard_answers(*client), ["/a/1"]);
     }
     end(rig, &clients);
+}
+
+#[test]
+fn a_client_rests_from_when_its_response_is_sent_however_long_that_takes() {
+    let properties = Properties::new().idle_connection(SECOND);
+    let config = Config { properties, mode: Mode::Colocated, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let _driving = rig.shard.drive_here();
+    let (first, second) = (rig.connect(), rig.connect());
+    rig.say(first, get("/a/1"));
+    let lease = rig.claim();
+    lease.send_informational(hint(1)).expect("it is open");
+    answer(lease);
+    rig.shard.protocol.transport.io.write(second, get("/a/2").as_bytes());
+    rig.turn();
+    // What is informational is sent, and the response behind it is when the thread comes back to the shard.
+    assert!(rig.heard(first).starts_with("HTTP/1.1 103 "));
+    let lease = rig.claim();
+    rig.shard.protocol.transport.clock.skip(ticks(SECOND * 10));
+    answer(lease);
+    rig.settle();
+    assert_eq!([first, second].map(|client| rig.heard_answers(client)), [["/a/1"], ["/a/2"]]);
+    assert!(!rig.shard.protocol.transport.io.is_closed(first), "it has rested for no time yet");
+    rig.pass(SECOND);
+    assert!(rig.shard.protocol.transport.io.is_closed(first), "it has rested for long enough");
+    end(rig, &[second]);
 }
 
 #[test]

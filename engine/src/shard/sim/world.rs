@@ -82,6 +82,21 @@ impl World {
         self.clients.iter_mut().for_each(Client::expect_stop);
     }
 
+    /// The application has kept its thread, which is the shard's, for so long that every timer may be over. Fair for
+    /// whom one runs; not for those who have sent what they are answered for, whether that waits in the kernel, behind
+    /// it or at the application.
+    pub(super) fn pass_time(&mut self, fake: &mut Fake) {
+        let late = self.clients.iter_mut().filter(|client| !client.is_owed_only(fake));
+        late.for_each(Client::may_be_late);
+        fake.prompt = true;
+    }
+
+    /// The kernel was entered after that: what it had, but had no buffer for, may be late.
+    pub(super) fn excuse_unheard(&mut self, fake: &Fake) {
+        let unheard = self.clients.iter_mut().filter(|client| client.is_unheard(fake));
+        unheard.for_each(Client::may_be_late);
+    }
+
     /// What clients and the application have seen is what was counted. A client may be gone before it has read what its
     /// socket had taken.
     pub(super) fn assert_counted(&self, queue: &RequestCounters, counters: &ShardCounters) {
