@@ -54,11 +54,14 @@ impl CopiedEnds {
         }
     }
 
-    /// From now on there is room for times: the same as for ends. Those are forgotten that were kept when times were of
-    /// use before, and that nobody has taken since.
-    pub(super) fn keep_times(&mut self) {
+    /// From now on there is room for times: the same as for ends.
+    pub(super) fn reserve_times(&mut self) {
+        self.times.reserve_exact(self.ends.capacity().saturating_sub(self.times.len()));
+    }
+
+    /// From now on times are of use, or are of none: those that are kept are not of what is put in their places.
+    pub(super) fn forget_times(&mut self) {
         self.times.clear();
-        self.times.reserve_exact(self.ends.capacity());
     }
 
     /// One more response is in a cell.
@@ -183,12 +186,12 @@ mod tests {
         let ended = Ended { outcome, status, delivered, meter, bytes_in, bytes_out };
         let moment = Moment::new(1).expect("not 0");
         let times = Times { first_byte: moment, delivered: None, taken: None, answered: None, sent: moment };
-        copied.keep_times();
+        copied.forget_times();
         copied.put_timed(cell, ended, Some(times));
         // By now nothing uses times, then something does again.
         assert_eq!(copied.take(cell), 0..1);
         copied.put(cell, ended);
-        copied.keep_times();
+        copied.forget_times();
         assert_eq!((copied.take(cell), copied.times_at(0)), (0..1, None));
     }
 }

@@ -373,7 +373,10 @@ impl Dispatch {
             for slot in self.side.slots_used() {
                 self.times[slot] = Stamps::default();
             }
-            self.copied.keep_times();
+            self.copied.reserve_times();
+        }
+        if measures != self.measures {
+            self.copied.forget_times();
         }
         self.measures = measures;
     }

@@ -130,3 +130,23 @@ fn what_waits_while_the_application_works_on_others_takes_that_time_too() {
     let long: u64 = latency.total.buckets().map(longest).sum();
     assert_eq!((latency.total.count(), long), (2, 2), "requests, and those of 10 seconds");
 }
+
+#[test]
+fn responses_that_were_copied_when_times_were_of_use_leave_none_behind() {
+    expect_notes(false);
+    let mut rig = Rig::with(Options { measured: true, ..Options::default() });
+    let (measured, client) = (rig.connect_with_room(100), rig.connect_with_room(100));
+    rig.say(measured, "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    // They are on their way when the last queue that is measured ends.
+    rig.change(|desired| desired.set_queues(Vec::new()));
+    while rig.shard.protocol.transport.io.readable(measured) > 0 {
+        rig.heard(measured);
+        rig.settle();
+    }
+    rig.say(client, "GET /none/1 HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2));
+    rig.shard.protocol.transport.io.reset(client);
+    rig.settle();
+    assert_eq!(rig.counters.requests_refused.read(), 2);
+}
