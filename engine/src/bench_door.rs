@@ -150,7 +150,7 @@ impl Hop {
         let (exchange, side) =
             Exchange::new(1, ShardId(0), Origin::LONE, template, &sizes).expect("memory and an eventfd");
         let queue = QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange]));
-        let (producer, completed) = (queue.producer(0), Vec::with_capacity(slots as usize));
+        let (producer, completed) = (queue.producer(&side), Vec::with_capacity(slots as usize));
         Self { driving: None, side, queue, producer, completed, next: 0 }
     }
 
@@ -197,9 +197,8 @@ impl Hop {
         let slot = self.side.allocate(|| ()).expect("a slot for each request of a batch");
         self.side.record_mut(slot).url_context = self.next;
         self.next += 1;
-        let id = self.side.publish(slot, QueueNumber(0));
         assert!(self.queue.room(0, &mut self.producer) > 0, "the queue is longer than the batch");
-        self.producer.push(id);
+        self.producer.push(self.side.publish(slot, QueueNumber(0)));
     }
 
     #[inline]

@@ -5,6 +5,7 @@
 //! Not here: what a handle does with its request (`lease`), which shard an id belongs to (room `session`), and what a
 //! shard does once it is told (room `shard`).
 
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::commands::{Command, Informational};
@@ -13,7 +14,6 @@ use super::exchange::{
     ORPHAN, Record, ResponseFlags, SENT, SharedSlot, generation_of,
 };
 use super::signals::Signals;
-use super::slot::Slot;
 use crate::id::{QueueNumber, RequestId};
 
 /// Counts among those who refer to a slot without a handle.
@@ -27,7 +27,6 @@ impl Drop for Visit<'_> {
 
 /// A slot that stays as long as this.
 struct Visited<'e, R> {
-    slot: Slot,
     place: &'e SharedSlot<R>,
     _visit: Visit<'e>,
 }
@@ -40,12 +39,11 @@ impl<R: Record> Exchange<R> {
         fill: impl FnOnce(&R, &mut [u8]) -> Result<Answered, E>,
     ) -> Option<Result<(), E>> {
         let visited = self.known(id)?;
-        let slot = visited.slot;
         let filled = self.fill(visited.place, id.generation(), ResponseFlags::default(), fill);
         if let Some(Ok(())) = filled {
             // SAFETY: duty 1: `fill` has set ANSWERED and COMPLETING, and nobody else does. Duty 2: `self` is borrowed
-            // of an `Arc`, by who came with the id.
-            unsafe { Self::give_back(self, slot) };
+            // of an `Arc`, by who came with the id. Duty 3: `known` has found it here.
+            unsafe { Self::give_back(self, NonNull::from(visited.place)) };
         }
         filled
     }
@@ -63,14 +61,9 @@ impl<R: Record> Exchange<R> {
         // The shard gives slots up (`trim`) if it finds nobody here when it has lowered the mark.
         self.visitors.fetch_add(1, Ordering::SeqCst);
         let visit = Visit(&self.visitors);
-        let slot = self.used(id)?;
-        Some(Visited { slot, place: self.slot(slot), _visit: visit })
-    }
-
-    /// The slot of an id, if it is one that is used: for the shard itself.
-    pub(super) fn used(&self, id: RequestId) -> Option<Slot> {
-        let number = self.origin.slot(id);
-        (u64::from(number) < self.initialised.load(Ordering::SeqCst)).then(|| Slot::new(number))
+        // SAFETY: duty 1: counted above, until the result is dropped.
+        let place = unsafe { self.find(self.origin.slot(id)) }?;
+        Some(Visited { place, _visit: visit })
     }
 
     /// Whether a request came through a queue, by its number, and its slot serves no other one yet. Of a request that
@@ -88,7 +81,7 @@ impl<R: Record> Exchange<R> {
     pub(crate) fn tell_by_id(&self, id: RequestId, signals: Signals) {
         let Some(visited) = self.known(id) else { return };
         if generation_of(visited.place.word.load(Ordering::Acquire)) == id.generation() {
-            self.tell(visited.slot, signals);
+            self.tell(visited.place, signals);
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::exchange::{Exchange, Record};
 use super::lease::Lease;
 use super::request_ring::{Producer, RequestRing};
+use super::shard_side::ShardSide;
 use super::sleepers::Sleepers;
 use crate::counters::CountsRegister;
 use crate::id::{QueueNumber, RequestId};
@@ -61,8 +62,8 @@ impl<R: Record> Source<'_, R> {
     fn claim(self) -> Option<Lease<R>> {
         while let Some(id) = self.ring.claim() {
             let id = RequestId::from_u64(id)?;
-            // SAFETY: duty 1: the ring holds only what this exchange published, since both are of one shard (`source`),
-            // and gives each id out once.
+            // SAFETY: duty 1: the ring holds only what this exchange published, since both are of one shard (`source`,
+            // `producer`) and each `Published` is pushed once; and it gives each id out once.
             if let Some(lease) = unsafe { Lease::claim(self.exchange, id) } {
                 return Some(lease);
             }
@@ -221,10 +222,14 @@ impl<R: Record> QueueCore<R> {
         self.exchanges.first().map_or(0, |exchange| exchange.engine())
     }
 
-    /// The one end by which a shard pushes to this queue, once there is [room](Self::room). Who sleeps is to be
-    /// [woken](Sleepers::wake) for what it publishes.
-    pub(crate) fn producer(&self, shard: usize) -> Producer {
-        Producer::new(Arc::clone(&self.rings[shard]))
+    /// The one end by which a shard pushes what it has published to this queue, once there is [room](Self::room). Who
+    /// sleeps is to be [woken](Sleepers::wake) for what it publishes.
+    ///
+    /// # Panics
+    /// When the queue has no ring for this shard.
+    pub(crate) fn producer(&self, side: &ShardSide<R>) -> Producer {
+        let own = self.exchanges.iter().position(|exchange| core::ptr::eq(&raw const **exchange, side.exchange()));
+        Producer::new(Arc::clone(&self.rings[own.expect("a shard pushes to queues of its engine")]))
     }
 
     /// The producing side, for one shard: how many ids the queue is sure to take from it, by its length now. What is
@@ -277,7 +282,7 @@ mod tests {
     use super::*;
     use crate::id::{Origin, ShardId};
     use crate::mem::ArenaSizes;
-    use crate::queue::{Answered, ResponseFlags, ShardSide, Sizes, Slot};
+    use crate::queue::{Answered, ResponseFlags, Sizes, Slot};
     use core::sync::atomic::AtomicU64;
     use std::collections::VecDeque;
 
@@ -328,8 +333,7 @@ mod tests {
         fn push(&mut self) -> bool {
             let Some(slot) = self.side.allocate(|| ()) else { return false };
             assert!(self.queue.room(0, &mut self.producer) > 0, "no more requests than slots");
-            let id = self.side.publish(slot, QueueNumber(0));
-            let position = self.producer.push(id);
+            let position = self.producer.push(self.side.publish(slot, QueueNumber(0)));
             self.producer.publish();
             self.waiting.push_back((slot, position));
             true
@@ -386,15 +390,9 @@ mod tests {
         const REQUESTS: u64 = 60_000;
         let (queue, side) = queue();
         let (queue, answers) = (&queue, AtomicU64::new(0));
-        let mut shard = Shard {
-            queue,
-            side,
-            producer: queue.producer(0),
-            waiting: VecDeque::new(),
-            overtaken: 0,
-            answered: 0,
-            abandoned: 0,
-        };
+        let producer = queue.producer(&side);
+        let mut shard =
+            Shard { queue, side, producer, waiting: VecDeque::new(), overtaken: 0, answered: 0, abandoned: 0 };
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| consume(queue, &answers));
@@ -417,17 +415,27 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_goes_with_the_lease_that_it_was_filled_in_for() {
+        let (queue, mut side) = queue();
+        let mut producer = queue.producer(&side);
+        for _ in 0..2 {
+            let slot = side.allocate(|| ()).expect("a free slot");
+            producer.push(side.publish(slot, QueueNumber(0)));
+        }
+        producer.publish();
+        let (one, other) = (queue.claim().expect("pushed"), queue.claim().expect("pushed"));
+        let filled = one.fill(|_| Ok::<_, ()>(Answered::default()));
+        let filled = filled.and_then(Result::ok).expect("it is open");
+        let submitted = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| other.submit(filled)));
+        assert!(submitted.is_err(), "the other one is not answered");
+    }
+
+    #[test]
     fn what_is_over_is_taken_off_the_front_and_nothing_else() {
         let (queue, side) = queue();
-        let mut shard = Shard {
-            queue: &queue,
-            side,
-            producer: queue.producer(0),
-            waiting: VecDeque::new(),
-            overtaken: 0,
-            answered: 0,
-            abandoned: 0,
-        };
+        let producer = queue.producer(&side);
+        let mut shard =
+            Shard { queue: &queue, side, producer, waiting: VecDeque::new(), overtaken: 0, answered: 0, abandoned: 0 };
         assert!((0..4).all(|_| shard.push()));
         let second = shard.waiting[1].0;
         assert!(shard.side.claim_response(second) && !shard.side.claim_response(second), "won once");

@@ -29,6 +29,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
@@ -37,12 +38,13 @@ use crossbeam_utils::CachePadded;
 
 use super::body::{Chain, SlotBody};
 use super::commands::{Command, Commands};
-use super::completions::{Completion, Completions};
+use super::completions::Completions;
+use super::driving::LocalCompletions;
 use super::notifier::Notifier;
 use super::signals::{Signals, SlotSignals};
 use super::slot::{Slot, SlotLink};
 use crate::foreign::HeldBytes;
-use crate::id::{Generation, Origin, PLACE_BITS, QueueNumber, ShardId};
+use crate::id::{Generation, Origin, PLACE_BITS, QueueNumber, RequestId, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
 use crate::stream::Outgoing;
 
@@ -250,17 +252,10 @@ pub(crate) struct Exchange<R: Record> {
     pub(super) local: LocalCompletions,
 }
 
-/// Answers given on the shard's own thread (co-located mode): no atomics, no notifier.
-pub(super) struct LocalCompletions(pub(super) UnsafeCell<Vec<Completion>>);
-
-std::thread_local! {
-    /// The exchange whose shard this thread drives, in co-located mode.
-    pub(super) static DRIVEN: core::cell::Cell<*const ()> = const { core::cell::Cell::new(core::ptr::null()) };
-}
-
 // SAFETY: the shared parts are atomics and plain data that is handed over by them: records are written by the shard
 // before `publish` (Release through the request ring) and read by the claimer (Acquire); answers are written by who set
-// ANSWERED and read by the shard after `Completions::take` (Acquire). `local` is used by the thread in `DRIVEN` only.
+// ANSWERED and read by the shard after `Completions::take` (Acquire). `local` sees to it that one thread at a time has
+// its list (`driving`).
 unsafe impl<R: Record> Sync for Exchange<R> {}
 // SAFETY: as for Sync; nothing in it is bound to the thread that made it.
 unsafe impl<R: Record> Send for Exchange<R> {}
@@ -301,7 +296,7 @@ impl<R: Record> Exchange<R> {
             commands: Commands::default(),
             notifier: Notifier::take()?,
             orphans: AtomicI64::new(RUNS),
-            local: LocalCompletions(UnsafeCell::new(Vec::with_capacity(sizes.slots as usize))),
+            local: LocalCompletions::with_capacity(sizes.slots),
         }))
     }
 
@@ -324,20 +319,39 @@ impl<R: Record> Exchange<R> {
         self.notifier
     }
 
+    /// The slot of a number, if there is one that is used, free or not.
+    ///
+    /// # Safety
+    /// 1. As long as the caller has it, it is among the [visitors](Self::visitors): the shard gives no slot up then.
     #[inline]
-    pub(super) fn slot(&self, slot: Slot) -> &SharedSlot<R> {
-        self.at(slot.number())
+    pub(super) unsafe fn find(&self, number: u32) -> Option<&SharedSlot<R>> {
+        let is_used = u64::from(number) < self.initialised.load(Ordering::SeqCst);
+        // SAFETY: the mark was looked at after the caller was counted (duty 1), so the shard, which lowers it first,
+        // leaves the slot as it is.
+        is_used.then(|| unsafe { self.initialised_at(number) })
     }
 
-    /// The slot of a number, of which there could be a [`Slot`].
+    /// The slot that an id names.
+    ///
+    /// # Safety
+    /// 1. The id was published by this exchange, and its request is not over: its slot is in use.
     #[inline]
-    pub(super) fn at(&self, number: u32) -> &SharedSlot<R> {
+    pub(super) unsafe fn published(&self, id: RequestId) -> &SharedSlot<R> {
+        // SAFETY: duty 1: a slot is initialised before it is published, and stays so while it is in use.
+        unsafe { self.initialised_at(self.origin.slot(id)) }
+    }
+
+    /// The slot of a number.
+    ///
+    /// # Safety
+    /// 1. It is initialised, and stays so as long as the caller has it.
+    #[inline]
+    unsafe fn initialised_at(&self, number: u32) -> &SharedSlot<R> {
         let slot = self.slots[number as usize].get();
-        // SAFETY: the pointer is that of an element; slots are written whole by `allocate_fresh` before anybody refers
-        // to them, and only through their atomics and cells afterwards.
+        // SAFETY: the pointer is that of an element; slots are written whole by `allocate_fresh` before they count as
+        // initialised, and used only through their atomics and cells afterwards.
         let slot = unsafe { &*slot };
-        // SAFETY: of a slot that is not initialised there is no `Slot`, and whoever has one has it of this exchange;
-        // an id that was published, which is the other way here, names one that is.
+        // SAFETY: by duty 1.
         unsafe { slot.assume_init_ref() }
     }
 
@@ -364,7 +378,7 @@ impl<R: Record> Exchange<R> {
         let area = unsafe { self.arena.write(offset, self.area_bytes()) };
         // SAFETY: the record of a published slot is not written before the slot is freed, which needs the push below.
         let record = unsafe { &*slot.record.get() };
-        let unfilled = Unfilled { exchange: self, slot: slot.number };
+        let unfilled = Unfilled { exchange: self, slot };
         match fill(record, area) {
             Ok(answered) => {
                 core::mem::forget(unfilled);
@@ -398,16 +412,14 @@ impl<R: Record> Exchange<R> {
     }
 
     /// For the shard, which answers in the application's place: `false` when somebody has answered before.
-    pub(super) fn claim_response(&self, slot: Slot) -> bool {
-        let slot = self.slot(slot);
+    pub(super) fn claim_response(&self, slot: &SharedSlot<R>) -> bool {
         let generation = generation_of(slot.word.load(Ordering::Acquire));
         self.set_answered(slot, word_of(generation, OPEN | HANDLE))
     }
 
     /// The slot's request, if it came through a queue, can no longer be answered by id. `true`: nobody has its handle,
     /// and the response is the shard's, as of [`claim_response`](Self::claim_response).
-    pub(super) fn close_to_ids(&self, slot: Slot, queue: QueueNumber) -> bool {
-        let slot = self.slot(slot);
+    pub(super) fn close_to_ids(&self, slot: &SharedSlot<R>, queue: QueueNumber) -> bool {
         let held_by_id = |word: u64| word & (OPEN | HANDLE | CLOSED) == OPEN;
         let close = |word: u64| match word {
             _ if held_by_id(word) => Some(word | ANSWERED | COMPLETING),
@@ -421,7 +433,7 @@ impl<R: Record> Exchange<R> {
     /// After a failed answer: the request is open again, or, if its client or shard has gone meanwhile, over. One that
     /// was cancelled meanwhile is left to the shard.
     #[cold]
-    fn take_answered_back(&self, slot: &SharedSlot<R>, number: Slot) {
+    fn take_answered_back(&self, slot: &SharedSlot<R>) {
         let abandoned = |word: u64| word & (LEFT | CANCELLED | HANDLE) == LEFT;
         let over = |word: u64| abandoned(word) || (word & DEAD != 0 && word & HANDLE == 0);
         let take = |word: u64| Some(if over(word) { word } else { word & !(ANSWERED | COMPLETING) });
@@ -431,8 +443,8 @@ impl<R: Record> Exchange<R> {
             // SAFETY: still ANSWERED and without a handle, the slot is this thread's until the push.
             unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
             // SAFETY: duty 1: as above. Duty 2: who tried to answer has the handle or came with the id, and with it an
-            // `Arc` or a count of the exchange.
-            unsafe { Self::give_back(self, number) };
+            // `Arc` or a count of the exchange. Duty 3: who answers has the slot of this exchange.
+            unsafe { Self::give_back(self, NonNull::from(slot)) };
         }
     }
 
@@ -463,26 +475,27 @@ impl<R: Record> Exchange<R> {
     /// # Safety
     /// 1. The slot's answer is the caller's, and it has set COMPLETING.
     /// 2. `this` is an exchange for as long as the slot is not in the completions.
+    /// 3. The slot is one of its.
     #[inline]
-    pub(super) unsafe fn give_back(this: *const Self, slot: Slot) {
+    pub(super) unsafe fn give_back(this: *const Self, place: NonNull<SharedSlot<R>>) {
         // SAFETY: by duty 2; the reference is not used after the push.
         let exchange = unsafe { &*this };
-        if DRIVEN.with(core::cell::Cell::get) == this.cast() {
-            // SAFETY: only the thread that drives this exchange's shard comes here, and neither this nor the shard side
-            // keeps the borrow over a call.
-            unsafe { (*exchange.local.0.get()).push(Completion(slot)) };
+        // SAFETY: by duty 3, as the exchange.
+        let SharedSlot { number: slot, link, .. } = unsafe { place.as_ref() };
+        let slot = *slot;
+        if exchange.local.push(slot) {
             return;
         }
         let (notifier, engine) = (exchange.notifier, exchange.engine);
-        exchange.completions.push(slot, &exchange.slot(slot).link);
+        exchange.completions.push(slot, link);
         notifier.notify_or_defer(engine);
     }
 
     /// Tells the shard about a slot whose handle the caller has.
-    pub(super) fn tell(&self, slot: Slot, signals: Signals) {
-        let place = &self.slot(slot).signals;
+    pub(super) fn tell(&self, slot: &SharedSlot<R>, signals: Signals) {
+        let place = &slot.signals;
         if place.add(signals) {
-            self.signals.push(slot, &place.link);
+            self.signals.push(slot.number, &place.link);
         }
         // At once, also within a batch: whoever streams goes on with other things.
         self.notifier.notify();
@@ -521,13 +534,13 @@ impl<R: Record> Exchange<R> {
 /// else can answer meanwhile, and the shard's end waits.
 struct Unfilled<'e, R: Record> {
     exchange: &'e Exchange<R>,
-    slot: Slot,
+    slot: &'e SharedSlot<R>,
 }
 
 impl<R: Record> Drop for Unfilled<'_, R> {
     #[cold]
     fn drop(&mut self) {
-        self.exchange.take_answered_back(self.exchange.slot(self.slot), self.slot);
+        self.exchange.take_answered_back(self.slot);
     }
 }
 

@@ -264,8 +264,9 @@ impl<R: Record> ShardSide<R> {
                 return Err(NoRoom);
             }
         };
+        let last = self.holdings[slot].last;
+        self.exchange.chain.append(self.body(slot), last, link, (buffer, start, end));
         let holding = &mut self.holdings[slot];
-        self.exchange.chain.append(&self.exchange.slot(slot).body, holding.last, link, (buffer, start, end));
         holding.last = Some(link);
         holding.first = holding.first.or(Some(link));
         self.body(slot).add_arrived(u64::from(end - start));
@@ -335,7 +336,7 @@ impl<R: Record> ShardSide<R> {
         }
         give_back_room(&mut self.free);
         // SAFETY: as in `completions_empty`.
-        give_back_room(unsafe { &mut *self.exchange.local.0.get() });
+        give_back_room(unsafe { &mut *self.exchange.local.of_side() });
         let CellPools { long_head, assembly, coalesce, stage } = &mut self.cells;
         for cells in [long_head, assembly, coalesce, stage] {
             arena.give_back(cells);

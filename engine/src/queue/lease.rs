@@ -32,7 +32,10 @@ pub(crate) struct ReadCursor {
 
 /// Proof that a lease's answer has been filled in, to be submitted.
 #[derive(Debug)]
-pub(crate) struct Filled(());
+pub(crate) struct Filled {
+    /// Address of the slot, and generation, of the lease.
+    of: (usize, Generation),
+}
 
 /// The right to read one request, and to answer it unless somebody answers by id first. `Send`, one a request.
 pub(crate) struct Lease<R: Record> {
@@ -53,14 +56,15 @@ impl<R: Record> Lease<R> {
     /// the request was cancelled, or has been answered by the shard or by id.
     ///
     /// # Safety
-    /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it.
+    /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it, and its slot is
+    ///    in use until this lease is gone.
     #[inline(always)]
     pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Option<Self> {
         let generation = id.generation();
         // SAFETY: the pointer of an `Arc` is not null.
         let pointer = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
-        // What was published is initialised (duty 1).
-        let place = exchange.at(exchange.origin.slot(id));
+        // SAFETY: by duty 1.
+        let place = unsafe { exchange.published(id) };
         let over = place.word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
         let lease = Self { exchange: pointer, place: NonNull::from(place), generation };
         // The lease of a request that is over is dropped here: its slot is freed, or will be by the shard.
@@ -141,16 +145,23 @@ impl<R: Record> Lease<R> {
     pub(crate) fn fill<E>(&self, fill: impl FnOnce(&mut [u8]) -> Result<Answered, E>) -> Option<Result<Filled, E>> {
         let flags = ResponseFlags::BY_HANDLE;
         let filled = self.exchange().fill(self.place(), self.generation, flags, |_, area| fill(area));
-        filled.map(|result| result.map(|()| Filled(())))
+        filled.map(|result| result.map(|()| Filled { of: self.filled_as() }))
+    }
+
+    #[inline(always)]
+    fn filled_as(&self) -> (usize, Generation) {
+        (self.place.as_ptr().addr(), self.generation)
     }
 
     /// Gives the filled answer, and with it the handle, to the shard.
     #[inline]
-    pub(crate) fn submit(self, _filled: Filled) {
+    pub(crate) fn submit(self, filled: Filled) {
+        assert!(filled.of == self.filled_as(), "an answer is submitted with the lease that it was filled in for");
         let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: duty 1: `fill` has set COMPLETING, of which `_filled` is the proof. Duty 2: as in `exchange`; the
-        // handle goes with the slot, and nothing of the exchange is used after this.
-        unsafe { Exchange::give_back(this.exchange.as_ptr(), this.slot()) };
+        // SAFETY: duty 1: `fill` has set COMPLETING for this slot and generation, of which `filled` is the proof. Duty
+        // 2: as in `exchange`; the handle goes with the slot, and nothing of the exchange is used after this. Duty 3:
+        // the place of a lease is of its exchange.
+        unsafe { Exchange::give_back(this.exchange.as_ptr(), this.place) };
     }
 
     /// How far the body has been read. Meaningless for a request without one.
@@ -170,7 +181,9 @@ impl<R: Record> Lease<R> {
     fn chain<'e>(&self) -> (&'e Exchange<R>, &'e SlotBody) {
         // SAFETY: as in `exchange`; the results do not leave the methods below, which have the lease.
         let exchange = unsafe { self.exchange.as_ref() };
-        (exchange, &exchange.slot(self.slot()).body)
+        // SAFETY: as in `place`, and as above.
+        let place = unsafe { self.place.as_ref() };
+        (exchange, &place.body)
     }
 
     /// Looks for bytes of the body that came behind the [received](Self::received) ones and have not been read, moving
@@ -294,8 +307,8 @@ impl<R: Record> Lease<R> {
         let flags = ResponseFlags::default();
         let filled = self.exchange().fill(self.place(), self.generation, flags, |_, area| fill(area));
         if let Some(Ok(())) = filled {
-            // SAFETY: duty 1: `fill` has set COMPLETING. Duty 2: as in `exchange`.
-            unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot()) };
+            // SAFETY: duty 1: `fill` has set COMPLETING. Duty 2: as in `exchange`. Duty 3: as in `submit`.
+            unsafe { Exchange::give_back(self.exchange.as_ptr(), self.place) };
         }
         filled
     }
@@ -307,7 +320,7 @@ impl<R: Record> Lease<R> {
 
     /// Tells the shard something about this request.
     pub(crate) fn tell(&self, signals: Signals) {
-        self.exchange().tell(self.slot(), signals);
+        self.exchange().tell(self.place(), signals);
     }
 
     /// Cancels the request: see [`Exchange::cancel`]. The handle still reads it.
@@ -388,8 +401,9 @@ impl<R: Record> Lease<R> {
                 // SAFETY: this thread has just set COMPLETING on a slot that was open, or sent, or dead and unanswered:
                 // the response is its own until the push.
                 unsafe { *slot.answer.get() = Answered { flags, ..Answered::default() } };
-                // SAFETY: duty 1: as above. Duty 2: as in `exchange`; nothing of it is used after this.
-                unsafe { Exchange::give_back(self.exchange.as_ptr(), self.slot()) };
+                // SAFETY: duty 1: as above. Duty 2: as in `exchange`; nothing of it is used after this. Duty 3: as in
+                // `submit`.
+                unsafe { Exchange::give_back(self.exchange.as_ptr(), self.place) };
             }
             return;
         }

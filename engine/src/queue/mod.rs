@@ -22,6 +22,7 @@ mod by_id;
 mod commands;
 mod completions;
 mod core;
+mod driving;
 mod exchange;
 mod handover;
 mod holdings;
@@ -43,6 +44,7 @@ pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::commands::{Command, Informational};
 pub(crate) use self::completions::Completion;
 pub(crate) use self::core::{QueueCore, Source};
+pub(crate) use self::driving::Driving;
 pub(crate) use self::exchange::{
     Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, ResponseFlags, Sizes, Tail,
     slot_bytes,
@@ -52,7 +54,7 @@ pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
 pub(crate) use self::owned::{CellPools, NoRoom};
 pub(crate) use self::request_ring::Producer;
-pub(crate) use self::shard_side::{Driving, Scratch, ShardSide, SlotUse};
+pub(crate) use self::shard_side::{Scratch, ShardSide, SlotUse};
 pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::Woken;

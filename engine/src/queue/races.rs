@@ -204,7 +204,7 @@ fn race(early: bool) {
     let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
     let outcomes = Outcomes::default();
     let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
-    let mut producer = queue.producer(0);
+    let mut producer = queue.producer(&shard.side);
     thread::scope(|scope| {
         let (send, ids) = channel();
         scope.spawn(|| act_by_id(ids, &exchange, &outcomes));
@@ -225,8 +225,9 @@ fn race(early: bool) {
                 && queue.room(0, &mut producer) > 0
                 && let Some(slot) = shard.side.allocate(|| ())
             {
-                let id = shard.side.publish(slot, QueueNumber(0));
-                producer.push(id);
+                let fresh = shard.side.publish(slot, QueueNumber(0));
+                let id = fresh.id();
+                producer.push(fresh);
                 published += 1;
                 // Some clients leave at once, and one cancels what nobody has seen yet.
                 match published % 11 {
@@ -286,12 +287,11 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let outcomes = Outcomes::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
         let queue = QueueCore::new(QueueNumber(round), SLOTS, Arc::from([Arc::clone(&exchange)]));
-        let mut producer = queue.producer(0);
+        let mut producer = queue.producer(&shard.side);
         for slot in 0..SLOTS - 1 {
             let fresh = shard.side.allocate(|| ()).expect("all are back");
             // One is of another queue.
-            let id = shard.side.publish(fresh, QueueNumber(if slot == 0 { u32::MAX } else { round }));
-            producer.push(id);
+            producer.push(shard.side.publish(fresh, QueueNumber(if slot == 0 { u32::MAX } else { round })));
         }
         producer.publish();
         let mut leases: Vec<Lease<Plain>> = (1..SLOTS - 1).filter_map(|_| queue.claim_of(0)).collect();
@@ -330,11 +330,10 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
 fn the_last_handle_takes_the_exchange_with_it() {
     let (exchange, mut side) = exchange();
     let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
-    let mut producer = queue.producer(0);
+    let mut producer = queue.producer(&side);
     for _ in 0..3 {
         let slot = side.allocate(|| ()).expect("a free slot");
-        let id = side.publish(slot, QueueNumber(0));
-        producer.push(id);
+        producer.push(side.publish(slot, QueueNumber(0)));
     }
     producer.publish();
     let leases: Vec<Lease<Plain>> = core::iter::from_fn(|| queue.claim_of(0)).collect();

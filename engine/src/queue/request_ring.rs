@@ -94,6 +94,18 @@ impl RequestRing {
     }
 }
 
+/// A request that was published, to be pushed once. Made only by who publishes (`shard_side`).
+#[derive(Debug)]
+#[must_use = "a request that is not pushed is given to nobody"]
+pub(crate) struct Published(pub(super) RequestId);
+
+impl Published {
+    #[cfg(test)]
+    pub(super) fn id(&self) -> RequestId {
+        self.0
+    }
+}
+
 /// The producing end of a [`RequestRing`]; a ring has one.
 #[derive(Debug)]
 pub(crate) struct Producer {
@@ -120,10 +132,10 @@ impl Producer {
         self.tail - self.head_seen
     }
 
-    /// Queues an id for consumers, not yet visible to them. Gives its position among all that were ever pushed.
+    /// Queues a request for consumers, not yet visible to them. Gives its position among all that were ever pushed.
     #[inline]
-    pub(crate) fn push(&mut self, id: RequestId) -> u64 {
-        self.try_push(id.to_u64()).expect("a ring has an entry for every slot of its shard")
+    pub(crate) fn push(&mut self, published: Published) -> u64 {
+        self.try_push(published.0.to_u64()).expect("a ring has an entry for every slot of its shard")
     }
 
     /// Writes an id, not yet visible to consumers, and gives its position, or the id when the ring is full.

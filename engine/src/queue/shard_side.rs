@@ -16,11 +16,13 @@ use std::sync::Arc;
 use super::body::{BodyState, Reader, SlotBody};
 use super::commands::Command;
 use super::completions::Completion;
+use super::driving::Driving;
 use super::exchange::{
-    Answered, CANCELLED, COMPLETING, DEAD, DRIVEN, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN, ORPHAN, Received,
-    Record, ResponseFlags, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
+    Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN, ORPHAN, Received, Record,
+    ResponseFlags, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
 };
 use super::owned::{CellPools, Holding, Links, Stage};
+use super::request_ring::Published;
 use super::signals::Signals;
 use super::slot::{Slot, SlotTable};
 use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
@@ -78,18 +80,6 @@ impl<R: Record> Scratch<'_, R> {
     }
 }
 
-/// Marks the current thread as the one that drives a shard, until dropped.
-#[derive(Debug)]
-pub(crate) struct Driving {
-    outer: *const (),
-}
-
-impl Drop for Driving {
-    fn drop(&mut self) {
-        DRIVEN.with(|driven| driven.set(self.outer));
-    }
-}
-
 impl<R: Record> Exchange<R> {
     /// Makes an exchange, and the one shard side of it.
     pub(crate) fn new(
@@ -126,10 +116,12 @@ impl<R: Record> ShardSide<R> {
         self.exchange.origin
     }
 
-    /// From now on answers given on this thread return without atomics. The shard side must stay on this thread.
+    /// From now on answers given on this thread return without atomics. The shard side stays on this thread.
+    ///
+    /// # Panics
+    /// When a thread drives it already.
     pub(crate) fn drive_here(&self) -> Driving {
-        let me = Arc::as_ptr(&self.exchange).cast();
-        Driving { outer: DRIVEN.with(|driven| driven.replace(me)) }
+        self.exchange.local.drive_here()
     }
 
     /// Takes a free slot; its record is that of its last use. One that was never used is the `fresh` one: the next in
@@ -261,10 +253,9 @@ impl<R: Record> ShardSide<R> {
         unsafe { *self.slot(slot).received.get() = received };
     }
 
-    /// Makes the slot's request answerable, by id through the queue of that number, and gives the id to put into a
-    /// request ring.
+    /// Makes the slot's request answerable, by id through the queue of that number; it is to be pushed to that.
     #[inline(always)]
-    pub(crate) fn publish(&mut self, slot: Slot, queue: QueueNumber) -> RequestId {
+    pub(crate) fn publish(&mut self, slot: Slot, queue: QueueNumber) -> Published {
         self.leave_stage(slot);
         let place = self.slot(slot);
         place.queue.store(queue.0, Ordering::Relaxed);
@@ -273,13 +264,14 @@ impl<R: Record> ShardSide<R> {
         debug_assert!(now & MARKS == 0, "a slot is published once");
         // Release: a response by id may see this word before the request ring's tail.
         word.store(now | OPEN | HANDLE, Ordering::Release);
-        self.exchange.origin.request(generation_of(now), slot.number())
+        Published(self.exchange.origin.request(generation_of(now), slot.number()))
     }
 
     /// Whether nothing waits in the completions, among the signals or the commands; sequentially consistent.
     pub(crate) fn completions_empty(&self) -> bool {
-        // SAFETY: only the driving thread touches `local`, and this is it (or nobody drives).
-        let local = unsafe { &*self.exchange.local.0.get() };
+        // SAFETY: only the driving thread touches it, and this is that, or nobody drives, which the one shard side,
+        // here, would begin (`of_side`).
+        let local = unsafe { &*self.exchange.local.of_side() };
         let exchange = &self.exchange;
         local.is_empty()
             && exchange.completions.is_empty()
@@ -291,7 +283,7 @@ impl<R: Record> ShardSide<R> {
     #[inline]
     pub(crate) fn take_completions(&mut self, out: &mut Vec<Completion>) {
         // SAFETY: as in `completions_empty`.
-        let local = unsafe { &mut *self.exchange.local.0.get() };
+        let local = unsafe { &mut *self.exchange.local.of_side() };
         out.append(local);
         self.exchange.completions.take(out, |slot| &self.slot(slot).link, Completion);
     }
@@ -351,7 +343,8 @@ impl<R: Record> ShardSide<R> {
 
     /// The slot of a request that is not over.
     pub(crate) fn under_way(&self, id: RequestId) -> Option<Slot> {
-        let slot = self.exchange.used(id)?;
+        let number = self.exchange.origin.slot(id);
+        let slot = (number < self.high_water).then(|| Slot::new(number))?;
         let word = self.word(slot);
         (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == id.generation()).then_some(slot)
     }
@@ -400,7 +393,7 @@ impl<R: Record> ShardSide<R> {
     /// the response area are the shard's now, as if somebody had answered by id and the slot had come back.
     #[cold]
     pub(crate) fn claim_response(&mut self, slot: Slot) -> bool {
-        let is_ours = self.exchange.claim_response(slot);
+        let is_ours = self.exchange.claim_response(self.slot(slot));
         if is_ours {
             self.holdings[slot].stage = Stage::Back;
         }
@@ -410,7 +403,7 @@ impl<R: Record> ShardSide<R> {
     /// The slot's request, if it came through this queue, can no longer be answered by id. If nor by anybody else, it
     /// is abandoned, and the slot comes back as if a handle had been dropped.
     pub(crate) fn close_to_ids(&mut self, slot: Slot, queue: QueueNumber) -> Option<Completion> {
-        self.exchange.close_to_ids(slot, queue).then(|| {
+        self.exchange.close_to_ids(self.slot(slot), queue).then(|| {
             self.holdings[slot].stage = Stage::Back;
             *self.answered_mut(slot) = Answered { flags: ResponseFlags::ABANDONED, ..Answered::default() };
             Completion(slot)
@@ -515,7 +508,7 @@ impl<R: Record> ShardSide<R> {
         let mut left = 0_usize;
         for slot in self.slots_used() {
             exchange.orphans.fetch_add(1, Ordering::AcqRel);
-            let before = exchange.slot(slot).word.fetch_or(DEAD | ORPHAN, Ordering::AcqRel);
+            let before = self.slot(slot).word.fetch_or(DEAD | ORPHAN, Ordering::AcqRel);
             if before & HANDLE == 0 {
                 exchange.orphans.fetch_sub(1, Ordering::AcqRel);
             }

@@ -53,7 +53,7 @@ impl Dispatch {
             if self.queues[index].as_ref().map(|end| Arc::as_ptr(&end.core)) != wanted.map(Arc::as_ptr) {
                 ended.extend(self.release_queue(index));
                 self.queues[index] = wanted.map(|core| {
-                    let (core, producer) = (Arc::clone(core), core.producer(usize::from(self.id.0)));
+                    let (core, producer) = (Arc::clone(core), core.producer(&self.side));
                     QueueEnd { core, producer, touched: false, unannounced: 0, room: 0 }
                 });
             }
@@ -105,8 +105,7 @@ impl Dispatch {
         }
         end.room -= 1;
         // Published only when nothing can stop it any more: from here on the id can be answered.
-        let id = self.side.publish(slot, end.core.number());
-        let position = end.producer.push(id);
+        let position = end.producer.push(self.side.publish(slot, end.core.number()));
         if !end.touched {
             end.touched = true;
             self.touched.push(queue);

@@ -28,11 +28,10 @@ fn fill_in_between(queue: &Arc<QueueCore<RequestRecord>>, mut side: ShardSide<Re
     let (queue, waits) = (Arc::clone(queue), Arc::new(()));
     let waiting = Arc::clone(&waits);
     let fill = move || {
-        let mut producer = queue.producer(1);
+        let mut producer = queue.producer(&side);
         while queue.room(1, &mut producer) > 0 {
             let slot = side.allocate(|| ()).expect("more slots than the queue holds");
-            let id = side.publish(slot, QueueNumber(0));
-            producer.push(id);
+            producer.push(side.publish(slot, QueueNumber(0)));
         }
         assert!(producer.publish() > 0, "there was room at the first look");
         // What it has published stays to be claimed.
