@@ -29,6 +29,7 @@ mod dispatch;
 mod eviction;
 mod protocol;
 mod quiet;
+mod sends;
 mod signals;
 #[cfg(test)]
 mod sim;
@@ -368,33 +369,6 @@ impl<I: Io> Shard<I> {
     fn clear_drains(&mut self) {
         let connections = &mut self.connections;
         self.protocol.transport.drains.clear_away(|key| connections.get_mut(*key).is_some_and(is_draining));
-    }
-
-    /// What is being sent has waited for this enter, for as long as an application has kept the thread: the timers that
-    /// have begun with it begin now. (A shard that sleeps while something is being sent sleeps for a tick at most.)
-    #[cold]
-    fn begin_sends_anew(&mut self) {
-        for index in 0..self.protocol.transport.silent.len() {
-            let key = self.protocol.transport.silent[index];
-            self.visit(key, Protocol::renew_deadline);
-        }
-    }
-
-    /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
-    fn end_sends(&mut self) {
-        for index in 0..self.events.len() {
-            if self.events[index].token.op() == Op::Send {
-                let event = self.events[index].take();
-                self.handle_uncommon(Op::Send, event);
-            }
-        }
-        let mut silent = core::mem::take(&mut self.protocol.transport.silent);
-        for key in silent.drain(..) {
-            self.visit(key, Protocol::end_silent_send);
-        }
-        // What ended may have put connections on the lists again; `silent` is empty until they are worked off.
-        self.protocol.transport.silent = silent;
-        self.work_off();
     }
 
     fn handle_events(&mut self) {
