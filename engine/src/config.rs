@@ -1,9 +1,12 @@
 //! What an engine is told at its start: every bound is a number here, with its owner, its range and its default.
 //!
 //! Invariants: values are checked before anything is opened; an error names the setting, the value, the range and the
-//! remedy; [`Config::shard_bytes`] is the sum of what a shard reserves.
+//! remedy.
 //!
 //! Not here: what can change while the engine runs (room `session`).
+
+mod capacity;
+mod memory;
 
 use ringress_proto::limits::Limits;
 use ringress_proto::response::{HeadTemplate, SERVER_BYTES_MAX};
@@ -13,6 +16,10 @@ use crate::mem::ArenaSizes;
 use crate::peers::Network;
 use crate::policy::Properties;
 use crate::queue::{LINE_BYTES, Sizes};
+
+pub use self::capacity::{Capacity, PoolCapacity};
+use self::memory::Given;
+pub(crate) use self::memory::{CONNECTION_BYTES, COPIED_END_BYTES, Pool, SLOT_TABLES_BYTES};
 
 /// Who runs the shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +54,13 @@ pub(crate) struct Config {
     pub(crate) response_area_bytes: u32,
     /// Cells that short parts of files are read into, to be sent.
     pub(crate) file_buffers: u32,
+    /// Cells that several responses are put together in.
+    pub(crate) coalesce_buffers: u32,
+    /// Bytes that all shards can have resident at most.
+    pub(crate) memory_max: Option<u64>,
+    pub(crate) given: Given,
+    /// Bytes of the stacks of the engine's threads, if not as the standard library has them.
+    pub(crate) stack_bytes: Option<usize>,
     pub(crate) pipeline_max: u32,
     /// Clients in these networks speak for many, and have no fair share kept to them.
     pub(crate) trusted_proxies: Vec<Network>,
@@ -57,10 +71,10 @@ pub(crate) struct Config {
     pub(crate) server: String,
 }
 
-/// Bytes of a coalescing buffer, and how many a shard has: one for each connection with pipelined responses in one
-/// turn.
+/// Bytes of a coalescing buffer: one for each connection with pipelined responses in one turn.
 pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
-pub(crate) const COALESCE_BUFFERS: u32 = 1024;
+/// Bytes of a thread's stack where nothing is said (`std::thread`).
+const DEFAULT_STACK_BYTES: usize = 2 << 20;
 /// Bytes of a file read at once.
 pub(crate) const STAGE_BYTES: u32 = 64 * 1024;
 /// Pieces of a streamed response waiting for the shard from which on its sender waits.
@@ -85,6 +99,10 @@ impl Default for Config {
             assembly_buffers: 4096,
             response_area_bytes: 4096,
             file_buffers: 1024,
+            coalesce_buffers: 1024,
+            memory_max: None,
+            given: Given::default(),
+            stack_bytes: None,
             pipeline_max: 64,
             trusted_proxies: Vec::new(),
             properties: Properties::new(),
@@ -119,6 +137,7 @@ impl Config {
             };
         }
         within("shards", self.shards, 1, 255)?;
+        self.split_memory()?;
         within("connections_max", self.connections_max, 1, 1 << 24)?;
         within("requests_max", self.requests_max, 16, 1 << 24)?;
         within("receive_buffers", self.receive_buffers, 16, 32_768)?;
@@ -170,7 +189,7 @@ impl Config {
                 assembly: (self.assembly_buffers, (head + self.receive_buffer_bytes).max(trailers)),
                 response: (self.requests_max, self.response_area_bytes + LINE_BYTES),
                 cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),
-                coalesce: (COALESCE_BUFFERS, COALESCE_BYTES),
+                coalesce: (self.coalesce_buffers, COALESCE_BYTES),
                 stage: (self.file_buffers, STAGE_BYTES),
             },
         }

@@ -108,7 +108,7 @@ pub use self::api::{
     Batch, Body, Chunk, Completion, Disconnect, Headers, Precondition, Receive, Request, RequestBody, Response,
     ResponseStream, SendChunk, Sent, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
-pub use self::config::Mode;
+pub use self::config::{Capacity, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};

@@ -141,6 +141,10 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
+    /// Bytes that what is held for one more connection takes at most, with an address of its own.
+    pub(crate) const BYTES: usize =
+        size_of::<Entry>() + POOLS * size_of::<u32>() + 2 * size_of::<u32>() + size_of::<PeerKey>();
+
     /// For so many connections and requests at a time.
     pub(crate) fn new(connections: u32, requests: u32, exempt: &[Network]) -> Self {
         let capacity = connections as usize + requests as usize + 1;

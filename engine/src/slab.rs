@@ -89,6 +89,9 @@ pub(crate) struct Slab<T, K = T> {
 }
 
 impl<T, K> Slab<T, K> {
+    /// Bytes that a value takes.
+    pub(crate) const BYTES: usize = size_of::<Place<T>>() + size_of::<u32>();
+
     pub(crate) fn new(capacity: u32) -> Self {
         let places = capacity as usize;
         Self { places: Vec::with_capacity(places), free: Vec::with_capacity(places), ..Self::growing(capacity) }

@@ -43,6 +43,9 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
+    /// Bytes that a deadline takes.
+    pub(crate) const BYTES: usize = size_of::<Entry>();
+
     /// A wheel for the indices `0..capacity`.
     pub(crate) fn new(capacity: u32) -> Self {
         Self {

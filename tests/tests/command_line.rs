@@ -10,8 +10,18 @@ use rustix::process::Signal;
 const STATUS_USAGE: i32 = 2;
 
 /// Those that take a value.
-const FLAGS: &[&str] =
-    &["--listen", "--shards", "--cores", "--mode", "--consumers", "--requests", "--pool", "--root", "--set"];
+const FLAGS: &[&str] = &[
+    "--listen",
+    "--shards",
+    "--cores",
+    "--mode",
+    "--consumers",
+    "--requests",
+    "--pool",
+    "--memory-max",
+    "--root",
+    "--set",
+];
 
 /// One clear line on standard error that names what was wrong, nothing on standard output.
 #[track_caller]
@@ -57,6 +67,7 @@ fn bad_values_are_refused() {
         ("--consumers", "0"),
         ("--consumers", "many"),
         ("--requests", "15"),
+        ("--memory-max", "64MB"),
         ("--pool", "receive_buffers"),
         ("--pool", "receive_buffers=none"),
         ("--pool", "sandwiches=3"),

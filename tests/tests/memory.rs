@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringress_tests::{Client, Mode, Server, Setup, both_modes, pause, raise_descriptor_limit};
+use ringress_tests::{Client, Mode, Server, Setup, both_modes, pause, raise_descriptor_limit, run_showcase};
 
 /// One shard, which has what a setup is about.
 fn one_shard(mode: Mode) -> Setup {
@@ -14,7 +14,23 @@ fn forgetful(mode: Mode) -> Setup {
     one_shard(mode).with_folder().set("keep_memory", "1s")
 }
 
+/// It has little memory.
+fn bounded(mode: Mode) -> Setup {
+    one_shard(mode).with_folder().arg("--memory-max").arg("24MiB")
+}
+
 both_modes![setup = forgetful; what_crowds_have_touched_is_given_back];
+
+mod with_a_bound {
+    use super::*;
+
+    both_modes![setup = bounded; no_more_becomes_resident_than_was_allowed];
+}
+
+/// What `bounded` allows the engine.
+const BOUND_KIB: u64 = 24 * 1024;
+/// What the program may take beside that: its tasks, and what the allocator makes of them.
+const PROGRAM_KIB: u64 = 4 * 1024;
 
 /// KiB that one start may differ from another.
 const ALIKE_KIB: u64 = 1024;
@@ -52,7 +68,8 @@ fn the_largest_limit_of_requests_makes_nothing_resident_before_it_is_used() {
 fn crowd(server: &Server, count: usize, bytes: impl AsRef<[u8]>) -> Vec<Client> {
     let one = |_| {
         let mut client = server.connect();
-        client.send(&bytes);
+        // A server that is full may have refused it.
+        let _ = client.try_send(&bytes);
         client
     };
     (0..count).map(one).collect()
@@ -101,4 +118,37 @@ fn what_crowds_have_touched_is_given_back(server: &Server) {
         let after = wait_for_resident(server, &format!("at most {limit} KiB"), |resident| resident <= limit);
         println!("{before} KiB resident at first, {most} or more with {} clients, {after} after them", 5 * CROWD);
     }
+}
+
+/// However many clients want more than there is: those who come later are served.
+fn no_more_becomes_resident_than_was_allowed(server: &Server) {
+    raise_descriptor_limit(5 * CROWD as u64 + SPARE_DESCRIPTORS);
+    server.folder().write("short", vec![b'f'; FILE_BYTES]);
+    drop(crowds(server, 1));
+    server.assert_at_rest();
+    let (before, descriptors) = (server.resident_kib_from_now(), server.descriptors());
+    drop(crowds(server, CROWD));
+    // While it is full, it may refuse who asks how it is.
+    let deadline = Instant::now() + GIVEN_BACK_WITHIN;
+    while server.descriptors() > descriptors {
+        assert!(Instant::now() < deadline, "{} descriptors are left, of {descriptors} before", server.descriptors());
+        pause(LOOK_AGAIN);
+    }
+    server.assert_at_rest();
+    server.assert_healthy();
+    let grown = server.resident_kib_max().saturating_sub(before);
+    println!("{before} KiB resident at first, {grown} more at the most, of {BOUND_KIB} that were allowed");
+    assert!(grown <= BOUND_KIB + PROGRAM_KIB, "{grown} KiB more than {before} were resident, of {BOUND_KIB}");
+}
+
+#[test]
+fn what_can_be_held_is_shown_and_what_cannot_is_refused() {
+    let shown = run_showcase(&["--capacity", "--shards", "1", "--memory-max", "64MiB"]);
+    assert_eq!((shown.status, shown.stderr.as_str()), (Some(0), ""));
+    let sum = shown.stdout.lines().find_map(|line| line.strip_prefix("resident in all")?.trim().parse::<f64>().ok());
+    assert!(sum.is_some_and(|mib| (32.0..=64.0).contains(&mib)), "{}", shown.stdout);
+    assert!(shown.stdout.contains("requests, streams, pipes and uploads"), "{}", shown.stdout);
+    let refused = run_showcase(&["--memory-max", "1MiB"]);
+    assert_eq!(refused.status, Some(2));
+    assert!(refused.stderr.contains("memory_max is 1048576 bytes, but "), "{}", refused.stderr);
 }

@@ -78,7 +78,15 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(connections) = options.connections {
         builder = builder.connections_max(connections);
     }
-    let engine = Arc::new(builder.properties(options.properties).start()?);
+    if let Some(bytes) = options.memory_max {
+        builder = builder.memory_max(bytes);
+    }
+    builder = builder.properties(options.properties);
+    if options.capacity {
+        println!("{}", builder.capacity()?);
+        return Ok(());
+    }
+    let engine = Arc::new(builder.start()?);
     let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;
     let mut addresses = Vec::new();
     for address in &options.listen {

@@ -19,6 +19,8 @@ showcase: an HTTP server that shows, tests and measures ringress
   --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers or assembly_buffers
   --connections N      connections that a shard holds, 1 to 16777216 (default 65536); the limit of descriptors
                        (ulimit -n) is raised as far as it can be
+  --memory-max BYTES   what the engine can have resident at most, as 64MiB (default: no bound); split by the engine
+  --capacity           show what the engine can hold at a time, and the memory that takes, and end
   --root DIR           the directory whose files /file/.. gives (default: none)
   --set NAME=VALUE     a timer or limit of the engine by its name, repeatable, as header_wait=2s or EntityBody=500ms
   --help               this text
@@ -32,6 +34,9 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) consumers: Option<usize>,
     pub(crate) requests: Option<u32>,
+    pub(crate) memory_max: Option<u64>,
+    /// What the engine can hold is shown, and nothing is served.
+    pub(crate) capacity: bool,
     pub(crate) pools: Vec<(Pool, u32)>,
     pub(crate) connections: Option<u32>,
     pub(crate) root: Option<Root>,
@@ -63,6 +68,8 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         mode: Mode::Queue,
         consumers: None,
         requests: None,
+        memory_max: None,
+        capacity: false,
         pools: Vec::new(),
         connections: None,
         root: None,
@@ -84,6 +91,8 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("connections") => {
                 options.connections = Some(value(&mut parser, "--connections", |text| ranged(text, 1, 1 << 24))?);
             }
+            Long("memory-max") => options.memory_max = Some(value(&mut parser, "--memory-max", bytes)?),
+            Long("capacity") => options.capacity = true,
             Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
             Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
@@ -116,6 +125,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (lowest..=highest).contains(number));
     number.ok_or_else(|| format!("a number from {lowest} to {highest} is wanted"))
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = ["", "KiB", "MiB", "GiB"].iter().position(|known| unit.eq_ignore_ascii_case(known));
+    let number =
+        number.parse::<u64>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << (10 * shift)));
+    number.ok_or_else(|| "a number of bytes is wanted, such as 67108864, 65536KiB or 64MiB".into())
 }
 
 fn cores(text: &str) -> Result<Vec<usize>, String> {

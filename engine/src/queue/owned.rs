@@ -9,6 +9,7 @@
 //! Not here: when a slot gets these and gives them back (`holdings`), and how a chain is read (`body`).
 
 use super::body::LinkId;
+use super::slot::Slot;
 use crate::mem::{Area, Arena, Cell, FreeCells, Share};
 
 /// Which memory the received bytes of a request are in.
@@ -49,6 +50,9 @@ pub(super) struct Holding {
     pub(super) trailer_cell: Option<Cell>,
     pub(super) trailers: u32,
 }
+
+/// Bytes of a slot's entries beside itself: what it holds, its places in lists, and in the ring of one queue.
+pub(crate) const SLOT_TABLE_BYTES: usize = size_of::<Holding>() + 2 * size_of::<Slot>() + size_of::<u64>();
 
 impl Holding {
     pub(super) const NOTHING: Self = Self {

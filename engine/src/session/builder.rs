@@ -8,7 +8,7 @@
 use ringress_proto::limits::Limits;
 
 use super::engine::Engine;
-use crate::config::{Config, Mode};
+use crate::config::{Capacity, Config, Mode, Pool};
 use crate::error::Result;
 use crate::peers::Network;
 use crate::policy::Properties;
@@ -46,7 +46,7 @@ impl EngineBuilder {
     /// All engines of a process together may have 134,217,728, which is what ids can tell apart: shards times the
     /// larger of this and [`requests_max`](Self::requests_max), rounded up to a power of two.
     pub fn connections_max(mut self, connections: u32) -> Self {
-        self.config.connections_max = connections;
+        self.config.give(Pool::Connections, connections);
         self
     }
 
@@ -61,7 +61,7 @@ impl EngineBuilder {
     /// The most requests of one shard that are delivered and not yet answered and sent, 16 to 16,777,216; 16,384 by
     /// default.
     pub fn requests_max(mut self, requests: u32) -> Self {
-        self.config.requests_max = requests;
+        self.config.give(Pool::Requests, requests);
         self
     }
 
@@ -69,7 +69,7 @@ impl EngineBuilder {
     /// (512 to 65,535; 4,096 by default). A request does not keep its buffer: it is copied out of it, once, when it is
     /// delivered. Longer ones are put together in assembly buffers first.
     pub fn receive_buffers(mut self, count: u32, bytes: u32) -> Self {
-        self.config.receive_buffers = count;
+        self.config.give(Pool::ReceiveBuffers, count);
         self.config.receive_buffer_bytes = bytes;
         self
     }
@@ -78,7 +78,7 @@ impl EngineBuilder {
     /// of two, 4 to 16,384; 256 by default) and of how many bytes (4,096 to 1,048,576; 65,536 by default). What is
     /// received of a body waits in them until it is read.
     pub fn body_buffers(mut self, count: u32, bytes: u32) -> Self {
-        self.config.body_buffers = count;
+        self.config.give(Pool::BodyBuffers, count);
         self.config.body_buffer_bytes = bytes;
         self
     }
@@ -86,14 +86,14 @@ impl EngineBuilder {
     /// Buffers of one shard for heads that did not arrive in one receive buffer, 1 to 1,048,576; 4,096 by default. Each
     /// reserves address space for a head of the largest size.
     pub fn assembly_buffers(mut self, count: u32) -> Self {
-        self.config.assembly_buffers = count;
+        self.config.give(Pool::AssemblyBuffers, count);
         self
     }
 
     /// Buffers of 64 KiB of one shard that short parts of files, up to 32 KiB, are read into before they are sent, 1 to
     /// 65,536; 1,024 by default. A client that does not take what was read keeps none: it is read again later.
     pub fn file_buffers(mut self, count: u32) -> Self {
-        self.config.file_buffers = count;
+        self.config.give(Pool::FileBuffers, count);
         self
     }
 
@@ -160,14 +160,31 @@ impl EngineBuilder {
         self
     }
 
-    /// Bytes of address space the engine will reserve for its shards' buffers and response areas; they become resident
-    /// as they are used.
+    /// Bytes that the engine can have resident at most, in all shards: none said by default. What is not given of
+    /// [`connections_max`](Self::connections_max), [`requests_max`](Self::requests_max) and the numbers of buffers gets
+    /// its part of what is left, up to its default: of 20 parts requests get 8, body buffers 4, receive buffers 3,
+    /// assembly buffers 2, connections, coalescing buffers and file buffers 1 each. [`capacity`](Self::capacity) says
+    /// what that comes to. Memory of applications is not in it: responses whose bodies do not fit the response area,
+    /// and up to [`send_credit`](Properties::send_credit) of each streamed one; nor are the program itself and the
+    /// kernel's memory for sockets.
+    pub fn memory_max(mut self, bytes: u64) -> Self {
+        self.config.memory_max = Some(bytes);
+        self
+    }
+
+    /// What an engine with these settings can hold at a time, and the memory that takes at most.
+    ///
+    /// ```
+    /// let capacity = ringress::Engine::builder().shards(2).memory_max(64 << 20).capacity()?;
+    /// assert!(capacity.resident_max <= 64 << 20 && capacity.requests > 1000);
+    /// println!("{capacity}");
+    /// # Ok::<(), ringress::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`start`](Self::start), for settings that are out of range.
-    pub fn reserved_bytes(&self) -> Result<usize> {
-        let config = self.config.clone().checked()?;
-        Ok(config.shard_bytes() * config.shards as usize)
+    pub fn capacity(&self) -> Result<Capacity> {
+        Ok(Capacity::of(&self.config.clone().checked()?))
     }
 
     /// Starts the engine. In [`Mode::Queue`] its shards run from now on; in [`Mode::Colocated`] each runs while a

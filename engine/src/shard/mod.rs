@@ -44,12 +44,13 @@ use self::protocol::{Connection, Protocol};
 use self::quiet::Quiet;
 use self::transport::{Accepting, Resource, Sizes, Transport};
 use crate::clock::Tick;
-use crate::config::{Config, Mode};
+use crate::config::{CONNECTION_BYTES, Config, Mode};
 use crate::counters::ShardCounters;
 use crate::error::Result;
 use crate::foreign;
 use crate::id::ShardId;
 use crate::mem::give_back_room;
+use crate::peers::Peers;
 use crate::queue::{Completion, Driving, Notifier, ShardSide};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
@@ -71,6 +72,15 @@ const COLOCATED_PUBLISH_MAX: u32 = 32;
 /// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
 /// shard goes on.
 const QUEUE_PUBLISH_MAX: u32 = 128;
+
+// What a connection takes: its entry, what the transport and the protocol list it by, and its address.
+const _: () = assert!(
+    Slab::<Connection, OfConnection>::BYTES
+        + transport::CONNECTION_BYTES
+        + 2 * size_of::<ConnectionKey>()
+        + Peers::BYTES
+        <= CONNECTION_BYTES
+);
 
 /// See the module's head.
 #[derive(Debug)]

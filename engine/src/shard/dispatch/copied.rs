@@ -10,6 +10,7 @@
 
 use core::ops::Range;
 
+use crate::config::COPIED_END_BYTES;
 use crate::mem::{CellId, give_back_room};
 use crate::record::{Ended, Outcome, Times};
 
@@ -24,6 +25,8 @@ struct Kept {
     outcome: Outcome,
     delivered: bool,
 }
+
+const _: () = assert!(size_of::<Kept>() + size_of::<Option<Times>>() <= COPIED_END_BYTES);
 
 impl Kept {
     const NOTHING: Self =

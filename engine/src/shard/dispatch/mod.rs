@@ -26,18 +26,30 @@ use self::meters::Meters;
 use self::queues::QueueEnd;
 pub(crate) use self::slots::SlotState;
 use self::watch::Extras;
-use crate::config::{COALESCE_BUFFERS, Config, Mode};
+use crate::config::{Config, Mode, SLOT_TABLES_BYTES};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, QueuePlace, ShardId};
 use crate::mem::{Arena, ReceiveBuffers, give_back_room};
 use crate::peers::{PeerKey, Peers};
 use crate::policy::{Policy, PolicyKey};
-use crate::queue::{Completion, ShardSide, Slot, SlotTable};
+use crate::queue::{Completion, SLOT_TABLE_BYTES, ShardSide, Slot, SlotTable};
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
 
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(crate) const GONE: u8 = u8::MAX;
+
+// What a slot takes here, with an address of its own; and in the room `queue`, which asserts its own part.
+const _: () = assert!(
+    size_of::<SlotState>()
+        + size_of::<BodyChain>()
+        + size_of::<Stamps>()
+        + size_of::<Option<PeerKey>>()
+        + 3 * size_of::<Slot>()
+        + Peers::BYTES
+        + SLOT_TABLE_BYTES
+        <= SLOT_TABLES_BYTES
+);
 
 /// See the module's head.
 #[derive(Debug)]
@@ -108,7 +120,7 @@ impl Dispatch {
             meters: Meters::new(),
             peers: Peers::new(config.connections_max, slots, &config.trusted_proxies),
             departed: SlotTable::with_capacity(slots),
-            copied: CopiedEnds::new(COALESCE_BUFFERS, config.pipeline_max),
+            copied: CopiedEnds::new(config.coalesce_buffers, config.pipeline_max),
             now: 0,
             entered: 0,
             arrived: 0,

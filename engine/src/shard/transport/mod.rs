@@ -77,6 +77,9 @@ pub(crate) struct Transport<I: Io> {
     counters: Arc<ShardCounters>,
 }
 
+/// Bytes of a connection: its timer and its places in lists.
+pub(crate) const CONNECTION_BYTES: usize = Wheel::BYTES + Waiting::BYTES + 4 * size_of::<ConnectionKey>();
+
 impl<I: Io> Transport<I> {
     pub(crate) fn new(io: I, sizes: Sizes, accepting: Accepting, counters: Arc<ShardCounters>) -> Self {
         let connections = sizes.connections as usize;

@@ -50,6 +50,9 @@ struct List {
 }
 
 impl Waiting {
+    /// Bytes that one more takes.
+    pub(super) const BYTES: usize = size_of::<Link>();
+
     /// For so many connections.
     pub(super) fn new(connections: u32) -> Self {
         let links = Vec::with_capacity(connections as usize);
