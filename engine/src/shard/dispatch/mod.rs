@@ -74,10 +74,8 @@ pub(crate) struct Dispatch {
     departed: SlotTable<Option<PeerKey>>,
     /// Requests whose slots are free and whose responses are being sent.
     copied: CopiedEnds,
-    /// The time now, in microseconds, when the kernel was entered last, and when the first byte came of the input that
-    /// is looked at.
+    /// The time now, in microseconds, and when the first byte came of the input that is looked at.
     now: u64,
-    entered: u64,
     arrived: u64,
     /// Of each slot's request, where something uses that.
     times: SlotTable<Stamps>,
@@ -122,7 +120,6 @@ impl Dispatch {
             departed: SlotTable::with_capacity(slots),
             copied: CopiedEnds::new(config.coalesce_buffers, config.pipeline_max),
             now: 0,
-            entered: 0,
             arrived: 0,
             times: SlotTable::with_capacity(slots),
             measures: false,
@@ -158,7 +155,7 @@ impl Dispatch {
 
     /// A turn has begun: the kernel has just been entered, and has given what had come.
     pub(crate) fn begin_turn(&mut self, now: u64) {
-        (self.now, self.entered, self.arrived) = (now, now, now);
+        (self.now, self.arrived) = (now, now);
         self.reclaimed = false;
         self.end_putting_off();
     }
@@ -170,11 +167,21 @@ impl Dispatch {
         self.arrived as u32
     }
 
-    /// The input that is looked at from now on came earlier; `None`: when the kernel was entered last.
+    /// The first byte of a request came earlier than the rest of the input that is looked at, as [`arrived`] said then.
+    /// Gives when that rest came, which is to [hold again](Self::set_arrived) behind the request.
+    ///
+    /// [`arrived`]: Self::arrived
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-    pub(crate) fn set_arrived(&mut self, earlier: Option<u32>) {
-        let ago = earlier.map_or(0, |earlier| (self.entered as u32).wrapping_sub(earlier));
-        self.arrived = self.entered.saturating_sub(u64::from(ago));
+    pub(crate) fn came_earlier(&mut self, earlier: u32) -> u64 {
+        let rest = self.arrived;
+        let ago = (rest as u32).wrapping_sub(earlier);
+        self.arrived = rest.saturating_sub(u64::from(ago));
+        rest
+    }
+
+    /// When the input that is looked at came.
+    pub(crate) fn set_arrived(&mut self, arrived: u64) {
+        self.arrived = arrived;
     }
 
     /// The time now, in microseconds. Whatever input there is has come before.

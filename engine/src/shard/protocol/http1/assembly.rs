@@ -74,9 +74,9 @@ impl<I: Io> Protocol<I> {
         } else {
             dispatch.keep_cell(slot, cell, head_len);
         }
-        self.dispatch.set_arrived(Some(since));
+        let rest = self.dispatch.came_earlier(since);
         self.deliver_with_body(connection, slot, addressed);
-        self.dispatch.set_arrived(None);
+        self.dispatch.set_arrived(rest);
         Taken::Bytes(head_len - before.min(head_len))
     }
 }
