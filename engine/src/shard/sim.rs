@@ -9,6 +9,7 @@
 
 mod answers;
 mod app;
+mod besieged;
 mod cancels;
 mod client;
 mod closing;

@@ -192,7 +192,7 @@ fn take_time(rig: &mut Rig, world: &RefCell<World>, own: &mut Random) {
     }
 }
 
-fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
+pub(super) fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().app_waits = colocated;
     let took_time = rig.shard.protocol.transport.io.prompt;
     rig.turn();
@@ -204,7 +204,7 @@ fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 }
 
 /// Goes on until the shard sleeps and nothing outside can happen any more.
-fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
+pub(super) fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     for _ in 0..20_000 {
         turn(rig, world, colocated);
         let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
