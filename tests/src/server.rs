@@ -59,7 +59,8 @@ pub struct Setup {
     consumers: u32,
     listeners: usize,
     folder: bool,
-    descriptors_max: Option<u32>,
+    /// Options of ulimit, with their values.
+    limits: Vec<String>,
     extra: Vec<String>,
 }
 
@@ -67,7 +68,7 @@ impl Setup {
     /// Two shards, two consumers, one address: small, and enough for responses to overtake each other.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Self { mode, shards: 2, consumers: 2, listeners: 1, folder: false, descriptors_max: None, extra: Vec::new() }
+        Self { mode, shards: 2, consumers: 2, listeners: 1, folder: false, limits: Vec::new(), extra: Vec::new() }
     }
 
     /// Shards to run.
@@ -110,7 +111,18 @@ impl Setup {
     /// The most descriptors that the process may have open: its soft and its hard limit.
     #[must_use]
     pub fn descriptors_max(self, descriptors: u32) -> Self {
-        Self { descriptors_max: Some(descriptors), ..self }
+        self.limit(format!("-n {descriptors}"))
+    }
+
+    /// The most memory that the process may have addresses of.
+    #[must_use]
+    pub fn address_space_kib_max(self, kib: u32) -> Self {
+        self.limit(format!("-v {kib}"))
+    }
+
+    fn limit(mut self, limit: String) -> Self {
+        self.limits.push(limit);
+        self
     }
 
     fn args(&self, addresses: &[SocketAddr], folder: Option<&Folder>) -> Vec<String> {
@@ -201,10 +213,7 @@ impl Server {
     fn try_start(setup: &Setup, addresses: Vec<SocketAddr>) -> Result<Self, Refused> {
         let folder = setup.folder.then(Folder::new);
         let args = setup.args(&addresses, folder.as_ref());
-        let mut child = match setup.descriptors_max {
-            Some(descriptors) => spawn_limited(descriptors, &args),
-            None => spawn(&args),
-        };
+        let mut child = if setup.limits.is_empty() { spawn(&args) } else { spawn_limited(&setup.limits, &args) };
         let errors = child.stderr.take().expect("stderr is piped");
         let stderr = Arc::new(Log::default());
         let of_reader = Arc::clone(&stderr);
@@ -456,9 +465,9 @@ fn spawn(args: &[impl AsRef<std::ffi::OsStr>]) -> Child {
 }
 
 /// As [`spawn`], by a shell that limits itself and becomes the showcase.
-fn spawn_limited(descriptors: u32, args: &[String]) -> Child {
-    // The showcase raises the soft limit to the hard one.
-    let limited = format!("ulimit -n {descriptors} && ulimit -S -n 32 && exec \"$0\" \"$@\"");
+fn spawn_limited(limits: &[String], args: &[String]) -> Child {
+    let mut limited: String = limits.iter().map(|limit| format!("ulimit {limit} && ")).collect();
+    limited.push_str(r#"exec "$0" "$@""#);
     start(Command::new("sh").arg("-c").arg(limited).arg(showcase_path()).args(args))
 }
 

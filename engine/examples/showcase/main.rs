@@ -40,6 +40,8 @@ struct Site {
     engine: Weak<Engine>,
     root: Option<Root>,
     timers: Timers,
+    /// What an echo may hold: one of thousands.
+    echo_held_bytes: usize,
 }
 
 fn main() -> ExitCode {
@@ -95,7 +97,11 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     let session = engine.server_session();
     let _groups = register(&session, &queue, &addresses)?;
     let signals = Signals::new([SIGINT, SIGTERM])?;
-    let site = Site { engine: Arc::downgrade(&engine), root: options.root.take(), timers: Timers::start() };
+    // The application's memory is not the engine's, and where that is bounded, this is to be as well.
+    let small = options.memory_max.is_some();
+    let echo_held_bytes = if small { streams::ECHO_HELD_BYTES_SMALL } else { streams::ECHO_HELD_BYTES };
+    let site =
+        Site { engine: Arc::downgrade(&engine), root: options.root.take(), timers: Timers::start(), echo_held_bytes };
     let threads = start_consumers(&engine, &queue, &Arc::new(site), &options)?;
     for address in &addresses {
         println!("listening on http://{address}/");

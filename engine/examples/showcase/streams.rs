@@ -1,7 +1,8 @@
 //! The routes that take their time: one task for each such request, on the thread of the consumer that took it.
 //!
 //! Invariants: a task waits for its client, and for time, without holding its consumer; it gives way after a few steps,
-//! also to a client that is faster than it; of a body it holds no more than the piece at hand, or the first 64 KiB.
+//! also to a client that is faster than it; of a body it holds no more than the piece at hand, or the first 64 KiB
+//! (4 KiB where the engine's memory is bounded).
 
 use std::pin::pin;
 use std::time::Duration;
@@ -24,8 +25,9 @@ const DRIPS_MAX: u64 = 100_000;
 const DRIP_MS_MAX: u64 = 60_000;
 const DRIP_MS_USUAL: u64 = 100;
 const SLOW_MS_MAX: u64 = 60_000;
-/// Bytes of a body that are held before its echo begins, unless it ends before.
-const ECHO_HELD_BYTES: usize = 64 << 10;
+/// Bytes of a body that are held before its echo begins, unless it ends before; on a small host.
+pub(crate) const ECHO_HELD_BYTES: usize = 64 << 10;
+pub(crate) const ECHO_HELD_BYTES_SMALL: usize = 4 << 10;
 /// Pieces read or sent before a task gives way.
 const STEPS: u32 = 4;
 
@@ -103,7 +105,7 @@ fn drip(request: &Request, count: u64) -> Result<Work, &'static str> {
 pub(crate) async fn run(work: Work, request: Request, site: &Site) {
     let done = match work {
         Work::Upload => upload(request).await,
-        Work::Echo => echo(request).await,
+        Work::Echo => echo(request, site.echo_held_bytes).await,
         Work::Baseline => baseline(request).await,
         Work::Bytes(count) => bytes(request, count).await,
         Work::Chunks { count, bytes } => stream(request, count, bytes).await,
@@ -154,9 +156,9 @@ async fn next_piece(mut body: RequestBody<'_>) -> ringress::Result<Option<Bytes>
 }
 
 /// Adds bytes of a body to those that are held, until it is at its end or enough are held; whether it is at its end.
-async fn hold(request: &mut Request, held: &mut Vec<u8>) -> ringress::Result<bool> {
+async fn hold(request: &mut Request, held: &mut Vec<u8>, most: usize) -> ringress::Result<bool> {
     let mut body = request.body();
-    while held.len() < ECHO_HELD_BYTES {
+    while held.len() < most {
         match body.next_chunk_async().await? {
             Some(chunk) => held.extend_from_slice(&chunk),
             None => return Ok(true),
@@ -167,9 +169,9 @@ async fn hold(request: &mut Request, held: &mut Vec<u8>) -> ringress::Result<boo
 
 /// What is held goes first, so that a short body that is cut or malformed gets the engine's answer, and nobody's answer
 /// begins before the client has had its 100 Continue.
-async fn echo(mut request: Request) -> ringress::Result<()> {
+async fn echo(mut request: Request, held_bytes: usize) -> ringress::Result<()> {
     let mut held = Vec::new();
-    if hold(&mut request, &mut held).await? {
+    if hold(&mut request, &mut held, held_bytes).await? {
         let held = Bytes::from(held);
         return request.respond_with(|request| routes::echo(request).body(held));
     }

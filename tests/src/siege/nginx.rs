@@ -41,7 +41,7 @@ impl Nginx {
     pub fn start(row: &Row, descriptors_max: u32) -> Result<Self, String> {
         let told = |error: std::io::Error| error.to_string();
         let descriptors = match row.limits {
-            Limits::Inherited => descriptors_max,
+            Limits::Inherited | Limits::SmallHost => descriptors_max,
             Limits::Descriptors(_, full) => full,
         };
         let (folder, upstream) = (Folder::new(), Upstream::start().map_err(told)?);

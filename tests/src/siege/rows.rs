@@ -44,7 +44,13 @@ pub enum Limits {
     Inherited,
     /// So many descriptors, in CI and in full.
     Descriptors(u32, u32),
+    /// Memory of a small host: 64 MiB of addresses, and `--memory-max` so that the engine has most of it.
+    SmallHost,
 }
+
+const SMALL_HOST_KIB: u32 = 64 * 1024;
+/// Beside the engine's: code, stacks, and what the application has, for each client at least the least credit.
+const SMALL_HOST: &[&str] = &["--memory-max=32MiB", "--set=send_credit=16384"];
 
 /// One load of the table.
 #[derive(Clone, Copy, Debug)]
@@ -85,17 +91,17 @@ pub const ROWS: &[Row] = &[
     row_of("long-responses", "2,000 clients ask for 1 GB and read nothing", readers::long_responses)
         .must(Must::ServeAllWithin(Duration::from_millis(50))),
     row_of("idle-puts", "four idle PUTs to four consumers that read bodies waiting", uploads::idle_puts).consumers(4),
-    row_of("nothing", "1,000 clients that do nothing", crowds::nothing).small(LITTLE),
-    row_of("half-head", "1,000 clients with half a head", crowds::half_heads).small(LITTLE),
-    row_of("half-body", "1,000 clients with half a body", crowds::half_bodies).small(LITTLE),
-    row_of("unread-download", "1,000 clients with an unread download of 1 MB", crowds::unread_downloads).small(LITTLE),
-    row_of("unread-echo", "1,000 clients with an unread echo of 1 MB", crowds::unread_echoes).small(LITTLE),
+    row_of("nothing", "1,000 clients that do nothing", crowds::nothing).limits(Limits::SmallHost),
+    row_of("half-head", "1,000 clients with half a head", crowds::half_heads).limits(Limits::SmallHost),
+    row_of("half-body", "1,000 clients with half a body", crowds::half_bodies).limits(Limits::SmallHost),
+    row_of("unread-download", "1,000 clients with an unread download of 1 MB", crowds::unread_downloads)
+        .limits(Limits::SmallHost),
+    row_of("unread-echo", "1,000 clients with an unread echo of 1 MB", crowds::unread_echoes).limits(Limits::SmallHost),
 ];
 
 const BUFFERS: &[&str] = &["--pool=receive_buffers=64", "--pool=body_buffers=16"];
 /// Half as many requests as the loads for CI have open.
 const SLOTS: &[&str] = &["--requests=1024", "--pool=receive_buffers=256"];
-const LITTLE: &[&str] = &["--requests=1024", "--pool=receive_buffers=128", "--pool=body_buffers=16"];
 
 const fn row_of(name: &'static str, load: &'static str, run: Load) -> Row {
     Row { name, load, must: Must::ServeAll, limits: Limits::Inherited, consumers: 1, small: &[], run }
@@ -137,6 +143,9 @@ impl Row {
         match self.limits {
             Limits::Inherited => setup,
             Limits::Descriptors(ci, full) => setup.descriptors_max(scale.pick(ci, full)),
+            Limits::SmallHost => SMALL_HOST
+                .iter()
+                .fold(setup.address_space_kib_max(SMALL_HOST_KIB), |setup, argument| setup.arg(argument)),
         }
     }
 
