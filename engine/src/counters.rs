@@ -101,6 +101,8 @@ counters! {
     requests_refused,
     /// Of those, requests whose queue was full: 503.
     queue_full,
+    /// Of those, requests for which no slot or assembly buffer came free within `request_queue`: 503.
+    requests_overloaded,
     /// Bytes of the requests that have ended, refused ones among them: heads and bodies, framing included. None of
     /// heads that could not be read, of the rest of bodies that nobody reads any more, and of what is behind a last
     /// request.
@@ -112,6 +114,12 @@ counters! {
     copies,
     /// Receives stopped because the kernel had run out of buffers.
     buffers_ran_out,
+    /// Times that a connection's input waited for a buffer, in its turn.
+    waits_for_buffer,
+    /// Times that it waited for a request slot.
+    waits_for_slot,
+    /// Times that it waited for an assembly buffer.
+    waits_for_cell,
     /// Receive buffers in use now.
     buffers_in_use,
     /// Large buffers in use now, for bodies.
@@ -140,8 +148,6 @@ counters! {
     receive_rate_timeouts,
     /// Connections reset while their clients still sent what nobody wanted, behind their last response: too many did.
     drains_reset,
-    /// Connections closed because they held too much input back, or no memory was left for it.
-    input_overflows,
     /// Times accepting paused for want of descriptors.
     accept_pauses,
     /// Addresses that a shard found taken by another process when it was attached, after `listen` had given them: their

@@ -26,7 +26,7 @@ use crate::bench_door::{RouteTable, routes};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::id::{Origin, QueueNumber, ShardId};
-use crate::mem::{Landing, Lent, Spare};
+use crate::mem::{Group, Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::ring::fake::{Fake, Faults};
 use crate::ring::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
@@ -230,8 +230,8 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
-        self.0.borrow_mut().receive_once(socket, token, len);
+    fn receive_once(&mut self, socket: RawFd, token: Token, group: Group, len: u32) {
+        self.0.borrow_mut().receive_once(socket, token, group, len);
     }
 
     #[inline(never)]
@@ -285,8 +285,8 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool {
-        self.0.borrow_mut().recall_buffers(large, count, token)
+    fn recall_buffers(&mut self, group: Group, count: u32, token: Token) -> bool {
+        self.0.borrow_mut().recall_buffers(group, count, token)
     }
 
     #[inline(never)]

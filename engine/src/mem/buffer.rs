@@ -10,15 +10,37 @@ use core::marker::PhantomData;
 
 use super::buffer_id::BufferId;
 
+/// Which receives the kernel has a buffer for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// A small one: for all that is short, or may be.
+    #[default]
+    Small,
+    /// A large one: for bodies.
+    Large,
+    /// A large one that is kept back: for bodies whose readers wait.
+    Reserved,
+}
+
+impl Group {
+    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Large, Self::Reserved];
+}
+
 /// A buffer that nobody uses, on its way to the kernel.
 #[derive(Debug)]
 #[must_use = "a spare buffer that is dropped is lost"]
-pub(crate) struct Spare(pub(super) BufferId);
+pub(crate) struct Spare(pub(super) BufferId, pub(super) Group);
 
 impl Spare {
     #[inline]
     pub(crate) fn buffer(&self) -> BufferId {
         self.0
+    }
+
+    /// For which receives it is.
+    #[inline]
+    pub(crate) fn group(&self) -> Group {
+        self.1
     }
 }
 

@@ -24,7 +24,7 @@ mod room;
 
 pub(crate) use areas::{Area, ArenaSizes};
 pub(crate) use arena::{Arena, Blank, Extent, Landing, Lent};
-pub(crate) use buffer::{Filled, Input, Share, Spare};
+pub(crate) use buffer::{Filled, Group, Input, Share, Spare};
 pub(crate) use buffer_id::{BufferId, BufferTable};
 pub(crate) use cells::{Cell, CellId, FreeCells, cold_runs};
 pub(crate) use mapping::Mapping;

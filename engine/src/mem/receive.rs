@@ -7,11 +7,13 @@
 //! * It is in use from the completion that named it until the last share is given back.
 //! * Bytes that somebody was promised are *settled*: from the buffer's first byte to there nothing is written until it
 //!   is spare again. Whoever writes asks [`ReceiveBuffers::is_settled`].
-//! * At least a quarter of all buffers never stays with applications ([`BufferPool::pressed`] tells when heads must be
-//!   copied out instead of pinned).
+//! * No more small buffers are posted than are left besides: what comes in one turn, however much of it cannot be taken
+//!   yet, leaves half of those that were free.
+//! * A quarter of the large ones is kept back for readers that wait, and posted to a [group](Group) of its own: all
+//!   other receives and copies together never have more than the rest.
 //!
-//! Only `posted` buffers circulate through the kernel's ring, the rest waits in a stack, last in first out: a small set
-//! that stays in cache serves as long as it suffices, and doubles when the kernel runs dry.
+//! Only `posted` buffers circulate through the kernel's rings, the rest waits in a stack, last in first out: a small
+//! set that stays in cache serves as long as it suffices, and doubles when the kernel runs dry.
 //!
 //! Not here: where the buffers lie (`arena`), and who may read what (room `queue`).
 
@@ -19,7 +21,7 @@ mod recall;
 
 use super::areas::Area;
 use super::arena::Arena;
-use super::buffer::{Filled, Input, Share, Spare};
+use super::buffer::{Filled, Group, Input, Share, Spare};
 use super::buffer_id::{BufferId, BufferTable};
 use super::poison::Poison;
 
@@ -38,9 +40,11 @@ pub(crate) struct ReceiveBuffers {
 /// Who has a buffer.
 #[derive(Clone, Copy, Debug)]
 struct Use {
-    /// Shares that are out; 0 when it is spare or the kernel has it. Each share is in some memory, so
-    /// the count cannot overflow.
-    shares: u32,
+    /// Shares that are out; 0 when it is spare or the kernel has it. Each is of some bytes of the buffer, a few hundred
+    /// at least but for two or three, so that the count cannot overflow.
+    shares: u16,
+    /// The kernel has it, or had it last, as one that is kept back.
+    is_reserved: bool,
     /// Its first so many bytes do not change any more.
     settled: u32,
 }
@@ -62,10 +66,10 @@ impl ReceiveBuffers {
         let count = u32::from(small) + u32::from(large);
         assert!(count < u32::from(u16::MAX), "buffers are numbered below 65,535");
         Self {
-            uses: BufferTable::new(count, || Use { shares: 0, settled: 0 }),
+            uses: BufferTable::new(count, || Use { shares: 0, settled: 0, is_reserved: false }),
             first_large: BufferId::new(small),
-            small: BufferPool::new(0..small, SMALL_POSTED),
-            large: BufferPool::new(small..small + large, LARGE_POSTED),
+            small: BufferPool::new(0..small, SMALL_POSTED, 0),
+            large: BufferPool::new(small..small + large, LARGE_POSTED, u32::from(large / 4)),
             poison: [Poison::NONE; 2],
         }
     }
@@ -104,23 +108,19 @@ impl ReceiveBuffers {
         if self.is_large(buffer) { &mut self.large } else { &mut self.small }
     }
 
-    /// Whether a part of a long body may be received into a small buffer: requests need the last ones. Whoever does not
-    /// keep what comes gives its buffer back at once.
-    pub(crate) fn spares_small(&self, keeps: bool) -> bool {
-        !(keeps && self.small.pressed_by(1))
-    }
-
     /// The kernel has filled a buffer: the caller gets its first share.
     #[inline]
     pub(crate) fn take(&mut self, filled: Filled) -> Share {
         let buffer = filled.buffer();
         let place = &mut self.uses[buffer];
         assert!(place.shares == 0, "the kernel filled a buffer that it did not have");
-        *place = Use { shares: 1, settled: 0 };
+        (place.shares, place.settled) = (1, 0);
+        let is_reserved = place.is_reserved;
         self.open(buffer);
         let pool = self.pool(buffer);
-        pool.posted -= 1;
-        pool.taken = pool.taken.wrapping_add(1);
+        let posting = if is_reserved { &mut pool.reserved } else { &mut pool.general };
+        posting.posted -= 1;
+        posting.taken = posting.taken.wrapping_add(1);
         Share(filled.0)
     }
 
@@ -173,17 +173,32 @@ impl ReceiveBuffers {
         }
     }
 
-    /// The next buffer to give to the kernel, while it has fewer than it should.
+    /// The next buffer to give to the kernel, while it has fewer than it should, and for which receives.
     #[inline]
     pub(crate) fn next_to_post(&mut self) -> Option<Spare> {
-        let buffer = self.small.next_to_post().or_else(|| self.large.next_to_post())?;
-        Some(Spare(buffer))
+        match self.small.next_to_post() {
+            Some(buffer) => Some(Spare(buffer, Group::Small)),
+            None => self.next_large_to_post(),
+        }
     }
 
-    /// A spare large buffer for the caller to fill: its first share. `None` when the kernel or others have them all.
+    #[inline]
+    fn next_large_to_post(&mut self) -> Option<Spare> {
+        let reserved = self.large.next_reserved();
+        let is_reserved = reserved.is_some();
+        let buffer = reserved.or_else(|| self.large.next_to_post())?;
+        self.uses[buffer].is_reserved = is_reserved;
+        Some(Spare(buffer, if is_reserved { Group::Reserved } else { Group::Large }))
+    }
+
+    /// A spare large buffer for the caller to fill: its first share. `None` when there is none but for readers that
+    /// wait.
     pub(crate) fn take_spare_large(&mut self) -> Option<Share> {
+        if !self.large.may_lend() {
+            return None;
+        }
         let buffer = self.large.spare.pop()?;
-        self.uses[buffer] = Use { shares: 1, settled: 0 };
+        self.uses[buffer] = Use { shares: 1, settled: 0, is_reserved: false };
         self.open(buffer);
         Some(Share(buffer))
     }
@@ -193,71 +208,97 @@ impl ReceiveBuffers {
 #[derive(Debug)]
 pub(crate) struct BufferPool {
     spare: Vec<BufferId>,
-    posted: u32,
-    /// How many the kernel is to have.
-    target: u32,
     count: u32,
+    /// Of those for everybody, and of those that are kept back.
+    general: Posting,
+    reserved: Posting,
+    /// The most that were seen in use.
+    most: u32,
+}
+
+/// What the kernel has of one group.
+#[derive(Debug)]
+struct Posting {
+    posted: u32,
+    /// How many it is to have, and how many at first.
+    target: u32,
+    first: u32,
     /// The target was raised and nothing has been posted since.
     raised: bool,
-    /// How many the kernel has at first.
-    first: u32,
-    /// Buffers that the kernel has filled since this was last looked at, and the most that were seen in use.
+    /// Buffers that the kernel has filled since this was last looked at.
     taken: u32,
-    most: u32,
     /// The most of those posted that may have been written to since they were posted cold.
     touched: u32,
     /// How many the kernel has been asked for.
     recalled: u32,
 }
 
+impl Posting {
+    fn new(first: u32) -> Self {
+        Self { posted: 0, target: first, first, raised: false, taken: 0, touched: 0, recalled: 0 }
+    }
+}
+
 impl BufferPool {
-    fn new(numbers: core::ops::Range<u16>, posted: u32) -> Self {
+    fn new(numbers: core::ops::Range<u16>, posted: u32, reserve: u32) -> Self {
         let count = u32::from(numbers.end - numbers.start);
         Self {
             spare: numbers.rev().map(BufferId::new).collect(),
-            posted: 0,
-            target: posted.min(count),
             count,
-            raised: false,
-            first: posted.min(count),
-            taken: 0,
+            general: Posting::new(posted.min(count)),
+            reserved: Posting::new(reserve),
             most: 0,
-            touched: 0,
-            recalled: 0,
         }
     }
 
     #[inline]
     fn next_to_post(&mut self) -> Option<BufferId> {
-        if self.posted >= self.target {
+        if self.general.posted >= self.general.target || !self.may_lend() {
             return None;
         }
         let buffer = self.spare.pop()?;
-        self.posted += 1;
-        self.raised = false;
+        self.general.posted += 1;
+        self.general.raised = false;
         Some(buffer)
+    }
+
+    #[inline]
+    fn next_reserved(&mut self) -> Option<BufferId> {
+        if self.reserved.posted >= self.reserved.target {
+            return None;
+        }
+        let buffer = self.spare.pop()?;
+        self.reserved.posted += 1;
+        Some(buffer)
+    }
+
+    /// Whether one more may be posted or filled: of those that are kept back none is, of others half of what is free.
+    #[inline]
+    fn may_lend(&self) -> bool {
+        match self.reserved.first {
+            0 => self.spare.len() > self.general.posted as usize,
+            reserve => self.in_use() + self.general.posted + reserve < self.count,
+        }
     }
 
     /// The kernel ran out of buffers: from now on it gets twice as many. However many operations found none at a time:
     /// what is posted goes round, and more than is needed pushes itself out of the caches.
     pub(crate) fn ran_out(&mut self) {
-        if !self.raised {
-            (self.target, self.raised) = ((self.target * 2).min(self.count), true);
+        if !self.general.raised {
+            (self.general.target, self.general.raised) = ((self.general.target * 2).min(self.count), true);
         }
     }
 
-    /// Whether three quarters of the buffers are in use: then heads are copied out instead of pinning one more.
+    /// Whether half of the buffers are in use: from then on nobody gets more than one ahead of need.
     #[inline]
-    pub(crate) fn pressed(&self) -> bool {
-        self.pressed_by(0)
+    pub(crate) fn is_short(&self) -> bool {
+        self.in_use() * 2 >= self.count
     }
 
-    /// Whether so many more in use would make it so. What heads do not pin at three quarters leaves it one short of
-    /// them: so far, and no farther, a pool stays in use between completions.
+    /// Whether three quarters of the buffers are in use.
     #[inline]
-    pub(crate) fn pressed_by(&self, more: u32) -> bool {
-        // As (in use + more) * 4 >= count * 3, in fewer steps.
-        self.free() <= self.count / 4 + more
+    pub(crate) fn pressed(&self) -> bool {
+        self.free() <= self.count / 4
     }
 
     /// Buffers neither posted nor spare.
@@ -271,18 +312,28 @@ impl BufferPool {
     fn free(&self) -> u32 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 32,768 buffers")]
         let spare = self.spare.len() as u32;
-        self.posted + spare
+        self.general.posted + self.reserved.posted + spare
     }
 
-    /// Whether all buffers are in use.
-    pub(crate) fn is_dry(&self) -> bool {
-        self.posted == 0 && self.spare.is_empty()
+    /// Buffers that the kernel has, but for those that are kept back.
+    pub(crate) fn posted(&self) -> usize {
+        self.general.posted as usize
     }
 
-    /// Whether the kernel has any buffer.
+    /// Those of the kernel's that are kept back.
+    pub(crate) fn reserved_posted(&self) -> usize {
+        self.reserved.posted as usize
+    }
+
+    /// Whether the kernel has any buffer but those that are kept back.
     #[inline]
     pub(crate) fn any_posted(&self) -> bool {
-        self.posted > 0
+        self.general.posted > 0
+    }
+
+    /// Whether the kernel has any of those that are kept back.
+    pub(crate) fn any_reserved(&self) -> bool {
+        self.reserved.posted > 0
     }
 }
 
@@ -303,19 +354,21 @@ mod tests {
 
     #[test]
     fn a_buffer_returns_with_its_last_share() {
-        let mut buffers = ReceiveBuffers::new(4, 0);
+        let mut buffers = ReceiveBuffers::new(8, 0);
         assert_eq!(post(&mut buffers), [0, 1, 2, 3]);
         let first = take(&mut buffers, 2);
         let second = buffers.share(Input::new(&first, 0, 0, 0));
         buffers.release(first);
-        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (1, vec![]));
+        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (1, vec![4]));
         buffers.release(second);
-        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (0, vec![2]));
+        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (0, vec![]));
+        let _third = take(&mut buffers, 0);
+        assert_eq!(post(&mut buffers), [2], "last in, first out");
     }
 
     #[test]
     fn what_was_promised_is_settled_until_the_buffer_comes_round() {
-        let mut buffers = ReceiveBuffers::new(2, 0);
+        let mut buffers = ReceiveBuffers::new(1, 0);
         post(&mut buffers);
         let share = take(&mut buffers, 0);
         assert!(!buffers.is_settled(Input::new(&share, 0, 0, 20)));
@@ -333,31 +386,67 @@ mod tests {
     }
 
     #[test]
-    fn pressure_begins_at_three_quarters_and_the_target_doubles() {
+    fn whatever_comes_at_once_leaves_half_of_the_small_ones() {
         let mut buffers = ReceiveBuffers::new(1024, 0);
         post(&mut buffers);
-        assert_eq!(buffers.small.posted, 256);
+        assert_eq!(buffers.small.posted(), 256);
         let mut shares: Vec<_> = (0..256).map(|buffer| take(&mut buffers, buffer)).collect();
-        assert!(!buffers.small.any_posted() && !buffers.small.pressed());
+        assert!(!buffers.small.any_posted() && !buffers.small.is_short());
         // Three operations found none.
         (0..3).for_each(|_| buffers.small.ran_out());
-        post(&mut buffers);
-        assert_eq!(buffers.small.posted, 512, "twice, not eight times as many");
-        shares.extend((256..767).map(|buffer| take(&mut buffers, buffer)));
-        assert!(buffers.small.pressed_by(1) && !buffers.small.pressed());
-        shares.push(take(&mut buffers, 767));
-        assert!(buffers.small.pressed());
+        let posted = post(&mut buffers);
+        assert_eq!(posted.len(), 384, "twice as many, not eight times, and no more than are left");
+        shares.extend(posted.into_iter().map(|number| take(&mut buffers, number)));
+        assert!(buffers.small.is_short() && !buffers.small.pressed());
+        let mut rounds = 0;
+        while buffers.small.in_use() < 1024 {
+            let free = buffers.small.free();
+            let posted = post(&mut buffers);
+            assert_eq!(u32::try_from(posted.len()).expect("few"), free.div_ceil(2));
+            shares.extend(posted.into_iter().map(|number| take(&mut buffers, number)));
+            rounds += 1;
+        }
+        assert!(rounds >= 9 && buffers.small.pressed(), "{rounds}");
+    }
+
+    #[test]
+    fn a_quarter_of_the_large_ones_is_for_readers_that_wait() {
+        let mut buffers = ReceiveBuffers::new(1, 16);
+        let groups = |buffers: &mut ReceiveBuffers| {
+            let mut posted: [Vec<u16>; 3] = Default::default();
+            while let Some(spare) = buffers.next_to_post() {
+                posted[spare.group() as usize].push(spare.buffer().number());
+            }
+            posted
+        };
+        let [small, large, reserved] = groups(&mut buffers);
+        assert_eq!((small.len(), large.len(), reserved.len()), (1, 8, 4));
+        let mut held: Vec<_> = large.into_iter().map(|number| take(&mut buffers, number)).collect();
+        assert!(buffers.large.is_short() && !buffers.large.pressed() && buffers.large.any_reserved());
+        let [_, large, _] = groups(&mut buffers);
+        held.extend(large.into_iter().map(|number| take(&mut buffers, number)));
+        assert_eq!((held.len(), groups(&mut buffers)[1].len()), (12, 0), "and no more");
+        assert!(buffers.large.pressed() && buffers.take_spare_large().is_none());
+        let waits: Vec<_> = reserved.into_iter().map(|number| take(&mut buffers, number)).collect();
+        assert_eq!(buffers.large.in_use(), 16);
+        // What comes back first is for readers that wait again.
+        buffers.release(held.pop().expect("twelve"));
+        assert_eq!(groups(&mut buffers).map(|group| group.len()), [0, 0, 1]);
+        waits.into_iter().for_each(|share| buffers.release(share));
+        buffers.release(held.pop().expect("eleven"));
+        assert_eq!(groups(&mut buffers).map(|group| group.len()), [0, 2, 3]);
+        held.into_iter().for_each(|share| buffers.release(share));
     }
 
     #[test]
     fn the_pools_are_numbered_through() {
-        let mut buffers = ReceiveBuffers::new(2, 2);
-        assert_eq!(post(&mut buffers), [0, 1, 2, 3]);
-        let (_small, large) = (take(&mut buffers, 1), take(&mut buffers, 2));
+        let mut buffers = ReceiveBuffers::new(2, 16);
+        assert_eq!(post(&mut buffers), (0..1).chain(2..14).collect::<Vec<u16>>());
+        let (_small, large) = (take(&mut buffers, 0), take(&mut buffers, 2));
         assert_eq!((buffers.small.in_use(), buffers.large.in_use()), (1, 1));
         buffers.release(large);
-        let spare = buffers.take_spare_large().map(|share| share.buffer().number());
-        assert_eq!((spare, buffers.take_spare_large().is_none()), (Some(2), true));
+        let spare: Vec<_> = core::iter::from_fn(|| buffers.take_spare_large()).collect();
+        assert_eq!(spare.iter().map(|share| share.buffer().number()).collect::<Vec<_>>(), [2, 14, 15, 16]);
     }
 
     #[test]

@@ -21,7 +21,7 @@
 
 use core::cell::UnsafeCell;
 use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use core::task::Waker;
 
 use crate::foreign::Waiter;
@@ -290,8 +290,10 @@ pub(super) struct SlotBody {
     arrived: AtomicU64,
     /// Bytes of those that have been read.
     read: AtomicU64,
-    /// The shard has stopped receiving until so many bytes have been read.
+    /// The shard has stopped receiving until so many bytes have been read, or until more [is wanted](WANTED).
     resume_at: AtomicU64,
+    /// Its reader has found nothing, and has not been woken since.
+    wanted: AtomicBool,
     waiting: Waiter,
     /// The lease's alone once the slot is published with a body, the shard's before.
     reader: UnsafeCell<Reader>,
@@ -301,6 +303,8 @@ const OPEN: u32 = 0;
 const ENDED: u32 = 1;
 const FAILED: u32 = 2;
 const NEVER: u64 = u64::MAX;
+/// In the place of a number of bytes: until the reader finds nothing.
+const WANTED: u64 = u64::MAX - 1;
 
 impl SlotBody {
     pub(super) const fn new() -> Self {
@@ -313,6 +317,7 @@ impl SlotBody {
             arrived: AtomicU64::new(0),
             read: AtomicU64::new(0),
             resume_at: AtomicU64::new(NEVER),
+            wanted: AtomicBool::new(false),
             waiting: Waiter::new(),
             reader: UnsafeCell::new(Reader::START),
         }
@@ -331,6 +336,7 @@ impl SlotBody {
         self.arrived.store(0, Ordering::Relaxed);
         self.read.store(0, Ordering::Relaxed);
         self.resume_at.store(NEVER, Ordering::Relaxed);
+        self.wanted.store(false, Ordering::Relaxed);
         self.waiting.clear();
     }
 
@@ -409,6 +415,29 @@ impl SlotBody {
         enough
     }
 
+    /// The shard has stopped: it is to be told when a reader that has read everything wants more. `true`: it does so
+    /// already.
+    pub(super) fn stop_until_wanted(&self) -> bool {
+        // Both sides write first and look then, as above.
+        self.resume_at.store(WANTED, Ordering::SeqCst);
+        let enough = self.is_wanted();
+        if enough {
+            self.resume_at.store(NEVER, Ordering::Relaxed);
+        }
+        enough
+    }
+
+    /// Whether the reader has read everything and wants more. For the shard.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst) && self.unread() == 0
+    }
+
+    /// The reader has found nothing, and wants more. `true`: the shard waits to be told.
+    pub(super) fn want(&self) -> bool {
+        self.wanted.store(true, Ordering::SeqCst);
+        self.resume_at.compare_exchange(WANTED, NEVER, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     /// Bytes have been read. `true`: the shard waits to be told.
     pub(super) fn add_read(&self, bytes: u64) -> bool {
         let read = self.read.load(Ordering::Relaxed) + bytes;
@@ -426,6 +455,8 @@ impl SlotBody {
     }
 
     pub(super) fn wake_reader(&self) {
+        // Before it is woken: it may find nothing again at once.
+        self.wanted.store(false, Ordering::SeqCst);
         self.waiting.notify();
     }
 }

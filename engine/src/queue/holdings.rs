@@ -14,7 +14,7 @@
 
 use super::body::{BodyState, LinkId, Reading};
 use super::exchange::{Received, Record};
-use super::owned::{Backing, CellPools, NoRoom, Stage};
+use super::owned::{Backing, CellPools, Stage};
 use super::shard_side::ShardSide;
 use super::slot::Slot;
 use crate::mem::{Area, Arena, Blank, Cell, Extent, Input, ReceiveBuffers, Share, cold_runs, give_back_room};
@@ -194,18 +194,17 @@ impl<R: Record> ShardSide<R> {
 
     /// Puts received bytes behind the slot's body: moved behind its last bytes in their own buffer, as a link with a
     /// share of its own otherwise.
-    pub(crate) fn append_body(&mut self, slot: Slot, input: Input<'_>) -> Result<(), NoRoom> {
+    pub(crate) fn append_body(&mut self, slot: Slot, input: Input<'_>) {
         if let Some(last) = self.goes_on_in(slot, input) {
             let end = self.exchange.chain.end(last);
             assert!(end <= input.start(), "what comes is behind what has come");
             if end < input.start() {
                 self.move_input(input, end);
             }
-            self.grow_body(slot, last, input.len());
-            return Ok(());
+            return self.grow_body(slot, last, input.len());
         }
         let share = self.buffers.share(input);
-        self.link_body(slot, share, input.start(), input.end())
+        self.link_body(slot, share, input.start(), input.end());
     }
 
     /// Copies received bytes behind the last of the slot's body, in another buffer. `false`: there is no such room.
@@ -221,15 +220,16 @@ impl<R: Record> ShardSide<R> {
         true
     }
 
-    /// Copies received bytes behind the slot's body, into a spare large buffer.
-    pub(crate) fn copy_body(&mut self, slot: Slot, input: Input<'_>) -> Result<(), NoRoom> {
-        let share = self.buffers.take_spare_large().ok_or(NoRoom)?;
-        if input.len() > self.arena().buffer_bytes(share.buffer()) {
-            self.buffers.release(share);
-            return Err(NoRoom);
+    /// Copies received bytes behind the slot's body, into a spare large buffer. `false`: there is none, or they do not
+    /// fit.
+    pub(crate) fn copy_body(&mut self, slot: Slot, input: Input<'_>) -> bool {
+        if input.len() > self.arena().cell_bytes(Area::Body) {
+            return false;
         }
+        let Some(share) = self.buffers.take_spare_large() else { return false };
         self.copy_to_buffer(input, self.arena().input(&share, 0, input.len()));
-        self.link_body(slot, share, 0, input.len())
+        self.link_body(slot, share, 0, input.len());
+        true
     }
 
     /// Copies received bytes to the front of a range of another buffer, where nothing is settled.
@@ -251,26 +251,18 @@ impl<R: Record> ShardSide<R> {
         self.body(slot).add_arrived(u64::from(len));
     }
 
-    fn link_body(&mut self, slot: Slot, share: Share, start: u32, end: u32) -> Result<(), NoRoom> {
+    fn link_body(&mut self, slot: Slot, share: Share, start: u32, end: u32) {
         assert!(self.has_body(slot), "bytes are put behind a body");
         assert!(start <= end && end <= self.arena().buffer_bytes(share.buffer()), "a link is within its buffer");
         let buffer = share.buffer();
         self.buffers.settle(&share, end);
-        let link = match self.links.take(share) {
-            Ok(link) => link,
-            Err(share) => {
-                debug_assert!(false, "there are links for every use of a buffer");
-                self.buffers.release(share);
-                return Err(NoRoom);
-            }
-        };
+        let link = self.links.take(share);
         let last = self.holdings[slot].last;
         self.exchange.chain.append(self.body(slot), last, link, (buffer, start, end));
         let holding = &mut self.holdings[slot];
         holding.last = Some(link);
         holding.first = holding.first.or(Some(link));
         self.body(slot).add_arrived(u64::from(end - start));
-        Ok(())
     }
 
     /// Whether received bytes are in the very buffer in which the last bytes of the slot's body are: the link of those.
@@ -294,19 +286,16 @@ impl<R: Record> ShardSide<R> {
         }
     }
 
-    /// Keeps a part of a trailer section for the reader of the slot's body.
-    pub(crate) fn keep_trailers(&mut self, slot: Slot, input: Input<'_>) -> Result<(), NoRoom> {
+    /// Keeps a part of a trailer section for the reader of the slot's body. `false`: there is no cell for it.
+    pub(crate) fn keep_trailers(&mut self, slot: Slot, input: Input<'_>) -> bool {
         assert!(self.has_body(slot), "a trailer section is behind a body");
         let holding = &mut self.holdings[slot];
-        let mut cell = match holding.trailer_cell.take() {
-            Some(cell) => cell,
-            None => self.cells.assembly.take().ok_or(NoRoom)?,
-        };
+        let Some(mut cell) = holding.trailer_cell.take().or_else(|| self.cells.assembly.take()) else { return false };
         let at = holding.trailers;
         holding.trailers += input.len();
         self.copy_to_cell(input.into(), &mut cell, at);
         self.holdings[slot].trailer_cell = Some(cell);
-        Ok(())
+        true
     }
 
     /// Everything of the slot's body is here. The reader is [woken](Self::wake_reader) apart.
@@ -353,6 +342,16 @@ impl<R: Record> ShardSide<R> {
     /// be told. `true`: it is so already.
     pub(crate) fn stop_body_until(&self, slot: Slot, unread: u64) -> bool {
         self.body(slot).stop_until(unread)
+    }
+
+    /// As [`stop_body_until`](Self::stop_body_until), until its reader has read everything and wants more.
+    pub(crate) fn stop_body_until_wanted(&self, slot: Slot) -> bool {
+        self.body(slot).stop_until_wanted()
+    }
+
+    /// Whether the reader of the slot's body has read everything and wants more.
+    pub(crate) fn is_body_wanted(&self, slot: Slot) -> bool {
+        self.body(slot).is_wanted()
     }
 
     /// Wakes who waits for the slot's body.

@@ -190,7 +190,18 @@ impl<R: Record> Lease<R> {
     /// on to the next buffer where one has been read. `true`: [`body_bytes`](Self::body_bytes) has them.
     pub(crate) fn next_body(&mut self) -> bool {
         let (exchange, body) = self.chain();
-        exchange.chain.advance(body, self.reader_mut().cursor_mut())
+        let is_there = exchange.chain.advance(body, self.reader_mut().cursor_mut());
+        if !is_there {
+            self.want_more();
+        }
+        is_there
+    }
+
+    /// The body's reader has found nothing.
+    fn want_more(&self) {
+        if self.place().body.want() {
+            self.tell(Signals::READ);
+        }
     }
 
     /// The bytes of the body that can be read now, in the buffer that [`next_body`](Self::next_body) found.
@@ -224,7 +235,11 @@ impl<R: Record> Lease<R> {
     pub(crate) fn next_at(&self, place: &mut ReadCursor) -> bool {
         assert_eq!(place.of, self.own(), "a place is used with its lease");
         let exchange = self.exchange();
-        exchange.chain.advance(&self.place().body, &mut place.cursor)
+        let is_there = exchange.chain.advance(&self.place().body, &mut place.cursor);
+        if !is_there {
+            self.want_more();
+        }
+        is_there
     }
 
     /// As [`body_bytes`](Self::body_bytes), at a place of this lease.

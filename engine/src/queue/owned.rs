@@ -104,17 +104,15 @@ impl Links {
     }
 
     /// Gives a share to a link that is in no chain.
-    pub(super) fn take(&mut self, share: Share) -> Result<LinkId, Share> {
+    pub(super) fn take(&mut self, share: Share) -> LinkId {
         if let Some(link) = self.free.pop() {
             self.shares[link.place()] = Some(share);
-            return Ok(link);
+            return link;
         }
         let number = u32::try_from(self.shares.len()).unwrap_or(u32::MAX);
-        if number >= self.count {
-            return Err(share);
-        }
+        assert!(number < self.count, "there are links for every use of a buffer");
         self.shares.push(Some(share));
-        Ok(LinkId::new(number))
+        LinkId::new(number)
     }
 
     /// The share of a link in a chain.
@@ -128,7 +126,3 @@ impl Links {
         share
     }
 }
-
-/// Why bytes could not be put behind a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoRoom;

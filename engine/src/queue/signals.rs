@@ -21,7 +21,7 @@ const LISTED: u32 = 1;
 impl Signals {
     /// A streamed response has something to send, or has ended.
     pub(crate) const SEND: Self = Self(2);
-    /// As much of the body has been read as the shard waits for, or all of it.
+    /// As much of the body has been read as the shard waits for, or all of it, or its reader wants more.
     pub(crate) const READ: Self = Self(4);
     /// Somebody waits for more of the body.
     pub(crate) const WANTED: Self = Self(8);

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, Op, Token, Wait};
-use crate::mem::{Arena, BufferId, BufferTable, Filled};
+use crate::mem::{Arena, BufferId, BufferTable, Filled, Group};
 
 use self::files::Reading;
 use self::link::{FakeSocket, FileJob, Listening, Multishot, Sending, take};
@@ -48,7 +48,7 @@ pub(crate) trait Outside {
 enum Entry {
     Accept { listener: RawFd, token: Token },
     Receive { socket: RawFd, token: Token },
-    ReceiveOnce { socket: RawFd, token: Token, most: u32 },
+    ReceiveOnce { socket: RawFd, token: Token, group: Group, most: u32 },
     ReceiveAndDiscard { socket: RawFd, token: Token, most: u32 },
     Send { socket: RawFd, sending: Sending },
     Watch { descriptor: RawFd, token: Token },
@@ -57,7 +57,7 @@ enum Entry {
     Read(Reading),
     SendFile { socket: RawFd, job: FileJob },
     AwaitRoom { socket: RawFd, token: Token, lasting: bool },
-    Recall { large: bool, token: Token },
+    Recall { group: Group, token: Token },
 }
 
 impl Entry {
@@ -104,9 +104,9 @@ pub(crate) struct Fake {
     listeners: BTreeMap<RawFd, Listening>,
     links: Vec<FakeSocket>,
     descriptors: BTreeMap<RawFd, usize>,
-    given: Vec<BufferId>,
-    posted: VecDeque<BufferId>,
-    posted_large: VecDeque<BufferId>,
+    given: Vec<(BufferId, Group)>,
+    /// By their groups.
+    posted: [VecDeque<BufferId>; 3],
     /// Which buffers the shard has given away.
     kernel_has: BufferTable<bool>,
     queued: Vec<Entry>,
@@ -143,8 +143,7 @@ impl Fake {
             links: Vec::new(),
             descriptors: BTreeMap::new(),
             given: Vec::new(),
-            posted: VecDeque::new(),
-            posted_large: VecDeque::new(),
+            posted: Default::default(),
             kernel_has: BufferTable::new(buffers, || false),
             queued: Vec::new(),
             reads: Vec::new(),
@@ -233,9 +232,10 @@ impl Fake {
         self.links[client].receive.is_some()
     }
 
-    /// Whether it does so into a large buffer.
-    pub(crate) fn receives_once(&self, client: usize) -> bool {
-        self.links[client].receive.as_ref().is_some_and(|receive| receive.once.is_some())
+    /// Whether it does so once, into a buffer of a group.
+    pub(crate) fn receives_once(&self, client: usize, group: Group) -> bool {
+        let link = &self.links[client];
+        link.group == group && link.receive.as_ref().is_some_and(|receive| receive.once.is_some())
     }
 
     /// Whether the shard watches for a client's end at this moment.
@@ -300,8 +300,10 @@ impl Fake {
                     assert!(listening.accept.is_none(), "a second accept on listener {listener}");
                     listening.accept = Some(Multishot { token, once: None, cancelled: false });
                 }
-                Entry::Receive { socket, token } => self.begin_receive(socket, token, None),
-                Entry::ReceiveOnce { socket, token, most } => self.begin_receive(socket, token, Some(most)),
+                Entry::Receive { socket, token } => self.begin_receive(socket, token, Group::Small, None),
+                Entry::ReceiveOnce { socket, token, group, most } => {
+                    self.begin_receive(socket, token, group, Some(most));
+                }
                 Entry::ReceiveAndDiscard { socket, token, most } => self.begin_receive_and_discard(socket, token, most),
                 Entry::Send { socket, sending } => self.begin_send(socket, sending),
                 Entry::Watch { descriptor, token } => {
@@ -317,26 +319,27 @@ impl Fake {
                 Entry::Read(reading) => self.begin_read(reading),
                 Entry::SendFile { socket, job } => self.begin_file(socket, job),
                 Entry::AwaitRoom { socket, token, lasting } => self.begin_await_room(socket, token, lasting),
-                Entry::Recall { large, token } => self.recall(large, token),
+                Entry::Recall { group, token } => self.recall(group, token),
             }
         }
     }
 
-    fn begin_receive(&mut self, socket: RawFd, token: Token, once: Option<u32>) {
-        let none_posted = if once.is_some() { self.posted_large.is_empty() } else { self.posted.is_empty() };
+    fn begin_receive(&mut self, socket: RawFd, token: Token, group: Group, once: Option<u32>) {
+        let none_posted = self.posted[group as usize].is_empty();
         let link = self.link(socket);
         assert!(link.receive.is_none(), "a second receive on descriptor {socket}");
         if none_posted {
             // The kernel takes a buffer before it looks for bytes.
             return self.finish(token, -libc::ENOBUFS, false, None);
         }
-        link.nowhere = false;
+        (link.nowhere, link.group) = (false, group);
         link.receive = Some(Multishot { token, once, cancelled: false });
     }
 
-    fn recall(&mut self, large: bool, token: Token) {
-        let posted = if large { &mut self.posted_large } else { &mut self.posted };
-        let Some(buffer) = posted.pop_front() else { return self.finish(token, -libc::ENOBUFS, false, None) };
+    fn recall(&mut self, group: Group, token: Token) {
+        let Some(buffer) = self.posted[group as usize].pop_front() else {
+            return self.finish(token, -libc::ENOBUFS, false, None);
+        };
         self.kernel_has[buffer] = false;
         // SAFETY: it was given away (`posted`), and comes back with this completion.
         self.finish(token, 1, false, Some(unsafe { Filled::new(buffer) }));
@@ -462,7 +465,7 @@ impl Fake {
 
     fn receive_some(&mut self, client: usize, token: Token, lost: bool, once: Option<u32>) {
         let missing = self.random.chance(self.faults.buffers_missing);
-        let posted = if once.is_some() { &mut self.posted_large } else { &mut self.posted };
+        let posted = &mut self.posted[self.links[client].group as usize];
         let Some(buffer) = posted.front().copied().filter(|_| !missing) else {
             return self.finish(token, -libc::ENOBUFS, false, None);
         };

@@ -27,7 +27,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mem::{Filled, Landing, Lent, Spare};
+use crate::mem::{Filled, Group, Landing, Lent, Spare};
 
 pub(crate) use setup::explain_enter;
 pub(crate) use token::{Op, Token};
@@ -107,8 +107,8 @@ pub(crate) trait Io {
     fn accept(&mut self, listener: RawFd, token: Token);
     /// Receives into small provided buffers until a completion comes without `more`.
     fn receive(&mut self, socket: RawFd, token: Token);
-    /// Receives once, at most `len` bytes, into a large provided buffer, which is chosen when the bytes are there.
-    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32);
+    /// Receives once, at most `len` bytes, into a provided buffer of a group, which is chosen when the bytes are there.
+    fn receive_once(&mut self, socket: RawFd, token: Token, group: Group, len: u32);
     /// Receives once and throws away what comes, at most `len` bytes: completes with how many, without a buffer.
     fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32);
     /// Sends from one to [`SEND_PARTS_MAX`] parts, in order, as one operation. The bytes stay lent until it has ended;
@@ -138,9 +138,9 @@ pub(crate) trait Io {
     fn give_buffer(&mut self, spare: Spare);
     /// Shows the kernel the buffers given since the last call.
     fn post_buffers(&mut self);
-    /// Asks the kernel for so many of the small or the large buffers that it has: each comes back, with a byte written,
+    /// Asks the kernel for so many of a group's buffers that it has: each comes back, with a byte written,
     /// by a completion of its own; one without a buffer says that there is none. `false`: not now.
-    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool;
+    fn recall_buffers(&mut self, group: Group, count: u32, token: Token) -> bool;
     /// Submits what is queued, waits as told, and appends everything that has completed to `events`.
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()>;
     /// Completions that did not fit the completion queue at once (counted by the kernel, delivered later).

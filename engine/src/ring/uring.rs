@@ -26,16 +26,17 @@ use super::setup::{self, Ring};
 use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
-use crate::mem::{Area, Arena, BufferId, Filled, Landing, Lent, Spare};
+use crate::mem::{Area, Arena, BufferId, Filled, Group, Landing, Lent, Spare};
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
 /// Waiting must not look like waiting for a disk in the host's statistics (6.15).
 const ENTER_NO_IOWAIT: u32 = 128;
 
-/// The groups of provided buffers.
-const SMALL: u16 = 0;
-const LARGE: u16 = 1;
+/// The numbers of the groups of provided buffers.
+const SMALL: u16 = Group::Small as u16;
+const LARGE: u16 = Group::Large as u16;
+const RESERVED: u16 = Group::Reserved as u16;
 
 /// Sends of several parts that one submission can carry.
 const MESSAGES: usize = 64;
@@ -67,6 +68,7 @@ pub(crate) struct Uring {
     ring: Ring,
     small: BufferRing,
     large: BufferRing,
+    reserved: BufferRing,
     messages: Box<[Message]>,
     messages_used: usize,
     /// Entries written and not yet consumed by the kernel.
@@ -97,8 +99,9 @@ impl Uring {
     pub(crate) fn new(arena: Arc<Arena>, id: ShardId) -> Result<Self> {
         let group =
             |id, area, setting| setup::Group { id, count: u16::try_from(arena.count(area)).unwrap_or(0), setting };
-        let groups = [group(SMALL, Area::Receive, "receive_buffers"), group(LARGE, Area::Body, "body_buffers")];
-        let ([small, large], ring) = setup::create(groups)?;
+        let of_bodies = |id| group(id, Area::Body, "body_buffers");
+        let groups = [group(SMALL, Area::Receive, "receive_buffers"), of_bodies(LARGE), of_bodies(RESERVED)];
+        let ([small, large, reserved], ring) = setup::create(groups)?;
         let files = Files::new(id).map_err(|error| Error::io("cannot open an event counter (eventfd)", error))?;
         let params = ring.params();
         if !(params.is_feature_ext_arg() && params.is_feature_nodrop() && params.is_feature_skip_cqe_on_success()) {
@@ -119,6 +122,7 @@ impl Uring {
             ring,
             small,
             large,
+            reserved,
             messages,
             messages_used: 0,
             queued: 0,
@@ -313,8 +317,8 @@ impl Io for Uring {
         self.push(&entry.user_data(token.bits()));
     }
 
-    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
-        let entry = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), len).buf_group(LARGE).build();
+    fn receive_once(&mut self, socket: RawFd, token: Token, group: Group, len: u32) {
+        let entry = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), len).buf_group(group as u16).build();
         self.push(&entry.flags(squeue::Flags::BUFFER_SELECT).user_data(token.bits()));
     }
 
@@ -376,7 +380,11 @@ impl Io for Uring {
     fn give_buffer(&mut self, spare: Spare) {
         let (arena, buffer) = (&self.arena, spare.buffer());
         let place = arena.give(&spare);
-        let ring = if arena.buffer_cell(buffer).0 == Area::Receive { &mut self.small } else { &mut self.large };
+        let ring = match spare.group() {
+            Group::Small => &mut self.small,
+            Group::Large => &mut self.large,
+            Group::Reserved => &mut self.reserved,
+        };
         ring.give(buffer, place.address.as_ptr() as u64, place.len);
     }
 
@@ -384,13 +392,14 @@ impl Io for Uring {
     fn post_buffers(&mut self) {
         self.small.post();
         self.large.post();
+        self.reserved.post();
     }
 
-    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool {
+    fn recall_buffers(&mut self, group: Group, count: u32, token: Token) -> bool {
         // What has bytes for everybody, always, and is no file of a disk.
         let Ok(zeros) = File::open("/dev/zero") else { return false };
-        let (from, group) = (types::Fd(zeros.as_raw_fd()), if large { LARGE } else { SMALL });
-        let read = opcode::Read::new(from, std::ptr::null_mut(), 1).buf_group(group).build();
+        let from = types::Fd(zeros.as_raw_fd());
+        let read = opcode::Read::new(from, std::ptr::null_mut(), 1).buf_group(group as u16).build();
         for _ in 0..count {
             self.push(&read.clone().flags(squeue::Flags::BUFFER_SELECT).user_data(token.bits()));
         }

@@ -267,9 +267,8 @@ impl<I: Io> Shard<I> {
         if is_busy || self.is_done() {
             return Wait::No;
         }
-        // A reader that waits behind its last buffer does not say so: starved bodies look for it by the clock.
-        let is_dry = transport.waiting.starved() > 0 && dispatch.buffers().large.is_dry();
-        let reclaim = is_dry.then(|| transport.after(1));
+        // A reader that has read its last buffer does not say so: who waits for one looks for it by the clock.
+        let reclaim = (transport.waiting.starved() > 0).then(|| transport.after(1));
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
@@ -438,15 +437,18 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn call_all_waiting(&mut self) {
         if self.protocol.transport.waiting.starved() > 0 {
-            self.protocol.dispatch.reclaim_bodies_if_dry();
+            self.protocol.dispatch.reclaim_bodies_if_short();
             self.protocol.post_buffers();
         }
         for resource in Resource::ALL {
             // Who waits again is behind those that wait now.
-            for _ in 0..self.protocol.transport.waiting.count(resource) {
-                if !self.call_first(resource) {
-                    break;
-                }
+            let waiting = self.protocol.transport.waiting.count(resource);
+            // More receives than there are buffers would only find out that there are none.
+            let most = self.protocol.posted_for(resource).unwrap_or(waiting);
+            let is_cut_short = waiting > most;
+            if (0..waiting.min(most)).all(|_| self.call_first(resource)) && is_cut_short && most > 0 {
+                // Clients may be silent, and leave their buffers to those behind them.
+                self.protocol.transport.follow_up = true;
             }
         }
     }

@@ -5,12 +5,14 @@
 //!
 //! Not here: those operations (room `ring`), and when it is time (room `shard`).
 
-use super::{BufferId, BufferPool, ReceiveBuffers};
-use crate::mem::Filled;
+#[cfg(test)]
+use super::BufferPool;
+use super::{BufferId, Posting, ReceiveBuffers};
 use crate::mem::areas::Area;
 use crate::mem::arena::Arena;
 use crate::mem::cells::cold_runs;
 use crate::mem::room::give_back_room;
+use crate::mem::{Filled, Group};
 
 /// Bytes of a pool's posted buffers that may have been written to, from which on they are worth the asking.
 const RECALLED_MIN: u64 = 64 * 1024;
@@ -25,24 +27,34 @@ impl ReceiveBuffers {
     }
 
     /// Gives the memory of spare buffers back to the system, but of as many as were seen in use at a time since the
-    /// last call. Gives how many small and how many large ones the kernel is to be asked for: each comes, or does not,
-    /// by [`recalled`](Self::recalled).
-    pub(crate) fn give_back(&mut self, arena: &Arena) -> [u32; 2] {
+    /// last call. Gives how many of each group the kernel is to be asked for: each comes, or does not, by
+    /// [`recalled`](Self::recalled).
+    pub(crate) fn give_back(&mut self, arena: &Arena) -> [(Group, u32); 3] {
         self.give_back_spare(arena);
-        [(Area::Receive, &mut self.small), (Area::Body, &mut self.large)]
-            .map(|(area, pool)| pool.begin_recall(arena.cell_bytes(area)))
+        Group::ALL.map(|group| {
+            let area = if group == Group::Small { Area::Receive } else { Area::Body };
+            (group, self.posting(group).begin_recall(arena.cell_bytes(area)))
+        })
+    }
+
+    fn posting(&mut self, group: Group) -> &mut Posting {
+        match group {
+            Group::Small => &mut self.small.general,
+            Group::Large => &mut self.large.general,
+            Group::Reserved => &mut self.large.reserved,
+        }
     }
 
     /// One that the kernel was asked for has come; `None`: it has none.
-    pub(crate) fn recalled(&mut self, arena: &Arena, large: bool, filled: Option<Filled>) {
+    pub(crate) fn recalled(&mut self, arena: &Arena, group: Group, filled: Option<Filled>) {
         if let Some(filled) = filled {
             let share = self.take(filled);
             self.release(share);
         }
-        let pool = if large { &mut self.large } else { &mut self.small };
-        pool.recalled = pool.recalled.saturating_sub(1);
-        if pool.recalled == 0 {
-            pool.end_recall();
+        let posting = self.posting(group);
+        posting.recalled = posting.recalled.saturating_sub(1);
+        if posting.recalled == 0 {
+            posting.end_recall();
             self.give_back_spare(arena);
         }
     }
@@ -63,7 +75,7 @@ impl ReceiveBuffers {
     }
 }
 
-impl BufferPool {
+impl Posting {
     /// How many the kernel is asked for: all that it has, if few of them are filled.
     fn begin_recall(&mut self, bytes: u32) -> u32 {
         self.touched = self.touched.saturating_add(self.taken).min(self.posted);
@@ -79,9 +91,11 @@ impl BufferPool {
     fn end_recall(&mut self) {
         (self.target, self.touched, self.taken) = (self.first, self.posted, 0);
     }
+}
 
-    #[cfg(test)]
+#[cfg(test)]
+impl BufferPool {
     pub(crate) fn is_recalled(&self) -> bool {
-        self.recalled > 0
+        self.general.recalled > 0
     }
 }

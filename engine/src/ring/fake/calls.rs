@@ -13,7 +13,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use super::files::Reading;
 use super::link::{FileJob, Sending, contents};
 use super::{Entry, FIRST_DESCRIPTOR, Fake};
-use crate::mem::{Area, Landing, Lent, Spare};
+use crate::mem::{Area, Group, Landing, Lent, Spare};
 use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait};
 
 impl Io for Fake {
@@ -33,11 +33,11 @@ impl Io for Fake {
         self.queued.push(Entry::Receive { socket, token });
     }
 
-    fn receive_once(&mut self, socket: RawFd, token: Token, len: u32) {
+    fn receive_once(&mut self, socket: RawFd, token: Token, group: Group, len: u32) {
         self.command(socket, "a receive");
         assert!(len > 0 && token.op() == Op::Receive);
         self.link(socket);
-        self.queued.push(Entry::ReceiveOnce { socket, token, most: len });
+        self.queued.push(Entry::ReceiveOnce { socket, token, group, most: len });
     }
 
     fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32) {
@@ -104,20 +104,20 @@ impl Io for Fake {
         let has = &mut self.kernel_has[buffer];
         assert!(!*has, "{buffer:?} was given twice");
         *has = true;
-        self.given.push(buffer);
+        self.given.push((buffer, spare.group()));
     }
 
     fn post_buffers(&mut self) {
-        for buffer in self.given.drain(..) {
-            let small = self.arena.buffer_cell(buffer).0 == Area::Receive;
-            let posted = if small { &mut self.posted } else { &mut self.posted_large };
-            posted.push_back(buffer);
+        for (buffer, group) in self.given.drain(..) {
+            let is_small = self.arena.buffer_cell(buffer).0 == Area::Receive;
+            assert_eq!(is_small, group == Group::Small, "{buffer:?} is of another group");
+            self.posted[group as usize].push_back(buffer);
         }
     }
 
-    fn recall_buffers(&mut self, large: bool, count: u32, token: Token) -> bool {
+    fn recall_buffers(&mut self, group: Group, count: u32, token: Token) -> bool {
         assert_eq!(token.op(), Op::Recall);
-        self.queued.extend((0..count).map(|_| Entry::Recall { large, token }));
+        self.queued.extend((0..count).map(|_| Entry::Recall { group, token }));
         true
     }
 

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use super::{Entry, Fake};
-use crate::mem::Lent;
+use crate::mem::{Group, Lent};
 use crate::ring::{FilePart, Token};
 
 /// A connection, seen from both ends.
@@ -42,6 +42,8 @@ pub(super) struct FakeSocket {
     /// The client has been reset: what it had not read is lost.
     pub(super) was_reset: bool,
     pub(super) receive: Option<Multishot>,
+    /// Which buffers it takes.
+    pub(super) group: Group,
     /// That keeps nothing.
     pub(super) nowhere: bool,
     /// A watch for the client's end, and what it has reported.

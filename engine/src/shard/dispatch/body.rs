@@ -8,8 +8,8 @@
 use ringress_proto::reject::Reject;
 
 use super::Dispatch;
-use crate::mem::Input;
-use crate::queue::{NoRoom, Reading, Slot};
+use crate::mem::{Area, Input};
+use crate::queue::{Reading, Slot};
 
 /// What the shard keeps of a slot's body while the slot has one.
 #[derive(Clone, Copy, Debug)]
@@ -75,27 +75,74 @@ impl Dispatch {
         }
     }
 
-    /// Bytes of a body that may be received now.
-    fn body_room(&self, slot: Slot, credit: u32) -> u64 {
-        if self.side.reading(slot) == Reading::Done {
-            // What comes is thrown away.
-            return u64::MAX;
+    /// Bytes of a body that has come that may be taken now, by its credit; without any, the reader is to tell when
+    /// there are. What is not taken stays in its buffers all the same: whether these are short does not matter any
+    /// more.
+    pub(crate) fn room_or_pause(&mut self, slot: Slot, credit: u32) -> u64 {
+        match self.room_within(slot, credit) {
+            0 if self.side.stop_body_until(slot, u64::from(credit / 2)) => self.room_within(slot, credit),
+            room => room,
         }
-        let unread = self.side.unread_body(slot);
-        if self.side.buffers.large.pressed() && unread > 0 {
-            return 0;
-        }
-        u64::from(credit).saturating_sub(unread)
     }
 
-    /// As [`body_room`](Self::body_room); without any, the reader is to tell when there is.
-    pub(crate) fn room_or_pause(&mut self, slot: Slot, credit: u32) -> u64 {
-        let room = self.body_room(slot, credit);
+    /// Bytes of a body that may be received now; without any, the reader is to tell when there are, or wants more.
+    pub(crate) fn receivable_or_pause(&mut self, slot: Slot, credit: u32) -> u64 {
+        let room = self.receivable(slot, credit);
         if room > 0 {
             return room;
         }
-        let target = if self.side.buffers.large.pressed() { 0 } else { u64::from(credit / 2) };
-        if self.side.stop_body_until(slot, target) { self.body_room(slot, credit) } else { 0 }
+        let is_over = match self.credit_left(credit) {
+            0 => self.side.stop_body_until_wanted(slot),
+            left => self.side.stop_body_until(slot, u64::from(left / 2)),
+        };
+        if is_over { self.receivable(slot, credit) } else { 0 }
+    }
+
+    /// Bytes of a body that may be received now.
+    pub(crate) fn receivable(&self, slot: Slot, credit: u32) -> u64 {
+        match self.credit_left(credit) {
+            0 if self.side.is_body_wanted(slot) => self.room_within(slot, self.of_one_buffer(credit)),
+            left => self.room_within(slot, left),
+        }
+    }
+
+    fn room_within(&self, slot: Slot, credit: u32) -> u64 {
+        match self.side.reading(slot) {
+            // What comes is thrown away.
+            Reading::Done => u64::MAX,
+            _ => u64::from(credit).saturating_sub(self.side.unread_body(slot)),
+        }
+    }
+
+    /// Bytes of a body that may have come and not been read before more is received: the credit while there are
+    /// buffers, the bytes of one when half of the large ones are in use, and none when those are that readers who wait
+    /// leave to others.
+    fn credit_left(&self, credit: u32) -> u32 {
+        let (small, large) = (&self.side.buffers.small, &self.side.buffers.large);
+        match () {
+            () if !large.is_short() => credit,
+            () if !large.pressed() || !small.is_short() => self.of_one_buffer(credit),
+            () => 0,
+        }
+    }
+
+    fn of_one_buffer(&self, credit: u32) -> u32 {
+        credit.min(self.side.arena().cell_bytes(Area::Body))
+    }
+
+    /// Nothing more of a body is received until its reader wants it: it is to tell that. `true`: it does so already.
+    pub(crate) fn stop_until_wanted(&mut self, slot: Slot) -> bool {
+        self.side.stop_body_until_wanted(slot)
+    }
+
+    /// Whether the reader of a body has read everything and wants more.
+    pub(crate) fn is_body_wanted(&self, slot: Slot) -> bool {
+        self.side.is_body_wanted(slot)
+    }
+
+    /// Whether nothing of a body waits to be read: if nothing more may come, it is for want of buffers.
+    pub(crate) fn is_body_read(&self, slot: Slot) -> bool {
+        self.side.unread_body(slot) == 0
     }
 
     /// A slot's body has been read, as far as its reader has told: its buffers come back.
@@ -112,29 +159,30 @@ impl Dispatch {
         let left = chain.allowed.checked_sub(u64::from(piece.len())).ok_or(Reject::BodyTooLarge)?;
         chain.allowed = left;
         let small = piece.len() <= self.side.last_buffer_bytes(slot) / 4;
-        if small && self.side.copy_behind_body(slot, piece) {
+        let is_scarce = !self.side.buffers.is_large(piece.buffer())
+            && self.side.buffers.small.is_short()
+            && self.side.goes_on_in(slot, piece).is_none();
+        // While small ones are short, requests need them.
+        if (small || is_scarce) && self.side.copy_behind_body(slot, piece) {
             return Ok(());
         }
-        let is_scarce = !self.side.buffers.is_large(piece.buffer()) && self.side.buffers.small.pressed();
-        let done = if is_scarce && self.side.goes_on_in(slot, piece).is_none() {
-            // Requests need the small ones.
-            self.reclaim_bodies_if_dry();
+        if is_scarce && self.side.copy_body(slot, piece) {
             self.counters.copies.count();
-            self.side.copy_body(slot, piece)
         } else {
-            self.side.append_body(slot, piece)
-        };
-        done.map_err(|NoRoom| Reject::Overloaded)
+            self.side.append_body(slot, piece);
+        }
+        Ok(())
     }
 
-    /// Keeps a part of a trailer section for the reader.
-    pub(crate) fn keep_trailers(&mut self, slot: Slot, piece: Input<'_>) -> Result<(), Reject> {
-        self.side.keep_trailers(slot, piece).map_err(|NoRoom| Reject::Overloaded)
+    /// Keeps a part of a trailer section for the reader. `false`: there is no cell for it.
+    pub(crate) fn keep_trailers(&mut self, slot: Slot, piece: Input<'_>) -> bool {
+        self.side.keep_trailers(slot, piece)
     }
 
-    /// Takes back what the readers of all bodies are done with, once a turn, if large buffers have run out.
-    pub(crate) fn reclaim_bodies_if_dry(&mut self) {
-        if self.side.buffers.large.is_dry() && !core::mem::replace(&mut self.reclaimed, true) {
+    /// Takes back what the readers of all bodies are done with, once a turn, if buffers are short.
+    pub(crate) fn reclaim_bodies_if_short(&mut self) {
+        let is_short = self.side.buffers.large.pressed() || self.side.buffers.small.is_short();
+        if is_short && !core::mem::replace(&mut self.reclaimed, true) {
             self.reclaim_bodies();
         }
     }

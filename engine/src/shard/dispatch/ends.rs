@@ -321,6 +321,7 @@ impl Dispatch {
     #[cold]
     pub(crate) fn refused_without_slot(&mut self) {
         self.meters.begin_refusal(UNMETERED);
+        self.counters.requests_overloaded.count();
         let outcome = Outcome::Refused(Reject::Overloaded);
         let status = Reject::Overloaded.status();
         let (first_byte, now) = (Moment::new(self.arrived), Moment::new(self.now));

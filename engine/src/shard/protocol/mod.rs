@@ -41,6 +41,7 @@ use crate::counters::ShardCounters;
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::Transport;
+use crate::slab::ConnectionKey;
 
 /// What of the configuration the protocols use.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub(crate) struct Protocol<I: Io> {
     pub(crate) flush: Worklist,
     /// Connections whose input goes on.
     pub(crate) resume: Worklist,
+    /// Whose turn it is among those that waited.
+    turn_of: Option<ConnectionKey>,
     pub(crate) stop: Stop,
     counters: Arc<ShardCounters>,
 }
@@ -91,6 +94,7 @@ impl<I: Io> Protocol<I> {
             informational_texts: BTreeMap::new(),
             flush: Worklist::new(connections),
             resume: Worklist::new(connections),
+            turn_of: None,
             stop: Stop::No,
             counters,
         }

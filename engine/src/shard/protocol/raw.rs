@@ -21,7 +21,7 @@ use crate::mem::Input;
 use crate::queue::{Disconnected, Reading, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::ring::Io;
-use crate::shard::transport::Awaited;
+use crate::shard::transport::{Awaited, Resource};
 use crate::timer::NEVER;
 
 /// What comes from the client.
@@ -50,6 +50,10 @@ impl Pipe {
     /// The slot into whose chain goes what comes.
     pub(super) fn reader(&self) -> Option<Slot> {
         (self.from_client != FromClient::Ended).then_some(self.slot)
+    }
+
+    fn note_room(&mut self, room: u64) {
+        self.from_client = if room == 0 { FromClient::Paused } else { FromClient::Open };
     }
 
     #[cfg(test)]
@@ -101,39 +105,40 @@ impl<I: Io> Protocol<I> {
             let input = input.first(u32::try_from(room).unwrap_or(u32::MAX).min(input.len()));
             self.dispatch.body_comes(pipe.slot);
             let is_read = self.dispatch.reading(pipe.slot) != Reading::Done;
+            // A pipe has no limit that it could pass.
             let taken = if is_read { self.dispatch.append_body(pipe.slot, input) } else { Ok(()) };
+            debug_assert!(taken.is_ok(), "what comes of a pipe is not limited");
             self.dispatch.body_has_come(pipe.slot, input.len());
-            if taken.is_err() {
-                self.counters.input_overflows.count();
-                self.truncate_response(link, pipe.slot);
-                return None;
-            }
             used += input.len();
         }
         None
     }
 
-    /// Bytes that may be received now; without any, the reader is to tell when there is room.
+    /// Bytes that have come that may be taken now; without any, the reader is to tell when there is room.
     fn pipe_room(&mut self, link: &Link, pipe: &mut Pipe) -> u64 {
         if link.socket.is_leaving() {
             // The last that comes, whatever the credit.
             return u64::MAX;
         }
         let room = self.dispatch.room_or_pause(pipe.slot, self.dispatch.policy(link.policy).body_credit);
-        pipe.from_client = if room == 0 { FromClient::Paused } else { FromClient::Open };
+        pipe.note_room(room);
         room
     }
 
     /// Receives, unless the connection does or nothing more comes.
     pub(super) fn arm_pipe(&mut self, link: &mut Link, pipe: &mut Pipe) {
-        let socket = &link.socket;
-        if !socket.may_receive() || pipe.from_client == FromClient::Ended {
+        if !link.socket.may_receive() || pipe.from_client == FromClient::Ended {
             return;
         }
-        match self.pipe_room(link, pipe) {
-            0 => self.transport.poll_end(&mut link.socket),
-            room => self.receive_piece(link, room, Awaited::Long { keeps: true }),
+        let room = self.dispatch.receivable_or_pause(pipe.slot, self.dispatch.policy(link.policy).body_credit);
+        pipe.note_room(room);
+        if room > 0 {
+            let reader = Some(pipe.slot);
+            self.receive_piece(link, room, reader, Awaited::Long(self.kept_for(reader)));
+        } else if self.dispatch.is_body_read(pipe.slot) {
+            self.transport.await_resource(&mut link.socket, Resource::LargeBuffer);
         }
+        self.transport.poll_end(&mut link.socket);
     }
 
     /// The client has ended its side.

@@ -11,9 +11,10 @@ use super::Protocol;
 use super::connection::Connection;
 use super::http1::{Http1, Intake};
 use super::link::Link;
-use crate::mem::{Area, Input};
+use crate::mem::{Area, Group, Input};
+use crate::queue::{Reading, Slot};
 use crate::ring::Io;
-use crate::shard::transport::{Awaited, Received, Reception, Resource};
+use crate::shard::transport::{Awaited, Kept, Received, Reception, Resource, Way};
 
 impl<I: Io> Protocol<I> {
     /// Something was received, or receiving has ended.
@@ -97,34 +98,103 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn call(&mut self, connection: &mut Connection) {
         match connection.socket().waits_for() {
             None => self.go_on_with_input(connection),
-            Some(resource) if self.has(connection, resource) => {
-                self.transport.stop_waiting(connection.socket_mut());
-                self.go_on_with_input(connection);
-                // Its client has all its time again.
-                if let Connection::Http1(http) = connection
-                    && !http.link.socket.is_closing()
-                {
-                    self.set_timer(http);
+            Some(resource) => match self.lacks(connection, resource) {
+                None => {
+                    self.transport.stop_waiting(connection.socket_mut());
+                    self.turn_of = Some(connection.link().key());
+                    self.go_on_with_input(connection);
+                    self.turn_of = None;
+                    // Its client has all its time again.
+                    if let Connection::Http1(http) = connection
+                        && !http.link.socket.is_closing()
+                    {
+                        self.set_timer(http);
+                    }
                 }
-            }
-            // It may take long: a client that leaves is to be noticed.
-            Some(_) => self.poll_connection_end(connection),
+                Some(lacking) if lacking != resource => self.begin_waiting(connection, lacking),
+                Some(_) => self.poll_connection_end(connection),
+            },
         }
         self.end_pipe_if_over(connection);
     }
 
-    /// Whether what a connection waits for is there.
-    fn has(&self, connection: &Connection, resource: Resource) -> bool {
+    /// A connection waits for something, for however long: a client that leaves is to be noticed.
+    fn begin_waiting(&mut self, connection: &mut Connection, resource: Resource) {
+        let reader = connection.reader();
+        self.await_buffer(connection.link_mut(), reader, resource);
+        self.poll_connection_end(connection);
+        if let Connection::Http1(http) = connection
+            && http.link.socket.is_starved()
+        {
+            self.set_timer(http);
+        }
+    }
+
+    /// Input waits for a buffer, unless its reader waits: then it goes on with what is kept back.
+    fn await_buffer(&mut self, link: &mut Link, reader: Option<Slot>, resource: Resource) {
+        self.transport.await_resource(&mut link.socket, resource);
+        if resource == Resource::LargeBuffer
+            && let Some(slot) = reader
+            && self.dispatch.stop_until_wanted(slot)
+        {
+            self.queue_resume(link);
+        }
+    }
+
+    /// What a connection that waits for something lacks by now.
+    fn lacks(&self, connection: &Connection, resource: Resource) -> Option<Resource> {
         match resource {
-            Resource::Slot => self.dispatch.has_slot(),
-            Resource::Cell => self.dispatch.has_assembly_cell(),
-            Resource::SmallBuffer | Resource::LargeBuffer => {
-                let awaited = match connection {
-                    Connection::Http1(http) if http.pipe().is_none() => http.awaited(),
-                    Connection::Http1(_) | Connection::Raw(_) => Awaited::Long { keeps: true },
-                };
-                awaited.has_buffer(self.dispatch.buffers())
+            Resource::Slot => (!self.dispatch.has_slot()).then_some(resource),
+            Resource::Cell => (!self.dispatch.has_assembly_cell()).then_some(resource),
+            Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => {
+                let link = connection.link();
+                let credit = self.dispatch.policy(link.policy).body_credit;
+                let receivable = |slot| self.dispatch.receivable(slot, credit);
+                match connection.reader() {
+                    _ if link.socket.holds_input() => None,
+                    // What waits to be read is what it waits for: its reader says so.
+                    Some(slot) if receivable(slot) == 0 && !self.dispatch.is_body_read(slot) => None,
+                    Some(slot) if receivable(slot) == 0 => Some(Resource::LargeBuffer),
+                    _ => self.way_for(link, self.awaited(connection)).err(),
+                }
             }
+        }
+    }
+
+    /// How something is received for a connection. Of what is kept back, who has waited longer comes first.
+    fn way_for(&self, link: &Link, awaited: Awaited) -> Result<Way, Resource> {
+        let way = awaited.way(self.dispatch.buffers())?;
+        let first = self.transport.waiting.first(Resource::ReservedBuffer);
+        let is_behind = || first.is_some_and(|first| first != link.key().index) && self.turn_of != Some(link.key());
+        if way == Way::Once(Group::Reserved) && is_behind() { Err(Resource::ReservedBuffer) } else { Ok(way) }
+    }
+
+    /// What more is awaited.
+    fn awaited(&self, connection: &Connection) -> Awaited {
+        match connection {
+            Connection::Http1(http) if http.pipe().is_none() => self.http1_awaited(http),
+            Connection::Http1(_) | Connection::Raw(_) => Awaited::Long(self.kept_for(connection.reader())),
+        }
+    }
+
+    /// What becomes of what comes for a reader.
+    pub(super) fn kept_for(&self, reader: Option<Slot>) -> Kept {
+        match reader {
+            None => Kept::No,
+            Some(slot) if self.dispatch.reading(slot) == Reading::Done => Kept::No,
+            Some(slot) if self.dispatch.is_body_wanted(slot) => Kept::Wanted,
+            Some(_) => Kept::Ahead,
+        }
+    }
+
+    /// How many buffers the kernel has of a kind that connections wait for, if that is what they wait for.
+    pub(crate) fn posted_for(&self, resource: Resource) -> Option<usize> {
+        let buffers = self.dispatch.buffers();
+        match resource {
+            Resource::SmallBuffer => Some(buffers.small.posted()),
+            Resource::LargeBuffer => Some(buffers.large.posted() + buffers.small.posted()),
+            Resource::ReservedBuffer => Some(buffers.large.reserved_posted()),
+            Resource::Slot | Resource::Cell => None,
         }
     }
 
@@ -182,8 +252,8 @@ impl<I: Io> Protocol<I> {
         if link.socket.is_leaving() {
             return self.queue_flush(link);
         }
-        if link.socket.waits_for().is_some() {
-            return self.poll_connection_end(connection);
+        if let Some(resource) = link.socket.waits_for() {
+            return self.begin_waiting(connection, resource);
         }
         let goes_on = !link.socket.holds_input() && !link.socket.has_ended();
         match goes_on {
@@ -217,20 +287,21 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// Receives what is awaited, at most so many bytes of it where that can be said.
-    pub(super) fn receive_piece(&mut self, link: &mut Link, most: u64, awaited: Awaited) {
-        if matches!(awaited, Awaited::Long { .. }) {
-            self.has_large();
-        }
+    /// Receives what is awaited, at most so many bytes of it where that can be said, or waits for a buffer.
+    pub(super) fn receive_piece(&mut self, link: &mut Link, most: u64, reader: Option<Slot>, awaited: Awaited) {
+        self.has_large();
         let most = most.min(u64::from(self.dispatch.arena().cell_bytes(Area::Body)));
         let most = u32::try_from(most).unwrap_or(u32::MAX);
-        self.transport.receive_awaited(&mut link.socket, awaited, most, self.dispatch.buffers());
+        match self.way_for(link, awaited) {
+            Ok(way) => self.transport.receive_by(&mut link.socket, way, most),
+            Err(lacking) => self.await_buffer(link, reader, lacking),
+        }
     }
 
-    /// Whether the kernel has a large buffer to receive into, or gets one now.
+    /// Whether the kernel has a large buffer for whoever sends, or gets one now.
     pub(super) fn has_large(&mut self) -> bool {
         if !self.dispatch.buffers().large.any_posted() {
-            self.dispatch.reclaim_bodies_if_dry();
+            self.dispatch.reclaim_bodies_if_short();
             self.post_buffers();
         }
         self.dispatch.buffers().large.any_posted()
@@ -239,9 +310,6 @@ impl<I: Io> Protocol<I> {
     /// Keeps input that cannot be taken yet, in front of or behind what is held already.
     #[cold]
     pub(super) fn hold(&mut self, link: &mut Link, input: Input<'_>, in_front: bool) {
-        let buffers = self.dispatch.buffers_mut();
-        if !self.transport.hold(&mut link.socket, buffers, input, in_front) {
-            self.abort(link);
-        }
+        self.transport.hold(&mut link.socket, self.dispatch.buffers_mut(), input, in_front);
     }
 }

@@ -7,7 +7,7 @@
 //! Not here: what follows (`protocol`), listeners and the notifier (`accept`, `shard`).
 
 use super::{End, Polling, Receiving, RoomFound, Sending, Socket, Transport};
-use crate::mem::{ReceiveBuffers, Share};
+use crate::mem::{Group, ReceiveBuffers, Share};
 use crate::ring::{Event, Io, Op};
 
 /// What has come of an operation of a socket's.
@@ -111,7 +111,7 @@ impl<I: Io> Transport<I> {
 
     #[inline(always)]
     fn received(&mut self, socket: &mut Socket, event: Event, buffers: &mut ReceiveBuffers) -> SocketEvent {
-        let large = socket.receiving == Receiving::Once;
+        let group = if let Receiving::Once(group) = socket.receiving { group } else { Group::Small };
         if !event.more {
             socket.receiving = Receiving::Stopped;
         }
@@ -131,7 +131,7 @@ impl<I: Io> Transport<I> {
                         socket.end = End::Reached;
                         Received::End
                     }
-                    error => self.receive_failed(socket, -error, large, buffers),
+                    error => self.receive_failed(socket, -error, group, buffers),
                 }
             }
         };
@@ -143,12 +143,12 @@ impl<I: Io> Transport<I> {
         &mut self,
         socket: &mut Socket,
         errno: i32,
-        large: bool,
+        group: Group,
         buffers: &mut ReceiveBuffers,
     ) -> Received {
         match errno {
             libc::ENOBUFS => {
-                self.starve(socket, large, buffers);
+                self.starve(socket, group, buffers);
                 Received::Nothing
             }
             // Asked for, or of no consequence: armed again when input is wanted.

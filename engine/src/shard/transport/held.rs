@@ -1,7 +1,7 @@
 //! Input that cannot be taken yet is held in its buffers, in order, while receiving stops.
 //!
-//! Invariants: held input is taken in the order it came; at four held buffers receiving is told to stop; while small
-//! buffers are short, input that has just come is not held.
+//! Invariants: held input is taken in the order it came; holding never fails, since each buffer has a place here; at
+//! four held buffers receiving is told to stop, and at one while small buffers are short.
 //!
 //! Not here: when input can be taken (`protocol`), and receiving (`receive`).
 
@@ -27,21 +27,9 @@ impl Held {
 }
 
 impl<I: Io> Transport<I> {
-    /// Keeps input that cannot be taken yet, in front of or behind what is held already. `false`: it is too much.
+    /// Keeps input that cannot be taken yet, in front of or behind what is held already.
     #[cold]
-    #[must_use]
-    pub(crate) fn hold(
-        &mut self,
-        socket: &mut Socket,
-        buffers: &mut ReceiveBuffers,
-        input: Input<'_>,
-        in_front: bool,
-    ) -> bool {
-        if buffers.small.pressed() && !in_front {
-            // Clients that send on without waiting for responses must not take the buffers of all others.
-            self.counters.input_overflows.count();
-            return false;
-        }
+    pub(crate) fn hold(&mut self, socket: &mut Socket, buffers: &mut ReceiveBuffers, input: Input<'_>, in_front: bool) {
         let buffer = input.buffer();
         let place = &mut self.held[buffer];
         assert!(place.share.is_none(), "a socket holds what it received once");
@@ -59,10 +47,9 @@ impl<I: Io> Transport<I> {
             _ => (socket.held_first, socket.held_last) = (Some(buffer), Some(buffer)),
         }
         socket.held_count += 1;
-        if socket.held_count >= HELD_MAX {
+        if socket.held_count >= HELD_MAX || buffers.small.is_short() {
             self.stop_receive(socket);
         }
-        true
     }
 
     /// Takes the oldest held input: the buffer's share and where in it the input begins and ends.

@@ -32,7 +32,7 @@ pub(crate) use self::events::{FileGot, OtherSide, Received, Reception, SocketEve
 use self::held::Held;
 pub(crate) use self::listen_socket::ListenSocket;
 pub(crate) use self::rates::{Account, LOOK_EVERY};
-pub(crate) use self::receive::Awaited;
+pub(crate) use self::receive::{Awaited, Kept, Way};
 pub(crate) use self::send::RoomFound;
 pub(crate) use self::socket::Socket;
 use self::socket::{End, Life, Polling, Receiving, Sending, Shortage};
@@ -41,7 +41,7 @@ pub(crate) use self::staging::Staging;
 pub(crate) use self::waiting::{Resource, Waiting};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
-use crate::mem::{Arena, BufferTable, ReceiveBuffers, give_back_room, give_back_room_of_queue};
+use crate::mem::{Arena, BufferTable, Group, ReceiveBuffers, give_back_room, give_back_room_of_queue};
 use crate::ring::{Event, Io, Op, Token};
 use crate::slab::ConnectionKey;
 use crate::timer::Wheel;
@@ -134,10 +134,10 @@ impl<I: Io> Transport<I> {
         give_back_room_of_queue(&mut self.cell_waiters);
         self.drains.give_back_room();
         self.wheel.give_back_room();
-        for (large, count) in [false, true].into_iter().zip(buffers.give_back(arena)) {
-            let token = Token::new(Op::Recall, 0, u32::from(large));
-            if count > 0 && !self.io.recall_buffers(large, count, token) {
-                (0..count).for_each(|_| buffers.recalled(arena, large, None));
+        for (group, count) in buffers.give_back(arena) {
+            let token = Token::new(Op::Recall, 0, group as u32);
+            if count > 0 && !self.io.recall_buffers(group, count, token) {
+                (0..count).for_each(|_| buffers.recalled(arena, group, None));
             }
         }
     }
@@ -145,7 +145,8 @@ impl<I: Io> Transport<I> {
     /// A buffer that the kernel was asked for has come, or has not.
     #[cold]
     pub(crate) fn on_recalled(&mut self, event: Event, buffers: &mut ReceiveBuffers, arena: &Arena) {
-        buffers.recalled(arena, event.token.slot() == 1, event.buffer);
+        let group = Group::ALL.into_iter().find(|group| *group as u32 == event.token.slot());
+        buffers.recalled(arena, group.unwrap_or_default(), event.buffer);
     }
 
     /// Gives spare buffers to the kernel, with one store.

@@ -1,4 +1,4 @@
-//! Bytes come in: into small buffers until told to stop, once into a large one, or into none.
+//! Bytes come in: into small buffers until told to stop, once into one of a kind, or into none.
 //!
 //! Invariants: one receive at most is out for a socket; one that found no buffer is not begun again before the kernel
 //! has one for what is awaited.
@@ -7,38 +7,65 @@
 //! kernel has (room `mem`).
 
 use super::{Polling, Receiving, Resource, Socket, Transport};
-use crate::mem::ReceiveBuffers;
+use crate::mem::{Group, ReceiveBuffers};
 use crate::ring::{Io, Op};
+
+/// What becomes of a part of a body that comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It is thrown away, once it has been looked at.
+    No,
+    /// It stays in its buffers until its reader comes.
+    Ahead,
+    /// Its reader, who has read everything before, waits for it.
+    Wanted,
+}
 
 /// What more is awaited, as far as it says how that is best received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
     /// What is thrown away, which takes no buffer.
     Unwanted,
-    /// What is short, or may be.
-    Short,
-    /// What may be much; with `keeps`, it stays in its buffers until it is read.
-    Long { keeps: bool },
+    /// Heads.
+    Head,
+    /// Of a body, what is short.
+    Short(Kept),
+    /// Of a body, or of a pipe, what may be much.
+    Long(Kept),
+}
+
+/// How something is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Into small buffers, until told to stop.
+    Many,
+    /// Once, into a buffer of a group.
+    Once(Group),
 }
 
 impl Awaited {
-    /// Whether small buffers do for it: also for what is long, while the kernel has no large one and there are enough
-    /// small ones for others.
-    fn is_for_small(self, buffers: &ReceiveBuffers) -> bool {
+    /// How it is received with the buffers that the kernel has: armed for one that is not there, a receive would only
+    /// come back at once. Or what has run out.
+    ///
+    /// While small ones are short, nobody gets more than one at a time, and bodies none that they keep. What is kept
+    /// back of the large ones is for readers that wait.
+    pub(crate) fn way(self, buffers: &ReceiveBuffers) -> Result<Way, Resource> {
+        let (small, large) = (&buffers.small, &buffers.large);
+        let has_small = small.any_posted();
+        let has_many = has_small && !small.is_short();
         match self {
-            Self::Unwanted | Self::Short => true,
-            Self::Long { keeps } => !buffers.large.any_posted() && buffers.spares_small(keeps),
-        }
-    }
-
-    /// Whether the kernel has a buffer for it, of the kind that [is chosen](Self::is_for_small): armed for one that is
-    /// not there, a receive would only come back at once.
-    pub(crate) fn has_buffer(self, buffers: &ReceiveBuffers) -> bool {
-        let has_small = |keeps| buffers.small.any_posted() && buffers.spares_small(keeps);
-        match self {
-            Self::Unwanted => true,
-            Self::Short => has_small(false),
-            Self::Long { keeps } => has_small(keeps) || buffers.large.any_posted(),
+            Self::Unwanted => Ok(Way::Many),
+            Self::Head | Self::Short(_) if has_many => Ok(Way::Many),
+            Self::Head if has_small => Ok(Way::Once(Group::Small)),
+            Self::Head => Err(Resource::SmallBuffer),
+            Self::Short(_) | Self::Long(_) if large.any_posted() => Ok(Way::Once(Group::Large)),
+            Self::Long(_) if has_many => Ok(Way::Many),
+            Self::Short(Kept::No) | Self::Long(Kept::No) if has_small => Ok(Way::Once(Group::Small)),
+            Self::Short(Kept::Wanted) | Self::Long(Kept::Wanted) if large.any_reserved() => {
+                Ok(Way::Once(Group::Reserved))
+            }
+            Self::Short(Kept::Wanted) | Self::Long(Kept::Wanted) => Err(Resource::ReservedBuffer),
+            Self::Short(_) | Self::Long(_) => Err(Resource::LargeBuffer),
         }
     }
 }
@@ -50,29 +77,23 @@ impl<I: Io> Transport<I> {
         self.io.receive(socket.fd, socket.token(Op::Receive));
     }
 
-    /// Receives what is awaited; into a large buffer, at most so many bytes.
-    pub(crate) fn receive_awaited(
-        &mut self,
-        socket: &mut Socket,
-        awaited: Awaited,
-        most: u32,
-        buffers: &ReceiveBuffers,
-    ) {
-        match awaited.is_for_small(buffers) {
-            true => self.receive_many(socket),
-            false => self.receive_large(socket, most),
+    /// Receives in a way; of what is received once, at most so many bytes.
+    pub(crate) fn receive_by(&mut self, socket: &mut Socket, way: Way, most: u32) {
+        match way {
+            Way::Many => self.receive_many(socket),
+            Way::Once(group) => self.receive_once(socket, group, most),
         }
     }
 
-    /// Receives once into a large buffer, at most so many bytes.
-    pub(crate) fn receive_large(&mut self, socket: &mut Socket, most: u32) {
-        socket.receiving = Receiving::Once;
-        self.io.receive_once(socket.fd, socket.token(Op::Receive), most);
+    /// Receives once into a buffer of a group, at most so many bytes.
+    pub(crate) fn receive_once(&mut self, socket: &mut Socket, group: Group, most: u32) {
+        socket.receiving = Receiving::Once(group);
+        self.io.receive_once(socket.fd, socket.token(Op::Receive), group, most);
     }
 
     /// Receives once what is thrown away, at most so many bytes.
     pub(crate) fn receive_and_discard(&mut self, socket: &mut Socket, most: u32) {
-        socket.receiving = Receiving::Once;
+        socket.receiving = Receiving::Once(Group::Small);
         self.io.receive_and_discard(socket.fd, socket.token(Op::Receive), most);
     }
 
@@ -85,18 +106,26 @@ impl<I: Io> Transport<I> {
 
     /// Asks whatever receives to end.
     pub(super) fn end_receive(&mut self, socket: &mut Socket) {
-        if matches!(socket.receiving, Receiving::Armed | Receiving::Once) {
+        if matches!(socket.receiving, Receiving::Armed | Receiving::Once(_)) {
             socket.receiving = Receiving::Stopping;
             self.io.cancel(socket.token(Op::Receive));
         }
     }
 
-    /// A receive has found no buffer, of the large ones if `is_large`.
-    pub(super) fn starve(&mut self, socket: &mut Socket, is_large: bool, buffers: &mut ReceiveBuffers) {
+    /// A receive has found no buffer of a group.
+    pub(super) fn starve(&mut self, socket: &mut Socket, group: Group, buffers: &mut ReceiveBuffers) {
         self.counters.buffers_ran_out.count();
-        let pool = if is_large { &mut buffers.large } else { &mut buffers.small };
-        pool.ran_out();
-        self.await_resource(socket, if is_large { Resource::LargeBuffer } else { Resource::SmallBuffer });
+        let resource = match group {
+            Group::Small => Resource::SmallBuffer,
+            Group::Large => Resource::LargeBuffer,
+            Group::Reserved => Resource::ReservedBuffer,
+        };
+        match group {
+            Group::Small => buffers.small.ran_out(),
+            Group::Large => buffers.large.ran_out(),
+            Group::Reserved => {}
+        }
+        self.await_resource(socket, resource);
     }
 
     /// While nothing is received, the other side's end is noticed by a poll. It stays until the socket closes, since
@@ -116,6 +145,12 @@ impl<I: Io> Transport<I> {
         if socket.waits_for == Some(resource) || socket.is_closing() || socket.is_leaving() {
             return;
         }
+        let counter = match resource {
+            Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => &self.counters.waits_for_buffer,
+            Resource::Slot => &self.counters.waits_for_slot,
+            Resource::Cell => &self.counters.waits_for_cell,
+        };
+        counter.count();
         self.stop_waiting(socket);
         self.stop_receive(socket);
         socket.giving.stop(self.tick);

@@ -7,7 +7,7 @@
 use std::os::fd::RawFd;
 
 use super::{Account, Resource, Staging};
-use crate::mem::BufferId;
+use crate::mem::{BufferId, Group};
 use crate::ring::{Op, Token};
 use crate::slab::ConnectionKey;
 
@@ -20,8 +20,8 @@ pub(super) enum Receiving {
     Armed,
     /// A receive of either kind is out and has been asked to end.
     Stopping,
-    /// A receive is out that ends by itself: into a large buffer, or of what is thrown away.
-    Once,
+    /// A receive is out that ends by itself: into a buffer of a group, or, of what is thrown away, into none.
+    Once(Group),
 }
 
 /// Whether the kernel sends for a socket.
@@ -193,7 +193,7 @@ impl Socket {
     /// Whether it waits for a buffer: then it is not its client who is awaited.
     #[inline]
     pub(crate) fn is_starved(&self) -> bool {
-        matches!(self.waits_for, Some(Resource::SmallBuffer | Resource::LargeBuffer))
+        matches!(self.waits_for, Some(Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer))
     }
 
     /// Whether receiving may begin.
@@ -241,7 +241,7 @@ impl Socket {
     pub(crate) fn receives(&self) -> bool {
         match self.receiving {
             Receiving::Stopped => false,
-            Receiving::Armed | Receiving::Stopping | Receiving::Once => true,
+            Receiving::Armed | Receiving::Stopping | Receiving::Once(_) => true,
         }
     }
 
@@ -255,6 +255,12 @@ impl Socket {
     #[inline]
     pub(crate) fn holds_input(&self) -> bool {
         self.held_first.is_some()
+    }
+
+    /// Whether its input has stopped before its end: it is held, or nothing receives.
+    #[inline]
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.held_first.is_some() || self.receiving == Receiving::Stopped && self.end != End::Reached
     }
 
     /// Whether the other side has ended its own, though there may be input before that.

@@ -15,6 +15,8 @@ pub(crate) enum Resource {
     SmallBuffer,
     /// Buffers of the kernel's for bodies.
     LargeBuffer,
+    /// Those that are kept back for bodies whose readers wait.
+    ReservedBuffer,
     /// Request slots.
     Slot,
     /// Cells to put heads together in.
@@ -22,7 +24,8 @@ pub(crate) enum Resource {
 }
 
 impl Resource {
-    pub(crate) const ALL: [Self; 4] = [Self::SmallBuffer, Self::LargeBuffer, Self::Slot, Self::Cell];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::ReservedBuffer, Self::LargeBuffer, Self::SmallBuffer, Self::Slot, Self::Cell];
 }
 
 /// See the module's head.
@@ -72,7 +75,8 @@ impl Waiting {
 
     /// How many wait for a buffer.
     pub(crate) fn starved(&self) -> usize {
-        self.count(Resource::SmallBuffer) + self.count(Resource::LargeBuffer)
+        let of_bodies = self.count(Resource::LargeBuffer) + self.count(Resource::ReservedBuffer);
+        self.count(Resource::SmallBuffer) + of_bodies
     }
 
     /// The place of the connection that has waited longest.

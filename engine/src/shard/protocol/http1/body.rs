@@ -24,6 +24,7 @@ use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::Protocol;
+use crate::shard::transport::{Awaited, Resource};
 
 /// What is in chunks.
 pub(super) enum ChunkPart<'a> {
@@ -47,7 +48,7 @@ impl<I: Io> Protocol<I> {
         let reader = slot.map_or(Reader::Nobody, Reader::Slot);
         connection.intake = Intake::Body(RestOfBody::new(incoming, reader, go_ahead));
         (connection.body_size, connection.discarded) = (incoming.size(), 0);
-        if connection.body_size == BodySize::Long {
+        if connection.body_size == BodySize::Long || self.dispatch.buffers().small.is_short() {
             self.transport.stop_receive(&mut connection.link.socket);
         }
         self.set_timer(connection);
@@ -59,13 +60,11 @@ impl<I: Io> Protocol<I> {
         self.dispatch.policy(connection.link.policy).body_credit
     }
 
-    /// Bytes of a body that may be received now; without any, the reader is to tell when there is.
-    fn room_or_pause(&mut self, connection: &mut Http1, slot: Slot) -> u64 {
-        let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
+    /// Bytes of a body that may come now; without any, the reader is to tell when there are.
+    fn note_room(connection: &mut Http1, slot: Slot, room: u64) {
         if let Intake::Body(body) = &mut connection.intake {
             body.reader = if room == 0 { Reader::Paused(slot) } else { Reader::Slot(slot) };
         }
-        room
     }
 
     /// More of the body under way.
@@ -74,7 +73,8 @@ impl<I: Io> Protocol<I> {
         body.go_ahead = GoAhead::NotAwaited;
         let RestOfBody { incoming, reader, .. } = *body;
         let Some(slot) = reader.slot() else { return self.discard_body(connection, input, incoming) };
-        let room = self.room_or_pause(connection, slot);
+        let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
+        Self::note_room(connection, slot, room);
         if room == 0 {
             self.set_timer(connection);
             return Taken::Later;
@@ -88,6 +88,8 @@ impl<I: Io> Protocol<I> {
         // Of what is malformed nobody can say where it ends.
         self.dispatch.body_has_come(slot, taken.unwrap_or(most));
         match taken {
+            // A trailer section has no cell.
+            Ok(0) => self.out_of_cells(connection),
             Ok(bytes) => {
                 self.set_timer(connection);
                 Taken::Bytes(bytes)
@@ -120,32 +122,37 @@ impl<I: Io> Protocol<I> {
         decoder: Decoder,
     ) -> Result<u32, Reject> {
         let (used, incoming) = self.decode_chunks(input, decoder, |dispatch, part| match part {
-            ChunkPart::Data(piece) => dispatch.append_body(slot, piece),
-            ChunkPart::Trailer(piece) => dispatch.keep_trailers(slot, piece),
+            ChunkPart::Data(piece) => dispatch.append_body(slot, piece).map(|()| true),
+            ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece)),
         })?;
         self.body_goes_on(connection, slot, incoming);
         Ok(used)
     }
 
-    /// Decodes chunks, and hands on what is in them. Gives the bytes used, and what is still to come.
+    /// Decodes chunks, and hands on what is in them, up to what can only be taken later (`false`). Gives the bytes
+    /// used, and what is still to come.
     pub(super) fn decode_chunks<'a>(
         &mut self,
         input: Input<'a>,
         mut decoder: Decoder,
-        mut hand_on: impl FnMut(&mut Dispatch, ChunkPart<'a>) -> Result<(), Reject>,
+        mut hand_on: impl FnMut(&mut Dispatch, ChunkPart<'a>) -> Result<bool, Reject>,
     ) -> Result<(u32, Option<Incoming>), Reject> {
         let mut used = 0;
         while used < input.len() {
-            let rest = input.after(used);
+            let (rest, before) = (input.after(used), decoder);
             let (consumed, step) = decoder.step(self.dispatch.input(rest), &self.settings.limits)?;
-            used += u32::try_from(consumed).unwrap_or(u32::MAX);
             let part = match step {
-                Step::NeedMore => continue,
-                Step::Data { start, len } => ChunkPart::Data(rest.part(start, len)),
-                Step::Trailer { start, len } => ChunkPart::Trailer(rest.part(start, len)),
-                Step::Done => return Ok((used, None)),
+                Step::NeedMore => None,
+                Step::Data { start, len } => Some(ChunkPart::Data(rest.part(start, len))),
+                Step::Trailer { start, len } => Some(ChunkPart::Trailer(rest.part(start, len))),
+                Step::Done => return Ok((used + u32::try_from(consumed).unwrap_or(u32::MAX), None)),
             };
-            hand_on(&mut self.dispatch, part)?;
+            if let Some(part) = part
+                && !hand_on(&mut self.dispatch, part)?
+            {
+                return Ok((used, Some(Incoming::Chunked { decoder: before })));
+            }
+            used += u32::try_from(consumed).unwrap_or(u32::MAX);
         }
         Ok((used, Some(Incoming::Chunked { decoder })))
     }
@@ -184,7 +191,7 @@ impl<I: Io> Protocol<I> {
                 self.thrown_away(connection, len);
                 return Taken::Bytes(len);
             }
-            Incoming::Chunked { decoder } => match self.decode_chunks(input, decoder, |_, _| Ok(())) {
+            Incoming::Chunked { decoder } => match self.decode_chunks(input, decoder, |_, _| Ok(true)) {
                 Ok((used, incoming)) => {
                     connection.body_goes_on(incoming);
                     used
@@ -236,23 +243,43 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// What more is awaited.
+    pub(crate) fn http1_awaited(&self, connection: &Http1) -> Awaited {
+        match &connection.intake {
+            _ if connection.takes_nothing() => Awaited::Unwanted,
+            Intake::Body(body) => {
+                let kept = self.kept_for(body.reader.slot());
+                if connection.receives_long() { Awaited::Long(kept) } else { Awaited::Short(kept) }
+            }
+            _ => Awaited::Head,
+        }
+    }
+
     /// Receives more, the way that what is awaited is best received.
     pub(super) fn receive_body(&mut self, connection: &mut Http1) {
         let Intake::Body(RestOfBody { reader, incoming, .. }) = connection.intake else { return };
-        let awaited = connection.awaited();
         let room = match reader.slot() {
-            Some(slot) => self.room_or_pause(connection, slot),
+            Some(slot) => {
+                let room = self.dispatch.receivable_or_pause(slot, self.body_credit(connection));
+                Self::note_room(connection, slot, room);
+                if room == 0 && self.dispatch.is_body_read(slot) {
+                    self.transport.await_resource(&mut connection.link.socket, Resource::LargeBuffer);
+                }
+                room
+            }
             None => u64::from(u32::MAX),
         };
-        if room == 0 {
-            self.poll_end(connection);
-            return self.set_timer(connection);
+        if room > 0 {
+            let awaited = self.http1_awaited(connection);
+            let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
+            self.receive_piece(&mut connection.link, room.min(missing), reader.slot(), awaited);
         }
-        if reader.is_paused() {
+        if room == 0 || connection.link.socket.waits_for().is_some() {
+            self.poll_end(connection);
+            self.set_timer(connection);
+        } else if reader.is_paused() {
             // From now on it is the client who is awaited.
             self.set_timer(connection);
         }
-        let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
-        self.receive_piece(&mut connection.link, room.min(missing), awaited);
     }
 }

@@ -280,18 +280,19 @@ impl<I: Io> Protocol<I> {
             self.decode_chunks(input.after(head_len), Decoder::new(), |dispatch, part| match part {
                 ChunkPart::Data(piece) if len == 0 => {
                     (start, len) = (piece.start() - input.start(), piece.len());
-                    Ok(())
+                    Ok(true)
                 }
                 ChunkPart::Data(piece) => {
                     dispatch.move_input(piece, input.after(start + len).start());
                     len += piece.len();
-                    Ok(())
+                    Ok(true)
                 }
                 ChunkPart::Trailer(piece) => {
                     if !dispatch.has_body(slot) {
                         dispatch.open_body(slot, 0);
                     }
-                    dispatch.keep_trailers(slot, piece)
+                    // Without a cell, they are taken behind the request.
+                    Ok(dispatch.keep_trailers(slot, piece))
                 }
             })?;
         let prefix = Prefix { used: head_len + used, start, len, incoming };

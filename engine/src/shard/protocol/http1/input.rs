@@ -15,12 +15,12 @@ use ringress_proto::reject::Reject;
 use super::Http1;
 use super::state::{AnswerNote, BodySize};
 use crate::conn::Admission;
-use crate::mem::{Area, Input};
+use crate::mem::{Area, Group, Input};
 use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
-use crate::shard::transport::Resource;
+use crate::shard::transport::{Awaited, Resource};
 
 /// What came of looking at some input.
 pub(super) enum Taken {
@@ -51,9 +51,27 @@ impl<I: Io> Protocol<I> {
             let arena = self.dispatch.arena();
             let (least, most) = (arena.cell_bytes(Area::Receive), arena.cell_bytes(Area::Body));
             let most = most.min(self.body_credit(connection).max(least));
-            return self.transport.receive_large(&mut connection.link.socket, most);
+            return self.transport.receive_once(&mut connection.link.socket, Group::Large, most);
+        }
+        if self.dispatch.buffers().small.is_short() {
+            return self.receive_little(connection);
         }
         self.transport.receive_many(&mut connection.link.socket);
+    }
+
+    /// Small buffers are short: receives no more than one, and nothing that would have to be held.
+    #[cold]
+    fn receive_little(&mut self, connection: &mut Http1) {
+        let is_taken =
+            connection.has_head() || connection.machine.admission(self.settings.pipeline_max) == Admission::Now;
+        if is_taken {
+            let most = self.dispatch.arena().cell_bytes(Area::Receive);
+            self.receive_piece(&mut connection.link, u64::from(most), None, Awaited::Head);
+        }
+        if !connection.link.socket.receives() {
+            self.poll_end(connection);
+            self.set_timer(connection);
+        }
     }
 
     /// Takes every request that is there; gives back what can only be taken later.

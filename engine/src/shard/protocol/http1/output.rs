@@ -309,8 +309,8 @@ impl<I: Io> Protocol<I> {
         self.transport.follow_up |= is_followed || connection.machine.ends_when_sent();
         self.submit_send(&mut connection.link);
         self.set_timer(connection);
-        if connection.link.socket.holds_input() {
-            // A request held for want of a slot goes on when this send has ended.
+        if connection.link.socket.has_stopped() {
+            // What waits for a response, or for a slot, goes on when this send has ended.
             self.transport.follow_up = true;
             self.queue_resume(&mut connection.link);
         }
@@ -382,7 +382,7 @@ impl<I: Io> Protocol<I> {
         }
         self.send_batch(&mut connection.link, batch, (slot, batch.is_last || was_last));
         self.set_timer(connection);
-        if batch.is_last && connection.link.socket.holds_input() {
+        if batch.is_last && connection.link.socket.has_stopped() {
             self.queue_resume(&mut connection.link);
         }
     }
@@ -412,7 +412,7 @@ impl<I: Io> Protocol<I> {
                 if self.has_response(connection) || connection.owes_more() {
                     self.queue_flush(&mut connection.link);
                 }
-                if connection.link.socket.holds_input() {
+                if connection.link.socket.has_stopped() {
                     self.queue_resume(&mut connection.link);
                 }
             }

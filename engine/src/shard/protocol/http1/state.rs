@@ -15,7 +15,7 @@ use crate::record::{Address, DISCARDED_BYTES_MAX};
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::link::Link;
 use crate::shard::protocol::raw::Pipe;
-use crate::shard::transport::{Accepted, Awaited, Socket};
+use crate::shard::transport::{Accepted, Socket};
 use crate::slab::ConnectionKey;
 use crate::timer::NEVER;
 
@@ -407,21 +407,6 @@ impl Http1 {
     #[inline]
     pub(crate) fn receives_long(&self) -> bool {
         self.body_size == BodySize::Long && self.has_incoming()
-    }
-
-    /// Whether what is awaited is a part of a long body that will be kept until it is read.
-    #[inline]
-    pub(crate) fn keeps_long(&self) -> bool {
-        self.receives_long() && self.reader() != Reader::Nobody
-    }
-
-    /// What more is awaited.
-    pub(crate) fn awaited(&self) -> Awaited {
-        match (self.takes_nothing(), self.receives_long()) {
-            (true, _) => Awaited::Unwanted,
-            (false, true) => Awaited::Long { keeps: self.keeps_long() },
-            (false, false) => Awaited::Short,
-        }
     }
 
     /// Whether all that comes is of no use.

@@ -46,6 +46,10 @@ impl<I: Io> Protocol<I> {
     /// The deadline of input that is thrown away.
     #[cold]
     pub(super) fn drain_deadline(&mut self, connection: &mut Http1) -> Tick {
+        if connection.link.socket.is_starved() {
+            // It is not the client who is awaited.
+            return NEVER;
+        }
         let latest = self.transport.after(self.dispatch.policy(connection.link.policy).drain);
         let pause = self.transport.after(PAUSE_MAX);
         let Some(due) = connection.due_mut() else { return pause };

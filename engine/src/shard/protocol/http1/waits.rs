@@ -26,14 +26,18 @@ impl<I: Io> Protocol<I> {
     /// The deadline of a body under way, anew with each piece and each pause.
     #[inline(never)]
     pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
+        if connection.link.socket.is_starved() {
+            // It is not the client who is awaited.
+            return NEVER;
+        }
         let due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
         if let Some(of_body) = connection.due_mut() {
             *of_body = due;
         }
-        // Who waits for `100 Continue`, or for a buffer, is not to blame.
+        // Who waits for `100 Continue` is not to blame.
         let expects = matches!(&connection.intake, Intake::Body(body) if body.waits_to_continue());
         let socket = &mut connection.link.socket;
-        if expects || socket.is_starved() {
+        if expects {
             socket.giving.stop(self.transport.tick);
         } else {
             socket.giving.run(self.transport.tick);
@@ -68,9 +72,7 @@ impl<I: Io> Protocol<I> {
             self.counters.receive_rate_timeouts.count();
         }
         self.counters.timeouts.count();
-        // Who has found no buffer for so long is not to blame.
-        let reject = if connection.link.socket.is_starved() { Reject::Overloaded } else { Reject::BodyTimeout };
-        self.body_failed(connection, reject);
+        self.body_failed(connection, Reject::BodyTimeout);
         if let Some(slot) = reader.slot().filter(|_| is_too_slow) {
             self.dispatch.body_was_too_slow(slot);
         }
