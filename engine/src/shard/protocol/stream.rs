@@ -102,10 +102,18 @@ pub(super) struct Batch {
     mode: SendMode,
     /// Nothing has been sent of the stream's head, which is the first part.
     pub(super) is_fresh: bool,
-    /// The application has given everything.
-    pub(super) is_given: bool,
-    /// And that is among these parts, which are all in memory that stays.
-    pub(super) is_last: bool,
+    pub(super) end: BatchEnd,
+}
+
+/// Where the end of a stream is, as seen from a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BatchEnd {
+    /// The application may give more.
+    Unknown,
+    /// It has given everything, which is not all among these parts, or not in memory that stays.
+    Behind,
+    /// It has given everything, the last of which these parts are, all in memory that stays.
+    Within,
 }
 
 /// How far a send has come.
@@ -214,15 +222,18 @@ impl<I: Io> Protocol<I> {
             return Next::Nothing;
         }
         let is_given = found.ending == Ending::Finished;
-        let is_last = found.is_all && is_given;
-        // What was read may have to be read again: until it is sent, the response stays the oldest.
-        let ends_with_it = is_last && staged.is_none();
         match found.parts.count {
-            0 if found.is_all => Next::AllSent { is_last },
+            0 if found.is_all => Next::AllSent { is_last: is_given },
             0 => Next::Nothing,
             _ => {
                 let mode = if is_long { SendMode::Ahead } else { SendMode::Silent };
-                Next::Batch(Batch { parts: found.parts, mode, is_fresh, is_given, is_last: ends_with_it })
+                let end = match is_given {
+                    false => BatchEnd::Unknown,
+                    // What was read may have to be read again: until it is sent, the response stays the oldest.
+                    true if found.is_all && staged.is_none() => BatchEnd::Within,
+                    true => BatchEnd::Behind,
+                };
+                Next::Batch(Batch { parts: found.parts, mode, is_fresh, end })
             }
         }
     }

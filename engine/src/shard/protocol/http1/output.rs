@@ -21,7 +21,7 @@ use crate::shard::dispatch::SlotState;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::{Link, Out};
 use crate::shard::protocol::raw::Pipe;
-use crate::shard::protocol::stream::{Batch, Next};
+use crate::shard::protocol::stream::{Batch, BatchEnd, Next};
 
 const _: () = assert!(LINE_BYTES as usize == Word::LINE_BYTES_MAX);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -366,7 +366,7 @@ impl<I: Io> Protocol<I> {
             Next::AllSent { is_last: true } => self.end_stream(connection, slot),
             Next::Batch(mut batch) => {
                 if batch.is_fresh {
-                    let grown = self.finish_stream_head(connection, slot, batch.is_given);
+                    let grown = self.finish_stream_head(connection, slot, batch.end != BatchEnd::Unknown);
                     self.grow_head(&mut batch, slot, grown);
                     self.resume_unwanted(connection);
                 }
@@ -377,12 +377,13 @@ impl<I: Io> Protocol<I> {
 
     fn start_batch(&mut self, connection: &mut Http1, slot: Slot, batch: &Batch) {
         let was_last = matches!(connection.link.out, Out::Stream { last: true, .. });
-        if batch.is_last && !was_last {
+        let is_last = batch.end == BatchEnd::Within;
+        if is_last && !was_last {
             self.unlink_one(connection, slot);
         }
-        self.send_batch(&mut connection.link, batch, (slot, batch.is_last || was_last));
+        self.send_batch(&mut connection.link, batch, (slot, is_last || was_last));
         self.set_timer(connection);
-        if batch.is_last && connection.link.socket.has_stopped() {
+        if is_last && connection.link.socket.has_stopped() {
             self.queue_resume(&mut connection.link);
         }
     }
