@@ -89,7 +89,7 @@ pub(crate) struct RequestRecord {
     pub(crate) body_open: bool,
     pub(crate) head: Head,
     /// Never touched: see below.
-    pub(crate) padding: [u64; 7],
+    pub(crate) padding: [u64; 5],
 }
 
 // See `queue::exchange::Slot`: the first lines of 64 slots, 16 lines apart, had 32 places in the first-level cache.
@@ -123,7 +123,7 @@ impl Record for RequestRecord {
         ip_routed: false,
         body_open: false,
         head: Head::EMPTY,
-        padding: [0; 7],
+        padding: [0; 5],
     };
 
     #[inline]

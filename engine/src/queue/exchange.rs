@@ -99,6 +99,8 @@ impl ResponseFlags {
     pub(crate) const ABANDONED: Self = Self(1);
     /// The handle that answered is gone with its response.
     pub(super) const BY_HANDLE: Self = Self(2);
+    /// No handle is left that could read the request.
+    pub(super) const HANDLE_IS_GONE: Self = Self::BY_HANDLE.with(Self::ABANDONED);
     /// The slot only returns to be freed.
     pub(super) const RECLAIM: Self = Self(4);
     /// The application wants the connection closed after this response.
@@ -204,6 +206,9 @@ pub(super) struct SharedSlot<R> {
     pub(super) link: SlotLink,
     /// The `QueueNumber` of the queue that the request was published for, written before the word.
     pub(super) queue: AtomicU32,
+    /// Where the slot's cells of the arena are, for received bytes and for its response: written once.
+    pub(super) head_at: u64,
+    pub(super) response_at: u64,
     pub(super) answer: UnsafeCell<Answered>,
     pub(super) received: UnsafeCell<Received>,
     pub(super) record: UnsafeCell<R>,
@@ -373,9 +378,8 @@ impl<R: Record> Exchange<R> {
         if !self.set_answered(slot, open) {
             return None;
         }
-        let offset = self.arena.offset(Area::Response, slot.number.number());
         // SAFETY: this thread has just set ANSWERED, so the area of the slot is its own until the push below.
-        let area = unsafe { self.arena.write(offset, self.area_bytes()) };
+        let area = unsafe { self.arena.write(slot.response_at, self.area_bytes()) };
         // SAFETY: the record of a published slot is not written before the slot is freed, which needs the push below.
         let record = unsafe { &*slot.record.get() };
         let unfilled = Unfilled { exchange: self, slot };

@@ -14,9 +14,11 @@
 
 use super::body::{BodyState, LinkId, Reading};
 use super::exchange::{Received, Record};
-use super::owned::{Backing, CellPools, Stage};
+use super::owned::{Backing, CellPools, ShortBytes, Stage};
+use super::request_ring::Published;
 use super::shard_side::ShardSide;
 use super::slot::Slot;
+use crate::id::QueueNumber;
 use crate::mem::{Area, Arena, Blank, Cell, Extent, Input, ReceiveBuffers, Share, cold_runs, give_back_room};
 
 impl<R: Record> ShardSide<R> {
@@ -65,20 +67,32 @@ impl<R: Record> ShardSide<R> {
         bytes.copy_within((input.start() - to) as usize.., 0);
     }
 
+    /// Bytes of a request as those that have room in its slot's own memory, if they have.
+    #[inline(always)]
+    pub(crate) fn short<'a>(&self, bytes: Extent<'a>) -> Option<ShortBytes<'a>> {
+        ShortBytes::new(bytes, &self.exchange.arena)
+    }
+
     /// Copies the bytes of the slot's request to memory of about their size. `false`: they are too long. Before the
     /// slot is published.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn keep(&mut self, slot: Slot, bytes: Extent<'_>) -> bool {
-        let arena = &self.exchange.arena;
-        if bytes.len() > arena.cell_bytes(Area::Head) {
-            return self.keep_long(slot, bytes);
-        }
-        let received = Received { offset: arena.offset(Area::Head, slot.number()), len: bytes.len() };
-        self.receive_from(slot, Backing::Own, received);
-        // SAFETY: read as in `bytes`. What is written is the slot's own, which is the shard's until the slot is
-        // published (asserted by `receive_from`), and as long (looked at above); it is in no buffer and no cell.
-        unsafe { self.exchange.arena.copy(bytes.offset(), received.offset, received.len) };
+        let Some(short) = self.short(bytes) else { return self.keep_long(slot, bytes) };
+        self.take_source(slot, Backing::Own);
+        self.copy_to_own(slot, &short);
         true
+    }
+
+    /// Copies bytes to memory that is the slot's own, and that it holds: it is not published yet.
+    #[inline(always)]
+    pub(super) fn copy_to_own(&mut self, slot: Slot, short: &ShortBytes<'_>) {
+        let bytes = short.bytes();
+        let received = Received { offset: self.slot(slot).head_at, len: bytes.len() };
+        self.set_received(slot, received);
+        // SAFETY: read as in `bytes`. What is written is the slot's own, which is the shard's until the slot is
+        // published (asserted by who makes the slot hold it), and as long (`ShortBytes`); it is in no buffer and no
+        // cell.
+        unsafe { self.exchange.arena.copy(bytes.offset(), received.offset, received.len) };
     }
 
     #[cold]
@@ -107,13 +121,46 @@ impl<R: Record> ShardSide<R> {
         self.receive_from(slot, Backing::Buffer(share), received);
     }
 
-    #[inline(always)]
     fn receive_from(&mut self, slot: Slot, source: Backing, received: Received) {
+        self.take_source(slot, source);
+        self.set_received(slot, received);
+    }
+
+    /// As [`publish`](Self::publish), of a request whose bytes are copied to the slot's own memory.
+    #[inline(always)]
+    pub(crate) fn publish_copied(&mut self, slot: Slot, bytes: &ShortBytes<'_>, queue: QueueNumber) -> Published {
+        self.leave_stage_with_own(slot);
+        self.copy_to_own(slot, bytes);
+        self.open(slot, queue)
+    }
+
+    #[inline(always)]
+    fn take_source(&mut self, slot: Slot, source: Backing) {
         let holding = &mut self.holdings[slot];
         let is_fresh = holding.stage == Stage::Ours && matches!(holding.source, Backing::Nothing);
         assert!(is_fresh, "a request is received once, before it is published");
         holding.source = source;
-        self.set_received(slot, received);
+    }
+
+    /// The slot is published, and holds memory of its own, to which nothing is copied yet.
+    #[inline(always)]
+    pub(super) fn leave_stage_with_own(&mut self, slot: Slot) {
+        let holding = &mut self.holdings[slot];
+        let is_fresh = holding.stage == Stage::Ours && matches!(holding.source, Backing::Nothing);
+        assert!(is_fresh, "a request is received once, before it is published");
+        (holding.stage, holding.source) = (Stage::Out, Backing::Own);
+    }
+
+    /// A slot that is the shard's alone holds nothing any more, if it holds nothing but memory of its own. `false`: it
+    /// holds more.
+    #[inline(always)]
+    pub(super) fn drop_own(&mut self, slot: Slot) -> bool {
+        let holding = &mut self.holdings[slot];
+        let is_plain = !holding.has_body && matches!(holding.source, Backing::Nothing | Backing::Own);
+        if is_plain {
+            (holding.stage, holding.source) = (Stage::Ours, Backing::Nothing);
+        }
+        is_plain
     }
 
     /// The slot is published.
@@ -128,7 +175,6 @@ impl<R: Record> ShardSide<R> {
     }
 
     /// Takes back what a slot holds that is not published, or not any more: it is the shard's alone.
-    #[inline(always)]
     pub(super) fn release_holding(&mut self, slot: Slot) {
         let holding = &mut self.holdings[slot];
         holding.stage = Stage::Ours;

@@ -10,7 +10,7 @@
 
 use super::body::LinkId;
 use super::slot::Slot;
-use crate::mem::{Area, Arena, Cell, FreeCells, Share};
+use crate::mem::{Area, Arena, Cell, Extent, FreeCells, Share};
 
 /// Which memory the received bytes of a request are in.
 #[derive(Debug, Default)]
@@ -21,6 +21,21 @@ pub(super) enum Backing {
     Own,
     Cell(Cell),
     Buffer(Share),
+}
+
+/// Received bytes that have room in the own memory of every slot.
+pub(crate) struct ShortBytes<'a>(Extent<'a>);
+
+impl<'a> ShortBytes<'a> {
+    #[inline(always)]
+    pub(super) fn new(bytes: Extent<'a>, arena: &Arena) -> Option<Self> {
+        (bytes.len() <= arena.cell_bytes(Area::Head)).then_some(Self(bytes))
+    }
+
+    #[inline(always)]
+    pub(super) fn bytes(&self) -> &Extent<'a> {
+        &self.0
+    }
 }
 
 /// Whose a slot is.

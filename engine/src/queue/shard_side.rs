@@ -199,7 +199,7 @@ impl<R: Record> ShardSide<R> {
         self.assert_answer_is_ours(slot);
         let arena = &self.exchange.arena;
         // SAFETY: who has a slot's answer has its response area (asserted above); `&mut self` is the only shard side.
-        unsafe { arena.write(arena.offset(Area::Response, slot.number()), arena.cell_bytes(Area::Response)) }
+        unsafe { arena.write(self.slot(slot).response_at, arena.cell_bytes(Area::Response)) }
     }
 
     /// Copies the response in a slot, whose response is the shard's, into a cell, from `at` on, and dates the copy:
@@ -220,10 +220,10 @@ impl<R: Record> ShardSide<R> {
         }
         let arena = &self.exchange.arena;
         assert!(len <= arena.cell_bytes(Area::Response), "an answer ends within its area");
-        let to = blank.part(at, len);
+        let (from, to) = (self.slot(slot).response_at, blank.part(at, len));
         // SAFETY: the area is the shard's as in `response_mut`, the cell as in `blank_mut`; the two are disjoint by the
         // arena's layout.
-        unsafe { arena.copy(arena.offset(Area::Response, slot.number()), to.offset(), len) };
+        unsafe { arena.copy(from, to.offset(), len) };
         if date_at > 0 {
             // SAFETY: the cell is written as in `blank_mut`.
             let copy = unsafe { arena.write(to.offset(), len) };
@@ -257,6 +257,11 @@ impl<R: Record> ShardSide<R> {
     #[inline(always)]
     pub(crate) fn publish(&mut self, slot: Slot, queue: QueueNumber) -> Published {
         self.leave_stage(slot);
+        self.open(slot, queue)
+    }
+
+    #[inline(always)]
+    pub(super) fn open(&mut self, slot: Slot, queue: QueueNumber) -> Published {
         let place = self.slot(slot);
         place.queue.store(queue.0, Ordering::Relaxed);
         let word = &place.word;
@@ -383,7 +388,7 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn end_unanswered(&mut self, slot: Slot, _end: &R::End) -> SlotUse {
         let before = self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
         if before & (HANDLE | COMPLETING) == 0 {
-            self.free_cold(slot);
+            self.free_now(slot);
             return SlotUse::Free;
         }
         SlotUse::Held
@@ -414,7 +419,12 @@ impl<R: Record> ShardSide<R> {
     /// handle still reads it.
     #[inline(always)]
     pub(crate) fn end_answered(&mut self, slot: Slot, tell: impl FnOnce(&Answered) -> R::End) -> (R::End, SlotUse) {
-        let end = tell(self.answered_mut(slot));
+        let answer = self.answered_mut(slot);
+        let end = tell(answer);
+        let is_alone = answer.tail.is_none() && answer.flags.has(ResponseFlags::HANDLE_IS_GONE);
+        if is_alone && self.free_plain(slot) {
+            return (end, SlotUse::Free);
+        }
         (end, self.finish(slot))
     }
 
@@ -424,14 +434,12 @@ impl<R: Record> ShardSide<R> {
         self.finish(slot)
     }
 
-    #[inline(always)]
+    // Not what most responses need.
+    #[inline(never)]
     fn finish(&mut self, slot: Slot) -> SlotUse {
         let answer = self.answered_mut(slot);
-        let by_handle = answer.flags.has(ResponseFlags::BY_HANDLE.with(ResponseFlags::ABANDONED));
-        if !answer.tail.is_none() {
-            answer.tail = Tail::None;
-        }
-        if !by_handle {
+        answer.tail = Tail::None;
+        if !answer.flags.has(ResponseFlags::HANDLE_IS_GONE) {
             let sent = |word: u64| Some((word | SENT) & !COMPLETING);
             let word = &self.slot(slot).word;
             let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
@@ -450,19 +458,29 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn free(&mut self, slot: Slot) {
         let is_ours = self.holdings[slot].stage == Stage::Ours;
         assert!(is_ours || self.answered_mut(slot).flags.only_reclaims(), "somebody may still read this slot");
-        self.free_cold(slot);
-    }
-
-    /// As [`free_now`](Self::free_now), off the way of most requests.
-    #[cold]
-    fn free_cold(&mut self, slot: Slot) {
         self.free_now(slot);
     }
 
-    /// Frees a slot that is the shard's alone, and what it holds; late responses by id meet the next generation.
-    #[inline(always)]
+    /// Frees a slot that is the shard's alone, and what it holds.
+    #[cold]
     fn free_now(&mut self, slot: Slot) {
         self.release_holding(slot);
+        self.renew(slot);
+    }
+
+    /// As [`free_now`](Self::free_now), of one that holds nothing but memory of its own. `false`: it holds more.
+    #[inline(always)]
+    fn free_plain(&mut self, slot: Slot) -> bool {
+        let is_plain = self.drop_own(slot);
+        if is_plain {
+            self.renew(slot);
+        }
+        is_plain
+    }
+
+    /// The slot is free: late responses by id meet the next generation.
+    #[inline(always)]
+    fn renew(&mut self, slot: Slot) {
         let word = &self.slot(slot).word;
         let generation = generation_of(word.load(Ordering::Relaxed)).next();
         word.store(word_of(generation, 0), Ordering::Release);

@@ -34,6 +34,8 @@ impl<R: Record> ShardSide<R> {
             number,
             link: SlotLink::empty(),
             queue: AtomicU32::new(0),
+            head_at: self.arena().offset(Area::Head, number.number()),
+            response_at: self.arena().offset(Area::Response, number.number()),
             answer: UnsafeCell::new(Answered::default()),
             received: UnsafeCell::new(Received::NOTHING),
             record: UnsafeCell::new(R::EMPTY),

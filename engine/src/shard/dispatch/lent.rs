@@ -11,7 +11,7 @@ use super::ends::Stamps;
 use super::{Dispatch, SlotState};
 use crate::id::Origin;
 use crate::mem::{Arena, Blank, Cell, Extent, Input, Lent, ReceiveBuffers};
-use crate::queue::{Answered, CellPools, Reading, Scratch, Slot};
+use crate::queue::{Answered, CellPools, Reading, Scratch, ShortBytes, Slot};
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
 
@@ -108,6 +108,12 @@ impl Dispatch {
     #[inline]
     pub(crate) fn request_mut(&mut self, slot: Slot) -> &mut RequestRecord {
         self.side.record_mut(slot)
+    }
+
+    /// Bytes of a request as those that have room beside its slot, if they have: for [`enqueue`](Self::enqueue).
+    #[inline(always)]
+    pub(crate) fn short<'a>(&self, bytes: Extent<'a>) -> Option<ShortBytes<'a>> {
+        self.side.short(bytes)
     }
 
     /// Copies the bytes of a request to memory of about their size. `false`: they are too long.

@@ -14,7 +14,7 @@ use super::slots::Life;
 use super::{Dispatch, SlotState};
 use crate::id::{QueueNumber, QueuePlace};
 use crate::policy::PolicyIndex;
-use crate::queue::{Producer, QueueCore, Slot};
+use crate::queue::{Producer, QueueCore, ShortBytes, Slot};
 use crate::record::RequestRecord;
 
 /// A queue as a shard sees it.
@@ -89,14 +89,15 @@ impl Dispatch {
 
     /// Pushes a request to its queue, and notes with the rest of its `state` where it is there, and where it counts, by
     /// its group's row. Whether the queue is on and has room is looked at for the first one behind a publication, or
-    /// for each once shards fill it together.
+    /// for each once shards fill it together. With `bytes`, these are its own, and are not [kept](Self::keep) yet.
+    /// Its `state` is asked for once it is sure to be taken.
     #[inline(always)]
     pub(crate) fn enqueue(
         &mut self,
         queue: QueuePlace,
-        slot: Slot,
+        (slot, bytes): (Slot, Option<ShortBytes<'_>>),
         row: PolicyIndex,
-        state: SlotState,
+        state: impl FnOnce() -> SlotState,
     ) -> Result<(), Reject> {
         let end = self.queues.get_mut(queue.index()).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
         let shard = usize::from(self.id.0);
@@ -105,7 +106,11 @@ impl Dispatch {
         }
         end.room -= 1;
         // Published only when nothing can stop it any more: from here on the id can be answered.
-        let position = end.producer.push(self.side.publish(slot, end.core.number()));
+        let published = match bytes {
+            Some(bytes) => self.side.publish_copied(slot, &bytes, end.core.number()),
+            None => self.side.publish(slot, end.core.number()),
+        };
+        let position = end.producer.push(published);
         if !end.touched {
             end.touched = true;
             self.touched.push(queue);
@@ -114,7 +119,7 @@ impl Dispatch {
         let meter = self.meters.deliver(row);
         let place = &mut self.slots[slot];
         assert!(place.life == Life::Over, "a request begins once");
-        *place = SlotState { queue: Some(queue), position, meter, life: Life::Delivered, ..state };
+        *place = SlotState { queue: Some(queue), position, meter, life: Life::Delivered, ..state() };
         if self.measures {
             self.stamp(slot, Life::Delivered);
         }

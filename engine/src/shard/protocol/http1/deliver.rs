@@ -22,7 +22,7 @@ use crate::conn::Exclusivity;
 use crate::id::QueuePlace;
 use crate::mem::{Extent, Input};
 use crate::policy::PolicyKey;
-use crate::queue::Slot;
+use crate::queue::{ShortBytes, Slot};
 use crate::ring::Io;
 use crate::shard::dispatch::{SlotState, View};
 use crate::shard::protocol::Protocol;
@@ -135,12 +135,13 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Queues a request, or refuses it. `false`: nothing was taken, because the queue is full and a response under
-    /// way will bring the connection back. `in_pieces`: its head did not come at once.
+    /// way will bring the connection back. `bytes`: see [`enqueue`](crate::shard::dispatch::Dispatch::enqueue);
+    /// `in_pieces`: its head did not come at once.
     #[inline(always)]
     pub(super) fn deliver(
         &mut self,
         connection: &mut Http1,
-        slot: Slot,
+        (slot, bytes): (Slot, Option<ShortBytes<'_>>),
         addressed: Addressed,
         in_pieces: bool,
     ) -> bool {
@@ -150,8 +151,9 @@ impl<I: Io> Protocol<I> {
             self.dispatch.open_body(slot, u64::MAX);
         }
         let note = AnswerNote::new(!keep_alive, is_http10);
-        let state = SlotState::new(connection.key(), self.transport.tick, note.0);
-        match queue.and_then(|queue| self.dispatch.enqueue(queue, slot, policy.index, state)) {
+        let (key, transport) = (connection.key(), &self.transport);
+        let state = || SlotState::new(key, transport.tick, note.0);
+        match queue.and_then(|queue| self.dispatch.enqueue(queue, (slot, bytes), policy.index, state)) {
             Ok(()) => {
                 connection.machine.request(exclusivity, keep_alive);
                 connection.link.policy = policy;
@@ -173,11 +175,25 @@ impl<I: Io> Protocol<I> {
             }
             Err(reject) => {
                 connection.link.policy = policy;
-                self.dispatch.set_state(slot, state);
+                self.dispatch.set_state(slot, state());
                 self.refuse(connection, slot, reject, keep_alive && passable && !reject.closes());
                 true
             }
         }
+    }
+
+    /// Takes a request without a body whose head is longer than most.
+    #[inline(never)]
+    pub(super) fn take_long(
+        &mut self,
+        connection: &mut Http1,
+        (input, len): (Input<'_>, u32),
+        slot: Slot,
+        addressed: Addressed,
+    ) -> Taken {
+        self.keep(input, slot, len);
+        let is_taken = self.deliver(connection, (slot, None), addressed, false);
+        if is_taken { Taken::Bytes(len) } else { Taken::Later }
     }
 
     /// Takes a request whose head is whole in its buffer, with as much of its body as is there.
@@ -245,7 +261,7 @@ impl<I: Io> Protocol<I> {
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;
-        let taken = self.deliver(connection, slot, addressed, in_pieces);
+        let taken = self.deliver(connection, (slot, None), addressed, in_pieces);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.
         if let Some(incoming) = incoming {

@@ -80,12 +80,16 @@ impl<I: Io> Protocol<I> {
         while used < all.len() {
             let input = all.after(used);
             let admission = connection.machine.admission(self.settings.pipeline_max);
-            let taken = match admission {
-                _ if connection.has_incoming() => self.take_body(connection, input.apart()),
-                Admission::Never => self.throw_away(connection),
-                _ if connection.has_head() => self.extend_head(connection, input.apart()),
-                Admission::Later => Taken::Later,
-                Admission::Now => self.take_in_place(connection, input),
+            let taken = if admission == Admission::Now && !connection.is_within_request() {
+                self.take_in_place(connection, input)
+            } else if connection.has_incoming() {
+                self.take_body(connection, input.apart())
+            } else if admission == Admission::Never {
+                self.throw_away(connection)
+            } else if connection.has_head() {
+                self.extend_head(connection, input.apart())
+            } else {
+                Taken::Later
             };
             match taken {
                 Taken::Bytes(bytes) => used += bytes,
@@ -145,14 +149,15 @@ impl<I: Io> Protocol<I> {
         if !matches!(read.body, BodyLength::None) {
             return self.take_with_body(connection, input.apart(), slot, read.addressed.apart());
         }
-        self.keep(input, slot, read.head_len);
-        let is_taken = self.deliver(connection, slot, read.addressed, false);
+        let Some(bytes) = self.dispatch.short(input.first(read.head_len).into()) else {
+            return self.take_long(connection, (input.apart(), read.head_len), slot, read.addressed.apart());
+        };
+        let is_taken = self.deliver(connection, (slot, Some(bytes)), read.addressed, false);
         if is_taken { Taken::Bytes(read.head_len) } else { Taken::Later }
     }
 
     /// Keeps the first bytes of the input for the request in a slot: copied to memory of about their size, so that
     /// their buffer comes back.
-    #[inline(always)]
     pub(super) fn keep(&mut self, input: Input<'_>, slot: Slot, len: u32) {
         if !self.dispatch.keep(slot, input.first(len).into()) {
             self.keep_longest(input.apart(), slot, len);

@@ -330,6 +330,12 @@ impl Http1 {
         matches!(self.intake, Intake::Head(_))
     }
 
+    /// Whether a part of a head or of a body is here, and more of it is to come.
+    #[inline]
+    pub(super) fn is_within_request(&self) -> bool {
+        matches!(self.intake, Intake::Head(_) | Intake::Body(_))
+    }
+
     /// Takes that part, for whoever puts it back or gives its cell back.
     pub(super) fn take_head(&mut self) -> Option<PartialHead> {
         match core::mem::replace(&mut self.intake, Intake::Nothing) {
