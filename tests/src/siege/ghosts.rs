@@ -44,7 +44,7 @@ fn ghosts(address: SocketAddr, scale: Scale, leaving: Leaving) -> Outcome {
             Leaving::Close => drop(held),
         }
     }
-    let (parts, ()) = beside(address, vec![short(16)], || pause(scale.length()));
+    let (parts, ()) = beside(address, scale, vec![short(16)], || pause(scale.length()));
     Outcome::of(parts)
 }
 
@@ -56,7 +56,7 @@ pub(super) fn slow_readers(address: SocketAddr, scale: Scale) -> Outcome {
         held.send(&get("/plaintext"));
     }
     let end = Instant::now() + scale.length();
-    let (parts, ()) = beside(address, vec![short(16)], || {
+    let (parts, ()) = beside(address, scale, vec![short(16)], || {
         while Instant::now() < end {
             let next = Instant::now() + Duration::from_millis(200);
             // Just more than the least rate of 150 bytes a second.
