@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Scale;
 use super::crowd::Crowd;
 use super::outcome::Served;
 
@@ -94,16 +93,14 @@ impl Ask {
 /// Good clients of some kinds that ask for as long as `work` takes: how each kind fared, and what the work gave.
 pub(super) fn beside<T>(
     address: SocketAddr,
-    scale: Scale,
+    patience: Duration,
     good: Vec<(&'static str, Ask)>,
     work: impl FnOnce() -> T,
 ) -> (Vec<(&'static str, Served)>, T) {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let ended = &ended;
-        let ask = |ask: Ask| {
-            Crowd::new(&ask.patience(scale.patience()), address).run_while(|| !ended.load(Ordering::Relaxed))
-        };
+        let ask = |ask: Ask| Crowd::new(&ask.patience(patience), address).run_while(|| !ended.load(Ordering::Relaxed));
         let asking: Vec<_> = good.into_iter().map(|(kind, good)| (kind, scope.spawn(move || ask(good)))).collect();
         let done = work();
         ended.store(true, Ordering::Relaxed);

@@ -40,7 +40,7 @@ fn hold(
 ) -> Outcome {
     let mut held = Held::connect(address, scale.pick(400, 8_000), Window::Usual);
     held.send(request);
-    let (mut parts, served) = beside(address, scale, vec![short(8)], || {
+    let (mut parts, served) = beside(address, scale.patience(), vec![short(8)], || {
         crate::pace::pause(scale.length() / 4);
         look(&mut held)
     });

@@ -42,7 +42,7 @@ pub(super) fn unread_echoes(address: SocketAddr, scale: Scale) -> Outcome {
 fn crowd(address: SocketAddr, scale: Scale, bytes: &[u8]) -> Outcome {
     let mut held = Held::connect(address, 1_000, Window::Usual);
     held.send(bytes);
-    let (parts, ()) = beside(address, scale, vec![short(16)], || pause(scale.length()));
+    let (parts, ()) = beside(address, scale.patience(), vec![short(16)], || pause(scale.length()));
     held.reset();
     Outcome::of(parts)
 }

@@ -30,7 +30,9 @@ pub(super) fn closed(address: SocketAddr, scale: Scale) -> Outcome {
 }
 
 fn ghosts(address: SocketAddr, scale: Scale, leaving: Leaving) -> Outcome {
-    let (connections, path) = scale.pick((20, "/slow/4000"), (300, "/slow/20000"));
+    let (connections, path) = scale.pick((20, "/slow/6000"), (300, "/slow/20000"));
+    // Before what the ghosts have asked for is answered, and its slots are free.
+    let patience = scale.pick(Duration::from_secs(4), scale.patience());
     for _ in 0..connections / AT_A_TIME {
         let mut held = Held::connect(address, AT_A_TIME, Window::Usual);
         for _ in 0..PIPELINED {
@@ -44,7 +46,7 @@ fn ghosts(address: SocketAddr, scale: Scale, leaving: Leaving) -> Outcome {
             Leaving::Close => drop(held),
         }
     }
-    let (parts, ()) = beside(address, scale, vec![short(16)], || pause(scale.length()));
+    let (parts, ()) = beside(address, patience, vec![short(16)], || pause(scale.length()));
     Outcome::of(parts)
 }
 
@@ -56,7 +58,7 @@ pub(super) fn slow_readers(address: SocketAddr, scale: Scale) -> Outcome {
         held.send(&get("/plaintext"));
     }
     let end = Instant::now() + scale.length();
-    let (parts, ()) = beside(address, scale, vec![short(16)], || {
+    let (parts, ()) = beside(address, scale.patience(), vec![short(16)], || {
         while Instant::now() < end {
             let next = Instant::now() + Duration::from_millis(200);
             // Just more than the least rate of 150 bytes a second.

@@ -50,7 +50,7 @@ impl Scale {
     /// How long good clients beside a load wait for each answer.
     fn patience(self) -> Duration {
         // What a debug build on a busy machine does in two seconds says nothing.
-        self.pick(Duration::from_secs(20), Duration::from_secs(2))
+        self.pick(Duration::from_secs(8), Duration::from_secs(2))
     }
 
     /// How long good clients ask beside a load.

@@ -30,7 +30,7 @@ pub(super) fn short_files(address: SocketAddr, scale: Scale) -> Outcome {
     let mut held = Held::connect(address, 1_100, Window::Narrow);
     held.send(&get("/file/short.bin").repeat(PIPELINED));
     let good = vec![("short files", Ask::beside(16, get("/file/other.bin"))), short(8)];
-    let (parts, ()) = beside(address, scale, good, || pause(scale.length()));
+    let (parts, ()) = beside(address, scale.patience(), good, || pause(scale.length()));
     held.reset();
     Outcome::of(parts)
 }
@@ -38,7 +38,7 @@ pub(super) fn short_files(address: SocketAddr, scale: Scale) -> Outcome {
 /// Clients that ask for 1 GB and read nothing.
 pub(super) fn long_responses(address: SocketAddr, scale: Scale) -> Outcome {
     let mut held = Held::connect(address, scale.pick(60, 2_000), Window::Usual);
-    let (parts, ()) = beside(address, scale, vec![short(16)], || {
+    let (parts, ()) = beside(address, scale.patience(), vec![short(16)], || {
         held.send(&get("/bytes/1000000000"));
         pause(scale.length());
     });

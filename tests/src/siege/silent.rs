@@ -22,7 +22,7 @@ pub(super) fn idle(address: SocketAddr, scale: Scale) -> Outcome {
 
 fn besiege(address: SocketAddr, scale: Scale, held: Held) -> Outcome {
     let fresh = Ask::beside(8, get("/plaintext")).fresh().rest(Duration::from_millis(50));
-    let (parts, ()) = beside(address, scale, vec![("new clients", fresh)], || pause(scale.length()));
+    let (parts, ()) = beside(address, scale.patience(), vec![("new clients", fresh)], || pause(scale.length()));
     held.reset();
     Outcome::of(parts)
 }
@@ -40,7 +40,7 @@ pub(super) fn half_heads(address: SocketAddr, scale: Scale) -> Outcome {
         ("of 5 KB", Ask::beside(8, long.into_bytes())),
         ("trailers", Ask::beside(8, trailers.as_bytes())),
     ];
-    let (parts, ()) = beside(address, scale, good, || pause(scale.length()));
+    let (parts, ()) = beside(address, scale.patience(), good, || pause(scale.length()));
     held.reset();
     Outcome::of(parts)
 }

@@ -38,7 +38,7 @@ pub(super) fn slow_uploads(address: SocketAddr, scale: Scale) -> Outcome {
 pub(super) fn idle_puts(address: SocketAddr, scale: Scale) -> Outcome {
     let mut held = Held::connect(address, 4, Window::Usual);
     held.send(b"PUT /take HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n");
-    let (parts, ()) = beside(address, scale, vec![short(16)], || pause(scale.length()));
+    let (parts, ()) = beside(address, scale.patience(), vec![short(16)], || pause(scale.length()));
     held.reset();
     Outcome::of(parts)
 }
