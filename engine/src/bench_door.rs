@@ -139,6 +139,7 @@ impl Hop {
             body: (1, 64),
             head: (slots, 64),
             long_head: (1, 64),
+            fragment: (1, 64),
             assembly: (1, 64),
             response: (slots, RESPONSE_AREA_BYTES),
             cooked: (slots, 64),

@@ -75,6 +75,8 @@ pub(crate) struct Config {
 pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
 /// Bytes of a thread's stack where nothing is said (`std::thread`).
 const DEFAULT_STACK_BYTES: usize = 2 << 20;
+/// Bytes of a head in pieces, or of a trailer section, that have a place without need of an assembly buffer.
+const FRAGMENT_BYTES: u32 = 256;
 /// Bytes of a file read at once.
 pub(crate) const STAGE_BYTES: u32 = 64 * 1024;
 /// Pieces of a streamed response waiting for the shard from which on its sender waits.
@@ -185,6 +187,7 @@ impl Config {
                 body: (self.body_buffers, self.body_buffer_bytes),
                 head: (self.requests_max, self.head_bytes),
                 long_head: (self.requests_max, self.receive_buffer_bytes),
+                fragment: (self.connections_max + self.requests_max, FRAGMENT_BYTES),
                 // A head in pieces, a long one copied out of a large buffer, or a trailer section.
                 assembly: (self.assembly_buffers, (head + self.receive_buffer_bytes).max(trailers)),
                 response: (self.requests_max, self.response_area_bytes + LINE_BYTES),

@@ -57,6 +57,8 @@ counters! {
     /// Connections with nothing to do that were closed for others, when a shard had as many as it may, or no descriptor
     /// was left.
     connections_evicted,
+    /// Heads in pieces that were answered 408 for others, when the assembly buffers had run out: they had not grown.
+    heads_evicted,
     /// Connections that have switched protocols.
     connections_upgraded,
     /// Addresses of clients now (of IPv6 their first 64 bits) that have connections, or requests in the application's
@@ -124,7 +126,7 @@ counters! {
     buffers_in_use,
     /// Large buffers in use now, for bodies.
     body_buffers_in_use,
-    /// Assembly buffers in use now.
+    /// Assembly buffers in use now, small and large, for heads and trailer sections in pieces.
     assembly_cells_in_use,
     /// Buffers in use now for several responses that are sent together.
     coalescing_cells_in_use,

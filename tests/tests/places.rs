@@ -1,5 +1,5 @@
-//! More clients than a server has places or descriptors for: those who have said nothing for longest make room, and
-//! nobody does who has begun something.
+//! More clients than a server has places or descriptors for, and more half heads than it has memory for: those who have
+//! said nothing for longest make room.
 
 use std::time::Duration;
 
@@ -76,6 +76,51 @@ fn the_oldest_rest_ends_first(server: &Server) {
         assert_eq!(client.exchange(server.get("/plaintext")).status, 200);
     }
     assert_eq!(server.gauges().of("connections_refused"), 0);
+}
+
+/// Assembly buffers that the servers here have, for heads that are long and in pieces.
+const ASSEMBLY_BUFFERS: u32 = 4;
+
+fn with_assembly_buffers(mode: Mode) -> Setup {
+    Setup::new(mode).shards(1).arg("--pool").arg(&format!("assembly_buffers={ASSEMBLY_BUFFERS}"))
+}
+
+/// Half heads, short and long ones, keep nobody from sending a head in pieces, a long one, or trailers.
+fn half_heads_take_nothing_from_others(server: &Server) {
+    let long = format!("Cookie: {}", "c".repeat(5000));
+    let mut short: Vec<Client> = (0..CROWD).map(|_| server.connect()).collect();
+    short.iter_mut().for_each(|client| client.send("G"));
+    let mut halves: Vec<Client> = (0..2 * ASSEMBLY_BUFFERS).map(|_| server.connect()).collect();
+    for client in &mut halves {
+        client.send(format!("GET /plaintext HTTP/1.1\r\n{long}"));
+        pause(2 * REST);
+    }
+    let trailers = format!("X-Echo: {}\r\n\r\n", "t".repeat(1000));
+    for _ in 0..5 {
+        let request = server.request("GET /plaintext HTTP/1.1", &[&long], "");
+        for at in [10, 300, 4500] {
+            let mut client = server.connect();
+            client.send(&request[..at]);
+            client.send(&request[at..]);
+            assert_eq!(client.response().text(), "Hello, World!");
+        }
+        let fields = ["Transfer-Encoding: chunked", "Trailer: X-Echo"];
+        let chunked = server.request("POST /trailers HTTP/1.1", &fields, "3\r\nabc\r\n0\r\n");
+        let mut client = server.connect();
+        client.send(chunked);
+        client.send(&trailers);
+        assert_eq!(client.response().status, 200);
+    }
+    short[0].send("ET /plaintext HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(short[0].response().text(), "Hello, World!", "a short half head is given up for nobody");
+    assert_eq!(halves[0].response().status, 408);
+    halves[0].expect_eof();
+    assert!(server.gauges().of("heads_evicted") >= u64::from(ASSEMBLY_BUFFERS));
+}
+
+mod assembly {
+    use super::*;
+    both_modes!(setup = with_assembly_buffers; half_heads_take_nothing_from_others);
 }
 
 /// The showcase raises its soft limit to the hard one.

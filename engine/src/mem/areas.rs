@@ -1,5 +1,5 @@
-//! How a shard's mapping is cut into areas of equal cells: receive and body buffers, heads, assembly buffers, response
-//! areas, cooked paths, coalescing buffers and stages for files.
+//! How a shard's mapping is cut into areas of equal cells: receive and body buffers, heads, fragments and assembly
+//! buffers, response areas, cooked paths, coalescing buffers and stages for files.
 //!
 //! Cells are laid out with a stride that is an odd number of cache lines where they would otherwise be a power of two
 //! apart: heads of 4 KiB-aligned buffers all fall into the same few cache sets.
@@ -23,7 +23,10 @@ pub(crate) enum Area {
     Head,
     /// The same that do not fit there.
     LongHead,
-    /// Heads that did not arrive in one buffer, long ones copied out of a large buffer, and trailer sections.
+    /// Heads that did not arrive in one buffer, and trailer sections, as far as they are short: one a connection for
+    /// the ones, one a request slot for the others.
+    Fragment,
+    /// The same that do not fit there, and long heads copied out of a large buffer.
     Assembly,
     /// What applications write their response heads and small bodies into, one a request slot.
     Response,
@@ -35,7 +38,7 @@ pub(crate) enum Area {
     Stage,
 }
 
-pub(super) const AREAS: usize = 9;
+pub(super) const AREAS: usize = 10;
 
 /// How many cells each area has, and how many bytes a cell holds.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,7 @@ pub(crate) struct ArenaSizes {
     pub(crate) body: (u32, u32),
     pub(crate) head: (u32, u32),
     pub(crate) long_head: (u32, u32),
+    pub(crate) fragment: (u32, u32),
     pub(crate) assembly: (u32, u32),
     pub(crate) response: (u32, u32),
     pub(crate) cooked: (u32, u32),
@@ -65,8 +69,8 @@ pub(super) struct AreaLayout {
 
 impl ArenaSizes {
     fn each(&self) -> [(u32, u32); AREAS] {
-        let Self { receive, body, head, long_head, assembly, response, cooked, coalesce, stage } = *self;
-        [receive, body, head, long_head, assembly, response, cooked, coalesce, stage]
+        let Self { receive, body, head, long_head, fragment, assembly, response, cooked, coalesce, stage } = *self;
+        [receive, body, head, long_head, fragment, assembly, response, cooked, coalesce, stage]
     }
 
     /// Where each area is, and where the last one ends.

@@ -357,6 +357,7 @@ mod tests {
             body: (2, 64),
             head: (3, 128),
             long_head: (3, 200),
+            fragment: (3, 32),
             assembly: (2, 100),
             response: (3, 64),
             cooked: (1, 1),
@@ -366,7 +367,7 @@ mod tests {
         let arena = Arena::new(&sizes).expect("a small mapping");
         assert_eq!(arena.offset(Area::Receive, 1), 4160);
         let mut ends = Vec::new();
-        let first = [Area::Receive, Area::Body, Area::Head, Area::LongHead, Area::Assembly];
+        let first = [Area::Receive, Area::Body, Area::Head, Area::LongHead, Area::Fragment, Area::Assembly];
         for area in first.into_iter().chain([Area::Response, Area::Cooked, Area::Coalesce, Area::Stage]) {
             for cell in 0..arena.count(area) {
                 let start = arena.offset(area, cell);
@@ -382,9 +383,18 @@ mod tests {
     #[should_panic(expected = "within its cell")]
     fn lending_past_the_end_of_a_cell_is_refused() {
         let one = (1, 64);
-        let (receive, body, head, long_head, assembly) = (one, one, one, one, one);
-        let (response, cooked, coalesce, stage) = (one, one, one, one);
-        let sizes = ArenaSizes { receive, body, head, long_head, assembly, response, cooked, coalesce, stage };
+        let sizes = ArenaSizes {
+            receive: one,
+            body: one,
+            head: one,
+            long_head: one,
+            fragment: one,
+            assembly: one,
+            response: one,
+            cooked: one,
+            coalesce: one,
+            stage: one,
+        };
         let arena = Arena::new(&sizes).expect("a small mapping");
         let cell = FreeCells::new(Area::Stage, 1, Poison::NONE).take().expect("one");
         let _ = arena.lend(&cell, 63, 2);

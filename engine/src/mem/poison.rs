@@ -113,6 +113,7 @@ mod tests {
             body: (2, 1000),
             head: (3, 100),
             long_head: (1, 100),
+            fragment: (3, 32),
             assembly: (2, 100),
             response: (3, 64),
             cooked: (1, 1),

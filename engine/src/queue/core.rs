@@ -307,6 +307,7 @@ mod tests {
             body: (1, 64),
             head: (SLOTS, 64),
             long_head: (SLOTS, 64),
+            fragment: (1, 64),
             assembly: (1, 512),
             response: (SLOTS, 512),
             cooked: (SLOTS, 64),

@@ -201,7 +201,7 @@ impl<R: Record> ShardSide<R> {
         let holding = &mut self.holdings[slot];
         (holding.has_body, holding.trailers) = (false, 0);
         if let Some(cell) = holding.trailer_cell.take() {
-            self.cells.assembly.give(cell);
+            self.cells.give_received(cell);
         }
     }
 
@@ -332,15 +332,49 @@ impl<R: Record> ShardSide<R> {
         }
     }
 
-    /// Keeps a part of a trailer section for the reader of the slot's body. `false`: there is no cell for it.
+    /// Keeps a part of a trailer section for the reader of the slot's body. `false`: there is no cell for it; nothing
+    /// has changed.
     pub(crate) fn keep_trailers(&mut self, slot: Slot, input: Input<'_>) -> bool {
         assert!(self.has_body(slot), "a trailer section is behind a body");
         let holding = &mut self.holdings[slot];
-        let Some(mut cell) = holding.trailer_cell.take().or_else(|| self.cells.assembly.take()) else { return false };
-        let at = holding.trailers;
-        holding.trailers += input.len();
-        self.copy_to_cell(input.into(), &mut cell, at);
-        self.holdings[slot].trailer_cell = Some(cell);
+        let (at, before) = (holding.trailers, holding.trailer_cell.take());
+        let (cell, is_kept) = match before {
+            None => {
+                let cell = self.keep_piece(input);
+                let is_kept = cell.is_some();
+                (cell, is_kept)
+            }
+            Some(mut cell) => {
+                let is_kept = self.add_piece(&mut cell, at, input);
+                (Some(cell), is_kept)
+            }
+        };
+        let holding = &mut self.holdings[slot];
+        holding.trailer_cell = cell;
+        if is_kept {
+            holding.trailers = at + input.len();
+        }
+        is_kept
+    }
+
+    /// Keeps the first of what comes in pieces: a head, or a trailer section. `None`: there is no cell for it.
+    pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<Cell> {
+        let mut cell = self.cells.take_for_pieces(input.len())?;
+        self.copy_to_cell(input.into(), &mut cell, 0);
+        Some(cell)
+    }
+
+    /// Puts the next piece behind the first `len` bytes of its cell, for which a larger one is taken where it does not
+    /// fit. `false`: there is no such cell, and nothing has changed.
+    pub(crate) fn add_piece(&mut self, cell: &mut Cell, len: u32, input: Input<'_>) -> bool {
+        let end = len + input.len();
+        if end > self.arena().cell_bytes_of(cell) {
+            let Some(mut larger) = self.cells.take_for_pieces(end) else { return false };
+            let begun = self.arena().cell(cell, 0, len);
+            self.copy_to_cell(begun, &mut larger, 0);
+            self.cells.give_received(core::mem::replace(cell, larger));
+        }
+        self.copy_to_cell(input.into(), cell, len);
         true
     }
 
@@ -372,8 +406,8 @@ impl<R: Record> ShardSide<R> {
         give_back_room(&mut self.free);
         // SAFETY: as in `completions_empty`.
         give_back_room(unsafe { &mut *self.exchange.local.of_side() });
-        let CellPools { long_head, assembly, coalesce, stage } = &mut self.cells;
-        for cells in [long_head, assembly, coalesce, stage] {
+        let CellPools { long_head, fragment, assembly, coalesce, stage, .. } = &mut self.cells;
+        for cells in [long_head, fragment, assembly, coalesce, stage] {
             arena.give_back(cells);
         }
         (&mut self.buffers, arena)

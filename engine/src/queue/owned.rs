@@ -85,6 +85,8 @@ impl Holding {
 #[derive(Debug)]
 pub(crate) struct CellPools {
     pub(crate) long_head: FreeCells,
+    pub(crate) fragment: FreeCells,
+    fragment_bytes: u32,
     pub(crate) assembly: FreeCells,
     pub(crate) coalesce: FreeCells,
     pub(crate) stage: FreeCells,
@@ -93,14 +95,27 @@ pub(crate) struct CellPools {
 impl CellPools {
     pub(super) fn of(arena: &Arena) -> Self {
         let all = |area| arena.free_cells(area);
-        let (long_head, assembly) = (all(Area::LongHead), all(Area::Assembly));
-        Self { long_head, assembly, coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
+        let (long_head, fragment, assembly) = (all(Area::LongHead), all(Area::Fragment), all(Area::Assembly));
+        let fragment_bytes = arena.cell_bytes(Area::Fragment);
+        Self { long_head, fragment, fragment_bytes, assembly, coalesce: all(Area::Coalesce), stage: all(Area::Stage) }
+    }
+
+    /// A cell for so many bytes of what comes in pieces: a fragment, of which there is always one, or, for more, an
+    /// assembly buffer.
+    #[cold]
+    pub(crate) fn take_for_pieces(&mut self, bytes: u32) -> Option<Cell> {
+        let fragment = if bytes <= self.fragment_bytes { self.fragment.take() } else { None };
+        fragment.or_else(|| self.assembly.take())
     }
 
     /// A cell with received bytes comes back.
     #[cold]
-    pub(super) fn give_received(&mut self, cell: Cell) {
-        if cell.is_in(Area::LongHead) { self.long_head.give(cell) } else { self.assembly.give(cell) }
+    pub(crate) fn give_received(&mut self, cell: Cell) {
+        match [Area::LongHead, Area::Fragment].map(|area| cell.is_in(area)) {
+            [true, _] => self.long_head.give(cell),
+            [_, true] => self.fragment.give(cell),
+            _ => self.assembly.give(cell),
+        }
     }
 }
 

@@ -29,9 +29,9 @@ impl Record for Plain {
 
 fn exchange() -> (Arc<Exchange<Plain>>, ShardSide<Plain>) {
     let cells = (SLOTS, 64);
-    let (receive, body, head, long_head, assembly) = (cells, cells, cells, cells, cells);
-    let (response, cooked, coalesce, stage) = (cells, cells, cells, cells);
-    let arena = ArenaSizes { receive, body, head, long_head, assembly, response, cooked, coalesce, stage };
+    let (receive, body, head, long_head, fragment) = (cells, cells, cells, cells, cells);
+    let (assembly, response, cooked, coalesce, stage) = (cells, cells, cells, cells, cells);
+    let arena = ArenaSizes { receive, body, head, long_head, fragment, assembly, response, cooked, coalesce, stage };
     Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("a small mapping")
 }
 

@@ -83,8 +83,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Buffers of one shard for heads that did not arrive in one receive buffer, 1 to 1,048,576; 4,096 by default. Each
-    /// reserves address space for a head of the largest size.
+    /// Buffers of one shard for heads of more than 256 bytes that did not arrive in one receive buffer, and for such
+    /// trailer sections, 1 to 1,048,576; 4,096 by default. Each reserves address space for a head of the largest size.
+    /// Shorter ones have a place of their own. When they have run out, the half head that has not grown for longest is
+    /// answered 408 for one that comes (counted: `heads_evicted`).
     pub fn assembly_buffers(mut self, count: u32) -> Self {
         self.config.give(Pool::AssemblyBuffers, count);
         self

@@ -23,10 +23,12 @@
 //!
 //! [`Uring`]: crate::ring::Uring
 
+mod candidates;
 mod commands;
 mod control;
 mod dispatch;
 mod eviction;
+mod heads;
 mod protocol;
 mod quiet;
 mod sends;
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 use self::dispatch::Dispatch;
 use self::eviction::Eviction;
+use self::heads::Heads;
 use self::protocol::{Connection, Protocol};
 use self::quiet::Quiet;
 use self::transport::{Accepting, Resource, Sizes, Transport};
@@ -87,6 +90,7 @@ const _: () = assert!(
 pub(crate) struct Shard<I: Io> {
     connections: Slab<Connection, OfConnection>,
     eviction: Eviction,
+    heads: Heads,
     /// With the transport below it and the dispatch above it.
     protocol: Protocol<I>,
     events: Vec<Event>,
@@ -131,6 +135,7 @@ impl<I: Io> Shard<I> {
         Ok(Self {
             connections: Slab::new(config.connections_max),
             eviction: Eviction::new(config.connections_max),
+            heads: Heads::new(config.connections_max),
             protocol,
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
@@ -189,7 +194,8 @@ impl<I: Io> Shard<I> {
             self.take_newer();
         }
         self.handle_events();
-        if self.is_short() && self.cursor == self.events.len() {
+        if (self.is_short() || self.lacks_cells()) && self.cursor == self.events.len() {
+            self.free_cells();
             self.make_room();
         }
         self.protocol.dispatch.wake_readers();
@@ -272,7 +278,7 @@ impl<I: Io> Shard<I> {
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
-        let others = [self.eviction.looks_again(), self.quiet.ends()];
+        let others = [self.eviction.looks_again(), self.looks_at_heads(), self.quiet.ends()];
         let visits = [transport.wheel.next_visit(), transport.accepting.resumes(), stop.goes_on_at(), reclaim, sent];
         let timer = visits.into_iter().chain(others).flatten().min().map(|tick| transport.clock.until(tick));
         match (timer, wait_max) {

@@ -18,6 +18,7 @@ mod earlier;
 pub(super) mod ends;
 mod eviction;
 mod files;
+mod heads;
 mod informational;
 mod inputs;
 mod life;

@@ -93,7 +93,7 @@ impl Dispatch {
         self.side.has_free()
     }
 
-    /// Whether there is a cell to put a head together in.
+    /// Whether there is a cell for what is longer than a fragment.
     pub(crate) fn has_assembly_cell(&self) -> bool {
         self.side.cells.assembly.has_any()
     }
@@ -120,6 +120,16 @@ impl Dispatch {
     #[inline(always)]
     pub(crate) fn keep(&mut self, slot: Slot, bytes: Extent<'_>) -> bool {
         self.side.keep(slot, bytes)
+    }
+
+    /// Keeps the first of what comes in pieces.
+    pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<Cell> {
+        self.side.keep_piece(input)
+    }
+
+    /// Puts the next piece behind the first `len` bytes of its cell, or of a larger one.
+    pub(crate) fn add_piece(&mut self, cell: &mut Cell, len: u32, input: Input<'_>) -> bool {
+        self.side.add_piece(cell, len, input)
     }
 
     /// The request is the first bytes of a cell, which its slot gets.

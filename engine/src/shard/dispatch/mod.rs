@@ -222,7 +222,7 @@ impl Dispatch {
         counters.client_addresses.set(u64::from(self.peers.len()));
         counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));
         counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use()));
-        counters.assembly_cells_in_use.set(side.cells.assembly.in_use());
+        counters.assembly_cells_in_use.set(side.cells.fragment.in_use() + side.cells.assembly.in_use());
         counters.coalescing_cells_in_use.set(side.cells.coalesce.in_use());
         counters.stage_cells_in_use.set(side.cells.stage.in_use());
     }

@@ -13,6 +13,7 @@ use super::Protocol;
 use super::http1::{Http1, Intake, Rest};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
+use crate::clock::Tick;
 use crate::queue::{Informational, Registration, ResponseFlags, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::ring::Io;
@@ -102,6 +103,14 @@ impl Connection {
     pub(crate) fn rest(&self) -> Option<Rest> {
         match self {
             Self::Http1(http) => http.rest(),
+            Self::Raw(_) => None,
+        }
+    }
+
+    /// When the head under way grew last, if it could make room for others.
+    pub(crate) fn stalled_head(&self) -> Option<Tick> {
+        match self {
+            Self::Http1(http) => http.stalled_head(),
             Self::Raw(_) => None,
         }
     }
@@ -302,6 +311,13 @@ impl<I: Io> Protocol<I> {
     /// just sent a request on it sends that again (RFC 9112 section 9.3.1).
     pub(crate) fn evict(&mut self, connection: &mut Connection) {
         self.close(connection.link_mut());
+    }
+
+    /// Answers 408 to a [stalled head](Connection::stalled_head), as its timer would: others need its cell.
+    pub(crate) fn evict_head(&mut self, connection: &mut Connection) {
+        if let Connection::Http1(http) = connection {
+            self.time_out_head(http);
+        }
     }
 
     /// Lets a connection end as soon as it owes nothing: the engine is stopping.

@@ -302,28 +302,6 @@ fn a_full_queue_refuses_first_requests_and_holds_pipelined_ones() {
     assert_eq!(rig.counters.queue_full.read(), 1);
 }
 
-#[test]
-fn without_an_assembly_cell_heads_in_pieces_wait_for_one_in_turn() {
-    let config = crate::config::Config { assembly_buffers: 1, ..Options::default().config };
-    let mut rig = Rig::with(Options { config, ..Options::default() });
-    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
-    for (number, client) in clients.iter().enumerate() {
-        rig.say(*client, format!("GET /a/{number} HT"));
-    }
-    // The second has said all, and waits for the first all the same; the third is behind it.
-    rig.say(clients[1], "TP/1.1\r\nHost: h\r\n\r\n");
-    assert!(rig.queue.is_empty() && rig.heard(clients[1]).is_empty(), "there is no cell for it");
-    rig.say(clients[0], "TP/1.1\r\nHost: h\r\n\r\n");
-    rig.say(clients[2], "TP/1.1\r\nHost: h\r\n\r\n");
-    for (number, client) in clients.iter().enumerate() {
-        rig.serve();
-        assert_eq!(rig.heard_answers(*client), [format!("/a/{number}")]);
-        rig.shard.protocol.transport.io.end(*client);
-    }
-    rig.settle();
-    rig.assert_idle();
-}
-
 /// A shard all of whose slots are with the application; these clients' connections, the first of which has sent the
 /// beginning of a head.
 fn without_slots() -> (Rig, Vec<usize>) {

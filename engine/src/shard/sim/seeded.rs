@@ -209,7 +209,7 @@ pub(super) fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
         turn(rig, world, colocated);
         let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
         if rig.shard.protocol.transport.io.asleep && !acted {
-            if rig.shard.waits_to_accept() {
+            if rig.shard.waits_for_a_tick() {
                 // Others have had their time by then.
                 rig.expire(Duration::from_millis(128));
                 continue;

@@ -341,9 +341,11 @@ fn a_trailer_section_waits_for_a_cell() {
     for head_alone in [true, false] {
         let mut rig = Rig::with(Options { config: config.clone(), ..Options::default() });
         let (slow, client) = (rig.connect(), rig.connect());
-        rig.say(slow, "GET /a/1 HT");
-        let (head, rest) =
-            ("POST /a/2 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", "3\r\nabc\r\n0\r\nT: t\r\n\r\n");
+        // More than a fragment has, both of them.
+        let trailers = format!("T: {}\r\n", "t".repeat(300));
+        rig.say(slow, format!("GET /a/1 HTTP/1.1\r\nA: {}\r\n", "a".repeat(300)));
+        let head = "POST /a/2 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let rest = &format!("3\r\nabc\r\n0\r\n{trailers}\r\n");
         if head_alone {
             rig.say(client, head);
             rig.say(client, rest);
@@ -352,10 +354,10 @@ fn a_trailer_section_waits_for_a_cell() {
         }
         let mut lease = rig.claim();
         assert_eq!(lease.body_state(), BodyState::Open, "its trailer section has no cell");
-        rig.say(slow, "TP/1.1\r\nHost: h\r\n\r\n");
+        rig.say(slow, "Host: h\r\n\r\n");
         answer(rig.claim());
         rig.settle();
-        assert_eq!((body(&mut lease), lease.trailers()), (b"abc".to_vec(), &b"T: t\r\n"[..]));
+        assert_eq!((body(&mut lease), lease.trailers()), (b"abc".to_vec(), trailers.as_bytes()));
         answer(lease);
         rig.settle();
         assert_eq!(rig.heard_answers(client), ["/a/2"]);

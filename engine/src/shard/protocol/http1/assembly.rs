@@ -1,7 +1,8 @@
-//! Heads that did not arrive whole in one buffer: put together in the connection's one assembly cell.
+//! Heads that did not arrive whole in one buffer: put together in the connection's one cell.
 //!
 //! Invariants: a connection has at most one cell, from the first piece of a head that is not whole until the request is
-//! delivered (then it is free again, or the request's if its head is longer than a receive buffer) or given up.
+//! delivered (then it is free again, or the request's if its head is longer than a receive buffer) or given up: a
+//! fragment, of which there is one for each connection, until the head outgrows that.
 //!
 //! Not here: heads that are whole in one buffer (`input`), and what a head means (`deliver`).
 
@@ -14,18 +15,15 @@ use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 
 impl<I: Io> Protocol<I> {
-    /// Copies a head that is not whole into an assembly cell.
+    /// Copies a head that is not whole into a cell.
     #[cold]
     pub(super) fn begin_assembly(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
-        let Some(mut cell) = self.dispatch.cells_mut().assembly.take() else {
-            return self.out_of_cells(connection);
-        };
-        self.counters.copies.count();
         // A large buffer may hold more than a head may have.
         let len = input.len().min(u32::from(self.settings.limits.head_bytes_max));
-        self.dispatch.copy_to_cell(input.first(len).into(), &mut cell, 0);
-        let since = self.dispatch.arrived();
-        connection.intake = Intake::Head(PartialHead { cell, len, since, is_timed: false });
+        let Some(cell) = self.dispatch.keep_piece(input.first(len)) else { return self.out_of_cells(connection) };
+        self.counters.copies.count();
+        let (since, grown) = (self.dispatch.arrived(), self.transport.tick);
+        connection.intake = Intake::Head(PartialHead { cell, len, since, grown, is_timed: false });
         self.set_timer(connection);
         Taken::Bytes(len)
     }
@@ -37,7 +35,10 @@ impl<I: Io> Protocol<I> {
         let before = head.len;
         let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);
         let len = input.len().min(head_bytes_max - before.min(head_bytes_max));
-        self.dispatch.copy_to_cell(input.first(len).into(), &mut head.cell, before);
+        if !self.dispatch.add_piece(&mut head.cell, before, input.first(len)) {
+            return self.out_of_cells(connection);
+        }
+        head.grown = self.transport.tick;
         // Without a line's end nothing can have become whole; looking only then keeps a slow head from being parsed
         // anew for each of its bytes.
         let any_line = memchr::memchr(b'\n', self.dispatch.input(input.first(len))).is_some();
@@ -63,14 +64,14 @@ impl<I: Io> Protocol<I> {
                 return Taken::Bytes(len);
             }
             Err(reject) => {
-                self.dispatch.cells_mut().assembly.give(head.cell);
+                self.dispatch.cells_mut().give_received(head.cell);
                 return self.refuse_unread(connection, slot, reject);
             }
         };
         let PartialHead { cell, since, .. } = head;
         let dispatch = &mut self.dispatch;
         if dispatch.keep(slot, dispatch.arena().cell(&cell, 0, head_len)) {
-            dispatch.cells_mut().assembly.give(cell);
+            dispatch.cells_mut().give_received(cell);
         } else {
             dispatch.keep_cell(slot, cell, head_len);
         }

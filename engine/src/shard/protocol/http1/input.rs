@@ -103,7 +103,7 @@ impl<I: Io> Protocol<I> {
     /// Gives up on the head under way, if there is one.
     pub(crate) fn drop_head(&mut self, connection: &mut Http1) {
         if let Some(head) = connection.take_head() {
-            self.dispatch.cells_mut().assembly.give(head.cell);
+            self.dispatch.cells_mut().give_received(head.cell);
         }
     }
 

@@ -141,7 +141,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// A head was begun and not finished in time.
-    fn time_out_head(&mut self, connection: &mut Http1) {
+    pub(crate) fn time_out_head(&mut self, connection: &mut Http1) {
         let Some(slot) = self.dispatch.allocate() else { return self.refuse_waiting(connection) };
         let record = self.dispatch.request_mut(slot);
         record.head.method = Method::Unknown;

@@ -9,7 +9,7 @@ use ringress_proto::chunked::Decoder;
 
 use crate::clock::Tick;
 use crate::conn::{Machine, Part, WaitReason};
-use crate::mem::Cell;
+use crate::mem::{Area, Cell};
 use crate::queue::Slot;
 use crate::record::{Address, DISCARDED_BYTES_MAX};
 use crate::shard::dispatch::Dispatch;
@@ -57,6 +57,8 @@ pub(crate) struct PartialHead {
     pub(super) len: u32,
     /// When the first of them came: see `Dispatch::arrived`.
     pub(super) since: u32,
+    /// When the last of them came.
+    pub(super) grown: Tick,
     /// Its deadline is set.
     pub(super) is_timed: bool,
 }
@@ -435,6 +437,15 @@ impl Http1 {
             },
             Intake::Unwanted { .. } => Part::Unread,
         }
+    }
+
+    /// When the head under way grew last, if its client is awaited and it is in a cell of those that can run out.
+    pub(crate) fn stalled_head(&self) -> Option<Tick> {
+        let Intake::Head(head) = &self.intake else { return None };
+        let socket = &self.link.socket;
+        let is_awaited = socket.is_open() && socket.waits_for().is_none() && !socket.holds_input();
+        let reason = self.machine.wait_reason(Part::Head, socket.blocked());
+        (is_awaited && reason == WaitReason::Head && head.cell.is_in(Area::Assembly)).then_some(head.grown)
     }
 
     /// Since when it has had nothing to do: no part of a request is here, none is under way, nothing is sent or held.

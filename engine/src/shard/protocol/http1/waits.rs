@@ -34,10 +34,10 @@ impl<I: Io> Protocol<I> {
         if let Some(of_body) = connection.due_mut() {
             *of_body = due;
         }
-        // Who waits for `100 Continue` is not to blame.
+        // Who waits for `100 Continue`, or for a cell, is not to blame.
         let expects = matches!(&connection.intake, Intake::Body(body) if body.waits_to_continue());
         let socket = &mut connection.link.socket;
-        if expects {
+        if expects || socket.waits_for().is_some() {
             socket.giving.stop(self.transport.tick);
         } else {
             socket.giving.run(self.transport.tick);
@@ -72,7 +72,9 @@ impl<I: Io> Protocol<I> {
             self.counters.receive_rate_timeouts.count();
         }
         self.counters.timeouts.count();
-        self.body_failed(connection, Reject::BodyTimeout);
+        // Who has found no cell for a trailer section in all the time is not to blame.
+        let waits = connection.link.socket.waits_for().is_some();
+        self.body_failed(connection, if waits { Reject::Overloaded } else { Reject::BodyTimeout });
         if let Some(slot) = reader.slot().filter(|_| is_too_slow) {
             self.dispatch.body_was_too_slow(slot);
         }

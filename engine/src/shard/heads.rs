@@ -1,0 +1,72 @@
+//! Heads in pieces that make room for others, when the cells for long ones have run out.
+//!
+//! Invariants: a head is answered 408 and its connection ends only while another one, or a trailer section, waits for a
+//! cell, and only one that is in a cell of those; first one of an address that has many connections, then the one that
+//! has not grown for longest, and that has been so for 64 ms. It is looked at when all that has come is handled: a head
+//! whose next piece is here is not given up. Without a request slot to answer in, whoever waits goes on waiting.
+//!
+//! Not here: who waits (`transport::waiting`), what of a head is where (`protocol`).
+
+use super::Shard;
+use super::candidates::{Candidates, Eligible, Lack, REST_MIN, Rank};
+use super::protocol::{Connection, Protocol};
+use super::transport::Resource;
+use crate::clock::Tick;
+use crate::ring::Io;
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Heads {
+    candidates: Candidates<Tick>,
+    /// When there will be one to give up.
+    looks_again: Option<Tick>,
+}
+
+impl Heads {
+    /// For so many connections.
+    pub(super) fn new(connections_max: u32) -> Self {
+        Self { candidates: Candidates::new(connections_max), looks_again: None }
+    }
+}
+
+impl<I: Io> Shard<I> {
+    /// Whether something waits for a cell.
+    #[inline]
+    pub(super) fn lacks_cells(&self) -> bool {
+        self.protocol.transport.waiting.count(Resource::Cell) > 0
+    }
+
+    /// When heads are to be looked at again.
+    pub(super) fn looks_at_heads(&self) -> Option<Tick> {
+        self.heads.looks_again.filter(|_| self.lacks_cells())
+    }
+
+    /// Gives heads up for those that wait for cells. All that has come is handled.
+    #[cold]
+    pub(super) fn free_cells(&mut self) {
+        let now = self.protocol.transport.tick;
+        if self.heads.looks_again.is_some_and(|tick| tick > now) {
+            return;
+        }
+        self.heads.looks_again = None;
+        while self.lacks_cells() && !self.protocol.dispatch.has_assembly_cell() && self.protocol.dispatch.has_slot() {
+            let eligible = Eligible {
+                rest_of: Connection::stalled_head,
+                from: |rank: &Rank<Tick>| match rank.is_of_crowd() {
+                    true => 0,
+                    false => rank.rest.saturating_add(REST_MIN),
+                },
+            };
+            let among = (&self.connections, &*self.protocol.dispatch.peers());
+            match self.heads.candidates.take(now, among, &eligible) {
+                Ok(key) => {
+                    self.counters.heads_evicted.count();
+                    self.visit(key, Protocol::evict_head);
+                    self.work_off();
+                }
+                Err(Lack::Until(tick)) => return self.heads.looks_again = Some(tick),
+                Err(Lack::Lasting) => return,
+            }
+        }
+    }
+}

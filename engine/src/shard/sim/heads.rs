@@ -1,0 +1,262 @@
+//! Directed tests of heads and trailer sections in pieces, and of who gives up a cell for them.
+
+use std::time::Duration;
+
+use super::rig::{Options, Rig, answer, body};
+use crate::config::Config;
+
+/// Longer than a head has to grow.
+const A_WHILE: Duration = Duration::from_millis(200);
+/// Bytes that no fragment holds.
+const LONG: usize = 400;
+
+/// A shard with so many assembly buffers.
+fn with_cells(assembly_buffers: u32) -> Rig {
+    let config = Config { assembly_buffers, ..Options::default().config };
+    Rig::with(Options { config, ..Options::default() })
+}
+
+/// The two pieces of a long head, of which the first needs an assembly buffer.
+fn long(number: usize) -> (String, &'static str) {
+    (format!("GET /a/{number} HTTP/1.1\r\nHost: h\r\nA: {}", "a".repeat(LONG)), "\r\n\r\n")
+}
+
+impl Rig {
+    fn cells_in_use(&self) -> (u64, u64) {
+        let cells = &self.shard.protocol.dispatch.side().cells;
+        (cells.fragment.in_use(), cells.assembly.in_use())
+    }
+
+    #[track_caller]
+    fn end_all(mut self, clients: impl IntoIterator<Item = usize>) {
+        for client in clients {
+            if !self.shard.protocol.transport.io.is_closed(client) {
+                self.shard.protocol.transport.io.end(client);
+            }
+        }
+        self.settle();
+        self.assert_idle();
+    }
+}
+
+#[test]
+fn short_heads_in_pieces_take_no_assembly_buffer_from_others() {
+    let mut rig = with_cells(1);
+    let holder = rig.connect();
+    rig.say(holder, long(0).0);
+    let clients: Vec<usize> = (0..30).map(|_| rig.connect()).collect();
+    for (number, client) in clients.iter().enumerate() {
+        rig.say(*client, "G");
+        rig.say(*client, format!("ET /a/{number} HTTP/1.1\r\nHo"));
+    }
+    assert_eq!(rig.cells_in_use(), (30, 1));
+    for (number, client) in clients.iter().enumerate() {
+        rig.say(*client, "st: h\r\n\r\n");
+        rig.serve();
+        assert_eq!(rig.heard_answers(*client), [format!("/a/{number}")]);
+    }
+    rig.say(holder, long(0).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(holder), ["/a/0"]);
+    assert_eq!((rig.counters.heads_evicted.read(), rig.counters.requests_refused.read()), (0, 0));
+    rig.end_all(clients.into_iter().chain([holder]));
+}
+
+#[test]
+fn a_head_grows_out_of_its_fragment_however_it_is_split() {
+    let (begun, rest) = long(1);
+    let whole = begun + rest;
+    for at in [1, 20, 255, 256, 257, whole.len() - 1] {
+        for piece in [1, 7, 300] {
+            let mut rig = with_cells(1);
+            let client = rig.connect();
+            rig.say(client, &whole[..at]);
+            for piece in whole.as_bytes()[at..].chunks(piece) {
+                rig.say(client, piece);
+            }
+            let lease = rig.claim();
+            assert_eq!(lease.received(), whole.as_bytes(), "split at {at}");
+            answer(lease);
+            rig.settle();
+            assert_eq!((rig.heard_answers(client), rig.cells_in_use()), (vec!["/a/1".to_owned()], (0, 0)));
+            rig.end_all([client]);
+        }
+    }
+}
+
+#[test]
+fn the_head_that_has_not_grown_for_longest_is_given_up_for_one_that_comes() {
+    let mut rig = with_cells(2);
+    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
+    rig.say(clients[0], long(0).0);
+    rig.pass(A_WHILE);
+    rig.say(clients[1], long(1).0);
+    rig.pass(A_WHILE);
+    rig.say(clients[0], "a");
+    rig.say(clients[2], long(2).0);
+    rig.say(clients[2], long(2).1);
+    let heard = rig.heard(clients[1]);
+    assert!(heard.starts_with("HTTP/1.1 408 ") && rig.shard.protocol.transport.io.at_end(clients[1]), "{heard}");
+    rig.serve();
+    assert_eq!(rig.heard_answers(clients[2]), ["/a/2"]);
+    rig.say(clients[0], long(0).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(clients[0]), ["/a/0"], "it had grown");
+    assert_eq!((rig.counters.heads_evicted.read(), rig.counters.timeouts.read()), (1, 0));
+    rig.end_all(clients);
+}
+
+#[test]
+fn a_head_that_has_just_grown_is_waited_for_and_nobody_turns_in_vain_meanwhile() {
+    let mut rig = with_cells(1);
+    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
+    rig.say(clients[0], long(0).0);
+    // The second has said all, and waits for the first all the same; the third is behind it.
+    rig.say(clients[1], long(1).0);
+    rig.say(clients[1], long(1).1);
+    rig.say(clients[2], long(2).0);
+    for _ in 0..20 {
+        rig.turn();
+        assert!(rig.shard.protocol.transport.io.asleep, "it turned in vain");
+    }
+    assert!(rig.queue.is_empty() && rig.heard(clients[0]).is_empty());
+    rig.say(clients[0], long(0).1);
+    rig.say(clients[2], long(2).1);
+    for (number, client) in clients.iter().enumerate() {
+        rig.serve();
+        assert_eq!(rig.heard_answers(*client), [format!("/a/{number}")], "in turn");
+    }
+    assert_eq!(rig.counters.heads_evicted.read(), 0);
+    rig.end_all(clients);
+}
+
+#[test]
+fn who_waits_for_a_head_gets_its_cell_when_that_has_had_its_time() {
+    let mut rig = with_cells(1);
+    let (first, second) = (rig.connect(), rig.connect());
+    rig.say(first, long(1).0);
+    rig.say(second, long(2).0);
+    rig.say(second, long(2).1);
+    rig.pass(A_WHILE);
+    rig.serve();
+    assert_eq!(rig.heard_answers(second), ["/a/2"]);
+    assert!(rig.heard(first).starts_with("HTTP/1.1 408 "));
+    rig.end_all([first, second]);
+}
+
+#[test]
+fn an_address_with_many_connections_gives_its_heads_up_at_once() {
+    let mut rig = with_cells(4);
+    let other = rig.connect_from(2);
+    rig.say(other, long(0).0);
+    rig.pass(A_WHILE);
+    let crowd: Vec<usize> = (0..20).map(|_| rig.connect()).collect();
+    for client in &crowd[..3] {
+        rig.say(*client, long(1).0);
+    }
+    let late = rig.connect_from(3);
+    rig.say(late, long(2).0);
+    let given_up = crowd.iter().filter(|client| rig.heard(**client).starts_with("HTTP/1.1 408 ")).count();
+    assert_eq!(given_up, 1);
+    for client in [other, late] {
+        rig.say(client, long(0).1);
+        rig.serve();
+        assert_eq!(rig.heard_answers(client).len(), 1);
+    }
+    rig.end_all(crowd.into_iter().chain([other, late]));
+}
+
+#[test]
+fn a_head_whose_next_piece_is_here_is_not_given_up() {
+    let mut rig = with_cells(1);
+    let (first, second) = (rig.connect(), rig.connect());
+    rig.say(first, long(1).0);
+    rig.pass(A_WHILE);
+    rig.shard.protocol.transport.io.write(second, long(2).0.as_bytes());
+    rig.shard.protocol.transport.io.write(first, long(1).1.as_bytes());
+    rig.settle();
+    rig.serve();
+    assert_eq!(rig.heard_answers(first), ["/a/1"]);
+    rig.say(second, long(2).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(second), ["/a/2"]);
+    assert_eq!(rig.counters.heads_evicted.read(), 0);
+    rig.end_all([first, second]);
+}
+
+#[test]
+fn a_head_in_pieces_behind_requests_is_refused_in_its_turn() {
+    let mut rig = with_cells(1);
+    let (first, second) = (rig.connect(), rig.connect());
+    rig.say(first, "GET /a/0 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned() + &long(1).0);
+    let lease = rig.claim();
+    rig.pass(A_WHILE);
+    rig.say(second, long(2).0);
+    assert_eq!(rig.heard(first), "", "what is before it comes first");
+    answer(lease);
+    rig.settle();
+    let heard = rig.heard(first);
+    assert!(heard.starts_with("HTTP/1.1 200 ") && heard.contains("HTTP/1.1 408 "), "{heard}");
+    rig.say(second, long(2).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(second), ["/a/2"]);
+    rig.end_all([first, second]);
+}
+
+/// A request with a body in chunks and a trailer section of so many bytes.
+fn with_trailers(bytes: usize) -> (String, String) {
+    let head = "POST /a/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+    (head.to_owned(), format!("X-A: {}\r\n\r\n", "t".repeat(bytes)))
+}
+
+#[test]
+fn short_trailer_sections_take_no_assembly_buffer_and_long_ones_wait_for_one() {
+    for (bytes, split) in [(100, false), (100, true), (LONG, false), (LONG, true)] {
+        let mut rig = with_cells(1);
+        let (holder, client) = (rig.connect(), rig.connect());
+        rig.say(holder, long(0).0);
+        let (begun, trailers) = with_trailers(bytes);
+        if split {
+            rig.say(client, begun);
+            for piece in trailers.as_bytes().chunks(33) {
+                rig.say(client, piece);
+            }
+        } else {
+            rig.say(client, begun + &trailers);
+        }
+        let mut lease = rig.claim();
+        rig.pass(A_WHILE);
+        assert_eq!(body(&mut lease), b"abc");
+        assert_eq!(lease.trailers(), &trailers.as_bytes()[..trailers.len() - 2], "{bytes} bytes, split: {split}");
+        answer(lease);
+        rig.settle();
+        assert_eq!(rig.heard_answers(client), ["/a/1"]);
+        let is_given_up = rig.heard(holder).starts_with("HTTP/1.1 408 ");
+        assert_eq!((is_given_up, rig.counters.heads_evicted.read() == 1), (bytes == LONG, bytes == LONG));
+        rig.end_all([holder, client]);
+    }
+}
+
+#[test]
+fn without_anybody_to_give_one_up_a_trailer_section_waits_and_then_its_request_fails() {
+    let mut rig = with_cells(1);
+    let clients: Vec<usize> = (0..2).map(|_| rig.connect()).collect();
+    let mut leases = Vec::new();
+    for client in &clients {
+        let (begun, trailers) = with_trailers(LONG);
+        rig.say(*client, begun + &trailers);
+        leases.push(rig.claim());
+    }
+    // The first one has the only cell until its request is over.
+    rig.pass(Duration::from_secs(60));
+    assert_eq!(rig.heard(clients[1]), "");
+    rig.pass(Duration::from_secs(61));
+    let heard = rig.heard(clients[1]);
+    assert!(heard.starts_with("HTTP/1.1 503 "), "{heard}");
+    drop(leases.pop());
+    assert_eq!(body(&mut leases[0]), b"abc");
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!(rig.heard_answers(clients[0]), ["/a/1"]);
+    rig.end_all(clients);
+}
