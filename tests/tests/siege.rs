@@ -50,7 +50,6 @@ mod colocated {
         slow_readers: "slow-readers",
         silent_clients: "silent",
         idle_clients: "idle",
-        #[ignore = "not mended yet: half heads take all assembly cells"]
         half_heads: "half-heads",
         readers_of_short_files: "short-files",
         readers_of_long_responses: "long-responses",
@@ -86,7 +85,6 @@ mod queue {
         slow_readers: "slow-readers",
         silent_clients: "silent",
         idle_clients: "idle",
-        #[ignore = "not mended yet: half heads take all assembly cells"]
         half_heads: "half-heads",
         readers_of_short_files: "short-files",
         readers_of_long_responses: "long-responses",
