@@ -366,3 +366,35 @@ fn a_trailer_section_waits_for_a_cell() {
         rig.assert_idle();
     }
 }
+
+#[test]
+fn newcomers_are_served_while_many_bodies_are_read_that_do_not_come_to_their_end() {
+    for half in [1500, 2500] {
+        let mut rig = tiny();
+        let mut leases = Vec::new();
+        for number in 0..40 {
+            let client = rig.connect();
+            rig.say(client, post(5000) + &"x".repeat(half));
+            let mut lease = rig.claim();
+            let mut read = read_prefix(&mut lease);
+            for _ in 0..10 {
+                read_body(&mut lease, &mut read);
+                rig.settle();
+            }
+            assert_eq!(read.len(), half, "body {number}");
+            leases.push(lease);
+            let newcomer = rig.connect();
+            rig.say(newcomer, "GET /a/3 HTTP/1.1\r\nHost: h\r\n\r\n");
+            let lease = rig.queue.claim_of(0).unwrap_or_else(|| panic!("a newcomer waits behind {number} bodies"));
+            answer(lease);
+            rig.settle();
+            assert_eq!(rig.heard_answers(newcomer), ["/a/3"]);
+            rig.shard.protocol.transport.io.end(newcomer);
+            rig.settle();
+        }
+        drop(leases);
+        rig.settle();
+        rig.stop(Duration::ZERO);
+        rig.end();
+    }
+}
