@@ -90,6 +90,11 @@ impl Lent {
         let address = unsafe { self.address.add(count as usize) };
         Self { address, len: self.len - count }
     }
+
+    /// The first `count` bytes; all when there are fewer.
+    pub(crate) fn first(self, count: u32) -> Self {
+        Self { len: self.len.min(count), ..self }
+    }
 }
 
 /// Bytes lent to the kernel to be read into: made only by [`Arena`], given only to `ring`.

@@ -269,7 +269,7 @@ impl<I: Io> Shard<I> {
         // What has run out comes back when silent sends end, which is when this enter returns: then who waits goes on.
         let comes_back = !transport.waiting.is_empty() && !transport.silent.is_empty();
         // Readers that are left were put off for a turn.
-        let is_busy = comes_back || dispatch.has_readers() || transport.follow_up;
+        let is_busy = comes_back || dispatch.has_readers() || transport.follow_up || transport.turns.has_waiting();
         if is_busy || self.is_done() {
             return Wait::No;
         }

@@ -1,6 +1,7 @@
 //! What an enter of the kernel has sent.
 //!
-//! Invariants: what fell short or failed is seen to before what did not, of which nothing is told.
+//! Invariants: what fell short or failed is seen to before what did not, of which nothing is told; large sends that
+//! have waited go before any that come.
 //!
 //! Not here: what goes on behind a send (`protocol::send`).
 
@@ -19,7 +20,8 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// After an enter: first the sends that fell short or failed, then all silent ones that did not.
+    /// After an enter: first the sends that fell short or failed, then all silent ones that did not. Then large ones go
+    /// that have waited for it.
     pub(super) fn end_sends(&mut self) {
         for index in 0..self.events.len() {
             if self.events[index].token.op() == Op::Send {
@@ -33,6 +35,10 @@ impl<I: Io> Shard<I> {
         }
         // What ended may have put connections on the lists again; `silent` is empty until they are worked off.
         self.protocol.transport.silent = silent;
+        self.protocol.transport.turns.begin();
+        while let Some(key) = self.protocol.transport.turns.next() {
+            self.visit(key, Protocol::send_in_turn);
+        }
         self.work_off();
     }
 }

@@ -35,6 +35,7 @@ mod starved;
 mod streaming;
 mod streams;
 mod timers;
+mod turns;
 mod unread;
 mod uploads;
 mod waking;

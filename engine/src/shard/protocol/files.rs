@@ -16,19 +16,22 @@
 
 use super::Protocol;
 use super::link::{Link, Out};
-use super::stream::{Progress, SEND_BYTES_MAX};
+use super::stream::Progress;
 use crate::queue::Slot;
 use crate::ring::{FilePart, Io};
 use crate::shard::transport::Taken;
 use crate::stream::{Data, Outgoing};
+
+/// Bytes of a part that is handed over at once: results are 31 bits.
+const PART_BYTES_MAX: u32 = 1 << 30;
 
 /// What is next of a stream whose next byte is a file's.
 fn next_part(outgoing: &Outgoing) -> Option<FilePart> {
     let (piece, sent) = outgoing.pieces().next()?;
     let Data::File(range) = piece.data() else { return None };
     let done = sent.checked_sub(piece.frame().len() as u64)?;
-    let left = range.len.saturating_sub(done).min(u64::from(SEND_BYTES_MAX));
-    let len = u32::try_from(left).unwrap_or(SEND_BYTES_MAX);
+    let left = range.len.saturating_sub(done).min(u64::from(PART_BYTES_MAX));
+    let len = u32::try_from(left).unwrap_or(PART_BYTES_MAX);
     Some(FilePart { file: range.file.share(), offset: range.offset.saturating_add(done), len })
 }
 

@@ -177,7 +177,7 @@ impl<I: Io> Protocol<I> {
         let slot = raw.pipe.slot;
         match self.next_of_stream(&mut raw.link, slot) {
             Next::Nothing => {}
-            Next::File => self.set_raw_deadline(raw),
+            Next::Later => self.set_raw_deadline(raw),
             Next::AllSent { is_last } => self.raw_is_sent(raw, is_last),
             Next::Batch(mut batch) => {
                 if batch.is_fresh {

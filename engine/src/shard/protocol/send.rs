@@ -25,6 +25,37 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn end_silent_send(&mut self, connection: &mut Connection) {
         if connection.socket_mut().end_silent_send() {
             self.all_is_taken(connection);
+        } else if connection.socket_mut().end_silent_part() {
+            self.part_is_taken(connection);
+        }
+    }
+
+    /// A part of what there is to send is taken: the next one follows when it has its turn.
+    #[cold]
+    fn part_is_taken(&mut self, connection: &mut Connection) {
+        let part_max = self.transport.turns.sizes.part;
+        let link = connection.link_mut();
+        link.out_taken += part_max.min(link.out_len - link.out_taken);
+        if !link.socket.is_closing() {
+            self.transport.await_turn(&mut link.socket);
+        }
+    }
+
+    /// A large send has its turn.
+    #[cold]
+    pub(crate) fn send_in_turn(&mut self, connection: &mut Connection) {
+        let link = connection.link_mut();
+        if !link.socket.takes_turn() {
+            return;
+        }
+        // As when it was to go: something may follow it.
+        self.transport.follow_up = true;
+        let (streamed, has_begun) = (link.streamed(), !matches!(link.out, Out::Nothing));
+        match (connection, streamed) {
+            (Connection::Http1(http), Some(slot)) => self.send_stream(http, slot),
+            (Connection::Http1(http), None) if has_begun => self.send_rest(http),
+            (Connection::Http1(http), None) => self.flush_http1(http),
+            (Connection::Raw(raw), _) => self.send_raw(raw),
         }
     }
 

@@ -23,7 +23,7 @@ use ringress_proto::response::{chunk_line, last_chunk};
 use super::Protocol;
 use super::link::{Link, Out};
 use crate::mem::{Area, Lent};
-use crate::queue::Slot;
+use crate::queue::{LINE_BYTES, Slot};
 use crate::record::Outcome;
 use crate::ring::{Io, SEND_PARTS_MAX, SendMode};
 use crate::shard::transport::{FileGot, FileRead, Staging, Taken};
@@ -34,20 +34,19 @@ const JOIN_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of a file up to which they are read and sent with what is before them. Up to 16 KiB that costs less than
 /// handing them over, at 32 KiB as much (docs/perf/sending.md).
 const READ_BYTES_MAX: u64 = 32 * 1024;
-/// Bytes of one send: results are 31 bits.
-pub(super) const SEND_BYTES_MAX: u32 = 1 << 30;
-
 /// The parts of one send.
 #[derive(Debug)]
 pub(super) struct Parts {
     parts: [Lent; SEND_PARTS_MAX],
     count: usize,
     bytes: u32,
+    bytes_max: u32,
 }
 
 impl Parts {
-    fn new() -> Self {
-        Self { parts: [Lent::NOTHING; SEND_PARTS_MAX], count: 0, bytes: 0 }
+    /// For at most so many bytes.
+    fn new(bytes_max: u32) -> Self {
+        Self { parts: [Lent::NOTHING; SEND_PARTS_MAX], count: 0, bytes: 0, bytes_max }
     }
 
     /// Adds a part. `false`: not all of it has room.
@@ -55,7 +54,7 @@ impl Parts {
         if part.len == 0 {
             return true;
         }
-        let room = SEND_BYTES_MAX - self.bytes;
+        let room = self.bytes_max - self.bytes;
         let Some(place) = self.parts.get_mut(self.count).filter(|_| room > 0) else { return false };
         let len = part.len.min(room);
         *place = Lent { len, ..part };
@@ -66,7 +65,7 @@ impl Parts {
 
     fn add_bytes(&mut self, bytes: &[u8]) -> bool {
         // What one send cannot carry is not lent.
-        let most = bytes.len().min(SEND_BYTES_MAX as usize);
+        let most = bytes.len().min(self.bytes_max as usize);
         self.add(Lent::of_kept(&bytes[..most])) && most == bytes.len()
     }
 
@@ -87,8 +86,8 @@ impl Parts {
 pub(super) enum Next {
     /// Nothing now: more is to be given, or comes by itself.
     Nothing,
-    /// A part of a file was handed over.
-    File,
+    /// It goes on by itself: a part of a file was handed over, or what is next is much and waits for its turn.
+    Later,
     /// All that was given is sent; with `is_last`, there will be no more.
     AllSent {
         is_last: bool,
@@ -138,14 +137,16 @@ struct Found {
 }
 
 /// Looks at what can be sent now: the head's rest, then pieces up to what is not in memory. `staged` is what was read
-/// of the first file.
-fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>) -> Found {
+/// of the first file. At most `bytes_max` bytes are taken.
+fn look(outgoing: &mut Outgoing, head: Lent, mut staged: Option<Lent>, bytes_max: u32) -> Found {
     // Asked before the pieces are taken: then they are all that was given before the end.
     let ending = outgoing.ending();
     outgoing.refill(ending, chunk_frame);
-    let mut found = Found { parts: Parts::new(), ending, read: None, is_all: false };
+    let mut found = Found { parts: Parts::new(bytes_max), ending, read: None, is_all: false };
     let parts = &mut found.parts;
-    parts.add(head.after(head.len - outgoing.head_left().min(head.len)));
+    if !parts.add(head.after(head.len - outgoing.head_left().min(head.len))) {
+        return found;
+    }
     for (piece, sent) in outgoing.pieces() {
         let frame = piece.frame();
         let of_frame = usize::try_from(sent).unwrap_or(usize::MAX).min(frame.len());
@@ -195,6 +196,9 @@ impl<I: Io> Protocol<I> {
         if link.socket.staging.is_reading() {
             return Next::Nothing;
         }
+        // A head grows by a line at most when it goes: what is left of a send fits one again.
+        let grows_max = if link.streams(slot) { 0 } else { LINE_BYTES };
+        let bytes_max = self.transport.turns.sizes.part - grows_max;
         let head_len = self.dispatch.answered_mut(slot).head.len;
         let head = self.dispatch.lend_response(slot, head_len);
         let staged = match &link.socket.staging {
@@ -204,14 +208,14 @@ impl<I: Io> Protocol<I> {
         let Some(outgoing) = self.dispatch.outgoing(slot) else { return Next::Nothing };
         let is_fresh = outgoing.head_left() == head_len;
         let reads_only = outgoing.reads_only;
-        let found = look(outgoing, head, staged);
+        let found = look(outgoing, head, staged, bytes_max);
         if found.ending == Ending::Aborted {
             self.truncate_response(link, slot);
             return Next::Nothing;
         }
         let is_long = found.read.is_some_and(|read| read.len > READ_BYTES_MAX && !reads_only);
         if is_long && found.parts.count == 0 {
-            return if self.begin_file(link, slot) { Next::File } else { Next::Nothing };
+            return if self.begin_file(link, slot) { Next::Later } else { Next::Nothing };
         }
         if let Some(read) = found.read
             && !is_long
@@ -225,6 +229,7 @@ impl<I: Io> Protocol<I> {
         match found.parts.count {
             0 if found.is_all => Next::AllSent { is_last: is_given },
             0 => Next::Nothing,
+            _ if self.transport.admit(&mut link.socket, found.parts.bytes).is_none() => Next::Later,
             _ => {
                 let mode = if is_long { SendMode::Ahead } else { SendMode::Silent };
                 let end = match is_given {

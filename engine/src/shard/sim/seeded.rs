@@ -92,6 +92,7 @@ fn run_one(seed: u64) {
     if let Some(own) = &mut slow {
         rig.shard.publish_max = [1, 1, 3][own.below(3)];
     }
+    rig.shard.protocol.transport.turns.sizes.draw(&mut random);
     let _driving = colocated.then(|| rig.shard.drive_here());
     let world = Rc::new(RefCell::new(World {
         random: Random::new(random.next()),

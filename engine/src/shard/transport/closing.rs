@@ -27,7 +27,9 @@ impl<I: Io> Transport<I> {
             Sending::File => self.io.cancel(socket.token(Op::SendFile)),
             Sending::Room | Sending::FileRoom => self.io.cancel(socket.token(Op::Room)),
             // Its end is the moment to go on, and says nothing.
-            Sending::Silent => self.follow_up = true,
+            Sending::Silent | Sending::SilentPart => self.follow_up = true,
+            // The list finds it gone.
+            Sending::Turn => socket.sending = Sending::No,
             Sending::No => {}
         }
         if socket.staging.is_reading() {

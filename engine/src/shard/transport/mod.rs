@@ -21,6 +21,7 @@ mod send;
 mod socket;
 mod stage;
 mod staging;
+mod turns;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -35,9 +36,12 @@ pub(crate) use self::rates::{Account, LOOK_EVERY};
 pub(crate) use self::receive::{Awaited, Kept, Way};
 pub(crate) use self::send::RoomFound;
 pub(crate) use self::socket::Socket;
-use self::socket::{End, Life, Polling, Receiving, Sending, Shortage};
+use self::socket::{Appetite, End, Life, Polling, Receiving, Sending, Shortage};
 pub(crate) use self::stage::FileRead;
 pub(crate) use self::staging::Staging;
+#[cfg(test)]
+pub(crate) use self::turns::TurnSizes;
+use self::turns::Turns;
 pub(crate) use self::waiting::{Resource, Waiting};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
@@ -69,6 +73,8 @@ pub(crate) struct Transport<I: Io> {
     pub(crate) follow_up: bool,
     /// Sockets whose input waits for something that has run out.
     pub(crate) waiting: Waiting,
+    /// Who sends much, in turn.
+    pub(crate) turns: Turns,
     /// Sockets that wait for a cell to read a file into, oldest first.
     pub(crate) cell_waiters: VecDeque<ConnectionKey>,
     /// Those of them that are to try again.
@@ -78,7 +84,7 @@ pub(crate) struct Transport<I: Io> {
 }
 
 /// Bytes of a connection: its timer and its places in lists.
-pub(crate) const CONNECTION_BYTES: usize = Wheel::BYTES + Waiting::BYTES + 4 * size_of::<ConnectionKey>();
+pub(crate) const CONNECTION_BYTES: usize = Wheel::BYTES + Waiting::BYTES + 5 * size_of::<ConnectionKey>();
 
 impl<I: Io> Transport<I> {
     pub(crate) fn new(io: I, sizes: Sizes, accepting: Accepting, counters: Arc<ShardCounters>) -> Self {
@@ -93,6 +99,7 @@ impl<I: Io> Transport<I> {
             silent: Vec::with_capacity(connections),
             follow_up: false,
             waiting: Waiting::new(sizes.connections),
+            turns: Turns::new(connections),
             cell_waiters: VecDeque::with_capacity(connections),
             called: Vec::with_capacity(connections),
             drains: Drains::new(sizes.connections),
@@ -132,6 +139,7 @@ impl<I: Io> Transport<I> {
         }
         self.waiting.give_back_room();
         give_back_room_of_queue(&mut self.cell_waiters);
+        give_back_room_of_queue(&mut self.turns.waiting);
         self.drains.give_back_room();
         self.wheel.give_back_room();
         for (group, count) in buffers.give_back(arena) {

@@ -13,7 +13,7 @@
 //!
 //! Not here: what is sent, and how long a client may take.
 
-use super::{Sending, Shortage, Socket, Transport};
+use super::{Appetite, Sending, Shortage, Socket, Transport};
 use crate::mem::Lent;
 use crate::ring::{Event, FilePart, Io, Op, SendMode};
 
@@ -47,6 +47,7 @@ impl<I: Io> Transport<I> {
     /// The socket is full: of a file's part, with `of_file`, or of what is in memory the rest waits for room.
     #[cold]
     pub(crate) fn await_room(&mut self, socket: &mut Socket, of_file: bool) {
+        socket.appetite = Appetite::Unknown;
         socket.sending = if of_file { Sending::FileRoom } else { Sending::Room };
         if core::mem::replace(&mut socket.shortage, Shortage::Counted) == Shortage::No {
             self.counters.sends_short.count();

@@ -30,6 +30,10 @@ pub(super) enum Sending {
     No,
     /// Ends with the turn unless a completion says otherwise.
     Silent,
+    /// As `Silent`, of a part of what there is.
+    SilentPart,
+    /// Nothing is handed over: it waits for its turn among large sends.
+    Turn,
     /// A part of a file is handed over: ends with its completion.
     File,
     /// The rest waits for room: ends with the poll's completion.
@@ -44,6 +48,15 @@ pub(super) enum Shortage {
     No,
     /// It has, which is counted once.
     Counted,
+}
+
+/// Whether a socket is known to take what is much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appetite {
+    /// It has had no large send yet, or was full since.
+    Unknown,
+    /// It has taken the last one whole, or that is under way.
+    Good,
 }
 
 /// Whether a poll for the other side's end is out.
@@ -93,6 +106,7 @@ pub(crate) struct Socket {
     pub(super) receiving: Receiving,
     pub(super) sending: Sending,
     pub(super) shortage: Shortage,
+    pub(super) appetite: Appetite,
     pub(super) life: Life,
     pub(super) end: End,
     pub(super) polling: Polling,
@@ -116,6 +130,7 @@ impl Socket {
             receiving: Receiving::Stopped,
             sending: Sending::No,
             shortage: Shortage::No,
+            appetite: Appetite::Unknown,
             life: Life::Open,
             end: End::Unknown,
             polling: Polling::No,
@@ -211,7 +226,7 @@ impl Socket {
 
     /// Whether what is being sent ends without being told.
     pub(crate) fn sends_silently(&self) -> bool {
-        self.sending == Sending::Silent
+        matches!(self.sending, Sending::Silent | Sending::SilentPart)
     }
 
     /// A turn has ended in which nothing was told of a silent send: the socket has taken all of it. `false`: there was

@@ -122,6 +122,10 @@ impl<I: Io> Protocol<I> {
     /// A connection's deadline has come.
     #[cold]
     pub(crate) fn http1_deadline(&mut self, connection: &mut Http1) {
+        if connection.link.socket.has_more_to_send() {
+            // What it waits for is the shard.
+            return self.transport.set_deadline(&connection.link.socket, self.transport.after(1));
+        }
         let waits = matches!(connection.link.socket.waits_for(), Some(Resource::Slot | Resource::Cell));
         if waits && !connection.link.socket.blocked() && connection.machine.in_flight() == 0 {
             return self.refuse_waiting(connection);

@@ -333,20 +333,31 @@ impl<I: Io> Protocol<I> {
             }
             Out::AreaAndTail { slot } => {
                 let slot = *slot;
-                let (area_len, tail) = {
-                    let answer = dispatch.answered_mut(slot);
-                    let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
-                    (answer.area_len(), tail)
-                };
-                if sent < area_len {
-                    let area = dispatch.lend_response(slot, area_len);
-                    let parts = [area.after(sent), tail];
-                    return self.transport.send(&mut link.socket, &parts, SendMode::Silent);
-                }
-                tail.after(sent - area_len)
+                return self.submit_with_tail(link, slot);
             }
         };
         self.transport.send(&mut link.socket, &[part], SendMode::Silent);
+    }
+
+    /// As [`submit_send`](Self::submit_send), of a response area and the tail behind it, which may be much.
+    fn submit_with_tail(&mut self, link: &mut Link, slot: Slot) {
+        let (sent, left) = (link.out_taken, link.out_len - link.out_taken);
+        let Some(most) = self.transport.admit(&mut link.socket, left) else { return };
+        let answer = self.dispatch.answered_mut(slot);
+        let tail = if let Tail::Bytes(tail) = &answer.tail { Lent::of_kept(tail) } else { Lent::NOTHING };
+        let area_len = answer.area_len();
+        if sent < area_len {
+            let area = self.dispatch.lend_response(slot, area_len).after(sent).first(most);
+            let parts = [area, tail.first(most - area.len)];
+            let parts = if most == area.len { &parts[..1] } else { &parts[..] };
+            self.transport.send(&mut link.socket, parts, SendMode::Silent);
+        } else {
+            self.transport.send(&mut link.socket, &[tail.after(sent - area_len).first(most)], SendMode::Silent);
+        }
+        if most < left {
+            link.socket.sends_a_part();
+            self.transport.follow_up = true;
+        }
     }
 
     /// There is room for more of `out`.
@@ -362,7 +373,7 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn send_stream(&mut self, connection: &mut Http1, slot: Slot) {
         match self.next_of_stream(&mut connection.link, slot) {
             Next::Nothing | Next::AllSent { is_last: false } => {}
-            Next::File => self.set_timer(connection),
+            Next::Later => self.set_timer(connection),
             Next::AllSent { is_last: true } => self.end_stream(connection, slot),
             Next::Batch(mut batch) => {
                 if batch.is_fresh {
@@ -378,6 +389,7 @@ impl<I: Io> Protocol<I> {
     fn start_batch(&mut self, connection: &mut Http1, slot: Slot, batch: &Batch) {
         let was_last = matches!(connection.link.out, Out::Stream { last: true, .. });
         let is_last = batch.end == BatchEnd::Within;
+        debug_assert!(is_last || !was_last, "what is left of a last send is one send");
         if is_last && !was_last {
             self.unlink_one(connection, slot);
         }
