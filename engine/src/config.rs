@@ -64,8 +64,9 @@ pub(crate) struct Config {
     pub(crate) pipeline_max: u32,
     /// Clients in these networks speak for many, and have no fair share kept to them.
     pub(crate) trusted_proxies: Vec<Network>,
-    /// What sessions and groups inherit.
+    /// What sessions and groups inherit, and what it inherits itself.
     pub(crate) properties: Properties,
+    pub(crate) base: Properties,
     pub(crate) limits: Limits,
     pub(crate) deliver_connect: bool,
     pub(crate) server: String,
@@ -73,6 +74,10 @@ pub(crate) struct Config {
 
 /// Bytes of a coalescing buffer: one for each connection with pipelined responses in one turn.
 pub(crate) const COALESCE_BYTES: u32 = 16 * 1024;
+/// What the engine can have resident on a small host.
+const SMALL_MEMORY_MAX: u64 = 28 << 20;
+/// Requests at a time there: so many times the credit and a piece are 24 MiB of the application's.
+const SMALL_REQUESTS_MAX: u32 = 1200;
 /// Bytes of a thread's stack where nothing is said (`std::thread`).
 const DEFAULT_STACK_BYTES: usize = 2 << 20;
 /// Bytes of a head in pieces, or of a trailer section, that have a place without need of an assembly buffer.
@@ -108,6 +113,7 @@ impl Default for Config {
             pipeline_max: 64,
             trusted_proxies: Vec::new(),
             properties: Properties::new(),
+            base: Properties::new(),
             limits: Limits::DEFAULT,
             deliver_connect: false,
             server: String::from("ringress"),
@@ -152,6 +158,7 @@ impl Config {
         within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
         within("file_buffers", self.file_buffers, 1, 65_536)?;
         within("pipeline_max", self.pipeline_max, 1, 1024)?;
+        self.properties = self.properties.over(&self.base);
         self.properties.check()?;
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
         self.template()?;
@@ -161,6 +168,25 @@ impl Config {
             return Err(Error::invalid(format!("cores names core {core}, but this process may run on {known:?} only")));
         }
         Ok(self)
+    }
+
+    /// As it is for a host with little memory: buffers are small, and applications hold little for each client.
+    pub(crate) fn small() -> Self {
+        let mut small = Self {
+            shards: 1,
+            memory_max: Some(SMALL_MEMORY_MAX),
+            receive_buffer_bytes: 2048,
+            body_buffer_bytes: 4096,
+            head_bytes: 512,
+            response_area_bytes: 2048,
+            pipeline_max: 16,
+            stack_bytes: Some(256 * 1024),
+            base: Properties::new().request_body_credit(16 * 1024).send_credit(16 * 1024),
+            limits: Limits { head_bytes_max: 4096, target_bytes_max: 2048, trailer_bytes_max: 2048, ..Limits::DEFAULT },
+            ..Self::default()
+        };
+        small.give(Pool::Requests, SMALL_REQUESTS_MAX);
+        small
     }
 
     /// What every response begins with.

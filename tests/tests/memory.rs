@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ringress_tests::{Client, Mode, Server, Setup, both_modes, pause, raise_descriptor_limit, run_showcase};
+use ringress_tests::{
+    Client, Mode, Server, Setup, both_modes, comes_out_once, pause, raise_descriptor_limit, run_showcase,
+};
 
 /// One shard, which has what a setup is about.
 fn one_shard(mode: Mode) -> Setup {
@@ -20,6 +22,20 @@ fn bounded(mode: Mode) -> Setup {
 }
 
 both_modes![setup = forgetful; what_crowds_have_touched_is_given_back];
+
+/// What a process of 64 MiB may have.
+const SMALL_KIB: u32 = 64 * 1024;
+
+/// A small host, on which addresses are as scarce as memory.
+fn small(mode: Mode) -> Setup {
+    one_shard(mode).arg("--profile").arg("small").address_space_kib_max(SMALL_KIB)
+}
+
+mod on_a_small_host {
+    use super::*;
+
+    both_modes![setup = small; whatever_clients_do_and_leave_others_are_served];
+}
 
 mod with_a_bound {
     use super::*;
@@ -101,6 +117,16 @@ fn wait_for_resident(server: &Server, wanted: &str, is_reached: impl Fn(u64) -> 
     }
 }
 
+/// Waits until clients that are gone have left no descriptor: a server that is full may refuse who asks how it is.
+#[track_caller]
+fn wait_for_descriptors(server: &Server, at_rest: usize) {
+    let deadline = Instant::now() + GIVEN_BACK_WITHIN;
+    while server.descriptors() > at_rest {
+        assert!(Instant::now() < deadline, "{} descriptors are left, of {at_rest} before", server.descriptors());
+        pause(LOOK_AGAIN);
+    }
+}
+
 /// Twice: what one has given back serves the other.
 fn what_crowds_have_touched_is_given_back(server: &Server) {
     raise_descriptor_limit(5 * CROWD as u64 + SPARE_DESCRIPTORS);
@@ -128,12 +154,7 @@ fn no_more_becomes_resident_than_was_allowed(server: &Server) {
     server.assert_at_rest();
     let (before, descriptors) = (server.resident_kib_from_now(), server.descriptors());
     drop(crowds(server, CROWD));
-    // While it is full, it may refuse who asks how it is.
-    let deadline = Instant::now() + GIVEN_BACK_WITHIN;
-    while server.descriptors() > descriptors {
-        assert!(Instant::now() < deadline, "{} descriptors are left, of {descriptors} before", server.descriptors());
-        pause(LOOK_AGAIN);
-    }
+    wait_for_descriptors(server, descriptors);
     server.assert_at_rest();
     server.assert_healthy();
     let grown = server.resident_kib_max().saturating_sub(before);
@@ -151,4 +172,29 @@ fn what_can_be_held_is_shown_and_what_cannot_is_refused() {
     let refused = run_showcase(&["--memory-max", "1MiB"]);
     assert_eq!(refused.status, Some(2));
     assert!(refused.stderr.contains("memory_max is 1048576 bytes, but "), "{}", refused.stderr);
+}
+
+/// Whether a new client gets an answer.
+fn is_served(server: &Server) -> bool {
+    let mut client = server.connect();
+    client.try_send(server.get("/pipeline")).is_ok() && client.try_some(1).is_ok_and(|bytes| bytes > 0)
+}
+
+/// Clients of each kind stay while the next come. (A thousand of one kind are in `siege`.)
+fn whatever_clients_do_and_leave_others_are_served(server: &Server) {
+    raise_descriptor_limit(5 * CROWD as u64 + SPARE_DESCRIPTORS);
+    let half_head = [b"GET /pipeline HTTP/1.1\r\nHost: x\r\nX: ".as_slice(), &[b'x'; HALF_HEAD_BYTES]].concat();
+    let half_body = server.request("POST /echo HTTP/1.1", &["Content-Length: 60000"], vec![b'x'; 30_000]);
+    let download = server.get("/bytes/1000000");
+    // As much as sockets take: the rest of the body is held back by a client that reads nothing.
+    let echo = server.request("POST /echo HTTP/1.1", &["Content-Length: 1000000"], vec![b'x'; 60_000]);
+    let (at_rest, mut clients) = (server.descriptors(), Vec::new());
+    for bytes in [Vec::new(), half_head, half_body, download, echo] {
+        clients.extend(crowd(server, CROWD, bytes));
+        // Places are for those who have something to do.
+        assert!(comes_out_once(|| is_served(server)), "a new client is served");
+    }
+    println!("{} KiB resident at the most, of {SMALL_KIB} for all addresses", server.resident_kib_max());
+    drop(clients);
+    wait_for_descriptors(server, at_rest);
 }

@@ -57,10 +57,8 @@ mod colocated {
         idle_uploads_to_who_reads_them_waiting: "idle-puts",
         a_thousand_silent_clients: "nothing",
         a_thousand_half_heads: "half-head",
-        #[ignore = "not mended yet: they take all the slots that memory_max leaves, and newcomers wait for one"]
         a_thousand_half_bodies: "half-body",
         a_thousand_unread_downloads: "unread-download",
-        #[ignore = "not mended yet: they take all the slots that memory_max leaves, and newcomers wait for one"]
         a_thousand_unread_echoes: "unread-echo",
     ];
 }
@@ -92,10 +90,8 @@ mod queue {
         idle_uploads_to_who_reads_them_waiting: "idle-puts",
         a_thousand_silent_clients: "nothing",
         a_thousand_half_heads: "half-head",
-        #[ignore = "not mended yet: they take all the slots that memory_max leaves, and newcomers wait for one"]
         a_thousand_half_bodies: "half-body",
         a_thousand_unread_downloads: "unread-download",
-        #[ignore = "not mended yet: they take all the slots that memory_max leaves, and newcomers wait for one"]
         a_thousand_unread_echoes: "unread-echo",
     ];
 }

@@ -11,14 +11,15 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use files::Root;
-use options::{Options, Parsed, Pool};
-use ringress::{Engine, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
+use options::{Options, Parsed, Pool, Profile};
+use ringress::{Engine, EngineBuilder, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -33,6 +34,10 @@ const QUEUE_LENGTH: u32 = 65_536;
 /// As long as the engine's own choice, where only their number is set.
 const RECEIVE_BUFFER_BYTES: u32 = 4_096;
 const BODY_BUFFER_BYTES: u32 = 65_536;
+
+/// What glibc and the standard library are told on a host with little memory: mallopt(3), `std::thread`.
+const SMALL_ENVIRONMENT: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "131072"), ("RUST_MIN_STACK", "262144")];
 
 /// What the routes need besides a request.
 struct Site {
@@ -65,8 +70,59 @@ fn fail(text: &str) -> ExitCode {
 }
 
 fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
-    let mut builder = Engine::builder().mode(options.mode).shards(options.shards).cores(&options.cores);
-    builder = builder.raise_descriptor_limit(true);
+    let builder = builder(&options)?;
+    if options.capacity {
+        println!("{}", builder.capacity()?);
+        return Ok(());
+    }
+    let engine = Arc::new(builder.start()?);
+    let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;
+    let mut addresses = Vec::new();
+    for address in &options.listen {
+        addresses.push(engine.listen(*address)?);
+    }
+    let session = engine.server_session();
+    let _groups = register(&session, &queue, &addresses)?;
+    let signals = Signals::new([SIGINT, SIGTERM])?;
+    // The application's memory is not the engine's, and where that is bounded, this is to be as well.
+    let small = options.memory_max.is_some() || options.profile == Profile::Small;
+    let echo_held_bytes = if small { streams::ECHO_HELD_BYTES_SMALL } else { streams::ECHO_HELD_BYTES };
+    let root = options.root.take();
+    let site = Site { engine: Arc::downgrade(&engine), root, timers: Timers::start(), echo_held_bytes };
+    let threads = start_consumers(&engine, &queue, &Arc::new(site), &options)?;
+    for address in &addresses {
+        println!("listening on http://{address}/");
+    }
+    heed(signals, Arc::downgrade(&engine))?;
+    // A shard that fails ends the program, and says why: clients are to be refused, and whoever started it is to know.
+    engine.wait()?;
+    for thread in threads {
+        thread.join().map_err(|_| "a consumer panicked")?;
+    }
+    Ok(())
+}
+
+/// On a host with little memory, one heap for all threads, which gives back what is free at its end, and small stacks:
+/// the allocator and the standard library take these from the environment when the program starts.
+fn spare_memory() -> io::Result<()> {
+    if std::env::var_os(SMALL_ENVIRONMENT[0].0).is_some() {
+        return Ok(());
+    }
+    let mut again = Command::new(std::env::current_exe()?);
+    Err(again.args(std::env::args_os().skip(1)).envs(SMALL_ENVIRONMENT).exec())
+}
+
+/// The engine's settings, by the options.
+fn builder(options: &Options) -> io::Result<EngineBuilder> {
+    let mut builder = match options.profile {
+        Profile::Usual => Engine::builder().shards(options.shards),
+        Profile::Small => {
+            spare_memory()?;
+            let small = EngineBuilder::small();
+            if options.shards > 0 { small.shards(options.shards) } else { small }
+        }
+    };
+    builder = builder.mode(options.mode).cores(&options.cores).raise_descriptor_limit(true);
     if let Some(requests) = options.requests {
         builder = builder.requests_max(requests);
     }
@@ -83,36 +139,7 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     if let Some(bytes) = options.memory_max {
         builder = builder.memory_max(bytes);
     }
-    builder = builder.properties(options.properties);
-    if options.capacity {
-        println!("{}", builder.capacity()?);
-        return Ok(());
-    }
-    let engine = Arc::new(builder.start()?);
-    let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;
-    let mut addresses = Vec::new();
-    for address in &options.listen {
-        addresses.push(engine.listen(*address)?);
-    }
-    let session = engine.server_session();
-    let _groups = register(&session, &queue, &addresses)?;
-    let signals = Signals::new([SIGINT, SIGTERM])?;
-    // The application's memory is not the engine's, and where that is bounded, this is to be as well.
-    let small = options.memory_max.is_some();
-    let echo_held_bytes = if small { streams::ECHO_HELD_BYTES_SMALL } else { streams::ECHO_HELD_BYTES };
-    let site =
-        Site { engine: Arc::downgrade(&engine), root: options.root.take(), timers: Timers::start(), echo_held_bytes };
-    let threads = start_consumers(&engine, &queue, &Arc::new(site), &options)?;
-    for address in &addresses {
-        println!("listening on http://{address}/");
-    }
-    heed(signals, Arc::downgrade(&engine))?;
-    // A shard that fails ends the program, and says why: clients are to be refused, and whoever started it is to know.
-    engine.wait()?;
-    for thread in threads {
-        thread.join().map_err(|_| "a consumer panicked")?;
-    }
-    Ok(())
+    Ok(builder.properties(options.properties))
 }
 
 /// Stops the engine on a signal. Another one ends the program at once, as if it had never been caught.

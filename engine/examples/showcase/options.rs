@@ -19,6 +19,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers or assembly_buffers
   --connections N      connections that a shard holds, 1 to 16777216 (default 65536); the limit of descriptors
                        (ulimit -n) is raised as far as it can be
+  --profile small      for a host with little memory: one shard, 28 MiB for the engine, small buffers and credits
   --memory-max BYTES   what the engine can have resident at most, as 64MiB (default: no bound); split by the engine
   --capacity           show what the engine can hold at a time, and the memory that takes, and end
   --root DIR           the directory whose files /file/.. gives (default: none)
@@ -34,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) consumers: Option<usize>,
     pub(crate) requests: Option<u32>,
+    pub(crate) profile: Profile,
     pub(crate) memory_max: Option<u64>,
     /// What the engine can hold is shown, and nothing is served.
     pub(crate) capacity: bool,
@@ -49,6 +51,14 @@ pub(crate) enum Pool {
     Receive,
     Body,
     Assembly,
+}
+
+/// What the settings are chosen for that are not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Usual,
+    /// A host with little memory.
+    Small,
 }
 
 pub(crate) enum Parsed {
@@ -68,6 +78,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         mode: Mode::Queue,
         consumers: None,
         requests: None,
+        profile: Profile::Usual,
         memory_max: None,
         capacity: false,
         pools: Vec::new(),
@@ -91,6 +102,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("connections") => {
                 options.connections = Some(value(&mut parser, "--connections", |text| ranged(text, 1, 1 << 24))?);
             }
+            Long("profile") => options.profile = value(&mut parser, "--profile", profile)?,
             Long("memory-max") => options.memory_max = Some(value(&mut parser, "--memory-max", bytes)?),
             Long("capacity") => options.capacity = true,
             Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
@@ -125,6 +137,14 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (lowest..=highest).contains(number));
     number.ok_or_else(|| format!("a number from {lowest} to {highest} is wanted"))
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    match text {
+        "small" => Ok(Profile::Small),
+        "usual" => Ok(Profile::Usual),
+        _ => Err("small or usual is wanted".into()),
+    }
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -66,8 +66,7 @@ impl Capacity {
         let resident_max = config.shard_resident_max() * shards;
         let bytes = resident_max - pools.iter().map(|pool| pool.bytes).sum::<u64>();
         pools.push(PoolCapacity { setting: "shards", count: shards, bytes });
-        // Each has a helper beside it.
-        let stacks = 2 * shards * config.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES) as u64;
+        let stacks = shards * config.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES) as u64;
         Self {
             shards: config.shards,
             connections: all(Pool::Connections),

@@ -22,6 +22,9 @@ const BUFFER_TABLES_BYTES: u64 = 128;
 /// Of a response that was copied behind others. Who has it asserts it.
 pub(crate) const COPIED_END_BYTES: usize = 112;
 
+/// How often what is left is split.
+const SPLITS: u32 = 4;
+
 /// What a shard has a number of, which a setting says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pool {
@@ -158,22 +161,32 @@ impl Config {
             *least.count_mut(pool) = pool.least_and_parts().0;
         }
         let needed = least.shard_resident_max();
-        let Some(left) = (most / shards).checked_sub(needed) else {
+        if needed > most / shards {
             return Err(least.too_little(most, needed * shards));
-        };
-        let parts: u64 = free().map(|pool| pool.least_and_parts().1).sum();
-        let defaults = Self::default();
-        let mut split = least.clone();
-        for pool in free() {
-            let (few, part) = pool.least_and_parts();
-            let more = left * part / parts / least.each(pool);
-            let count = few.saturating_add(u32::try_from(more).unwrap_or(u32::MAX)).min(defaults.count(pool));
-            // The largest power of two that is not above it.
-            let count = if pool.takes_powers_of_two() { 1 << count.ilog2() } else { count };
-            *split.count_mut(pool) = count;
+        }
+        let mut split = least;
+        // What some cannot use, since they have their default or take powers of two, is the others'.
+        for _ in 0..SPLITS {
+            split.split_further(free(), (most / shards).saturating_sub(split.shard_resident_max()));
         }
         *self = split;
         Ok(())
+    }
+
+    /// Gives each of these pools its part of what is left, unless it has its default.
+    fn split_further(&mut self, pools: impl Iterator<Item = Pool> + Clone, left: u64) {
+        let defaults = Self::default();
+        let lacking = pools.filter(|pool| self.count(*pool) < defaults.count(*pool));
+        let lacking: Vec<Pool> = lacking.collect();
+        let parts: u64 = lacking.iter().map(|pool| pool.least_and_parts().1).sum();
+        for pool in lacking {
+            let more = left * pool.least_and_parts().1 / parts / self.each(pool);
+            let count = self.count(pool).saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+            let count = count.min(defaults.count(pool));
+            // The largest power of two that is not above it.
+            let count = if pool.takes_powers_of_two() { 1 << count.ilog2() } else { count };
+            *self.count_mut(pool) = count;
+        }
     }
 
     #[cold]

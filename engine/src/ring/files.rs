@@ -35,6 +35,8 @@ use crossbeam_queue::SegQueue;
 use super::{Event, FilePart, Token, net};
 use crate::id::ShardId;
 
+/// Bytes of the helper's stack, on which nothing but system calls is made.
+const STACK_BYTES: usize = 256 * 1024;
 /// Bytes of a file that are sent before the next job has its turn.
 const TURN_BYTES: u32 = 1 << 20;
 /// Bytes that are left of a job up to which it is short: sent in one turn, and before longer ones.
@@ -174,7 +176,7 @@ impl Shared {
             drop(shared);
             drop::<mpsc::Sender<()>>(alive);
         };
-        let thread = thread::Builder::new().name(self.name.clone()).spawn(run)?;
+        let thread = thread::Builder::new().name(self.name.clone()).stack_size(STACK_BYTES).spawn(run)?;
         *helper = Some(Helper { thread, ended });
         Ok(())
     }

@@ -111,7 +111,11 @@ impl Engine {
                 }
                 Err(error) => drop(started.send(Err(error))),
             };
-            let thread = thread::Builder::new().name(format!("ringress-{index}")).spawn(run);
+            let mut builder = thread::Builder::new().name(format!("ringress-{index}"));
+            if let Some(bytes) = self.shared.config.stack_bytes {
+                builder = builder.stack_size(bytes);
+            }
+            let thread = builder.spawn(run);
             let thread =
                 thread.map_err(|error| Error::io(format!("cannot start the thread of shard {index}"), error))?;
             self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);

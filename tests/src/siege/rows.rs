@@ -44,13 +44,12 @@ pub enum Limits {
     Inherited,
     /// So many descriptors, in CI and in full.
     Descriptors(u32, u32),
-    /// Memory of a small host: 64 MiB of addresses, and `--memory-max` so that the engine has most of it.
+    /// Memory of a small host: 64 MiB of addresses, and the showcase's profile for it.
     SmallHost,
 }
 
 const SMALL_HOST_KIB: u32 = 64 * 1024;
-/// Beside the engine's: code, stacks, and what the application has, for each client at least the least credit.
-const SMALL_HOST: &[&str] = &["--memory-max=32MiB", "--set=send_credit=16384"];
+const SMALL_HOST: &[&str] = &["--profile=small"];
 
 /// One load of the table.
 #[derive(Clone, Copy, Debug)]
