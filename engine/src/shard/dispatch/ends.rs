@@ -126,13 +126,13 @@ impl Dispatch {
         }
     }
 
-    /// The response of a request has been copied into this cell, to be sent with others.
+    /// The response of a request, of so many bytes, has been copied into this cell, to be sent with others.
     #[inline(always)]
-    pub(crate) fn response_copied(&mut self, slot: Slot, cell: CellId) {
+    pub(crate) fn response_copied(&mut self, slot: Slot, cell: CellId, len: u32) {
         if self.measures {
             return self.response_copied_timed(slot, cell);
         }
-        let ended = self.leave_slot(slot, self.slots[slot].outcome, None);
+        let ended = self.leave_slot(slot, self.slots[slot].outcome, Some(u64::from(len)));
         self.copied.put(cell, ended);
     }
 

@@ -39,6 +39,14 @@ impl<I: Io> Protocol<I> {
             return;
         }
         self.queue_flush(&mut connection.link);
+        if flags.has(ResponseFlags::ABANDONED.with(ResponseFlags::SWITCHES).with(ResponseFlags::CLOSE)) {
+            self.http1_uncommon_response(connection, slot, flags);
+        }
+    }
+
+    /// As [`http1_response`](Self::http1_response), of one that is more than an answer.
+    #[cold]
+    fn http1_uncommon_response(&mut self, connection: &mut Http1, slot: Slot, flags: ResponseFlags) {
         if flags.has(ResponseFlags::ABANDONED.with(ResponseFlags::SWITCHES)) {
             if flags.has(ResponseFlags::ABANDONED) {
                 self.answer_abandoned(slot);
@@ -278,7 +286,7 @@ impl<I: Io> Protocol<I> {
             let (range, date) = ((filled, room - filled), self.transport.clock.date());
             let copied = self.dispatch.copy_response(slot, &mut blank, range, date);
             let Some((len, date_at)) = copied else { break };
-            self.dispatch.response_copied(slot, id);
+            self.dispatch.response_copied(slot, id, len);
             newest = Copied { is_http10: note.is_http10(), len, date_at };
             filled += len;
             count += 1;
