@@ -460,3 +460,28 @@ impl SlotBody {
         self.waiting.notify();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_wants_more_is_noticed_by_one_side() {
+        let body = SlotBody::new();
+        assert!(!body.want() && body.stop_until_wanted(), "the shard comes second, and finds it");
+        assert!(!body.want(), "and waits for nothing any more");
+        body.wake_reader();
+        assert!(!body.stop_until_wanted() && body.want(), "the reader comes second, and tells");
+        assert!(!body.want(), "once");
+    }
+
+    #[test]
+    fn who_has_something_to_read_wants_nothing() {
+        let body = SlotBody::new();
+        body.add_arrived(3);
+        assert!(!body.want() && !body.is_wanted() && !body.stop_until_wanted());
+        assert!(!body.add_read(3) && body.is_wanted() && body.want(), "it has read all, and looks again");
+        body.wake_reader();
+        assert!(!body.is_wanted(), "until it has looked again");
+    }
+}
