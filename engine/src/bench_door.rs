@@ -147,7 +147,7 @@ impl Hop {
             stage: (1, 64),
         };
         let template = HeadTemplate::new("").expect("no Server field is a valid one");
-        let sizes = Sizes { slots, arena };
+        let sizes = Sizes { slots, departed: 0, arena };
         let (exchange, side) =
             Exchange::new(1, ShardId(0), Origin::LONE, template, &sizes).expect("memory and an eventfd");
         let queue = QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange]));

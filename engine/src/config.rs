@@ -12,6 +12,7 @@ use ringress_proto::limits::Limits;
 use ringress_proto::response::{HeadTemplate, SERVER_BYTES_MAX};
 
 use crate::error::{Error, Result};
+use crate::id::SLOT_BITS;
 use crate::mem::ArenaSizes;
 use crate::peers::Network;
 use crate::policy::Properties;
@@ -203,21 +204,30 @@ impl Config {
         (!self.cores.is_empty()).then(|| self.cores[shard % self.cores.len()])
     }
 
+    /// Request slots of a shard: of requests that are not over, and apart from these, as far as ids go, of those that
+    /// have departed: as many again, or, where memory is bounded, a quarter.
+    pub(crate) fn slots(&self) -> u32 {
+        let departed = if self.memory_max.is_some() { self.requests_max / 4 } else { self.requests_max };
+        (self.requests_max + departed).min(1 << SLOT_BITS)
+    }
+
     pub(crate) fn sizes(&self) -> Sizes {
         let head = u32::from(self.limits.head_bytes_max);
         let trailers = u32::from(self.limits.trailer_bytes_max);
+        let slots = self.slots();
         Sizes {
             slots: self.requests_max,
+            departed: slots - self.requests_max,
             arena: ArenaSizes {
                 receive: (self.receive_buffers, self.receive_buffer_bytes),
                 body: (self.body_buffers, self.body_buffer_bytes),
-                head: (self.requests_max, self.head_bytes),
-                long_head: (self.requests_max, self.receive_buffer_bytes),
-                fragment: (self.connections_max + self.requests_max, FRAGMENT_BYTES),
+                head: (slots, self.head_bytes),
+                long_head: (slots, self.receive_buffer_bytes),
+                fragment: (self.connections_max + slots, FRAGMENT_BYTES),
                 // A head in pieces, a long one copied out of a large buffer, or a trailer section.
                 assembly: (self.assembly_buffers, (head + self.receive_buffer_bytes).max(trailers)),
-                response: (self.requests_max, self.response_area_bytes + LINE_BYTES),
-                cooked: (self.requests_max, u32::from(self.limits.target_bytes_max)),
+                response: (slots, self.response_area_bytes + LINE_BYTES),
+                cooked: (slots, u32::from(self.limits.target_bytes_max)),
                 coalesce: (self.coalesce_buffers, COALESCE_BYTES),
                 stage: (self.file_buffers, STAGE_BYTES),
             },

@@ -68,6 +68,9 @@ counters! {
     requests_delivered,
     /// Request slots in use now: delivered and not yet answered, or answered and not yet sent.
     requests_open,
+    /// And apart from these, slots in use now of requests whose clients have left or have their response, and which an
+    /// application still has in its hands.
+    requests_departed,
     /// Requests answered by applications, whose responses were handed to the socket whole.
     requests_answered,
     /// Requests that applications dropped without a response: their clients got 500.
@@ -177,6 +180,7 @@ impl Counters {
     /// Of the levels at the end of a shard, those that are left while `held` of its requests are.
     fn lower_to(&mut self, held: u64) {
         self.requests_open = self.requests_open.min(held);
+        self.requests_departed = self.requests_departed.min(held);
         self.client_addresses = self.client_addresses.min(held);
         if held == 0 {
             // What its requests kept has come back with the last of them.

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 
 use super::exchange::{Exchange, Record};
-use super::lease::Lease;
+use super::lease::{Lease, PassedOver};
 use super::request_ring::{Producer, RequestRing};
 use super::shard_side::ShardSide;
 use super::sleepers::Sleepers;
@@ -63,9 +63,16 @@ impl<R: Record> Source<'_, R> {
         while let Some(id) = self.ring.claim() {
             let id = RequestId::from_u64(id)?;
             // SAFETY: duty 1: the ring holds only what this exchange published, since both are of one shard (`source`,
-            // `producer`) and each `Published` is pushed once; and it gives each id out once.
-            if let Some(lease) = unsafe { Lease::claim(self.exchange, id) } {
-                return Some(lease);
+            // `producer`) and each `Published` is pushed once; and it gives each id out once, but to the shard when it
+            // compacts the ring, which makes no lease of it. Of what was withdrawn the slot may be free, but it stays
+            // until `remove_leftover` (`trim`).
+            match unsafe { Lease::claim(self.exchange, id) } {
+                Ok(lease) => return Some(lease),
+                Err(PassedOver::Handle) => {}
+                Err(PassedOver::Leftover) => {
+                    self.ring.passed_leftover();
+                    self.exchange.remove_leftover();
+                }
             }
         }
         None
@@ -77,8 +84,9 @@ impl<R: Record> QueueCore<R> {
         let share = share_of(length_max, exchanges.len());
         Self {
             number,
-            // Whatever the length: a request that waits has its slot until it is claimed, so no more can wait.
-            rings: exchanges.iter().map(|exchange| Arc::new(RequestRing::new(exchange.capacity()))).collect(),
+            // Whatever the length: a request that waits has its slot until it is claimed, so no more can wait. Twice as
+            // many: a ring that is full is half full of what was withdrawn.
+            rings: exchanges.iter().map(|exchange| Arc::new(RequestRing::new(2 * exchange.capacity()))).collect(),
             exchanges,
             sleepers: Sleepers::default(),
             length_max: AtomicU32::new(length_max),
@@ -233,13 +241,17 @@ impl<R: Record> QueueCore<R> {
     }
 
     /// The producing side, for one shard: how many ids the queue is sure to take from it, by its length now. What is
-    /// left of its share; beyond that other shards may fill the queue at any moment, and it is one at a time.
+    /// left of its share; beyond that other shards may fill the queue at any moment, and it is one at a time. None
+    /// while its ring is full of what was withdrawn: that is to be [compacted](Self::compact) before.
     pub(crate) fn room(&self, shard: usize, producer: &mut Producer) -> u64 {
         // While every shard is within its share, so is the sum within the limit; only beyond it are the others asked.
         let share = u64::from(self.share.load(Ordering::Relaxed));
         let len = producer.len(share);
         if len < share {
-            return share - len;
+            return (share - len).min(producer.space(share - len));
+        }
+        if producer.is_full() {
+            return 0;
         }
         let others = self.rings.iter().enumerate().filter(|(other, _)| *other != shard);
         let others: u64 = others.map(|(_, ring)| ring.len()).sum();
@@ -251,16 +263,33 @@ impl<R: Record> QueueCore<R> {
         self.rings[shard].has_claimed(position)
     }
 
-    /// Takes what no consumer would be given, because it is over, off the front of a shard's ring: the room is wanted,
-    /// and so is what those requests pin.
-    #[cold]
-    pub(crate) fn drop_settled(&self, shard: usize) {
+    /// Takes the handle of a request that a shard pushed at a position, which `take` does, unless a consumer has
+    /// claimed it. The request is over, whichever way: what is left of it in the queue counts no more, and is passed
+    /// over.
+    pub(crate) fn withdraw(&self, shard: usize, position: u64, take: impl FnOnce() -> bool) -> bool {
         let exchange = &self.exchanges[shard];
-        let settled = |id: u64| RequestId::from_u64(id).is_some_and(|id| !exchange.is_open(id));
-        while let Some(id) = self.rings[shard].claim_if(settled).and_then(RequestId::from_u64) {
-            // SAFETY: duty 1: as in `Source::claim`.
-            drop(unsafe { Lease::claim(exchange, id) });
+        exchange.add_leftover();
+        let is_taken = self.rings[shard].withdraw(position, take);
+        if !is_taken {
+            exchange.remove_leftover();
         }
+        is_taken
+    }
+
+    /// Takes what was withdrawn out of a shard's ring: see [`Producer::compact`].
+    pub(crate) fn compact(
+        &self,
+        shard: usize,
+        producer: &mut Producer,
+        mut position: impl FnMut(RequestId, u64) -> bool,
+    ) -> (u64, u64) {
+        producer.compact(|id, place| {
+            let is_left = RequestId::from_u64(id).is_some_and(|id| position(id, place));
+            if !is_left {
+                self.exchanges[shard].remove_leftover();
+            }
+            is_left
+        })
     }
 
     /// Whether the wake-up for so many published requests can wait until the shard has nothing else to do: a consumer
@@ -282,7 +311,7 @@ mod tests {
     use super::*;
     use crate::id::{Origin, ShardId};
     use crate::mem::ArenaSizes;
-    use crate::queue::{Answered, ResponseFlags, Sizes, Slot};
+    use crate::queue::{Answered, ResponseFlags, Sizes, Slot, SlotUse};
     use core::sync::atomic::AtomicU64;
     use std::collections::VecDeque;
 
@@ -315,7 +344,7 @@ mod tests {
             stage: (1, 64),
         };
         let (exchange, side) =
-            Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("small");
+            Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, departed: 0, arena }).expect("small");
         (QueueCore::new(QueueNumber(0), SLOTS, Arc::from([exchange])), side)
     }
 
@@ -333,7 +362,11 @@ mod tests {
     impl Shard<'_> {
         fn push(&mut self) -> bool {
             let Some(slot) = self.side.allocate(|| ()) else { return false };
-            assert!(self.queue.room(0, &mut self.producer) > 0, "no more requests than slots");
+            // There are no more requests than slots, but entries that were withdrawn beside them.
+            if self.queue.room(0, &mut self.producer) == 0 {
+                self.side.free(slot);
+                return false;
+            }
             let position = self.producer.push(self.side.publish(slot, QueueNumber(0)));
             self.producer.publish();
             self.waiting.push_back((slot, position));
@@ -346,9 +379,14 @@ mod tests {
             if !self.queue.is_claimed(0, position) && self.side.claim_response(slot) {
                 self.overtaken += 1;
                 *self.side.answered_mut(slot) = Answered::default();
-                self.side.end_answered(slot, |_| ());
-                self.queue.drop_settled(0);
+                let is_withdrawn = self.withdraw(slot, position);
+                let (_, slot_use) = self.side.end_answered(slot, |_| ());
+                assert!(slot_use == SlotUse::Free || !is_withdrawn, "nobody has it");
             }
+        }
+
+        fn withdraw(&self, slot: Slot, position: u64) -> bool {
+            self.queue.withdraw(0, position, || self.side.take_handle(slot))
         }
 
         fn take_back(&mut self) {
@@ -432,25 +470,61 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_taken_off_the_front_and_nothing_else() {
+    fn what_is_withdrawn_counts_no_more_and_nothing_else_is() {
         let (queue, side) = queue();
         let producer = queue.producer(&side);
         let mut shard =
             Shard { queue: &queue, side, producer, waiting: VecDeque::new(), overtaken: 0, answered: 0, abandoned: 0 };
         assert!((0..4).all(|_| shard.push()));
-        let second = shard.waiting[1].0;
-        assert!(shard.side.claim_response(second) && !shard.side.claim_response(second), "won once");
-        queue.drop_settled(0);
-        assert_eq!(queue.len(), 4, "the first is open");
-        assert!(!queue.is_claimed(0, 0));
+        let second = shard.waiting[1];
+        assert!(shard.side.claim_response(second.0) && !shard.side.claim_response(second.0), "won once");
+        assert!(shard.withdraw(second.0, second.1) && !shard.withdraw(second.0, second.1), "withdrawn once");
+        assert_eq!((queue.len(), shard.side.in_use()), (3, 4), "its answer is not sent yet");
         shard.time_out_unclaimed();
-        shard.take_back();
-        assert_eq!((queue.len(), shard.side.in_use()), (2, 3), "the second one's answer is not sent yet");
-        assert!(queue.is_claimed(0, 1) && !queue.is_claimed(0, 2));
-        shard.side.end_answered(second, |_| ());
-        assert_eq!(shard.side.in_use(), 2);
-        drop((queue.claim(), queue.claim()));
+        assert_eq!((queue.len(), shard.side.in_use()), (2, 3));
+        assert_eq!(shard.side.end_answered(second.0, |_| ()).1, SlotUse::Free);
+        let leases = [queue.claim(), queue.claim()];
+        assert!(leases.iter().all(Option::is_some) && queue.claim().is_none() && queue.is_empty());
+        let (slot, position) = shard.waiting[2];
+        assert!(queue.is_claimed(0, position) && !shard.withdraw(slot, position), "a consumer has it");
+        drop(leases);
         shard.take_back();
         assert_eq!((queue.len(), shard.side.in_use(), shard.abandoned), (0, 0, 2));
+    }
+
+    #[test]
+    fn a_ring_full_of_what_was_withdrawn_is_cleared_in_order() {
+        let (queue, mut side) = queue();
+        let mut producer = queue.producer(&side);
+        let push = |side: &mut ShardSide<Nothing>, producer: &mut Producer| {
+            let slot = side.allocate(|| ()).expect("a few");
+            let published = side.publish(slot, QueueNumber(0));
+            (published.id(), slot, producer.push(published))
+        };
+        let mut kept: Vec<_> = (0..3).map(|_| push(&mut side, &mut producer)).collect();
+        producer.publish();
+        let mut fresh = 0;
+        while !producer.is_full() {
+            let (_, slot, position) = push(&mut side, &mut producer);
+            fresh += 1;
+            assert_eq!(side.end_unanswered(slot, &()), SlotUse::Held);
+            assert!(queue.withdraw(0, position, || side.take_handle(slot)));
+            assert_eq!(side.free_withdrawn(slot), SlotUse::Free);
+        }
+        assert_eq!((queue.room(0, &mut producer), fresh), (0, u64::from(2 * SLOTS) - 3), "there is no entry left");
+        let compacted = queue.compact(0, &mut producer, |id, position| {
+            let found = kept.iter_mut().find(|(kept, _, _)| *kept == id);
+            found.map(|(_, _, place)| *place = position).is_some()
+        });
+        assert_eq!((compacted, queue.len(), producer.is_full()), ((fresh, 3), 3, false));
+        kept.push(push(&mut side, &mut producer));
+        producer.publish();
+        for (id, _, position) in kept {
+            assert!(!queue.is_claimed(0, position));
+            assert_eq!(queue.claim().map(|lease| lease.detach()), Some(id));
+            assert!(queue.is_claimed(0, position));
+        }
+        assert!(queue.claim().is_none() && queue.room(0, &mut producer) > 0);
+        side.mark_all_disconnected();
     }
 }

@@ -227,13 +227,20 @@ pub(crate) const fn slot_bytes<R>() -> usize {
 /// Sizes of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
+    /// Of requests that are not over.
     pub(crate) slots: u32,
+    /// And so many more of those that are over and that a handle still reads.
+    pub(crate) departed: u32,
     pub(crate) arena: ArenaSizes,
 }
 
 /// See the module's head.
 pub(crate) struct Exchange<R: Record> {
     engine: u64,
+    /// The most requests that are not over.
+    capacity: u32,
+    /// Entries of all rings whose requests were withdrawn.
+    leftovers: AtomicU64,
     pub(super) shard: ShardId,
     pub(super) origin: Origin,
     /// What every response of this engine says; for those who write answers.
@@ -280,13 +287,16 @@ impl<R: Record> Exchange<R> {
         template: R::HeadTemplate,
         sizes: &Sizes,
     ) -> io::Result<Arc<Self>> {
-        let slots = Box::<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>::new_uninit_slice(sizes.slots as usize);
+        let of_slots = (sizes.slots + sizes.departed) as usize;
+        let slots = Box::<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>::new_uninit_slice(of_slots);
         // SAFETY: a cell of a `MaybeUninit` is valid whatever its bytes are. Not touching them keeps unused slots from
         // becoming resident.
         let slots = unsafe { slots.assume_init() };
         let arena = Arc::new(Arena::new(&sizes.arena)?);
         Ok(Arc::new(Self {
             engine,
+            capacity: sizes.slots,
+            leftovers: AtomicU64::new(0),
             shard,
             origin,
             template,
@@ -301,7 +311,7 @@ impl<R: Record> Exchange<R> {
             commands: Commands::default(),
             notifier: Notifier::take()?,
             orphans: AtomicI64::new(RUNS),
-            local: LocalCompletions::with_capacity(sizes.slots),
+            local: LocalCompletions::with_capacity(sizes.slots + sizes.departed),
         }))
     }
 
@@ -312,7 +322,7 @@ impl<R: Record> Exchange<R> {
 
     /// The most requests that can be under way at a time.
     pub(crate) fn capacity(&self) -> u32 {
-        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+        self.capacity
     }
 
     /// The arena, for the ring that lends its receive buffers to the kernel.
@@ -339,10 +349,12 @@ impl<R: Record> Exchange<R> {
     /// The slot that an id names.
     ///
     /// # Safety
-    /// 1. The id was published by this exchange, and its request is not over: its slot is in use.
+    /// 1. The id was published by this exchange, and its slot is in use, or what was left of it in a ring is
+    ///    [counted](Self::add_leftover): as long as the caller has this.
     #[inline]
     pub(super) unsafe fn published(&self, id: RequestId) -> &SharedSlot<R> {
-        // SAFETY: duty 1: a slot is initialised before it is published, and stays so while it is in use.
+        // SAFETY: duty 1: a slot is initialised before it is published, and stays so while it is in use, or while a
+        // leftover is counted (`trim`).
         unsafe { self.initialised_at(self.origin.slot(id)) }
     }
 
@@ -415,6 +427,28 @@ impl<R: Record> Exchange<R> {
         self.arena.cell_bytes(Area::Response) - LINE_BYTES
     }
 
+    /// Counts an entry of a ring as one that is left of a request whose handle the shard takes.
+    pub(super) fn add_leftover(&self) {
+        self.leftovers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whoever had such an entry looks at the slot no more.
+    pub(super) fn remove_leftover(&self) {
+        self.leftovers.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Whether somebody may look at a slot that is free because of what was left in a ring.
+    pub(super) fn has_leftovers(&self) -> bool {
+        self.leftovers.load(Ordering::Acquire) > 0
+    }
+
+    /// For the shard: takes the handle of a request that is over, which nobody has claimed. `false`: somebody has, and
+    /// passes it over.
+    pub(super) fn take_handle(slot: &SharedSlot<R>) -> bool {
+        let take = |word: u64| (word & HANDLE != 0).then_some(word & !HANDLE);
+        slot.word.fetch_update(Ordering::SeqCst, Ordering::Acquire, take).is_ok()
+    }
+
     /// For the shard, which answers in the application's place: `false` when somebody has answered before.
     pub(super) fn claim_response(&self, slot: &SharedSlot<R>) -> bool {
         let generation = generation_of(slot.word.load(Ordering::Acquire));
@@ -457,7 +491,8 @@ impl<R: Record> Exchange<R> {
         let mut seen = open;
         loop {
             let answered = seen | ANSWERED | COMPLETING;
-            match slot.word.compare_exchange(seen, answered, Ordering::AcqRel, Ordering::Acquire) {
+            // Sequentially consistent for `RequestRing::withdraw`.
+            match slot.word.compare_exchange(seen, answered, Ordering::SeqCst, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => {
                     let closed = now & (OPEN | CLOSED) != OPEN;

@@ -19,7 +19,7 @@ use super::request_ring::Published;
 use super::shard_side::ShardSide;
 use super::slot::Slot;
 use crate::id::QueueNumber;
-use crate::mem::{Area, Arena, Blank, Cell, Extent, Input, ReceiveBuffers, Share, cold_runs, give_back_room};
+use crate::mem::{Area, Arena, Blank, Cell, Extent, Input, ReceiveBuffers, Share, give_back_room};
 
 impl<R: Record> ShardSide<R> {
     /// Bytes of a buffer in use or of a cell.
@@ -396,14 +396,14 @@ impl<R: Record> ShardSide<R> {
     pub(crate) fn give_memory_back(&mut self, most: usize) -> (&mut ReceiveBuffers, &Arena) {
         let warm = most.saturating_sub(self.in_use()) as u64;
         let arena = &*self.exchange.arena;
-        for run in cold_runs(&mut self.free, warm, Slot::number) {
+        for run in self.free.cold(warm) {
             for area in [Area::Head, Area::Response, Area::Cooked] {
                 // SAFETY: each of these cells is of a free slot: no handle reads it, no response is written there or
                 // sent from there (a slot is free behind the end of its send), and nobody wants what it holds.
                 unsafe { arena.discard(area, run.clone()) };
             }
         }
-        give_back_room(&mut self.free);
+        self.free.give_back_room();
         // SAFETY: as in `completions_empty`.
         give_back_room(unsafe { &mut *self.exchange.local.of_side() });
         let CellPools { long_head, fragment, assembly, coalesce, stage, .. } = &mut self.cells;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::commands::{Command, Informational};
 use super::exchange::{
-    ANSWERED, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, NotSent, ORPHAN, Received, Record,
-    ResponseFlags, SENT, SharedSlot,
+    ANSWERED, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, MARKS, NotSent, ORPHAN, Received, Record,
+    ResponseFlags, SENT, SharedSlot, generation_of,
 };
 use super::signals::Signals;
 use super::slot::Slot;
@@ -37,6 +37,15 @@ pub(crate) struct Filled {
     of: (usize, Generation),
 }
 
+/// What was claimed of a request that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PassedOver {
+    /// Its handle, which is dropped.
+    Handle,
+    /// What was left of it: the shard had taken the handle out.
+    Leftover,
+}
+
 /// The right to read one request, and to answer it unless somebody answers by id first. `Send`, one a request.
 pub(crate) struct Lease<R: Record> {
     /// From [`Arc::as_ptr`]: the last lease frees the exchange through it.
@@ -52,23 +61,35 @@ unsafe impl<R: Record> Send for Lease<R> {}
 unsafe impl<R: Record> Sync for Lease<R> {}
 
 impl<R: Record> Lease<R> {
-    /// Makes the lease of an id that was just claimed from a request ring; `None` when the client is gone meanwhile, or
-    /// the request was cancelled, or has been answered by the shard or by id.
+    /// Makes the lease of an id that was just claimed from a request ring, unless the client is gone meanwhile, or the
+    /// request was cancelled, or has been answered by the shard or by id.
     ///
     /// # Safety
     /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it, and its slot is
-    ///    in use until this lease is gone.
+    ///    in use until this lease is gone; or, if its handle was taken by the shard, that is counted as a leftover
+    ///    until the caller has been told so.
     #[inline(always)]
-    pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Option<Self> {
+    pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Result<Self, PassedOver> {
         let generation = id.generation();
         // SAFETY: the pointer of an `Arc` is not null.
         let pointer = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
         // SAFETY: by duty 1.
         let place = unsafe { exchange.published(id) };
-        let over = place.word.load(Ordering::Acquire) & (DEAD | ORPHAN | ANSWERED | CANCELLED) != 0;
-        let lease = Self { exchange: pointer, place: NonNull::from(place), generation };
-        // The lease of a request that is over is dropped here: its slot is freed, or will be by the shard.
-        (!over).then_some(lease)
+        // Sequentially consistent, behind the claim: see `RequestRing::withdraw`. A request that was withdrawn is over,
+        // or its slot serves another one.
+        let word = place.word.load(Ordering::SeqCst);
+        if word & (!MARKS | DEAD | ORPHAN | ANSWERED | CANCELLED) == generation.bits() {
+            return Ok(Self { exchange: pointer, place: NonNull::from(place), generation });
+        }
+        Err(Self::pass_over(pointer, place, generation))
+    }
+
+    /// Drops the handle of a request that is over, unless the shard has taken it: its slot is freed, or will be by the
+    /// shard.
+    #[cold]
+    fn pass_over(exchange: NonNull<Exchange<R>>, place: &SharedSlot<R>, generation: Generation) -> PassedOver {
+        let lease = core::mem::ManuallyDrop::new(Self { exchange, place: NonNull::from(place), generation });
+        if lease.leave_now(true) { PassedOver::Handle } else { PassedOver::Leftover }
     }
 
     /// The same lease, in memory of its own.
@@ -382,13 +403,17 @@ impl<R: Record> Lease<R> {
         abandon: bool,
     ) {
         // The same lease, which is gone with this.
-        core::mem::ManuallyDrop::new(Self { exchange, place, generation }).leave_now(abandon);
+        let _ = core::mem::ManuallyDrop::new(Self { exchange, place, generation }).leave_now(abandon);
     }
 
-    fn leave_now(&self, abandon: bool) {
+    /// `false`: the handle has been taken by the shard, which happens only before there is a lease.
+    fn leave_now(&self, abandon: bool) -> bool {
         let slot = self.place();
         let mut before = slot.word.load(Ordering::Acquire);
         loop {
+            if before & HANDLE == 0 || generation_of(before) != self.generation {
+                return false;
+            }
             let without = before & !HANDLE;
             let abandon = abandon || before & LEFT != 0;
             let (after, flags) = match before & (ANSWERED | DEAD | SENT | ORPHAN | CANCELLED) {
@@ -410,7 +435,8 @@ impl<R: Record> Lease<R> {
             if before & ORPHAN != 0 {
                 // SAFETY: duty 1: the pointer is that of `claim`, and HANDLE, cleared above, was counted. Duty 2:
                 // nothing follows.
-                return unsafe { Exchange::release_orphan(self.exchange.as_ptr()) };
+                unsafe { Exchange::release_orphan(self.exchange.as_ptr()) };
+                return true;
             }
             if let Some(flags) = flags {
                 // SAFETY: this thread has just set COMPLETING on a slot that was open, or sent, or dead and unanswered:
@@ -420,7 +446,7 @@ impl<R: Record> Lease<R> {
                 // `submit`.
                 unsafe { Exchange::give_back(self.exchange.as_ptr(), self.place) };
             }
-            return;
+            return true;
         }
     }
 }

@@ -32,7 +32,8 @@ fn exchange() -> (Arc<Exchange<Plain>>, ShardSide<Plain>) {
     let (receive, body, head, long_head, fragment) = (cells, cells, cells, cells, cells);
     let (assembly, response, cooked, coalesce, stage) = (cells, cells, cells, cells, cells);
     let arena = ArenaSizes { receive, body, head, long_head, fragment, assembly, response, cooked, coalesce, stage };
-    Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, arena }).expect("a small mapping")
+    Exchange::new(1, ShardId(0), Origin::LONE, (), &Sizes { slots: SLOTS, departed: 0, arena })
+        .expect("a small mapping")
 }
 
 /// What the applications have been outcomes.
@@ -137,17 +138,32 @@ struct Shard {
     completed: Vec<Completion>,
     /// Requests whose connection has ended, by slot.
     dead: SlotTable<bool>,
+    /// Where each slot's request is in the queue.
+    positions: SlotTable<u64>,
     cancels: u64,
+    withdrawn: u64,
 }
 
 impl Shard {
-    fn end_connection(&mut self, slot: Slot) {
-        if !core::mem::replace(&mut self.dead[slot], true) && self.side.end_unanswered(slot, &()) == SlotUse::Free {
+    fn new(side: ShardSide<Plain>) -> Self {
+        let (dead, positions) = (SlotTable::filled(SLOTS, false), SlotTable::filled(SLOTS, 0));
+        Self { side, completed: Vec::new(), dead, positions, cancels: 0, withdrawn: 0 }
+    }
+
+    fn end_connection(&mut self, queue: &QueueCore<Plain>, slot: Slot) {
+        if core::mem::replace(&mut self.dead[slot], true) {
+            return;
+        }
+        let side = &mut self.side;
+        if side.end_unanswered(slot, &()) == SlotUse::Free {
             self.dead[slot] = false;
+        } else if queue.withdraw(0, self.positions[slot], || side.take_handle(slot)) {
+            self.withdrawn += 1;
+            self.dead[slot] = side.free_withdrawn(slot) != SlotUse::Free;
         }
     }
 
-    fn look(&mut self, outcomes: &Outcomes) {
+    fn look(&mut self, queue: &QueueCore<Plain>, outcomes: &Outcomes) {
         assert!(!outcomes.failed.load(Ordering::Relaxed), "another thread has failed");
         let mut completed = core::mem::take(&mut self.completed);
         self.side.take_completions(&mut completed);
@@ -170,7 +186,7 @@ impl Shard {
                 Command::Cancel(id) => {
                     self.cancels += 1;
                     if let Some(slot) = self.side.cancelled(id) {
-                        self.end_connection(slot);
+                        self.end_connection(queue, slot);
                     }
                 }
                 _ => unreachable!("nobody leaves another"),
@@ -203,7 +219,7 @@ fn race(early: bool) {
     let (exchange, side) = exchange();
     let queue = QueueCore::new(QueueNumber(0), SLOTS, Arc::from([Arc::clone(&exchange)]));
     let outcomes = Outcomes::default();
-    let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
+    let mut shard = Shard::new(side);
     let mut producer = queue.producer(&shard.side);
     thread::scope(|scope| {
         let (send, ids) = channel();
@@ -214,24 +230,31 @@ fn race(early: bool) {
             scope.spawn(move || consume(queue, exchange, outcomes, &send));
         }
         drop(send);
-        let mut published = 0;
+        let (mut published, mut compacted) = (0, 0);
         // Consumers end with the queue, also when this thread fails.
         let _open = Open(queue);
         while published < REQUESTS {
-            shard.look(outcomes);
+            shard.look(queue, outcomes);
             // Threads that come with ids of the past find nothing there.
             shard.side.trim(0);
+            if producer.is_full() || published % 97 == 0 {
+                let Shard { side, positions, .. } = &mut shard;
+                let _ = queue.compact(0, &mut producer, |id, position| {
+                    side.queued(id).map(|slot| positions[slot] = position).is_some()
+                });
+                compacted += 1;
+            }
             while published < REQUESTS
                 && queue.room(0, &mut producer) > 0
                 && let Some(slot) = shard.side.allocate(|| ())
             {
                 let fresh = shard.side.publish(slot, QueueNumber(0));
                 let id = fresh.id();
-                producer.push(fresh);
+                shard.positions[slot] = producer.push(fresh);
                 published += 1;
                 // Some clients leave at once, and one cancels what nobody has seen yet.
                 match published % 11 {
-                    0 => shard.end_connection(slot),
+                    0 | 3 | 4 | 5 | 6 => shard.end_connection(queue, slot),
                     1 => outcomes.cancel(exchange, id),
                     _ => {}
                 }
@@ -245,12 +268,14 @@ fn race(early: bool) {
             return shard.side.end();
         }
         while shard.side.in_use() > 0 {
-            shard.look(outcomes);
+            shard.look(queue, outcomes);
             thread::yield_now();
         }
-        shard.look(outcomes);
+        shard.look(queue, outcomes);
         assert_eq!(shard.cancels, outcomes.cancelled.load(Ordering::Relaxed), "each cancel leaves one command");
         assert!(shard.cancels > 0 && outcomes.answered.load(Ordering::Relaxed) > 0, "all sides win sometimes");
+        assert!(shard.withdrawn > 0 && (compacted > 0 || cfg!(miri)), "{} withdrawn, {compacted}", shard.withdrawn);
+        assert_eq!((queue.len(), producer.len(0)), (0, 0), "what was left is accounted for");
     });
     assert!(exchange.commands.is_empty() || early);
 }
@@ -283,7 +308,7 @@ fn a_shard_may_end_in_the_middle_of_the_race() {
 #[test]
 fn what_is_held_by_id_comes_back_when_its_queue_ends() {
     let (exchange, side) = exchange();
-    let mut shard = Shard { side, completed: Vec::new(), dead: SlotTable::filled(SLOTS, false), cancels: 0 };
+    let mut shard = Shard::new(side);
     let outcomes = Outcomes::default();
     for round in 0..if cfg!(miri) { 10 } else { 1000 } {
         let queue = QueueCore::new(QueueNumber(round), SLOTS, Arc::from([Arc::clone(&exchange)]));
@@ -304,7 +329,7 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
             scope.spawn(|| given.into_iter().map(Lease::detach).count());
             queue.close_and_abandon();
             shard.end_queue(QueueNumber(round));
-            shard.look(&outcomes);
+            shard.look(&queue, &outcomes);
         });
         for lease in kept {
             assert!(exchange.is_open(lease.id()), "who holds a handle can still answer");
@@ -317,11 +342,11 @@ fn what_is_held_by_id_comes_back_when_its_queue_ends() {
                 _ => outcomes.respond_by_handle(lease),
             }
         }
-        shard.look(&outcomes);
+        shard.look(&queue, &outcomes);
         assert!(exchange.is_open(stranger), "it is of another queue");
         assert_eq!(shard.side.in_use(), 1, "round {round}: a request waits for an answer that cannot come");
         outcomes.answer(&exchange, stranger, false);
-        shard.look(&outcomes);
+        shard.look(&queue, &outcomes);
     }
     shard.side.end();
 }

@@ -4,7 +4,8 @@
 //! consumers read entries first and own them only if the head is still where they saw it.
 //!
 //! Invariants: each id is claimed once, in the order of the pushes; consumers see nothing that is not published; a push
-//! to a full ring fails and overwrites nothing.
+//! to a full ring fails and overwrites nothing. What is withdrawn leaves its entry behind, which counts no more and is
+//! taken out when the ring is full of such.
 //!
 //! Not here: how many requests may wait, and what a claimed id gives (`core`); who is woken (`sleepers`).
 
@@ -22,6 +23,8 @@ pub(crate) struct RequestRing {
     head: CachePadded<AtomicU64>,
     /// One past the last published entry; moved by the producer.
     tail: CachePadded<AtomicU64>,
+    /// Entries of requests that were withdrawn. Who claims one takes it off a moment later.
+    leftovers: AtomicU64,
     entries: Box<[AtomicU64]>,
 }
 
@@ -42,6 +45,7 @@ impl RequestRing {
         Self {
             head: CachePadded::new(AtomicU64::new(0)),
             tail: CachePadded::new(AtomicU64::new(0)),
+            leftovers: AtomicU64::new(0),
             entries: untouched(capacity),
         }
     }
@@ -54,28 +58,46 @@ impl RequestRing {
         &self.entries[place]
     }
 
-    /// Ids published and not yet claimed.
+    /// Ids published, and neither claimed nor withdrawn.
     pub(crate) fn len(&self) -> u64 {
         // The head first: a tail read after it cannot lie behind it.
         let head = self.head.load(Ordering::Acquire);
-        self.tail.load(Ordering::Acquire) - head
+        let entries = self.tail.load(Ordering::Acquire) - head;
+        entries.saturating_sub(self.leftovers.load(Ordering::Relaxed))
     }
 
     /// Whether the id pushed at a position has been claimed.
-    pub(crate) fn has_claimed(&self, position: u64) -> bool {
-        self.head.load(Ordering::Acquire) > position
+    pub(super) fn has_claimed(&self, position: u64) -> bool {
+        // Sequentially consistent for `withdraw`.
+        self.head.load(Ordering::SeqCst) > position
+    }
+
+    /// Withdraws the id pushed at a position, unless it has been claimed. `take` does so with the request, if nobody
+    /// passes it over in this very moment; whoever claims the entry later finds that it was.
+    ///
+    /// The caller has made the request one that is passed over before. That, sequentially consistent, comes before this
+    /// look at the head, and a claim before its look at the request: one of the two sees the other.
+    pub(super) fn withdraw(&self, position: u64, take: impl FnOnce() -> bool) -> bool {
+        if self.has_claimed(position) {
+            return false;
+        }
+        self.leftovers.fetch_add(1, Ordering::Relaxed);
+        let is_taken = take();
+        if !is_taken {
+            self.passed_leftover();
+        }
+        is_taken
+    }
+
+    /// An entry that was claimed was one left behind.
+    #[cold]
+    pub(super) fn passed_leftover(&self) {
+        self.leftovers.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Claims one id.
     #[inline]
     pub(crate) fn claim(&self) -> Option<u64> {
-        self.claim_if(|_| true)
-    }
-
-    /// Claims the next id if it is wanted. What `wanted` is asked about may have been claimed by another meanwhile;
-    /// then it is asked about the next.
-    #[inline]
-    pub(crate) fn claim_if(&self, wanted: impl Fn(u64) -> bool) -> Option<u64> {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
             if head == self.tail.load(Ordering::Acquire) {
@@ -83,10 +105,8 @@ impl RequestRing {
             }
             // The entry may be overwritten only after the head has passed it, and then the exchange below fails.
             let id = self.entry(head).load(Ordering::Relaxed);
-            if !wanted(id) {
-                return None;
-            }
-            match self.head.compare_exchange_weak(head, head + 1, Ordering::AcqRel, Ordering::Acquire) {
+            // Sequentially consistent for `withdraw`.
+            match self.head.compare_exchange_weak(head, head + 1, Ordering::SeqCst, Ordering::Acquire) {
                 Ok(_) => return Some(id),
                 Err(moved) => head = moved,
             }
@@ -123,26 +143,69 @@ impl Producer {
         Self { ring, tail: 0, published: 0, head_seen: 0 }
     }
 
-    /// Ids in the ring, written or published, as an upper bound when at most `enough`, else exactly.
+    /// Ids in the ring, written or published, that are not withdrawn: as an upper bound when at most `enough`, else
+    /// exactly.
     #[inline]
     pub(super) fn len(&mut self, enough: u64) -> u64 {
-        if self.tail - self.head_seen >= enough {
+        let leftovers = self.ring.leftovers.load(Ordering::Relaxed);
+        if (self.tail - self.head_seen).saturating_sub(leftovers) >= enough {
             self.head_seen = self.ring.head.load(Ordering::Acquire);
         }
-        self.tail - self.head_seen
+        (self.tail - self.head_seen).saturating_sub(leftovers)
+    }
+
+    /// Entries that are free: as a lower bound when at least `enough`, else exactly.
+    #[inline]
+    pub(super) fn space(&mut self, enough: u64) -> u64 {
+        let capacity = self.ring.entries.len() as u64;
+        if capacity - (self.tail - self.head_seen) < enough {
+            self.head_seen = self.ring.head.load(Ordering::Acquire);
+        }
+        capacity - (self.tail - self.head_seen)
+    }
+
+    /// Whether something is left in the ring of what was withdrawn.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        self.ring.leftovers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether no entry is free, as after so many requests that were withdrawn.
+    #[inline]
+    pub(crate) fn is_full(&mut self) -> bool {
+        self.space(1) == 0
+    }
+
+    /// Takes what was withdrawn out of the ring, which leaves the rest in its order, and publishes all. `position` says
+    /// of each id whether it is left, and is told where it is from now on. Gives how many ids were written and not
+    /// published before, and how many others have another place now; who sleeps is to be woken for both.
+    #[cold]
+    pub(super) fn compact(&mut self, mut position: impl FnMut(u64, u64) -> bool) -> (u64, u64) {
+        let fresh = self.publish();
+        let mut moved = 0;
+        // As a consumer among the others. What is written again is not published meanwhile, so this ends.
+        while let Some(id) = self.ring.claim() {
+            if position(id, self.tail) {
+                let written = self.try_push(id);
+                debug_assert!(written.is_ok(), "an entry was claimed for it");
+                moved += 1;
+            } else {
+                self.ring.passed_leftover();
+            }
+        }
+        let _ = self.publish();
+        (fresh, moved)
     }
 
     /// Queues a request for consumers, not yet visible to them. Gives its position among all that were ever pushed.
     #[inline]
     pub(crate) fn push(&mut self, published: Published) -> u64 {
-        self.try_push(published.0.to_u64()).expect("a ring has an entry for every slot of its shard")
+        self.try_push(published.0.to_u64()).expect("who pushes has seen that there is space")
     }
 
     /// Writes an id, not yet visible to consumers, and gives its position, or the id when the ring is full.
     #[inline]
     fn try_push(&mut self, id: u64) -> Result<u64, u64> {
-        let capacity = self.ring.entries.len() as u64;
-        if self.len(capacity) >= capacity {
+        if self.is_full() {
             return Err(id);
         }
         self.ring.entry(self.tail).store(id, Ordering::Relaxed);

@@ -13,20 +13,21 @@ use core::sync::atomic::Ordering;
 use std::io;
 use std::sync::Arc;
 
-use super::body::{BodyState, Reader, SlotBody};
+use super::body::{Reader, SlotBody};
 use super::commands::Command;
 use super::completions::Completion;
 use super::driving::Driving;
 use super::exchange::{
-    Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN, ORPHAN, Received, Record,
+    Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN, Received, Record,
     ResponseFlags, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
 };
+use super::free_slots::FreeSlots;
 use super::owned::{CellPools, Holding, Links, Stage};
 use super::request_ring::Published;
 use super::signals::Signals;
 use super::slot::{Slot, SlotTable};
 use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
-use crate::mem::{self, Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
+use crate::mem::{Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 
 /// What has become of a slot whose client is gone, or whose response is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub(crate) struct ShardSide<R: Record> {
     /// Slots that were used: those below are initialised. Their generation when they are used for the first time.
     pub(super) high_water: u32,
     pub(super) fresh: Generation,
-    pub(super) free: Vec<Slot>,
+    pub(super) free: FreeSlots,
     /// What each slot ever used holds.
     pub(super) holdings: SlotTable<Holding>,
     pub(super) links: Links,
@@ -54,7 +55,7 @@ pub(crate) struct ShardSide<R: Record> {
     pub(crate) cells: CellPools,
     /// Of the head, response and cooked areas of slots that are free.
     poison: [Poison; 3],
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 // SAFETY: the pointer is to memory of the exchange, which is Send and Sync and goes with this; all else in it is Send.
@@ -90,18 +91,19 @@ impl<R: Record> Exchange<R> {
         sizes: &Sizes,
     ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
         let exchange = Self::without_side(engine, shard, origin, template, sizes)?;
-        let side = ShardSide::new(Arc::clone(&exchange), sizes.slots);
+        let side = ShardSide::new(Arc::clone(&exchange), sizes);
         Ok((exchange, side))
     }
 }
 
 impl<R: Record> ShardSide<R> {
-    fn new(exchange: Arc<Exchange<R>>, slots: u32) -> Self {
+    fn new(exchange: Arc<Exchange<R>>, sizes: &Sizes) -> Self {
         let arena = &exchange.arena;
         let poison = [Area::Head, Area::Response, Area::Cooked].map(|area| arena.poison(area));
         let buffers = ReceiveBuffers::of(arena);
         let (cells, links) = (CellPools::of(arena), Links::new(exchange.chain.len()));
-        let (free, holdings) = (Vec::with_capacity(slots as usize), SlotTable::with_capacity(slots));
+        let free = FreeSlots::new(sizes.slots, sizes.departed);
+        let holdings = SlotTable::with_capacity(sizes.slots + sizes.departed);
         let slots = NonNull::from(&*exchange.slots).cast();
         let fresh = exchange.origin.generation();
         Self { exchange, slots, high_water: 0, fresh, free, holdings, links, buffers, cells, poison, ended: false }
@@ -128,19 +130,34 @@ impl<R: Record> ShardSide<R> {
     /// the order of their numbers.
     #[inline]
     pub(crate) fn allocate(&mut self, fresh: impl FnOnce()) -> Option<Slot> {
-        let slot = self.free.pop().or_else(|| self.allocate_fresh().inspect(|_| fresh()))?;
+        let slot = self.free.take().or_else(|| self.allocate_fresh().inspect(|_| fresh()))?;
         self.poison.iter().for_each(|poison| poison.lift(slot.number()));
         Some(slot)
     }
 
     /// Whether there is a slot to [allocate](Self::allocate).
     pub(crate) fn has_free(&self) -> bool {
-        !self.free.is_empty() || (self.high_water as usize) < self.exchange.slots.len()
+        self.free.has_any(self.high_water)
     }
 
     /// Slots in use.
     pub(crate) fn in_use(&self) -> usize {
-        self.high_water as usize - self.free.len()
+        self.high_water as usize - self.free.count()
+    }
+
+    /// Of those, slots of requests that [have departed](Self::depart).
+    pub(crate) fn departed(&self) -> usize {
+        self.free.departed() as usize
+    }
+
+    /// A request has ended whose slot is [held](SlotUse::Held): it takes no place of another request's from now on.
+    pub(crate) fn depart(&mut self) {
+        self.free.depart();
+    }
+
+    /// The slot of a request that had departed is free.
+    pub(crate) fn come_back(&mut self) {
+        self.free.come_back();
     }
 
     /// All slots that were ever used.
@@ -346,12 +363,24 @@ impl<R: Record> ShardSide<R> {
         self.exchange.commands.take()
     }
 
+    /// The slot that an id names, if it is one that is used.
+    fn of_id(&self, id: RequestId) -> Option<Slot> {
+        let number = self.exchange.origin.slot(id);
+        (number < self.high_water).then(|| Slot::new(number))
+    }
+
     /// The slot of a request that is not over.
     pub(crate) fn under_way(&self, id: RequestId) -> Option<Slot> {
-        let number = self.exchange.origin.slot(id);
-        let slot = (number < self.high_water).then(|| Slot::new(number))?;
+        let slot = self.of_id(id)?;
         let word = self.word(slot);
         (word & (OPEN | DEAD | SENT) == OPEN && generation_of(word) == id.generation()).then_some(slot)
+    }
+
+    /// The slot of a request that is in a ring, unless what is there is what was left when its handle was taken.
+    pub(crate) fn queued(&self, id: RequestId) -> Option<Slot> {
+        let slot = self.of_id(id)?;
+        let word = self.word(slot);
+        (generation_of(word) == id.generation() && word & HANDLE != 0).then_some(slot)
     }
 
     /// An informational response of a request that is not over has its turn.
@@ -386,7 +415,7 @@ impl<R: Record> ShardSide<R> {
 
     /// A published request has ended unanswered, as `_end` says: nobody can answer it any more.
     pub(crate) fn end_unanswered(&mut self, slot: Slot, _end: &R::End) -> SlotUse {
-        let before = self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
+        let before = self.slot(slot).word.fetch_or(DEAD, Ordering::SeqCst);
         if before & (HANDLE | COMPLETING) == 0 {
             self.free_now(slot);
             return SlotUse::Free;
@@ -403,6 +432,24 @@ impl<R: Record> ShardSide<R> {
             self.holdings[slot].stage = Stage::Back;
         }
         is_ours
+    }
+
+    /// Takes the handle of a request that is over, which nobody has claimed: see [`Exchange::take_handle`].
+    pub(crate) fn take_handle(&self, slot: Slot) -> bool {
+        Exchange::take_handle(self.slot(slot))
+    }
+
+    /// Frees the slot of a request that has ended and that was [held](SlotUse::Held) by its handle alone, which the
+    /// shard has [taken](Self::take_handle). A response by id that is being written comes back, and the slot is free
+    /// then.
+    pub(crate) fn free_withdrawn(&mut self, slot: Slot) -> SlotUse {
+        let word = self.word(slot);
+        assert!(word & (DEAD | SENT) != 0 && word & HANDLE == 0, "somebody may still read this slot");
+        if word & COMPLETING != 0 {
+            return SlotUse::Held;
+        }
+        self.free_now(slot);
+        SlotUse::Free
     }
 
     /// The slot's request, if it came through this queue, can no longer be answered by id. If nor by anybody else, it
@@ -442,7 +489,7 @@ impl<R: Record> ShardSide<R> {
         if !answer.flags.has(ResponseFlags::HANDLE_IS_GONE) {
             let sent = |word: u64| Some((word | SENT) & !COMPLETING);
             let word = &self.slot(slot).word;
-            let before = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, sent).unwrap_or_else(|word| word);
+            let before = word.fetch_update(Ordering::SeqCst, Ordering::Acquire, sent).unwrap_or_else(|word| word);
             if before & HANDLE != 0 {
                 // The handle writes there when it is dropped.
                 self.holdings[slot].stage = Stage::Out;
@@ -485,7 +532,7 @@ impl<R: Record> ShardSide<R> {
         let generation = generation_of(word.load(Ordering::Relaxed)).next();
         word.store(word_of(generation, 0), Ordering::Release);
         self.poison.iter().for_each(|poison| poison.put(slot.number()));
-        self.free.push(slot);
+        self.free.give(slot);
     }
 
     /// Lends the first `len` bytes of a slot's response area for a send.
@@ -504,87 +551,5 @@ impl<R: Record> ShardSide<R> {
         // SAFETY: the slot is the shard's alone until it is published (asserted above), and `&mut self` is the only
         // shard side.
         unsafe { *self.body(slot).reader() = Reader::START };
-    }
-
-    /// The shard has failed: no request can be answered any more, and nothing else changes.
-    pub(crate) fn mark_all_disconnected(&mut self) {
-        for slot in self.slots_used() {
-            self.slot(slot).word.fetch_or(DEAD, Ordering::AcqRel);
-        }
-    }
-
-    /// Ends the shard: no request can be answered any more, and the exchange goes with the last handle that is out.
-    ///
-    /// Answers that threads are writing at this moment are waited for: they touch the exchange until they are in the
-    /// completions. The connections are gone, so every slot taken from the completions before has been finished.
-    pub(crate) fn end(mut self) {
-        let exchange = Arc::clone(&self.exchange);
-        // The count that the last orphan releases; the 1 keeps it from reaching 0 while orphans are counted.
-        core::mem::forget(Arc::clone(&exchange));
-        exchange.orphans.store(1, Ordering::SeqCst);
-        let mut returning = SlotTable::filled(self.high_water, false);
-        let mut left = 0_usize;
-        for slot in self.slots_used() {
-            exchange.orphans.fetch_add(1, Ordering::AcqRel);
-            let before = self.slot(slot).word.fetch_or(DEAD | ORPHAN, Ordering::AcqRel);
-            if before & HANDLE == 0 {
-                exchange.orphans.fetch_sub(1, Ordering::AcqRel);
-            }
-            if before & COMPLETING != 0 {
-                returning[slot] = true;
-                left += 1;
-            }
-        }
-        while left > 0 {
-            left -= self.end_completed(&mut returning);
-            std::thread::yield_now();
-        }
-        self.ended = true;
-        exchange.commands.end();
-        // SAFETY: duty 1: the pointer is the `Arc`'s, and the 1 stored above is taken off here. Duty 2: that `Arc`.
-        unsafe { Exchange::release_orphan(Arc::as_ptr(&exchange)) };
-    }
-
-    /// Takes what has come back, or will not come back after all, off the list. Gives how many.
-    fn end_completed(&mut self, returning: &mut SlotTable<bool>) -> usize {
-        let mut slots = Vec::new();
-        self.take_completions(&mut slots);
-        let mut count = 0;
-        for completed in slots {
-            let (slot, _) = self.accept(completed);
-            let answer = core::mem::take(self.answered_mut(slot));
-            // The handle went with its response: it is no orphan, though it was counted as one.
-            if answer.flags.has(ResponseFlags::BY_HANDLE) {
-                self.exchange.orphans.fetch_sub(1, Ordering::AcqRel);
-            }
-            count += usize::from(core::mem::take(&mut returning[slot]));
-        }
-        for slot in self.slots_used() {
-            if returning[slot] && self.word(slot) & COMPLETING == 0 {
-                returning[slot] = false;
-                count += 1;
-            }
-        }
-        count
-    }
-}
-
-impl<R: Record> Drop for ShardSide<R> {
-    /// Without [`end`](Self::end), after a panic or a failed ring, nobody can say which slots are still used: then the
-    /// exchange stays for ever, unless no slot is.
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        self.exchange.commands.end();
-        // Nobody will bring those who wait for a body any more of it.
-        for slot in self.slots_used() {
-            self.body(slot).set_state(BodyState::Failed(u8::MAX));
-            self.body(slot).wake_reader();
-        }
-        if self.in_use() > 0 {
-            mem::leave(Arc::as_ptr(&self.exchange));
-            core::mem::forget(Arc::clone(&self.exchange));
-        }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Invariants: only slots that are free, and above all that are not, are given up; a place that is used again has a
 //! later generation than it ever had, so that an id of the past finds nothing. Nobody else refers to a slot that is
-//! free but those who come with an id (`by_id`), who are counted while they do: with one of them about, all stays.
+//! free but those who come with an id (`by_id`), who are counted while they do, and those who claim what was left in a
+//! request ring, which is counted until they have passed it over: with one of these about, all stays.
 //!
 //! Not here: what free slots have in the arena (`holdings`).
 
@@ -18,7 +19,7 @@ use super::owned::Holding;
 use super::shard_side::ShardSide;
 use super::signals::SlotSignals;
 use super::slot::{Slot, SlotLink};
-use crate::mem::{Area, give_back_places, give_back_room};
+use crate::mem::{Area, give_back_places};
 
 /// Slots that stay, and how many more there must be to be worth it; few in simulations, which have few.
 const KEPT: u32 = if cfg!(test) { 4 } else { 64 };
@@ -27,6 +28,9 @@ impl<R: Record> ShardSide<R> {
     /// The next slot that is not used so far.
     #[cold]
     pub(super) fn allocate_fresh(&mut self) -> Option<Slot> {
+        if !self.free.may_initialise(self.high_water) {
+            return None;
+        }
         let place = self.exchange.slots.get(self.high_water as usize)?.get();
         let number = Slot::new(self.high_water);
         let slot = SharedSlot {
@@ -56,7 +60,7 @@ impl<R: Record> ShardSide<R> {
     /// shard's own tables are to have no more.
     pub(crate) fn trim(&mut self, first: usize) -> u32 {
         let first = u32::try_from(first).unwrap_or(u32::MAX).max(KEPT);
-        let left = self.last_in_use().max(first);
+        let left = self.free.last_in_use(self.high_water).max(first);
         if self.high_water < left.saturating_add(KEPT) || !self.close_from(left) {
             return self.high_water;
         }
@@ -74,9 +78,9 @@ impl<R: Record> ShardSide<R> {
             unsafe { self.exchange.arena.discard(area, left..self.high_water) };
         }
         self.high_water = left;
-        self.free.retain(|slot| slot.number() < left);
+        self.free.trim(left);
         self.holdings.truncate(left);
-        give_back_room(&mut self.free);
+        self.free.give_back_room();
         let count = self.exchange.slots.len() - left as usize;
         // SAFETY: of that many places this one is the first of the last so many.
         let first = unsafe { self.slots.add(left as usize) };
@@ -87,19 +91,13 @@ impl<R: Record> ShardSide<R> {
         left
     }
 
-    /// One behind the last slot that is in use.
-    fn last_in_use(&mut self) -> u32 {
-        self.free.sort_unstable_by(|one, other| other.cmp(one));
-        let last = (0..self.high_water).rev().zip(&self.free).take_while(|(number, slot)| slot.number() == *number);
-        self.high_water - u32::try_from(last.count()).unwrap_or(0)
-    }
-
     /// From now on nobody finds a slot from this one on, nor refers to one. `false`: somebody may.
     fn close_from(&mut self, left: u32) -> bool {
         let exchange = &self.exchange;
         // In the one order of all such operations, who is not counted here comes after the lower mark, and finds it.
         exchange.initialised.store(u64::from(left), Ordering::SeqCst);
-        let is_closed = exchange.visitors.load(Ordering::SeqCst) == 0 && exchange.signals.is_empty();
+        let nobody_comes = exchange.visitors.load(Ordering::SeqCst) == 0 && !exchange.has_leftovers();
+        let is_closed = nobody_comes && exchange.signals.is_empty();
         if !is_closed {
             exchange.initialised.store(u64::from(self.high_water), Ordering::SeqCst);
         }

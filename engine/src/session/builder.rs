@@ -59,7 +59,7 @@ impl EngineBuilder {
     /// do, they are closed on arrival (`connections_refused`).
     ///
     /// All engines of a process together may have 134,217,728, which is what ids can tell apart: shards times the
-    /// larger of this and [`requests_max`](Self::requests_max), rounded up to a power of two.
+    /// larger of this and twice [`requests_max`](Self::requests_max), rounded up to a power of two.
     pub fn connections_max(mut self, connections: u32) -> Self {
         self.config.give(Pool::Connections, connections);
         self
@@ -74,7 +74,9 @@ impl EngineBuilder {
     }
 
     /// The most requests of one shard that are delivered and not yet answered and sent, 16 to 16,777,216; 16,384 by
-    /// default.
+    /// default. As many more may be in the application's hands whose clients have left or have their response
+    /// ([`requests_departed`](crate::Counters::requests_departed)), or a quarter with
+    /// [`memory_max`](Self::memory_max); what is beyond that counts among them.
     pub fn requests_max(mut self, requests: u32) -> Self {
         self.config.give(Pool::Requests, requests);
         self

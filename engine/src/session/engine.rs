@@ -33,12 +33,12 @@ static ENGINES: AtomicU64 = AtomicU64::new(1);
 
 /// What the ids of an engine begin from: see `id`.
 fn places_of(config: &Config) -> Result<Places> {
-    let slots = config.requests_max.max(config.connections_max);
+    let slots = config.slots().max(config.connections_max);
     let refused = || {
         let count = Places::count(config.shards, slots);
         Error::invalid(format!(
             "the engines of this process have no ids left: {count} places are wanted (shards x the larger of \
-            connections_max and requests_max, rounded up to a power of two) of {PLACES_MAX} for all; lower these"
+            connections_max and twice requests_max, rounded up to a power of two) of {PLACES_MAX} for all; lower these"
         ))
     };
     Places::take(config.shards, slots).ok_or_else(refused)

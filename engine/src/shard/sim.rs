@@ -13,6 +13,7 @@ mod besieged;
 mod cancels;
 mod client;
 mod closing;
+mod departed;
 mod drains;
 mod earlier;
 pub(super) mod ends;

@@ -94,6 +94,8 @@ pub(crate) struct Dispatch {
     /// What few connections have: who is to be told of their end.
     extras: Extras,
     counters: Arc<ShardCounters>,
+    #[cfg(test)]
+    overlooks_claims: bool,
 }
 
 impl Dispatch {
@@ -103,7 +105,7 @@ impl Dispatch {
         config: &Config,
         counters: Arc<ShardCounters>,
     ) -> Self {
-        let slots = config.requests_max;
+        let slots = config.slots();
         let of_slots = slots as usize;
         Self {
             id,
@@ -132,6 +134,8 @@ impl Dispatch {
             signalled: Vec::with_capacity(of_slots),
             extras: Extras::default(),
             counters,
+            #[cfg(test)]
+            overlooks_claims: false,
         }
     }
 
@@ -200,6 +204,7 @@ impl Dispatch {
         }
         give_back_room(&mut self.completed);
         let most = core::mem::replace(&mut self.most_open, self.side.in_use());
+        self.compact_all();
         // Who is on the list may be free.
         if self.readers.is_empty() {
             let left = self.side.trim(most);
@@ -218,7 +223,8 @@ impl Dispatch {
         self.most_open = self.most_open.max(open);
         self.side.buffers.note_level();
         let (side, counters) = (&self.side, &self.counters);
-        counters.requests_open.set(open as u64);
+        counters.requests_open.set((open - side.departed()) as u64);
+        counters.requests_departed.set(side.departed() as u64);
         counters.client_addresses.set(u64::from(self.peers.len()));
         counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));
         counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use()));
@@ -247,8 +253,8 @@ impl Dispatch {
         &mut self.extras
     }
 
-    /// As if consumers had claimed all that was pushed.
-    pub(crate) fn pretend_claimed(&mut self) {
-        self.side.slots_used().for_each(|slot| self.slots[slot].position = u64::MAX);
+    /// From now on, as if consumers claimed between a look at a ring and what follows.
+    pub(crate) fn overlook_claims(&mut self) {
+        self.overlooks_claims = true;
     }
 }

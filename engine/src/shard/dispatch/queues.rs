@@ -14,7 +14,7 @@ use super::slots::Life;
 use super::{Dispatch, SlotState};
 use crate::id::{QueueNumber, QueuePlace};
 use crate::policy::PolicyIndex;
-use crate::queue::{Producer, QueueCore, ShortBytes, Slot};
+use crate::queue::{Producer, QueueCore, ShardSide, ShortBytes, Slot, SlotTable};
 use crate::record::RequestRecord;
 
 /// A queue as a shard sees it.
@@ -38,6 +38,16 @@ impl QueueEnd {
         }
         self.room = self.core.room(shard, &mut self.producer);
         if self.room == 0 { Err(Reject::QueueFull) } else { Ok(()) }
+    }
+
+    /// Takes what was withdrawn out of the queue's ring. What is left has other places there. Gives how many requests
+    /// consumers see now that they did not see before.
+    fn compact(&mut self, shard: usize, side: &ShardSide<RequestRecord>, slots: &mut SlotTable<SlotState>) -> u64 {
+        let (fresh, moved) = self.core.compact(shard, &mut self.producer, |id, position| {
+            side.queued(id).map(|slot| slots[slot].position = position).is_some()
+        });
+        self.unannounced += fresh + moved;
+        fresh
     }
 }
 
@@ -81,10 +91,36 @@ impl Dispatch {
     pub(crate) fn is_full(&mut self, queue: QueuePlace) -> bool {
         let shard = usize::from(self.id.0);
         let end = self.queues.get_mut(queue.index()).and_then(Option::as_mut);
+        if end.is_some_and(|end| end.producer.is_full()) {
+            self.compact(queue);
+        }
+        let end = self.queues.get_mut(queue.index()).and_then(Option::as_mut);
         let full = end.is_some_and(|end| end.core.room(shard, &mut end.producer) == 0);
         #[cfg(test)]
         crate::shard::sim::shared_queue::between_looks();
         full
+    }
+
+    /// Takes what was withdrawn out of a queue's ring.
+    #[cold]
+    fn compact(&mut self, queue: QueuePlace) {
+        let Some(end) = self.queues.get_mut(queue.index()).and_then(Option::as_mut) else { return };
+        let fresh = end.compact(usize::from(self.id.0), &self.side, &mut self.slots);
+        self.counters.requests_delivered.add(fresh);
+        // Who went to sleep because nothing was to be seen for a moment is woken.
+        if end.unannounced > 0 && !end.touched {
+            end.touched = true;
+            self.touched.push(queue);
+        }
+    }
+
+    /// Nothing is left in the rings of requests that were withdrawn.
+    pub(super) fn compact_all(&mut self) {
+        for (place, index) in (0..).map(QueuePlace::new).zip(0..self.queues.len()) {
+            if self.queues[index].as_ref().is_some_and(|end| end.producer.has_leftovers()) {
+                self.compact(place);
+            }
+        }
     }
 
     /// Pushes a request to its queue, and notes with the rest of its `state` where it is there, and where it counts, by
@@ -99,9 +135,13 @@ impl Dispatch {
         row: PolicyIndex,
         state: impl FnOnce() -> SlotState,
     ) -> Result<(), Reject> {
-        let end = self.queues.get_mut(queue.index()).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
+        let mut end = self.queues.get_mut(queue.index()).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
         let shard = usize::from(self.id.0);
         if end.room == 0 {
+            if end.producer.is_full() {
+                self.compact(queue);
+                end = self.queues.get_mut(queue.index()).and_then(Option::as_mut).ok_or(Reject::Unbound)?;
+            }
             end.look(shard)?;
         }
         end.room -= 1;
@@ -175,20 +215,24 @@ impl Dispatch {
     pub(crate) fn win_queued(&mut self, slot: Slot) -> bool {
         let state = self.slots[slot];
         let Some(queue) = self.queue_of(&state) else { return false };
+        let is_claimed = queue.core.is_claimed(usize::from(self.id.0), state.position);
+        #[cfg(test)]
+        let is_claimed = is_claimed && !self.overlooks_claims;
         // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
-        !queue.core.is_claimed(usize::from(self.id.0), state.position) && self.side.claim_response(slot)
+        !is_claimed && self.side.claim_response(slot)
+    }
+
+    /// Takes the handle of a request that is over out of its queue, unless a consumer has claimed it: what is left of
+    /// it there counts no more. `false`: there is none, or a consumer has it.
+    pub(crate) fn withdraw(&mut self, slot: Slot) -> bool {
+        let state = self.slots[slot];
+        let Some(queue) = self.queue_of(&state) else { return false };
+        queue.core.withdraw(usize::from(self.id.0), state.position, || self.side.take_handle(slot))
     }
 
     /// The queue that a slot's request was pushed to, if that has not ended.
     fn queue_of(&self, state: &SlotState) -> Option<&QueueEnd> {
         self.queues.get(state.queue?.index())?.as_ref()
-    }
-
-    /// Takes what is over off the front of a slot's queue.
-    pub(crate) fn drop_settled(&self, slot: Slot) {
-        if let Some(queue) = self.queue_of(&self.slots[slot]) {
-            queue.core.drop_settled(usize::from(self.id.0));
-        }
     }
 
     /// Drops the requests that wait in queues.

@@ -101,19 +101,24 @@ impl Dispatch {
     #[cold]
     pub(crate) fn drop_late_response(&mut self, slot: Slot) {
         assert!(self.slots[slot].life == Life::Over, "a request that has begun ends by `request_ended`");
-        match self.side.drop_late_response(slot) {
-            SlotUse::Free => self.has_come_back(slot),
-            SlotUse::Held if self.side.has_body(slot) => self.fail_body(slot, GONE),
-            SlotUse::Held => {}
+        if self.side.drop_late_response(slot) == SlotUse::Free {
+            self.has_come_back(slot);
+        } else if self.side.has_body(slot) {
+            self.fail_body(slot, GONE);
         }
     }
 
-    /// A request has ended whose slot a handle still reads. It came by this connection.
+    /// A request has ended, which came by this connection, and a handle is left that may read its slot: unless that is
+    /// still in a queue, the slot counts apart until it comes back.
     #[cold]
     pub(super) fn depart(&mut self, slot: Slot, connection: Option<ConnectionKey>) {
+        if self.withdraw(slot) && self.side.free_withdrawn(slot) == SlotUse::Free {
+            return;
+        }
         let peer = connection.map_or(PeerKey::NOBODY, |connection| self.peers.of(connection));
         self.departed[slot] = Some(peer);
         self.peers.hold(peer, Pool::Departed);
+        self.side.depart();
         if self.side.has_body(slot) {
             self.fail_body(slot, GONE);
         }
@@ -130,6 +135,7 @@ impl Dispatch {
     fn has_come_back(&mut self, slot: Slot) {
         if let Some(peer) = self.departed[slot].take() {
             self.peers.release(peer, Pool::Departed);
+            self.side.come_back();
         }
     }
 

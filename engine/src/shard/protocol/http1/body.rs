@@ -223,7 +223,6 @@ impl<I: Io> Protocol<I> {
         self.dispatch.fail_body(slot, if is_ours { reject as u8 } else { reject as u8 | UNTOLD });
         if is_ours {
             self.refuse_published(slot, reject);
-            self.dispatch.drop_settled(slot);
             self.queue_flush(&mut connection.link);
         } else {
             self.note_last(slot, true);

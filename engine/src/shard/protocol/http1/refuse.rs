@@ -54,6 +54,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn refuse_published(&mut self, slot: Slot, reject: Reject) {
         self.dispatch.decide(slot, reject);
+        let _ = self.dispatch.withdraw(slot);
         let keep_alive = self.dispatch.request(slot).keep_alive && !reject.closes();
         self.write_refusal(slot, reject, ResponseFlags::default());
         self.dispatch.answer_is_here(slot);

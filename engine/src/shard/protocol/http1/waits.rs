@@ -111,7 +111,6 @@ impl<I: Io> Protocol<I> {
             return false;
         }
         self.refuse_published(slot, Reject::QueueTimeout);
-        self.dispatch.drop_settled(slot);
         true
     }
 }
