@@ -372,6 +372,54 @@ fn a_client_that_leaves_ends_the_body_of_its_answer() {
     served.end();
 }
 
+/// A router whose handlers never answer, and what was begun there and dropped.
+fn endless(begun: &Arc<AtomicU64>, dropped: &Arc<AtomicU64>) -> Router {
+    struct Counted(Arc<AtomicU64>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (begun, dropped) = (Arc::clone(begun), Arc::clone(dropped));
+    let endless = move |request: Request| async move {
+        let _counted = Counted(dropped);
+        begun.fetch_add(1, Ordering::SeqCst);
+        // Of a body that does not come it sees no end before it is dropped.
+        let _body = axum::body::to_bytes(request.into_body(), MUCH).await;
+        std::future::pending::<&str>().await
+    };
+    Router::new().route("/", get(endless.clone()).post(endless))
+}
+
+/// Clients of `endless` leave: each future is dropped.
+fn leave(address: SocketAddr, begun: &AtomicU64, dropped: &AtomicU64) {
+    let whole = ["GET / HTTP/1.1\r\nHost: test\r\n\r\n", "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\nx"];
+    let in_part = ["POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nx"];
+    for (number, request) in (1..).zip(whole.into_iter().chain(in_part)) {
+        let mut client = Client::connect(address);
+        client.send(request);
+        wait_until("it has begun", || begun.load(Ordering::SeqCst) == number);
+        assert_eq!(dropped.load(Ordering::SeqCst), number - 1, "the client is still there");
+        client.reset();
+        wait_until("it is dropped", || dropped.load(Ordering::SeqCst) == number);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_future_that_was_to_answer() {
+    let (host, begun, dropped) = (Host::start(), Arc::default(), Arc::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("threads");
+    let (failures, told) = std::sync::mpsc::channel();
+    runtime.spawn(serve(host.queue.clone(), endless(&begun, &dropped), move |handling| {
+        let failures = failures.clone();
+        tokio::spawn(async move { failures.send(handling.await.expect_err("never answered").to_string()) });
+    }));
+    leave(host.address, &begun, &dropped);
+    assert!(told.iter().take(3).all(|text| text.contains("its client is gone")));
+    host.await_rest();
+    host.engine.shutdown(Duration::ZERO).expect("no shard failed");
+}
+
 #[test]
 fn what_goes_wrong_is_500_or_cut_and_told() {
     let served = Served::start();
@@ -495,6 +543,23 @@ fn one_thread_serves_a_router_and_drives_its_shard() {
             scope.spawn(|| echo_much(address, &format!("Content-Length: {MUCH}")));
         });
         drop(client);
+        await_rest(engine);
+    });
+}
+
+#[test]
+fn on_one_thread_a_client_that_leaves_ends_the_future_that_was_to_answer() {
+    let (begun, dropped) = (Arc::default(), Arc::default());
+    let service = endless(&begun, &dropped);
+    let application = move |queue: &RequestQueue| {
+        let executor = async_executor::LocalExecutor::new();
+        let serving = serve(queue.clone(), service, |handling| {
+            executor.spawn(async { assert!(handling.await.is_err(), "never answered") }).detach();
+        });
+        ringress::block_on(executor.run(serving)).expect("closed in order");
+    };
+    colocated(application, |engine, address| {
+        leave(address, &begun, &dropped);
         await_rest(engine);
     });
 }

@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::response::Response;
 use common::Host;
 use common::peer::Peer;
-use ringress::tower::{IncomingBody, handle, serve};
+use ringress::tower::{Failure, IncomingBody, handle, serve};
 
 /// Panics when it is dropped.
 struct Fuse;
@@ -78,6 +78,46 @@ fn parts_of_a_service_that_panic_when_dropped_cost_nothing() {
     assert!(heads[0].starts_with("HTTP/1.1 200") && heads[1].contains("text"), "{heads:?}");
     assert!(heads[2].starts_with("HTTP/1.1 200") && heads[3].starts_with("HTTP/1.1 500"), "{heads:?}");
     assert!(host.counters().foreign_panics >= 7);
+}
+
+/// A service that does not answer, and whose future panics when it is dropped.
+struct Silent;
+
+struct SilentFuture(Fuse);
+
+impl tower_service::Service<axum::http::Request<IncomingBody>> for Silent {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = SilentFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: axum::http::Request<IncomingBody>) -> SilentFuture {
+        SilentFuture(Fuse)
+    }
+}
+
+impl Future for SilentFuture {
+    type Output = Result<Response, std::convert::Infallible>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Pending
+    }
+}
+
+#[test]
+fn a_future_that_panics_when_it_is_dropped_for_a_client_that_left_costs_nothing() {
+    let host = Host::start();
+    let mut client = host.connect();
+    client.get("/");
+    let request = host.receive();
+    client.reset();
+    let failure = pollster::block_on(handle(request, Silent)).expect_err("its client left");
+    assert!(matches!(failure, Failure::Engine(error) if error.is_gone()));
+    assert_eq!(host.counters().foreign_panics, 1);
+    host.await_rest();
 }
 
 /// A service that cannot be cloned, if it is so told.

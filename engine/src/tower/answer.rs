@@ -18,7 +18,6 @@
 //! Not here: calling the service, and what the client gets when it fails or panics (`handling`); the request's body
 //! (`incoming`).
 
-use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
@@ -31,7 +30,7 @@ use ringress_proto::response::body_allowed;
 
 use super::invalid;
 use super::shared::{By, Held, SharedRequest};
-use crate::api::{Disconnect, Response, TrySendError};
+use crate::api::{Response, TrySendError};
 use crate::error::{Error, Result};
 use crate::foreign::{self, HeldBytes};
 
@@ -68,24 +67,16 @@ struct Waiting {
     parts: Parts,
     /// Bytes of the body, if that is known.
     length: Option<u64>,
-    /// Tells that the client has left; asked for when the response is held back.
-    gone: Option<Disconnect>,
 }
 
 impl Waiting {
     /// Whether the response is to wait for the first frame of its body: while the client may wait for `100 Continue`,
     /// and the service, which still has the request's body, may read it.
-    fn is_held_back(&mut self, place: &SharedRequest, context: &mut Context<'_>) -> Result<bool> {
+    fn is_held_back(place: &SharedRequest) -> Result<bool> {
         if !place.is_shared() {
             return Ok(false);
         }
-        let gone = &mut self.gone;
-        let gone = place.with(|held| {
-            let request = held.request_mut().ok_or(Error::GONE)?;
-            Ok::<_, Error>(request.awaits_continue().then(|| gone.get_or_insert_with(|| request.on_disconnect())))
-        })?;
-        let Some(gone) = gone else { return Ok(false) };
-        if Pin::new(gone).poll(context).is_ready() { Err(Error::GONE) } else { Ok(true) }
+        place.with(|held| Ok(held.request_mut().ok_or(Error::GONE)?.awaits_continue()))
     }
 }
 
@@ -127,14 +118,14 @@ impl<B: Body> Answer<B> {
             return Ok(None);
         }
         let in_chunks = length.is_none() && !asked.is_http10;
-        let waiting = Some(Box::new(Waiting { parts, length, gone: None }));
+        let waiting = Some(Box::new(Waiting { parts, length }));
         Ok(Some(Self { body: Box::pin(body), waiting, in_chunks }))
     }
 
     pub(super) fn poll(&mut self, place: &SharedRequest, context: &mut Context<'_>) -> Poll<Given<(), B::Error>> {
         if let Some(waiting) = &mut self.waiting {
             let first = self.body.as_mut().poll_frame(context);
-            if first.is_pending() && waiting.is_held_back(place, context)? {
+            if first.is_pending() && Waiting::is_held_back(place)? {
                 return Poll::Pending;
             }
             let is_over = match waiting.length {

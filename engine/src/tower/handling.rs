@@ -2,7 +2,7 @@
 //! given.
 //!
 //! Invariants: however this ends, dropped or by a panic, the request is answered or its response cut before anything
-//! else of the application is dropped.
+//! else of the application is dropped; a service whose client has left is dropped the next time it is waited for.
 //!
 //! Not here: taking requests from a queue (`tower`), their conversion (`incoming`), the body of the response
 //! (`answer`), and where the request is meanwhile (`shared`).
@@ -20,7 +20,7 @@ use tower_service::Service;
 use super::answer::{Answer, SendError};
 use super::incoming::{IncomingBody, convert};
 use super::shared::{Held, SharedRequest};
-use crate::api::{Request, Response};
+use crate::api::{Disconnect, Request, Response};
 use crate::error::Error;
 use crate::foreign;
 
@@ -35,7 +35,8 @@ pub enum Failure<E, B> {
     Panic(Box<dyn Any + Send>),
     /// The body failed. The response was cut, or, had it not begun, was 500.
     Body(B),
-    /// The engine could not do it. [`Gone`](crate::ErrorKind::Gone): the client left.
+    /// The engine could not do it. [`Gone`](crate::ErrorKind::Gone): the client left, and what was under way for it was
+    /// dropped.
     /// [`Invalid`](crate::ErrorKind::Invalid), [`TooLarge`](crate::ErrorKind::TooLarge): the response cannot be sent,
     /// and the client got 500, or a cut response; or `http` cannot hold the request, and the client got 400.
     Engine(Error),
@@ -94,7 +95,7 @@ where
 }
 
 /// A request given to a service, as a future: see [`handle`](super::handle). It is ready when the whole response is on
-/// its way. Dropped before that, the request gets 500, or its response is cut.
+/// its way, or when the client has left. Dropped before that, the request gets 500, or its response is cut.
 #[must_use = "a future does nothing unless polled"]
 pub struct Handling<S, B>
 where
@@ -102,6 +103,8 @@ where
 {
     place: SharedRequest,
     state: State<S, B>,
+    /// Tells that the client has left; asked for when something is waited for before there is a response.
+    gone: Option<Disconnect>,
 }
 
 // What must not move is in boxes of its own.
@@ -126,7 +129,18 @@ where
     B: Body,
 {
     pub(super) fn new(request: Request, service: S) -> Self {
-        Self { place: SharedRequest::new(request), state: State::New(service) }
+        Self { place: SharedRequest::new(request), state: State::New(service), gone: None }
+    }
+
+    /// Whether the client has left, for which the task is woken as well, while its response has not begun. From then on
+    /// the stream tells.
+    fn has_left(&mut self, context: &mut Context<'_>) -> bool {
+        let gone = &mut self.gone;
+        let gone = self.place.with(|held| match held {
+            Held::Request(request) => Some(gone.get_or_insert_with(|| request.on_disconnect())),
+            Held::Nothing | Held::Stream(_) => None,
+        });
+        gone.is_some_and(|gone| Pin::new(gone).poll(context).is_ready())
     }
 
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Handled<S::Error, B::Error>> {
@@ -180,7 +194,11 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let outcome = match catch_unwind(AssertUnwindSafe(|| this.step(context))) {
+        let step = || match this.step(context) {
+            Poll::Pending if this.has_left(context) => Poll::Ready(Err(Failure::Engine(Error::GONE))),
+            stepped => stepped,
+        };
+        let outcome = match catch_unwind(AssertUnwindSafe(step)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(outcome)) => outcome,
             Err(thrown) => Err(Failure::Panic(thrown)),

@@ -37,12 +37,14 @@
 //!   service has the request's body and may read it: that is sent only before.
 //! * A service may keep, read or drop the body of its request as it likes, before and after its response; dropping it
 //!   abandons nothing.
+//! * When a client leaves before its response has begun, the service's future is dropped, with all that it has, as soon
+//!   as it waits for something; so is, later, the body of its response. What must not end there belongs into a task of
+//!   its own.
 //! * Fields that are the connection's or the engine's do not pass: of the service's Connection only `close` is heeded,
 //!   its Content-Length is a promise that is kept, and Keep-Alive, Proxy-Connection, Transfer-Encoding, Date and Server
 //!   are left out.
 //!
-//! Not here: spawning, which is the runtime's business; upgrades and CONNECT tunnels: 101 gives 500; HTTP/2. No service
-//! is told that its client has left before it has answered ([`RequestInfo`] has the ids to ask by).
+//! Not here: spawning, which is the runtime's business; upgrades and CONNECT tunnels: 101 gives 500; HTTP/2.
 
 mod answer;
 mod handling;
