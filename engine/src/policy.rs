@@ -13,6 +13,7 @@ mod text;
 use crate::clock::{Tick, ticks};
 
 pub use self::properties::Properties;
+pub(crate) use self::properties::SocketOptions;
 
 /// The properties of one owner, in a shard's units. A time that is off is `Tick::MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

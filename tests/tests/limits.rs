@@ -24,7 +24,7 @@ const PEER_PATIENCE: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(8);
 
 /// Every property by name, with a value that it takes.
-const PROPERTIES: [(&str, &str); 11] = [
+const PROPERTIES: [(&str, &str); 12] = [
     ("idle_connection", "2s"),
     ("header_wait", "1m"),
     ("entity_body", "500ms"),
@@ -36,6 +36,7 @@ const PROPERTIES: [(&str, &str); 11] = [
     ("request_body_credit", "64KiB"),
     ("send_credit", "16384"),
     ("keep_memory", "5m"),
+    ("socket_buffer", "16KiB"),
 ];
 
 #[test]

@@ -149,6 +149,19 @@ properties! {
     /// How long the engine keeps memory that it does not use, at most, before it gives it back to the system, which
     /// costs a fault for each page that is used again; 60 s by default. Half of it at least. The engine's alone.
     keep_memory: Duration = Duration::from_secs(60), SHORTEST, LONGEST;
+    /// Bytes that the kernel is to buffer for a connection, each way (SO_SNDBUF, SO_RCVBUF; it takes up to twice as
+    /// many), at most 64 MiB, or 0 for as many as it sees fit (`net.ipv4.tcp_wmem`, `tcp_rmem`); 0 by default. Fewer
+    /// save memory, and bound what a connection far away can carry. The engine's alone, as `keep_alive`.
+    socket_buffer: u32 = 0, 0, 64 * MIB;
+}
+
+/// What sockets inherit from those that listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SocketOptions {
+    /// After how much silence a client is asked whether it is still there.
+    pub(crate) keep_alive: Option<Duration>,
+    /// Bytes that the kernel is to buffer, each way.
+    pub(crate) buffer: Option<u32>,
 }
 
 impl Properties {
@@ -158,14 +171,22 @@ impl Properties {
     /// Checks what a session or a URL group sets, in an engine with others.
     pub(crate) fn check_below(&self, engine: &Self) -> Result<()> {
         self.check()?;
-        let of_engine =
-            [("keep_alive", self.keep_alive, engine.keep_alive), ("keep_memory", self.keep_memory, engine.keep_memory)];
-        match of_engine.into_iter().find(|(_, own, engines)| own.is_some() && own != engines) {
-            Some((name, ..)) => {
+        let of_engine = [
+            ("keep_alive", self.keep_alive.is_none() || self.keep_alive == engine.keep_alive),
+            ("keep_memory", self.keep_memory.is_none() || self.keep_memory == engine.keep_memory),
+            ("socket_buffer", self.socket_buffer.is_none() || self.socket_buffer == engine.socket_buffer),
+        ];
+        match of_engine.into_iter().find(|(_, is_same)| !is_same) {
+            Some((name, _)) => {
                 Err(Error::invalid(format!("{name} is the engine's alone: set it by EngineBuilder::properties")))
             }
             None => Ok(()),
         }
+    }
+
+    /// What listening sockets have for those that they accept.
+    pub(crate) fn of_sockets(&self) -> SocketOptions {
+        SocketOptions { keep_alive: self.asks_after(), buffer: self.socket_buffer.filter(|bytes| *bytes > 0) }
     }
 
     /// How long memory that is not used is kept.
@@ -174,7 +195,7 @@ impl Properties {
     }
 
     /// After how much silence a client is asked whether it is still there.
-    pub(crate) fn asks_after(&self) -> Option<Duration> {
+    fn asks_after(&self) -> Option<Duration> {
         self.over(&Self::DEFAULTS).keep_alive.filter(|after| *after != Self::OFF)
     }
 }
@@ -227,6 +248,7 @@ mod tests {
             send_credit: Some(262_144),
             keep_alive: Some(Duration::from_secs(60)),
             keep_memory: Some(Duration::from_secs(60)),
+            socket_buffer: Some(0),
         };
         assert_eq!(Properties::DEFAULTS, promised);
         let nothing_set = Policy::of(&Properties::new());
@@ -249,7 +271,7 @@ mod tests {
     #[test]
     fn the_defaults_can_be_set_and_every_name_is_known() {
         Properties::DEFAULTS.check().expect("the defaults are within their ranges");
-        assert_eq!(Properties::NAMES.len(), 12);
+        assert_eq!(Properties::NAMES.len(), 13);
         for name in Properties::NAMES {
             let error = Properties::new().set(name, "nonsense").expect_err("no value").to_string();
             assert!(error.starts_with(&format!("{name} is \"nonsense\", but must be ")), "{error}");

@@ -80,8 +80,14 @@ fn bind(socket: RawFd, address: SocketAddr) -> io::Result<()> {
 /// The first is bound without SO_REUSEPORT, so that an address in use, also by another process of ours, is refused.
 /// Port 0 is given a free port, the same for all.
 ///
-/// With `keep_alive`, a client that has been silent for so long is asked whether it is still there.
-pub(crate) fn bind_all(address: SocketAddr, count: usize, keep_alive: Option<Duration>) -> io::Result<Vec<OwnedFd>> {
+/// With `keep_alive`, a client that has been silent for so long is asked whether it is still there. With `buffer`, the
+/// kernel buffers so many bytes for each, both ways.
+pub(crate) fn bind_all(
+    address: SocketAddr,
+    count: usize,
+    keep_alive: Option<Duration>,
+    buffer: Option<u32>,
+) -> io::Result<Vec<OwnedFd>> {
     let mut sockets: Vec<OwnedFd> = Vec::with_capacity(count);
     let mut bound = address;
     for index in 0..count.max(1) {
@@ -95,6 +101,11 @@ pub(crate) fn bind_all(address: SocketAddr, count: usize, keep_alive: Option<Dur
         set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
         if let Some(after) = keep_alive {
             ask_silent_clients(fd, after)?;
+        }
+        if let Some(bytes) = buffer.and_then(|bytes| i32::try_from(bytes).ok()) {
+            // Before it listens: the window is offered by it.
+            set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)?;
+            set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)?;
         }
         if address.is_ipv6() && address.ip().is_unspecified() {
             // All addresses, IPv4 too, whatever net.ipv6.bindv6only says.
@@ -302,7 +313,7 @@ mod tests {
     use std::net::TcpStream;
 
     fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
-        let sockets = bind_all(address, count, None)?;
+        let sockets = bind_all(address, count, None, None)?;
         sockets.iter().try_for_each(|socket| start_listening(socket.as_raw_fd()))?;
         Ok(sockets)
     }
@@ -357,5 +368,25 @@ mod tests {
         client.write_all(&[7; 1000]).expect("there is room");
         await_all(&server, Traffic { acknowledged: written as u64, received: 1000 });
         assert!(traffic(-1).is_err());
+    }
+
+    #[test]
+    fn what_is_accepted_has_the_buffers_of_what_listens() {
+        let listener = bind_all(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)), 1, None, Some(10_000));
+        let listener = listener.expect("a free port").remove(0);
+        start_listening(listener.as_raw_fd()).expect("it is bound");
+        let address = local_address(listener.as_raw_fd()).expect("it is bound");
+        let _client = TcpStream::connect(address).expect("it listens");
+        let listener = std::net::TcpListener::from(listener);
+        let (accepted, _) = listener.accept().expect("a client has connected");
+        for option in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
+            let (mut bytes, mut len) = (0_i32, socklen::<i32>());
+            // SAFETY: the pointers are those of `bytes`, which has as many bytes as `len` says, and of `len`.
+            let got = unsafe {
+                libc::getsockopt(accepted.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut bytes).cast(), &raw mut len)
+            };
+            // The kernel doubles what it is told.
+            assert_eq!((got, bytes), (0, 20_000));
+        }
     }
 }

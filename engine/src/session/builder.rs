@@ -24,8 +24,9 @@ impl EngineBuilder {
     /// Settings for a host with little memory, which may be changed afterwards: one shard, a
     /// [`memory_max`](Self::memory_max) of 28 MiB, 1,200 requests at a time, small buffers (receive buffers of 2 KiB,
     /// body buffers of 4 KiB, heads of 4 KiB and targets of 2 KiB at most, response areas of 2 KiB), 16 requests of a
-    /// connection at a time, credits of 16 KiB both ways, and stacks of 256 KiB. So a process of 64 MiB, under `ulimit
-    /// -v` as well, holds a thousand clients, if its application has no more in memory for each than the credits.
+    /// connection at a time, credits of 16 KiB both ways, 8 KiB of the kernel's for each socket and way, and stacks of
+    /// 256 KiB. So a process of 64 MiB, under `ulimit -v` as well, holds a thousand clients, if its application has no
+    /// more in memory for each than the credits.
     ///
     /// ```
     /// let capacity = ringress::EngineBuilder::small().capacity()?;

@@ -76,8 +76,8 @@ impl Control {
 
     /// Opens an address on every shard, by request.
     pub(super) fn listen(&mut self, address: SocketAddr) -> core::result::Result<SocketAddr, Refused> {
-        let (shards, keep_alive) = (self.shard_states(), self.groups.inherited().asks_after());
-        self.listeners.listen(&mut self.desired, &shards, keep_alive, address)
+        let (shards, options) = (self.shard_states(), self.groups.inherited().of_sockets());
+        self.listeners.listen(&mut self.desired, &shards, options, address)
     }
 
     /// Closes an address that was opened by request.
@@ -120,13 +120,13 @@ impl Control {
 
     /// Opens the ports of all these URLs, or none.
     fn open_ports(&mut self, urls: &[(&str, u64)], prefixes: &[Prefix]) -> core::result::Result<(), Refused> {
-        let (shards, keep_alive) = (self.shard_states(), self.groups.inherited().asks_after());
+        let (shards, options) = (self.shard_states(), self.groups.inherited().of_sockets());
         let mut opened = BTreeSet::new();
         for ((url, _), prefix) in urls.iter().zip(prefixes) {
             if !opened.insert(prefix.port) {
                 continue;
             }
-            if let Err(refused) = self.listeners.open_port(&mut self.desired, &shards, keep_alive, prefix.port) {
+            if let Err(refused) = self.listeners.open_port(&mut self.desired, &shards, options, prefix.port) {
                 self.close_unused(opened);
                 return Err(refused.about(format_args!("URL {url:?}")));
             }

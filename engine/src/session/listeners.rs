@@ -16,9 +16,9 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::Error;
+use crate::policy::SocketOptions;
 use crate::ring::net;
 use crate::shard::{DesiredState, ListenAddress, ListenSocket};
 
@@ -84,10 +84,10 @@ impl Listeners {
         &mut self,
         desired: &mut DesiredState,
         shards: &[ShardState],
-        keep_alive: Option<Duration>,
+        options: SocketOptions,
         address: SocketAddr,
     ) -> Result<SocketAddr, Refused> {
-        let bound = self.open(shards, keep_alive, address, true)?;
+        let bound = self.open(shards, options, address, true)?;
         self.show(desired);
         Ok(bound)
     }
@@ -114,13 +114,13 @@ impl Listeners {
         &mut self,
         desired: &mut DesiredState,
         shards: &[ShardState],
-        keep_alive: Option<Duration>,
+        options: SocketOptions,
         port: u16,
     ) -> Result<(), Refused> {
         if self.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
             return Ok(());
         }
-        let mut open = |ip| self.open(shards, keep_alive, SocketAddr::new(ip, port), false).map(drop);
+        let mut open = |ip| self.open(shards, options, SocketAddr::new(ip, port), false).map(drop);
         match open(Ipv6Addr::UNSPECIFIED.into()) {
             // A host without IPv6.
             Err(refused) if is_no_ipv6(&refused.error) => open(Ipv4Addr::UNSPECIFIED.into())?,
@@ -140,7 +140,7 @@ impl Listeners {
     fn open(
         &mut self,
         shards: &[ShardState],
-        keep_alive: Option<Duration>,
+        options: SocketOptions,
         address: SocketAddr,
         explicit: bool,
     ) -> Result<SocketAddr, Refused> {
@@ -149,7 +149,7 @@ impl Listeners {
             let text = format!("cannot listen on {address}: {ADDRESSES_MAX} addresses are listened on, {remedy}");
             return Err(Error::invalid(text).into());
         }
-        let sockets = bind(address, shards, keep_alive).map_err(|error| {
+        let sockets = bind(address, shards, options).map_err(|error| {
             let may_pass = error.kind() == io::ErrorKind::AddrInUse && !self.is_ours(address);
             Refused { error: refused(address, shards.len(), error), may_pass }
         })?;
@@ -212,9 +212,9 @@ impl Listeners {
 }
 
 /// Sockets for the shards that have not ended, those that are to listen at once listening.
-fn bind(address: SocketAddr, shards: &[ShardState], keep_alive: Option<Duration>) -> io::Result<Vec<Option<OwnedFd>>> {
+fn bind(address: SocketAddr, shards: &[ShardState], options: SocketOptions) -> io::Result<Vec<Option<OwnedFd>>> {
     let count = shards.iter().filter(|state| **state != ShardState::Ended).count();
-    let mut sockets = net::bind_all(address, count, keep_alive)?.into_iter();
+    let mut sockets = net::bind_all(address, count, options.keep_alive, options.buffer)?.into_iter();
     let for_shard = |state: &ShardState| {
         let socket = if *state == ShardState::Ended { None } else { sockets.next() };
         if let Some(socket) = socket.as_ref().filter(|_| *state == ShardState::Runs || count == 1) {
