@@ -41,8 +41,14 @@ fn main() -> ExitCode {
             Some(descriptors) => beside(row, descriptors, options.scale),
             None => Cell::not_run(),
         };
-        let verdict = if colocated.is_miss || queue.is_miss { "misses" } else { "holds" };
-        missed += usize::from(verdict == "misses");
+        let verdicts = [colocated.verdict, queue.verdict];
+        let is_missed = verdicts.contains(&Verdict::Misses);
+        missed += usize::from(is_missed);
+        let verdict = match is_missed {
+            true => "misses",
+            false if verdicts.contains(&Verdict::Holds) => "holds",
+            false => "not run",
+        };
         let must = row.must.text();
         let load = format!("`{}`: {}", row.name, row.load);
         println!("| {load} | {} | {} | {} | {must} | {verdict} |", colocated.text, queue.text, nginx.text);
@@ -56,23 +62,31 @@ fn fail(text: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// Whether what came of a load is as it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Holds,
+    Misses,
+    NotRun,
+}
+
 /// What stands in the table for one load and server.
 struct Cell {
     text: String,
-    is_miss: bool,
+    verdict: Verdict,
 }
 
 impl Cell {
     fn not_run() -> Self {
-        Self { text: "-".into(), is_miss: false }
+        Self { text: "-".into(), verdict: Verdict::NotRun }
     }
 
     fn miss(text: String) -> Self {
-        Self { text, is_miss: true }
+        Self { text, verdict: Verdict::Misses }
     }
 
     fn of(outcome: &Outcome, must: Must) -> Self {
-        Self { text: outcome.short(), is_miss: !must.is_met(outcome) }
+        Self { text: outcome.short(), verdict: if must.is_met(outcome) { Verdict::Holds } else { Verdict::Misses } }
     }
 }
 
@@ -84,7 +98,7 @@ fn run(row: &Row, mode: Mode, options: &Options) -> Cell {
         let outcome = row.run(server.address(), options.scale);
         eprintln!("siege: {}, {}: {outcome}", row.name, mode.as_str());
         let cell = Cell::of(&outcome, row.must);
-        if cell.is_miss {
+        if cell.verdict == Verdict::Misses {
             // A server that does not serve is not asked whether it is at rest.
             return cell;
         }
