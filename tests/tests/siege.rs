@@ -42,7 +42,6 @@ mod colocated {
         streams: "streams",
         pipes: "pipes",
         open_uploads: "open-uploads",
-        #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         ghosts_that_are_reset: "ghosts-reset",
         #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         ghosts_that_are_closed: "ghosts-closed",
@@ -75,7 +74,6 @@ mod queue {
         streams: "streams",
         pipes: "pipes",
         open_uploads: "open-uploads",
-        #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         ghosts_that_are_reset: "ghosts-reset",
         #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         ghosts_that_are_closed: "ghosts-closed",
