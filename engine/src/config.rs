@@ -63,7 +63,7 @@ pub(crate) struct Config {
     /// Bytes of the stacks of the engine's threads, if not as the standard library has them.
     pub(crate) stack_bytes: Option<usize>,
     pub(crate) pipeline_max: u32,
-    /// Clients in these networks speak for many, and have no fair share kept to them.
+    /// Clients in these networks speak for many: none of them has too much.
     pub(crate) trusted_proxies: Vec<Network>,
     /// What sessions and groups inherit, and what it inherits itself.
     pub(crate) properties: Properties,

@@ -275,21 +275,6 @@ impl Peers {
         self.entries[key.0 as usize].is_exempt
     }
 
-    /// The address for which most of a pool is held, of those that are not exempt, and how much; how many hold any.
-    /// Looks at all: not for what happens often.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the limits come next"))]
-    pub(crate) fn greediest(&self, pool: Pool) -> (Option<(PeerKey, u32)>, u32) {
-        let (mut most, mut holders): (Option<(PeerKey, u32)>, u32) = (None, 0);
-        for ((place, entry), held) in (0..).zip(&self.entries).zip(&self.held[pool as usize]).skip(1) {
-            let held = *held;
-            holders += u32::from(held > 0);
-            if held > most.map_or(0, |(_, most)| most) && !entry.is_exempt {
-                most = Some((PeerKey(place), held));
-            }
-        }
-        (most, holders)
-    }
-
     /// Addresses for which something is held.
     pub(crate) fn len(&self) -> u32 {
         self.len
@@ -353,16 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn the_greediest_is_found_and_trusted_proxies_are_not() {
+    fn trusted_proxies_are_known() {
         let proxies = Network::new(v4(128), 25).expect("a network");
         let mut peers = Peers::new(8, 8, &[proxies]);
-        let (little, much, proxy) = (enter(&mut peers, v4(1)), enter(&mut peers, v4(2)), enter(&mut peers, v4(200)));
-        assert_eq!(peers.greediest(Pool::Departed), (None, 0));
-        for (key, slots) in [(little, 1), (much, 3), (proxy, 5)] {
-            (0..slots).for_each(|_| peers.hold(key, Pool::Departed));
-        }
-        assert_eq!(peers.greediest(Pool::Departed), (Some((much, 3)), 3));
-        assert_eq!([little, much, proxy].map(|key| peers.is_exempt(key)), [false, false, true]);
+        let keys = [1, 127, 128, 200].map(|last| enter(&mut peers, v4(last)));
+        assert_eq!(keys.map(|key| peers.is_exempt(key)), [false, false, true, true]);
     }
 
     #[test]

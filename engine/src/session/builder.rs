@@ -131,8 +131,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Networks of proxies that speak for many clients: what comes from one address there is the requests of many, and
-    /// has no share of its own beside those of other addresses. None by default.
+    /// Networks of proxies that speak for many clients: an address there is never taken for one that has much, however
+    /// many connections it has, when some end so that others are served (`connections_evicted`). None by default.
     ///
     /// ```
     /// use ringress::{Engine, Network};

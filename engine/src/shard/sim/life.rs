@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::rig::{Options, Rig, answer, listen_address, stand_in};
 use crate::clock::ticks;
 use crate::id::QueueNumber;
-use crate::peers::Pool;
 use crate::queue::QueueCore;
 use crate::ring::fake::Faults;
 use crate::shard::protocol::Protocol;
@@ -261,23 +260,18 @@ fn the_grace_of_a_stop_begins_when_it_is_taken() {
 fn what_an_address_holds_is_counted_until_nothing_of_it_is_left() {
     let mut rig = Rig::new();
     let clients = [rig.connect_from(1), rig.connect_from(1), rig.connect_from(2)];
-    let most = |rig: &mut Rig, pool| {
-        let peers = rig.shard.protocol.dispatch.peers();
-        (peers.len(), peers.greediest(pool).0.map(|(_, held)| held))
-    };
-    assert_eq!(most(&mut rig, Pool::Connections), (2, Some(2)));
+    let peers = |rig: &mut Rig| rig.shard.protocol.dispatch.peers().len();
+    assert_eq!((peers(&mut rig), rig.counters.requests_departed.read()), (2, 0));
     rig.say(clients[0], GET);
     let left = rig.claim();
-    assert_eq!(most(&mut rig, Pool::Departed), (2, None), "it is under way");
     clients.into_iter().for_each(|client| rig.shard.protocol.transport.io.reset(client));
     rig.settle();
-    assert_eq!(most(&mut rig, Pool::Connections), (1, None));
-    assert_eq!(most(&mut rig, Pool::Departed), (1, Some(1)), "its handle is left");
+    assert_eq!((peers(&mut rig), rig.counters.requests_departed.read()), (1, 1), "its handle is left");
     let again = rig.connect_from(1);
     drop(left);
     rig.settle();
-    assert_eq!(most(&mut rig, Pool::Departed), (1, None));
+    assert_eq!((peers(&mut rig), rig.counters.requests_departed.read()), (1, 0));
     rig.shard.protocol.transport.io.reset(again);
     rig.settle();
-    assert_eq!(most(&mut rig, Pool::Connections), (0, None));
+    assert_eq!((peers(&mut rig), rig.counters.client_addresses.read()), (0, 0));
 }
