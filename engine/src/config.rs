@@ -146,7 +146,6 @@ impl Config {
             };
         }
         within("shards", self.shards, 1, 255)?;
-        self.split_memory()?;
         within("connections_max", self.connections_max, 1, 1 << 24)?;
         within("requests_max", self.requests_max, 16, 1 << 24)?;
         within("receive_buffers", self.receive_buffers, 16, 32_768)?;
@@ -162,6 +161,8 @@ impl Config {
         self.properties = self.properties.over(&self.base);
         self.properties.check()?;
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
+        // Of what is within its range, sums do not overflow.
+        self.split_memory()?;
         self.template()?;
         let available = core_affinity::get_core_ids().unwrap_or_default();
         if let Some(core) = self.cores.iter().find(|core| available.iter().all(|known| known.id != **core)) {

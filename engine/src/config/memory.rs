@@ -180,7 +180,7 @@ impl Config {
         let lacking: Vec<Pool> = lacking.collect();
         let parts: u64 = lacking.iter().map(|pool| pool.least_and_parts().1).sum();
         for pool in lacking {
-            let more = left * pool.least_and_parts().1 / parts / self.each(pool);
+            let more = left / parts * pool.least_and_parts().1 / self.each(pool);
             let count = self.count(pool).saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
             let count = count.min(defaults.count(pool));
             // The largest power of two that is not above it.
@@ -249,6 +249,21 @@ mod tests {
         config.give(Pool::Requests, 16_384);
         let error = config.checked().expect_err("too many").to_string();
         assert!(error.contains("requests_max 16384 take ") && error.contains("raise"), "{error}");
+    }
+
+    #[test]
+    fn whatever_number_is_said_it_is_refused_or_holds() {
+        // Nobody says how many coalescing buffers there are.
+        for pool in Pool::ALL.into_iter().filter(|pool| *pool != Pool::CoalescingBuffers) {
+            let mut config = bounded(64 << 20);
+            config.give(pool, u32::MAX);
+            let error = config.checked().expect_err("too many").to_string();
+            assert!(error.contains(&u32::MAX.to_string()), "{error}");
+        }
+        let config = Config { response_area_bytes: u32::MAX, ..bounded(64 << 20) };
+        assert!(config.checked().is_err());
+        let config = bounded(u64::MAX).checked().expect("enough");
+        assert!(Pool::ALL.into_iter().all(|pool| config.count(pool) == Config::default().count(pool)));
     }
 
     #[test]
