@@ -70,7 +70,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of all addresses that have the first `prefix` bits of this one, whose other bits are 0.
+    /// The network of all addresses that have the first `prefix` bits of this one, whose other bits are 0. One of IPv4
+    /// addresses that are written as IPv6 ones (`::ffff:10.0.0.0`, 104) is that of these (`10.0.0.0`, 8).
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid): the address has no so many bits (32, or 128), or others that are not 0.
@@ -80,7 +81,12 @@ impl Network {
             let text = format!("the prefix of {address}/{prefix} is {prefix}, but must be from 0 to {bits}");
             return Err(Error::invalid(text));
         }
-        let network = Self { address, prefix };
+        let network = match address.to_canonical() {
+            // 96 bits say that it is one.
+            IpAddr::V4(ip) if address.is_ipv6() && prefix >= 96 => Self { address: ip.into(), prefix: prefix - 96 },
+            _ => Self { address, prefix },
+        };
+        let Self { address, prefix } = network;
         let first = network.first_of(address);
         if first != address {
             let text = format!("{network} has bits behind its prefix; the network is {first}/{prefix}");
@@ -354,6 +360,10 @@ mod tests {
         ] {
             assert_eq!(Network::new(address, prefix).expect_err("not valid").to_string(), text);
         }
+        let written_as_v6 = Network::new(v6("::ffff:192.0.2.0"), 120).expect("the same as 192.0.2.0/24");
+        assert_eq!(written_as_v6, Network::new(v4(0), 24).expect("a network"));
+        assert!(written_as_v6.contains(v4(7)) && written_as_v6.contains(v6("::ffff:192.0.2.7")));
+        assert!(Network::new(v6("::ffff:0:0"), 95).is_err(), "bits behind its prefix");
         let all = Network::new(Ipv4Addr::UNSPECIFIED.into(), 0).expect("all");
         assert!(all.contains(v4(7)) && all.contains(v6("::ffff:1.2.3.4")) && !all.contains(v6("::1")));
         let host = Network::new(v6("2001:db8::1"), 128).expect("one");
