@@ -325,6 +325,30 @@ fn nobody_is_blamed_or_refused_for_buffers_that_others_hold() {
 }
 
 #[test]
+fn what_is_thrown_away_waits_for_no_body_that_is_kept() {
+    let mut dry = Dry::new();
+    dry.starve(LARGE_COUNT);
+    let rig = &mut dry.rig;
+    // Two requests at once, of which one waits in its buffer: until one buffer is left.
+    while rig.shard.protocol.dispatch.side().buffers.small.in_use() < SMALL_COUNT - 1 {
+        let client = rig.connect();
+        rig.say(client, post(0) + "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n");
+        dry.others.push(rig.claim());
+    }
+    let client = rig.connect();
+    let refused = "POST /nowhere HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc";
+    rig.say(client, refused);
+    let heard = rig.heard(client);
+    assert!(heard.starts_with("HTTP/1.1 404 "), "{heard}");
+    // The last buffer brings this, and comes back.
+    rig.say(client, "d");
+    rig.say(client, "e\r\n0\r\n\r\n".to_owned() + &post(0));
+    (0..5).for_each(|_| rig.pass(TICK));
+    dry.others.push(rig.queue.claim_of(0).expect("hang: the next request is not received"));
+    dry.end();
+}
+
+#[test]
 fn a_client_that_leaves_while_there_is_no_buffer_for_it_is_noticed() {
     let mut dry = Dry::new();
     dry.starve(LARGE_COUNT);

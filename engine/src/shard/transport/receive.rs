@@ -61,6 +61,8 @@ impl Awaited {
             Self::Short(_) | Self::Long(_) if large.any_posted() => Ok(Way::Once(Group::Large)),
             Self::Long(_) if has_many => Ok(Way::Many),
             Self::Short(Kept::No) | Self::Long(Kept::No) if has_small => Ok(Way::Once(Group::Small)),
+            // Not behind bodies that are kept: those may wait for their readers.
+            Self::Short(Kept::No) | Self::Long(Kept::No) => Err(Resource::SmallBuffer),
             Self::Short(Kept::Wanted) | Self::Long(Kept::Wanted) if large.any_reserved() => {
                 Ok(Way::Once(Group::Reserved))
             }
