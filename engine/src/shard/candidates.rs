@@ -2,7 +2,8 @@
 //!
 //! Invariants: who holds more than few connections goes before others, by powers of two of how many; among equals, who
 //! has done nothing for longest. All connections are looked through for many candidates at a time, which are good for a
-//! tick, and of which each is looked at again when its turn comes; in vain that is done once a tick at most.
+//! tick, and of which each is looked at again when its turn comes; in vain that is done once a tick at most,
+//! and again in the next one if it was to be done.
 //!
 //! Not here: who could go (`protocol`), and what happens to it (`eviction`, `heads`).
 
@@ -114,7 +115,8 @@ impl<R: Copy + Ord> Candidates<R> {
         eligible: &Eligible<O, F>,
     ) -> Result<(), Lack> {
         if self.barren_at == Some(now) {
-            return Err(Lack::Lasting);
+            // There may be some since.
+            return Err(Lack::Until(now + 1));
         }
         let most = self.next.capacity() / 2;
         let mut first_from: Option<Tick> = None;

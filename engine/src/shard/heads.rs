@@ -3,7 +3,9 @@
 //! Invariants: a head is answered 408 and its connection ends only while another one, or a trailer section, waits for a
 //! cell, and only one that is in a cell of those; first one of an address that has many connections, then the one that
 //! has not grown for longest, and that has been so for 64 ms. It is looked at when all that has come is handled: a head
-//! whose next piece is here is not given up. Without a request slot to answer in, whoever waits goes on waiting.
+//! whose next piece is here is not given up. Where no request slot is left, only trailer sections are helped, whose
+//! requests have the slots: then a head is answered 503 for one, also if it is whole and waits for a slot, since
+//! otherwise each waits for the other.
 //!
 //! Not here: who waits (`transport::waiting`), what of a head is where (`protocol`).
 
@@ -33,7 +35,11 @@ impl<I: Io> Shard<I> {
     /// Whether something waits for a cell.
     #[inline]
     pub(super) fn lacks_cells(&self) -> bool {
-        self.protocol.transport.waiting.count(Resource::Cell) > 0
+        self.trailers_lack_cells() || self.protocol.transport.waiting.count(Resource::Cell) > 0
+    }
+
+    fn trailers_lack_cells(&self) -> bool {
+        self.protocol.transport.waiting.count(Resource::CellOfTrailers) > 0
     }
 
     /// When heads are to be looked at again.
@@ -49,9 +55,14 @@ impl<I: Io> Shard<I> {
             return;
         }
         self.heads.looks_again = None;
-        while self.lacks_cells() && !self.protocol.dispatch.has_assembly_cell() && self.protocol.dispatch.has_slot() {
+        while self.lacks_cells() && !self.protocol.dispatch.has_assembly_cell() {
+            let rest_of = match self.protocol.dispatch.has_slot() {
+                true => Connection::stalled_head,
+                false if self.trailers_lack_cells() => Connection::head_without_slot,
+                false => return,
+            };
             let eligible = Eligible {
-                rest_of: Connection::stalled_head,
+                rest_of,
                 from: |rank: &Rank<Tick>| match rank.is_of_crowd() {
                     true => 0,
                     false => rank.rest.saturating_add(REST_MIN),

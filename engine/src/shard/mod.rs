@@ -349,6 +349,7 @@ impl<I: Io> Shard<I> {
                 self.call(key);
             } else if self.protocol.has_for_waiting() {
                 self.call_first(Resource::Slot);
+                self.call_first(Resource::CellOfTrailers);
                 self.call_first(Resource::Cell);
             } else if self.protocol.transport.drains.are_too_many() {
                 self.end_oldest_drain();

@@ -115,6 +115,14 @@ impl Connection {
         }
     }
 
+    /// ... for those that have the slots.
+    pub(crate) fn head_without_slot(&self) -> Option<Tick> {
+        match self {
+            Self::Http1(http) => http.head_without_slot(),
+            Self::Raw(_) => None,
+        }
+    }
+
     /// Whether what has come of a body is enough for now.
     #[cfg(test)]
     pub(crate) fn is_paused(&self) -> bool {
@@ -313,7 +321,8 @@ impl<I: Io> Protocol<I> {
         self.close(connection.link_mut());
     }
 
-    /// Answers 408 to a [stalled head](Connection::stalled_head), as its timer would: others need its cell.
+    /// Answers 408 to a [stalled head](Connection::stalled_head), as its timer would, or 503 where no slot is left for
+    /// that: others need its cell.
     pub(crate) fn evict_head(&mut self, connection: &mut Connection) {
         if let Connection::Http1(http) = connection {
             self.time_out_head(http);

@@ -145,7 +145,7 @@ impl<I: Io> Protocol<I> {
     fn lacks(&self, connection: &Connection, resource: Resource) -> Option<Resource> {
         match resource {
             Resource::Slot => (!self.dispatch.has_slot()).then_some(resource),
-            Resource::Cell => (!self.dispatch.has_assembly_cell()).then_some(resource),
+            Resource::CellOfTrailers | Resource::Cell => (!self.dispatch.has_assembly_cell()).then_some(resource),
             Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => {
                 let link = connection.link();
                 let credit = self.dispatch.policy(link.policy).body_credit;
@@ -194,7 +194,7 @@ impl<I: Io> Protocol<I> {
             Resource::SmallBuffer => Some(buffers.small.posted()),
             Resource::LargeBuffer => Some(buffers.large.posted() + buffers.small.posted()),
             Resource::ReservedBuffer => Some(buffers.large.reserved_posted()),
-            Resource::Slot | Resource::Cell => None,
+            Resource::Slot | Resource::CellOfTrailers | Resource::Cell => None,
         }
     }
 
@@ -207,7 +207,8 @@ impl<I: Io> Protocol<I> {
     #[cold]
     fn has_for_some(&self) -> bool {
         let waits = |resource| self.transport.waiting.count(resource) > 0;
-        waits(Resource::Slot) && self.dispatch.has_slot() || waits(Resource::Cell) && self.dispatch.has_assembly_cell()
+        let waits_for_cell = waits(Resource::CellOfTrailers) || waits(Resource::Cell);
+        waits(Resource::Slot) && self.dispatch.has_slot() || waits_for_cell && self.dispatch.has_assembly_cell()
     }
 
     fn go_on_with_input(&mut self, connection: &mut Connection) {

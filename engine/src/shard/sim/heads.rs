@@ -260,3 +260,59 @@ fn without_anybody_to_give_one_up_a_trailer_section_waits_and_then_its_request_f
     assert_eq!(rig.heard_answers(clients[0]), ["/a/1"]);
     rig.end_all(clients);
 }
+
+#[test]
+fn requests_whose_trailers_wait_for_a_cell_do_not_wait_for_heads_that_wait_for_their_slots() {
+    for is_whole in [false, true] {
+        let config = Config { assembly_buffers: 1, requests_max: 16, ..Options::default().config };
+        let mut rig = Rig::with(Options { config, ..Options::default() });
+        let holder = rig.connect();
+        rig.say(holder, long(0).0);
+        let clients: Vec<usize> = (0..16).map(|_| rig.connect()).collect();
+        let (begun, trailers) = with_trailers(LONG);
+        for client in &clients {
+            rig.say(*client, &begun);
+        }
+        // All slots are taken: when the head is whole, it waits for one, with the only cell.
+        if is_whole {
+            rig.say(holder, long(0).1);
+        }
+        let mut leases = rig.claim_all();
+        assert_eq!(leases.len(), clients.len());
+        for client in &clients {
+            rig.say(*client, &trailers);
+        }
+        rig.pass(A_WHILE);
+        let heard = rig.heard(holder);
+        assert!(heard.starts_with("HTTP/1.1 503 "), "whole: {is_whole}: {heard}");
+        for (client, mut lease) in clients.iter().zip(leases.drain(..)) {
+            assert_eq!(body(&mut lease), b"abc");
+            answer(lease);
+            rig.settle();
+            assert_eq!(rig.heard_answers(*client), ["/a/1"]);
+        }
+        assert_eq!((rig.counters.heads_evicted.read(), rig.counters.requests_overloaded.read()), (1, 1));
+        rig.end_all(clients.into_iter().chain([holder]));
+    }
+}
+
+#[test]
+fn a_head_that_takes_a_cell_in_the_moment_when_none_could_be_given_up_is_looked_at_again() {
+    let mut rig = with_cells(1);
+    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
+    let (begun, trailers) = with_trailers(LONG);
+    rig.say(clients[0], begun + &trailers);
+    let mut lease = rig.claim();
+    rig.say(clients[1], long(1).0);
+    assert_eq!(body(&mut lease), b"abc", "it has the only cell");
+    answer(lease);
+    rig.settle();
+    rig.say(clients[2], long(2).0);
+    assert!(rig.shard.waits_for_a_tick(), "the second one has it now, and may not grow");
+    rig.pass(A_WHILE);
+    assert!(rig.heard(clients[1]).starts_with("HTTP/1.1 408 "));
+    rig.say(clients[2], long(2).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(clients[2]), ["/a/2"]);
+    rig.end_all(clients);
+}

@@ -150,7 +150,7 @@ impl<I: Io> Transport<I> {
         let counter = match resource {
             Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => &self.counters.waits_for_buffer,
             Resource::Slot => &self.counters.waits_for_slot,
-            Resource::Cell => &self.counters.waits_for_cell,
+            Resource::CellOfTrailers | Resource::Cell => &self.counters.waits_for_cell,
         };
         counter.count();
         self.stop_waiting(socket);

@@ -19,13 +19,16 @@ pub(crate) enum Resource {
     ReservedBuffer,
     /// Request slots.
     Slot,
-    /// Cells to put heads together in.
+    /// Cells to put heads together in, for the trailer section of a request that has a slot.
+    CellOfTrailers,
+    /// ... for a head.
     Cell,
 }
 
 impl Resource {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::ReservedBuffer, Self::LargeBuffer, Self::SmallBuffer, Self::Slot, Self::Cell];
+    /// In the order in which they are given: who has a slot comes before those that will need one.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::ReservedBuffer, Self::LargeBuffer, Self::SmallBuffer, Self::Slot, Self::CellOfTrailers, Self::Cell];
 }
 
 /// See the module's head.

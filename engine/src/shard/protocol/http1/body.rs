@@ -89,7 +89,7 @@ impl<I: Io> Protocol<I> {
         self.dispatch.body_has_come(slot, taken.unwrap_or(most));
         match taken {
             // A trailer section has no cell.
-            Ok(0) => self.out_of_cells(connection),
+            Ok(0) => self.out_of_cells_for_trailers(connection),
             Ok(bytes) => {
                 self.set_timer(connection);
                 Taken::Bytes(bytes)

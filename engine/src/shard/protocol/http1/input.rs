@@ -124,6 +124,12 @@ impl<I: Io> Protocol<I> {
         self.take_later(connection, Resource::Cell)
     }
 
+    /// ... for a trailer section.
+    #[cold]
+    pub(super) fn out_of_cells_for_trailers(&mut self, connection: &mut Http1) -> Taken {
+        self.take_later(connection, Resource::CellOfTrailers)
+    }
+
     /// Input waits until something is there again, in its turn.
     fn take_later(&mut self, connection: &mut Http1, resource: Resource) -> Taken {
         self.transport.await_resource(&mut connection.link.socket, resource);

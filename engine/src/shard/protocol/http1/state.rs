@@ -15,7 +15,7 @@ use crate::record::{Address, DISCARDED_BYTES_MAX};
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::link::Link;
 use crate::shard::protocol::raw::Pipe;
-use crate::shard::transport::{Accepted, Socket};
+use crate::shard::transport::{Accepted, Resource, Socket};
 use crate::slab::ConnectionKey;
 use crate::timer::NEVER;
 
@@ -446,6 +446,13 @@ impl Http1 {
         let is_awaited = socket.is_open() && socket.waits_for().is_none() && !socket.holds_input();
         let reason = self.machine.wait_reason(Part::Head, socket.blocked());
         (is_awaited && reason == WaitReason::Head && head.cell.is_in(Area::Assembly)).then_some(head.grown)
+    }
+
+    /// ... or that is whole and waits for a slot.
+    pub(crate) fn head_without_slot(&self) -> Option<Tick> {
+        let Intake::Head(head) = &self.intake else { return None };
+        let waits = self.link.socket.waits_for() == Some(Resource::Slot) && head.cell.is_in(Area::Assembly);
+        if waits && !self.link.socket.is_closing() { Some(head.grown) } else { self.stalled_head() }
     }
 
     /// Since when it has had nothing to do: no part of a request is here, none is under way, nothing is sent or held.
