@@ -15,7 +15,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --cores A,B,..       cores to pin shards to (default: not pinned)
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
   --consumers N        threads that answer, in queue mode (default: as many as shards)
-  --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more are answered 503
+  --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more wait
   --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers or assembly_buffers
   --connections N      connections that a shard holds, 1 to 16777216 (default 65536); the limit of descriptors
                        (ulimit -n) is raised as far as it can be
