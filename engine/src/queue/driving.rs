@@ -13,8 +13,9 @@ use super::completions::Completion;
 use super::slot::Slot;
 
 std::thread_local! {
-    /// The list of the shard that this thread drives.
-    static DRIVEN: Cell<*const ()> = const { Cell::new(core::ptr::null()) };
+    /// Of the shard that this thread drives, the mark that its [`Driving`] keeps: no other shard has it meanwhile, also
+    /// not one in the place of a shard that has gone.
+    static DRIVEN: Cell<*const AtomicBool> = const { Cell::new(core::ptr::null()) };
 }
 
 /// See the module's head.
@@ -27,7 +28,7 @@ pub(super) struct LocalCompletions {
 /// Marks the current thread as the one that drives a shard, until dropped.
 #[derive(Debug)]
 pub(crate) struct Driving {
-    outer: *const (),
+    outer: *const AtomicBool,
     driven: Arc<AtomicBool>,
 }
 
@@ -45,14 +46,14 @@ impl LocalCompletions {
 
     #[inline]
     fn is_here(&self) -> bool {
-        DRIVEN.with(Cell::get) == (&raw const *self).cast()
+        DRIVEN.with(Cell::get) == Arc::as_ptr(&self.driven)
     }
 
     /// See [`ShardSide::drive_here`](super::ShardSide::drive_here).
     pub(super) fn drive_here(&self) -> Driving {
         let driven = Arc::clone(&self.driven);
         assert!(!driven.swap(true, Ordering::AcqRel), "one thread drives a shard");
-        Driving { outer: DRIVEN.with(|driven| driven.replace((&raw const *self).cast())), driven }
+        Driving { outer: DRIVEN.with(|own| own.replace(Arc::as_ptr(&driven))), driven }
     }
 
     /// Puts a slot back, if this thread drives its shard. `false`: it does not.
@@ -98,6 +99,19 @@ mod tests {
         drop(driving);
         assert!(!local.push(Slot::new(0)));
         assert_eq!(local.of_side().addr(), place);
+    }
+
+    #[test]
+    fn who_drives_a_shard_that_is_gone_has_not_the_list_of_one_in_its_place() {
+        let mut local = LocalCompletions::with_capacity(1);
+        let driving = local.drive_here();
+        assert!(local.push(Slot::new(0)));
+        // At the same address.
+        local = LocalCompletions::with_capacity(1);
+        assert!(!local.push(Slot::new(0)), "nobody drives this one");
+        drop(driving);
+        let _driving = local.drive_here();
+        assert!(local.push(Slot::new(0)));
     }
 
     struct Shared<'a>(&'a LocalCompletions);
