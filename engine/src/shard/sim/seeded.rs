@@ -106,8 +106,13 @@ fn run_one(seed: u64) {
         number: 0,
     }));
     rig.shard.protocol.transport.io.outside = Some(world.clone());
+    let mut gives_back = Some(Random::new(seed ^ 0x6b)).filter(|own| own.clone().chance(300));
     for _ in 0..TURNS {
         between_turns(&mut rig, &world, &mut random, (hasty, slow.as_mut()));
+        if gives_back.as_mut().is_some_and(|own| own.chance(100)) {
+            // As if memory were kept for a moment only.
+            rig.shard.give_memory_back();
+        }
         turn(&mut rig, &world, colocated);
     }
     match random.below(8) {
