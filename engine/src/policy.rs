@@ -32,6 +32,8 @@ pub(crate) struct Policy {
     pub(crate) send_credit: u32,
     /// `u64::MAX`: no limit.
     pub(crate) body_max: u64,
+    /// 0: no body is awaited.
+    pub(crate) whole_max: u32,
 }
 
 /// A row of the table that comes with the routes: the engine's own policy, or a URL group's.
@@ -70,6 +72,7 @@ impl Policy {
             body_credit: all.request_body_credit.unwrap_or(0),
             send_credit: all.send_credit.unwrap_or(0),
             body_max: all.request_body_max.unwrap_or(u64::MAX),
+            whole_max: all.deliver_when_whole.unwrap_or(0),
         }
     }
 }

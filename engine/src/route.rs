@@ -25,7 +25,7 @@ use self::node::{Named, Node};
 pub(crate) use self::table::GroupRow;
 use self::table::GroupTable;
 use self::text::hash_of;
-use crate::id::UrlGroupId;
+use crate::id::{QueuePlace, UrlGroupId};
 use crate::policy::{Policy, PolicyIndex, PolicyKey};
 use crate::record::Address;
 
@@ -170,6 +170,14 @@ impl Snapshot {
     #[inline]
     pub(crate) fn policy(&self, key: PolicyKey) -> &Policy {
         self.groups.policy(key)
+    }
+
+    /// Where a request goes by now whose group was found before, and was bound to this queue, if that has not ended.
+    pub(crate) fn queue_of(&self, key: PolicyKey, before: Option<QueuePlace>) -> Result<QueuePlace, Reject> {
+        let row = self.groups.get(key.index);
+        // Another group in its place will do, as long as that counts for the same queue.
+        let is_known = row.owner == key.owner || before.is_some() && row.queue == before;
+        if is_known { row.queue_now() } else { Err(Reject::Unbound) }
     }
 
     /// Finds where a request goes that came in on `local`. `host` is without port and may be empty.

@@ -134,3 +134,43 @@ fn http10_never_gets_a_continue(server: &Server) {
     let answer = client.exchange("hello");
     assert_eq!((answer.status, answer.text()), (200, "hello"));
 }
+
+mod whole {
+    use super::*;
+
+    both_modes![
+        setup = |mode: Mode| Setup::new(mode).set("deliver_when_whole", "64KiB");
+        a_body_that_is_awaited_whole_is_asked_for_by_the_engine,
+        a_body_that_is_awaited_whole_holds_nobody_and_is_answered_if_it_comes,
+    ];
+}
+
+fn a_body_that_is_awaited_whole_is_asked_for_by_the_engine(server: &Server) {
+    let mut client = server.connect();
+    for framing in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        // Nobody ever reads a body there.
+        client.send(server.request("POST /pipeline HTTP/1.1", &["Expect: 100-continue", framing], ""));
+        expect_continue(&mut client);
+        let body = if framing.starts_with('T') { "5\r\nhello\r\n0\r\n\r\n" } else { "hello" };
+        let answer = client.exchange(body);
+        assert!(answer.status == 200 || answer.status == 405, "{answer:?}");
+    }
+    assert_eq!(client.exchange(server.get("/pipeline")).text(), "ok", "the connection goes on");
+}
+
+fn a_body_that_is_awaited_whole_holds_nobody_and_is_answered_if_it_comes(server: &Server) {
+    let fields = [&["Content-Length: 60000"][..], &["Transfer-Encoding: chunked"]];
+    let mut clients: Vec<Client> = fields.iter().cycle().take(16).map(|_| server.connect()).collect();
+    for (client, fields) in clients.iter_mut().zip(fields.iter().cycle()) {
+        client.send(server.request("PUT /take HTTP/1.1", fields, ""));
+    }
+    server.assert_healthy();
+    // Some go on, in pieces; the others leave.
+    let mut whole = clients.swap_remove(0);
+    clients.into_iter().skip(4).for_each(drop);
+    for _ in 0..60 {
+        whole.send(vec![b'x'; 1000]);
+    }
+    assert_eq!(whole.response().status, 200);
+    server.assert_healthy();
+}

@@ -24,7 +24,7 @@ const PEER_PATIENCE: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(8);
 
 /// Every property by name, with a value that it takes.
-const PROPERTIES: [(&str, &str); 12] = [
+const PROPERTIES: [(&str, &str); 13] = [
     ("idle_connection", "2s"),
     ("header_wait", "1m"),
     ("entity_body", "500ms"),
@@ -33,6 +33,7 @@ const PROPERTIES: [(&str, &str); 12] = [
     ("send_rate_min", "300"),
     ("receive_rate_min", "200"),
     ("request_body_max", "1MiB"),
+    ("deliver_when_whole", "64KiB"),
     ("request_body_credit", "64KiB"),
     ("send_credit", "16384"),
     ("keep_memory", "5m"),

@@ -52,7 +52,6 @@ mod colocated {
         half_heads: "half-heads",
         readers_of_short_files: "short-files",
         readers_of_long_responses: "long-responses",
-        #[ignore = "not built yet: a request is delivered before its body is whole, and holds its consumer"]
         idle_uploads_to_who_reads_them_waiting: "idle-puts",
         a_thousand_silent_clients: "nothing",
         a_thousand_half_heads: "half-head",
@@ -84,7 +83,6 @@ mod queue {
         half_heads: "half-heads",
         readers_of_short_files: "short-files",
         readers_of_long_responses: "long-responses",
-        #[ignore = "not built yet: a request is delivered before its body is whole, and holds its consumer"]
         idle_uploads_to_who_reads_them_waiting: "idle-puts",
         a_thousand_silent_clients: "nothing",
         a_thousand_half_heads: "half-head",

@@ -134,6 +134,14 @@ properties! {
     receive_rate_min: u32 = 100, 0, 128 * MIB;
     /// The most bytes of a request's body, 0 to `u64::MAX`, which is the default and means no limit; beyond it: 413.
     request_body_max: u64 = u64::MAX, 0, u64::MAX;
+    /// The most bytes of a request's body, up to 64 MiB, that the engine waits for before it delivers the request, so
+    /// that a slow client holds no consumer; 0 or off, the default: a request is delivered when its
+    /// head is whole. Longer bodies are not waited for: a request whose Content-Length is larger is delivered at once,
+    /// one in chunks when more than that has come. Until then it is nobody's: it can be neither listed nor cancelled,
+    /// a client that leaves is told to nobody, one that sends too slowly is answered 408, and `request_queue` does not
+    /// run. All such bodies of a shard together have half of its large buffers (`body_buffers`), and one no more than
+    /// an eighth; who finds these promised to others waits, and is not judged meanwhile.
+    deliver_when_whole: u32 = 0, 0, 64 * MIB;
     /// Bytes of a request's body that the engine holds for an application that does not read them, 16 KiB to 64 MiB;
     /// 256 KiB by default. At a body's beginning, what the kernel had delivered before the engine could stop it, at
     /// most 64 small receive buffers, waits beside it.
@@ -244,6 +252,7 @@ mod tests {
             send_rate_min: Some(150),
             receive_rate_min: Some(100),
             request_body_max: Some(u64::MAX),
+            deliver_when_whole: Some(0),
             request_body_credit: Some(262_144),
             send_credit: Some(262_144),
             keep_alive: Some(Duration::from_secs(60)),
@@ -264,6 +273,7 @@ mod tests {
             body_credit: 262_144,
             send_credit: 262_144,
             body_max: u64::MAX,
+            whole_max: 0,
         };
         assert_eq!(nothing_set, wanted, "and they hold where nobody has set anything");
     }
@@ -271,7 +281,7 @@ mod tests {
     #[test]
     fn the_defaults_can_be_set_and_every_name_is_known() {
         Properties::DEFAULTS.check().expect("the defaults are within their ranges");
-        assert_eq!(Properties::NAMES.len(), 13);
+        assert_eq!(Properties::NAMES.len(), 14);
         for name in Properties::NAMES {
             let error = Properties::new().set(name, "nonsense").expect_err("no value").to_string();
             assert!(error.starts_with(&format!("{name} is \"nonsense\", but must be ")), "{error}");

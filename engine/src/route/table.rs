@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use ringress_proto::reject::Reject;
+
 use crate::counters::RequestCounts;
 use crate::id::QueuePlace;
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey};
@@ -23,6 +25,17 @@ pub(crate) struct GroupRow {
     pub(crate) policy: Policy,
     /// Where its requests are counted.
     pub(crate) counts: RequestCounts,
+}
+
+impl GroupRow {
+    /// Where its requests go now.
+    #[inline(always)]
+    pub(crate) fn queue_now(&self) -> Result<QueuePlace, Reject> {
+        match self.active {
+            true => self.queue.ok_or(Reject::Unbound),
+            false => Err(Reject::Disabled),
+        }
+    }
 }
 
 /// Rows of groups, shared between versions: a change copies the rows around the changed one.

@@ -351,6 +351,7 @@ impl<I: Io> Shard<I> {
                 self.call_first(Resource::Slot);
                 self.call_first(Resource::CellOfTrailers);
                 self.call_first(Resource::Cell);
+                self.call_first(Resource::Gathering);
             } else if self.protocol.transport.drains.are_too_many() {
                 self.end_oldest_drain();
             } else if self.protocol.transport.drains.is_cluttered() {

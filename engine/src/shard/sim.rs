@@ -41,4 +41,5 @@ mod unread;
 mod uploads;
 mod waking;
 mod watches;
+mod whole;
 mod world;

@@ -66,6 +66,8 @@ pub struct Row {
     consumers: u32,
     /// Arguments that make the server's pools small, in CI.
     small: &'static [&'static str],
+    /// Other arguments that the load asks for.
+    asks: &'static [&'static str],
     run: Load,
 }
 
@@ -89,7 +91,9 @@ pub const ROWS: &[Row] = &[
     row_of("short-files", "1,100 readers of short files that do not read", readers::short_files),
     row_of("long-responses", "2,000 clients ask for 1 GB and read nothing", readers::long_responses)
         .must(Must::ServeAllWithin(Duration::from_millis(50))),
-    row_of("idle-puts", "four idle PUTs to four consumers that read bodies waiting", uploads::idle_puts).consumers(4),
+    row_of("idle-puts", "four idle PUTs to four consumers that read bodies waiting", uploads::idle_puts)
+        .consumers(4)
+        .asks(&["--set=deliver_when_whole=64KiB"]),
     row_of("nothing", "1,000 clients that do nothing", crowds::nothing).limits(Limits::SmallHost),
     row_of("half-head", "1,000 clients with half a head", crowds::half_heads).limits(Limits::SmallHost),
     row_of("half-body", "1,000 clients with half a body", crowds::half_bodies).limits(Limits::SmallHost),
@@ -103,7 +107,7 @@ const BUFFERS: &[&str] = &["--pool=receive_buffers=64", "--pool=body_buffers=16"
 const SLOTS: &[&str] = &["--requests=1024", "--pool=receive_buffers=256"];
 
 const fn row_of(name: &'static str, load: &'static str, run: Load) -> Row {
-    Row { name, load, must: Must::ServeAll, limits: Limits::Inherited, consumers: 1, small: &[], run }
+    Row { name, load, must: Must::ServeAll, limits: Limits::Inherited, consumers: 1, small: &[], asks: &[], run }
 }
 
 /// The load of this name.
@@ -116,6 +120,10 @@ pub fn row(name: &str) -> &'static Row {
 }
 
 impl Row {
+    const fn asks(self, asks: &'static [&'static str]) -> Self {
+        Self { asks, ..self }
+    }
+
     const fn must(self, must: Must) -> Self {
         Self { must, ..self }
     }
@@ -136,6 +144,7 @@ impl Row {
     #[must_use]
     pub fn setup(&self, mode: Mode, scale: Scale) -> Setup {
         let mut setup = Setup::new(mode).shards(1).consumers(self.consumers).with_folder();
+        setup = self.asks.iter().fold(setup, |setup, argument| setup.arg(argument));
         if scale == Scale::Ci {
             setup = self.small.iter().fold(setup, |setup, pool| setup.arg(pool));
         }

@@ -15,10 +15,12 @@ use crate::queue::{Reading, Slot};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyChain {
     wake: Wake,
+    /// Of one that is awaited whole, bytes for which there are buffers: see `gather`. Else 0.
+    pub(super) promised: u32,
     /// Bytes of the body that may still come, by its limit.
-    allowed: u64,
+    pub(super) allowed: u64,
     /// Bytes that came behind what came with the head, framing included.
-    received: u64,
+    pub(super) received: u64,
 }
 
 /// Whether a body's reader is to be woken when the completions are done.
@@ -41,7 +43,7 @@ impl Wake {
 }
 
 impl BodyChain {
-    pub(super) const NONE: Self = Self { wake: Wake::No, allowed: 0, received: 0 };
+    pub(super) const NONE: Self = Self { wake: Wake::No, promised: 0, allowed: 0, received: 0 };
 
     /// Forgets everything but that the slot is in the list of those to be woken.
     fn begin_anew(&mut self) {

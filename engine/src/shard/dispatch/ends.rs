@@ -61,6 +61,18 @@ pub(super) struct Stamps {
     answered: u64,
 }
 
+impl Stamps {
+    /// Of a request that is not delivered yet.
+    pub(super) fn of_first_byte(first_byte: u64) -> Self {
+        Self { first_byte, ..Self::default() }
+    }
+
+    /// When the first byte came, if that is known.
+    pub(super) fn first_byte(self) -> Option<u64> {
+        (self.first_byte > 0).then_some(self.first_byte)
+    }
+}
+
 /// Bytes of a response; of a stream, those that the socket has taken.
 #[inline]
 fn response_bytes(answer: &Answered) -> u64 {
@@ -400,7 +412,7 @@ impl Dispatch {
 
     /// Bytes received of the request in a slot.
     #[inline]
-    fn request_bytes(&self, slot: Slot) -> u64 {
+    pub(crate) fn request_bytes(&self, slot: Slot) -> u64 {
         self.side.record(slot).wire_bytes + self.later_bytes(slot)
     }
 

@@ -9,6 +9,7 @@
 mod body;
 mod copied;
 mod ends;
+mod gather;
 mod given;
 mod lent;
 mod meters;
@@ -62,6 +63,8 @@ pub(crate) struct Dispatch {
     bodies: SlotTable<BodyChain>,
     /// Slots whose readers are to be woken.
     readers: Vec<Slot>,
+    /// Large buffers that are promised to bodies awaited whole.
+    promised: u32,
     /// All bodies have been looked at this turn for buffers that are done with.
     reclaimed: bool,
     routes: Arc<Snapshot>,
@@ -114,6 +117,7 @@ impl Dispatch {
             slots: SlotTable::with_capacity(slots),
             bodies: SlotTable::with_capacity(slots),
             readers: Vec::with_capacity(of_slots),
+            promised: 0,
             reclaimed: false,
             routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             queues: Vec::new(),

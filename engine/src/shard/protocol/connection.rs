@@ -342,6 +342,7 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn ended(&mut self, mut connection: Connection) {
         if let Connection::Http1(http) = &mut connection {
             self.drop_head(http);
+            self.drop_gathered(http);
         }
         let (oldest, why) = (connection.first(), connection.why_unsent());
         let link = connection.link_mut();

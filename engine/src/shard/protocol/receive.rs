@@ -146,6 +146,7 @@ impl<I: Io> Protocol<I> {
         match resource {
             Resource::Slot => (!self.dispatch.has_slot()).then_some(resource),
             Resource::CellOfTrailers | Resource::Cell => (!self.dispatch.has_assembly_cell()).then_some(resource),
+            Resource::Gathering => (!self.dispatch.may_gather()).then_some(resource),
             Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => {
                 let link = connection.link();
                 let credit = self.dispatch.policy(link.policy).body_credit;
@@ -194,11 +195,11 @@ impl<I: Io> Protocol<I> {
             Resource::SmallBuffer => Some(buffers.small.posted()),
             Resource::LargeBuffer => Some(buffers.large.posted() + buffers.small.posted()),
             Resource::ReservedBuffer => Some(buffers.large.reserved_posted()),
-            Resource::Slot | Resource::CellOfTrailers | Resource::Cell => None,
+            Resource::Slot | Resource::CellOfTrailers | Resource::Cell | Resource::Gathering => None,
         }
     }
 
-    /// Whether a slot or a cell is there for somebody who waits for one.
+    /// Whether a slot, a cell, or what can be promised to a body is there for somebody who waits for one.
     #[inline]
     pub(crate) fn has_for_waiting(&self) -> bool {
         !self.transport.waiting.is_empty() && self.has_for_some()
@@ -208,7 +209,9 @@ impl<I: Io> Protocol<I> {
     fn has_for_some(&self) -> bool {
         let waits = |resource| self.transport.waiting.count(resource) > 0;
         let waits_for_cell = waits(Resource::CellOfTrailers) || waits(Resource::Cell);
-        waits(Resource::Slot) && self.dispatch.has_slot() || waits_for_cell && self.dispatch.has_assembly_cell()
+        let gathers = waits(Resource::Gathering) && self.dispatch.may_gather();
+        let has_slot = waits(Resource::Slot) && self.dispatch.has_slot();
+        gathers || has_slot || waits_for_cell && self.dispatch.has_assembly_cell()
     }
 
     fn go_on_with_input(&mut self, connection: &mut Connection) {

@@ -71,6 +71,8 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
     let body_credit = [1000, 5000, 256 * 1024][random.below(3)];
     let queue_length = if tight { 4 } else { 1000 };
     let (measured, is_shared) = (seed.is_multiple_of(2), false);
+    let whole_max = [0, 0, 700, 20_000][random.below(4)];
+    let config = Config { properties: config.properties.deliver_when_whole(whole_max), ..config };
     let seed = random.next() ^ seed;
     Options { config, body_credit, queue_length, measured, is_shared, seed, faults: faults(random) }
 }

@@ -205,10 +205,10 @@ impl Socket {
         self.waits_for
     }
 
-    /// Whether it waits for a buffer: then it is not its client who is awaited.
+    /// Whether it waits for a buffer, or the promise of some: then it is not its client who is awaited.
     #[inline]
     pub(crate) fn is_starved(&self) -> bool {
-        matches!(self.waits_for, Some(Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer))
+        !matches!(self.waits_for, None | Some(Resource::Slot | Resource::CellOfTrailers | Resource::Cell))
     }
 
     /// Whether receiving may begin.

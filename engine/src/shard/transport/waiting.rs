@@ -23,12 +23,21 @@ pub(crate) enum Resource {
     CellOfTrailers,
     /// ... for a head.
     Cell,
+    /// Large buffers that can be promised to a body that is awaited whole.
+    Gathering,
 }
 
 impl Resource {
     /// In the order in which they are given: who has a slot comes before those that will need one.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::ReservedBuffer, Self::LargeBuffer, Self::SmallBuffer, Self::Slot, Self::CellOfTrailers, Self::Cell];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::ReservedBuffer,
+        Self::LargeBuffer,
+        Self::SmallBuffer,
+        Self::Slot,
+        Self::CellOfTrailers,
+        Self::Cell,
+        Self::Gathering,
+    ];
 }
 
 /// See the module's head.

@@ -24,7 +24,7 @@ use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::Protocol;
-use crate::shard::transport::{Awaited, Resource};
+use crate::shard::transport::{Awaited, Kept, Resource};
 
 /// What is in chunks.
 pub(super) enum ChunkPart<'a> {
@@ -72,6 +72,9 @@ impl<I: Io> Protocol<I> {
         let Intake::Body(body) = &mut connection.intake else { return Taken::Over };
         body.go_ahead = GoAhead::NotAwaited;
         let RestOfBody { incoming, reader, .. } = *body;
+        if let Reader::Engine(slot) = reader {
+            return self.gather(connection, slot, input, incoming);
+        }
         let Some(slot) = reader.slot() else { return self.discard_body(connection, input, incoming) };
         let room = self.dispatch.room_or_pause(slot, self.body_credit(connection));
         Self::note_room(connection, slot, room);
@@ -215,6 +218,9 @@ impl<I: Io> Protocol<I> {
     /// the connection ends.
     #[cold]
     pub(super) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
+        if let Some(slot) = connection.gathered() {
+            return self.gathering_failed(connection, slot, reject);
+        }
         let reader = connection.end_body();
         connection.machine.finish();
         let Some(slot) = reader.slot() else { return self.end_after_responses(connection) };
@@ -231,7 +237,7 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Ends a connection that takes no more requests, now if it owes nothing.
-    fn end_after_responses(&mut self, connection: &mut Http1) {
+    pub(super) fn end_after_responses(&mut self, connection: &mut Http1) {
         if connection.machine.in_flight() > 0 || connection.link.socket.sends() {
             return;
         }
@@ -247,7 +253,10 @@ impl<I: Io> Protocol<I> {
         match &connection.intake {
             _ if connection.takes_nothing() => Awaited::Unwanted,
             Intake::Body(body) => {
-                let kept = self.kept_for(body.reader.slot());
+                let kept = match body.reader {
+                    Reader::Engine(_) => Kept::Ahead,
+                    reader => self.kept_for(reader.slot()),
+                };
                 if connection.receives_long() { Awaited::Long(kept) } else { Awaited::Short(kept) }
             }
             _ => Awaited::Head,
@@ -257,6 +266,9 @@ impl<I: Io> Protocol<I> {
     /// Receives more, the way that what is awaited is best received.
     pub(super) fn receive_body(&mut self, connection: &mut Http1) {
         let Intake::Body(RestOfBody { reader, incoming, .. }) = connection.intake else { return };
+        if let Reader::Engine(slot) = reader {
+            return self.receive_gathered(connection, slot, incoming);
+        }
         let room = match reader.slot() {
             Some(slot) => {
                 let room = self.dispatch.receivable_or_pause(slot, self.body_credit(connection));

@@ -30,15 +30,15 @@ use crate::shard::protocol::Protocol;
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addressed {
-    queue: Result<QueuePlace, Reject>,
-    policy: PolicyKey,
-    exclusivity: Exclusivity,
-    keep_alive: bool,
-    is_http10: bool,
+    pub(super) queue: Result<QueuePlace, Reject>,
+    pub(super) policy: PolicyKey,
+    pub(super) exclusivity: Exclusivity,
+    pub(super) keep_alive: bool,
+    pub(super) is_http10: bool,
     /// A refusal may keep the connection, because what follows the head can be thrown away.
-    passable: bool,
+    pub(super) passable: bool,
     /// Nothing of what follows the head has been taken or changed: with a full queue, the request can wait.
-    untouched: bool,
+    pub(super) untouched: bool,
 }
 
 impl Addressed {
@@ -110,11 +110,7 @@ impl<I: Io> Protocol<I> {
                 record.url_context = found.target.context;
                 record.ip_routed = found.target.by_ip;
                 record.send_credit = found.group.policy.send_credit;
-                let queue = match found.group.active {
-                    true => found.group.queue.ok_or(Reject::Unbound),
-                    false => Err(Reject::Disabled),
-                };
-                (queue, found.policy())
+                (found.group.queue_now(), found.policy())
             }
             Err(reject) => {
                 record.unroute();
@@ -258,6 +254,9 @@ impl<I: Io> Protocol<I> {
             addressed.passable = Self::can_discard(incoming, expects);
             self.dispatch.open_body(slot, body_max.saturating_sub(u64::from(here)));
             self.dispatch.count_prefix(slot, here);
+            if let Some(queue) = self.gathers(slot, &addressed, incoming) {
+                return self.begin_gathering(connection, slot, (queue, addressed.policy), *incoming, expects);
+            }
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
         addressed.untouched = false;

@@ -21,7 +21,9 @@ impl<I: Io> Protocol<I> {
     /// matters to anybody.
     #[cold]
     pub(crate) fn poll_end(&mut self, connection: &mut Http1) {
-        let owes = connection.machine.in_flight() > 0 || connection.link.socket.holds_input();
+        let socket = &connection.link.socket;
+        let gathers = connection.gathered().is_some();
+        let owes = connection.machine.in_flight() > 0 || socket.holds_input() || gathers;
         if owes || self.dispatch.has_extras(connection.key()) {
             self.transport.poll_end(&mut connection.link.socket);
         }

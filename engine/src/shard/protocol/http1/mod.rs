@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariants: no head is begun unless the connection's `conn::Machine` admits a further request; a request is
-//! delivered when its head is whole, before the rest of its body; answers leave in the order of their requests.
+//! delivered when its head is whole, before the rest of its body, unless its group wants that whole; answers leave in
+//! the order of their requests.
 //!
 //! Not here: what every protocol does with its socket (`link`, `receive`, `stream`, `files`), and what a connection may
 //! do next (room `conn`).
@@ -14,6 +15,7 @@
 mod assembly;
 mod body;
 mod deliver;
+mod gather;
 mod informational;
 mod input;
 mod life;

@@ -127,7 +127,7 @@ impl<I: Io> Protocol<I> {
     #[inline]
     fn ends_behind(connection: &Http1, count: u16, next: Option<Slot>, last: bool) -> bool {
         let cannot_discard = || match &connection.intake {
-            Intake::Body(body) if body.reader != Reader::Nobody => {
+            Intake::Body(body) if matches!(body.reader, Reader::Slot(_) | Reader::Paused(_)) => {
                 !Self::can_discard(&body.incoming, body.go_ahead == GoAhead::Awaited)
             }
             _ => false,
@@ -226,6 +226,13 @@ impl<I: Io> Protocol<I> {
     /// What is left of a body is of no use to anybody: it is thrown away. With `last`, nothing follows the response.
     #[cold]
     fn give_up_body(&mut self, connection: &mut Http1, last: bool) {
+        if connection.gathered().is_some() {
+            // It is of a request to come, unless nothing follows.
+            if last {
+                self.drop_gathered(connection);
+            }
+            return;
+        }
         let Intake::Body(body) = &mut connection.intake else { return };
         let was_paused = body.reader.is_paused();
         *body = RestOfBody::new(body.incoming, Reader::Nobody, GoAhead::NotAwaited);

@@ -37,6 +37,7 @@ impl<I: Io> Protocol<I> {
         self.transport.stop_waiting(&mut connection.link.socket);
         self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
         self.drop_head(connection);
+        self.drop_gathered(connection);
         self.dispatch.refused_without_slot();
         connection.machine.refusal(false);
         connection.owed.add(PendingWrites::OVERLOAD);

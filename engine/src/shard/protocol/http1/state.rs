@@ -91,6 +91,8 @@ pub(crate) enum Reader {
     Slot(Slot),
     /// It, when less waits to be read: until then nothing is received.
     Paused(Slot),
+    /// The engine, which delivers the request in this slot when it is whole.
+    Engine(Slot),
 }
 
 /// How it is about the `100 Continue` of a body.
@@ -116,7 +118,7 @@ impl Reader {
     #[inline]
     pub(crate) fn slot(self) -> Option<Slot> {
         match self {
-            Self::Nobody => None,
+            Self::Nobody | Self::Engine(_) => None,
             Self::Slot(slot) | Self::Paused(slot) => Some(slot),
         }
     }
@@ -361,6 +363,12 @@ impl Http1 {
         if let Intake::Body(body) = &self.intake { body.reader } else { Reader::Nobody }
     }
 
+    /// The slot of a request that is not delivered before its body is whole.
+    #[inline]
+    pub(super) fn gathered(&self) -> Option<Slot> {
+        if let Reader::Engine(slot) = self.reader() { Some(slot) } else { None }
+    }
+
     /// No more comes of the body under way, or is wanted. Gives who has read it.
     pub(super) fn end_body(&mut self) -> Reader {
         let reader = self.reader();
@@ -397,7 +405,10 @@ impl Http1 {
     /// The client of the body under way is told `100 Continue`, if it is owed that and its request is the oldest one.
     pub(super) fn take_go_ahead(&mut self) -> bool {
         let Intake::Body(body) = &mut self.intake else { return false };
-        let has_turn = self.oldest.is_some_and(|oldest| body.reader.is(oldest));
+        let has_turn = match body.reader {
+            Reader::Engine(_) => self.oldest.is_none(),
+            reader => self.oldest.is_some_and(|oldest| reader.is(oldest)),
+        };
         let is_told = has_turn && body.go_ahead == GoAhead::Owed;
         if is_told {
             body.go_ahead = GoAhead::NotAwaited;
@@ -433,7 +444,7 @@ impl Http1 {
                 // The application is awaited.
                 Reader::Paused(_) => Part::None,
                 Reader::Nobody => Part::Unread,
-                Reader::Slot(_) => Part::Body,
+                Reader::Slot(_) | Reader::Engine(_) => Part::Body,
             },
             Intake::Unwanted { .. } => Part::Unread,
         }

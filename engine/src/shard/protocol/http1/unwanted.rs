@@ -35,6 +35,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn drain(&mut self, connection: &mut Http1) {
         self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
         self.drop_head(connection);
+        self.drop_gathered(connection);
         connection.intake = Intake::Unwanted { due: NEVER };
         // A client that sees the end finds its requests counted.
         self.dispatch.write_tally();

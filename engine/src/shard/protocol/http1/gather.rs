@@ -1,0 +1,203 @@
+//! Whole bodies first: a request whose group wants so is delivered when its body is whole, or is longer than is waited
+//! for.
+//!
+//! Invariants:
+//! * Until then its slot is in nobody's list: no consumer, id or response finds it, and whatever ends the body or its
+//!   connection frees it here. Nothing behind it is taken meanwhile, so it keeps its place among the responses.
+//! * Nothing of the rest of its body is taken before buffers for all of it are promised (`dispatch::gather`); who waits
+//!   for that, in its turn, is not judged. From then on the timers of bodies run.
+//!
+//! Not here: bodies that come behind their requests (`body`), and how a request is delivered (`deliver`).
+
+use ringress_proto::reject::Reject;
+
+use super::Http1;
+use super::body::ChunkPart;
+use super::deliver::Addressed;
+use super::input::Taken;
+use super::state::{BodySize, GoAhead, Incoming, Intake, Reader, RestOfBody};
+use crate::conn::Exclusivity;
+use crate::id::QueuePlace;
+use crate::mem::Input;
+use crate::policy::PolicyKey;
+use crate::queue::Slot;
+use crate::ring::Io;
+use crate::shard::protocol::Protocol;
+use crate::shard::transport::Resource;
+
+impl<I: Io> Protocol<I> {
+    /// The longest body that a group waits for.
+    fn whole_max(&self, policy: PolicyKey) -> u32 {
+        self.dispatch.policy(policy).whole_max.min(self.dispatch.gathers_at_most())
+    }
+
+    /// The queue to which a request whose body is `incoming` is delivered only when that is whole, if it is.
+    pub(super) fn gathers(&self, slot: Slot, addressed: &Addressed, incoming: &Incoming) -> Option<QueuePlace> {
+        let most = self.whole_max(addressed.policy);
+        let here = self.dispatch.request(slot).body_len;
+        let fits = match incoming {
+            Incoming::Length { missing } => u64::from(here) + missing <= u64::from(most),
+            Incoming::Chunked { .. } => here < most,
+        };
+        let waits = most > 0 && fits && addressed.exclusivity != Exclusivity::Upgrade;
+        addressed.queue.ok().filter(|_| waits)
+    }
+
+    /// From now on input is of the body of a request that is delivered when that is whole.
+    pub(super) fn begin_gathering(
+        &mut self,
+        connection: &mut Http1,
+        slot: Slot,
+        (queue, policy): (QueuePlace, PolicyKey),
+        incoming: Incoming,
+        expects: bool,
+    ) {
+        self.dispatch.begin_gathering(slot, queue);
+        connection.link.policy = policy;
+        let go_ahead = if expects { GoAhead::Awaited } else { GoAhead::NotAwaited };
+        connection.intake = Intake::Body(RestOfBody::new(incoming, Reader::Engine(slot), go_ahead));
+        (connection.body_size, connection.discarded) = (incoming.size(), 0);
+        if connection.body_size == BodySize::Long || self.dispatch.buffers().small.is_short() {
+            self.transport.stop_receive(&mut connection.link.socket);
+        }
+        self.has_promise(connection, slot, incoming);
+        self.set_timer(connection);
+    }
+
+    /// Whether buffers are promised to the body, or can be now. If not, its connection waits in its turn.
+    fn has_promise(&mut self, connection: &mut Http1, slot: Slot, incoming: Incoming) -> bool {
+        if self.dispatch.is_promised(slot) {
+            return true;
+        }
+        let key = connection.key();
+        let first = self.transport.waiting.first(Resource::Gathering);
+        let is_behind = first.is_some_and(|first| first != key.index) && self.turn_of != Some(key);
+        if is_behind || !self.dispatch.may_gather() {
+            self.transport.await_resource(&mut connection.link.socket, Resource::Gathering);
+            return false;
+        }
+        let bytes = match incoming {
+            Incoming::Length { missing } => u32::try_from(missing).unwrap_or(u32::MAX),
+            // It may have been changed meanwhile to none.
+            Incoming::Chunked { .. } => self.whole_max(connection.link.policy).max(1),
+        };
+        let here = self.dispatch.request(slot).body_len;
+        self.dispatch.promise(slot, bytes.saturating_add(here).min(self.dispatch.gathers_at_most()));
+        if let Intake::Body(body) = &mut connection.intake
+            && body.go_ahead == GoAhead::Awaited
+        {
+            // It is the engine that waits.
+            body.go_ahead = GoAhead::Owed;
+            self.queue_flush(&mut connection.link);
+        }
+        true
+    }
+
+    /// More of the body.
+    pub(super) fn gather(&mut self, connection: &mut Http1, slot: Slot, input: Input<'_>, incoming: Incoming) -> Taken {
+        if !self.has_promise(connection, slot, incoming) {
+            self.set_timer(connection);
+            return Taken::Later;
+        }
+        let taken = match incoming {
+            Incoming::Length { missing } => {
+                let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
+                let rest = Incoming::of_length(missing - u64::from(len));
+                self.dispatch.gather(slot, input.first(len)).map(|()| (len, rest))
+            }
+            Incoming::Chunked { decoder } => self.decode_chunks(input, decoder, |dispatch, part| match part {
+                ChunkPart::Data(piece) => dispatch.gather(slot, piece).map(|()| true),
+                ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece)),
+            }),
+        };
+        match taken {
+            // A trailer section has no cell.
+            Ok((0, _)) => self.out_of_cells_for_trailers(connection),
+            Ok((bytes, rest)) => {
+                let is_longer = self.dispatch.has_gathered(slot, bytes);
+                if rest.is_none() {
+                    self.dispatch.finish_body(slot);
+                }
+                connection.body_goes_on(rest);
+                if rest.is_none() || is_longer {
+                    self.deliver_gathered(connection, slot, rest);
+                } else {
+                    self.set_timer(connection);
+                }
+                Taken::Bytes(bytes)
+            }
+            Err(reject) => {
+                self.body_failed(connection, reject);
+                Taken::Over
+            }
+        }
+    }
+
+    /// Delivers the request, with the `rest` of its body still to come.
+    fn deliver_gathered(&mut self, connection: &mut Http1, slot: Slot, rest: Option<Incoming>) {
+        connection.end_body();
+        self.dispatch.end_gathering(slot);
+        if connection.machine.takes_no_more() {
+            // The engine has begun to stop.
+            self.dispatch.discard(slot);
+            return self.set_timer(connection);
+        }
+        let record = self.dispatch.request(slot);
+        let policy = connection.link.policy;
+        let addressed = Addressed {
+            // What has changed since its head came holds for it.
+            queue: self.dispatch.queue_of_gathered(slot, policy),
+            policy,
+            exclusivity: if record.head.method_is_safe { Exclusivity::Shared } else { Exclusivity::UntilAnswered },
+            keep_alive: record.keep_alive,
+            is_http10: record.is_http10(),
+            passable: rest.is_none_or(|rest| Self::can_discard(&rest, false)),
+            untouched: false,
+        };
+        let now = self.dispatch.as_it_came(slot);
+        let taken = self.deliver(connection, (slot, None), addressed, true);
+        self.dispatch.set_arrived(now);
+        debug_assert!(taken, "queued or refused");
+        if let Some(incoming) = rest {
+            let reader = if self.dispatch.state(slot).is_answered() { None } else { Some(slot) };
+            self.begin_body(connection, reader, incoming, GoAhead::NotAwaited);
+        }
+    }
+
+    /// Receives more of the body, once buffers are promised to it.
+    pub(super) fn receive_gathered(&mut self, connection: &mut Http1, slot: Slot, incoming: Incoming) {
+        if self.has_promise(connection, slot, incoming) {
+            let awaited = self.http1_awaited(connection);
+            let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
+            self.receive_piece(&mut connection.link, missing, None, awaited);
+        }
+        if connection.link.socket.waits_for().is_some() {
+            self.poll_end(connection);
+            self.set_timer(connection);
+        }
+    }
+
+    /// The body is malformed, too long, too late or cut: its request is refused, and delivered to nobody.
+    #[cold]
+    pub(super) fn gathering_failed(&mut self, connection: &mut Http1, slot: Slot, reject: Reject) {
+        if connection.machine.takes_no_more() {
+            self.drop_gathered(connection);
+            return self.end_after_responses(connection);
+        }
+        connection.end_body();
+        self.dispatch.end_gathering(slot);
+        // What has come of it counts, though the slot gives it up.
+        let bytes = self.dispatch.request_bytes(slot);
+        self.refuse_begun(connection, slot, reject);
+        self.dispatch.request_mut(slot).wire_bytes = bytes;
+    }
+
+    /// Nobody waits for the body under way any more, if it is awaited whole: its request was nobody's.
+    pub(crate) fn drop_gathered(&mut self, connection: &mut Http1) {
+        if let Some(slot) = connection.gathered() {
+            connection.end_body();
+            self.dispatch.end_gathering(slot);
+            self.dispatch.discard(slot);
+        }
+    }
+}
