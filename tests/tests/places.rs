@@ -118,9 +118,32 @@ fn half_heads_take_nothing_from_others(server: &Server) {
     assert!(server.gauges().of("heads_evicted") >= u64::from(ASSEMBLY_BUFFERS));
 }
 
+/// Requests with trailers that wait for their application keep nobody from sending a head in pieces.
+fn waiting_requests_with_trailers_take_nothing_from_others(server: &Server) {
+    let body = format!("0\r\nX-Echo: {}\r\n\r\n", "t".repeat(1000));
+    let mut waiting: Vec<Client> = (0..2 * ASSEMBLY_BUFFERS).map(|_| server.connect()).collect();
+    for client in &mut waiting {
+        client.send(server.request("GET /hang HTTP/1.1", &["Transfer-Encoding: chunked"], &body));
+    }
+    let request = server.request("GET /plaintext HTTP/1.1", &[&format!("Cookie: {}", "c".repeat(1000))], "");
+    for at in [300, 1000] {
+        let mut client = server.connect();
+        client.send(&request[..at]);
+        client.send(&request[at..]);
+        assert_eq!(client.response().text(), "Hello, World!");
+    }
+    waiting.iter().for_each(Client::assert_not_reset);
+    let gauges = server.gauges();
+    assert_eq!((gauges.of("heads_evicted"), gauges.of("requests_overloaded")), (0, 0), "{gauges:?}");
+}
+
 mod assembly {
     use super::*;
-    both_modes!(setup = with_assembly_buffers; half_heads_take_nothing_from_others);
+    both_modes!(
+        setup = with_assembly_buffers;
+        half_heads_take_nothing_from_others,
+        waiting_requests_with_trailers_take_nothing_from_others,
+    );
 }
 
 /// The showcase raises its soft limit to the hard one.

@@ -14,7 +14,7 @@
 
 use super::body::{BodyState, LinkId, Reading};
 use super::exchange::{Received, Record};
-use super::owned::{Backing, CellPools, ShortBytes, Stage};
+use super::owned::{Backing, CellPools, Holding, ShortBytes, Stage};
 use super::request_ring::Published;
 use super::shard_side::ShardSide;
 use super::slot::Slot;
@@ -378,8 +378,27 @@ impl<R: Record> ShardSide<R> {
         true
     }
 
+    /// A whole trailer section leaves the assembly cell that it was put together in, so that a request keeps that from
+    /// nobody: for the cell of a long head that there is for every slot, if this one's has a short head. No handle has
+    /// seen it yet.
+    fn settle_trailers(&mut self, slot: Slot) {
+        let Holding { source, trailer_cell, trailers, .. } = &mut self.holdings[slot];
+        let has_long_head = matches!(source, Backing::Cell(cell) if cell.is_in(Area::LongHead));
+        let Some(cell) = trailer_cell.take_if(|cell| {
+            cell.is_in(Area::Assembly) && !has_long_head && *trailers <= self.exchange.arena.cell_bytes(Area::LongHead)
+        }) else {
+            return;
+        };
+        let bytes = *trailers;
+        let mut kept = self.cells.long_head.take().expect("there is one for every slot");
+        self.copy_to_cell(self.exchange.arena.cell(&cell, 0, bytes), &mut kept, 0);
+        self.holdings[slot].trailer_cell = Some(kept);
+        self.cells.give_received(cell);
+    }
+
     /// Everything of the slot's body is here. The reader is [woken](Self::wake_reader) apart.
     pub(crate) fn finish_body(&mut self, slot: Slot) {
+        self.settle_trailers(slot);
         let holding = &self.holdings[slot];
         let trailers = holding.trailer_cell.as_ref().map(|cell| (cell.id(), holding.trailers));
         self.body(slot).set_state(BodyState::Ended { trailers });

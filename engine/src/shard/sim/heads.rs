@@ -9,6 +9,8 @@ use crate::config::Config;
 const A_WHILE: Duration = Duration::from_millis(200);
 /// Bytes that no fragment holds.
 const LONG: usize = 400;
+/// ... nor the cell of a long head.
+const LONGEST: usize = 2000;
 
 /// A shard with so many assembly buffers.
 fn with_cells(assembly_buffers: u32) -> Rig {
@@ -243,7 +245,7 @@ fn without_anybody_to_give_one_up_a_trailer_section_waits_and_then_its_request_f
     let clients: Vec<usize> = (0..2).map(|_| rig.connect()).collect();
     let mut leases = Vec::new();
     for client in &clients {
-        let (begun, trailers) = with_trailers(LONG);
+        let (begun, trailers) = with_trailers(LONGEST);
         rig.say(*client, begun + &trailers);
         leases.push(rig.claim());
     }
@@ -300,7 +302,7 @@ fn requests_whose_trailers_wait_for_a_cell_do_not_wait_for_heads_that_wait_for_t
 fn a_head_that_takes_a_cell_in_the_moment_when_none_could_be_given_up_is_looked_at_again() {
     let mut rig = with_cells(1);
     let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
-    let (begun, trailers) = with_trailers(LONG);
+    let (begun, trailers) = with_trailers(LONGEST);
     rig.say(clients[0], begun + &trailers);
     let mut lease = rig.claim();
     rig.say(clients[1], long(1).0);
@@ -314,5 +316,30 @@ fn a_head_that_takes_a_cell_in_the_moment_when_none_could_be_given_up_is_looked_
     rig.say(clients[2], long(2).1);
     rig.serve();
     assert_eq!(rig.heard_answers(clients[2]), ["/a/2"]);
+    rig.end_all(clients);
+}
+
+#[test]
+fn requests_with_long_trailer_sections_keep_no_assembly_buffer_from_others() {
+    let mut rig = with_cells(1);
+    let clients: Vec<usize> = (0..5).map(|_| rig.connect()).collect();
+    let (begun, trailers) = with_trailers(LONG);
+    for client in &clients[..4] {
+        rig.say(*client, &begun);
+        rig.say(*client, &trailers);
+    }
+    let mut leases = rig.claim_all();
+    assert_eq!(rig.cells_in_use(), (0, 0));
+    rig.say(clients[4], long(4).0);
+    rig.say(clients[4], long(4).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(clients[4]), ["/a/4"]);
+    for lease in &mut leases {
+        assert_eq!(body(lease), b"abc");
+        assert_eq!(lease.trailers(), &trailers.as_bytes()[..trailers.len() - 2]);
+    }
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!((rig.counters.heads_evicted.read(), rig.counters.waits_for_cell.read()), (0, 0));
     rig.end_all(clients);
 }
