@@ -43,7 +43,8 @@ pub struct Capacity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolCapacity {
-    /// What says how many it has: a setting of [`EngineBuilder`](crate::EngineBuilder).
+    /// What says how many it has: a setting of [`EngineBuilder`](crate::EngineBuilder); of `coalescing buffers` the
+    /// engine itself.
     pub setting: &'static str,
     /// How many it has, in all shards.
     pub count: u64,
