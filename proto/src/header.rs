@@ -73,9 +73,28 @@ const fn slot(last_four: u32, len: u32, factor: u32) -> usize {
     (mixed.wrapping_mul(factor) >> (u32::BITS - SLOT_COUNT.ilog2())) as usize
 }
 
+/// Names without a number that browsers and proxies send with each request: found in the table they need not be looked
+/// at for bytes that may not be in a name.
+pub(crate) const TOKENS: [&str; 14] = [
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "Sec-Fetch-Site",
+    "Sec-Fetch-Mode",
+    "Sec-Fetch-Dest",
+    "Sec-Fetch-User",
+    "Origin",
+    "Priority",
+    "DNT",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Requested-With",
+    "X-Real-IP",
+];
+
 macro_rules! known_names {
     (
-        $(#[doc = $doc:literal])+ $type:ident, factor $factor:literal;
+        $(#[doc = $doc:literal])+ $type:ident, factor $factor:literal, others $others:expr;
         $($name:ident = $text:literal,)+
     ) => {
         $(#[doc = $doc])+
@@ -94,13 +113,17 @@ macro_rules! known_names {
             const SLOTS: [Slot<Self>; SLOT_COUNT] = {
                 let mut slots = [Slot::unused(Self::Unknown); SLOT_COUNT];
                 let mut index = 0;
-                while index < Self::NAMED.len() {
-                    let name = Self::NAMED[index];
-                    let text = name.as_str().as_bytes();
+                let others: &[&str] = &$others;
+                while index < Self::NAMED.len() + others.len() {
+                    let (text, name) = if index < Self::NAMED.len() {
+                        (Self::NAMED[index].as_str(), Self::NAMED[index])
+                    } else {
+                        (others[index - Self::NAMED.len()], Self::Unknown)
+                    };
                     #[expect(clippy::cast_possible_truncation, reason = "NAME_BYTES_MAX")]
-                    let slot = slot(last_four(text), text.len() as u32, $factor);
+                    let slot = slot(last_four(text.as_bytes()), text.len() as u32, $factor);
                     assert!(slots[slot].ignored[0] == 0, "two names share a slot: choose another factor");
-                    slots[slot] = Slot::new(name.as_str(), name);
+                    slots[slot] = Slot::new(text, name);
                     index += 1;
                 }
                 slots
@@ -119,7 +142,8 @@ macro_rules! known_names {
             }
 
             /// [`lookup`](Self::lookup) of a name of `len` bytes that has no colon, by words with it, a colon, and any
-            /// others behind; the last four are those before its end, behind a line's end.
+            /// others behind; the last four are those before its end, behind a line's end. `Unknown`: a token that is
+            /// in the table without a number.
             #[inline(always)]
             pub(crate) fn lookup_words<const N: usize>(last_four: u32, len: u32, words: [u64; N]) -> Option<Self> {
                 static SLOTS: [Slot<$type>; SLOT_COUNT] = $type::SLOTS;
@@ -148,19 +172,15 @@ macro_rules! known_names {
 
 known_names! {
     /// Request fields with a number of their own: 41 names.
-    KnownHeader, factor 0x9aeb_7fa1;
+    KnownHeader, factor 0xf918_e68f, others TOKENS;
     CacheControl = "Cache-Control",
-    Connection = "Connection",
     Date = "Date",
     KeepAlive = "Keep-Alive",
     Pragma = "Pragma",
     Trailer = "Trailer",
-    TransferEncoding = "Transfer-Encoding",
-    Upgrade = "Upgrade",
     Via = "Via",
     Warning = "Warning",
     Allow = "Allow",
-    ContentLength = "Content-Length",
     ContentType = "Content-Type",
     ContentEncoding = "Content-Encoding",
     ContentLanguage = "Content-Language",
@@ -175,9 +195,7 @@ known_names! {
     AcceptLanguage = "Accept-Language",
     Authorization = "Authorization",
     Cookie = "Cookie",
-    Expect = "Expect",
     From = "From",
-    Host = "Host",
     IfMatch = "If-Match",
     IfModifiedSince = "If-Modified-Since",
     IfNoneMatch = "If-None-Match",
@@ -190,11 +208,18 @@ known_names! {
     Te = "TE",
     Translate = "Translate",
     UserAgent = "User-Agent",
+    // The last ones are those that are noted.
+    ContentLength = "Content-Length",
+    TransferEncoding = "Transfer-Encoding",
+    Connection = "Connection",
+    Expect = "Expect",
+    Upgrade = "Upgrade",
+    Host = "Host",
 }
 
 known_names! {
     /// Response fields with a number of their own: 30 names.
-    ResponseHeader, factor 0xf4be_a973;
+    ResponseHeader, factor 0xf4be_a973, others [];
     CacheControl = "Cache-Control",
     Connection = "Connection",
     Date = "Date",
@@ -231,18 +256,11 @@ const _: () = assert!(KnownHeader::NAMED.len() == 41);
 const _: () = assert!(ResponseHeader::NAMED.len() == 30);
 
 impl KnownHeader {
-    /// Those that say something about the host, the body or the connection.
-    const NOTED: u64 = 1 << Self::Host as u64
-        | 1 << Self::ContentLength as u64
-        | 1 << Self::TransferEncoding as u64
-        | 1 << Self::Connection as u64
-        | 1 << Self::Expect as u64
-        | 1 << Self::Upgrade as u64;
-
-    /// Whether the field says something about the host, the body or the connection.
+    /// Whether the field says something about the host, the body or the connection: these are the last, so that one
+    /// comparison tells.
     #[inline]
     pub(crate) const fn is_noted(self) -> bool {
-        Self::NOTED >> self as u64 & 1 != 0
+        self as u8 >= Self::ContentLength as u8
     }
 }
 
@@ -331,6 +349,22 @@ mod tests {
                     check(&[&name[..kept], &other[other.len() - 4..]].concat());
                 }
             }
+        }
+    }
+
+    #[test]
+    fn noted_are_those_that_say_something_of_host_body_or_connection() {
+        let noted = KnownHeader::NAMED.iter().filter(|known| known.is_noted()).map(|known| known.as_str());
+        let want = ["Content-Length", "Transfer-Encoding", "Connection", "Expect", "Upgrade", "Host"];
+        assert!(noted.eq(want));
+        assert!(!KnownHeader::Unknown.is_noted());
+    }
+
+    #[test]
+    fn tokens_in_the_table_have_no_number() {
+        for name in TOKENS {
+            assert!(name.bytes().all(crate::bytes::is_token_byte), "{name}");
+            assert_eq!(KnownHeader::lookup(name.as_bytes()), KnownHeader::Unknown, "{name}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! found in one is named by the high bit of its byte, the lowest one exactly, those above it perhaps by a borrow.
 //! Not here: anything that knows what a field means.
 
-use ringress_scan::{Block, text};
+use ringress_scan::{self as scan, Block};
 
 /// Eight times the same byte.
 #[inline]
@@ -68,18 +68,11 @@ pub(crate) fn chunk<const N: usize>(bytes: &[u8], at: u32) -> Option<&[u8; N]> {
     bytes.get(at as usize..at as usize + N)?.first_chunk()
 }
 
-/// The block at `at` where fewer bytes are left.
-#[inline(never)]
-pub(crate) fn last_block(bytes: &[u8], at: u32) -> Block {
-    let (first, last) = (word(bytes, at as usize), word(bytes, at as usize + 8));
-    (u128::from(first) | u128::from(last) << 64).to_le_bytes()
-}
-
 /// Which of 32 bytes are no text in ASCII.
 #[inline(always)]
 pub(crate) fn text_marks(pair: &[u8; 32]) -> u32 {
     match pair.as_chunks() {
-        ([first, second], []) => !(text(first) | text(second) << 16),
+        ([first, second], []) => scan::text_marks(first) | scan::text_marks(second) << 16,
         _ => 0,
     }
 }
@@ -162,7 +155,6 @@ mod tests {
                 assert_eq!(word(bytes, at), want, "{len} bytes, from {at} on");
                 let place = u32::try_from(at).expect("a small number");
                 let want: Block = core::array::from_fn(|place| byte(at + place));
-                assert_eq!(last_block(bytes, place), want, "{len} bytes, from {at} on");
                 let whole = at + 16 <= len;
                 assert_eq!(block(bytes, place), whole.then_some(&want), "{len} bytes, from {at} on");
             }

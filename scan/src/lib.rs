@@ -44,8 +44,8 @@ classes! {
     equal(ascii: u8);
     /// Control bytes: those below SP, and DEL.
     controls();
-    /// Text in ASCII: SP to `~`.
-    text();
+    /// Whatever is no text in ASCII, SP to `~`.
+    text_marks();
     /// Whatever is neither a letter nor a digit nor `-`.
     name_marks();
     /// Whatever is neither `-` nor between `/` and `~`, and `?`: among others whatever means something to a path.

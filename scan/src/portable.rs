@@ -48,8 +48,8 @@ pub(crate) fn controls(block: &Block) -> u32 {
     bits(block, |word| (!at_least(word, b' ') | is(word, 0x7f)) & !word)
 }
 
-pub(crate) fn text(block: &Block) -> u32 {
-    bits(block, |word| is_between(word, b' ', b'~'))
+pub(crate) fn text_marks(block: &Block) -> u32 {
+    bits(block, |word| !is_between(word, b' ', b'~'))
 }
 
 pub(crate) fn name_marks(block: &Block) -> u32 {

@@ -2,12 +2,12 @@
 //!
 //! Invariants: exactly one block is read, wherever it lies; nothing beyond SSE2 is used; every bit is exact.
 //! Not here: what the classes are (`lib.rs`), and other CPUs (`portable`).
-//! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2; a byte is at most `n` if it is the
-//! smaller of both.
+//! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2. Bytes compare as signed numbers: a
+//! range is told by one comparison once a sum has brought its end to the greatest of them.
 
 use core::arch::x86_64::{
-    __m128i, _mm_add_epi8, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_min_epu8,
-    _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_sub_epi8,
+    __m128i, _mm_add_epi8, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_loadu_si128, _mm_movemask_epi8,
+    _mm_or_si128, _mm_set1_epi8, _mm_subs_epi8,
 };
 
 use crate::Block;
@@ -34,8 +34,8 @@ fn is(bytes: __m128i, byte: u8) -> __m128i {
 #[inline]
 #[target_feature(enable = "sse2")]
 fn is_between(bytes: __m128i, first: u8, last: u8) -> __m128i {
-    let above = _mm_sub_epi8(bytes, each(first));
-    _mm_cmpeq_epi8(_mm_min_epu8(above, each(last - first)), above)
+    let up = 0x7f - last;
+    _mm_cmpgt_epi8(_mm_add_epi8(bytes, each(up)), each((first + up).wrapping_sub(1)))
 }
 
 #[inline]
@@ -59,9 +59,10 @@ pub(crate) fn controls(block: &Block) -> u32 {
 
 #[inline]
 #[target_feature(enable = "sse2")]
-pub(crate) fn text(block: &Block) -> u32 {
-    // One more than each, as signed numbers: DEL and what is beyond ASCII are then below 1, controls at most 0x20.
-    bits(_mm_cmpgt_epi8(_mm_add_epi8(load(block), each(1)), each(0x20)))
+pub(crate) fn text_marks(block: &Block) -> u32 {
+    // One more than each, as signed numbers: DEL and what is beyond ASCII are then below 1, controls at most 0x20. What
+    // is less than 0x21 is negative without it, and none wraps around.
+    bits(_mm_subs_epi8(_mm_add_epi8(load(block), each(1)), each(0x21)))
 }
 
 #[inline]

@@ -8,7 +8,7 @@ type Class = (&'static str, fn(&Block) -> u32, fn(&Block) -> u32, fn(u8) -> bool
 const CLASSES: [Class; 6] = [
     ("equal", |block| equal(block, b':'), |block| portable::equal(block, b':'), |byte| byte == b':'),
     ("controls", controls, portable::controls, |byte| byte.is_ascii_control()),
-    ("text", text, portable::text, |byte| (b' '..=b'~').contains(&byte)),
+    ("text_marks", text_marks, portable::text_marks, |byte| !(b' '..=b'~').contains(&byte)),
     ("name_marks", name_marks, portable::name_marks, |byte| !byte.is_ascii_alphanumeric() && byte != b'-'),
     ("path_marks", path_marks, portable::path_marks, |byte| {
         !((b'/'..=b'~').contains(&byte) || byte == b'-') || byte == b'?'

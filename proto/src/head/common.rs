@@ -18,7 +18,7 @@ use crate::bytes::{is_token, offset};
 use crate::header::KnownHeader;
 use crate::limits::{HEADER_COUNT_MAX, Limits};
 use crate::method::Method;
-use crate::words::{self, block, chunk, last_block, last_text_marks, text_end, text_marks, word};
+use crate::words::{self, block, chunk, last_text_marks, text_end, text_marks, word};
 use ringress_scan::{Block, equal, name_marks, path_marks, query_marks};
 
 // As numbers: arrays are compared byte by byte.
@@ -152,12 +152,8 @@ fn target(input: &[u8], start: u32) -> Option<(u32, u32)> {
 /// Whether a byte that is marked means nothing to the path that it is in.
 #[inline(never)]
 fn is_passed(input: &[u8], place: u32) -> bool {
-    match input.get(place as usize - 1..=place as usize) {
-        Some([before, b'.']) => *before != b'/',
-        Some([_, b'#' | b'%' | b'?']) => false,
-        Some([_, byte]) => byte.is_ascii_graphic(),
-        _ => false,
-    }
+    let Some([before, byte]) = chunk(input, place - 1) else { return false };
+    if *byte == b'.' { *before != b'/' } else { byte.is_ascii_graphic() && !matches!(byte, b'#' | b'%' | b'?') }
 }
 
 /// [`target`] from a place on from which nothing belongs to the path, or it is not a plain one.
@@ -210,12 +206,14 @@ fn text_goes_on(input: &[u8], at: u32) -> Option<u32> {
 const BEFORE: u32 = 4;
 /// A line's first block, and what is before it.
 type Start = [u8; 20];
+/// A line's first two blocks, and what is before them.
+type LongStart = [u8; 36];
 
-/// [`Start`] of the line at `at` where fewer bytes are left.
+/// [`Start`] or [`LongStart`] of the line at `at` where fewer bytes are left.
 #[cold]
 #[inline(never)]
-fn last_start(input: &[u8], at: u32) -> Start {
-    let mut start = [0; 20];
+fn last_start<const N: usize>(input: &[u8], at: u32) -> [u8; N] {
+    let mut start = [0; N];
     let rest = input.get((at - BEFORE) as usize..).unwrap_or_default();
     start.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     start
@@ -225,7 +223,7 @@ fn last_start(input: &[u8], at: u32) -> Start {
 #[inline(always)]
 fn field(input: &[u8], at: u32) -> Option<Field> {
     let last;
-    let (start, marks): (&Start, u32) = match chunk::<36>(input, at - BEFORE) {
+    let (start, marks): (&Start, u32) = match chunk::<{ size_of::<LongStart>() }>(input, at - BEFORE) {
         Some(line) => (line.first_chunk()?, text_marks(line.last_chunk()?)),
         None => {
             let start = match chunk(input, at - BEFORE) {
@@ -242,7 +240,7 @@ fn field(input: &[u8], at: u32) -> Option<Field> {
     let block: &Block = start.last_chunk()?;
     let colons = equal(block, b':');
     if colons == 0 {
-        let (known, name_len) = long_name(input, at, block)?;
+        let (known, name_len) = long_name(input, at)?;
         return Some(Field { known, name_len, end });
     }
     let name_len = colons.trailing_zeros();
@@ -270,32 +268,52 @@ const fn short(len: u32) -> u8 {
     short
 }
 
-/// Which name of more than 15 bytes is at `at`, and its length; `first` are its first 16 bytes.
+/// Which name of more than 15 bytes is at `at`, and its length.
 #[cold]
 #[inline(never)]
-fn long_name(input: &[u8], at: u32, first: &Block) -> Option<(KnownHeader, u32)> {
-    let last;
-    let second = match block(input, at + 16) {
-        Some(block) => block,
-        None => {
-            last = last_block(input, at + 16);
-            &last
-        }
+fn long_name(input: &[u8], at: u32) -> Option<(KnownHeader, u32)> {
+    let Some(start) = chunk::<{ size_of::<LongStart>() }>(input, at - BEFORE) else {
+        return last_long_name(input, at);
     };
+    long_name_in(start, input, at)
+}
+
+/// [`long_name`] where fewer bytes than two blocks are left.
+#[cold]
+#[inline(never)]
+fn last_long_name(input: &[u8], at: u32) -> Option<(KnownHeader, u32)> {
+    long_name_in(&last_start(input, at), input, at)
+}
+
+/// [`long_name`] of a line that begins with `start`.
+#[inline(always)]
+fn long_name_in(start: &LongStart, input: &[u8], at: u32) -> Option<(KnownHeader, u32)> {
+    let first: &Block = start[BEFORE as usize..].first_chunk()?;
+    let second: &Block = start.last_chunk()?;
     let colons = equal(second, b':');
-    if colons != 0 {
-        let len = colons.trailing_zeros();
+    if colons == 0 {
+        return longer_name(input, at);
+    }
+    let len = colons.trailing_zeros();
+    // None that is known is longer.
+    if len < 8 {
+        let last_four = u32::from_le_bytes(*start.get(16 + (len as usize & 7)..)?.first_chunk()?);
         let words = [word(first, 0), word(first, 8), word(second, 0)];
-        // None that is known is longer.
-        if len < 8
-            && let Some(known) = KnownHeader::lookup_words(four(input, at + 12 + len)?, 16 + len, words)
-        {
+        if let Some(known) = KnownHeader::lookup_words(last_four, 16 + len, words) {
             return Some((known, 16 + len));
         }
-        if name_marks(first) | name_marks(second) & ((1 << len) - 1) == 0 {
-            return Some((KnownHeader::Unknown, 16 + len));
-        }
     }
+    let marks = name_marks(first) | name_marks(second) & ((1 << len) - 1);
+    if marks == 0 {
+        return Some((KnownHeader::Unknown, 16 + len));
+    }
+    longer_name(input, at)
+}
+
+/// [`long_name`] of any bytes; not a known one.
+#[cold]
+#[inline(never)]
+fn longer_name(input: &[u8], at: u32) -> Option<(KnownHeader, u32)> {
     let rest = input.get(at as usize..)?;
     let name = &rest[..memchr::memchr(b':', rest)?];
     let len = u32::from(u8::try_from(name.len()).ok()?);

@@ -1,6 +1,7 @@
 //! The common way to parse a head against the one that httparse judges: their verdicts are one.
 
 use super::*;
+use crate::header::TOKENS;
 use crate::limits::HEADER_COUNT_MAX;
 use crate::url::{Cooked, cook};
 
@@ -108,8 +109,7 @@ fn names_and_values_of_every_length_are_judged_alike() {
 
 #[test]
 fn known_names_are_known_in_both_ways_in_any_case() {
-    for known in KnownHeader::NAMED {
-        let name = known.as_str();
+    for name in KnownHeader::NAMED.iter().map(|known| known.as_str()).chain(TOKENS) {
         for name in [name.into(), name.to_lowercase(), name.to_uppercase(), name.replace('-', "_"), name.repeat(2)] {
             for value in ["1", "chunked", "close", "100-continue", "x, y", ""] {
                 for rest in ["", "Host: h\r\n", "A: b\r\n"] {
