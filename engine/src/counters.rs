@@ -123,6 +123,9 @@ counters! {
     waits_for_buffer,
     /// Times that it waited for a request slot.
     waits_for_slot,
+    /// Of those, times that it could not have one of the slots kept back: the connection had a request under way, or
+    /// its client's address had its share.
+    share_waits,
     /// Times that it waited for an assembly buffer.
     waits_for_cell,
     /// Receive buffers in use now.

@@ -135,6 +135,8 @@ pub(crate) struct Peers {
     entries: Vec<Entry>,
     /// How much of each pool is held for each entry's address.
     held: [Vec<u32>; POOLS],
+    /// Request slots in use of each, when they were counted last: see [`count_slot`](Self::count_slot).
+    slots: Vec<u32>,
     /// The first free one; 0: none.
     free: u32,
     /// The first entry in each; 0: none.
@@ -149,7 +151,7 @@ pub(crate) struct Peers {
 impl Peers {
     /// Bytes that what is held for one more connection takes at most, with an address of its own.
     pub(crate) const BYTES: usize =
-        size_of::<Entry>() + POOLS * size_of::<u32>() + 2 * size_of::<u32>() + size_of::<PeerKey>();
+        size_of::<Entry>() + POOLS * size_of::<u32>() + 3 * size_of::<u32>() + size_of::<PeerKey>();
 
     /// For so many connections and requests at a time.
     pub(crate) fn new(connections: u32, requests: u32, exempt: &[Network]) -> Self {
@@ -157,6 +159,7 @@ impl Peers {
         let mut peers = Self {
             entries: Vec::with_capacity(capacity),
             held: core::array::from_fn(|_| Vec::with_capacity(capacity)),
+            slots: Vec::with_capacity(capacity),
             free: 0,
             // Zeros that take no memory before they are written.
             buckets: vec![0; (connections.max(1) as usize).next_power_of_two()],
@@ -172,6 +175,7 @@ impl Peers {
     fn push(&mut self, entry: Entry) -> u32 {
         self.entries.push(entry);
         self.held.iter_mut().for_each(|held| held.push(0));
+        self.slots.push(0);
         u32::try_from(self.entries.len() - 1).expect("as many as connections and requests, below 2^32")
     }
 
@@ -208,11 +212,13 @@ impl Peers {
             // The first is nobody's.
             self.entries.truncate(1);
             self.held.iter_mut().for_each(|held| held.truncate(1));
+            self.slots.truncate(1);
             self.of.clear();
             self.free = 0;
         }
         give_back_room(&mut self.entries);
         self.held.iter_mut().for_each(give_back_room);
+        give_back_room(&mut self.slots);
         give_back_room(&mut self.of);
     }
 
@@ -231,6 +237,8 @@ impl Peers {
                 let place = &mut self.entries[free as usize];
                 self.free = place.next;
                 *place = entry;
+                // What was counted was of another address.
+                self.slots[free as usize] = 0;
                 free
             }
         };
@@ -274,6 +282,23 @@ impl Peers {
     /// How much of a pool is held for an address.
     pub(crate) fn held(&self, key: PeerKey, pool: Pool) -> u32 {
         self.held[pool as usize][key.0 as usize]
+    }
+
+    /// Request slots are counted anew: while all are well, nobody pays for knowing whose they are.
+    pub(crate) fn count_no_slots(&mut self) {
+        self.slots.fill(0);
+    }
+
+    /// One more request slot is an address's. `true`: the first one that was counted.
+    pub(crate) fn count_slot(&mut self, key: PeerKey) -> bool {
+        let slots = &mut self.slots[key.0 as usize];
+        *slots += 1;
+        *slots == 1
+    }
+
+    /// Request slots of an address, as far as they were counted.
+    pub(crate) fn slots(&self, key: PeerKey) -> u32 {
+        self.slots[key.0 as usize]
     }
 
     /// Whether an address is that of a trusted proxy, to which no share is kept.

@@ -43,9 +43,7 @@ mod colocated {
         pipes: "pipes",
         open_uploads: "open-uploads",
         ghosts_that_are_reset: "ghosts-reset",
-        #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         ghosts_that_are_closed: "ghosts-closed",
-        #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         slow_readers: "slow-readers",
         silent_clients: "silent",
         idle_clients: "idle",
@@ -74,9 +72,7 @@ mod queue {
         pipes: "pipes",
         open_uploads: "open-uploads",
         ghosts_that_are_reset: "ghosts-reset",
-        #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         ghosts_that_are_closed: "ghosts-closed",
-        #[ignore = "not mended yet: what clients that left, or do not read, have asked for takes all slots"]
         slow_readers: "slow-readers",
         silent_clients: "silent",
         idle_clients: "idle",

@@ -2,7 +2,8 @@
 //! those that have departed, which a handle still reads.
 //!
 //! Invariants: at most `slots` requests are not over; those that have departed take none of these places, up to a
-//! number of their own, and beyond it count like the others. The slot freed last is used first, while it is still in
+//! number of their own, and beyond it count like the others; some places are kept back, and only lent to who asks for
+//! one of these. The slot freed last is used first, while it is still in
 //! cache, and one that was used before one that never was.
 //!
 //! Not here: what is in a slot (`exchange`), and when one is free or departs (`shard_side`).
@@ -16,13 +17,16 @@ use crate::mem::{cold_runs, give_back_room};
 #[derive(Debug)]
 pub(super) struct FreeSlots {
     free: Vec<Slot>,
-    /// Free as well, and left alone: slots that were used in the place of those that had departed, as many as have come
-    /// back since.
+    /// Free as well, and left alone: slots that were used in a place that is closed since, of those that had departed
+    /// and have come back, or that were lent and are kept back again.
     parked: Vec<Slot>,
-    /// Slots that may be initialised by now: one more for each that departs while none is parked.
+    /// Slots that may be initialised by now: one more for each place that opens while none is parked.
     limit: u32,
     departed: u32,
     departed_max: u32,
+    /// Places that are kept back, and how many of these are not lent.
+    reserve: u32,
+    kept_back: u32,
 }
 
 impl FreeSlots {
@@ -34,7 +38,58 @@ impl FreeSlots {
             limit: slots,
             departed: 0,
             departed_max,
+            reserve: 0,
+            kept_back: 0,
         }
+    }
+
+    /// From now on so many of the places are only [lent](Self::lend). Nothing is in use yet.
+    pub(super) fn keep_back(&mut self, places: u32) {
+        self.limit -= places;
+        (self.reserve, self.kept_back) = (places, places);
+    }
+
+    /// How many places are kept back, or lent of those.
+    pub(super) fn reserve(&self) -> u32 {
+        self.reserve
+    }
+
+    /// How many of them are not lent.
+    pub(super) fn kept_back(&self) -> u32 {
+        self.kept_back
+    }
+
+    /// One of the places that are kept back is anybody's, if there is one.
+    pub(super) fn lend(&mut self) {
+        if let Some(left) = self.kept_back.checked_sub(1) {
+            self.kept_back = left;
+            self.open_place();
+        }
+    }
+
+    /// What was lent is kept back again, as far as it is free. So many slots are initialised.
+    pub(super) fn refill(&mut self, initialised: u32) {
+        while self.kept_back < self.reserve && self.close_place(initialised) {
+            self.kept_back += 1;
+        }
+    }
+
+    /// Another slot may be in use.
+    fn open_place(&mut self) {
+        match self.parked.pop() {
+            Some(slot) => self.free.push(slot),
+            None => self.limit += 1,
+        }
+    }
+
+    /// One slot less may be in use. `false`: all are.
+    fn close_place(&mut self, initialised: u32) -> bool {
+        match self.free.pop() {
+            Some(slot) => self.parked.push(slot),
+            None if self.may_initialise(initialised) => self.limit -= 1,
+            None => return false,
+        }
+        true
     }
 
     /// A slot that was used before.
@@ -72,10 +127,7 @@ impl FreeSlots {
     pub(super) fn depart(&mut self) {
         self.departed += 1;
         if self.departed <= self.departed_max {
-            match self.parked.pop() {
-                Some(slot) => self.free.push(slot),
-                None => self.limit += 1,
-            }
+            self.open_place();
         }
     }
 
@@ -163,5 +215,44 @@ mod tests {
         slots.sort();
         let order: Vec<Slot> = core::iter::from_fn(|| slots.take()).collect();
         assert!(order.is_sorted() && order.len() == 4, "{order:?}");
+    }
+
+    #[test]
+    fn what_is_kept_back_is_lent_and_comes_back_first() {
+        let mut slots = FreeSlots::new(4, 2);
+        slots.keep_back(2);
+        let mut initialised = 0;
+        let mut allocate = |slots: &mut FreeSlots| {
+            slots.take().or_else(|| {
+                let slot = slots.may_initialise(initialised).then(|| Slot::new(initialised))?;
+                initialised += 1;
+                Some(slot)
+            })
+        };
+        let mut used: Vec<Slot> = core::iter::from_fn(|| allocate(&mut slots)).collect();
+        assert_eq!((used.len(), slots.kept_back()), (2, 2));
+        for left in [1, 0, 0] {
+            slots.lend();
+            used.extend(allocate(&mut slots));
+            assert_eq!((used.len(), slots.kept_back()), (4 - left as usize, left));
+        }
+        // Those that have departed open places that are not kept back.
+        slots.depart();
+        used.extend(allocate(&mut slots));
+        assert_eq!(used.len(), 5);
+        slots.give(used.pop().expect("five"));
+        slots.come_back();
+        for kept_back in [1, 2] {
+            slots.give(used.pop().expect("some"));
+            slots.refill(5);
+            assert_eq!((slots.kept_back(), slots.take()), (kept_back, None));
+        }
+        slots.give(used.pop().expect("two"));
+        slots.refill(5);
+        assert!(slots.take().is_some() && slots.take().is_none());
+        used.drain(..).for_each(|slot| slots.give(slot));
+        slots.lend();
+        slots.lend();
+        assert_eq!(core::iter::from_fn(|| slots.take()).count(), 3);
     }
 }

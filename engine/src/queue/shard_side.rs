@@ -140,6 +140,35 @@ impl<R: Record> ShardSide<R> {
         self.free.has_any(self.high_water)
     }
 
+    /// From now on so many slots are kept back: they are [lent](Self::lend_place), and nobody else gets them.
+    pub(crate) fn keep_back(&mut self, slots: u32) {
+        self.free.keep_back(slots);
+    }
+
+    /// How many slots are kept back, or lent of those.
+    pub(crate) fn reserve(&self) -> u32 {
+        self.free.reserve()
+    }
+
+    /// How many of them are not lent.
+    #[inline]
+    pub(crate) fn kept_back(&self) -> u32 {
+        self.free.kept_back()
+    }
+
+    /// One of them can be [allocated](Self::allocate), if there is one.
+    pub(crate) fn lend_place(&mut self) {
+        self.free.lend();
+    }
+
+    /// Free slots are kept back first.
+    #[inline]
+    pub(crate) fn refill_reserve(&mut self) {
+        if self.free.kept_back() < self.free.reserve() {
+            self.free.refill(self.high_water);
+        }
+    }
+
     /// Slots in use.
     pub(crate) fn in_use(&self) -> usize {
         self.high_water as usize - self.free.count()

@@ -78,6 +78,10 @@ impl EngineBuilder {
     /// default. As many more may be in the application's hands whose clients have left or have their response
     /// ([`requests_departed`](crate::Counters::requests_departed)), or a quarter with
     /// [`memory_max`](Self::memory_max); what is beyond that counts among them.
+    ///
+    /// An eighth of them, at least one, is kept for clients that have few: connections without a request under way, of
+    /// addresses that have less than their share. Whoever else finds no other waits
+    /// ([`share_waits`](crate::Counters::share_waits)), so a single client address has seven eighths at most.
     pub fn requests_max(mut self, requests: u32) -> Self {
         self.config.give(Pool::Requests, requests);
         self
@@ -132,7 +136,9 @@ impl EngineBuilder {
     }
 
     /// Networks of proxies that speak for many clients: an address there is never taken for one that has much, however
-    /// many connections it has, when some end so that others are served (`connections_evicted`). None by default.
+    /// many connections it has, when some end so that others are served (`connections_evicted`); and each of its
+    /// connections is an address of its own when request slots run out ([`requests_max`](Self::requests_max)). None by
+    /// default.
     ///
     /// ```
     /// use ringress::{Engine, Network};

@@ -36,6 +36,7 @@ mod signals;
 #[cfg(test)]
 mod sim;
 mod transport;
+mod waiters;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -274,8 +275,8 @@ impl<I: Io> Shard<I> {
         if is_busy || self.is_done() {
             return Wait::No;
         }
-        // A reader that has read its last buffer does not say so: who waits for one looks for it by the clock.
-        let reclaim = (transport.waiting.starved() > 0).then(|| transport.after(1));
+        // A reader that has read its last buffer does not say so: who waits looks by the clock.
+        let reclaim = transport.waiting.any_by_clock().then(|| transport.after(1));
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
@@ -352,6 +353,7 @@ impl<I: Io> Shard<I> {
             } else if let Some(key) = self.protocol.transport.called.pop() {
                 self.call(key);
             } else if self.protocol.has_for_waiting() {
+                self.call_first(Resource::ReservedSlot);
                 self.call_first(Resource::Slot);
                 self.call_first(Resource::CellOfTrailers);
                 self.call_first(Resource::Cell);
@@ -436,41 +438,6 @@ impl<I: Io> Shard<I> {
         if let Some(accepted) = self.protocol.transport.on_accept(event) {
             self.admit(accepted);
         }
-    }
-
-    /// Goes on with the input of those that wait for something, oldest first, as far as it is there.
-    #[inline]
-    fn call_waiting(&mut self) {
-        if !self.protocol.transport.waiting.is_empty() {
-            self.call_all_waiting();
-        }
-    }
-
-    #[cold]
-    fn call_all_waiting(&mut self) {
-        if self.protocol.transport.waiting.starved() > 0 {
-            self.protocol.dispatch.reclaim_bodies_if_short();
-            self.protocol.post_buffers();
-        }
-        for resource in Resource::ALL {
-            // Who waits again is behind those that wait now.
-            let waiting = self.protocol.transport.waiting.count(resource);
-            // More receives than there are buffers would only find out that there are none.
-            let most = self.protocol.posted_for(resource).unwrap_or(waiting);
-            let is_cut_short = waiting > most;
-            if (0..waiting.min(most)).all(|_| self.call_first(resource)) && is_cut_short && most > 0 {
-                // Clients may be silent, and leave their buffers to those behind them.
-                self.protocol.transport.follow_up = true;
-            }
-        }
-    }
-
-    /// Calls the first of those that wait for something. `false`: it is not there.
-    fn call_first(&mut self, resource: Resource) -> bool {
-        let first = self.protocol.transport.waiting.first(resource);
-        let Some(key) = first.and_then(|place| self.connections.key_of(place)) else { return false };
-        self.visit(key, Protocol::call);
-        self.protocol.transport.waiting.first(resource) != first
     }
 
     /// Ends what has run out of time. What has come is not late, however long an application keeps the thread before it

@@ -39,6 +39,7 @@ impl<I: Io> Shard<I> {
         while let Some(key) = self.protocol.transport.turns.next() {
             self.visit(key, Protocol::send_in_turn);
         }
+        self.protocol.dispatch.refill_reserve();
         self.work_off();
     }
 }

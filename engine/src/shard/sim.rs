@@ -32,6 +32,7 @@ mod script;
 mod seeded;
 mod seeds;
 pub(super) mod shared_queue;
+mod shares;
 mod starved;
 mod streaming;
 mod streams;

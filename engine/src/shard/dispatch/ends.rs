@@ -124,7 +124,7 @@ impl Dispatch {
     #[cold]
     pub(crate) fn set_outcome(&mut self, slot: Slot, outcome: Outcome) {
         let state = &mut self.slots[slot];
-        if state.life != Life::Over {
+        if state.life.has_begun() {
             state.outcome = outcome;
         }
     }
@@ -431,7 +431,7 @@ impl Dispatch {
         self.side.mark_all_disconnected();
         for slot in self.side.slots_used() {
             let (life, meter, bytes_in) = self.end_life(slot);
-            if life == Life::Over {
+            if !life.has_begun() {
                 continue;
             }
             let (outcome, delivered) = (Outcome::Stopped, life.was_delivered());
@@ -523,7 +523,7 @@ impl Dispatch {
         let slots = || self.side.slots_used().map(|slot| &self.slots[slot]);
         for place in 1..self.meters.len() {
             let open = |delivered: bool| {
-                let begun = slots().filter(|slot| slot.life != Life::Over && slot.meter == place);
+                let begun = slots().filter(|slot| slot.life.has_begun() && slot.meter == place);
                 let copied = self.copied.iter().filter(|copied| *copied == (place, delivered));
                 (begun.filter(|slot| slot.life.was_delivered() == delivered).count() + copied.count()) as u64
             };

@@ -9,11 +9,13 @@
 use ringress_proto::reject::Reject;
 
 use super::ends::Stamps;
+use super::slots::Life;
 use super::{Dispatch, SlotState};
 use crate::id::QueuePlace;
 use crate::mem::{Area, Input};
 use crate::policy::PolicyKey;
 use crate::queue::Slot;
+use crate::slab::ConnectionKey;
 
 impl Dispatch {
     /// Buffers that a body of so many bytes may come to hold: of two that follow each other, the bytes do not fit one.
@@ -38,9 +40,10 @@ impl Dispatch {
     }
 
     /// The request in a slot is to be delivered to a queue when its body is whole.
-    pub(crate) fn begin_gathering(&mut self, slot: Slot, queue: QueuePlace) {
-        // Until then it is known by that, should the queue end.
-        self.slots[slot] = SlotState { queue: Some(queue), ..SlotState::FREE };
+    pub(crate) fn begin_gathering(&mut self, slot: Slot, queue: QueuePlace, connection: ConnectionKey) {
+        // Until then it is known by that, should the queue end, and whose the slot is.
+        let connection = Some(connection);
+        self.slots[slot] = SlotState { queue: Some(queue), connection, life: Life::Gathered, ..SlotState::FREE };
         self.bodies[slot].promised = 0;
         self.times[slot] = Stamps::of_first_byte(self.arrived);
     }
@@ -59,6 +62,7 @@ impl Dispatch {
 
     /// A slot's body is not awaited any more.
     pub(crate) fn end_gathering(&mut self, slot: Slot) {
+        self.slots[slot].life = Life::Over;
         let bytes = core::mem::take(&mut self.bodies[slot].promised);
         self.promised -= self.buffers_for(bytes);
     }

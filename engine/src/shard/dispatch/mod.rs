@@ -14,6 +14,7 @@ mod given;
 mod lent;
 mod meters;
 mod queues;
+mod shares;
 mod slots;
 mod watch;
 
@@ -25,6 +26,7 @@ use self::ends::{Stamps, Tally};
 pub(crate) use self::lent::View;
 use self::meters::Meters;
 use self::queues::QueueEnd;
+use self::shares::Shares;
 pub(crate) use self::slots::SlotState;
 use self::watch::Extras;
 use crate::config::{Config, Mode, SLOT_TABLES_BYTES};
@@ -73,6 +75,7 @@ pub(crate) struct Dispatch {
     meters: Meters,
     /// Who holds how much.
     peers: Peers,
+    shares: Shares,
     /// Whose each slot's request was, of those that have departed.
     departed: SlotTable<Option<PeerKey>>,
     /// Requests whose slots are free and whose responses are being sent.
@@ -104,12 +107,13 @@ pub(crate) struct Dispatch {
 impl Dispatch {
     pub(crate) fn new(
         id: ShardId,
-        side: ShardSide<RequestRecord>,
+        mut side: ShardSide<RequestRecord>,
         config: &Config,
         counters: Arc<ShardCounters>,
     ) -> Self {
         let slots = config.slots();
         let of_slots = slots as usize;
+        side.keep_back(Self::reserve_of(config.requests_max));
         Self {
             id,
             origin: side.origin(),
@@ -123,6 +127,7 @@ impl Dispatch {
             queues: Vec::new(),
             meters: Meters::new(),
             peers: Peers::new(config.connections_max, slots, &config.trusted_proxies),
+            shares: Shares::default(),
             departed: SlotTable::with_capacity(slots),
             copied: CopiedEnds::new(config.coalesce_buffers, config.pipeline_max),
             now: 0,

@@ -19,6 +19,8 @@ use crate::stream::Outgoing;
 pub(super) enum Life {
     /// It has not begun, or has ended.
     Over,
+    /// It has not begun: it is delivered when its body is whole.
+    Gathered,
     /// It was put into a queue, and has no response yet.
     Delivered,
     /// And now its response is in the slot, which is the shard's.
@@ -31,6 +33,11 @@ impl Life {
     #[inline(always)]
     pub(super) fn is_answered(self) -> bool {
         matches!(self, Self::Answered | Self::Refused)
+    }
+
+    /// Whether it has begun and has not ended.
+    pub(super) fn has_begun(self) -> bool {
+        !matches!(self, Self::Over | Self::Gathered)
     }
 
     #[inline(always)]

@@ -91,6 +91,8 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(crate) fn resume_input(&mut self, connection: &mut Connection) {
         connection.link_mut().in_resume.taken_off();
+        // Before it takes for itself what others have left.
+        self.dispatch.refill_reserve();
         self.call(connection);
     }
 
@@ -142,9 +144,12 @@ impl<I: Io> Protocol<I> {
     }
 
     /// What a connection that waits for something lacks by now.
-    fn lacks(&self, connection: &Connection, resource: Resource) -> Option<Resource> {
+    fn lacks(&mut self, connection: &Connection, resource: Resource) -> Option<Resource> {
         match resource {
-            Resource::Slot => (!self.dispatch.has_slot()).then_some(resource),
+            Resource::ReservedSlot | Resource::Slot => match connection {
+                Connection::Http1(http) => self.lacks_slot(http),
+                Connection::Raw(_) => None,
+            },
             Resource::CellOfTrailers | Resource::Cell => (!self.dispatch.has_assembly_cell()).then_some(resource),
             Resource::Gathering => (!self.dispatch.may_gather()).then_some(resource),
             Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => {
@@ -195,22 +200,28 @@ impl<I: Io> Protocol<I> {
             Resource::SmallBuffer => Some(buffers.small.posted()),
             Resource::LargeBuffer => Some(buffers.large.posted() + buffers.small.posted()),
             Resource::ReservedBuffer => Some(buffers.large.reserved_posted()),
-            Resource::Slot | Resource::CellOfTrailers | Resource::Cell | Resource::Gathering => None,
+            Resource::ReservedSlot
+            | Resource::Slot
+            | Resource::CellOfTrailers
+            | Resource::Cell
+            | Resource::Gathering => None,
         }
     }
 
     /// Whether a slot, a cell, or what can be promised to a body is there for somebody who waits for one.
     #[inline]
-    pub(crate) fn has_for_waiting(&self) -> bool {
+    pub(crate) fn has_for_waiting(&mut self) -> bool {
         !self.transport.waiting.is_empty() && self.has_for_some()
     }
 
     #[cold]
-    fn has_for_some(&self) -> bool {
+    fn has_for_some(&mut self) -> bool {
+        self.dispatch.refill_reserve();
         let waits = |resource| self.transport.waiting.count(resource) > 0;
+        let (any, reserved) = (self.dispatch.has_slot(), self.dispatch.has_reserved_slot());
         let waits_for_cell = waits(Resource::CellOfTrailers) || waits(Resource::Cell);
         let gathers = waits(Resource::Gathering) && self.dispatch.may_gather();
-        let has_slot = waits(Resource::Slot) && self.dispatch.has_slot();
+        let has_slot = waits(Resource::Slot) && any || waits(Resource::ReservedSlot) && (any || reserved);
         gathers || has_slot || waits_for_cell && self.dispatch.has_assembly_cell()
     }
 

@@ -5,12 +5,12 @@ use crate::config::Config;
 use crate::queue::Lease;
 use crate::record::RequestRecord;
 
-/// As few as there may be.
+/// Two more are kept back.
 const SLOTS: usize = 16;
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
 fn small() -> Rig {
-    let config = Config { requests_max: 16, ..Options::default().config };
+    let config = Config { requests_max: 18, ..Options::default().config };
     Rig::with(Options { config, ..Options::default() })
 }
 
@@ -98,21 +98,23 @@ fn what_handles_still_read_takes_no_place_of_others() {
 fn beyond_their_own_number_those_that_have_departed_count_like_others() {
     let mut rig = small();
     let mut read: Vec<Lease<RequestRecord>> = Vec::new();
-    for departed in [16, 32] {
+    for departed in [16, 32, 34] {
         let ghost = rig.connect();
         rig.say(ghost, GET.repeat(SLOTS));
         read.append(&mut rig.claim_all());
         leave(&mut rig, ghost);
-        assert_eq!(levels(&rig), (0, departed, 2 * SLOTS - (32 - read.len())));
+        assert_eq!(levels(&rig), (0, departed, read.len()));
     }
-    let client = rig.connect();
-    rig.say(client, GET);
-    assert_eq!(rig.queue.len(), 0, "it waits");
-    drop(read.pop());
+    // What is kept back is left.
+    let clients = [(); 3].map(|()| rig.connect());
+    clients.iter().for_each(|client| rig.say(*client, GET));
+    assert_eq!((rig.queue.len(), levels(&rig)), (2, (2, 34, 36)), "one waits");
+    // Of what comes back, as much is kept back first.
+    read.drain(..3);
     rig.settle();
-    assert_eq!((rig.queue.len(), levels(&rig)), (1, (1, 31, 32)));
-    rig.serve();
-    assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    assert_eq!((rig.queue.len(), levels(&rig)), (3, (3, 31, 34)));
+    clients.iter().for_each(|_| rig.serve());
+    assert!(clients.iter().all(|client| rig.heard_answers(*client) == ["/a/1"]));
     drop(read);
     rig.settle();
     assert_eq!(levels(&rig), (0, 0, 0));

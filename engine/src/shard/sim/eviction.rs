@@ -12,7 +12,8 @@ const A_WHILE: Duration = Duration::from_millis(200);
 
 /// A shard that takes so many connections.
 fn with_places(connections_max: u32) -> Rig {
-    let config = Config { connections_max, ..Options::default().config };
+    // As many requests for all of them, beside those that are kept for other addresses.
+    let config = Config { connections_max, requests_max: 128, ..Options::default().config };
     Rig::with(Options { config, ..Options::default() })
 }
 

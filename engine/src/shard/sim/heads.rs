@@ -266,7 +266,8 @@ fn without_anybody_to_give_one_up_a_trailer_section_waits_and_then_its_request_f
 #[test]
 fn requests_whose_trailers_wait_for_a_cell_do_not_wait_for_heads_that_wait_for_their_slots() {
     for is_whole in [false, true] {
-        let config = Config { assembly_buffers: 1, requests_max: 16, ..Options::default().config };
+        // Two slots are kept back.
+        let config = Config { assembly_buffers: 1, requests_max: 18, ..Options::default().config };
         let mut rig = Rig::with(Options { config, ..Options::default() });
         let holder = rig.connect();
         rig.say(holder, long(0).0);

@@ -220,7 +220,8 @@ fn pipelined_requests_in_one_large_buffer_take_no_cells_from_others() {
 #[test]
 fn requests_that_are_under_way_keep_no_receive_buffer() {
     // A head that fits beside its slot, one that does not, one in pieces, and one with its body.
-    let config = crate::config::Config { receive_buffers: 16, assembly_buffers: 1, ..Options::default().config };
+    let few = crate::config::Config { receive_buffers: 16, assembly_buffers: 1, ..Options::default().config };
+    let config = crate::config::Config { requests_max: 128, ..few };
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let long = long_get("1", 800);
     let split = long.split_at(700);
@@ -305,7 +306,8 @@ fn a_full_queue_refuses_first_requests_and_holds_pipelined_ones() {
 /// A shard all of whose slots are with the application; these clients' connections, the first of which has sent the
 /// beginning of a head.
 fn without_slots() -> (Rig, Vec<usize>) {
-    let config = crate::config::Config { requests_max: 16, ..Options::default().config };
+    // Two of them are kept back.
+    let config = crate::config::Config { requests_max: 18, ..Options::default().config };
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let clients: Vec<usize> = (0..=16).map(|_| rig.connect()).collect();
     rig.say(clients[0], "GET /a/2 HT");

@@ -173,7 +173,7 @@ impl Rig {
     pub(super) fn turn(&mut self) {
         self.shard.protocol.transport.io.asleep = false;
         self.shard.protocol.transport.io.delayed.clear();
-        self.shard.protocol.transport.io.naps = self.shard.protocol.transport.waiting.starved() > 0;
+        self.shard.protocol.transport.io.naps = self.shard.protocol.transport.waiting.any_by_clock();
         self.shard.turn(None).expect("the fake never fails");
         let overslept = self.shard.protocol.transport.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");

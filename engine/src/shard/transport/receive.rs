@@ -151,10 +151,13 @@ impl<I: Io> Transport<I> {
             Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer | Resource::Gathering => {
                 &self.counters.waits_for_buffer
             }
-            Resource::Slot => &self.counters.waits_for_slot,
+            Resource::ReservedSlot | Resource::Slot => &self.counters.waits_for_slot,
             Resource::CellOfTrailers | Resource::Cell => &self.counters.waits_for_cell,
         };
         counter.count();
+        if resource == Resource::Slot {
+            self.counters.share_waits.count();
+        }
         self.stop_waiting(socket);
         self.stop_receive(socket);
         socket.giving.stop(self.tick);

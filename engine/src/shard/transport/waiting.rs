@@ -17,7 +17,9 @@ pub(crate) enum Resource {
     LargeBuffer,
     /// Those that are kept back for bodies whose readers wait.
     ReservedBuffer,
-    /// Request slots.
+    /// Request slots, of those that are kept back for clients that have few.
+    ReservedSlot,
+    /// Request slots that anybody gets.
     Slot,
     /// Cells to put heads together in, for the trailer section of a request that has a slot.
     CellOfTrailers,
@@ -28,11 +30,13 @@ pub(crate) enum Resource {
 }
 
 impl Resource {
-    /// In the order in which they are given: who has a slot comes before those that will need one.
-    pub(crate) const ALL: [Self; 7] = [
+    /// In the order in which they are given: who has a slot comes before those that will need one, and who has few
+    /// before others.
+    pub(crate) const ALL: [Self; 8] = [
         Self::ReservedBuffer,
         Self::LargeBuffer,
         Self::SmallBuffer,
+        Self::ReservedSlot,
         Self::Slot,
         Self::CellOfTrailers,
         Self::Cell,
@@ -89,6 +93,17 @@ impl Waiting {
     pub(crate) fn starved(&self) -> usize {
         let of_bodies = self.count(Resource::LargeBuffer) + self.count(Resource::ReservedBuffer);
         self.count(Resource::SmallBuffer) + of_bodies
+    }
+
+    /// Whether somebody waits for what is looked for by the clock: a buffer that its reader has done with, or to be
+    /// below its share of the slots.
+    pub(crate) fn any_by_clock(&self) -> bool {
+        self.starved() + self.count(Resource::Slot) > 0
+    }
+
+    /// The place of the one that has begun to wait for the same next.
+    pub(crate) fn behind(&self, place: u32) -> Option<u32> {
+        self.links[place as usize].behind.checked_sub(1)
     }
 
     /// The place of the connection that has waited longest.

@@ -52,7 +52,7 @@ impl<I: Io> Protocol<I> {
         incoming: Incoming,
         expects: bool,
     ) {
-        self.dispatch.begin_gathering(slot, queue);
+        self.dispatch.begin_gathering(slot, queue, connection.key());
         connection.link.policy = policy;
         let go_ahead = if expects { GoAhead::Awaited } else { GoAhead::NotAwaited };
         connection.intake = Intake::Body(RestOfBody::new(incoming, Reader::Engine(slot), go_ahead));

@@ -110,12 +110,32 @@ impl<I: Io> Protocol<I> {
     /// A slot for a request of a connection; without one it waits.
     #[inline]
     pub(super) fn slot_for(&mut self, connection: &mut Http1) -> Result<Slot, Taken> {
-        self.dispatch.allocate().ok_or_else(|| self.out_of_slots(connection))
+        self.dispatch.allocate().or_else(|| self.reserved_slot_for(connection)).ok_or(Taken::Later)
     }
 
+    /// One of those that are kept back.
     #[cold]
-    fn out_of_slots(&mut self, connection: &mut Http1) -> Taken {
-        self.take_later(connection, Resource::Slot)
+    #[inline(never)]
+    fn reserved_slot_for(&mut self, connection: &mut Http1) -> Option<Slot> {
+        let lacking = match self.lacks_slot(connection) {
+            None => self.dispatch.borrow_slot(connection.key()).ok_or(Resource::ReservedSlot),
+            Some(lacking) => Err(lacking),
+        };
+        lacking.inspect_err(|lacking| _ = self.take_later(connection, *lacking)).ok()
+    }
+
+    /// Which slots a connection waits for, if there is none for it. Of those that are kept back it gets one at a time,
+    /// if its client has few.
+    pub(crate) fn lacks_slot(&mut self, connection: &Http1) -> Option<Resource> {
+        self.dispatch.refill_reserve();
+        if self.dispatch.has_slot() {
+            return None;
+        }
+        let is_alone = connection.machine.in_flight() == 0;
+        match is_alone && self.dispatch.is_below_share(connection.key(), self.transport.tick) {
+            true => (!self.dispatch.has_reserved_slot()).then_some(Resource::ReservedSlot),
+            false => Some(Resource::Slot),
+        }
     }
 
     /// No assembly cell is left for a head.

@@ -126,7 +126,10 @@ impl<I: Io> Protocol<I> {
             // What it waits for is the shard.
             return self.transport.set_deadline(&connection.link.socket, self.transport.after(1));
         }
-        let waits = matches!(connection.link.socket.waits_for(), Some(Resource::Slot | Resource::Cell));
+        let waits = matches!(
+            connection.link.socket.waits_for(),
+            Some(Resource::ReservedSlot | Resource::Slot | Resource::Cell)
+        );
         if waits && !connection.link.socket.blocked() && connection.machine.in_flight() == 0 {
             return self.refuse_waiting(connection);
         }

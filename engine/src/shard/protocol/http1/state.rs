@@ -462,7 +462,9 @@ impl Http1 {
     /// ... or that is whole and waits for a slot.
     pub(crate) fn head_without_slot(&self) -> Option<Tick> {
         let Intake::Head(head) = &self.intake else { return None };
-        let waits = self.link.socket.waits_for() == Some(Resource::Slot) && head.cell.is_in(Area::Assembly);
+        let waits_for = self.link.socket.waits_for();
+        let waits =
+            matches!(waits_for, Some(Resource::ReservedSlot | Resource::Slot)) && head.cell.is_in(Area::Assembly);
         if waits && !self.link.socket.is_closing() { Some(head.grown) } else { self.stalled_head() }
     }
 

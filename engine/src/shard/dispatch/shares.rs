@@ -1,0 +1,106 @@
+//! Who may have a request slot when those that anybody gets are in use: a reserve is kept for addresses that hold few.
+//!
+//! Invariants: an eighth of the slots, at least one, is kept back, and what was lent of it is kept back again before
+//! anybody else gets a slot, once a turn at the latest; an address is lent no more than its share. Whose slots are in
+//! use is not known before they run out: then they are counted, at most once a tick or for each sixteenth of them that
+//! was lent, so that a request costs nothing while there are enough.
+//!
+//! Not here: who waits, and in which order (`transport::waiting`, `protocol::receive`).
+
+use super::Dispatch;
+use super::slots::Life;
+use crate::clock::Tick;
+use crate::queue::Slot;
+use crate::slab::ConnectionKey;
+
+/// One slot of so many is kept back.
+const RESERVE_OF: u32 = 8;
+/// Slots are counted again when one of so many in use has been lent.
+const LENT_OF: usize = 16;
+
+/// What is known of who has how many slots.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    counted_at: Option<Tick>,
+    /// Slots lent since then.
+    lent: usize,
+    /// Addresses that had a slot then, or have been lent one since.
+    holders: u32,
+    /// When those that wait above their share were looked at last.
+    looked_at: Option<Tick>,
+    /// Slots that were lent have come back since then.
+    any_back: bool,
+}
+
+impl Dispatch {
+    /// So many slots are kept back of so many.
+    pub(super) fn reserve_of(slots: u32) -> u32 {
+        (slots / RESERVE_OF).max(1)
+    }
+
+    /// Whether slots are kept back that are not lent.
+    pub(crate) fn has_reserved_slot(&self) -> bool {
+        self.side.kept_back() > 0
+    }
+
+    /// What was lent is kept back again, as far as slots are free.
+    #[inline]
+    pub(crate) fn refill_reserve(&mut self) {
+        if self.side.kept_back() < self.side.reserve() {
+            self.refill_lent();
+        }
+    }
+
+    #[cold]
+    fn refill_lent(&mut self) {
+        let before = self.side.kept_back();
+        self.side.refill_reserve();
+        self.shares.any_back |= self.side.kept_back() > before;
+    }
+
+    /// Whether the address of a connection has fewer slots than its share of those that are kept back. Connections of
+    /// trusted proxies are each an address of their own.
+    pub(crate) fn is_below_share(&mut self, connection: ConnectionKey, now: Tick) -> bool {
+        self.count_slots(now);
+        let peer = self.peers.of(connection);
+        let held = self.peers.slots(peer);
+        let holders = self.shares.holders + u32::from(held == 0);
+        self.peers.is_exempt(peer) || held < (self.side.reserve() / holders.max(1)).max(1)
+    }
+
+    fn count_slots(&mut self, now: Tick) {
+        let is_known = self.shares.counted_at == Some(now);
+        if is_known && self.shares.lent <= self.side.in_use() / LENT_OF {
+            return;
+        }
+        self.peers.count_no_slots();
+        (self.shares.counted_at, self.shares.lent, self.shares.holders) = (Some(now), 0, 0);
+        for slot in self.side.slots_used() {
+            let state = &self.slots[slot];
+            if let Some(connection) = state.connection.filter(|_| state.life != Life::Over) {
+                self.shares.holders += u32::from(self.peers.count_slot(self.peers.of(connection)));
+            }
+        }
+    }
+
+    /// A slot of those that are kept back, for a connection.
+    pub(crate) fn borrow_slot(&mut self, connection: ConnectionKey) -> Option<Slot> {
+        self.side.lend_place();
+        let slot = self.allocate()?;
+        self.shares.lent += 1;
+        self.shares.holders += u32::from(self.peers.count_slot(self.peers.of(connection)));
+        Some(slot)
+    }
+
+    /// Whether so many that wait above their share are to be looked at again: few when slots have come back, many once
+    /// a tick.
+    pub(crate) fn looks_at_shares(&mut self, waiting: usize, now: Tick) -> bool {
+        const FEW: usize = 64;
+        let shares = &mut self.shares;
+        let looks = waiting > 0 && (shares.looked_at != Some(now) || shares.any_back && waiting <= FEW);
+        if looks {
+            (shares.looked_at, shares.any_back) = (Some(now), false);
+        }
+        looks
+    }
+}
