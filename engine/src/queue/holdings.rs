@@ -383,9 +383,14 @@ impl<R: Record> ShardSide<R> {
     /// seen it yet.
     fn settle_trailers(&mut self, slot: Slot) {
         let Holding { source, trailer_cell, trailers, .. } = &mut self.holdings[slot];
-        let has_long_head = matches!(source, Backing::Cell(cell) if cell.is_in(Area::LongHead));
+        // Of one that is not kept yet nobody knows.
+        let may_be_long = match source {
+            Backing::Nothing => true,
+            Backing::Cell(cell) => cell.is_in(Area::LongHead),
+            Backing::Own | Backing::Buffer(_) => false,
+        };
         let Some(cell) = trailer_cell.take_if(|cell| {
-            cell.is_in(Area::Assembly) && !has_long_head && *trailers <= self.exchange.arena.cell_bytes(Area::LongHead)
+            cell.is_in(Area::Assembly) && !may_be_long && *trailers <= self.exchange.arena.cell_bytes(Area::LongHead)
         }) else {
             return;
         };

@@ -344,3 +344,23 @@ fn requests_with_long_trailer_sections_keep_no_assembly_buffer_from_others() {
     assert_eq!((rig.counters.heads_evicted.read(), rig.counters.waits_for_cell.read()), (0, 0));
     rig.end_all(clients);
 }
+
+#[test]
+fn what_is_whole_at_once_takes_no_second_cell_of_long_heads() {
+    let config = Config { requests_max: 16, assembly_buffers: 16, head_bytes: 48, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let clients: Vec<usize> = (0..12).map(|_| rig.connect()).collect();
+    let (begun, trailers) = with_trailers(LONG);
+    for client in &clients {
+        rig.say(*client, begun.clone() + &trailers);
+    }
+    let mut leases = rig.claim_all();
+    let cells = &rig.shard.protocol.dispatch.side().cells;
+    assert_eq!((leases.len(), cells.long_head.in_use()), (12, 12), "one for each slot");
+    for lease in &mut leases {
+        assert_eq!(lease.trailers(), &trailers.as_bytes()[..trailers.len() - 2]);
+    }
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    rig.end_all(clients);
+}

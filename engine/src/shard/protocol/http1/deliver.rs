@@ -216,6 +216,10 @@ impl<I: Io> Protocol<I> {
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
         self.keep_uncommon(input, slot, prefix.start + prefix.len);
+        if prefix.incoming.is_none() && self.dispatch.has_body(slot) {
+            // A trailer section: where it stays depends on where the head does.
+            self.dispatch.finish_body(slot);
+        }
         self.deliver_early(connection, slot, addressed, prefix.incoming, false);
         Taken::Bytes(prefix.used)
     }
@@ -317,7 +321,6 @@ impl<I: Io> Protocol<I> {
         if incoming.is_none() && self.dispatch.has_body(slot) {
             self.dispatch.request_mut(slot).body_open = true;
             self.dispatch.count_prefix(slot, prefix.len);
-            self.dispatch.finish_body(slot);
         }
         Ok(prefix)
     }
