@@ -192,7 +192,7 @@ fn honest_clients_are_served_beside_greedy_ones() {
 }
 
 #[test]
-#[ignore = "does not hold: slots have no reserve for newcomers"]
+#[ignore = "does not hold: with the reserve of slots, some seeds still hang (2 is the first)"]
 fn honest_clients_are_served_beside_greedy_ones_that_ask_for_all_slots() {
     run_each(0..300, |seed| run(seed, Demand::Unbounded));
 }
