@@ -6,8 +6,8 @@
 //! Oracle: an honest client sends a request, waits for its response and reads it at once. None is reset or refused, and
 //! all are answered, before any time is over and while the greedy keep what they have.
 //!
-//! What holds is bounded: the greedy leave as many request slots as there are honest clients. Beyond that honest ones
-//! wait, since slots have no reserve for newcomers (docs/reliability.md).
+//! What holds is bounded: the greedy leave as many request slots as there are honest clients. Beyond that some seeds
+//! hang, though an eighth of the slots is kept for addresses that have few.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
