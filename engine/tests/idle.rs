@@ -22,8 +22,8 @@ const SPARE_DESCRIPTORS: usize = 200;
 /// Bytes of resident growth a connection may cost.
 const BYTES_MAX: usize = 512;
 
-/// Requests that wait at a time: as many as a shard has slots for.
-const RUSH: u32 = 16_384;
+/// Requests that wait at a time: as many as a shard has slots for, but for those it keeps for other addresses.
+const RUSH: u32 = 14_336;
 /// How long memory is kept that a rush has touched.
 const KEPT: Duration = Duration::from_secs(1);
 /// Of one connection.
