@@ -182,17 +182,22 @@ impl FreeSlots {
 mod tests {
     use super::*;
 
-    #[test]
-    fn those_that_have_departed_take_no_place_up_to_a_number() {
-        let mut slots = FreeSlots::new(4, 2);
+    /// Takes a slot that is free, or else one that was never used.
+    fn allocating() -> impl FnMut(&mut FreeSlots) -> Option<Slot> {
         let mut initialised = 0;
-        let mut allocate = |slots: &mut FreeSlots| {
+        move |slots| {
             slots.take().or_else(|| {
                 let slot = slots.may_initialise(initialised).then(|| Slot::new(initialised))?;
                 initialised += 1;
                 Some(slot)
             })
-        };
+        }
+    }
+
+    #[test]
+    fn those_that_have_departed_take_no_place_up_to_a_number() {
+        let mut slots = FreeSlots::new(4, 2);
+        let mut allocate = allocating();
         let mut used: Vec<Slot> = core::iter::from_fn(|| allocate(&mut slots)).collect();
         assert_eq!(used.len(), 4);
         slots.depart();
@@ -221,14 +226,7 @@ mod tests {
     fn what_is_kept_back_is_lent_and_comes_back_first() {
         let mut slots = FreeSlots::new(4, 2);
         slots.keep_back(2);
-        let mut initialised = 0;
-        let mut allocate = |slots: &mut FreeSlots| {
-            slots.take().or_else(|| {
-                let slot = slots.may_initialise(initialised).then(|| Slot::new(initialised))?;
-                initialised += 1;
-                Some(slot)
-            })
-        };
+        let mut allocate = allocating();
         let mut used: Vec<Slot> = core::iter::from_fn(|| allocate(&mut slots)).collect();
         assert_eq!((used.len(), slots.kept_back()), (2, 2));
         for left in [1, 0, 0] {

@@ -253,13 +253,7 @@ fn requests_that_are_under_way_keep_no_receive_buffer() {
             _ => assert_eq!(received, body),
         }
     }
-    leases.into_iter().for_each(answer);
-    rig.settle();
-    for client in clients {
-        assert_eq!(rig.heard_answers(client), ["/a/1"]);
-        rig.shard.protocol.transport.io.end(client);
-    }
-    rig.settle();
+    rig.answer_and_end(leases, clients);
     rig.assert_idle();
 }
 

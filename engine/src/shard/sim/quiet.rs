@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{Options, Rig, answer, respond_by_id};
+use super::rig::{Options, Rig, respond_by_id};
 use crate::config::Config;
 use crate::id::RequestId;
 use crate::ring::Wait;
@@ -26,13 +26,7 @@ fn rush(rig: &mut Rig) -> Vec<RequestId> {
     clients.iter().for_each(|client| rig.say(*client, GET));
     let leases = rig.claim_all();
     let ids = leases.iter().map(|lease| lease.id()).collect();
-    leases.into_iter().for_each(answer);
-    rig.settle();
-    for client in clients {
-        assert_eq!(rig.heard_answers(client), ["/a/1"]);
-        rig.shard.protocol.transport.io.end(client);
-    }
-    rig.settle();
+    rig.answer_and_end(leases, clients);
     ids
 }
 

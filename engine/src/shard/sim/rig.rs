@@ -235,6 +235,17 @@ impl Rig {
         heard.split("\r\n\r\n[").skip(1).filter_map(|rest| rest.split(']').next()).map(str::to_owned).collect()
     }
 
+    /// The one request of each client is answered, and they leave.
+    pub(super) fn answer_and_end(&mut self, leases: Vec<Lease<RequestRecord>>, clients: Vec<usize>) {
+        leases.into_iter().for_each(answer);
+        self.settle();
+        for client in clients {
+            assert_eq!(self.heard_answers(client), ["/a/1"]);
+            self.shard.protocol.transport.io.end(client);
+        }
+        self.settle();
+    }
+
     /// The next request.
     pub(super) fn claim(&mut self) -> Lease<RequestRecord> {
         self.queue.claim_of(0).expect("a request was delivered")

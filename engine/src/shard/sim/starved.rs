@@ -183,13 +183,7 @@ fn readers_that_wait_are_served_in_turn_by_the_last_buffer() {
         }
     }
     assert!(whole.iter().all(|whole| whole.len() == 3 * LARGE));
-    leases.into_iter().for_each(answer);
-    rig.settle();
-    for client in clients {
-        assert_eq!(rig.heard_answers(client), ["/a/1"]);
-        rig.shard.protocol.transport.io.end(client);
-    }
-    rig.settle();
+    rig.answer_and_end(leases, clients);
     rig.assert_idle();
 }
 

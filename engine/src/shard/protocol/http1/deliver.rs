@@ -215,7 +215,7 @@ impl<I: Io> Protocol<I> {
         let record = self.dispatch.request_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
-        self.keep_uncommon(input, slot, prefix.start + prefix.len);
+        self.keep(input, slot, prefix.start + prefix.len);
         if prefix.incoming.is_none() && self.dispatch.has_body(slot) {
             // A trailer section: where it stays depends on where the head does.
             self.dispatch.finish_body(slot);
@@ -323,11 +323,6 @@ impl<I: Io> Protocol<I> {
             self.dispatch.count_prefix(slot, prefix.len);
         }
         Ok(prefix)
-    }
-
-    /// As [`keep`](Self::keep), for those with a body.
-    fn keep_uncommon(&mut self, input: Input<'_>, slot: Slot, len: u32) {
-        self.keep(input, slot, len);
     }
 
     /// Whether a request that finds its queue full can wait in its receive buffer for a response of its own connection.
