@@ -4,51 +4,11 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use common::peer::{Peer, pattern};
-use common::program::built;
-use common::{Client, WAIT_MAX, wait_until, within};
-
-/// A running example, killed when dropped.
-struct Program {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Program {
-    fn start(name: &str) -> Self {
-        let mut command = Command::new(built(name));
-        let mut child = command.arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("it starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = within(WAIT_MAX, "the start", move || lines.next());
-        let line = line.expect("it says where it listens").expect("text");
-        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
-        let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
-        Self { child, address: address.parse().expect("an address") }
-    }
-
-    fn interrupt(&self) {
-        let pid = i32::try_from(self.child.id()).expect("a pid");
-        // SAFETY: the call takes two numbers; the child has not been waited for, so that the pid is still its own.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
-    }
-
-    /// Waits until it has ended well.
-    fn end(mut self) {
-        wait_until("the program ends", || self.child.try_wait().expect("a child").is_some());
-        assert!(self.child.wait().expect("a child").success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use common::program::{Program, built};
+use common::{Client, wait_until};
 
 fn post(path: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -57,7 +17,7 @@ fn post(path: &str, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
-    let program = Program::start("tokio");
+    let program = Program::start("tokio", &[]);
     let mut client = Client::connect(program.address);
     assert_eq!(client.ask("/").status, 200);
     client.send(post("/count", &pattern(0, 3 << 20)));
@@ -82,7 +42,7 @@ fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
     // One that is under way is answered; the one before it on the connection shows that it has been taken.
     client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\nGET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(client.read().text(), "slow\n");
-    program.interrupt();
+    program.signal(libc::SIGINT);
     assert_eq!(client.read().text(), "slow\n");
     program.end();
 }
@@ -103,7 +63,7 @@ fn an_address_that_is_none_is_refused_in_one_line() {
 #[cfg(feature = "tower")]
 #[test]
 fn axum_serves_events_and_ends_although_a_client_stays() {
-    let program = Program::start("axum");
+    let program = Program::start("axum", &[]);
     let mut client = Client::connect(program.address);
     assert_eq!(client.ask("/hello/ada").text(), r#"{"hello":"ada"}"#);
     let mut peer = Peer { stream: Client::connect(program.address).stream, input: Vec::new() };
@@ -111,7 +71,7 @@ fn axum_serves_events_and_ends_although_a_client_stays() {
     assert!(peer.head().contains("text/event-stream"));
     peer.take_to(b"data: 0\n\n");
     peer.take_to(b"data: 2\n\n");
-    program.interrupt();
+    program.signal(libc::SIGINT);
     // Its body has no end: it is cut when the time of grace is over.
     assert_eq!(peer.rest(), None);
     program.end();

@@ -1,8 +1,12 @@
-//! The examples as programs: built when they are missing or stale.
+//! The examples as programs: built when they are missing or stale, started, and ended by signals.
 
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::SystemTime;
+
+use super::{WAIT_MAX, wait_until, within};
 
 /// Time of the latest change to a file, or to any file below a folder.
 fn newest_change(path: &Path) -> SystemTime {
@@ -27,4 +31,45 @@ pub(crate) fn built(name: &str) -> PathBuf {
         assert!(cargo.status().expect("cargo runs").success(), "{name} cannot be built");
     }
     binary
+}
+
+/// A running example, killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Program {
+    /// Starts one with these arguments and a free address, and waits until it says where it listens.
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(built(name));
+        command.args(arguments).arg("127.0.0.1:0").stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let line = within(WAIT_MAX, "the start", move || lines.next());
+        let line = line.expect("it says where it listens").expect("text");
+        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
+        let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
+        Self { child, address: address.parse().expect("an address") }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        // SAFETY: the call takes two numbers; the child has not been waited for, so that the pid is still its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Waits until it has ended well.
+    pub(crate) fn end(mut self) {
+        wait_until("the program ends", || self.child.try_wait().expect("a child").is_some());
+        assert!(self.child.wait().expect("a child").success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
