@@ -92,10 +92,7 @@ impl RouteTable {
 fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
     let policy = Policy::of(&Properties::DEFAULTS);
     let mut routes = Snapshot::new(policy);
-    routes.put_group(
-        1,
-        GroupRow { queue: Some(QueuePlace::new(0)), active: true, owner: 1, policy, counts: RequestCounts::new(1) },
-    );
+    routes.put_group(1, GroupRow { queue: Ok(QueuePlace::new(0)), owner: 1, policy, counts: RequestCounts::new(1) });
     for (prefix, context) in prefixes {
         assert!(routes.insert(&parse(prefix), context, 1), "given twice");
     }

@@ -98,6 +98,15 @@ impl Error {
         }
     }
 
+    /// The operating system's error, for [`ErrorKind::Io`]: its kind and number.
+    #[must_use]
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.0 {
+            Repr::Detailed(detailed) => detailed.source.as_ref(),
+            Repr::Plain(_) => None,
+        }
+    }
+
     /// Whether the request is over ([`ErrorKind::Gone`]).
     #[must_use]
     pub fn is_gone(&self) -> bool {

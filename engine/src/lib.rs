@@ -2,29 +2,26 @@
 //! timeouts on per-core shards that each run one io_uring; an application owns nothing but a [`RequestQueue`].
 //!
 //! ```no_run
+//! use std::time::Duration;
+//!
 //! use ringress::{Engine, Response};
 //!
 //! fn main() -> ringress::Result<()> {
-//!     let engine = Engine::start()?;
-//!     let queue = engine.request_queue("hello")?;
-//!     let address = engine.listen(([127, 0, 0, 1], 8080).into())?;
-//!     let session = engine.server_session();
-//!     let group = session.url_group();
-//!     group.bind(&queue)?;
-//!     group.add_url("http://*:8080/", 0)?;
-//!     println!("listening on http://{address}/");
-//!     loop {
-//!         let answered = queue.receive()?.respond(Response::text("Hello, World!"));
-//!         // A client that left before its response is no reason to stop.
-//!         answered.or_else(|error| if error.is_gone() { Ok(()) } else { Err(error) })?;
-//!     }
+//!     let server = Engine::serve("http://127.0.0.1:8080/", |_request| Response::text("Hello, World!"))?;
+//!     println!("listening on {}", server.url());
+//!     // On Ctrl-C or SIGTERM, what is under way has five seconds to end.
+//!     server.run_until_signal(Duration::from_secs(5))
 //! }
 //! ```
+//!
+//! [`Engine::serve`] makes all parts of a server in one call. More URLs, other settings or a loop of your own take the
+//! parts one by one.
 //!
 //! # Parts
 //! An [`Engine`] has [`RequestQueue`]s, and [`ServerSession`]s with [`UrlGroup`]s. [`UrlGroup::add_url`] says which
 //! requests are a group's, [`UrlGroup::bind`] to which queue they go. A URL opens its port on all addresses, unless
-//! [`Engine::listen`] was asked for some before. Any number of threads [receive](RequestQueue::receive) requests, one
+//! [`Engine::listen`] was asked for some before. A pool of threads calls a handler with each request and sends what it
+//! returns ([`RequestQueue::serve`]); or any number of your own threads [receive](RequestQueue::receive) requests, one
 //! by one or in [batches](RequestQueue::receive_batch), and answer by handle ([`Request::respond`]) or by id
 //! ([`RequestQueue::respond`]), at once or later, from any thread. Bounds are set by [`EngineBuilder`]; timers and
 //! limits that change live are [`Properties`]; [`Engine::counters`] tells what came of it all.
@@ -57,7 +54,8 @@
 //!
 //! # Stopping
 //! [`Engine::shutdown`] lets what is under way be answered for a time; then every receive fails as
-//! [`ErrorKind::Closed`] ([`Error::is_closed`]), which ends the loop. Dropping the engine stops it at once. It ends by
+//! [`ErrorKind::Closed`] ([`Error::is_closed`]), which ends the loop. [`Engine::run_until_signal`] does that on SIGINT
+//! and SIGTERM. Dropping the engine stops it at once. It ends by
 //! itself only when a shard fails; [`Engine::failure`] and [`Engine::wait`] give the reason then. A request
 //! that is dropped unanswered gets 500.
 //!
@@ -87,8 +85,11 @@ mod record;
 #[expect(unsafe_code, reason = "lends that memory to the kernel")]
 mod ring;
 mod route;
+mod serve;
 mod session;
 mod shard;
+#[cfg(feature = "signal")]
+pub mod signal;
 mod slab;
 mod stream;
 mod timer;
@@ -115,6 +116,7 @@ pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
 pub use self::peers::Network;
 pub use self::policy::Properties;
 pub use self::queue::{Disconnected, WaitStrategy};
+pub use self::serve::{IntoReply, Pool, Reply, Server};
 pub use self::session::{
     AddressInfo, Attached, Engine, EngineBuilder, QueueInfo, QueueOptions, RequestQueue, ServerSession, UrlGroup,
     UrlGroupInfo, UrlInfo,

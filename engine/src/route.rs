@@ -15,6 +15,7 @@ mod tests;
 mod text;
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::net::IpAddr;
 
 use ringress_proto::reject::Reject;
@@ -69,6 +70,20 @@ impl From<url::Prefix<'_>> for Prefix {
         };
         let slash = if prefix.path.ends_with('/') { "" } else { "/" };
         Self { port: prefix.port, host, path: format!("{}{slash}", prefix.path).into() }
+    }
+}
+
+/// As it is written, with its final slash.
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, host, path } = self;
+        match host {
+            Host::Strong => write!(f, "http://+:{port}{path}"),
+            Host::Weak => write!(f, "http://*:{port}{path}"),
+            Host::Name(name) => write!(f, "http://{name}:{port}{path}"),
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "http://[{ip}]:{port}{path}"),
+            Host::Ip(ip) => write!(f, "http://{ip}:{port}{path}"),
+        }
     }
 }
 
@@ -176,8 +191,8 @@ impl Snapshot {
     pub(crate) fn queue_of(&self, key: PolicyKey, before: Option<QueuePlace>) -> Result<QueuePlace, Reject> {
         let row = self.groups.get(key.index);
         // Another group in its place will do, as long as that counts for the same queue.
-        let is_known = row.owner == key.owner || before.is_some() && row.queue == before;
-        if is_known { row.queue_now() } else { Err(Reject::Unbound) }
+        let is_known = row.owner == key.owner || before.is_some() && row.queue.ok() == before;
+        if is_known { row.queue } else { Err(Reject::Unbound) }
     }
 
     /// Finds where a request goes that came in on `local`. `host` is without port and may be empty.

@@ -131,6 +131,8 @@ rejects! {
     QueueTimeout = 503 keep "The request waited too long in its queue.";
     /// The service was switched off by its owner.
     Disabled = 503 keep "The service is disabled.";
+    /// Nobody can receive from the request queue any more.
+    NoConsumer = 503 keep "The service has ended.";
     /// The URL group has no request queue.
     Unbound = 503 keep "The service has no request queue.";
     /// No memory slot is left for the request.
@@ -151,8 +153,8 @@ mod tests {
 
     #[test]
     fn only_causes_with_a_known_request_end_keep_the_connection() {
-        use Reject::{Abandoned, Disabled, PathUnknown, QueueFull, QueueTimeout, Unbound};
-        let keep = [PathUnknown, Unbound, Disabled, QueueFull, QueueTimeout, Abandoned];
+        use Reject::{Abandoned, Disabled, NoConsumer, PathUnknown, QueueFull, QueueTimeout, Unbound};
+        let keep = [PathUnknown, Unbound, NoConsumer, Disabled, QueueFull, QueueTimeout, Abandoned];
         for &cause in Reject::ALL {
             assert_eq!(cause.closes(), !keep.contains(&cause), "{cause:?}");
         }

@@ -78,6 +78,9 @@ const ENGINE: &[Room] = &[
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
     ("api", API_MAY, RING),
+    // Handlers of signals are the crate `signal-hook`'s.
+    ("signal", &["clock", "error"], RING_AND_HTTP),
+    ("serve", SERVE_MAY, RING),
     // Behind a feature: the types of the crate `http` over those of `api`.
     ("tower", &["api", "error", "foreign", "id", "session"], IO_URING_AND_FILES),
     // For benchmarks only: a feature that no user turns on.
@@ -95,6 +98,9 @@ const SESSION_MAY: &[&str] = &[
 ];
 
 const API_MAY: &[&str] = &["clock", "config", "error", "foreign", "id", "mem", "queue", "record", "session", "stream"];
+
+#[rustfmt::skip]
+const SERVE_MAY: &[&str] = &["api", "config", "error", "foreign", "queue", "record", "route", "session", "signal"];
 
 #[rustfmt::skip]
 const BENCH_DOOR_MAY: &[&str] = &[

@@ -8,6 +8,7 @@
 
 use core::future::Future;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::time::Instant;
@@ -37,10 +38,17 @@ impl RequestQueue {
     /// connection's end, a destructor), where it would have to wait.
     #[inline]
     pub fn receive(&self) -> Result<Request> {
-        match self.next(None)? {
+        match self.next(None, None)? {
             Some(request) => Ok(request),
             None => Err(Error::CLOSED),
         }
+    }
+
+    /// As [`receive`](Self::receive), until `is_over` is set and the queue's sleepers, and the shard that this thread
+    /// drives, are woken: then `None`.
+    #[inline]
+    pub(crate) fn receive_unless(&self, is_over: &AtomicBool) -> Result<Option<Request>> {
+        if is_over.load(Ordering::Relaxed) { Ok(None) } else { self.next(None, Some(is_over)) }
     }
 
     /// The next request, if one is there. On a thread that drives a shard, the shard takes one turn without waiting if
@@ -67,7 +75,7 @@ impl RequestQueue {
     /// As [`receive`](Self::receive).
     pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Request>> {
         // A deadline beyond what the clock can say is none.
-        self.next(clock::now().checked_add(timeout))
+        self.next(clock::now().checked_add(timeout), None)
     }
 
     /// Waits for the next request, and gives it with up to `max` in all of those that are there by then.
@@ -169,32 +177,32 @@ impl RequestQueue {
     }
 
     #[inline]
-    fn next(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
+    fn next(&self, deadline: Option<Instant>, is_over: Option<&AtomicBool>) -> Result<Option<Request>> {
         if let Some(request) = self.claim() {
             return Ok(Some(request));
         }
         match session::attached_shard(self.core.engine()) {
-            Some(_) => self.drive(deadline),
-            None => self.wait(deadline),
+            Some(_) => self.drive(deadline, is_over),
+            None => self.wait(deadline, is_over),
         }
     }
 
     /// Drives this thread's shard until a request is there.
-    fn drive(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
+    fn drive(&self, deadline: Option<Instant>, is_over: Option<&AtomicBool>) -> Result<Option<Request>> {
         loop {
             let wait_max = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
             session::drive(wait_max)?;
             if let Some(request) = self.claim() {
                 return Ok(Some(request));
             }
-            if wait_max == Some(Duration::ZERO) {
+            if wait_max == Some(Duration::ZERO) || is_set(is_over) {
                 return Ok(None);
             }
         }
     }
 
     /// Waits as the queue's strategy says until a request is there.
-    fn wait(&self, deadline: Option<Instant>) -> Result<Option<Request>> {
+    fn wait(&self, deadline: Option<Instant>, is_over: Option<&AtomicBool>) -> Result<Option<Request>> {
         if foreign::is_on_shard_of(self.core.engine()) {
             return if self.core.is_closed() { Err(Error::CLOSED) } else { Err(session::in_turn("receiving")) };
         }
@@ -207,6 +215,9 @@ impl RequestQueue {
             }
             if self.core.is_closed() {
                 return Err(Error::CLOSED);
+            }
+            if is_set(is_over) {
+                return Ok(None);
             }
             spins = spins.wrapping_add(1);
             let spin = match self.wait {
@@ -221,12 +232,16 @@ impl RequestQueue {
                 }
                 continue;
             }
-            let look = || !self.core.is_empty() || self.core.is_closed();
+            let look = || !self.core.is_empty() || self.core.is_closed() || is_set(is_over);
             if self.core.sleepers().sleep(deadline, look) == Woken::TimedOut {
                 return Ok(self.claim());
             }
         }
     }
+}
+
+fn is_set(flag: Option<&AtomicBool>) -> bool {
+    flag.is_some_and(|flag| flag.load(Ordering::SeqCst))
 }
 
 /// Requests that were there together; see [`RequestQueue::receive_batch`]. Not `Send`.

@@ -16,26 +16,13 @@ use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey};
 /// One group, as of one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupRow {
-    /// Where the group's queue is; none while it is unbound.
-    pub(crate) queue: Option<QueuePlace>,
-    /// Whether the group and its session are active.
-    pub(crate) active: bool,
+    /// Where its requests go, or why nowhere.
+    pub(crate) queue: Result<QueuePlace, Reject>,
     /// Another number whenever the row has changed hands; 0 is nobody's but the engine's.
     pub(crate) owner: u32,
     pub(crate) policy: Policy,
     /// Where its requests are counted.
     pub(crate) counts: RequestCounts,
-}
-
-impl GroupRow {
-    /// Where its requests go now.
-    #[inline(always)]
-    pub(crate) fn queue_now(&self) -> Result<QueuePlace, Reject> {
-        match self.active {
-            true => self.queue.ok_or(Reject::Unbound),
-            false => Err(Reject::Disabled),
-        }
-    }
 }
 
 /// Rows of groups, shared between versions: a change copies the rows around the changed one.
@@ -51,7 +38,7 @@ type Piece = [GroupRow; ROWS];
 impl GroupTable {
     /// Only the engine's own.
     pub(super) fn new(own: Policy) -> Self {
-        let row = GroupRow { queue: None, active: true, owner: 0, policy: own, counts: RequestCounts::none() };
+        let row = GroupRow { queue: Err(Reject::Unbound), owner: 0, policy: own, counts: RequestCounts::none() };
         Self { pieces: Arc::new([Arc::new(core::array::from_fn(|_| row.clone()))]) }
     }
 

@@ -371,8 +371,7 @@ fn a_path_of_only_slashes_is_registered_found_and_let_go_of() {
 fn a_key_whose_owner_has_no_row_any_more_means_the_engines_own() {
     let policy = |rate| Policy::of(&Properties::new().send_rate_min(rate));
     let row = |owner, rate| GroupRow {
-        queue: Some(QueuePlace::new(1)),
-        active: true,
+        queue: Ok(QueuePlace::new(1)),
         owner,
         policy: policy(rate),
         counts: RequestCounts::none(),
@@ -384,7 +383,7 @@ fn a_key_whose_owner_has_no_row_any_more_means_the_engines_own() {
         after.put_group(index, row(1, 2));
         let keys = [(0, 0), (index - 1, 1), (index, 1), (index, 2), (index, 0), (index + 1, 1), (5000, 1)];
         assert_eq!(keys.map(|(index, owner)| rate(&after, index, owner)), [1, 1, 2, 1, 1, 1, 1]);
-        assert_eq!((rate(&before, index, 1), before.groups.get(index).queue), (1, None));
+        assert_eq!((rate(&before, index, 1), before.groups.get(index).queue), (1, Err(Reject::Unbound)));
         let mut reused = after.clone();
         reused.put_group(index, row(2, 3));
         assert_eq!([1, 2].map(|owner| rate(&reused, index, owner)), [1, 3]);

@@ -238,6 +238,12 @@ impl Engine {
         self.shared.config.properties
     }
 
+    /// Who runs the shards.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared.config.mode
+    }
+
     /// Shards of this engine.
     #[must_use]
     pub fn shards(&self) -> usize {
@@ -304,13 +310,20 @@ impl Engine {
     /// [`failure`](Self::failure), at once, when the engine has failed;
     /// [`Invalid`](crate::ErrorKind::Invalid) on a thread that drives a shard, which would wait for itself.
     pub fn wait(&self) -> Result<()> {
-        if attached::drives(self.shared.id) || foreign::is_on_shard_of(self.shared.id) {
-            return Err(Error::invalid("wait: this thread drives a shard, which it would wait for; receive instead"));
-        }
+        self.check_may_wait()?;
         let running = self.shared.running();
         let waited = self.shared.stopped_running.wait_while(running, |running| !running.over);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.failure().map_or(Ok(()), Err)
+    }
+
+    /// # Errors
+    /// As [`wait`](Self::wait), when the current thread must not.
+    pub(crate) fn check_may_wait(&self) -> Result<()> {
+        if attached::drives(self.shared.id) || foreign::is_on_shard_of(self.shared.id) {
+            return Err(Error::invalid("wait: this thread drives a shard, which it would wait for; receive instead"));
+        }
+        Ok(())
     }
 
     fn stop(&self, grace: Duration) {

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use ringress_proto::reject::Reject;
 use ringress_proto::url::{self, Scheme};
 
 use super::queues::{Core, QueueKey};
@@ -181,7 +182,7 @@ impl Groups {
         let policy = Policy::of(&self.inherited);
         self.routes.put_group(
             row_of(key),
-            GroupRow { queue: None, active: true, owner: 0, policy, counts: RequestCounts::none() },
+            GroupRow { queue: Err(Reject::Unbound), owner: 0, policy, counts: RequestCounts::none() },
         );
         for url in &group.urls {
             self.routes.remove(url);
@@ -218,14 +219,14 @@ impl Groups {
     pub(super) fn refresh(&mut self, key: GroupKey) {
         let Some(group) = self.groups.get(key) else { return };
         let queue = match group.binding {
-            Binding::To(queue) => Some(QueuePlace::new(queue.index)),
-            Binding::None | Binding::ToClosed => None,
+            _ if !(group.active && self.session(group.session).active) => Err(Reject::Disabled),
+            Binding::To(queue) => Ok(QueuePlace::new(queue.index)),
+            Binding::None => Err(Reject::Unbound),
+            Binding::ToClosed => Err(Reject::NoConsumer),
         };
-        // A queue without handles is as good as one that is switched off.
-        let active = group.active && self.session(group.session).active && group.binding != Binding::ToClosed;
         let policy = Policy::of(&self.of_group(group));
         let (owner, counts) = (key.generation(), group.counts.clone());
-        self.routes.put_group(row_of(key), GroupRow { queue, active, owner, policy, counts });
+        self.routes.put_group(row_of(key), GroupRow { queue, owner, policy, counts });
     }
 
     /// As [`refresh`](Self::refresh), for all groups of a session.
@@ -246,7 +247,12 @@ impl Groups {
 
 /// Takes a URL apart for registration.
 pub(super) fn parse(url: &str) -> Result<Prefix> {
-    let prefix = url::Prefix::parse(url).map_err(|error| Error::invalid(format!("URL {url:?}: {error}")))?;
+    parse_url(url, url)
+}
+
+/// As [`parse`], of a text that stands for the URL that was given.
+pub(crate) fn parse_url(url: &str, text: &str) -> Result<Prefix> {
+    let prefix = url::Prefix::parse(text).map_err(|error| Error::invalid(format!("URL {url:?}: {error}")))?;
     if prefix.scheme == Scheme::Https {
         return Err(Error::unsupported(format!(
             "URL {url:?}: https is not served yet; put a TLS proxy in front and register http"

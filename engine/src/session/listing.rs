@@ -7,7 +7,7 @@
 //! Not here: changing any of it (`groups`, `queues`, `listeners`), and what is counted (room `counters`).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::control::Control;
 use super::engine::Engine;
@@ -17,7 +17,6 @@ use super::url_groups::UrlGroup;
 use crate::error::Result;
 use crate::id::{QueueId, SessionId, UrlGroupId};
 use crate::policy::Properties;
-use crate::route::{Host, Prefix};
 
 /// A URL group, as of one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,18 +158,6 @@ impl Groups {
 
     fn urls_of(&self, group: &Group) -> Vec<UrlInfo> {
         let context = |prefix| self.routes.get(prefix).map_or(0, |target| target.context);
-        group.urls.iter().map(|prefix| UrlInfo { url: text_of(prefix), context: context(prefix) }).collect()
-    }
-}
-
-/// A prefix as it is written.
-fn text_of(prefix: &Prefix) -> String {
-    let Prefix { port, host, path } = prefix;
-    match host {
-        Host::Strong => format!("http://+:{port}{path}"),
-        Host::Weak => format!("http://*:{port}{path}"),
-        Host::Name(name) => format!("http://{name}:{port}{path}"),
-        Host::Ip(IpAddr::V6(ip)) => format!("http://[{ip}]:{port}{path}"),
-        Host::Ip(ip) => format!("http://{ip}:{port}{path}"),
+        group.urls.iter().map(|prefix| UrlInfo { url: prefix.to_string(), context: context(prefix) }).collect()
     }
 }

@@ -25,6 +25,7 @@ pub use attached::Attached;
 pub(crate) use attached::{attached_shard, drive, driven_notifier, in_turn, is_over};
 pub use builder::EngineBuilder;
 pub use engine::Engine;
+pub(crate) use groups::parse_url;
 pub use listing::{AddressInfo, QueueInfo, UrlGroupInfo, UrlInfo};
 pub use queue_options::QueueOptions;
 pub use request_queue::RequestQueue;

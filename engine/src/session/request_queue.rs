@@ -8,11 +8,13 @@
 
 use std::sync::{Arc, Weak};
 
+use super::attached::{self, Attached};
 use super::control::EngineShared;
 use super::queue_options::{QueueOptions, check_length};
 use super::queues::{QueueKey, queue_id};
+use crate::config::Mode;
 use crate::counters::{Latency, RequestCounters};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::{ConnectionId, Places, QueueId, RequestId};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
@@ -76,6 +78,22 @@ impl RequestQueue {
     /// Where a connection of this engine is, or was.
     pub(crate) fn exchange_of_connection(&self, id: ConnectionId) -> Option<&Arc<Exchange<RequestRecord>>> {
         self.core.exchanges().get(self.consumers.places.shard_of_connection(id)?)
+    }
+
+    /// In co-located mode, how many shards application threads drive.
+    pub(crate) fn shards_to_drive(&self) -> Option<usize> {
+        let shared = self.consumers.shared.upgrade()?;
+        (shared.config.mode == Mode::Colocated).then(|| shared.exchanges.len())
+    }
+
+    /// In co-located mode, makes the current thread the shard `index`, so that receiving drives it.
+    ///
+    /// # Errors
+    /// As [`Engine::attach`](crate::Engine::attach).
+    pub(crate) fn take_seat(&self, index: usize) -> Result<Option<Attached>> {
+        let shared = self.consumers.shared.upgrade().ok_or(Error::CLOSED)?;
+        let is_seat = shared.config.mode == Mode::Colocated;
+        is_seat.then(|| attached::attach(&shared, index)).transpose()
     }
 
     /// Which queue this is in lists.

@@ -43,10 +43,7 @@ fn arm(engine: &Engine, address: SocketAddr) {
     let core = Arc::new(QueueCore::new(QueueNumber(u32::MAX), 16, Arc::from([])));
     let policy = Policy::of(&Properties::new());
     let mut routes = Snapshot::new(policy);
-    routes.put_group(
-        1,
-        GroupRow { queue: Some(QueuePlace::new(0)), active: true, owner: 1, policy, counts: RequestCounts::none() },
-    );
+    routes.put_group(1, GroupRow { queue: Ok(QueuePlace::new(0)), owner: 1, policy, counts: RequestCounts::none() });
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
     assert!(routes.insert(&prefix, 0, 1));
     let control = &mut *engine.shared.control();

@@ -495,7 +495,8 @@ impl Dispatch {
             // Whatever became of the refusal.
             self.meters.end_refusal(meter);
             counters.requests_refused.count();
-            return counters.queue_full.add(u64::from(outcome == Outcome::Refused(Reject::QueueFull)));
+            counters.queue_full.add(u64::from(outcome == Outcome::Refused(Reject::QueueFull)));
+            return counters.without_consumer.add(u64::from(outcome == Outcome::Refused(Reject::NoConsumer)));
         }
         counter_of(outcome, self.meters.at(meter)).count();
         let counter = match outcome {

@@ -33,7 +33,10 @@ pub(super) struct QueueEnd {
 impl QueueEnd {
     /// Sees how many requests it takes now.
     fn look(&mut self, shard: usize) -> Result<(), Reject> {
-        if !self.core.is_active() || self.core.is_closed() {
+        if self.core.is_closed() {
+            return Err(Reject::NoConsumer);
+        }
+        if !self.core.is_active() {
             return Err(Reject::Disabled);
         }
         self.room = self.core.room(shard, &mut self.producer);

@@ -85,10 +85,7 @@ pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)], queue: &QueueC
     for (group, (path, owner, policy)) in (1..).zip(groups) {
         let counts = if queue.is_measured() { RequestCounts::measured(1) } else { RequestCounts::new(1) };
         queue.counts().add(&counts, 1);
-        routes.put_group(
-            group,
-            GroupRow { queue: Some(QueuePlace::new(0)), active: true, owner: *owner, policy: *policy, counts },
-        );
+        routes.put_group(group, GroupRow { queue: Ok(QueuePlace::new(0)), owner: *owner, policy: *policy, counts });
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };
         assert!(routes.insert(&prefix, 7, group), "{path} is given twice");
     }

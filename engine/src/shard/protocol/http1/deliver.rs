@@ -110,7 +110,7 @@ impl<I: Io> Protocol<I> {
                 record.url_context = found.target.context;
                 record.ip_routed = found.target.by_ip;
                 record.send_credit = found.group.policy.send_credit;
-                (found.group.queue_now(), found.policy())
+                (found.group.queue, found.policy())
             }
             Err(reject) => {
                 record.unroute();
