@@ -98,7 +98,7 @@ pub mod tower;
 
 pub use ringress_proto::date::{imf_fixdate as format_date, parse_imf_fixdate as parse_date};
 pub use ringress_proto::head::Version;
-pub use ringress_proto::header::{HeaderName, KnownHeader, ResponseHeader};
+pub use ringress_proto::header::{KnownHeader, ResponseHeader};
 pub use ringress_proto::limits::Limits;
 pub use ringress_proto::method::Method;
 pub use ringress_proto::range::{ByteRange, Ranges, Selection};
@@ -106,8 +106,9 @@ pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
-    Batch, Body, Chunk, Completion, Disconnect, Headers, Precondition, Receive, Request, RequestBody, Response,
-    ResponseStream, SendChunk, Sent, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
+    Batch, Body, Chunk, Completion, Disconnect, HeaderName, HeaderValue, Headers, Precondition, Receive, Request,
+    RequestBody, Response, ResponseStream, SendChunk, Sent, StatusCode, TrySendError, Upgraded, UpgradedReader,
+    UpgradedWriter, Validators, block_on,
 };
 pub use self::config::{Capacity, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Host, StopOnDrop, WAIT_MAX, await_rest, builder, colocated, serve};
-use ringress::{Body, FileRange, Method, QueueOptions, Request, RequestQueue, Response, WaitStrategy};
+use ringress::{Body, FileRange, Method, QueueOptions, Request, RequestQueue, Response, ResponseHeader, WaitStrategy};
 
 /// Rounds before counting, and while counting.
 const WARM_UP: usize = 120;
@@ -209,7 +209,10 @@ fn answer(request: &Request) -> Response<'static> {
     let read = request.headers().count() + request.path().len() + request.whole_body().map_or(0, <[u8]>::len);
     assert!(read > 0);
     match request.method() {
-        Method::Post => Response::ok().content_type("text/plain").header("x-kind", "form").body(b"posted!"),
+        Method::Post => {
+            let response = Response::ok().content_type("text/plain").header("x-kind", "form").header("x-more", b"1");
+            response.header(ResponseHeader::ETag, "\"1\"").header(ResponseHeader::Vary, "*").body(b"posted!")
+        }
         _ => Response::text("Hello, World!"),
     }
 }

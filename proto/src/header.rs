@@ -273,6 +273,17 @@ pub enum HeaderName<'a> {
     Custom(&'a str),
 }
 
+impl<'a> HeaderName<'a> {
+    /// The name as it is written; empty for `Unknown`, which cannot be.
+    #[must_use]
+    pub const fn as_str(self) -> &'a str {
+        match self {
+            Self::Known(known) => known.as_str(),
+            Self::Custom(name) => name,
+        }
+    }
+}
+
 impl From<ResponseHeader> for HeaderName<'_> {
     #[inline]
     fn from(known: ResponseHeader) -> Self {

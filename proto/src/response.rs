@@ -15,7 +15,7 @@ pub use chunk::{CHUNK_LINE_BYTES, TrailerError, chunk_line, last_chunk, trailer_
 pub use status::{body_allowed, reason_phrase};
 pub use template::{FieldLine, HeadTemplate, SERVER_BYTES_MAX};
 
-use crate::bytes::{is_token, is_value, trim_ows};
+use crate::bytes::{is_token, is_token_byte, is_value, is_value_byte, trim_ows};
 use crate::date::IMF_LEN;
 use crate::header::{HeaderName, ResponseHeader};
 use core::fmt;
@@ -399,6 +399,18 @@ pub fn check_field(name: HeaderName<'_>, value: &[u8]) -> Result<(), WriteError>
     let (known, _) = allowed(name)?;
     let is_valid = if known == ResponseHeader::Upgrade { is_offer(value) } else { is_value(value) };
     if is_valid { Ok(()) } else { Err(WriteError::BadValue) }
+}
+
+/// Where the first byte is that no field name may have; `None` also for an empty name, which is no name either.
+#[must_use]
+pub fn bad_name_byte(name: &[u8]) -> Option<usize> {
+    name.iter().position(|&byte| !is_token_byte(byte))
+}
+
+/// Where the first byte is that no field value, and no reason, may have.
+#[must_use]
+pub fn bad_value_byte(value: &[u8]) -> Option<usize> {
+    value.iter().position(|&byte| !is_value_byte(byte))
 }
 
 /// Whether a value of Upgrade is a list of protocols.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a request is answered once, by its handle or by its id; dropping it unanswered answers 500 and is
 //! counted; reading it copies nothing; answering it copies the response into the shard's memory and allocates only for
-//! a borrowed body that does not fit there, for a body in pieces, and for a selected response.
+//! a borrowed body that does not fit there, for a body in pieces, for a fifth header field, for names and values that a
+//! response owns, and for a selected response.
 //!
 //! Not here: sockets, rings and parsing; the control plane (room `session`).
 
@@ -24,7 +25,7 @@ pub use completion::{Completion, Sent};
 pub use disconnect::Disconnect;
 pub use receive::{Batch, Receive};
 pub use request::{Headers, Request};
-pub use response::{Body, Response};
+pub use response::{Body, HeaderName, HeaderValue, Response, StatusCode};
 pub use select::Precondition;
 pub use sender::TrySendError;
 pub use stream::{ResponseStream, SendChunk};

@@ -3,27 +3,36 @@
 //! Invariants: a response is checked when it is given to a request, and one that cannot be sent is an error; the fields
 //! that the engine writes itself are refused; a whole response's Content-Length is its body's, but for HEAD and 304.
 //!
-//! Not here: how a head is written (`response/text.rs`), responses whose heads are kept ready (`response/short.rs`),
-//! what a body consists of (`response/content.rs`), the fields given (`response/fields.rs`), what becomes of it by
-//! conditions and ranges (`response/parts.rs`), the chunks of a stream (`stream`), and the values of Date and
-//! Connection, which the shard writes.
+//! Not here: how a head is written (`response/text.rs`), and why it cannot be (`response/refused.rs`); responses whose
+//! heads are kept ready (`response/short.rs`); what a body consists of (`response/content.rs`); names and values as
+//! they are given (`response/header.rs`) and kept (`response/fields.rs`); what becomes of it by conditions and ranges
+//! (`response/parts.rs`), the chunks of a stream (`stream`), and the values of Date and Connection, which the shard
+//! writes.
 
 mod content;
 mod fields;
+mod header;
+#[cfg(feature = "http")]
+mod http_types;
 mod parts;
+mod refused;
 mod short;
+mod status;
 mod text;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use ringress_proto::header::{HeaderName, ResponseHeader};
-use ringress_proto::response::{FieldLine, HeadTemplate, WriteError, body_allowed, check_field};
+use ringress_proto::header::{HeaderName as WireName, ResponseHeader};
+use ringress_proto::response::{FieldLine, HeadTemplate, body_allowed, check_field};
 
 pub use self::content::Body;
 use self::content::Memory;
-use self::fields::{Field, Fields};
+use self::fields::{Fields, Text};
+pub use self::header::{HeaderName, HeaderValue};
+pub(super) use self::refused::field_refused;
 pub(super) use self::short::Short;
+pub use self::status::StatusCode;
 pub(super) use self::text::{ResponseBodyLength, alone, has_informational};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Answered, Informational, ResponseFlags, Tail};
@@ -52,7 +61,7 @@ pub struct Response<'a> {
     close: bool,
     /// In pieces, to HEAD: neither a length nor chunks are said.
     unframed: bool,
-    reason: Option<&'a str>,
+    reason: Option<Text<'a>>,
     /// A field known beforehand; the others follow it.
     line: Option<FieldLine>,
     /// `None` until there is one: empty places would be written for every response.
@@ -64,18 +73,14 @@ pub struct Response<'a> {
     mixed: Option<Box<Mixed<'a>>>,
 }
 
-/// A body that is a file, what follows a body, and fields that the response owns.
+/// A body that is a file, and what follows a body.
 #[derive(Clone, Debug, Default)]
 struct Mixed<'a> {
     file: Option<FileRange>,
     chunks: Vec<Body<'a>>,
-    made: Vec<MadeField>,
     /// What was given and is not sent: nothing of the application's is dropped while its request is being answered.
     unsent: Vec<Data>,
 }
-
-/// A field made here, not borrowed from the application.
-type MadeField = (ResponseHeader, Bytes);
 
 impl Mixed<'_> {
     /// Whether all that there is of a body is the memory beside it.
@@ -87,9 +92,15 @@ impl Mixed<'_> {
 impl<'a> Response<'a> {
     /// A response with a final status, 200 to 999, and no body yet.
     #[inline]
-    pub const fn new(status: u16) -> Self {
+    pub fn new(status: impl Into<StatusCode>) -> Self {
+        Self { status: status.into().as_u16(), ..Self::ok() }
+    }
+
+    /// 200 OK.
+    #[inline]
+    pub const fn ok() -> Self {
         Self {
-            status,
+            status: 200,
             close: false,
             unframed: false,
             reason: None,
@@ -101,16 +112,10 @@ impl<'a> Response<'a> {
         }
     }
 
-    /// 200 OK.
-    #[inline]
-    pub const fn ok() -> Self {
-        Self::new(200)
-    }
-
     /// 101 Switching Protocols, for [`Request::upgrade`](crate::Request::upgrade) alone: to this protocol, such as
     /// `websocket`.
-    pub fn switching(protocol: &'a str) -> Self {
-        Self::new(101).header(ResponseHeader::Upgrade, protocol)
+    pub fn switching(protocol: impl Into<HeaderValue<'a>>) -> Self {
+        Self::new(101_u16).header(ResponseHeader::Upgrade, protocol)
     }
 
     /// 200 OK with a text body: `Content-Type: text/plain`.
@@ -122,23 +127,38 @@ impl<'a> Response<'a> {
     }
 
     /// With a reason phrase other than the status's usual one.
-    pub const fn reason(mut self, reason: &'a str) -> Self {
-        self.reason = Some(reason);
+    pub fn reason(mut self, reason: impl Into<Cow<'a, str>>) -> Self {
+        self.reason = Some(match reason.into() {
+            Cow::Borrowed(reason) => Text::Borrowed(reason.as_bytes()),
+            Cow::Owned(reason) => Text::Owned(self.fields.get_or_insert_with(Fields::new).own(reason.as_bytes())),
+        });
         self
     }
 
     /// With a header field more. Date, Server, Connection, Transfer-Encoding and Content-Length are the engine's and
     /// are refused. Upgrade is a list of protocols, and Connection then names it.
+    ///
+    /// Name and value are borrowed (`&str`, `&[u8]`) or owned (`String`, `Vec<u8>`, `Bytes`, `Cow`, and with the
+    /// feature `http` those of the crate `http`). Up to four borrowed fields take no allocation.
+    ///
+    /// ```
+    /// use ringress::{Response, ResponseHeader};
+    ///
+    /// fn created(id: u64) -> Response<'static> {
+    ///     Response::new(201).header(ResponseHeader::Location, format!("/orders/{id}")).header("X-Shop", "north")
+    /// }
+    /// ```
     #[inline]
-    pub fn header(mut self, name: impl Into<HeaderName<'a>>, value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        self.fields.get_or_insert_with(Fields::new).push((name.into(), value.as_ref()));
+    pub fn header(mut self, name: impl Into<HeaderName<'a>>, value: impl Into<HeaderValue<'a>>) -> Self {
+        self.fields.get_or_insert_with(Fields::new).push(name.into(), value.into());
         self
     }
 
     /// With a Content-Type field, instead of that of [`text`](Self::text).
     #[inline]
-    pub fn content_type(mut self, value: &'a str) -> Self {
-        self.line = FieldLine::content_type(value);
+    pub fn content_type(mut self, value: impl Into<HeaderValue<'a>>) -> Self {
+        let value = value.into();
+        self.line = value.borrowed().and_then(FieldLine::content_type);
         if self.line.is_some() { self } else { self.header(ResponseHeader::ContentType, value) }
     }
 
@@ -204,8 +224,18 @@ impl<'a> Response<'a> {
         bare && self.status == 101 && self.content_length.is_none() && !self.close
     }
 
-    pub(super) fn fields(&self) -> impl Iterator<Item = &Field<'a>> {
+    pub(super) fn fields(&self) -> impl Iterator<Item = (WireName<'_>, &[u8])> {
         self.fields.iter().flat_map(Fields::iter)
+    }
+
+    #[inline]
+    fn reason_phrase(&self) -> Option<&str> {
+        let bytes = match self.reason? {
+            Text::Borrowed(bytes) => bytes,
+            owned @ Text::Owned(_) => self.fields.as_ref()?.bytes(owned),
+        };
+        // It was text when it was given.
+        core::str::from_utf8(bytes).ok()
     }
 }
 
@@ -222,7 +252,7 @@ pub(super) fn fill(
     }
     let filled = match response.mixed {
         Some(_) => fill_mixed(record, template, response, area),
-        None => fill_plain(record, template, response, &[], area),
+        None => fill_plain(record, template, response, area),
     };
     // Taken apart, and so in memory of its own: a short response stays in registers.
     let Answered { status, head, body_len, flags, tail } = filled?;
@@ -238,7 +268,7 @@ fn fill_mixed(
     area: &mut [u8],
 ) -> Result<Answered> {
     match response.mixed.take() {
-        Some(mixed) if mixed.is_plain() => fill_plain(record, template, response, &mixed.made, area),
+        Some(mixed) if mixed.is_plain() => fill_plain(record, template, response, area),
         mixed => {
             response.mixed = mixed;
             fill_pieces(record, template, response, area).map(|(answered, _)| answered)
@@ -253,7 +283,6 @@ fn fill_plain(
     record: &RequestRecord,
     template: &HeadTemplate,
     response: &mut Response<'_>,
-    made: &[MadeField],
     area: &mut [u8],
 ) -> Result<Answered> {
     let status = response.status;
@@ -266,7 +295,7 @@ fn fill_plain(
     // Beside a status without a body, a length that was said is one that may be (304).
     let is_framed = !is_rare || body_allowed(status) || response.content_length.is_some();
     let framing = is_framed.then_some(ResponseBodyLength::Length(length));
-    let (head, body_len) = text::with_body(record, template, (response, made), framing, area)?;
+    let (head, body_len) = text::with_body(record, template, response, framing, area)?;
     let tail = if body_len.is_some() {
         Tail::None
     } else {
@@ -294,7 +323,7 @@ pub(super) fn fill_pieces(
     let checked = check_length(record, response, len).and_then(|()| {
         let is_framed = body_allowed(response.status) || response.content_length.is_some();
         let framing = is_framed.then_some(ResponseBodyLength::Length(response.content_length.unwrap_or(len)));
-        text::alone(record, template, (response, &mixed.made), framing, area)
+        text::alone(record, template, response, framing, area)
     });
     mixed.unsent = unsent;
     if record.is_head() || checked.is_err() {
@@ -328,8 +357,7 @@ pub(super) fn fill_start(
         None if response.status == RESET_CONTENT => Some(ResponseBodyLength::Length(0)),
         None => Some(text::unknown_length(record)),
     };
-    let made = mixed.map(|mixed| mixed.made.as_slice()).unwrap_or_default();
-    let head = text::alone(record, template, (response, made), framing, area)?;
+    let head = text::alone(record, template, response, framing, area)?;
     // A 304 may state a length, and has no body.
     let framing = framing.filter(|_| body_allowed(response.status));
     let is_chunked = framing == Some(ResponseBodyLength::Chunked) && !record.is_head();
@@ -400,83 +428,15 @@ pub(super) fn informational(status: u16, fields: &[(&str, &str)], bytes_max: u32
     }
     let (mut bytes, area_bytes) = (0, bytes_max as usize);
     for (name, value) in fields {
-        check_field(HeaderName::Custom(name), value.as_bytes()).map_err(|error| text::refused(error, area_bytes))?;
-        bytes += name.len() + value.len() + FIELD_OVERHEAD_BYTES;
+        let (name, value) = (WireName::Custom(name), value.as_bytes());
+        check_field(name, value).map_err(|error| field_refused(error, name, value))?;
+        bytes += name.as_str().len() + value.len() + FIELD_OVERHEAD_BYTES;
     }
     if bytes > area_bytes {
-        return Err(text::refused(WriteError::NoSpace, area_bytes));
+        return Err(refused::beyond_area(fields.iter().map(|(name, value)| (*name, value.len())), area_bytes));
     }
     Ok(Informational::new(status, fields))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::queue::Record;
-
-    fn written(record: &RequestRecord, mut response: Response<'_>) -> Result<(String, Answered)> {
-        let mut area = [0; 512];
-        let template = HeadTemplate::new("s").expect("valid");
-        let answered = fill(record, &template, &mut response, &mut area)?;
-        let text = String::from_utf8_lossy(&area[..answered.area_len() as usize]).into_owned();
-        Ok((text, answered))
-    }
-
-    fn keep_alive() -> RequestRecord {
-        RequestRecord { keep_alive: true, ..RequestRecord::EMPTY }
-    }
-
-    #[test]
-    fn a_small_body_is_beside_its_head_and_a_large_one_behind_it() {
-        let (text, small) = written(&keep_alive(), Response::text("hello")).expect("valid");
-        assert!(text.ends_with("Content-Length: 5\r\n\r\nhello") && small.tail.is_none(), "{text}");
-        let (text, large) = written(&keep_alive(), Response::ok().body(vec![7; 1000])).expect("valid");
-        assert!(text.ends_with("Content-Length: 1000\r\n\r\n"), "{text}");
-        assert!(matches!(large.tail, Tail::Bytes(tail) if tail.len() == 1000));
-    }
-
-    #[test]
-    fn text_says_what_it_is_once() {
-        let types = |text: &str| text.matches("Content-Type").count();
-        let (text, _) = written(&keep_alive(), Response::text("hello")).expect("valid");
-        assert!(text.contains("\r\nContent-Type: text/plain\r\n") && types(&text) == 1, "{text}");
-        let (text, _) = written(&keep_alive(), Response::text("<p>").content_type("text/html")).expect("valid");
-        assert!(text.contains("\r\nContent-Type: text/html\r\n") && types(&text) == 1, "{text}");
-    }
-
-    #[test]
-    fn more_headers_than_fit_inline_are_kept_in_order() {
-        let names: Vec<String> = (0..12).map(|n| format!("x-{n}")).collect();
-        let response = names.iter().fold(Response::ok(), |response, name| response.header(name.as_str(), "v"));
-        let (text, _) = written(&keep_alive(), response).expect("valid");
-        let found: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(": v")).collect();
-        assert_eq!(found, names);
-    }
-
-    #[test]
-    fn mistakes_are_errors_with_a_reason() {
-        let cases = [
-            Response::new(100),
-            Response::new(204).body("x"),
-            Response::ok().content_length(3).body("x"),
-            Response::ok().header("Content-Length", "1"),
-            Response::ok().header("a b", "1"),
-            Response::ok().header("a", "1\r\nb: 2"),
-        ];
-        for response in cases {
-            let error = written(&keep_alive(), response.clone()).expect_err(&format!("{response:?}"));
-            assert_eq!(error.kind(), ErrorKind::Invalid);
-        }
-        let large = "v".repeat(600);
-        let error = written(&keep_alive(), Response::ok().header("a", &large)).expect_err("too large");
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
-    }
-
-    #[test]
-    fn closing_is_handed_on_and_the_shards_to_say() {
-        for (response, closes) in [(Response::ok(), false), (Response::ok().close(), true)] {
-            let (text, answered) = written(&RequestRecord::EMPTY, response).expect("valid");
-            assert!(!text.contains("Connection") && answered.flags.has(ResponseFlags::CLOSE) == closes, "{text}");
-        }
-    }
-}
+mod tests;

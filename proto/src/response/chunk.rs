@@ -73,11 +73,7 @@ pub fn chunk_line(len: u64, first: bool, out: &mut [u8; CHUNK_LINE_BYTES]) -> us
 /// The bytes that [`trailer_section`] needs for the same fields.
 pub fn trailer_section_len<'f>(trailers: impl IntoIterator<Item = (HeaderName<'f>, &'f [u8])>) -> usize {
     let line = |(name, value): (HeaderName<'_>, &[u8])| {
-        let name = match name {
-            HeaderName::Known(known) => known.as_str(),
-            HeaderName::Custom(name) => name,
-        };
-        name.len().saturating_add(value.len()).saturating_add(b": \r\n".len())
+        name.as_str().len().saturating_add(value.len()).saturating_add(b": \r\n".len())
     };
     trailers.into_iter().map(line).fold(b"\r\n".len(), usize::saturating_add)
 }

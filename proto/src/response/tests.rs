@@ -57,7 +57,7 @@ fn a_short_answer_is_what_a_writer_makes_of_it() {
     for server in ["ringress", "", &"s".repeat(128)] {
         let template = HeadTemplate::new(server).expect("valid");
         let types = ["text/plain", "text/plain; charset=utf-8", "text/html; charset=utf-8", "application/json"];
-        for line in [None].into_iter().chain(types.map(FieldLine::content_type)) {
+        for line in [None].into_iter().chain(types.map(|value| FieldLine::content_type(value.as_bytes()))) {
             for len in (0..40).chain([98, 99, 100, 101, 255, 998, 999, 1000, 2000]) {
                 let body = &[b'b'; 2000][..len];
                 let (mut one, mut other) = ([0xff; 1200], [0xee; 1200]);

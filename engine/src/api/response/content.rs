@@ -4,6 +4,7 @@
 //! Not here: reading files, which the engine does when their bytes are sent (room `shard`).
 
 use core::ops::Range;
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -114,6 +115,36 @@ impl From<Vec<u8>> for Body<'_> {
 impl From<String> for Body<'_> {
     fn from(text: String) -> Self {
         Self::Shared(text.into())
+    }
+}
+
+impl<'a> From<&'a String> for Body<'a> {
+    fn from(text: &'a String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Body<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Body<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for Body<'a> {
+    fn from(bytes: Cow<'a, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
     }
 }
 

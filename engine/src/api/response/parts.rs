@@ -13,9 +13,10 @@ use std::hash::RandomState;
 
 use bytes::Bytes;
 use ringress_proto::date::imf_fixdate;
-use ringress_proto::header::{HeaderName, ResponseHeader};
+use ringress_proto::header::ResponseHeader;
 use ringress_proto::range::{ByteRange, Multipart, Ranges, content_range, unsatisfied_range};
 
+use super::fields::{Fields, known};
 use super::{Body, Memory, Response};
 use crate::api::validators::Validators;
 
@@ -52,25 +53,25 @@ impl<'a> Response<'a> {
     pub(in crate::api) fn say(&mut self, validators: &Validators) {
         if let Some(etag) = validators.etag() {
             self.remove(&[ResponseHeader::ETag]);
-            self.make(ResponseHeader::ETag, Bytes::copy_from_slice(etag.as_bytes()));
+            self.make(ResponseHeader::ETag, etag.as_bytes());
         }
         if let Some(time) = validators.last_modified() {
             self.remove(&[ResponseHeader::LastModified]);
-            self.make(ResponseHeader::LastModified, Bytes::copy_from_slice(&imf_fixdate(time)));
+            self.make(ResponseHeader::LastModified, &imf_fixdate(time));
         }
     }
 
     /// Says that parts of it can be had.
     pub(in crate::api) fn offer_ranges(&mut self) {
         self.remove(&[ResponseHeader::AcceptRanges]);
-        self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
+        self.make(ResponseHeader::AcceptRanges, b"bytes");
     }
 
     /// 416: no byte of it is asked for.
     pub(in crate::api) fn become_unsatisfied(&mut self, length: u64) {
         self.become_error(416);
-        self.make(ResponseHeader::ContentRange, Bytes::copy_from_slice(unsatisfied_range(length).as_bytes()));
-        self.make(ResponseHeader::AcceptRanges, Bytes::from_static(b"bytes"));
+        self.make(ResponseHeader::ContentRange, unsatisfied_range(length).as_bytes());
+        self.make(ResponseHeader::AcceptRanges, b"bytes");
     }
 
     /// 206 with one range.
@@ -78,7 +79,7 @@ impl<'a> Response<'a> {
         let mut parts = Vec::new();
         cut(&self.take_bodies(), range, &mut parts);
         self.become_partial(parts);
-        self.make(ResponseHeader::ContentRange, Bytes::copy_from_slice(content_range(range, length).as_bytes()));
+        self.make(ResponseHeader::ContentRange, content_range(range, length).as_bytes());
     }
 
     /// 206 with several ranges.
@@ -92,7 +93,7 @@ impl<'a> Response<'a> {
         // What is refused here is refused again, and told, when the response is given whole.
         let Ok(multipart) = Multipart::new(&boundary, content_type, length) else { return };
         let Some(frames) = Frames::of(&multipart, ranges.as_slice()) else { return };
-        let field = Bytes::copy_from_slice(multipart.content_type().as_bytes());
+        let field = Box::<[u8]>::from(multipart.content_type().as_bytes());
         let whole = self.take_bodies();
         let mut parts = Vec::new();
         for (range, head) in ranges.as_slice().iter().zip(frames.heads) {
@@ -102,7 +103,7 @@ impl<'a> Response<'a> {
         parts.push(Body::Shared(frames.end));
         self.become_partial(parts);
         self.remove(&[ResponseHeader::ContentType]);
-        self.make(ResponseHeader::ContentType, field);
+        self.make(ResponseHeader::ContentType, &field);
     }
 
     fn become_partial(&mut self, bodies: Vec<Body<'a>>) {
@@ -159,29 +160,24 @@ impl<'a> Response<'a> {
     }
 
     /// Adds a field that the response owns.
-    fn make(&mut self, name: ResponseHeader, value: Bytes) {
-        self.mixed.get_or_insert_default().made.push((name, value));
+    fn make(&mut self, name: ResponseHeader, value: &[u8]) {
+        self.fields.get_or_insert_with(Fields::new).make(name, value);
     }
 
-    /// The value of a field that the application gave.
-    fn value_of(&self, wanted: ResponseHeader) -> Option<&'a [u8]> {
+    /// The value of a field that the response has.
+    fn value_of(&self, wanted: ResponseHeader) -> Option<&[u8]> {
         let line = self.line.filter(|_| wanted == ResponseHeader::ContentType);
         let line = line.map(|line| line.value().as_bytes());
-        line.or_else(|| self.fields().find(|(name, _)| known(*name) == wanted).map(|(_, value)| *value))
+        line.or_else(|| self.fields().find(|(name, _)| known(*name) == wanted).map(|(_, value)| value))
     }
 
     /// Takes off the fields of these names.
     fn remove(&mut self, names: &[ResponseHeader]) {
         // A line known beforehand is a Content-Type.
         self.line = self.line.filter(|_| !names.contains(&ResponseHeader::ContentType));
-        if let Some(mixed) = &mut self.mixed {
-            mixed.made.retain(|(name, _)| !names.contains(name));
+        if let Some(fields) = &mut self.fields {
+            fields.remove(names);
         }
-        if !self.fields().any(|(name, _)| names.contains(&known(*name))) {
-            return;
-        }
-        let kept = self.fields().filter(|(name, _)| !names.contains(&known(*name))).copied().collect();
-        self.fields = Some(kept);
     }
 }
 
@@ -209,14 +205,6 @@ fn boundary() -> String {
     // The standard library draws the keys of hash maps at random; a hash under such a key is as good.
     let number = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", number(), number())
-}
-
-/// Which of the known fields it is.
-fn known(name: HeaderName<'_>) -> ResponseHeader {
-    match name {
-        HeaderName::Known(known) => known,
-        HeaderName::Custom(name) => ResponseHeader::lookup(name.as_bytes()),
-    }
 }
 
 /// Adds the bytes of a range of what lies in these bodies, one behind the other.

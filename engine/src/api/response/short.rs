@@ -97,6 +97,6 @@ impl Short<'_> {
         area: &mut [u8],
     ) -> Result<Answered> {
         let mut response = Response { line, close, body: Memory::Borrowed(body), ..Response::ok() };
-        fill_plain(record, template, &mut response, &[], area)
+        fill_plain(record, template, &mut response, area)
     }
 }

@@ -5,15 +5,15 @@
 //! ends with its blank line, and has a place for the date; what it says of the connection is the shard's to put behind
 //! that.
 //!
-//! Not here: what may be answered (`response`), the syntax of fields (`proto::response`), trailer sections
-//! (`stream/ending.rs`), and informational responses, which travel as fields.
+//! Not here: what may be answered (`response`), why it cannot be (`refused`), the syntax of fields (`proto::response`),
+//! trailer sections (`stream/ending.rs`), and informational responses, which travel as fields.
 
 use ringress_proto::head::Version;
-use ringress_proto::header::HeaderName;
 use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError};
 
-use super::{MadeField, Response};
-use crate::error::{Error, ErrorKind, Result};
+use super::Response;
+use super::refused::refused;
+use crate::error::Result;
 use crate::queue::{Answered, HeadText, ResponseFlags, Tail};
 use crate::record::RequestRecord;
 
@@ -72,16 +72,16 @@ pub(super) fn ready(
 pub(super) fn with_body(
     record: &RequestRecord,
     template: &HeadTemplate,
-    (response, made): (&Response<'_>, &[MadeField]),
+    response: &Response<'_>,
     framing: Option<ResponseBodyLength>,
     area: &mut [u8],
 ) -> Result<(HeadText, Option<u32>)> {
     let area_bytes = area.len();
     let mut head = writer(record, area);
-    let written = write_fields(template, (response, made), framing, &mut head);
+    let written = write_fields(template, response, framing, &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
-    let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, area_bytes))?;
+    let ((area_len, has_body), date_at) = finished.map_err(|error| refused(error, response, area_bytes))?;
     let body_len = if has_body { body.len() } else { 0 };
     let len = u32::try_from(area_len - body_len).unwrap_or(u32::MAX);
     Ok((HeadText { len, date_at }, has_body.then(|| u32::try_from(body_len).unwrap_or(u32::MAX))))
@@ -91,7 +91,7 @@ pub(super) fn with_body(
 pub(in crate::api) fn alone(
     record: &RequestRecord,
     template: &HeadTemplate,
-    (response, made): (&Response<'_>, &[MadeField]),
+    response: &Response<'_>,
     framing: Option<ResponseBodyLength>,
     area: &mut [u8],
 ) -> Result<Answered> {
@@ -99,9 +99,9 @@ pub(in crate::api) fn alone(
     let mut head = writer(record, area);
     // The response to HEAD ends with its head in any case.
     let ends_by_close = framing == Some(ResponseBodyLength::Close) && !record.is_head();
-    let written = write_fields(template, (response, made), framing, &mut head);
+    let written = write_fields(template, response, framing, &mut head);
     let written = written.and_then(|date_at| Ok((head.finish()?, date_at)));
-    let (head_len, date_at) = written.map_err(|error| refused(error, area_bytes))?;
+    let (head_len, date_at) = written.map_err(|error| refused(error, response, area_bytes))?;
     let head = HeadText { len: u32::try_from(head_len).unwrap_or(u32::MAX), date_at };
     let flags = if response.close || ends_by_close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
     Ok(Answered { status: response.status, head, body_len: 0, flags, tail: Tail::None })
@@ -110,21 +110,21 @@ pub(in crate::api) fn alone(
 /// Writes a response head but for its blank line. Gives the place of the date.
 fn write_fields(
     template: &HeadTemplate,
-    (response, made): (&Response<'_>, &[MadeField]),
+    response: &Response<'_>,
     framing: Option<ResponseBodyLength>,
     head: &mut HeadWriter<'_>,
 ) -> core::result::Result<u16, WriteError> {
-    let date_at = head.status_and_template(response.status, response.reason, template)?;
+    let date_at = head.status_and_template(response.status, response.reason_phrase(), template)?;
     if let Some(line) = response.line {
         head.line(line)?;
     }
     if let Some(fields) = &response.fields {
-        for (name, value) in fields.iter() {
-            head.header(*name, value)?;
+        if fields.is_beyond() {
+            return Err(WriteError::NoSpace);
         }
-    }
-    for (name, value) in made {
-        head.header(HeaderName::Known(*name), value)?;
+        for (name, value) in fields.iter() {
+            head.header(name, value)?;
+        }
     }
     match framing {
         Some(ResponseBodyLength::Length(length)) => head.content_length(length)?,
@@ -132,23 +132,4 @@ fn write_fields(
         Some(ResponseBodyLength::Close) | None => {}
     }
     Ok(date_at)
-}
-
-/// Why a head cannot be written, for who gave it.
-#[cold]
-pub(super) fn refused(error: WriteError, area_bytes: usize) -> Error {
-    match error {
-        WriteError::NoSpace => Error::new(
-            ErrorKind::TooLarge,
-            format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)"),
-        ),
-        WriteError::Reserved => Error::invalid(
-            "Date, Server, Connection, Transfer-Encoding and Content-Length are written by the engine: use close(), \
-            content_length() or the engine's server setting",
-        ),
-        WriteError::BadStatus => Error::invalid("the status is not one from 200 to 999"),
-        WriteError::BadReason => Error::invalid("the reason phrase has a control character"),
-        WriteError::BadName => Error::invalid("a header name is not a token"),
-        WriteError::BadValue => Error::invalid("a header value has CR, LF or NUL"),
-    }
 }

@@ -7,8 +7,9 @@
 
 use bytes::Bytes;
 use ringress_proto::header::HeaderName;
-use ringress_proto::response::{TrailerError, trailer_section, trailer_section_len};
+use ringress_proto::response::{TrailerError, WriteError, trailer_section, trailer_section_len};
 
+use crate::api::response::field_refused;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of a trailer section at most.
@@ -24,16 +25,15 @@ pub(super) fn trailers_of(trailers: &[(&str, &str)]) -> Result<Bytes> {
     }
     let mut section = vec![0; len];
     // The writer takes one field after the other, so the last one taken is the one it does not like.
-    let mut name = "";
-    let named = trailers.iter().zip(fields()).map(|((taken, _), field)| {
-        name = taken;
-        field
-    });
+    let mut last = (HeaderName::Custom(""), &[][..]);
+    let named = fields().inspect(|field| last = *field);
     match trailer_section(named, &mut section) {
         Ok(_) => Ok(section.into()),
-        Err(TrailerError::Forbidden) => Err(Error::invalid(format!(
-            "{name} cannot be a trailer field (RFC 9110 section 6.5.1): give it to the response as a header"
+        Err(TrailerError::BadName) => Err(field_refused(WriteError::BadName, last.0, last.1)),
+        Err(TrailerError::BadValue) => Err(field_refused(WriteError::BadValue, last.0, last.1)),
+        Err(TrailerError::Forbidden | TrailerError::NoSpace) => Err(Error::invalid(format!(
+            "{} cannot be a trailer field (RFC 9110 section 6.5.1): give it to the response as a header",
+            last.0.as_str()
         ))),
-        Err(_) => Err(Error::invalid(format!("the trailer field {name:?} has a name or value that is not valid"))),
     }
 }
