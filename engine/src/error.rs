@@ -4,6 +4,7 @@
 //!
 //! Not here: errors of peers. A client's mistake becomes a response on its connection, never an `Err` here.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
@@ -33,13 +34,22 @@ pub enum ErrorKind {
 }
 
 /// An error of the engine. See [`ErrorKind`] for what can be done about it. A clone is another handle to the same text.
-#[derive(Clone)]
+///
+/// That of a response which cannot be sent has the request, still open, until it is dropped or
+/// [asked for it](Self::take_request); a clone has not.
 pub struct Error(Repr);
 
-#[derive(Clone)]
 enum Repr {
     Plain(ErrorKind),
     Detailed(Arc<Detailed>),
+    Holding(Box<Holding>),
+}
+
+/// An error, and what the call that failed was given.
+struct Holding {
+    error: Arc<Detailed>,
+    /// Of any type: what is given back is known above this room.
+    value: Box<dyn Any + Send + Sync>,
 }
 
 struct Detailed {
@@ -79,7 +89,7 @@ impl Error {
     #[cold]
     pub(crate) fn about(self, subject: impl fmt::Display) -> Self {
         match self.0 {
-            Repr::Plain(_) => self,
+            Repr::Plain(_) | Repr::Holding(_) => self,
             Repr::Detailed(detailed) => match Arc::try_unwrap(detailed) {
                 Ok(Detailed { kind, text, source }) => {
                     Self(Repr::Detailed(Arc::new(Detailed { kind, text: format!("{subject}: {text}").into(), source })))
@@ -89,22 +99,40 @@ impl Error {
         }
     }
 
+    /// The same error, with what the call that failed was given. That is dropped where the call cannot be made again.
+    #[cold]
+    pub(crate) fn holding(self, value: impl Any + Send + Sync) -> Self {
+        match self.0 {
+            Repr::Detailed(error) => Self(Repr::Holding(Box::new(Holding { error, value: Box::new(value) }))),
+            Repr::Plain(_) | Repr::Holding(_) => self,
+        }
+    }
+
+    /// What it holds of this type; from then on it holds nothing.
+    pub(crate) fn take<T: Any>(&mut self) -> Option<T> {
+        let plain = self.clone();
+        let Repr::Holding(holding) = std::mem::replace(self, plain).0 else { return None };
+        holding.value.downcast().map(|value| *value).ok()
+    }
+
+    fn detailed(&self) -> core::result::Result<&Detailed, ErrorKind> {
+        match &self.0 {
+            Repr::Plain(kind) => Err(*kind),
+            Repr::Detailed(detailed) => Ok(detailed),
+            Repr::Holding(holding) => Ok(&holding.error),
+        }
+    }
+
     /// What kind of error this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        match &self.0 {
-            Repr::Plain(kind) => *kind,
-            Repr::Detailed(detailed) => detailed.kind,
-        }
+        self.detailed().map_or_else(|kind| kind, |detailed| detailed.kind)
     }
 
     /// The operating system's error, for [`ErrorKind::Io`]: its kind and number.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
-        match &self.0 {
-            Repr::Detailed(detailed) => detailed.source.as_ref(),
-            Repr::Plain(_) => None,
-        }
+        self.detailed().ok()?.source.as_ref()
     }
 
     /// Whether the request is over ([`ErrorKind::Gone`]).
@@ -120,16 +148,24 @@ impl Error {
     }
 }
 
+impl Clone for Error {
+    fn clone(&self) -> Self {
+        Self(match &self.0 {
+            Repr::Plain(kind) => Repr::Plain(*kind),
+            Repr::Detailed(error) => Repr::Detailed(Arc::clone(error)),
+            Repr::Holding(holding) => Repr::Detailed(Arc::clone(&holding.error)),
+        })
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Repr::Plain(ErrorKind::Gone) => {
-                f.write_str("the request is over: answered, cancelled, or its client is gone")
-            }
-            Repr::Plain(_) => {
+        match self.detailed() {
+            Err(ErrorKind::Gone) => f.write_str("the request is over: answered, cancelled, or its client is gone"),
+            Err(_) => {
                 f.write_str("the queue is closed: its engine has been shut down, or has failed (Engine::failure)")
             }
-            Repr::Detailed(detailed) => match &detailed.source {
+            Ok(detailed) => match &detailed.source {
                 Some(source) => write!(f, "{}: {source}", detailed.text),
                 None => f.write_str(&detailed.text),
             },
@@ -145,9 +181,29 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.0 {
-            Repr::Detailed(detailed) => detailed.source.as_ref().map(|source| source as _),
-            Repr::Plain(_) => None,
-        }
+        self.detailed().ok()?.source.as_ref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_error_holds_is_taken_once_and_a_clone_has_none_of_it() {
+        let mut error = Error::invalid("no").holding(7_u32);
+        assert_eq!(error.clone().take::<u32>(), None);
+        assert_eq!((error.take::<u32>(), error.take::<u32>()), (Some(7), None));
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Invalid, "no".to_owned()));
+        assert_eq!(Error::GONE.holding(7_u32).take::<u32>(), None);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_dropped_with_the_error() {
+        let held = Arc::new(());
+        let error = Error::invalid("no").holding(Arc::clone(&held));
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(error);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

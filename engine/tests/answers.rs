@@ -352,6 +352,8 @@ fn mistakes_by_handle_are_typed_errors_and_the_client_gets_500() {
         let error = host.receive().respond(response).expect_err(&told);
         assert_eq!(error.kind(), kind, "{told}");
         assert!(!error.to_string().is_empty());
+        // It has the request.
+        drop(error);
         let reply = client.read();
         assert_eq!(reply.status, 500, "{told}: {}", reply.head);
         assert!(!reply.head.contains("Evil"), "{}", reply.head);

@@ -200,12 +200,15 @@ fn what_cannot_be_upgraded_is_refused_with_a_reason() {
         let error = host.receive().upgrade(response).expect_err(reason);
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(reason), "{error}");
+        // It has the request.
+        drop(error);
         assert_eq!(client.read().status, 500);
     }
     let mut client = host.connect();
     client.send(ASKS);
     let error = host.receive().respond(Response::switching("echo/1")).expect_err("only upgrade takes it");
     assert_eq!(error.kind(), ErrorKind::Invalid);
+    drop(error);
     assert_eq!(client.ask("/x").status, 500);
     drop(host.receive());
     assert_eq!(client.read().status, 500, "the connection goes on");

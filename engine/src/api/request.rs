@@ -219,7 +219,8 @@ impl Request {
     ///
     /// # Errors
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over; [`Invalid`](crate::ErrorKind::Invalid) or
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the client then gets 500.
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent. The error then has the request,
+    /// still open: [`Error::take_request`]. Dropped with it, it is answered with 500.
     #[inline]
     pub fn respond(self, response: Response<'_>) -> Result<()> {
         match response.into_short() {
@@ -306,7 +307,7 @@ impl Request {
                 self.lease.submit(filled);
                 Ok(())
             }
-            Some(Err(error)) => Err(error),
+            Some(Err(error)) => Err(error.holding(self)),
             None => Err(Error::GONE),
         }
     }
@@ -355,6 +356,28 @@ impl Request {
     #[must_use = "without its id the request can never be answered"]
     pub fn into_id(self) -> RequestId {
         self.lease.detach()
+    }
+}
+
+impl Error {
+    /// The request that could not be answered with what it was given, still open, to be answered some other way. `None`
+    /// where a request is over, for other errors, and when it was taken before.
+    ///
+    /// Of [`Request::respond`], [`respond_with`](Request::respond_with),
+    /// [`respond_with_completion`](Request::respond_with_completion), [`start`](Request::start) and
+    /// [`upgrade`](Request::upgrade); a request that is answered by its id stays open by itself.
+    ///
+    /// ```no_run
+    /// # use ringress::{Request, Response, Result};
+    /// fn answer(request: Request, response: Response<'_>) -> Result<()> {
+    ///     request.respond(response).or_else(|mut error| match error.take_request() {
+    ///         Some(request) => request.respond(Response::new(500).body(error.to_string())),
+    ///         None => Err(error),
+    ///     })
+    /// }
+    /// ```
+    pub fn take_request(&mut self) -> Option<Request> {
+        self.take()
     }
 }
 

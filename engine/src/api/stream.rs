@@ -167,7 +167,9 @@ impl ResponseStream {
         let mut begun = None;
         let lease = request.lease();
         let filled = lease.answer(|area| begin(lease.record(), lease.template(), response, area, &mut begun));
-        filled.unwrap_or(Err(Error::GONE))?;
+        if let Err(error) = filled.unwrap_or(Err(Error::GONE)) {
+            return Err(error.holding(request));
+        }
         Self::begun(Answering::ByHandle(request), begun)
     }
 

@@ -89,12 +89,15 @@ impl Request {
     /// [`Gone`](crate::ErrorKind::Gone) when the request is over; [`Unsupported`](crate::ErrorKind::Unsupported) in
     /// HTTP/1.0; [`Invalid`](crate::ErrorKind::Invalid) when the request does not ask for an upgrade, or not for this
     /// one, and [`Invalid`](crate::ErrorKind::Invalid) or [`TooLarge`](crate::ErrorKind::TooLarge) for a response that
-    /// cannot be sent: the client then gets 500.
+    /// cannot be sent. But for `Gone`, the error has the request, as that of [`respond`](Self::respond).
     pub fn upgrade(mut self, response: Response<'_>) -> Result<Upgraded> {
-        check(&self, &response)?;
         let stream = OutStream::new(SEND_PIECES_MAX, u64::from(self.record().send_credit));
-        let filled = self.lease.answer(|area| fill(&self, &response, area, &stream));
-        filled.unwrap_or(Err(Error::GONE))?;
+        let checked = check(&self, &response);
+        let filled = checked
+            .and_then(|()| self.lease.answer(|area| fill(&self, &response, area, &stream)).unwrap_or(Err(Error::GONE)));
+        if let Err(error) = filled {
+            return Err(error.holding(self));
+        }
         // The head goes now, also within a batch: the client waits for it.
         notify_deferred();
         let place = self.lease.take_cursor();
