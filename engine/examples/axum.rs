@@ -1,4 +1,4 @@
-//! An axum router served through a request queue: `cargo run --release --features tower --example axum`, then
+//! An axum router served through a request queue: `cargo run --release --features axum --example axum`, then
 //! `curl http://localhost:8080/hello/ada`.
 //!
 //! ringress owns the sockets, tokio the tasks, axum the routes. Another ADDRESS: give it as an argument.
@@ -8,11 +8,9 @@ mod routes;
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ringress::Engine;
-use ringress::tower::{self, Failure};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long requests under way may take after Ctrl-C.
@@ -21,38 +19,23 @@ const GRACE: Duration = Duration::from_secs(5);
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = address();
-    let engine = Arc::new(Engine::start()?);
+    let engine = Engine::start()?;
     let queue = engine.request_queue("axum")?;
     let address = engine.listen(address)?;
     let session = engine.server_session();
     let group = session.url_group();
     group.bind(&queue)?;
     group.add_url(&format!("http://*:{}/", address.port()), 0)?;
-    // A task for each request.
-    let serving = tokio::spawn(tower::serve(queue, routes::router(), |handling| {
-        tokio::spawn(async move {
-            match handling.await {
-                // A client that has left is no news.
-                Err(Failure::Engine(error)) if error.is_gone() => {}
-                Err(failure) => eprintln!("axum: {failure}"),
-                Ok(()) => {}
-            }
-        });
-    }));
     // From here on Ctrl-C is ours.
     let mut interrupts = signal(SignalKind::interrupt())?;
     println!("listening on http://{address}/");
-    // Each waits on a thread that runs no tasks: one for the engine's end, one for requests under way.
-    let waiting = tokio::task::spawn_blocking({
-        let engine = Arc::clone(&engine);
-        move || engine.wait()
-    });
-    tokio::select! {
-        _ = interrupts.recv() => tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??,
-        // A shard has failed: the program ends, and says why.
-        ended = waiting => ended??,
-    }
-    serving.await??;
+    ringress::axum::serve(queue, routes::router())
+        .with_graceful_shutdown(async move {
+            interrupts.recv().await;
+        })
+        .grace(GRACE)
+        .on_failure(|failure| eprintln!("axum: {failure}"))
+        .await?;
     Ok(())
 }
 

@@ -49,8 +49,9 @@
 //! of a thread that is [attached](Engine::attach) to one ([`Mode::Colocated`]). The example `tokio` is a server with a
 //! task for each request.
 //!
-//! With the feature `tower`, `ringress::tower::serve` gives requests to a `tower_service::Service` of the crate `http`:
-//! the example `axum` serves a router.
+//! With the feature `axum`, `ringress::axum::serve` serves an axum router as `axum::serve` does: the example `axum`.
+//! With the feature `tower`, `ringress::tower::serve` gives requests to any `tower_service::Service` of the crate
+//! `http`, on any runtime.
 //!
 //! # Stopping
 //! [`Engine::shutdown`] lets what is under way be answered for a time; then every receive fails as
@@ -65,6 +66,8 @@
 #![deny(unsafe_code)]
 
 mod api;
+#[cfg(feature = "axum")]
+pub mod axum;
 #[cfg(feature = "bench-door")]
 #[doc(hidden)]
 pub mod bench_door;
@@ -79,6 +82,8 @@ mod id;
 mod mem;
 mod peers;
 mod policy;
+#[cfg(feature = "axum")]
+mod promise;
 #[expect(unsafe_code, reason = "hands that memory over between threads")]
 mod queue;
 mod record;

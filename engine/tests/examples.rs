@@ -49,7 +49,7 @@ fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
 
 #[test]
 fn an_address_that_is_none_is_refused_in_one_line() {
-    for name in ["tokio", "websocket"].into_iter().chain(cfg!(feature = "tower").then_some("axum")) {
+    for name in ["tokio", "websocket"].into_iter().chain(cfg!(feature = "axum").then_some("axum")) {
         let mut child = Command::new(built(name)).arg("nowhere").stderr(Stdio::piped()).spawn().expect("it starts");
         wait_until("it ends", || child.try_wait().expect("a child").is_some());
         let output = child.wait_with_output().expect("it has ended");
@@ -60,7 +60,7 @@ fn an_address_that_is_none_is_refused_in_one_line() {
     }
 }
 
-#[cfg(feature = "tower")]
+#[cfg(feature = "axum")]
 #[test]
 fn axum_serves_events_and_ends_although_a_client_stays() {
     let program = Program::start("axum", &[]);

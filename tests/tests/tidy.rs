@@ -51,6 +51,7 @@ const HTTP: &[&str] = &["ringress_proto"];
 const RING_AND_HTTP: &[&str] = &["io_uring", "ringress_proto"];
 const RING_AND_HTTP_AND_LOCKS: &[&str] = &["io_uring", "ringress_proto", "Mutex", "RwLock"];
 const RING: &[&str] = &["io_uring"];
+const IO_URING_AND_PROTO_AND_FILES: &[&str] = &["io_uring", "libc", "ringress_proto", "std::fs"];
 const IO_URING_AND_FILES: &[&str] = &["io_uring", "libc", "std::fs", "std::io"];
 const LOCKS: &[&str] = &["Mutex", "RwLock", "io_uring"];
 const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", "Mutex", "RwLock", "io_uring"];
@@ -81,8 +82,12 @@ const ENGINE: &[Room] = &[
     // Handlers of signals are the crate `signal-hook`'s.
     ("signal", &["clock", "error"], RING_AND_HTTP),
     ("serve", SERVE_MAY, RING),
+    // Behind a feature: streams of hyper's over connections that have switched.
+    ("promise", &["api", "error"], IO_URING_AND_PROTO_AND_FILES),
     // Behind a feature: the types of the crate `http` over those of `api`.
-    ("tower", &["api", "error", "foreign", "id", "session"], IO_URING_AND_FILES),
+    ("tower", &["api", "error", "foreign", "id", "promise", "session"], IO_URING_AND_FILES),
+    // Behind a feature: such services on tokio.
+    ("axum", &["error", "session", "tower"], IO_URING_AND_FILES),
     // For benchmarks only: a feature that no user turns on.
     ("bench_door", BENCH_DOOR_MAY, RING),
 ];

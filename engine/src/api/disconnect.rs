@@ -12,7 +12,7 @@ use core::task::{Context, Poll};
 use super::request::Request;
 use super::wait::block_on;
 use crate::id::ConnectionId;
-use crate::queue::{Command, Disconnected, Registration, Watch};
+use crate::queue::{Command, Disconnected, Registration, Watch, notify_deferred};
 use crate::session::RequestQueue;
 
 /// The end of a connection, to come: see [`Request::on_disconnect`]. For any executor or none; it borrows nothing, and
@@ -44,7 +44,11 @@ impl Future for Disconnect {
 
     /// After it is ready it stays so, and gives the same again.
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Disconnected> {
-        self.watch.poll(context)
+        let told = self.watch.poll(context);
+        if told.is_pending() {
+            notify_deferred();
+        }
+        told
     }
 }
 

@@ -122,7 +122,7 @@ mod tests {
         let config = Config { shards: 3, ..Config::default() }.checked().expect("defaults hold");
         let capacity = Capacity::of(&config);
         assert_eq!((capacity.connections, capacity.requests), (3 * 65_536, 3 * 16_384));
-        assert_eq!(capacity.resident_max, capacity.pools.iter().map(|pool| pool.bytes).sum());
+        assert_eq!(capacity.resident_max, capacity.pools.iter().map(|pool| pool.bytes).sum::<u64>());
         let table = capacity.to_string();
         assert!(table.contains("connections_max                       196608"), "{table}");
         assert!(table.lines().all(|line| line.len() <= 60), "{table}");

@@ -150,6 +150,16 @@ impl EngineShared {
         self.publish(control);
     }
 
+    /// Begins the engine's end, which is not waited for. `false`: it had begun.
+    pub(super) fn begin_stop(&self, grace: Duration) -> bool {
+        let control = &mut *self.control();
+        let is_first = !core::mem::replace(&mut control.stopped, true);
+        if is_first {
+            self.stop_shards(control, grace);
+        }
+        is_first
+    }
+
     pub(super) fn running(&self) -> MutexGuard<'_, Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -327,14 +327,7 @@ impl Engine {
     }
 
     fn stop(&self, grace: Duration) {
-        let is_first = {
-            let control = &mut *self.shared.control();
-            let is_first = !core::mem::replace(&mut control.stopped, true);
-            if is_first {
-                self.shared.stop_shards(control, grace);
-            }
-            is_first
-        };
+        let is_first = self.shared.begin_stop(grace);
         if foreign::is_on_shard_of(self.shared.id) {
             // It would wait for itself. The last shard to end closes the queues.
             return;

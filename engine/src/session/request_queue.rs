@@ -96,6 +96,20 @@ impl RequestQueue {
         is_seat.then(|| attached::attach(&shared, index)).transpose()
     }
 
+    /// Begins the end of the queue's engine, as [`Engine::shutdown`](crate::Engine::shutdown) in code of a shard's.
+    #[cfg(feature = "axum")]
+    pub(crate) fn begin_shutdown(&self, grace: core::time::Duration) {
+        if let Some(shared) = self.consumers.shared.upgrade() {
+            shared.begin_stop(grace);
+        }
+    }
+
+    /// Why the queue's engine no longer serves, if it has failed.
+    #[cfg(feature = "axum")]
+    pub(crate) fn engine_failure(&self) -> Option<crate::Error> {
+        self.consumers.shared.upgrade().and_then(|shared| shared.control().failure.clone())
+    }
+
     /// Which queue this is in lists.
     #[must_use]
     pub fn id(&self) -> QueueId {

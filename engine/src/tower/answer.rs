@@ -15,8 +15,8 @@
 //! Trailers of a body with a Content-Length, or towards HTTP/1.0, cannot be sent and are left out (RFC 9110 section
 //! 6.5.1); a service that names them beforehand (`Trailer`) has its response sent in chunks.
 //!
-//! Not here: calling the service, and what the client gets when it fails or panics (`handling`); the request's body
-//! (`incoming`).
+//! Not here: calling the service, that the client has left, and what it gets when the service fails or panics
+//! (`handling`); the request's body (`incoming`).
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -24,7 +24,7 @@ use core::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRAILER, TRANSFER_ENCODING};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
 use ringress_proto::response::body_allowed;
 
@@ -100,7 +100,8 @@ impl<B: Body> Answer<B> {
         let promised = promised_length(&parts.headers)?;
         let names_trailers = parts.headers.contains_key(TRAILER) && !asked.is_http10;
         let length = promised.or(exact).filter(|_| !names_trailers);
-        if asked.is_head || !body_allowed(parts.status.as_u16()) {
+        // Reset Content has none either (RFC 9110 section 15.3.6).
+        if asked.is_head || !body_allowed(parts.status.as_u16()) || parts.status == StatusCode::RESET_CONTENT {
             foreign::drop_guarded(body);
             // Without a length beside it, an empty body may be one that the service has left out.
             let is_left_out = promised.is_none() && exact == Some(0);
@@ -160,17 +161,7 @@ impl<B: Body> Answer<B> {
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             Poll::Ready(Ok(())) => {}
         }
-        let frame = match self.body.as_mut().poll_frame(context) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                // A client that leaves meanwhile ends the service's body.
-                let gone = place.poll(By::Answerer, context, |held, context| match held.stream_mut() {
-                    Some(stream) => stream.poll_gone(context),
-                    None => Poll::Ready(()),
-                });
-                return gone.map(|()| Err(Error::GONE.into()));
-            }
-        };
+        let Poll::Ready(frame) = self.body.as_mut().poll_frame(context) else { return Poll::Pending };
         let frame = frame.transpose().map_err(SendError::Body)?;
         Poll::Ready(give(place, frame, self.in_chunks).map_err(SendError::Engine))
     }
@@ -240,6 +231,10 @@ fn into_bytes(mut data: impl Buf) -> Bytes {
 /// Gives a response that has no body; to HEAD, with the framing of the response to GET as far as it is known.
 fn give_head(place: &SharedRequest, parts: &Parts, asked: Asked, length: Option<u64>, is_left_out: bool) -> Result<()> {
     match length {
+        // The length of what has not been modified (RFC 9110 section 8.6).
+        Some(length @ 1..) if parts.status == StatusCode::NOT_MODIFIED => {
+            respond(place, head_of(parts).content_length(length))
+        }
         _ if !asked.is_head || !body_allowed(parts.status.as_u16()) => respond(place, head_of(parts)),
         Some(length) => respond(place, head_of(parts).content_length(length)),
         // Of unknown length, as the response to GET would be, or left out: nothing is said (RFC 9110 section 8.6).
@@ -252,8 +247,14 @@ fn give_head(place: &SharedRequest, parts: &Parts, asked: Asked, length: Option<
 }
 
 /// What the engine is to send of a service's head.
-fn head_of(parts: &Parts) -> Response<'_> {
+pub(super) fn head_of(parts: &Parts) -> Response<'_> {
     let mut response = Response::new(parts.status.as_u16());
+    #[cfg(feature = "axum")]
+    if let Some(reason) = parts.extensions.get::<hyper::ext::ReasonPhrase>()
+        && let Ok(reason) = core::str::from_utf8(reason.as_bytes())
+    {
+        response = response.reason(reason);
+    }
     for (name, value) in &parts.headers {
         if *name == CONNECTION {
             if says_close(value) {

@@ -2,7 +2,8 @@
 //! given.
 //!
 //! Invariants: however this ends, dropped or by a panic, the request is answered or its response cut before anything
-//! else of the application is dropped; a service whose client has left is dropped the next time it is waited for.
+//! else of the application is dropped; a service or a body whose client has left is dropped the next time it is waited
+//! for.
 //!
 //! Not here: taking requests from a queue (`tower`), their conversion (`incoming`), the body of the response
 //! (`answer`), and where the request is meanwhile (`shared`).
@@ -17,12 +18,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use http_body::Body;
 use tower_service::Service;
 
+#[cfg(feature = "axum")]
+use super::answer::head_of;
 use super::answer::{Answer, SendError};
 use super::incoming::{IncomingBody, convert};
 use super::shared::{Held, SharedRequest};
 use crate::api::{Disconnect, Request, Response};
 use crate::error::Error;
 use crate::foreign;
+#[cfg(feature = "axum")]
+use crate::promise::Promise;
 
 /// Why a request was not answered, or not to the end, as its service wanted. `E` is the service's error, `B` that of
 /// its body.
@@ -103,8 +108,13 @@ where
 {
     place: SharedRequest,
     state: State<S, B>,
-    /// Tells that the client has left; asked for when something is waited for before there is a response.
+    /// Whether a client that has ended its side is still there.
+    half_close: bool,
+    /// Tells that the client has left; asked for when something is waited for.
     gone: Option<Disconnect>,
+    /// Of a request that may be upgraded.
+    #[cfg(feature = "axum")]
+    promise: Option<Box<Promise>>,
 }
 
 // What must not move is in boxes of its own.
@@ -129,18 +139,51 @@ where
     B: Body,
 {
     pub(super) fn new(request: Request, service: S) -> Self {
-        Self { place: SharedRequest::new(request), state: State::New(service), gone: None }
+        Self {
+            place: SharedRequest::new(request),
+            state: State::New(service),
+            half_close: false,
+            gone: None,
+            #[cfg(feature = "axum")]
+            promise: None,
+        }
     }
 
-    /// Whether the client has left, for which the task is woken as well, while its response has not begun. From then on
-    /// the stream tells.
+    /// Whether a client that ends its side of the connection (FIN) still gets its response; no by default, as with
+    /// hyper: clients that give up end their side, and few others do before they have their response. Then the future
+    /// of the service or the body of its response is dropped and the connection reset, once something is waited for.
+    pub fn half_close(mut self, allowed: bool) -> Self {
+        self.half_close = allowed;
+        self
+    }
+
+    /// Whether the client has left, for which the task is woken as well.
     fn has_left(&mut self, context: &mut Context<'_>) -> bool {
-        let gone = &mut self.gone;
-        let gone = self.place.with(|held| match held {
-            Held::Request(request) => Some(gone.get_or_insert_with(|| request.on_disconnect())),
-            Held::Nothing | Held::Stream(_) => None,
-        });
-        gone.is_some_and(|gone| Pin::new(gone).poll(context).is_ready())
+        let half_close = self.half_close;
+        let watch = |request: &Request| if half_close { request.on_disconnect() } else { request.on_half_close() };
+        if self.gone.is_none() {
+            self.gone = self.place.with(|held| held.request().map(watch));
+        }
+        self.gone.as_mut().is_some_and(|gone| Pin::new(gone).poll(context).is_ready())
+    }
+
+    /// Ends a request whose client has left; one that has ended its side alone gets no response any more.
+    fn let_go(&mut self) -> Handled<S::Error, B::Error> {
+        if let Held::Request(request) = self.place.with(Held::take) {
+            let _over_already = request.cancel();
+        }
+        Err(Failure::Engine(Error::GONE))
+    }
+
+    /// Begins with the service's response. `None`: that was all of it.
+    fn answer(&mut self, response: http::Response<B>) -> Result<Option<Answer<B>>, Error> {
+        #[cfg(feature = "axum")]
+        if response.status() == http::StatusCode::SWITCHING_PROTOCOLS
+            && let Some(promise) = self.promise.take()
+        {
+            return switch(&self.place, promise, response).map(|()| None);
+        }
+        Answer::begin(&self.place, response)
     }
 
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Handled<S::Error, B::Error>> {
@@ -150,14 +193,18 @@ where
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Service(error))),
                     Poll::Ready(Ok(())) => match converted(&self.place) {
-                        Ok(request) => State::Called(Box::pin(service.call(request))),
+                        Ok(request) => {
+                            #[cfg(feature = "axum")]
+                            let request = with_promise(&self.place, request, &mut self.promise);
+                            State::Called(Box::pin(service.call(request)))
+                        }
                         Err(error) => return Poll::Ready(Err(Failure::Engine(error))),
                     },
                 },
                 State::Called(future) => match future.as_mut().poll(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Service(error))),
-                    Poll::Ready(Ok(response)) => match Answer::begin(&self.place, response) {
+                    Poll::Ready(Ok(response)) => match self.answer(response) {
                         Ok(Some(answer)) => State::Answering(answer),
                         Ok(None) => return Poll::Ready(Ok(())),
                         Err(error) => return Poll::Ready(Err(Failure::Engine(error))),
@@ -173,7 +220,7 @@ where
 
 /// The request for the service; one that `http` cannot hold is answered 400.
 fn converted(place: &SharedRequest) -> Result<http::Request<IncomingBody>, Error> {
-    let converted = place.with(|held| match held.request_mut() {
+    let converted = place.with(|held| match held.request() {
         Some(request) => convert(request, place.clone()),
         None => Err(Error::GONE),
     });
@@ -183,6 +230,31 @@ fn converted(place: &SharedRequest) -> Result<http::Request<IncomingBody>, Error
         request.respond(Response::new(400))?;
     }
     converted
+}
+
+/// The request with a promise of its connection, if the client asks for another protocol.
+#[cfg(feature = "axum")]
+fn with_promise(
+    place: &SharedRequest,
+    mut request: http::Request<IncomingBody>,
+    promise: &mut Option<Box<Promise>>,
+) -> http::Request<IncomingBody> {
+    if place.with(|held| held.request().is_some_and(|request| request.upgrade_protocols().next().is_some()))
+        && let Some((made, on_upgrade)) = Promise::new()
+    {
+        request.extensions_mut().insert(on_upgrade);
+        *promise = Some(made);
+    }
+    request
+}
+
+/// Switches to what the service's response says, and hands the connection over.
+#[cfg(feature = "axum")]
+fn switch<B>(place: &SharedRequest, promise: Box<Promise>, response: http::Response<B>) -> Result<(), Error> {
+    let (parts, body) = response.into_parts();
+    foreign::drop_guarded(body);
+    let Held::Request(request) = place.with(Held::take) else { return Err(Error::GONE) };
+    promise.keep(request.upgrade(head_of(&parts))?)
 }
 
 impl<S, B> Future for Handling<S, B>
@@ -195,7 +267,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let step = || match this.step(context) {
-            Poll::Pending if this.has_left(context) => Poll::Ready(Err(Failure::Engine(Error::GONE))),
+            Poll::Pending if this.has_left(context) => Poll::Ready(this.let_go()),
             stepped => stepped,
         };
         let outcome = match catch_unwind(AssertUnwindSafe(step)) {

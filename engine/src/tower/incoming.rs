@@ -144,5 +144,7 @@ pub(super) fn convert(request: &Request, place: SharedRequest) -> Result<http::R
         local_addr: request.local_addr(),
         url_context: request.url_context(),
     });
+    #[cfg(feature = "axum")]
+    converted.extensions_mut().insert(::axum::extract::ConnectInfo(request.peer_addr()));
     Ok(converted)
 }

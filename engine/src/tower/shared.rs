@@ -26,6 +26,14 @@ pub(super) enum Held {
 }
 
 impl Held {
+    pub(super) fn request(&self) -> Option<&Request> {
+        match self {
+            Self::Nothing => None,
+            Self::Request(request) => Some(request),
+            Self::Stream(stream) => stream.request(),
+        }
+    }
+
     pub(super) fn request_mut(&mut self) -> Option<&mut Request> {
         match self {
             Self::Nothing => None,
