@@ -122,6 +122,11 @@ impl Default for Config {
     }
 }
 
+/// The longest body that is awaited whole, with so many large buffers of so many bytes in a shard.
+pub(crate) fn longest_whole(buffers: u32, bytes: u32) -> u32 {
+    (buffers / 8).max(1).saturating_mul(bytes)
+}
+
 fn within(name: &str, value: u32, lowest: u32, highest: u32) -> Result<()> {
     if (lowest..=highest).contains(&value) {
         return Ok(());
@@ -163,6 +168,7 @@ impl Config {
         self.limits.validate().map_err(|error| Error::invalid(error.to_string()))?;
         // Of what is within its range, sums do not overflow.
         self.split_memory()?;
+        self.check_whole(&self.properties)?;
         self.template()?;
         let available = core_affinity::get_core_ids().unwrap_or_default();
         if let Some(core) = self.cores.iter().find(|core| available.iter().all(|known| known.id != **core)) {
@@ -170,6 +176,20 @@ impl Config {
             return Err(Error::invalid(format!("cores names core {core}, but this process may run on {known:?} only")));
         }
         Ok(self)
+    }
+
+    /// Checks of properties what the large buffers bound.
+    pub(crate) fn check_whole(&self, properties: &Properties) -> Result<()> {
+        let (count, bytes) = (self.body_buffers, self.body_buffer_bytes);
+        let (whole, longest) = (properties.deliver_when_whole.unwrap_or(0), longest_whole(count, bytes));
+        if whole <= longest {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "deliver_when_whole is {whole}, but must be at most {longest}, an eighth of a shard's large buffers \
+            ({count} of {bytes} bytes): lower it, or raise body_buffers, body_buffer_bytes or, where these follow from \
+            it, memory_max"
+        )))
     }
 
     /// As it is for a host with little memory: buffers are small, and applications hold little for each client.
@@ -270,6 +290,13 @@ mod tests {
         let bad = Config { requests_max: 3, ..Config::default() };
         let text = bad.checked().expect_err("too few").to_string();
         assert!(text.contains("requests_max is 3") && text.contains("16"), "{text}");
+        let properties = Properties::new().deliver_when_whole((2 << 20) + 1);
+        let text = Config { properties, ..Config::default() }.checked().expect_err("too long").to_string();
+        let wanted = "deliver_when_whole is 2097153, but must be at most 2097152, an eighth of a shard's large buffers \
+                      (256 of 65536 bytes): lower it, or raise body_buffers";
+        assert!(text.starts_with(wanted), "{text}");
+        let properties = Properties::new().deliver_when_whole(2 << 20);
+        Config { properties, ..Config::default() }.checked().expect("the longest");
         let bad = Config { cores: vec![100_000], ..Config::default() };
         assert!(bad.checked().expect_err("no such core").to_string().contains("core 100000"));
     }

@@ -59,6 +59,9 @@ counters! {
     connections_evicted,
     /// Heads in pieces that were answered 408 for others, when the assembly buffers had run out: they had not grown.
     heads_evicted,
+    /// Bodies awaited whole that were answered 408 for others, when the buffers for such were promised: they came too
+    /// slowly.
+    bodies_evicted,
     /// Connections that have switched protocols.
     connections_upgraded,
     /// Addresses of clients now (of IPv6 their first 64 bits) that have connections, or requests in the application's
@@ -131,6 +134,8 @@ counters! {
     share_waits,
     /// Times that it waited for an assembly buffer.
     waits_for_cell,
+    /// Times that it waited for the promise of buffers for a body that is awaited whole.
+    waits_for_promise,
     /// Receive buffers in use now.
     buffers_in_use,
     /// Large buffers in use now, for bodies.

@@ -24,9 +24,11 @@ pub(crate) enum Pool {
     /// Request slots whose request is over, because its client has left or has its response, and which a handle of the
     /// application's still reads.
     Departed,
+    /// Large buffers that are promised to bodies awaited whole.
+    Promised,
 }
 
-const POOLS: usize = 2;
+const POOLS: usize = 3;
 
 /// Which address, for as long as something is held for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,13 +251,23 @@ impl Peers {
 
     /// One more of a pool is held for an address.
     pub(crate) fn hold(&mut self, key: PeerKey, pool: Pool) {
-        self.held[pool as usize][key.0 as usize] += 1;
+        self.hold_many(key, pool, 1);
+    }
+
+    /// So many more of a pool are held for an address.
+    pub(crate) fn hold_many(&mut self, key: PeerKey, pool: Pool, count: u32) {
+        self.held[pool as usize][key.0 as usize] += count;
     }
 
     /// One less of a pool is held. The key of an address for which nothing is held any more is of the past.
     pub(crate) fn release(&mut self, key: PeerKey, pool: Pool) {
-        debug_assert!(self.held(key, pool) > 0, "what is given back was held");
-        self.held[pool as usize][key.0 as usize] -= 1;
+        self.release_many(key, pool, 1);
+    }
+
+    /// So many less are held.
+    pub(crate) fn release_many(&mut self, key: PeerKey, pool: Pool, count: u32) {
+        debug_assert!(self.held(key, pool) >= count, "what is given back was held");
+        self.held[pool as usize][key.0 as usize] -= count;
         let is_unused = self.held.iter().all(|held| held[key.0 as usize] == 0);
         if is_unused && key != PeerKey::NOBODY {
             self.remove(key);
@@ -402,13 +414,13 @@ mod tests {
         let mut seed = 3_u64;
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let (last, act) = (u8::try_from((seed >> 40) % 40).expect("below 40"), (seed >> 60) % 4);
+            let (last, act) = (u8::try_from((seed >> 40) % 40).expect("below 40"), (seed >> 60) % 6);
             match (act, known.get_mut(&last)) {
                 (0, entry) => {
                     let key = enter(&mut peers, v4(last));
                     let (of, held) = entry.copied().unwrap_or((key, [0; POOLS]));
                     assert_eq!(key, of);
-                    known.insert(last, (key, [held[0] + 1, held[1]]));
+                    known.insert(last, (key, [held[0] + 1, held[1], held[2]]));
                 }
                 (1, Some((key, held))) => {
                     peers.hold(*key, Pool::Departed);
@@ -422,12 +434,20 @@ mod tests {
                     peers.release(*key, Pool::Departed);
                     held[1] -= 1;
                 }
+                (4, Some((key, held))) => {
+                    peers.hold_many(*key, Pool::Promised, 3);
+                    held[2] += 3;
+                }
+                (5, Some((key, held))) if held[2] > 0 => {
+                    peers.release_many(*key, Pool::Promised, 3);
+                    held[2] -= 3;
+                }
                 _ => {}
             }
             known.retain(|_, (_, held)| *held != [0; POOLS]);
             assert_eq!(peers.len() as usize, known.len());
             let alike = |(key, held): &(PeerKey, [u32; POOLS])| {
-                [Pool::Connections, Pool::Departed].map(|pool| peers.held(*key, pool)) == *held
+                [Pool::Connections, Pool::Departed, Pool::Promised].map(|pool| peers.held(*key, pool)) == *held
             };
             assert!(known.values().all(alike));
         }

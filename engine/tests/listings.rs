@@ -138,6 +138,12 @@ fn what_was_set_is_told_beside_what_holds() {
     assert_eq!(engine.url_groups()[0].own_properties, Properties::new().send_rate_min(0));
     group.set_properties(holds).expect("what was read can be set");
     assert_eq!(group.own_properties().expect("the group lives"), holds);
+    let too_long = Properties::new().deliver_when_whole(64 << 20);
+    for refused in [group.set_properties(too_long), session.set_properties(too_long)] {
+        let text = refused.expect_err("the shards have no such buffers").to_string();
+        assert!(text.starts_with("deliver_when_whole is 67108864, but must be at most "), "{text}");
+    }
+    assert_eq!(group.own_properties().expect("the group lives"), holds, "nothing has changed");
     session.close();
     assert!(group.own_properties().expect_err("its session is closed").is_closed());
 }

@@ -48,6 +48,7 @@ rows![
     readers_of_short_files: "short-files",
     readers_of_long_responses: "long-responses",
     idle_uploads_to_who_reads_them_waiting: "idle-puts",
+    idle_uploads_that_are_awaited_whole: "idle-wholes",
     a_thousand_silent_clients: "nothing",
     a_thousand_half_heads: "half-head",
     a_thousand_half_bodies: "half-body",

@@ -134,13 +134,16 @@ properties! {
     receive_rate_min: u32 = 100, 0, 128 * MIB;
     /// The most bytes of a request's body, 0 to `u64::MAX`, which is the default and means no limit; beyond it: 413.
     request_body_max: u64 = u64::MAX, 0, u64::MAX;
-    /// The most bytes of a request's body, up to 64 MiB, that the engine waits for before it delivers the request, so
-    /// that a slow client holds no consumer; 0 or off, the default: a request is delivered when its
-    /// head is whole. Longer bodies are not waited for: a request whose Content-Length is larger is delivered at once,
-    /// one in chunks when more than that has come. Until then it is nobody's: it can be neither listed nor cancelled,
-    /// a client that leaves is told to nobody, one that sends too slowly is answered 408, and `request_queue` does not
-    /// run. All such bodies of a shard together have half of its large buffers (`body_buffers`), and one no more than
-    /// an eighth; who finds these promised to others waits, and is not judged meanwhile.
+    /// The most bytes of a request's body, up to an eighth of a shard's large buffers (`body_buffers`; 2 MiB with the
+    /// defaults), that the engine waits for before it delivers the request, so that a slow client holds no consumer; 0
+    /// or off, the default: a request is delivered when its head is whole. Longer bodies are not waited for: a request
+    /// whose Content-Length is larger is delivered at once, one in chunks when more than that has come. Until then it
+    /// is nobody's: it can be neither listed nor cancelled, a client that leaves is told to nobody, one that sends too
+    /// slowly is answered 408, and `request_queue` does not run. All such bodies of a shard together have half of its
+    /// large buffers, of which clients of one address leave half to others; who finds these promised to others waits,
+    /// and is not judged meanwhile. While somebody does, a client that falls two seconds behind 1,000 bytes a second is
+    /// answered 408, first those of the address that has most
+    /// ([`Counters::bodies_evicted`](crate::Counters::bodies_evicted)).
     deliver_when_whole: u32 = 0, 0, 64 * MIB;
     /// Bytes of a request's body that the engine holds for an application that does not read them, 16 KiB to 64 MiB;
     /// 256 KiB by default. At a body's beginning, what the kernel had delivered before the engine could stop it, at

@@ -63,6 +63,7 @@ impl ServerSession {
     pub fn set_properties(&self, properties: Properties) -> Result<()> {
         let mut control = self.shared.control();
         properties.check_below(&control.groups.inherited())?;
+        self.shared.config.check_whole(&properties)?;
         control.groups.session_mut(self.key).properties = properties;
         control.groups.refresh_session(self.key);
         control.publish_routes(&self.shared);
@@ -209,6 +210,7 @@ impl UrlGroup {
     pub fn set_properties(&self, properties: Properties) -> Result<()> {
         let mut control = self.shared.control();
         properties.check_below(&control.groups.inherited())?;
+        self.shared.config.check_whole(&properties)?;
         control.groups.get_mut(self.key)?.properties = properties;
         control.groups.refresh(self.key);
         control.publish_routes(&self.shared);

@@ -1,11 +1,11 @@
 //! Which connection goes next, of those that could, when others need what it has.
 //!
-//! Invariants: who holds more than few connections goes before others, by powers of two of how many; among equals, who
-//! has done nothing for longest. All connections are looked through for many candidates at a time, which are good for a
-//! tick, and of which each is looked at again when its turn comes; in vain that is done once a tick at most,
-//! and again in the next one if it was to be done.
+//! Invariants: whose address holds more than few of what counts goes before others, by powers of two of how many; among
+//! equals, who has done nothing for longest. All connections are looked through for many candidates at a time, which
+//! are good for a tick, and of which each is looked at again when its turn comes; in vain that is done once a tick at
+//! most, and again in the next one if it was to be done.
 //!
-//! Not here: who could go (`protocol`), and what happens to it (`eviction`, `heads`).
+//! Not here: who could go (`protocol`), and what happens to it (`eviction`, `heads`, `gathered`).
 
 use core::cmp::Reverse;
 
@@ -19,24 +19,24 @@ pub(super) const REST_MIN: Tick = 2;
 /// Candidates that are found by looking through all connections once.
 const CANDIDATES_MAX: usize = 1024;
 /// So many connections of an address are not many.
-const FEW: u32 = 16;
+pub(super) const CONNECTIONS_FEW: u32 = 16;
 
 /// How soon a connection goes: who is less goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank<R> {
-    /// How many connections its address has, by powers of two; 0: few.
+    /// How much its address holds, by powers of two; 0: few.
     crowd: Reverse<u32>,
     pub(super) rest: R,
 }
 
 impl<R> Rank<R> {
-    fn of(rest: R, peers: &Peers, peer: PeerKey) -> Self {
-        let few = peers.is_exempt(peer) || peers.held(peer, Pool::Connections) <= FEW;
-        let crowd = if few { 0 } else { peers.held(peer, Pool::Connections).ilog2() };
-        Self { crowd: Reverse(crowd), rest }
+    fn of(rest: R, peers: &Peers, peer: PeerKey, (pool, few): (Pool, u32)) -> Self {
+        let held = peers.held(peer, pool);
+        let is_few = peers.is_exempt(peer) || held <= few.max(1);
+        Self { crowd: Reverse(if is_few { 0 } else { held.ilog2() }), rest }
     }
 
-    /// Whether its address has many connections.
+    /// Whether its address holds much.
     pub(super) fn is_of_crowd(&self) -> bool {
         self.crowd.0 > 0
     }
@@ -53,6 +53,9 @@ pub(super) enum Lack {
 
 /// Who could go, and since when and from when on it could.
 pub(super) struct Eligible<O, F> {
+    /// What counts, and how much of it is not much for an address.
+    pub(super) of: Pool,
+    pub(super) few: u32,
     /// What of a connection makes it one, if it is.
     pub(super) rest_of: O,
     /// From which tick on it may go.
@@ -82,6 +85,11 @@ impl<R: Copy + Ord> Candidates<R> {
         self.barren_at = None;
     }
 
+    /// Others may go from now on, or in another order.
+    pub(super) fn begin_anew(&mut self) {
+        self.next.clear();
+    }
+
     /// Takes the next one off.
     pub(super) fn take<O: Fn(&Connection) -> Option<R>, F: Fn(&Rank<R>) -> Tick>(
         &mut self,
@@ -98,7 +106,7 @@ impl<R: Copy + Ord> Candidates<R> {
                 continue;
             };
             let Some(rest) = connections.get(key).and_then(&eligible.rest_of) else { continue };
-            match Rank::of(rest, peers, peers.of(key)) == rank {
+            match Rank::of(rest, peers, peers.of(key), (eligible.of, eligible.few)) == rank {
                 true => return Ok(key),
                 // Others may come before it by now.
                 false if rest == rank.rest => self.next.clear(),
@@ -122,7 +130,7 @@ impl<R: Copy + Ord> Candidates<R> {
         let mut first_from: Option<Tick> = None;
         for (key, connection) in connections.iter() {
             let Some(rest) = (eligible.rest_of)(connection) else { continue };
-            let rank = Rank::of(rest, peers, peers.of(key));
+            let rank = Rank::of(rest, peers, peers.of(key), (eligible.of, eligible.few));
             let from = (eligible.from)(&rank);
             if from > now {
                 first_from = Some(first_from.map_or(from, |first| first.min(from)));

@@ -22,10 +22,11 @@
 use std::collections::VecDeque;
 
 use super::Shard;
-use super::candidates::{Candidates, Eligible, Lack, REST_MIN, Rank};
+use super::candidates::{CONNECTIONS_FEW, Candidates, Eligible, Lack, REST_MIN, Rank};
 use super::protocol::{Connection, Protocol, Rest};
 use super::transport::Accepted;
 use crate::clock::Tick;
+use crate::peers::Pool;
 use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
@@ -85,7 +86,7 @@ impl<I: Io> Shard<I> {
         match self.connections.insert_with(|key| Connection::new(accepted, key)) {
             Some(key) => {
                 self.eviction.candidates.look_again();
-                self.protocol.dispatch.peers().enter(key, accepted.peer.ip());
+                self.protocol.dispatch.peers_mut().enter(key, accepted.peer.ip());
                 self.visit(key, Protocol::begin);
             }
             None => self.protocol.transport.turn_away(accepted.fd),
@@ -162,11 +163,13 @@ impl<I: Io> Shard<I> {
     /// Ends connections that rest: `count` of them, or as many as there are, at least one.
     fn evict(&mut self, count: usize) -> Result<(), Lack> {
         let eligible = Eligible {
+            of: Pool::Connections,
+            few: CONNECTIONS_FEW,
             rest_of: Connection::rest,
             from: |rank: &Rank<Rest>| rank.rest.since().saturating_add(REST_MIN),
         };
         for evicted in 0..count {
-            let among = (&self.connections, &*self.protocol.dispatch.peers());
+            let among = (&self.connections, self.protocol.dispatch.peers());
             match self.eviction.candidates.take(self.protocol.transport.tick, among, &eligible) {
                 Ok(key) => {
                     self.eviction.leaving.push(key);
@@ -184,7 +187,7 @@ impl<I: Io> Shard<I> {
     #[cfg(test)]
     pub(super) fn waits_for_a_tick(&self) -> bool {
         let resumes = self.protocol.transport.accepting.resumes();
-        [self.eviction.looks_again, self.looks_at_heads(), resumes].iter().any(Option::is_some)
+        [self.eviction.looks_again, self.looks_at_heads(), self.looks_at_bodies(), resumes].iter().any(Option::is_some)
     }
 
     /// Nobody is let in of those that wait.

@@ -10,10 +10,11 @@
 //! Not here: who waits (`transport::waiting`), what of a head is where (`protocol`).
 
 use super::Shard;
-use super::candidates::{Candidates, Eligible, Lack, REST_MIN, Rank};
+use super::candidates::{CONNECTIONS_FEW, Candidates, Eligible, Lack, REST_MIN, Rank};
 use super::protocol::{Connection, Protocol};
 use super::transport::Resource;
 use crate::clock::Tick;
+use crate::peers::Pool;
 use crate::ring::Io;
 
 /// See the module's head.
@@ -62,13 +63,15 @@ impl<I: Io> Shard<I> {
                 false => return,
             };
             let eligible = Eligible {
+                of: Pool::Connections,
+                few: CONNECTIONS_FEW,
                 rest_of,
                 from: |rank: &Rank<Tick>| match rank.is_of_crowd() {
                     true => 0,
                     false => rank.rest.saturating_add(REST_MIN),
                 },
             };
-            let among = (&self.connections, &*self.protocol.dispatch.peers());
+            let among = (&self.connections, self.protocol.dispatch.peers());
             match self.heads.candidates.take(now, among, &eligible) {
                 Ok(key) => {
                     self.counters.heads_evicted.count();

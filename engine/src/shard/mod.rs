@@ -28,6 +28,7 @@ mod commands;
 mod control;
 mod dispatch;
 mod eviction;
+mod gathered;
 mod heads;
 mod protocol;
 mod quiet;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 use self::dispatch::Dispatch;
 use self::eviction::Eviction;
+use self::gathered::Gathered;
 use self::heads::Heads;
 use self::protocol::{Connection, Protocol};
 use self::quiet::Quiet;
@@ -93,6 +95,7 @@ pub(crate) struct Shard<I: Io> {
     connections: Slab<Connection, OfConnection>,
     eviction: Eviction,
     heads: Heads,
+    gathered: Gathered,
     /// With the transport below it and the dispatch above it.
     protocol: Protocol<I>,
     events: Vec<Event>,
@@ -138,6 +141,7 @@ impl<I: Io> Shard<I> {
             connections: Slab::new(config.connections_max),
             eviction: Eviction::new(config.connections_max),
             heads: Heads::new(config.connections_max),
+            gathered: Gathered::new(config.connections_max),
             protocol,
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
@@ -196,8 +200,10 @@ impl<I: Io> Shard<I> {
             self.take_newer();
         }
         self.handle_events();
-        if (self.is_short() || self.lacks_cells()) && self.cursor == self.events.len() {
+        let is_short = self.is_short() || self.lacks_cells() || self.lacks_promises();
+        if is_short && self.cursor == self.events.len() {
             self.free_cells();
+            self.free_promises();
             self.make_room();
         }
         self.protocol.dispatch.wake_readers();
@@ -281,8 +287,10 @@ impl<I: Io> Shard<I> {
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
         let [looks_again, looks_at_heads] = [self.eviction.looks_again(), self.looks_at_heads()];
+        let looks_at_bodies = self.looks_at_bodies();
         let [visit, resumes] = [transport.wheel.next_visit(), transport.accepting.resumes()];
-        let dues = [visit, resumes, stop.goes_on_at(), reclaim, sent, looks_again, looks_at_heads, self.quiet.ends()];
+        let [stopped, quiet] = [stop.goes_on_at(), self.quiet.ends()];
+        let dues = [visit, resumes, stopped, reclaim, sent, looks_again, looks_at_heads, looks_at_bodies, quiet];
         // By reference: `into_iter` of arrays that are chained costs a hundred instructions in each such turn.
         let soonest = dues.iter().fold(NEVER, |soonest, due| soonest.min(due.unwrap_or(NEVER)));
         let timer = (soonest != NEVER).then(|| transport.clock.until(soonest));
@@ -357,7 +365,8 @@ impl<I: Io> Shard<I> {
                 self.call_first(Resource::Slot);
                 self.call_first(Resource::CellOfTrailers);
                 self.call_first(Resource::Cell);
-                self.call_first(Resource::Gathering);
+                self.call_first(Resource::ReservedPromise);
+                self.call_first(Resource::Promise);
             } else if self.protocol.transport.drains.are_too_many() {
                 self.end_oldest_drain();
             } else if self.protocol.transport.drains.is_cluttered() {

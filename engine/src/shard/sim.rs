@@ -26,6 +26,7 @@ mod life;
 mod pipes;
 mod pipes_seeded;
 mod piping;
+mod promises;
 mod quiet;
 mod rig;
 mod script;

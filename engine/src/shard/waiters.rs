@@ -47,13 +47,21 @@ impl<I: Io> Shard<I> {
         self.protocol.transport.waiting.first(resource) != first
     }
 
-    /// Calls all that wait above their share: each goes on, or keeps its place.
+    /// Calls all that wait above their share.
     fn look_at_shares(&mut self) {
         let Protocol { transport, dispatch, .. } = &mut self.protocol;
-        if !dispatch.looks_at_shares(transport.waiting.count(Resource::Slot), transport.tick) {
-            return;
+        if dispatch.looks_at_shares(transport.waiting.count(Resource::Slot), transport.tick) {
+            self.call_each(Resource::Slot);
         }
-        let mut next = transport.waiting.first(Resource::Slot);
+        let Protocol { transport, dispatch, .. } = &mut self.protocol;
+        if transport.waiting.count(Resource::Promise) > 0 && dispatch.looks_at_promises(transport.tick) {
+            self.call_each(Resource::Promise);
+        }
+    }
+
+    /// Calls all that wait for something: each goes on, keeps its place, or waits for something else.
+    fn call_each(&mut self, resource: Resource) {
+        let mut next = self.protocol.transport.waiting.first(resource);
         while let Some(place) = next {
             next = self.protocol.transport.waiting.behind(place);
             if let Some(key) = self.connections.key_of(place) {

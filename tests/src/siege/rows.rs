@@ -93,7 +93,8 @@ pub const ROWS: &[Row] = &[
         .must(Must::ServeAllWithin(Duration::from_millis(50))),
     row_of("idle-puts", "four idle PUTs to four consumers that read bodies waiting", uploads::idle_puts)
         .consumers(4)
-        .asks(&["--set=deliver_when_whole=64KiB"]),
+        .asks(WHOLE),
+    row_of("idle-wholes", "300 idle uploads that are awaited whole", uploads::idle_wholes).small(BUFFERS).asks(WHOLE),
     row_of("nothing", "1,000 clients that do nothing", crowds::nothing).limits(Limits::SmallHost),
     row_of("half-head", "1,000 clients with half a head", crowds::half_heads).limits(Limits::SmallHost),
     row_of("half-body", "1,000 clients with half a body", crowds::half_bodies).limits(Limits::SmallHost),
@@ -103,6 +104,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 const BUFFERS: &[&str] = &["--pool=receive_buffers=64", "--pool=body_buffers=16"];
+const WHOLE: &[&str] = &["--set=deliver_when_whole=64KiB"];
 /// Half as many requests as the loads for CI have open.
 const SLOTS: &[&str] = &["--requests=1024", "--pool=receive_buffers=256"];
 

@@ -42,3 +42,13 @@ pub(super) fn idle_puts(address: SocketAddr, scale: Scale) -> Outcome {
     held.reset();
     Outcome::of(parts)
 }
+
+/// Uploads that the engine awaits whole, from one address, of which nothing comes; others upload beside them.
+pub(super) fn idle_wholes(address: SocketAddr, scale: Scale) -> Outcome {
+    let mut held = Held::connect(address, scale.pick(40, 300), Window::Usual);
+    held.send(b"POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n");
+    let uploads = ("uploads", Ask::beside(16, post("/upload", 16_000)));
+    let (parts, ()) = beside(address, scale.patience(), vec![uploads, short(16)], || pause(scale.length()));
+    held.reset();
+    Outcome::of(parts)
+}

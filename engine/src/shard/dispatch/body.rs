@@ -8,6 +8,8 @@
 use ringress_proto::reject::Reject;
 
 use super::Dispatch;
+use super::gather::Pace;
+use super::slots::Life;
 use crate::mem::{Area, Input};
 use crate::queue::{Reading, Slot};
 
@@ -17,6 +19,7 @@ pub(super) struct BodyChain {
     wake: Wake,
     /// Of one that is awaited whole, bytes for which there are buffers: see `gather`. Else 0.
     pub(super) promised: u32,
+    pub(super) pace: Pace,
     /// Bytes of the body that may still come, by its limit.
     pub(super) allowed: u64,
     /// Bytes that came behind what came with the head, framing included.
@@ -43,7 +46,7 @@ impl Wake {
 }
 
 impl BodyChain {
-    pub(super) const NONE: Self = Self { wake: Wake::No, promised: 0, allowed: 0, received: 0 };
+    pub(super) const NONE: Self = Self { wake: Wake::No, promised: 0, pace: Pace::NONE, allowed: 0, received: 0 };
 
     /// Forgets everything but that the slot is in the list of those to be woken.
     fn begin_anew(&mut self) {
@@ -154,18 +157,25 @@ impl Dispatch {
         }
     }
 
-    /// Puts received bytes behind a slot's body.
+    /// Puts received bytes behind a slot's body. Of one that is awaited whole, as few buffers as may be hold it.
     pub(crate) fn append_body(&mut self, slot: Slot, piece: Input<'_>) -> Result<(), Reject> {
         self.side.reclaim_body(slot);
         let chain = &mut self.bodies[slot];
         let left = chain.allowed.checked_sub(u64::from(piece.len())).ok_or(Reject::BodyTooLarge)?;
         chain.allowed = left;
+        let is_gathered = self.slots[slot].life == Life::Gathered;
         let small = piece.len() <= self.side.last_buffer_bytes(slot) / 4;
-        let is_scarce = !self.side.buffers.is_large(piece.buffer())
-            && self.side.buffers.small.is_short()
-            && self.side.goes_on_in(slot, piece).is_none();
+        // It takes no further buffer where it is.
+        let goes_on = || self.side.goes_on_in(slot, piece).is_some();
         // While small ones are short, requests need them.
-        if (small || is_scarce) && self.side.copy_behind_body(slot, piece) {
+        let is_scarce = !self.side.buffers.is_large(piece.buffer())
+            && (is_gathered || self.side.buffers.small.is_short())
+            && !goes_on();
+        let is_copied = match is_gathered {
+            true => !goes_on(),
+            false => small || is_scarce,
+        };
+        if is_copied && self.side.copy_behind_body(slot, piece) {
             return Ok(());
         }
         if is_scarce && self.side.copy_body(slot, piece) {

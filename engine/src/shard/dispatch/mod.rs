@@ -23,6 +23,8 @@ use std::sync::Arc;
 use self::body::BodyChain;
 use self::copied::CopiedEnds;
 use self::ends::{Stamps, Tally};
+pub(crate) use self::gather::Going;
+use self::gather::Promises;
 pub(crate) use self::lent::View;
 use self::meters::Meters;
 use self::queues::QueueEnd;
@@ -65,8 +67,7 @@ pub(crate) struct Dispatch {
     bodies: SlotTable<BodyChain>,
     /// Slots whose readers are to be woken.
     readers: Vec<Slot>,
-    /// Large buffers that are promised to bodies awaited whole.
-    promised: u32,
+    promises: Promises,
     /// All bodies have been looked at this turn for buffers that are done with.
     reclaimed: bool,
     routes: Arc<Snapshot>,
@@ -121,7 +122,7 @@ impl Dispatch {
             slots: SlotTable::with_capacity(slots),
             bodies: SlotTable::with_capacity(slots),
             readers: Vec::with_capacity(of_slots),
-            promised: 0,
+            promises: Promises::default(),
             reclaimed: false,
             routes: Arc::new(Snapshot::new(Policy::of(&config.properties))),
             queues: Vec::new(),
@@ -156,7 +157,13 @@ impl Dispatch {
 
     /// Who holds how much of what the shard has.
     #[inline]
-    pub(crate) fn peers(&mut self) -> &mut Peers {
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// ... to be changed.
+    #[inline]
+    pub(crate) fn peers_mut(&mut self) -> &mut Peers {
         &mut self.peers
     }
 

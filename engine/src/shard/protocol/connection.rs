@@ -123,6 +123,14 @@ impl Connection {
         }
     }
 
+    /// The slot of the body under way, if it is awaited whole and could make room for others.
+    pub(crate) fn awaited_whole(&self) -> Option<Slot> {
+        match self {
+            Self::Http1(http) => http.awaited_whole(),
+            Self::Raw(_) => None,
+        }
+    }
+
     /// Whether what has come of a body is enough for now.
     #[cfg(test)]
     pub(crate) fn is_paused(&self) -> bool {
@@ -329,6 +337,14 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// Answers 408 or 503 to a [body awaited whole](Connection::awaited_whole), as its timer would: others need the
+    /// buffers that are promised to it.
+    pub(crate) fn evict_body(&mut self, connection: &mut Connection) {
+        if let Connection::Http1(http) = connection {
+            self.give_gathered_up(http);
+        }
+    }
+
     /// Lets a connection end as soon as it owes nothing: the engine is stopping.
     #[cold]
     pub(crate) fn finish(&mut self, connection: &mut Connection) {
@@ -350,12 +366,12 @@ impl<I: Io> Protocol<I> {
         self.transport.leave_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
         if link.socket.has_left() {
             self.hand_out(link, oldest);
-            return self.dispatch.peers().leave(link.key());
+            return self.dispatch.peers_mut().leave(link.key());
         }
         let out = core::mem::replace(&mut link.out, Out::Nothing);
         self.lose_out(link, out);
         self.dispatch.responses_unsent(oldest, why, 0);
-        self.dispatch.peers().leave(link.key());
+        self.dispatch.peers_mut().leave(link.key());
         // A client that sees the end finds its requests counted.
         self.dispatch.write_tally();
         self.transport.close(&link.socket);

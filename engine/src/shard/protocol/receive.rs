@@ -151,7 +151,10 @@ impl<I: Io> Protocol<I> {
                 Connection::Raw(_) => None,
             },
             Resource::CellOfTrailers | Resource::Cell => (!self.dispatch.has_assembly_cell()).then_some(resource),
-            Resource::Gathering => (!self.dispatch.may_gather()).then_some(resource),
+            Resource::ReservedPromise | Resource::Promise => match connection {
+                Connection::Http1(http) => self.lacks_promise(http),
+                Connection::Raw(_) => None,
+            },
             Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => {
                 let link = connection.link();
                 let credit = self.dispatch.policy(link.policy).body_credit;
@@ -204,11 +207,12 @@ impl<I: Io> Protocol<I> {
             | Resource::Slot
             | Resource::CellOfTrailers
             | Resource::Cell
-            | Resource::Gathering => None,
+            | Resource::ReservedPromise
+            | Resource::Promise => None,
         }
     }
 
-    /// Whether a slot, a cell, or what can be promised to a body is there for somebody who waits for one.
+    /// Whether a slot, a cell, or what may be promised to a body is there for somebody who waits for one.
     #[inline]
     pub(crate) fn has_for_waiting(&mut self) -> bool {
         !self.transport.waiting.is_empty() && self.has_for_some()
@@ -220,9 +224,10 @@ impl<I: Io> Protocol<I> {
         let waits = |resource| self.transport.waiting.count(resource) > 0;
         let (any, reserved) = (self.dispatch.has_slot(), self.dispatch.has_reserved_slot());
         let waits_for_cell = waits(Resource::CellOfTrailers) || waits(Resource::Cell);
-        let gathers = waits(Resource::Gathering) && self.dispatch.may_gather();
+        let waits_for_promise = waits(Resource::ReservedPromise) || waits(Resource::Promise);
         let has_slot = waits(Resource::Slot) && any || waits(Resource::ReservedSlot) && (any || reserved);
-        gathers || has_slot || waits_for_cell && self.dispatch.has_assembly_cell()
+        let promises = waits_for_promise && self.dispatch.promises_have_changed();
+        promises || has_slot || waits_for_cell && self.dispatch.has_assembly_cell()
     }
 
     fn go_on_with_input(&mut self, connection: &mut Connection) {

@@ -16,7 +16,7 @@ use super::rig::{Options, Rig};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
 use crate::clock::{Tick, ticks};
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, longest_whole};
 use crate::policy::Properties;
 use crate::ring::fake::{Faults, Outside, Random};
 
@@ -72,6 +72,7 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
     let queue_length = if tight { 4 } else { 1000 };
     let (measured, is_shared) = (seed.is_multiple_of(2), false);
     let whole_max = [0, 0, 700, 20_000][random.below(4)];
+    let whole_max = whole_max.min(longest_whole(config.body_buffers, config.body_buffer_bytes));
     let config = Config { properties: config.properties.deliver_when_whole(whole_max), ..config };
     let seed = random.next() ^ seed;
     Options { config, body_credit, queue_length, measured, is_shared, seed, faults: faults(random) }

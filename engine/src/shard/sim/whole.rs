@@ -1,4 +1,4 @@
-//! Directed tests of bodies that are whole before their requests are delivered.
+//! Directed tests of bodies that are whole before their requests are delivered; what is promised to them: `promises`.
 
 use std::time::Duration;
 
@@ -7,12 +7,11 @@ use crate::config::Config;
 use crate::policy::Properties;
 use crate::queue::BodyState;
 use crate::ring::fake::Faults;
-use crate::shard::transport::Resource;
 
-const WHOLE_MAX: u32 = 3000;
+pub(super) const WHOLE_MAX: u32 = 3000;
 const SECOND: Duration = Duration::from_secs(1);
 
-fn with(properties: Properties) -> Rig {
+pub(super) fn with(properties: Properties) -> Rig {
     let properties = properties.deliver_when_whole(WHOLE_MAX);
     Rig::with(Options { config: Config { properties, ..Options::default().config }, ..Options::default() })
 }
@@ -25,18 +24,18 @@ fn post(framing: &str) -> String {
     format!("POST /a/1 HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n")
 }
 
-fn post_of(bytes: usize) -> String {
+pub(super) fn post_of(bytes: usize) -> String {
     post(&format!("Content-Length: {bytes}"))
 }
 
 impl Rig {
-    fn assert_nobodys(&mut self) {
+    pub(super) fn assert_nobodys(&mut self) {
         assert!(self.queue.claim_of(0).is_none(), "it is delivered");
         assert_eq!(self.counters.requests_delivered.read(), 0);
     }
 
     /// The request is whole, and is answered.
-    fn answer_whole(&mut self, client: usize, wanted: &[u8]) {
+    pub(super) fn answer_whole(&mut self, client: usize, wanted: &[u8]) {
         let mut lease = self.claim();
         assert_eq!(body(&mut lease), wanted);
         super::rig::answer(lease);
@@ -45,7 +44,7 @@ impl Rig {
     }
 
     /// A client is told after so many seconds that it is too slow.
-    fn assert_408_within(&mut self, client: usize, seconds: core::ops::Range<u32>) {
+    pub(super) fn assert_408_within(&mut self, client: usize, seconds: core::ops::Range<u32>) {
         let ends = (0..100).find(|_| {
             self.pass(SECOND);
             let heard = self.heard(client);
@@ -55,7 +54,7 @@ impl Rig {
         assert!(ends.is_some_and(|ends| seconds.contains(&ends)), "{ends:?}");
     }
 
-    fn leave(mut self, clients: &[usize]) {
+    pub(super) fn leave(mut self, clients: &[usize]) {
         for client in clients {
             self.shard.protocol.transport.io.end(*client);
         }
@@ -285,34 +284,6 @@ fn a_group_that_is_gone_meanwhile_gets_no_request() {
     rig.say(client, "ole");
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));
     rig.leave(&[client]);
-}
-
-#[test]
-fn bodies_wait_for_buffers_in_turn_and_are_not_judged() {
-    let mut rig = rig();
-    // Promises end at a quarter of 16 buffers, and each body gets two.
-    let clients: Vec<usize> = (0..5).map(|_| rig.connect()).collect();
-    for client in &clients {
-        rig.say(*client, post_of(2000));
-    }
-    let waiting = |rig: &Rig| rig.shard.protocol.transport.waiting.count(Resource::Gathering);
-    assert_eq!(waiting(&rig), 3);
-    rig.say(clients[2], [b'c'; 2000]);
-    rig.say(clients[4], [b'e'; 2000]);
-    rig.assert_nobodys();
-    for _ in 0..25 {
-        rig.pass(SECOND);
-        rig.say(clients[0], [b'a'; 60]);
-    }
-    assert_eq!(rig.heard(clients[2]), "", "it is not judged");
-    // The second one has sent nothing: it is judged, and makes room for the third, which makes room for the others.
-    rig.assert_408_within(clients[1], 1..12);
-    rig.answer_whole(clients[2], &[b'c'; 2000]);
-    assert_eq!(waiting(&rig), 1, "the fourth is before the fifth");
-    rig.shard.protocol.transport.io.reset(clients[3]);
-    rig.settle();
-    rig.answer_whole(clients[4], &[b'e'; 2000]);
-    rig.leave(&[clients[0], clients[1], clients[2], clients[4]]);
 }
 
 #[test]

@@ -148,9 +148,8 @@ impl<I: Io> Transport<I> {
             return;
         }
         let counter = match resource {
-            Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer | Resource::Gathering => {
-                &self.counters.waits_for_buffer
-            }
+            Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => &self.counters.waits_for_buffer,
+            Resource::ReservedPromise | Resource::Promise => &self.counters.waits_for_promise,
             Resource::ReservedSlot | Resource::Slot => &self.counters.waits_for_slot,
             Resource::CellOfTrailers | Resource::Cell => &self.counters.waits_for_cell,
         };

@@ -208,7 +208,11 @@ impl Socket {
     /// Whether it waits for a buffer, or the promise of some: then it is not its client who is awaited.
     #[inline]
     pub(crate) fn is_starved(&self) -> bool {
-        !matches!(self.waits_for, None | Some(Resource::Slot | Resource::CellOfTrailers | Resource::Cell))
+        match self.waits_for {
+            Some(Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer) => true,
+            Some(Resource::ReservedPromise | Resource::Promise) => true,
+            Some(Resource::ReservedSlot | Resource::Slot | Resource::CellOfTrailers | Resource::Cell) | None => false,
+        }
     }
 
     /// Whether receiving may begin.

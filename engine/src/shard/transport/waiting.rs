@@ -25,14 +25,16 @@ pub(crate) enum Resource {
     CellOfTrailers,
     /// ... for a head.
     Cell,
-    /// Large buffers that can be promised to a body that is awaited whole.
-    Gathering,
+    /// Large buffers that can be promised to a body that is awaited whole, for clients that have few of them.
+    ReservedPromise,
+    /// ... for any.
+    Promise,
 }
 
 impl Resource {
     /// In the order in which they are given: who has a slot comes before those that will need one, and who has few
     /// before others.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::ReservedBuffer,
         Self::LargeBuffer,
         Self::SmallBuffer,
@@ -40,7 +42,8 @@ impl Resource {
         Self::Slot,
         Self::CellOfTrailers,
         Self::Cell,
-        Self::Gathering,
+        Self::ReservedPromise,
+        Self::Promise,
     ];
 }
 
@@ -96,9 +99,9 @@ impl Waiting {
     }
 
     /// Whether somebody waits for what is looked for by the clock: a buffer that its reader has done with, or to be
-    /// below its share of the slots.
+    /// below its share of the slots, or of what is promised.
     pub(crate) fn any_by_clock(&self) -> bool {
-        self.starved() + self.count(Resource::Slot) > 0
+        self.starved() + self.count(Resource::Slot) + self.count(Resource::Promise) > 0
     }
 
     /// The place of the one that has begun to wait for the same next.

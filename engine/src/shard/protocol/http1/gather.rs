@@ -5,7 +5,8 @@
 //! * Until then its slot is in nobody's list: no consumer, id or response finds it, and whatever ends the body or its
 //!   connection frees it here. Nothing behind it is taken meanwhile, so it keeps its place among the responses.
 //! * Nothing of the rest of its body is taken before buffers for all of it are promised (`dispatch::gather`); who waits
-//!   for that, in its turn, is not judged. From then on the timers of bodies run.
+//!   for that, in its turn, is not judged. From then on the timers of bodies run. Clients whose addresses have less
+//!   than their share come before others.
 //!
 //! Not here: bodies that come behind their requests (`body`), and how a request is delivered (`deliver`).
 
@@ -26,14 +27,9 @@ use crate::shard::protocol::Protocol;
 use crate::shard::transport::Resource;
 
 impl<I: Io> Protocol<I> {
-    /// The longest body that a group waits for.
-    fn whole_max(&self, policy: PolicyKey) -> u32 {
-        self.dispatch.policy(policy).whole_max.min(self.dispatch.gathers_at_most())
-    }
-
     /// The queue to which a request whose body is `incoming` is delivered only when that is whole, if it is.
     pub(super) fn gathers(&self, slot: Slot, addressed: &Addressed, incoming: &Incoming) -> Option<QueuePlace> {
-        let most = self.whole_max(addressed.policy);
+        let most = self.dispatch.policy(addressed.policy).whole_max;
         let here = self.dispatch.request(slot).body_len;
         let fits = match incoming {
             Incoming::Length { missing } => u64::from(here) + missing <= u64::from(most),
@@ -69,20 +65,12 @@ impl<I: Io> Protocol<I> {
         if self.dispatch.is_promised(slot) {
             return true;
         }
-        let key = connection.key();
-        let first = self.transport.waiting.first(Resource::Gathering);
-        let is_behind = first.is_some_and(|first| first != key.index) && self.turn_of != Some(key);
-        if is_behind || !self.dispatch.may_gather() {
-            self.transport.await_resource(&mut connection.link.socket, Resource::Gathering);
+        if let Some(lacking) = self.lacks_promise_for(connection, slot, incoming) {
+            self.transport.await_resource(&mut connection.link.socket, lacking);
             return false;
         }
-        let bytes = match incoming {
-            Incoming::Length { missing } => u32::try_from(missing).unwrap_or(u32::MAX),
-            // It may have been changed meanwhile to none.
-            Incoming::Chunked { .. } => self.whole_max(connection.link.policy).max(1),
-        };
-        let here = self.dispatch.request(slot).body_len;
-        self.dispatch.promise(slot, bytes.saturating_add(here).min(self.dispatch.gathers_at_most()));
+        let bytes = self.bytes_to_promise(connection, slot, incoming);
+        self.dispatch.promise(slot, bytes, self.transport.tick);
         if let Intake::Body(body) = &mut connection.intake
             && body.go_ahead == GoAhead::Awaited
         {
@@ -91,6 +79,34 @@ impl<I: Io> Protocol<I> {
             self.queue_flush(&mut connection.link);
         }
         true
+    }
+
+    /// The bytes of a body, or, where nobody has said how many these are, as many as are awaited.
+    fn bytes_to_promise(&self, connection: &Http1, slot: Slot, incoming: Incoming) -> u32 {
+        match incoming {
+            Incoming::Length { missing } => {
+                self.dispatch.request(slot).body_len.saturating_add(u32::try_from(missing).unwrap_or(u32::MAX))
+            }
+            // It may have been changed meanwhile to none.
+            Incoming::Chunked { .. } => self.dispatch.policy(connection.link.policy).whole_max.max(1),
+        }
+    }
+
+    /// What a connection waits for whose body is awaited whole and has no promise, if it cannot have one now.
+    pub(crate) fn lacks_promise(&self, connection: &Http1) -> Option<Resource> {
+        let Intake::Body(RestOfBody { incoming, reader: Reader::Engine(slot), .. }) = connection.intake else {
+            return None;
+        };
+        self.lacks_promise_for(connection, slot, incoming)
+    }
+
+    fn lacks_promise_for(&self, connection: &Http1, slot: Slot, incoming: Incoming) -> Option<Resource> {
+        let (key, bytes) = (connection.key(), self.bytes_to_promise(connection, slot, incoming));
+        let is_below = self.dispatch.is_below_promises(key, bytes);
+        let resource = if is_below { Resource::ReservedPromise } else { Resource::Promise };
+        let first = self.transport.waiting.first(resource);
+        let is_behind = first.is_some_and(|first| first != key.index) && self.turn_of != Some(key);
+        (is_behind || !self.dispatch.may_promise(bytes, is_below)).then_some(resource)
     }
 
     /// More of the body.
@@ -103,10 +119,10 @@ impl<I: Io> Protocol<I> {
             Incoming::Length { missing } => {
                 let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
                 let rest = Incoming::of_length(missing - u64::from(len));
-                self.dispatch.gather(slot, input.first(len)).map(|()| (len, rest))
+                self.dispatch.append_body(slot, input.first(len)).map(|()| (len, rest))
             }
             Incoming::Chunked { decoder } => self.decode_chunks(input, decoder, |dispatch, part| match part {
-                ChunkPart::Data(piece) => dispatch.gather(slot, piece).map(|()| true),
+                ChunkPart::Data(piece) => dispatch.append_body(slot, piece).map(|()| true),
                 ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece)),
             }),
         };
@@ -114,7 +130,7 @@ impl<I: Io> Protocol<I> {
             // A trailer section has no cell.
             Ok((0, _)) => self.out_of_cells_for_trailers(connection),
             Ok((bytes, rest)) => {
-                let is_longer = self.dispatch.has_gathered(slot, bytes);
+                let is_longer = self.dispatch.has_gathered(slot, bytes, self.transport.tick);
                 if rest.is_none() {
                     self.dispatch.finish_body(slot);
                 }
@@ -167,6 +183,9 @@ impl<I: Io> Protocol<I> {
     /// Receives more of the body, once buffers are promised to it.
     pub(super) fn receive_gathered(&mut self, connection: &mut Http1, slot: Slot, incoming: Incoming) {
         if self.has_promise(connection, slot, incoming) {
+            if self.turn_of == Some(connection.key()) {
+                self.dispatch.excuse_pace(slot, self.transport.tick);
+            }
             let awaited = self.http1_awaited(connection);
             let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };
             self.receive_piece(&mut connection.link, missing, None, awaited);
@@ -190,6 +209,12 @@ impl<I: Io> Protocol<I> {
         let bytes = self.dispatch.request_bytes(slot);
         self.refuse_begun(connection, slot, reject);
         self.dispatch.request_mut(slot).wire_bytes = bytes;
+    }
+
+    /// The body under way makes room for others: it comes too slowly, or has found no cell in all the time.
+    pub(crate) fn give_gathered_up(&mut self, connection: &mut Http1) {
+        let waits = connection.link.socket.waits_for().is_some();
+        self.body_failed(connection, if waits { Reject::Overloaded } else { Reject::BodyTimeout });
     }
 
     /// Nobody waits for the body under way any more, if it is awaited whole: its request was nobody's.

@@ -468,6 +468,17 @@ impl Http1 {
         if waits && !self.link.socket.is_closing() { Some(head.grown) } else { self.stalled_head() }
     }
 
+    /// The slot of the body under way, if it is awaited whole, and its client for it, or a cell for its trailer
+    /// section: who has one may wait for what this one has.
+    pub(crate) fn awaited_whole(&self) -> Option<Slot> {
+        let socket = &self.link.socket;
+        let is_awaited = match socket.waits_for() {
+            None => !socket.holds_input(),
+            other => other == Some(Resource::CellOfTrailers),
+        };
+        self.gathered().filter(|_| is_awaited && socket.is_open())
+    }
+
     /// Since when it has had nothing to do: no part of a request is here, none is under way, nothing is sent or held.
     pub(crate) fn rest(&self) -> Option<Rest> {
         let socket = &self.link.socket;

@@ -1,0 +1,181 @@
+//! Directed tests of what is promised to bodies that are awaited whole: to whom, and who is given up for whom.
+//!
+//! Of 16 buffers 8 are promised in all, 4 of these only to addresses that have less than their share; a body takes 2.
+
+use std::time::Duration;
+
+use super::rig::{Rig, answer};
+use super::whole::{post_of, with};
+use crate::policy::Properties;
+use crate::shard::transport::Resource;
+
+const BYTES: usize = 2000;
+const GREEDY: u8 = 66;
+const A_TICK: Duration = Duration::ZERO;
+/// Longer than an address with several may be behind while others wait, and shorter than any.
+const HALF_A_SECOND: Duration = Duration::from_millis(700);
+const SECONDS: Duration = Duration::from_millis(2300);
+
+fn rig() -> Rig {
+    with(Properties::new())
+}
+
+impl Rig {
+    fn promised(&self) -> (u32, u32) {
+        self.shard.protocol.dispatch.promised()
+    }
+
+    /// How many wait for a promise: of those that have few, and others.
+    fn wait_for_promises(&self) -> (usize, usize) {
+        let waiting = &self.shard.protocol.transport.waiting;
+        (waiting.count(Resource::ReservedPromise), waiting.count(Resource::Promise))
+    }
+
+    /// Clients of an address that each begin to upload, and send nothing of it.
+    fn begin_uploads(&mut self, count: usize, address: u8) -> Vec<usize> {
+        let clients: Vec<usize> = (0..count).map(|_| self.connect_from(address)).collect();
+        for client in &clients {
+            self.pass(A_TICK);
+            self.say(*client, post_of(BYTES));
+        }
+        clients
+    }
+
+    /// Those that are told that they are too slow, and can read it.
+    fn evicted(&mut self, clients: &[usize]) -> Vec<usize> {
+        let mut evicted = Vec::new();
+        for client in clients {
+            let heard = self.heard(*client);
+            assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 408 "), "{heard}");
+            if !heard.is_empty() {
+                assert!(self.shard.protocol.transport.io.at_end(*client));
+                evicted.push(*client);
+            }
+        }
+        evicted
+    }
+
+    fn is_served_whole(&mut self, client: usize) {
+        self.say(client, [b'w'; BYTES]);
+        self.answer_whole(client, &[b'w'; BYTES]);
+    }
+
+    /// All have left, and nothing is promised.
+    fn all_leave(self, clients: &[usize]) {
+        let counters = std::sync::Arc::clone(&self.counters);
+        self.leave(clients);
+        assert_eq!(counters.timeouts.read(), 0, "nobody's timer was over");
+    }
+}
+
+#[test]
+fn idle_uploads_of_one_address_keep_nothing_from_others() {
+    let mut rig = rig();
+    let mut clients = rig.begin_uploads(20, GREEDY);
+    assert_eq!((rig.promised(), rig.wait_for_promises()), ((4, 1), (0, 18)));
+    for address in 1..=6 {
+        let honest = rig.connect_from(address);
+        rig.say(honest, post_of(BYTES));
+        rig.is_served_whole(honest);
+        clients.push(honest);
+    }
+    assert_eq!((rig.counters.bodies_evicted.read(), rig.counters.waits_for_promise.read()), (0, 18));
+    rig.all_leave(&clients);
+}
+
+#[test]
+fn who_waits_goes_on_in_turn_and_is_not_judged() {
+    let mut rig = rig();
+    let clients = rig.begin_uploads(5, GREEDY);
+    assert_eq!(rig.wait_for_promises(), (0, 3));
+    // What they have sent is left in their sockets.
+    rig.say(clients[4], [b'w'; BYTES]);
+    rig.say(clients[3], [b'w'; BYTES]);
+    rig.assert_nobodys();
+    rig.is_served_whole(clients[1]);
+    assert_eq!(rig.wait_for_promises(), (0, 2), "the third has its promise");
+    rig.pass(SECONDS);
+    assert_eq!(rig.evicted(&clients), [clients[0], clients[2]], "they have sent nothing for so long");
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!([clients[3], clients[4]].map(|client| rig.heard_answers(client)), [["/a/1"]; 2]);
+    assert_eq!(rig.counters.bodies_evicted.read(), 2);
+    rig.all_leave(&clients);
+}
+
+#[test]
+fn nobody_is_given_up_while_nobody_waits() {
+    let mut rig = rig();
+    let clients = rig.begin_uploads(2, GREEDY);
+    (0..5).for_each(|_| rig.pass(SECONDS));
+    clients.iter().for_each(|client| rig.is_served_whole(*client));
+    assert_eq!((rig.counters.bodies_evicted.read(), rig.counters.waits_for_promise.read()), (0, 0));
+    rig.all_leave(&clients);
+}
+
+#[test]
+fn the_slowest_of_who_has_most_is_given_up_for_newcomers() {
+    let mut rig = rig();
+    let greedy = rig.begin_uploads(3, GREEDY);
+    let slow = [rig.begin_uploads(1, 1), rig.begin_uploads(1, 2)].concat();
+    assert_eq!((rig.promised(), rig.wait_for_promises()), ((8, 3), (0, 1)));
+    let newcomer = rig.begin_uploads(1, 3)[0];
+    assert_eq!(rig.wait_for_promises(), (1, 1));
+    assert!(rig.evicted(&greedy).is_empty(), "they have had no time");
+    // It keeps to the pace.
+    rig.say(greedy[0], [b'g'; BYTES / 2]);
+    rig.pass(HALF_A_SECOND);
+    rig.say(greedy[0], [b'g'; BYTES / 2 - 1]);
+    assert_eq!(rig.evicted(&[greedy.clone(), slow.clone()].concat()), [greedy[1]]);
+    rig.is_served_whole(newcomer);
+    slow.iter().for_each(|client| rig.is_served_whole(*client));
+    assert_eq!(rig.counters.bodies_evicted.read(), 1);
+    rig.all_leave(&[greedy, slow, vec![newcomer]].concat());
+}
+
+#[test]
+fn who_keeps_to_the_pace_is_not_given_up_and_who_trickles_is() {
+    let mut rig = rig();
+    let clients = rig.begin_uploads(3, GREEDY);
+    for _ in 0..10 {
+        rig.pass(Duration::from_millis(200));
+        rig.say(clients[0], [b'w'; 190]);
+        rig.say(clients[1], [b'w'; 10]);
+    }
+    rig.pass(HALF_A_SECOND);
+    assert_eq!(rig.evicted(&clients), [clients[1]]);
+    rig.say(clients[0], [b'w'; 100]);
+    rig.answer_whole(clients[0], &[b'w'; BYTES]);
+    rig.is_served_whole(clients[2]);
+    rig.all_leave(&clients);
+}
+
+#[test]
+fn one_body_of_an_address_is_not_greed() {
+    let mut rig = rig();
+    let slow: Vec<usize> = (1..=4).flat_map(|address| rig.begin_uploads(1, address)).collect();
+    let newcomer = rig.begin_uploads(1, 5)[0];
+    assert_eq!((rig.promised(), rig.wait_for_promises()), ((8, 4), (1, 0)));
+    rig.pass(HALF_A_SECOND);
+    assert!(rig.evicted(&slow).is_empty());
+    rig.pass(SECONDS);
+    assert_eq!(rig.evicted(&slow), [slow[0]], "as many as are needed");
+    rig.is_served_whole(newcomer);
+    rig.all_leave(&[slow, vec![newcomer]].concat());
+}
+
+#[test]
+fn who_has_waited_for_the_engine_has_all_its_time() {
+    let mut rig = rig();
+    let clients = rig.begin_uploads(3, GREEDY);
+    rig.pass(SECONDS);
+    assert_eq!(rig.evicted(&clients), [clients[0]]);
+    let behind = rig.begin_uploads(2, GREEDY);
+    assert_eq!(rig.evicted(&clients), [clients[1]], "it is behind, too");
+    rig.pass(HALF_A_SECOND);
+    assert_eq!((rig.evicted(&clients).len(), rig.wait_for_promises()), (0, (0, 1)), "they have waited until now");
+    for client in [clients[2], behind[0], behind[1]] {
+        rig.is_served_whole(client);
+    }
+    rig.all_leave(&[clients, behind].concat());
+}
