@@ -80,16 +80,16 @@ fn check(request: &Request) -> Result<String, (u16, &'static str)> {
     if request.method() != Method::Get {
         return Err((400, "A WebSocket is opened by GET.\n"));
     }
-    if !asks || only(request, b"Sec-WebSocket-Version") != Some(b"13") {
+    if !asks || only(request, "Sec-WebSocket-Version") != Some(b"13") {
         return Err((426, "This is a WebSocket: connect to it with a WebSocket client of version 13.\n"));
     }
-    let key = only(request, b"Sec-WebSocket-Key").filter(|key| is_key(key));
+    let key = only(request, "Sec-WebSocket-Key").filter(|key| is_key(key));
     key.map(derive_accept_key).ok_or((400, "Sec-WebSocket-Key is to be 16 bytes in base64, given once.\n"))
 }
 
 /// The value of a field that is given once.
-fn only<'r>(request: &'r Request, name: &[u8]) -> Option<&'r [u8]> {
-    let mut values = request.headers().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+fn only<'r>(request: &'r Request, name: &'static str) -> Option<&'r [u8]> {
+    let mut values = request.header_values(name);
     values.next().filter(|_| values.next().is_none())
 }
 

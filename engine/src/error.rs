@@ -27,7 +27,8 @@ pub enum ErrorKind {
     Full,
     /// An argument or a setting is not valid; the text names it.
     Invalid,
-    /// The kernel, or the chosen mode, cannot do this; the text names the cause and the remedy.
+    /// The kernel, or the chosen mode, cannot do this; or a request's body is not of the type asked for. The text names
+    /// the cause and the remedy.
     Unsupported,
     /// The operating system refused; [`source`](std::error::Error::source) is its error.
     Io,

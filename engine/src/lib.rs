@@ -26,11 +26,16 @@
 //! ([`RequestQueue::respond`]), at once or later, from any thread. Bounds are set by [`EngineBuilder`]; timers and
 //! limits that change live are [`Properties`]; [`Engine::counters`] tells what came of it all.
 //!
+//! # Reading
+//! A [`Request`] is read where it lies: [`header`](Request::header) by any name in any case, [`path`](Request::path) or
+//! what is [below](Request::rest) the prefix that matched, [segments](Request::path_segments) decoded one by one,
+//! [pairs](Request::query_pairs) of the query, [`cookies`](Request::cookies).
+//!
 //! # Bodies
 //! A request is delivered when its head is whole. [`Request::whole_body`] is its body, if all of that came along; else
 //! [`Request::body`] reads on: into a buffer ([`RequestBody::read`]), in place ([`RequestBody::next_chunk`]), or all of
-//! it up to a limit ([`RequestBody::to_bytes`]). A response has a [`Body`] of memory or of a [`FileRange`];
-//! [`Response::select`] makes of it what conditions and ranges ask for.
+//! it up to a limit ([`RequestBody::to_bytes`], [`RequestBody::to_form`]). A response has a [`Body`] of memory or of a
+//! [`FileRange`]; [`Response::select`] makes of it what conditions and ranges ask for.
 //!
 //! # Streams
 //! [`Request::start`] sends a head, and gives a [`ResponseStream`] for the body, which waits for slow clients; the
@@ -111,9 +116,9 @@ pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
-    Batch, Body, Chunk, Completion, Disconnect, HeaderName, HeaderValue, Headers, Precondition, Receive, Request,
-    RequestBody, Response, ResponseStream, SendChunk, Sent, StatusCode, TrySendError, Upgraded, UpgradedReader,
-    UpgradedWriter, Validators, block_on,
+    Batch, Body, Chunk, Completion, Cookies, Disconnect, FieldName, Form, HeaderName, HeaderValue, HeaderValues,
+    Headers, Pairs, Precondition, Receive, Request, RequestBody, Response, ResponseStream, Segments, SendChunk, Sent,
+    StatusCode, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::{Capacity, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};

@@ -8,6 +8,7 @@
 mod ended;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 
 use ringress_proto::head::{Head, Version};
 use ringress_proto::method::Method;
@@ -62,6 +63,34 @@ pub(crate) const DISCARDED_BYTES_MAX: u32 = 1 << 20;
 /// In the number of the reason why a body has failed: its client could not be told, because a response had begun.
 pub(crate) const UNTOLD: u8 = 0x80;
 
+/// By which prefix a request was routed, in one word: stored for every request, and read by few. Never zero, so that an
+/// option of it takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Routed(NonZeroU32);
+
+impl Routed {
+    /// By the root, whatever its host.
+    pub(crate) const NONE: Self = Self(Self::ALWAYS);
+    const ALWAYS: NonZeroU32 = NonZeroU32::new(1 << 30).expect("not zero");
+    const BY_IP: u32 = 1 << 31;
+
+    /// By a prefix whose path has so many bytes without its last slash, and is bound to an IP address or not.
+    pub(crate) fn new(prefix_bytes: usize, by_ip: bool) -> Self {
+        // A longer one is refused: no target could match it.
+        let len = u16::try_from(prefix_bytes).map_or(0, u32::from);
+        Self(Self::ALWAYS | if by_ip { len | Self::BY_IP } else { len })
+    }
+
+    pub(crate) const fn by_ip(self) -> bool {
+        self.0.get() & Self::BY_IP != 0
+    }
+
+    /// Bytes of the path that the prefix covers; 0 for the root.
+    pub(crate) const fn prefix_bytes(self) -> usize {
+        (self.0.get() & 0xffff) as usize
+    }
+}
+
 /// One request, as parsed and routed. In this order, so that all but the header fields share a few cache lines.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -81,12 +110,11 @@ pub(crate) struct RequestRecord {
     pub(crate) cooked: Cooked,
     /// Whether the connection goes on after the response, as far as the request says.
     pub(crate) keep_alive: bool,
-    /// Bytes of a streamed response that may be under way before its sender has to wait.
-    pub(crate) send_credit: u32,
-    /// Routed by an IP-bound prefix.
-    pub(crate) ip_routed: bool,
     /// More of the body comes behind what came with the head, or a trailer section has come: the slot has it.
     pub(crate) body_open: bool,
+    /// Bytes of a streamed response that may be under way before its sender has to wait.
+    pub(crate) send_credit: u32,
+    pub(crate) routed: Routed,
     pub(crate) head: Head,
     /// Never touched: see below.
     pub(crate) padding: [u64; 5],
@@ -120,7 +148,7 @@ impl Record for RequestRecord {
         cooked: Cooked::EMPTY,
         keep_alive: false,
         send_credit: 0,
-        ip_routed: false,
+        routed: Routed::NONE,
         body_open: false,
         head: Head::EMPTY,
         padding: [0; 5],

@@ -28,7 +28,7 @@ use self::table::GroupTable;
 use self::text::hash_of;
 use crate::id::{QueuePlace, UrlGroupId};
 use crate::policy::{Policy, PolicyIndex, PolicyKey};
-use crate::record::Address;
+use crate::record::{Address, Routed};
 
 /// Where the requests for a prefix go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,7 @@ pub(crate) struct Target {
     pub(crate) context: u64,
     /// The prefix's group.
     pub(crate) group: PolicyIndex,
-    /// The prefix is bound to an IP address.
-    pub(crate) by_ip: bool,
+    pub(crate) routed: Routed,
 }
 
 /// Which hosts a prefix covers, in the order of the search.
@@ -233,7 +232,8 @@ impl Snapshot {
     /// Puts a prefix in. `false`: it is there, and nothing has changed.
     #[must_use]
     pub(crate) fn insert(&mut self, prefix: &Prefix, context: u64, group: PolicyIndex) -> bool {
-        let target = Target { context, group, by_ip: matches!(prefix.host, Host::Ip(_)) };
+        let path = prefix.path.strip_suffix('/').unwrap_or(&prefix.path);
+        let target = Target { context, group, routed: Routed::new(path.len(), matches!(prefix.host, Host::Ip(_))) };
         if self.get(prefix).is_some() {
             return false;
         }

@@ -219,7 +219,7 @@ fn a_handle_reads_on_unchanged_after_an_answer_by_id() {
             assert_eq!(client.read().text(), "other");
         }
         assert_eq!((kept.path(), kept.query(), kept.host()), ("/café", Some(&b"q=1"[..]), &b"test"[..]));
-        assert_eq!((kept.header_named("x-mark"), kept.whole_body()), (Some(&b"still here"[..]), Some(&b"body"[..])));
+        assert_eq!((kept.header("x-mark"), kept.whole_body()), (Some(&b"still here"[..]), Some(&b"body"[..])));
     }
     wait_until("its head keeps no receive buffer", || host.counters().buffers_in_use == 0);
     drop(client);

@@ -114,7 +114,7 @@ fn every_later_call_on_a_cancelled_request_is_gone() {
         assert!(body.next_chunk().expect_err("over").is_gone());
         assert!(body.to_bytes(100).expect_err("over").is_gone());
         assert_eq!(request.on_disconnect().wait(), Disconnected::Gone);
-        let answered = match request.header_named("x-answer").expect("it says how") {
+        let answered = match request.header("x-answer").expect("it says how") {
             b"whole" => request.respond(Response::text("late")),
             b"told" => request.respond_with_completion(Response::text("late")).map(drop),
             b"pieces" => request.start(Response::ok()).map(drop),

@@ -69,7 +69,7 @@ impl Owned {
         let query = format!("k={}", self.owner);
         assert_eq!((self.request.path(), self.request.query()), (&self.action[..], Some(query.as_bytes())));
         let owner = self.owner.to_string();
-        assert_eq!(self.request.header_named("x-owner"), Some(owner.as_bytes()));
+        assert_eq!(self.request.header("x-owner"), Some(owner.as_bytes()));
         check(self.owner, self.request.whole_body().unwrap_or_default());
         for (_, value) in self.request.trailers() {
             assert_eq!(value, owner.as_bytes());

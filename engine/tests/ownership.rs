@@ -272,7 +272,7 @@ fn a_held_request_is_safe_to_read_when_engine_and_queue_are_gone() {
         driving.join().expect("ends well");
         client.read_end();
         assert_eq!((request.path(), request.query()), ("/held", Some(b"query".as_slice())));
-        assert_eq!(request.header_named("x-kept"), Some(b"kept".as_slice()));
+        assert_eq!(request.header("x-kept"), Some(b"kept".as_slice()));
         assert_eq!((request.whole_body(), request.url_context()), (Some(&b"body"[..]), 7));
         assert!(request.respond(Response::ok().body(vec![1; 9000])).expect_err("over").is_gone());
     }

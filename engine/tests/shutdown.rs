@@ -159,7 +159,7 @@ fn requests_that_outlive_the_engine_are_read_and_dropped_safely() {
     drop(clients);
     assert!(queue.respond(id, Response::ok()).expect_err("over").is_gone());
     for request in &held {
-        let number = request.header_named("x-number").expect("sent");
+        let number = request.header("x-number").expect("sent");
         assert_eq!(request.path(), format!("/café/{}", String::from_utf8_lossy(number)));
         assert_eq!((request.whole_body(), request.host()), (Some(&b"body"[..]), &b"test"[..]));
         assert!(queue.respond(request.id(), Response::ok()).expect_err("over").is_gone());

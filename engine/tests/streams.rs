@@ -156,7 +156,7 @@ fn to_an_old_client_a_stream_ends_with_the_connection() {
 fn answers_without_a_body_drop_what_is_given() {
     let handle = |request: Request| {
         let status = if request.method_name() == b"HEAD" { 200 } else { 204 };
-        let known = request.header_named("x-length").is_some();
+        let known = request.header("x-length").is_some();
         let response = Response::new(status);
         let response = if known { response.content_length(5) } else { response };
         let mut stream = request.start(response).expect("open");

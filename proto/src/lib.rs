@@ -1,8 +1,9 @@
 //! HTTP/1.1 on the server side, as pure functions over bytes.
 //!
 //! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), trailers ([`trailers`]), URL prefixes and
-//! cooked URLs ([`url`]), response heads ([`response`]), preconditions ([`conditional`]), byte ranges ([`range`]),
-//! entity tags ([`etag`]), dates ([`date`]) and the responses that refusals become ([`reject`]).
+//! cooked URLs ([`url`]), pairs of queries and forms ([`form`], [`escape`]), cookies ([`cookie`]), response heads
+//! ([`response`]), preconditions ([`conditional`]), byte ranges ([`range`]), entity tags ([`etag`]), dates ([`date`])
+//! and the responses that refusals become ([`reject`]).
 //!
 //! Invariants:
 //! - The verdict on a byte stream does not depend on how it was split into reads.
@@ -13,7 +14,8 @@
 //!
 //! Not here: I/O, clocks, threads, allocation, unsafe code, HTTP/2, client-side parsing.
 //!
-//! Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (URI), RFC 6585 (431).
+//! Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (URI), RFC 6265 (cookies), RFC 6585 (431), WHATWG URL
+//! Standard (forms).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,8 +24,11 @@ extern crate std;
 
 pub mod chunked;
 pub mod conditional;
+pub mod cookie;
 pub mod date;
+pub mod escape;
 pub mod etag;
+pub mod form;
 pub mod framing;
 pub mod head;
 pub mod header;

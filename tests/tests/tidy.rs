@@ -32,6 +32,9 @@ const PROTO: &[Room] = &[
     ("header", &["words"], &[]),
     ("limits", &[], &[]),
     ("reject", &[], &[]),
+    ("form", &[], &[]),
+    ("cookie", &["bytes"], &[]),
+    ("escape", &["bytes"], &[]),
     ("version", &[], &[]),
     ("framing", &["bytes", "reject", "version"], &[]),
     ("head", &["bytes", "framing", "header", "limits", "method", "reject", "version", "words"], &[]),
@@ -41,7 +44,7 @@ const PROTO: &[Room] = &[
     ("conditional", &["bytes", "date", "etag", "header", "method"], &[]),
     ("response", &["bytes", "date", "header", "trailers"], &[]),
     ("range", &["bytes", "date", "etag", "method", "response"], &[]),
-    ("url", &["bytes", "head", "limits", "method", "reject", "words"], &[]),
+    ("url", &["bytes", "escape", "head", "limits", "method", "reject", "words"], &[]),
 ];
 
 /// What no line of `proto` may mention: it has no I/O, no clock, no threads, and does not know who uses it.

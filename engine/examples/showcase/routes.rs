@@ -59,7 +59,7 @@ impl Route {
     /// The route of a request, whatever its method.
     #[inline]
     pub(crate) fn of(request: &Request) -> Option<Self> {
-        let path = path(request);
+        let path = request.rest().as_bytes();
         Some(match path {
             b"/" => Self::Page,
             b"/plaintext" => Self::Plaintext,
@@ -114,27 +114,6 @@ fn number(digits: &[u8]) -> Option<u64> {
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// The value of the first parameter of this name in the query.
-pub(crate) fn parameter<'r>(request: &'r Request, name: &str) -> Option<&'r str> {
-    let query = std::str::from_utf8(request.query()?).ok()?;
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-}
-
-/// The path below the prefix that matched.
-fn path(request: &Request) -> &[u8] {
-    let path = request.path_bytes();
-    let first: &[u8] = match request.url_context() {
-        STRONG => b"/strong",
-        HOST => b"/host",
-        _ => return path,
-    };
-    // Prefixes match without regard to case, and `/strong` alone is the root below it.
-    match path.get(first.len()..) {
-        Some([]) | None => b"/",
-        Some(below) => below,
-    }
-}
-
 /// The route that benchmarks ask for, before all others are looked at.
 #[inline]
 pub(crate) fn is_plaintext(request: &Request) -> bool {
@@ -175,7 +154,7 @@ pub(crate) fn answer_now(request: Request, route: Option<Route>, site: &Site) ->
             request.respond(status_text(400, wanted))
         }
         (Some(Route::File), Some(root)) if get => {
-            let below = String::from_utf8_lossy(&path(&request)[FILE.len()..]).into_owned();
+            let below = request.rest()[FILE.len()..].to_owned();
             files::answer(request, root, &below)
         }
         _ => request.respond_with(|request| answer(request, route, site)),

@@ -80,7 +80,7 @@ pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Wor
 
 #[cold]
 fn chunks(request: &Request, count: u64) -> Result<Work, &'static str> {
-    let bytes = routes::parameter(request, "chunk").map_or(Some(CHUNK_BYTES_USUAL), |text| {
+    let bytes = request.query_value("chunk").map_or(Some(CHUNK_BYTES_USUAL), |text| {
         text.parse().ok().filter(|bytes| (1..=CHUNK_BYTES_MAX).contains(bytes))
     });
     match bytes {
@@ -92,8 +92,8 @@ fn chunks(request: &Request, count: u64) -> Result<Work, &'static str> {
 
 #[cold]
 fn drip(request: &Request, count: u64) -> Result<Work, &'static str> {
-    let ms = routes::parameter(request, "ms")
-        .map_or(Some(DRIP_MS_USUAL), |text| text.parse().ok().filter(|ms| *ms <= DRIP_MS_MAX));
+    let ms =
+        request.query_value("ms").map_or(Some(DRIP_MS_USUAL), |text| text.parse().ok().filter(|ms| *ms <= DRIP_MS_MAX));
     match ms {
         Some(ms) if count <= DRIPS_MAX => Ok(Work::Drip { count, every: Duration::from_millis(ms) }),
         Some(_) => Err("/drip/N gives at most 100000 chunks\n"),

@@ -309,6 +309,10 @@ pub(super) fn failed(reason: u8) -> Error {
 }
 
 impl<'r> RequestBody<'r> {
+    pub(super) fn request(&self) -> &Request {
+        self.request
+    }
+
     /// Waits for bytes, and copies as many as there are and fit into `buffer`. 0: the body is at its end, or the buffer
     /// is empty.
     ///

@@ -10,6 +10,7 @@
 mod body;
 mod completion;
 mod disconnect;
+mod reading;
 mod receive;
 mod request;
 mod response;
@@ -23,8 +24,9 @@ mod wait;
 pub use body::{Chunk, RequestBody};
 pub use completion::{Completion, Sent};
 pub use disconnect::Disconnect;
+pub use reading::{Cookies, FieldName, Form, HeaderValues, Headers, Pairs, Segments};
 pub use receive::{Batch, Receive};
-pub use request::{Headers, Request};
+pub use request::Request;
 pub use response::{Body, HeaderName, HeaderValue, Response, StatusCode};
 pub use select::Precondition;
 pub use sender::TrySendError;

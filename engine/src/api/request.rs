@@ -1,24 +1,18 @@
 //! One request, its head to be read without copying, to be answered once.
 //!
-//! Invariants: whatever answers or cancels a request by its handle takes the handle, so that happens at most once; what
-//! is read is lent from the shard's memory and does not change meanwhile; a Transfer-Encoding field is never shown.
+//! Invariants: whatever answers or cancels a request by its handle takes the handle, so that happens at most once.
 //!
-//! Not here: reading the body (`body`), what is written for a response (`response`), responses in pieces (`stream`),
-//! and responses by id (`receive`).
+//! Not here: what it says (`reading`, `body`), what is written for a response (`response`), responses in pieces
+//! (`stream`), and responses by id (`receive`).
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
-use ringress_proto::head::{HeaderSpan, Version};
-use ringress_proto::header::KnownHeader;
-use ringress_proto::method::Method;
-use ringress_proto::url::{CookedPath, TargetForm};
 
 use super::completion::Completion;
 use super::response::{self, Response, Short};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ConnectionId, RequestId, UrlGroupId};
+use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Command, Filled, INFORMATIONAL_MAX, Lease, NotSent};
 use crate::record::RequestRecord;
 
@@ -71,148 +65,6 @@ impl Request {
     #[must_use]
     pub fn shard(&self) -> usize {
         usize::from(self.lease.shard().0)
-    }
-
-    /// The method; [`Method::Unknown`] for one without a name here.
-    #[inline]
-    #[must_use]
-    pub fn method(&self) -> Method {
-        self.record().head.method
-    }
-
-    /// The method as sent, 1 to 32 bytes.
-    #[must_use]
-    pub fn method_name(&self) -> &[u8] {
-        self.record().head.method_name.of(self.lease.received())
-    }
-
-    /// The version the client speaks.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.record().head.version
-    }
-
-    /// The request target as sent: for logs.
-    #[must_use]
-    pub fn raw_url(&self) -> &[u8] {
-        self.record().head.target.of(self.lease.received())
-    }
-
-    /// Which of the four forms the target had (RFC 9112 section 3.2).
-    #[must_use]
-    pub fn target_form(&self) -> TargetForm {
-        self.record().cooked.form
-    }
-
-    /// The path: decoded once (`%2F` stays as it is), without dot segments, UTF-8. `*` for `OPTIONS *`.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        // Checked when it was cooked; checking again is cheaper than being wrong.
-        core::str::from_utf8(self.path_bytes()).unwrap_or("")
-    }
-
-    /// The path as bytes.
-    #[inline]
-    #[must_use]
-    pub fn path_bytes(&self) -> &[u8] {
-        match self.record().cooked.path {
-            CookedPath::Raw(span) => span.of(self.lease.received()),
-            CookedPath::Scratch(_) => self.lease.cooked(),
-            CookedPath::Root => b"/",
-        }
-    }
-
-    /// The query as sent, without its `?`; `None` if there was none.
-    #[inline]
-    #[must_use]
-    pub fn query(&self) -> Option<&[u8]> {
-        self.record().cooked.query.of(self.lease.received()).strip_prefix(b"?")
-    }
-
-    /// The host without its port and without a dot at its end, from the target if that names one, else from the Host
-    /// field; empty in HTTP/1.0 without either.
-    #[must_use]
-    pub fn host(&self) -> &[u8] {
-        self.record().cooked.host.of(self.lease.received())
-    }
-
-    /// The port beside the host; `None` if none was given.
-    #[must_use]
-    pub fn host_port(&self) -> Option<u16> {
-        match self.record().cooked.port {
-            0 => None,
-            port => Some(port),
-        }
-    }
-
-    /// The context given with the URL prefix that matched.
-    #[inline]
-    #[must_use]
-    pub fn url_context(&self) -> u64 {
-        self.record().url_context
-    }
-
-    /// The URL group whose prefix matched: see [`UrlGroup::id`](crate::UrlGroup::id).
-    #[inline]
-    #[must_use]
-    pub fn url_group(&self) -> UrlGroupId {
-        self.record().group
-    }
-
-    /// Whether an IP-bound prefix matched.
-    #[must_use]
-    pub fn is_ip_routed(&self) -> bool {
-        self.record().ip_routed
-    }
-
-    /// The client's address.
-    #[must_use]
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.record().peer.into()
-    }
-
-    /// The address the client connected to.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.record().local.into()
-    }
-
-    /// The header fields in the order sent, Transfer-Encoding left out (the body is decoded).
-    #[must_use]
-    pub fn headers(&self) -> Headers<'_> {
-        Headers { spans: self.record().head.headers().iter(), bytes: self.lease.received() }
-    }
-
-    /// The value of the first field of a known name, without surrounding white space. Transfer-Encoding is never there:
-    /// the body is decoded.
-    #[inline]
-    #[must_use]
-    pub fn header(&self, name: KnownHeader) -> Option<&[u8]> {
-        if name == KnownHeader::TransferEncoding {
-            return None;
-        }
-        self.record().head.find(name).map(|span| span.value(self.lease.received()))
-    }
-
-    /// The value of the first field of any name, without regard to case.
-    #[must_use]
-    pub fn header_named(&self, name: &str) -> Option<&[u8]> {
-        let bytes = self.lease.received();
-        let found = self.record().head.find_name(bytes, name);
-        found.filter(|span| span.known != KnownHeader::TransferEncoding).map(|span| span.value(bytes))
-    }
-
-    /// Bytes the request took on the wire up to its delivery: its head, and what came with it of its body, framing
-    /// included.
-    #[must_use]
-    pub fn bytes_received(&self) -> u64 {
-        self.record().wire_bytes
-    }
-
-    /// Whether the connection may go on after the response, as far as the request says.
-    #[must_use]
-    pub fn keep_alive(&self) -> bool {
-        self.record().keep_alive
     }
 
     /// Answers the request.
@@ -378,21 +230,5 @@ impl Error {
     /// ```
     pub fn take_request(&mut self) -> Option<Request> {
         self.take()
-    }
-}
-
-/// The header fields of a request: names and values, in the order sent.
-#[derive(Clone, Debug)]
-pub struct Headers<'a> {
-    spans: core::slice::Iter<'a, HeaderSpan>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Iterator for Headers<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let span = self.spans.find(|span| span.known != KnownHeader::TransferEncoding)?;
-        Some((span.name(self.bytes), span.value(self.bytes)))
     }
 }

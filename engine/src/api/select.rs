@@ -52,7 +52,7 @@ impl Request {
     #[must_use]
     pub fn precondition<'v>(&self, current: impl Into<Option<&'v Validators>>) -> Precondition {
         let current = current.into().map(Validators::of_proto);
-        match conditional::evaluate(self.method(), |name| self.values(name), current) {
+        match conditional::evaluate(self.method(), |name| self.header_values(name), current) {
             Outcome::Proceed => Precondition::Proceed,
             Outcome::NotModified => Precondition::NotModified,
             Outcome::PreconditionFailed => Precondition::Failed,
@@ -79,16 +79,9 @@ impl Request {
         range::select(self.method(), counts.then_some(range), length)
     }
 
-    /// The values of all fields of a name.
-    fn values(&self, name: KnownHeader) -> impl Iterator<Item = &[u8]> {
-        let bytes = self.lease().received();
-        let spans = self.record().head.headers().iter().filter(move |span| span.known == name);
-        spans.map(move |span| span.value(bytes))
-    }
-
     /// The value of a field that is no list, or `None` without it; an error if it is repeated.
     fn only_value(&self, name: KnownHeader) -> core::result::Result<Option<&[u8]>, ()> {
-        let mut values = self.values(name);
+        let mut values = self.header_values(name);
         let value = values.next();
         if values.next().is_some() { Err(()) } else { Ok(value) }
     }

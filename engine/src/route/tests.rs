@@ -31,7 +31,7 @@ fn with(prefixes: &[(&str, u64)]) -> Snapshot {
 }
 
 fn found(snapshot: &Snapshot, local: SocketAddr, host: &[u8], path: &[u8]) -> Result<(u64, bool), Reject> {
-    snapshot.find(&local.into(), host, path).map(|found| (found.target.context, found.target.by_ip))
+    snapshot.find(&local.into(), host, path).map(|found| (found.target.context, found.target.routed.by_ip()))
 }
 
 fn context(snapshot: &Snapshot, host: &str, path: &str) -> Result<u64, Reject> {

@@ -6,14 +6,17 @@
 //!   merge; dot segments are gone and never climb above the root.
 //! - The authority of an absolute target wins over the Host field, and both must be well-formed.
 //!
-//! Not here: DNS, the file system, query decoding, internationalised host names (they arrive in their ASCII form).
+//! Not here: DNS, the file system, queries ([`crate::form`]), internationalised host names (they arrive in their ASCII
+//! form).
 //! Source: RFC 9112 section 3.2, RFC 9110 sections 4.2 and 7.2, RFC 3986 sections 3.2 and 5.2.4.
 
 mod path;
 mod prefix;
+mod sent;
 
 pub use path::{canonical_path, segment_len, segment_len_within};
 pub use prefix::{HostPattern, Prefix, PrefixError, Scheme};
+pub use sent::{Dots, sent_path};
 
 use crate::bytes::offset;
 use crate::head::{Head, Span};

@@ -108,7 +108,7 @@ impl<I: Io> Protocol<I> {
             Ok(found) => {
                 record.group = found.group_id();
                 record.url_context = found.target.context;
-                record.ip_routed = found.target.by_ip;
+                record.routed = found.target.routed;
                 record.send_credit = found.group.policy.send_credit;
                 (found.group.queue, found.policy())
             }
