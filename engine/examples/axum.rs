@@ -18,18 +18,11 @@ const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let address = address();
-    let engine = Engine::start()?;
-    let queue = engine.request_queue("axum")?;
-    let address = engine.listen(address)?;
-    let session = engine.server_session();
-    let group = session.url_group();
-    group.bind(&queue)?;
-    group.add_url(&format!("http://*:{}/", address.port()), 0)?;
+    let site = Engine::open(&format!("http://{}/", address()))?;
     // From here on Ctrl-C is ours.
     let mut interrupts = signal(SignalKind::interrupt())?;
-    println!("listening on http://{address}/");
-    ringress::axum::serve(queue, routes::router())
+    println!("listening on {}", site.url());
+    ringress::axum::serve(site.queue().clone(), routes::router())
         .with_graceful_shutdown(async move {
             interrupts.recv().await;
         })

@@ -2,12 +2,8 @@
 //!
 //! ```no_run
 //! # async fn all(router: axum::Router) -> ringress::Result<()> {
-//! let engine = ringress::Engine::start()?;
-//! let queue = engine.request_queue("axum")?;
-//! let group = engine.server_session().url_group();
-//! group.bind(&queue)?;
-//! group.add_url("http://*:8080/", 0)?;
-//! ringress::axum::serve(queue, router).await
+//! let site = ringress::Engine::open("http://127.0.0.1:8080/")?;
+//! ringress::axum::serve(site.queue().clone(), router).await
 //! # }
 //! ```
 //!

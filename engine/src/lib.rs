@@ -14,8 +14,8 @@
 //! }
 //! ```
 //!
-//! [`Engine::serve`] makes all parts of a server in one call. More URLs, other settings or a loop of your own take the
-//! parts one by one.
+//! [`Engine::serve`] makes all parts of a server in one call, [`Engine::open`] all but who answers. More URLs and other
+//! settings take the parts one by one.
 //!
 //! # Parts
 //! An [`Engine`] has [`RequestQueue`]s, and [`ServerSession`]s with [`UrlGroup`]s. [`UrlGroup::add_url`] says which
@@ -127,7 +127,7 @@ pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
 pub use self::peers::Network;
 pub use self::policy::Properties;
 pub use self::queue::{Disconnected, WaitStrategy};
-pub use self::serve::{IntoReply, Pool, Reply, Server};
+pub use self::serve::{IntoReply, Pool, Reply, Server, Site};
 pub use self::session::{
     AddressInfo, Attached, Engine, EngineBuilder, QueueInfo, QueueOptions, RequestQueue, ServerSession, UrlGroup,
     UrlGroupInfo, UrlInfo,

@@ -340,6 +340,19 @@ fn a_server_listens_where_its_url_says() {
 }
 
 #[test]
+fn a_site_is_for_whoever_receives() {
+    let site = builder().open("http://127.0.0.1:0/").expect("it listens");
+    let mut client = Client::connect(site.engine().addresses()[0].address);
+    client.get("/x");
+    receive(site.queue()).respond(Response::text("x")).expect("open");
+    assert_eq!(client.read().text(), "x");
+    drop(client);
+    await_rest(site.engine());
+    site.engine().shutdown(Duration::ZERO).expect("no shard failed");
+    assert!(site.queue().receive().is_err_and(|error| error.is_closed()));
+}
+
+#[test]
 fn a_server_that_cannot_serve_says_why_and_leaves_nothing() {
     let handler = |_request: &mut Request| Response::ok();
     let held = TcpListener::bind(loopback(0)).expect("a free port");
