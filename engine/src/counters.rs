@@ -96,9 +96,12 @@ counters! {
     responses_unsent,
     /// Informational responses that were not sent: the client had left, or the final response was on its way.
     informational_dropped,
-    /// Requests delivered that the engine answered in the application's place, for what came behind the head: a body
-    /// that was malformed, too long or cut.
+    /// Requests delivered that the engine answered in the application's place, for what came behind the head (a body
+    /// that was malformed, too long or cut), or for the sake of other clients.
     requests_rejected,
+    /// Of those, requests that no consumer had taken yet, of addresses that had most, and which made room for clients
+    /// that had fewer: 503.
+    share_refusals,
     /// Requests delivered that the engine answered in the application's place because a timer was over: no consumer
     /// took them in time, or their body came too slowly.
     requests_timed_out,
@@ -267,7 +270,8 @@ request_counters! {
     cancelled,
     /// The client left before there was a response.
     disconnected,
-    /// Refused by the engine for what came behind the head: a body that is malformed, too long or cut.
+    /// Refused by the engine for what came behind the head (a body that is malformed, too long or cut), or for the sake
+    /// of clients that have fewer.
     rejected,
     /// A timer was over: nobody took the request, its body came too slowly, or the client took the response too slowly.
     timed_out,

@@ -76,6 +76,7 @@ pub mod axum;
 #[cfg(feature = "bench-door")]
 #[doc(hidden)]
 pub mod bench_door;
+mod candidates;
 mod clock;
 mod config;
 mod conn;

@@ -1,7 +1,8 @@
 //! Who holds how much of what a shard has: a table of the addresses of clients.
 //!
 //! An address is an IPv4 address, or the first 64 bits of an IPv6 one, which one host has by itself (RFC 4291 section
-//! 2.5.1). It is looked up once for a connection, and kept beside that until its end: nothing is hashed for a request.
+//! 2.5.1); each connection of a trusted proxy's is one of its own. It is looked up once for a connection, and kept
+//! beside that until its end: nothing is hashed for a request.
 //!
 //! Invariants: an address has an entry as long as something is held for it, and no longer; capacity is reserved at the
 //! start, as much as there can be connections and requests; which bucket an address is in depends on a random key of
@@ -45,6 +46,11 @@ enum Origin {
     V4(Ipv4Addr),
     /// The first 64 bits.
     V6(u64),
+    /// A connection of a trusted proxy's, which speaks for many.
+    Proxied {
+        connection: u32,
+        generation: u32,
+    },
 }
 
 impl Origin {
@@ -126,8 +132,6 @@ struct Entry {
     origin: Origin,
     /// The next one in the same bucket, or of those that are free; 0: none.
     next: u32,
-    /// Of a trusted proxy, which speaks for many.
-    is_exempt: bool,
 }
 
 /// See the module's head.
@@ -144,7 +148,7 @@ pub(crate) struct Peers {
     /// The first entry in each; 0: none.
     buckets: Vec<u32>,
     hasher: RandomState,
-    exempt: Vec<Network>,
+    proxies: Vec<Network>,
     len: u32,
     /// The address of each connection, by its index.
     of: Vec<PeerKey>,
@@ -156,7 +160,7 @@ impl Peers {
         size_of::<Entry>() + POOLS * size_of::<u32>() + 3 * size_of::<u32>() + size_of::<PeerKey>();
 
     /// For so many connections and requests at a time.
-    pub(crate) fn new(connections: u32, requests: u32, exempt: &[Network]) -> Self {
+    pub(crate) fn new(connections: u32, requests: u32, proxies: &[Network]) -> Self {
         let capacity = connections as usize + requests as usize + 1;
         let mut peers = Self {
             entries: Vec::with_capacity(capacity),
@@ -166,11 +170,11 @@ impl Peers {
             // Zeros that take no memory before they are written.
             buckets: vec![0; (connections.max(1) as usize).next_power_of_two()],
             hasher: RandomState::new(),
-            exempt: exempt.to_vec(),
+            proxies: proxies.to_vec(),
             len: 0,
             of: Vec::with_capacity(connections as usize),
         };
-        peers.push(Entry { origin: Origin::V4(Ipv4Addr::UNSPECIFIED), next: 0, is_exempt: true });
+        peers.push(Entry { origin: Origin::V4(Ipv4Addr::UNSPECIFIED), next: 0 });
         peers
     }
 
@@ -183,13 +187,17 @@ impl Peers {
 
     /// A connection has come in from an address.
     pub(crate) fn enter(&mut self, connection: ConnectionKey, ip: IpAddr) -> PeerKey {
-        let origin = Origin::of(ip);
+        let is_proxied = self.proxies.iter().any(|network| network.contains(ip));
+        let origin = match is_proxied {
+            true => Origin::Proxied { connection: connection.index, generation: connection.generation() },
+            false => Origin::of(ip),
+        };
         let bucket = self.bucket(&origin);
         let mut next = self.buckets[bucket];
         while next != 0 && self.entries[next as usize].origin != origin {
             next = self.entries[next as usize].next;
         }
-        let key = PeerKey(if next == 0 { self.insert(ip, origin, bucket) } else { next });
+        let key = PeerKey(if next == 0 { self.insert(origin, bucket) } else { next });
         self.hold(key, Pool::Connections);
         let index = connection.index as usize;
         self.of.resize(self.of.len().max(index + 1), PeerKey::NOBODY);
@@ -230,9 +238,8 @@ impl Peers {
         hash & (self.buckets.len() - 1)
     }
 
-    fn insert(&mut self, ip: IpAddr, origin: Origin, bucket: usize) -> u32 {
-        let is_exempt = self.exempt.iter().any(|network| network.contains(ip));
-        let entry = Entry { origin, next: self.buckets[bucket], is_exempt };
+    fn insert(&mut self, origin: Origin, bucket: usize) -> u32 {
+        let entry = Entry { origin, next: self.buckets[bucket] };
         let place = match self.free {
             0 => self.push(entry),
             free => {
@@ -313,9 +320,10 @@ impl Peers {
         self.slots[key.0 as usize]
     }
 
-    /// Whether an address is that of a trusted proxy, to which no share is kept.
-    pub(crate) fn is_exempt(&self, key: PeerKey) -> bool {
-        self.entries[key.0 as usize].is_exempt
+    /// A request slot of an address, as far as they were counted, is another one's soon.
+    pub(crate) fn discount_slot(&mut self, key: PeerKey) {
+        let slots = &mut self.slots[key.0 as usize];
+        *slots = slots.saturating_sub(1);
     }
 
     /// Addresses for which something is held.
@@ -381,11 +389,17 @@ mod tests {
     }
 
     #[test]
-    fn trusted_proxies_are_known() {
+    fn connections_of_trusted_proxies_are_each_an_address() {
         let proxies = Network::new(v4(128), 25).expect("a network");
         let mut peers = Peers::new(8, 8, &[proxies]);
-        let keys = [1, 127, 128, 200].map(|last| enter(&mut peers, v4(last)));
-        assert_eq!(keys.map(|key| peers.is_exempt(key)), [false, false, true, true]);
+        let connection = |index| ConnectionKey::of(index, 1).expect("a key");
+        let mut enter = |index: u32, last| peers.enter(connection(index), v4(last));
+        let (one, other) = ([enter(0, 127), enter(1, 127)], [enter(2, 128), enter(3, 128), enter(4, 200)]);
+        assert_eq!(one[0], one[1]);
+        assert!(other[0] != other[1] && other[1] != other[2] && other[0] != other[2]);
+        assert_eq!((peers.len(), peers.held(other[0], Pool::Connections)), (4, 1));
+        (0..5).for_each(|index| peers.leave(connection(index)));
+        assert_eq!(peers.len(), 0);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::net::Ipv4Addr;
+
 use common::{Client, Host, Reply, StopOnDrop, Watched, builder, colocated_with, receive, serve, settled, wait_until};
 use ringress::{Mode, QueueOptions, Request, Response};
 
@@ -289,6 +291,72 @@ fn when_request_slots_run_out_clients_wait_and_everything_comes_back() {
     host.await_rest();
     drop(host);
     consumer.join().expect("ends");
+}
+
+/// A client of an address of its own.
+fn newcomer(host: &Host, number: u8) -> Client {
+    Client::connect_from(Ipv4Addr::new(127, 1, 0, number), host.address)
+}
+
+#[test]
+fn a_queue_filled_by_one_address_takes_requests_of_others_in_place_of_its_oldest() {
+    let host = short_queue();
+    let mut waiting = fill(&host);
+    let mut newcomers = [1, 2].map(|number| newcomer(&host, number));
+    for (client, refused) in newcomers.iter_mut().zip(&mut waiting) {
+        client.get("/new");
+        let reply = refused.read();
+        assert_unavailable(&reply);
+        assert!(reply.text().contains("clients that have fewer"), "{}", reply.text());
+    }
+    wait_until("it is counted", || host.counters().share_refusals == 2);
+    assert_eq!((host.queue.len(), host.counters().queue_full), (u64::from(LENGTH), 0));
+    // Its own further requests find the queue full, and those that gave their places up can ask again later.
+    assert_unavailable(&waiting[0].ask("/again"));
+    let consumer = serve(&host.queue, answer_path);
+    newcomers.iter_mut().for_each(|client| assert_eq!(client.read().text(), "/new"));
+    waiting[2..].iter_mut().for_each(|client| assert_eq!(client.read().status, 200));
+    waiting.iter_mut().for_each(|client| assert_eq!(client.ask("/again").text(), "/again"));
+    let counts = host.queue.counters();
+    assert_eq!((counts.rejected, counts.refused), (2, 1));
+    drop((waiting, newcomers));
+    host.await_rest();
+    drop(host);
+    consumer.join().expect("ends");
+}
+
+#[test]
+fn what_nobody_takes_from_one_queue_gives_its_slots_to_newcomers_of_another() {
+    // Of 16, two are kept back.
+    let host = Host::start_with(builder().requests_max(16), QueueOptions::default());
+    let served = host.engine.request_queue("served").expect("a queue");
+    let group = host.session.url_group();
+    group.bind(&served).expect("of this engine");
+    group.add_url(&format!("http://*:{}/served/", host.address.port()), 0).expect("free");
+    let mut greedy: Vec<Client> = (0..20).map(|number| newcomer(&host, number % 2)).collect();
+    greedy.iter_mut().for_each(|client| client.get("/kept"));
+    wait_until("all but those are taken", || host.queue.len() == 14);
+    // And these by as many others that have one each.
+    greedy.extend([3, 4].map(|number| newcomer(&host, number)));
+    greedy[20..].iter_mut().for_each(|client| client.get("/kept"));
+    wait_until("all are taken", || host.queue.len() == 16);
+    let consumer = serve(&served, answer_path);
+    let mut newcomers: Vec<Client> = (5..=10).map(|number| newcomer(&host, number)).collect();
+    for _ in 0..3 {
+        newcomers.iter_mut().for_each(|client| client.get("/served/new"));
+        newcomers.iter_mut().for_each(|client| assert_eq!(client.read().text(), "/served/new"));
+    }
+    wait_until("it is counted", || host.counters().share_refusals > 0);
+    assert!(host.counters().share_refusals <= 18, "one for each at most: {:?}", host.counters());
+    let other = serve(&host.queue, answer_path);
+    greedy.iter_mut().for_each(|client| match client.read() {
+        reply if reply.status == 200 => assert_eq!(reply.text(), "/kept"),
+        reply => assert_unavailable(&reply),
+    });
+    drop((greedy, newcomers));
+    host.await_rest();
+    drop((host, served, group));
+    assert!(consumer.join().expect("ends") == 18 && other.join().expect("ends") > 0);
 }
 
 #[test]

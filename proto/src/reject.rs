@@ -127,6 +127,8 @@ rejects! {
     Abandoned = 500 keep "The application did not answer the request.";
     /// The request queue is full.
     QueueFull = 503 keep "The request queue is full.";
+    /// The request waited in its queue, and another client's that has fewer took its place.
+    AboveShare = 503 keep "Requests of clients that have fewer came first.";
     /// No consumer took the request in time.
     QueueTimeout = 503 keep "The request waited too long in its queue.";
     /// The service was switched off by its owner.
@@ -153,8 +155,8 @@ mod tests {
 
     #[test]
     fn only_causes_with_a_known_request_end_keep_the_connection() {
-        use Reject::{Abandoned, Disabled, NoConsumer, PathUnknown, QueueFull, QueueTimeout, Unbound};
-        let keep = [PathUnknown, Unbound, NoConsumer, Disabled, QueueFull, QueueTimeout, Abandoned];
+        use Reject::{Abandoned, AboveShare, Disabled, NoConsumer, PathUnknown, QueueFull, QueueTimeout, Unbound};
+        let keep = [PathUnknown, Unbound, NoConsumer, Disabled, QueueFull, AboveShare, QueueTimeout, Abandoned];
         for &cause in Reject::ALL {
             assert_eq!(cause.closes(), !keep.contains(&cause), "{cause:?}");
         }

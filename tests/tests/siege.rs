@@ -42,6 +42,8 @@ rows![
     ghosts_that_are_reset: "ghosts-reset",
     ghosts_that_are_closed: "ghosts-closed",
     slow_readers: "slow-readers",
+    a_queue_filled_by_one_address: "queue-filled",
+    as_many_greedy_addresses_as_slots_are_kept: "greedy-addresses",
     silent_clients: "silent",
     idle_clients: "idle",
     half_heads: "half-heads",

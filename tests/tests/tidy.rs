@@ -69,6 +69,7 @@ const ENGINE: &[Room] = &[
     ("clock", &[], RING),
     ("mem", &["id"], RING_AND_HTTP),
     ("slab", &["mem"], RING_AND_HTTP),
+    ("candidates", &["clock"], RING_AND_HTTP_AND_LOCKS),
     ("peers", &["error", "mem", "slab"], RING_AND_HTTP_AND_LOCKS),
     ("ring", &["clock", "error", "id", "mem"], HTTP),
     ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
@@ -96,8 +97,8 @@ const ENGINE: &[Room] = &[
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
-    "clock", "config", "conn", "counters", "error", "foreign", "id", "mem", "peers", "policy", "queue", "record",
-    "ring", "route", "slab", "stream", "timer",
+    "candidates", "clock", "config", "conn", "counters", "error", "foreign", "id", "mem", "peers", "policy", "queue",
+    "record", "ring", "route", "slab", "stream", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
@@ -142,7 +143,8 @@ const DISPATCH_NEVER: &[&str] = &[
 ];
 #[rustfmt::skip]
 const DISPATCH_MAY: &[&str] = &[
-    "clock", "config", "counters", "id", "mem", "peers", "policy", "queue", "record", "route", "slab", "stream",
+    "candidates", "clock", "config", "counters", "id", "mem", "peers", "policy", "queue", "record", "route", "slab",
+    "stream",
     // For tests alone: they act between two looks at a queue.
     "shard::sim",
 ];

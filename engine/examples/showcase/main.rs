@@ -29,8 +29,6 @@ use timers::Timers;
 const GRACE: Duration = Duration::from_secs(2);
 /// Signals that come so soon after the first are the same: timeout(1) sends one to its child, and one to all its group.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
-/// Enough for a benchmark's every connection to have a request waiting.
-const QUEUE_LENGTH: u32 = 65_536;
 /// As long as the engine's own choice, where only their number is set.
 const RECEIVE_BUFFER_BYTES: u32 = 4_096;
 const BODY_BUFFER_BYTES: u32 = 65_536;
@@ -76,7 +74,7 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let engine = Arc::new(builder.start()?);
-    let queue = engine.request_queue_with("showcase", QueueOptions::default().length(QUEUE_LENGTH))?;
+    let queue = engine.request_queue_with("showcase", QueueOptions::default().length(options.queue_length))?;
     let mut addresses = Vec::new();
     for address in &options.listen {
         addresses.push(engine.listen(*address)?);

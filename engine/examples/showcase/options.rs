@@ -16,6 +16,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
   --consumers N        threads that answer, in queue mode (default: as many as shards)
   --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more wait
+  --queue-length N     requests that wait for a consumer, 1 to 1048576 (default 65536); more get 503
   --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers or assembly_buffers
   --connections N      connections that a shard holds, 1 to 16777216 (default 65536); the limit of descriptors
                        (ulimit -n) is raised as far as it can be
@@ -27,6 +28,9 @@ showcase: an HTTP server that shows, tests and measures ringress
   --help               this text
 ";
 
+/// Enough for a benchmark's every connection to have a request waiting.
+const QUEUE_LENGTH: u32 = 65_536;
+
 pub(crate) struct Options {
     pub(crate) listen: Vec<SocketAddr>,
     /// 0: the engine chooses.
@@ -35,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) consumers: Option<usize>,
     pub(crate) requests: Option<u32>,
+    pub(crate) queue_length: u32,
     pub(crate) profile: Profile,
     pub(crate) memory_max: Option<u64>,
     /// What the engine can hold is shown, and nothing is served.
@@ -78,6 +83,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         mode: Mode::Queue,
         consumers: None,
         requests: None,
+        queue_length: QUEUE_LENGTH,
         profile: Profile::Usual,
         memory_max: None,
         capacity: false,
@@ -97,6 +103,9 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             }
             Long("requests") => {
                 options.requests = Some(value(&mut parser, "--requests", |text| ranged(text, 16, 1 << 24))?);
+            }
+            Long("queue-length") => {
+                options.queue_length = value(&mut parser, "--queue-length", |text| ranged(text, 1, 1 << 20))?;
             }
             Long("pool") => options.pools.push(value(&mut parser, "--pool", pool)?),
             Long("connections") => {

@@ -258,6 +258,11 @@ impl<R: Record> QueueCore<R> {
         u64::from(producer.len(0) + others < u64::from(self.length_max()))
     }
 
+    /// Whether more wait than may: the queue was shortened meanwhile.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.len() > u64::from(self.length_max())
+    }
+
     /// Whether a consumer has claimed what a shard pushed at a position; a moment's view.
     pub(crate) fn is_claimed(&self, shard: usize, position: u64) -> bool {
         self.rings[shard].has_claimed(position)

@@ -24,6 +24,7 @@ pub(super) enum Backing {
 }
 
 /// Received bytes that have room in the own memory of every slot.
+#[derive(Clone, Copy)]
 pub(crate) struct ShortBytes<'a>(Extent<'a>);
 
 impl<'a> ShortBytes<'a> {

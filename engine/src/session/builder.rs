@@ -81,7 +81,9 @@ impl EngineBuilder {
     ///
     /// An eighth of them, at least one, is kept for clients that have few: connections without a request under way, of
     /// addresses that have less than their share. Whoever else finds no other waits
-    /// ([`share_waits`](crate::Counters::share_waits)), so a single client address has seven eighths at most.
+    /// ([`share_waits`](crate::Counters::share_waits)), so a single client address has seven eighths at most. When that
+    /// eighth is in use, too, what addresses with more than their share have in queues is refused for those that wait
+    /// ([`share_refusals`](crate::Counters::share_refusals)).
     pub fn requests_max(mut self, requests: u32) -> Self {
         self.config.give(Pool::Requests, requests);
         self

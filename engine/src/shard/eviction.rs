@@ -17,14 +17,15 @@
 //!   turned away. A listener that waits for a descriptor does so for the same, else it pauses.
 //! * Resting costs a store.
 //!
-//! Not here: what rests (`protocol`), which one goes first (`candidates`), accepting and its pauses (`transport`).
+//! Not here: what rests (`protocol`), which one goes first (`crowds`), accepting and its pauses (`transport`).
 
 use std::collections::VecDeque;
 
 use super::Shard;
-use super::candidates::{CONNECTIONS_FEW, Candidates, Eligible, Lack, REST_MIN, Rank};
+use super::crowds::{CONNECTIONS_FEW, CONNECTIONS_MAX, Connections, REST_MIN};
 use super::protocol::{Connection, Protocol, Rest};
 use super::transport::Accepted;
+use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
 use crate::peers::Pool;
 use crate::ring::Io;
@@ -39,7 +40,7 @@ const DESCRIPTORS_AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Eviction {
     /// Those to end next.
-    candidates: Candidates<Rest>,
+    candidates: Candidates<ConnectionKey, Rest>,
     /// Connections that end for others, until they are closed.
     leaving: Vec<ConnectionKey>,
     /// What has come and found no place.
@@ -53,7 +54,7 @@ impl Eviction {
     pub(super) fn new(connections_max: u32) -> Self {
         let connections = connections_max as usize;
         Self {
-            candidates: Candidates::new(connections_max),
+            candidates: Candidates::new(connections_max.min(CONNECTIONS_MAX)),
             leaving: Vec::with_capacity(connections.min(ARRIVALS_MAX) + DESCRIPTORS_AT_ONCE),
             arrivals: VecDeque::with_capacity(ARRIVALS_MAX),
             looks_again: None,
@@ -162,15 +163,15 @@ impl<I: Io> Shard<I> {
 
     /// Ends connections that rest: `count` of them, or as many as there are, at least one.
     fn evict(&mut self, count: usize) -> Result<(), Lack> {
-        let eligible = Eligible {
-            of: Pool::Connections,
-            few: CONNECTIONS_FEW,
-            rest_of: Connection::rest,
-            from: |rank: &Rank<Rest>| rank.rest.since().saturating_add(REST_MIN),
-        };
         for evicted in 0..count {
-            let among = (&self.connections, self.protocol.dispatch.peers());
-            match self.eviction.candidates.take(self.protocol.transport.tick, among, &eligible) {
+            let among = Connections {
+                all: &self.connections,
+                peers: self.protocol.dispatch.peers(),
+                of: (Pool::Connections, CONNECTIONS_FEW),
+                rest_of: Connection::rest,
+                from: |rank: &Rank<Rest>| rank.rest.since().saturating_add(REST_MIN),
+            };
+            match self.eviction.candidates.take(self.protocol.transport.tick, &among) {
                 Ok(key) => {
                     self.eviction.leaving.push(key);
                     self.counters.connections_evicted.count();

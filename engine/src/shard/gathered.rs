@@ -9,13 +9,15 @@
 //! Not here: who waits (`transport::waiting`), what a share and the pace are (`dispatch::gather`).
 
 use super::Shard;
-use super::candidates::{Candidates, Eligible, Lack, Rank};
+use super::crowds::{CONNECTIONS_MAX, Connections};
 use super::dispatch::Going;
 use super::protocol::{Connection, Protocol};
 use super::transport::Resource;
+use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::{TICK_MS, Tick};
 use crate::peers::Pool;
 use crate::ring::Io;
+use crate::slab::ConnectionKey;
 
 /// How far behind one is that goes for others: of those that have more than their share, for who has less.
 const GREEDY_BEHIND: Tick = 500_u32.div_ceil(TICK_MS);
@@ -25,7 +27,7 @@ const BEHIND: Tick = 2_000_u32.div_ceil(TICK_MS);
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    candidates: Candidates<Going>,
+    candidates: Candidates<ConnectionKey, Going>,
     /// When there will be one to give up, and whether it is one for clients that have less than their share.
     looks_again: Option<Tick>,
     for_newcomers: bool,
@@ -34,7 +36,11 @@ pub(super) struct Gathered {
 impl Gathered {
     /// For so many connections.
     pub(super) fn new(connections_max: u32) -> Self {
-        Self { candidates: Candidates::new(connections_max), looks_again: None, for_newcomers: false }
+        Self {
+            candidates: Candidates::new(connections_max.min(CONNECTIONS_MAX)),
+            looks_again: None,
+            for_newcomers: false,
+        }
     }
 }
 
@@ -69,9 +75,10 @@ impl<I: Io> Shard<I> {
                 self.gathered.candidates.begin_anew();
             }
             let dispatch = &self.protocol.dispatch;
-            let eligible = Eligible {
-                of: Pool::Promised,
-                few: dispatch.share_of_promises(),
+            let among = Connections {
+                all: &self.connections,
+                peers: dispatch.peers(),
+                of: (Pool::Promised, dispatch.share_of_promises()),
                 rest_of: |connection: &Connection| connection.awaited_whole().and_then(|slot| dispatch.going(slot)),
                 from: |rank: &Rank<Going>| {
                     let is_greedy = rank.is_of_crowd() && !rank.rest.is_only;
@@ -79,7 +86,7 @@ impl<I: Io> Shard<I> {
                     rank.rest.since.saturating_add(behind)
                 },
             };
-            match self.gathered.candidates.take(now, (&self.connections, dispatch.peers()), &eligible) {
+            match self.gathered.candidates.take(now, &among) {
                 Ok(key) => {
                     self.counters.bodies_evicted.count();
                     self.visit(key, Protocol::evict_body);

@@ -10,17 +10,19 @@
 //! Not here: who waits (`transport::waiting`), what of a head is where (`protocol`).
 
 use super::Shard;
-use super::candidates::{CONNECTIONS_FEW, Candidates, Eligible, Lack, REST_MIN, Rank};
+use super::crowds::{CONNECTIONS_FEW, CONNECTIONS_MAX, Connections, REST_MIN};
 use super::protocol::{Connection, Protocol};
 use super::transport::Resource;
+use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
 use crate::peers::Pool;
 use crate::ring::Io;
+use crate::slab::ConnectionKey;
 
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Heads {
-    candidates: Candidates<Tick>,
+    candidates: Candidates<ConnectionKey, Tick>,
     /// When there will be one to give up.
     looks_again: Option<Tick>,
 }
@@ -28,7 +30,7 @@ pub(super) struct Heads {
 impl Heads {
     /// For so many connections.
     pub(super) fn new(connections_max: u32) -> Self {
-        Self { candidates: Candidates::new(connections_max), looks_again: None }
+        Self { candidates: Candidates::new(connections_max.min(CONNECTIONS_MAX)), looks_again: None }
     }
 }
 
@@ -62,17 +64,17 @@ impl<I: Io> Shard<I> {
                 false if self.trailers_lack_cells() => Connection::head_without_slot,
                 false => return,
             };
-            let eligible = Eligible {
-                of: Pool::Connections,
-                few: CONNECTIONS_FEW,
+            let among = Connections {
+                all: &self.connections,
+                peers: self.protocol.dispatch.peers(),
+                of: (Pool::Connections, CONNECTIONS_FEW),
                 rest_of,
                 from: |rank: &Rank<Tick>| match rank.is_of_crowd() {
                     true => 0,
                     false => rank.rest.saturating_add(REST_MIN),
                 },
             };
-            let among = (&self.connections, self.protocol.dispatch.peers());
-            match self.heads.candidates.take(now, among, &eligible) {
+            match self.heads.candidates.take(now, &among) {
                 Ok(key) => {
                     self.counters.heads_evicted.count();
                     self.visit(key, Protocol::evict_head);

@@ -23,9 +23,9 @@
 //!
 //! [`Uring`]: crate::ring::Uring
 
-mod candidates;
 mod commands;
 mod control;
+mod crowds;
 mod dispatch;
 mod eviction;
 mod gathered;
@@ -57,7 +57,7 @@ use crate::foreign;
 use crate::id::ShardId;
 use crate::mem::give_back_room;
 use crate::peers::Peers;
-use crate::queue::{Completion, Driving, Notifier, ShardSide};
+use crate::queue::{Completion, Driving, Notifier, ShardSide, Slot};
 use crate::record::RequestRecord;
 use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
 use crate::slab::{ConnectionKey, OfConnection, Slab};
@@ -200,11 +200,8 @@ impl<I: Io> Shard<I> {
             self.take_newer();
         }
         self.handle_events();
-        let is_short = self.is_short() || self.lacks_cells() || self.lacks_promises();
-        if is_short && self.cursor == self.events.len() {
-            self.free_cells();
-            self.free_promises();
-            self.make_room();
+        if (self.is_short() || self.lacks_something()) && self.cursor == self.events.len() {
+            self.serve_newcomers();
         }
         self.protocol.dispatch.wake_readers();
         self.call_waiting();
@@ -360,6 +357,8 @@ impl<I: Io> Shard<I> {
                 self.visit(key, Protocol::flush);
             } else if let Some(key) = self.protocol.transport.called.pop() {
                 self.call(key);
+            } else if let Some(slot) = self.protocol.displaced.pop() {
+                self.tell_displaced(slot);
             } else if self.protocol.has_for_waiting() {
                 self.call_first(Resource::ReservedSlot);
                 self.call_first(Resource::Slot);
@@ -374,6 +373,31 @@ impl<I: Io> Shard<I> {
             } else {
                 return;
             }
+        }
+    }
+
+    /// Whether somebody waits for what others may have to give up.
+    #[inline]
+    fn lacks_something(&self) -> bool {
+        let waiting = &self.protocol.transport.waiting;
+        let lacks_slots = || waiting.count(Resource::ReservedSlot) > 0;
+        !waiting.is_empty() && (self.lacks_cells() || self.lacks_promises() || lacks_slots())
+    }
+
+    /// All that has come is handled: what others have that can go goes, for those that wait for it.
+    #[cold]
+    fn serve_newcomers(&mut self) {
+        self.free_cells();
+        self.free_promises();
+        self.protocol.make_slots();
+        self.make_room();
+    }
+
+    /// The connection of a request that has made room is told so.
+    #[cold]
+    fn tell_displaced(&mut self, slot: Slot) {
+        if let Some(key) = self.protocol.dispatch.state(slot).connection {
+            self.visit(key, Protocol::flush_later);
         }
     }
 

@@ -14,6 +14,7 @@ mod cancels;
 mod client;
 mod closing;
 mod departed;
+mod displaced;
 mod drains;
 mod earlier;
 pub(super) mod ends;

@@ -16,6 +16,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use ringress::{Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
 
 pub(crate) use self::watched::{Watched, await_rest};
@@ -250,6 +252,14 @@ impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, WAIT_MAX).expect("the engine listens");
         Self::over(stream)
+    }
+
+    /// From another address of 127.0.0.0/8.
+    pub(crate) fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("loopback takes each of them");
+        socket.connect_timeout(&address.into(), WAIT_MAX).expect("the engine listens");
+        Self::over(socket.into())
     }
 
     pub(crate) fn over(stream: TcpStream) -> Self {

@@ -84,10 +84,15 @@ impl Ask {
     }
 
     pub(super) fn source(&self, index: usize) -> Option<SocketAddr> {
-        let [high, low] = u16::try_from(index).unwrap_or(u16::MAX).to_be_bytes();
-        // 127.N.0.0 is a network's name, but loopback takes each of them.
-        self.network.map(|network| (Ipv4Addr::new(127, network, high, low), 0).into())
+        self.network.map(|network| (address_of(network, index), 0).into())
     }
+}
+
+/// One of the addresses 127.N.x.y.
+pub(super) fn address_of(network: u8, index: usize) -> Ipv4Addr {
+    let [high, low] = u16::try_from(index).unwrap_or(u16::MAX).to_be_bytes();
+    // 127.N.0.0 is a network's name, but loopback takes each of them.
+    Ipv4Addr::new(127, network, high, low)
 }
 
 /// Good clients of some kinds that ask for as long as `work` takes: how each kind fared, and what the work gave.

@@ -1,7 +1,7 @@
 //! Connections of clients that do nothing of themselves: they are held open, and looked at.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -32,9 +32,14 @@ pub(super) struct Held {
 impl Held {
     /// So many connections from 127.0.0.1: as many as come about in time.
     pub(super) fn connect(address: SocketAddr, count: usize, window: Window) -> Self {
+        Self::connect_from((0..count).map(|_| Ipv4Addr::LOCALHOST), address, window)
+    }
+
+    /// As [`connect`](Self::connect), one from each of these addresses.
+    pub(super) fn connect_from(sources: impl Iterator<Item = Ipv4Addr>, address: SocketAddr, window: Window) -> Self {
         let deadline = Instant::now() + WAIT_MAX;
         let left = || deadline.saturating_duration_since(Instant::now());
-        Self { streams: (0..count).map(|_| connect(address, window, left()).ok()).collect() }
+        Self { streams: sources.map(|source| connect(source, address, window, left()).ok()).collect() }
     }
 
     /// Sends the same on all of them, as far as it goes without waiting.
@@ -125,8 +130,11 @@ fn look(stream: Option<&mut TcpStream>, most: usize) -> Look {
     }
 }
 
-fn connect(address: SocketAddr, window: Window, most: Duration) -> io::Result<TcpStream> {
+fn connect(source: Ipv4Addr, address: SocketAddr, window: Window, most: Duration) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if source != Ipv4Addr::LOCALHOST {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
     socket.set_tcp_nodelay(true)?;
     if window == Window::Narrow {
         // Both are agreed on when the connection is made.

@@ -108,6 +108,7 @@ fn configuration(address: SocketAddr, upstream: &Upstream, folder: &Path, descri
                 location /bytes/ {{ rewrite ^ /long.bin break; }}
                 location /hang {{ proxy_pass http://{slow}; }}
                 location /slow/ {{ proxy_pass http://{slow}; }}
+                location /work/ {{ proxy_pass http://{slow}; }}
                 location /drip/ {{ proxy_pass http://{slow}; proxy_http_version 1.1; proxy_buffering off; }}
                 location = /upgrade {{
                     proxy_pass http://{slow}; proxy_http_version 1.1;

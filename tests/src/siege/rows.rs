@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Load, Outcome, Scale, capacity, crowds, ghosts, readers, silent, uploads};
+use super::{Load, Outcome, Scale, capacity, crowds, ghosts, queues, readers, silent, uploads};
 use crate::server::{Mode, Setup};
 
 /// What must come of a load.
@@ -84,6 +84,16 @@ pub const ROWS: &[Row] = &[
     row_of("ghosts-reset", "300 connections ask for 64 slow things each and are reset", ghosts::reset).small(SLOTS),
     row_of("ghosts-closed", "300 connections ask for 64 slow things each and are closed", ghosts::closed).small(SLOTS),
     row_of("slow-readers", "300 slow readers with 63 small requests behind each", ghosts::slow_readers).small(SLOTS),
+    row_of("queue-filled", "1,000 clients of one address that keep a queue of 500 full", queues::filled)
+        .asks(&["--queue-length=500"])
+        .small(&["--queue-length=64"]),
+    row_of(
+        "greedy-addresses",
+        "as many greedy addresses as the reserve has slots (64 of 512)",
+        queues::greedy_addresses,
+    )
+    .asks(&["--requests=512"])
+    .small(&["--requests=128"]),
     row_of("silent", "1,500 silent connections at 1,000 descriptors", silent::silent)
         .limits(Limits::Descriptors(100, 1_000)),
     row_of("idle", "1,500 idle connections at 1,000 descriptors", silent::idle).limits(Limits::Descriptors(100, 1_000)),

@@ -514,6 +514,10 @@ impl Dispatch {
         };
         counter.count();
         counters.queue_timeouts.add(u64::from(outcome == Outcome::TimedOut(Timer::Queue)));
+        if outcome == Outcome::Refused(Reject::AboveShare) {
+            counters.share_refusals.count();
+            self.shares.note_made_room();
+        }
     }
 }
 

@@ -89,11 +89,11 @@ impl Dispatch {
     }
 
     /// Whether the address of a connection has less than its share of what is promised, and would not have more with a
-    /// body of so many bytes. Connections of trusted proxies are each an address of their own.
+    /// body of so many bytes.
     pub(crate) fn is_below_promises(&self, connection: ConnectionKey, bytes: u32) -> bool {
         let peer = self.peers.of(connection);
         let held = self.peers.held(peer, Pool::Promised);
-        held == 0 || self.peers.is_exempt(peer) || held + self.buffers_for(bytes) <= self.share_of_promises()
+        held == 0 || held + self.buffers_for(bytes) <= self.share_of_promises()
     }
 
     /// Buffers that may be promised to an address without its having more than others.

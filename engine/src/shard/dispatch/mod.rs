@@ -8,6 +8,7 @@
 
 mod body;
 mod copied;
+mod displace;
 mod ends;
 mod gather;
 mod given;
@@ -44,13 +45,14 @@ use crate::route::Snapshot;
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
 pub(crate) const GONE: u8 = u8::MAX;
 
-// What a slot takes here, with an address of its own; and in the room `queue`, which asserts its own part.
+// What a slot takes here and in the protocol, with an address of its own; and in the room `queue`, which asserts its
+// own part.
 const _: () = assert!(
     size_of::<SlotState>()
         + size_of::<BodyChain>()
         + size_of::<Stamps>()
         + size_of::<Option<PeerKey>>()
-        + 3 * size_of::<Slot>()
+        + 4 * size_of::<Slot>()
         + Peers::BYTES
         + SLOT_TABLE_BYTES
         <= SLOT_TABLES_BYTES
@@ -128,7 +130,7 @@ impl Dispatch {
             queues: Vec::new(),
             meters: Meters::new(),
             peers: Peers::new(config.connections_max, slots, &config.trusted_proxies),
-            shares: Shares::default(),
+            shares: Shares::new(),
             departed: SlotTable::with_capacity(slots),
             copied: CopiedEnds::new(config.coalesce_buffers, config.pipeline_max),
             now: 0,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ringress_proto::reject::Reject;
 
+use super::displace::{YIELDING_MAX, Yielding};
 use super::slots::Life;
 use super::{Dispatch, SlotState};
 use crate::id::{QueueNumber, QueuePlace};
@@ -28,6 +29,8 @@ pub(super) struct QueueEnd {
     unannounced: u64,
     /// Requests that it is sure to take before it is published next.
     room: u64,
+    /// Of what waits in it, what makes room next.
+    pub(super) yielding: Yielding,
 }
 
 impl QueueEnd {
@@ -41,6 +44,11 @@ impl QueueEnd {
         }
         self.room = self.core.room(shard, &mut self.producer);
         if self.room == 0 { Err(Reject::QueueFull) } else { Ok(()) }
+    }
+
+    /// Whether one place would not do for a request more.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.core.is_overfull()
     }
 
     /// Takes what was withdrawn out of the queue's ring. What is left has other places there. Gives how many requests
@@ -67,7 +75,8 @@ impl Dispatch {
                 ended.extend(self.release_queue(index));
                 self.queues[index] = wanted.map(|core| {
                     let (core, producer) = (Arc::clone(core), core.producer(&self.side));
-                    QueueEnd { core, producer, touched: false, unannounced: 0, room: 0 }
+                    let yielding = Yielding::new(YIELDING_MAX);
+                    QueueEnd { core, producer, touched: false, unannounced: 0, room: 0, yielding }
                 });
             }
         }
@@ -216,13 +225,17 @@ impl Dispatch {
     /// Wins the response of a request that nobody has taken from its queue yet. `false`: a consumer has it, or it is
     /// answered.
     pub(crate) fn win_queued(&mut self, slot: Slot) -> bool {
-        let state = self.slots[slot];
-        let Some(queue) = self.queue_of(&state) else { return false };
+        // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
+        self.is_queued(&self.slots[slot]) && self.side.claim_response(slot)
+    }
+
+    /// Whether no consumer has claimed a request that was put into a queue; a moment's view.
+    pub(super) fn is_queued(&self, state: &SlotState) -> bool {
+        let Some(queue) = self.queue_of(state) else { return false };
         let is_claimed = queue.core.is_claimed(usize::from(self.id.0), state.position);
         #[cfg(test)]
         let is_claimed = is_claimed && !self.overlooks_claims;
-        // A consumer that claims it between here and there finds it answered, or finds out when it answers: `Gone`.
-        !is_claimed && self.side.claim_response(slot)
+        !is_claimed
     }
 
     /// Takes the handle of a request that is over out of its queue, unless a consumer has claimed it: what is left of

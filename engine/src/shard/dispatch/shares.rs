@@ -8,8 +8,10 @@
 //! Not here: who waits, and in which order (`transport::waiting`, `protocol::receive`).
 
 use super::Dispatch;
+use super::displace::{YIELDING_MAX, Yielding};
 use super::slots::Life;
 use crate::clock::Tick;
+use crate::peers::PeerKey;
 use crate::queue::Slot;
 use crate::slab::ConnectionKey;
 
@@ -19,7 +21,7 @@ const RESERVE_OF: u32 = 8;
 const LENT_OF: usize = 16;
 
 /// What is known of who has how many slots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shares {
     counted_at: Option<Tick>,
     /// Slots lent since then.
@@ -30,6 +32,31 @@ pub(super) struct Shares {
     looked_at: Option<Tick>,
     /// Slots that were lent have come back since then.
     any_back: bool,
+    /// Of what waits in queues, what gives its slot up next.
+    pub(super) yielding: Yielding,
+    /// Requests that give up their slots, and have not been sent their refusals yet; since when.
+    leaving: u32,
+    leaving_since: Tick,
+}
+
+impl Shares {
+    pub(super) fn new() -> Self {
+        Self {
+            counted_at: None,
+            lent: 0,
+            holders: 0,
+            looked_at: None,
+            any_back: false,
+            yielding: Yielding::new(YIELDING_MAX),
+            leaving: 0,
+            leaving_since: 0,
+        }
+    }
+
+    /// A request has ended that has made room for another one.
+    pub(super) fn note_made_room(&mut self) {
+        self.leaving = self.leaving.saturating_sub(1);
+    }
 }
 
 impl Dispatch {
@@ -58,17 +85,44 @@ impl Dispatch {
         self.shares.any_back |= self.side.kept_back() > before;
     }
 
-    /// Whether the address of a connection has fewer slots than its share of those that are kept back. Connections of
-    /// trusted proxies are each an address of their own.
+    /// Whether the address of a connection has fewer slots than its share of those that are kept back.
     pub(crate) fn is_below_share(&mut self, connection: ConnectionKey, now: Tick) -> bool {
         self.count_slots(now);
-        let peer = self.peers.of(connection);
-        let held = self.peers.slots(peer);
-        let holders = self.shares.holders + u32::from(held == 0);
-        self.peers.is_exempt(peer) || held < (self.side.reserve() / holders.max(1)).max(1)
+        let held = self.peers.slots(self.peers.of(connection));
+        held < self.share_of_slots(held == 0)
     }
 
-    fn count_slots(&mut self, now: Tick) {
+    /// What an address may have of the slots that are kept back: another one, if it `is_new`.
+    fn share_of_slots(&self, is_new: bool) -> u32 {
+        let holders = self.shares.holders + u32::from(is_new);
+        (self.side.reserve() / holders.max(1)).max(1)
+    }
+
+    /// From how many slots on an address has more than a newcomer's share, so that what it has in queues is given up.
+    pub(super) fn above_share(&self) -> u32 {
+        self.share_of_slots(true) + 1
+    }
+
+    /// How many more requests are to give up their slots, if so many newcomers wait for one. Of those that were asked
+    /// to in a tick before, nothing is expected any more.
+    pub(crate) fn slots_missing(&mut self, waiting: usize, now: Tick) -> usize {
+        if core::mem::replace(&mut self.shares.leaving_since, now) != now {
+            self.shares.leaving = 0;
+        }
+        waiting.saturating_sub(self.shares.leaving as usize)
+    }
+
+    /// A request gives up its slot, as soon as its client is told so.
+    pub(super) fn note_leaving(&mut self) {
+        self.shares.leaving += 1;
+    }
+
+    /// Another request slot is an address's, as far as they were counted.
+    pub(super) fn count_slot_of(&mut self, peer: PeerKey) {
+        self.shares.holders += u32::from(self.peers.count_slot(peer));
+    }
+
+    pub(super) fn count_slots(&mut self, now: Tick) {
         let is_known = self.shares.counted_at == Some(now);
         if is_known && self.shares.lent <= self.side.in_use() / LENT_OF {
             return;
@@ -76,9 +130,18 @@ impl Dispatch {
         self.peers.count_no_slots();
         (self.shares.counted_at, self.shares.lent, self.shares.holders) = (Some(now), 0, 0);
         for slot in self.side.slots_used() {
-            let state = &self.slots[slot];
-            if let Some(connection) = state.connection.filter(|_| state.life != Life::Over) {
-                self.shares.holders += u32::from(self.peers.count_slot(self.peers.of(connection)));
+            self.slots[slot].is_behind = false;
+        }
+        for slot in self.side.slots_used() {
+            let state = self.slots[slot];
+            if state.life == Life::Over {
+                continue;
+            }
+            if let Some(next) = state.next {
+                self.slots[next].is_behind = true;
+            }
+            if let Some(connection) = state.connection {
+                self.count_slot_of(self.peers.of(connection));
             }
         }
     }
@@ -88,7 +151,7 @@ impl Dispatch {
         self.side.lend_place();
         let slot = self.allocate()?;
         self.shares.lent += 1;
-        self.shares.holders += u32::from(self.peers.count_slot(self.peers.of(connection)));
+        self.count_slot_of(self.peers.of(connection));
         Some(slot)
     }
 

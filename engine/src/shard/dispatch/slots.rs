@@ -64,6 +64,8 @@ pub(crate) struct SlotState {
     pub(super) life: Life,
     /// How its request ends if its response goes out whole.
     pub(super) outcome: Outcome,
+    /// Others of its connection were before it when slots were counted last.
+    pub(super) is_behind: bool,
     /// What the protocol of its connection notes of it. Nobody here reads that.
     pub(crate) note: u8,
 }
@@ -78,6 +80,7 @@ impl SlotState {
         meter: UNMETERED,
         life: Life::Over,
         outcome: Outcome::Answered,
+        is_behind: false,
         note: 0,
     };
 

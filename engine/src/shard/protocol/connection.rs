@@ -353,6 +353,12 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// A connection's responses are to be looked at: there is one that it has not been lent for.
+    #[cold]
+    pub(crate) fn flush_later(&mut self, connection: &mut Connection) {
+        self.queue_flush(connection.link_mut());
+    }
+
     /// A connection's entry is gone: gives back what it still had.
     #[cold]
     pub(crate) fn ended(&mut self, mut connection: Connection) {

@@ -38,6 +38,8 @@ use self::stop::Stop;
 use self::worklist::Worklist;
 use crate::config::Config;
 use crate::counters::ShardCounters;
+use crate::mem::give_back_room;
+use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::Transport;
@@ -66,6 +68,8 @@ pub(crate) struct Protocol<I: Io> {
     pub(crate) flush: Worklist,
     /// Connections whose input goes on.
     pub(crate) resume: Worklist,
+    /// Slots of requests that have made room for others, whose connections are to be told.
+    pub(crate) displaced: Vec<Slot>,
     /// Whose turn it is among those that waited.
     turn_of: Option<ConnectionKey>,
     pub(crate) stop: Stop,
@@ -94,6 +98,7 @@ impl<I: Io> Protocol<I> {
             informational_texts: BTreeMap::new(),
             flush: Worklist::new(connections),
             resume: Worklist::new(connections),
+            displaced: Vec::with_capacity(config.slots() as usize),
             turn_of: None,
             stop: Stop::No,
             counters,
@@ -105,6 +110,7 @@ impl<I: Io> Protocol<I> {
     pub(crate) fn give_memory_back(&mut self) {
         self.flush.give_back_room();
         self.resume.give_back_room();
+        give_back_room(&mut self.displaced);
         let (buffers, arena) = self.dispatch.give_memory_back();
         self.transport.give_memory_back(buffers, arena);
     }

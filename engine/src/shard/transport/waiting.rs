@@ -98,10 +98,11 @@ impl Waiting {
         self.count(Resource::SmallBuffer) + of_bodies
     }
 
-    /// Whether somebody waits for what is looked for by the clock: a buffer that its reader has done with, or to be
-    /// below its share of the slots, or of what is promised.
+    /// Whether somebody waits for what is looked for by the clock: a buffer that its reader has done with, to be below
+    /// its share of the slots or of what is promised, or for others to give up their slots.
     pub(crate) fn any_by_clock(&self) -> bool {
-        self.starved() + self.count(Resource::Slot) + self.count(Resource::Promise) > 0
+        let slots = self.count(Resource::Slot) + self.count(Resource::ReservedSlot);
+        self.starved() + slots + self.count(Resource::Promise) > 0
     }
 
     /// The place of the one that has begun to wait for the same next.

@@ -35,10 +35,25 @@ pub(super) struct Addressed {
     pub(super) exclusivity: Exclusivity,
     pub(super) keep_alive: bool,
     pub(super) is_http10: bool,
-    /// A refusal may keep the connection, because what follows the head can be thrown away.
-    pub(super) passable: bool,
-    /// Nothing of what follows the head has been taken or changed: with a full queue, the request can wait.
-    pub(super) untouched: bool,
+    pub(super) rest: Rest,
+}
+
+/// How it is about what follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing of it has been taken or changed: with a full queue, the request can wait; and it can be thrown away.
+    Untouched,
+    /// It can be thrown away: a refusal keeps the connection.
+    Passable,
+    /// The connection ends with a refusal.
+    Impassable,
+}
+
+impl Rest {
+    /// Something of it may have been taken.
+    pub(super) fn touched(is_passable: bool) -> Self {
+        if is_passable { Self::Passable } else { Self::Impassable }
+    }
 }
 
 impl Addressed {
@@ -125,8 +140,8 @@ impl<I: Io> Protocol<I> {
         let is_refused = exclusivity != Exclusivity::Shared && record.is_connect() && !self.settings.deliver_connect;
         let queue = if is_refused { Err(Reject::ConnectUnsupported) } else { queue };
         let (keep_alive, is_http10) = (record.keep_alive, record.is_http10());
-        let addressed =
-            Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable: true, untouched: true };
+        let rest = Rest::Untouched;
+        let addressed = Addressed { queue, policy, exclusivity, keep_alive, is_http10, rest };
         Ok(Some(HeadRead { head_len, body: record.head.body, addressed }))
     }
 
@@ -141,7 +156,7 @@ impl<I: Io> Protocol<I> {
         addressed: Addressed,
         in_pieces: bool,
     ) -> bool {
-        let Addressed { queue, policy, exclusivity, keep_alive, is_http10, passable, untouched } = addressed;
+        let Addressed { queue, policy, exclusivity, keep_alive, is_http10, rest } = addressed;
         if exclusivity == Exclusivity::Upgrade {
             // What may come behind it has its place before anybody can read there.
             self.dispatch.open_body(slot, u64::MAX);
@@ -165,17 +180,37 @@ impl<I: Io> Protocol<I> {
                 }
                 true
             }
-            Err(Reject::QueueFull) if untouched && Self::can_wait(connection) => {
+            Err(Reject::QueueFull) if rest == Rest::Untouched && Self::can_wait(connection) => {
                 self.dispatch.discard(slot);
                 false
             }
-            Err(reject) => {
-                connection.link.policy = policy;
-                self.dispatch.set_state(slot, state());
-                self.refuse(connection, slot, reject, keep_alive && passable && !reject.closes());
-                true
-            }
+            Err(reject) => self.not_queued(connection, (slot, bytes), addressed.apart(), (in_pieces, reject)),
         }
+    }
+
+    /// A request's queue does not take it: it is refused, unless that is full and another client's makes room.
+    #[cold]
+    #[inline(never)]
+    fn not_queued(
+        &mut self,
+        connection: &mut Http1,
+        request: (Slot, Option<ShortBytes<'_>>),
+        addressed: Addressed,
+        (in_pieces, reject): (bool, Reject),
+    ) -> bool {
+        if let Ok(queue) = addressed.queue
+            && reject == Reject::QueueFull
+            && self.make_place(connection, queue)
+        {
+            return self.deliver(connection, request, addressed, in_pieces);
+        }
+        let Addressed { policy, keep_alive, is_http10, rest, .. } = addressed;
+        connection.link.policy = policy;
+        let note = AnswerNote::new(!keep_alive, is_http10);
+        self.dispatch.set_state(request.0, SlotState::new(connection.key(), self.transport.tick, note.0));
+        let goes_on = keep_alive && rest != Rest::Impassable && !reject.closes();
+        self.refuse(connection, request.0, reject, goes_on);
+        true
     }
 
     /// Takes a request without a body whose head is longer than most.
@@ -255,7 +290,7 @@ impl<I: Io> Protocol<I> {
         }
         if let Some(incoming) = &incoming {
             self.dispatch.request_mut(slot).body_open = true;
-            addressed.passable = Self::can_discard(incoming, expects);
+            addressed.rest = Rest::touched(Self::can_discard(incoming, expects));
             self.dispatch.open_body(slot, body_max.saturating_sub(u64::from(here)));
             self.dispatch.count_prefix(slot, here);
             if let Some(queue) = self.gathers(slot, &addressed, incoming) {
@@ -263,7 +298,7 @@ impl<I: Io> Protocol<I> {
             }
         }
         // Another shard may have filled the queue since it was looked at: then it is refused.
-        addressed.untouched = false;
+        addressed.rest = Rest::touched(addressed.rest != Rest::Impassable);
         let taken = self.deliver(connection, (slot, None), addressed, in_pieces);
         debug_assert!(taken, "queued or refused");
         // A refused request's body is thrown away.

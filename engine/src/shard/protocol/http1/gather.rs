@@ -14,7 +14,7 @@ use ringress_proto::reject::Reject;
 
 use super::Http1;
 use super::body::ChunkPart;
-use super::deliver::Addressed;
+use super::deliver::{Addressed, Rest};
 use super::input::Taken;
 use super::state::{BodySize, GoAhead, Incoming, Intake, Reader, RestOfBody};
 use crate::conn::Exclusivity;
@@ -167,8 +167,7 @@ impl<I: Io> Protocol<I> {
             exclusivity: if record.head.method_is_safe { Exclusivity::Shared } else { Exclusivity::UntilAnswered },
             keep_alive: record.keep_alive,
             is_http10: record.is_http10(),
-            passable: rest.is_none_or(|rest| Self::can_discard(&rest, false)),
-            untouched: false,
+            rest: Rest::touched(rest.is_none_or(|rest| Self::can_discard(&rest, false))),
         };
         let now = self.dispatch.as_it_came(slot);
         let taken = self.deliver(connection, (slot, None), addressed, true);

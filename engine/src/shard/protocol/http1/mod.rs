@@ -15,6 +15,7 @@
 mod assembly;
 mod body;
 mod deliver;
+mod displace;
 mod gather;
 mod informational;
 mod input;

@@ -97,7 +97,7 @@ impl<I: Io> Protocol<I> {
                 deadline = due;
                 break;
             }
-            any |= self.time_out_queued(slot);
+            any |= self.refuse_queued(slot, Reject::QueueTimeout);
         }
         self.transport.set_deadline(&connection.link.socket, deadline);
         if any {
@@ -106,11 +106,11 @@ impl<I: Io> Protocol<I> {
     }
 
     /// Answers 503 to a request, unless a consumer has it. `true`: it did.
-    fn time_out_queued(&mut self, slot: Slot) -> bool {
-        if !self.dispatch.win_queued(slot) {
-            return false;
+    pub(super) fn refuse_queued(&mut self, slot: Slot, reject: Reject) -> bool {
+        let is_won = self.dispatch.win_queued(slot);
+        if is_won {
+            self.refuse_published(slot, reject);
         }
-        self.refuse_published(slot, Reject::QueueTimeout);
-        true
+        is_won
     }
 }

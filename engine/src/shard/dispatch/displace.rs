@@ -1,0 +1,115 @@
+//! Which queued request makes room for one of a client that has fewer: the oldest one that no consumer has claimed, of
+//! an address that has most.
+//!
+//! Invariants: only what waits in a queue makes room, never what a consumer has claimed; the other address has at least
+//! two slots less, so that two do not take turns. What makes room is looked for when somebody is refused or waits
+//! otherwise, for many at a time: while nobody is, it costs nothing.
+//!
+//! Not here: what an address may have (`shares`), who waits, and how a client is told (`protocol::http1::displace`).
+
+use super::Dispatch;
+use super::slots::Life;
+use crate::candidates::{Among, Candidates, Rank};
+use crate::clock::Tick;
+use crate::id::QueuePlace;
+use crate::queue::Slot;
+use crate::slab::ConnectionKey;
+
+/// Those that make room next, oldest first: by when they came, and where they are in their queue.
+pub(super) type Yielding = Candidates<Slot, (Tick, u64)>;
+
+/// So many are found by looking through all slots once.
+pub(super) const YIELDING_MAX: u32 = 64;
+
+/// What is wanted of a request that makes room.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// Its place in this queue.
+    Place(QueuePlace),
+    /// Its slot: that comes back at once only if no other request of its connection is before it.
+    Slot,
+}
+
+/// What waits in queues, of addresses that have more than one slot.
+struct Queued<'a> {
+    dispatch: &'a Dispatch,
+    wanted: Wanted,
+}
+
+impl Among for Queued<'_> {
+    type Key = Slot;
+    type Rest = (Tick, u64);
+
+    fn keys(&self) -> impl Iterator<Item = Slot> {
+        self.dispatch.side.slots_used()
+    }
+
+    fn rank(&self, slot: Slot) -> Option<Rank<(Tick, u64)>> {
+        let state = &self.dispatch.slots[slot];
+        let is_wanted = match self.wanted {
+            Wanted::Place(queue) => state.queue == Some(queue),
+            Wanted::Slot => !state.is_behind,
+        };
+        let held = self.dispatch.slots_of(slot);
+        let could = state.life == Life::Delivered && is_wanted && held > 1 && self.dispatch.is_queued(state);
+        could.then(|| Rank::of(held, 1, (state.queued, state.position)))
+    }
+
+    fn from(&self, _: &Rank<(Tick, u64)>) -> Tick {
+        0
+    }
+}
+
+impl Dispatch {
+    /// Slots of the address whose request is in a slot, as far as they were counted.
+    fn slots_of(&self, slot: Slot) -> u32 {
+        self.slots[slot].connection.map_or(0, |connection| self.peers.slots(self.peers.of(connection)))
+    }
+
+    /// The request that makes room for one of a connection's in a queue that is full, if one does.
+    pub(crate) fn yields_place(&mut self, queue: QueuePlace, connection: ConnectionKey, now: Tick) -> Option<Slot> {
+        self.count_slots(now);
+        let least = self.peers.slots(self.peers.of(connection)) + 2;
+        let end = self.queues.get_mut(queue.index())?.as_mut().filter(|end| !end.is_overfull())?;
+        let mut yielding = core::mem::replace(&mut end.yielding, Yielding::new(0));
+        let found = self.take_yielding(&mut yielding, Wanted::Place(queue), least, now);
+        self.queues.get_mut(queue.index())?.as_mut()?.yielding = yielding;
+        found
+    }
+
+    /// The request that gives up its slot to a client that has few, if one does.
+    pub(crate) fn yields_slot(&mut self, now: Tick) -> Option<Slot> {
+        self.count_slots(now);
+        let mut yielding = core::mem::replace(&mut self.shares.yielding, Yielding::new(0));
+        let found = self.take_yielding(&mut yielding, Wanted::Slot, self.above_share(), now);
+        self.shares.yielding = yielding;
+        found
+    }
+
+    /// The first one, if its address has at least so many slots.
+    fn take_yielding(&self, yielding: &mut Yielding, wanted: Wanted, least: u32, now: Tick) -> Option<Slot> {
+        let queued = Queued { dispatch: self, wanted };
+        let first = yielding.first(now, &queued).ok()?;
+        if self.slots_of(first) < least {
+            return None;
+        }
+        yielding.take(now, &queued).ok()
+    }
+
+    /// A request has made room: its address has less.
+    pub(crate) fn has_made_room(&mut self, slot: Slot) {
+        self.note_leaving();
+        let state = self.slots[slot];
+        if let Some(connection) = state.connection {
+            self.peers.discount_slot(self.peers.of(connection));
+        }
+        if let Some(next) = state.next {
+            self.slots[next].is_behind = false;
+        }
+    }
+
+    /// The place that a request had in a queue is that of one of this connection's.
+    pub(crate) fn has_got_room(&mut self, connection: ConnectionKey) {
+        self.count_slot_of(self.peers.of(connection));
+    }
+}

@@ -1,0 +1,256 @@
+//! Directed tests of requests that make room: what one client has in a queue and no consumer has claimed is refused for
+//! clients that have less, oldest first, and nothing while nobody else comes.
+
+use std::net::Ipv4Addr;
+
+use super::rig::{Options, Rig, answer, target};
+use crate::config::Config;
+use crate::peers::Network;
+use crate::policy::Properties;
+use crate::ring::fake::Random;
+
+const GREEDY: u8 = 66;
+/// Requests that the queue takes.
+const LENGTH: u32 = 8;
+/// So many slots are kept back of sixteen.
+const RESERVE: usize = 2;
+const FOR_ALL: usize = 16 - RESERVE;
+
+fn with(queue_length: u32, config: Config) -> Rig {
+    let config = Config { requests_max: 16, pipeline_max: 64, ..config };
+    Rig::with(Options { config, queue_length, ..Options::default() })
+}
+
+fn short_queue() -> Rig {
+    with(LENGTH, Options::default().config)
+}
+
+fn long_queue() -> Rig {
+    with(1000, Options::default().config)
+}
+
+fn get(path: &str) -> String {
+    format!("GET /a/{path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+/// A client of an address with a request.
+fn ask(rig: &mut Rig, last: u8, path: &str) -> usize {
+    let client = rig.connect_from(last);
+    rig.say(client, get(path));
+    client
+}
+
+/// So many connections of one client, each with a request.
+fn crowd(rig: &mut Rig, count: usize) -> Vec<usize> {
+    (0..count).map(|number| ask(rig, GREEDY, &format!("greedy/{number}"))).collect()
+}
+
+fn answer_all(rig: &mut Rig) {
+    while !rig.queue.is_empty() {
+        rig.claim_all().into_iter().for_each(answer);
+        rig.settle();
+    }
+}
+
+/// The status codes that a client has heard.
+fn statuses(rig: &mut Rig, client: usize) -> Vec<String> {
+    let heard = rig.heard(client);
+    heard.split("HTTP/1.1 ").skip(1).map(|rest| rest[..3].to_owned()).collect()
+}
+
+fn refused(rig: &Rig) -> (u64, u64) {
+    (rig.counters.share_refusals.read(), rig.counters.queue_full.read())
+}
+
+#[track_caller]
+fn everybody_leaves(mut rig: Rig, clients: impl IntoIterator<Item = usize>) {
+    clients.into_iter().for_each(|client| rig.shard.protocol.transport.io.reset(client));
+    rig.settle();
+    rig.claim_all().into_iter().for_each(drop);
+    rig.settle();
+    rig.assert_idle();
+}
+
+#[test]
+fn a_queue_that_one_client_has_filled_takes_another_ones_in_place_of_its_oldest() {
+    let mut rig = short_queue();
+    let greedy = crowd(&mut rig, LENGTH as usize);
+    // Its own further ones find the queue full.
+    let more = ask(&mut rig, GREEDY, "more");
+    assert_eq!((statuses(&mut rig, more), refused(&rig)), (vec!["503".to_owned()], (0, 1)));
+    let newcomers: Vec<usize> = (1..=3).map(|last| ask(&mut rig, last, "new")).collect();
+    assert_eq!((rig.queue.len(), refused(&rig)), (u64::from(LENGTH), (3, 1)));
+    for client in &greedy[..3] {
+        let heard = rig.heard(*client);
+        assert!(heard.starts_with("HTTP/1.1 503 ") && heard.contains("\r\nRetry-After: 1\r\n"), "{heard}");
+        assert!(heard.contains("clients that have fewer came first"), "{heard}");
+    }
+    answer_all(&mut rig);
+    assert!(newcomers.iter().all(|client| rig.heard_answers(*client) == ["/a/new"]));
+    assert!(greedy[3..].iter().all(|client| rig.heard_answers(*client).len() == 1));
+    // The connections of those that were refused go on.
+    rig.say(greedy[0], get("again"));
+    answer_all(&mut rig);
+    assert_eq!(rig.heard_answers(greedy[0]), ["/a/again"]);
+    assert_eq!(rig.counters.requests_rejected.read(), 3);
+    everybody_leaves(rig, greedy.into_iter().chain(newcomers).chain([more]));
+}
+
+#[test]
+fn what_is_pipelined_makes_room_and_is_answered_in_order() {
+    let mut rig = short_queue();
+    let greedy = rig.connect_from(GREEDY);
+    rig.say(greedy, (0..20).map(|number| get(&number.to_string())).collect::<String>());
+    assert_eq!(rig.queue.len(), u64::from(LENGTH));
+    let first = rig.claim();
+    let newcomers = [1, 2].map(|last| ask(&mut rig, last, "new"));
+    // One finds the place of what was claimed, if the greedy client's next does not; the others make room.
+    let order: Vec<String> = rig.claim_all().into_iter().map(|lease| (target(&lease), answer(lease)).0).collect();
+    assert_eq!(order.iter().filter(|path| *path == "/a/new").count(), 2, "{order:?}");
+    answer(first);
+    rig.settle();
+    answer_all(&mut rig);
+    assert!(newcomers.iter().all(|client| rig.heard_answers(*client) == ["/a/new"]));
+    let heard = statuses(&mut rig, greedy);
+    let (shared, full) = refused(&rig);
+    assert_eq!((heard.len(), heard[0].as_str(), full), (20, "200", 0), "{heard:?}");
+    assert_eq!(heard.iter().filter(|status| *status == "503").count() as u64, shared);
+    assert!(shared > 0 && heard[1] == "503", "the oldest that nobody has claimed: {heard:?}");
+    everybody_leaves(rig, newcomers.into_iter().chain([greedy]));
+}
+
+#[test]
+fn a_request_with_a_body_gets_a_place_whichever_way_it_comes() {
+    let whole = Config { properties: Properties::new().deliver_when_whole(3_000), ..Options::default().config };
+    for config in [Options::default().config, whole] {
+        for framing in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
+            for cut in [0, 1, 20, 50] {
+                let mut rig = with(LENGTH, config.clone());
+                let greedy = crowd(&mut rig, LENGTH as usize);
+                let text = format!("POST /a/new HTTP/1.1\r\nHost: h\r\n{framing}");
+                let newcomer = rig.connect_from(1);
+                let (one, other) = text.split_at(cut);
+                rig.say(newcomer, one);
+                rig.say(newcomer, other);
+                assert_eq!(refused(&rig), (1, 0), "{framing} cut at {cut}");
+                answer_all(&mut rig);
+                assert_eq!(rig.heard_answers(newcomer), ["/a/new"]);
+                everybody_leaves(rig, greedy.into_iter().chain([newcomer]));
+            }
+        }
+    }
+}
+
+#[test]
+fn clients_that_have_as_much_do_not_take_turns() {
+    let mut rig = short_queue();
+    let mut clients = crowd(&mut rig, 4);
+    clients.extend((0..4).map(|_| ask(&mut rig, 1, "other")));
+    // One more would have five, and the greedy one three.
+    clients.push(ask(&mut rig, 1, "other"));
+    assert_eq!(refused(&rig), (0, 1));
+    clients.extend((2..=5).map(|last| ask(&mut rig, last, "new")));
+    assert_eq!(refused(&rig), (4, 1), "each of these has less than both");
+    let paths: Vec<String> = rig.claim_all().into_iter().map(|lease| (target(&lease), answer(lease)).0).collect();
+    let left = |begin: &str| paths.iter().filter(|path| path.starts_with(begin)).count();
+    // By powers of two of how much each has.
+    assert_eq!((left("/a/greedy"), left("/a/other"), left("/a/new")), (1, 3, 4), "{paths:?}");
+    rig.settle();
+    everybody_leaves(rig, clients);
+}
+
+#[test]
+fn newcomers_get_slots_of_those_that_wait_in_queues_when_the_reserve_is_lent() {
+    for pipelines in [false, true] {
+        let mut rig = long_queue();
+        let greedy = match pipelines {
+            false => crowd(&mut rig, 20),
+            true => {
+                let client = rig.connect_from(GREEDY);
+                rig.say(client, get("greedy").repeat(20));
+                vec![client]
+            }
+        };
+        assert_eq!(rig.queue.len(), FOR_ALL as u64);
+        // Those for whom there is the reserve, and others.
+        let newcomers: Vec<usize> = (1..=12).map(|last| ask(&mut rig, last, "new")).collect();
+        rig.pass(std::time::Duration::from_millis(500));
+        assert_eq!(refused(&rig), (10, 0), "as many as found none");
+        let paths: Vec<String> = rig.claim_all().into_iter().map(|lease| (target(&lease), answer(lease)).0).collect();
+        assert_eq!(paths.iter().filter(|path| *path == "/a/new").count(), 12, "{paths:?}");
+        rig.settle();
+        assert!(newcomers.iter().all(|client| rig.heard_answers(*client) == ["/a/new"]));
+        answer_all(&mut rig);
+        rig.pass(std::time::Duration::from_millis(100));
+        answer_all(&mut rig);
+        let heard: usize = greedy.iter().map(|client| statuses(&mut rig, *client).len()).sum();
+        assert_eq!(heard, 20, "each is told something");
+        everybody_leaves(rig, greedy.into_iter().chain(newcomers));
+    }
+}
+
+#[test]
+fn what_a_consumer_has_claimed_is_left_alone() {
+    let mut rig = long_queue();
+    let greedy = crowd(&mut rig, 20);
+    let mut leases = rig.claim_all();
+    assert_eq!(leases.len(), FOR_ALL);
+    let newcomers: Vec<usize> = (1..=5).map(|last| ask(&mut rig, last, "new")).collect();
+    rig.pass(std::time::Duration::from_millis(500));
+    assert_eq!((refused(&rig), rig.queue.len()), ((0, 0), RESERVE as u64), "they wait");
+    // What comes back is for those that wait.
+    answer(leases.remove(0));
+    rig.settle();
+    assert_eq!((refused(&rig), rig.queue.len()), ((0, 0), RESERVE as u64 + 1));
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    answer_all(&mut rig);
+    assert!(newcomers.iter().all(|client| rig.heard_answers(*client) == ["/a/new"]));
+    assert_eq!(refused(&rig), (0, 0));
+    everybody_leaves(rig, greedy.into_iter().chain(newcomers));
+}
+
+#[test]
+fn connections_of_a_trusted_proxy_make_room_for_each_other() {
+    let proxies = Network::new(Ipv4Addr::new(10, 0, 0, GREEDY).into(), 32).expect("a network");
+    let mut rig = with(LENGTH, Config { trusted_proxies: vec![proxies], ..Options::default().config });
+    let greedy = rig.connect_from(GREEDY);
+    rig.say(greedy, get("greedy").repeat(LENGTH as usize));
+    let others: Vec<usize> = (0..3).map(|_| ask(&mut rig, GREEDY, "other")).collect();
+    assert_eq!(refused(&rig), (3, 0));
+    answer_all(&mut rig);
+    assert!(others.iter().all(|client| rig.heard_answers(*client) == ["/a/other"]));
+    everybody_leaves(rig, others.into_iter().chain([greedy]));
+}
+
+#[test]
+fn a_queue_that_was_shortened_refuses_newcomers_and_nothing_that_waits() {
+    let mut rig = short_queue();
+    let greedy = crowd(&mut rig, LENGTH as usize);
+    rig.queue.set_length_max(4);
+    let newcomer = ask(&mut rig, 1, "new");
+    assert_eq!((statuses(&mut rig, newcomer), refused(&rig)), (vec!["503".to_owned()], (0, 1)));
+    everybody_leaves(rig, greedy.into_iter().chain([newcomer]));
+}
+
+#[test]
+fn while_nobody_else_comes_nothing_is_limited_but_by_the_reserve() {
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let (length, pipeline) = ([4, 8, 1000][random.below(3)], 1 + random.below(8));
+        let mut rig = with(length, Options::default().config);
+        let clients: Vec<usize> = (0..=random.below(20)).map(|_| rig.connect_from(GREEDY)).collect();
+        for client in &clients {
+            rig.say(*client, get("x").repeat(1 + random.below(pipeline)));
+            if random.chance(300) {
+                rig.serve();
+            }
+        }
+        let waits = !rig.shard.protocol.transport.waiting.is_empty();
+        let in_use = rig.shard.protocol.dispatch.side().in_use();
+        assert!(!waits || in_use == FOR_ALL, "seed {seed}: somebody waits beside {in_use}");
+        assert!(rig.counters.queue_full.read() == 0 || length < 1000, "seed {seed}");
+        assert_eq!(rig.counters.share_refusals.read(), 0, "seed {seed}");
+        everybody_leaves(rig, clients);
+    }
+}
