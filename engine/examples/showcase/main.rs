@@ -129,6 +129,7 @@ fn builder(options: &Options) -> io::Result<EngineBuilder> {
             Pool::Receive => builder.receive_buffers(*count, RECEIVE_BUFFER_BYTES),
             Pool::Body => builder.body_buffers(*count, BODY_BUFFER_BYTES),
             Pool::Assembly => builder.assembly_buffers(*count),
+            Pool::File => builder.file_buffers(*count),
         };
     }
     if let Some(connections) = options.connections {

@@ -17,7 +17,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --consumers N        threads that answer, in queue mode (default: as many as shards)
   --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more wait
   --queue-length N     requests that wait for a consumer, 1 to 1048576 (default 65536); more get 503
-  --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers or assembly_buffers
+  --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers, assembly_buffers, file_buffers
   --connections N      connections that a shard holds, 1 to 16777216 (default 65536); the limit of descriptors
                        (ulimit -n) is raised as far as it can be
   --profile small      for a host with little memory: one shard, 28 MiB for the engine, small buffers and credits
@@ -56,6 +56,7 @@ pub(crate) enum Pool {
     Receive,
     Body,
     Assembly,
+    File,
 }
 
 /// What the settings are chosen for that are not given.
@@ -180,7 +181,8 @@ fn pool(text: &str) -> Result<(Pool, u32), String> {
         "receive_buffers" => Pool::Receive,
         "body_buffers" => Pool::Body,
         "assembly_buffers" => Pool::Assembly,
-        _ => return Err("receive_buffers, body_buffers or assembly_buffers is wanted".into()),
+        "file_buffers" => Pool::File,
+        _ => return Err("receive_buffers, body_buffers, assembly_buffers or file_buffers is wanted".into()),
     };
     // The engine knows the range of each.
     Ok((pool, ranged(count, 1, u32::MAX)?))

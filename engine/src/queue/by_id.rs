@@ -8,12 +8,13 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::answered::{Answered, NotSent, ResponseFlags};
 use super::commands::{Command, Informational};
-use super::exchange::{
-    Answered, CANCELLED, CLOSED, DEAD, Exchange, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE, NotSent, OPEN,
-    ORPHAN, Record, ResponseFlags, SENT, SharedSlot, generation_of,
-};
+use super::exchange::{Exchange, Record, SharedSlot};
 use super::signals::Signals;
+use super::word::{
+    CANCELLED, CLOSED, DEAD, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE, OPEN, ORPHAN, SENT, generation_of,
+};
 use crate::id::{QueueNumber, RequestId};
 
 /// Counts among those who refer to a slot without a handle.
@@ -99,6 +100,7 @@ impl<R: Record> Exchange<R> {
             if over || generation_of(seen) != id.generation() {
                 return false;
             }
+            // Not sequentially consistent: what is withdrawn is DEAD or ANSWERED by then (`word`).
             match word.compare_exchange(seen, seen | CANCELLED, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break,
                 Err(now) => seen = now,

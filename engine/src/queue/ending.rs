@@ -8,10 +8,12 @@
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
+use super::answered::ResponseFlags;
 use super::body::BodyState;
-use super::exchange::{COMPLETING, DEAD, Exchange, HANDLE, ORPHAN, Record, ResponseFlags};
+use super::exchange::{Exchange, Record};
 use super::shard_side::ShardSide;
 use super::slot::SlotTable;
+use super::word::{COMPLETING, DEAD, HANDLE, ORPHAN};
 use crate::mem;
 
 impl<R: Record> ShardSide<R> {

@@ -1,31 +1,12 @@
 //! One shard's request slots, as the shard and the applications see them.
 //!
-//! A slot's word holds its generation and marks; every transition but the shard's own is a compare-and-swap on it:
-//!
-//! ```text
-//!           publish                answer (by handle or id)                      taken, sent
-//!   free ───────────▶ OPEN, HANDLE ───────────────────────▶ ANSWERED, COMPLETING ───────────▶ free, generation + 1
-//!                        │ detach                              ▲ answer by id
-//!                        └──────────────▶ OPEN ────────────────┘
-//!   COMPLETING: somebody is about to put the slot into the completions, or has; the shard's end waits for it.
-//!   DEAD:      the client is gone; nobody can answer any more. The slot is free once the handle is dropped.
-//!   SENT:      answered by id and sent, but the handle still reads the head. The slot is free once it is dropped.
-//!   ORPHAN:    the shard has ended; the last orphan to be dropped takes the exchange with it.
-//!   CANCELLED: set by any thread on a slot that is OPEN and not DEAD, SENT or ORPHAN, answered or not. Nobody can
-//!              answer any more, and a command asks the shard to end the connection, which makes the slot DEAD or free.
-//! ```
-//!
-//! Beside the marks the word counts the informational responses that wait to be sent.
-//!
-//! A slot that is cancelled and unanswered is freed by the shard alone: who drops its handle before the shard has read
-//! the command only takes HANDLE off, or the shard would answer 500 in the place of the application.
-//!
 //! Invariants: the record and the received bytes of a slot do not change while a handle lives; the response area and
 //! the response belong to whoever set ANSWERED, until the slot is in the completions; the response of a slot that is
 //! free has no tail.
 //!
-//! Not here: what the shard does with its slots (`shard_side`), what applications do by handle (`lease`) and by id
-//! (`by_id`), and which received bytes a slot holds (`holdings`).
+//! Not here: what a slot's word says (`word`), what the shard does with its slots (`shard_side`), what applications do
+//! by handle (`lease`) and by id (`by_id`), what a response is (`answered`), and which received bytes a slot holds
+//! (`holdings`).
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -36,6 +17,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
+use super::answered::{Answered, LINE_BYTES, ResponseFlags};
 use super::body::{Chain, SlotBody};
 use super::commands::{Command, Commands};
 use super::completions::Completions;
@@ -43,40 +25,12 @@ use super::driving::LocalCompletions;
 use super::notifier::Notifier;
 use super::signals::{Signals, SlotSignals};
 use super::slot::{Slot, SlotLink};
-use crate::foreign::HeldBytes;
-use crate::id::{Generation, Origin, PLACE_BITS, QueueNumber, RequestId, ShardId};
+use super::word::{ANSWERED, CANCELLED, CLOSED, COMPLETING, DEAD, HANDLE, LEFT, OPEN, generation_of, word_of};
+use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::{Area, Arena, ArenaSizes};
-use crate::stream::Outgoing;
 
-pub(super) const HANDLE: u64 = 1;
-pub(super) const ANSWERED: u64 = 2;
-pub(super) const DEAD: u64 = 4;
-pub(super) const SENT: u64 = 8;
-pub(super) const ORPHAN: u64 = 16;
-/// Published and not yet freed: a word without it is nobody's to answer, whatever id is made up.
-pub(super) const OPEN: u64 = 32;
-pub(super) const COMPLETING: u64 = 64;
-/// Nobody will answer by id: the handle was dropped while somebody was doing so, or the queue has ended. If that fails,
-/// or when the handle is let go of, the request is abandoned.
-pub(super) const LEFT: u64 = 128;
-/// Cancelled: nobody can answer, and the shard has a command to end the connection.
-pub(super) const CANCELLED: u64 = 256;
-pub(super) const MARKS: u64 = (1 << PLACE_BITS) - 1;
-/// One informational response that waits to be sent; the five bits count up to [`INFORMATIONAL_MAX`].
-pub(super) const INFORMATIONAL_ONE: u64 = 1 << 16;
-pub(super) const INFORMATIONAL: u64 = 31 * INFORMATIONAL_ONE;
-/// Informational responses of one request that may wait to be sent.
-pub(crate) const INFORMATIONAL_MAX: u32 = 16;
-/// With one of these, or without OPEN, a request cannot be answered.
-pub(super) const CLOSED: u64 = ANSWERED | DEAD | ORPHAN | CANCELLED;
 /// In the place of a count of orphans: the shard has not ended.
 const RUNS: i64 = -1;
-
-const _: () = assert!(INFORMATIONAL & !MARKS == 0, "marks and counts leave the generation its bits");
-
-pub(super) const fn word_of(generation: Generation, marks: u64) -> u64 {
-    generation.bits() | marks
-}
 
 /// What the shard tells the application about a request: plain data that says which bytes it may read.
 pub(crate) trait Record: Copy + Send + Sync + 'static {
@@ -88,102 +42,6 @@ pub(crate) trait Record: Copy + Send + Sync + 'static {
     const EMPTY: Self;
     /// Bytes used of the slot's cooked area.
     fn cooked_bytes(&self) -> u32;
-}
-
-/// What the application tells the shard about its response.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ResponseFlags(u8);
-
-impl ResponseFlags {
-    /// No response was given: the handle was dropped.
-    pub(crate) const ABANDONED: Self = Self(1);
-    /// The handle that answered is gone with its response.
-    pub(super) const BY_HANDLE: Self = Self(2);
-    /// No handle is left that could read the request.
-    pub(super) const HANDLE_IS_GONE: Self = Self::BY_HANDLE.with(Self::ABANDONED);
-    /// The slot only returns to be freed.
-    pub(super) const RECLAIM: Self = Self(4);
-    /// The application wants the connection closed after this response.
-    pub(crate) const CLOSE: Self = Self(8);
-    /// It switches protocols: what follows on the connection, both ways, is the application's.
-    pub(crate) const SWITCHES: Self = Self(16);
-
-    /// Whether the slot returns only to be freed.
-    #[inline]
-    pub(crate) const fn only_reclaims(self) -> bool {
-        self.has(Self::RECLAIM)
-    }
-
-    /// Whether any flag of `other` is set.
-    pub(crate) const fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    pub(crate) const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// What is to be sent after the response area: the two pointers that travel.
-#[derive(Debug, Default)]
-pub(crate) enum Tail {
-    #[default]
-    None,
-    /// A body too large for the area.
-    Bytes(HeldBytes),
-    /// A body in pieces, of which there may be more to come.
-    Stream(Box<Outgoing>),
-}
-
-impl Tail {
-    #[inline]
-    pub(crate) fn is_none(&self) -> bool {
-        matches!(self, Self::None)
-    }
-}
-
-/// Why an informational response is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotSent {
-    /// The request is over.
-    Over,
-    /// [`INFORMATIONAL_MAX`] of them wait already.
-    Full,
-}
-
-/// Bytes of a response cell behind its area: for a line that the shard puts into the head when it sends it.
-pub(crate) const LINE_BYTES: u32 = 24;
-
-/// The head of a response to a request that came by HTTP/1: text at the beginning of the response area, written by who
-/// answers. What only the connection knows when it sends has its place: the date's, and [`LINE_BYTES`] behind the area
-/// for what is said of the connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HeadText {
-    pub(crate) len: u32,
-    /// Where in the text the Date value goes, filled in by the shard; 0 for nowhere.
-    pub(crate) date_at: u16,
-}
-
-/// What an application filled in: see [`Exchange::fill`]. A status, a head and a body, whatever version of HTTP they go
-/// out by.
-#[derive(Debug, Default)]
-pub(crate) struct Answered {
-    /// The response's status; 0 for none.
-    pub(crate) status: u16,
-    pub(crate) head: HeadText,
-    /// Bytes of the body that are in the response area, behind the head.
-    pub(crate) body_len: u32,
-    pub(crate) flags: ResponseFlags,
-    /// What is to be sent after the area: more of the body.
-    pub(crate) tail: Tail,
-}
-
-impl Answered {
-    /// Bytes of the response area that are to be sent.
-    #[inline]
-    pub(crate) fn area_len(&self) -> u32 {
-        self.head.len + self.body_len
-    }
 }
 
 /// Where the received bytes of a request are in the arena. Made only by who makes the slot hold them (`holdings`).
@@ -592,8 +450,4 @@ impl<R: Record> Drop for Exchange<R> {
             unsafe { slot.get_mut().assume_init_drop() };
         }
     }
-}
-
-pub(super) fn generation_of(word: u64) -> Generation {
-    Generation::of(word)
 }

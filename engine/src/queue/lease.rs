@@ -11,14 +11,13 @@ use core::sync::atomic::Ordering;
 use core::task::Waker;
 use std::sync::Arc;
 
+use super::answered::{Answered, NotSent, ResponseFlags};
 use super::body::{BodyState, Cursor, Reader, SlotBody};
 use super::commands::{Command, Informational};
-use super::exchange::{
-    ANSWERED, Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, LEFT, MARKS, NotSent, ORPHAN, Received, Record,
-    ResponseFlags, SENT, SharedSlot, generation_of,
-};
+use super::exchange::{Exchange, Received, Record, SharedSlot};
 use super::signals::Signals;
 use super::slot::Slot;
+use super::word::{ANSWERED, CANCELLED, COMPLETING, DEAD, HANDLE, LEFT, MARKS, ORPHAN, SENT, generation_of};
 use crate::id::{Generation, RequestId, ShardId};
 use crate::mem::Area;
 

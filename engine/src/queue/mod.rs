@@ -17,6 +17,7 @@
 //!
 //! Not here: HTTP, connections and the kernel's ring. Sources: futex(2), eventfd(2).
 
+mod answered;
 mod body;
 mod by_id;
 mod commands;
@@ -41,16 +42,15 @@ mod sleepers;
 mod slot;
 mod trim;
 mod watch;
+mod word;
 
+pub(crate) use self::answered::{Answered, HeadText, LINE_BYTES, NotSent, ResponseFlags, Tail};
 pub(crate) use self::body::{BodyState, Reading};
 pub(crate) use self::commands::{Command, Informational};
 pub(crate) use self::completions::Completion;
 pub(crate) use self::core::{QueueCore, Source};
 pub(crate) use self::driving::Driving;
-pub(crate) use self::exchange::{
-    Answered, Exchange, HeadText, INFORMATIONAL_MAX, LINE_BYTES, NotSent, Record, ResponseFlags, Sizes, Tail,
-    slot_bytes,
-};
+pub(crate) use self::exchange::{Exchange, Record, Sizes, slot_bytes};
 pub(crate) use self::handover::{HandOver, SocketReceiver};
 pub(crate) use self::lease::{Filled, Lease, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
@@ -63,3 +63,4 @@ pub(crate) use self::sleepers::Woken;
 pub(crate) use self::slot::{Slot, SlotTable};
 pub use self::watch::Disconnected;
 pub(crate) use self::watch::{Registration, Watch};
+pub(crate) use self::word::INFORMATIONAL_MAX;

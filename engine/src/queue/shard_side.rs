@@ -13,19 +13,18 @@ use core::sync::atomic::Ordering;
 use std::io;
 use std::sync::Arc;
 
+use super::answered::{Answered, ResponseFlags, Tail};
 use super::body::{Reader, SlotBody};
 use super::commands::Command;
 use super::completions::Completion;
 use super::driving::Driving;
-use super::exchange::{
-    Answered, CANCELLED, COMPLETING, DEAD, Exchange, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN, Received, Record,
-    ResponseFlags, SENT, SharedSlot, Sizes, Tail, generation_of, word_of,
-};
+use super::exchange::{Exchange, Received, Record, SharedSlot, Sizes};
 use super::free_slots::FreeSlots;
 use super::owned::{CellPools, Holding, Links, Stage};
 use super::request_ring::Published;
 use super::signals::Signals;
 use super::slot::{Slot, SlotTable};
+use super::word::{CANCELLED, COMPLETING, DEAD, HANDLE, INFORMATIONAL_ONE, MARKS, OPEN, SENT, generation_of, word_of};
 use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::{Area, Arena, Blank, Extent, Lent, Poison, ReceiveBuffers};
 

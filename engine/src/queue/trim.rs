@@ -13,12 +13,14 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::answered::Answered;
 use super::body::SlotBody;
-use super::exchange::{Answered, Received, Record, SharedSlot, generation_of, word_of};
+use super::exchange::{Received, Record, SharedSlot};
 use super::owned::Holding;
 use super::shard_side::ShardSide;
 use super::signals::SlotSignals;
 use super::slot::{Slot, SlotLink};
+use super::word::{generation_of, word_of};
 use crate::mem::{Area, give_back_places};
 
 /// Slots that stay, and how many more there must be to be worth it; few in simulations, which have few.

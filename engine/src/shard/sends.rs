@@ -36,8 +36,10 @@ impl<I: Io> Shard<I> {
         // What ended may have put connections on the lists again; `silent` is empty until they are worked off.
         self.protocol.transport.silent = silent;
         self.protocol.transport.turns.begin();
-        while let Some(key) = self.protocol.transport.turns.next() {
-            self.visit(key, Protocol::send_in_turn);
+        while let Some(place) = self.protocol.transport.turns.next() {
+            if let Some(key) = self.connections.key_of(place) {
+                self.visit(key, Protocol::send_in_turn);
+            }
         }
         self.protocol.dispatch.refill_reserve();
         self.work_off();

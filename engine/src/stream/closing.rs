@@ -7,8 +7,8 @@
 
 use core::cell::RefCell;
 use std::fs::File;
-use std::io::Seek;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 
 type Closer = Box<dyn Fn(File)>;
@@ -63,10 +63,11 @@ impl HeldFile {
         self.held().as_raw_fd()
     }
 
-    /// Whether its bytes have places, as those of a pipe have not.
-    pub(crate) fn has_positions(&self) -> bool {
-        let mut file: &File = self.held();
-        file.stream_position().is_ok()
+    /// Whether what was read of it can be read again, from where it was: of regular files and block devices. Others
+    /// give their bytes once, as pipes do, or have none that stay, as eventfds, which can be positioned all the same.
+    pub(crate) fn can_read_again(&self) -> bool {
+        let kind = self.held().metadata().map(|metadata| metadata.file_type());
+        kind.is_ok_and(|kind| kind.is_file() || kind.is_block_device())
     }
 
     fn held(&self) -> &Arc<File> {
@@ -114,5 +115,13 @@ mod tests {
         drop(elsewhere);
         drop(HeldFile::new(theirs));
         assert_eq!(*closed.borrow(), 1, "nobody closes for this thread any more");
+    }
+
+    #[test]
+    fn what_gives_its_bytes_once_cannot_be_read_again() {
+        let (reads, _writes) = std::io::pipe().expect("two descriptors");
+        let pipe = HeldFile::new(Arc::new(File::from(std::os::fd::OwnedFd::from(reads))));
+        let program = HeldFile::new(Arc::new(File::open("/proc/self/exe").expect("it is there")));
+        assert_eq!([&pipe, &HeldFile::new(file()), &program].map(HeldFile::can_read_again), [false, false, true]);
     }
 }

@@ -143,7 +143,7 @@ impl Outgoing {
             Data::File(range) => Some(&range.file),
             Data::Nothing | Data::Bytes(_) => None,
         });
-        file.is_none_or(HeldFile::has_positions)
+        file.is_none_or(HeldFile::can_read_again)
     }
 
     /// Bytes that the socket has taken, head and frames among them.

@@ -309,6 +309,7 @@ impl Rig {
         assert!(shard.protocol.dispatch.extras().is_empty(), "something is kept for connections that are gone");
         assert!(
             shard.protocol.transport.silent.is_empty()
+                && !shard.protocol.transport.turns.has_waiting()
                 && shard.protocol.flush.is_empty()
                 && shard.protocol.transport.waiting.is_empty(),
             "work is left"

@@ -57,6 +57,18 @@ fn leave(mut rig: Rig, clients: &[usize]) {
 }
 
 #[test]
+fn who_leaves_while_it_waits_leaves_no_trace_and_the_others_go_on() {
+    let (mut rig, clients) = asked(5);
+    answer_much(&mut rig);
+    rig.turn();
+    assert!(rig.shard.protocol.transport.turns.has_waiting());
+    clients[..4].iter().for_each(|client| rig.shard.protocol.transport.io.reset(*client));
+    rig.settle();
+    assert!(!rig.shard.protocol.transport.turns.has_waiting() && has_heard_all(&mut rig, clients[4]));
+    leave(rig, &clients[4..]);
+}
+
+#[test]
 fn large_answers_take_turns_in_order_and_a_small_one_waits_for_none() {
     let (mut rig, clients) = asked(6);
     answer_much(&mut rig);

@@ -28,8 +28,7 @@ impl<I: Io> Transport<I> {
             Sending::Room | Sending::FileRoom => self.io.cancel(socket.token(Op::Room)),
             // Its end is the moment to go on, and says nothing.
             Sending::Silent | Sending::SilentPart => self.follow_up = true,
-            // The list finds it gone.
-            Sending::Turn => socket.sending = Sending::No,
+            Sending::Turn => self.leave_turns(socket),
             Sending::No => {}
         }
         if socket.staging.is_reading() {

@@ -15,6 +15,7 @@ mod drains;
 mod events;
 mod held;
 mod listen_socket;
+mod place_lists;
 mod rates;
 mod receive;
 mod send;
@@ -84,7 +85,8 @@ pub(crate) struct Transport<I: Io> {
 }
 
 /// Bytes of a connection: its timer and its places in lists.
-pub(crate) const CONNECTION_BYTES: usize = Wheel::BYTES + Waiting::BYTES + 5 * size_of::<ConnectionKey>();
+pub(crate) const CONNECTION_BYTES: usize =
+    Wheel::BYTES + Waiting::BYTES + Turns::BYTES + 4 * size_of::<ConnectionKey>();
 
 impl<I: Io> Transport<I> {
     pub(crate) fn new(io: I, sizes: Sizes, accepting: Accepting, counters: Arc<ShardCounters>) -> Self {
@@ -99,7 +101,7 @@ impl<I: Io> Transport<I> {
             silent: Vec::with_capacity(connections),
             follow_up: false,
             waiting: Waiting::new(sizes.connections),
-            turns: Turns::new(connections),
+            turns: Turns::new(sizes.connections),
             cell_waiters: VecDeque::with_capacity(connections),
             called: Vec::with_capacity(connections),
             drains: Drains::new(sizes.connections),
@@ -139,7 +141,7 @@ impl<I: Io> Transport<I> {
         }
         self.waiting.give_back_room();
         give_back_room_of_queue(&mut self.cell_waiters);
-        give_back_room_of_queue(&mut self.turns.waiting);
+        self.turns.give_back_room();
         self.drains.give_back_room();
         self.wheel.give_back_room();
         for (group, count) in buffers.give_back(arena) {

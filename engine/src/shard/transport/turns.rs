@@ -9,15 +9,13 @@
 //!
 //! Invariants: io_uring copies what is sent within the submission, so what a turn submits is time for which nobody else
 //! is served; a small send waits for no large one; who waits is in the list once, and the shard does not sleep while
-//! anybody is in it; nobody waits where budget is left.
+//! anybody is in it; nobody waits where budget is left; who closes leaves it.
 //!
 //! Not here: what is sent, and parts of files that the helper sends, which costs the shard no time.
 
-use std::collections::VecDeque;
-
+use super::place_lists::PlaceLists;
 use super::{Appetite, Sending, Socket, Transport};
 use crate::ring::Io;
-use crate::slab::ConnectionKey;
 
 /// Of a client that has taken its last large send whole, one byte in so many counts. In turns of 2 MiB such clients
 /// cost a quarter more CPU: while one of them reads what is being sent, its acknowledgements are handled in the send.
@@ -55,13 +53,19 @@ pub(crate) struct Turns {
     /// What large sends may still carry before the kernel is entered.
     left: u32,
     /// Sockets whose large send waits, oldest first.
-    pub(super) waiting: VecDeque<ConnectionKey>,
+    waiting: PlaceLists<1>,
 }
 
+/// The one list.
+const WAITING: usize = 0;
+
 impl Turns {
-    pub(super) fn new(connections: usize) -> Self {
+    /// Bytes of one more connection.
+    pub(super) const BYTES: usize = PlaceLists::<1>::BYTES;
+
+    pub(super) fn new(connections: u32) -> Self {
         let sizes = TurnSizes::USUAL;
-        Self { sizes, left: sizes.turn, waiting: VecDeque::with_capacity(connections) }
+        Self { sizes, left: sizes.turn, waiting: PlaceLists::new(connections) }
     }
 
     /// The kernel has been entered.
@@ -76,10 +80,16 @@ impl Turns {
         !self.waiting.is_empty()
     }
 
-    /// The next socket whose turn it is; it may be gone, or closing.
+    /// The place of the next socket whose turn it is, which waits no more.
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<ConnectionKey> {
-        if self.left == 0 { None } else { self.waiting.pop_front() }
+    pub(crate) fn next(&mut self) -> Option<u32> {
+        let next = self.waiting.first(WAITING).filter(|_| self.left > 0)?;
+        self.waiting.leave(WAITING, next);
+        Some(next)
+    }
+
+    pub(super) fn give_back_room(&mut self) {
+        self.waiting.give_back_room();
     }
 }
 
@@ -105,8 +115,16 @@ impl<I: Io> Transport<I> {
 
     /// What a socket has to send waits for its turn.
     pub(crate) fn await_turn(&mut self, socket: &mut Socket) {
+        debug_assert!(socket.sending == Sending::No, "who waits is in the list once");
         socket.sending = Sending::Turn;
-        self.turns.waiting.push_back(socket.key);
+        self.turns.waiting.join(WAITING, socket.key.index);
+    }
+
+    /// A socket that closes sends nothing more.
+    pub(super) fn leave_turns(&mut self, socket: &mut Socket) {
+        if socket.takes_turn() {
+            self.turns.waiting.leave(WAITING, socket.key.index);
+        }
     }
 }
 

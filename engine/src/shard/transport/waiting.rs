@@ -1,12 +1,12 @@
 //! Sockets whose input waits for something that has run out: a list for each such thing, first come, first served.
 //!
 //! Invariants: a socket is in one list at most, and leaves it before its entry goes; meanwhile nothing is received for
-//! it, and what has come is held; joining, leaving and looking for the first cost the same however many wait.
+//! it, and what has come is held.
 //!
 //! Not here: who is called when (`shard`), and what then goes on (`protocol`); sockets that wait for room to send, or
 //! for a cell to read a file into (`send`, `stage`).
 
-use crate::mem::give_back_room;
+use super::place_lists::PlaceLists;
 
 /// What can run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,47 +49,26 @@ impl Resource {
 
 /// See the module's head.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    /// By the place of a connection; grow with the highest that has waited, within the reserved capacity.
-    links: Vec<Link>,
-    lists: [List; Resource::ALL.len()],
-    count: usize,
-}
-
-/// Neighbours in a list: places counted from 1, 0 for none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    before: u32,
-    behind: u32,
-}
-
-/// The ends of a list, in the same way.
-#[derive(Clone, Copy, Debug, Default)]
-struct List {
-    first: u32,
-    last: u32,
-    count: usize,
-}
+pub(crate) struct Waiting(PlaceLists<{ Resource::ALL.len() }>);
 
 impl Waiting {
     /// Bytes that one more takes.
-    pub(super) const BYTES: usize = size_of::<Link>();
+    pub(super) const BYTES: usize = PlaceLists::<{ Resource::ALL.len() }>::BYTES;
 
     /// For so many connections.
     pub(super) fn new(connections: u32) -> Self {
-        let links = Vec::with_capacity(connections as usize);
-        Self { links, lists: Default::default(), count: 0 }
+        Self(PlaceLists::new(connections))
     }
 
     /// Whether nobody waits for anything.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.0.is_empty()
     }
 
     /// How many wait for something.
     pub(crate) fn count(&self, resource: Resource) -> usize {
-        self.lists[resource as usize].count
+        self.0.count(resource as usize)
     }
 
     /// How many wait for a buffer.
@@ -107,50 +86,25 @@ impl Waiting {
 
     /// The place of the one that has begun to wait for the same next.
     pub(crate) fn behind(&self, place: u32) -> Option<u32> {
-        self.links[place as usize].behind.checked_sub(1)
+        self.0.behind(place)
     }
 
     /// The place of the connection that has waited longest.
     pub(crate) fn first(&self, resource: Resource) -> Option<u32> {
-        self.lists[resource as usize].first.checked_sub(1)
+        self.0.first(resource as usize)
     }
 
     pub(super) fn join(&mut self, resource: Resource, place: u32) {
-        if place as usize >= self.links.len() {
-            self.links.resize(place as usize + 1, Link::default());
-        }
-        let list = &mut self.lists[resource as usize];
-        let before = core::mem::replace(&mut list.last, place + 1);
-        self.links[place as usize] = Link { before, behind: 0 };
-        match before.checked_sub(1) {
-            Some(before) => self.links[before as usize].behind = place + 1,
-            None => list.first = place + 1,
-        }
-        list.count += 1;
-        self.count += 1;
+        self.0.join(resource as usize, place);
+    }
+
+    pub(super) fn leave(&mut self, resource: Resource, place: u32) {
+        self.0.leave(resource as usize, place);
     }
 
     /// While nobody waits, the memory goes back to the system.
     pub(super) fn give_back_room(&mut self) {
-        if self.is_empty() {
-            self.links.clear();
-        }
-        give_back_room(&mut self.links);
-    }
-
-    pub(super) fn leave(&mut self, resource: Resource, place: u32) {
-        let list = &mut self.lists[resource as usize];
-        let Link { before, behind } = core::mem::take(&mut self.links[place as usize]);
-        match before.checked_sub(1) {
-            Some(before) => self.links[before as usize].behind = behind,
-            None => list.first = behind,
-        }
-        match behind.checked_sub(1) {
-            Some(behind) => self.links[behind as usize].before = before,
-            None => list.last = before,
-        }
-        list.count -= 1;
-        self.count -= 1;
+        self.0.give_back_room();
     }
 }
 
