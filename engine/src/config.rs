@@ -204,7 +204,7 @@ impl Config {
             pipeline_max: 16,
             stack_bytes: Some(256 * 1024),
             base: Properties::new().request_body_credit(16 * 1024).send_credit(16 * 1024).socket_buffer(8 * 1024),
-            limits: Limits { head_bytes_max: 4096, target_bytes_max: 2048, trailer_bytes_max: 2048, ..Limits::DEFAULT },
+            limits: Limits::DEFAULT.head_bytes_max(4096).target_bytes_max(2048).trailer_bytes_max(2048),
             ..Self::default()
         };
         small.give(Pool::Requests, SMALL_REQUESTS_MAX);

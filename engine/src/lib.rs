@@ -65,10 +65,24 @@
 //! itself only when a shard fails; [`Engine::failure`] and [`Engine::wait`] give the reason then. A request
 //! that is dropped unanswered gets 500.
 //!
+//! # Features
+//! * `signal` (on by default): `ringress::signal` and `run_until_signal`.
+//! * `http`: `http::StatusCode`, `http::HeaderName` and `http::HeaderValue` in responses; `ringress::http` is that crate.
+//! * `tower` (with `http`): `ringress::tower`.
+//!
 //! # Absent
 //! TLS, HTTP/2, caching and logging, for now; an HTTP client, routing by pattern and middleware, for good.
 
+// On docs.rs each item says the feature that it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "ringress runs on Linux alone: its shards are io_uring, an interface of Linux (6.1 or later). Build for a target like \
+    x86_64-unknown-linux-gnu, or leave ringress out of other targets in Cargo.toml: \
+    [target.'cfg(target_os = \"linux\")'.dependencies]"
+);
 
 mod api;
 #[cfg(feature = "axum")]
@@ -107,6 +121,11 @@ mod timer;
 #[cfg(feature = "tower")]
 pub mod tower;
 
+/// The crate `bytes`, in the version whose [`Bytes`](bytes::Bytes) bodies are given and read as.
+pub use bytes;
+/// The crate `http`, in the version whose statuses, names and values responses take.
+#[cfg(feature = "http")]
+pub use http;
 pub use ringress_proto::date::{imf_fixdate as format_date, parse_imf_fixdate as parse_date};
 pub use ringress_proto::head::Version;
 pub use ringress_proto::header::{KnownHeader, ResponseHeader};

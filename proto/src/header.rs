@@ -99,6 +99,7 @@ macro_rules! known_names {
     ) => {
         $(#[doc = $doc])+
         #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
         #[repr(u8)]
         pub enum $type {
             /// Any name that is not listed here.

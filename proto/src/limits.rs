@@ -11,7 +11,15 @@ use core::fmt;
 pub const HEADER_COUNT_MAX: usize = 100;
 
 /// Bounds on one request's head and chunk framing.
+///
+/// ```
+/// use ringress_proto::limits::Limits;
+///
+/// let limits = Limits::DEFAULT.head_bytes_max(8_192).target_bytes_max(2_048);
+/// assert!(limits.validate().is_ok());
+/// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes from the first byte of a request to the end of its blank line; 256 to 65,535. A head of exactly this
     /// size is accepted; beyond it: 431.
@@ -43,6 +51,55 @@ impl Limits {
         trailer_bytes_max: 8_192,
         raw_target_bytes: false,
     };
+
+    /// With another [`head_bytes_max`](field@Self::head_bytes_max).
+    #[must_use]
+    pub const fn head_bytes_max(mut self, bytes: u16) -> Self {
+        self.head_bytes_max = bytes;
+        self
+    }
+
+    /// With another [`target_bytes_max`](field@Self::target_bytes_max).
+    #[must_use]
+    pub const fn target_bytes_max(mut self, bytes: u16) -> Self {
+        self.target_bytes_max = bytes;
+        self
+    }
+
+    /// With another [`header_count_max`](field@Self::header_count_max).
+    #[must_use]
+    pub const fn header_count_max(mut self, count: u16) -> Self {
+        self.header_count_max = count;
+        self
+    }
+
+    /// With another [`chunk_line_bytes_max`](field@Self::chunk_line_bytes_max).
+    #[must_use]
+    pub const fn chunk_line_bytes_max(mut self, bytes: u16) -> Self {
+        self.chunk_line_bytes_max = bytes;
+        self
+    }
+
+    /// With another [`chunk_extension_bytes_max`](field@Self::chunk_extension_bytes_max).
+    #[must_use]
+    pub const fn chunk_extension_bytes_max(mut self, bytes: u16) -> Self {
+        self.chunk_extension_bytes_max = bytes;
+        self
+    }
+
+    /// With another [`trailer_bytes_max`](field@Self::trailer_bytes_max).
+    #[must_use]
+    pub const fn trailer_bytes_max(mut self, bytes: u16) -> Self {
+        self.trailer_bytes_max = bytes;
+        self
+    }
+
+    /// With another [`raw_target_bytes`](field@Self::raw_target_bytes).
+    #[must_use]
+    pub const fn raw_target_bytes(mut self, allowed: bool) -> Self {
+        self.raw_target_bytes = allowed;
+        self
+    }
 
     /// Checks every field against its range.
     ///
@@ -81,6 +138,7 @@ const _: () = assert!(Limits::DEFAULT.validate().is_ok());
 
 /// A limit outside its range.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LimitError {
     /// Name of the field of [`Limits`].
     pub field: &'static str,

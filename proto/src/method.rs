@@ -9,6 +9,7 @@ macro_rules! methods {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
         /// A request method.
         #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         #[repr(u8)]
         pub enum Method {
             /// Not one of the methods below.

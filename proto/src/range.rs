@@ -52,6 +52,7 @@ impl Ranges {
 /// What a request asks for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is no allocation here, and it is looked at once")]
+#[non_exhaustive]
 pub enum Selection {
     /// All: there is no Range field, or it is to be ignored. The response is 200.
     Whole,

@@ -23,6 +23,7 @@ use template::{OK_LINE, TEMPLATE_BYTES_MAX};
 
 /// Why a part of a response head was not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WriteError {
     /// The memory is full.
     NoSpace,

@@ -116,14 +116,15 @@ fn limits() -> impl Strategy<Value = Limits> {
     let small = (0_u16..160, 0_u16..40, 0_u16..6, 0_u16..24, 0_u16..24, 0_u16..24);
     prop_oneof![
         Just(Limits::DEFAULT),
-        small.prop_map(|(head, target, count, line, extension, trailer)| Limits {
-            head_bytes_max: head,
-            target_bytes_max: target,
-            header_count_max: count,
-            chunk_line_bytes_max: line,
-            chunk_extension_bytes_max: extension,
-            trailer_bytes_max: trailer,
-            raw_target_bytes: trailer % 2 == 0,
+        small.prop_map(|(head, target, count, line, extension, trailer)| {
+            Limits::DEFAULT
+                .head_bytes_max(head)
+                .target_bytes_max(target)
+                .header_count_max(count)
+                .chunk_line_bytes_max(line)
+                .chunk_extension_bytes_max(extension)
+                .trailer_bytes_max(trailer)
+                .raw_target_bytes(trailer % 2 == 0)
         }),
     ]
 }

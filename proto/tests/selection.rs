@@ -50,7 +50,7 @@ fn ranges(selection: Selection) -> Option<Vec<ByteRange>> {
         Selection::Whole => None,
         Selection::Single(range) => Some(vec![range]),
         Selection::Multiple(ranges) => Some(ranges.as_slice().to_vec()),
-        Selection::Unsatisfiable => Some(Vec::new()),
+        _ => Some(Vec::new()),
     }
 }
 

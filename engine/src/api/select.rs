@@ -21,6 +21,7 @@ use crate::clock;
 
 /// What the preconditions of a request make of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Precondition {
     /// It is carried out as without them.
     Proceed,
@@ -141,10 +142,11 @@ impl Response<'_> {
             return self;
         }
         match request.select(validators, length) {
-            Selection::Whole => {}
             Selection::Single(range) => self.become_part(range, length),
             Selection::Multiple(ranges) => self.become_parts(&ranges, length),
             Selection::Unsatisfiable => self.become_unsatisfied(length),
+            // The whole may be given whatever is asked for.
+            _ => {}
         }
         self
     }

@@ -163,7 +163,7 @@ impl EngineBuilder {
     /// Limits of request heads: see [`Limits`]. [`raw_target_bytes`](Self::raw_target_bytes) holds beside them.
     pub fn limits(mut self, limits: Limits) -> Self {
         let raw_target_bytes = self.config.limits.raw_target_bytes || limits.raw_target_bytes;
-        self.config.limits = Limits { raw_target_bytes, ..limits };
+        self.config.limits = limits.raw_target_bytes(raw_target_bytes);
         self
     }
 

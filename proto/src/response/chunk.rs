@@ -25,6 +25,7 @@ pub fn last_chunk(first: bool) -> &'static [u8] {
 
 /// Why a trailer section was not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TrailerError {
     /// The memory is full.
     NoSpace,

@@ -27,6 +27,7 @@ use core::net::Ipv6Addr;
 
 /// The four forms of a request target (RFC 9112 section 3.2).
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[repr(u8)]
 pub enum TargetForm {
     /// `/path?query`.

@@ -1,9 +1,8 @@
 //! Heads of responses to requests that came by HTTP/1: text, written by who answers into the shard's memory.
 //!
-//! Invariants: the room `api` writes no head but here, and asks nowhere else which version a request came by: each
-//! question is a match of all versions, so that another one, whose heads travel as fields, finds its places. A head
-//! ends with its blank line, and has a place for the date; what it says of the connection is the shard's to put behind
-//! that.
+//! Invariants: the room `api` writes no head but here, and asks nowhere else which version a request came by: with
+//! another one, whose heads travel as fields, this file does not compile. A head ends with its blank line, and has a
+//! place for the date; what it says of the connection is the shard's to put behind that.
 //!
 //! Not here: what may be answered (`response`), why it cannot be (`refused`), the syntax of fields (`proto::response`),
 //! trailer sections (`stream/ending.rs`), and informational responses, which travel as fields.
@@ -17,21 +16,12 @@ use crate::error::Result;
 use crate::queue::{Answered, HeadText, ResponseFlags, Tail};
 use crate::record::RequestRecord;
 
-/// The form that heads have which go to the client of a request.
-#[inline]
-fn writer<'a>(record: &RequestRecord, area: &'a mut [u8]) -> HeadWriter<'a> {
-    match record.head.version {
-        // Every head states HTTP/1.1 (RFC 9110 section 2.5).
-        Version::Http10 | Version::Http11 => HeadWriter::new(area),
-    }
-}
+// Another version has other heads, and other answers to each question of this file.
+const _: () = assert!(Version::ALL.len() == 2, "every function here is of HTTP/1: look at each");
 
 /// Whether there are responses below 200 for a request: informational ones, and the switch of protocols.
 pub(in crate::api) fn has_informational(record: &RequestRecord) -> bool {
-    match record.head.version {
-        Version::Http10 => false,
-        Version::Http11 => true,
-    }
+    record.head.version != Version::Http10
 }
 
 /// How a client finds the end of a streamed body.
@@ -47,10 +37,7 @@ pub(in crate::api) enum ResponseBodyLength {
 
 /// How a client finds the end of a body of which the length is not known beforehand.
 pub(super) fn unknown_length(record: &RequestRecord) -> ResponseBodyLength {
-    match record.head.version {
-        Version::Http10 => ResponseBodyLength::Close,
-        Version::Http11 => ResponseBodyLength::Chunked,
-    }
+    if record.head.version == Version::Http10 { ResponseBodyLength::Close } else { ResponseBodyLength::Chunked }
 }
 
 /// A short response of status 200 whose head is kept ready. Gives the head, and the bytes of the body behind it.
@@ -77,7 +64,8 @@ pub(super) fn with_body(
     area: &mut [u8],
 ) -> Result<(HeadText, Option<u32>)> {
     let area_bytes = area.len();
-    let mut head = writer(record, area);
+    // Every head states HTTP/1.1, whatever the request was (RFC 9110 section 2.5).
+    let mut head = HeadWriter::new(area);
     let written = write_fields(template, response, framing, &mut head);
     let body = if record.is_head() { &[] } else { response.body.as_bytes() };
     let finished = written.and_then(|date_at| head.finish_with(body).map(|end| (end, date_at)));
@@ -96,7 +84,8 @@ pub(in crate::api) fn alone(
     area: &mut [u8],
 ) -> Result<Answered> {
     let area_bytes = area.len();
-    let mut head = writer(record, area);
+    // Every head states HTTP/1.1, whatever the request was (RFC 9110 section 2.5).
+    let mut head = HeadWriter::new(area);
     // The response to HEAD ends with its head in any case.
     let ends_by_close = framing == Some(ResponseBodyLength::Close) && !record.is_head();
     let written = write_fields(template, response, framing, &mut head);

@@ -31,7 +31,7 @@ pub(super) fn trailers_of(trailers: &[(&str, &str)]) -> Result<Bytes> {
         Ok(_) => Ok(section.into()),
         Err(TrailerError::BadName) => Err(field_refused(WriteError::BadName, last.0, last.1)),
         Err(TrailerError::BadValue) => Err(field_refused(WriteError::BadValue, last.0, last.1)),
-        Err(TrailerError::Forbidden | TrailerError::NoSpace) => Err(Error::invalid(format!(
+        Err(_) => Err(Error::invalid(format!(
             "{} cannot be a trailer field (RFC 9110 section 6.5.1): give it to the response as a header",
             last.0.as_str()
         ))),
