@@ -68,7 +68,7 @@
 //! # Features
 //! * `signal` (on by default): `ringress::signal` and `run_until_signal`.
 //! * `http`: `http::StatusCode`, `http::HeaderName` and `http::HeaderValue` in responses; `ringress::http` is that crate.
-//! * `tower` (with `http`): `ringress::tower`.
+//! * `tower` (with `http`): `ringress::tower`. `axum` (with `tower`): `ringress::axum`.
 //!
 //! # Absent
 //! TLS, HTTP/2, caching and logging, for now; an HTTP client, routing by pattern and middleware, for good.
@@ -136,9 +136,10 @@ pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
-    Batch, Body, Chunk, Completion, Cookies, Disconnect, FieldName, Form, HeaderName, HeaderValue, HeaderValues,
-    Headers, Pairs, Precondition, Receive, Request, RequestBody, Response, ResponseStream, Segments, SendChunk, Sent,
-    StatusCode, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
+    Batch, Body, Chunk, Completion, Cookies, Disconnect, FieldName, FillBuffer, Form, HeaderName, HeaderValue,
+    HeaderValues, Headers, IntoFd, NextChunk, Pairs, Precondition, ReadBytes, Receive, ReceiveBatch, Request,
+    RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady, ToBytes, TrySendError,
+    Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::{Capacity, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};

@@ -475,3 +475,20 @@ fn a_stream_tells_when_there_is_room_and_when_nobody_reads_any_more() {
     Client::over(peer.stream).reset();
     assert!(common::within(WAIT_MAX, "the watch", move || watching.join().expect("no panic")));
 }
+
+/// So that they can be kept in a struct, and polled there, by who writes futures by hand.
+#[test]
+fn every_future_has_a_name_can_move_between_threads_and_needs_no_pinning() {
+    const fn checked<T: Future + Send + Unpin>() {}
+    checked::<ringress::Receive<'_>>();
+    checked::<ringress::ReceiveBatch<'_>>();
+    checked::<ringress::ReadBytes<'_>>();
+    checked::<ringress::FillBuffer<'_>>();
+    checked::<ringress::NextChunk<'_>>();
+    checked::<ringress::ToBytes<'_>>();
+    checked::<ringress::SendChunk<'_, '_>>();
+    checked::<ringress::StreamReady<'_>>();
+    checked::<ringress::Completion>();
+    checked::<ringress::Disconnect>();
+    checked::<ringress::IntoFd>();
+}

@@ -37,7 +37,7 @@ fn a_client_that_does_not_read_stops_try_send_until_it_reads() {
             // The shard may still be on its way.
             Err(TrySendError::Full(_)) if !is_stuck(&host, &mut stream) => {}
             Err(TrySendError::Full(chunk)) => break chunk,
-            Err(TrySendError::Error(error)) => panic!("{error}"),
+            Err(error) => panic!("{error}"),
         }
         assert!(given < MUCH, "the sockets cannot hold all of this");
     };
@@ -431,7 +431,7 @@ fn give_all_there_is_room_for(
         match try_send(pattern(count * CHUNK, CHUNK).into()) {
             Ok(()) => count += 1,
             Err(TrySendError::Full(_)) => return count,
-            Err(TrySendError::Error(error)) => panic!("{error}"),
+            Err(error) => panic!("{error}"),
         }
     }
 }

@@ -4,7 +4,9 @@
 //! what has been read makes room for more, so that a client is as fast as its reader; a body is read once; dropping a
 //! future loses no byte: what it had collected is given back, and read again by whoever reads next.
 //!
-//! Not here: what the bytes mean.
+//! Not here: what the bytes mean; the futures (`body/reading.rs`).
+
+mod reading;
 
 use core::fmt;
 use core::future::poll_fn;
@@ -12,11 +14,12 @@ use core::ops::Deref;
 use core::task::{Context, Poll, Waker};
 use std::io;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 use ringress_proto::trailers::Trailers;
 
+pub use self::reading::{FillBuffer, NextChunk, ReadBytes, ToBytes};
 use super::request::Request;
 use super::wait::{block_on, is_undriven, undriven};
 use crate::error::{Error, ErrorKind, Result};
@@ -90,18 +93,17 @@ pub(super) trait BodySource {
             })
         })
     }
+}
 
-    /// Lends what a look has found.
-    fn chunk(&mut self, found: &Available) -> Option<Chunk<'_>>
-    where
-        Self: Sized + Send + Sync,
-    {
-        match found {
-            Available::Bytes => {
-                let len = self.found().len();
-                Some(Chunk { source: self, len })
+impl Available {
+    /// Lends what a look at this source has found.
+    pub(super) fn lent_by(self, source: &mut (dyn BodySource + Send + Sync)) -> Option<Chunk<'_>> {
+        match self {
+            Self::Bytes => {
+                let len = source.found().len();
+                Some(Chunk { source, len })
             }
-            Available::End | Available::Nothing => None,
+            Self::End | Self::Nothing => None,
         }
     }
 }
@@ -338,8 +340,8 @@ impl<'r> RequestBody<'r> {
     /// # Errors
     /// As [`read`](Self::read); [`Unsupported`](ErrorKind::Unsupported) where nobody drives the shard: see
     /// [`RequestBody`].
-    pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        poll_fn(|context| self.poll_read(context, buffer)).await
+    pub fn read_async<'f>(&'f mut self, buffer: &'f mut [u8]) -> ReadBytes<'f> {
+        ReadBytes::new(self.request, buffer)
     }
 
     /// As [`read_async`](Self::read_async), for those who write futures by hand.
@@ -363,15 +365,8 @@ impl<'r> RequestBody<'r> {
     ///
     /// # Errors
     /// As [`read_async`](Self::read_async).
-    pub async fn fill_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let mut filling = Filling { body: self, buffer, filled: 0 };
-        while filling.filled < filling.buffer.len() {
-            match filling.body.read_async(&mut filling.buffer[filling.filled..]).await? {
-                0 => break,
-                count => filling.filled += count,
-            }
-        }
-        Ok(core::mem::take(&mut filling.filled))
+    pub fn fill_async<'f>(&'f mut self, buffer: &'f mut [u8]) -> FillBuffer<'f> {
+        FillBuffer::new(self.request, buffer)
     }
 
     /// Waits for bytes, and lends them from the buffer that they were received into. `None`: the body is at its end.
@@ -383,16 +378,15 @@ impl<'r> RequestBody<'r> {
             Available::Nothing => block_on(poll_fn(|context| self.request.poll_look(context)))?,
             found => found,
         };
-        Ok(self.request.chunk(&found))
+        Ok(found.lent_by(self.request))
     }
 
     /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
     ///
     /// # Errors
     /// As [`read_async`](Self::read_async).
-    pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
-        let found = poll_fn(|context| self.request.poll_look(context)).await?;
-        Ok(self.request.chunk(&found))
+    pub fn next_chunk_async(&mut self) -> NextChunk<'_> {
+        NextChunk::new(self.request)
     }
 
     /// As [`next_chunk_async`](Self::next_chunk_async), for those who write futures by hand.
@@ -401,7 +395,7 @@ impl<'r> RequestBody<'r> {
     /// As [`read_async`](Self::read_async).
     pub fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Chunk<'_>>>> {
         match self.request.poll_look(context) {
-            Poll::Ready(Ok(found)) => Poll::Ready(Ok(self.request.chunk(&found))),
+            Poll::Ready(Ok(found)) => Poll::Ready(Ok(found.lent_by(self.request))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => Poll::Pending,
         }
@@ -421,63 +415,8 @@ impl<'r> RequestBody<'r> {
     ///
     /// # Errors
     /// As [`to_bytes`](Self::to_bytes) and [`read_async`](Self::read_async).
-    pub async fn to_bytes_async(&mut self, limit: usize) -> Result<Bytes> {
-        let too_large = || {
-            let text = format!("the request's body is longer than the {limit} bytes asked for; give to_bytes more");
-            Error::new(ErrorKind::TooLarge, text)
-        };
-        let left = |length: u64| length.saturating_sub(self.request.lease.reader().taken);
-        let known = self.request.content_length().map_or(0, left);
-        let known = usize::try_from(known).unwrap_or(usize::MAX);
-        if known > limit {
-            return Err(too_large());
-        }
-        // A client's word is no reason to take memory for bytes that may never come.
-        let whole = BytesMut::with_capacity(known.min(64 * 1024));
-        let mut collecting = Collecting { body: self, whole };
-        loop {
-            let request = &mut *collecting.body.request;
-            match poll_fn(|context| request.poll_look(context)).await? {
-                Available::End | Available::Nothing => return Ok(core::mem::take(&mut collecting.whole).freeze()),
-                Available::Bytes => {}
-            }
-            let found = request.found();
-            if found.len() > limit - collecting.whole.len() {
-                return Err(too_large());
-            }
-            let count = found.len();
-            collecting.whole.extend_from_slice(found);
-            request.consume(count);
-        }
-    }
-}
-
-/// A read into a buffer under way; dropped, it gives back what it has.
-struct Filling<'f, 'r> {
-    body: &'f mut RequestBody<'r>,
-    buffer: &'f mut [u8],
-    filled: usize,
-}
-
-impl Drop for Filling<'_, '_> {
-    fn drop(&mut self) {
-        if self.filled > 0 {
-            self.body.request.give_back(Bytes::copy_from_slice(&self.buffer[..self.filled]));
-        }
-    }
-}
-
-/// A read of everything under way; dropped, it gives back what it has.
-struct Collecting<'f, 'r> {
-    body: &'f mut RequestBody<'r>,
-    whole: BytesMut,
-}
-
-impl Drop for Collecting<'_, '_> {
-    fn drop(&mut self) {
-        if !self.whole.is_empty() {
-            self.body.request.give_back(core::mem::take(&mut self.whole).freeze());
-        }
+    pub fn to_bytes_async(&mut self, limit: usize) -> ToBytes<'_> {
+        ToBytes::new(self.request, limit)
     }
 }
 

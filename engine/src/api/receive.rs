@@ -107,9 +107,8 @@ impl RequestQueue {
     /// # Errors
     /// As [`receive`](Self::receive); [`Unsupported`](crate::ErrorKind::Unsupported) as
     /// [`receive_async`](Self::receive_async).
-    pub async fn receive_batch_async(&self, max: usize) -> Result<Batch<'_>> {
-        let first = self.receive_async().await?;
-        Ok(self.batch(first, max))
+    pub fn receive_batch_async(&self, max: usize) -> ReceiveBatch<'_> {
+        ReceiveBatch { first: self.receive_async(), max }
     }
 
     /// Answers a request of this queue by its id, from any thread.
@@ -335,5 +334,22 @@ impl Future for Receive<'_> {
 impl Drop for Receive<'_> {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// A batch to come; see [`RequestQueue::receive_batch_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless polled"]
+pub struct ReceiveBatch<'a> {
+    first: Receive<'a>,
+    max: usize,
+}
+
+impl<'a> Future for ReceiveBatch<'a> {
+    type Output = Result<Batch<'a>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let (queue, max) = (self.first.queue, self.max);
+        Pin::new(&mut self.first).poll(context).map(|first| Ok(queue.batch(first?, max)))
     }
 }

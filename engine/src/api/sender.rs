@@ -6,6 +6,9 @@
 //!
 //! Not here: how much may be given (`stream`), and what is told to the shard.
 
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
 use std::sync::Arc;
@@ -20,14 +23,44 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::queue::notify_deferred;
 use crate::stream::{Data, OutStream, Piece};
 
-/// Why a chunk was not sent.
+/// Why a chunk was not sent. Converts to an [`Error`], without the chunk, for `?`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum TrySendError<'a> {
     /// Too much is under way; here is the chunk again.
     Full(Body<'a>),
     /// As [`ResponseStream::send`](crate::ResponseStream::send).
     Error(Error),
 }
+
+impl From<TrySendError<'_>> for Error {
+    fn from(refused: TrySendError<'_>) -> Self {
+        match refused {
+            TrySendError::Full(_) => Self::new(ErrorKind::Full, FULL),
+            TrySendError::Error(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for TrySendError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str(FULL),
+            Self::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for TrySendError<'_> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Full(_) => None,
+            Self::Error(error) => error.source(),
+        }
+    }
+}
+
+const FULL: &str = "as much of the body is under way as may be (send_credit): wait until there is room";
 
 /// See the module's head.
 #[derive(Debug)]
@@ -143,36 +176,70 @@ pub(super) trait Sends {
 
     /// Gives a chunk, if it need not wait.
     fn offer<'a>(&mut self, chunk: Body<'a>) -> core::result::Result<(), TrySendError<'a>>;
+}
 
-    /// One look, and another one when there is room. `look` gives `None` without any.
-    fn poll_room<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        what: &str,
-        mut look: impl FnMut(&mut Self) -> Option<Result<T>>,
-    ) -> Poll<Result<T>> {
-        if let Some(found) = look(self) {
-            return Poll::Ready(found);
-        }
-        if is_undriven(self.sender().engine) {
-            return Poll::Ready(Err(undriven(what)));
-        }
-        notify_deferred();
-        self.sender().stream.await_room(context.waker());
-        // The sleeper's second look.
-        look(self).map_or(Poll::Pending, Poll::Ready)
+/// One look, and another one when there is room. `look` gives `None` without any.
+pub(super) fn poll_room<S: Sends + ?Sized>(
+    this: &mut S,
+    context: &mut Context<'_>,
+    what: &str,
+    mut look: impl FnMut(&mut S) -> Option<Result<()>>,
+) -> Poll<Result<()>> {
+    if let Some(found) = look(this) {
+        return Poll::Ready(found);
     }
+    if is_undriven(this.sender().engine) {
+        return Poll::Ready(Err(undriven(what)));
+    }
+    notify_deferred();
+    this.sender().stream.await_room(context.waker());
+    // The sleeper's second look.
+    look(this).map_or(Poll::Pending, Poll::Ready)
+}
 
-    /// One attempt at a chunk, and another one when there is room.
-    fn poll_send(&mut self, context: &mut Context<'_>, what: &str, chunk: &mut Option<Body<'_>>) -> Poll<Result<()>> {
-        self.poll_room(context, what, |this| match this.offer(chunk.take()?) {
-            Ok(()) => Some(Ok(())),
-            Err(TrySendError::Error(error)) => Some(Err(error)),
-            Err(TrySendError::Full(again)) => {
-                *chunk = Some(again);
-                None
-            }
-        })
+/// One attempt at a chunk, and another one when there is room.
+pub(super) fn poll_send<S: Sends + ?Sized>(
+    this: &mut S,
+    context: &mut Context<'_>,
+    what: &str,
+    chunk: &mut Option<Body<'_>>,
+) -> Poll<Result<()>> {
+    poll_room(this, context, what, |this| match this.offer(chunk.take()?) {
+        Ok(()) => Some(Ok(())),
+        Err(TrySendError::Error(error)) => Some(Err(error)),
+        Err(TrySendError::Full(again)) => {
+            *chunk = Some(again);
+            None
+        }
+    })
+}
+
+/// A chunk to be sent; see [`ResponseStream::send_async`](crate::ResponseStream::send_async) and
+/// [`UpgradedWriter::send_async`](crate::UpgradedWriter::send_async).
+#[must_use = "a future does nothing unless polled"]
+pub struct SendChunk<'s, 'a> {
+    by: &'s mut (dyn Sends + Send + Sync),
+    chunk: Option<Body<'a>>,
+}
+
+impl<'s, 'a> SendChunk<'s, 'a> {
+    pub(super) fn new(by: &'s mut (dyn Sends + Send + Sync), chunk: Body<'a>) -> Self {
+        Self { by, chunk: Some(chunk) }
+    }
+}
+
+impl fmt::Debug for SendChunk<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendChunk").field("chunk", &self.chunk).finish_non_exhaustive()
+    }
+}
+
+impl Future for SendChunk<'_, '_> {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let Self { by, chunk } = &mut *self;
+        poll_send(&mut **by, context, "send_async", chunk)
     }
 }
 

@@ -9,7 +9,7 @@
 mod ending;
 
 use core::fmt;
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
@@ -23,7 +23,7 @@ use super::body::RequestBody;
 use super::completion::Completion;
 use super::request::Request;
 use super::response::{self, Body, Response, ResponseBodyLength};
-use super::sender::{Sender, Sends, TrySendError, into_io};
+use super::sender::{SendChunk, Sender, Sends, TrySendError, into_io, poll_room};
 use super::wait;
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
@@ -253,7 +253,7 @@ impl ResponseStream {
     /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
     /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported) where it would have to wait.
     pub fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> SendChunk<'_, 'a> {
-        SendChunk { stream: self, chunk: Some(chunk.into()) }
+        SendChunk::new(self, chunk.into())
     }
 
     /// Gives a chunk, if it need not wait. On a thread that is attached to a shard, room comes only while something
@@ -286,8 +286,8 @@ impl ResponseStream {
     ///
     /// # Errors
     /// As [`poll_ready`](Self::poll_ready).
-    pub async fn ready_async(&mut self) -> Result<()> {
-        poll_fn(|context| self.poll_ready(context)).await
+    pub fn ready_async(&mut self) -> StreamReady<'_> {
+        StreamReady(self)
     }
 
     /// As [`ready_async`](Self::ready_async), for those who write futures by hand.
@@ -296,7 +296,7 @@ impl ResponseStream {
     /// [`Gone`](crate::ErrorKind::Gone) when the client has left, or after an error;
     /// [`Unsupported`](crate::ErrorKind::Unsupported) as for [`send_async`](Self::send_async).
     pub fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_room(context, "ready_async", Self::look_for_room)
+        poll_room(self, context, "ready_async", Self::look_for_room)
     }
 
     /// Ready when nothing more can be sent, because the client has left or the response was cut: for who waits for
@@ -441,19 +441,15 @@ impl io::Write for ResponseStream {
     }
 }
 
-/// A chunk to be sent; see [`ResponseStream::send_async`].
+/// Room to come; see [`ResponseStream::ready_async`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless polled"]
-pub struct SendChunk<'s, 'a> {
-    stream: &'s mut ResponseStream,
-    chunk: Option<Body<'a>>,
-}
+pub struct StreamReady<'s>(&'s mut ResponseStream);
 
-impl Future for SendChunk<'_, '_> {
+impl Future for StreamReady<'_> {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { stream, chunk } = &mut *self;
-        stream.poll_send(context, "send_async", chunk)
+        self.0.poll_ready(context)
     }
 }

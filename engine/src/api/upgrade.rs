@@ -10,7 +10,8 @@
 mod reader;
 mod writer;
 
-use core::future::poll_fn;
+use core::future::Future;
+use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,15 +20,15 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ringress_proto::header::{HeaderName, ResponseHeader};
 
-use super::body::Chunk;
+use super::body::{Chunk, NextChunk, ReadBytes};
 use super::completion::Completion;
 use super::request::Request;
 use super::response::{self, Body, Response};
-use super::sender::TrySendError;
+use super::sender::{SendChunk, TrySendError};
 use super::wait::{block_on, is_undriven, undriven};
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
-use crate::queue::{Answered, Command, HandOver, ResponseFlags, Tail, notify_deferred};
+use crate::queue::{Answered, HandOver, ResponseFlags, Tail, notify_deferred};
 use crate::stream::{OutStream, Outgoing};
 
 pub use self::reader::UpgradedReader;
@@ -192,8 +193,8 @@ impl Upgraded {
     ///
     /// # Errors
     /// As [`UpgradedReader::read_async`].
-    pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        self.reader.read_async(buffer).await
+    pub fn read_async<'f>(&'f mut self, buffer: &'f mut [u8]) -> ReadBytes<'f> {
+        self.reader.read_async(buffer)
     }
 
     /// As [`UpgradedReader::poll_read`].
@@ -216,8 +217,8 @@ impl Upgraded {
     ///
     /// # Errors
     /// As [`UpgradedReader::read_async`].
-    pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
-        self.reader.next_chunk_async().await
+    pub fn next_chunk_async(&mut self) -> NextChunk<'_> {
+        self.reader.next_chunk_async()
     }
 
     /// As [`UpgradedWriter::send`].
@@ -232,8 +233,8 @@ impl Upgraded {
     ///
     /// # Errors
     /// As [`UpgradedWriter::send`].
-    pub async fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
-        self.writer.send_async(chunk).await
+    pub fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> SendChunk<'_, 'a> {
+        self.writer.send_async(chunk)
     }
 
     /// As [`UpgradedWriter::try_send`].
@@ -296,25 +297,48 @@ impl Upgraded {
     ///
     /// # Errors
     /// As [`into_fd`](Self::into_fd).
-    pub async fn into_fd_async(self) -> Result<(OwnedFd, Bytes)> {
-        let Self { mut reader, mut writer } = self;
-        writer.give_written()?;
-        let engine = writer.request().lease().engine();
-        let (asked, taker) = HandOver::new();
-        writer.request().command(Command::HandOver(writer.request().id(), taker));
-        let socket = poll_fn(|context| match asked.poll(context) {
-            Poll::Ready(socket) => Poll::Ready(socket.ok_or(Error::GONE)),
-            Poll::Pending if is_undriven(engine) => Poll::Ready(Err(undriven("into_fd_async"))),
+    pub fn into_fd_async(self) -> IntoFd {
+        IntoFd { pipe: Some(self), asked: None }
+    }
+}
+
+/// A socket to come; see [`Upgraded::into_fd_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless polled"]
+pub struct IntoFd {
+    /// `None` once it is ready.
+    pipe: Option<Upgraded>,
+    /// `None` until it is asked for.
+    asked: Option<HandOver>,
+}
+
+impl Future for IntoFd {
+    type Output = Result<(OwnedFd, Bytes)>;
+
+    /// # Panics
+    /// When polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { pipe, asked } = &mut *self;
+        let writer = &mut pipe.as_mut().expect("a future is polled no more after it was ready").writer;
+        let asked = match asked {
+            Some(asked) => asked,
+            asked => asked.insert(writer.ask_for_socket()?),
+        };
+        let socket = match asked.poll(context) {
+            Poll::Ready(socket) => socket.ok_or(Error::GONE),
+            Poll::Pending if is_undriven(writer.request().lease().engine()) => Err(undriven("into_fd_async")),
             Poll::Pending => {
                 notify_deferred();
-                Poll::Pending
+                return Poll::Pending;
             }
-        });
-        let socket = socket.await?;
-        writer.release();
-        let mut received = BytesMut::new();
-        reader.take_rest(&mut received);
-        Ok((socket, received.freeze()))
+        };
+        let Upgraded { mut reader, mut writer } = pipe.take().expect("it is there, as above");
+        Poll::Ready(socket.map(|socket| {
+            writer.release();
+            let mut received = BytesMut::new();
+            reader.take_rest(&mut received);
+            (socket, received.freeze())
+        }))
     }
 }
 

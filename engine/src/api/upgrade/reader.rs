@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-use crate::api::body::{Available, BodySource, Chunk, failed};
+use crate::api::body::{Available, BodySource, Chunk, NextChunk, ReadBytes, failed};
 use crate::api::request::Request;
 use crate::api::sender::into_io;
 use crate::api::wait::{block_on, is_undriven, undriven};
@@ -116,8 +116,8 @@ impl UpgradedReader {
     /// # Errors
     /// As [`read`](Self::read); anywhere else on such a thread [`Unsupported`](crate::ErrorKind::Unsupported), where it
     /// would have to wait.
-    pub async fn read_async(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        poll_fn(|context| self.poll_copy(context, buffer)).await
+    pub fn read_async<'f>(&'f mut self, buffer: &'f mut [u8]) -> ReadBytes<'f> {
+        ReadBytes::new(self, buffer)
     }
 
     /// As [`read_async`](Self::read_async), for those who write futures by hand.
@@ -138,16 +138,15 @@ impl UpgradedReader {
             Available::Nothing => block_on(poll_fn(|context| self.poll_look(context)))?,
             found => found,
         };
-        Ok(self.chunk(&found))
+        Ok(found.lent_by(self))
     }
 
     /// As [`next_chunk`](Self::next_chunk), as a future. Dropped before it is ready, it has read nothing.
     ///
     /// # Errors
     /// As [`read_async`](Self::read_async).
-    pub async fn next_chunk_async(&mut self) -> Result<Option<Chunk<'_>>> {
-        let found = poll_fn(|context| self.poll_look(context)).await?;
-        Ok(self.chunk(&found))
+    pub fn next_chunk_async(&mut self) -> NextChunk<'_> {
+        NextChunk::new(self)
     }
 
     /// Takes all that is there, whatever becomes of the connection.

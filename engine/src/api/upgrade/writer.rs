@@ -7,7 +7,6 @@
 //! (room `shard`).
 
 use core::fmt;
-use core::future::poll_fn;
 use core::task::{Context, Poll, ready};
 use std::io;
 use std::sync::Arc;
@@ -17,11 +16,11 @@ use bytes::Bytes;
 use crate::api::completion::Completion;
 use crate::api::request::Request;
 use crate::api::response::Body;
-use crate::api::sender::{Sender, Sends, TrySendError, into_io};
+use crate::api::sender::{SendChunk, Sender, Sends, TrySendError, into_io, poll_send};
 use crate::api::wait::block_on;
 use crate::error::Result;
 use crate::foreign;
-use crate::queue::Signals;
+use crate::queue::{Command, HandOver, Signals};
 use crate::stream::OutStream;
 
 /// What goes out on a connection that has switched protocols: see [`Upgraded`](crate::Upgraded).
@@ -80,9 +79,8 @@ impl UpgradedWriter {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub async fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> Result<()> {
-        let mut chunk = Some(chunk.into());
-        poll_fn(|context| self.poll_send(context, "sending", &mut chunk)).await
+    pub fn send_async<'a>(&mut self, chunk: impl Into<Body<'a>>) -> SendChunk<'_, 'a> {
+        SendChunk::new(self, chunk.into())
     }
 
     /// Gives a chunk, if it need not wait. On a thread that is attached to a shard, room comes only while something
@@ -110,7 +108,7 @@ impl UpgradedWriter {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_send(context, "sending", &mut Some(Bytes::new().into()))
+        poll_send(self, context, "poll_flush", &mut Some(Bytes::new().into()))
     }
 
     /// Gives what [`write`](std::io::Write::write) has collected, without waiting for a later chunk; waits as
@@ -134,12 +132,14 @@ impl UpgradedWriter {
         Ok(completion)
     }
 
-    /// Gives what was collected, before the socket is asked for.
-    pub(super) fn give_written(&mut self) -> Result<()> {
+    /// Asks for the socket, behind what was collected.
+    pub(super) fn ask_for_socket(&mut self) -> Result<HandOver> {
         self.sender.check_reachable()?;
         self.sender.push_written();
         self.tell();
-        Ok(())
+        let (asked, taker) = HandOver::new();
+        self.request.command(Command::HandOver(self.request.id(), taker));
+        Ok(asked)
     }
 
     /// The connection is another one's now.
