@@ -67,7 +67,8 @@
 //!
 //! # Features
 //! * `signal` (on by default): `ringress::signal` and `run_until_signal`.
-//! * `http`: `http::StatusCode`, `http::HeaderName` and `http::HeaderValue` in responses; `ringress::http` is that crate.
+//! * `http`: `http::StatusCode`, `http::HeaderName` and `http::HeaderValue` in responses; `ringress::http` is that
+//!   crate.
 //! * `tower` (with `http`): `ringress::tower`. `axum` (with `tower`): `ringress::axum`.
 //!
 //! # Absent
@@ -79,8 +80,8 @@
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "ringress runs on Linux alone: its shards are io_uring, an interface of Linux (6.1 or later). Build for a target like \
-    x86_64-unknown-linux-gnu, or leave ringress out of other targets in Cargo.toml: \
+    "ringress runs on Linux alone: its shards are io_uring, an interface of Linux (6.1 or later). Build for a target \
+    like x86_64-unknown-linux-gnu, or leave ringress out of other targets in Cargo.toml: \
     [target.'cfg(target_os = \"linux\")'.dependencies]"
 );
 

@@ -11,8 +11,8 @@
 //! - Results are offsets into the caller's bytes; nothing here owns memory.
 //! - Where the grammar leaves a choice, the strict reading wins: two readers of one message must not disagree
 //!   about where it ends.
-//! - Names, numbers, limits and errors may become more (`#[non_exhaustive]`). Exhaustive on purpose are the answers that
-//!   a caller must act on, each of them ([`head::Parse`], [`chunked::Step`], [`framing::BodyLength`],
+//! - Names, numbers, limits and errors may become more (`#[non_exhaustive]`). Exhaustive on purpose are the answers
+//!   that a caller must act on, each of them ([`head::Parse`], [`chunked::Step`], [`framing::BodyLength`],
 //!   [`conditional::Outcome`], [`url::CookedPath`] and the parts of a prefix), and what is plain data.
 //!
 //! Not here: I/O, clocks, threads, allocation, unsafe code, HTTP/2, client-side parsing.

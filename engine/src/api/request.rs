@@ -159,9 +159,15 @@ impl Request {
                 self.lease.submit(filled);
                 Ok(())
             }
-            Some(Err(error)) => Err(error.holding(self)),
+            Some(Err(error)) => Err(self.apart().refused(error)),
             None => Err(Error::GONE),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refused(self, error: Error) -> Error {
+        error.holding(self)
     }
 
     /// Gives the client an informational response (RFC 9110 section 15.2) before the final one, as 103 with Link: with
