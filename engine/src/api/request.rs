@@ -152,7 +152,8 @@ impl Request {
         self.lease.fill(|area| short.fill(self.record(), self.lease.template(), area))
     }
 
-    #[inline]
+    // Out of line it would be lent its lease in memory: turn/colocated-64/1.
+    #[inline(always)]
     fn submit(self, filled: Option<Result<Filled>>) -> Result<()> {
         match filled {
             Some(Ok(filled)) => {
