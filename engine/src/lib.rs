@@ -139,8 +139,8 @@ pub use ringress_proto::url::TargetForm;
 pub use self::api::{
     Batch, Body, Chunk, Completion, Cookies, Disconnect, FieldName, FillBuffer, Form, HeaderName, HeaderValue,
     HeaderValues, Headers, IntoFd, NextChunk, Pairs, Precondition, ReadBytes, Receive, ReceiveBatch, Request,
-    RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady, ToBytes, TrySendError,
-    Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
+    RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady, ToBytes, ToForm,
+    TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::{Capacity, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};

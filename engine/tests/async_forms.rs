@@ -486,6 +486,7 @@ fn every_future_has_a_name_can_move_between_threads_and_needs_no_pinning() {
     checked::<ringress::FillBuffer<'_>>();
     checked::<ringress::NextChunk<'_>>();
     checked::<ringress::ToBytes<'_>>();
+    checked::<ringress::ToForm<'_>>();
     checked::<ringress::SendChunk<'_, '_>>();
     checked::<ringress::StreamReady<'_>>();
     checked::<ringress::Completion>();

@@ -24,7 +24,7 @@ mod wait;
 pub use body::{Chunk, FillBuffer, NextChunk, ReadBytes, RequestBody, ToBytes};
 pub use completion::{Completion, Sent};
 pub use disconnect::Disconnect;
-pub use reading::{Cookies, FieldName, Form, HeaderValues, Headers, Pairs, Segments};
+pub use reading::{Cookies, FieldName, Form, HeaderValues, Headers, Pairs, Segments, ToForm};
 pub use receive::{Batch, Receive, ReceiveBatch};
 pub use request::Request;
 pub use response::{Body, HeaderName, HeaderValue, Response, StatusCode};

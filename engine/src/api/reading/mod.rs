@@ -19,7 +19,7 @@ use ringress_proto::method::Method;
 
 pub use self::cookies::Cookies;
 pub use self::fields::{FieldName, HeaderValues, Headers};
-pub use self::pairs::{Form, Pairs};
+pub use self::pairs::{Form, Pairs, ToForm};
 pub use self::path::Segments;
 use super::request::Request;
 use crate::id::UrlGroupId;

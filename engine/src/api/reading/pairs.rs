@@ -6,6 +6,9 @@
 //! Not here: where pairs begin and end (`proto::form`), and what escapes stand for (`proto::escape`).
 //! Source: WHATWG URL Standard, section "application/x-www-form-urlencoded parsing".
 
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -14,7 +17,7 @@ use ringress_proto::form;
 use ringress_proto::header::KnownHeader;
 
 use super::Request;
-use crate::api::body::RequestBody;
+use crate::api::body::{RequestBody, ToBytes};
 use crate::error::{Error, Result};
 
 impl Request {
@@ -99,6 +102,25 @@ impl Form {
     }
 }
 
+/// A form to come: see [`RequestBody::to_form_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless polled"]
+pub struct ToForm<'f> {
+    refused: Option<Error>,
+    bytes: ToBytes<'f>,
+}
+
+impl Future for ToForm<'_> {
+    type Output = Result<Form>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Form>> {
+        if let Some(error) = self.refused.take() {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.bytes).poll(context).map_ok(|bytes| Form { bytes })
+    }
+}
+
 impl RequestBody<'_> {
     /// Reads what is left of the body, at most `limit` bytes, as a form: what browsers send by POST, unless it has
     /// files (`application/x-www-form-urlencoded`).
@@ -129,9 +151,9 @@ impl RequestBody<'_> {
     ///
     /// # Errors
     /// As [`to_form`](Self::to_form) and [`read_async`](Self::read_async).
-    pub async fn to_form_async(&mut self, limit: usize) -> Result<Form> {
-        self.check_form()?;
-        self.to_bytes_async(limit).await.map(|bytes| Form { bytes })
+    pub fn to_form_async(&mut self, limit: usize) -> ToForm<'_> {
+        let refused = self.check_form().err();
+        ToForm { refused, bytes: self.to_bytes_async(limit) }
     }
 
     fn check_form(&self) -> Result<()> {
