@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             interrupts.recv().await;
         })
         .grace(GRACE)
-        .on_failure(|failure| eprintln!("axum: {failure}"))
+        .on_error(|error| eprintln!("axum: {error}"))
         .await?;
     Ok(())
 }

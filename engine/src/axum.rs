@@ -20,6 +20,7 @@ use core::future::{Future, IntoFuture, Pending, pending, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
+use std::error::Error as StdError;
 use std::sync::Arc;
 
 use http_body::Body;
@@ -34,50 +35,52 @@ use crate::tower::{self, Failure, Handling, IncomingBody};
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Who is told of requests that were not answered as their service wanted.
-type OnFailure<E, B> = Arc<dyn Fn(Failure<E, B>) + Send + Sync>;
+type Report = dyn Fn(&(dyn StdError + 'static)) + Send + Sync;
 
 /// Serves the requests of a queue by a service, such as an axum router: a future, to be awaited on tokio.
 ///
 /// Each request gets a clone of the service and a task of its own; they are taken as fast as they come, up to the
 /// engine's [`requests_max`](crate::EngineBuilder::requests_max).
-pub fn serve<S, B>(queue: RequestQueue, service: S) -> Serve<S, S::Error, B::Error>
+///
+/// # Panics
+/// When it is awaited on a thread without a runtime of tokio's, and a request comes.
+pub fn serve<S, B>(queue: RequestQueue, service: S) -> Serve<S>
 where
     S: Service<http::Request<IncomingBody>, Response = http::Response<B>> + Clone + Send + 'static,
     B: Body,
 {
-    Serve { queue, service, signal: pending(), grace: GRACE, half_close: false, on_failure: None }
+    Serve { queue, service, signal: pending(), grace: GRACE, half_close: false, report: None }
 }
 
-/// A service that is served when this is awaited: see [`serve`]. `E` is the service's error, `B` that of its bodies,
-/// and `F` the signal that ends it.
+/// A service that is served when this is awaited: see [`serve`]. `F` is the signal that ends it.
 #[must_use = "nothing is served until it is awaited"]
-pub struct Serve<S, E, B, F = Pending<()>> {
+pub struct Serve<S, F = Pending<()>> {
     queue: RequestQueue,
     service: S,
     signal: F,
     grace: Duration,
     half_close: bool,
-    on_failure: Option<OnFailure<E, B>>,
+    report: Option<Arc<Report>>,
 }
 
-impl<S, E, B, F> fmt::Debug for Serve<S, E, B, F> {
+impl<S, F> fmt::Debug for Serve<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve").field("queue", &self.queue).field("grace", &self.grace).finish_non_exhaustive()
     }
 }
 
-impl<S, E, B, F> Serve<S, E, B, F> {
+impl<S, F> Serve<S, F> {
     /// When the signal is ready, the queue's engine is shut down, all of it, as by
     /// [`Engine::shutdown`](crate::Engine::shutdown): nobody can connect any more, and requests under way may still be
     /// answered for the [grace](Self::grace). Then their connections are reset, and their handlers dropped.
     ///
     /// Without a signal, it is served until the queue closes: by the engine's shutdown, or its failure.
-    pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<S, E, B, G>
+    pub fn with_graceful_shutdown<G>(self, signal: G) -> Serve<S, G>
     where
         G: Future<Output = ()> + Send + 'static,
     {
-        let Self { queue, service, grace, half_close, on_failure, signal: _ } = self;
-        Serve { queue, service, signal, grace, half_close, on_failure }
+        let Self { queue, service, grace, half_close, report, signal: _ } = self;
+        Serve { queue, service, signal, grace, half_close, report }
     }
 
     /// How long requests under way may take after the signal, WebSockets included: 30 s by default.
@@ -93,11 +96,11 @@ impl<S, E, B, F> Serve<S, E, B, F> {
         self
     }
 
-    /// Who is told of requests that were not answered as their service wanted, because a handler or a body panicked or
-    /// failed, or the response cannot be sent; not of clients that left. By default nobody is: the engine's counters
-    /// tell how many there were.
-    pub fn on_failure(mut self, told: impl Fn(Failure<E, B>) + Send + Sync + 'static) -> Self {
-        self.on_failure = Some(Arc::new(told));
+    /// Has `report` told of requests that were not answered as their service wanted, each as a [`Failure`]: a handler
+    /// or a body panicked or failed, or the response cannot be sent. Not of clients that left. Without it, the engine's
+    /// counters tell how many there were.
+    pub fn on_error(mut self, report: impl Fn(&(dyn StdError + 'static)) + Send + Sync + 'static) -> Self {
+        self.report = Some(Arc::new(report));
         self
     }
 }
@@ -123,13 +126,13 @@ impl Future for ServeFuture {
     }
 }
 
-impl<S, B, F> IntoFuture for Serve<S, S::Error, B::Error, F>
+impl<S, B, F> IntoFuture for Serve<S, F>
 where
     S: Service<http::Request<IncomingBody>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: Send,
+    S::Error: fmt::Debug + fmt::Display + Send + 'static,
     B: Body + Send + 'static,
-    B::Error: Send,
+    B::Error: fmt::Debug + fmt::Display + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     type Output = Result<()>;
@@ -140,23 +143,26 @@ where
     }
 }
 
-async fn run<S, B, F>(serve: Serve<S, S::Error, B::Error, F>) -> Result<()>
+async fn run<S, B, F>(serve: Serve<S, F>) -> Result<()>
 where
     S: Service<http::Request<IncomingBody>, Response = http::Response<B>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: Send,
+    S::Error: fmt::Debug + fmt::Display + Send + 'static,
     B: Body + Send + 'static,
-    B::Error: Send,
+    B::Error: fmt::Debug + fmt::Display + Send + 'static,
     F: Future<Output = ()>,
 {
-    let Serve { queue, service, signal, grace, half_close, on_failure } = serve;
+    let Serve { queue, service, signal, grace, half_close, report } = serve;
     // Nothing is sent: it closes when the last task has ended.
     let (under_way, mut all_over) = mpsc::channel::<()>(1);
     let spawn = move |handling: Handling<S, B>| {
-        let (under_way, on_failure) = (under_way.clone(), on_failure.clone());
+        let (under_way, report) = (under_way.clone(), report.clone());
         tokio::spawn(async move {
-            let outcome = handling.half_close(half_close).await;
-            tell(outcome, on_failure.as_deref());
+            match (handling.half_close(half_close).await, report) {
+                (Err(Failure::Engine(error)), _) if error.is_gone() => {}
+                (Err(failure), Some(report)) => report(&failure),
+                _ => {}
+            }
             drop(under_way);
         });
     };
@@ -175,15 +181,4 @@ where
     };
     all_over.recv().await;
     outcome.and_then(|()| queue.engine_failure().map_or(Ok(()), Err))
-}
-
-fn tell<E, B>(
-    outcome: core::result::Result<(), Failure<E, B>>,
-    on_failure: Option<&(dyn Fn(Failure<E, B>) + Send + Sync)>,
-) {
-    match (outcome, on_failure) {
-        (Err(Failure::Engine(error)), _) if error.is_gone() => {}
-        (Err(failure), Some(told)) => told(failure),
-        _ => {}
-    }
 }

@@ -71,7 +71,7 @@ pub(crate) const DIFFERENCES: &[(&str, &[&str])] = &[
     ("large heads of responses", &["very long field", "very many fields"]),
     ("Content-Length of 204", &["status 204 with a body"]),
     ("content of 205", &["status 205 with a body"]),
-    ("statuses below 200", &["status 100", "status 103", "status 101 unasked"]),
+    ("statuses below 200", &["status 100", "status 103", "status 101 unasked", "a protocol that was not asked for"]),
     (
         "trailer fields",
         &["trailers", "trailers accepted", "trailers named", "echo with trailers", "echo with named trailers"],

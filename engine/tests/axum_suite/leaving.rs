@@ -236,7 +236,7 @@ fn what_goes_wrong_is_told() {
         .route("/length", get(|| async { ([("content-length", "9")], Body::from("text")) }));
     let (told, failures) = std::sync::mpsc::channel();
     let serving = ringress::axum::serve(host.queue.clone(), router)
-        .on_failure(move |failure| told.send(failure.to_string()).expect("heard"));
+        .on_error(move |error| told.send(error.to_string()).expect("heard"));
     runtime.spawn(serving.into_future());
     let mut client = host.connect();
     for (path, text) in [("/panic", "the service panicked: meant to panic"), ("/length", "Content-Length is 9")] {

@@ -114,6 +114,7 @@ fn handshakes_are_answered_alike() {
         raw("socket in 1.0", format!("GET /ws HTTP/1.0\r\n{all}\r\n")),
         plain("upgrade that nobody takes", "GET /", &all),
         plain("upgrade of a path that is not there", "GET /none", &all),
+        plain("a protocol that was not asked for", "GET /raw", "Connection: upgrade\r\nUpgrade: other\r\n"),
         plain("another protocol", "GET /raw", "Connection: upgrade\r\nUpgrade: capitals\r\n"),
     ]);
 }
