@@ -258,6 +258,11 @@ impl Fake {
         self.descriptors.len()
     }
 
+    /// Whether operations are to be begun with the next enter.
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     /// Nothing is left behind: no connection, no operation, no completion.
     pub(crate) fn assert_quiet(&self) {
         assert!(self.descriptors.is_empty(), "descriptors {:?} were never closed", self.descriptors.keys());

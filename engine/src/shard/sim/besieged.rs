@@ -22,6 +22,7 @@ use super::seeded::{settle, turn};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
 use crate::config::{Config, Mode};
+use crate::policy::Properties;
 use crate::ring::fake::{Faults, Outside, Random};
 
 const GREEDY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
@@ -75,7 +76,15 @@ fn options(random: &mut Random) -> Options {
         ..Faults::default()
     };
     let body_credit = [1000, 5000, 256 * 1024][random.below(3)];
-    Options { config: Config { mode, ..config }, body_credit, seed: random.next(), faults, ..Options::default() }
+    // Greedy uploads that are awaited whole are to keep no promise from honest ones.
+    let properties = Properties::new().deliver_when_whole([0, 1_000, 4_096][random.below(3)]);
+    Options {
+        config: Config { mode, properties, ..config },
+        body_credit,
+        seed: random.next(),
+        faults,
+        ..Options::default()
+    }
 }
 
 /// What an honest client does: a few requests, one after the other.
@@ -109,7 +118,9 @@ fn be_greedy(rig: &mut Rig, slots: &mut usize, random: &mut Random, number: &mut
         Greed::HalfHead => io.write(peer, request("GET /a/N HTTP/1.1\r\nHo").as_bytes()),
         Greed::HalfBody => {
             *slots -= 1;
-            io.write(peer, request("POST /a/N HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\nx").as_bytes());
+            let length = [900, 4_000, 9_000][random.below(3)];
+            let form = format!("POST /a/N HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\nx");
+            io.write(peer, request(&form).as_bytes());
         }
         Greed::Pipelines | Greed::Leaves => {
             let count = 1 + random.below(64.min(*slots));

@@ -218,6 +218,10 @@ pub(super) fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
         turn(rig, world, colocated);
         let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
         if rig.shard.protocol.transport.io.asleep && !acted {
+            if rig.shard.protocol.transport.io.has_queued() {
+                // Its own clock has woken it, and it has begun something since.
+                continue;
+            }
             if rig.shard.waits_for_a_tick() {
                 // Others have had their time by then.
                 rig.expire(Duration::from_millis(128));
