@@ -143,6 +143,8 @@ pub(crate) struct Peers {
     held: [Vec<u32>; POOLS],
     /// Request slots in use of each, when they were counted last: see [`count_slot`](Self::count_slot).
     slots: Vec<u32>,
+    /// And how many each was given since then, of which some may have come back.
+    given: Vec<u32>,
     /// The first free one; 0: none.
     free: u32,
     /// The first entry in each; 0: none.
@@ -156,8 +158,7 @@ pub(crate) struct Peers {
 
 impl Peers {
     /// Bytes that what is held for one more connection takes at most, with an address of its own.
-    pub(crate) const BYTES: usize =
-        size_of::<Entry>() + POOLS * size_of::<u32>() + 3 * size_of::<u32>() + size_of::<PeerKey>();
+    pub(crate) const BYTES: usize = size_of::<Entry>() + (POOLS + 4) * size_of::<u32>() + size_of::<PeerKey>();
 
     /// For so many connections and requests at a time.
     pub(crate) fn new(connections: u32, requests: u32, proxies: &[Network]) -> Self {
@@ -166,6 +167,7 @@ impl Peers {
             entries: Vec::with_capacity(capacity),
             held: core::array::from_fn(|_| Vec::with_capacity(capacity)),
             slots: Vec::with_capacity(capacity),
+            given: Vec::with_capacity(capacity),
             free: 0,
             // Zeros that take no memory before they are written.
             buckets: vec![0; (connections.max(1) as usize).next_power_of_two()],
@@ -182,6 +184,7 @@ impl Peers {
         self.entries.push(entry);
         self.held.iter_mut().for_each(|held| held.push(0));
         self.slots.push(0);
+        self.given.push(0);
         u32::try_from(self.entries.len() - 1).expect("as many as connections and requests, below 2^32")
     }
 
@@ -223,12 +226,14 @@ impl Peers {
             self.entries.truncate(1);
             self.held.iter_mut().for_each(|held| held.truncate(1));
             self.slots.truncate(1);
+            self.given.truncate(1);
             self.of.clear();
             self.free = 0;
         }
         give_back_room(&mut self.entries);
         self.held.iter_mut().for_each(give_back_room);
         give_back_room(&mut self.slots);
+        give_back_room(&mut self.given);
         give_back_room(&mut self.of);
     }
 
@@ -247,7 +252,7 @@ impl Peers {
                 self.free = place.next;
                 *place = entry;
                 // What was counted was of another address.
-                self.slots[free as usize] = 0;
+                (self.slots[free as usize], self.given[free as usize]) = (0, 0);
                 free
             }
         };
@@ -306,18 +311,30 @@ impl Peers {
     /// Request slots are counted anew: while all are well, nobody pays for knowing whose they are.
     pub(crate) fn count_no_slots(&mut self) {
         self.slots.fill(0);
+        self.given.fill(0);
     }
 
-    /// One more request slot is an address's. `true`: the first one that was counted.
+    /// One more request slot is found to be an address's. `true`: the first one.
     pub(crate) fn count_slot(&mut self, key: PeerKey) -> bool {
         let slots = &mut self.slots[key.0 as usize];
         *slots += 1;
         *slots == 1
     }
 
-    /// Request slots of an address, as far as they were counted.
+    /// An address is given a request slot since they were counted. `true`: it had none.
+    pub(crate) fn give_slot(&mut self, key: PeerKey) -> bool {
+        self.given[key.0 as usize] += 1;
+        self.slots_at_most(key) == 1
+    }
+
+    /// Request slots of an address when they were counted, without those that it has given up.
     pub(crate) fn slots(&self, key: PeerKey) -> u32 {
         self.slots[key.0 as usize]
+    }
+
+    /// Request slots that an address may have by now.
+    pub(crate) fn slots_at_most(&self, key: PeerKey) -> u32 {
+        self.slots[key.0 as usize] + self.given[key.0 as usize]
     }
 
     /// A request slot of an address, as far as they were counted, is another one's soon.

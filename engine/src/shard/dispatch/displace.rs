@@ -68,32 +68,33 @@ impl Dispatch {
 
     /// The request that makes room for one of a connection's in a queue that is full, if one does.
     pub(crate) fn yields_place(&mut self, queue: QueuePlace, connection: ConnectionKey, now: Tick) -> Option<Slot> {
-        self.count_slots(now);
-        let least = self.peers.slots(self.peers.of(connection)) + 2;
+        let count = self.count_slots(now);
+        let least = self.peers.slots_at_most(self.peers.of(connection)) + 2;
         let end = self.queues.get_mut(queue.index())?.as_mut().filter(|end| !end.is_overfull())?;
         let mut yielding = core::mem::replace(&mut end.yielding, Yielding::new(0));
-        let found = self.take_yielding(&mut yielding, Wanted::Place(queue), least, now);
+        let found = self.take_yielding(&mut yielding, Wanted::Place(queue), least, count);
         self.queues.get_mut(queue.index())?.as_mut()?.yielding = yielding;
         found
     }
 
     /// The request that gives up its slot to a client that has few, if one does.
     pub(crate) fn yields_slot(&mut self, now: Tick) -> Option<Slot> {
-        self.count_slots(now);
+        let count = self.count_slots(now);
         let mut yielding = core::mem::replace(&mut self.shares.yielding, Yielding::new(0));
-        let found = self.take_yielding(&mut yielding, Wanted::Slot, self.above_share(), now);
+        let found = self.take_yielding(&mut yielding, Wanted::Slot, self.above_share(), count);
         self.shares.yielding = yielding;
         found
     }
 
-    /// The first one, if its address has at least so many slots.
-    fn take_yielding(&self, yielding: &mut Yielding, wanted: Wanted, least: u32, now: Tick) -> Option<Slot> {
+    /// The first one, if its address has at least so many slots. They are looked for once for each `count` of slots,
+    /// which is the time by which candidates go.
+    fn take_yielding(&self, yielding: &mut Yielding, wanted: Wanted, least: u32, count: u32) -> Option<Slot> {
         let queued = Queued { dispatch: self, wanted };
-        let first = yielding.first(now, &queued).ok()?;
+        let first = yielding.first(count, &queued).ok()?;
         if self.slots_of(first) < least {
             return None;
         }
-        yielding.take(now, &queued).ok()
+        yielding.take(count, &queued).ok()
     }
 
     /// A request has made room: its address has less.
@@ -110,6 +111,6 @@ impl Dispatch {
 
     /// The place that a request had in a queue is that of one of this connection's.
     pub(crate) fn has_got_room(&mut self, connection: ConnectionKey) {
-        self.count_slot_of(self.peers.of(connection));
+        self.give_slot(connection);
     }
 }

@@ -3,7 +3,7 @@
 //! Invariants: an eighth of the slots, at least one, is kept back, and what was lent of it is kept back again before
 //! anybody else gets a slot, once a turn at the latest; an address is lent no more than its share. Whose slots are in
 //! use is not known before they run out: then they are counted, at most once a tick or for each sixteenth of them that
-//! was lent, so that a request costs nothing while there are enough.
+//! was lent or delivered, so that a request costs nothing while there are enough.
 //!
 //! Not here: who waits, and in which order (`transport::waiting`, `protocol::receive`).
 
@@ -11,19 +11,22 @@ use super::Dispatch;
 use super::displace::{YIELDING_MAX, Yielding};
 use super::slots::Life;
 use crate::clock::Tick;
-use crate::peers::PeerKey;
 use crate::queue::Slot;
 use crate::slab::ConnectionKey;
 
 /// One slot of so many is kept back.
 const RESERVE_OF: u32 = 8;
-/// Slots are counted again when one of so many in use has been lent.
-const LENT_OF: usize = 16;
+/// Slots are counted again when one of so many in use has been lent, or as many requests were delivered.
+const COUNTED_OF: usize = 16;
 
 /// What is known of who has how many slots.
 #[derive(Debug)]
 pub(super) struct Shares {
     counted_at: Option<Tick>,
+    /// How often they were counted.
+    counts: u32,
+    /// Requests that had been delivered then.
+    delivered: u64,
     /// Slots lent since then.
     lent: usize,
     /// Addresses that had a slot then, or have been lent one since.
@@ -43,6 +46,8 @@ impl Shares {
     pub(super) fn new() -> Self {
         Self {
             counted_at: None,
+            counts: 0,
+            delivered: 0,
             lent: 0,
             holders: 0,
             looked_at: None,
@@ -88,7 +93,7 @@ impl Dispatch {
     /// Whether the address of a connection has fewer slots than its share of those that are kept back.
     pub(crate) fn is_below_share(&mut self, connection: ConnectionKey, now: Tick) -> bool {
         self.count_slots(now);
-        let held = self.peers.slots(self.peers.of(connection));
+        let held = self.peers.slots_at_most(self.peers.of(connection));
         held < self.share_of_slots(held == 0)
     }
 
@@ -117,16 +122,21 @@ impl Dispatch {
         self.shares.leaving += 1;
     }
 
-    /// Another request slot is an address's, as far as they were counted.
-    pub(super) fn count_slot_of(&mut self, peer: PeerKey) {
-        self.shares.holders += u32::from(self.peers.count_slot(peer));
+    /// A connection has a request slot more than when they were counted.
+    pub(super) fn give_slot(&mut self, connection: ConnectionKey) {
+        self.shares.holders += u32::from(self.peers.give_slot(self.peers.of(connection)));
     }
 
-    pub(super) fn count_slots(&mut self, now: Tick) {
+    /// Counts whose slots are in use, if that is to be done again. Gives which count it is that holds.
+    pub(super) fn count_slots(&mut self, now: Tick) -> u32 {
         let is_known = self.shares.counted_at == Some(now);
-        if is_known && self.shares.lent <= self.side.in_use() / LENT_OF {
-            return;
+        let (delivered, few) =
+            (self.counters.requests_delivered.read() + u64::from(self.fresh), self.side.in_use() / COUNTED_OF);
+        let is_alike = self.shares.lent <= few && delivered.abs_diff(self.shares.delivered) <= few as u64;
+        if is_known && is_alike {
+            return self.shares.counts;
         }
+        (self.shares.counts, self.shares.delivered) = (self.shares.counts.wrapping_add(1), delivered);
         self.peers.count_no_slots();
         (self.shares.counted_at, self.shares.lent, self.shares.holders) = (Some(now), 0, 0);
         for slot in self.side.slots_used() {
@@ -141,9 +151,10 @@ impl Dispatch {
                 self.slots[next].is_behind = true;
             }
             if let Some(connection) = state.connection {
-                self.count_slot_of(self.peers.of(connection));
+                self.shares.holders += u32::from(self.peers.count_slot(self.peers.of(connection)));
             }
         }
+        self.shares.counts
     }
 
     /// A slot of those that are kept back, for a connection.
@@ -151,7 +162,7 @@ impl Dispatch {
         self.side.lend_place();
         let slot = self.allocate()?;
         self.shares.lent += 1;
-        self.count_slot_of(self.peers.of(connection));
+        self.give_slot(connection);
         Some(slot)
     }
 

@@ -211,6 +211,33 @@ fn what_a_consumer_has_claimed_is_left_alone() {
 }
 
 #[test]
+fn who_asks_often_has_no_more_than_it_has_at_a_time() {
+    let config = Config { requests_max: 64, pipeline_max: 64, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let greedy = rig.connect_from(GREEDY);
+    rig.say(greedy, get("greedy").repeat(60));
+    // All that are kept back but one.
+    let mut clients: Vec<usize> = (1..=7).map(|last| ask(&mut rig, last, "kept")).collect();
+    let leases = rig.claim_all();
+    assert_eq!(leases.len(), 56 + 7);
+    let (often, other) = (rig.connect_from(8), rig.connect_from(9));
+    for _ in 0..20 {
+        rig.say(often, get("often"));
+        rig.say(other, get("other"));
+        assert_eq!((rig.queue.len(), refused(&rig)), (1, (0, 0)), "the second one waits for the first");
+        rig.serve();
+        rig.serve();
+        assert_eq!(
+            (rig.heard_answers(often), rig.heard_answers(other)),
+            (vec!["/a/often".into()], vec!["/a/other".into()])
+        );
+    }
+    drop(leases);
+    clients.extend([greedy, often, other]);
+    everybody_leaves(rig, clients);
+}
+
+#[test]
 fn connections_of_a_trusted_proxy_make_room_for_each_other() {
     let proxies = Network::new(Ipv4Addr::new(10, 0, 0, GREEDY).into(), 32).expect("a network");
     let mut rig = with(LENGTH, Config { trusted_proxies: vec![proxies], ..Options::default().config });
