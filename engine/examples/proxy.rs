@@ -4,20 +4,14 @@
 //! Bodies stream both ways; fields that are for one connection only stay there; the origin server is told who asks
 //! (X-Forwarded-For, -Host and -Proto). 502: it cannot be reached, 504: it takes too long.
 
+use std::env;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Duration;
-use std::{env, thread};
 
-use ringress::{Engine, KnownHeader, Request, RequestQueue, Response, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use ureq::{Agent, Body, SendBody, http};
+use ringress::{Engine, Reply, Request, Response};
+use ureq::{Agent, SendBody, http};
 
-const THREADS: usize = 64;
 const GRACE: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Option<Duration> = Some(Duration::from_secs(5));
 const ANSWER_MAX: Option<Duration> = Some(Duration::from_secs(60));
@@ -30,126 +24,78 @@ struct Proxy {
     agent: Agent,
 }
 
-fn main() -> std::result::Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let upstream = arguments.next().ok_or("usage: proxy UPSTREAM [ADDRESS]")?.trim_end_matches('/').to_owned();
-    let address: SocketAddr = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".into()).parse()?;
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".into());
     let settings =
         Agent::config_builder().max_redirects(0).http_status_as_error(false).allow_non_standard_methods(true);
     let settings = settings.user_agent("").accept("").timeout_connect(CONNECT_MAX).timeout_recv_response(ANSWER_MAX);
-    let proxy = Arc::new(Proxy { upstream, agent: settings.build().new_agent() });
-    let engine = Arc::new(Engine::start()?);
-    let queue = engine.request_queue("proxy")?;
-    let address = engine.listen(address)?;
-    let session = engine.server_session();
-    let group = session.url_group();
-    group.bind(&queue)?;
-    group.add_url(&format!("http://*:{}/", address.port()), 0)?;
-    let start = |_| {
-        let (queue, proxy) = (queue.clone(), Arc::clone(&proxy));
-        thread::spawn(move || consume(&queue, &proxy))
-    };
-    let threads: Vec<_> = (0..THREADS).map(start).collect();
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let stopped = Arc::downgrade(&engine);
-    thread::spawn(move || {
-        signals.forever().next();
-        stopped.upgrade().map(|engine| engine.shutdown(GRACE))
-    });
-    println!("listening on http://{address}/");
-    engine.wait()?;
-    for thread in threads {
-        thread.join().map_err(|_| "a thread panicked")?;
-    }
-    Ok(())
+    let proxy = Proxy { upstream, agent: settings.build().new_agent() };
+    let server = Engine::serve(&format!("http://{address}/"), move |request| proxy.forward(request))?;
+    println!("listening on {}", server.url());
+    Ok(server.on_error(|error| eprintln!("proxy: {error}")).run_until_signal(GRACE)?)
 }
 
-fn consume(queue: &RequestQueue, proxy: &Proxy) {
-    while let Ok(request) = queue.receive() {
-        // A handler that panics has dropped its request, which is answered 500; its thread goes on.
-        match catch_unwind(AssertUnwindSafe(|| proxy.forward(request))) {
-            Ok(Err(error)) if !error.is_gone() => eprintln!("proxy: {error}"),
-            _ => {}
-        }
-    }
-}
-
-/// Whether a field goes on, given the Connection field of its message, which names others of one connection.
-fn goes_on(name: &str, connection: &[u8]) -> bool {
-    let mut named = connection.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    !OWN.split(' ').any(|own| own.eq_ignore_ascii_case(name))
-        && !named.any(|other| other.eq_ignore_ascii_case(name.as_bytes()))
+/// Whether a field goes on, given the Connection fields of its message, which name others of one connection.
+fn goes_on(name: &[u8], connection: &[&[u8]]) -> bool {
+    let mut named = connection.iter().flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    !OWN.split(' ').any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+        && !named.any(|other| name.eq_ignore_ascii_case(other))
 }
 
 impl Proxy {
-    fn forward(&self, mut request: Request) -> Result<()> {
-        let Ok(head) = self.head(&request) else { return request.respond(Response::new(400)) };
+    fn forward(&self, request: &mut Request) -> Result<Reply, Box<dyn Error>> {
+        let Ok(head) = self.head(request) else { return Ok(Response::new(400).into()) };
         let answered = match request.content_length() {
-            Some(0) => self.agent.run(head.body(SendBody::none()).expect("the head is checked")),
-            _ => {
-                let mut body = request.body();
-                self.agent.run(head.body(SendBody::from_reader(&mut body)).expect("the head is checked"))
-            }
+            Some(0) => self.agent.run(head.body(SendBody::none())?),
+            _ => self.agent.run(head.body(SendBody::from_reader(&mut request.body()))?),
         };
         match answered {
-            Ok(answer) => give(request, answer),
-            Err(ureq::Error::Timeout(_)) => request.respond(Response::new(504).close()),
+            Ok(answer) => Ok(give(answer)),
+            Err(ureq::Error::Timeout(_)) => Ok(Response::new(504).close().into()),
             Err(error) => {
                 eprintln!("proxy: {}: {error}", self.upstream);
-                request.respond(Response::new(502).close())
+                Ok(Response::new(502).close().into())
             }
         }
     }
 
     /// What is asked of the origin server.
-    fn head(&self, request: &Request) -> std::result::Result<http::request::Builder, Box<dyn Error>> {
-        let query = request.query().map(|query| format!("?{}", String::from_utf8_lossy(query))).unwrap_or_default();
-        // The path as sent: decoded, it would not come back as it was.
-        let path = std::str::from_utf8(request.raw_url())?.split('?').next().unwrap_or_default();
-        let mut head =
-            http::Request::builder().method(request.method_name()).uri(format!("{}{path}{query}", self.upstream));
-        let connection = request.header(KnownHeader::Connection).unwrap_or_default();
-        let mut forwarded = Vec::new();
+    fn head(&self, request: &Request) -> Result<http::request::Builder, Box<dyn Error>> {
+        // Path and query as sent: decoded, they would not come back as they were.
+        let url: http::Uri = request.full_url().parse()?;
+        let target = url.path_and_query().map_or("", |target| target.as_str());
+        let mut head = http::Request::builder().method(request.method_name()).uri(format!("{}{target}", self.upstream));
+        let connection: Vec<_> = request.header_values("connection").collect();
         for (name, value) in request.headers() {
-            let name = std::str::from_utf8(name)?;
-            if name.eq_ignore_ascii_case("x-forwarded-for") {
-                forwarded.extend([value, b", "].concat());
-            } else if goes_on(name, connection) {
+            if goes_on(name, &connection) && !name.eq_ignore_ascii_case(b"x-forwarded-for") {
                 head = head.header(name, value);
             }
         }
         if let Some(length) = request.content_length().filter(|length| *length > 0) {
             head = head.header("content-length", length);
         }
-        forwarded.extend(request.peer_addr().ip().to_string().into_bytes());
-        head = head.header("x-forwarded-for", forwarded).header("x-forwarded-proto", "http");
-        head = head.header("x-forwarded-host", request.header(KnownHeader::Host).unwrap_or_default());
-        head.headers_ref().ok_or("a field that cannot go on")?;
+        let client = request.peer_addr().ip().to_string();
+        let clients: Vec<_> = request.header_values("x-forwarded-for").chain([client.as_bytes()]).collect();
+        head = head.header("x-forwarded-for", clients.join(&b", "[..])).header("x-forwarded-proto", "http");
+        head = head.header("x-forwarded-host", request.header("host").unwrap_or_default());
+        head.headers_ref().ok_or("what cannot go on")?;
         Ok(head)
     }
 }
 
 /// Gives the client what the origin server has answered.
-fn give(request: Request, answer: http::Response<Body>) -> Result<()> {
+fn give(answer: http::Response<ureq::Body>) -> Reply {
     let (head, body) = answer.into_parts();
-    let connection = head.headers.get("connection").map_or(&b""[..], |value| value.as_bytes());
+    let connection: Vec<_> = head.headers.get_all("connection").iter().map(|value| value.as_bytes()).collect();
     let mut response = Response::new(head.status.as_u16());
-    for (name, value) in &head.headers {
-        if goes_on(name.as_str(), connection) {
-            response = response.header(name.as_str(), value.as_bytes());
-        }
+    for (name, value) in head.headers.iter().filter(|(name, _)| goes_on(name.as_ref(), &connection)) {
+        response = response.header(name.as_str().to_owned(), value.as_bytes().to_vec());
     }
     let length = head.headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
     if let Some(length) = length {
         response = response.content_length(length);
     }
-    let mut stream = request.start(response)?;
-    match io::copy(&mut body.into_reader(), &mut stream) {
-        Ok(_) => stream.finish().map(drop),
-        Err(error) => {
-            // Dropped unfinished, the response is cut, so that nobody takes it for whole.
-            eprintln!("proxy: a response broke off: {error}");
-            Ok(())
-        }
-    }
+    Reply::stream(response, |stream| io::copy(&mut body.into_reader(), stream).map(drop))
 }

@@ -27,9 +27,10 @@ pub enum ErrorKind {
     Full,
     /// An argument or a setting is not valid; the text names it.
     Invalid,
-    /// The kernel, or the chosen mode, cannot do this; or a request's body is not of the type asked for. The text names
-    /// the cause and the remedy.
+    /// The kernel, or the chosen mode, cannot do this; the text names the cause and the remedy.
     Unsupported,
+    /// A request's body is of another type than asked for, which the text names: 415.
+    UnsupportedMediaType,
     /// The operating system refused; [`source`](std::error::Error::source) is its error.
     Io,
 }

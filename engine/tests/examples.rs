@@ -1,4 +1,4 @@
-//! The examples on runtimes, as programs: they serve, and on Ctrl-C they finish what they have begun.
+//! The examples as programs: they serve, and on Ctrl-C they finish what they have begun.
 //!
 //! Not here: what their engines have lent, which these programs do not show.
 
@@ -7,7 +7,8 @@ mod common;
 use std::process::{Command, Stdio};
 
 use common::peer::{Peer, pattern};
-use common::program::{Program, built};
+use common::ports::free_port;
+use common::program::{ANYWHERE, Program, built};
 use common::{Client, wait_until};
 
 fn post(path: &str, body: &[u8]) -> Vec<u8> {
@@ -17,7 +18,7 @@ fn post(path: &str, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
-    let program = Program::start("tokio", &[]);
+    let program = Program::start("tokio", &[ANYWHERE]);
     let mut client = Client::connect(program.address);
     assert_eq!(client.ask("/").status, 200);
     client.send(post("/count", &pattern(0, 3 << 20)));
@@ -48,6 +49,44 @@ fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
 }
 
 #[test]
+fn sample_echoes_bodies_of_any_size_and_reads_no_others() {
+    const BLOCKS: usize = 80;
+    let url = format!("http://127.0.0.1:{}/", free_port());
+    let program = Program::start("sample", &[&url]);
+    let mut client = Client::connect(program.address);
+    let greeted = client.ask("/");
+    assert_eq!((greeted.status, greeted.field("content-type")), (200, Some("text/html")));
+    assert_eq!(greeted.text(), "Hello from the server.\r\n");
+    client.send(post("/", b""));
+    let empty = client.read();
+    assert_eq!((empty.status, empty.field("content-length"), &*empty.body), (200, Some("0"), &b""[..]));
+    let body = pattern(0, 5_000);
+    client.send(post("/", &body));
+    assert!(client.read().body == body);
+    client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+    let echoed = client.read();
+    assert_eq!((echoed.field("content-length"), echoed.text()), (Some("5"), "abcde"));
+    // A body that is never read is not asked for.
+    client.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 1099511627776\r\nExpect: 100-continue\r\n\r\n");
+    let refused = client.read();
+    assert!(refused.head.starts_with("HTTP/1.1 503 Not Implemented\r\n"), "{}", refused.head);
+    assert_eq!((refused.field("content-type"), &*refused.body), (Some("text/html"), &b""[..]));
+    // Larger than all that engine and kernel hold, by a client that others wrote.
+    let block = pattern(0, 1 << 20);
+    let sent = block.repeat(BLOCKS);
+    let echoed = ureq::post(&url).send(&sent[..]).expect("echoed");
+    assert_eq!(echoed.headers()["content-length"], sent.len().to_string());
+    let (mut echo, mut read) = (echoed.into_body().into_reader(), vec![0; block.len()]);
+    for number in 0..BLOCKS {
+        std::io::Read::read_exact(&mut echo, &mut read).expect("whole");
+        assert!(read == block, "block {number}");
+    }
+    assert_eq!(std::io::Read::read(&mut echo, &mut read).expect("its end"), 0);
+    program.signal(libc::SIGTERM);
+    program.end();
+}
+
+#[test]
 fn an_address_that_is_none_is_refused_in_one_line() {
     for name in ["tokio", "websocket"].into_iter().chain(cfg!(feature = "axum").then_some("axum")) {
         let mut child = Command::new(built(name)).arg("nowhere").stderr(Stdio::piped()).spawn().expect("it starts");
@@ -63,7 +102,7 @@ fn an_address_that_is_none_is_refused_in_one_line() {
 #[cfg(feature = "axum")]
 #[test]
 fn axum_serves_events_and_ends_although_a_client_stays() {
-    let program = Program::start("axum", &[]);
+    let program = Program::start("axum", &[ANYWHERE]);
     let mut client = Client::connect(program.address);
     assert_eq!(client.ask("/hello/ada").text(), r#"{"hello":"ada"}"#);
     let mut peer = Peer { stream: Client::connect(program.address).stream, input: Vec::new() };

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use common::peer::{Peer, pattern};
-use common::program::Program;
+use common::program::{ANYWHERE, Program};
 use common::{Client, Host, Reply, serve};
 use ringress::{Request, Response};
 
@@ -31,7 +31,7 @@ fn terminate(program: Program) {
 
 #[test]
 fn kv_keeps_values_under_keys_that_are_segments() {
-    let program = Program::start("kv", &[]);
+    let program = Program::start("kv", &[ANYWHERE]);
     let mut client = Client::connect(program.address);
     for (key, value) in [("a%2Fb", "slash"), ("a%252Fb", "escape"), ("caf%C3%A9", "accent")] {
         let stored = ask(&mut client, &format!("PUT /kv/{key}"), "", value.as_bytes());
@@ -60,7 +60,7 @@ fn kv_keeps_values_under_keys_that_are_segments() {
 fn upload_takes_files_of_those_who_have_logged_in() {
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path().to_str().expect("text");
-    let program = Program::start("upload", &[root, "open sesame"]);
+    let program = Program::start("upload", &[root, "open sesame", ANYWHERE]);
     let mut client = Client::connect(program.address);
     let form = "Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n";
     assert_eq!(ask(&mut client, "POST /login", form, b"password=open-sesame").status, 403);
@@ -123,7 +123,7 @@ fn proxy_gives_on_what_is_not_of_one_connection() {
     let origin = Host::start();
     let consumer = serve(&origin.queue, describe);
     let upstream = format!("http://{}/", origin.address);
-    let program = Program::start("proxy", &[&upstream]);
+    let program = Program::start("proxy", &[&upstream, ANYWHERE]);
     let mut client = Client::connect(program.address);
     let fields = "Connection: x-mine\r\nX-Mine: 1\r\nX-Kept: 2\r\nTE: trailers\r\nX-Forwarded-For: 192.0.2.1\r\n\
         x-forwarded-for: 192.0.2.2\r\nCookie: a=b\r\n";
@@ -152,7 +152,7 @@ fn proxy_says_that_the_origin_server_is_not_there() {
     let closed = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
     let upstream = format!("http://{}", closed.local_addr().expect("bound"));
     drop(closed);
-    let program = Program::start("proxy", &[&upstream]);
+    let program = Program::start("proxy", &[&upstream, ANYWHERE]);
     assert_eq!(Client::connect(program.address).ask("/").status, 502);
     terminate(program);
 }

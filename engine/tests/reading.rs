@@ -115,10 +115,10 @@ fn what_is_no_form_or_too_large_can_still_be_read() {
         let request = format!("POST / HTTP/1.1\r\nHost: h\r\n{field}Content-Length: 3\r\n\r\na=b");
         reader.read(request, |request| {
             let error = request.body().to_form(1_000).expect_err("no form");
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert_eq!(error.kind(), ErrorKind::UnsupportedMediaType);
             assert!(error.to_string().contains(named), "{error}");
             let error = pollster::block_on(request.body().to_form_async(1_000)).expect_err("no form");
-            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert_eq!(error.kind(), ErrorKind::UnsupportedMediaType);
             assert_eq!(request.body().to_bytes(3).expect("unread"), "a=b");
         });
     }

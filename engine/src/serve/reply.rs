@@ -10,7 +10,7 @@ use std::{fmt, io};
 use ringress_proto::method::Method;
 
 use crate::api::{Request, Response, ResponseStream};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a handler of [`RequestQueue::serve`](crate::RequestQueue::serve) returns.
 ///
@@ -104,8 +104,9 @@ impl Reply {
         })
     }
 
-    /// The handler has failed. Its client gets 500; 413 if the cause is an [`Error`] of the kind
-    /// [`TooLarge`](crate::ErrorKind::TooLarge), which reading a body gives; nothing if it has left. The pool is told
+    /// The handler has failed. Its client gets 500; 413 or 415 if the cause is an [`Error`] of the kind
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) or [`UnsupportedMediaType`](crate::ErrorKind::UnsupportedMediaType),
+    /// which reading a body gives; nothing if it has left. The pool is told
     /// ([`Pool::on_error`](crate::Pool::on_error)), but not of a client that has left.
     pub fn fail(error: impl Into<Box<dyn StdError>>) -> Self {
         Self(Next::Fail(error.into()))
@@ -184,9 +185,14 @@ pub(super) fn carry_out(request: Request, reply: Reply) -> core::result::Result<
         Next::Respond(response) => Ok(request.respond(response)?),
         Next::Then(answer) => answer(request),
         Next::Fail(error) => {
-            if cause(&*error).is_some_and(|error| error.kind() == crate::error::ErrorKind::TooLarge) {
+            let status = match cause(&*error).map(Error::kind) {
+                Some(ErrorKind::TooLarge) => Some(413),
+                Some(ErrorKind::UnsupportedMediaType) => Some(415),
+                _ => None,
+            };
+            if let Some(status) = status {
                 // Whether it arrives is not what has gone wrong.
-                let _: Result<()> = request.respond(Response::new(413));
+                let _: Result<()> = request.respond(Response::new(status));
             }
             Err(error)
         }

@@ -4,9 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::SystemTime;
 
-use super::{WAIT_MAX, wait_until, within};
+use super::{WAIT_MAX, wait_until};
 
 /// Time of the latest change to a file, or to any file below a folder.
 fn newest_change(path: &Path) -> SystemTime {
@@ -34,6 +36,9 @@ pub(crate) fn built(name: &str) -> PathBuf {
     binary
 }
 
+/// Where a program is to listen: on a free port.
+pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
+
 /// A running example, killed when dropped.
 pub(crate) struct Program {
     child: Child,
@@ -41,15 +46,17 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Starts one with these arguments and a free address, and waits until it says where it listens.
+    /// Starts one with these arguments, and waits until it says where it listens.
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(built(name));
-        command.args(arguments).arg("127.0.0.1:0").stdout(Stdio::piped());
+        command.args(arguments).stdout(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let line = within(WAIT_MAX, "the start", move || lines.next());
-        let line = line.expect("it says where it listens").expect("text");
-        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let (said, first) = mpsc::channel();
+        // All of them are read: it may say more while it serves.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let line = first.recv_timeout(WAIT_MAX).expect("it says where it listens");
+        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.split('/').next());
         let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
         Self { child, address: address.parse().expect("an address") }
     }

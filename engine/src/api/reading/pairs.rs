@@ -18,7 +18,7 @@ use ringress_proto::header::KnownHeader;
 
 use super::Request;
 use crate::api::body::{RequestBody, ToBytes};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl Request {
     /// The names and values of the query, decoded (percent escapes, and `+` for a space), in the order sent. As sent:
@@ -126,22 +126,18 @@ impl RequestBody<'_> {
     /// files (`application/x-www-form-urlencoded`).
     ///
     /// ```no_run
-    /// # use ringress::{ErrorKind, Request, Response, Result};
-    /// fn login(mut request: Request) -> Result<()> {
-    ///     let form = match request.body().to_form(4_096) {
-    ///         Ok(form) => form,
-    ///         Err(error) if error.kind() == ErrorKind::TooLarge => return request.respond(Response::new(413)),
-    ///         Err(error) if error.kind() == ErrorKind::Unsupported => return request.respond(Response::new(415)),
-    ///         Err(error) => return Err(error),
-    ///     };
-    ///     let status = if form.value("password").as_deref() == Some("open sesame") { 204 } else { 403 };
-    ///     request.respond(Response::new(status))
+    /// # use ringress::{Request, Response, Result};
+    /// fn login(request: &mut Request) -> Result<Response<'static>> {
+    ///     let form = request.body().to_form(4_096)?;
+    ///     let is_right = form.value("password").as_deref() == Some("open sesame");
+    ///     Ok(Response::new(if is_right { 204 } else { 403 }))
     /// }
     /// ```
     ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for a body of another Content-Type, of which nothing is read; as
-    /// [`to_bytes`](Self::to_bytes).
+    /// [`UnsupportedMediaType`](crate::ErrorKind::UnsupportedMediaType) for a body of another Content-Type, of which
+    /// nothing is read; as [`to_bytes`](Self::to_bytes). What [serves](crate::RequestQueue::serve) a handler that
+    /// returns them answers 415 and 413.
     pub fn to_form(&mut self, limit: usize) -> Result<Form> {
         self.check_form()?;
         self.to_bytes(limit).map(|bytes| Form { bytes })
@@ -162,9 +158,12 @@ impl RequestBody<'_> {
             return Ok(());
         }
         let what = content_type.map_or(Cow::Borrowed("without a Content-Type"), |what| String::from_utf8_lossy(what));
-        Err(Error::unsupported(format!(
-            "the request's body is no form, but {what}: answer 415, or read it as it is (to_bytes); a form is \
+        Err(Error::new(
+            ErrorKind::UnsupportedMediaType,
+            format!(
+                "the request's body is no form, but {what}: answer 415, or read it as it is (to_bytes); a form is \
              application/x-www-form-urlencoded"
-        )))
+            ),
+        ))
     }
 }
