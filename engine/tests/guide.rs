@@ -1,4 +1,5 @@
-//! The programs of the guide, as their users see them: they serve, and end in order when they are told to.
+//! The programs of the guide, as their users see them: they serve, and end in order when they are told to. And that the
+//! guide quotes them as they are.
 //!
 //! Not here: what their engines have lent, which these programs do not show.
 
@@ -11,6 +12,54 @@ use common::peer::{Peer, pattern};
 use common::program::{ANYWHERE, Program};
 use common::{Client, Host, Reply, serve};
 use ringress::{Request, Response};
+
+/// The programs that the guide quotes.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("hello", include_str!("../examples/hello.rs")),
+    ("kv", include_str!("../examples/kv.rs")),
+    ("proxy", include_str!("../examples/proxy.rs")),
+    ("sample", include_str!("../examples/sample.rs")),
+    ("upload", include_str!("../examples/upload.rs")),
+];
+
+/// Lines that are neither blank nor comments, of programs that did the same by what the library gave when only
+/// `receive` and `respond` were there.
+const LINES_BEFORE: [(&str, usize); 3] = [("kv", 102), ("upload", 142), ("proxy", 133)];
+
+/// Whether these lines stand in a program one behind the other, each as far to the right as the first.
+fn quotes(program: &str, quoted: &[&str]) -> bool {
+    let lines: Vec<&str> = program.lines().collect();
+    lines.windows(quoted.len()).any(|lines| {
+        let Some(indent) = lines[0].strip_suffix(quoted[0]) else { return false };
+        let same = |(line, quoted): (&&str, &&str)| line.strip_prefix(indent).unwrap_or(line) == *quoted;
+        indent.trim().is_empty() && lines.iter().zip(quoted).all(same)
+    })
+}
+
+#[test]
+fn what_the_guide_quotes_stands_in_the_programs() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guide.md");
+    let guide = fs::read_to_string(path).expect("the guide");
+    let blocks: Vec<&str> = guide.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > PROGRAMS.len(), "{} blocks", blocks.len());
+    for block in blocks {
+        let quoted: Vec<&str> = block.lines().collect();
+        assert!(PROGRAMS.iter().any(|(_, program)| quotes(program, &quoted)), "no program has this:\n{block}");
+    }
+    // Told apart from what is not there.
+    let (_, kv) = PROGRAMS[1];
+    assert!(quotes(kv, &["fn main() -> Result<()> {"]) && !quotes(kv, &["fn main() -> Result<()> {", "}"]));
+}
+
+#[test]
+fn programs_are_at_least_a_third_shorter_than_they_would_be_by_hand() {
+    for (name, before) in LINES_BEFORE {
+        let (_, program) = PROGRAMS.iter().find(|(known, _)| *known == name).expect("quoted");
+        let counts = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        let lines = program.lines().filter(counts).count();
+        assert!(lines * 3 <= before * 2, "{name} has {lines} lines, and had {before}");
+    }
+}
 
 /// Sends a request with these fields, each ended by CRLF, and gives the response.
 fn ask(client: &mut Client, line: &str, fields: &str, body: &[u8]) -> Reply {
