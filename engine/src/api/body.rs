@@ -144,8 +144,7 @@ impl Request {
     #[must_use]
     pub fn whole_body(&self) -> Option<&[u8]> {
         let whole = !self.record().body_open
-            || (self.lease.body_arrived() == u64::from(self.record().body_len)
-                && matches!(self.lease.body_state(), BodyState::Ended { .. }));
+            || (self.lease.body_arrived() == u64::from(self.record().body_len) && self.body_has_come());
         whole.then(|| self.body_with_head())
     }
 
@@ -167,6 +166,11 @@ impl Request {
         Trailers::new(if open { self.lease.trailers() } else { &[] })
     }
 
+    /// Whether the rest of the body has come to its end, of one that did not come whole with the head.
+    fn body_has_come(&self) -> bool {
+        matches!(self.lease.body_state(), BodyState::Ended { .. })
+    }
+
     /// Whether a response given now leaves so much of the body unread that the connection ends with it; a whole
     /// response says so.
     #[inline]
@@ -174,7 +178,9 @@ impl Request {
         let record = self.record();
         record.body_open && {
             let reader = self.lease.reader();
-            !reader.ended && Self::leaves_too_much(record, reader.asked, self.lease.body_arrived())
+            !reader.ended
+                && Self::leaves_too_much(record, reader.asked, self.lease.body_arrived())
+                && !self.body_has_come()
         }
     }
 
@@ -191,12 +197,13 @@ impl Request {
         (!asked && awaits_continue) || missing > u64::from(DISCARDED_BYTES_MAX)
     }
 
-    /// Whether the client may be waiting for `100 Continue`: it has said that it would, and no byte of its body has
-    /// come.
+    /// Whether the client may be waiting for `100 Continue`: it has said that it would, and nothing of its body has
+    /// come, not even its end.
     #[cfg(feature = "tower")]
     pub(crate) fn awaits_continue(&self) -> bool {
         let record = self.record();
-        record.body_open && record.head.expects_continue() && self.lease.body_arrived() == 0
+        let none_has_come = self.lease.body_arrived() == 0 && !self.body_has_come();
+        record.body_open && record.head.expects_continue() && none_has_come
     }
 
     /// What came of the body with the head.
