@@ -50,7 +50,7 @@ pub(crate) trait Among {
     /// How soon it goes, if it could.
     fn rank(&self, key: Self::Key) -> Option<Rank<Self::Rest>>;
 
-    /// From which tick on it may go.
+    /// From which tick on it may go; the last one there is: not as things are.
     fn from(&self, rank: &Rank<Self::Rest>) -> Tick;
 }
 
@@ -116,6 +116,9 @@ impl<K: Copy, R: Copy + Ord> Candidates<K, R> {
         for key in among.keys() {
             let Some(rank) = among.rank(key) else { continue };
             let from = among.from(&rank);
+            if from == Tick::MAX {
+                continue;
+            }
             if from > now {
                 first_from = Some(first_from.map_or(from, |first| first.min(from)));
                 continue;

@@ -159,7 +159,7 @@ impl Config {
         within("body_buffers", self.body_buffers, 4, 16_384)?;
         power_of_two("body_buffers", self.body_buffers)?;
         within("body_buffer_bytes", self.body_buffer_bytes, 4096, 1 << 20)?;
-        within("assembly_buffers", self.assembly_buffers, 1, 1 << 20)?;
+        within("assembly_buffers", self.assembly_buffers, 2, 1 << 20)?;
         within("response_area_bytes", self.response_area_bytes, 512, 65_536)?;
         within("file_buffers", self.file_buffers, 1, 65_536)?;
         within("pipeline_max", self.pipeline_max, 1, 1024)?;

@@ -57,11 +57,15 @@ counters! {
     /// Connections with nothing to do that were closed for others, when a shard had as many as it may, or no descriptor
     /// was left.
     connections_evicted,
-    /// Heads in pieces that were answered 408 for others, when the assembly buffers had run out: they had not grown.
+    /// Heads in pieces that were answered 408 for others, when the assembly buffers of heads had run out: they had not
+    /// grown. (Or 503, if it was not for their clients.)
     heads_evicted,
     /// Bodies awaited whole that were answered 408 for others, when the buffers for such were promised: they came too
     /// slowly.
     bodies_evicted,
+    /// Requests that were answered so for others because their long trailer section had not grown, when the assembly
+    /// buffers of requests had run out.
+    trailers_evicted,
     /// Connections that have switched protocols.
     connections_upgraded,
     /// Addresses of clients now (of IPv6 their first 64 bits) that have connections, or requests in the application's
@@ -139,6 +143,10 @@ counters! {
     waits_for_cell,
     /// Times that it waited for the promise of buffers for a body that is awaited whole.
     waits_for_promise,
+    /// Requests that were answered 503 because they needed an assembly buffer when only those were left that are kept
+    /// for others, and their client's address had its share of these: at once if it has more than 16 connections, else
+    /// when others waited for the buffers that they kept.
+    cell_shares_refused,
     /// Receive buffers in use now.
     buffers_in_use,
     /// Large buffers in use now, for bodies.

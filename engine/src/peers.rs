@@ -27,9 +27,13 @@ pub(crate) enum Pool {
     Departed,
     /// Large buffers that are promised to bodies awaited whole.
     Promised,
+    /// Assembly cells that requests have.
+    Cells,
 }
 
-const POOLS: usize = 3;
+const POOLS: usize = 4;
+/// So many connections of an address are not many.
+pub(crate) const CONNECTIONS_FEW: u32 = 16;
 
 /// Which address, for as long as something is held for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,6 +312,11 @@ impl Peers {
         self.held[pool as usize][key.0 as usize]
     }
 
+    /// Whether an address has many connections.
+    pub(crate) fn is_crowd(&self, key: PeerKey) -> bool {
+        self.held(key, Pool::Connections) > CONNECTIONS_FEW
+    }
+
     /// Request slots are counted anew: while all are well, nobody pays for knowing whose they are.
     pub(crate) fn count_no_slots(&mut self) {
         self.slots.fill(0);
@@ -441,7 +450,7 @@ mod tests {
     #[test]
     fn agrees_with_a_map_whatever_comes_and_goes() {
         let mut peers = Peers::new(4, 64, &[]);
-        let mut known: BTreeMap<u8, (PeerKey, [u32; POOLS])> = BTreeMap::new();
+        let mut known: BTreeMap<u8, (PeerKey, [u32; 3])> = BTreeMap::new();
         let mut seed = 3_u64;
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -449,7 +458,7 @@ mod tests {
             match (act, known.get_mut(&last)) {
                 (0, entry) => {
                     let key = enter(&mut peers, v4(last));
-                    let (of, held) = entry.copied().unwrap_or((key, [0; POOLS]));
+                    let (of, held) = entry.copied().unwrap_or((key, [0; 3]));
                     assert_eq!(key, of);
                     known.insert(last, (key, [held[0] + 1, held[1], held[2]]));
                 }
@@ -475,9 +484,9 @@ mod tests {
                 }
                 _ => {}
             }
-            known.retain(|_, (_, held)| *held != [0; POOLS]);
+            known.retain(|_, (_, held)| *held != [0; 3]);
             assert_eq!(peers.len() as usize, known.len());
-            let alike = |(key, held): &(PeerKey, [u32; POOLS])| {
+            let alike = |(key, held): &(PeerKey, [u32; 3])| {
                 [Pool::Connections, Pool::Departed, Pool::Promised].map(|pool| peers.held(*key, pool)) == *held
             };
             assert!(known.values().all(alike));

@@ -47,6 +47,8 @@ rows![
     silent_clients: "silent",
     idle_clients: "idle",
     half_heads: "half-heads",
+    long_heads_in_pieces: "long-heads",
+    half_trailer_sections: "half-trailers",
     readers_of_short_files: "short-files",
     readers_of_long_responses: "long-responses",
     idle_uploads_to_who_reads_them_waiting: "idle-puts",

@@ -204,7 +204,7 @@ impl Turns {
 /// A queue's public handle, and the engine it needs: one that nobody attaches, so that it has neither ring nor thread.
 fn handle() -> (Engine, RequestQueue) {
     let builder = Engine::builder().mode(Mode::Colocated).shards(1).requests_max(16);
-    let engine = builder.receive_buffers(16, 512).assembly_buffers(1).start().expect("a small engine");
+    let engine = builder.receive_buffers(16, 512).assembly_buffers(2).start().expect("a small engine");
     let queue = engine.request_queue("").expect("the first of its engine");
     (engine, queue)
 }

@@ -26,7 +26,7 @@ pub(crate) enum Area {
     /// Heads that did not arrive in one buffer, and trailer sections, as far as they are short: one a connection for
     /// the ones, one a request slot for the others.
     Fragment,
-    /// The same that do not fit there, and long heads copied out of a large buffer.
+    /// The same that do not fit there or in the cell of a long head, and long heads copied out of a large buffer.
     Assembly,
     /// What applications write their response heads and small bodies into, one a request slot.
     Response,

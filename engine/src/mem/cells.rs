@@ -140,16 +140,6 @@ impl FreeCells {
         u64::from(self.high_water) - self.free.len() as u64
     }
 
-    /// Whether any is free.
-    pub(crate) fn has_any(&self) -> bool {
-        !self.free.is_empty() || self.high_water < self.count
-    }
-
-    /// Whether more than a quarter is free.
-    pub(crate) fn has_many(&self) -> bool {
-        self.in_use() * 4 < u64::from(self.count) * 3
-    }
-
     #[inline]
     pub(crate) fn give(&mut self, cell: Cell) {
         assert!(cell.is_in(self.area), "a cell goes back to its own area");
@@ -167,7 +157,7 @@ mod tests {
         let mut cells = FreeCells::new(Area::Stage, 2, Poison::NONE);
         let (first, second) = (cells.take().expect("two"), cells.take().expect("two"));
         assert_eq!((first.id().number(), second.id().number(), first.is_in(Area::Stage)), (0, 1, true));
-        assert!(cells.take().is_none() && !cells.has_many());
+        assert!(cells.take().is_none());
         cells.give(first);
         assert_eq!((cells.in_use(), cells.take().map(|cell| cell.id().number())), (1, Some(0)));
     }

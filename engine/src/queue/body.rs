@@ -75,8 +75,7 @@ pub(crate) enum Reading {
 pub(crate) enum BodyState {
     /// More may come.
     Open,
-    /// Everything is in the chain, and, if there is a trailer section, so many bytes of it in a cell of the assembly
-    /// area.
+    /// Everything is in the chain, and, if there is a trailer section, so many bytes of it in a cell.
     Ended { trailers: Option<(CellId, u32)> },
     /// No more will come, for a reason that the shard and its readers know by this number.
     Failed(u8),

@@ -14,12 +14,12 @@
 
 use super::body::{BodyState, LinkId, Reading};
 use super::exchange::{Received, Record};
-use super::owned::{Backing, CellPools, Holding, ShortBytes, Stage};
+use super::owned::{Backing, HeadCell, ShortBytes, Stage};
 use super::request_ring::Published;
 use super::shard_side::ShardSide;
 use super::slot::Slot;
 use crate::id::QueueNumber;
-use crate::mem::{Area, Arena, Blank, Cell, Extent, Input, ReceiveBuffers, Share, give_back_room};
+use crate::mem::{Area, Arena, Blank, Cell, CellId, Extent, Input, ReceiveBuffers, Share, give_back_room};
 
 impl<R: Record> ShardSide<R> {
     /// Bytes of a buffer in use or of a cell.
@@ -93,6 +93,11 @@ impl<R: Record> ShardSide<R> {
         // published (asserted by who makes the slot hold it), and as long (`ShortBytes`); it is in no buffer and no
         // cell.
         unsafe { self.exchange.arena.copy(bytes.offset(), received.offset, received.len) };
+    }
+
+    /// Whether the bytes of the slot's request are kept.
+    pub(crate) fn is_kept(&self, slot: Slot) -> bool {
+        !matches!(self.holdings[slot].source, Backing::Nothing)
     }
 
     #[cold]
@@ -332,78 +337,86 @@ impl<R: Record> ShardSide<R> {
         }
     }
 
-    /// Keeps a part of a trailer section for the reader of the slot's body. `false`: there is no cell for it; nothing
-    /// has changed.
-    pub(crate) fn keep_trailers(&mut self, slot: Slot, input: Input<'_>) -> bool {
+    /// Keeps a part of a trailer section for the reader of the slot's body, whose head is kept already: in a fragment,
+    /// in the cell of a long head that there is for every slot, if this one's has none, or, where it `may_assemble`, in
+    /// an assembly cell. `false`: there is no cell for it; nothing has changed.
+    pub(crate) fn keep_trailers(&mut self, slot: Slot, input: Input<'_>, may_assemble: bool) -> bool {
         assert!(self.has_body(slot), "a trailer section is behind a body");
         let holding = &mut self.holdings[slot];
         let (at, before) = (holding.trailers, holding.trailer_cell.take());
-        let (cell, is_kept) = match before {
-            None => {
-                let cell = self.keep_piece(input);
-                let is_kept = cell.is_some();
-                (cell, is_kept)
+        let end = at + input.len();
+        let room = before.as_ref().map_or(0, |cell| self.exchange.arena.cell_bytes_of(cell));
+        let larger = if end > room { self.cell_for_trailers(slot, end, may_assemble) } else { None };
+        let is_kept = end <= room || larger.is_some();
+        let mut cell = match (before, larger) {
+            (Some(before), Some(mut larger)) => {
+                let begun = self.arena().cell(&before, 0, at);
+                self.copy_to_cell(begun, &mut larger, 0);
+                self.cells.give_received(before);
+                Some(larger)
             }
-            Some(mut cell) => {
-                let is_kept = self.add_piece(&mut cell, at, input);
-                (Some(cell), is_kept)
-            }
+            (before, larger) => larger.or(before),
         };
+        if let Some(cell) = cell.as_mut().filter(|_| is_kept) {
+            self.copy_to_cell(input.into(), cell, at);
+        }
         let holding = &mut self.holdings[slot];
         holding.trailer_cell = cell;
-        if is_kept {
-            holding.trailers = at + input.len();
-        }
+        holding.trailers = if is_kept { end } else { at };
         is_kept
     }
 
-    /// Keeps the first of what comes in pieces: a head, or a trailer section. `None`: there is no cell for it.
-    pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<Cell> {
-        let mut cell = self.cells.take_for_pieces(input.len())?;
-        self.copy_to_cell(input.into(), &mut cell, 0);
+    /// A cell for so many bytes of the slot's trailer section.
+    #[cold]
+    fn cell_for_trailers(&mut self, slot: Slot, bytes: u32, may_assemble: bool) -> Option<Cell> {
+        let has_long = matches!(&self.holdings[slot].source, Backing::Cell(cell) if cell.is_in(Area::LongHead));
+        if let Some(fragment) = self.cells.take_fragment(bytes) {
+            Some(fragment)
+        } else if !has_long && bytes <= self.arena().cell_bytes(Area::LongHead) {
+            Some(self.cells.long_head.take().expect("there is one for every slot"))
+        } else if may_assemble {
+            self.cells.take_for_request()
+        } else {
+            None
+        }
+    }
+
+    /// The assembly cell that the slot's trailer section is in, if it is in one.
+    pub(crate) fn assembly_of_trailers(&self, slot: Slot) -> Option<CellId> {
+        let cell = self.holdings[slot].trailer_cell.as_ref()?;
+        cell.is_in(Area::Assembly).then(|| cell.id())
+    }
+
+    /// Keeps the first piece of a head. `None`: there is no cell for it.
+    pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<HeadCell> {
+        let mut cell = self.cells.take_for_head(input.len())?;
+        self.copy_to_cell(input.into(), cell.cell_mut(), 0);
         Some(cell)
     }
 
-    /// Puts the next piece behind the first `len` bytes of its cell, for which a larger one is taken where it does not
-    /// fit. `false`: there is no such cell, and nothing has changed.
-    pub(crate) fn add_piece(&mut self, cell: &mut Cell, len: u32, input: Input<'_>) -> bool {
+    /// Puts the next piece of a head behind the first `len` bytes of its cell, for which a larger one is taken where it
+    /// does not fit. `false`: there is no such cell, and nothing has changed.
+    pub(crate) fn add_piece(&mut self, cell: &mut HeadCell, len: u32, input: Input<'_>) -> bool {
         let end = len + input.len();
-        if end > self.arena().cell_bytes_of(cell) {
-            let Some(mut larger) = self.cells.take_for_pieces(end) else { return false };
-            let begun = self.arena().cell(cell, 0, len);
-            self.copy_to_cell(begun, &mut larger, 0);
-            self.cells.give_received(core::mem::replace(cell, larger));
+        if end > self.arena().cell_bytes_of(cell.cell()) {
+            let Some(mut larger) = self.cells.take_for_head(end) else { return false };
+            let begun = self.arena().cell(cell.cell(), 0, len);
+            self.copy_to_cell(begun, larger.cell_mut(), 0);
+            self.cells.give_head(core::mem::replace(cell, larger));
         }
-        self.copy_to_cell(input.into(), cell, len);
+        self.copy_to_cell(input.into(), cell.cell_mut(), len);
         true
     }
 
-    /// A whole trailer section leaves the assembly cell that it was put together in, so that a request keeps that from
-    /// nobody: for the cell of a long head that there is for every slot, if this one's has a short head. No handle has
-    /// seen it yet.
-    fn settle_trailers(&mut self, slot: Slot) {
-        let Holding { source, trailer_cell, trailers, .. } = &mut self.holdings[slot];
-        // Of one that is not kept yet nobody knows.
-        let may_be_long = match source {
-            Backing::Nothing => true,
-            Backing::Cell(cell) => cell.is_in(Area::LongHead),
-            Backing::Own | Backing::Buffer(_) => false,
-        };
-        let Some(cell) = trailer_cell.take_if(|cell| {
-            cell.is_in(Area::Assembly) && !may_be_long && *trailers <= self.exchange.arena.cell_bytes(Area::LongHead)
-        }) else {
-            return;
-        };
-        let bytes = *trailers;
-        let mut kept = self.cells.long_head.take().expect("there is one for every slot");
-        self.copy_to_cell(self.exchange.arena.cell(&cell, 0, bytes), &mut kept, 0);
-        self.holdings[slot].trailer_cell = Some(kept);
-        self.cells.give_received(cell);
+    /// The slot's request is the first bytes of a head's cell, which the slot gets: there is one for requests. Before
+    /// the slot is published.
+    pub(crate) fn keep_head(&mut self, slot: Slot, cell: HeadCell, len: u32) {
+        let cell = self.cells.keep_head(cell);
+        self.keep_cell(slot, cell, len);
     }
 
     /// Everything of the slot's body is here. The reader is [woken](Self::wake_reader) apart.
     pub(crate) fn finish_body(&mut self, slot: Slot) {
-        self.settle_trailers(slot);
         let holding = &self.holdings[slot];
         let trailers = holding.trailer_cell.as_ref().map(|cell| (cell.id(), holding.trailers));
         self.body(slot).set_state(BodyState::Ended { trailers });
@@ -412,6 +425,12 @@ impl<R: Record> ShardSide<R> {
     /// Nothing more comes of the slot's body, for a reason that the shard and its readers know by this number, unless
     /// an end was told before. The reader is [woken](Self::wake_reader) apart.
     pub(crate) fn fail_body(&mut self, slot: Slot, reason: u8) {
+        if self.body(slot).state() == BodyState::Open
+            && let Some(cell) = self.holdings[slot].trailer_cell.take()
+        {
+            // No reader was told of it.
+            self.cells.give_received(cell);
+        }
         self.body(slot).set_state(BodyState::Failed(reason));
     }
 
@@ -430,8 +449,7 @@ impl<R: Record> ShardSide<R> {
         self.free.give_back_room();
         // SAFETY: as in `completions_empty`.
         give_back_room(unsafe { &mut *self.exchange.local.of_side() });
-        let CellPools { long_head, fragment, assembly, coalesce, stage, .. } = &mut self.cells;
-        for cells in [long_head, fragment, assembly, coalesce, stage] {
+        for cells in self.cells.each_mut() {
             arena.give_back(cells);
         }
         (&mut self.buffers, arena)

@@ -107,10 +107,12 @@ impl EngineBuilder {
         self
     }
 
-    /// Buffers of one shard for heads of more than 256 bytes that did not arrive in one receive buffer, and for such
-    /// trailer sections, 1 to 1,048,576; 4,096 by default. Each reserves address space for a head of the largest size.
-    /// Shorter ones have a place of their own. When they have run out, the half head that has not grown for longest is
-    /// answered 408 for one that comes (counted: `heads_evicted`).
+    /// Buffers of one shard for what is long and comes in pieces, 2 to 1,048,576; 4,096 by default. Each reserves
+    /// address space for a head of the largest size. One half is for heads that are not whole and longer than 256
+    /// bytes: when it has run out, the half head that has not grown for longest is answered 408 for one that comes
+    /// (counted: `heads_evicted`). The other half is for requests, whose head came in pieces and is longer than a
+    /// receive buffer, or whose trailer section is: an eighth of it is kept for addresses that have few, and who finds
+    /// none is answered 503 above its share (`cell_shares_refused`).
     pub fn assembly_buffers(mut self, count: u32) -> Self {
         self.config.give(Pool::AssemblyBuffers, count);
         self

@@ -2,7 +2,7 @@
 //!
 //! Invariants: while an address holds few, how many makes no difference.
 //!
-//! Not here: which could go (`protocol`), when, and what for (`eviction`, `heads`, `gathered`).
+//! Not here: which could go (`protocol`), when, and what for (`eviction`, `pieces`, `gathered`).
 
 use super::protocol::Connection;
 use crate::candidates::{Among, Rank};
@@ -14,8 +14,6 @@ use crate::slab::{ConnectionKey, OfConnection, Slab};
 pub(super) const REST_MIN: Tick = 2;
 /// Connections that are found by looking through all once.
 pub(super) const CONNECTIONS_MAX: u32 = 1024;
-/// So many connections of an address are not many.
-pub(super) const CONNECTIONS_FEW: u32 = 16;
 
 /// Connections that could go, and from when on.
 pub(super) struct Connections<'a, O, F> {

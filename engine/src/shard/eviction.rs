@@ -22,12 +22,12 @@
 use std::collections::VecDeque;
 
 use super::Shard;
-use super::crowds::{CONNECTIONS_FEW, CONNECTIONS_MAX, Connections, REST_MIN};
+use super::crowds::{CONNECTIONS_MAX, Connections, REST_MIN};
 use super::protocol::{Connection, Protocol, Rest};
 use super::transport::Accepted;
 use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
-use crate::peers::Pool;
+use crate::peers::{CONNECTIONS_FEW, Pool};
 use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
@@ -188,7 +188,7 @@ impl<I: Io> Shard<I> {
     #[cfg(test)]
     pub(super) fn waits_for_a_tick(&self) -> bool {
         let resumes = self.protocol.transport.accepting.resumes();
-        [self.eviction.looks_again, self.looks_at_heads(), self.looks_at_bodies(), resumes].iter().any(Option::is_some)
+        [self.eviction.looks_again, self.looks_at_pieces(), self.looks_at_bodies(), resumes].iter().any(Option::is_some)
     }
 
     /// Nobody is let in of those that wait.

@@ -29,7 +29,7 @@ mod crowds;
 mod dispatch;
 mod eviction;
 mod gathered;
-mod heads;
+mod pieces;
 mod protocol;
 mod quiet;
 mod sends;
@@ -45,7 +45,7 @@ use std::time::Duration;
 use self::dispatch::Dispatch;
 use self::eviction::Eviction;
 use self::gathered::Gathered;
-use self::heads::Heads;
+use self::pieces::Pieces;
 use self::protocol::{Connection, Protocol};
 use self::quiet::Quiet;
 use self::transport::{Accepting, Resource, Sizes, Transport};
@@ -94,7 +94,7 @@ const _: () = assert!(
 pub(crate) struct Shard<I: Io> {
     connections: Slab<Connection, OfConnection>,
     eviction: Eviction,
-    heads: Heads,
+    pieces: Pieces,
     gathered: Gathered,
     /// With the transport below it and the dispatch above it.
     protocol: Protocol<I>,
@@ -140,7 +140,7 @@ impl<I: Io> Shard<I> {
         Ok(Self {
             connections: Slab::new(config.connections_max),
             eviction: Eviction::new(config.connections_max),
-            heads: Heads::new(config.connections_max),
+            pieces: Pieces::new(config.connections_max),
             gathered: Gathered::new(config.connections_max),
             protocol,
             events: Vec::with_capacity(16 * 1024),
@@ -283,11 +283,11 @@ impl<I: Io> Shard<I> {
         // Silent sends end when this enter returns. Should no client come, that is soon all the same: until then their
         // requests count as open, and can be cancelled.
         let sent = (!transport.silent.is_empty()).then(|| transport.after(1));
-        let [looks_again, looks_at_heads] = [self.eviction.looks_again(), self.looks_at_heads()];
-        let looks_at_bodies = self.looks_at_bodies();
+        let [looks_again, at_pieces] = [self.eviction.looks_again(), self.looks_at_pieces()];
+        let at_bodies = self.looks_at_bodies();
         let [visit, resumes] = [transport.wheel.next_visit(), transport.accepting.resumes()];
         let [stopped, quiet] = [stop.goes_on_at(), self.quiet.ends()];
-        let dues = [visit, resumes, stopped, reclaim, sent, looks_again, looks_at_heads, looks_at_bodies, quiet];
+        let dues = [visit, resumes, stopped, reclaim, sent, looks_again, at_pieces, at_bodies, quiet];
         // By reference: `into_iter` of arrays that are chained costs a hundred instructions in each such turn.
         let soonest = dues.iter().fold(NEVER, |soonest, due| soonest.min(due.unwrap_or(NEVER)));
         let timer = (soonest != NEVER).then(|| transport.clock.until(soonest));
@@ -360,12 +360,12 @@ impl<I: Io> Shard<I> {
             } else if let Some(slot) = self.protocol.displaced.pop() {
                 self.tell_displaced(slot);
             } else if self.protocol.has_for_waiting() {
-                self.call_first(Resource::ReservedSlot);
-                self.call_first(Resource::Slot);
-                self.call_first(Resource::CellOfTrailers);
-                self.call_first(Resource::Cell);
-                self.call_first(Resource::ReservedPromise);
-                self.call_first(Resource::Promise);
+                use Resource::{Cell, CellOfRequest, Promise, ReservedPromise, ReservedSlot, Slot};
+                for resource in [ReservedSlot, Slot, CellOfRequest, Cell, ReservedPromise, Promise] {
+                    self.call_first(resource);
+                }
+            } else if self.protocol.looks_beyond_shares() {
+                self.call_each(Resource::CellBeyondShare);
             } else if self.protocol.transport.drains.are_too_many() {
                 self.end_oldest_drain();
             } else if self.protocol.transport.drains.is_cluttered() {

@@ -10,6 +10,7 @@
 mod answers;
 mod app;
 mod besieged;
+mod besiegers;
 mod cancels;
 mod client;
 mod closing;

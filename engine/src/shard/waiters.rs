@@ -60,7 +60,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Calls all that wait for something: each goes on, keeps its place, or waits for something else.
-    fn call_each(&mut self, resource: Resource) {
+    pub(super) fn call_each(&mut self, resource: Resource) {
         let mut next = self.protocol.transport.waiting.first(resource);
         while let Some(place) = next {
             next = self.protocol.transport.waiting.behind(place);

@@ -15,6 +15,7 @@ mod ghosts;
 mod held;
 mod nginx;
 mod outcome;
+mod pieces;
 mod queues;
 mod readers;
 mod reply;

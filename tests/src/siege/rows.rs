@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Load, Outcome, Scale, capacity, crowds, ghosts, queues, readers, silent, uploads};
+use super::{Load, Outcome, Scale, capacity, crowds, ghosts, pieces, queues, readers, silent, uploads};
 use crate::server::{Mode, Setup};
 
 /// What must come of a load.
@@ -97,7 +97,9 @@ pub const ROWS: &[Row] = &[
     row_of("silent", "1,500 silent connections at 1,000 descriptors", silent::silent)
         .limits(Limits::Descriptors(100, 1_000)),
     row_of("idle", "1,500 idle connections at 1,000 descriptors", silent::idle).limits(Limits::Descriptors(100, 1_000)),
-    row_of("half-heads", "4,200 half heads of one byte", silent::half_heads).small(&["--pool=assembly_buffers=64"]),
+    row_of("half-heads", "4,200 half heads of one byte", pieces::half_heads).small(PIECES),
+    row_of("long-heads", "4,200 requests under way with heads of 5 KB in two pieces", pieces::long_heads).small(PIECES),
+    row_of("half-trailers", "4,200 half trailer sections of 5 KB", pieces::half_trailers).small(PIECES),
     row_of("short-files", "1,100 readers of short files that do not read", readers::short_files),
     row_of("long-responses", "2,000 clients ask for 1 GB and read nothing", readers::long_responses)
         .must(Must::ServeAllWithin(Duration::from_millis(50))),
@@ -113,6 +115,7 @@ pub const ROWS: &[Row] = &[
     row_of("unread-echo", "1,000 clients with an unread echo of 1 MB", crowds::unread_echoes).limits(Limits::SmallHost),
 ];
 
+const PIECES: &[&str] = &["--pool=assembly_buffers=64"];
 const BUFFERS: &[&str] = &["--pool=receive_buffers=64", "--pool=body_buffers=16"];
 const WHOLE: &[&str] = &["--set=deliver_when_whole=64KiB"];
 /// Half as many requests as the loads for CI have open.

@@ -186,11 +186,6 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Keeps a part of a trailer section for the reader. `false`: there is no cell for it.
-    pub(crate) fn keep_trailers(&mut self, slot: Slot, piece: Input<'_>) -> bool {
-        self.side.keep_trailers(slot, piece)
-    }
-
     /// Takes back what the readers of all bodies are done with, once a turn, if buffers are short.
     pub(crate) fn reclaim_bodies_if_short(&mut self) {
         let is_short = self.side.buffers.large.pressed() || self.side.buffers.small.is_short();

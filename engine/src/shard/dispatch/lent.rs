@@ -11,7 +11,7 @@ use super::ends::Stamps;
 use super::{Dispatch, SlotState};
 use crate::id::Origin;
 use crate::mem::{Arena, Blank, Cell, Extent, Input, Lent, ReceiveBuffers};
-use crate::queue::{Answered, CellPools, Reading, Scratch, ShortBytes, Slot};
+use crate::queue::{Answered, CellPools, HeadCell, Reading, Scratch, ShortBytes, Slot};
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
 
@@ -44,6 +44,11 @@ impl Dispatch {
     /// Buffers, and where they are.
     pub(crate) fn buffers_of_arena(&mut self) -> (&mut ReceiveBuffers, &Arena) {
         self.side.buffers_of_arena()
+    }
+
+    #[inline]
+    pub(crate) fn cells(&self) -> &CellPools {
+        &self.side.cells
     }
 
     #[inline]
@@ -93,11 +98,6 @@ impl Dispatch {
         self.side.has_free()
     }
 
-    /// Whether there is a cell for what is longer than a fragment.
-    pub(crate) fn has_assembly_cell(&self) -> bool {
-        self.side.cells.assembly.has_any()
-    }
-
     /// What a head is read with.
     #[inline(always)]
     pub(crate) fn view<'a>(&'a mut self, bytes: Extent<'a>, slot: Slot) -> View<'a> {
@@ -122,14 +122,19 @@ impl Dispatch {
         self.side.keep(slot, bytes)
     }
 
-    /// Keeps the first of what comes in pieces.
-    pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<Cell> {
+    /// Keeps the first piece of a head.
+    pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<HeadCell> {
         self.side.keep_piece(input)
     }
 
-    /// Puts the next piece behind the first `len` bytes of its cell, or of a larger one.
-    pub(crate) fn add_piece(&mut self, cell: &mut Cell, len: u32, input: Input<'_>) -> bool {
+    /// Puts the next piece of a head behind the first `len` bytes of its cell, or of a larger one.
+    pub(crate) fn add_piece(&mut self, cell: &mut HeadCell, len: u32, input: Input<'_>) -> bool {
         self.side.add_piece(cell, len, input)
+    }
+
+    /// Whether the bytes of a request are kept already.
+    pub(crate) fn is_kept(&self, slot: Slot) -> bool {
+        self.side.is_kept(slot)
     }
 
     /// The request is the first bytes of a cell, which its slot gets.

@@ -7,6 +7,7 @@
 //! Not here: connections, sockets, and how requests and responses are written.
 
 mod body;
+mod cells;
 mod copied;
 mod displace;
 mod ends;
@@ -22,6 +23,8 @@ mod watch;
 use std::sync::Arc;
 
 use self::body::BodyChain;
+use self::cells::CellShares;
+pub(crate) use self::cells::NoCell;
 use self::copied::CopiedEnds;
 use self::ends::{Stamps, Tally};
 pub(crate) use self::gather::Going;
@@ -79,6 +82,7 @@ pub(crate) struct Dispatch {
     /// Who holds how much.
     peers: Peers,
     shares: Shares,
+    cell_shares: CellShares,
     /// Whose each slot's request was, of those that have departed.
     departed: SlotTable<Option<PeerKey>>,
     /// Requests whose slots are free and whose responses are being sent.
@@ -131,6 +135,7 @@ impl Dispatch {
             meters: Meters::new(),
             peers: Peers::new(config.connections_max, slots, &config.trusted_proxies),
             shares: Shares::new(),
+            cell_shares: CellShares::new(config.assembly_buffers),
             departed: SlotTable::with_capacity(slots),
             copied: CopiedEnds::new(config.coalesce_buffers, config.pipeline_max),
             now: 0,
@@ -237,6 +242,7 @@ impl Dispatch {
     /// What is in use at this moment, and what has ended until then.
     pub(crate) fn publish_levels(&mut self) {
         self.write_tally();
+        self.count_returned();
         let open = self.side.in_use();
         self.most_open = self.most_open.max(open);
         self.side.buffers.note_level();
@@ -246,7 +252,7 @@ impl Dispatch {
         counters.client_addresses.set(u64::from(self.peers.len()));
         counters.buffers_in_use.set(u64::from(side.buffers.small.in_use()));
         counters.body_buffers_in_use.set(u64::from(side.buffers.large.in_use()));
-        counters.assembly_cells_in_use.set(side.cells.fragment.in_use() + side.cells.assembly.in_use());
+        counters.assembly_cells_in_use.set(side.cells.fragment.in_use() + side.cells.assembly().in_use());
         counters.coalescing_cells_in_use.set(side.cells.coalesce.in_use());
         counters.stage_cells_in_use.set(side.cells.stage.in_use());
     }

@@ -9,14 +9,17 @@
 
 use core::mem::offset_of;
 
+use ringress_proto::reject::Reject;
+
 use super::Protocol;
-use super::http1::{Http1, Intake, Rest};
+use super::http1::{Http1, Intake, Rest, Stall};
 use super::link::{Link, Out};
 use super::raw::{Pipe, Raw};
 use crate::clock::Tick;
 use crate::queue::{Informational, Registration, ResponseFlags, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::ring::Io;
+use crate::shard::dispatch::Dispatch;
 use crate::shard::transport::{Accepted, OtherSide, Socket, SocketEvent};
 use crate::slab::ConnectionKey;
 
@@ -107,18 +110,18 @@ impl Connection {
         }
     }
 
-    /// When the head under way grew last, if it could make room for others.
-    pub(crate) fn stalled_head(&self) -> Option<Tick> {
+    /// Why the head under way does not go on, if it could make room for others.
+    pub(crate) fn head_stall(&self) -> Option<Stall> {
         match self {
-            Self::Http1(http) => http.stalled_head(),
+            Self::Http1(http) => http.head_stall(),
             Self::Raw(_) => None,
         }
     }
 
-    /// ... for those that have the slots.
-    pub(crate) fn head_without_slot(&self) -> Option<Tick> {
+    /// ... the trailer section.
+    pub(crate) fn trailers_stall(&self, dispatch: &Dispatch) -> Option<Stall> {
         match self {
-            Self::Http1(http) => http.head_without_slot(),
+            Self::Http1(http) => http.trailers_stall(dispatch),
             Self::Raw(_) => None,
         }
     }
@@ -128,6 +131,14 @@ impl Connection {
         match self {
             Self::Http1(http) => http.awaited_whole(),
             Self::Raw(_) => None,
+        }
+    }
+
+    /// When something came last of what is under way, if that is in pieces.
+    pub(crate) fn grown(&self) -> Tick {
+        match self {
+            Self::Http1(http) => http.grown(),
+            Self::Raw(_) => 0,
         }
     }
 
@@ -329,11 +340,37 @@ impl<I: Io> Protocol<I> {
         self.close(connection.link_mut());
     }
 
-    /// Answers 408 to a [stalled head](Connection::stalled_head), as its timer would, or 503 where no slot is left for
-    /// that: others need its cell.
+    /// Gives a [stalled](Connection::head_stall) head up, since others need its cell: answers 408, as its timer would,
+    /// or 503, if it is not its client who is awaited or no slot is left.
     pub(crate) fn evict_head(&mut self, connection: &mut Connection) {
+        if let Connection::Http1(http) = connection
+            && let Some(stall) = http.head_stall()
+        {
+            self.counters.heads_evicted.count();
+            self.give_head_up(http, stall.reject(Reject::HeaderTimeout));
+        }
+    }
+
+    /// Gives up what waits for a cell beyond its share: others need the buffers that it keeps.
+    pub(crate) fn refuse_beyond_share(&mut self, connection: &mut Connection) {
         if let Connection::Http1(http) = connection {
-            self.time_out_head(http);
+            self.counters.cell_shares_refused.count();
+            if http.has_head() {
+                self.give_head_up(http, Reject::Overloaded);
+            } else {
+                self.body_failed(http, Reject::Overloaded);
+            }
+        }
+    }
+
+    /// Gives a request up whose trailer section is [stalled](Connection::trailers_stall), in the same way; its reader
+    /// is told.
+    pub(crate) fn evict_trailers(&mut self, connection: &mut Connection) {
+        if let Connection::Http1(http) = connection
+            && let Some(stall) = http.trailers_stall(&self.dispatch)
+        {
+            self.counters.trailers_evicted.count();
+            self.body_failed(http, stall.reject(Reject::BodyTimeout));
         }
     }
 

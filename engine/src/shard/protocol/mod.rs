@@ -33,7 +33,7 @@ use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::HostMemo;
 
 pub(crate) use self::connection::Connection;
-pub(crate) use self::http1::Rest;
+pub(crate) use self::http1::{Awaits, Rest, Stall};
 use self::stop::Stop;
 use self::worklist::Worklist;
 use crate::config::Config;

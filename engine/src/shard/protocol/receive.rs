@@ -14,7 +14,15 @@ use super::link::Link;
 use crate::mem::{Area, Group, Input};
 use crate::queue::{Reading, Slot};
 use crate::ring::Io;
+use crate::shard::dispatch::NoCell;
 use crate::shard::transport::{Awaited, Kept, Received, Reception, Resource, Way};
+
+impl NoCell {
+    /// What one that is not refused waits for.
+    pub(super) fn resource(self) -> Resource {
+        if self == Self::Now { Resource::CellOfRequest } else { Resource::CellBeyondShare }
+    }
+}
 
 impl<I: Io> Protocol<I> {
     /// Something was received, or receiving has ended.
@@ -150,7 +158,12 @@ impl<I: Io> Protocol<I> {
                 Connection::Http1(http) => self.lacks_slot(http),
                 Connection::Raw(_) => None,
             },
-            Resource::CellOfTrailers | Resource::Cell => (!self.dispatch.has_assembly_cell()).then_some(resource),
+            Resource::Cell => (!self.dispatch.cells().has_for_head()).then_some(resource),
+            Resource::CellOfRequest | Resource::CellBeyondShare => {
+                // One of a crowd is told so.
+                let lack = self.dispatch.may_assemble(connection.link().key()).err();
+                lack.filter(|lack| *lack != NoCell::Crowd).map(NoCell::resource)
+            }
             Resource::ReservedPromise | Resource::Promise => match connection {
                 Connection::Http1(http) => self.lacks_promise(http),
                 Connection::Raw(_) => None,
@@ -196,6 +209,20 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// Whether those that wait for cells beyond their share are to be looked at.
+    #[inline]
+    pub(crate) fn looks_beyond_shares(&mut self) -> bool {
+        self.transport.waiting.count(Resource::CellBeyondShare) > 0 && self.dispatch.looks_beyond_shares()
+    }
+
+    /// Whether a connection would get a slot now.
+    pub(crate) fn would_get_slot(&mut self, connection: &Connection) -> bool {
+        match connection {
+            Connection::Http1(http) => self.lacks_slot(http).is_none(),
+            Connection::Raw(_) => false,
+        }
+    }
+
     /// How many buffers the kernel has of a kind that connections wait for, if that is what they wait for.
     pub(crate) fn posted_for(&self, resource: Resource) -> Option<usize> {
         let buffers = self.dispatch.buffers();
@@ -205,7 +232,8 @@ impl<I: Io> Protocol<I> {
             Resource::ReservedBuffer => Some(buffers.large.reserved_posted()),
             Resource::ReservedSlot
             | Resource::Slot
-            | Resource::CellOfTrailers
+            | Resource::CellOfRequest
+            | Resource::CellBeyondShare
             | Resource::Cell
             | Resource::ReservedPromise
             | Resource::Promise => None,
@@ -223,11 +251,13 @@ impl<I: Io> Protocol<I> {
         self.dispatch.refill_reserve();
         let waits = |resource| self.transport.waiting.count(resource) > 0;
         let (any, reserved) = (self.dispatch.has_slot(), self.dispatch.has_reserved_slot());
-        let waits_for_cell = waits(Resource::CellOfTrailers) || waits(Resource::Cell);
+        let cells = self.dispatch.cells();
+        let has_cell =
+            waits(Resource::CellOfRequest) && cells.has_for_request() || waits(Resource::Cell) && cells.has_for_head();
         let waits_for_promise = waits(Resource::ReservedPromise) || waits(Resource::Promise);
         let has_slot = waits(Resource::Slot) && any || waits(Resource::ReservedSlot) && (any || reserved);
         let promises = waits_for_promise && self.dispatch.promises_have_changed();
-        promises || has_slot || waits_for_cell && self.dispatch.has_assembly_cell()
+        promises || has_slot || has_cell
     }
 
     fn go_on_with_input(&mut self, connection: &mut Connection) {

@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use super::app::{App, sum};
+use super::besiegers;
 use super::client::Client;
 use super::ends;
 use super::rig::{Options, Rig};
@@ -38,6 +39,8 @@ enum Greed {
     Pipelines,
     HalfHead,
     HalfBody,
+    /// Sends a long head or trailer section, whole or half, in pieces.
+    LongPieces,
     /// Sends many requests, and is gone.
     Leaves,
 }
@@ -51,7 +54,8 @@ enum Demand {
     Unbounded,
 }
 
-const GREEDS: [Greed; 4] = [Greed::Pipelines, Greed::HalfHead, Greed::HalfBody, Greed::Leaves];
+const GREEDS: [Greed; 6] =
+    [Greed::Pipelines, Greed::HalfHead, Greed::HalfBody, Greed::LongPieces, Greed::LongPieces, Greed::Leaves];
 
 fn options(random: &mut Random) -> Options {
     let mut pick = |values: [u32; 2]| values[random.below(2)];
@@ -62,7 +66,7 @@ fn options(random: &mut Random) -> Options {
         receive_buffer_bytes: pick([512, 1024]),
         head_bytes: pick([48, 512]),
         body_buffers: pick([4, 8]),
-        assembly_buffers: pick([2, 8]),
+        assembly_buffers: pick([4, 8]),
         pipeline_max: pick([4, 64]),
         ..Options::default().config
     };
@@ -92,22 +96,23 @@ fn honest(random: &mut Random, number: &mut u32) -> Script {
     let (mut steps, mut expected, mut written) = (Vec::new(), Vec::new(), 0);
     for _ in 0..=random.below(4) {
         *number += 1;
-        let body = vec![b'h'; [0, 0, 200, 3_000, 20_000][random.below(5)]];
-        let cookie = "c".repeat([0, 0, 1_500][random.below(3)]);
-        let head = format!("POST /a/{number} HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\nContent-Length: ");
-        let bytes = [format!("{head}{}\r\n\r\n", body.len()).as_bytes(), &body].concat();
-        written += bytes.len();
-        let outcome = Outcome::Answer { sum: sum(&body) };
+        let asked = besiegers::honest(*number, random);
+        written += asked.bytes;
+        let outcome = Outcome::Answer { sum: sum(&asked.body) };
         expected.push(Expected { number: *number, outcome, head: false, last: false, due_at: written });
-        let pace = [40, 1_000, usize::MAX][random.below(3)].max(bytes.len() / 50);
-        steps.extend([Step::Write { bytes, pace }, Step::Await { answers: expected.len() }]);
+        steps.extend(asked.steps);
+        steps.push(Step::Await { answers: expected.len() });
     }
     Script { steps, expected, reading: Reading::AtOnce, room: USUAL_ROOM }
 }
 
 /// A greedy client comes, and takes of the `slots` that are left to such; gives it if it stays.
 fn be_greedy(rig: &mut Rig, slots: &mut usize, random: &mut Random, number: &mut u32) -> Option<usize> {
-    let greed = if *slots == 0 { Greed::HalfHead } else { GREEDS[random.below(GREEDS.len())] };
+    let greed = match GREEDS[random.below(GREEDS.len())] {
+        Greed::LongPieces => Greed::LongPieces,
+        _ if *slots == 0 => Greed::HalfHead,
+        greed => greed,
+    };
     let io = &mut rig.shard.protocol.transport.io;
     let peer = io.connect_from(GREEDY, rig.listener, NARROW_ROOM);
     let mut request = |form: &str| {
@@ -121,6 +126,15 @@ fn be_greedy(rig: &mut Rig, slots: &mut usize, random: &mut Random, number: &mut
             let length = [900, 4_000, 9_000][random.below(3)];
             let form = format!("POST /a/N HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\nx");
             io.write(peer, request(&form).as_bytes());
+        }
+        Greed::LongPieces => {
+            *number += 1;
+            let pieces = besiegers::greedy(*number, *slots > 0, random);
+            *slots = slots.saturating_sub(1);
+            for piece in pieces {
+                rig.shard.protocol.transport.io.write(peer, piece.as_bytes());
+                rig.turn();
+            }
         }
         Greed::Pipelines | Greed::Leaves => {
             let count = 1 + random.below(64.min(*slots));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, body};
 use crate::config::Config;
+use crate::queue::BodyState;
 
 /// Longer than a head has to grow.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -12,9 +13,9 @@ const LONG: usize = 400;
 /// ... nor the cell of a long head.
 const LONGEST: usize = 2000;
 
-/// A shard with so many assembly buffers.
-fn with_cells(assembly_buffers: u32) -> Rig {
-    let config = Config { assembly_buffers, ..Options::default().config };
+/// A shard with so many assembly buffers for heads, and as many for requests.
+fn with_cells(each: u32) -> Rig {
+    let config = Config { assembly_buffers: 2 * each, ..Options::default().config };
     Rig::with(Options { config, ..Options::default() })
 }
 
@@ -26,7 +27,7 @@ fn long(number: usize) -> (String, &'static str) {
 impl Rig {
     fn cells_in_use(&self) -> (u64, u64) {
         let cells = &self.shard.protocol.dispatch.side().cells;
-        (cells.fragment.in_use(), cells.assembly.in_use())
+        (cells.fragment.in_use(), cells.assembly().in_use())
     }
 
     #[track_caller]
@@ -212,8 +213,8 @@ fn with_trailers(bytes: usize) -> (String, String) {
 }
 
 #[test]
-fn short_trailer_sections_take_no_assembly_buffer_and_long_ones_wait_for_one() {
-    for (bytes, split) in [(100, false), (100, true), (LONG, false), (LONG, true)] {
+fn trailer_sections_take_no_cell_from_heads_and_no_assembly_buffer_unless_they_are_longest() {
+    for (bytes, split) in [(100, false), (100, true), (LONG, false), (LONG, true), (LONGEST, true)] {
         let mut rig = with_cells(1);
         let (holder, client) = (rig.connect(), rig.connect());
         rig.say(holder, long(0).0);
@@ -227,14 +228,16 @@ fn short_trailer_sections_take_no_assembly_buffer_and_long_ones_wait_for_one() {
             rig.say(client, begun + &trailers);
         }
         let mut lease = rig.claim();
+        assert_eq!(rig.cells_in_use().1, 1 + u64::from(bytes == LONGEST), "the holder has one");
         rig.pass(A_WHILE);
         assert_eq!(body(&mut lease), b"abc");
         assert_eq!(lease.trailers(), &trailers.as_bytes()[..trailers.len() - 2], "{bytes} bytes, split: {split}");
         answer(lease);
         rig.settle();
         assert_eq!(rig.heard_answers(client), ["/a/1"]);
-        let is_given_up = rig.heard(holder).starts_with("HTTP/1.1 408 ");
-        assert_eq!((is_given_up, rig.counters.heads_evicted.read() == 1), (bytes == LONG, bytes == LONG));
+        rig.say(holder, long(0).1);
+        rig.serve();
+        assert_eq!(rig.heard_answers(holder), ["/a/0"]);
         rig.end_all([holder, client]);
     }
 }
@@ -242,7 +245,7 @@ fn short_trailer_sections_take_no_assembly_buffer_and_long_ones_wait_for_one() {
 #[test]
 fn without_anybody_to_give_one_up_a_trailer_section_waits_and_then_its_request_fails() {
     let mut rig = with_cells(1);
-    let clients: Vec<usize> = (0..2).map(|_| rig.connect()).collect();
+    let clients = [2, 3].map(|last| rig.connect_from(last));
     let mut leases = Vec::new();
     for client in &clients {
         let (begun, trailers) = with_trailers(LONGEST);
@@ -265,58 +268,147 @@ fn without_anybody_to_give_one_up_a_trailer_section_waits_and_then_its_request_f
 
 #[test]
 fn requests_whose_trailers_wait_for_a_cell_do_not_wait_for_heads_that_wait_for_their_slots() {
-    for is_whole in [false, true] {
-        // Two slots are kept back.
-        let config = Config { assembly_buffers: 1, requests_max: 18, ..Options::default().config };
-        let mut rig = Rig::with(Options { config, ..Options::default() });
-        let holder = rig.connect();
-        rig.say(holder, long(0).0);
-        let clients: Vec<usize> = (0..16).map(|_| rig.connect()).collect();
-        let (begun, trailers) = with_trailers(LONG);
-        for client in &clients {
-            rig.say(*client, &begun);
-        }
-        // All slots are taken: when the head is whole, it waits for one, with the only cell.
-        if is_whole {
-            rig.say(holder, long(0).1);
-        }
-        let mut leases = rig.claim_all();
-        assert_eq!(leases.len(), clients.len());
-        for client in &clients {
-            rig.say(*client, &trailers);
-        }
-        rig.pass(A_WHILE);
-        let heard = rig.heard(holder);
-        assert!(heard.starts_with("HTTP/1.1 503 "), "whole: {is_whole}: {heard}");
-        for (client, mut lease) in clients.iter().zip(leases.drain(..)) {
-            assert_eq!(body(&mut lease), b"abc");
-            answer(lease);
-            rig.settle();
-            assert_eq!(rig.heard_answers(*client), ["/a/1"]);
-        }
-        assert_eq!((rig.counters.heads_evicted.read(), rig.counters.requests_overloaded.read()), (1, 1));
-        rig.end_all(clients.into_iter().chain([holder]));
+    // Two slots are kept back.
+    let config = Config { assembly_buffers: 2, requests_max: 18, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let holder = rig.connect();
+    rig.say(holder, long(0).0);
+    let clients: Vec<usize> = (2..18).map(|last| rig.connect_from(last)).collect();
+    let (begun, trailers) = with_trailers(LONGEST);
+    for client in &clients {
+        rig.say(*client, &begun);
     }
+    let mut leases = rig.claim_all();
+    assert_eq!(leases.len(), clients.len());
+    for client in &clients {
+        rig.say(*client, &trailers);
+    }
+    for (client, mut lease) in clients.iter().zip(leases.drain(..)) {
+        assert_eq!(body(&mut lease), b"abc");
+        answer(lease);
+        rig.settle();
+        assert_eq!(rig.heard_answers(*client), ["/a/1"], "in turn");
+    }
+    rig.say(holder, long(0).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(holder), ["/a/0"]);
+    assert_eq!((rig.counters.heads_evicted.read(), rig.counters.trailers_evicted.read()), (0, 0));
+    rig.end_all(clients.into_iter().chain([holder]));
+}
+
+/// Longer than the cell of a long head, in two pieces.
+fn longest(number: usize) -> (String, &'static str) {
+    (format!("GET /a/{number} HTTP/1.1\r\nHost: h\r\nA: {}", "a".repeat(LONGEST)), "\r\n\r\n")
 }
 
 #[test]
-fn a_head_that_takes_a_cell_in_the_moment_when_none_could_be_given_up_is_looked_at_again() {
-    let mut rig = with_cells(1);
-    let clients: Vec<usize> = (0..3).map(|_| rig.connect()).collect();
+fn requests_with_long_heads_in_pieces_leave_cells_to_heads_and_to_who_has_few() {
+    let mut rig = with_cells(8);
+    let greedy: Vec<usize> = (0..20).map(|_| rig.connect_from(66)).collect();
+    for client in &greedy {
+        rig.say(*client, longest(0).0);
+        rig.say(*client, longest(0).1);
+    }
+    let held = rig.claim_all();
+    assert_eq!((held.len(), rig.counters.cell_shares_refused.read()), (7, 13), "one cell is kept for who has few");
+    let refused = greedy.iter().filter(|client| rig.heard(**client).starts_with("HTTP/1.1 503 ")).count();
+    assert_eq!(refused, 13);
+    let others: Vec<usize> = (2..12).map(|last| rig.connect_from(last)).collect();
+    for client in &others {
+        for (begun, rest) in [long(1), longest(1)] {
+            rig.say(*client, begun);
+            rig.say(*client, rest);
+            rig.serve();
+            assert_eq!(rig.heard_answers(*client), ["/a/1"]);
+        }
+    }
+    // At once: one after the other.
+    for client in &others {
+        rig.say(*client, longest(2).0 + longest(2).1);
+    }
+    for client in &others {
+        rig.serve();
+        assert_eq!(rig.heard_answers(*client), ["/a/2"]);
+    }
+    held.into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!((rig.counters.heads_evicted.read(), rig.counters.requests_overloaded.read()), (0, 0));
+    rig.end_all(greedy.into_iter().chain(others));
+}
+
+#[test]
+fn who_has_its_share_of_the_cells_waits_if_its_connections_are_few() {
+    let mut rig = with_cells(2);
+    let greedy: Vec<usize> = (0..3).map(|_| rig.connect_from(66)).collect();
+    rig.say(greedy[0], longest(1).0 + longest(1).1);
+    let held = rig.claim();
+    greedy[1..].iter().for_each(|client| rig.say(*client, longest(1).0 + longest(1).1));
+    assert!(rig.queue.is_empty(), "what is left is kept for others");
+    // These two have the cells that heads are put together in.
+    let other = rig.connect_from(2);
+    rig.say(other, longest(2).0);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(rig.counters.heads_evicted.read(), 1, "for one that has few");
+    rig.say(other, longest(2).1);
+    rig.serve();
+    assert_eq!(rig.heard_answers(other), ["/a/2"]);
+    answer(held);
+    rig.settle();
+    rig.serve();
+    let heard: Vec<String> = greedy.iter().flat_map(|client| rig.heard_answers(*client)).collect();
+    assert_eq!((heard.len(), rig.counters.cell_shares_refused.read()), (2, 0), "but for one, all are served");
+    rig.end_all(greedy.into_iter().chain([other]));
+}
+
+#[test]
+fn half_sent_trailer_sections_make_room_for_others_and_their_readers_are_told() {
+    let mut rig = with_cells(8);
     let (begun, trailers) = with_trailers(LONGEST);
-    rig.say(clients[0], begun + &trailers);
+    let half = &trailers[..LONGEST - 200];
+    let greedy: Vec<usize> = (0..20).map(|_| rig.connect_from(66)).collect();
+    for client in &greedy {
+        rig.say(*client, begun.clone() + half);
+    }
+    let mut held = rig.claim_all();
+    assert_eq!((held.len(), rig.counters.cell_shares_refused.read()), (7, 13), "one cell is kept for who has few");
+    let others = [2, 3, 4].map(|last| rig.connect_from(last));
+    for (client, given_up) in others.iter().zip(0..) {
+        rig.say(*client, begun.clone() + &trailers);
+        rig.pass(A_WHILE);
+        let mut lease = rig.claim();
+        assert_eq!(body(&mut lease), b"abc");
+        assert_eq!(lease.trailers(), &trailers.as_bytes()[..trailers.len() - 2]);
+        held.push(lease);
+        assert_eq!(rig.counters.trailers_evicted.read(), given_up, "the first has the one that is kept");
+    }
+    let heard = greedy.iter().map(|client| rig.heard(*client)).collect::<Vec<_>>();
+    let told = |status: &str| heard.iter().filter(|heard| heard.starts_with(status)).count();
+    assert_eq!((told("HTTP/1.1 408 "), told("HTTP/1.1 503 "), told("")), (2, 13, 20));
+    let failed = held.iter().filter(|lease| matches!(lease.body_state(), BodyState::Failed(_))).count();
+    assert_eq!(failed, 2, "readers of what was given up");
+    held.into_iter().for_each(answer);
+    rig.settle();
+    others.iter().for_each(|client| assert_eq!(rig.heard_answers(*client), ["/a/1"]));
+    rig.end_all(greedy.into_iter().chain(others));
+}
+
+#[test]
+fn a_trailer_section_that_takes_a_cell_when_none_could_be_given_up_is_looked_at_again() {
+    let mut rig = with_cells(1);
+    let clients = [2, 3, 4].map(|last| rig.connect_from(last));
+    let (begun, trailers) = with_trailers(LONGEST);
+    rig.say(clients[0], begun.clone() + &trailers);
     let mut lease = rig.claim();
-    rig.say(clients[1], long(1).0);
+    rig.say(clients[1], begun.clone() + &trailers[..LONGEST - 200]);
     assert_eq!(body(&mut lease), b"abc", "it has the only cell");
     answer(lease);
     rig.settle();
-    rig.say(clients[2], long(2).0);
+    rig.say(clients[2], begun + &trailers);
     assert!(rig.shard.waits_for_a_tick(), "the second one has it now, and may not grow");
     rig.pass(A_WHILE);
     assert!(rig.heard(clients[1]).starts_with("HTTP/1.1 408 "));
-    rig.say(clients[2], long(2).1);
     rig.serve();
-    assert_eq!(rig.heard_answers(clients[2]), ["/a/2"]);
+    assert_eq!(rig.heard_answers(clients[2]), ["/a/1"]);
     rig.end_all(clients);
 }
 
@@ -347,7 +439,7 @@ fn requests_with_long_trailer_sections_keep_no_assembly_buffer_from_others() {
 
 #[test]
 fn what_is_whole_at_once_takes_no_second_cell_of_long_heads() {
-    let config = Config { requests_max: 16, assembly_buffers: 16, head_bytes: 48, ..Options::default().config };
+    let config = Config { requests_max: 16, assembly_buffers: 64, head_bytes: 48, ..Options::default().config };
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let clients: Vec<usize> = (0..12).map(|_| rig.connect()).collect();
     let (begun, trailers) = with_trailers(LONG);

@@ -220,7 +220,7 @@ fn pipelined_requests_in_one_large_buffer_take_no_cells_from_others() {
 #[test]
 fn requests_that_are_under_way_keep_no_receive_buffer() {
     // A head that fits beside its slot, one that does not, one in pieces, and one with its body.
-    let few = crate::config::Config { receive_buffers: 16, assembly_buffers: 1, ..Options::default().config };
+    let few = crate::config::Config { receive_buffers: 16, assembly_buffers: 2, ..Options::default().config };
     let config = crate::config::Config { requests_max: 128, ..few };
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let long = long_get("1", 800);
@@ -242,7 +242,7 @@ fn requests_that_are_under_way_keep_no_receive_buffer() {
         clients.push(client);
     }
     let side = rig.shard.protocol.dispatch.side();
-    assert_eq!((side.buffers.small.in_use(), side.buffers.large.in_use(), side.cells.assembly.in_use()), (0, 0, 0));
+    assert_eq!((side.buffers.small.in_use(), side.buffers.large.in_use(), side.cells.assembly().in_use()), (0, 0, 0));
     assert_eq!((side.in_use(), side.cells.long_head.in_use(), rig.counters.copies.read()), (60, 45, 15));
     for (round, lease) in leases.iter().enumerate() {
         assert_eq!(target(lease), "/a/1");

@@ -293,12 +293,13 @@ impl Rig {
         assert_eq!(shard.protocol.dispatch.side().buffers.small.in_use(), 0, "receive buffers are in use");
         assert_eq!(shard.protocol.dispatch.side().buffers.large.in_use(), 0, "body buffers are in use");
         let cells = &shard.protocol.dispatch.side().cells;
-        let pieces = [("fragment", &cells.fragment), ("assembly", &cells.assembly)];
+        let pieces = [("fragment", &cells.fragment), ("assembly", cells.assembly())];
         let (heads, sends) = ([("long head", &cells.long_head)].into_iter().chain(pieces), &cells.coalesce);
         for (name, cells) in heads.chain([("coalescing", sends), ("stage", &cells.stage)]) {
             assert_eq!(cells.in_use(), 0, "{name} cells are taken");
         }
         assert_eq!(shard.protocol.transport.drains.count(), 0, "connections are said to drain");
+        shard.protocol.dispatch.publish_levels();
         assert_eq!(shard.protocol.dispatch.peers().len(), 0, "something is held for addresses");
         shard.protocol.dispatch.assert_conserved();
         assert_eq!(self.counters.requests_delivered.read(), self.counters.requests_ended(), "{:?}", self.counters);

@@ -151,7 +151,7 @@ impl<I: Io> Transport<I> {
             Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => &self.counters.waits_for_buffer,
             Resource::ReservedPromise | Resource::Promise => &self.counters.waits_for_promise,
             Resource::ReservedSlot | Resource::Slot => &self.counters.waits_for_slot,
-            Resource::CellOfTrailers | Resource::Cell => &self.counters.waits_for_cell,
+            Resource::CellOfRequest | Resource::CellBeyondShare | Resource::Cell => &self.counters.waits_for_cell,
         };
         counter.count();
         if resource == Resource::Slot {

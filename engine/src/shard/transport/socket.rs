@@ -211,7 +211,8 @@ impl Socket {
         match self.waits_for {
             Some(Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer) => true,
             Some(Resource::ReservedPromise | Resource::Promise) => true,
-            Some(Resource::ReservedSlot | Resource::Slot | Resource::CellOfTrailers | Resource::Cell) | None => false,
+            Some(Resource::ReservedSlot | Resource::Slot | Resource::Cell) => false,
+            Some(Resource::CellOfRequest | Resource::CellBeyondShare) | None => false,
         }
     }
 

@@ -21,9 +21,11 @@ pub(crate) enum Resource {
     ReservedSlot,
     /// Request slots that anybody gets.
     Slot,
-    /// Cells to put heads together in, for the trailer section of a request that has a slot.
-    CellOfTrailers,
-    /// ... for a head.
+    /// Assembly cells of those that requests may have: for a trailer section, or a long head that is whole.
+    CellOfRequest,
+    /// The same, but for those that are kept for clients that have few.
+    CellBeyondShare,
+    /// Assembly cells that heads are put together in.
     Cell,
     /// Large buffers that can be promised to a body that is awaited whole, for clients that have few of them.
     ReservedPromise,
@@ -34,13 +36,14 @@ pub(crate) enum Resource {
 impl Resource {
     /// In the order in which they are given: who has a slot comes before those that will need one, and who has few
     /// before others.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::ReservedBuffer,
         Self::LargeBuffer,
         Self::SmallBuffer,
         Self::ReservedSlot,
         Self::Slot,
-        Self::CellOfTrailers,
+        Self::CellOfRequest,
+        Self::CellBeyondShare,
         Self::Cell,
         Self::ReservedPromise,
         Self::Promise,

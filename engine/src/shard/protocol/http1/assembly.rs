@@ -4,15 +4,21 @@
 //! delivered (then it is free again, or the request's if its head is longer than a receive buffer) or given up: a
 //! fragment, of which there is one for each connection, until the head outgrows that.
 //!
-//! Not here: heads that are whole in one buffer (`input`), and what a head means (`deliver`).
+//! Not here: heads that are whole in one buffer (`input`), what a head means (`deliver`), which request may keep its
+//! cell (`dispatch::cells`), and who gives up for others (`shard::pieces`).
+
+use ringress_proto::reject::Reject;
 
 use super::Http1;
 use super::deliver::HeadRead;
 use super::input::Taken;
 use super::state::{Intake, PartialHead};
 use crate::mem::Input;
+use crate::queue::Slot;
 use crate::ring::Io;
+use crate::shard::dispatch::NoCell;
 use crate::shard::protocol::Protocol;
+use crate::shard::transport::Resource;
 
 impl<I: Io> Protocol<I> {
     /// Copies a head that is not whole into a cell.
@@ -20,7 +26,9 @@ impl<I: Io> Protocol<I> {
     pub(super) fn begin_assembly(&mut self, connection: &mut Http1, input: Input<'_>) -> Taken {
         // A large buffer may hold more than a head may have.
         let len = input.len().min(u32::from(self.settings.limits.head_bytes_max));
-        let Some(cell) = self.dispatch.keep_piece(input.first(len)) else { return self.out_of_cells(connection) };
+        let Some(cell) = self.dispatch.keep_piece(input.first(len)) else {
+            return self.take_later(connection, Resource::Cell);
+        };
         self.counters.copies.count();
         let (since, grown) = (self.dispatch.arrived(), self.transport.tick);
         connection.intake = Intake::Head(PartialHead { cell, len, since, grown, is_timed: false });
@@ -36,7 +44,7 @@ impl<I: Io> Protocol<I> {
         let head_bytes_max = u32::from(self.settings.limits.head_bytes_max);
         let len = input.len().min(head_bytes_max - before.min(head_bytes_max));
         if !self.dispatch.add_piece(&mut head.cell, before, input.first(len)) {
-            return self.out_of_cells(connection);
+            return self.take_later(connection, Resource::Cell);
         }
         head.grown = self.transport.tick;
         // Without a line's end nothing can have become whole; looking only then keeps a slow head from being parsed
@@ -55,7 +63,7 @@ impl<I: Io> Protocol<I> {
             return Taken::Over;
         };
         head.len = before + len;
-        let extent = self.dispatch.arena().cell(&head.cell, 0, head.len);
+        let extent = self.dispatch.arena().cell(head.cell.cell(), 0, head.len);
         let HeadRead { head_len, addressed, .. } = match self.read_request(connection, slot, extent) {
             Ok(Some(read)) => read,
             Ok(None) => {
@@ -64,20 +72,41 @@ impl<I: Io> Protocol<I> {
                 return Taken::Bytes(len);
             }
             Err(reject) => {
-                self.dispatch.cells_mut().give_received(head.cell);
+                self.dispatch.cells_mut().give_head(head.cell);
                 return self.refuse_unread(connection, slot, reject);
             }
         };
-        let PartialHead { cell, since, .. } = head;
+        let (key, since) = (connection.key(), head.since);
         let dispatch = &mut self.dispatch;
-        if dispatch.keep(slot, dispatch.arena().cell(&cell, 0, head_len)) {
-            dispatch.cells_mut().give_received(cell);
+        if dispatch.keep(slot, dispatch.arena().cell(head.cell.cell(), 0, head_len)) {
+            dispatch.cells_mut().give_head(head.cell);
         } else {
-            dispatch.keep_cell(slot, cell, head_len);
+            if let Err(lack) = dispatch.may_assemble(key) {
+                head.len = before;
+                return self.cannot_keep(connection, slot, head, lack);
+            }
+            dispatch.keep_head(slot, head.cell, head_len, key);
         }
         let rest = self.dispatch.came_earlier(since);
         self.deliver_with_body(connection, slot, addressed);
         self.dispatch.set_arrived(rest);
         Taken::Bytes(head_len - before.min(head_len))
+    }
+
+    /// A head is whole, and longer than what its slot has of its own; its request finds no cell. The last piece is not
+    /// taken yet.
+    #[cold]
+    fn cannot_keep(&mut self, connection: &mut Http1, slot: Slot, head: PartialHead, lack: NoCell) -> Taken {
+        connection.intake = Intake::Head(head);
+        match lack {
+            NoCell::Now | NoCell::BeyondShare => {
+                self.dispatch.discard(slot);
+                self.take_later(connection, lack.resource())
+            }
+            NoCell::Crowd => {
+                self.counters.cell_shares_refused.count();
+                self.refuse_unread(connection, slot, Reject::Overloaded)
+            }
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::mem::Input;
 use crate::queue::Slot;
 use crate::record::{DISCARDED_BYTES_MAX, UNTOLD};
 use crate::ring::Io;
-use crate::shard::dispatch::Dispatch;
+use crate::shard::dispatch::{Dispatch, NoCell};
 use crate::shard::protocol::Protocol;
 use crate::shard::transport::{Awaited, Kept, Resource};
 
@@ -91,7 +91,6 @@ impl<I: Io> Protocol<I> {
         // Of what is malformed nobody can say where it ends.
         self.dispatch.body_has_come(slot, taken.unwrap_or(most));
         match taken {
-            // A trailer section has no cell.
             Ok(0) => self.out_of_cells_for_trailers(connection),
             Ok(bytes) => {
                 self.set_timer(connection);
@@ -124,10 +123,12 @@ impl<I: Io> Protocol<I> {
         input: Input<'_>,
         decoder: Decoder,
     ) -> Result<u32, Reject> {
+        let key = connection.key();
         let (used, incoming) = self.decode_chunks(input, decoder, |dispatch, part| match part {
             ChunkPart::Data(piece) => dispatch.append_body(slot, piece).map(|()| true),
-            ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece)),
+            ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece, key)),
         })?;
+        connection.note_growth(self.transport.tick);
         self.body_goes_on(connection, slot, incoming);
         Ok(used)
     }
@@ -214,15 +215,30 @@ impl<I: Io> Protocol<I> {
         Taken::Bytes(used)
     }
 
+    /// A trailer section has no cell: its input waits for one, unless its client has its share of them and many
+    /// connections.
+    #[cold]
+    pub(super) fn out_of_cells_for_trailers(&mut self, connection: &mut Http1) -> Taken {
+        let lack = self.dispatch.may_assemble(connection.key()).err().unwrap_or(NoCell::Now);
+        if lack == NoCell::Crowd {
+            self.counters.cell_shares_refused.count();
+            self.body_failed(connection, Reject::Overloaded);
+            return Taken::Over;
+        }
+        self.take_later(connection, lack.resource())
+    }
+
     /// The body under way is malformed, too long, too late or cut: its client is told, unless it has been answered, and
     /// the connection ends.
     #[cold]
-    pub(super) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
+    pub(in crate::shard::protocol) fn body_failed(&mut self, connection: &mut Http1, reject: Reject) {
         if let Some(slot) = connection.gathered() {
             return self.gathering_failed(connection, slot, reject);
         }
         let reader = connection.end_body();
         connection.machine.finish();
+        // What it has of others' is of no use any more.
+        self.forget_input(connection);
         let Some(slot) = reader.slot() else { return self.end_after_responses(connection) };
         // The response first: a reader that is told drops its request, and the client would get 500 for its own fault.
         let is_ours = !self.dispatch.state(slot).is_answered() && self.dispatch.claim_response(slot);

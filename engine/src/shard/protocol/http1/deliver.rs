@@ -26,6 +26,7 @@ use crate::queue::{ShortBytes, Slot};
 use crate::ring::Io;
 use crate::shard::dispatch::{SlotState, View};
 use crate::shard::protocol::Protocol;
+use crate::slab::ConnectionKey;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -243,16 +244,18 @@ impl<I: Io> Protocol<I> {
             self.dispatch.discard(slot);
             return Taken::Later;
         }
-        let prefix = match self.take_prefix(slot, input, self.dispatch.policy(addressed.policy).body_max) {
-            Ok(prefix) => prefix,
-            Err(reject) => return self.refuse_unread(connection, slot, reject),
-        };
+        let prefix =
+            match self.take_prefix(slot, (input, connection.key()), self.dispatch.policy(addressed.policy).body_max) {
+                Ok(prefix) => prefix,
+                Err(reject) => return self.refuse_unread(connection, slot, reject),
+            };
         let record = self.dispatch.request_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
-        self.keep(input, slot, prefix.start + prefix.len);
+        if !self.dispatch.is_kept(slot) {
+            self.keep(input, slot, prefix.start + prefix.len);
+        }
         if prefix.incoming.is_none() && self.dispatch.has_body(slot) {
-            // A trailer section: where it stays depends on where the head does.
             self.dispatch.finish_body(slot);
         }
         self.deliver_early(connection, slot, addressed, prefix.incoming, false);
@@ -310,12 +313,17 @@ impl<I: Io> Protocol<I> {
     }
 
     /// As much of a body as came with its head, chunks decoded and moved together.
-    fn take_prefix(&mut self, slot: Slot, input: Input<'_>, body_max: u64) -> Result<Prefix, Reject> {
+    fn take_prefix(
+        &mut self,
+        slot: Slot,
+        (input, key): (Input<'_>, ConnectionKey),
+        body_max: u64,
+    ) -> Result<Prefix, Reject> {
         let record = self.dispatch.request(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
         let BodyLength::Length(length) = record.head.body else {
-            return self.take_prefix_chunks(slot, input, head_len, body_max);
+            return self.take_prefix_chunks(slot, (input, key), head_len, body_max);
         };
         let len = u32::try_from(length).unwrap_or(u32::MAX).min(rest.len());
         let incoming = Incoming::of_length(length - u64::from(len));
@@ -325,7 +333,7 @@ impl<I: Io> Protocol<I> {
     fn take_prefix_chunks(
         &mut self,
         slot: Slot,
-        input: Input<'_>,
+        (input, key): (Input<'_>, ConnectionKey),
         head_len: u32,
         body_max: u64,
     ) -> Result<Prefix, Reject> {
@@ -344,9 +352,11 @@ impl<I: Io> Protocol<I> {
                 ChunkPart::Trailer(piece) => {
                     if !dispatch.has_body(slot) {
                         dispatch.open_body(slot, 0);
+                        // Where they stay depends on where that does which is before them.
+                        let _ = dispatch.keep(slot, input.first(start + len).into());
                     }
                     // Without a cell, they are taken behind the request.
-                    Ok(dispatch.keep_trailers(slot, piece))
+                    Ok(dispatch.keep_trailers(slot, piece, key))
                 }
             })?;
         let prefix = Prefix { used: head_len + used, start, len, incoming };

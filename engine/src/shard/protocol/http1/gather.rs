@@ -115,6 +115,7 @@ impl<I: Io> Protocol<I> {
             self.set_timer(connection);
             return Taken::Later;
         }
+        let key = connection.key();
         let taken = match incoming {
             Incoming::Length { missing } => {
                 let len = u32::try_from(missing).unwrap_or(u32::MAX).min(input.len());
@@ -123,13 +124,13 @@ impl<I: Io> Protocol<I> {
             }
             Incoming::Chunked { decoder } => self.decode_chunks(input, decoder, |dispatch, part| match part {
                 ChunkPart::Data(piece) => dispatch.append_body(slot, piece).map(|()| true),
-                ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece)),
+                ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece, key)),
             }),
         };
         match taken {
-            // A trailer section has no cell.
             Ok((0, _)) => self.out_of_cells_for_trailers(connection),
             Ok((bytes, rest)) => {
+                connection.note_growth(self.transport.tick);
                 let is_longer = self.dispatch.has_gathered(slot, bytes, self.transport.tick);
                 if rest.is_none() {
                     self.dispatch.finish_body(slot);
@@ -198,6 +199,7 @@ impl<I: Io> Protocol<I> {
     /// The body is malformed, too long, too late or cut: its request is refused, and delivered to nobody.
     #[cold]
     pub(super) fn gathering_failed(&mut self, connection: &mut Http1, slot: Slot, reject: Reject) {
+        self.forget_input(connection);
         if connection.machine.takes_no_more() {
             self.drop_gathered(connection);
             return self.end_after_responses(connection);

@@ -103,7 +103,7 @@ impl<I: Io> Protocol<I> {
     /// Gives up on the head under way, if there is one.
     pub(crate) fn drop_head(&mut self, connection: &mut Http1) {
         if let Some(head) = connection.take_head() {
-            self.dispatch.cells_mut().give_received(head.cell);
+            self.dispatch.cells_mut().give_head(head.cell);
         }
     }
 
@@ -138,20 +138,8 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// No assembly cell is left for a head.
-    #[cold]
-    pub(super) fn out_of_cells(&mut self, connection: &mut Http1) -> Taken {
-        self.take_later(connection, Resource::Cell)
-    }
-
-    /// ... for a trailer section.
-    #[cold]
-    pub(super) fn out_of_cells_for_trailers(&mut self, connection: &mut Http1) -> Taken {
-        self.take_later(connection, Resource::CellOfTrailers)
-    }
-
     /// Input waits until something is there again, in its turn.
-    fn take_later(&mut self, connection: &mut Http1, resource: Resource) -> Taken {
+    pub(super) fn take_later(&mut self, connection: &mut Http1, resource: Resource) -> Taken {
         self.transport.await_resource(&mut connection.link.socket, resource);
         self.set_timer(connection);
         Taken::Later
@@ -195,11 +183,11 @@ impl<I: Io> Protocol<I> {
     #[cold]
     fn keep_longest(&mut self, input: Input<'_>, slot: Slot, len: u32) {
         let dispatch = &mut self.dispatch;
-        // It is not worth a cell if the buffer stays in use all the same, or if heads in pieces need the last cells.
+        // It is not worth a cell if the buffer stays in use all the same, or if other requests need the last cells.
         let is_alone = len == input.len() && !dispatch.buffers().is_shared(input);
-        let fits = len <= dispatch.arena().cell_bytes(Area::Assembly) && dispatch.cells_mut().assembly.has_many();
+        let fits = len <= dispatch.arena().cell_bytes(Area::Assembly);
         let is_copied = dispatch.buffers().large.pressed() && is_alone && fits;
-        let cell = if is_copied { dispatch.cells_mut().assembly.take() } else { None };
+        let cell = if is_copied { dispatch.take_for_longest() } else { None };
         let Some(mut cell) = cell else { return dispatch.keep_share(slot, input.first(len)) };
         self.counters.copies.count();
         dispatch.copy_to_cell(input.first(len).into(), &mut cell, 0);

@@ -51,6 +51,7 @@ impl<I: Io> Protocol<I> {
         let busy = connection.link.socket.sends() || connection.owed.has(PendingWrites::OVERLOAD);
         self.transport.follow_up |= connection.link.socket.sends_silently();
         connection.machine.finish();
+        self.drop_head(connection);
         // A draining client is reading its last response: it has its few seconds.
         if connection.machine.in_flight() == 0 && !busy && !connection.link.socket.is_draining() {
             self.close(&mut connection.link);
@@ -77,7 +78,7 @@ impl<I: Io> Protocol<I> {
             },
             WaitReason::Idle if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
             WaitReason::Idle => {
-                connection.idle_since = from;
+                connection.quiet_since = from;
                 policy.idle
             }
             WaitReason::Head if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
@@ -126,10 +127,12 @@ impl<I: Io> Protocol<I> {
             // What it waits for is the shard.
             return self.transport.set_deadline(&connection.link.socket, self.transport.after(1));
         }
-        let waits = matches!(
-            connection.link.socket.waits_for(),
-            Some(Resource::ReservedSlot | Resource::Slot | Resource::Cell)
-        );
+        let waits = match connection.link.socket.waits_for() {
+            Some(Resource::ReservedSlot | Resource::Slot | Resource::Cell) => true,
+            // Others have a request that is answered.
+            Some(Resource::CellOfRequest | Resource::CellBeyondShare) => connection.has_head(),
+            _ => false,
+        };
         if waits && !connection.link.socket.blocked() && connection.machine.in_flight() == 0 {
             return self.refuse_waiting(connection);
         }
@@ -142,29 +145,30 @@ impl<I: Io> Protocol<I> {
             Expiry::Send => self.judge_send(&mut connection.link),
             Expiry::Close => self.close(&mut connection.link),
             Expiry::Reset => self.abort(&mut connection.link),
-            Expiry::Head => self.time_out_head(connection),
+            Expiry::Head => self.give_head_up(connection, Reject::HeaderTimeout),
             Expiry::Body => self.judge_body(connection),
         }
     }
 
-    /// A head was begun and not finished in time.
-    pub(crate) fn time_out_head(&mut self, connection: &mut Http1) {
+    /// A head was begun and is not awaited any more: it was not finished in time, or others need its cell.
+    pub(crate) fn give_head_up(&mut self, connection: &mut Http1, reject: Reject) {
         let Some(slot) = self.dispatch.allocate() else { return self.refuse_waiting(connection) };
+        self.forget_input(connection);
         let record = self.dispatch.request_mut(slot);
         record.head.method = Method::Unknown;
         record.unroute();
         if let Intake::Head(head) = &connection.intake {
-            let begun = self.dispatch.arena().cell(&head.cell, 0, head.len);
+            let begun = self.dispatch.arena().cell(head.cell.cell(), 0, head.len);
             let View { bytes, record, .. } = self.dispatch.view(begun, slot);
             record.head.method = Method::begun(bytes);
         }
-        self.refuse_begun(connection, slot, Reject::HeaderTimeout);
+        self.refuse_begun(connection, slot, reject);
     }
 
     /// A connection that has come in is received from.
     pub(crate) fn begin_http1(&mut self, connection: &mut Http1) {
         self.arm_receive(connection);
-        connection.idle_since = self.transport.tick;
+        connection.quiet_since = self.transport.tick;
         let header_wait = self.dispatch.policy(connection.link.policy).header_wait;
         self.transport.set_deadline(&connection.link.socket, self.transport.after(header_wait));
     }

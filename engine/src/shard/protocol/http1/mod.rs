@@ -26,4 +26,4 @@ mod state;
 mod unwanted;
 mod waits;
 
-pub(crate) use self::state::{Http1, Intake, Rest};
+pub(crate) use self::state::{Awaits, Http1, Intake, Rest, Stall};

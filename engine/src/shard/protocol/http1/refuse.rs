@@ -34,14 +34,20 @@ impl<I: Io> Protocol<I> {
     /// No slot or cell has come free for a request in all its time: the client is told so in the fewest bytes.
     #[cold]
     pub(super) fn refuse_waiting(&mut self, connection: &mut Http1) {
-        self.transport.stop_waiting(&mut connection.link.socket);
-        self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
+        self.forget_input(connection);
         self.drop_head(connection);
         self.drop_gathered(connection);
         self.dispatch.refused_without_slot();
         connection.machine.refusal(false);
         connection.owed.add(PendingWrites::OVERLOAD);
         self.queue_flush(&mut connection.link);
+    }
+
+    /// A connection takes no more of what has come, nor waits to.
+    #[cold]
+    pub(super) fn forget_input(&mut self, connection: &mut Http1) {
+        self.transport.stop_waiting(&mut connection.link.socket);
+        self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
     }
 
     /// An application dropped a request: its client gets 500.

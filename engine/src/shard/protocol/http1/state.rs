@@ -6,11 +6,11 @@
 //! and what it may do next (room `conn`).
 
 use ringress_proto::chunked::Decoder;
+use ringress_proto::reject::Reject;
 
 use crate::clock::Tick;
 use crate::conn::{Machine, Part, WaitReason};
-use crate::mem::{Area, Cell};
-use crate::queue::Slot;
+use crate::queue::{HeadCell, Slot};
 use crate::record::{Address, DISCARDED_BYTES_MAX};
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::link::Link;
@@ -53,7 +53,7 @@ pub(crate) enum Intake {
 #[derive(Debug)]
 pub(crate) struct PartialHead {
     /// Has its bytes.
-    pub(super) cell: Cell,
+    pub(super) cell: HeadCell,
     pub(super) len: u32,
     /// When the first of them came: see `Dispatch::arrived`.
     pub(super) since: u32,
@@ -259,6 +259,35 @@ enum RestBefore {
     NextRequest,
 }
 
+/// What came in pieces and is not whole, in a cell that others may need: the one that is less makes room first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stall {
+    pub(crate) awaits: Awaits,
+    /// When it grew last.
+    pub(crate) since: Tick,
+}
+
+impl Stall {
+    /// What it is answered when it makes room: for the client who is awaited, this.
+    pub(crate) fn reject(self, of_client: Reject) -> Reject {
+        if self.awaits == Awaits::Client { of_client } else { Reject::Overloaded }
+    }
+}
+
+/// What something that is not whole waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Awaits {
+    Client,
+    /// What its client has sent, or will: there is no buffer for it.
+    Buffers,
+    /// A cell that its request may keep, beyond its client's share: but for that it is whole.
+    Share,
+    /// The same of a slot.
+    Slot,
+    /// A cell that its request may keep.
+    Cell,
+}
+
 /// See the module's head. The link is at the beginning, as in every protocol's state: see `Connection`.
 #[derive(Debug)]
 #[repr(C)]
@@ -271,8 +300,8 @@ pub(crate) struct Http1 {
     /// Bytes thrown away of the body under way, and behind a last request.
     pub(super) discarded: u32,
     pub(super) machine: Machine,
-    /// Since when a request is awaited, while one is.
-    pub(super) idle_since: Tick,
+    /// Since when a request is awaited, while one is; when something came last of a body in chunks, while one comes.
+    pub(super) quiet_since: Tick,
     pub(super) peer: Address,
     pub(super) local: Address,
     pub(super) body_size: BodySize,
@@ -291,7 +320,7 @@ impl Http1 {
         Self {
             link,
             machine: Machine::new(),
-            idle_since: 0,
+            quiet_since: 0,
             intake: Intake::Nothing,
             body_size: BodySize::Short,
             owed: PendingWrites::default(),
@@ -388,6 +417,11 @@ impl Http1 {
         }
     }
 
+    /// Something of a body in chunks has come.
+    pub(super) fn note_growth(&mut self, now: Tick) {
+        self.quiet_since = now;
+    }
+
     /// When what is received has to be done at the latest, of what has such a moment.
     pub(super) fn due_mut(&mut self) -> Option<&mut Tick> {
         match &mut self.intake {
@@ -450,22 +484,43 @@ impl Http1 {
         }
     }
 
-    /// When the head under way grew last, if its client is awaited and it is in a cell of those that can run out.
-    pub(crate) fn stalled_head(&self) -> Option<Tick> {
+    /// Why the head under way does not go on, if it is in a cell of those that can run out.
+    pub(crate) fn head_stall(&self) -> Option<Stall> {
         let Intake::Head(head) = &self.intake else { return None };
         let socket = &self.link.socket;
-        let is_awaited = socket.is_open() && socket.waits_for().is_none() && !socket.holds_input();
-        let reason = self.machine.wait_reason(Part::Head, socket.blocked());
-        (is_awaited && reason == WaitReason::Head && head.cell.is_in(Area::Assembly)).then_some(head.grown)
+        let awaits = match socket.waits_for() {
+            None if socket.holds_input() => return None,
+            None => Awaits::Client,
+            Some(Resource::ReservedSlot | Resource::Slot) => Awaits::Slot,
+            Some(Resource::CellBeyondShare) => Awaits::Share,
+            Some(Resource::Cell | Resource::CellOfRequest) => Awaits::Cell,
+            Some(_) => Awaits::Buffers,
+        };
+        let can_go = socket.is_open() && !self.machine.takes_no_more() && head.cell.is_scarce();
+        can_go.then_some(Stall { awaits, since: head.grown })
     }
 
-    /// ... or that is whole and waits for a slot.
-    pub(crate) fn head_without_slot(&self) -> Option<Tick> {
-        let Intake::Head(head) = &self.intake else { return None };
-        let waits_for = self.link.socket.waits_for();
-        let waits =
-            matches!(waits_for, Some(Resource::ReservedSlot | Resource::Slot)) && head.cell.is_in(Area::Assembly);
-        if waits && !self.link.socket.is_closing() { Some(head.grown) } else { self.stalled_head() }
+    /// When something came last of a head, or of a body in chunks.
+    pub(crate) fn grown(&self) -> Tick {
+        if let Intake::Head(head) = &self.intake { head.grown } else { self.quiet_since }
+    }
+
+    /// Why the trailer section under way does not go on, if it is in such a cell.
+    pub(crate) fn trailers_stall(&self, dispatch: &Dispatch) -> Option<Stall> {
+        let Intake::Body(body) = &self.intake else { return None };
+        let slot = match body.reader {
+            Reader::Slot(slot) | Reader::Engine(slot) => slot,
+            // The application is awaited.
+            Reader::Paused(_) | Reader::Nobody => return None,
+        };
+        let socket = &self.link.socket;
+        let awaits = match socket.waits_for() {
+            None if socket.holds_input() => return None,
+            None => Awaits::Client,
+            Some(_) => Awaits::Buffers,
+        };
+        let can_go = socket.is_open() && dispatch.assembles_trailers(slot);
+        can_go.then_some(Stall { awaits, since: self.quiet_since })
     }
 
     /// The slot of the body under way, if it is awaited whole, and its client for it, or a cell for its trailer
@@ -474,7 +529,7 @@ impl Http1 {
         let socket = &self.link.socket;
         let is_awaited = match socket.waits_for() {
             None => !socket.holds_input(),
-            other => other == Some(Resource::CellOfTrailers),
+            other => matches!(other, Some(Resource::CellOfRequest | Resource::CellBeyondShare)),
         };
         self.gathered().filter(|_| is_awaited && socket.is_open())
     }
@@ -488,7 +543,7 @@ impl Http1 {
         let is_idle = self.machine.wait_reason(self.part(), socket.blocked()) == WaitReason::Idle && !self.owes_more();
         // The newest request is named from the first one on.
         let before = if self.newest.is_none() { RestBefore::FirstRequest } else { RestBefore::NextRequest };
-        (is_quiet && is_idle).then_some(Rest { before, since: self.idle_since })
+        (is_quiet && is_idle).then_some(Rest { before, since: self.quiet_since })
     }
 
     /// The pipe for which is what comes, or will be.
