@@ -8,6 +8,9 @@
 mod capacity;
 mod memory;
 
+use std::fmt;
+use std::str::FromStr;
+
 use ringress_proto::limits::Limits;
 use ringress_proto::response::{HeadTemplate, SERVER_BYTES_MAX};
 
@@ -33,10 +36,53 @@ pub enum Mode {
     Colocated,
 }
 
+/// What of the kernel's the shards are driven by. All shards of an engine have the same, with the same behaviour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Driver {
+    /// [`IoUring`](Self::IoUring) where it can be had, otherwise [`Epoll`](Self::Epoll).
+    #[default]
+    Auto,
+    /// io_uring of Linux 6.1 or later: the fast one.
+    IoUring,
+    /// epoll, for hosts and containers that refuse io_uring.
+    Epoll,
+}
+
+impl Driver {
+    const ALL: [Self; 3] = [Self::Auto, Self::IoUring, Self::Epoll];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// `auto`, `io_uring` or `epoll`.
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// By its name, as it is displayed.
+impl FromStr for Driver {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let known = Self::ALL.into_iter().find(|driver| driver.name() == name);
+        known.ok_or_else(|| Error::invalid(format!("the driver is {name:?}, but must be auto, io_uring or epoll")))
+    }
+}
+
 /// Every setting of an engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) mode: Mode,
+    pub(crate) driver: Driver,
     pub(crate) shards: u32,
     /// The cores to pin shards to, in order; empty: not pinned.
     pub(crate) cores: Vec<usize>,
@@ -94,6 +140,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Mode::Queue,
+            driver: Driver::Auto,
             shards: 0,
             cores: Vec::new(),
             connections_max: 65_536,

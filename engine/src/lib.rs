@@ -142,7 +142,7 @@ pub use self::api::{
     RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady, ToBytes, ToForm,
     TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
-pub use self::config::{Capacity, Mode, PoolCapacity};
+pub use self::config::{Capacity, Driver, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};

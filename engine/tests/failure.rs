@@ -14,46 +14,24 @@ use std::thread;
 use std::time::Duration;
 
 use common::program::built;
-use common::{Client, Host, WAIT_MAX, Watched, builder, holds_within, loopback, receive, wait_until, within};
-use ringress::{Engine, Error, ErrorKind, Mode, QueueOptions, Response};
+use common::seccomp::Filter;
+use common::{Client, Host, WAIT_MAX, Watched, holds_within, loopback, receive, wait_until, within};
+use ringress::{Driver, Engine, EngineBuilder, Error, ErrorKind, Mode, QueueOptions, Response};
 
-/// Fields of `struct seccomp_data`, in bytes from its beginning: which call, and the lower half of its second argument
-/// (how many entries `io_uring_enter` is to submit).
-const CALL: u32 = 0;
-const SECOND_ARGUMENT: u32 = if cfg!(target_endian = "little") { 24 } else { 28 };
+/// One shard, over a ring or nothing.
+fn builder() -> EngineBuilder {
+    common::builder().driver(Driver::IoUring)
+}
 
-/// As [`refuse`], of `io_uring_enter`, when it submits at least so many entries.
+/// From now on `io_uring_enter` is refused to the current thread, and to what it starts, when it submits at least so
+/// many entries. `false` where filters cannot be had.
 fn refuse_enter(entries: u32) -> bool {
     refuse(libc::SYS_io_uring_enter, entries)
 }
 
-/// From now on a call is refused (EPERM) to the current thread, to threads it starts and to programs they run, when its
-/// second argument is at least so much. `false` where filters cannot be had, which the test says.
+/// As [`refuse_enter`], of any call whose second argument is at least so much.
 fn refuse(call: libc::c_long, at_least: u32) -> bool {
-    let statement = |code, k| libc::sock_filter { code, jt: 0, jf: 0, k };
-    let jump = |code, k, jf| libc::sock_filter { code, jt: 0, jf, k };
-    let code = |bits: u32| u16::try_from(bits).expect("codes are small");
-    let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
-    let give = code(libc::BPF_RET | libc::BPF_K);
-    let call = u32::try_from(call).expect("numbers of calls are small");
-    let mut program = [
-        statement(load, CALL),
-        jump(code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), call, 3),
-        statement(load, SECOND_ARGUMENT),
-        jump(code(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K), at_least, 1),
-        statement(give, libc::SECCOMP_RET_ERRNO | libc::EPERM.unsigned_abs()),
-        statement(give, libc::SECCOMP_RET_ALLOW),
-    ];
-    let len = u16::try_from(program.len()).expect("short");
-    let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
-    // SAFETY: the call takes numbers.
-    let privileges = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    // SAFETY: the pointer is that of a filter of `len` instructions, both of which outlive the call; it is copied.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
-    if (privileges, set) != (0, 0) {
-        eprintln!("skipped: this kernel takes no seccomp filter: {}", std::io::Error::last_os_error());
-    }
-    (privileges, set) == (0, 0)
+    Filter::new(libc::EPERM).deny(call, at_least).install()
 }
 
 /// Runs something on a thread that may not enter a ring, if there can be one.
@@ -314,7 +292,7 @@ fn showcase(entries: u32, mode: &'static str, meet: impl FnOnce(u32, SocketAddr)
             return None;
         }
         let mut command = Command::new(path);
-        command.args(["--listen", &free.to_string(), "--shards", "1", "--mode", mode]);
+        command.args(["--listen", &free.to_string(), "--shards", "1", "--mode", mode, "--driver", "io_uring"]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         meet(child.id(), free);
         Some(child.wait_with_output().expect("it ends"))
@@ -376,7 +354,8 @@ fn the_showcase_ends_at_once_when_its_ring_fails_later() {
         };
         let Some(output) = showcase(MANY, mode, meet) else { return };
         assert_ended(&output);
-        assert!(String::from_utf8_lossy(&output.stdout).starts_with("listening on "), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.starts_with("driver: io_uring\nlistening on "), "{output:?}");
     }
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{Client, WAIT_MAX, Watched, builder, loopback, receive, within};
-use ringress::{ErrorKind, Mode, Response};
+use ringress::{Driver, ErrorKind, Mode, Response};
 
 const KIB: u64 = 1024;
 
@@ -35,8 +35,8 @@ fn become_nobody() -> bool {
 }
 
 /// Starts an engine, and has it answer; or gives what it says instead.
-fn serve(mode: Mode) -> Result<(), ringress::Error> {
-    let engine = Watched::try_start(builder(), mode)?;
+fn serve(mode: Mode, driver: Driver) -> Result<Driver, ringress::Error> {
+    let engine = Watched::try_start(builder().driver(driver), mode)?;
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
     let group = engine.server_session().url_group();
@@ -50,7 +50,7 @@ fn serve(mode: Mode) -> Result<(), ringress::Error> {
         assert!(queue.try_receive().expect("open").is_none(), "the answer goes out");
     }
     assert_eq!(client.read().text(), "served");
-    Ok(())
+    Ok(engine.driver())
 }
 
 #[test]
@@ -68,10 +68,10 @@ fn at_every_size_an_engine_starts_or_names_the_limit() {
             }
             let outcome = within(WAIT_MAX, "the start", move || {
                 assert_eq!(become_nobody(), isolated);
-                serve(mode)
+                serve(mode, Driver::IoUring)
             });
             match outcome {
-                Ok(()) => enough = enough.or(Some(kib)),
+                Ok(_) => enough = enough.or(Some(kib)),
                 Err(error) => {
                     let text = error.to_string();
                     assert_eq!(error.kind(), ErrorKind::Io, "{kib} KiB: {text}");
@@ -79,6 +79,16 @@ fn at_every_size_an_engine_starts_or_names_the_limit() {
                     assert!(!isolated || enough.is_none(), "{enough:?} KiB are enough, {kib} are not: {text}");
                 }
             }
+        }
+        let least = set_limit(0).then(|| {
+            within(WAIT_MAX, "the start", move || {
+                assert_eq!(become_nobody(), isolated);
+                serve(mode, Driver::Auto)
+            })
+        });
+        if let Some(driver) = least {
+            let driver = driver.expect("what locks no memory can always be had");
+            println!("{mode:?}: without any it is {driver}");
         }
         println!("{mode:?}: enough are {enough:?} KiB");
         assert!(!isolated || enough.is_some_and(|kib| kib <= 256), "{enough:?} KiB are enough");

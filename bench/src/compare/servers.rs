@@ -29,8 +29,8 @@ const FILE_BYTES: [usize; 3] = [1 << 10, 1 << 16, 1 << 20];
 pub(super) enum Kind {
     /// The least a server on io_uring can do.
     Floor,
-    /// Our own engine in one of its modes.
-    Showcase { mode: &'static str, old: bool },
+    /// Our own engine in one of its modes, over one of its drivers.
+    Showcase { mode: &'static str, driver: &'static str, old: bool },
     /// A program of `bench/peers`.
     Peer,
     /// A program that is installed, with a configuration of `bench/peers/conf`.
@@ -56,8 +56,10 @@ pub(super) fn kind(name: &str) -> Option<Kind> {
     let installed = |configuration, arguments| Kind::Installed { configuration, arguments };
     Some(match name {
         FLOOR => Kind::Floor,
-        "colocated" => Kind::Showcase { mode: "colocated", old: false },
-        "queue" => Kind::Showcase { mode: "queue", old: false },
+        "colocated" => Kind::Showcase { mode: "colocated", driver: "io_uring", old: false },
+        "queue" => Kind::Showcase { mode: "queue", driver: "io_uring", old: false },
+        "colocated-epoll" => Kind::Showcase { mode: "colocated", driver: "epoll", old: false },
+        "queue-epoll" => Kind::Showcase { mode: "queue", driver: "epoll", old: false },
         "nginx" => {
             let arguments = &["-p", "@DIR@", "-c", "@FILE@", "-e", "stderr", "-g", "daemon off;"];
             installed("nginx.conf", arguments)
@@ -71,7 +73,8 @@ pub(super) fn kind(name: &str) -> Option<Kind> {
 
 /// All known servers, in the order in which they are listed.
 pub(super) fn names() -> Vec<&'static str> {
-    [&[FLOOR, "colocated", "queue"][..], &PEERS, &["nginx", "h2o", "haproxy"]].concat()
+    [&[FLOOR, "colocated", "queue", "colocated-epoll", "queue-epoll"][..], &PEERS, &["nginx", "h2o", "haproxy"]]
+        .concat()
 }
 
 /// Groups and their servers; `all` last.
@@ -81,7 +84,8 @@ pub(super) fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
 
 /// Both modes of an older showcase.
 pub(super) fn old() -> [(String, Kind); 2] {
-    ["colocated", "queue"].map(|mode| (format!("{OLD}{mode}"), Kind::Showcase { mode, old: true }))
+    let kind = |mode| Kind::Showcase { mode, driver: "io_uring", old: true };
+    ["colocated", "queue"].map(|mode| (format!("{OLD}{mode}"), kind(mode)))
 }
 
 impl Kind {
@@ -132,7 +136,7 @@ impl Server {
         let core = core.to_string();
         let arguments: Vec<OsString> = match &self.kind {
             Kind::Floor => ["--listen", &address, "--core", &core].map(OsString::from).into(),
-            Kind::Showcase { mode, old } => {
+            Kind::Showcase { mode, driver, old } => {
                 let common = ["--listen", &address, "--shards", "1", "--cores", &core, "--mode", mode];
                 let mut arguments = common.map(OsString::from).to_vec();
                 if *mode == "queue" {
@@ -140,7 +144,10 @@ impl Server {
                     let consumers = if many { MANY_CONSUMERS } else { 1 };
                     arguments.extend(["--consumers".into(), consumers.to_string().into()]);
                 }
-                // An older one may not know the option.
+                // An older one may not know these options.
+                if !old {
+                    arguments.extend(["--driver".into(), driver.into()]);
+                }
                 let requests = workload.connections * workload.depth;
                 if requests > SHOWCASE_REQUESTS && !old {
                     arguments.extend(["--requests".into(), requests.to_string().into()]);
@@ -206,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_name_has_a_kind_and_no_other() {
-        assert_eq!(names().len(), 11);
+        assert_eq!(names().len(), 13);
         assert!(names().iter().all(|name| kind(name).is_some()));
         assert_eq!(groups().last().expect("works in tests").1, names());
         assert_eq!((kind("apache"), kind("old-queue")), (None, None));
@@ -218,11 +225,14 @@ mod tests {
         let command = |name, row| command(name, row, directory.path());
         assert_eq!(command("floor", "plaintext-1"), "floor --listen 127.0.0.1:8081 --core 3");
         let showcase = "--listen 127.0.0.1:8081 --shards 1 --cores 3 --mode";
-        assert_eq!(command("colocated", "slow-app"), format!("colocated {showcase} colocated"));
-        assert_eq!(command("queue", "plaintext-1"), format!("queue {showcase} queue --consumers 1"));
-        assert_eq!(command("queue", "slow-app"), format!("queue {showcase} queue --consumers 64"));
+        assert_eq!(command("colocated", "slow-app"), format!("colocated {showcase} colocated --driver io_uring"));
+        let epoll = format!("colocated-epoll {showcase} colocated --driver epoll");
+        assert_eq!(command("colocated-epoll", "slow-app"), epoll);
+        assert_eq!(command("queue", "plaintext-1"), format!("queue {showcase} queue --consumers 1 --driver io_uring"));
+        assert_eq!(command("queue", "slow-app"), format!("queue {showcase} queue --consumers 64 --driver io_uring"));
         let all = command("queue", "pipelined-4096");
-        assert_eq!(all, format!("queue {showcase} queue --consumers 1 --requests 65536"), "all that may be under way");
+        let expected = format!("queue {showcase} queue --consumers 1 --driver io_uring --requests 65536");
+        assert_eq!(all, expected, "all that may be under way");
         assert_eq!(command("hyper", "json"), "hyper 8081");
     }
 
@@ -233,7 +243,7 @@ mod tests {
             server.asked(workload(row)).requests
         };
         for (name, kind) in names().into_iter().map(|name| (name, kind(name).expect("works in tests"))) {
-            let expected = if name == "queue" { Requests::Work(1) } else { Requests::Slow(1) };
+            let expected = if name.starts_with("queue") { Requests::Work(1) } else { Requests::Slow(1) };
             assert_eq!(asked(name, kind.clone(), "slow-app"), expected, "{name}");
             assert_eq!(asked(name, kind, "json"), Requests::Json, "{name}");
         }

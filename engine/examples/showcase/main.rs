@@ -88,6 +88,10 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     let root = options.root.take();
     let site = Site { engine: Arc::downgrade(&engine), root, timers: Timers::start(), echo_held_bytes };
     let threads = start_consumers(&engine, &queue, &Arc::new(site), &options)?;
+    match engine.io_uring_refusal() {
+        Some(refusal) => println!("driver: {}, since {refusal}", engine.driver()),
+        None => println!("driver: {}", engine.driver()),
+    }
     for address in &addresses {
         println!("listening on http://{address}/");
     }
@@ -120,7 +124,7 @@ fn builder(options: &Options) -> io::Result<EngineBuilder> {
             if options.shards > 0 { small.shards(options.shards) } else { small }
         }
     };
-    builder = builder.mode(options.mode).cores(&options.cores).raise_descriptor_limit(true);
+    builder = builder.mode(options.mode).driver(options.driver).cores(&options.cores).raise_descriptor_limit(true);
     if let Some(requests) = options.requests {
         builder = builder.requests_max(requests);
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use lexopt::prelude::*;
-use ringress::{Mode, Properties};
+use ringress::{Driver, Mode, Properties};
 
 use crate::files::Root;
 
@@ -14,6 +14,8 @@ showcase: an HTTP server that shows, tests and measures ringress
   --shards N           shards, 1 to 255 (default: one for each entry of --cores, or for each physical core)
   --cores A,B,..       cores to pin shards to (default: not pinned)
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
+  --driver NAME        auto, io_uring or epoll: what of the kernel's drives the shards (default auto: io_uring where it
+                       can be had; the environment variable RINGRESS_DRIVER is asked before)
   --consumers N        threads that answer, in queue mode (default: as many as shards)
   --requests N         requests that a shard holds unanswered, 16 to 16777216 (default 16384); more wait
   --queue-length N     requests that wait for a consumer, 1 to 1048576 (default 65536); more get 503
@@ -37,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) shards: u32,
     pub(crate) cores: Vec<usize>,
     pub(crate) mode: Mode,
+    pub(crate) driver: Driver,
     pub(crate) consumers: Option<usize>,
     pub(crate) requests: Option<u32>,
     pub(crate) queue_length: u32,
@@ -82,6 +85,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         shards: 0,
         cores: Vec::new(),
         mode: Mode::Queue,
+        driver: Driver::Auto,
         consumers: None,
         requests: None,
         queue_length: QUEUE_LENGTH,
@@ -99,6 +103,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("shards") => options.shards = value(&mut parser, "--shards", |text| ranged(text, 1, 255))?,
             Long("cores") => options.cores = value(&mut parser, "--cores", cores)?,
             Long("mode") => options.mode = value(&mut parser, "--mode", mode)?,
+            Long("driver") => options.driver = value(&mut parser, "--driver", driver)?,
             Long("consumers") => {
                 options.consumers = Some(value(&mut parser, "--consumers", |text| ranged(text, 1, 1024))? as usize);
             }
@@ -147,6 +152,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (lowest..=highest).contains(number));
     number.ok_or_else(|| format!("a number from {lowest} to {highest} is wanted"))
+}
+
+fn driver(text: &str) -> Result<Driver, String> {
+    text.parse().map_err(|_| "auto, io_uring or epoll is wanted".into())
 }
 
 fn profile(text: &str) -> Result<Profile, String> {

@@ -25,6 +25,7 @@ use crate::api::Response;
 use crate::bench_door::{RouteTable, routes};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
+use crate::error::Error;
 use crate::id::{Origin, QueueNumber, ShardId};
 use crate::mem::{Group, Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
@@ -332,6 +333,10 @@ impl Io for Outlet {
     #[inline(never)]
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
         self.0.borrow_mut().addresses(socket)
+    }
+
+    fn explain(error: io::Error) -> Error {
+        Fake::explain(error)
     }
 }
 

@@ -144,6 +144,12 @@ impl Arena {
         (self.mapping.base().addr().get() + start, stride, bytes as usize)
     }
 
+    /// Lays a buffer open that is poisoned since a kernel has it, for a driver that is to fill it itself.
+    #[cfg(ringress_asan)]
+    pub(crate) fn open_to_write(&self, spare: &Spare) {
+        super::poison::lift(self.give(spare).address.addr().get(), self.buffer_bytes(spare.buffer()) as usize);
+    }
+
     /// Lays bytes open that are poisoned since a kernel has them, for the one in its place to write.
     #[cfg(all(ringress_asan, any(test, feature = "bench-door")))]
     pub(crate) fn open_for_fake(&self, offset: u64, len: u32) {

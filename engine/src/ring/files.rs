@@ -1,25 +1,26 @@
-//! Files sent by a thread beside the ring's, which may wait for a disk: sendfile(2), in turns.
+//! Files sent by a thread beside the driver's, which may wait for a disk: sendfile(2), in turns. For a driver without
+//! reads of its own, files are read by it, too.
 //!
 //! ```text
-//!   the ring's thread ──orders──▶ helper: a turn of each job in turn ──reports──▶ the ring's thread
-//!                      unpark       short ones first, sendfile(2)   event counter
+//!   the driver's thread ──orders──▶ helper: a turn of each job in turn ──reports──▶ the driver's thread
+//!                        unpark       short ones first, sendfile(2)   event counter
 //! ```
 //!
 //! Invariants:
 //! * A socket that was handed over is lent like to the kernel: its number stays open until the job is reported. A
 //!   cancelled job is reported, too, when its turn is over.
-//! * No number of long jobs holds a short one up for longer than a turn, and no number of short ones a long one for
-//!   longer than a few jobs.
 //! * The helper never waits for a socket, only for disks: sockets it is given do not wait (O_NONBLOCK).
 //! * A helper told to stop with jobs left closes their sockets, since whoever gave them up no longer can: a number that
 //!   it may still name must not come to name another socket.
 //! * It reports first and lets go of the file then; files that no name leads to any more are closed by it as well, for
 //!   freeing what they held on the disk takes time.
 //!
-//! Not here: waiting for room in a socket (the ring's poll), and reading (the ring's READ, on a worker).
+//! Not here: whose turn it is (`jobs`), waiting for room in a socket (the driver's poll), and the ring's READ, on a
+//! worker of the kernel's.
 //! Source: sendfile(2).
 
-use std::collections::VecDeque;
+mod jobs;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -32,108 +33,30 @@ use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 
+use self::jobs::{Job, Jobs, Work};
+pub(super) use self::jobs::{Reading, Source};
 use super::{Event, FilePart, Token, net};
 use crate::id::ShardId;
 
 /// Bytes of the helper's stack, on which nothing but system calls is made.
 const STACK_BYTES: usize = 256 * 1024;
-/// Bytes of a file that are sent before the next job has its turn.
-const TURN_BYTES: u32 = 1 << 20;
-/// Bytes that are left of a job up to which it is short: sent in one turn, and before longer ones.
-const SHORT_BYTES_MAX: u32 = 256 << 10;
-/// Short jobs in a row while a long one waits.
-const SHORT_IN_A_ROW: u32 = 8;
 /// How long a helper may take to end, which only a disk that does not answer makes use of; then it is left to itself.
 const END_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// What the helper is told.
 enum Order {
-    Send(Job),
+    Begin(Job),
     /// The end of a job is asked for.
     Cancel(Token),
     /// A file is to be closed.
     Close(File),
 }
 
-/// A part of a file that is being sent.
-struct Job {
-    socket: RawFd,
-    token: Token,
-    part: FilePart,
-    sent: u32,
-}
-
-impl Job {
-    /// Sends on. What there is to report; `None` when only the turn is over.
-    fn turn(&mut self) -> Option<i32> {
-        let end = self.part.len.min(self.sent.saturating_add(TURN_BYTES));
-        while self.sent < end {
-            let offset = self.part.offset.saturating_add(u64::from(self.sent));
-            match net::send_file(self.socket, &self.part.file, offset, end - self.sent) {
-                Ok(0) => return Some(self.result(0)),
-                Ok(bytes) => self.sent += bytes,
-                Err(libc::EINTR) => {}
-                Err(errno) => return Some(self.result(-errno)),
-            }
-        }
-        (self.sent == self.part.len).then(|| self.result(0))
-    }
-
-    /// What was sent counts more than why there was no more.
-    fn result(&self, otherwise: i32) -> i32 {
-        match i32::try_from(self.sent) {
-            Ok(0) => otherwise,
-            Ok(sent) => sent,
-            Err(_) => i32::MAX,
-        }
-    }
-}
-
-/// The helper's jobs, each list in turn.
-#[derive(Default)]
-struct Jobs {
-    short: VecDeque<Job>,
-    long: VecDeque<Job>,
-    /// Short ones taken since the last long one.
-    in_a_row: u32,
-}
-
-impl Jobs {
-    /// Puts one behind its like.
-    fn put(&mut self, job: Job) {
-        let is_short = job.part.len - job.sent <= SHORT_BYTES_MAX;
-        if is_short { &mut self.short } else { &mut self.long }.push_back(job);
-    }
-
-    /// Takes the one whose turn it is.
-    fn next(&mut self) -> Option<Job> {
-        if self.in_a_row >= SHORT_IN_A_ROW || self.short.is_empty() {
-            self.in_a_row = 0;
-            if let Some(job) = self.long.pop_front() {
-                return Some(job);
-            }
-        }
-        self.in_a_row += 1;
-        self.short.pop_front()
-    }
-
-    fn remove(&mut self, token: Token) -> Option<Job> {
-        let from = |jobs: &mut VecDeque<Job>| {
-            let place = jobs.iter().position(|job| job.token == token)?;
-            jobs.remove(place)
-        };
-        from(&mut self.short).or_else(|| from(&mut self.long))
-    }
-
-    fn drain(&mut self) -> impl Iterator<Item = Job> {
-        self.short.drain(..).chain(self.long.drain(..))
-    }
-}
-
 /// What became of a job.
 struct Report {
     token: Token,
-    socket: RawFd,
+    /// That it was lent.
+    socket: Option<RawFd>,
     result: i32,
 }
 
@@ -189,7 +112,7 @@ impl Shared {
                 self.take(order, &mut jobs);
             }
             if self.stop.load(Ordering::SeqCst) {
-                jobs.drain().for_each(|job| net::close(job.socket));
+                jobs.drain().filter_map(|job| job.socket()).for_each(net::close);
                 return;
             }
             match jobs.next() {
@@ -204,7 +127,7 @@ impl Shared {
 
     fn take(&self, order: Order, jobs: &mut Jobs) {
         match order {
-            Order::Send(job) => jobs.put(job),
+            Order::Begin(job) => jobs.put(job),
             Order::Close(file) => drop(file),
             Order::Cancel(token) => {
                 // One that is not there has been reported.
@@ -216,7 +139,7 @@ impl Shared {
     }
 
     fn report(&self, job: &Job, result: i32) {
-        self.reports.push(Report { token: job.token, socket: job.socket, result });
+        self.reports.push(Report { token: job.token, socket: job.socket(), result });
         // With the fence in `begin_sleep`: either the ring's thread sees the report, or this sees that it sleeps.
         fence(Ordering::SeqCst);
         if self.ring_sleeps.load(Ordering::Relaxed) && self.ring_sleeps.swap(false, Ordering::AcqRel) {
@@ -240,11 +163,11 @@ impl Drop for Shared {
     /// Both threads are done with it: what is left of jobs was given up.
     fn drop(&mut self) {
         while let Some(report) = self.reports.pop() {
-            net::close(report.socket);
+            report.socket.into_iter().for_each(net::close);
         }
         while let Some(order) = self.orders.pop() {
-            if let Order::Send(job) = order {
-                net::close(job.socket);
+            if let Order::Begin(job) = order {
+                job.socket().into_iter().for_each(net::close);
             }
         }
     }
@@ -289,9 +212,18 @@ impl Files {
     }
 
     pub(super) fn send(&mut self, socket: RawFd, token: Token, part: FilePart) {
+        self.begin(Job { token, work: Work::Send { socket, part, sent: 0 } });
+    }
+
+    /// For a driver that has no other reads which wait for no disk.
+    pub(super) fn read(&mut self, token: Token, reading: Reading) {
+        self.begin(Job { token, work: Work::Read(reading) });
+    }
+
+    fn begin(&mut self, job: Job) {
         self.out += 1;
         self.fresh = true;
-        self.shared.orders.push(Order::Send(Job { socket, token, part, sent: 0 }));
+        self.shared.orders.push(Order::Begin(job));
     }
 
     pub(super) fn cancel(&mut self, target: Token) {
@@ -306,8 +238,8 @@ impl Files {
         }
         // The host has no thread left: who asked has to do without.
         while let Some(order) = self.shared.orders.pop() {
-            if let Order::Send(job) = order {
-                let (token, socket) = (job.token, job.socket);
+            if let Order::Begin(job) = order {
+                let (token, socket) = (job.token, job.socket());
                 self.shared.reports.push(Report { token, socket, result: -libc::ENOSYS });
             }
         }
@@ -467,29 +399,6 @@ mod tests {
         drop(client);
         files.send(server.as_raw_fd(), token(4), part(&short, 0, 5));
         assert!(matches!(reports(&mut files, 1)[..], [(4, error)] if error < 0));
-    }
-
-    #[test]
-    fn short_jobs_go_before_any_number_of_long_ones_which_go_on_all_the_same() {
-        const LONG: u32 = 1000;
-        let source = file(b"");
-        let mut jobs = Jobs::default();
-        let job = |number, len| Job { socket: -1, token: token(number), part: part(&source, 0, len), sent: 0 };
-        (0..LONG).for_each(|number| jobs.put(job(number, 1 << 30)));
-        (LONG..LONG + 20).for_each(|number| jobs.put(job(number, 40_000)));
-        let taken: Vec<u32> = (0..24).filter_map(|_| jobs.next()).map(|job| job.token.slot()).collect();
-        let expected: Vec<u32> = [
-            &[1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 0][..],
-            &(1008..1016).collect::<Vec<_>>(),
-            &[1, 1016, 1017, 1018, 1019, 2, 3],
-        ]
-        .concat();
-        assert_eq!(taken, expected);
-        // Of one that was long the rest is short.
-        jobs.put(Job { sent: (1 << 30) - 1, ..job(7, 1 << 30) });
-        assert_eq!(jobs.next().map(|job| job.token.slot()), Some(7));
-        assert_eq!((jobs.remove(token(500)).is_some(), jobs.remove(token(500)).is_some()), (true, false));
-        assert_eq!(jobs.drain().count(), LONG as usize - 5);
     }
 
     #[test]

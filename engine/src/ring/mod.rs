@@ -12,12 +12,15 @@
 //! Sources: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_multishot(7)`, `io_uring_provided_buffers(7)`.
 
 mod buffers;
+mod epoll;
 #[cfg(any(test, feature = "bench-door"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "the benchmarks use less of it than the tests"))]
 pub(crate) mod fake;
 mod files;
 pub(crate) mod net;
 mod setup;
+#[cfg(test)]
+mod tests;
 mod token;
 mod uring;
 
@@ -27,9 +30,10 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::Error;
 use crate::mem::{Filled, Group, Landing, Lent, Spare};
 
-pub(crate) use setup::explain_enter;
+pub(crate) use epoll::Epoll;
 pub(crate) use token::{Op, Token};
 pub(crate) use uring::Uring;
 
@@ -99,7 +103,9 @@ impl Event {
 
 /// What a shard needs of the kernel.
 ///
-/// Operations are queued and begin with the next [`turn`](Self::turn), or earlier when the queue is full.
+/// Operations begin with the next [`turn`](Self::turn), or earlier; they complete in a turn. Each is named by a token
+/// of its own kind ([`Op`]): those of one connection have the same generation and slot, which no other connection of
+/// the driver has or has had.
 pub(crate) trait Io {
     /// Makes a bound socket take connections, if it does not yet.
     fn listen(&mut self, socket: RawFd) -> io::Result<()>;
@@ -157,4 +163,6 @@ pub(crate) trait Io {
     fn traffic(&mut self, socket: RawFd) -> Traffic;
     /// The addresses of a connection: the peer's and the local one.
     fn addresses(&mut self, socket: RawFd) -> Option<(std::net::SocketAddr, std::net::SocketAddr)>;
+    /// Why a [`turn`](Self::turn) has failed, for who started the engine.
+    fn explain(error: io::Error) -> Error;
 }

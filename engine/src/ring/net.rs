@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::Traffic;
 use crate::error::Error;
+use crate::mem::Landing;
 
 /// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -266,7 +267,42 @@ pub(super) fn send_file(socket: RawFd, file: &File, offset: u64, bytes: u32) -> 
     let Ok(mut offset) = i64::try_from(offset) else { return Err(libc::EOVERFLOW) };
     // SAFETY: the offset is a local that outlives the call, which writes it; the rest are numbers.
     let sent = unsafe { libc::sendfile(socket, file.as_raw_fd(), &raw mut offset, bytes as usize) };
-    u32::try_from(sent).map_err(|_| io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+    u32::try_from(sent).map_err(|_| errno())
+}
+
+/// Reads what there is room for: of a file from an offset on, or, of what has no places, what comes next. Gives how
+/// many bytes, 0 at the end, or the errno. Only a disk is waited for; bytes that others have taken meanwhile are
+/// EAGAIN, or waited for where the kernel has no read of pipes that does not (before Linux 6.4).
+pub(super) fn read_file(file: RawFd, offset: Option<u64>, into: Landing) -> Result<usize, i32> {
+    let (address, len) = (into.address.as_ptr().cast::<libc::c_void>(), into.len as usize);
+    let place = libc::iovec { iov_base: address, iov_len: len };
+    loop {
+        let read = match offset.map(i64::try_from) {
+            // SAFETY: a `Landing` is so many bytes of the arena that were lent to be read into; nobody else uses them
+            // until the read has ended, which is when the call returns.
+            Some(Ok(offset)) => unsafe { libc::pread(file, address, len, offset) },
+            Some(Err(_)) => return Err(libc::EOVERFLOW),
+            // SAFETY: as above; `place` outlives the call.
+            None => match unsafe { libc::preadv2(file, &raw const place, 1, -1, libc::RWF_NOWAIT) } {
+                // SAFETY: as above.
+                ..0 if is_unknown(errno()) => unsafe { libc::read(file, address, len) },
+                read => read,
+            },
+        };
+        match usize::try_from(read) {
+            Ok(bytes) => return Ok(bytes),
+            Err(_) if errno() == libc::EINTR => {}
+            Err(_) => return Err(errno()),
+        }
+    }
+}
+
+fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn is_unknown(errno: i32) -> bool {
+    matches!(errno, libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)
 }
 
 /// An event counter that does not wait (eventfd(2)).
@@ -297,6 +333,13 @@ pub(crate) fn release(descriptor: RawFd) -> OwnedFd {
     // SAFETY: the descriptor was given to the shard by the kernel as its own, and the shard closes it or gives it away
     // once, after which it names it no more.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Makes a listening socket that is just made fail calls that would block. Nothing else of its flags can be set by this
+/// call.
+pub(super) fn never_wait(socket: RawFd) -> io::Result<()> {
+    // SAFETY: the call takes no pointers.
+    check(unsafe { libc::fcntl(socket, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
 }
 
 /// Makes a socket wait again for calls that would block: what the ring needs of it (O_NONBLOCK) is not what the next

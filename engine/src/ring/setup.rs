@@ -181,7 +181,7 @@ fn explain_set_up(error: io::Error) -> Error {
 
 /// Says why a ring that could be made cannot be entered: it is refused from the start on, or fails later.
 #[cold]
-pub(crate) fn explain_enter(error: io::Error) -> Error {
+pub(super) fn explain_enter(error: io::Error) -> Error {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => Error::unsupported(
             "io_uring_enter was refused although io_uring_setup was not: a seccomp filter or security module lets only \

@@ -458,4 +458,8 @@ impl Io for Uring {
     fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
         Some((net::peer_address(socket)?, net::local_address(socket)?))
     }
+
+    fn explain(error: io::Error) -> Error {
+        setup::explain_enter(error)
+    }
 }

@@ -10,7 +10,8 @@ use core::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::{EngineShared, LiveShard};
+use super::control::EngineShared;
+use super::drivers::LiveShard;
 use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
 use crate::queue::Notifier;

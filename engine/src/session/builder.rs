@@ -8,7 +8,7 @@
 use ringress_proto::limits::Limits;
 
 use super::engine::Engine;
-use crate::config::{Capacity, Config, Mode, Pool};
+use crate::config::{Capacity, Config, Driver, Mode, Pool};
 use crate::error::Result;
 use crate::peers::Network;
 use crate::policy::Properties;
@@ -40,6 +40,14 @@ impl EngineBuilder {
     /// Who runs the shards; [`Mode::Queue`] unless said otherwise.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.config.mode = mode;
+        self
+    }
+
+    /// What of the kernel's the shards are driven by; [`Driver::Auto`] unless said otherwise, where the environment
+    /// variable `RINGRESS_DRIVER` (`auto`, `io_uring` or `epoll`) is asked first. It is decided at the start, for all
+    /// shards: [`Engine::driver`] tells.
+    pub fn driver(mut self, driver: Driver) -> Self {
+        self.config.driver = driver;
         self
     }
 
@@ -221,9 +229,10 @@ impl EngineBuilder {
     /// thread is [attached](Engine::attach) to it.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a setting out of range,
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) when io_uring cannot be had (the text names the cause and the
-    /// remedy), [`Io`](crate::ErrorKind::Io) when memory, threads or a higher limit of descriptors are refused.
+    /// [`Invalid`](crate::ErrorKind::Invalid) for a setting out of range, or for `RINGRESS_DRIVER`,
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) when [`Driver::IoUring`] is asked for and cannot be had (the text
+    /// names the cause and the remedy), [`Io`](crate::ErrorKind::Io) when memory, threads or a higher limit of
+    /// descriptors are refused.
     pub fn start(self) -> Result<Engine> {
         Engine::start_with(self.config.checked()?)
     }

@@ -7,26 +7,27 @@
 //! (`changes`), and how a shard takes what is published (`shard::control`).
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
+use super::drivers::{LiveShard, Refused};
 use super::groups::Groups;
 use super::listeners::{Listeners, ShardState};
 use super::queues::Queues;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Driver};
 use crate::counters::ShardCounters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::{Places, ShardId};
+use crate::mem::Arena;
 use crate::queue::{Exchange, ShardSide};
 use crate::record::RequestRecord;
-use crate::ring::Uring;
+use crate::ring::{Epoll, Io, Uring};
 use crate::shard::{DesiredState, Inbox, Shard};
 
 /// Between two looks at shards that are in the middle of a turn.
 const PAUSE: Duration = Duration::from_millis(1);
-
-pub(super) type LiveShard = Shard<Uring>;
 
 /// What the control plane knows, behind one lock.
 #[derive(Debug)]
@@ -165,18 +166,49 @@ impl EngineShared {
     }
 
     /// Makes the shard `index` on the current thread.
-    pub(super) fn make_shard(&self, index: usize) -> Result<LiveShard> {
+    pub(super) fn make_shard(&self, index: usize) -> std::result::Result<LiveShard, Refused> {
+        let connections = self.config.connections_max;
+        match self.config.driver {
+            Driver::Epoll => {
+                let shard = self.make_shard_over(index, |arena, id| Epoll::new(arena, id, connections))?;
+                Ok(LiveShard::Epoll(shard))
+            }
+            Driver::Auto | Driver::IoUring => Ok(LiveShard::Uring(self.make_shard_over(index, Uring::new)?)),
+        }
+    }
+
+    fn make_shard_over<I: Io>(
+        &self,
+        index: usize,
+        make: impl FnOnce(Arc<Arena>, ShardId) -> Result<I>,
+    ) -> std::result::Result<Shard<I>, Refused> {
         let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
         let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
         self.control().check_free(index)?;
         // The side last: if the kernel refuses anything else, the shard can be tried again, and the thread is free.
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
-        let ring = Uring::new(Arc::clone(exchange.arena()), id)?;
+        let io = make(Arc::clone(exchange.arena()), id).map_err(Refused::of_driver)?;
         let (inbox, counters) = (Arc::clone(&self.inboxes[index]), Arc::clone(&self.counters[index]));
-        let mut shard = Shard::new(ring, id, || self.take_side(index), &self.config, inbox, counters)?;
+        let mut shard = Shard::new(io, id, || self.take_side(index), &self.config, inbox, counters)?;
         // What was wanted before the shard ran, so that it listens when this returns.
         shard.take_newest();
         Ok(shard)
+    }
+
+    /// Makes the rings of all shards at once, to find out whether they can be had, and lets go of them. On a thread of
+    /// its own: the kernel takes a ring down later, on the thread that made it, whose calls that interrupts (EINTR).
+    pub(super) fn try_rings(self: &Arc<Self>) -> std::result::Result<(), Refused> {
+        let shared = Arc::clone(self);
+        let ring = move |index: usize| {
+            let arena = Arc::clone(shared.exchanges[index].arena());
+            Uring::new(arena, ShardId(u8::try_from(index).unwrap_or(u8::MAX)))
+        };
+        let shards = self.exchanges.len();
+        let all = move || (0..shards).map(ring).collect::<Result<Vec<_>>>().map(drop);
+        let thread = thread::Builder::new().name("ringress-try".into()).spawn(all);
+        let thread = thread.map_err(|error| Error::io("cannot start a thread to try io_uring", error))?;
+        let tried = thread.join().unwrap_or_else(|_| Err(Error::invalid("a thread that tried io_uring panicked")));
+        tried.map_err(Refused::of_driver)
     }
 
     /// Pins the current thread, and gives it the side of a shard, which runs from now on: in one step, so that nobody

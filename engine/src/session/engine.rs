@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use super::attached::{self, Attached};
 use super::control::{Control, EngineShared};
+use super::drivers::Refused;
 use super::groups::Groups;
 use super::queue_options::QueueOptions;
 use super::request_queue::RequestQueue;
 use super::url_groups::ServerSession;
 use crate::clock;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Driver, Mode};
 use crate::counters::Counters;
 use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
@@ -52,13 +53,30 @@ fn places_of(config: &Config) -> Result<Places> {
 pub struct Engine {
     pub(super) shared: Arc<EngineShared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    io_uring_refusal: Option<Error>,
 }
 
 impl Engine {
-    pub(super) fn start_with(config: Config) -> Result<Self> {
+    pub(super) fn start_with(mut config: Config) -> Result<Self> {
         if config.raise_descriptor_limit {
             net::raise_descriptor_limit()?;
         }
+        let wanted = config.driver.wanted()?;
+        config.driver = if wanted == Driver::Auto { Driver::IoUring } else { wanted };
+        match Self::start_as(config.clone(), wanted) {
+            Err(refused) if wanted == Driver::Auto && refused.leaves_others() => {
+                config.driver = Driver::Epoll;
+                let mut engine = Self::start_as(config, Driver::Epoll)?;
+                engine.io_uring_refusal = Some(refused.into());
+                Ok(engine)
+            }
+            started => Ok(started?),
+        }
+    }
+
+    /// Starts with the driver of the configuration. Where anything is `wanted`, that it can be had is known behind
+    /// this.
+    fn start_as(config: Config, wanted: Driver) -> std::result::Result<Self, Refused> {
         let id = ENGINES.fetch_add(1, Ordering::Relaxed);
         let (sizes, template) = (config.sizes(), config.template()?);
         let places = places_of(&config)?;
@@ -91,14 +109,17 @@ impl Engine {
             config,
             places: Arc::new(places),
         });
-        let engine = Self { shared, threads: Mutex::default() };
-        if engine.shared.config.mode == Mode::Queue {
-            engine.start_threads()?;
+        let engine = Self { shared, threads: Mutex::default(), io_uring_refusal: None };
+        match engine.shared.config.mode {
+            Mode::Queue => engine.start_threads()?,
+            // Its shards are made when it listens already.
+            Mode::Colocated if wanted == Driver::Auto => engine.shared.try_rings()?,
+            Mode::Colocated => {}
         }
         Ok(engine)
     }
 
-    fn start_threads(&self) -> Result<()> {
+    fn start_threads(&self) -> std::result::Result<(), Refused> {
         for index in 0..self.shared.exchanges.len() {
             let shared = Arc::clone(&self.shared);
             let (started, outcome) = mpsc::sync_channel(1);
@@ -122,7 +143,7 @@ impl Engine {
             let outcome = outcome.recv();
             // A channel parks the thread: a wake for its executor may have been taken for the shard's.
             thread::current().unpark();
-            outcome.unwrap_or_else(|_| Err(Error::invalid("a shard's thread ended while it started")))?;
+            outcome.unwrap_or_else(|_| Err(Error::invalid("a shard's thread ended while it started").into()))?;
         }
         Ok(())
     }
@@ -242,6 +263,19 @@ impl Engine {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.shared.config.mode
+    }
+
+    /// What of the kernel's its shards are driven by: [`Driver::IoUring`] or [`Driver::Epoll`].
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        self.shared.config.driver
+    }
+
+    /// Why its driver is not io_uring, where that was tried first ([`Driver::Auto`]) and refused; the text names the
+    /// cause and the remedy.
+    #[must_use]
+    pub fn io_uring_refusal(&self) -> Option<&Error> {
+        self.io_uring_refusal.as_ref()
     }
 
     /// Shards of this engine.

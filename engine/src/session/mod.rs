@@ -10,6 +10,7 @@ mod attached;
 mod builder;
 mod changes;
 mod control;
+mod drivers;
 mod engine;
 mod groups;
 mod listeners;

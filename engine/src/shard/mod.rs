@@ -59,7 +59,7 @@ use crate::mem::give_back_room;
 use crate::peers::Peers;
 use crate::queue::{Completion, Driving, Notifier, ShardSide, Slot};
 use crate::record::RequestRecord;
-use crate::ring::{Event, Io, Op, Token, Wait, explain_enter};
+use crate::ring::{Event, Io, Op, Token, Wait};
 use crate::slab::{ConnectionKey, OfConnection, Slab};
 use crate::stream::ClosingElsewhere;
 use crate::timer::NEVER;
@@ -252,7 +252,7 @@ impl<I: Io> Shard<I> {
         transport.follow_up = false;
         let turned = transport.io.turn(wait, &mut self.events);
         notifier.end_sleep();
-        turned.map_err(explain_enter)?;
+        turned.map_err(I::explain)?;
         if !(was_read && wait == Wait::No) {
             transport.read_clock();
         }

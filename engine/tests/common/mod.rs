@@ -7,6 +7,7 @@
 pub(crate) mod peer;
 pub(crate) mod ports;
 pub(crate) mod program;
+pub(crate) mod seccomp;
 pub(crate) mod watched;
 
 use std::io::{self, Read, Write};

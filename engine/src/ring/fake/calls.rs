@@ -13,6 +13,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use super::files::Reading;
 use super::link::{FileJob, Sending, contents};
 use super::{Entry, FIRST_DESCRIPTOR, Fake};
+use crate::error::Error;
 use crate::mem::{Area, Group, Landing, Lent, Spare};
 use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait};
 
@@ -195,5 +196,9 @@ impl Io for Fake {
         let port = u16::try_from(socket - FIRST_DESCRIPTOR).unwrap_or(0);
         let address = self.link(socket).address.unwrap_or(Ipv4Addr::LOCALHOST);
         Some((SocketAddr::from((address, port)), SocketAddr::from((Ipv4Addr::LOCALHOST, 80))))
+    }
+
+    fn explain(error: io::Error) -> Error {
+        Error::io("the kernel in memory failed", error)
     }
 }

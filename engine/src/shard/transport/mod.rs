@@ -47,7 +47,7 @@ pub(crate) use self::waiting::{Resource, Waiting};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
 use crate::mem::{Arena, BufferTable, Group, ReceiveBuffers, give_back_room, give_back_room_of_queue};
-use crate::ring::{Event, Io, Op, Token};
+use crate::ring::{Epoll, Event, Io, Op, Token};
 use crate::slab::ConnectionKey;
 use crate::timer::Wheel;
 
@@ -84,9 +84,9 @@ pub(crate) struct Transport<I: Io> {
     counters: Arc<ShardCounters>,
 }
 
-/// Bytes of a connection: its timer and its places in lists.
+/// Bytes of a connection: its timer, its places in lists, and what a driver keeps of it.
 pub(crate) const CONNECTION_BYTES: usize =
-    Wheel::BYTES + Waiting::BYTES + Turns::BYTES + 4 * size_of::<ConnectionKey>();
+    Wheel::BYTES + Waiting::BYTES + Turns::BYTES + 4 * size_of::<ConnectionKey>() + Epoll::CONNECTION_BYTES;
 
 impl<I: Io> Transport<I> {
     pub(crate) fn new(io: I, sizes: Sizes, accepting: Accepting, counters: Arc<ShardCounters>) -> Self {
