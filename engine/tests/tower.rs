@@ -563,3 +563,23 @@ fn on_one_thread_a_client_that_leaves_ends_the_future_that_was_to_answer() {
         await_rest(engine);
     });
 }
+
+#[test]
+fn a_response_that_cannot_be_sent_is_answered_500_while_its_failure_is_kept() {
+    let host = Host::start();
+    let mut client = host.connect();
+    for whole in [true, false] {
+        let answer = move || async move {
+            let body = if whole {
+                Body::from("x")
+            } else {
+                Body::from_stream(futures_lite::stream::pending::<Result<Bytes, std::io::Error>>())
+            };
+            ([("x-large", "v".repeat(5000))], body)
+        };
+        client.get("/");
+        let failure = pollster::block_on(handle(host.receive(), Router::new().route("/", get(answer))));
+        assert_eq!(client.read().status, 500, "{failure:?}");
+        assert!(failure.is_err());
+    }
+}

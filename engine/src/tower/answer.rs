@@ -291,7 +291,7 @@ fn promised_length(headers: &HeaderMap) -> Result<Option<u64>> {
 /// Answers the request in a place whole.
 fn respond(place: &SharedRequest, response: Response<'_>) -> Result<()> {
     match place.with(Held::take) {
-        Held::Request(request) => request.respond(response),
+        Held::Request(request) => request.respond(response).map_err(without_request),
         Held::Nothing | Held::Stream(_) => Err(Error::GONE),
     }
 }
@@ -300,9 +300,15 @@ fn respond(place: &SharedRequest, response: Response<'_>) -> Result<()> {
 fn start(place: &SharedRequest, response: Response<'_>) -> Result<()> {
     place.with(|held| {
         let Held::Request(request) = held.take() else { return Err(Error::GONE) };
-        *held = Held::Stream(request.start(response)?);
+        *held = Held::Stream(request.start(response).map_err(without_request)?);
         Ok(())
     })
+}
+
+/// An error that does not hold its request any more: it is answered with 500 now, however long the failure is kept.
+pub(super) fn without_request(mut error: Error) -> Error {
+    drop(error.take_request());
+    error
 }
 
 /// Sends a chunk, for which there is room.

@@ -18,9 +18,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use http_body::Body;
 use tower_service::Service;
 
-#[cfg(feature = "axum")]
-use super::answer::head_of;
 use super::answer::{Answer, SendError};
+#[cfg(feature = "axum")]
+use super::answer::{head_of, without_request};
 use super::incoming::{IncomingBody, convert};
 use super::shared::{Held, SharedRequest};
 use crate::api::{Disconnect, Request, Response};
@@ -254,7 +254,7 @@ fn switch<B>(place: &SharedRequest, promise: Box<Promise>, response: http::Respo
     let (parts, body) = response.into_parts();
     foreign::drop_guarded(body);
     let Held::Request(request) = place.with(Held::take) else { return Err(Error::GONE) };
-    promise.keep(request.upgrade(head_of(&parts))?)
+    promise.keep(request.upgrade(head_of(&parts)).map_err(without_request)?)
 }
 
 impl<S, B> Future for Handling<S, B>
