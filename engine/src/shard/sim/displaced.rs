@@ -224,14 +224,17 @@ fn who_asks_often_has_no_more_than_it_has_at_a_time() {
     for _ in 0..20 {
         rig.say(often, get("often"));
         rig.say(other, get("other"));
-        assert_eq!((rig.queue.len(), refused(&rig)), (1, (0, 0)), "the second one waits for the first");
-        rig.serve();
-        rig.serve();
-        assert_eq!(
-            (rig.heard_answers(often), rig.heard_answers(other)),
-            (vec!["/a/often".into()], vec!["/a/other".into()])
-        );
+        for _ in 0..2 {
+            // Who has had its share in this tick is looked at again in the next one.
+            if rig.queue.is_empty() {
+                rig.pass(std::time::Duration::from_millis(64));
+            }
+            rig.serve();
+        }
+        assert_eq!(rig.heard_answers(often), ["/a/often"]);
+        assert_eq!(rig.heard_answers(other), ["/a/other"]);
     }
+    assert_eq!(refused(&rig), (0, 0));
     drop(leases);
     clients.extend([greedy, often, other]);
     everybody_leaves(rig, clients);
