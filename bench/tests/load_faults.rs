@@ -42,6 +42,21 @@ fn a_wrong_answer_among_right_ones_is_found_although_right_ones_are_recognised_u
 }
 
 #[test]
+fn faults_before_the_measured_time_are_counted_apart() {
+    // The first answers of each connection are wrong, and then the server is there.
+    let asked = AtomicU32::new(0);
+    let server = Server::start(move |_, stream| {
+        let is_early = asked.fetch_add(1, Ordering::Relaxed) < 20;
+        let early = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+        let _ = stream.write_all(if is_early { early } else { RIGHT }.as_bytes());
+        Then::KeepOpen
+    });
+    let warmed = report(&Plan { warm_up: Duration::from_millis(500), ..plan(&server) });
+    assert_only(&warmed, "wrong status");
+    assert_eq!((warmed.faults.wrong_status, warmed.faults.warm_up), (20, 20));
+}
+
+#[test]
 fn bytes_that_are_no_answer_are_garbage() {
     for garbage in [
         "SSH-2.0-OpenSSH\r\n",

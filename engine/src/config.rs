@@ -83,6 +83,9 @@ impl FromStr for Driver {
 pub(crate) struct Config {
     pub(crate) mode: Mode,
     pub(crate) driver: Driver,
+    /// None: as many as there are cores to pin them to, or physical ones.
+    pub(crate) shards_wanted: Option<u32>,
+    /// Filled in when it is checked.
     pub(crate) shards: u32,
     /// The cores to pin shards to, in order; empty: not pinned.
     pub(crate) cores: Vec<usize>,
@@ -141,6 +144,7 @@ impl Default for Config {
         Self {
             mode: Mode::Queue,
             driver: Driver::Auto,
+            shards_wanted: None,
             shards: 0,
             cores: Vec::new(),
             connections_max: 65_536,
@@ -191,12 +195,10 @@ fn power_of_two(name: &str, value: u32) -> Result<()> {
 impl Config {
     /// Fills in what depends on the host, and checks everything.
     pub(crate) fn checked(mut self) -> Result<Self> {
-        if self.shards == 0 {
-            self.shards = match self.cores.len() {
-                0 => physical_cores(),
-                pinned => u32::try_from(pinned).unwrap_or(u32::MAX),
-            };
-        }
+        self.shards = self.shards_wanted.unwrap_or_else(|| match self.cores.len() {
+            0 => physical_cores(),
+            pinned => u32::try_from(pinned).unwrap_or(u32::MAX),
+        });
         within("shards", self.shards, 1, 255)?;
         within("connections_max", self.connections_max, 1, 1 << 24)?;
         within("requests_max", self.requests_max, 16, 1 << 24)?;
@@ -242,7 +244,7 @@ impl Config {
     /// As it is for a host with little memory: buffers are small, and applications hold little for each client.
     pub(crate) fn small() -> Self {
         let mut small = Self {
-            shards: 1,
+            shards_wanted: Some(1),
             memory_max: Some(SMALL_MEMORY_MAX),
             receive_buffer_bytes: 2048,
             body_buffer_bytes: 4096,

@@ -16,8 +16,9 @@ use std::sync::Arc;
 pub enum ErrorKind {
     /// The request is over: answered before, cancelled, or its client is gone. Forget the id and take the next one.
     Gone,
-    /// The queue or its engine has been shut down, or the engine has failed
-    /// ([`Engine::failure`](crate::Engine::failure)): leave the receive loop.
+    /// What was asked is closed: the engine has been shut down or has failed
+    /// ([`Engine::failure`](crate::Engine::failure)), and its queues with it, so leave the receive loop; or the
+    /// session of a URL group.
     Closed,
     /// Something is larger than its limit, which the text names. To be sent: a response's head or an informational
     /// response (`response_area_bytes`), a body in one piece (2 GiB), a trailer section (16 KiB). To be read: a
@@ -27,11 +28,22 @@ pub enum ErrorKind {
     Full,
     /// An argument or a setting is not valid; the text names it.
     Invalid,
+    /// A text is not of the form that it must have, such as a URL prefix; the text says what is wrong with it.
+    Malformed,
+    /// This engine has it already: a queue of this name, this URL, this address.
+    AlreadyExists,
+    /// This engine, or this group, has no such thing: a URL, an address, a shard, a property.
+    NotFound,
+    /// The operating system does not let this process have it, such as a port below 1,024;
+    /// [`Error::io_error`] is its error.
+    PermissionDenied,
+    /// Another socket has the address, of this process or of another one; [`Error::io_error`] is the system's error.
+    AddrInUse,
     /// The kernel, or the chosen mode, cannot do this; the text names the cause and the remedy.
     Unsupported,
     /// A request's body is of another type than asked for, which the text names: 415.
     UnsupportedMediaType,
-    /// The operating system refused; [`source`](std::error::Error::source) is its error.
+    /// The operating system refused; [`Error::io_error`] is its error.
     Io,
 }
 
@@ -84,7 +96,13 @@ impl Error {
 
     #[cold]
     pub(crate) fn io(text: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
-        Self(Repr::Detailed(Arc::new(Detailed { kind: ErrorKind::Io, text: text.into(), source: Some(source) })))
+        Self::of_system(ErrorKind::Io, text, source)
+    }
+
+    /// Of a kind of its own that has the system's error.
+    #[cold]
+    pub(crate) fn of_system(kind: ErrorKind, text: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
+        Self(Repr::Detailed(Arc::new(Detailed { kind, text: text.into(), source: Some(source) })))
     }
 
     /// The same error, with what it is about before its text. For errors that have just been made.
@@ -131,7 +149,8 @@ impl Error {
         self.detailed().map_or_else(|kind| kind, |detailed| detailed.kind)
     }
 
-    /// The operating system's error, for [`ErrorKind::Io`]: its kind and number.
+    /// The operating system's error, if that refused something: its kind and number. Its text is a part of this
+    /// error's.
     #[must_use]
     pub fn io_error(&self) -> Option<&io::Error> {
         self.detailed().ok()?.source.as_ref()
@@ -181,9 +200,27 @@ impl fmt::Debug for Error {
     }
 }
 
+impl From<Error> for io::Error {
+    /// For those who speak of I/O alone, as `Read` and `Write` do. It can be had back by [`io::Error::get_ref`].
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Gone => io::ErrorKind::BrokenPipe,
+            ErrorKind::Invalid | ErrorKind::Malformed => io::ErrorKind::InvalidInput,
+            ErrorKind::AlreadyExists => io::ErrorKind::AlreadyExists,
+            ErrorKind::NotFound => io::ErrorKind::NotFound,
+            ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+            ErrorKind::AddrInUse => io::ErrorKind::AddrInUse,
+            ErrorKind::Unsupported => io::ErrorKind::Unsupported,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.detailed().ok()?.source.as_ref().map(|source| source as _)
+        // Its own text has been said: only what is behind it is news.
+        self.detailed().ok()?.source.as_ref().and_then(std::error::Error::source)
     }
 }
 

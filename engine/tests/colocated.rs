@@ -9,11 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, colocated, loopback, serve, settled, wait_until};
-use ringress::{Mode, Request, RequestQueue, Response, UrlGroup};
+use ringress::{Mode, Request, RequestQueue, Response, ServerSession, UrlGroup};
 
 /// A co-located engine with one queue, to which everything on one port goes.
 struct Parts {
     group: UrlGroup,
+    session: ServerSession,
     queue: RequestQueue,
     engine: Watched,
     port: u16,
@@ -23,10 +24,11 @@ fn parts(shards: u32) -> Parts {
     let engine = Watched::start(builder().shards(shards), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
     let port = engine.listen(loopback(0)).expect("a free port").port();
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     group.add_url(&format!("http://*:{port}/"), 0).expect("free");
-    Parts { group, queue, engine, port }
+    Parts { group, session, queue, engine, port }
 }
 
 fn say_shard(request: Request) {
@@ -206,7 +208,7 @@ fn a_handler_that_panics_costs_its_request_and_nothing_else() {
 
 #[test]
 fn a_driver_that_panics_ends_its_shard_and_hangs_nobody() {
-    let Parts { group, queue, engine, port } = parts(1);
+    let Parts { group, session: _session, queue, engine, port } = parts(1);
     let (busy, idle) = thread::scope(|scope| {
         let driver = scope.spawn(|| {
             let _attached = engine.attach(0).expect("the shard is free");
@@ -237,7 +239,7 @@ fn a_driver_that_panics_ends_its_shard_and_hangs_nobody() {
 
 #[test]
 fn requests_that_outlive_their_shard_are_read_and_dropped_safely() {
-    let Parts { group, queue, engine, port } = parts(1);
+    let Parts { group, session: _session, queue, engine, port } = parts(1);
     let (tell, told) = mpsc::channel();
     let driving = thread::spawn({
         let queue = queue.clone();

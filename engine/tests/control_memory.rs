@@ -77,7 +77,8 @@ fn nothing_is_kept_of_what_is_over() {
     let closed = closed + kept(|| (0..2000).for_each(|_| drop(engine.request_queue("").expect("nameless"))));
     assert!(closed < 64 * KIB, "{closed} bytes are kept of closed queues");
 
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     engine.listen(loopback(0)).expect("a free port");
     let port = engine.listen(loopback(0)).expect("a free port").port();
     let changes = kept(|| {

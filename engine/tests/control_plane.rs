@@ -34,7 +34,8 @@ fn a_url_is_added_again_at_once_on_the_thread_that_drives_the_shard() {
     // The change is made by the handler itself, between two turns of its shard.
     let engine = Watched::start(builder(), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     thread::scope(|scope| {
         let engine = &engine;
@@ -76,7 +77,8 @@ fn a_url_is_added_again_at_once_while_the_engine_drives_its_shards() {
     let engine = Watched::start(builder().shards(3), Mode::Queue);
     let queue = engine.request_queue("test").expect("a queue");
     let consumer = serve(&queue, answer_path);
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     let port = free_port();
     let url = format!("http://*:{port}/");
@@ -248,7 +250,8 @@ fn changes_are_awaited_from_outside_of_the_shards_and_refused_within() {
     let engine = Arc::new(Watched::start(builder(), Mode::Queue).unwatched());
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     let url = format!("http://*:{}/", address.port());
     let (tells, told) = mpsc::channel();
@@ -278,7 +281,8 @@ fn changes_are_awaited_from_outside_of_the_shards_and_refused_within() {
 fn an_address_opened_after_a_shard_has_ended_is_served_by_the_others_alone() {
     let engine = Watched::start(builder().shards(2), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     let before = engine.listen(loopback(0)).expect("a free port");
     group.add_url(&format!("http://*:{}/", before.port()), 0).expect("free");
@@ -377,9 +381,9 @@ fn calls_that_wait_leave_wakes_to_the_executor_of_the_thread() {
     let host = leaves_wakes(Host::start);
     let foreign = TcpListener::bind(loopback(0)).expect("a free port");
     let address = foreign.local_addr().expect("bound");
-    assert_eq!(leaves_wakes(|| host.engine.listen(address)).expect_err("taken").kind(), ErrorKind::Io);
+    assert_eq!(leaves_wakes(|| host.engine.listen(address)).expect_err("taken").kind(), ErrorKind::AddrInUse);
     let url = format!("http://*:{}/", address.port());
-    assert_eq!(leaves_wakes(|| host.group.add_url(&url, 0)).expect_err("taken").kind(), ErrorKind::Io);
+    assert_eq!(leaves_wakes(|| host.group.add_url(&url, 0)).expect_err("taken").kind(), ErrorKind::AddrInUse);
     let goes_on = hold_up_a_turn(&host);
     host.group.set_active(false).expect("the group lives");
     assert!(!leaves_wakes(|| host.engine.await_changes(Duration::from_millis(20))).expect("not on a shard"));
@@ -390,7 +394,7 @@ fn calls_that_wait_leave_wakes_to_the_executor_of_the_thread() {
 fn refused_at_once(engine: &Engine, taken: SocketAddr) -> bool {
     (0..5).any(|_| {
         let begun = Instant::now();
-        assert_eq!(engine.listen(taken).expect_err("taken").kind(), ErrorKind::Io);
+        assert_eq!(engine.listen(taken).expect_err("taken").kind(), ErrorKind::AddrInUse);
         begun.elapsed() < HOLDER_WAIT
     })
 }
@@ -419,7 +423,8 @@ fn code_that_a_shard_runs_does_not_wait_for_another_process_to_let_go_of_an_addr
     let engine = Arc::new(Watched::start(builder(), Mode::Queue).unwatched());
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
     let mut client = Client::connect(address);

@@ -178,7 +178,8 @@ fn how_long_requests_take_is_measured_where_that_is_asked_for() {
         let queue = engine.request_queue_with("measured", QueueOptions::default().measured(true)).expect("a queue");
         let plain = engine.request_queue("plain").expect("another");
         let address = engine.listen(loopback(0)).expect("a free port");
-        let group = engine.server_session().url_group();
+        let session = engine.server_session();
+        let group = session.url_group();
         group.bind(&queue).expect("of one engine");
         group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
         thread::scope(|scope| {

@@ -57,7 +57,8 @@ fn assert_given_up(engine: &Engine) {
     assert_refusal(&engine.wait().expect_err("it has failed"));
     assert_refusal(&engine.listen(loopback(0)).expect_err("it has failed"));
     assert_refusal(&engine.request_queue("late").expect_err("it has failed"));
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     assert_refusal(&group.add_url("http://*:1/", 0).expect_err("it has failed"));
     assert_refusal(&engine.shutdown(WAIT_MAX).expect_err("it has failed"));
     assert_refusal(&engine.shutdown(WAIT_MAX).expect_err("it still has"));
@@ -67,7 +68,8 @@ fn assert_given_up(engine: &Engine) {
 fn a_shard_that_could_not_be_made_is_free_for_another_thread() {
     let engine = Watched::start(builder().shards(2), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     thread::scope(|scope| {
         // Neither can a file be opened where the process has as many as it may.
@@ -109,7 +111,7 @@ fn a_ring_that_may_not_be_entered_is_found_at_the_start() {
     });
     if let Some(error) = attached {
         assert_refusal(&error);
-        engine.attach(0).expect("another thread may, since nothing was lost");
+        drop(engine.attach(0).expect("another thread may, since nothing was lost"));
     }
 }
 
@@ -199,7 +201,8 @@ fn colocated_a_shard_that_fails_gives_its_engine_up_though_its_thread_stays() {
     let engine = Watched::start(builder().shards(2), Mode::Colocated).unwatched();
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
     thread::scope(|scope| {

@@ -17,7 +17,9 @@ use std::thread;
 use bytes::Bytes;
 use common::peer::{Peer, consumed_in_both_modes, in_both_modes};
 use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, wait_until, within};
-use ringress::{Attached, Completion, Engine, ErrorKind, Mode, Request, RequestQueue, Response, UrlGroup};
+use ringress::{
+    Attached, Completion, Engine, ErrorKind, Mode, Request, RequestQueue, Response, ServerSession, UrlGroup,
+};
 
 /// Bytes whose owner panics when it lets go of them.
 fn bomb(len: usize) -> Bytes {
@@ -239,7 +241,7 @@ fn wakers_and_calls_may_use_the_engine() {
     });
     let answers = queue.clone();
     let id = request.into_id();
-    let (third, second) = (engine.request_queue("third").expect("a queue"), engine.server_session().url_group());
+    let (third, second) = (engine.request_queue("third").expect("a queue"), session.url_group());
     let telling = tell.clone();
     assert!(is_pending(
         &mut future,
@@ -334,7 +336,7 @@ fn a_callback_may_stop_its_engine_or_drop_its_last_handle() {
 
 #[test]
 fn a_callback_may_stop_the_engine_whose_shard_its_thread_drives() {
-    let Parts { engine, queue, address, _group } = colocated_parts();
+    let Parts { engine, queue, address, _groups } = colocated_parts();
     let engine = Arc::new(engine);
     let driving = thread::spawn({
         let (engine, queue) = (engine, queue.clone());
@@ -396,23 +398,24 @@ struct Parts {
     engine: Engine,
     queue: RequestQueue,
     address: SocketAddr,
-    _group: UrlGroup,
+    _groups: (UrlGroup, ServerSession),
 }
 
 fn colocated_parts() -> Parts {
     let engine = Watched::start(builder(), Mode::Colocated).unwatched();
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of one engine");
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
-    Parts { engine, queue, address, _group: group }
+    Parts { engine, queue, address, _groups: (group, session) }
 }
 
 #[test]
 fn a_shard_ends_with_its_thread_however_that_has_let_go_of_it() {
     for way in ["forgotten", "in a thread-local", "in a thread-local, within a turn"] {
-        let Parts { engine, queue, address, _group } = colocated_parts();
+        let Parts { engine, queue, address, _groups } = colocated_parts();
         let mut client = Client::connect(address);
         client.get("/kept");
         thread::scope(|scope| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::ports::free_port;
 use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, serve, wait_until};
-use ringress::{Error, ErrorKind, Mode, Request, RequestQueue, Response, TargetForm, UrlGroup};
+use ringress::{Error, ErrorKind, Mode, Request, RequestQueue, Response, ServerSession, TargetForm, UrlGroup};
 
 fn refuses(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, WAIT_MAX).is_err()
@@ -29,6 +29,7 @@ fn describe(request: Request) {
 /// One engine whose queue is served by [`describe`], without any URL.
 struct Bare {
     group: UrlGroup,
+    _session: ServerSession,
     engine: Watched,
     queue: RequestQueue,
     port: u16,
@@ -37,10 +38,11 @@ struct Bare {
 fn bare() -> Bare {
     let engine = Watched::start(builder(), Mode::Queue);
     let queue = engine.request_queue("test").expect("a queue");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     let port = engine.listen(loopback(0)).expect("a free port").port();
-    Bare { group, engine, queue, port }
+    Bare { group, _session: session, engine, queue, port }
 }
 
 impl Bare {
@@ -82,7 +84,7 @@ fn malformed_prefixes_are_invalid_and_https_is_unsupported() {
         "http://[::1:80/",
     ];
     for url in malformed {
-        let text = assert_kind(bare.group.add_url(url, 0), ErrorKind::Invalid);
+        let text = assert_kind(bare.group.add_url(url, 0), ErrorKind::Malformed);
         assert!(text.contains(&format!("{url:?}")), "{text}");
     }
     let text = assert_kind(bare.group.add_url("https://localhost:443/", 0), ErrorKind::Unsupported);
@@ -94,7 +96,8 @@ fn malformed_prefixes_are_invalid_and_https_is_unsupported() {
 fn a_url_is_registered_once_whatever_its_case_and_final_slash() {
     let bare = bare();
     bare.add("http://Example.test:P/Foo/Bar", 1);
-    let other = bare.engine.server_session().url_group();
+    let session = bare.engine.server_session();
+    let other = session.url_group();
     let port = bare.port;
     for twin in [
         format!("http://example.test:{port}/Foo/Bar"),
@@ -102,15 +105,15 @@ fn a_url_is_registered_once_whatever_its_case_and_final_slash() {
         format!("http://Example.Test:{port}/FOO/BAR/"),
     ] {
         for group in [&bare.group, &other] {
-            let text = assert_kind(group.add_url(&twin, 2), ErrorKind::Invalid);
+            let text = assert_kind(group.add_url(&twin, 2), ErrorKind::AlreadyExists);
             assert!(text.contains("registered already"), "{text}");
         }
-        assert_kind(other.remove_url(&twin), ErrorKind::Invalid);
+        assert_kind(other.remove_url(&twin), ErrorKind::NotFound);
     }
     bare.add("http://example.test:P/foo/", 3);
     bare.add("http://+:P/Foo/Bar/", 4);
     bare.group.remove_url(&format!("http://EXAMPLE.test:{}/foo/BAR/", bare.port)).expect("it is this group's");
-    assert_kind(bare.group.remove_url(&format!("http://example.test:{}/foo/bar", bare.port)), ErrorKind::Invalid);
+    assert_kind(bare.group.remove_url(&format!("http://example.test:{}/foo/bar", bare.port)), ErrorKind::NotFound);
     other.add_url(&format!("http://example.test:{}/foo/bar", bare.port), 5).expect("free again");
 }
 
@@ -124,18 +127,18 @@ fn of_urls_that_are_added_together_all_are_registered_or_none() {
     let [good, last] = ["good", "last"].map(|path| format!("http://*:{here}/{path}/"));
     let opens = format!("http://*:{free}/");
     let faults = [
-        (format!("http://*:{here}"), ErrorKind::Invalid, "the path is missing"),
-        (format!("http://*:{here}/There"), ErrorKind::Invalid, "registered already"),
-        (format!("http://*:{here}/GOOD"), ErrorKind::Invalid, "registered already"),
+        (format!("http://*:{here}"), ErrorKind::Malformed, "the path is missing"),
+        (format!("http://*:{here}/There"), ErrorKind::AlreadyExists, "registered already"),
+        (format!("http://*:{here}/GOOD"), ErrorKind::AlreadyExists, "registered already"),
         (format!("https://*:{here}/"), ErrorKind::Unsupported, "https"),
-        (format!("http://*:{taken}/"), ErrorKind::Io, "in use"),
+        (format!("http://*:{taken}/"), ErrorKind::AddrInUse, "in use"),
     ];
     for (fault, kind, why) in &faults {
         let urls = [(good.as_str(), 2), (&opens, 3), (fault, 4), (&last, 5)];
         let text = assert_kind(bare.group.add_urls(urls), *kind);
         assert!(text.contains(&format!("{fault:?}")) && text.contains(why), "{text}");
         for url in [&good, &opens, &last] {
-            assert_kind(bare.group.remove_url(url), ErrorKind::Invalid);
+            assert_kind(bare.group.remove_url(url), ErrorKind::NotFound);
         }
         wait_until("no port is left open", || refuses(loopback(free)));
     }
@@ -194,18 +197,20 @@ fn a_port_of_a_foreign_socket_is_an_error_that_says_so() {
     let foreign = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a free port");
     let port = foreign.local_addr().expect("bound").port();
     let host = Host::start();
-    let listened = assert_kind(host.engine.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))), ErrorKind::Io);
-    let added = assert_kind(host.group.add_url(&format!("http://*:{port}/"), 0), ErrorKind::Io);
+    let listened =
+        assert_kind(host.engine.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))), ErrorKind::AddrInUse);
+    let added = assert_kind(host.group.add_url(&format!("http://*:{port}/"), 0), ErrorKind::AddrInUse);
     for text in [listened, added] {
         assert!(text.contains("in use") && text.contains(&port.to_string()), "{text}");
     }
     let error = host.group.add_url(&format!("http://*:{port}/"), 0).expect_err("still");
-    assert!(std::error::Error::source(&error).is_some(), "the system's error is its source");
-    assert_kind(host.group.remove_url(&format!("http://*:{port}/")), ErrorKind::Invalid);
+    assert!(error.io_error().is_some(), "the system's error is there");
+    assert_kind(host.group.remove_url(&format!("http://*:{port}/")), ErrorKind::NotFound);
     drop(foreign);
     host.group.add_url(&format!("http://*:{port}/"), 0).expect("a refused URL is not half registered");
-    let again = assert_kind(host.engine.listen(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))), ErrorKind::Io);
-    assert!(again.contains("in use"), "{again}");
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let again = assert_kind(host.engine.listen(everywhere), ErrorKind::AlreadyExists);
+    assert!(again.contains("this engine does already"), "{again}");
     assert_kind(host.engine.listen(SocketAddr::from(([192, 0, 2, 1], 0))), ErrorKind::Io);
 }
 
@@ -217,13 +222,14 @@ fn a_port_conflict_at_the_start_does_not_hang_the_program() {
         let start = || {
             let engine = Watched::start(builder(), Mode::Queue);
             let queue = engine.request_queue("test")?;
-            let group = engine.server_session().url_group();
+            let session = engine.server_session();
+            let group = session.url_group();
             group.bind(&queue)?;
             group.add_url(&format!("http://*:{port}/"), 0)
         };
         start().expect_err("the port is taken").kind()
     });
-    assert_eq!(kind, ErrorKind::Io);
+    assert_eq!(kind, ErrorKind::AddrInUse);
 }
 
 #[test]
@@ -231,10 +237,9 @@ fn queues_of_other_engines_and_second_names_are_refused() {
     let (one, other) = (Host::start(), Host::start());
     let text = assert_kind(one.group.bind(&other.queue), ErrorKind::Invalid);
     assert!(text.contains("another engine"), "{text}");
-    let text = assert_kind(one.engine.request_queue("test"), ErrorKind::Invalid);
+    let text = assert_kind(one.engine.request_queue("test"), ErrorKind::AlreadyExists);
     assert!(text.contains("test"), "{text}");
-    one.engine.request_queue("").expect("nameless");
-    one.engine.request_queue("").expect("as many as you like");
+    let _nameless = ["", ""].map(|none| one.engine.request_queue(none).expect("as many as you like"));
     let options = ringress::QueueOptions::default();
     assert_kind(one.engine.request_queue_with("none", options.length(0)), ErrorKind::Invalid);
     assert_kind(one.engine.request_queue_with("huge", options.length(u32::MAX)), ErrorKind::Invalid);

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use common::ports::free_port;
 use common::{Client, Host, StopOnDrop, WAIT_MAX, Watched, builder, loopback, receive, wait_until, within};
-use ringress::{Engine, Mode, RequestQueue, Response, UrlGroup};
+use ringress::{Engine, Mode, RequestQueue, Response, ServerSession, UrlGroup};
 
-fn group_of(engine: &Engine, queue: &RequestQueue) -> UrlGroup {
-    let group = engine.server_session().url_group();
+fn group_of(engine: &Engine, queue: &RequestQueue) -> (UrlGroup, ServerSession) {
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(queue).expect("of this engine");
-    group
+    (group, session)
 }
 
 /// The time this thread has spent on a processor.
@@ -42,7 +43,7 @@ fn an_endless_grace_ends_at_once_when_nothing_is_under_way() {
 fn no_grace_ends_at_once_with_a_request_under_way_and_no_port_open() {
     let engine = Watched::start(builder(), Mode::Queue);
     let queue = engine.request_queue("test").expect("a queue");
-    let group = group_of(&engine, &queue);
+    let (group, _session) = group_of(&engine, &queue);
     let port = free_port();
     group.add_url(&format!("http://*:{port}/"), 0).expect("free");
     let mut client = Client::connect(loopback(port));
@@ -65,7 +66,7 @@ fn a_port_is_opened_again_as_soon_as_it_was_closed() {
     for shards in [1, 3] {
         let engine = Watched::start(builder().shards(shards), Mode::Queue);
         let queue = engine.request_queue("test").expect("a queue");
-        let group = group_of(&engine, &queue);
+        let (group, _session) = group_of(&engine, &queue);
         let port = free_port();
         let urls = [format!("http://*:{port}/"), format!("http://*:{port}/deeper/")];
         group.add_url(&urls[0], 0).expect("free");
@@ -85,7 +86,7 @@ fn every_connection_is_served_though_a_shard_is_not_driven() {
     let engine = &Watched::start(builder().shards(2), Mode::Colocated);
     let queue = &engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = group_of(engine, queue);
+    let (group, _session) = group_of(engine, queue);
     let port = free_port();
     for port in [address.port(), port] {
         group.add_url(&format!("http://*:{port}/"), 0).expect("free");
@@ -116,7 +117,7 @@ fn waiting_on_one_queue_costs_no_time_while_another_holds_requests() {
     let engine = Watched::start(builder(), Mode::Colocated);
     let (idle, busy) = (engine.request_queue("idle").expect("a queue"), engine.request_queue("busy").expect("a queue"));
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = group_of(&engine, &busy);
+    let (group, _session) = group_of(&engine, &busy);
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
     let _attached = engine.attach(0).expect("the shard is free");
     let mut client = Client::connect(address);

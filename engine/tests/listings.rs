@@ -76,7 +76,7 @@ fn a_group_is_found_by_its_prefixes_alone() {
         assert_eq!(found(other), None, "{other}");
     }
     for wrong in ["", "http://*:0/", "nonsense"] {
-        assert_eq!(host.engine.find_group(wrong).expect_err("no prefix").kind(), ErrorKind::Invalid);
+        assert_eq!(host.engine.find_group(wrong).expect_err("no prefix").kind(), ErrorKind::Malformed);
     }
 }
 

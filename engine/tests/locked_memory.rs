@@ -39,7 +39,8 @@ fn serve(mode: Mode, driver: Driver) -> Result<Driver, ringress::Error> {
     let engine = Watched::try_start(builder().driver(driver), mode)?;
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of this engine");
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("free");
     let _attached = if mode == Mode::Colocated { Some(engine.attach(0)?) } else { None };

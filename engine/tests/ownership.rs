@@ -257,7 +257,8 @@ fn a_held_request_is_safe_to_read_when_engine_and_queue_are_gone() {
         let engine = Watched::start(builder(), mode);
         let queue = engine.request_queue("test").expect("a queue");
         let address = engine.listen(common::loopback(0)).expect("a free port");
-        let group = engine.server_session().url_group();
+        let session = engine.server_session();
+        let group = session.url_group();
         group.bind(&queue).expect("of this engine");
         group.add_url(&format!("http://*:{}/", address.port()), 7).expect("free");
         let mut client = Client::connect(address);

@@ -233,7 +233,8 @@ fn colocated_shutdown_with_grace_answers_and_closes() {
     let engine = Watched::start(builder(), Mode::Colocated);
     let queue = engine.request_queue("test").expect("a queue");
     let address = engine.listen(loopback(0)).expect("a free port");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("both are of one engine");
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
     let engine = &engine;
@@ -304,8 +305,8 @@ fn attaching_wrongly_is_an_error_that_says_what() {
     assert!(queue_mode.attach(0).expect_err("wrong mode").to_string().contains("Colocated"));
 
     let engine = Watched::start(builder().shards(2), Mode::Colocated);
-    assert_eq!(kind(&engine, 2), ErrorKind::Invalid);
-    assert_eq!(kind(&engine, usize::MAX), ErrorKind::Invalid);
+    assert_eq!(kind(&engine, 2), ErrorKind::NotFound);
+    assert_eq!(kind(&engine, usize::MAX), ErrorKind::NotFound);
     let attached = engine.attach(0).expect("the shard is free");
     assert_eq!(kind(&engine, 1), ErrorKind::Invalid);
     let elsewhere = thread::scope(|scope| scope.spawn(|| kind(&engine, 0)).join().expect("ends"));

@@ -33,6 +33,7 @@ fn head(outcome: &Outcome) -> String {
          after {warm_up} s of warm-up, interleaved, each on a fresh process."
     ));
     line("Median (lowest to highest); ratios of CPU time are taken within a repetition.".to_owned());
+    line(FLOOR.to_owned());
     let mut clocks: Vec<&str> = samples.all().iter().map(|sample| sample.clock).collect();
     clocks.sort_unstable();
     clocks.dedup();
@@ -58,6 +59,10 @@ fn head(outcome: &Outcome) -> String {
     }
     text
 }
+
+/// What ratios are to.
+const FLOOR: &str = "To floor: CPU time per request over that of the floor, the least that a one-thread io_uring server \
+    can do on this machine: one fixed answer, nothing parsed. 1.05 is 5 % more than that.";
 
 /// A column: its heading, and its cell in a row; none if the row has no such figure.
 type Column = (&'static str, fn(&Row) -> Option<String>);

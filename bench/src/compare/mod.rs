@@ -23,12 +23,13 @@ mod sample;
 mod servers;
 mod summary;
 mod system;
+mod terminal;
 mod usage;
 mod watch;
 mod workloads;
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -221,8 +222,9 @@ fn typed() -> String {
 
 fn publish(arguments: &Arguments, outcome: &Outcome) -> Result<(), String> {
     let markdown = markdown::document(outcome);
+    let shown = if io::stdout().is_terminal() { terminal::of(&markdown) } else { markdown.clone() };
     // A reader that has gone away is no reason to lose the files.
-    let _ = std::io::stdout().write_all(markdown.as_bytes());
+    let _ = io::stdout().write_all(shown.as_bytes());
     let written = |file: &Path, text: &str| {
         fs::write(file, text).map_err(|error| format!("{} cannot be written: {error}", file.display()))
     };

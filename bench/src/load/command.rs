@@ -43,6 +43,9 @@ pub struct Arguments {
     /// How long to measure, such as 10s, 1500ms or 2m
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     duration: Duration,
+    /// The same in seconds, without a unit
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = seconds)]
+    seconds: Option<Duration>,
     /// How long to drive the server before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     warm_up: Duration,
@@ -186,7 +189,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         requests_per_connection: arguments.requests_per_connection.map(NonZeroU32::get),
         pace: arguments.rate.map_or(Pace::AsAnswered, Pace::Rate),
         warm_up: arguments.warm_up,
-        duration: arguments.duration,
+        duration: arguments.seconds.unwrap_or(arguments.duration),
         timeout: arguments.timeout,
         exchanges: exchanges.into_iter().map(|exchange| exchange.expecting(expected.clone())).collect(),
     };
@@ -251,6 +254,13 @@ fn text_or_file(text: &str) -> Result<Bytes> {
     }
 }
 
+/// `10` or `0.5`.
+fn seconds(text: &str) -> Result<Duration> {
+    let is_bare = !text.ends_with(|character: char| character.is_ascii_alphabetic());
+    ensure!(is_bare, "{text} is no number of seconds. Remedy: --seconds 10, or --duration 10s");
+    duration(&format!("{text}s"))
+}
+
 /// `10s`, `1500ms`, `2m`, or `0.5s`.
 fn duration(text: &str) -> Result<Duration> {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
@@ -292,6 +302,11 @@ mod tests {
         assert_eq!(duration("2m").expect("valid"), Duration::from_secs(120));
         for wrong in ["10", "s", "", "-1s", "1h2", "1e400s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(seconds("10").expect("valid"), Duration::from_secs(10));
+        assert_eq!(seconds("0.5").expect("valid"), Duration::from_millis(500));
+        for wrong in ["10s", "", "-1", "ten"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Report {
     pub latency: Latency,
 }
 
-/// What was not a right answer, warm-up included.
+/// What was not a right answer, warm-up included, which is counted apart as well.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults {
     /// Answers with another status than expected.
@@ -55,6 +55,8 @@ pub struct Faults {
     /// request that it stands for. At depth 1 there are none. They are no mismatches of their own, and neither in
     /// [`Faults::kinds`] nor in [`Faults::count`].
     pub lost: u64,
+    /// Those of all these kinds that came before the measured time: while connecting, or in the warm-up.
+    pub warm_up: u64,
     /// The first mismatch, as a line for people: what was expected and what came.
     pub first: Option<String>,
 }
@@ -117,6 +119,7 @@ impl Faults {
         self.refused += other.refused;
         self.unsent += other.unsent;
         self.lost += other.lost;
+        self.warm_up += other.warm_up;
         if self.first.is_none() {
             self.first = other.first;
         }

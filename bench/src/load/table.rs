@@ -29,6 +29,9 @@ pub(super) fn render(report: &Report) -> String {
     for (name, count) in report.faults.kinds().into_iter().filter(|(_, count)| *count > 0) {
         row(&format!("FAULT: {name}"), count.to_string());
     }
+    if report.faults.warm_up > 0 {
+        row("of these before the measured time", report.faults.warm_up.to_string());
+    }
     if report.faults.lost > 0 {
         row("lost with their connection", report.faults.lost.to_string());
     }

@@ -31,6 +31,8 @@ pub(super) struct Tally {
     window: (u64, u64),
     /// This turn lies in the measured time.
     is_measured: bool,
+    /// This turn lies before it.
+    is_warm_up: bool,
     /// Right answers of all phases.
     pub(super) answers_ever: u64,
     answers: u64,
@@ -49,6 +51,7 @@ impl Tally {
         Self {
             window: (u64::MAX, u64::MAX),
             is_measured: false,
+            is_warm_up: true,
             answers_ever: 0,
             answers: 0,
             bytes_received: 0,
@@ -68,6 +71,7 @@ impl Tally {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self, now: u64) {
         self.is_measured = self.is_in_window(now);
+        self.is_warm_up = now < self.window.0;
     }
 
     pub(super) fn is_in_window(&self, at: u64) -> bool {
@@ -124,6 +128,7 @@ impl Tally {
             Fault::Refused => &mut faults.refused,
         };
         *count += 1;
+        faults.warm_up += u64::from(self.is_warm_up);
         faults.first.get_or_insert_with(words);
     }
 

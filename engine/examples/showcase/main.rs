@@ -117,13 +117,15 @@ fn spare_memory() -> io::Result<()> {
 /// The engine's settings, by the options.
 fn builder(options: &Options) -> io::Result<EngineBuilder> {
     let mut builder = match options.profile {
-        Profile::Usual => Engine::builder().shards(options.shards),
+        Profile::Usual => Engine::builder(),
         Profile::Small => {
             spare_memory()?;
-            let small = EngineBuilder::small();
-            if options.shards > 0 { small.shards(options.shards) } else { small }
+            EngineBuilder::small()
         }
     };
+    if let Some(shards) = options.shards {
+        builder = builder.shards(shards);
+    }
     builder = builder.mode(options.mode).driver(options.driver).cores(&options.cores).raise_descriptor_limit(true);
     if let Some(requests) = options.requests {
         builder = builder.requests_max(requests);

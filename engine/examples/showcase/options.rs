@@ -35,8 +35,7 @@ const QUEUE_LENGTH: u32 = 65_536;
 
 pub(crate) struct Options {
     pub(crate) listen: Vec<SocketAddr>,
-    /// 0: the engine chooses.
-    pub(crate) shards: u32,
+    pub(crate) shards: Option<u32>,
     pub(crate) cores: Vec<usize>,
     pub(crate) mode: Mode,
     pub(crate) driver: Driver,
@@ -82,7 +81,7 @@ pub(crate) fn parse() -> Result<Parsed, String> {
 fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     let mut options = Options {
         listen: Vec::new(),
-        shards: 0,
+        shards: None,
         cores: Vec::new(),
         mode: Mode::Queue,
         driver: Driver::Auto,
@@ -100,7 +99,9 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     while let Some(argument) = parser.next()? {
         match argument {
             Long("listen") => options.listen.push(value(&mut parser, "--listen", address)?),
-            Long("shards") => options.shards = value(&mut parser, "--shards", |text| ranged(text, 1, 255))?,
+            Long("shards") => {
+                options.shards = Some(value(&mut parser, "--shards", |text| ranged(text, 1, 255))?);
+            }
             Long("cores") => options.cores = value(&mut parser, "--cores", cores)?,
             Long("mode") => options.mode = value(&mut parser, "--mode", mode)?,
             Long("driver") => options.driver = value(&mut parser, "--driver", driver)?,

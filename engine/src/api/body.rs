@@ -429,12 +429,13 @@ impl<'r> RequestBody<'r> {
 
 impl io::Read for RequestBody<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        RequestBody::read(self, buffer).map_err(io::Error::other)
+        RequestBody::read(self, buffer).map_err(io::Error::from)
     }
 }
 
 /// Bytes of a body, or of a connection that has switched protocols, lent from the buffer that they were received into.
 /// They are read when this is dropped.
+#[must_use = "the bytes of a chunk count as read when it is dropped"]
 pub struct Chunk<'b> {
     source: &'b mut (dyn BodySource + Send + Sync),
     /// More may come behind them in the meantime.

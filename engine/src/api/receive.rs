@@ -35,7 +35,8 @@ impl RequestQueue {
     /// # Errors
     /// [`Closed`](crate::ErrorKind::Closed) after the engine's shutdown; [`Io`](crate::ErrorKind::Io) when the kernel
     /// refuses to go on; [`Unsupported`](crate::ErrorKind::Unsupported) in code that a shard runs (a waker, a call on a
-    /// connection's end, a destructor), where it would have to wait.
+    /// connection's end, a destructor), where it would have to wait; [`Invalid`](crate::ErrorKind::Invalid) in
+    /// co-located mode, when no thread has begun to drive a shard after it has waited for 5 seconds.
     #[inline]
     pub fn receive(&self) -> Result<Request> {
         match self.next(None, None)? {
@@ -191,10 +192,13 @@ impl RequestQueue {
         loop {
             let wait_max = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
             session::drive(wait_max)?;
+            if is_set(is_over) {
+                return Ok(None);
+            }
             if let Some(request) = self.claim() {
                 return Ok(Some(request));
             }
-            if wait_max == Some(Duration::ZERO) || is_set(is_over) {
+            if wait_max == Some(Duration::ZERO) {
                 return Ok(None);
             }
         }
@@ -205,18 +209,23 @@ impl RequestQueue {
         if foreign::is_on_shard_of(self.core.engine()) {
             return if self.core.is_closed() { Err(Error::CLOSED) } else { Err(session::in_turn("receiving")) };
         }
+        if self.is_colocated() {
+            self.await_driver(deadline.map(|deadline| deadline.saturating_duration_since(clock::now())))?;
+        }
         // A shard that sleeps on what this thread owes it would keep its clients waiting.
         notify_deferred();
         let mut spins = 0_u32;
         loop {
+            if is_set(is_over) {
+                // What this thread was woken for may be a request.
+                self.core.pass_on();
+                return Ok(None);
+            }
             if let Some(request) = self.claim() {
                 return Ok(Some(request));
             }
             if self.core.is_closed() {
                 return Err(Error::CLOSED);
-            }
-            if is_set(is_over) {
-                return Ok(None);
             }
             spins = spins.wrapping_add(1);
             let spin = match self.wait {
@@ -247,6 +256,7 @@ fn is_set(flag: Option<&AtomicBool>) -> bool {
 ///
 /// Requests are claimed one by one as the batch is iterated, so that other consumers are not kept from them.
 #[derive(Debug)]
+#[must_use = "a batch gives requests as it is iterated: its first one is answered 500 when it is dropped"]
 pub struct Batch<'a> {
     queue: &'a RequestQueue,
     /// Of the thread that has the batch.

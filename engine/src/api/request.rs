@@ -21,6 +21,7 @@ use crate::record::RequestRecord;
 ///
 /// Dropping it unanswered answers it with 500 and counts it
 /// ([`requests_abandoned`](crate::Counters::requests_abandoned)).
+#[must_use = "a request that is dropped is answered 500"]
 pub struct Request {
     pub(super) lease: Lease<RequestRecord>,
     /// What was read of the body by a future that was dropped before it could hand it over: to be read again, first.

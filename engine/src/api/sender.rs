@@ -10,7 +10,6 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -241,13 +240,4 @@ impl Future for SendChunk<'_, '_> {
         let Self { by, chunk } = &mut *self;
         poll_send(&mut **by, context, "send_async", chunk)
     }
-}
-
-pub(super) fn into_io(error: Error) -> io::Error {
-    let kind = match error.kind() {
-        ErrorKind::Gone => io::ErrorKind::BrokenPipe,
-        ErrorKind::Invalid => io::ErrorKind::InvalidInput,
-        _ => io::ErrorKind::Other,
-    };
-    io::Error::new(kind, error)
 }

@@ -23,7 +23,7 @@ use super::body::RequestBody;
 use super::completion::Completion;
 use super::request::Request;
 use super::response::{self, Body, Response, ResponseBodyLength};
-use super::sender::{SendChunk, Sender, Sends, TrySendError, into_io, poll_room};
+use super::sender::{SendChunk, Sender, Sends, TrySendError, poll_room};
 use super::wait;
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
@@ -428,7 +428,7 @@ impl io::Write for ResponseStream {
             io::Write::flush(self)?;
         }
         let count = self.sender.collects(bytes.len());
-        self.accept(count as u64).map_err(into_io)?;
+        self.accept(count as u64).map_err(io::Error::from)?;
         if self.remaining != Remaining::Discarded {
             self.count(count as u64);
             self.sender.collect(&bytes[..count]);
@@ -437,7 +437,7 @@ impl io::Write for ResponseStream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Self::flush(self).map_err(into_io)
+        Self::flush(self).map_err(io::Error::from)
     }
 }
 

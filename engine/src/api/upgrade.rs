@@ -162,7 +162,6 @@ fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Ar
 
 impl Upgraded {
     /// The request that was upgraded: its head can be read, and its connection [watched](Request::on_disconnect).
-    #[must_use]
     pub fn request(&self) -> &Request {
         self.writer.request()
     }

@@ -72,7 +72,7 @@ impl Turns {
     #[must_use]
     pub fn new(mode: Mode, connections: usize) -> Self {
         assert!((1..=4096).contains(&connections), "connections must be from 1 to 4,096, not {connections}");
-        let config = Config { mode, shards: 1, connections_max: 4096, ..Config::default() };
+        let config = Config { mode, shards_wanted: Some(1), connections_max: 4096, ..Config::default() };
         let config = config.checked().expect("the defaults hold");
         let template = config.template().expect("the default name is valid");
         let exchange = Exchange::new(ENGINE, ShardId(0), Origin::LONE, template, &config.sizes());

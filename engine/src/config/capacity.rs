@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_table_has_every_number_once() {
-        let config = Config { shards: 3, ..Config::default() }.checked().expect("defaults hold");
+        let config = Config { shards_wanted: Some(3), ..Config::default() }.checked().expect("defaults hold");
         let capacity = Capacity::of(&config);
         assert_eq!((capacity.connections, capacity.requests), (3 * 65_536, 3 * 16_384));
         assert_eq!(capacity.resident_max, capacity.pools.iter().map(|pool| pool.bytes).sum::<u64>());

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     fn bounded(most: u64) -> Config {
-        Config { shards: 2, memory_max: Some(most), ..Config::default() }
+        Config { shards_wanted: Some(2), memory_max: Some(most), ..Config::default() }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::text::{Value, same_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const KIB: u32 = 1024;
 const MIB: u32 = 1024 * KIB;
@@ -77,7 +77,8 @@ macro_rules! properties {
             /// `off` switches a timer, the least rate or the limit of a body off.
             ///
             /// # Errors
-            /// [`Invalid`](crate::ErrorKind::Invalid) for a name that is none (the text lists those there are), and for
+            /// [`NotFound`](crate::ErrorKind::NotFound) for a name that is none (the text lists those there are),
+            /// [`Invalid`](crate::ErrorKind::Invalid) for
             /// a value that cannot be read or is out of range.
             pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
                 $(
@@ -89,7 +90,7 @@ macro_rules! properties {
                     }
                 )+
                 let known = Self::NAMES.join(", ");
-                Err(Error::invalid(format!("there is no property {name:?}; there are {known}")))
+                Err(Error::new(ErrorKind::NotFound, format!("there is no property {name:?}; there are {known}")))
             }
 
             /// Checks every value that is set.

@@ -165,6 +165,7 @@ pub(super) fn attach(shared: &Arc<EngineShared>, index: usize) -> Result<Attache
 
 /// The shard that the current thread drives; the shard ends when this is dropped. Not `Send`.
 #[derive(Debug)]
+#[must_use = "the shard ends when this is dropped"]
 pub struct Attached {
     _of_this_thread: core::marker::PhantomData<*const ()>,
 }

@@ -53,7 +53,7 @@ impl EngineBuilder {
 
     /// How many shards, 1 to 255; by default one for each entry of [`cores`](Self::cores), or for each physical core.
     pub fn shards(mut self, shards: u32) -> Self {
-        self.config.shards = shards;
+        self.config.shards_wanted = Some(shards);
         self
     }
 

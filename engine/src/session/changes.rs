@@ -18,7 +18,7 @@ use super::listeners::Refused;
 use super::queue_options::QueueOptions;
 use super::queues::{Core, QueueKey};
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::route::Prefix;
 
@@ -108,7 +108,7 @@ impl Control {
         for ((url, context), prefix) in urls.iter().zip(&prefixes) {
             if !routes.insert(prefix, *context, row_of(group)) {
                 let text = format!("URL {url:?} is registered already in this engine; remove it there first");
-                return Err(Error::invalid(text).into());
+                return Err(Error::new(ErrorKind::AlreadyExists, text).into());
             }
         }
         self.open_ports(urls, &prefixes)?;
@@ -137,7 +137,7 @@ impl Control {
     pub(super) fn remove_url(&mut self, shared: &EngineShared, group: GroupKey, url: &str) -> Result<()> {
         let prefix = parse(url)?;
         if !self.groups.get_mut(group)?.urls.remove(&prefix) {
-            return Err(Error::invalid(format!("URL {url:?} is not registered in this group")));
+            return Err(Error::new(ErrorKind::NotFound, format!("URL {url:?} is not registered in this group")));
         }
         self.groups.routes.remove(&prefix);
         self.close_unused([prefix.port]);
@@ -161,14 +161,9 @@ impl Control {
         self.publish_routes(shared);
     }
 
-    /// Closes a session with its groups. Its handle is dropped behind this.
+    /// Closes a session with its groups: its handle is gone.
     pub(super) fn close_session(&mut self, shared: &EngineShared, session: SessionKey) {
-        let mut ports = BTreeSet::new();
-        for index in self.groups.session(session).groups.clone() {
-            if let Some(group) = self.groups.groups.key_of(index) {
-                ports.append(&mut self.groups.close_group(group));
-            }
-        }
+        let ports = self.groups.close_session(session);
         self.close_unused(ports);
         self.publish_routes(shared);
     }

@@ -15,7 +15,7 @@ use super::groups::Groups;
 use super::listeners::{Listeners, ShardState};
 use super::queues::Queues;
 use crate::clock;
-use crate::config::{Config, Driver};
+use crate::config::{Config, Driver, Mode};
 use crate::counters::ShardCounters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
@@ -28,6 +28,8 @@ use crate::shard::{DesiredState, Inbox, Shard};
 
 /// Between two looks at shards that are in the middle of a turn.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long somebody may wait for a co-located engine before a thread drives it.
+const DRIVER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What the control plane knows, behind one lock.
 #[derive(Debug)]
@@ -58,12 +60,12 @@ pub(crate) struct EngineShared {
     pub(super) counters: Vec<Arc<ShardCounters>>,
     pub(super) control: Mutex<Control>,
     pub(super) running: Mutex<Running>,
-    pub(super) stopped_running: Condvar,
+    pub(super) running_changed: Condvar,
     /// Panics of applications' code on threads that drive no shard, before the start.
     pub(super) caught_before: u64,
 }
 
-/// What those who wait for the engine's end look at.
+/// What those who wait for the engine's end, or for its beginning in co-located mode, look at.
 #[derive(Debug, Default)]
 pub(super) struct Running {
     /// Shards that run.
@@ -108,7 +110,7 @@ impl Control {
     pub(super) fn check_open(&self) -> Result<()> {
         match &self.failure {
             Some(failure) => Err(failure.clone()),
-            None if self.stopped => Err(Error::CLOSED),
+            None if self.stopped => Err(Error::new(ErrorKind::Closed, "the engine has been shut down")),
             None => Ok(()),
         }
     }
@@ -165,6 +167,29 @@ impl EngineShared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits, in co-located mode, until a thread drives a shard, for a while: who begins with both at once does so in
+    /// any order.
+    ///
+    /// # Errors
+    /// That none does, so that who waits for what a shard brings would do so for ever.
+    pub(super) fn await_driver(&self, what: &str, wait_max: Option<Duration>) -> Result<()> {
+        if self.config.mode == Mode::Queue {
+            return Ok(());
+        }
+        let is_undriven = |running: &mut Running| running.shards == 0 && !running.over;
+        let left = wait_max.map_or(DRIVER_WAIT_MAX, |wait_max| wait_max.min(DRIVER_WAIT_MAX));
+        let waited = self.running_changed.wait_timeout_while(self.running(), left, is_undriven);
+        let (mut running, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if left < DRIVER_WAIT_MAX || !is_undriven(&mut running) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{what} where nobody drives a shard of this co-located engine, so that it would last for ever. Remedy: \
+            beside that, attach a thread to each shard (Engine::attach, or RequestQueue::serve), or start the engine \
+            in Mode::Queue"
+        )))
+    }
+
     /// Makes the shard `index` on the current thread.
     pub(super) fn make_shard(&self, index: usize) -> std::result::Result<LiveShard, Refused> {
         let connections = self.config.connections_max;
@@ -182,7 +207,8 @@ impl EngineShared {
         index: usize,
         make: impl FnOnce(Arc<Arena>, ShardId) -> Result<I>,
     ) -> std::result::Result<Shard<I>, Refused> {
-        let no_such = || Error::invalid(format!("there is no shard {index}: the engine has {}", self.exchanges.len()));
+        let text = || format!("there is no shard {index}: the engine has {}", self.exchanges.len());
+        let no_such = || Error::new(ErrorKind::NotFound, text());
         let exchange = self.exchanges.get(index).ok_or_else(no_such)?;
         self.control().check_free(index)?;
         // The side last: if the kernel refuses anything else, the shard can be tried again, and the thread is free.
@@ -219,6 +245,7 @@ impl EngineShared {
         self.pin(index)?;
         let side = control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)?;
         self.running().shards += 1;
+        self.running_changed.notify_all();
         Ok(side)
     }
 
@@ -274,7 +301,7 @@ impl EngineShared {
         // What wakers did on the end: the shard counts no more.
         self.counters[index].foreign_panics.add(foreign::take_caught());
         self.running().over |= failed || is_last;
-        self.stopped_running.notify_all();
+        self.running_changed.notify_all();
     }
 
     /// Gives the engine up, whose clients a part of it serves no more: so that they are refused and turn elsewhere, all

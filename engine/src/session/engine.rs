@@ -8,6 +8,7 @@
 //! `url_groups`).
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -49,11 +50,20 @@ fn places_of(config: &Config) -> Result<Places> {
 ///
 /// Dropping it stops it without grace; [`shutdown`](Self::shutdown) lets requests under way be answered first. Its
 /// methods take `&self`, on any thread: share it in an [`Arc`].
-#[derive(Debug)]
+#[must_use = "an engine stops when it is dropped"]
 pub struct Engine {
     pub(super) shared: Arc<EngineShared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     io_uring_refusal: Option<Error>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.addresses().iter().map(|info| info.address).collect();
+        let (mode, shards) = (self.mode(), self.shards());
+        let mut engine = f.debug_struct("Engine");
+        engine.field("mode", &mode).field("shards", &shards).field("addresses", &addresses).finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -104,7 +114,7 @@ impl Engine {
             exchanges: exchanges.into(),
             control: Mutex::new(Control::new(sides, Groups::new(&config.properties, config.shards as usize))),
             running: Mutex::default(),
-            stopped_running: Condvar::new(),
+            running_changed: Condvar::new(),
             caught_before: foreign::caught_elsewhere(),
             config,
             places: Arc::new(places),
@@ -149,7 +159,6 @@ impl Engine {
     }
 
     /// A new server session: the container of URL groups.
-    #[must_use]
     pub fn server_session(&self) -> ServerSession {
         ServerSession::new(Arc::clone(&self.shared))
     }
@@ -165,9 +174,10 @@ impl Engine {
     /// A new request queue. The name is for logs and for finding the queue again; it may be empty.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when another queue of this engine has the name, an option is out of
-    /// range, or the engine has 65,536 queues (or has had 4,294,967,295 in all); [`Closed`](crate::ErrorKind::Closed)
-    /// after the shutdown; [`failure`](Self::failure) after that.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when another queue of this engine has the name;
+    /// [`Invalid`](crate::ErrorKind::Invalid) when an option is out of range, or the engine has 65,536 queues (or has
+    /// had 4,294,967,295 in all); [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure)
+    /// after that.
     pub fn request_queue_with(&self, name: &str, options: QueueOptions) -> Result<RequestQueue> {
         RequestQueue::open(&self.shared, name, options)
     }
@@ -181,9 +191,11 @@ impl Engine {
     /// code that a shard runs, since clients would wait meanwhile. Listen before you attach.
     ///
     /// # Errors
-    /// [`Io`](crate::ErrorKind::Io) when the address is taken, also by another process of the same user, or not ours,
-    /// when the port needs a privilege (below `net.ipv4.ip_unprivileged_port_start`), or when the process has as many
-    /// descriptors as it may; [`Invalid`](crate::ErrorKind::Invalid) when 65,536 addresses are listened on;
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when this engine listens on the address, or on one that covers
+    /// it or is covered by it; [`AddrInUse`](crate::ErrorKind::AddrInUse) when another socket has it, also of another
+    /// process of the same user; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when the port needs a
+    /// privilege (below `net.ipv4.ip_unprivileged_port_start`); [`Io`](crate::ErrorKind::Io) when the address is not
+    /// this host's, or the process has as many descriptors as it may; [`Invalid`](crate::ErrorKind::Invalid) when 65,536 addresses are listened on;
     /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
         self.shared.once_free(|control| {
@@ -201,7 +213,8 @@ impl Engine {
     /// that is registered for a port that is open nowhere opens it on all addresses.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when `listen` has not opened this address;
+    /// [`NotFound`](crate::ErrorKind::NotFound) when this address is not listened on;
+    /// [`Invalid`](crate::ErrorKind::Invalid) when it is open for URLs, and not by `listen`;
     /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
     pub fn unlisten(&self, address: std::net::SocketAddr) -> Result<()> {
         let control = &mut *self.shared.control();
@@ -233,8 +246,8 @@ impl Engine {
     /// the shard. It ends when the result is dropped.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) when the engine is not co-located, there is no such shard, it is attached
-    /// already, its core cannot be had, or this thread drives another one or ends; [`Closed`](crate::ErrorKind::Closed)
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such shard; [`Invalid`](crate::ErrorKind::Invalid) when
+    /// the engine is not co-located, the shard is attached already, its core cannot be had, or this thread drives another one or ends; [`Closed`](crate::ErrorKind::Closed)
     /// when the shard has ended, or after the shutdown; [`failure`](Self::failure) after that;
     /// [`Io`](crate::ErrorKind::Io) when a descriptor cannot be had; otherwise as
     /// [`EngineBuilder::start`](crate::EngineBuilder::start). A shard that could not be made can be attached again.
@@ -342,22 +355,23 @@ impl Engine {
     ///
     /// # Errors
     /// [`failure`](Self::failure), at once, when the engine has failed;
-    /// [`Invalid`](crate::ErrorKind::Invalid) on a thread that drives a shard, which would wait for itself.
+    /// [`Invalid`](crate::ErrorKind::Invalid) on a thread that drives a shard, which would wait for itself, and in
+    /// co-located mode when no thread has begun to drive one after 5 seconds.
     pub fn wait(&self) -> Result<()> {
         self.check_may_wait()?;
         let running = self.shared.running();
-        let waited = self.shared.stopped_running.wait_while(running, |running| !running.over);
+        let waited = self.shared.running_changed.wait_while(running, |running| !running.over);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.failure().map_or(Ok(()), Err)
     }
 
     /// # Errors
-    /// As [`wait`](Self::wait), when the current thread must not.
+    /// As [`wait`](Self::wait), when the current thread must not wait, or nobody would end that.
     pub(crate) fn check_may_wait(&self) -> Result<()> {
         if attached::drives(self.shared.id) || foreign::is_on_shard_of(self.shared.id) {
             return Err(Error::invalid("wait: this thread drives a shard, which it would wait for; receive instead"));
         }
-        Ok(())
+        self.shared.await_driver("waiting for the engine's end", None)
     }
 
     fn stop(&self, grace: Duration) {
@@ -377,7 +391,7 @@ impl Engine {
         self.await_attached(grace);
         self.shared.close_queues();
         self.shared.running().over = true;
-        self.shared.stopped_running.notify_all();
+        self.shared.running_changed.notify_all();
     }
 
     /// Waits for the shards that application threads drive; those have to receive for that, so only for so long.
@@ -390,7 +404,7 @@ impl Engine {
             if left.is_zero() {
                 return;
             }
-            let waited = self.shared.stopped_running.wait_timeout(running, left);
+            let waited = self.shared.running_changed.wait_timeout(running, left);
             running = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -15,7 +15,7 @@ use ringress_proto::url::{self, Scheme};
 
 use super::queues::{Core, QueueKey};
 use crate::counters::{CountsRegister, RequestCounts};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{QueuePlace, SessionId, UrlGroupId};
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
 use crate::route::{GroupRow, Prefix, Snapshot};
@@ -53,8 +53,6 @@ pub(super) struct Session {
     pub(super) active: bool,
     pub(super) properties: Properties,
     pub(super) groups: BTreeSet<u32>,
-    /// The application has its handle: without it, the session goes with the last of its groups.
-    has_handle: bool,
 }
 
 /// All sessions and groups of an engine.
@@ -110,20 +108,20 @@ impl Groups {
     }
 
     pub(super) fn get(&self, group: GroupKey) -> Result<&Group> {
-        self.groups.get(group).ok_or(Error::CLOSED)
+        self.groups.get(group).ok_or_else(session_closed)
     }
 
     pub(super) fn get_mut(&mut self, group: GroupKey) -> Result<&mut Group> {
-        self.groups.get_mut(group).ok_or(Error::CLOSED)
+        self.groups.get_mut(group).ok_or_else(session_closed)
     }
 
     /// The session of a handle, which has not been closed.
     pub(super) fn session(&self, session: SessionKey) -> &Session {
-        self.sessions.get(session).expect("a session is closed by its handle or without one")
+        self.sessions.get(session).expect("a session is closed by its handle")
     }
 
     pub(super) fn session_mut(&mut self, session: SessionKey) -> &mut Session {
-        self.sessions.get_mut(session).expect("a session is closed by its handle or without one")
+        self.sessions.get_mut(session).expect("a session is closed by its handle")
     }
 
     /// What holds for a session.
@@ -139,7 +137,7 @@ impl Groups {
     /// A new session.
     pub(super) fn open_session(&mut self) -> SessionKey {
         let (properties, groups) = (Properties::new(), BTreeSet::new());
-        let session = self.sessions.insert(Session { active: true, properties, groups, has_handle: true });
+        let session = self.sessions.insert(Session { active: true, properties, groups });
         session.expect("memory ends before keys do")
     }
 
@@ -176,7 +174,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Ends a group, and gives the ports of its URLs. A session that nobody has any more ends with its last one.
+    /// Ends a group, and gives the ports of its URLs.
     pub(super) fn close_group(&mut self, key: GroupKey) -> BTreeSet<u16> {
         let Some(group) = self.groups.remove(key) else { return BTreeSet::new() };
         let policy = Policy::of(&self.inherited);
@@ -187,21 +185,17 @@ impl Groups {
         for url in &group.urls {
             self.routes.remove(url);
         }
-        let session = self.session_mut(group.session);
-        session.groups.remove(&key.index);
-        if session.groups.is_empty() && !session.has_handle {
-            self.sessions.remove(group.session);
-        }
+        self.session_mut(group.session).groups.remove(&key.index);
         group.urls.iter().map(|url| url.port).collect()
     }
 
-    /// A session's handle is gone.
-    pub(super) fn session_dropped(&mut self, session: SessionKey) {
-        let Some(record) = self.sessions.get_mut(session) else { return };
-        record.has_handle = false;
-        if record.groups.is_empty() {
-            self.sessions.remove(session);
-        }
+    /// Ends a session with its groups, and gives the ports of their URLs.
+    pub(super) fn close_session(&mut self, session: SessionKey) -> BTreeSet<u16> {
+        let groups = self.session(session).groups.clone();
+        let keys: Vec<GroupKey> = groups.iter().filter_map(|index| self.groups.key_of(*index)).collect();
+        let ports = keys.into_iter().flat_map(|group| self.close_group(group)).collect();
+        self.sessions.remove(session);
+        ports
     }
 
     /// Whoever was bound to a queue is bound to none that is open.
@@ -245,6 +239,12 @@ impl Groups {
     }
 }
 
+#[cold]
+fn session_closed() -> Error {
+    let text = "the URL group is closed, since its server session is: that was closed or dropped";
+    Error::new(ErrorKind::Closed, text)
+}
+
 /// Takes a URL apart for registration.
 pub(super) fn parse(url: &str) -> Result<Prefix> {
     parse_url(url, url)
@@ -252,7 +252,8 @@ pub(super) fn parse(url: &str) -> Result<Prefix> {
 
 /// As [`parse`], of a text that stands for the URL that was given.
 pub(crate) fn parse_url(url: &str, text: &str) -> Result<Prefix> {
-    let prefix = url::Prefix::parse(text).map_err(|error| Error::invalid(format!("URL {url:?}: {error}")))?;
+    let prefix =
+        url::Prefix::parse(text).map_err(|error| Error::new(ErrorKind::Malformed, format!("URL {url:?}: {error}")))?;
     if prefix.scheme == Scheme::Https {
         return Err(Error::unsupported(format!(
             "URL {url:?}: https is not served yet; put a TLS proxy in front and register http"

@@ -17,7 +17,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::policy::SocketOptions;
 use crate::ring::net;
 use crate::shard::{DesiredState, ListenAddress, ListenSocket};
@@ -104,7 +104,8 @@ impl Listeners {
                 "{address} is open for the URLs that are registered for its port: it closes with the last of them"
             ))),
             None => {
-                Err(Error::invalid(format!("{address} is not listened on; it is to be given as `listen` gave it back")))
+                let text = format!("{address} is not listened on; it is to be given as `listen` gave it back");
+                Err(Error::new(ErrorKind::NotFound, text))
             }
         }
     }
@@ -150,8 +151,9 @@ impl Listeners {
             return Err(Error::invalid(text).into());
         }
         let sockets = bind(address, shards, options).map_err(|error| {
-            let may_pass = error.kind() == io::ErrorKind::AddrInUse && !self.is_ours(address);
-            Refused { error: refused(address, shards.len(), error), may_pass }
+            let (is_taken, is_ours) = (error.kind() == io::ErrorKind::AddrInUse, self.is_ours(address));
+            let error = if is_taken && is_ours { listened_on(address) } else { refused(address, shards.len(), error) };
+            Refused { error, may_pass: is_taken && !is_ours }
         })?;
         let first = sockets.iter().flatten().next();
         let bound = first.and_then(|socket| net::local_address(socket.as_raw_fd())).unwrap_or(address);
@@ -226,8 +228,13 @@ fn bind(address: SocketAddr, shards: &[ShardState], options: SocketOptions) -> i
 }
 
 fn is_no_ipv6(error: &Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    source.and_then(io::Error::raw_os_error) == Some(libc::EAFNOSUPPORT)
+    error.io_error().and_then(io::Error::raw_os_error) == Some(libc::EAFNOSUPPORT)
+}
+
+#[cold]
+fn listened_on(address: SocketAddr) -> Error {
+    let text = format!("cannot listen on {address}: this engine does already, there or at an address that covers it");
+    Error::new(ErrorKind::AlreadyExists, text + "; unlisten that first, or share it")
 }
 
 #[cold]
@@ -244,5 +251,10 @@ fn refused(address: SocketAddr, shards: usize, error: io::Error) -> Error {
         ),
         _ => "the kernel refused it".to_owned(),
     };
-    Error::io(format!("cannot listen on {address}: {remedy}"), error)
+    let kind = match error.kind() {
+        io::ErrorKind::AddrInUse => ErrorKind::AddrInUse,
+        io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Io,
+    };
+    Error::of_system(kind, format!("cannot listen on {address}: {remedy}"), error)
 }

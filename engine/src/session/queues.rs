@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::queue_options::QueueOptions;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{QueueId, QueueNumber};
 use crate::queue::{Exchange, QueueCore};
 use crate::record::RequestRecord;
@@ -52,7 +52,8 @@ impl Queues {
     ) -> Result<(QueueKey, Core)> {
         let is_open = |record: &QueueRecord| record.name == *name && !record.core.is_closed();
         if !name.is_empty() && self.records.iter().any(|(_, record)| is_open(record)) {
-            return Err(Error::invalid(format!("a request queue named {name:?} exists already in this engine")));
+            let text = format!("a request queue named {name:?} exists already in this engine");
+            return Err(Error::new(ErrorKind::AlreadyExists, text));
         }
         let core = QueueCore::new(QueueNumber(self.made), options.length, Arc::clone(exchanges));
         let core = Arc::new(core.measured(options.measured));

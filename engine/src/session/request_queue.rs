@@ -6,7 +6,9 @@
 //! Not here: receiving and answering (room `api`), what waits and who sleeps (room `queue`), and names and places
 //! (`queues`).
 
+use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::attached::{self, Attached};
 use super::control::EngineShared;
@@ -20,13 +22,13 @@ use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
 
 /// The handles of a queue.
-#[derive(Debug)]
 struct Consumers {
     core: Arc<QueueCore<RequestRecord>>,
     key: QueueKey,
     /// A handle that outlives its engine keeps nothing of that but the exchanges.
     shared: Weak<EngineShared>,
     places: Arc<Places>,
+    is_colocated: bool,
 }
 
 impl Drop for Consumers {
@@ -45,7 +47,8 @@ impl Drop for Consumers {
 /// Dropping the last handle closes it: requests that wait in it or are held by their id alone are answered 500 and
 /// counted ([`requests_abandoned`](crate::Counters::requests_abandoned)), later ones are answered 503. Who holds a
 /// [`Request`](crate::Request) can still answer it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
+#[must_use = "a request queue is closed when its last handle is dropped"]
 pub struct RequestQueue {
     pub(crate) core: Arc<QueueCore<RequestRecord>>,
     /// Shared by all handles: the last one to go closes the queue.
@@ -54,13 +57,21 @@ pub struct RequestQueue {
     name: Arc<str>,
 }
 
+impl fmt::Debug for RequestQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.len();
+        f.debug_struct("RequestQueue").field("name", &self.name).field("waiting", &waiting).finish_non_exhaustive()
+    }
+}
+
 impl RequestQueue {
     pub(super) fn open(shared: &Arc<EngineShared>, name: &str, options: QueueOptions) -> Result<Self> {
         check_length(name, options.length)?;
         let name: Arc<str> = name.into();
         let (key, core) = shared.control().open_queue(shared, &name, &options)?;
+        let is_colocated = shared.config.mode == Mode::Colocated;
         let (places, shared) = (Arc::clone(&shared.places), Arc::downgrade(shared));
-        let consumers = Arc::new(Consumers { core: Arc::clone(&core), key, shared, places });
+        let consumers = Arc::new(Consumers { core: Arc::clone(&core), key, shared, places, is_colocated });
         Ok(Self { core, consumers, wait: options.wait, name })
     }
 
@@ -82,8 +93,7 @@ impl RequestQueue {
 
     /// In co-located mode, how many shards application threads drive.
     pub(crate) fn shards_to_drive(&self) -> Option<usize> {
-        let shared = self.consumers.shared.upgrade()?;
-        (shared.config.mode == Mode::Colocated).then(|| shared.exchanges.len())
+        self.consumers.is_colocated.then(|| self.core.exchanges().len())
     }
 
     /// In co-located mode, makes the current thread the shard `index`, so that receiving drives it.
@@ -91,9 +101,28 @@ impl RequestQueue {
     /// # Errors
     /// As [`Engine::attach`](crate::Engine::attach).
     pub(crate) fn take_seat(&self, index: usize) -> Result<Option<Attached>> {
+        if !self.consumers.is_colocated {
+            return Ok(None);
+        }
         let shared = self.consumers.shared.upgrade().ok_or(Error::CLOSED)?;
-        let is_seat = shared.config.mode == Mode::Colocated;
-        is_seat.then(|| attached::attach(&shared, index)).transpose()
+        attached::attach(&shared, index).map(Some)
+    }
+
+    /// Waits, in co-located mode, until somebody drives a shard, for at most so long.
+    ///
+    /// # Errors
+    /// That nobody does after some seconds: who waits for a request would do so for ever.
+    pub(crate) fn await_driver(&self, wait_max: Option<Duration>) -> Result<()> {
+        match self.consumers.shared.upgrade() {
+            Some(shared) if self.consumers.is_colocated => shared.await_driver("receiving", wait_max),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether application threads drive the shards.
+    #[inline]
+    pub(crate) fn is_colocated(&self) -> bool {
+        self.consumers.is_colocated
     }
 
     /// Begins the end of the queue's engine, as [`Engine::shutdown`](crate::Engine::shutdown) in code of a shard's.

@@ -85,7 +85,8 @@ fn a_shard_that_panics_in_a_turn_of_its_thread_is_given_up() {
     let queue = engine.request_queue("test").expect("a queue");
     let address = listen(&engine);
     let other = engine.request_queue("other").expect("a queue");
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue).expect("of one engine");
     group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
     let (tell, told) = mpsc::channel();

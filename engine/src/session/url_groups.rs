@@ -6,6 +6,7 @@
 //! Not here: the state (`groups`), opening ports (`changes`), lists (`listing`), and what properties mean (room
 //! `policy`).
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::control::EngineShared;
@@ -19,12 +20,23 @@ use crate::policy::Properties;
 
 /// A server session: the container of URL groups, normally one an application.
 ///
-/// Dropping it closes nothing: its groups stay, with what was set here, until they are dropped or the engine stops.
-/// [`close`](Self::close) takes them along.
-#[derive(Debug)]
+/// Dropping it closes it with its groups, as [`close`](Self::close) does: keep it as long as them.
+#[must_use = "a server session is closed, with its URL groups, when it is dropped"]
 pub struct ServerSession {
     shared: Arc<EngineShared>,
     key: SessionKey,
+}
+
+impl fmt::Debug for ServerSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSession").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UrlGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UrlGroup").field("id", &self.id()).finish_non_exhaustive()
+    }
 }
 
 impl ServerSession {
@@ -40,7 +52,6 @@ impl ServerSession {
     }
 
     /// A new, empty URL group of this session.
-    #[must_use]
     pub fn url_group(&self) -> UrlGroup {
         let (key, counts) = self.shared.control().groups.open_group(self.key);
         UrlGroup { shared: Arc::clone(&self.shared), key, counts }
@@ -82,20 +93,19 @@ impl ServerSession {
         self.shared.control().groups.session(self.key).properties
     }
 
-    /// Closes the session with its groups: all their URLs are unregistered.
-    pub fn close(self) {
-        self.shared.control().close_session(&self.shared, self.key);
-    }
+    /// Closes the session with its groups: all their URLs are unregistered. What is done with one of the groups after
+    /// that is [`Closed`](crate::ErrorKind::Closed).
+    pub fn close(self) {}
 }
 
 impl Drop for ServerSession {
     fn drop(&mut self) {
-        self.shared.control().groups.session_dropped(self.key);
+        self.shared.control().close_session(&self.shared, self.key);
     }
 }
 
-/// A URL group: prefixes that go to one request queue. Dropping it unregisters them.
-#[derive(Debug)]
+/// A URL group: prefixes that go to one request queue. Dropping it closes it: they are unregistered.
+#[must_use = "a URL group is closed, and its URLs are unregistered, when it is dropped"]
 pub struct UrlGroup {
     pub(super) shared: Arc<EngineShared>,
     pub(super) key: GroupKey,
@@ -124,10 +134,12 @@ impl UrlGroup {
     /// there.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix, one that is registered already, or one whose port
-    /// would be the 65,537th address that is listened on; [`Unsupported`](crate::ErrorKind::Unsupported) for https;
-    /// [`Io`](crate::ErrorKind::Io) when the port cannot be
-    /// opened; [`Closed`](crate::ErrorKind::Closed) after the session was closed or the engine shut down;
+    /// [`Malformed`](crate::ErrorKind::Malformed) for what is not a prefix;
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) for https;
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) for one that is registered in this engine, by whatever group;
+    /// when its port cannot be opened, as [`Engine::listen`](crate::Engine::listen), above all
+    /// [`AddrInUse`](crate::ErrorKind::AddrInUse) and [`PermissionDenied`](crate::ErrorKind::PermissionDenied);
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed or the engine shut down;
     /// [`Engine::failure`](crate::Engine::failure) after that.
     pub fn add_url(&self, url: &str, context: u64) -> Result<()> {
         self.add_urls([(url, context)])
@@ -137,8 +149,8 @@ impl UrlGroup {
     /// [`add_url`](Self::add_url), which is one of these calls for each.
     ///
     /// # Errors
-    /// As [`add_url`](Self::add_url), [`Invalid`](crate::ErrorKind::Invalid) also for one that is given twice. The text
-    /// names the URL at fault; none of them is registered then.
+    /// As [`add_url`](Self::add_url), [`AlreadyExists`](crate::ErrorKind::AlreadyExists) also for one that is given
+    /// twice. The text names the URL at fault; none of them is registered then.
     pub fn add_urls<'a>(&self, urls: impl IntoIterator<Item = (&'a str, u64)>) -> Result<()> {
         let urls: Vec<(&str, u64)> = urls.into_iter().collect();
         self.shared.once_free(|control| control.add_urls(&self.shared, self.key, &urls))
@@ -147,8 +159,8 @@ impl UrlGroup {
     /// Unregisters a URL prefix; requests already delivered stay.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) for a malformed prefix or one that is not registered in this group;
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Closed`](crate::ErrorKind::Closed) after the session
+    /// [`Malformed`](crate::ErrorKind::Malformed) for what is not a prefix, [`NotFound`](crate::ErrorKind::NotFound) for
+    /// one that is not registered in this group; [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Closed`](crate::ErrorKind::Closed) after the session
     /// was closed.
     pub fn remove_url(&self, url: &str) -> Result<()> {
         self.shared.control().remove_url(&self.shared, self.key, url)

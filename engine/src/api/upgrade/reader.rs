@@ -16,7 +16,6 @@ use bytes::BytesMut;
 
 use crate::api::body::{Available, BodySource, Chunk, NextChunk, ReadBytes, failed};
 use crate::api::request::Request;
-use crate::api::sender::into_io;
 use crate::api::wait::{block_on, is_undriven, undriven};
 use crate::error::Result;
 use crate::queue::{BodyState, ReadCursor};
@@ -84,7 +83,6 @@ impl UpgradedReader {
     }
 
     /// The request that was upgraded.
-    #[must_use]
     pub fn request(&self) -> &Request {
         &self.request
     }
@@ -161,7 +159,7 @@ impl UpgradedReader {
 
 impl io::Read for UpgradedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Self::read(self, buffer).map_err(into_io)
+        Self::read(self, buffer).map_err(io::Error::from)
     }
 }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::api::completion::Completion;
 use crate::api::request::Request;
 use crate::api::response::Body;
-use crate::api::sender::{SendChunk, Sender, Sends, TrySendError, into_io, poll_send};
+use crate::api::sender::{SendChunk, Sender, Sends, TrySendError, poll_send};
 use crate::api::wait::block_on;
 use crate::error::Result;
 use crate::foreign;
@@ -52,7 +52,6 @@ impl UpgradedWriter {
     }
 
     /// The request that was upgraded.
-    #[must_use]
     pub fn request(&self) -> &Request {
         &self.request
     }
@@ -165,11 +164,11 @@ impl io::Write for UpgradedWriter {
         if self.sender.is_full() {
             io::Write::flush(self)?;
         }
-        self.collect(bytes).map_err(into_io)
+        self.collect(bytes).map_err(io::Error::from)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Self::flush(self).map_err(into_io)
+        Self::flush(self).map_err(io::Error::from)
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Options {
 impl Default for Options {
     fn default() -> Self {
         let config = Config {
-            shards: 1,
+            shards_wanted: Some(1),
             connections_max: 64,
             requests_max: 64,
             receive_buffers: 64,
