@@ -11,8 +11,8 @@ use std::time::Duration;
 use common::peer::consumed_in_both_modes as in_both_modes;
 use common::{Client, End, Host, StopOnDrop, WAIT_MAX, await_rest, builder, receive, settled, wait_until, within};
 use ringress::{
-    ConnectionId, Disconnected, ErrorKind, Properties, QueueOptions, Request, RequestId, RequestQueue, Response,
-    TrySendError,
+    ConnectionId, Disconnected, Engine, ErrorKind, Properties, QueueOptions, Request, RequestId, RequestQueue,
+    Response, TrySendError,
 };
 
 /// What an id adds for the next generation of its slot: see [`RequestId`].
@@ -94,6 +94,12 @@ fn a_cancelled_request_resets_its_connection_whoever_cancels_it() {
     });
 }
 
+/// Waits until everything has come back, and the application has let go of its requests: they outlive their clients.
+fn await_application(engine: &Engine) {
+    wait_until("the application has let go", || engine.counters().requests_departed == 0);
+    await_rest(engine);
+}
+
 /// Every call that a request in hand has, once its connection was cancelled by its id.
 #[test]
 fn every_later_call_on_a_cancelled_request_is_gone() {
@@ -129,7 +135,7 @@ fn every_later_call_on_a_cancelled_request_is_gone() {
                 .send(format!("POST / HTTP/1.1\r\nHost: test\r\nX-Answer: {answer}\r\nContent-Length: 100\r\n\r\nabc"));
             assert_eq!(client.read_end(), End::Reset, "{answer}");
         }
-        await_rest(engine);
+        await_application(engine);
         assert_eq!((settled(engine).requests_cancelled, settled(engine).requests_answered), (4, 0));
     });
 }
@@ -162,7 +168,7 @@ fn every_later_call_on_a_cancelled_stream_is_gone() {
             let got = std::io::copy(&mut client.stream, &mut std::io::sink());
             assert_eq!(got.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset);
         }
-        await_rest(engine);
+        await_application(engine);
         assert_eq!(settled(engine).requests_cancelled, 2);
     });
 }

@@ -61,8 +61,8 @@ fn head(outcome: &Outcome) -> String {
 }
 
 /// What ratios are to.
-const FLOOR: &str = "To floor: CPU time per request over that of the floor, the least that a one-thread io_uring server \
-    can do on this machine: one fixed answer, nothing parsed. 1.05 is 5 % more than that.";
+const FLOOR: &str = "To floor: CPU time per request over that of the floor, the least that a one-thread io_uring \
+    server can do on this machine: one fixed answer, nothing parsed. 1.05 is 5 % more than that.";
 
 /// A column: its heading, and its cell in a row; none if the row has no such figure.
 type Column = (&'static str, fn(&Row) -> Option<String>);

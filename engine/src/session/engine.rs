@@ -191,12 +191,13 @@ impl Engine {
     /// code that a shard runs, since clients would wait meanwhile. Listen before you attach.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when this engine listens on the address, or on one that covers
-    /// it or is covered by it; [`AddrInUse`](crate::ErrorKind::AddrInUse) when another socket has it, also of another
-    /// process of the same user; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when the port needs a
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when this engine listens on the address, or on one that
+    /// covers it or is covered by it; [`AddrInUse`](crate::ErrorKind::AddrInUse) when another socket has it, also of
+    /// another process of the same user; [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when the port needs a
     /// privilege (below `net.ipv4.ip_unprivileged_port_start`); [`Io`](crate::ErrorKind::Io) when the address is not
-    /// this host's, or the process has as many descriptors as it may; [`Invalid`](crate::ErrorKind::Invalid) when 65,536 addresses are listened on;
-    /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
+    /// this host's, or the process has as many descriptors as it may; [`Invalid`](crate::ErrorKind::Invalid) when
+    /// 65,536 addresses are listened on; [`Closed`](crate::ErrorKind::Closed) after the shutdown;
+    /// [`failure`](Self::failure) after that.
     pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
         self.shared.once_free(|control| {
             control.check_open()?;
@@ -246,9 +247,10 @@ impl Engine {
     /// the shard. It ends when the result is dropped.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such shard; [`Invalid`](crate::ErrorKind::Invalid) when
-    /// the engine is not co-located, the shard is attached already, its core cannot be had, or this thread drives another one or ends; [`Closed`](crate::ErrorKind::Closed)
-    /// when the shard has ended, or after the shutdown; [`failure`](Self::failure) after that;
+    /// [`NotFound`](crate::ErrorKind::NotFound) when there is no such shard; [`Invalid`](crate::ErrorKind::Invalid)
+    /// when the engine is not co-located, the shard is attached already, its core cannot be had, or this thread drives
+    /// another one or ends; [`Closed`](crate::ErrorKind::Closed) when the shard has ended, or after the shutdown;
+    /// [`failure`](Self::failure) after that;
     /// [`Io`](crate::ErrorKind::Io) when a descriptor cannot be had; otherwise as
     /// [`EngineBuilder::start`](crate::EngineBuilder::start). A shard that could not be made can be attached again.
     pub fn attach(&self, index: usize) -> Result<Attached> {

@@ -159,9 +159,9 @@ impl UrlGroup {
     /// Unregisters a URL prefix; requests already delivered stay.
     ///
     /// # Errors
-    /// [`Malformed`](crate::ErrorKind::Malformed) for what is not a prefix, [`NotFound`](crate::ErrorKind::NotFound) for
-    /// one that is not registered in this group; [`Unsupported`](crate::ErrorKind::Unsupported) for https; [`Closed`](crate::ErrorKind::Closed) after the session
-    /// was closed.
+    /// [`Malformed`](crate::ErrorKind::Malformed) for what is not a prefix, [`NotFound`](crate::ErrorKind::NotFound)
+    /// for one that is not registered in this group; [`Unsupported`](crate::ErrorKind::Unsupported) for https;
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
     pub fn remove_url(&self, url: &str) -> Result<()> {
         self.shared.control().remove_url(&self.shared, self.key, url)
     }
