@@ -13,18 +13,21 @@ use std::time::Duration;
 use ringress::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long requests under way may take after Ctrl-C.
+/// How long requests under way may take after Ctrl-C or SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let site = Engine::open(&format!("http://{}/", address()))?;
-    // From here on Ctrl-C is ours.
-    let mut interrupts = signal(SignalKind::interrupt())?;
+    // From here on these are ours.
+    let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     println!("listening on {}", site.url());
     ringress::axum::serve(site.queue().clone(), routes::router())
         .with_graceful_shutdown(async move {
-            interrupts.recv().await;
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+            }
         })
         .grace(GRACE)
         .on_error(|error| eprintln!("axum: {error}"))

@@ -1,10 +1,11 @@
 //! Answers every request with the same file, in co-located mode: for measuring how files are sent.
 //!
-//! `files FILE [ADDRESS]`; any request gets the whole file. It runs until it is killed.
+//! `files FILE [ADDRESS]`; any request gets the whole file. It runs until SIGINT or SIGTERM.
 
 use std::error::Error;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringress::{Engine, FileRange, Mode, Response};
 
@@ -15,18 +16,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = Arc::new(File::open(&path)?);
     let len = file.metadata()?.len();
 
-    let engine = Engine::builder().shards(1).mode(Mode::Colocated).start()?;
-    let queue = engine.request_queue("files")?;
-    let address = engine.listen(address.parse()?)?;
-    let session = engine.server_session();
-    let group = session.url_group();
-    group.bind(&queue)?;
-    group.add_url(&format!("http://*:{}/", address.port()), 0)?;
-    let _attached = engine.attach(0)?;
-    eprintln!("files: {path} ({len} bytes) at http://{address}/");
-    loop {
-        let request = queue.receive()?;
-        // A client that has left does not matter here.
-        let _ = request.respond(Response::ok().body(FileRange::new(Arc::clone(&file), 0..len)));
-    }
+    let answer = move |_request: &mut _| Response::ok().body(FileRange::new(Arc::clone(&file), 0..len));
+    let builder = Engine::builder().shards(1).mode(Mode::Colocated);
+    let server = builder.serve(&format!("http://{address}/"), answer)?;
+    eprintln!("files: {path} ({len} bytes) at {}", server.url());
+    Ok(server.run_until_signal(Duration::ZERO)?)
 }

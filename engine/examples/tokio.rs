@@ -13,7 +13,7 @@ use ringress::{Engine, Method, Request, RequestQueue, Response, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
-/// How long requests under way may take after Ctrl-C.
+/// How long requests under way may take after Ctrl-C or SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a client may keep us waiting for the next piece of its body.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -29,8 +29,8 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
     group.bind(&queue)?;
     group.add_url(&format!("http://*:{}/", address.port()), 0)?;
     let serving = tokio::spawn(serve(queue));
-    // From here on Ctrl-C is ours.
-    let mut interrupts = signal(SignalKind::interrupt())?;
+    // From here on these are ours.
+    let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     println!("listening on http://{address}/");
     // Each waits on a thread that runs no tasks: one for the engine's end, one for requests under way.
     let waiting = tokio::task::spawn_blocking({
@@ -38,7 +38,12 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
         move || engine.wait()
     });
     tokio::select! {
-        _ = interrupts.recv() => tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??,
+        () = async {
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+            }
+        } => tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??,
         // A shard has failed: the program ends, and says why.
         ended = waiting => ended??,
     }

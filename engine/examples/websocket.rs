@@ -9,11 +9,15 @@
 
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use ringress::{Engine, Method, Request, RequestQueue, Response, ResponseHeader, Upgraded};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, WebSocket};
+
+/// How long connections may go on after a signal.
+const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ringress::Result<()> {
     let address = address();
@@ -25,9 +29,10 @@ fn main() -> ringress::Result<()> {
     group.bind(&queue)?;
     group.add_url(&format!("http://*:{}/", address.port()), 0)?;
     println!("listening on ws://{address}/");
-    serve(&queue)?;
-    // The queue closes of itself only when the engine has failed: the reason is the program's.
-    engine.wait()
+    let serving = thread::spawn(move || serve(&queue));
+    // On Ctrl-C or SIGTERM, and when the engine fails, whose reason is the program's.
+    engine.run_until_signal(GRACE)?;
+    serving.join().expect("it does not panic")
 }
 
 /// The address to listen on: the first argument, if there is one.

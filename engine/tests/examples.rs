@@ -87,6 +87,19 @@ fn sample_echoes_bodies_of_any_size_and_reads_no_others() {
 }
 
 #[test]
+fn examples_end_in_order_on_sigterm_too() {
+    let names = ["tokio", "websocket"].into_iter().chain(cfg!(feature = "axum").then_some("axum"));
+    for name in names {
+        let program = Program::start(name, &[]);
+        let mut client = Client::connect(program.address);
+        assert_eq!(client.ask("/nowhere").status / 100, 4, "{name}");
+        program.signal(libc::SIGTERM);
+        client.read_end();
+        program.end();
+    }
+}
+
+#[test]
 fn an_address_that_is_none_is_refused_in_one_line() {
     for name in ["tokio", "websocket"].into_iter().chain(cfg!(feature = "axum").then_some("axum")) {
         let mut child = Command::new(built(name)).arg("nowhere").stderr(Stdio::piped()).spawn().expect("it starts");

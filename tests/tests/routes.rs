@@ -15,12 +15,14 @@ both_modes![
     baseline11_sums_query_and_body,
     baseline11_ignores_what_is_no_integer,
     echo_returns_the_body_and_its_type,
+    an_echo_whose_type_does_not_fit_a_head_is_refused_by_what_is_wrong,
     echo_and_upload_take_put,
     root_echoes_posts,
     headers_are_listed_in_order,
     bytes_have_the_length_asked_for,
     slow_takes_its_time_without_holding_up_others,
     work_holds_its_consumer_and_then_answers,
+    json_for_people_ends_its_line,
     who_describes_the_request,
     who_numbers_requests_and_connections_apart,
     who_shows_the_path_decoded_once_and_the_query_raw,
@@ -155,6 +157,29 @@ fn echo_returns_the_body_and_its_type(server: &Server) {
     assert_ok(&client.exchange(no_framing), "");
     let no_chunks = server.request("POST /echo HTTP/1.1", &["Transfer-Encoding: chunked"], "0\r\n\r\n");
     assert_ok(&client.exchange(no_chunks), "");
+}
+
+fn an_echo_whose_type_does_not_fit_a_head_is_refused_by_what_is_wrong(server: &Server) {
+    let long = format!("Content-Type: {}", "x".repeat(4_000));
+    for target in ["/echo", "/"] {
+        for (framing, body) in [("Content-Length: 4", "body"), ("Transfer-Encoding: chunked", "4\r\nbody\r\n0\r\n\r\n")]
+        {
+            let line = format!("POST {target} HTTP/1.1");
+            let answer = server.connect().exchange(server.request(&line, &[&long, framing], body));
+            assert_eq!(answer.status, 431, "{target} {framing}: {answer:?}");
+            assert!(answer.text().contains("Content-Type") && answer.text().contains("1024"), "{answer:?}");
+        }
+    }
+    let fits = format!("Content-Type: {}", "x".repeat(1_024));
+    let answer =
+        server.connect().exchange(server.request("POST /echo HTTP/1.1", &[&fits, "Content-Length: 4"], "body"));
+    assert_ok(&answer, "body");
+}
+
+fn json_for_people_ends_its_line(server: &Server) {
+    for target in ["/who", "/gauges"] {
+        assert!(server.answer(target).text().ends_with("}\n"), "{target}");
+    }
 }
 
 /// As `curl -T` sends files: with a length or in chunks, with the head or behind it.

@@ -112,6 +112,6 @@ fn answer<'s>(request: Request, site: &'s Site, tasks: &Tasks<'s>) -> ringress::
             tasks.start(work, request, site);
             Ok(())
         }
-        Err(wanted) => request.respond(routes::status_text(400, wanted)),
+        Err((status, text)) => request.respond(routes::status_text(status, text)),
     }
 }

@@ -124,7 +124,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
             Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
-            _ => return Err(argument.unexpected()),
+            _ => return Err(format!("{}; --help lists all options", argument.unexpected()).into()),
         }
     }
     if options.consumers.is_some() && options.mode == Mode::Colocated {

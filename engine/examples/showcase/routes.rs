@@ -20,6 +20,8 @@ const BYTES_MAX: u64 = 10 << 30;
 /// The most bytes that are given in one call: so many are held in memory.
 pub(crate) const BYTES_AT_ONCE_MAX: usize = 1 << 20;
 const WORK_MS_MAX: u64 = 1_000;
+/// The longest type that is echoed: beside the other fields it fits the smallest response area that there is here.
+const CONTENT_TYPE_BYTES_MAX: usize = 1024;
 
 /// Changed on 2025-10-01.
 static PAGE_VALIDATORS: LazyLock<Validators> = LazyLock::new(|| {
@@ -187,7 +189,7 @@ fn answer<'r>(request: &'r Request, route: Option<Route>, site: &Site) -> Respon
         }
         Some(Route::Baseline) if get || post => baseline(request, whole()),
         Some(Route::Headers) if get || post => headers(request),
-        Some(Route::Who) if get => Response::ok().content_type("application/json").body(who(request).to_string()),
+        Some(Route::Who) if get => json_line(&who(request)),
         Some(Route::Bytes(count)) if get => bytes(request, count),
         Some(Route::Work(ms)) if get => work(ms),
         Some(Route::Hints) if get => hints(request),
@@ -203,6 +205,12 @@ pub(crate) fn status_text(status: u16, text: &str) -> Response<'_> {
     Response::new(status).content_type("text/plain").body(text)
 }
 
+/// JSON for people, whose prompt is to begin a line of its own. The routes of benchmarks (`/plaintext`, `/json`,
+/// `/pipeline`, `/baseline11`, `/upload`) give exactly the bytes that are asked of every server there.
+fn json_line(value: &Value) -> Response<'static> {
+    Response::ok().content_type("application/json").body(format!("{value}\n"))
+}
+
 pub(crate) fn not_found() -> Response<'static> {
     status_text(404, "no such path\n")
 }
@@ -214,6 +222,12 @@ fn page(request: &Request) -> Response<'_> {
 /// The echo of a body that is still to be added.
 pub(crate) fn echo(request: &Request) -> Response<'_> {
     Response::ok().header(ResponseHeader::ContentType, content_type(request))
+}
+
+/// What is wrong with a request for an echo, if that cannot be: its type must fit a response's head.
+pub(crate) fn no_echo(request: &Request) -> Option<(u16, &'static str)> {
+    let wanted = "a Content-Type of more than 1024 bytes does not fit the head of an echo\n";
+    (content_type(request).len() > CONTENT_TYPE_BYTES_MAX).then_some((431, wanted))
 }
 
 /// The type that a body is echoed with.
@@ -281,7 +295,7 @@ fn hints(request: &Request) -> Response<'static> {
 fn gauges(site: &Site) -> Response<'static> {
     let counters = site.engine.upgrade().map(|engine| engine.counters()).unwrap_or_default();
     let all: Map<String, Value> = counters.named().map(|(name, count)| (name.to_owned(), count.into())).collect();
-    Response::ok().content_type("application/json").body(Value::Object(all).to_string())
+    json_line(&Value::Object(all))
 }
 
 fn who(request: &Request) -> Value {

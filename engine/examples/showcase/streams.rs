@@ -54,17 +54,22 @@ pub(crate) enum Work {
     Pipe,
 }
 
-/// The work of a request that cannot be answered at once; or what is wrong with its parameters.
+/// The work of a request that cannot be answered at once; or the status and text of what is wrong with it.
 #[inline]
-pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Work>, &'static str> {
+pub(crate) fn work(request: &Request, route: Option<Route>) -> Result<Option<Work>, (u16, &'static str)> {
     let method = request.method();
     let get = matches!(method, Method::Get | Method::Head);
     let (post, put) = (method == Method::Post, method == Method::Put);
+    let is_echo = matches!(route, Some(Route::Echo)) && (post || put) || matches!(route, Some(Route::Page)) && post;
+    if is_echo && let Some(refusal) = routes::no_echo(request) {
+        return Err(refusal);
+    }
+    let bad = |wanted| (400, wanted);
     Ok(Some(match route {
         Some(Route::Slow(ms)) if get => Work::Slow(Duration::from_millis(ms.min(SLOW_MS_MAX))),
         Some(Route::Bytes(count)) if method == Method::Get && routes::is_streamed(count) => Work::Bytes(count),
-        Some(Route::Stream(count)) if get => chunks(request, count)?,
-        Some(Route::Drip(count)) if get => drip(request, count)?,
+        Some(Route::Stream(count)) if get => chunks(request, count).map_err(bad)?,
+        Some(Route::Drip(count)) if get => drip(request, count).map_err(bad)?,
         Some(Route::Trailers) if get || post => Work::Trailers,
         Some(Route::Hang) if get => Work::Hang,
         Some(Route::Upgrade) if routes::can_upgrade(request) => Work::Pipe,

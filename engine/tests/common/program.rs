@@ -56,7 +56,8 @@ impl Program {
         // All of them are read: it may say more while it serves.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
         let line = first.recv_timeout(WAIT_MAX).expect("it says where it listens");
-        let address = line.strip_prefix("listening on http://").and_then(|rest| rest.split('/').next());
+        let address = line.strip_prefix("listening on ").and_then(|rest| rest.split_once("://"));
+        let address = address.and_then(|(_, rest)| rest.split('/').next());
         let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
         Self { child, address: address.parse().expect("an address") }
     }
