@@ -22,7 +22,8 @@ fn serve(mode: Mode, driver: Driver) -> ringress::Result<(Driver, Option<String>
     let engine = Watched::try_start(builder().shards(2).driver(driver), mode)?;
     let queue = engine.request_queue("test")?;
     let address = engine.listen(loopback(0))?;
-    let group = engine.server_session().url_group();
+    let session = engine.server_session();
+    let group = session.url_group();
     group.bind(&queue)?;
     group.add_url(&format!("http://*:{}/", address.port()), 0)?;
     thread::scope(|scope| {
