@@ -7,7 +7,9 @@
 //! all are answered, before any time is over and while the greedy keep what they have.
 //!
 //! What holds is bounded: the greedy leave as many request slots as there are honest clients. Beyond that some seeds
-//! hang, though an eighth of the slots is kept for addresses that have few.
+//! hang, though an eighth of the slots is kept for addresses that have few. And where bodies are awaited whole, there
+//! are assembly buffers for everybody: a body with a promise, whose trailer section waits for a cell, is refused for
+//! those that wait for promises, also if it is an honest client's.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -81,9 +83,11 @@ fn options(random: &mut Random) -> Options {
     };
     let body_credit = [1000, 5000, 256 * 1024][random.below(3)];
     // Greedy uploads that are awaited whole are to keep no promise from honest ones.
-    let properties = Properties::new().deliver_when_whole([0, 1_000, 4_096][random.below(3)]);
+    let whole_max = [0, 1_000, 4_096][random.below(3)];
+    let properties = Properties::new().deliver_when_whole(whole_max);
+    let assembly_buffers = if whole_max > 0 { 64 } else { config.assembly_buffers };
     Options {
-        config: Config { mode, properties, ..config },
+        config: Config { mode, properties, assembly_buffers, ..config },
         body_credit,
         seed: random.next(),
         faults,
