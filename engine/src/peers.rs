@@ -29,9 +29,11 @@ pub(crate) enum Pool {
     Promised,
     /// Assembly cells that requests have.
     Cells,
+    /// Receive buffers of input that is held, and those of the ones kept back that a receive may come to have.
+    Inputs,
 }
 
-const POOLS: usize = 4;
+const POOLS: usize = 5;
 /// So many connections of an address are not many.
 pub(crate) const CONNECTIONS_FEW: u32 = 16;
 
@@ -145,6 +147,8 @@ pub(crate) struct Peers {
     entries: Vec<Entry>,
     /// How much of each pool is held for each entry's address.
     held: [Vec<u32>; POOLS],
+    /// For how many addresses something of it is.
+    holders: [u32; POOLS],
     /// Request slots in use of each, when they were counted last: see [`count_slot`](Self::count_slot).
     slots: Vec<u32>,
     /// And how many each was given since then, of which some may have come back.
@@ -170,6 +174,7 @@ impl Peers {
         let mut peers = Self {
             entries: Vec::with_capacity(capacity),
             held: core::array::from_fn(|_| Vec::with_capacity(capacity)),
+            holders: [0; POOLS],
             slots: Vec::with_capacity(capacity),
             given: Vec::with_capacity(capacity),
             free: 0,
@@ -270,9 +275,11 @@ impl Peers {
         self.hold_many(key, pool, 1);
     }
 
-    /// So many more of a pool are held for an address.
+    /// So many more of a pool, at least one, are held for an address.
     pub(crate) fn hold_many(&mut self, key: PeerKey, pool: Pool, count: u32) {
-        self.held[pool as usize][key.0 as usize] += count;
+        let held = &mut self.held[pool as usize][key.0 as usize];
+        self.holders[pool as usize] += u32::from(*held == 0);
+        *held += count;
     }
 
     /// One less of a pool is held. The key of an address for which nothing is held any more is of the past.
@@ -280,10 +287,12 @@ impl Peers {
         self.release_many(key, pool, 1);
     }
 
-    /// So many less are held.
+    /// So many less, at least one, are held.
     pub(crate) fn release_many(&mut self, key: PeerKey, pool: Pool, count: u32) {
         debug_assert!(self.held(key, pool) >= count, "what is given back was held");
-        self.held[pool as usize][key.0 as usize] -= count;
+        let held = &mut self.held[pool as usize][key.0 as usize];
+        *held -= count;
+        self.holders[pool as usize] -= u32::from(*held == 0);
         let is_unused = self.held.iter().all(|held| held[key.0 as usize] == 0);
         if is_unused && key != PeerKey::NOBODY {
             self.remove(key);
@@ -315,6 +324,11 @@ impl Peers {
     /// Whether an address has many connections.
     pub(crate) fn is_crowd(&self, key: PeerKey) -> bool {
         self.held(key, Pool::Connections) > CONNECTIONS_FEW
+    }
+
+    /// For how many addresses something of a pool is held.
+    pub(crate) fn holders(&self, pool: Pool) -> u32 {
+        self.holders[pool as usize]
     }
 
     /// Request slots are counted anew: while all are well, nobody pays for knowing whose they are.
@@ -447,20 +461,23 @@ mod tests {
         assert!(host.contains(v6("2001:db8::1")) && !host.contains(v6("2001:db8::2")));
     }
 
+    /// The pools that are held and released in the same way.
+    const POOLS_TRIED: usize = 4;
+
     #[test]
     fn agrees_with_a_map_whatever_comes_and_goes() {
         let mut peers = Peers::new(4, 64, &[]);
-        let mut known: BTreeMap<u8, (PeerKey, [u32; 3])> = BTreeMap::new();
+        let mut known: BTreeMap<u8, (PeerKey, [u32; POOLS_TRIED])> = BTreeMap::new();
         let mut seed = 3_u64;
         for _ in 0..20_000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let (last, act) = (u8::try_from((seed >> 40) % 40).expect("below 40"), (seed >> 60) % 6);
+            let (last, act) = (u8::try_from((seed >> 40) % 40).expect("below 40"), (seed >> 60) % 8);
             match (act, known.get_mut(&last)) {
                 (0, entry) => {
                     let key = enter(&mut peers, v4(last));
-                    let (of, held) = entry.copied().unwrap_or((key, [0; 3]));
+                    let (of, held) = entry.copied().unwrap_or((key, [0; POOLS_TRIED]));
                     assert_eq!(key, of);
-                    known.insert(last, (key, [held[0] + 1, held[1], held[2]]));
+                    known.insert(last, (key, [held[0] + 1, held[1], held[2], held[3]]));
                 }
                 (1, Some((key, held))) => {
                     peers.hold(*key, Pool::Departed);
@@ -482,14 +499,25 @@ mod tests {
                     peers.release_many(*key, Pool::Promised, 3);
                     held[2] -= 3;
                 }
+                (6, Some((key, held))) => {
+                    peers.hold(*key, Pool::Inputs);
+                    held[3] += 1;
+                }
+                (7, Some((key, held))) if held[3] > 0 => {
+                    peers.release(*key, Pool::Inputs);
+                    held[3] -= 1;
+                }
                 _ => {}
             }
-            known.retain(|_, (_, held)| *held != [0; 3]);
+            known.retain(|_, (_, held)| *held != [0; POOLS_TRIED]);
             assert_eq!(peers.len() as usize, known.len());
-            let alike = |(key, held): &(PeerKey, [u32; 3])| {
-                [Pool::Connections, Pool::Departed, Pool::Promised].map(|pool| peers.held(*key, pool)) == *held
-            };
+            let pools = [Pool::Connections, Pool::Departed, Pool::Promised, Pool::Inputs];
+            let alike = |(key, held): &(PeerKey, [u32; POOLS_TRIED])| pools.map(|pool| peers.held(*key, pool)) == *held;
             assert!(known.values().all(alike));
+            for (index, pool) in pools.into_iter().enumerate() {
+                let holders = known.values().filter(|(_, held)| held[index] > 0).count();
+                assert_eq!(peers.holders(pool) as usize, holders, "{pool:?}");
+            }
         }
     }
 }

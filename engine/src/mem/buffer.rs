@@ -20,10 +20,16 @@ pub(crate) enum Group {
     Large,
     /// A large one that is kept back: for bodies whose readers wait.
     Reserved,
+    /// A small one that is kept back: for clients that have few.
+    ReservedSmall,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Large, Self::Reserved];
+    pub(crate) const ALL: [Self; 4] = [Self::Small, Self::Large, Self::Reserved, Self::ReservedSmall];
+
+    pub(crate) fn is_small(self) -> bool {
+        matches!(self, Self::Small | Self::ReservedSmall)
+    }
 }
 
 /// A buffer that nobody uses, on its way to the kernel.

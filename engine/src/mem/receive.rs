@@ -9,6 +9,7 @@
 //!   is spare again. Whoever writes asks [`ReceiveBuffers::is_settled`].
 //! * No more small buffers are posted than are left besides: what comes in one turn, however much of it cannot be taken
 //!   yet, leaves half of those that were free.
+//! * An eighth of the small ones is kept back for clients that have few, and posted to a [group](Group) of its own.
 //! * A quarter of the large ones is kept back for readers that wait, and posted to a [group](Group) of its own: all
 //!   other receives and copies together never have more than the rest.
 //!
@@ -49,6 +50,8 @@ struct Use {
     settled: u32,
 }
 
+/// One small buffer of so many is kept back.
+const SMALL_RESERVE_OF: u32 = 8;
 /// Buffers of each pool that the kernel is given at first.
 const SMALL_POSTED: u32 = 256;
 const LARGE_POSTED: u32 = 8;
@@ -68,10 +71,18 @@ impl ReceiveBuffers {
         Self {
             uses: BufferTable::new(count, || Use { shares: 0, settled: 0, is_reserved: false }),
             first_large: BufferId::new(small),
-            small: BufferPool::new(0..small, SMALL_POSTED, 0),
+            small: BufferPool {
+                halves: true,
+                ..BufferPool::new(0..small, SMALL_POSTED, Self::small_reserve(u32::from(small)))
+            },
             large: BufferPool::new(small..small + large, LARGE_POSTED, u32::from(large / 4)),
             poison: [Poison::NONE; 2],
         }
+    }
+
+    /// How many of so many small ones are kept back.
+    pub(crate) const fn small_reserve(count: u32) -> u32 {
+        count / SMALL_RESERVE_OF
     }
 
     /// Whether a buffer is one of the large ones.
@@ -176,8 +187,15 @@ impl ReceiveBuffers {
     /// The next buffer to give to the kernel, while it has fewer than it should, and for which receives.
     #[inline]
     pub(crate) fn next_to_post(&mut self) -> Option<Spare> {
+        if let Some(buffer) = self.small.next_reserved() {
+            self.uses[buffer].is_reserved = true;
+            return Some(Spare(buffer, Group::ReservedSmall));
+        }
         match self.small.next_to_post() {
-            Some(buffer) => Some(Spare(buffer, Group::Small)),
+            Some(buffer) => {
+                self.uses[buffer].is_reserved = false;
+                Some(Spare(buffer, Group::Small))
+            }
             None => self.next_large_to_post(),
         }
     }
@@ -214,6 +232,8 @@ pub(crate) struct BufferPool {
     reserved: Posting,
     /// The most that were seen in use.
     most: u32,
+    /// No more are posted than are left besides, instead of all but those that are kept back.
+    halves: bool,
 }
 
 /// What the kernel has of one group.
@@ -248,6 +268,7 @@ impl BufferPool {
             general: Posting::new(posted.min(count)),
             reserved: Posting::new(reserve),
             most: 0,
+            halves: false,
         }
     }
 
@@ -272,13 +293,18 @@ impl BufferPool {
         Some(buffer)
     }
 
-    /// Whether one more may be posted or filled: of those that are kept back none is, of others half of what is free.
+    /// Whether one more may be posted or filled. Those that are kept back have been posted before.
     #[inline]
     fn may_lend(&self) -> bool {
-        match self.reserved.first {
-            0 => self.spare.len() > self.general.posted as usize,
-            reserve => self.in_use() + self.general.posted + reserve < self.count,
+        match self.halves {
+            true => self.spare.len() > self.general.posted as usize,
+            false => self.in_use() + self.general.posted + self.reserved.first < self.count,
         }
+    }
+
+    /// How many are kept back.
+    pub(crate) fn reserve(&self) -> u32 {
+        self.reserved.first
     }
 
     /// The kernel ran out of buffers: from now on it gets twice as many. However many operations found none at a time:
@@ -355,15 +381,13 @@ mod tests {
     #[test]
     fn a_buffer_returns_with_its_last_share() {
         let mut buffers = ReceiveBuffers::new(8, 0);
-        assert_eq!(post(&mut buffers), [0, 1, 2, 3]);
+        assert_eq!(post(&mut buffers), [0, 1, 2, 3, 4]);
         let first = take(&mut buffers, 2);
         let second = buffers.share(Input::new(&first, 0, 0, 0));
         buffers.release(first);
-        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (1, vec![4]));
+        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (1, vec![]));
         buffers.release(second);
-        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (0, vec![]));
-        let _third = take(&mut buffers, 0);
-        assert_eq!(post(&mut buffers), [2], "last in, first out");
+        assert_eq!((buffers.small.in_use(), post(&mut buffers)), (0, vec![2]), "last in, first out");
     }
 
     #[test]
@@ -388,42 +412,52 @@ mod tests {
     #[test]
     fn whatever_comes_at_once_leaves_half_of_the_small_ones() {
         let mut buffers = ReceiveBuffers::new(1024, 0);
-        post(&mut buffers);
-        assert_eq!(buffers.small.posted(), 256);
-        let mut shares: Vec<_> = (0..256).map(|buffer| take(&mut buffers, buffer)).collect();
+        // Those that are kept back come first.
+        let posted = post(&mut buffers).split_off(128);
+        assert_eq!((buffers.small.posted(), buffers.small.reserved_posted()), (256, 128));
+        let mut shares: Vec<_> = posted.into_iter().map(|buffer| take(&mut buffers, buffer)).collect();
         assert!(!buffers.small.any_posted() && !buffers.small.is_short());
         // Three operations found none.
         (0..3).for_each(|_| buffers.small.ran_out());
         let posted = post(&mut buffers);
-        assert_eq!(posted.len(), 384, "twice as many, not eight times, and no more than are left");
+        assert_eq!(posted.len(), 320, "twice as many, not eight times, and no more than are left");
         shares.extend(posted.into_iter().map(|number| take(&mut buffers, number)));
         assert!(buffers.small.is_short() && !buffers.small.pressed());
         let mut rounds = 0;
-        while buffers.small.in_use() < 1024 {
-            let free = buffers.small.free();
+        while buffers.small.in_use() < 1024 - 128 {
+            let free = buffers.small.free() - 128;
             let posted = post(&mut buffers);
             assert_eq!(u32::try_from(posted.len()).expect("few"), free.div_ceil(2));
             shares.extend(posted.into_iter().map(|number| take(&mut buffers, number)));
             rounds += 1;
         }
         assert!(rounds >= 9 && buffers.small.pressed(), "{rounds}");
+        let few = take(&mut buffers, 0);
+        assert_eq!((buffers.small.reserved_posted(), post(&mut buffers).len()), (127, 0));
+        buffers.release(shares.pop().expect("many"));
+        assert_eq!(
+            (post(&mut buffers).len(), buffers.small.reserved_posted()),
+            (1, 128),
+            "what comes back is kept back"
+        );
+        shares.into_iter().chain([few]).for_each(|share| buffers.release(share));
     }
 
     #[test]
     fn a_quarter_of_the_large_ones_is_for_readers_that_wait() {
         let mut buffers = ReceiveBuffers::new(1, 16);
         let groups = |buffers: &mut ReceiveBuffers| {
-            let mut posted: [Vec<u16>; 3] = Default::default();
+            let mut posted: [Vec<u16>; Group::ALL.len()] = Default::default();
             while let Some(spare) = buffers.next_to_post() {
                 posted[spare.group() as usize].push(spare.buffer().number());
             }
             posted
         };
-        let [small, large, reserved] = groups(&mut buffers);
+        let [small, large, reserved, _] = groups(&mut buffers);
         assert_eq!((small.len(), large.len(), reserved.len()), (1, 8, 4));
         let mut held: Vec<_> = large.into_iter().map(|number| take(&mut buffers, number)).collect();
         assert!(buffers.large.is_short() && !buffers.large.pressed() && buffers.large.any_reserved());
-        let [_, large, _] = groups(&mut buffers);
+        let [_, large, ..] = groups(&mut buffers);
         held.extend(large.into_iter().map(|number| take(&mut buffers, number)));
         assert_eq!((held.len(), groups(&mut buffers)[1].len()), (12, 0), "and no more");
         assert!(buffers.large.pressed() && buffers.take_spare_large().is_none());
@@ -431,10 +465,10 @@ mod tests {
         assert_eq!(buffers.large.in_use(), 16);
         // What comes back first is for readers that wait again.
         buffers.release(held.pop().expect("twelve"));
-        assert_eq!(groups(&mut buffers).map(|group| group.len()), [0, 0, 1]);
+        assert_eq!(groups(&mut buffers).map(|group| group.len()), [0, 0, 1, 0]);
         waits.into_iter().for_each(|share| buffers.release(share));
         buffers.release(held.pop().expect("eleven"));
-        assert_eq!(groups(&mut buffers).map(|group| group.len()), [0, 2, 3]);
+        assert_eq!(groups(&mut buffers).map(|group| group.len()), [0, 2, 3, 0]);
         held.into_iter().for_each(|share| buffers.release(share));
     }
 

@@ -44,7 +44,8 @@ impl BufferRing {
         // SAFETY: `place` is at most the mask, so within the entries mapped.
         let entry = unsafe { first.add(place) };
         // SAFETY: entries from the kernel's head up to our tail are the kernel's; this one is behind the tail, since no
-        // more buffers are given than the ring has entries (each buffer is given once, `ReceiveBuffers`). The reserved
+        // more buffers are given than the ring has entries (each buffer is given once, and of those that are kept back
+        // no more than that are posted: `ReceiveBuffers`). The reserved
         // field of entry 0, which holds the tail, is not touched by these setters.
         let entry = unsafe { &mut *entry.as_ptr() };
         entry.set_addr(address);

@@ -106,7 +106,7 @@ pub(crate) struct Fake {
     descriptors: BTreeMap<RawFd, usize>,
     given: Vec<(BufferId, Group)>,
     /// By their groups.
-    posted: [VecDeque<BufferId>; 3],
+    posted: [VecDeque<BufferId>; Group::ALL.len()],
     /// Which buffers the shard has given away.
     kernel_has: BufferTable<bool>,
     queued: Vec<Entry>,

@@ -56,7 +56,7 @@ impl Refusal {
 
 /// Makes the ring of the current thread, with its groups of buffers. All of that may be charged to RLIMIT_MEMLOCK;
 /// where it does not fit, a smaller ring works as well.
-pub(super) fn create(groups: [Group; 3]) -> Result<([BufferRing; 3], Ring)> {
+pub(super) fn create(groups: [Group; 4]) -> Result<([BufferRing; 4], Ring)> {
     let mut entries = SQ_ENTRIES;
     // The first to be refused finds nothing that was let go of.
     let mut pause = Duration::MAX;
@@ -79,14 +79,14 @@ pub(super) fn create(groups: [Group; 3]) -> Result<([BufferRing; 3], Ring)> {
 }
 
 /// The ring comes last in what this gives, so that it goes first.
-fn create_of(entries: u32, groups: [Group; 3]) -> std::result::Result<([BufferRing; 3], Ring), Refusal> {
+fn create_of(entries: u32, groups: [Group; 4]) -> std::result::Result<([BufferRing; 4], Ring), Refusal> {
     let ring = ring_of(entries).map_err(Refusal::SetUp)?;
     let register = |group: Group| {
         let made = BufferRing::register(&ring.submitter(), group.count, group.id);
         made.map_err(|error| Refusal::Register(group, error))
     };
-    let [one, two, three] = groups;
-    let buffers = [register(one)?, register(two)?, register(three)?];
+    let [one, two, three, four] = groups;
+    let buffers = [register(one)?, register(two)?, register(three)?, register(four)?];
     Ok((buffers, ring))
 }
 
@@ -110,7 +110,7 @@ fn ring_of(entries: u32) -> io::Result<Ring> {
 }
 
 #[cold]
-fn explain(refusal: Refusal, groups: &[Group; 3]) -> Error {
+fn explain(refusal: Refusal, groups: &[Group; 4]) -> Error {
     match refusal {
         refusal if refusal.is_of_memory() => explain_memory(refusal, groups),
         Refusal::SetUp(error) => explain_set_up(error),
@@ -119,8 +119,8 @@ fn explain(refusal: Refusal, groups: &[Group; 3]) -> Error {
 }
 
 #[cold]
-fn explain_memory(refusal: Refusal, groups: &[Group; 3]) -> Error {
-    let [one, other, _] = groups.map(|Group { count, setting, .. }| format!("{count} buffers ({setting})"));
+fn explain_memory(refusal: Refusal, groups: &[Group; 4]) -> Error {
+    let [one, other, ..] = groups.map(|Group { count, setting, .. }| format!("{count} buffers ({setting})"));
     let (Refusal::SetUp(error) | Refusal::Register(_, error)) = refusal;
     Error::io(
         format!(
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn every_refusal_names_its_remedy() {
         let group = |setting| Group { id: 0, count: 16, setting };
-        let groups = [group("receive_buffers"), group("body_buffers"), group("body_buffers")];
+        let groups = ["receive_buffers", "body_buffers", "body_buffers", "receive_buffers"].map(group);
         for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EINVAL, libc::ENOMEM] {
             let error = || io::Error::from_raw_os_error(errno);
             for refusal in [Refusal::SetUp(error()), Refusal::Register(groups[1], error())] {

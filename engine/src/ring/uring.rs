@@ -26,7 +26,7 @@ use super::setup::{self, Ring};
 use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
-use crate::mem::{Area, Arena, BufferId, Filled, Group, Landing, Lent, Spare};
+use crate::mem::{Area, Arena, BufferId, Filled, Group, Landing, Lent, ReceiveBuffers, Spare};
 
 const ENTER_GETEVENTS: u32 = 1;
 const ENTER_EXT_ARG: u32 = 8;
@@ -37,6 +37,7 @@ const ENTER_NO_IOWAIT: u32 = 128;
 const SMALL: u16 = Group::Small as u16;
 const LARGE: u16 = Group::Large as u16;
 const RESERVED: u16 = Group::Reserved as u16;
+const RESERVED_SMALL: u16 = Group::ReservedSmall as u16;
 
 /// Sends of several parts that one submission can carry.
 const MESSAGES: usize = 64;
@@ -69,6 +70,7 @@ pub(crate) struct Uring {
     small: BufferRing,
     large: BufferRing,
     reserved: BufferRing,
+    reserved_small: BufferRing,
     messages: Box<[Message]>,
     messages_used: usize,
     /// Entries written and not yet consumed by the kernel.
@@ -100,8 +102,11 @@ impl Uring {
         let group =
             |id, area, setting| setup::Group { id, count: u16::try_from(arena.count(area)).unwrap_or(0), setting };
         let of_bodies = |id| group(id, Area::Body, "body_buffers");
-        let groups = [group(SMALL, Area::Receive, "receive_buffers"), of_bodies(LARGE), of_bodies(RESERVED)];
-        let ([small, large, reserved], ring) = setup::create(groups)?;
+        let small = group(SMALL, Area::Receive, "receive_buffers");
+        let count = ReceiveBuffers::small_reserve(u32::from(small.count));
+        let kept_back = setup::Group { id: RESERVED_SMALL, count: u16::try_from(count).unwrap_or(0), ..small };
+        let groups = [small, of_bodies(LARGE), of_bodies(RESERVED), kept_back];
+        let ([small, large, reserved, reserved_small], ring) = setup::create(groups)?;
         let files = Files::new(id).map_err(|error| Error::io("cannot open an event counter (eventfd)", error))?;
         let params = ring.params();
         if !(params.is_feature_ext_arg() && params.is_feature_nodrop() && params.is_feature_skip_cqe_on_success()) {
@@ -123,6 +128,7 @@ impl Uring {
             small,
             large,
             reserved,
+            reserved_small,
             messages,
             messages_used: 0,
             queued: 0,
@@ -384,6 +390,7 @@ impl Io for Uring {
             Group::Small => &mut self.small,
             Group::Large => &mut self.large,
             Group::Reserved => &mut self.reserved,
+            Group::ReservedSmall => &mut self.reserved_small,
         };
         ring.give(buffer, place.address.as_ptr() as u64, place.len);
     }
@@ -393,6 +400,7 @@ impl Io for Uring {
         self.small.post();
         self.large.post();
         self.reserved.post();
+        self.reserved_small.post();
     }
 
     fn recall_buffers(&mut self, group: Group, count: u32, token: Token) -> bool {

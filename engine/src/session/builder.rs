@@ -99,7 +99,8 @@ impl EngineBuilder {
 
     /// Receive buffers of one shard: how many (a power of two, 16 to 32,768; 4,096 by default) and of how many bytes
     /// (512 to 65,535; 4,096 by default). A request does not keep its buffer: it is copied out of it, once, when it is
-    /// delivered. Longer ones are put together in assembly buffers first.
+    /// delivered. Longer ones are put together in assembly buffers first. An eighth of the receive buffers is kept for
+    /// clients that have few.
     pub fn receive_buffers(mut self, count: u32, bytes: u32) -> Self {
         self.config.give(Pool::ReceiveBuffers, count);
         self.config.receive_buffer_bytes = bytes;

@@ -1,5 +1,5 @@
-//! Who waits for something that had run out goes on, oldest first; and who waits for a slot because its client had its
-//! share, when that is not so any more.
+//! Who waits for something that had run out goes on, oldest first; and who waits for a slot or a small buffer because
+//! its client had its share, when that is not so any more.
 //!
 //! Invariants: who is called goes on, or waits for what it lacks, and keeps its place while that is the same.
 //!
@@ -47,11 +47,16 @@ impl<I: Io> Shard<I> {
         self.protocol.transport.waiting.first(resource) != first
     }
 
-    /// Calls all that wait above their share.
+    /// Calls all that wait above their shares.
     fn look_at_shares(&mut self) {
         let Protocol { transport, dispatch, .. } = &mut self.protocol;
-        if dispatch.looks_at_shares(transport.waiting.count(Resource::Slot), transport.tick) {
+        let lacks_small = !dispatch.buffers().small.any_posted() && dispatch.buffers().small.any_reserved();
+        let small = if lacks_small { transport.waiting.count(Resource::SmallBuffer) } else { 0 };
+        if dispatch.looks_at_shares(transport.waiting.count(Resource::Slot) + small, transport.tick) {
             self.call_each(Resource::Slot);
+            if small > 0 {
+                self.call_each(Resource::SmallBuffer);
+            }
         }
         let Protocol { transport, dispatch, .. } = &mut self.protocol;
         if transport.waiting.count(Resource::Promise) > 0 && dispatch.looks_at_promises(transport.tick) {

@@ -29,10 +29,10 @@ impl ReceiveBuffers {
     /// Gives the memory of spare buffers back to the system, but of as many as were seen in use at a time since the
     /// last call. Gives how many of each group the kernel is to be asked for: each comes, or does not, by
     /// [`recalled`](Self::recalled).
-    pub(crate) fn give_back(&mut self, arena: &Arena) -> [(Group, u32); 3] {
+    pub(crate) fn give_back(&mut self, arena: &Arena) -> [(Group, u32); 4] {
         self.give_back_spare(arena);
         Group::ALL.map(|group| {
-            let area = if group == Group::Small { Area::Receive } else { Area::Body };
+            let area = if group.is_small() { Area::Receive } else { Area::Body };
             (group, self.posting(group).begin_recall(arena.cell_bytes(area)))
         })
     }
@@ -42,6 +42,7 @@ impl ReceiveBuffers {
             Group::Small => &mut self.small.general,
             Group::Large => &mut self.large.general,
             Group::Reserved => &mut self.large.reserved,
+            Group::ReservedSmall => &mut self.small.reserved,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::mem::{Area, Arena, Filled, Group, Landing, Spare};
 
 /// See the module's head.
 pub(super) struct Posted {
-    groups: [VecDeque<Spare>; 3],
+    groups: [VecDeque<Spare>; Group::ALL.len()],
     arena: Arc<Arena>,
 }
 
@@ -42,8 +42,9 @@ impl Picked {
 
 impl Posted {
     pub(super) fn new(arena: Arc<Arena>) -> Self {
-        let room = |area| VecDeque::with_capacity(arena.count(area) as usize);
-        Self { groups: [room(Area::Receive), room(Area::Body), room(Area::Body)], arena }
+        let area = |group: Group| if group.is_small() { Area::Receive } else { Area::Body };
+        let groups = Group::ALL.map(|group| VecDeque::with_capacity(arena.count(area(group)) as usize));
+        Self { groups, arena }
     }
 
     #[inline]

@@ -111,7 +111,7 @@ impl Io for Fake {
     fn post_buffers(&mut self) {
         for (buffer, group) in self.given.drain(..) {
             let is_small = self.arena.buffer_cell(buffer).0 == Area::Receive;
-            assert_eq!(is_small, group == Group::Small, "{buffer:?} is of another group");
+            assert_eq!(is_small, group.is_small(), "{buffer:?} is of another group");
             self.posted[group as usize].push_back(buffer);
         }
     }

@@ -32,8 +32,6 @@ const PACE_OF_TICK: u32 = PACE * TICK_MS / 1000;
 pub(super) struct Promises {
     /// Large buffers.
     buffers: u32,
-    /// Addresses that have some of these.
-    holders: u32,
     /// One has been made or is over, and nobody that waits has been looked at since.
     has_changed: bool,
     /// When those that wait above their share were looked at last.
@@ -98,7 +96,7 @@ impl Dispatch {
 
     /// Buffers that may be promised to an address without its having more than others.
     pub(crate) fn share_of_promises(&self) -> u32 {
-        self.buffers_for(self.gathers_at_most()) / self.promises.holders.max(1)
+        self.buffers_for(self.gathers_at_most()) / self.peers.holders(Pool::Promised).max(1)
     }
 
     /// Whether buffers can be promised to a body of so many bytes, of an address that has less than its share, or to
@@ -128,7 +126,6 @@ impl Dispatch {
         self.promises.has_changed = true;
         if let Some(connection) = self.slots[slot].connection {
             let peer = self.peers.of(connection);
-            self.promises.holders += u32::from(self.peers.held(peer, Pool::Promised) == 0);
             self.peers.hold_many(peer, Pool::Promised, buffers);
         }
     }
@@ -151,7 +148,6 @@ impl Dispatch {
         if let Some(connection) = self.slots[slot].connection {
             let peer = self.peers.of(connection);
             self.peers.release_many(peer, Pool::Promised, buffers);
-            self.promises.holders -= u32::from(self.peers.held(peer, Pool::Promised) == 0);
         }
     }
 
@@ -201,6 +197,6 @@ impl Dispatch {
     /// Buffers that are promised, and addresses that have some.
     #[cfg(test)]
     pub(crate) fn promised(&self) -> (u32, u32) {
-        (self.promises.buffers, self.promises.holders)
+        (self.promises.buffers, self.peers.holders(Pool::Promised))
     }
 }

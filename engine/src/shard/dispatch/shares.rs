@@ -11,6 +11,7 @@ use super::Dispatch;
 use super::displace::{YIELDING_MAX, Yielding};
 use super::slots::Life;
 use crate::clock::Tick;
+use crate::peers::Pool;
 use crate::queue::Slot;
 use crate::slab::ConnectionKey;
 
@@ -155,6 +156,23 @@ impl Dispatch {
             }
         }
         self.shares.counts
+    }
+
+    /// Whether the address of a connection has fewer receive buffers than its share of those that are kept back.
+    pub(crate) fn has_few_inputs(&self, connection: ConnectionKey) -> bool {
+        let held = self.peers.held(self.peers.of(connection), Pool::Inputs);
+        let holders = self.peers.holders(Pool::Inputs) + u32::from(held == 0);
+        held < (self.side.buffers.small.reserve() / holders.max(1)).max(1)
+    }
+
+    /// Another receive buffer is a connection's.
+    pub(crate) fn hold_input(&mut self, connection: ConnectionKey) {
+        self.peers.hold(self.peers.of(connection), Pool::Inputs);
+    }
+
+    /// It is no more.
+    pub(crate) fn release_input(&mut self, connection: ConnectionKey) {
+        self.peers.release(self.peers.of(connection), Pool::Inputs);
     }
 
     /// A slot of those that are kept back, for a connection.

@@ -405,7 +405,8 @@ impl<I: Io> Protocol<I> {
         }
         let (oldest, why) = (connection.first(), connection.why_unsent());
         let link = connection.link_mut();
-        self.transport.drop_held(&mut link.socket, self.dispatch.buffers_mut());
+        self.drop_held(link);
+        self.return_borrowed(link);
         self.transport.leave_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
         if link.socket.has_left() {
             self.hand_out(link, oldest);

@@ -168,7 +168,7 @@ impl<I: Io> Protocol<I> {
                 Connection::Http1(http) => self.lacks_promise(http),
                 Connection::Raw(_) => None,
             },
-            Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => {
+            Resource::SmallBuffer | Resource::ReservedSmall | Resource::LargeBuffer | Resource::ReservedBuffer => {
                 let link = connection.link();
                 let credit = self.dispatch.policy(link.policy).body_credit;
                 let receivable = |slot| self.dispatch.receivable(slot, credit);
@@ -177,7 +177,10 @@ impl<I: Io> Protocol<I> {
                     // What waits to be read is what it waits for: its reader says so.
                     Some(slot) if receivable(slot) == 0 && !self.dispatch.is_body_read(slot) => None,
                     Some(slot) if receivable(slot) == 0 => Some(Resource::LargeBuffer),
-                    _ => self.way_for(link, self.awaited(connection)).err(),
+                    _ => {
+                        let awaited = self.awaited_by_few(connection);
+                        self.way_for(link, awaited).err()
+                    }
                 }
             }
         }
@@ -186,9 +189,24 @@ impl<I: Io> Protocol<I> {
     /// How something is received for a connection. Of what is kept back, who has waited longer comes first.
     fn way_for(&self, link: &Link, awaited: Awaited) -> Result<Way, Resource> {
         let way = awaited.way(self.dispatch.buffers())?;
-        let first = self.transport.waiting.first(Resource::ReservedBuffer);
-        let is_behind = || first.is_some_and(|first| first != link.key().index) && self.turn_of != Some(link.key());
-        if way == Way::Once(Group::Reserved) && is_behind() { Err(Resource::ReservedBuffer) } else { Ok(way) }
+        let is_behind = |resource| {
+            let first = self.transport.waiting.first(resource);
+            first.is_some_and(|first| first != link.key().index) && self.turn_of != Some(link.key())
+        };
+        let reserved = match way {
+            Way::Once(Group::Reserved) => Resource::ReservedBuffer,
+            Way::Once(Group::ReservedSmall) => Resource::ReservedSmall,
+            Way::Many | Way::Once(Group::Small | Group::Large) => return Ok(way),
+        };
+        if is_behind(reserved) { Err(reserved) } else { Ok(way) }
+    }
+
+    /// What more is awaited, and whether of who has few.
+    fn awaited_by_few(&mut self, connection: &Connection) -> Awaited {
+        match (self.awaited(connection), connection) {
+            (Awaited::Head, Connection::Http1(http)) => self.head_awaited(http),
+            (awaited, _) => awaited,
+        }
     }
 
     /// What more is awaited.
@@ -228,6 +246,7 @@ impl<I: Io> Protocol<I> {
         let buffers = self.dispatch.buffers();
         match resource {
             Resource::SmallBuffer => Some(buffers.small.posted()),
+            Resource::ReservedSmall => Some(buffers.small.reserved_posted()),
             Resource::LargeBuffer => Some(buffers.large.posted() + buffers.small.posted()),
             Resource::ReservedBuffer => Some(buffers.large.reserved_posted()),
             Resource::ReservedSlot
@@ -266,6 +285,7 @@ impl<I: Io> Protocol<I> {
                 return;
             }
             let Some((share, start, end)) = self.transport.pop_held(connection.socket_mut()) else { break };
+            self.dispatch.release_input(connection.link().key());
             let input = self.dispatch.arena().input(&share, start, end);
             let rest = self.take_input(connection, input);
             let is_left = rest.is_some();
@@ -296,13 +316,17 @@ impl<I: Io> Protocol<I> {
     #[cold]
     fn receives_no_more(&mut self, connection: &mut Connection) {
         let link = connection.link_mut();
+        self.return_borrowed(link);
         if link.socket.is_closing() {
             return;
         }
         if link.socket.is_leaving() {
             return self.queue_flush(link);
         }
-        if let Some(resource) = link.socket.waits_for() {
+        if let Some(mut resource) = link.socket.waits_for() {
+            if resource == Resource::SmallBuffer && self.awaited_by_few(connection) == Awaited::HeadOfFew {
+                resource = Resource::ReservedSmall;
+            }
             return self.begin_waiting(connection, resource);
         }
         let goes_on = !link.socket.holds_input() && !link.socket.has_ended();
@@ -343,7 +367,12 @@ impl<I: Io> Protocol<I> {
         let most = most.min(u64::from(self.dispatch.arena().cell_bytes(Area::Body)));
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         match self.way_for(link, awaited) {
-            Ok(way) => self.transport.receive_by(&mut link.socket, way, most),
+            Ok(way) => {
+                if way == Way::Once(Group::ReservedSmall) {
+                    self.dispatch.hold_input(link.key());
+                }
+                self.transport.receive_by(&mut link.socket, way, most);
+            }
             Err(lacking) => self.await_buffer(link, reader, lacking),
         }
     }
@@ -361,5 +390,20 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn hold(&mut self, link: &mut Link, input: Input<'_>, in_front: bool) {
         self.transport.hold(&mut link.socket, self.dispatch.buffers_mut(), input, in_front);
+        self.dispatch.hold_input(link.key());
+    }
+
+    /// Throws held input away.
+    pub(super) fn drop_held(&mut self, link: &mut Link) {
+        for _ in 0..self.transport.drop_held(&mut link.socket, self.dispatch.buffers_mut()) {
+            self.dispatch.release_input(link.key());
+        }
+    }
+
+    /// A connection may have no small buffer of those kept back any more that it has not got.
+    pub(super) fn return_borrowed(&mut self, link: &mut Link) {
+        if link.socket.borrows_no_more() {
+            self.dispatch.release_input(link.key());
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, listen_address, stand_in};
 use crate::clock::ticks;
+use crate::config::Config;
 use crate::id::QueueNumber;
 use crate::queue::QueueCore;
 use crate::ring::fake::Faults;
@@ -201,7 +202,8 @@ fn a_queue_that_ends_leaves_its_place_to_another_and_its_requests_get_500() {
 
 #[test]
 fn a_queue_that_ends_before_its_requests_are_published_stops_nothing() {
-    let mut rig = Rig::new();
+    let config = Config { receive_buffers: 128, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
     // More than are published in one turn.
     let clients: Vec<usize> = (0..50).map(|_| rig.connect()).collect();
     clients.iter().for_each(|client| rig.shard.protocol.transport.io.write(*client, GET.as_bytes()));

@@ -23,6 +23,9 @@ use crate::ring::fake::{Faults, Outside, Random};
 /// Turns of the shard while clients come and go.
 const TURNS: usize = 200;
 
+/// How often who waits looks by the clock, before it is said to wait for good.
+const NAPS_MAX: usize = 3;
+
 /// How long the application keeps the thread at most, in seconds: every timer is over by then.
 const SLOW_MAX: usize = 300;
 
@@ -214,16 +217,23 @@ pub(super) fn turn(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
 
 /// Goes on until the shard sleeps and nothing outside can happen any more.
 pub(super) fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
+    let mut naps = 0;
     for _ in 0..20_000 {
         turn(rig, world, colocated);
         let acted = world.borrow_mut().act(&mut rig.shard.protocol.transport.io);
+        if acted {
+            naps = 0;
+        }
         if rig.shard.protocol.transport.io.asleep && !acted {
             if rig.shard.protocol.transport.io.has_queued() {
                 // Its own clock has woken it, and it has begun something since.
                 continue;
             }
-            if rig.shard.waits_for_a_tick() {
+            // Who waits for that may wait for ever, if others keep what they have.
+            let looks = rig.shard.protocol.transport.waiting.any_by_clock() && naps < NAPS_MAX;
+            if looks || rig.shard.waits_for_a_tick() {
                 // Others have had their time by then.
+                naps += 1;
                 rig.expire(Duration::from_millis(128));
                 continue;
             }

@@ -130,6 +130,27 @@ fn a_newcomer_has_one_request_at_a_time_of_what_is_kept() {
 }
 
 #[test]
+fn newcomers_are_received_while_requests_that_wait_for_slots_hold_all_other_buffers() {
+    let mut rig = with(Config { receive_buffers: 16, ..Options::default().config });
+    let (greedy, leases) = greedy(&mut rig);
+    let more: Vec<usize> = (0..30).map(|_| rig.connect_from(GREEDY)).collect();
+    more.iter().for_each(|client| rig.say(*client, get("greedy")));
+    let held = rig.shard.protocol.dispatch.side().buffers.small.in_use();
+    assert!(held >= 16 - 2 - 1 && rig.queue.is_empty(), "{held} buffers are held");
+    let newcomers: Vec<usize> = (1..=6).map(|last| rig.connect_from(last)).collect();
+    for round in 0..3 {
+        for client in &newcomers {
+            rig.say(*client, get(&format!("{round}")));
+            rig.pass(TICK);
+            rig.serve();
+            assert_eq!(rig.heard_answers(*client), [format!("/a/{round}")]);
+        }
+    }
+    drop(leases);
+    everybody_leaves(&mut rig, newcomers.into_iter().chain(more).chain([greedy]));
+}
+
+#[test]
 fn connections_of_a_trusted_proxy_are_each_an_address() {
     let proxies = Network::new(Ipv4Addr::new(10, 0, 0, GREEDY).into(), 32).expect("a network");
     let mut rig = with(Config { trusted_proxies: vec![proxies], ..Options::default().config });

@@ -323,8 +323,9 @@ fn what_is_thrown_away_waits_for_no_body_that_is_kept() {
     let mut dry = Dry::new();
     dry.starve(LARGE_COUNT);
     let rig = &mut dry.rig;
-    // Two requests at once, of which one waits in its buffer: until one buffer is left.
-    while rig.shard.protocol.dispatch.side().buffers.small.in_use() < SMALL_COUNT - 1 {
+    // Two requests at once, of which one waits in its buffer: until one buffer is left, and those that are kept back.
+    let kept_back = rig.shard.protocol.dispatch.side().buffers.small.reserve();
+    while rig.shard.protocol.dispatch.side().buffers.small.in_use() < SMALL_COUNT - kept_back - 1 {
         let client = rig.connect();
         rig.say(client, post(0) + "GET /a/2 HTTP/1.1\r\nHost: h\r\n\r\n");
         dry.others.push(rig.claim());

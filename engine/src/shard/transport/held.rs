@@ -61,10 +61,12 @@ impl<I: Io> Transport<I> {
         Some((share, held.start, held.end))
     }
 
-    /// Throws held input away.
-    pub(crate) fn drop_held(&mut self, socket: &mut Socket, buffers: &mut ReceiveBuffers) {
+    /// Throws held input away. Gives in how many buffers it was.
+    pub(crate) fn drop_held(&mut self, socket: &mut Socket, buffers: &mut ReceiveBuffers) -> u16 {
+        let count = socket.held_count;
         while let Some((share, ..)) = self.pop_held(socket) {
             buffers.release(share);
         }
+        count
     }
 }

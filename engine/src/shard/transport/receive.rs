@@ -28,6 +28,8 @@ pub(crate) enum Awaited {
     Unwanted,
     /// Heads.
     Head,
+    /// Heads, of a client that has few.
+    HeadOfFew,
     /// Of a body, what is short.
     Short(Kept),
     /// Of a body, or of a pipe, what may be much.
@@ -48,15 +50,17 @@ impl Awaited {
     /// come back at once. Or what has run out.
     ///
     /// While small ones are short, nobody gets more than one at a time, and bodies none that they keep. What is kept
-    /// back of the large ones is for readers that wait.
+    /// back of the small ones is for clients that have few, and of the large ones for readers that wait.
     pub(crate) fn way(self, buffers: &ReceiveBuffers) -> Result<Way, Resource> {
         let (small, large) = (&buffers.small, &buffers.large);
         let has_small = small.any_posted();
         let has_many = has_small && !small.is_short();
         match self {
             Self::Unwanted => Ok(Way::Many),
-            Self::Head | Self::Short(_) if has_many => Ok(Way::Many),
-            Self::Head if has_small => Ok(Way::Once(Group::Small)),
+            Self::Head | Self::HeadOfFew | Self::Short(_) if has_many => Ok(Way::Many),
+            Self::Head | Self::HeadOfFew if has_small => Ok(Way::Once(Group::Small)),
+            Self::HeadOfFew if small.any_reserved() => Ok(Way::Once(Group::ReservedSmall)),
+            Self::HeadOfFew => Err(Resource::ReservedSmall),
             Self::Head => Err(Resource::SmallBuffer),
             Self::Short(_) | Self::Long(_) if large.any_posted() => Ok(Way::Once(Group::Large)),
             Self::Long(_) if has_many => Ok(Way::Many),
@@ -90,6 +94,7 @@ impl<I: Io> Transport<I> {
     /// Receives once into a buffer of a group, at most so many bytes.
     pub(crate) fn receive_once(&mut self, socket: &mut Socket, group: Group, most: u32) {
         socket.receiving = Receiving::Once(group);
+        socket.borrows |= group == Group::ReservedSmall;
         self.io.receive_once(socket.fd, socket.token(Op::Receive), group, most);
     }
 
@@ -121,11 +126,12 @@ impl<I: Io> Transport<I> {
             Group::Small => Resource::SmallBuffer,
             Group::Large => Resource::LargeBuffer,
             Group::Reserved => Resource::ReservedBuffer,
+            Group::ReservedSmall => Resource::ReservedSmall,
         };
         match group {
             Group::Small => buffers.small.ran_out(),
             Group::Large => buffers.large.ran_out(),
-            Group::Reserved => {}
+            Group::Reserved | Group::ReservedSmall => {}
         }
         self.await_resource(socket, resource);
     }
@@ -148,7 +154,8 @@ impl<I: Io> Transport<I> {
             return;
         }
         let counter = match resource {
-            Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer => &self.counters.waits_for_buffer,
+            Resource::SmallBuffer | Resource::ReservedSmall => &self.counters.waits_for_buffer,
+            Resource::LargeBuffer | Resource::ReservedBuffer => &self.counters.waits_for_buffer,
             Resource::ReservedPromise | Resource::Promise => &self.counters.waits_for_promise,
             Resource::ReservedSlot | Resource::Slot => &self.counters.waits_for_slot,
             Resource::CellOfRequest | Resource::CellBeyondShare | Resource::Cell => &self.counters.waits_for_cell,

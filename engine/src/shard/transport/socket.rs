@@ -115,6 +115,8 @@ pub(crate) struct Socket {
     pub(super) held_count: u16,
     pub(super) held_first: Option<BufferId>,
     pub(super) held_last: Option<BufferId>,
+    /// A receive was begun for it that may have a small buffer of those kept back.
+    pub(super) borrows: bool,
     pub(crate) staging: Staging,
     /// Whether the other side keeps to the least rate at which it is to take what waits to be sent.
     pub(crate) taking: Account,
@@ -138,6 +140,7 @@ impl Socket {
             held_count: 0,
             held_first: None,
             held_last: None,
+            borrows: false,
             staging: Staging::No,
             taking: Account::default(),
             giving: Account::default(),
@@ -209,11 +212,17 @@ impl Socket {
     #[inline]
     pub(crate) fn is_starved(&self) -> bool {
         match self.waits_for {
-            Some(Resource::SmallBuffer | Resource::LargeBuffer | Resource::ReservedBuffer) => true,
+            Some(Resource::SmallBuffer | Resource::ReservedSmall) => true,
+            Some(Resource::LargeBuffer | Resource::ReservedBuffer) => true,
             Some(Resource::ReservedPromise | Resource::Promise) => true,
             Some(Resource::ReservedSlot | Resource::Slot | Resource::Cell) => false,
             Some(Resource::CellOfRequest | Resource::CellBeyondShare) | None => false,
         }
+    }
+
+    /// A receive into a small buffer of those kept back is over. `false`: there was none.
+    pub(crate) fn borrows_no_more(&mut self) -> bool {
+        core::mem::take(&mut self.borrows)
     }
 
     /// Whether receiving may begin.
@@ -277,10 +286,11 @@ impl Socket {
         self.held_first.is_some()
     }
 
-    /// Whether its input has stopped before its end: it is held, or nothing receives.
+    /// Whether its input has stopped before its end: it is held, or nothing receives, or soon will.
     #[inline]
     pub(crate) fn has_stopped(&self) -> bool {
-        self.held_first.is_some() || self.receiving == Receiving::Stopped && self.end != End::Reached
+        let receives = matches!(self.receiving, Receiving::Armed | Receiving::Once(_));
+        self.held_first.is_some() || !receives && self.end != End::Reached
     }
 
     /// Whether the other side has ended its own, though there may be input before that.

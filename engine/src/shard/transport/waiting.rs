@@ -13,6 +13,8 @@ use super::place_lists::PlaceLists;
 pub(crate) enum Resource {
     /// Buffers of the kernel's for what is short, or may be.
     SmallBuffer,
+    /// Those of them that are kept back for clients that have few.
+    ReservedSmall,
     /// Buffers of the kernel's for bodies.
     LargeBuffer,
     /// Those that are kept back for bodies whose readers wait.
@@ -36,9 +38,10 @@ pub(crate) enum Resource {
 impl Resource {
     /// In the order in which they are given: who has a slot comes before those that will need one, and who has few
     /// before others.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ReservedBuffer,
         Self::LargeBuffer,
+        Self::ReservedSmall,
         Self::SmallBuffer,
         Self::ReservedSlot,
         Self::Slot,
@@ -77,7 +80,7 @@ impl Waiting {
     /// How many wait for a buffer.
     pub(crate) fn starved(&self) -> usize {
         let of_bodies = self.count(Resource::LargeBuffer) + self.count(Resource::ReservedBuffer);
-        self.count(Resource::SmallBuffer) + of_bodies
+        self.count(Resource::SmallBuffer) + self.count(Resource::ReservedSmall) + of_bodies
     }
 
     /// Whether somebody waits for what is looked for by the clock: a buffer that its reader has done with, to be below

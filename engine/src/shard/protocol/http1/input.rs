@@ -66,12 +66,22 @@ impl<I: Io> Protocol<I> {
             connection.has_head() || connection.machine.admission(self.settings.pipeline_max) == Admission::Now;
         if is_taken {
             let most = self.dispatch.arena().cell_bytes(Area::Receive);
-            self.receive_piece(&mut connection.link, u64::from(most), None, Awaited::Head);
+            let awaited = self.head_awaited(connection);
+            self.receive_piece(&mut connection.link, u64::from(most), None, awaited);
         }
         if !connection.link.socket.receives() {
             self.poll_end(connection);
             self.set_timer(connection);
         }
+    }
+
+    /// How a head is awaited of a connection. Of the small buffers that are kept back it may have one if no others are
+    /// left, its client has few, and a request would not have to wait for others to have fewer slots.
+    pub(crate) fn head_awaited(&mut self, connection: &Http1) -> Awaited {
+        let is_of_few = !self.dispatch.buffers().small.any_posted()
+            && self.dispatch.has_few_inputs(connection.key())
+            && self.lacks_slot(connection) != Some(Resource::Slot);
+        if is_of_few { Awaited::HeadOfFew } else { Awaited::Head }
     }
 
     /// Takes every request that is there; gives back what can only be taken later.

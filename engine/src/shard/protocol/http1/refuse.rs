@@ -47,7 +47,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn forget_input(&mut self, connection: &mut Http1) {
         self.transport.stop_waiting(&mut connection.link.socket);
-        self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
+        self.drop_held(&mut connection.link);
     }
 
     /// An application dropped a request: its client gets 500.

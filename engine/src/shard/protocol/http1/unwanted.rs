@@ -33,7 +33,7 @@ impl<I: Io> Protocol<I> {
     /// Everything is sent: our side is shut, and the client's is read to its end.
     #[cold]
     pub(super) fn drain(&mut self, connection: &mut Http1) {
-        self.transport.drop_held(&mut connection.link.socket, self.dispatch.buffers_mut());
+        self.drop_held(&mut connection.link);
         self.drop_head(connection);
         self.drop_gathered(connection);
         connection.intake = Intake::Unwanted { due: NEVER };
