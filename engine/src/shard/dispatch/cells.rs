@@ -101,23 +101,25 @@ impl Dispatch {
         self.side.keep_head(slot, cell, len);
     }
 
-    /// A cell for a head that came in a large buffer, while more than a quarter of those that requests may have is
-    /// free.
+    /// A cell for a head that came in a large buffer, while a quarter of those that requests may have, at least one, is
+    /// left besides: its request may wait for a promise, and who has one for a cell.
     pub(crate) fn take_for_longest(&mut self) -> Option<Cell> {
         self.count_returned();
         let (used, most) = self.side.cells.of_requests();
-        let cell = if used * 4 < most * 3 { self.side.cells.take_for_request() } else { None };
+        let cell = if (used + 1) * 4 <= most * 3 { self.side.cells.take_for_request() } else { None };
         let cell = cell?;
         self.has_assembled(cell.id(), PeerKey::NOBODY);
         Some(cell)
     }
 
     /// Keeps a part of a trailer section for the reader. `false`: there is no cell for it, as
-    /// [`may_assemble`](Self::may_assemble) says.
-    pub(crate) fn keep_trailers(&mut self, slot: Slot, piece: Input<'_>, connection: ConnectionKey) -> bool {
+    /// [`may_assemble`](Self::may_assemble) says, or it needs one that can run out, and is no `connection`'s that gets
+    /// such by now.
+    pub(crate) fn keep_trailers(&mut self, slot: Slot, piece: Input<'_>, connection: Option<ConnectionKey>) -> bool {
         if self.side.keep_trailers(slot, piece, false) {
             return true;
         }
+        let Some(connection) = connection else { return false };
         let is_kept = self.may_assemble(connection).is_ok() && self.side.keep_trailers(slot, piece, true);
         if let Some(cell) = self.side.assembly_of_trailers(slot).filter(|_| is_kept) {
             self.has_assembled(cell, self.peers.of(connection));

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use super::rig::{Rig, answer};
-use super::whole::{post_of, with};
+use super::rig::{Options, Rig, answer};
+use super::whole::{WHOLE_MAX, post_of, with};
+use crate::config::Config;
 use crate::policy::Properties;
 use crate::shard::transport::Resource;
 
@@ -178,4 +179,25 @@ fn who_has_waited_for_the_engine_has_all_its_time() {
         rig.is_served_whole(client);
     }
     rig.all_leave(&[clients, behind].concat());
+}
+
+#[test]
+fn nobody_waits_for_a_promise_with_a_cell_that_those_with_promises_wait_for() {
+    let properties = Properties::new().deliver_when_whole(WHOLE_MAX);
+    let config = Config { properties, assembly_buffers: 2, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let mut clients: Vec<usize> = (1..=3).flat_map(|address| rig.begin_uploads(1, address)).collect();
+    let promised = rig.connect_from(4);
+    rig.say(promised, "POST /a/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    let waits = rig.connect_from(5);
+    rig.say(waits, format!("POST /a/1 HTTP/1.1\r\nHost: h\r\nCookie: {}", "c".repeat(5000)));
+    rig.say(waits, format!("\r\nContent-Length: {BYTES}\r\n\r\n"));
+    assert_eq!((rig.promised(), rig.wait_for_promises()), ((8, 4), (1, 0)));
+    rig.say(promised, format!("0\r\nT: {}", "t".repeat(2000)));
+    rig.say(promised, "\r\n\r\n");
+    rig.answer_whole(promised, b"x");
+    assert_eq!(rig.wait_for_promises(), (0, 0));
+    rig.is_served_whole(waits);
+    clients.extend([promised, waits]);
+    rig.all_leave(&clients);
 }

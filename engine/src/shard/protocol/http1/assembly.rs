@@ -31,7 +31,7 @@ impl<I: Io> Protocol<I> {
         };
         self.counters.copies.count();
         let (since, grown) = (self.dispatch.arrived(), self.transport.tick);
-        connection.intake = Intake::Head(PartialHead { cell, len, since, grown, is_timed: false });
+        connection.intake = Intake::Head(PartialHead { cell, len, since, grown, is_timed: false, unpromised: 0 });
         self.set_timer(connection);
         Taken::Bytes(len)
     }
@@ -85,7 +85,15 @@ impl<I: Io> Protocol<I> {
                 head.len = before;
                 return self.cannot_keep(connection, slot, head, lack);
             }
-            dispatch.keep_head(slot, head.cell, head_len, key);
+            // Who has a promise may wait for a cell: so nobody waits for a promise with a request's cell.
+            head.unpromised = self.bytes_to_be_promised(slot, &addressed);
+            if let Some(lacking) = self.lacks_promise_for(key, head.unpromised) {
+                head.len = before;
+                connection.intake = Intake::Head(head);
+                self.dispatch.discard(slot);
+                return self.take_later(connection, lacking);
+            }
+            self.dispatch.keep_head(slot, head.cell, head_len, key);
         }
         let rest = self.dispatch.came_earlier(since);
         self.deliver_with_body(connection, slot, addressed);

@@ -126,7 +126,7 @@ impl<I: Io> Protocol<I> {
         let key = connection.key();
         let (used, incoming) = self.decode_chunks(input, decoder, |dispatch, part| match part {
             ChunkPart::Data(piece) => dispatch.append_body(slot, piece).map(|()| true),
-            ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece, key)),
+            ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece, Some(key))),
         })?;
         connection.note_growth(self.transport.tick);
         self.body_goes_on(connection, slot, incoming);

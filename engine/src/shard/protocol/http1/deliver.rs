@@ -244,11 +244,10 @@ impl<I: Io> Protocol<I> {
             self.dispatch.discard(slot);
             return Taken::Later;
         }
-        let prefix =
-            match self.take_prefix(slot, (input, connection.key()), self.dispatch.policy(addressed.policy).body_max) {
-                Ok(prefix) => prefix,
-                Err(reject) => return self.refuse_unread(connection, slot, reject),
-            };
+        let prefix = match self.take_prefix(slot, (input, connection.key()), addressed.policy) {
+            Ok(prefix) => prefix,
+            Err(reject) => return self.refuse_unread(connection, slot, reject),
+        };
         let record = self.dispatch.request_mut(slot);
         record.wire_bytes = u64::from(prefix.used);
         (record.body_start, record.body_len) = (prefix.start, prefix.len);
@@ -264,11 +263,7 @@ impl<I: Io> Protocol<I> {
 
     /// Delivers a request whose body, if it has one, is all still to come.
     pub(super) fn deliver_with_body(&mut self, connection: &mut Http1, slot: Slot, addressed: Addressed) {
-        let incoming = match self.dispatch.request(slot).head.body {
-            BodyLength::None => None,
-            BodyLength::Length(missing) => Incoming::of_length(missing),
-            BodyLength::Chunked => Some(Incoming::Chunked { decoder: Decoder::new() }),
-        };
+        let incoming = Incoming::of(self.dispatch.request(slot).head.body);
         self.deliver_early(connection, slot, addressed, incoming, true);
     }
 
@@ -317,13 +312,13 @@ impl<I: Io> Protocol<I> {
         &mut self,
         slot: Slot,
         (input, key): (Input<'_>, ConnectionKey),
-        body_max: u64,
+        policy: PolicyKey,
     ) -> Result<Prefix, Reject> {
         let record = self.dispatch.request(slot);
         let head_len = u32::from(record.head.head_len);
         let rest = input.after(head_len);
         let BodyLength::Length(length) = record.head.body else {
-            return self.take_prefix_chunks(slot, (input, key), head_len, body_max);
+            return self.take_prefix_chunks(slot, (input, key), head_len, policy);
         };
         let len = u32::try_from(length).unwrap_or(u32::MAX).min(rest.len());
         let incoming = Incoming::of_length(length - u64::from(len));
@@ -335,8 +330,12 @@ impl<I: Io> Protocol<I> {
         slot: Slot,
         (input, key): (Input<'_>, ConnectionKey),
         head_len: u32,
-        body_max: u64,
+        policy: PolicyKey,
     ) -> Result<Prefix, Reject> {
+        let (body_max, whole_max) = {
+            let policy = self.dispatch.policy(policy);
+            (policy.body_max, policy.whole_max)
+        };
         let (mut start, mut len) = (head_len, 0);
         let (used, incoming) =
             self.decode_chunks(input.after(head_len), Decoder::new(), |dispatch, part| match part {
@@ -355,8 +354,9 @@ impl<I: Io> Protocol<I> {
                         // Where they stay depends on where that does which is before them.
                         let _ = dispatch.keep(slot, input.first(start + len).into());
                     }
-                    // Without a cell, they are taken behind the request.
-                    Ok(dispatch.keep_trailers(slot, piece, key))
+                    // Without a cell, they are taken behind the request; of one that is awaited whole, before which a
+                    // promise comes, none is kept.
+                    Ok(dispatch.keep_trailers(slot, piece, (whole_max == 0).then_some(key)))
                 }
             })?;
         let prefix = Prefix { used: head_len + used, start, len, incoming };

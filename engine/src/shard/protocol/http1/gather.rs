@@ -25,6 +25,7 @@ use crate::queue::Slot;
 use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 use crate::shard::transport::Resource;
+use crate::slab::ConnectionKey;
 
 impl<I: Io> Protocol<I> {
     /// The queue to which a request whose body is `incoming` is delivered only when that is whole, if it is.
@@ -65,11 +66,11 @@ impl<I: Io> Protocol<I> {
         if self.dispatch.is_promised(slot) {
             return true;
         }
-        if let Some(lacking) = self.lacks_promise_for(connection, slot, incoming) {
+        let bytes = self.bytes_to_promise(connection.link.policy, slot, incoming);
+        if let Some(lacking) = self.lacks_promise_for(connection.key(), bytes) {
             self.transport.await_resource(&mut connection.link.socket, lacking);
             return false;
         }
-        let bytes = self.bytes_to_promise(connection, slot, incoming);
         self.dispatch.promise(slot, bytes, self.transport.tick);
         if let Intake::Body(body) = &mut connection.intake
             && body.go_ahead == GoAhead::Awaited
@@ -82,26 +83,40 @@ impl<I: Io> Protocol<I> {
     }
 
     /// The bytes of a body, or, where nobody has said how many these are, as many as are awaited.
-    fn bytes_to_promise(&self, connection: &Http1, slot: Slot, incoming: Incoming) -> u32 {
+    fn bytes_to_promise(&self, policy: PolicyKey, slot: Slot, incoming: Incoming) -> u32 {
         match incoming {
             Incoming::Length { missing } => {
                 self.dispatch.request(slot).body_len.saturating_add(u32::try_from(missing).unwrap_or(u32::MAX))
             }
             // It may have been changed meanwhile to none.
-            Incoming::Chunked { .. } => self.dispatch.policy(connection.link.policy).whole_max.max(1),
+            Incoming::Chunked { .. } => self.dispatch.policy(policy).whole_max.max(1),
         }
+    }
+
+    /// For how many bytes a request needs a promise whose body, if it has one, is all still to come.
+    pub(super) fn bytes_to_be_promised(&self, slot: Slot, addressed: &Addressed) -> u32 {
+        let incoming = Incoming::of(self.dispatch.request(slot).head.body);
+        let awaited = incoming.filter(|incoming| self.gathers(slot, addressed, incoming).is_some());
+        awaited.map_or(0, |incoming| self.bytes_to_promise(addressed.policy, slot, incoming))
     }
 
     /// What a connection waits for whose body is awaited whole and has no promise, if it cannot have one now.
     pub(crate) fn lacks_promise(&self, connection: &Http1) -> Option<Resource> {
-        let Intake::Body(RestOfBody { incoming, reader: Reader::Engine(slot), .. }) = connection.intake else {
-            return None;
+        let bytes = match &connection.intake {
+            Intake::Body(RestOfBody { incoming, reader: Reader::Engine(slot), .. }) => {
+                self.bytes_to_promise(connection.link.policy, *slot, *incoming)
+            }
+            Intake::Head(head) => head.unpromised,
+            _ => return None,
         };
-        self.lacks_promise_for(connection, slot, incoming)
+        self.lacks_promise_for(connection.key(), bytes)
     }
 
-    fn lacks_promise_for(&self, connection: &Http1, slot: Slot, incoming: Incoming) -> Option<Resource> {
-        let (key, bytes) = (connection.key(), self.bytes_to_promise(connection, slot, incoming));
+    /// What a connection waits for whose request needs a promise for so many bytes, if it cannot have one now.
+    pub(super) fn lacks_promise_for(&self, key: ConnectionKey, bytes: u32) -> Option<Resource> {
+        if bytes == 0 {
+            return None;
+        }
         let is_below = self.dispatch.is_below_promises(key, bytes);
         let resource = if is_below { Resource::ReservedPromise } else { Resource::Promise };
         let first = self.transport.waiting.first(resource);
@@ -124,7 +139,7 @@ impl<I: Io> Protocol<I> {
             }
             Incoming::Chunked { decoder } => self.decode_chunks(input, decoder, |dispatch, part| match part {
                 ChunkPart::Data(piece) => dispatch.append_body(slot, piece).map(|()| true),
-                ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece, key)),
+                ChunkPart::Trailer(piece) => Ok(dispatch.keep_trailers(slot, piece, Some(key))),
             }),
         };
         match taken {

@@ -22,6 +22,8 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(crate) fn poll_end(&mut self, connection: &mut Http1) {
         let socket = &connection.link.socket;
+        // What waits for a response goes on when that is sent, of which nothing may be told.
+        self.transport.follow_up |= socket.sends_silently() && socket.has_stopped();
         let gathers = connection.gathered().is_some();
         let owes = connection.machine.in_flight() > 0 || socket.holds_input() || gathers;
         if owes || self.dispatch.has_extras(connection.key()) {

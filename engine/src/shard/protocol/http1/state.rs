@@ -6,6 +6,7 @@
 //! and what it may do next (room `conn`).
 
 use ringress_proto::chunked::Decoder;
+use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
 use crate::clock::Tick;
@@ -61,6 +62,8 @@ pub(crate) struct PartialHead {
     pub(super) grown: Tick,
     /// Its deadline is set.
     pub(super) is_timed: bool,
+    /// It is whole but for what is held, and so many bytes of its body wait for a promise.
+    pub(super) unpromised: u32,
 }
 
 /// A body of which not all is here.
@@ -227,6 +230,16 @@ impl Incoming {
         match self {
             Self::Length { missing } if *missing <= LONG => BodySize::Short,
             Self::Length { .. } | Self::Chunked { .. } => BodySize::Long,
+        }
+    }
+
+    /// All of a body.
+    #[inline]
+    pub(super) fn of(body: BodyLength) -> Option<Self> {
+        match body {
+            BodyLength::None => None,
+            BodyLength::Length(missing) => Self::of_length(missing),
+            BodyLength::Chunked => Some(Self::Chunked { decoder: Decoder::new() }),
         }
     }
 
@@ -492,8 +505,8 @@ impl Http1 {
             None if socket.holds_input() => return None,
             None => Awaits::Client,
             Some(Resource::ReservedSlot | Resource::Slot) => Awaits::Slot,
-            Some(Resource::CellBeyondShare) => Awaits::Share,
-            Some(Resource::Cell | Resource::CellOfRequest) => Awaits::Cell,
+            Some(Resource::CellBeyondShare | Resource::Promise) => Awaits::Share,
+            Some(Resource::Cell | Resource::CellOfRequest | Resource::ReservedPromise) => Awaits::Cell,
             Some(_) => Awaits::Buffers,
         };
         let can_go = socket.is_open() && !self.machine.takes_no_more() && head.cell.is_scarce();
@@ -524,7 +537,7 @@ impl Http1 {
     }
 
     /// The slot of the body under way, if it is awaited whole, and its client for it, or a cell for its trailer
-    /// section: who has one may wait for what this one has.
+    /// section: who has one may wait for an application for longer than others do for what this one has.
     pub(crate) fn awaited_whole(&self) -> Option<Slot> {
         let socket = &self.link.socket;
         let is_awaited = match socket.waits_for() {
