@@ -163,55 +163,41 @@ impl<I: Io> Protocol<I> {
             self.dispatch.open_body(slot, u64::MAX);
         }
         let note = AnswerNote::new(!keep_alive, is_http10);
-        let (key, transport) = (connection.key(), &self.transport);
-        let state = || SlotState::new(key, transport.tick, note.0);
-        match queue.and_then(|queue| self.dispatch.enqueue(queue, (slot, bytes), policy.index, state)) {
-            Ok(()) => {
-                connection.machine.request(exclusivity, keep_alive);
-                connection.link.policy = policy;
-                let first = connection.append(slot, &mut self.dispatch);
-                if in_pieces {
-                    // The timer of its arrival in pieces is over.
-                    self.set_timer(connection);
-                } else if first {
-                    // With a request under way before it, that one's timer runs. A deadline that comes earlier, of the
-                    // rest before, stays: what it means is asked then.
-                    let queue_wait = self.dispatch.policy(policy).queue;
-                    self.transport.set_deadline_at_latest(&connection.link.socket, self.transport.after(queue_wait));
+        let (key, tick) = (connection.key(), self.transport.tick);
+        let state = || SlotState::new(key, tick, note.0);
+        loop {
+            match queue.and_then(|queue| self.dispatch.enqueue(queue, (slot, bytes), policy.index, &state)) {
+                Ok(()) => {
+                    connection.machine.request(exclusivity, keep_alive);
+                    connection.link.policy = policy;
+                    let first = connection.append(slot, &mut self.dispatch);
+                    if in_pieces {
+                        // The timer of its arrival in pieces is over.
+                        self.set_timer(connection);
+                    } else if first {
+                        // With a request under way before it, that one's timer runs. A deadline that comes earlier, of
+                        // the rest before, stays: what it means is asked then.
+                        let queue_wait = self.dispatch.policy(policy).queue;
+                        let deadline = self.transport.after(queue_wait);
+                        self.transport.set_deadline_at_latest(&connection.link.socket, deadline);
+                    }
+                    return true;
                 }
-                true
+                Err(Reject::QueueFull) if rest == Rest::Untouched && Self::can_wait(connection) => {
+                    self.dispatch.discard(slot);
+                    return false;
+                }
+                // Another client's request has made room: it is tried again.
+                Err(Reject::QueueFull) if queue.is_ok_and(|queue| self.make_place(connection, queue)) => {}
+                Err(reject) => {
+                    connection.link.policy = policy;
+                    self.dispatch.set_state(slot, state());
+                    let goes_on = keep_alive && rest != Rest::Impassable && !reject.closes();
+                    self.refuse(connection, slot, reject, goes_on);
+                    return true;
+                }
             }
-            Err(Reject::QueueFull) if rest == Rest::Untouched && Self::can_wait(connection) => {
-                self.dispatch.discard(slot);
-                false
-            }
-            Err(reject) => self.not_queued(connection, (slot, bytes), addressed.apart(), (in_pieces, reject)),
         }
-    }
-
-    /// A request's queue does not take it: it is refused, unless that is full and another client's makes room.
-    #[cold]
-    #[inline(never)]
-    fn not_queued(
-        &mut self,
-        connection: &mut Http1,
-        request: (Slot, Option<ShortBytes<'_>>),
-        addressed: Addressed,
-        (in_pieces, reject): (bool, Reject),
-    ) -> bool {
-        if let Ok(queue) = addressed.queue
-            && reject == Reject::QueueFull
-            && self.make_place(connection, queue)
-        {
-            return self.deliver(connection, request, addressed, in_pieces);
-        }
-        let Addressed { policy, keep_alive, is_http10, rest, .. } = addressed;
-        connection.link.policy = policy;
-        let note = AnswerNote::new(!keep_alive, is_http10);
-        self.dispatch.set_state(request.0, SlotState::new(connection.key(), self.transport.tick, note.0));
-        let goes_on = keep_alive && rest != Rest::Impassable && !reject.closes();
-        self.refuse(connection, request.0, reject, goes_on);
-        true
     }
 
     /// Takes a request without a body whose head is longer than most.
