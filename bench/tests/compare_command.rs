@@ -110,7 +110,7 @@ fn dying() {
 #[test]
 fn unknown_names_are_refused_in_one_line_that_names_the_known_ones() {
     for (words, wanted) in [
-        (["--servers", "flor"], "there is no server \"flor\"; there are floor, colocated, queue, hyper, actix, ntex,"),
+        (["--servers", "flor"], "there is no server \"flor\"; there are floor, colocated, queue,"),
         (["--workloads", "plain"], "there is no workload \"plain\"; there are plaintext-1, plaintext-64,"),
         (["--core", "4095"], "there is no core 4095"),
         (["--extra", "mine=./mine"], "--extra takes NAME=COMMAND with {port} in the command"),

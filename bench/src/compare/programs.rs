@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn what_cannot_be_understood_is_refused_in_one_line() {
         for (words, wrong) in [
-            (["--servers", "flor"], "there is no server \"flor\"; there are floor, colocated, queue, hyper,"),
+            (["--servers", "flor"], "there is no server \"flor\"; there are floor, colocated, queue,"),
             (["--extra", "mine"], "NAME=COMMAND"),
             (["--extra", "mine=./mine"], "{port}"),
             (["--extra", "=./mine {port}"], "NAME=COMMAND"),
