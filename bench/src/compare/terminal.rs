@@ -28,7 +28,7 @@ pub(super) fn of(markdown: &str) -> String {
 fn cells(line: &str) -> Option<Vec<String>> {
     let inner = line.strip_prefix('|')?.strip_suffix('|')?;
     let cell = |cell: &str| {
-        let (median, range) = cell.trim().split_once(" (").unwrap_or((cell.trim(), ""));
+        let (median, range) = cell.trim().split_once(" (").unwrap_or_else(|| (cell.trim(), ""));
         let unit = range.split_once(") ").map_or(String::new(), |(_, unit)| format!(" {unit}"));
         format!("{median}{unit}")
     };

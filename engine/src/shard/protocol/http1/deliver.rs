@@ -166,7 +166,7 @@ impl<I: Io> Protocol<I> {
         let (key, tick) = (connection.key(), self.transport.tick);
         let state = || SlotState::new(key, tick, note.0);
         loop {
-            match queue.and_then(|queue| self.dispatch.enqueue(queue, (slot, bytes), policy.index, &state)) {
+            match queue.and_then(|queue| self.dispatch.enqueue(queue, (slot, bytes), policy.index, state)) {
                 Ok(()) => {
                     connection.machine.request(exclusivity, keep_alive);
                     connection.link.policy = policy;
