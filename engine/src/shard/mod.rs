@@ -393,10 +393,10 @@ impl<I: Io> Shard<I> {
         self.make_room();
     }
 
-    /// The connection of a request that has made room is told so.
+    /// The connection of a request that has made room is told so; by now both it and the slot may be gone.
     #[cold]
     fn tell_displaced(&mut self, slot: Slot) {
-        if let Some(key) = self.protocol.dispatch.state(slot).connection {
+        if let Some(key) = self.protocol.dispatch.find_state(Some(slot)).and_then(|state| state.connection) {
             self.visit(key, Protocol::flush_later);
         }
     }

@@ -284,3 +284,18 @@ fn while_nobody_else_comes_nothing_is_limited_but_by_the_reserve() {
         everybody_leaves(rig, clients);
     }
 }
+
+#[test]
+fn who_is_to_be_told_may_be_gone_with_its_slot() {
+    let mut rig = long_queue();
+    let clients = crowd(&mut rig, FOR_ALL);
+    answer_all(&mut rig);
+    let protocol = &mut rig.shard.protocol;
+    let last = protocol.dispatch.side().slots_used().last().expect("works in tests");
+    // It has gone, and a window in which nothing was used is over, before the turn comes to it.
+    protocol.give_memory_back();
+    protocol.displaced.push(last);
+    protocol.give_memory_back();
+    assert!(rig.shard.protocol.dispatch.side().slots_used().all(|slot| slot != last));
+    everybody_leaves(rig, clients);
+}
