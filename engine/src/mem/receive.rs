@@ -44,7 +44,7 @@ struct Use {
     /// Shares that are out; 0 when it is spare or the kernel has it. Each is of some bytes of the buffer, a few hundred
     /// at least but for two or three, so that the count cannot overflow.
     shares: u16,
-    /// The kernel has it, or had it last, as one that is kept back.
+    /// The kernel has it as one that is kept back.
     is_reserved: bool,
     /// Its first so many bytes do not change any more.
     settled: u32,
@@ -126,7 +126,7 @@ impl ReceiveBuffers {
         let place = &mut self.uses[buffer];
         assert!(place.shares == 0, "the kernel filled a buffer that it did not have");
         (place.shares, place.settled) = (1, 0);
-        let is_reserved = place.is_reserved;
+        let is_reserved = core::mem::take(&mut place.is_reserved);
         self.open(buffer);
         let pool = self.pool(buffer);
         let posting = if is_reserved { &mut pool.reserved } else { &mut pool.general };
@@ -192,10 +192,7 @@ impl ReceiveBuffers {
             return Some(Spare(buffer, Group::ReservedSmall));
         }
         match self.small.next_to_post() {
-            Some(buffer) => {
-                self.uses[buffer].is_reserved = false;
-                Some(Spare(buffer, Group::Small))
-            }
+            Some(buffer) => Some(Spare(buffer, Group::Small)),
             None => self.next_large_to_post(),
         }
     }
