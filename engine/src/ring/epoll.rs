@@ -29,7 +29,6 @@ mod streams;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -39,7 +38,7 @@ use self::posted::Posted;
 use self::sockets::{Poll, Receive, Socket, Sockets, WATCHED};
 use self::streams::{Stream, Streams};
 use super::files::{Files, Reading, Source};
-use super::{Event, FilePart, Io, Op, SendMode, Token, Traffic, Wait, net};
+use super::{Event, FilePart, Io, Op, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Arena, Filled, Group, Landing, Lent, Spare};
@@ -461,31 +460,11 @@ impl Io for Epoll {
         0
     }
 
-    fn close(&mut self, descriptor: RawFd) {
-        net::close(descriptor);
-    }
-
     fn release(&mut self, descriptor: RawFd) -> OwnedFd {
         self.poller.forget(descriptor);
         let socket = net::release(descriptor);
         net::let_wait(&socket);
         socket
-    }
-
-    fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
-        net::shutdown(socket, how);
-    }
-
-    fn reset_on_close(&mut self, socket: RawFd) {
-        net::reset_on_close(socket);
-    }
-
-    fn traffic(&mut self, socket: RawFd) -> Traffic {
-        net::traffic(socket).unwrap_or_default()
-    }
-
-    fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
-        Some((net::peer_address(socket)?, net::local_address(socket)?))
     }
 
     fn explain(error: io::Error) -> Error {

@@ -106,6 +106,8 @@ impl Event {
 /// Operations begin with the next [`turn`](Self::turn), or earlier; they complete in a turn. Each is named by a token
 /// of its own kind ([`Op`]): those of one connection have the same generation and slot, which no other connection of
 /// the driver has or has had.
+///
+/// What is provided here is done by a call of its own, however a driver carries out operations.
 pub(crate) trait Io {
     /// Makes a bound socket take connections, if it does not yet.
     fn listen(&mut self, socket: RawFd) -> io::Result<()>;
@@ -152,17 +154,27 @@ pub(crate) trait Io {
     /// Completions that did not fit the completion queue at once (counted by the kernel, delivered later).
     fn overflows(&self) -> u64;
     /// Closes a descriptor; operations on it have ended before.
-    fn close(&mut self, descriptor: RawFd);
+    fn close(&mut self, descriptor: RawFd) {
+        net::close(descriptor);
+    }
     /// Gives a descriptor away as it is; operations on it have ended before.
     fn release(&mut self, descriptor: RawFd) -> OwnedFd;
     /// Shuts one direction of a connection, or both, down.
-    fn shutdown(&mut self, socket: RawFd, how: std::net::Shutdown);
+    fn shutdown(&mut self, socket: RawFd, how: std::net::Shutdown) {
+        net::shutdown(socket, how);
+    }
     /// Makes the coming close reset the connection.
-    fn reset_on_close(&mut self, socket: RawFd);
+    fn reset_on_close(&mut self, socket: RawFd) {
+        net::reset_on_close(socket);
+    }
     /// What has gone over a connection since its beginning; nothing when the kernel does not say.
-    fn traffic(&mut self, socket: RawFd) -> Traffic;
+    fn traffic(&mut self, socket: RawFd) -> Traffic {
+        net::traffic(socket).unwrap_or_default()
+    }
     /// The addresses of a connection: the peer's and the local one.
-    fn addresses(&mut self, socket: RawFd) -> Option<(std::net::SocketAddr, std::net::SocketAddr)>;
+    fn addresses(&mut self, socket: RawFd) -> Option<(std::net::SocketAddr, std::net::SocketAddr)> {
+        Some((net::peer_address(socket)?, net::local_address(socket)?))
+    }
     /// Why a [`turn`](Self::turn) has failed, for who started the engine.
     fn explain(error: io::Error) -> Error;
 }

@@ -13,7 +13,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use super::buffers::BufferRing;
 use super::files::Files;
 use super::setup::{self, Ring};
-use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait, net};
+use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, Arena, BufferId, Filled, Group, Landing, Lent, ReceiveBuffers, Spare};
@@ -441,30 +440,10 @@ impl Io for Uring {
         self.overflows
     }
 
-    fn close(&mut self, descriptor: RawFd) {
-        net::close(descriptor);
-    }
-
     fn release(&mut self, descriptor: RawFd) -> OwnedFd {
         let socket = net::release(descriptor);
         net::let_wait(&socket);
         socket
-    }
-
-    fn shutdown(&mut self, socket: RawFd, how: Shutdown) {
-        net::shutdown(socket, how);
-    }
-
-    fn reset_on_close(&mut self, socket: RawFd) {
-        net::reset_on_close(socket);
-    }
-
-    fn traffic(&mut self, socket: RawFd) -> Traffic {
-        net::traffic(socket).unwrap_or_default()
-    }
-
-    fn addresses(&mut self, socket: RawFd) -> Option<(SocketAddr, SocketAddr)> {
-        Some((net::peer_address(socket)?, net::local_address(socket)?))
     }
 
     fn explain(error: io::Error) -> Error {
