@@ -55,6 +55,25 @@ pub(crate) struct ArenaSizes {
     pub(crate) stage: (u32, u32),
 }
 
+#[cfg(test)]
+impl ArenaSizes {
+    /// Each area has as many cells of as many bytes.
+    pub(crate) fn alike(area: (u32, u32)) -> Self {
+        Self {
+            receive: area,
+            body: area,
+            head: area,
+            long_head: area,
+            fragment: area,
+            assembly: area,
+            response: area,
+            cooked: area,
+            coalesce: area,
+            stage: area,
+        }
+    }
+}
+
 /// Where the cells of an area are, from the first byte of the mapping on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct AreaLayout {

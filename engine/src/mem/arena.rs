@@ -393,19 +393,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "within its cell")]
     fn lending_past_the_end_of_a_cell_is_refused() {
-        let one = (1, 64);
-        let sizes = ArenaSizes {
-            receive: one,
-            body: one,
-            head: one,
-            long_head: one,
-            fragment: one,
-            assembly: one,
-            response: one,
-            cooked: one,
-            coalesce: one,
-            stage: one,
-        };
+        let sizes = ArenaSizes::alike((1, 64));
         let arena = Arena::new(&sizes).expect("a small mapping");
         let cell = FreeCells::new(Area::Stage, 1, Poison::NONE).take().expect("one");
         let _ = arena.lend(&cell, 63, 2);

@@ -68,19 +68,8 @@ struct Rig<I: Io> {
 }
 
 fn arena() -> Arc<Arena> {
-    let one = (1, 64);
-    let sizes = ArenaSizes {
-        receive: (16, SMALL_BYTES),
-        body: (4, LARGE_BYTES),
-        head: one,
-        long_head: one,
-        fragment: one,
-        assembly: one,
-        response: one,
-        cooked: one,
-        coalesce: one,
-        stage: (4, 64 << 10),
-    };
+    let (receive, body, stage) = ((16, SMALL_BYTES), (4, LARGE_BYTES), (4, 64 << 10));
+    let sizes = ArenaSizes { receive, body, stage, ..ArenaSizes::alike((1, 64)) };
     Arc::new(Arena::new(&sizes).expect("a small mapping"))
 }
 
