@@ -139,46 +139,36 @@ where
     type IntoFuture = ServeFuture;
 
     fn into_future(self) -> ServeFuture {
-        ServeFuture(Box::pin(run(self)))
+        ServeFuture(Box::pin(async move {
+            let Self { queue, service, signal, grace, half_close, report } = self;
+            // Nothing is sent: it closes when the last task has ended.
+            let (under_way, mut all_over) = mpsc::channel::<()>(1);
+            let spawn = move |handling: Handling<S, B>| {
+                let (under_way, report) = (under_way.clone(), report.clone());
+                tokio::spawn(async move {
+                    match (handling.half_close(half_close).await, report) {
+                        (Err(Failure::Engine(error)), _) if error.is_gone() => {}
+                        (Err(failure), Some(report)) => report(&failure),
+                        _ => {}
+                    }
+                    drop(under_way);
+                });
+            };
+            let outcome = {
+                let mut signal = pin!(signal);
+                let mut serving = pin!(tower::serve(queue.clone(), service, spawn));
+                let mut stops = false;
+                poll_fn(|context| {
+                    if !stops && signal.as_mut().poll(context).is_ready() {
+                        stops = true;
+                        queue.begin_shutdown(grace);
+                    }
+                    serving.as_mut().poll(context)
+                })
+                .await
+            };
+            all_over.recv().await;
+            outcome.and_then(|()| queue.engine_failure().map_or(Ok(()), Err))
+        }))
     }
-}
-
-async fn run<S, B, F>(serve: Serve<S, F>) -> Result<()>
-where
-    S: Service<http::Request<IncomingBody>, Response = http::Response<B>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: fmt::Debug + fmt::Display + Send + 'static,
-    B: Body + Send + 'static,
-    B::Error: fmt::Debug + fmt::Display + Send + 'static,
-    F: Future<Output = ()>,
-{
-    let Serve { queue, service, signal, grace, half_close, report } = serve;
-    // Nothing is sent: it closes when the last task has ended.
-    let (under_way, mut all_over) = mpsc::channel::<()>(1);
-    let spawn = move |handling: Handling<S, B>| {
-        let (under_way, report) = (under_way.clone(), report.clone());
-        tokio::spawn(async move {
-            match (handling.half_close(half_close).await, report) {
-                (Err(Failure::Engine(error)), _) if error.is_gone() => {}
-                (Err(failure), Some(report)) => report(&failure),
-                _ => {}
-            }
-            drop(under_way);
-        });
-    };
-    let outcome = {
-        let mut signal = pin!(signal);
-        let mut serving = pin!(tower::serve(queue.clone(), service, spawn));
-        let mut stops = false;
-        poll_fn(|context| {
-            if !stops && signal.as_mut().poll(context).is_ready() {
-                stops = true;
-                queue.begin_shutdown(grace);
-            }
-            serving.as_mut().poll(context)
-        })
-        .await
-    };
-    all_over.recv().await;
-    outcome.and_then(|()| queue.engine_failure().map_or(Ok(()), Err))
 }
