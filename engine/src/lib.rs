@@ -96,6 +96,8 @@ mod clock;
 mod config;
 mod conn;
 mod counters;
+#[expect(unsafe_code, reason = "lends memory to the kernel")]
+mod driver;
 mod error;
 mod foreign;
 mod id;
@@ -108,8 +110,6 @@ mod promise;
 #[expect(unsafe_code, reason = "hands that memory over between threads")]
 mod queue;
 mod record;
-#[expect(unsafe_code, reason = "lends that memory to the kernel")]
-mod ring;
 mod route;
 mod serve;
 mod session;

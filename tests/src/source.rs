@@ -305,12 +305,12 @@ mod tests {
     #[test]
     fn imports_are_found_in_every_spelling() {
         let imported = |raw: &str| source(raw).imported_rooms();
-        assert_eq!(imported("use crate::ring::X;"), ["ring"]);
+        assert_eq!(imported("use crate::driver::X;"), ["driver"]);
         assert_eq!(imported("use crate::{\n    id::{A, B},\n    mem, queue::C};"), ["id", "mem", "queue"]);
         assert_eq!(imported("fn f() { crate::queue::g() }"), ["queue"]);
         assert_eq!(imported("use super::other;"), [""; 0], "a neighbour in the same room");
-        let root = Source::new("engine/src/conn.rs".to_owned(), "use super::ring::X;".to_owned());
-        assert_eq!(root.imported_rooms(), ["ring"]);
+        let root = Source::new("engine/src/conn.rs".to_owned(), "use super::driver::X;".to_owned());
+        assert_eq!(root.imported_rooms(), ["driver"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ const STARTER: &str = "engine/tests/common/watched.rs";
 
 /// Unsafe blocks and impls outside tests, in rooms of the engine and in the crate `scan`; a change is made here too, on
 /// purpose.
-const UNSAFE_COUNTS: [(&str, usize); 4] = [("mem", 25), ("queue", 83), ("ring", 63), ("scan", 2)];
+const UNSAFE_COUNTS: [(&str, usize); 4] = [("driver", 63), ("mem", 25), ("queue", 83), ("scan", 2)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);
@@ -71,7 +71,7 @@ const ENGINE: &[Room] = &[
     ("slab", &["mem"], RING_AND_HTTP),
     ("candidates", &["clock"], RING_AND_HTTP_AND_LOCKS),
     ("peers", &["error", "mem", "slab"], RING_AND_HTTP_AND_LOCKS),
-    ("ring", &["clock", "error", "id", "mem"], HTTP),
+    ("driver", &["clock", "error", "id", "mem"], HTTP),
     ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
     ("queue", &["clock", "counters", "foreign", "id", "mem", "stream"], RING_AND_HTTP),
     ("record", &["counters", "id", "queue"], RING),
@@ -97,12 +97,12 @@ const ENGINE: &[Room] = &[
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
-    "candidates", "clock", "config", "conn", "counters", "error", "foreign", "id", "mem", "peers", "policy", "queue",
-    "record", "ring", "route", "slab", "stream", "timer",
+    "candidates", "clock", "config", "conn", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy",
+    "queue", "record", "route", "slab", "stream", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
-    "clock", "config", "counters", "error", "foreign", "id", "mem", "peers", "policy", "queue", "record", "ring",
+    "clock", "config", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy", "queue", "record",
     "route", "shard", "slab",
 ];
 
@@ -113,8 +113,8 @@ const SERVE_MAY: &[&str] = &["api", "config", "error", "foreign", "queue", "reco
 
 #[rustfmt::skip]
 const BENCH_DOOR_MAY: &[&str] = &[
-    "api", "config", "counters", "error", "id", "mem", "policy", "queue", "record", "ring", "route", "session", "shard",
-    "slab", "timer",
+    "api", "config", "counters", "driver", "error", "id", "mem", "policy", "queue", "record", "route", "session",
+    "shard", "slab", "timer",
 ];
 
 /// Rooms inside of `shard`, each a folder there: the rooms of the crate it may import, those of `shard` by
@@ -125,7 +125,7 @@ const INSIDE_SHARD: &[Room] = &[
     // What operations have come to is said by the transport, in its own words.
     ("protocol", PROTOCOL_MAY, &["io_uring", "libc", "Op", "Event", "RawFd", "Slab", "Shard"]),
 ];
-const TRANSPORT_MAY: &[&str] = &["clock", "counters", "error", "id", "mem", "ring", "slab", "timer"];
+const TRANSPORT_MAY: &[&str] = &["clock", "counters", "driver", "error", "id", "mem", "slab", "timer"];
 /// Of no version: what one notes of a request is a number there (`SlotState::note`).
 const DISPATCH_NEVER: &[&str] = &[
     "io_uring",
@@ -150,7 +150,7 @@ const DISPATCH_MAY: &[&str] = &[
 ];
 #[rustfmt::skip]
 const PROTOCOL_MAY: &[&str] = &[
-    "clock", "config", "conn", "counters", "error", "id", "mem", "peers", "policy", "queue", "record", "ring", "slab",
+    "clock", "config", "conn", "counters", "driver", "error", "id", "mem", "peers", "policy", "queue", "record", "slab",
     "stream", "timer", "shard::dispatch", "shard::transport",
 ];
 
@@ -177,7 +177,7 @@ const FOREIGN_CALLS: &[&str] = &[".wake()", ".wake_by_ref()", "AtomicWaker", "ca
 /// Files that may all the same, each with its reason.
 const FOREIGN_EXCEPTIONS: &[(&str, &str)] = &[
     // The helper, which is the engine's own.
-    ("engine/src/ring/files.rs", ".wake()"),
+    ("engine/src/driver/files.rs", ".wake()"),
     // A service's panic is told to who handles the request.
     ("engine/src/tower/handling.rs", "catch_unwind"),
     // The task that is polled asks to be polled again.
@@ -491,7 +491,7 @@ fn planted_breaches_of_the_import_table_are_found() {
     let path = "engine/src/conn/close.rs";
     assert_eq!(breaches(path, "use crate::id::X;\nuse crate::conn::Y;"), 0);
     assert_eq!(breaches(path, "use crate::{id::X, mem, queue::Y};"), 2);
-    assert_eq!(breaches(path, "use super::super::ring;"), 1);
+    assert_eq!(breaches(path, "use super::super::driver;"), 1);
     assert_eq!(breaches(path, "use std::io::Read;"), 1);
     assert_eq!(breaches("engine/src/attic.rs", ""), 1, "a room missing from the table");
     let inside = |path: &str, raw: &str| {
@@ -502,9 +502,9 @@ fn planted_breaches_of_the_import_table_are_found() {
     let (root, file) = ("engine/src/shard/dispatch/mod.rs", "engine/src/shard/dispatch/slots.rs");
     assert_eq!(inside(root, "use self::slots::X;\nuse crate::queue::Y;\nuse crate::shard::dispatch::Z;"), 0);
     assert_eq!((inside(root, "use super::control::X;"), inside(file, "use super::Dispatch;")), (1, 0));
-    assert_eq!((inside(file, "use crate::ring::Io;"), inside(file, "use crate::shard::{protocol, sim};")), (1, 1));
+    assert_eq!((inside(file, "use crate::driver::Io;"), inside(file, "use crate::shard::{protocol, sim};")), (1, 1));
     assert_eq!((inside(file, "let _: RawFd;"), inside("engine/src/shard/attic/x.rs", "")), (1, 1));
     let link = "engine/src/shard/protocol/link.rs";
-    assert_eq!((inside(link, "errno == libc::EAGAIN"), inside(link, "use crate::ring::{Event, Io, Op};")), (1, 2));
+    assert_eq!((inside(link, "errno == libc::EAGAIN"), inside(link, "use crate::driver::{Event, Io, Op};")), (1, 2));
     assert_eq!(inside("engine/src/shard/control.rs", "use super::Shard;"), 0, "what joins the rooms");
 }

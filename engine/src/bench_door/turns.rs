@@ -3,7 +3,7 @@
 //!
 //! Invariants:
 //! * The shard is the engine's own, and the application uses the public API. Only the kernel is a
-//!   [fake](crate::ring::fake).
+//!   [fake](crate::driver::fake).
 //! * Everything that the fake does, it does inside of [`Outlet`], whose functions are never inlined: who counts
 //!   instructions can leave them out by that name.
 //! * The shard's part and the application's are one call each, so that a profile shows them apart.
@@ -25,12 +25,12 @@ use crate::api::Response;
 use crate::bench_door::{RouteTable, routes};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
+use crate::driver::fake::{Fake, Faults};
+use crate::driver::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
 use crate::error::Error;
 use crate::id::{Origin, QueueNumber, ShardId};
 use crate::mem::{Group, Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
-use crate::ring::fake::{Fake, Faults};
-use crate::ring::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
 use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
 use crate::shard::{DesiredState, Driven, Inbox, ListenAddress, ListenSocket, Shard};

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::text::{Ends, Text, hash_of_text, segment};
 use super::*;
 use crate::counters::RequestCounts;
+use crate::driver::fake::Random;
 use crate::id::QueuePlace;
 use crate::policy::Properties;
-use crate::ring::fake::Random;
 
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

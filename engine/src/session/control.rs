@@ -17,13 +17,13 @@ use super::queues::Queues;
 use crate::clock;
 use crate::config::{Config, Driver, Mode};
 use crate::counters::ShardCounters;
+use crate::driver::{Epoll, Io, Uring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::{Places, ShardId};
 use crate::mem::Arena;
 use crate::queue::{Exchange, ShardSide};
 use crate::record::RequestRecord;
-use crate::ring::{Epoll, Io, Uring};
 use crate::shard::{DesiredState, Inbox, Shard};
 
 /// Between two looks at shards that are in the middle of a turn.

@@ -15,9 +15,9 @@ use std::io;
 use std::time::Duration;
 
 use crate::config::Driver;
+use crate::driver::{Epoll, Uring};
 use crate::error::{Error, Result};
 use crate::queue::Notifier;
-use crate::ring::{Epoll, Uring};
 use crate::shard::{Driven, Shard};
 
 /// Where the driver is looked for that an application leaves open.

@@ -23,12 +23,12 @@ use super::url_groups::ServerSession;
 use crate::clock;
 use crate::config::{Config, Driver, Mode};
 use crate::counters::Counters;
+use crate::driver::net;
 use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
 use crate::id::{PLACES_MAX, Places, ShardId};
 use crate::policy::Properties;
 use crate::queue::Exchange;
-use crate::ring::net;
 
 /// Engines of this process are told apart by a number.
 static ENGINES: AtomicU64 = AtomicU64::new(1);

@@ -17,9 +17,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
+use crate::driver::net;
 use crate::error::{Error, ErrorKind};
 use crate::policy::SocketOptions;
-use crate::ring::net;
 use crate::shard::{DesiredState, ListenAddress, ListenSocket};
 
 /// The most addresses that are listened on at a time.

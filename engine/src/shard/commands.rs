@@ -7,10 +7,10 @@
 //! Not here: how commands are put in and kept (room `queue`), and what each does to a connection (`protocol`).
 
 use super::Shard;
+use crate::driver::Io;
 use crate::id::{ConnectionId, RequestId};
 use crate::queue::{Command, Disconnected, Informational, Registration, SocketReceiver};
 use crate::record::Outcome;
-use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
 impl<I: Io> Shard<I> {

@@ -20,10 +20,10 @@ use std::time::Duration;
 use super::Shard;
 use super::transport::ListenSocket;
 use crate::clock::ticks;
+use crate::driver::Io;
 use crate::id::QueueNumber;
 use crate::queue::QueueCore;
 use crate::record::RequestRecord;
-use crate::ring::Io;
 use crate::route::Snapshot;
 
 /// Everything that the control plane wants of the shards, as of one change. Cheap to clone.

@@ -27,8 +27,8 @@ use super::protocol::{Connection, Protocol, Rest};
 use super::transport::Accepted;
 use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
+use crate::driver::Io;
 use crate::peers::{CONNECTIONS_FEW, Pool};
-use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
 /// Connections that come at once and find no place: further ones are turned away.

@@ -15,8 +15,8 @@ use super::protocol::{Connection, Protocol};
 use super::transport::Resource;
 use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::{TICK_MS, Tick};
+use crate::driver::Io;
 use crate::peers::Pool;
-use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
 /// How far behind one is that goes for others: of those that have more than their share, for who has less.

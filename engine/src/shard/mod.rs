@@ -21,7 +21,7 @@
 //!
 //! Not here: sockets being opened (room `session`), and what applications see (room `api`).
 //!
-//! [`Uring`]: crate::ring::Uring
+//! [`Uring`]: crate::driver::Uring
 
 mod commands;
 mod control;
@@ -52,6 +52,7 @@ use self::transport::{Accepting, Resource, Sizes, Transport};
 use crate::clock::Tick;
 use crate::config::{CONNECTION_BYTES, Config, Mode};
 use crate::counters::ShardCounters;
+use crate::driver::{Event, Io, Op, Token, Wait};
 use crate::error::Result;
 use crate::foreign;
 use crate::id::ShardId;
@@ -59,7 +60,6 @@ use crate::mem::give_back_room;
 use crate::peers::Peers;
 use crate::queue::{Completion, Driving, Notifier, ShardSide, Slot};
 use crate::record::RequestRecord;
-use crate::ring::{Event, Io, Op, Token, Wait};
 use crate::slab::{ConnectionKey, OfConnection, Slab};
 use crate::stream::ClosingElsewhere;
 use crate::timer::NEVER;

@@ -22,8 +22,8 @@ use super::protocol::{Awaits, Connection, Protocol, Stall};
 use super::transport::Resource;
 use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
+use crate::driver::Io;
 use crate::peers::{CONNECTIONS_FEW, Pool};
-use crate::ring::Io;
 use crate::slab::ConnectionKey;
 use crate::timer::NEVER;
 

@@ -7,7 +7,7 @@
 
 use super::Shard;
 use super::protocol::Protocol;
-use crate::ring::{Io, Op};
+use crate::driver::{Io, Op};
 
 impl<I: Io> Shard<I> {
     /// What is being sent has waited for this enter, for as long as an application has kept the thread: the timers that

@@ -6,8 +6,8 @@
 //! Not here: how signals are set and listed (room `queue`), and what a connection does on them (`protocol`).
 
 use super::Shard;
+use crate::driver::Io;
 use crate::queue::Signals;
-use crate::ring::Io;
 
 impl<I: Io> Shard<I> {
     /// Takes the signals, and sees to what they are about.

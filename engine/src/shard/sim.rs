@@ -1,4 +1,4 @@
-//! The shard over a simulated kernel ([`Fake`](crate::ring::fake::Fake)): directed tests, one behaviour each, and a
+//! The shard over a simulated kernel ([`Fake`](crate::driver::fake::Fake)): directed tests, one behaviour each, and a
 //! seeded run with many clients, an application and a mix of faults.
 //!
 //! Invariants: no threads, no sockets, no sleeps; a seed determines everything that happens, up to the text of dates; a

@@ -8,7 +8,7 @@
 use super::Shard;
 use super::protocol::Protocol;
 use super::transport::Resource;
-use crate::ring::Io;
+use crate::driver::Io;
 
 impl<I: Io> Shard<I> {
     /// Goes on with the input of those that wait for something, oldest first, as far as it is there.

@@ -17,8 +17,8 @@
 use super::Protocol;
 use super::link::{Link, Out};
 use super::stream::Progress;
+use crate::driver::{FilePart, Io};
 use crate::queue::Slot;
-use crate::ring::{FilePart, Io};
 use crate::shard::transport::Taken;
 use crate::stream::{Data, Outgoing};
 

@@ -6,11 +6,11 @@
 //! Not here: what comes in, and in which order answers go out (`http1`, `raw`).
 
 use crate::clock::Tick;
+use crate::driver::Io;
 use crate::mem::Cell;
 use crate::policy::PolicyKey;
 use crate::queue::{Disconnected, Registration, Slot};
 use crate::record::{Timer, UnsentReason};
-use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::worklist::Listed;
 use crate::shard::transport::{Account, LOOK_EVERY, Socket};

@@ -17,10 +17,10 @@
 use super::Protocol;
 use super::link::Link;
 use super::stream::Next;
+use crate::driver::Io;
 use crate::mem::Input;
 use crate::queue::{Disconnected, Reading, Slot, SocketReceiver};
 use crate::record::UnsentReason;
-use crate::ring::Io;
 use crate::shard::transport::{Awaited, Resource};
 use crate::timer::NEVER;
 

@@ -11,9 +11,9 @@ use super::Protocol;
 use super::connection::Connection;
 use super::http1::{Http1, Intake};
 use super::link::Link;
+use crate::driver::Io;
 use crate::mem::{Area, Group, Input};
 use crate::queue::{Reading, Slot};
-use crate::ring::Io;
 use crate::shard::dispatch::NoCell;
 use crate::shard::transport::{Awaited, Kept, Received, Reception, Resource, Way};
 

@@ -16,7 +16,7 @@ use super::Protocol;
 use super::connection::Connection;
 use super::link::Out;
 use super::stream::Progress;
-use crate::ring::Io;
+use crate::driver::Io;
 use crate::shard::transport::{RoomFound, Taken};
 
 impl<I: Io> Protocol<I> {

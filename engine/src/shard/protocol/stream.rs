@@ -22,10 +22,10 @@ use ringress_proto::response::{chunk_line, last_chunk};
 
 use super::Protocol;
 use super::link::{Link, Out};
+use crate::driver::{Io, SEND_PARTS_MAX, SendMode};
 use crate::mem::{Area, Lent};
 use crate::queue::{LINE_BYTES, Slot};
 use crate::record::Outcome;
-use crate::ring::{Io, SEND_PARTS_MAX, SendMode};
 use crate::shard::transport::{FileGot, FileRead, Staging, Taken};
 use crate::stream::{Data, Ending, Frame, Framed, Outgoing};
 

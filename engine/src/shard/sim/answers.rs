@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::rig::{Meanwhile, Options, ROOM, Rig, answer, answer_with, respond_by_id, target};
-use crate::ring::fake::Faults;
+use crate::driver::fake::Faults;
 
 fn get(path: &str) -> String {
     format!("GET /a/{path} HTTP/1.1\r\nHost: h\r\n\r\n")

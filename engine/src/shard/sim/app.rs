@@ -14,10 +14,10 @@ use super::informational::hint;
 use super::rig::{body, read_body, read_prefix, target, write_response};
 use super::streaming::{Flag, Streaming, letters, pieces, throw};
 use crate::clock;
+use crate::driver::fake::Random;
 use crate::id::RequestId;
 use crate::queue::{BodyState, Command, Exchange, Lease, QueueCore, Registration, Watch};
 use crate::record::RequestRecord;
-use crate::ring::fake::Random;
 use crate::stream::OutStream;
 
 /// What becomes of a request.

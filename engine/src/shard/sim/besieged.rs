@@ -22,8 +22,8 @@ use super::seeded::{settle, turn};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
 use crate::config::{Config, Mode};
+use crate::driver::fake::{Faults, Outside, Random};
 use crate::policy::Properties;
-use crate::ring::fake::{Faults, Outside, Random};
 
 const GREEDY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
 const HONEST_MAX: usize = 6;

@@ -3,7 +3,7 @@
 //! Not here: who comes when, and what must become of them (`besieged`).
 
 use super::script::Step;
-use crate::ring::fake::Random;
+use crate::driver::fake::Random;
 
 /// What an honest client sends for one request.
 pub(super) struct Asked {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::rig::{Meanwhile, Rig, answer, answer_with, one_request, respond_by_id, target};
+use crate::driver::Wait;
 use crate::id::{Generation, Origin, RequestId};
-use crate::ring::Wait;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 

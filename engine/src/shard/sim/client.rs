@@ -3,7 +3,7 @@
 use super::app::{SlotUse, fate, response_body};
 use super::script::{Expected, Outcome, Reading, Script, Step};
 use super::streaming::TRAILERS;
-use crate::ring::fake::{Fake, Random};
+use crate::driver::fake::{Fake, Random};
 
 /// Whether a client is still there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

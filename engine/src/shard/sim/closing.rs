@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, answer_with, one_request};
 use super::streams::{finish, get, memory, push, respond, start};
-use crate::ring::fake::Faults;
+use crate::driver::fake::Faults;
 
 const GRACE: Duration = Duration::from_secs(60);
 const CLOSE: &str = " GMT\r\nConnection: close\r\nContent-Length: ";

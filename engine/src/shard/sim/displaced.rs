@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use super::rig::{Options, Rig, answer, target};
 use crate::config::Config;
+use crate::driver::fake::Random;
 use crate::peers::Network;
 use crate::policy::Properties;
-use crate::ring::fake::Random;
 
 const GREEDY: u8 = 66;
 /// Requests that the queue takes.

@@ -5,9 +5,9 @@
 //! they are looked at again.
 
 use super::rig::{read_prefix, target};
+use crate::driver::fake::Random;
 use crate::queue::{Answered, BodyState, HeadText, Lease};
 use crate::record::RequestRecord;
-use crate::ring::fake::Random;
 
 /// What such a request is answered.
 pub(super) const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";

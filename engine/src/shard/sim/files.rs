@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::rig::{Options, Rig};
 use super::streaming::letters;
 use super::streams::{asked, finish, get, leave, memory, part, push, respond, start, text_of};
-use crate::ring::Op;
-use crate::ring::fake::Faults;
+use crate::driver::Op;
+use crate::driver::fake::Faults;
 
 /// Longer than what is read into a cell.
 const LONG: usize = 40_000;

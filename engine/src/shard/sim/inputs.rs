@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, body, read_body, read_prefix, target};
+use crate::driver::fake::Faults;
+use crate::driver::{Event, Op, Token};
 use crate::mem::Group;
-use crate::ring::fake::Faults;
-use crate::ring::{Event, Op, Token};
 
 fn get(path: &str) -> String {
     format!("GET /a/{path} HTTP/1.1\r\nHost: h\r\n\r\n")

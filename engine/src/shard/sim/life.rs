@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::rig::{Options, Rig, answer, listen_address, stand_in};
 use crate::clock::ticks;
 use crate::config::Config;
+use crate::driver::fake::Faults;
 use crate::id::QueueNumber;
 use crate::queue::QueueCore;
-use crate::ring::fake::Faults;
 use crate::shard::protocol::Protocol;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::piping::{ASKS, Pipe, SWITCHED, socket_of};
 use super::rig::{Options, Rig, answer};
 use crate::config::Config;
+use crate::driver::fake::Faults;
 use crate::queue::{BodyState, Command, Disconnected, Watch};
-use crate::ring::fake::Faults;
 
 /// A pipe over a connection with these settings, behind a request and some bytes that came with it.
 fn piped_with(options: Options, room: usize, early: &str) -> (Rig, usize, Pipe) {

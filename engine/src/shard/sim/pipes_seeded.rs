@@ -15,8 +15,8 @@ use super::piping::{ASKS, Pipe, SWITCHED, socket_of};
 use super::rig::{Options, Rig};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use crate::config::Config;
+use crate::driver::fake::{Fake, Faults, Outside, Random};
 use crate::queue::{BodyState, HandOver};
-use crate::ring::fake::{Fake, Faults, Outside, Random};
 
 /// How a pipe ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, respond_by_id};
 use crate::config::Config;
+use crate::driver::Wait;
 use crate::id::RequestId;
-use crate::ring::Wait;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 /// A little more than half of the time that memory is kept.

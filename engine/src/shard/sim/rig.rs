@@ -11,11 +11,11 @@ use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::RequestCounts;
 use crate::counters::ShardCounters;
+use crate::driver::fake::{Fake, Faults, Outside, Random};
 use crate::id::{Origin, QueueNumber, QueuePlace, RequestId, ShardId};
 use crate::policy::Policy;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
-use crate::ring::fake::{Fake, Faults, Outside, Random};
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
 use crate::shard::{DesiredState, Inbox, ListenAddress, ListenSocket, Shard};
 

@@ -1,7 +1,7 @@
 //! What a simulated client is going to do: drawn from the seed before it begins.
 
 use super::app::sum;
-use crate::ring::fake::Random;
+use crate::driver::fake::Random;
 
 /// One thing a client does.
 #[derive(Debug)]

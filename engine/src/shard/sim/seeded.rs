@@ -17,8 +17,8 @@ use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
 use crate::clock::{Tick, ticks};
 use crate::config::{Config, Mode, longest_whole};
+use crate::driver::fake::{Faults, Outside, Random};
 use crate::policy::Properties;
-use crate::ring::fake::{Faults, Outside, Random};
 
 /// Turns of the shard while clients come and go.
 const TURNS: usize = 200;

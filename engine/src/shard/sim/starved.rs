@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, body, read_body, read_prefix};
 use crate::config::{Config, Mode};
+use crate::driver::Wait;
 use crate::mem::Group;
 use crate::queue::{BodyState, Lease};
 use crate::record::RequestRecord;
-use crate::ring::Wait;
 use crate::shard::transport::Resource;
 
 /// Bytes of a large buffer, of which the shard has so many: three for bodies that are not read, one for readers that

@@ -13,10 +13,10 @@ use std::task::{Wake, Waker};
 use bytes::Bytes;
 
 use super::rig::{BodyLength, head_of};
+use crate::driver::fake::Random;
 use crate::foreign::HeldBytes;
 use crate::queue::{Lease, Signals, Tail};
 use crate::record::RequestRecord;
-use crate::ring::fake::Random;
 use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
 /// Whether a wake has come.

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use super::rig::{BodyLength, Options, Rig, answer, answer_with, head_of, target};
 use super::streaming::{Flag, letters};
 use crate::config::{Config, STAGE_BYTES};
+use crate::driver::fake::Faults;
 use crate::queue::{Answered, Lease, Signals, Tail};
 use crate::record::RequestRecord;
-use crate::ring::fake::Faults;
 use crate::stream::{Data, FileRange, OutStream, Outgoing, Piece};
 
 const STAGE: usize = STAGE_BYTES as usize;

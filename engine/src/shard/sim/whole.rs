@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, body, read_body, read_prefix};
 use crate::config::Config;
+use crate::driver::fake::Faults;
 use crate::policy::Properties;
 use crate::queue::BodyState;
-use crate::ring::fake::Faults;
 
 pub(super) const WHOLE_MAX: u32 = 3000;
 const SECOND: Duration = Duration::from_secs(1);

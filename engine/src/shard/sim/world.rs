@@ -6,7 +6,7 @@ use super::app::App;
 use super::client::{Choice, Client, Seen};
 use super::script;
 use crate::counters::{Counter, RequestCounters, ShardCounters};
-use crate::ring::fake::{Fake, Outside, Random};
+use crate::driver::fake::{Fake, Outside, Random};
 
 /// Clients there are at a time, at most.
 const CLIENTS_AT_ONCE: usize = 8;

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use super::{ListenSocket, Transport};
 use crate::clock::Tick;
+use crate::driver::{Event, Io, Op, Token, net};
 use crate::error::{Error, Result};
 use crate::id::SLOT_BITS;
-use crate::ring::{Event, Io, Op, Token, net};
 use crate::slab::{Key, Slab};
 
 /// Ticks to wait before accepting again after descriptors ran out: about a tenth of a second.

@@ -10,7 +10,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 
 use super::{Life, Polling, Sending, Socket, Transport};
-use crate::ring::{Io, Op, Traffic};
+use crate::driver::{Io, Op, Traffic};
 use crate::timer::NEVER;
 
 impl<I: Io> Transport<I> {

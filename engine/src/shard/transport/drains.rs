@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 
 use super::{Life, Socket, Transport};
+use crate::driver::Io;
 use crate::mem::give_back_room_of_queue;
-use crate::ring::Io;
 use crate::slab::ConnectionKey;
 
 /// See the module's head.

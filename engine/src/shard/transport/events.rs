@@ -7,8 +7,8 @@
 //! Not here: what follows (`protocol`), listeners and the notifier (`accept`, `shard`).
 
 use super::{End, Polling, Receiving, RoomFound, Sending, Socket, Transport};
+use crate::driver::{Event, Io, Op};
 use crate::mem::{Group, ReceiveBuffers, Share};
-use crate::ring::{Event, Io, Op};
 
 /// What has come of an operation of a socket's.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ fn other_side(socket: &mut Socket, event: &Event) -> SocketEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Token;
+    use crate::driver::Token;
     use crate::shard::transport::Life;
     use crate::slab::ConnectionKey;
 

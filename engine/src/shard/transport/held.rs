@@ -6,8 +6,8 @@
 //! Not here: when input can be taken (`protocol`), and receiving (`receive`).
 
 use super::{Socket, Transport};
+use crate::driver::Io;
 use crate::mem::{BufferId, Input, ReceiveBuffers, Share};
-use crate::ring::Io;
 
 /// Buffers a socket may hold before receiving stops.
 const HELD_MAX: u16 = 4;

@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ring::{Io, net};
+use crate::driver::{Io, net};
 
 /// A listening socket of one shard. The control plane has it, too: it can close an address at once, whatever the shard
 /// is doing, and bind the address anew. The descriptor is closed when both have let go of it.

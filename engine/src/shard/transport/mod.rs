@@ -3,7 +3,7 @@
 //!
 //! Invariants:
 //! * What the kernel was lent comes back before it is used again: buffers by completions, sends by
-//!   [`Uring`](crate::ring::Uring)'s rule, a descriptor after its last operation.
+//!   [`Uring`](crate::driver::Uring)'s rule, a descriptor after its last operation.
 //! * At most one send is in flight for a socket.
 //! * A socket is lent by who looked it up, once an event: what is to be done with another one goes on a list.
 //!
@@ -46,8 +46,8 @@ use self::turns::Turns;
 pub(crate) use self::waiting::{Resource, Waiting};
 use crate::clock::{Clock, Tick};
 use crate::counters::ShardCounters;
+use crate::driver::{Epoll, Event, Io, Op, Token};
 use crate::mem::{Arena, BufferTable, Group, ReceiveBuffers, give_back_room, give_back_room_of_queue};
-use crate::ring::{Epoll, Event, Io, Op, Token};
 use crate::slab::ConnectionKey;
 use crate::timer::Wheel;
 

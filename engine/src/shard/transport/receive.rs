@@ -7,8 +7,8 @@
 //! kernel has (room `mem`).
 
 use super::{Polling, Receiving, Resource, Socket, Transport};
+use crate::driver::{Io, Op};
 use crate::mem::{Group, ReceiveBuffers};
-use crate::ring::{Io, Op};
 
 /// What becomes of a part of a body that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@
 //! Not here: what is sent, and how long a client may take.
 
 use super::{Appetite, Sending, Shortage, Socket, Transport};
+use crate::driver::{Event, FilePart, Io, Op, SendMode};
 use crate::mem::Lent;
-use crate::ring::{Event, FilePart, Io, Op, SendMode};
 
 /// What the end of a poll for room says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub(crate) enum RoomFound {
 }
 
 impl<I: Io> Transport<I> {
-    /// Sends from one to [`SEND_PARTS_MAX`](crate::ring::SEND_PARTS_MAX) parts. Ends with the turn unless a completion
-    /// says otherwise.
+    /// Sends from one to [`SEND_PARTS_MAX`](crate::driver::SEND_PARTS_MAX) parts. Ends with the turn unless a
+    /// completion says otherwise.
     #[inline(always)]
     pub(crate) fn send(&mut self, socket: &mut Socket, parts: &[Lent], mode: SendMode) {
         socket.sending = Sending::Silent;

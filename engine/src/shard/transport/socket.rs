@@ -7,8 +7,8 @@
 use std::os::fd::RawFd;
 
 use super::{Account, Resource, Staging};
+use crate::driver::{Op, Token};
 use crate::mem::{BufferId, Group};
-use crate::ring::{Op, Token};
 use crate::slab::ConnectionKey;
 
 /// Whether the kernel receives for a socket.

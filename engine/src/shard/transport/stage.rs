@@ -9,8 +9,8 @@
 use std::os::fd::RawFd;
 
 use super::{Socket, Staging, Transport};
+use crate::driver::{Io, Op};
 use crate::mem::{Cell, FreeCells, Landing};
-use crate::ring::{Io, Op};
 
 /// A part of a file that is to be read.
 #[derive(Clone, Copy, Debug)]

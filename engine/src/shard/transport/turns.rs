@@ -15,7 +15,7 @@
 
 use super::place_lists::PlaceLists;
 use super::{Appetite, Sending, Socket, Transport};
-use crate::ring::Io;
+use crate::driver::Io;
 
 /// Of a client that has taken its last large send whole, one byte in so many counts. In turns of 2 MiB such clients
 /// cost a quarter more CPU: while one of them reads what is being sent, its acknowledgements are handled in the send.
@@ -39,7 +39,7 @@ impl TurnSizes {
 
     /// Others, among which so little that nearly everything waits, for the simulation.
     #[cfg(test)]
-    pub(crate) fn draw(&mut self, random: &mut crate::ring::fake::Random) {
+    pub(crate) fn draw(&mut self, random: &mut crate::driver::fake::Random) {
         let [small, part, turn] =
             [[16 << 10, 2 << 20, 2 << 20], [500, 1000, 1000], [1, 100, 1], [50, 20_000, 3000]][random.below(4)];
         *self = Self { small, part, turn };

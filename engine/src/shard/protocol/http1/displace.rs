@@ -8,9 +8,9 @@
 use ringress_proto::reject::Reject;
 
 use super::Http1;
+use crate::driver::Io;
 use crate::id::QueuePlace;
 use crate::queue::Slot;
-use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 use crate::shard::transport::Resource;
 

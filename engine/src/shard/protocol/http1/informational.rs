@@ -11,8 +11,8 @@ use ringress_proto::response::{HeadWriter, WriteError};
 
 use super::Http1;
 use super::state::PendingWrites;
+use crate::driver::Io;
 use crate::queue::{Informational, Slot, Tail};
-use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 use crate::shard::protocol::link::Out;
 

@@ -12,7 +12,7 @@ use super::Http1;
 use super::state::{Intake, PendingWrites, Reader};
 use crate::clock::Tick;
 use crate::conn::{Expiry, WaitReason};
-use crate::ring::Io;
+use crate::driver::Io;
 use crate::shard::dispatch::View;
 use crate::shard::protocol::Protocol;
 use crate::shard::transport::Resource;

@@ -14,8 +14,8 @@ use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phra
 
 use super::Http1;
 use super::state::PendingWrites;
+use crate::driver::Io;
 use crate::queue::{Answered, HeadText, LINE_BYTES, ResponseFlags, Slot, Tail};
-use crate::ring::Io;
 use crate::shard::protocol::Protocol;
 
 impl<I: Io> Protocol<I> {

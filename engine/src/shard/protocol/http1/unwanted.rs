@@ -20,7 +20,7 @@ use super::Http1;
 use super::input::Taken;
 use super::state::{Incoming, Intake, Reader, RestOfBody};
 use crate::clock::{TICK_MS, Tick};
-use crate::ring::Io;
+use crate::driver::Io;
 use crate::shard::protocol::Protocol;
 use crate::timer::NEVER;
 

@@ -1,24 +1,21 @@
-//! The kernel's contract: io_uring set up, fed and reaped, and the few socket calls around it.
+//! What a shard needs of the kernel, as one trait ([`Io`]), and what provides it: io_uring ([`uring`]), epoll
+//! ([`epoll`]), and a kernel in memory for tests (`fake`). All share the helper for files and the few socket calls.
 //!
 //! Invariants:
-//! * A ring belongs to the thread that made it (SINGLE_ISSUER, DEFER_TASKRUN): nothing completes unless that thread
-//!   enters.
-//! * Features are found by creating a ring and registering with it, never by a version.
-//! * One enter a turn: submit and wait together, then reap everything.
-//! * A *silent* send ([`SendMode::Silent`]) has ended when the enter that submitted it returns and everything has been
-//!   reaped, unless a completion says that it fell short. See [`uring`].
+//! * A driver belongs to the thread that made it: nothing completes unless that thread takes its turn.
+//! * What a kernel offers is found by trying it, never by a version.
+//! * One wait a turn: what was asked for begins, the wait, then everything that has completed.
+//! * A *silent* send ([`SendMode::Silent`]) has ended when the turn that began it returns, unless a completion says
+//!   that it fell short.
 //!
-//! Not here: HTTP, connections, queues. The shard is generic over [`Io`], so that tests can stand in for the kernel.
-//! Sources: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_multishot(7)`, `io_uring_provided_buffers(7)`.
+//! Not here: HTTP, connections, queues; which driver an engine has (`session::drivers`).
 
-mod buffers;
 mod epoll;
 #[cfg(any(test, feature = "bench-door"))]
 #[cfg_attr(not(test), expect(dead_code, reason = "the benchmarks use less of it than the tests"))]
 pub(crate) mod fake;
 mod files;
 pub(crate) mod net;
-mod setup;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -10,7 +10,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use crate::ring::{Token, Wait};
+use crate::driver::{Token, Wait};
 
 /// Descriptors that one wait tells of at most; the kernel tells of the others next, in turn.
 const FOUND_MAX: usize = 512;

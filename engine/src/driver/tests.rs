@@ -29,7 +29,7 @@ macro_rules! for_each_driver {
         mod io_uring {
             $(#[test]
             fn $test() {
-                if let Some(rig) = $crate::ring::tests::Rig::over_io_uring() {
+                if let Some(rig) = $crate::driver::tests::Rig::over_io_uring() {
                     super::$test(rig);
                 }
             })+
@@ -37,7 +37,7 @@ macro_rules! for_each_driver {
         mod epoll {
             $(#[test]
             fn $test() {
-                super::$test($crate::ring::tests::Rig::over_epoll());
+                super::$test($crate::driver::tests::Rig::over_epoll());
             })+
         }
     };

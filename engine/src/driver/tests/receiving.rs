@@ -5,8 +5,8 @@ use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 
 use super::{Got, LARGE_BYTES, Link, Rig, SMALL_BYTES, for_each_driver, pair, pattern};
+use crate::driver::{Io, Op, Token, net};
 use crate::mem::Group;
-use crate::ring::{Io, Op, Token, net};
 
 fn small_buffers_are_filled_until_the_end(mut rig: Rig<impl Io>) {
     let mut link = rig.connect();

@@ -11,8 +11,8 @@ use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use super::{Entry, Fake};
+use crate::driver::{FilePart, Token};
 use crate::mem::{Group, Lent};
-use crate::ring::{FilePart, Token};
 
 /// A connection, seen from both ends.
 #[derive(Debug, Default)]

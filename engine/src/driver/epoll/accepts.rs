@@ -8,7 +8,7 @@
 use std::os::fd::RawFd;
 
 use super::calls;
-use crate::ring::Token;
+use crate::driver::Token;
 
 /// Connections of one listener that a turn accepts at most.
 const BURST: usize = 64;

@@ -13,9 +13,9 @@ use std::os::fd::{OwnedFd, RawFd};
 use super::files::Reading;
 use super::link::{FileJob, Sending, contents};
 use super::{Entry, FIRST_DESCRIPTOR, Fake};
+use crate::driver::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait};
 use crate::error::Error;
 use crate::mem::{Area, Group, Landing, Lent, Spare};
-use crate::ring::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Traffic, Wait};
 
 impl Io for Fake {
     fn listen(&mut self, _socket: RawFd) -> io::Result<()> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Got, Link, Rig, for_each_driver, pattern};
+use crate::driver::{FilePart, Io, Op};
 use crate::mem::Cell;
-use crate::ring::{FilePart, Io, Op};
 
 /// A file without a name.
 fn file(bytes: &[u8]) -> Arc<File> {

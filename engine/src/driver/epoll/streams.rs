@@ -10,8 +10,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::calls;
 use super::poller::Poller;
+use crate::driver::Token;
 use crate::mem::Landing;
-use crate::ring::Token;
 
 /// A read that waits for bytes.
 pub(super) struct Stream {

@@ -11,8 +11,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use super::poller::Bits;
+use crate::driver::SEND_PARTS_MAX;
 use crate::mem::{Landing, Lent};
-use crate::ring::SEND_PARTS_MAX;
 
 /// Makes a call until no signal interrupts it.
 #[inline]

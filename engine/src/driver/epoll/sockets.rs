@@ -12,8 +12,8 @@
 use std::os::fd::RawFd;
 
 use super::poller::Bits;
+use crate::driver::{Op, Token};
 use crate::mem::Group;
-use crate::ring::{Op, Token};
 
 /// What a poll for the other side's end reports.
 const ENDS: Bits = libc::POLLRDHUP | libc::POLLERR | libc::POLLHUP;

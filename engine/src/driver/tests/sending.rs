@@ -4,8 +4,8 @@ use std::io::Read;
 use std::net::Shutdown;
 
 use super::{Link, Rig, for_each_driver, pattern};
+use crate::driver::{Io, Op, SEND_PARTS_MAX, SendMode, Wait};
 use crate::mem::Lent;
-use crate::ring::{Io, Op, SEND_PARTS_MAX, SendMode, Wait};
 
 /// Sends as much as the socket takes, from `bytes` on; gives how much that is. Then the socket is full.
 fn fill<I: Io>(rig: &mut Rig<I>, link: &Link, bytes: &[u8]) -> usize {

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use crate::driver::{FilePart, Token, net};
 use crate::mem::{Arena, Landing};
-use crate::ring::{FilePart, Token, net};
 
 /// Bytes of a file that are sent before the next job has its turn.
 const TURN_BYTES: u32 = 1 << 20;
@@ -157,7 +157,7 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Op;
+    use crate::driver::Op;
     use std::fs::File;
 
     #[test]

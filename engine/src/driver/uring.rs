@@ -1,7 +1,8 @@
-//! [`Io`] by the kernel: one io_uring, its buffer ring, and one enter a turn.
+//! [`Io`] by io_uring: one ring of submissions and completions, its rings of buffers, and one enter a turn.
 //!
 //! Invariants: a turn that succeeds has given the kernel everything queued and read the completion queue to its end;
 //! the parts of a send are kept until the kernel has taken its entry; the kernel's ring closes before its memory goes.
+//! The ring is of the thread that made it (SINGLE_ISSUER, DEFER_TASKRUN).
 //!
 //! Not here: making the ring (`setup`), sending files (`files`), and plain socket calls (`net`).
 //!
@@ -10,6 +11,11 @@
 //! that does not fail. So when `io_uring_enter` has consumed the entry, the bytes are the kernel's no more, and either
 //! all of them are in the socket's buffer or a completion in this very reaping says how many are. The completion queue
 //! must be read to its end for that, overflow included; `turn` does. Measured: see PERF.md, "silent sends".
+//!
+//! Sources: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_multishot(7)`, `io_uring_provided_buffers(7)`.
+
+mod buffers;
+mod setup;
 
 use std::fs::File;
 use std::io;
@@ -19,9 +25,9 @@ use std::time::Duration;
 
 use io_uring::{cqueue, opcode, squeue, types};
 
-use super::buffers::BufferRing;
+use self::buffers::BufferRing;
+use self::setup::Ring;
 use super::files::Files;
-use super::setup::{self, Ring};
 use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;

@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 
 use super::link::{FileJob, Multishot};
 use super::{Entry, Fake, count};
+use crate::driver::Token;
 use crate::mem::Landing;
-use crate::ring::Token;
 
 /// One read.
 #[derive(Debug)]

@@ -290,7 +290,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::ring::Op;
+    use crate::driver::Op;
 
     fn token(number: u32) -> Token {
         Token::new(Op::SendFile, 1, number)
