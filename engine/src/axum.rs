@@ -156,14 +156,14 @@ where
             };
             let outcome = {
                 let mut signal = pin!(signal);
-                let mut serving = pin!(tower::serve(queue.clone(), service, spawn));
+                let mut serving = tower::serve(queue.clone(), service, spawn);
                 let mut stops = false;
                 poll_fn(|context| {
                     if !stops && signal.as_mut().poll(context).is_ready() {
                         stops = true;
                         queue.begin_shutdown(grace);
                     }
-                    serving.as_mut().poll(context)
+                    Pin::new(&mut serving).poll(context)
                 })
                 .await
             };

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use common::peer::{Peer, pattern};
 use common::{Client, End, Host, await_rest, colocated, wait_until};
 use http_body_util::channel::Channel;
 use ringress::RequestQueue;
-use ringress::tower::{RequestInfo, handle, serve};
+use ringress::tower::{RequestInfo, Serve, handle, serve};
 use tokio::runtime::Runtime;
 
 /// More than is under way at a time.
@@ -524,6 +524,21 @@ fn a_future_that_is_dropped_answers_500() {
     assert_eq!(client.read().status, 500);
     drop(client);
     host.await_rest();
+}
+
+#[test]
+fn serving_is_a_future_to_be_kept_and_loses_no_request_when_it_is_dropped() {
+    let host = Host::start();
+    let mut serving: Serve<_, fn(_)> =
+        serve(host.queue.clone(), routes::router(), |_| unreachable!("never polled again"));
+    let polled = Pin::new(&mut serving).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    let mut client = host.connect();
+    client.get("/");
+    wait_until("it waits", || host.queue.len() == 1);
+    drop(serving);
+    host.receive().respond(ringress::Response::text("kept")).expect("open");
+    assert_eq!(client.read().text(), "kept");
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub use body::{Chunk, FillBuffer, NextChunk, ReadBytes, RequestBody, ToBytes};
 pub use completion::{Completion, Sent};
 pub use disconnect::Disconnect;
 pub use reading::{Cookies, FieldName, Form, HeaderValues, Headers, Pairs, Segments, ToForm};
+#[cfg(feature = "tower")]
+pub(crate) use receive::Place;
 pub use receive::{Batch, Receive, ReceiveBatch};
 pub use request::Request;
 pub use response::{Body, HeaderName, HeaderValue, Response, StatusCode};

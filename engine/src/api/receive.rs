@@ -96,7 +96,7 @@ impl RequestQueue {
     /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
     /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn receive_async(&self) -> Receive<'_> {
-        Receive { queue: self, ticket: None }
+        Receive { queue: self, place: Place::default() }
     }
 
     /// As [`receive_batch`](Self::receive_batch), as a future, under the terms of
@@ -286,50 +286,22 @@ impl Drop for Batch<'_> {
     }
 }
 
-/// A request to come; see [`RequestQueue::receive_async`].
-#[derive(Debug)]
-#[must_use = "a future does nothing unless polled"]
-pub struct Receive<'a> {
-    queue: &'a RequestQueue,
-    /// This future's name among the sleepers, once it has had to wait.
+/// A future's place in a queue while it waits for a request: of those here, and of others that own their queue.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// The future's name among the sleepers, once it has had to wait.
     ticket: Option<u64>,
 }
 
-impl Receive<'_> {
-    fn look(&mut self) -> Option<Result<Request>> {
-        let core = &self.queue.core;
-        let found = match self.queue.claim() {
-            Some(request) => Ok(request),
-            // The engine waits for the threads of its shards to leave before it closes the queues.
-            None if core.is_closed() || session::is_over(core.engine()) => Err(Error::CLOSED),
-            None => return None,
-        };
-        self.leave();
-        Some(found)
-    }
-
-    /// Waits no more; a wake that came for this future and was not used goes to another consumer. At once when it is
-    /// ready, since a future that is ready may be kept.
-    fn leave(&mut self) {
-        if let Some(ticket) = self.ticket.take()
-            && !self.queue.core.sleepers().unregister(ticket)
-        {
-            self.queue.core.pass_on();
-        }
-    }
-}
-
-impl Future for Receive<'_> {
-    type Output = Result<Request>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let queue = self.queue;
+impl Place {
+    /// Looks for a request; if there is none, the task of `context` is woken when one may be there.
+    pub(crate) fn poll(&mut self, queue: &RequestQueue, context: &Context<'_>) -> Poll<Result<Request>> {
         if wait::is_undriven(queue.core.engine()) {
             let text = "receive_async on a thread that is attached to a shard, which nobody drives meanwhile. Remedy: \
                 wait for it with ringress::block_on, or use receive";
             return Poll::Ready(Err(Error::unsupported(text)));
         }
-        if let Some(found) = self.look() {
+        if let Some(found) = self.look(queue) {
             return Poll::Ready(found);
         }
         notify_deferred();
@@ -337,13 +309,52 @@ impl Future for Receive<'_> {
         let shard = session::attached_shard(queue.core.engine());
         queue.core.sleepers().register(ticket, shard, context.waker());
         // The sleeper's second look.
-        self.look().map_or(Poll::Pending, Poll::Ready)
+        self.look(queue).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn look(&mut self, queue: &RequestQueue) -> Option<Result<Request>> {
+        let core = &queue.core;
+        let found = match queue.claim() {
+            Some(request) => Ok(request),
+            // The engine waits for the threads of its shards to leave before it closes the queues.
+            None if core.is_closed() || session::is_over(core.engine()) => Err(Error::CLOSED),
+            None => return None,
+        };
+        self.leave(queue);
+        Some(found)
+    }
+
+    /// Waits no more; a wake that came for this future and was not used goes to another consumer. At once when it is
+    /// ready, since a future that is ready may be kept.
+    pub(crate) fn leave(&mut self, queue: &RequestQueue) {
+        if let Some(ticket) = self.ticket.take()
+            && !queue.core.sleepers().unregister(ticket)
+        {
+            queue.core.pass_on();
+        }
+    }
+}
+
+/// A request to come; see [`RequestQueue::receive_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless polled"]
+pub struct Receive<'a> {
+    queue: &'a RequestQueue,
+    place: Place,
+}
+
+impl Future for Receive<'_> {
+    type Output = Result<Request>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let queue = self.queue;
+        self.place.poll(queue, context)
     }
 }
 
 impl Drop for Receive<'_> {
     fn drop(&mut self) {
-        self.leave();
+        self.place.leave(self.queue);
     }
 }
 

@@ -55,12 +55,14 @@ mod handling;
 mod incoming;
 mod shared;
 
-use core::future::poll_fn;
-use core::task::Poll;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 
 use tower_service::Service;
 
-use crate::api::Request;
+use crate::api::{Place, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::RequestQueue;
 
@@ -73,27 +75,61 @@ const IN_A_ROW: u32 = 32;
 /// Takes requests from a queue until it is closed, and gives a clone of the service each, as futures to be spawned.
 ///
 /// Requests are taken as fast as they come: bound their number in `spawn`, by the queue's consumers or by the engine's
-/// `requests_max`. Dropping the future loses no request.
-///
-/// # Errors
-/// As [`RequestQueue::receive_async`], but for [`Closed`](ErrorKind::Closed), which is the end in order.
-pub async fn serve<S, B>(queue: RequestQueue, service: S, mut spawn: impl FnMut(Handling<S, B>)) -> Result<()>
+/// `requests_max`.
+pub fn serve<S, B, F>(queue: RequestQueue, service: S, spawn: F) -> Serve<S, F>
 where
     S: Service<http::Request<IncomingBody>, Response = http::Response<B>> + Clone,
     B: http_body::Body,
+    F: FnMut(Handling<S, B>),
 {
-    let mut in_a_row = 0;
-    loop {
-        match queue.receive_async().await {
-            Ok(request) => spawn(handle(request, service.clone())),
-            Err(error) if error.is_closed() => return Ok(()),
-            Err(error) => return Err(error),
+    Serve { queue, service, spawn, place: Place::default() }
+}
+
+/// The future of [`serve`]: ready when the queue is closed. Dropped, it takes no more requests, and loses none.
+#[must_use = "a future does nothing unless polled"]
+pub struct Serve<S, F> {
+    queue: RequestQueue,
+    service: S,
+    spawn: F,
+    place: Place,
+}
+
+impl<S, F> fmt::Debug for Serve<S, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+// Nothing in it is pinned.
+impl<S, F> Unpin for Serve<S, F> {}
+
+impl<S, B, F> Future for Serve<S, F>
+where
+    S: Service<http::Request<IncomingBody>, Response = http::Response<B>> + Clone,
+    B: http_body::Body,
+    F: FnMut(Handling<S, B>),
+{
+    /// # Errors
+    /// As [`RequestQueue::receive_async`], but for [`Closed`](ErrorKind::Closed), which is the end in order.
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        for _ in 0..IN_A_ROW {
+            match ready!(this.place.poll(&this.queue, context)) {
+                Ok(request) => (this.spawn)(handle(request, this.service.clone())),
+                Err(error) if error.is_closed() => return Poll::Ready(Ok(())),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
-        in_a_row += 1;
-        if in_a_row == IN_A_ROW {
-            in_a_row = 0;
-            let_others_run().await;
-        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S, F> Drop for Serve<S, F> {
+    fn drop(&mut self) {
+        self.place.leave(&self.queue);
     }
 }
 
@@ -104,18 +140,6 @@ where
     B: http_body::Body,
 {
     Handling::new(request, service)
-}
-
-async fn let_others_run() {
-    let mut has_run = false;
-    poll_fn(|context| {
-        if core::mem::replace(&mut has_run, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// What the types of `http` cannot say, or the engine cannot send.
