@@ -2,8 +2,8 @@
 //!
 //! For: request heads ([`head`]), message framing ([`framing`], [`chunked`]), trailers ([`trailers`]), URL prefixes and
 //! cooked URLs ([`url`]), pairs of queries and forms ([`form`], [`escape`]), cookies ([`cookie`]), response heads
-//! ([`response`]), preconditions ([`conditional`]), byte ranges ([`range`]), entity tags ([`etag`]), dates ([`date`])
-//! and the responses that refusals become ([`reject`]).
+//! ([`response`]), what proxies say of the client ([`proxy`], [`forwarded`]), preconditions ([`conditional`]), byte
+//! ranges ([`range`]), entity tags ([`etag`]), dates ([`date`]) and the responses that refusals become ([`reject`]).
 //!
 //! Invariants:
 //! - The verdict on a byte stream does not depend on how it was split into reads.
@@ -17,8 +17,8 @@
 //!
 //! Not here: I/O, clocks, threads, allocation, unsafe code, HTTP/2, client-side parsing.
 //!
-//! Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (URI), RFC 6265 (cookies), RFC 6585 (431), WHATWG URL
-//! Standard (forms).
+//! Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (URI), RFC 6265 (cookies), RFC 6585 (431), RFC 7239
+//! (Forwarded), WHATWG URL Standard (forms), the PROXY protocol's own text.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -32,11 +32,13 @@ pub mod date;
 pub mod escape;
 pub mod etag;
 pub mod form;
+pub mod forwarded;
 pub mod framing;
 pub mod head;
 pub mod header;
 pub mod limits;
 pub mod method;
+pub mod proxy;
 pub mod range;
 pub mod reject;
 pub mod response;

@@ -35,6 +35,8 @@ const PROTO: &[Room] = &[
     ("form", &[], &[]),
     ("cookie", &["bytes"], &[]),
     ("escape", &["bytes"], &[]),
+    ("forwarded", &["bytes"], &[]),
+    ("proxy", &[], &[]),
     ("version", &[], &[]),
     ("framing", &["bytes", "reject", "version"], &[]),
     ("head", &["bytes", "framing", "header", "limits", "method", "reject", "version", "words"], &[]),
