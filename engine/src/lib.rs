@@ -70,6 +70,7 @@
 //! * `http`: `http::StatusCode`, `http::HeaderName` and `http::HeaderValue` in responses; `ringress::http` is that
 //!   crate.
 //! * `tower` (with `http`): `ringress::tower`. `axum` (with `tower`): `ringress::axum`.
+//! * `command`: the program `ringress`, and what it needs; nothing here.
 //!
 //! # Absent
 //! TLS, HTTP/2, caching and logging, for now; an HTTP client, routing by pattern and middleware, for good.

@@ -53,11 +53,12 @@ impl Source {
         (name != "lib").then_some(name)
     }
 
-    /// Whether the file belongs to the engine, the protocol or what that rests on, not to tests, examples or
+    /// Whether the file belongs to the engine, the protocol or what that rests on, not to programs, tests, examples or
     /// benchmarks.
     #[must_use]
     pub fn is_library(&self) -> bool {
-        ["engine/src/", "proto/src/", "scan/src/"].iter().any(|library| self.path.starts_with(library))
+        let is_program = self.path.starts_with("engine/src/bin/");
+        !is_program && ["engine/src/", "proto/src/", "scan/src/"].iter().any(|library| self.path.starts_with(library))
     }
 
     /// First segments after `crate::` (in a room's root file also `super::`), in paths and in use groups.

@@ -98,7 +98,19 @@ fn check_cargo(words: &[&str]) {
             let folder = package.strip_prefix("ringress-").unwrap_or("engine");
             assert!(root().join(folder).join("Cargo.toml").is_file(), "{words:?}: no package {package}");
         }
+        ["cargo", "install", ..] => {
+            assert_eq!(value(words, "--path"), Some("engine"), "{words:?}: the one package with a program");
+        }
         _ => panic!("{words:?}: say here how this is checked"),
+    }
+}
+
+/// Checks what a command of the program `ringress` names.
+fn check_program(words: &[&str]) {
+    let source = read("engine/src/bin/ringress/main.rs").to_ascii_lowercase();
+    let options = words[2..].iter().filter_map(|word| word.strip_prefix("--"));
+    for name in options.chain([words[1]]) {
+        assert!(source.contains(&format!(" {name}")), "{words:?}: no {name}");
     }
 }
 
@@ -158,6 +170,7 @@ fn the_commands_of_the_readme_work_as_they_are_written() {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[0] {
             "cargo" => check_cargo(&words),
+            "ringress" => check_program(&words),
             "curl" if has_curl => run_as_client(command, server.address()),
             "curl" => {}
             "(exec" => run_as_client(command, server.address()),

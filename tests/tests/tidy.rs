@@ -57,6 +57,7 @@ const RING_AND_HTTP: &[&str] = &["io_uring", "ringress_proto"];
 const RING_AND_HTTP_AND_LOCKS: &[&str] = &["io_uring", "ringress_proto", "Mutex", "RwLock"];
 const RING: &[&str] = &["io_uring"];
 const IO_URING_AND_PROTO_AND_FILES: &[&str] = &["io_uring", "libc", "ringress_proto", "std::fs"];
+const BIN_NEVER: &[&str] = &["io_uring", "libc", "ringress_proto", "thread::spawn"];
 const IO_URING_AND_FILES: &[&str] = &["io_uring", "libc", "std::fs", "std::io"];
 const LOCKS: &[&str] = &["Mutex", "RwLock", "io_uring"];
 const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", "Mutex", "RwLock", "io_uring"];
@@ -94,6 +95,8 @@ const ENGINE: &[Room] = &[
     ("tower", &["api", "error", "foreign", "id", "promise", "session"], IO_URING_AND_FILES),
     // Behind a feature: such services on tokio.
     ("axum", &["error", "session", "tower"], IO_URING_AND_FILES),
+    // The program, behind a feature: it has of the library what others have.
+    ("bin", &[], BIN_NEVER),
     // For benchmarks only: a feature that no user turns on.
     ("bench_door", BENCH_DOOR_MAY, RING),
 ];

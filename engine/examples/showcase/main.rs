@@ -1,6 +1,7 @@
 //! The program that people, tests and benchmarks run: see `--help`, and `GET /` for its routes.
 
 mod consumers;
+#[path = "../../src/bin/ringress/files.rs"]
 mod files;
 mod options;
 mod routes;

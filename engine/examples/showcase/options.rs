@@ -121,7 +121,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("profile") => options.profile = value(&mut parser, "--profile", profile)?,
             Long("memory-max") => options.memory_max = Some(value(&mut parser, "--memory-max", bytes)?),
             Long("capacity") => options.capacity = true,
-            Long("root") => options.root = Some(value(&mut parser, "--root", Root::open)?),
+            Long("root") => options.root = Some(value(&mut parser, "--root", |path| Root::open(path.as_ref()))?),
             Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
             _ => return Err(format!("{}; --help lists all options", argument.unexpected()).into()),

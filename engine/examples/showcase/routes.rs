@@ -7,7 +7,8 @@ use bytes::Bytes;
 use ringress::{ErrorKind, KnownHeader, Method, Request, Response, ResponseHeader, TargetForm, Validators, Version};
 use serde_json::{Map, Value, json};
 
-use crate::{Site, files};
+use crate::Site;
+use crate::files::{self, Found, Root};
 
 /// Contexts of the three prefixes; paths under the first two are taken without their first segment.
 pub(crate) const STRONG: u64 = 1;
@@ -155,10 +156,7 @@ pub(crate) fn answer_now(request: Request, route: Option<Route>, site: &Site) ->
             let wanted = "this route is for Connection: upgrade and Upgrade: echo in HTTP/1.1, without a body\n";
             request.respond(status_text(400, wanted))
         }
-        (Some(Route::File), Some(root)) if get => {
-            let below = request.rest()[FILE.len()..].to_owned();
-            files::answer(request, root, &below)
-        }
+        (Some(Route::File), Some(root)) if get => request.respond_with(|request| file(request, root)),
         _ => request.respond_with(|request| answer(request, route, site)),
     }
 }
@@ -213,6 +211,19 @@ fn json_line(value: &Value) -> Response<'static> {
 
 pub(crate) fn not_found() -> Response<'static> {
     status_text(404, "no such path\n")
+}
+
+/// The file of a path below the root.
+fn file(request: &Request, root: &Root) -> Response<'static> {
+    let path = &request.rest()[FILE.len()..];
+    match root.find(path) {
+        Ok(Found::File(file, metadata)) => files::response(request, path, file, &metadata),
+        Ok(_) => not_found(),
+        Err(error) => {
+            eprintln!("showcase: /file/{path}: {error}");
+            status_text(503, "the file cannot be opened now\n")
+        }
+    }
 }
 
 fn page(request: &Request) -> Response<'_> {

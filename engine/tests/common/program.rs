@@ -1,4 +1,4 @@
-//! The examples as programs: built when they are missing or stale, started, and ended by signals.
+//! Programs: examples, built when they are missing or stale, and others; started, and ended by signals.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -39,27 +39,33 @@ pub(crate) fn built(name: &str) -> PathBuf {
 /// Where a program is to listen: on a free port.
 pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
 
-/// A running example, killed when dropped.
+/// A running program, killed when dropped.
 pub(crate) struct Program {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// What it says behind its first line.
+    pub(crate) lines: mpsc::Receiver<String>,
 }
 
 impl Program {
     /// Starts one with these arguments, and waits until it says where it listens.
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(built(name));
-        command.args(arguments).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
+        Self::of(command.args(arguments))
+    }
+
+    /// The same of any command.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let (said, first) = mpsc::channel();
+        let (said, lines_said) = mpsc::channel();
         // All of them are read: it may say more while it serves.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
-        let line = first.recv_timeout(WAIT_MAX).expect("it says where it listens");
+        let line = lines_said.recv_timeout(WAIT_MAX).expect("it says where it listens");
         let address = line.strip_prefix("listening on ").and_then(|rest| rest.split_once("://"));
         let address = address.and_then(|(_, rest)| rest.split('/').next());
         let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
-        Self { child, address: address.parse().expect("an address") }
+        Self { child, address: address.parse().expect("an address"), lines: lines_said }
     }
 
     /// Sends it a signal.

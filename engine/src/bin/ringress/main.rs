@@ -1,0 +1,110 @@
+//! The program `ringress`: `ringress --help` says what it does, docs/command.md the rest.
+//!
+//! Invariants: what it is asked for goes to standard output, and what is wrong to standard error; its exit status is 0,
+//! 1 when what was asked for could not be done, or 2 for a command line that it does not understand.
+//!
+//! Not here: what is served of a folder (`folder`), and how (the library).
+
+mod files;
+mod folder;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+const STATUSES: &str = "\
+Exit status:
+  0  it is done; a server has ended in order
+  1  it could not be done: the reason stands on standard error
+  2  the command line is wrong";
+
+/// Serves folders over HTTP
+///
+/// The engine runs over io_uring where that can be had, and over epoll elsewhere; the environment
+/// variable RINGRESS_DRIVER (auto, io_uring or epoll) decides.
+#[derive(Debug, Parser)]
+#[command(version, after_help = STATUSES, verbatim_doc_comment)]
+struct CommandLine {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Serve(Serve),
+    /// Print completions for a shell
+    ///
+    /// For bash: ringress completions bash > ~/.local/share/bash-completion/completions/ringress
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+}
+
+/// Serve a folder until SIGINT or SIGTERM
+///
+/// Files are answered to GET and HEAD, with ranges and conditions; a folder with its index.html,
+/// and never with a list of what it has. No path and no symbolic link leads out of DIR, and names
+/// that begin with a dot are not there, but for .well-known.
+///
+/// On a signal, requests under way have 5 seconds to end; another one ends the program at once.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct Serve {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// An address to listen on, repeatable; port 0: a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
+    listen: Vec<SocketAddr>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an IP address and port are wanted, such as 127.0.0.1:8080 or [::1]:8080")
+}
+
+fn main() -> ExitCode {
+    match run(CommandLine::parse().action) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringress: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(action: Action) -> Result<(), Box<dyn Error>> {
+    match action {
+        Action::Serve(Serve { folder, listen }) => folder::serve(&folder, &listen),
+        Action::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut CommandLine::command(), "ringress", &mut text);
+            print(&text)
+        }
+    }
+}
+
+/// To standard output. Who does not read to the end, as `head`, has no more of it.
+fn print(text: &[u8]) -> Result<(), Box<dyn Error>> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}").into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        CommandLine::command().debug_assert();
+    }
+}
