@@ -152,7 +152,7 @@ pub use self::policy::Properties;
 pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::serve::{IntoReply, Pool, Reply, Server, Site};
 pub use self::session::{
-    AddressInfo, Attached, Engine, EngineBuilder, QueueInfo, QueueOptions, RequestQueue, ServerSession, UrlGroup,
-    UrlGroupInfo, UrlInfo,
+    AddressInfo, Attached, Endpoint, Engine, EngineBuilder, Listener, QueueInfo, QueueOptions, RequestQueue,
+    ServerSession, UrlGroup, UrlGroupInfo, UrlInfo,
 };
 pub use self::stream::FileRange;

@@ -93,14 +93,14 @@ fn all_urls_of_a_group_are_removed_at_once_and_their_ports_close() {
     group.remove_all_urls().expect("the group lives");
     assert_eq!(urls(&group), []);
     let left = host.engine.addresses();
-    let [address] = left[..] else { panic!("{left:?}") };
-    assert_eq!((address.address, address.explicit), (host.address, true));
+    let [address] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((&address.address, address.explicit), (&host.address.into(), true));
     group.remove_all_urls().expect("none is fine");
     group.add_url(&format!("http://*:{port}/a/"), 1).expect("free again");
     let opened = host.engine.addresses();
-    let opened = opened.iter().find(|info| info.address.port() == port).expect("it is open again");
+    let opened = opened.iter().find(|info| info.port == port).expect("it is open again");
     assert!(!opened.explicit);
-    let error = host.engine.unlisten(opened.address).expect_err("URLs have opened it");
+    let error = host.engine.unlisten(&opened.address).expect_err("URLs have opened it");
     assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("URLs"), "{error}");
     let mut client = Client::connect(loopback(port));
     client.get("/a/x");

@@ -303,6 +303,10 @@ fn served(url: &str, address: impl Fn(u16) -> SocketAddr) -> (Server, Client) {
     (server, client)
 }
 
+fn address(info: &ringress::AddressInfo) -> SocketAddr {
+    info.address.tcp().expect("a TCP one")
+}
+
 fn stop(server: Server, client: Client) {
     drop(client);
     await_rest(server.engine());
@@ -316,7 +320,7 @@ fn a_server_listens_where_its_url_says() {
     assert!(server.url().starts_with("http://127.0.0.1:") && server.url().ends_with("/app/"), "{}", server.url());
     assert_eq!((client.ask("/app/x").text(), client.ask("/x").status), ("/app/x", 404));
     let addresses = server.engine().addresses();
-    assert!(addresses.len() == 1 && addresses[0].address.ip() == Ipv4Addr::LOCALHOST, "{addresses:?}");
+    assert!(addresses.len() == 1 && address(&addresses[0]).ip() == Ipv4Addr::LOCALHOST, "{addresses:?}");
     stop(server, client);
     // Any host name, where the address says all.
     let (server, mut client) = served("http://0.0.0.0:0/", loopback);
@@ -324,7 +328,7 @@ fn a_server_listens_where_its_url_says() {
     assert_eq!(client.ask("/any").text(), "/any");
     stop(server, client);
     let (server, mut client) = served("http://localhost:0/", loopback);
-    assert!(server.engine().addresses().iter().all(|info| info.address.ip().is_loopback()));
+    assert!(server.engine().addresses().iter().all(|info| address(info).ip().is_loopback()));
     client.send("GET /x HTTP/1.1\r\nHost: localhost\r\n\r\nGET /x HTTP/1.1\r\nHost: other\r\n\r\n");
     assert_eq!((client.read().status, client.read().status), (200, 400));
     stop(server, client);
@@ -343,7 +347,7 @@ fn a_server_listens_where_its_url_says() {
 #[test]
 fn a_site_is_for_whoever_receives() {
     let site = builder().open("http://127.0.0.1:0/").expect("it listens");
-    let mut client = Client::connect(site.engine().addresses()[0].address);
+    let mut client = Client::connect(address(&site.engine().addresses()[0]));
     client.get("/x");
     receive(site.queue()).respond(Response::text("x")).expect("open");
     assert_eq!(client.read().text(), "x");
@@ -385,7 +389,7 @@ fn a_colocated_server_serves_too() {
         move |request: &mut Request| -> Result<Response<'static>, Box<dyn StdError + Send + Sync>> { handler(request) };
     let server = builder().mode(Mode::Colocated).serve("http://127.0.0.1:0/", handler).expect("it serves");
     let server = server.on_error(move |error| listener.lock().expect("no panic").push(error.to_string()));
-    let address = server.engine().addresses()[0].address;
+    let address = address(&server.engine().addresses()[0]);
     let mut client = Client::connect(address);
     assert_eq!(client.ask("/").text(), "served");
     client.send("DELETE / HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -33,7 +33,7 @@ use crate::mem::{Group, Landing, Lent, Spare};
 use crate::queue::{Exchange, QueueCore};
 use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
-use crate::shard::{DesiredState, Driven, Inbox, ListenAddress, ListenSocket, Shard};
+use crate::shard::{DesiredState, Driven, Entrance, Inbox, ListenAddress, ListenSocket, Shard};
 
 /// Undelivered requests at the most: those of a whole round, so that none is refused.
 const LENGTH_MAX: u32 = 4096;
@@ -88,9 +88,9 @@ impl Turns {
         let listener = socket.as_raw_fd();
         let mut desired = DesiredState::new(routes([("http://*:80/", 7)]));
         desired.set_queues(vec![Some(Arc::clone(&core))]);
-        let ip = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let sockets = vec![Some(Arc::new(ListenSocket::new(socket)))];
-        desired.set_addresses(vec![Arc::new(ListenAddress { id: 1, ip, port: 80, sockets })]);
+        let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80 };
+        let sockets = vec![Some(Arc::new(ListenSocket::alone(socket)))];
+        desired.set_addresses(vec![Arc::new(ListenAddress { id: 1, entrance, sockets })]);
         desired.advance();
         inbox.put(desired.clone());
         let clients = (0..connections).map(|_| fake.borrow_mut().connect(listener, ROOM)).collect();
@@ -216,8 +216,8 @@ struct Outlet(Rc<RefCell<Fake>>);
 
 impl Io for Outlet {
     #[inline(never)]
-    fn listen(&mut self, socket: RawFd) -> io::Result<()> {
-        self.0.borrow_mut().listen(socket)
+    fn listen(&mut self, socket: RawFd, backlog: Option<u32>) -> io::Result<()> {
+        self.0.borrow_mut().listen(socket, backlog)
     }
 
     #[inline(never)]

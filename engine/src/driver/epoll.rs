@@ -38,7 +38,7 @@ use self::posted::Posted;
 use self::sockets::{Poll, Receive, Socket, Sockets, WATCHED};
 use self::streams::{Stream, Streams};
 use super::files::{Files, Reading, Source};
-use super::{Event, FilePart, Io, Op, SendMode, Token, Wait, net};
+use super::{Event, FilePart, Io, Op, SendMode, Token, Wait, listen, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Arena, Filled, Group, Landing, Lent, Spare};
@@ -315,14 +315,14 @@ impl Epoll {
 }
 
 impl Io for Epoll {
-    fn listen(&mut self, socket: RawFd) -> io::Result<()> {
-        // A client that was told of may have left, and others accept nothing here.
-        net::never_wait(socket)?;
-        net::start_listening(socket)
+    fn listen(&mut self, socket: RawFd, backlog: Option<u32>) -> io::Result<()> {
+        // A client that was told of may have left, or another shard may have it.
+        listen::never_wait(socket)?;
+        backlog.map_or(Ok(()), |backlog| listen::start_listening(socket, backlog))
     }
 
     fn accept(&mut self, listener: RawFd, token: Token) {
-        match self.poller.watch(listener, libc::POLLIN, token) {
+        match self.poller.watch_with_others(listener, token) {
             Ok(()) => self.accepts.begin(listener, token),
             Err(error) => self.finish(token, -error.raw_os_error().unwrap_or(libc::EIO), false),
         }
@@ -463,7 +463,7 @@ impl Io for Epoll {
     fn release(&mut self, descriptor: RawFd) -> OwnedFd {
         self.poller.forget(descriptor);
         let socket = net::release(descriptor);
-        net::let_wait(&socket);
+        net::let_wait(descriptor);
         socket
     }
 

@@ -15,6 +15,8 @@ mod epoll;
 #[cfg_attr(not(test), expect(dead_code, reason = "the benchmarks use less of it than the tests"))]
 pub(crate) mod fake;
 mod files;
+pub(crate) mod handed;
+pub(crate) mod listen;
 pub(crate) mod net;
 #[cfg(test)]
 mod tests;
@@ -106,8 +108,9 @@ impl Event {
 ///
 /// What is provided here is done by a call of its own, however a driver carries out operations.
 pub(crate) trait Io {
-    /// Makes a bound socket take connections, if it does not yet.
-    fn listen(&mut self, socket: RawFd) -> io::Result<()>;
+    /// Makes a bound socket take connections, if it does not yet, of which at most `backlog` wait to be accepted.
+    /// `None`: it listens already, and is made ready for this driver.
+    fn listen(&mut self, socket: RawFd, backlog: Option<u32>) -> io::Result<()>;
     /// Accepts connections until a completion comes without `more`.
     fn accept(&mut self, listener: RawFd, token: Token);
     /// Receives into small provided buffers until a completion comes without `more`.

@@ -1,145 +1,32 @@
 //! The socket calls that are not worth, or not possible as, ring operations.
 //!
-//! Invariants: a descriptor opened here is closed on exec and belongs to the caller; an address in use is refused,
-//! since the first of its sockets is bound without SO_REUSEPORT; accepted sockets inherit TCP_NODELAY and
-//! keep-alive from listening ones.
+//! Invariants: a descriptor opened here is closed on exec and belongs to the caller.
 //!
-//! Not here: the ring's operations (`uring`), and when a socket is shut or closed (room `shard`).
+//! Not here: sockets that listen (`listen`), the ring's operations (`uring`), and when a socket is shut or closed (room
+//! `shard`).
 
 use std::fs::File;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
 
 use super::Traffic;
 use crate::error::Error;
 use crate::mem::Landing;
 
-/// Connections the kernel queues before they are accepted; it lowers this to net.core.somaxconn.
-const BACKLOG: i32 = 4096;
-
-/// How often a silent client is asked whether it is still there.
-const KEEP_ALIVE_PROBES: i32 = 6;
-
-fn check(result: i32) -> io::Result<i32> {
+pub(super) fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn set_option(socket: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+pub(super) fn set_option(socket: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     let len = socklen::<i32>();
     // SAFETY: the pointer and length are those of `value`, which outlives the call.
     check(unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), len) }).map(drop)
 }
 
-fn socklen<T>() -> libc::socklen_t {
+pub(super) fn socklen<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0)
-}
-
-/// A socket address as the kernel takes it.
-enum Raw {
-    V4(libc::sockaddr_in),
-    V6(libc::sockaddr_in6),
-}
-
-fn family(family: i32) -> libc::sa_family_t {
-    libc::sa_family_t::try_from(family).unwrap_or(0)
-}
-
-fn raw(address: SocketAddr) -> Raw {
-    match address {
-        SocketAddr::V4(v4) => Raw::V4(libc::sockaddr_in {
-            sin_family: family(libc::AF_INET),
-            sin_port: v4.port().to_be(),
-            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-            sin_zero: [0; 8],
-        }),
-        SocketAddr::V6(v6) => Raw::V6(libc::sockaddr_in6 {
-            sin6_family: family(libc::AF_INET6),
-            sin6_port: v6.port().to_be(),
-            sin6_flowinfo: v6.flowinfo(),
-            sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-            sin6_scope_id: v6.scope_id(),
-        }),
-    }
-}
-
-fn bind(socket: RawFd, address: SocketAddr) -> io::Result<()> {
-    match raw(address) {
-        // SAFETY: the pointer and length are those of `v4`, which outlives the call.
-        Raw::V4(v4) => check(unsafe { libc::bind(socket, (&raw const v4).cast(), socklen::<libc::sockaddr_in>()) }),
-        // SAFETY: as above, of `v6`.
-        Raw::V6(v6) => check(unsafe { libc::bind(socket, (&raw const v6).cast(), socklen::<libc::sockaddr_in6>()) }),
-    }
-    .map(drop)
-}
-
-/// Opens `count` sockets on one address, among which the kernel will spread connections (SO_REUSEPORT) once they
-/// listen.
-///
-/// The first is bound without SO_REUSEPORT, so that an address in use, also by another process of ours, is refused.
-/// Port 0 is given a free port, the same for all.
-///
-/// With `keep_alive`, a client that has been silent for so long is asked whether it is still there. With `buffer`, the
-/// kernel buffers so many bytes for each, both ways.
-pub(crate) fn bind_all(
-    address: SocketAddr,
-    count: usize,
-    keep_alive: Option<Duration>,
-    buffer: Option<u32>,
-) -> io::Result<Vec<OwnedFd>> {
-    let mut sockets: Vec<OwnedFd> = Vec::with_capacity(count);
-    let mut bound = address;
-    for index in 0..count.max(1) {
-        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        // SAFETY: the call takes no pointers.
-        let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
-        // SAFETY: `fd` was opened by the call above and belongs to nobody else.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-        // Accepted sockets inherit this: answers are whole when they are sent, so waiting for more only delays them.
-        set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-        if let Some(after) = keep_alive {
-            ask_silent_clients(fd, after)?;
-        }
-        if let Some(bytes) = buffer.and_then(|bytes| i32::try_from(bytes).ok()) {
-            // Before it listens: the window is offered by it.
-            set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)?;
-            set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)?;
-        }
-        if address.is_ipv6() && address.ip().is_unspecified() {
-            // All addresses, IPv4 too, whatever net.ipv6.bindv6only says.
-            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
-        }
-        if index > 0 {
-            set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-        }
-        bind(fd, bound)?;
-        if index == 0 {
-            bound = local_address(fd).unwrap_or(bound);
-            if count > 1 {
-                set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-            }
-        }
-        sockets.push(socket);
-    }
-    Ok(sockets)
-}
-
-/// Switches keep-alive on (tcp(7)), for what a listening socket accepts as well.
-fn ask_silent_clients(socket: RawFd, after: Duration) -> io::Result<()> {
-    let seconds = i32::try_from(after.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
-    set_option(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds)?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (seconds + KEEP_ALIVE_PROBES - 1) / KEEP_ALIVE_PROBES)?;
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, KEEP_ALIVE_PROBES)
-}
-
-/// Begins to take connections; doing so twice does no harm.
-pub(crate) fn start_listening(socket: RawFd) -> io::Result<()> {
-    // SAFETY: the call takes no pointers.
-    check(unsafe { libc::listen(socket, BACKLOG) }).map(drop)
 }
 
 /// Raises the number of descriptors that this process may have to the most that it may ask for (setrlimit(2)).
@@ -335,18 +222,11 @@ pub(crate) fn release(descriptor: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
-/// Makes a listening socket that is just made fail calls that would block. Nothing else of its flags can be set by this
-/// call.
-pub(super) fn never_wait(socket: RawFd) -> io::Result<()> {
-    // SAFETY: the call takes no pointers.
-    check(unsafe { libc::fcntl(socket, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
-}
-
 /// Makes a socket wait again for calls that would block: what the ring needs of it (O_NONBLOCK) is not what the next
 /// owner expects. Nothing else of its flags can be set by this call.
-pub(super) fn let_wait(socket: &OwnedFd) {
-    // SAFETY: the call takes no pointers, and the descriptor is open. It cannot fail for a socket.
-    unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, 0) };
+pub(super) fn let_wait(socket: RawFd) {
+    // SAFETY: the call takes no pointers. It cannot fail for a socket, which this is.
+    unsafe { libc::fcntl(socket, libc::F_SETFL, 0) };
 }
 
 #[cfg(test)]
@@ -355,9 +235,11 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
+    use crate::driver::listen::{BACKLOG, TcpOptions, bind_all, start_listening};
+
     fn listen(address: SocketAddr, count: usize) -> io::Result<Vec<OwnedFd>> {
-        let sockets = bind_all(address, count, None, None)?;
-        sockets.iter().try_for_each(|socket| start_listening(socket.as_raw_fd()))?;
+        let sockets = bind_all(address, count, &TcpOptions::default())?;
+        sockets.iter().try_for_each(|socket| start_listening(socket.as_raw_fd(), BACKLOG))?;
         Ok(sockets)
     }
 
@@ -415,9 +297,10 @@ mod tests {
 
     #[test]
     fn what_is_accepted_has_the_buffers_of_what_listens() {
-        let listener = bind_all(SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)), 1, None, Some(10_000));
+        let options = TcpOptions { buffer: Some(10_000), ..TcpOptions::default() };
+        let listener = bind_all(loopback(), 1, &options);
         let listener = listener.expect("a free port").remove(0);
-        start_listening(listener.as_raw_fd()).expect("it is bound");
+        start_listening(listener.as_raw_fd(), BACKLOG).expect("it is bound");
         let address = local_address(listener.as_raw_fd()).expect("it is bound");
         let _client = TcpStream::connect(address).expect("it listens");
         let listener = std::net::TcpListener::from(listener);

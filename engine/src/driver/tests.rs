@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::listen::TcpOptions;
 use super::*;
 use crate::id::ShardId;
 use crate::mem::{Area, Arena, ArenaSizes, Extent, FreeCells, ReceiveBuffers};
@@ -206,8 +207,9 @@ impl Link {
 /// A connection whose sockets hold little.
 fn pair() -> (TcpStream, TcpStream) {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = net::bind_all(address, 1, None, Some(SOCKET_BYTES)).expect("a free port").remove(0);
-    net::start_listening(listener.as_raw_fd()).expect("it is bound");
+    let options = TcpOptions { buffer: Some(SOCKET_BYTES), ..TcpOptions::default() };
+    let listener = listen::bind_all(address, 1, &options).expect("a free port").remove(0);
+    listen::start_listening(listener.as_raw_fd(), listen::BACKLOG).expect("it is bound");
     let listener = TcpListener::from(listener);
     let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("listening");
     let server = listener.accept().expect("connected").0;
@@ -249,8 +251,8 @@ fn notifier_wakes_and_wakes_again(mut rig: Rig<impl Io>) {
 fn accepts_go_on_until_they_are_cancelled(mut rig: Rig<impl Io>) {
     const CLIENTS: usize = 200;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = net::bind_all(address, 1, None, None).expect("a free port").remove(0);
-    rig.io.listen(listener.as_raw_fd()).expect("it is bound");
+    let listener = listen::bind_all(address, 1, &TcpOptions::default()).expect("a free port").remove(0);
+    rig.io.listen(listener.as_raw_fd(), Some(listen::BACKLOG)).expect("it is bound");
     let address = net::local_address(listener.as_raw_fd()).expect("bound");
     let token = Token::new(Op::Accept, 1, 0);
     rig.io.accept(listener.as_raw_fd(), token);

@@ -28,7 +28,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use self::buffers::BufferRing;
 use self::setup::Ring;
 use super::files::Files;
-use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, net};
+use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, listen, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, Arena, BufferId, Filled, Group, Landing, Lent, ReceiveBuffers, Spare};
@@ -313,8 +313,10 @@ fn finish_send(entry: squeue::Entry, token: Token) -> squeue::Entry {
 }
 
 impl Io for Uring {
-    fn listen(&mut self, socket: RawFd) -> io::Result<()> {
-        net::start_listening(socket)
+    fn listen(&mut self, socket: RawFd, backlog: Option<u32>) -> io::Result<()> {
+        // An accept on a socket that does not wait would fail instead of waiting in the ring.
+        net::let_wait(socket);
+        backlog.map_or(Ok(()), |backlog| listen::start_listening(socket, backlog))
     }
 
     fn accept(&mut self, listener: RawFd, token: Token) {
@@ -448,7 +450,7 @@ impl Io for Uring {
 
     fn release(&mut self, descriptor: RawFd) -> OwnedFd {
         let socket = net::release(descriptor);
-        net::let_wait(&socket);
+        net::let_wait(descriptor);
         socket
     }
 

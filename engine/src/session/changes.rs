@@ -7,13 +7,13 @@
 //! handles whose calls these are (`engine`, `request_queue`, `url_groups`).
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attached;
 use super::control::{Control, EngineShared};
 use super::groups::{GroupKey, SessionKey, parse, row_of};
+use super::listener::{Endpoint, Listener};
 use super::listeners::Refused;
 use super::queue_options::QueueOptions;
 use super::queues::{Core, QueueKey};
@@ -75,13 +75,14 @@ impl Control {
     }
 
     /// Opens an address on every shard, by request.
-    pub(super) fn listen(&mut self, address: SocketAddr) -> core::result::Result<SocketAddr, Refused> {
+    pub(super) fn listen(&mut self, listener: &Listener) -> core::result::Result<Endpoint, Refused> {
         let (shards, options) = (self.shard_states(), self.groups.inherited().of_sockets());
-        self.listeners.listen(&mut self.desired, &shards, options, address)
+        let routes = &self.groups.routes;
+        self.listeners.listen(&mut self.desired, &shards, options, listener, |port| routes.has_port(port))
     }
 
     /// Closes an address that was opened by request.
-    pub(super) fn unlisten(&mut self, address: SocketAddr) -> Result<()> {
+    pub(super) fn unlisten(&mut self, address: &Endpoint) -> Result<()> {
         self.listeners.unlisten(&mut self.desired, address)
     }
 

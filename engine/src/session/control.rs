@@ -10,9 +10,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::bound::ShardState;
 use super::drivers::{LiveShard, Refused};
 use super::groups::Groups;
-use super::listeners::{Listeners, ShardState};
+use super::listeners::Listeners;
 use super::queues::Queues;
 use crate::clock;
 use crate::config::{Config, Driver, Mode};

@@ -9,6 +9,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::attached::{self, Attached};
 use super::control::{Control, EngineShared};
 use super::drivers::Refused;
 use super::groups::Groups;
+use super::listener::{Endpoint, Listener};
 use super::queue_options::QueueOptions;
 use super::request_queue::RequestQueue;
 use super::url_groups::ServerSession;
@@ -59,7 +61,7 @@ pub struct Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<_> = self.addresses().iter().map(|info| info.address).collect();
+        let addresses: Vec<_> = self.addresses().into_iter().map(|info| info.address).collect();
         let (mode, shards) = (self.mode(), self.shards());
         let mut engine = f.debug_struct("Engine");
         engine.field("mode", &mode).field("shards", &shards).field("addresses", &addresses).finish_non_exhaustive()
@@ -198,17 +200,37 @@ impl Engine {
     /// this host's, or the process has as many descriptors as it may; [`Invalid`](crate::ErrorKind::Invalid) when
     /// 65,536 addresses are listened on; [`Closed`](crate::ErrorKind::Closed) after the shutdown;
     /// [`failure`](Self::failure) after that.
-    pub fn listen(&self, address: std::net::SocketAddr) -> Result<std::net::SocketAddr> {
+    pub fn listen(&self, address: SocketAddr) -> Result<SocketAddr> {
+        Ok(self.listen_on(address)?.tcp().unwrap_or(address))
+    }
+
+    /// Listens as [`listen`](Self::listen), with what a [`Listener`] says: on a TCP address with options of its own, or
+    /// on a socket that was handed over, by this program or by a service manager ([`Listener::activated`]), which
+    /// listens already.
+    ///
+    /// Of a socket that was handed over, all shards take clients, and so does whoever else has it. Its options are set
+    /// as those of the engine's own (TCP_NODELAY, [`keep_alive`](crate::Properties::keep_alive),
+    /// [`socket_buffer`](crate::Properties::socket_buffer), and whether it waits, O_NONBLOCK, as the driver needs it),
+    /// for all who have it. It is never shut down: when it is listened on no more, who else has it goes on.
+    ///
+    /// # Errors
+    /// As [`listen`](Self::listen), and [`Invalid`](crate::ErrorKind::Invalid) when a setting is out of range, or of no
+    /// meaning for what is listened on, or the descriptor that was handed over is no socket for TCP streams that
+    /// listens; that is closed then.
+    pub fn listen_on(&self, listener: impl Into<Listener>) -> Result<Endpoint> {
+        let listener = listener.into();
         self.shared.once_free(|control| {
             control.check_open()?;
-            let bound = control.listen(address)?;
+            let bound = control.listen(&listener)?;
             self.shared.publish(control);
             Ok(bound)
         })
     }
 
-    /// Closes an address that [`listen`](Self::listen) has opened, given as that gave it back. When this returns,
-    /// nobody can connect to it any more; connections that were accepted go on, those that were not yet are reset.
+    /// Closes an address that [`listen`](Self::listen) or [`listen_on`](Self::listen_on) has opened, given as that gave
+    /// it back. When this returns, nobody can connect to it any more; connections that were accepted go on, those that
+    /// were not yet are reset. A socket that was handed over is let go of instead: connections that were not accepted
+    /// wait for whoever else has it.
     ///
     /// URLs of its port stay registered: they are reached by the port's other addresses, if there are any. The next URL
     /// that is registered for a port that is open nowhere opens it on all addresses.
@@ -217,10 +239,11 @@ impl Engine {
     /// [`NotFound`](crate::ErrorKind::NotFound) when this address is not listened on;
     /// [`Invalid`](crate::ErrorKind::Invalid) when it is open for URLs, and not by `listen`;
     /// [`Closed`](crate::ErrorKind::Closed) after the shutdown; [`failure`](Self::failure) after that.
-    pub fn unlisten(&self, address: std::net::SocketAddr) -> Result<()> {
+    pub fn unlisten(&self, address: impl Into<Endpoint>) -> Result<()> {
+        let address = address.into();
         let control = &mut *self.shared.control();
         control.check_open()?;
-        control.unlisten(address)?;
+        control.unlisten(&address)?;
         self.shared.publish(control);
         Ok(())
     }

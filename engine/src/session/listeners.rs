@@ -1,50 +1,49 @@
 //! Which addresses are open: by request, or because a URL is registered for their port.
 //!
 //! ```text
-//!   open:   bind a socket for each shard ──▶ the list that shards get ──▶ they accept
+//!   open:   a socket for each shard, bound or handed over ──▶ the list that shards get ──▶ they accept
 //!   close:  shut the sockets down, at once ──▶ the list ──▶ shards let go of them, when they come to it
 //!   again:  bind new sockets: those shut down are in nobody's way (SO_REUSEADDR, and they do not listen)
 //! ```
 //!
 //! Invariants: nothing here waits, neither for a shard nor for another process; an address that another socket listens
-//! on is refused, also one of another process of the same user.
+//! on is refused, also one of another process of the same user, unless both were told to share it.
 //!
-//! Not here: asking again for an address that is taken (`changes`), which URLs want a port (`groups`), and accepting
-//! (`shard::transport`).
+//! Not here: the sockets of an address (`bound`), asking again for an address that is taken (`changes`), which URLs
+//! want a port (`groups`), and accepting (`shard::transport`).
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::driver::net;
+use super::bound::{self, Bound, ShardState};
+use super::listener::{Endpoint, Listener, Source};
 use crate::error::{Error, ErrorKind};
 use crate::policy::SocketOptions;
-use crate::shard::{DesiredState, ListenAddress, ListenSocket};
+use crate::shard::{DesiredState, ListenAddress};
 
 /// The most addresses that are listened on at a time.
 const ADDRESSES_MAX: usize = 65_536;
 
-/// What a shard does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ShardState {
-    /// No thread has taken it yet.
-    Waits,
-    Runs,
-    Ended,
-}
-
 #[derive(Debug)]
-struct Endpoint {
-    address: SocketAddr,
+struct Opened {
+    address: Endpoint,
     /// Opened by `Engine::listen`, so it stays without URLs.
     explicit: bool,
+    /// The shards know of it. What clients may know of before the engine does, they learn of with the first URL of its
+    /// port: who waits there already is not told that there is none.
+    is_shown: bool,
     shared: Arc<ListenAddress>,
 }
 
-impl Endpoint {
+impl Opened {
     fn close(&self) {
         self.shared.sockets.iter().flatten().for_each(|socket| socket.close());
+    }
+
+    /// For the shards it is another one from now on: they let go of it, and look anew.
+    fn begin_anew(&mut self, id: u64) {
+        Arc::make_mut(&mut self.shared).id = id;
     }
 }
 
@@ -73,7 +72,7 @@ impl Refused {
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     /// In the order of their ids.
-    endpoints: Vec<Endpoint>,
+    opened: Vec<Opened>,
     /// The id of the last one.
     last: u64,
 }
@@ -84,30 +83,33 @@ impl Listeners {
         &mut self,
         desired: &mut DesiredState,
         shards: &[ShardState],
-        options: SocketOptions,
-        address: SocketAddr,
-    ) -> Result<SocketAddr, Refused> {
-        let bound = self.open(shards, options, address, true)?;
+        inherited: SocketOptions,
+        listener: &Listener,
+        has_urls: impl Fn(u16) -> bool,
+    ) -> Result<Endpoint, Refused> {
+        listener.check()?;
+        let address = self.open(shards, inherited, listener, true)?;
+        if let Some(opened) = self.opened.last_mut() {
+            opened.is_shown = !listener.is_known_before() || has_urls(opened.shared.entrance.port);
+        }
         self.show(desired);
-        Ok(bound)
+        Ok(address)
     }
 
     /// Closes an address that was opened by request.
-    pub(super) fn unlisten(&mut self, desired: &mut DesiredState, address: SocketAddr) -> Result<(), Error> {
-        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.address == address);
-        match endpoint.map(|endpoint| endpoint.explicit) {
-            Some(true) => {
-                self.close(desired, |endpoint| endpoint.address == address);
-                Ok(())
-            }
-            Some(false) => Err(Error::invalid(format!(
-                "{address} is open for the URLs that are registered for its port: it closes with the last of them"
-            ))),
-            None => {
-                let text = format!("{address} is not listened on; it is to be given as `listen` gave it back");
-                Err(Error::new(ErrorKind::NotFound, text))
-            }
+    pub(super) fn unlisten(&mut self, desired: &mut DesiredState, address: &Endpoint) -> Result<(), Error> {
+        let mut same = self.opened.iter().filter(|opened| opened.address == *address).peekable();
+        if same.peek().is_none() {
+            let text = format!("{address} is not listened on; it is to be given as `listen` gave it back");
+            return Err(Error::new(ErrorKind::NotFound, text));
         }
+        if same.any(|opened| opened.explicit) {
+            self.close(desired, |opened| opened.explicit && opened.address == *address);
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "{address} is open for the URLs that are registered for its port: it closes with the last of them"
+        )))
     }
 
     /// Opens a port on all addresses, unless it is open on any.
@@ -115,13 +117,17 @@ impl Listeners {
         &mut self,
         desired: &mut DesiredState,
         shards: &[ShardState],
-        options: SocketOptions,
+        inherited: SocketOptions,
         port: u16,
     ) -> Result<(), Refused> {
-        if self.endpoints.iter().any(|endpoint| endpoint.address.port() == port) {
+        if self.opened.iter().any(|opened| opened.shared.entrance.port == port) {
+            self.show_port(desired, port);
             return Ok(());
         }
-        let mut open = |ip| self.open(shards, options, SocketAddr::new(ip, port), false).map(drop);
+        let mut open = |ip| {
+            let listener = Listener::tcp(SocketAddr::new(ip, port));
+            self.open(shards, inherited, &listener, false).map(drop)
+        };
         match open(Ipv6Addr::UNSPECIFIED.into()) {
             // A host without IPv6.
             Err(refused) if is_no_ipv6(&refused.error) => open(Ipv4Addr::UNSPECIFIED.into())?,
@@ -131,46 +137,68 @@ impl Listeners {
         Ok(())
     }
 
-    /// Closes a port that no URL needs any more, unless it was opened by request.
-    pub(super) fn close_port(&mut self, desired: &mut DesiredState, port: u16) {
-        self.close(desired, |endpoint| !endpoint.explicit && endpoint.address.port() == port);
+    /// A port has URLs: clients that wait there come in.
+    fn show_port(&mut self, desired: &mut DesiredState, port: u16) {
+        let hidden = |opened: &&mut Opened| !opened.is_shown && opened.shared.entrance.port == port;
+        let mut last = self.last;
+        for opened in self.opened.iter_mut().filter(hidden) {
+            opened.is_shown = true;
+            last += 1;
+            opened.begin_anew(last);
+        }
+        if core::mem::replace(&mut self.last, last) != last {
+            self.show(desired);
+        }
     }
 
-    /// Opens an address on every shard. Among several, those that do not run yet begin to listen when they do: clients
-    /// must not be dealt to them before. An only one listens at once: its clients wait for it.
+    /// Closes a port that no URL needs any more, unless it was opened by request.
+    pub(super) fn close_port(&mut self, desired: &mut DesiredState, port: u16) {
+        self.close(desired, |opened| !opened.explicit && opened.shared.entrance.port == port);
+    }
+
+    /// Opens an address on every shard.
     fn open(
         &mut self,
         shards: &[ShardState],
-        options: SocketOptions,
-        address: SocketAddr,
+        inherited: SocketOptions,
+        listener: &Listener,
         explicit: bool,
-    ) -> Result<SocketAddr, Refused> {
-        if self.endpoints.len() >= ADDRESSES_MAX {
+    ) -> Result<Endpoint, Refused> {
+        if self.opened.len() >= ADDRESSES_MAX {
             let remedy = "which is the most; unlisten some, or listen on all addresses at once ([::] or 0.0.0.0)";
-            let text = format!("cannot listen on {address}: {ADDRESSES_MAX} addresses are listened on, {remedy}");
+            let text = format!("cannot listen any more: {ADDRESSES_MAX} addresses are listened on, {remedy}");
             return Err(Error::invalid(text).into());
         }
-        let sockets = bind(address, shards, options).map_err(|error| {
+        let Bound { address, entrance, sockets } = match &listener.source {
+            Source::Tcp(address) => self.bind(*address, listener, shards, inherited)?,
+            Source::HandedOver(socket) => bound::adopt(socket, listener, shards, inherited)?,
+        };
+        self.last += 1;
+        let sockets = sockets.into_iter().map(|socket| socket.map(Arc::new)).collect();
+        let shared = Arc::new(ListenAddress { id: self.last, entrance, sockets });
+        self.opened.push(Opened { address: address.clone(), explicit, is_shown: true, shared });
+        Ok(address)
+    }
+
+    fn bind(
+        &self,
+        address: SocketAddr,
+        listener: &Listener,
+        shards: &[ShardState],
+        inherited: SocketOptions,
+    ) -> Result<Bound, Refused> {
+        bound::bind(address, listener, shards, inherited).map_err(|error| {
             let (is_taken, is_ours) = (error.kind() == io::ErrorKind::AddrInUse, self.is_ours(address));
             let error = if is_taken && is_ours { listened_on(address) } else { refused(address, shards.len(), error) };
             Refused { error, may_pass: is_taken && !is_ours }
-        })?;
-        let first = sockets.iter().flatten().next();
-        let bound = first.and_then(|socket| net::local_address(socket.as_raw_fd())).unwrap_or(address);
-        let ip = (!bound.ip().is_unspecified()).then(|| bound.ip().to_canonical());
-        let shared = |socket: Option<OwnedFd>| Some(Arc::new(ListenSocket::new(socket?)));
-        let sockets = sockets.into_iter().map(shared).collect();
-        self.last += 1;
-        let shared = Arc::new(ListenAddress { id: self.last, ip, port: bound.port(), sockets });
-        self.endpoints.push(Endpoint { address: bound, explicit, shared });
-        Ok(bound)
+        })
     }
 
     /// Closes addresses: from now on nobody comes in there, whatever the shards are doing.
-    fn close(&mut self, desired: &mut DesiredState, closes: impl Fn(&Endpoint) -> bool) {
-        let before = self.endpoints.len();
-        self.endpoints.extract_if(.., |endpoint| closes(endpoint)).for_each(|endpoint| endpoint.close());
-        if self.endpoints.len() < before {
+    fn close(&mut self, desired: &mut DesiredState, closes: impl Fn(&Opened) -> bool) {
+        let before = self.opened.len();
+        self.opened.extract_if(.., |opened| closes(opened)).for_each(|opened| opened.close());
+        if self.opened.len() < before {
             self.show(desired);
         }
     }
@@ -180,27 +208,32 @@ impl Listeners {
         self.close(desired, |_| true);
     }
 
-    /// A shard has ended: its sockets go.
+    /// A shard has ended: its sockets go. What it shared with others is for these to look at again: the kernel may have
+    /// told it alone of who waits there.
     pub(super) fn shard_ended(&mut self, shard: usize, desired: &mut DesiredState) {
-        for endpoint in &mut self.endpoints {
-            let ListenAddress { id, ip, port, ref sockets } = *endpoint.shared;
-            let mut sockets = sockets.clone();
-            if let Some(socket) = sockets.get_mut(shard).and_then(Option::take) {
+        for opened in &mut self.opened {
+            let shared = Arc::make_mut(&mut opened.shared);
+            let Some(socket) = shared.sockets.get_mut(shard).and_then(Option::take) else { continue };
+            if socket.is_shared() {
+                self.last += 1;
+                opened.begin_anew(self.last);
+            } else {
                 socket.close();
             }
-            endpoint.shared = Arc::new(ListenAddress { id, ip, port, sockets });
         }
         self.show(desired);
     }
 
     /// Says to the shards which addresses are open.
-    fn show(&self, desired: &mut DesiredState) {
-        desired.set_addresses(self.endpoints.iter().map(|endpoint| Arc::clone(&endpoint.shared)).collect());
+    fn show(&mut self, desired: &mut DesiredState) {
+        self.opened.sort_by_key(|opened| opened.shared.id);
+        let shown = self.opened.iter().filter(|opened| opened.is_shown);
+        desired.set_addresses(shown.map(|opened| Arc::clone(&opened.shared)).collect());
     }
 
-    /// Each with whether it was opened by request.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
-        self.endpoints.iter().map(|endpoint| (endpoint.address, endpoint.explicit))
+    /// Each with its port, and whether it was opened by request.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&Endpoint, u16, bool)> {
+        self.opened.iter().map(|opened| (&opened.address, opened.shared.entrance.port, opened.explicit))
     }
 
     /// Whether this engine has the address, or another one that covers it or is covered by it: who has it keeps it.
@@ -209,22 +242,8 @@ impl Listeners {
             let same_ip = other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
             other.port() == address.port() && same_ip
         };
-        self.endpoints.iter().any(|endpoint| overlaps(endpoint.address))
+        self.opened.iter().filter_map(|opened| opened.address.tcp()).any(overlaps)
     }
-}
-
-/// Sockets for the shards that have not ended, those that are to listen at once listening.
-fn bind(address: SocketAddr, shards: &[ShardState], options: SocketOptions) -> io::Result<Vec<Option<OwnedFd>>> {
-    let count = shards.iter().filter(|state| **state != ShardState::Ended).count();
-    let mut sockets = net::bind_all(address, count, options.keep_alive, options.buffer)?.into_iter();
-    let for_shard = |state: &ShardState| {
-        let socket = if *state == ShardState::Ended { None } else { sockets.next() };
-        if let Some(socket) = socket.as_ref().filter(|_| *state == ShardState::Runs || count == 1) {
-            net::start_listening(socket.as_raw_fd())?;
-        }
-        Ok(socket)
-    };
-    shards.iter().map(for_shard).collect()
 }
 
 fn is_no_ipv6(error: &Error) -> bool {

@@ -7,11 +7,11 @@
 //! Not here: changing any of it (`groups`, `queues`, `listeners`), and what is counted (room `counters`).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use super::control::Control;
 use super::engine::Engine;
 use super::groups::{Binding, Group, GroupKey, Groups, group_id, parse, session_id};
+use super::listener::Endpoint;
 use super::queues::{Core, QueueKey, queue_id};
 use super::url_groups::UrlGroup;
 use crate::error::Result;
@@ -65,13 +65,15 @@ pub struct QueueInfo {
 }
 
 /// An address that is listened on, as of one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AddressInfo {
-    /// The address, with its port.
-    pub address: SocketAddr,
-    /// Opened by [`Engine::listen`], so that it stays open until [`Engine::unlisten`]; otherwise it is open for the
-    /// URLs that are registered for its port, and closes with the last of them.
+    /// The address.
+    pub address: Endpoint,
+    /// The port by which URLs are looked for that come in there.
+    pub port: u16,
+    /// Opened by [`Engine::listen`] or [`Engine::listen_on`], so that it stays open until [`Engine::unlisten`];
+    /// otherwise it is open for the URLs that are registered for its port, and closes with the last of them.
     pub explicit: bool,
 }
 
@@ -104,7 +106,8 @@ impl Engine {
     /// All addresses that are listened on.
     #[must_use]
     pub fn addresses(&self) -> Vec<AddressInfo> {
-        let info = |(address, explicit)| AddressInfo { address, explicit };
+        let info =
+            |(address, port, explicit): (&Endpoint, _, _)| AddressInfo { address: address.clone(), port, explicit };
         self.shared.control().listeners.addresses().map(info).collect()
     }
 }

@@ -6,13 +6,16 @@
 //!
 //! Not here: receiving and answering (room `api`), reservations and persistent configuration.
 
+mod activation;
 mod attached;
+mod bound;
 mod builder;
 mod changes;
 mod control;
 mod drivers;
 mod engine;
 mod groups;
+mod listener;
 mod listeners;
 mod listing;
 mod queue_options;
@@ -27,6 +30,7 @@ pub(crate) use attached::{attached_shard, drive, driven_notifier, in_turn, is_ov
 pub use builder::EngineBuilder;
 pub use engine::Engine;
 pub(crate) use groups::parse_url;
+pub use listener::{Endpoint, Listener};
 pub use listing::{AddressInfo, QueueInfo, UrlGroupInfo, UrlInfo};
 pub use queue_options::QueueOptions;
 pub use request_queue::RequestQueue;

@@ -13,12 +13,11 @@
 //! addresses (`transport`).
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Shard;
-use super::transport::ListenSocket;
+use super::transport::{Entrance, ListenSocket};
 use crate::clock::ticks;
 use crate::driver::Io;
 use crate::id::QueueNumber;
@@ -82,13 +81,11 @@ impl DesiredState {
 }
 
 /// One address that is listened on, with a socket for each shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ListenAddress {
     /// Later ones have greater ids.
     pub(crate) id: u64,
-    /// `None`: all addresses.
-    pub(crate) ip: Option<IpAddr>,
-    pub(crate) port: u16,
+    pub(crate) entrance: Entrance,
     /// By shard; `None` once the shard has ended.
     pub(crate) sockets: Vec<Option<Arc<ListenSocket>>>,
 }
@@ -218,7 +215,7 @@ impl<I: Io> Shard<I> {
             let socket = address.sockets.get(usize::from(self.protocol.dispatch.shard().0)).and_then(Option::as_ref);
             let Some(socket) = socket.filter(|_| !self.protocol.stop.has_begun()) else { continue };
             if socket.listen(&mut transport.io) {
-                transport.accept_on(address.id, (address.ip, address.port), Arc::clone(socket));
+                transport.accept_on(address.id, address.entrance, Arc::clone(socket));
             } else if !socket.is_closed() {
                 self.counters.addresses_not_opened.count();
             }

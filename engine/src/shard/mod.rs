@@ -65,7 +65,7 @@ use crate::stream::ClosingElsewhere;
 use crate::timer::NEVER;
 
 pub(crate) use self::control::{DesiredState, Inbox, ListenAddress};
-pub(crate) use self::transport::ListenSocket;
+pub(crate) use self::transport::{Entrance, ListenSocket, Sharing};
 
 /// While it lives, the thread that made it drives a shard.
 #[derive(Debug)]
@@ -543,7 +543,7 @@ impl<I: Io> Shard<I> {
     fn close_left(&mut self) -> usize {
         self.inbox.close();
         self.turn_all_away();
-        self.protocol.transport.close_listeners();
+        self.protocol.transport.close_listeners(&mut self.events);
         self.protocol.dispatch.count_pushed();
         for event in self.events.drain(..).skip(self.cursor) {
             match event.token.op() {

@@ -29,8 +29,8 @@ fn again(mut call: impl FnMut() -> isize) -> Result<usize, i32> {
     }
 }
 
-/// Accepts a connection that does not wait, of a listener that does not either: one that listens alone, for nothing
-/// else accepts what it was told of.
+/// Accepts a connection that does not wait, of a listener that does not either: others may have accepted what it was
+/// told of.
 pub(super) fn accept(listener: RawFd) -> Result<RawFd, i32> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: null address and length are allowed: the address is not asked for.

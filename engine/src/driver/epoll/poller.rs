@@ -38,7 +38,16 @@ impl Poller {
 
     /// Watches a descriptor for what is said and for errors, under a name.
     pub(super) fn watch(&self, descriptor: RawFd, bits: Bits, token: Token) -> io::Result<()> {
-        let events = u32::from(bits.cast_unsigned()) | libc::EPOLLET.cast_unsigned();
+        self.add(descriptor, u32::from(bits.cast_unsigned()), token)
+    }
+
+    /// Watches one that others may watch as well, for what comes there: of those that sleep, one is told.
+    pub(super) fn watch_with_others(&self, descriptor: RawFd, token: Token) -> io::Result<()> {
+        self.add(descriptor, (libc::EPOLLIN | libc::EPOLLEXCLUSIVE).cast_unsigned(), token)
+    }
+
+    fn add(&self, descriptor: RawFd, bits: u32, token: Token) -> io::Result<()> {
+        let events = bits | libc::EPOLLET.cast_unsigned();
         let mut event = libc::epoll_event { events, u64: token.bits() };
         let epoll = self.descriptor.as_raw_fd();
         // SAFETY: the pointer is that of `event`, which outlives the call.

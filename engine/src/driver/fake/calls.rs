@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::mem::{Area, Group, Landing, Lent, Spare};
 
 impl Io for Fake {
-    fn listen(&mut self, _socket: RawFd) -> io::Result<()> {
+    fn listen(&mut self, _socket: RawFd, _backlog: Option<u32>) -> io::Result<()> {
         Ok(())
     }
 

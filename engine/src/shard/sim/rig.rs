@@ -17,7 +17,7 @@ use crate::policy::Policy;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
-use crate::shard::{DesiredState, Inbox, ListenAddress, ListenSocket, Shard};
+use crate::shard::{DesiredState, Entrance, Inbox, ListenAddress, ListenSocket, Shard};
 
 /// Turns after which a shard that finds no rest is said to turn without end.
 const TURNS_MAX: u32 = 20_000;
@@ -358,8 +358,8 @@ pub(super) fn stand_in() -> OwnedFd {
 
 /// An address of 127.0.0.1 with one socket.
 pub(super) fn listen_address(id: u64, port: u16, socket: OwnedFd) -> Arc<ListenAddress> {
-    let (ip, sockets) = (Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), vec![Some(Arc::new(ListenSocket::new(socket)))]);
-    Arc::new(ListenAddress { id, ip, port, sockets })
+    let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port };
+    Arc::new(ListenAddress { id, entrance, sockets: vec![Some(Arc::new(ListenSocket::alone(socket)))] })
 }
 
 /// A client, and the request `/a/1` of its that an application has.

@@ -11,9 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::{ListenSocket, Transport};
+use super::{Entrance, ListenSocket, Transport};
 use crate::clock::Tick;
-use crate::driver::{Event, Io, Op, Token, net};
+use crate::driver::{Event, Io, Op, Token, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::SLOT_BITS;
 use crate::slab::{Key, Slab};
@@ -27,9 +27,7 @@ struct Listener {
     socket: Arc<ListenSocket>,
     /// Of its address.
     id: u64,
-    /// The one address it is bound to; `None` when it takes any.
-    ip: Option<IpAddr>,
-    port: u16,
+    entrance: Entrance,
     accept: Accept,
 }
 
@@ -89,9 +87,9 @@ pub(crate) struct Accepted {
 }
 
 impl<I: Io> Transport<I> {
-    /// Takes the connections of a socket that listens. `ip` is `None` when it is bound to all addresses.
-    pub(crate) fn accept_on(&mut self, id: u64, (ip, port): (Option<IpAddr>, u16), socket: Arc<ListenSocket>) {
-        let listener = Listener { socket, id, ip, port, accept: Accept::Paused };
+    /// Takes the connections of a socket that listens.
+    pub(crate) fn accept_on(&mut self, id: u64, entrance: Entrance, socket: Arc<ListenSocket>) {
+        let listener = Listener { socket, id, entrance, accept: Accept::Paused };
         let key = self.accepting.listeners.insert(listener);
         self.arm_accept(key.expect("the control plane opens no more addresses than tokens tell apart"));
     }
@@ -113,13 +111,25 @@ impl<I: Io> Transport<I> {
     }
 
     /// Closes the listeners of a shard that accepts no more. A ring that goes lets go of a socket later: until then its
-    /// clients would be let in and never served, so it stops listening first.
+    /// clients would be let in and never served, so it stops listening first, or, where others listen, accepting. Who
+    /// has come in meanwhile is among the events.
     #[cold]
-    pub(crate) fn close_listeners(&mut self) {
+    pub(crate) fn close_listeners(&mut self, events: &mut Vec<Event>) {
+        let mut shared = Vec::new();
         for key in self.accepting.listeners.keys() {
-            if let Some(listener) = self.accepting.listeners.remove(key) {
-                listener.socket.close();
+            let Some(Listener { socket, accept, .. }) = self.accepting.listeners.remove(key) else { continue };
+            if socket.is_shared() {
+                if accept == Accept::UnderWay {
+                    self.io.cancel(Token::new(Op::Accept, key.generation(), key.index));
+                }
+                shared.push(socket);
+            } else {
+                socket.close();
             }
+        }
+        if !shared.is_empty() {
+            // Where the kernel refuses, the shard has failed, and the engine with it.
+            let _ = self.io.turn(Wait::No, events);
         }
     }
 
@@ -142,22 +152,26 @@ impl<I: Io> Transport<I> {
             }
             return None;
         };
-        let (ip, port) = (listener.ip, listener.port);
+        let entrance = listener.entrance;
         let is_closing = listener.accept == Accept::Ending;
         if !event.more {
             listener.accept = Accept::Paused;
         }
         // The control plane may have closed it before it says so.
         if is_closing || (event.result < 0 && listener.socket.is_closed()) {
-            if event.result >= 0 {
-                self.io.close(event.result);
-            }
+            let comes_in = event.result >= 0 && listener.socket.keeps_the_last();
             if !event.more {
                 self.accepting.listeners.remove(key);
             }
+            if comes_in {
+                return Some(self.accepted(event.result, entrance));
+            }
+            if event.result >= 0 {
+                self.io.close(event.result);
+            }
             return None;
         }
-        let accepted = (event.result >= 0).then(|| self.accepted(event.result, ip, port));
+        let accepted = (event.result >= 0).then(|| self.accepted(event.result, entrance));
         match -event.result {
             libc::EMFILE | libc::ENFILE => {
                 self.accepting.short = Some(key);
@@ -182,7 +196,7 @@ impl<I: Io> Transport<I> {
         accepted
     }
 
-    fn accepted(&mut self, fd: RawFd, ip: Option<IpAddr>, port: u16) -> Accepted {
+    fn accepted(&mut self, fd: RawFd, Entrance { ip, port }: Entrance) -> Accepted {
         self.counters.connections_accepted.count();
         // A client that is gone already has no address; its receive will say so.
         let unknown = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);

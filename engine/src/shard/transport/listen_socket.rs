@@ -1,27 +1,54 @@
 //! A listening socket that a shard and the control plane share.
 //!
 //! Invariants: a socket that the control plane has closed never listens again; a lock sees to that, which no request
-//! takes.
+//! takes. What others listen on as well is shut down by nobody who only leaves it.
 //!
 //! Not here: binding and which addresses are open (room `session`), and accepting (`accept`).
 
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::driver::{Io, net};
+
+/// Who else takes clients of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Nobody.
+    No,
+    /// It was handed over: other shards, and other processes, too. It is not this engine's to shut.
+    HandedOver,
+}
+
+/// What a shard has to know of an address that it accepts on: the same for all that come in there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entrance {
+    /// The one address that it is; `None` when it is all of them.
+    pub(crate) ip: Option<IpAddr>,
+    /// By which URLs are looked for.
+    pub(crate) port: u16,
+}
 
 /// A listening socket of one shard. The control plane has it, too: it can close an address at once, whatever the shard
 /// is doing, and bind the address anew. The descriptor is closed when both have let go of it.
 #[derive(Debug)]
 pub(crate) struct ListenSocket {
     socket: OwnedFd,
+    sharing: Sharing,
+    /// How many may wait to be accepted; `None`: as many as may.
+    backlog: Option<u32>,
     is_closed: Mutex<bool>,
 }
 
 impl ListenSocket {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, is_closed: Mutex::new(false) }
+    pub(crate) fn new(socket: OwnedFd, sharing: Sharing, backlog: Option<u32>) -> Self {
+        Self { socket, sharing, backlog, is_closed: Mutex::new(false) }
+    }
+
+    /// That listens already, and nobody else has.
+    #[cfg(any(test, feature = "bench-door"))]
+    pub(crate) fn alone(socket: OwnedFd) -> Self {
+        Self::new(socket, Sharing::No, None)
     }
 
     pub(crate) fn descriptor(&self) -> RawFd {
@@ -33,10 +60,23 @@ impl ListenSocket {
     }
 
     /// Nobody comes in any more: who waits to be accepted is reset, and the address can be bound again, though not all
-    /// have let go of this socket. Done twice, it does no harm.
+    /// have let go of this socket. But of one that was handed over, who else has it takes them. Done twice, it does no
+    /// harm.
     pub(crate) fn close(&self) {
         *self.closed() = true;
-        net::shutdown(self.descriptor(), Shutdown::Both);
+        if self.sharing == Sharing::No {
+            net::shutdown(self.descriptor(), Shutdown::Both);
+        }
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.sharing != Sharing::No
+    }
+
+    /// Whether who is accepted in the moment of the end comes in all the same: others take clients of this socket, too,
+    /// so that the address is not closed.
+    pub(super) fn keeps_the_last(&self) -> bool {
+        self.is_shared()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -47,6 +87,6 @@ impl ListenSocket {
     pub(crate) fn listen(&self, io: &mut impl Io) -> bool {
         // Locked meanwhile: a socket that is closed never begins to listen again.
         let closed = self.closed();
-        !*closed && io.listen(self.descriptor()).is_ok()
+        !*closed && io.listen(self.descriptor(), self.backlog).is_ok()
     }
 }

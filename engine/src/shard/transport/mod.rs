@@ -32,7 +32,7 @@ pub(crate) use self::accept::{Accepted, Accepting};
 use self::drains::Drains;
 pub(crate) use self::events::{FileGot, OtherSide, Received, Reception, SocketEvent, Taken};
 use self::held::Held;
-pub(crate) use self::listen_socket::ListenSocket;
+pub(crate) use self::listen_socket::{Entrance, ListenSocket, Sharing};
 pub(crate) use self::rates::{Account, LOOK_EVERY};
 pub(crate) use self::receive::{Awaited, Kept, Way};
 pub(crate) use self::send::RoomFound;
