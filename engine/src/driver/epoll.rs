@@ -1,7 +1,8 @@
 //! [`Io`] by readiness, where io_uring cannot be had: one `epoll_wait` a turn, and system calls that do not wait.
 //!
 //! ```text
-//!   send, recall, cancel ──at once──▶ done ─┐
+//!   recall, cancel ──at once──▶ done ───────┐
+//!   send ──asked for──▶ the turn: the call ─┤
 //!   receive, accept, polls ──asked for──┐   ├──▶ the turn's events
 //!   epoll_wait ──edges──▶ what is ready ┴───┘
 //! ```
@@ -11,8 +12,8 @@
 //!   to tell or to go on with.
 //! * A receive picks its buffer when there are bytes; one that finds none is over, as with a ring. What one socket
 //!   brings in a turn is bounded, and so is what one listener brings.
-//! * A send is made when it is asked for: what it is lent is the driver's no longer than the call. Its completion, if
-//!   it has one, comes with the next turn.
+//! * A send is made when the turn begins, and not before: what has been noted by then is known to whoever hears of it.
+//!   What it is lent is the driver's until then.
 //! * The kernel writes to a buffer only within a call, so that nothing is lent to it when the driver is dropped, but to
 //!   the helper, which keeps the memory.
 //!
@@ -23,6 +24,7 @@ mod accepts;
 mod calls;
 mod poller;
 mod posted;
+mod sends;
 mod sockets;
 mod streams;
 
@@ -35,6 +37,7 @@ use std::sync::Arc;
 use self::accepts::Accepts;
 use self::poller::{Bits, Poller};
 use self::posted::Posted;
+use self::sends::Sends;
 use self::sockets::{Poll, Receive, Socket, Sockets, WATCHED};
 use self::streams::{Stream, Streams};
 use super::files::{Files, Reading, Source};
@@ -55,6 +58,7 @@ pub(crate) struct Epoll {
     accepts: Accepts,
     streams: Streams,
     posted: Posted,
+    sends: Sends,
     /// Places of connections that may have something to tell, though no edge comes for it: each once.
     listed: VecDeque<u32>,
     /// Completions for the next turn.
@@ -84,6 +88,7 @@ impl Epoll {
             accepts: Accepts::default(),
             streams: Streams::default(),
             posted: Posted::new(Arc::clone(&arena)),
+            sends: Sends::new(),
             listed: VecDeque::with_capacity(connections as usize),
             done: Vec::with_capacity(1024),
             files,
@@ -302,6 +307,22 @@ impl Epoll {
         self.files.read(token, reading);
     }
 
+    /// Makes the sends that are asked for.
+    #[inline]
+    fn send_all(&mut self) {
+        let done = &mut self.done;
+        self.sends.make(|asked, parts| {
+            let more = if asked.mode == SendMode::Ahead { libc::MSG_MORE } else { 0 };
+            let wanted: usize = parts.iter().map(|part| part.len as usize).sum();
+            let result = match calls::send(asked.socket, parts, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | more) {
+                Ok(sent) if sent == wanted => return,
+                Ok(sent) => i32::try_from(sent).unwrap_or(i32::MAX),
+                Err(errno) => -errno,
+            };
+            done.push(Event { token: asked.token, result, more: false, buffer: None, more_at_hand: false });
+        });
+    }
+
     /// Before a wait with jobs out: the helper learns of new ones. Gives how to wait.
     #[cold]
     fn submit_files(&mut self, wait: Wait) -> Wait {
@@ -342,13 +363,7 @@ impl Io for Epoll {
 
     #[inline]
     fn send(&mut self, socket: RawFd, token: Token, parts: &[Lent], mode: SendMode) {
-        let more = if mode == SendMode::Ahead { libc::MSG_MORE } else { 0 };
-        let wanted: usize = parts.iter().map(|part| part.len as usize).sum();
-        match calls::send(socket, parts, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | more) {
-            Ok(sent) if sent == wanted => {}
-            Ok(sent) => self.finish(token, i32::try_from(sent).unwrap_or(i32::MAX), false),
-            Err(errno) => self.finish(token, -errno, false),
-        }
+        self.sends.ask((socket, token), parts, mode);
     }
 
     fn read_file(&mut self, file: RawFd, offset: u64, into: Landing, token: Token) {
@@ -429,6 +444,7 @@ impl Io for Epoll {
     }
 
     fn turn(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        self.send_all();
         let is_busy = !self.done.is_empty() || !self.listed.is_empty() || self.accepts.any();
         let mut wait = if is_busy { Wait::No } else { wait };
         let files = self.files.is_busy();

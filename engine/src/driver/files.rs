@@ -7,6 +7,7 @@
 //! ```
 //!
 //! Invariants:
+//! * The helper learns of what is ordered when the driver's turn begins, and not before.
 //! * A socket that was handed over is lent like to the kernel: its number stays open until the job is reported. A
 //!   cancelled job is reported, too, when its turn is over.
 //! * The helper never waits for a socket, only for disks: sockets it is given do not wait (O_NONBLOCK).
@@ -178,8 +179,8 @@ pub(super) struct Files {
     shared: Arc<Shared>,
     /// Jobs not reported yet.
     out: u32,
-    /// There are orders that the helper was not woken for.
-    fresh: bool,
+    /// Orders of which the helper is not told yet.
+    fresh: Vec<Order>,
     /// The ring polls the notifier.
     pub(super) watched: bool,
 }
@@ -197,7 +198,7 @@ impl Files {
             stop: AtomicBool::new(false),
             helper: Mutex::new(None),
         };
-        Ok(Self { shared: Arc::new(shared), out: 0, fresh: false, watched: false })
+        Ok(Self { shared: Arc::new(shared), out: 0, fresh: Vec::new(), watched: false })
     }
 
     /// What becomes readable when a job is reported while the ring's thread sleeps.
@@ -222,18 +223,20 @@ impl Files {
 
     fn begin(&mut self, job: Job) {
         self.out += 1;
-        self.fresh = true;
-        self.shared.orders.push(Order::Begin(job));
+        self.fresh.push(Order::Begin(job));
     }
 
     pub(super) fn cancel(&mut self, target: Token) {
-        self.fresh = true;
-        self.shared.orders.push(Order::Cancel(target));
+        self.fresh.push(Order::Cancel(target));
     }
 
     /// Hands over what was ordered.
     pub(super) fn submit(&mut self) {
-        if !core::mem::take(&mut self.fresh) || self.shared.wake().is_ok() {
+        if self.fresh.is_empty() {
+            return;
+        }
+        self.hand_over();
+        if self.shared.wake().is_ok() {
             return;
         }
         // The host has no thread left: who asked has to do without.
@@ -243,6 +246,10 @@ impl Files {
                 self.shared.reports.push(Report { token, socket, result: -libc::ENOSYS });
             }
         }
+    }
+
+    fn hand_over(&mut self) {
+        self.fresh.drain(..).for_each(|order| self.shared.orders.push(order));
     }
 
     /// The ring's thread is about to sleep. `false`: there are reports.
@@ -270,6 +277,8 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
+        // Sockets were lent with it.
+        self.hand_over();
         self.shared.stop.store(true, Ordering::SeqCst);
         let helper = self.shared.helper.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(helper) = helper else { return };
@@ -322,6 +331,23 @@ mod tests {
 
     fn part(file: &Arc<File>, offset: u64, len: u32) -> FilePart {
         FilePart { file: Arc::clone(file), offset, len }
+    }
+
+    #[test]
+    fn the_helper_knows_of_no_order_before_it_is_submitted() {
+        let mut files = files();
+        let ((mut client, server), file) = (pair(), file(b"some bytes"));
+        let lent = std::os::fd::IntoRawFd::into_raw_fd(server);
+        for round in 0..2 {
+            files.send(lent, token(1), part(&file, 0, 10));
+            assert!(files.shared.orders.is_empty(), "{round}: a helper that is up would begin it");
+            assert_eq!(reports(&mut files, 1), [(1, 10)]);
+            client.read_exact(&mut [0; 10]).expect("sent");
+        }
+        // What was not submitted is closed with the rest.
+        files.send(lent, token(1), part(&file, 0, 10));
+        drop(files);
+        assert_eq!(client.read(&mut [0; 1]).expect("it has ended"), 0);
     }
 
     /// Waits for so many reports.

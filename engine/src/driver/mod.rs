@@ -4,7 +4,9 @@
 //! Invariants:
 //! * A driver belongs to the thread that made it: nothing completes unless that thread takes its turn.
 //! * What a kernel offers is found by trying it, never by a version.
-//! * One wait a turn: what was asked for begins, the wait, then everything that has completed.
+//! * One wait a turn: what was asked for begins, the wait, then everything that has completed. Nothing that was asked
+//!   for has reached the other side of a connection before (but with io_uring, when a turn asks for more than its
+//!   queue holds).
 //! * A *silent* send ([`SendMode::Silent`]) has ended when the turn that began it returns, unless a completion says
 //!   that it fell short.
 //!
@@ -102,7 +104,7 @@ impl Event {
 
 /// What a shard needs of the kernel.
 ///
-/// Operations begin with the next [`turn`](Self::turn), or earlier; they complete in a turn. Each is named by a token
+/// Operations begin with the next [`turn`](Self::turn), and complete in a turn. Each is named by a token
 /// of its own kind ([`Op`]): those of one connection have the same generation and slot, which no other connection of
 /// the driver has or has had.
 ///

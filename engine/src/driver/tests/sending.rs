@@ -1,6 +1,6 @@
 //! Bytes go out, and wait for room.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::Shutdown;
 
 use super::{Link, Rig, for_each_driver, pattern};
@@ -60,6 +60,29 @@ fn sends_that_are_taken_say_nothing(mut rig: Rig<impl Io>) {
     let mut got = vec![0; bytes.len() + 100];
     link.client.read_exact(&mut got).expect("sent");
     assert!(got == [&bytes[..], &bytes[..100]].concat());
+}
+
+fn nothing_has_reached_the_other_side_before_the_turn(mut rig: Rig<impl Io>) {
+    let bytes = pattern(300);
+    let parts: Vec<Lent> = bytes.chunks(100).map(Lent::of_kept).collect();
+    let mut links: Vec<_> = (0..3).map(|_| rig.connect()).collect();
+    for round in 0..3 {
+        for (count, link) in links.iter().enumerate() {
+            rig.io.send(link.server, link.token(Op::Send), &parts[..=count], SendMode::Silent);
+        }
+        for link in &mut links {
+            link.client.set_nonblocking(true).expect("a socket");
+            let early = link.client.read(&mut [0; 300]).expect_err("nothing was sent");
+            assert_eq!(early.kind(), io::ErrorKind::WouldBlock, "{round}");
+        }
+        rig.assert_quiet();
+        for (count, link) in links.iter_mut().enumerate() {
+            link.client.set_nonblocking(false).expect("a socket");
+            let mut got = vec![0; 100 * (count + 1)];
+            link.client.read_exact(&mut got).expect("sent");
+            assert!(got == bytes[..got.len()]);
+        }
+    }
 }
 
 fn a_send_that_falls_short_says_how_far_it_came(mut rig: Rig<impl Io>) {
@@ -143,6 +166,7 @@ fn who_is_gone_is_told_and_nobody_is_signalled(mut rig: Rig<impl Io>) {
 
 for_each_driver!(
     sends_that_are_taken_say_nothing,
+    nothing_has_reached_the_other_side_before_the_turn,
     a_send_that_falls_short_says_how_far_it_came,
     room_is_told_of_once_there_is_some,
     of_half_closed_clients_a_lasting_poll_waits_for_room,
