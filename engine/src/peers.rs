@@ -197,13 +197,12 @@ impl Peers {
         u32::try_from(self.entries.len() - 1).expect("as many as connections and requests, below 2^32")
     }
 
-    /// A connection has come in from an address.
-    pub(crate) fn enter(&mut self, connection: ConnectionKey, ip: IpAddr) -> PeerKey {
-        let is_proxied = self.proxies.iter().any(|network| network.contains(ip));
-        let origin = match is_proxied {
-            true => Origin::Proxied { connection: connection.index, generation: connection.generation() },
-            false => Origin::of(ip),
-        };
+    /// A connection has come in from an address; without one, from a process of this host, which is trusted to speak
+    /// for others.
+    pub(crate) fn enter(&mut self, connection: ConnectionKey, ip: Option<IpAddr>) -> PeerKey {
+        let ip = ip.filter(|ip| !self.proxies.iter().any(|network| network.contains(*ip)));
+        let proxied = Origin::Proxied { connection: connection.index, generation: connection.generation() };
+        let origin = ip.map_or(proxied, Origin::of);
         let bucket = self.bucket(&origin);
         let mut next = self.buckets[bucket];
         while next != 0 && self.entries[next as usize].origin != origin {
@@ -383,7 +382,7 @@ mod tests {
 
     /// As of a connection that is to be forgotten.
     fn enter(peers: &mut Peers, ip: IpAddr) -> PeerKey {
-        peers.enter(ConnectionKey::of(0, 1).expect("a key"), ip)
+        peers.enter(ConnectionKey::of(0, 1).expect("a key"), Some(ip))
     }
 
     fn v6(text: &str) -> IpAddr {
@@ -412,7 +411,8 @@ mod tests {
     fn a_connection_has_its_address_until_it_leaves() {
         let connection = |index| ConnectionKey::of(index, 1).expect("a key");
         let mut peers = Peers::new(8, 8, &[]);
-        let keys = [5, 0, 7].map(|index| peers.enter(connection(index), v4(u8::try_from(index % 5).expect("small"))));
+        let keys =
+            [5, 0, 7].map(|index| peers.enter(connection(index), Some(v4(u8::try_from(index % 5).expect("small")))));
         assert_eq!([5, 0, 7].map(|index| peers.of(connection(index))), keys);
         assert_eq!((keys[0] == keys[1], peers.len()), (true, 2));
         [5, 7, 0].into_iter().for_each(|index| peers.leave(connection(index)));
@@ -433,12 +433,22 @@ mod tests {
         let proxies = Network::new(v4(128), 25).expect("a network");
         let mut peers = Peers::new(8, 8, &[proxies]);
         let connection = |index| ConnectionKey::of(index, 1).expect("a key");
-        let mut enter = |index: u32, last| peers.enter(connection(index), v4(last));
+        let mut enter = |index: u32, last| peers.enter(connection(index), Some(v4(last)));
         let (one, other) = ([enter(0, 127), enter(1, 127)], [enter(2, 128), enter(3, 128), enter(4, 200)]);
         assert_eq!(one[0], one[1]);
         assert!(other[0] != other[1] && other[1] != other[2] && other[0] != other[2]);
         assert_eq!((peers.len(), peers.held(other[0], Pool::Connections)), (4, 1));
         (0..5).for_each(|index| peers.leave(connection(index)));
+        assert_eq!(peers.len(), 0);
+    }
+
+    #[test]
+    fn connections_without_an_address_are_each_one() {
+        let mut peers = Peers::new(8, 8, &[]);
+        let connection = |index| ConnectionKey::of(index, 1).expect("a key");
+        let keys = [0, 1].map(|index| peers.enter(connection(index), None));
+        assert!(keys[0] != keys[1] && peers.len() == 2);
+        (0..2).for_each(|index| peers.leave(connection(index)));
         assert_eq!(peers.len(), 0);
     }
 

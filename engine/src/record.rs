@@ -38,6 +38,11 @@ impl Address {
     pub(crate) fn port(self) -> u16 {
         self.port
     }
+
+    /// Whether it is none: that of a Unix socket. IPv4's `0.0.0.0` is mapped.
+    pub(crate) fn is_unix(self) -> bool {
+        self.ip == Self::NONE.ip
+    }
 }
 
 impl From<SocketAddr> for Address {

@@ -1,5 +1,5 @@
-//! What an engine listens on, and how: options of TCP addresses, sockets that were handed over, by this program and by
-//! a service manager.
+//! What an engine listens on, and how: options of TCP addresses, Unix sockets, and sockets that were handed over, by
+//! this program and by a service manager.
 //!
 //! Service managers and other processes are real ones: children that run this program again. Not here: addresses
 //! without options, and what is taken (`groups`, `control_plane`).
@@ -9,6 +9,8 @@ mod common;
 mod handed_over;
 #[path = "listeners/tcp.rs"]
 mod tcp;
+#[path = "listeners/unix.rs"]
+mod unix;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -99,6 +101,8 @@ impl Running {
     fn says(&self, subject: &str) -> String {
         loop {
             let line = self.said.recv_timeout(WAIT_MAX).expect("it says so in time");
+            // With one thread for tests, their names are said without an end of the line.
+            let line = line.strip_prefix("test a_child ... ").unwrap_or(&line);
             if let Some(said) = line.strip_prefix(subject).and_then(|rest| rest.strip_prefix(": ")) {
                 return said.to_owned();
             }
@@ -118,6 +122,7 @@ impl Drop for Running {
 fn a_child() {
     match std::env::var(CHILD).as_deref() {
         Ok("shares") => tcp::share_as_child(),
+        Ok("listens on a file") => unix::listen_on_file(),
         Ok("is activated") => handed_over::be_activated(),
         Ok(other) => panic!("{other} is nothing that a child does"),
         Err(_) => {}

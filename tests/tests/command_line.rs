@@ -1,7 +1,10 @@
 //! The showcase as a program: what it accepts, how it refuses, how it stops.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use ringress_tests::{Client, Mode, Server, Setup, run_showcase};
 use rustix::process::Signal;
@@ -152,6 +155,24 @@ fn every_address_is_served() {
         }
         server.finish();
     }
+}
+
+#[test]
+fn unix_sockets_are_served_beside_addresses() {
+    for mode in Mode::ALL {
+        let path = std::env::temp_dir().join(format!("ringress-{}-{mode:?}.sock", std::process::id()));
+        let server = Server::start(&Setup::new(mode).arg("--listen").arg(&format!("unix:{}", path.display())));
+        let mut client = UnixStream::connect(&path).expect("it listens");
+        client.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
+        client.write_all(b"GET /who HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("there is room");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("it ends in time");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("[::]:80"), "{answer}");
+        server.assert_healthy();
+        server.finish();
+        assert!(!path.exists(), "the file is gone with the server");
+    }
+    assert_refused(&["--listen", "fd"], "LISTEN_FDS");
 }
 
 #[test]

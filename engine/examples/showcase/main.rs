@@ -11,7 +11,6 @@ mod timers;
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Weak, mpsc};
@@ -19,8 +18,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use files::Root;
-use options::{Options, Parsed, Pool, Profile};
-use ringress::{Engine, EngineBuilder, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
+use options::{Listen, Options, Parsed, Pool, Profile};
+use ringress::{Endpoint, Engine, EngineBuilder, Listener, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -76,12 +75,9 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     }
     let engine = Arc::new(builder.start()?);
     let queue = engine.request_queue_with("showcase", QueueOptions::default().length(options.queue_length))?;
-    let mut addresses = Vec::new();
-    for address in &options.listen {
-        addresses.push(engine.listen(*address)?);
-    }
+    let addresses = listen(&engine, core::mem::take(&mut options.listen))?;
     let session = engine.server_session();
-    let _groups = register(&session, &queue, &addresses)?;
+    let _groups = register(&session, &queue, engine.addresses().iter().map(|info| info.port).collect())?;
     let signals = Signals::new([SIGINT, SIGTERM])?;
     // The application's memory is not the engine's, and where that is bounded, this is to be as well.
     let small = options.memory_max.is_some() || options.profile == Profile::Small;
@@ -94,7 +90,10 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
         None => println!("driver: {}", engine.driver()),
     }
     for address in &addresses {
-        println!("listening on http://{address}/");
+        match address {
+            Endpoint::Tcp(address) => println!("listening on http://{address}/"),
+            other => println!("listening on {other}"),
+        }
     }
     heed(signals, Arc::downgrade(&engine))?;
     // A shard that fails ends the program, and says why: clients are to be refused, and whoever started it is to know.
@@ -103,6 +102,24 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
         thread.join().map_err(|_| "a consumer panicked")?;
     }
     Ok(())
+}
+
+/// Listens on all of these, in order.
+fn listen(engine: &Engine, listen: Vec<Listen>) -> Result<Vec<Endpoint>, Box<dyn Error>> {
+    let mut addresses = Vec::new();
+    for listen in listen {
+        let listeners = match listen {
+            Listen::On(listener) => vec![listener],
+            Listen::Activated => Listener::activated()?,
+        };
+        if listeners.is_empty() {
+            return Err("--listen fd: no sockets were handed over to this process (LISTEN_FDS, LISTEN_PID)".into());
+        }
+        for listener in listeners {
+            addresses.push(engine.listen_on(listener)?);
+        }
+    }
+    Ok(addresses)
 }
 
 /// On a host with little memory, one heap for all threads, which gives back what is free at its end, and small stacks:
@@ -165,10 +182,9 @@ fn heed(mut signals: Signals, engine: Weak<Engine>) -> io::Result<()> {
 }
 
 /// Three prefixes of different categories a port, told apart by their contexts.
-fn register(session: &ServerSession, queue: &RequestQueue, addresses: &[SocketAddr]) -> ringress::Result<UrlGroup> {
+fn register(session: &ServerSession, queue: &RequestQueue, ports: BTreeSet<u16>) -> ringress::Result<UrlGroup> {
     let group = session.url_group();
     group.bind(queue)?;
-    let ports: BTreeSet<u16> = addresses.iter().map(SocketAddr::port).collect();
     for port in ports {
         group.add_url(&format!("http://+:{port}/strong/"), routes::STRONG)?;
         group.add_url(&format!("http://localhost:{port}/host/"), routes::HOST)?;

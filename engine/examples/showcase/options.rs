@@ -1,16 +1,18 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use lexopt::prelude::*;
-use ringress::{Driver, Mode, Properties};
+use ringress::{Driver, Listener, Mode, Properties};
 
 use crate::files::Root;
 
 const HELP: &str = "\
 showcase: an HTTP server that shows, tests and measures ringress
 
-  --listen ADDR:PORT   an address to listen on, repeatable (default 127.0.0.1:8080; port 0: a free one)
+  --listen WHERE       what to listen on, repeatable (default 127.0.0.1:8080): an address and port (0: a free one),
+                       unix:/path or unix:@name, which stand for port 80, or fd, for the sockets that a service manager
+                       has opened (LISTEN_FDS)
   --shards N           shards, 1 to 255 (default: one for each entry of --cores, or for each physical core)
   --cores A,B,..       cores to pin shards to (default: not pinned)
   --mode MODE          queue: shard threads and consumers; colocated: the consumers are the shards (default queue)
@@ -34,7 +36,7 @@ showcase: an HTTP server that shows, tests and measures ringress
 const QUEUE_LENGTH: u32 = 65_536;
 
 pub(crate) struct Options {
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<Listen>,
     pub(crate) shards: Option<u32>,
     pub(crate) cores: Vec<usize>,
     pub(crate) mode: Mode,
@@ -50,6 +52,13 @@ pub(crate) struct Options {
     pub(crate) connections: Option<u32>,
     pub(crate) root: Option<Root>,
     pub(crate) properties: Properties,
+}
+
+/// What is listened on.
+pub(crate) enum Listen {
+    On(Listener),
+    /// The sockets that the program was started with.
+    Activated,
 }
 
 /// Buffers that a shard has a number of, of the usual size.
@@ -98,7 +107,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
     };
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("listen") => options.listen.push(value(&mut parser, "--listen", address)?),
+            Long("listen") => options.listen.push(value(&mut parser, "--listen", listen)?),
             Long("shards") => {
                 options.shards = Some(value(&mut parser, "--shards", |text| ranged(text, 1, 255))?);
             }
@@ -131,7 +140,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         return Err("--consumers is for --mode queue: in colocated mode the shards are the consumers".into());
     }
     if options.listen.is_empty() {
-        options.listen.push(SocketAddr::from(([127, 0, 0, 1], 8080)));
+        options.listen.push(Listen::On(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into()));
     }
     Ok(Parsed::Run(Box::new(options)))
 }
@@ -146,8 +155,11 @@ fn value<T>(
     parse(&text).map_err(|wanted| format!("{option} {text:?}: {wanted}").into())
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "an IP address and port are wanted, such as 127.0.0.1:8080 or [::1]:8080".into())
+fn listen(text: &str) -> Result<Listen, String> {
+    match text {
+        "fd" => Ok(Listen::Activated),
+        _ => text.parse().map(Listen::On).map_err(|error: ringress::Error| error.to_string()),
+    }
 }
 
 fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {

@@ -88,7 +88,7 @@ impl Turns {
         let listener = socket.as_raw_fd();
         let mut desired = DesiredState::new(routes([("http://*:80/", 7)]));
         desired.set_queues(vec![Some(Arc::clone(&core))]);
-        let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80 };
+        let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, is_unix: false };
         let sockets = vec![Some(Arc::new(ListenSocket::alone(socket)))];
         desired.set_addresses(vec![Arc::new(ListenAddress { id: 1, entrance, sockets })]);
         desired.advance();

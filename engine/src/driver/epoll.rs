@@ -245,8 +245,8 @@ impl Epoll {
     fn discard(&mut self, place: u32, most: u32) {
         let Some(socket) = self.sockets.at(place) else { return };
         match calls::discard(socket.descriptor, most) {
-            Ok(bytes) => {
-                if bytes < most as usize {
+            Ok((bytes, most)) => {
+                if bytes < most {
                     socket.fell_short();
                 }
                 self.end_receive(place, i32::try_from(bytes).unwrap_or(i32::MAX));

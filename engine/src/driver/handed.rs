@@ -104,6 +104,11 @@ pub(crate) fn started_with(count: u32) -> Result<Vec<OwnedFd>, Withheld> {
     Ok(all().map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) }).collect())
 }
 
+/// The same of a Unix socket, of which nothing else is set.
+pub(crate) fn adopt_unix(socket: BorrowedFd<'_>, backlog: Option<u32>) -> io::Result<()> {
+    backlog.map_or(Ok(()), |backlog| start_listening(socket.as_raw_fd(), backlog))
+}
+
 fn close_on_exec(descriptor: RawFd) -> io::Result<()> {
     // SAFETY: the call takes no pointers.
     check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)

@@ -23,6 +23,7 @@ pub(crate) mod net;
 #[cfg(test)]
 mod tests;
 mod token;
+pub(crate) mod unix;
 mod uring;
 
 use std::fs::File;
@@ -40,6 +41,9 @@ pub(crate) use uring::Uring;
 
 /// Parts that one send has at most.
 pub(crate) const SEND_PARTS_MAX: usize = 16;
+
+/// Bytes that are thrown away at once at most.
+pub(crate) const DISCARDED_MAX: u32 = 256 << 10;
 
 /// How a send behaves when the socket's buffer is full. None waits there: see `shard::transport`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +123,8 @@ pub(crate) trait Io {
     fn receive(&mut self, socket: RawFd, token: Token);
     /// Receives once, at most `len` bytes, into a provided buffer of a group, which is chosen when the bytes are there.
     fn receive_once(&mut self, socket: RawFd, token: Token, group: Group, len: u32);
-    /// Receives once and throws away what comes, at most `len` bytes: completes with how many, without a buffer.
+    /// Receives once and throws away what comes, at most `len` bytes and [`DISCARDED_MAX`]: completes with how many,
+    /// without a buffer.
     fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32);
     /// Sends from one to [`SEND_PARTS_MAX`] parts, in order, as one operation. The bytes stay lent until it has ended;
     /// `parts` itself does not.

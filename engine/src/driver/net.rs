@@ -10,8 +10,9 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::AtomicU8;
 
-use super::Traffic;
+use super::{DISCARDED_MAX, Traffic};
 use crate::error::Error;
 use crate::mem::Landing;
 
@@ -100,6 +101,15 @@ pub(crate) fn local_address(socket: RawFd) -> Option<SocketAddr> {
 /// The address of a connection's other end; `None` when it is gone.
 pub(crate) fn peer_address(socket: RawFd) -> Option<SocketAddr> {
     name(socket, libc::getpeername)
+}
+
+/// Where bytes are received that are thrown away, by all shards at once; nobody reads them. For TCP, the kernel writes
+/// nothing there (MSG_TRUNC, tcp(7)), so that it takes no memory; for Unix sockets it does.
+static DISCARDED: [AtomicU8; DISCARDED_MAX as usize] = [const { AtomicU8::new(0) }; DISCARDED_MAX as usize];
+
+/// Where to receive what is thrown away, as so many bytes.
+pub(super) fn discarded(most: u32) -> (*mut libc::c_void, u32) {
+    (DISCARDED.as_ptr().cast_mut().cast(), most.min(DISCARDED_MAX))
 }
 
 /// The beginning of the kernel's `struct tcp_info` (linux/tcp.h), of which libc's ends before the last two.

@@ -336,8 +336,8 @@ impl Io for Uring {
     }
 
     fn receive_and_discard(&mut self, socket: RawFd, token: Token, len: u32) {
-        // With MSG_TRUNC, TCP writes nothing (tcp(7)).
-        let entry = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), len).flags(libc::MSG_TRUNC).build();
+        let (into, len) = net::discarded(len);
+        let entry = opcode::Recv::new(types::Fd(socket), into.cast(), len).flags(libc::MSG_TRUNC).build();
         self.push(&entry.user_data(token.bits()));
     }
 

@@ -7,11 +7,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use super::listener::{Endpoint, Listener};
+use super::refused::Refused;
+use super::socket_file::{self, SocketFile};
 use crate::driver::handed::{self, Family, Unusable};
+use crate::driver::unix::{self as unix_socket, NAME_BYTES_MAX, Name};
 use crate::driver::{listen, net};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::policy::SocketOptions;
 use crate::shard::{Entrance, ListenSocket, Sharing};
 
@@ -31,6 +35,8 @@ pub(super) struct Bound {
     pub(super) entrance: Entrance,
     /// By shard; `None` for those that have ended.
     pub(super) sockets: Vec<Option<ListenSocket>>,
+    /// What is to be removed with the address.
+    pub(super) file: Option<SocketFile>,
 }
 
 /// Binds an address. Among several shards, those that do not run yet begin to listen when they do: clients must not be
@@ -55,12 +61,58 @@ pub(super) fn bind(
         Ok(Some(ListenSocket::new(socket, Sharing::No, Some(backlog))))
     };
     let sockets = shards.iter().map(for_shard).collect::<io::Result<_>>()?;
-    Ok(Bound { address: bound.into(), entrance: entrance(bound), sockets })
+    Ok(Bound { address: bound.into(), entrance: entrance(bound), sockets, file: None })
 }
 
 fn entrance(address: SocketAddr) -> Entrance {
     let ip = (!address.ip().is_unspecified()).then(|| address.ip().to_canonical());
-    Entrance { ip, port: address.port() }
+    Entrance { ip, port: address.port(), is_unix: false }
+}
+
+/// Binds a Unix socket, of which all shards take clients; it listens at once.
+pub(super) fn bind_path(path: &Path, listener: &Listener, shards: &[ShardState]) -> Result<Bound, Refused> {
+    let cannot = |error| Error::io(format!("cannot listen on {}", path.display()), error);
+    // Found again wherever the process is by then.
+    let path = std::path::absolute(path).map_err(cannot)?;
+    let (socket, file) = socket_file::listen(&path, listener.file_options(), listener.backlog_or_usual())?;
+    let made = unix(socket.as_fd(), Endpoint::Unix(path), listener, shards);
+    match made {
+        Ok(bound) => Ok(Bound { file: Some(file), ..bound }),
+        Err(error) => {
+            file.remove();
+            Err(error.into())
+        }
+    }
+}
+
+/// Binds an abstract name.
+pub(super) fn bind_name(name: &[u8], listener: &Listener, shards: &[ShardState]) -> Result<Bound, Refused> {
+    let address = Endpoint::Abstract(name.to_owned());
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let text = format!("cannot listen on {address}: an abstract name has from 1 to {NAME_BYTES_MAX} bytes");
+        return Err(Error::invalid(format!("{text}, and this one has {}", name.len())).into());
+    }
+    let bound = unix_socket::bind(Name::Abstract(name), None).and_then(|socket| {
+        listen::start_listening(socket.as_raw_fd(), listener.backlog_or_usual())?;
+        Ok(socket)
+    });
+    match bound {
+        Ok(socket) => Ok(unix(socket.as_fd(), address, listener, shards)?),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let text =
+                format!("cannot listen on {address}: another socket has the name; stop that or choose another one");
+            Err(Refused { error: Error::of_system(ErrorKind::AddrInUse, text, error), may_pass: true })
+        }
+        Err(error) => Err(Error::io(format!("cannot listen on {address}"), error).into()),
+    }
+}
+
+/// A socket of this engine's that listens, for all shards.
+fn unix(socket: BorrowedFd<'_>, address: Endpoint, listener: &Listener, shards: &[ShardState]) -> Result<Bound, Error> {
+    let entrance = Entrance { ip: None, port: listener.port_or_usual(), is_unix: true };
+    let cannot = |error| Error::io(format!("cannot have a descriptor of {address} for each shard"), error);
+    let sockets = share(socket, Sharing::Shards, shards).map_err(cannot)?;
+    Ok(Bound { address, entrance, sockets, file: None })
 }
 
 /// Makes of a socket that listens already one for each shard.
@@ -69,10 +121,14 @@ pub(super) fn adopt(
     listener: &Listener,
     shards: &[ShardState],
     inherited: SocketOptions,
-) -> Result<Bound> {
+) -> Result<Bound, Error> {
     let subject = || format!("descriptor {}, which was handed over", socket.as_raw_fd());
     let family = handed::family_of(socket.as_fd()).map_err(|why| unusable(why, subject()))?;
     let (address, entrance) = match family {
+        Family::Tcp if listener.port_wanted().is_some() => {
+            let text = format!("port is set for {}, but is for Unix sockets: an address has its own", subject());
+            return Err(Error::invalid(text));
+        }
         Family::Tcp => {
             let address = net::local_address(socket.as_raw_fd())
                 .ok_or_else(|| Error::invalid(format!("{} has no address", subject())))?;
@@ -80,11 +136,19 @@ pub(super) fn adopt(
                 .map_err(|error| Error::io(format!("cannot set the options of {}", subject()), error))?;
             (address.into(), entrance(address))
         }
-        Family::Unix => return Err(unusable(Unusable::Foreign, subject())),
+        Family::Unix => {
+            let cannot = |error| Error::io(format!("cannot take {}", subject()), error);
+            handed::adopt_unix(socket.as_fd(), listener.backlog_wanted()).map_err(cannot)?;
+            let address = match unix_socket::name_of(socket.as_fd()).map_err(cannot)? {
+                Ok(path) => Endpoint::Unix(path),
+                Err(name) => Endpoint::Abstract(name),
+            };
+            (address, Entrance { ip: None, port: listener.port_or_usual(), is_unix: true })
+        }
     };
     let sockets = share(socket.as_fd(), Sharing::HandedOver, shards)
         .map_err(|error| Error::io(format!("cannot have another descriptor of {} for each shard", subject()), error))?;
-    Ok(Bound { address, entrance, sockets })
+    Ok(Bound { address, entrance, sockets, file: None })
 }
 
 /// A descriptor of a socket for each shard, all of the same.
@@ -99,7 +163,7 @@ fn share(socket: BorrowedFd<'_>, sharing: Sharing, shards: &[ShardState]) -> io:
 /// Why a descriptor cannot be listened on.
 #[cold]
 pub(super) fn unusable(why: Unusable, subject: impl std::fmt::Display) -> Error {
-    let wanted = "a socket for TCP streams that listens is wanted";
+    let wanted = "a socket for TCP or Unix streams that listens is wanted";
     match why {
         Unusable::NoSocket(error) => {
             Error::of_system(ErrorKind::Invalid, format!("{subject}, is not a socket: {wanted}"), error)

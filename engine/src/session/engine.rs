@@ -204,9 +204,15 @@ impl Engine {
         Ok(self.listen_on(address)?.tcp().unwrap_or(address))
     }
 
-    /// Listens as [`listen`](Self::listen), with what a [`Listener`] says: on a TCP address with options of its own, or
-    /// on a socket that was handed over, by this program or by a service manager ([`Listener::activated`]), which
-    /// listens already.
+    /// Listens as [`listen`](Self::listen), with what a [`Listener`] says: on a TCP address with options of its own, on
+    /// a Unix socket, or on a socket that was handed over, by this program or by a service manager
+    /// ([`Listener::activated`]), which listens already.
+    ///
+    /// A Unix socket stands for a port, 80 unless [`Listener::port`] says otherwise. All shards take clients of it, who
+    /// count as trusted proxies ([`EngineBuilder::trusted_proxies`](crate::EngineBuilder::trusted_proxies)): each
+    /// connection is a client by itself. The kernel does not count what goes over one, so that
+    /// [`send_rate_min`](crate::Properties::send_rate_min) and `receive_rate_min` do not hold there, but the time
+    /// without any progress does; nor does `socket_buffer`. It knows no reset: a response that is cut ends early.
     ///
     /// Of a socket that was handed over, all shards take clients, and so does whoever else has it. Its options are set
     /// as those of the engine's own (TCP_NODELAY, [`keep_alive`](crate::Properties::keep_alive),
@@ -215,8 +221,12 @@ impl Engine {
     ///
     /// # Errors
     /// As [`listen`](Self::listen), and [`Invalid`](crate::ErrorKind::Invalid) when a setting is out of range, or of no
-    /// meaning for what is listened on, or the descriptor that was handed over is no socket for TCP streams that
-    /// listens; that is closed then.
+    /// meaning for what is listened on, or the descriptor that was handed over is no socket for TCP or Unix streams
+    /// that listens; that is closed then. For a Unix socket, [`AlreadyExists`](crate::ErrorKind::AlreadyExists) also
+    /// when its path is that of something else than a socket,
+    /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when a stale file is another user's, when its folder
+    /// cannot be written in, and when it cannot be given to its owner, and [`Io`](crate::ErrorKind::Io) when there is
+    /// no such folder.
     pub fn listen_on(&self, listener: impl Into<Listener>) -> Result<Endpoint> {
         let listener = listener.into();
         self.shared.once_free(|control| {

@@ -7,13 +7,18 @@
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::socket_file::FileOptions;
 use crate::driver::listen::{BACKLOG, TcpOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::policy::SocketOptions;
 
+/// What a Unix socket stands for, where nobody says.
+const PORT: u16 = 80;
 /// The most clients that may wait to be accepted.
 const BACKLOG_MAX: u32 = 1 << 20;
 /// How long a client may be waited for before it is accepted.
@@ -29,6 +34,8 @@ const DEFER_ACCEPT_MAX: Duration = Duration::from_secs(3600);
 ///
 /// # fn main() -> ringress::Result<()> {
 /// let engine = Engine::builder().start()?;
+/// // URLs of port 80 are reached there.
+/// engine.listen_on(Listener::unix("/run/app/http.sock").mode(0o660))?;
 /// engine.listen_on(Listener::tcp(([0, 0, 0, 0], 8080).into()).backlog(512))?;
 /// engine.listen_on("[::]:8081".parse::<Listener>()?.v6_only(true).defer_accept(Duration::from_secs(5)))?;
 /// for socket in Listener::activated()? {
@@ -49,6 +56,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) enum Source {
     Tcp(SocketAddr),
+    Unix(PathBuf),
+    Abstract(Vec<u8>),
     /// A socket that listens already, which others may have, too.
     HandedOver(OwnedFd),
 }
@@ -60,6 +69,8 @@ pub(super) struct ListenOptions {
     reuse_port: bool,
     v6_only: bool,
     defer_accept: Option<Duration>,
+    port: Option<u16>,
+    file: FileOptions,
 }
 
 impl Listener {
@@ -70,6 +81,23 @@ impl Listener {
     /// A TCP address. Port 0: a free one.
     pub fn tcp(address: SocketAddr) -> Self {
         Self::of(Source::Tcp(address))
+    }
+
+    /// A Unix socket, as a file of this path, of at most 107 bytes. Who may write to the file may connect: see
+    /// [`mode`](Self::mode) and [`owner`](Self::owner).
+    ///
+    /// The file appears when everything about it is as it is to be, and goes when it is no longer listened on. A stale
+    /// one that was left by a server of the same user (or of the `owner`), on which nobody listens, is replaced; what
+    /// somebody listens on, another user's, and what is no socket is left alone. The folder should be one in which
+    /// nobody else may write.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self::of(Source::Unix(path.into()))
+    }
+
+    /// A Unix socket of an abstract name (unix(7)): from 1 to 107 bytes of any value. It is no file, ends with the last
+    /// process that has it, and everybody in the same network namespace may connect.
+    pub fn abstract_name(name: impl Into<Vec<u8>>) -> Self {
+        Self::of(Source::Abstract(name.into()))
     }
 
     pub(super) fn named(socket: OwnedFd, name: Option<String>) -> Self {
@@ -84,10 +112,31 @@ impl Listener {
     }
 
     /// How many clients may wait to be accepted, 1 to 1,048,576; 4,096 by default. The kernel lowers it to
-    /// `net.core.somaxconn`. With several shards, each has so many. Of a socket that was handed over, it stays as it is
-    /// by default.
+    /// `net.core.somaxconn`. With several shards, each has so many for a TCP address. Of a socket that was handed over,
+    /// it stays as it is by default.
     pub fn backlog(mut self, clients: u32) -> Self {
         self.options.backlog = Some(clients);
+        self
+    }
+
+    /// The port that a Unix socket stands for, from 1, where URLs are looked for and opened: 80 by default.
+    /// `http://*:80/` takes what comes in there, and opens no TCP port while something stands for it.
+    pub fn port(mut self, port: u16) -> Self {
+        self.options.port = Some(port);
+        self
+    }
+
+    /// The permissions of a Unix socket's file, from 0 to 0o777, whatever the umask says; writing is connecting. By
+    /// default, all that the umask leaves.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.options.file.mode = Some(mode);
+        self
+    }
+
+    /// Whose a Unix socket's file is, by the numbers of user and group; `None` leaves the process's. Another user needs
+    /// CAP_CHOWN, a group that this user is not in as well.
+    pub fn owner(mut self, user: Option<u32>, group: Option<u32>) -> Self {
+        self.options.file.owner = (user, group);
         self
     }
 
@@ -117,14 +166,32 @@ impl Listener {
     /// # Errors
     /// That a setting is out of range, or of no meaning for what is listened on.
     pub(super) fn check(&self) -> Result<()> {
-        let ListenOptions { backlog, reuse_port, v6_only, defer_accept } = self.options;
+        let ListenOptions { backlog, reuse_port, v6_only, defer_accept, port, file } = self.options;
         if let Some(backlog) = backlog.filter(|backlog| !(1..=BACKLOG_MAX).contains(backlog)) {
             return Err(Error::invalid(format!("backlog is {backlog}, but must be from 1 to {BACKLOG_MAX}")));
         }
         if let Some(wait) = defer_accept.filter(|wait| !(DEFER_ACCEPT_MIN..=DEFER_ACCEPT_MAX).contains(wait)) {
             return Err(Error::invalid(format!("defer_accept is {wait:?}, but must be from 1 s to 1 h")));
         }
+        if port == Some(0) {
+            return Err(Error::invalid("port is 0, but must be from 1 to 65535"));
+        }
+        if let Some(mode) = file.mode.filter(|mode| *mode > 0o777) {
+            return Err(Error::invalid(format!("mode is {mode:#o}, but must be from 0 to 0o777")));
+        }
+        let is_unix = matches!(self.source, Source::Unix(_) | Source::Abstract(_));
+        let of_tcp = [("reuse_port", reuse_port), ("v6_only", v6_only), ("defer_accept", defer_accept.is_some())];
+        let of_files = [("mode", file.mode.is_some()), ("owner", file.owner != (None, None))];
+        if let Some((name, _)) = of_tcp.into_iter().find(|(_, is_set)| is_unix && *is_set) {
+            return Err(meaningless(name, "TCP addresses"));
+        }
+        if let Some((name, _)) = of_files.into_iter().find(|(_, is_set)| *is_set)
+            && !matches!(self.source, Source::Unix(_))
+        {
+            return Err(meaningless(name, "Unix sockets that are files (Listener::unix)"));
+        }
         match &self.source {
+            Source::Tcp(_) if port.is_some() => Err(meaningless("port", "Unix sockets: an address has its own")),
             Source::Tcp(address) if v6_only && !(address.is_ipv6() && address.ip().is_unspecified()) => {
                 let text = format!("v6_only is set for {address}, but is for all addresses of IPv6: listen on [::]");
                 Err(Error::invalid(text))
@@ -153,11 +220,29 @@ impl Listener {
         self.options.backlog
     }
 
+    /// What a Unix socket stands for.
+    pub(super) fn port_or_usual(&self) -> u16 {
+        self.options.port.unwrap_or(PORT)
+    }
+
+    pub(super) fn port_wanted(&self) -> Option<u16> {
+        self.options.port
+    }
+
+    pub(super) fn file_options(&self) -> FileOptions {
+        self.options.file
+    }
+
     pub(super) fn tcp_options(&self, inherited: SocketOptions) -> TcpOptions {
         let ListenOptions { reuse_port, v6_only, defer_accept, .. } = self.options;
         let SocketOptions { keep_alive, buffer } = inherited;
         TcpOptions { keep_alive, buffer, reuse_port, v6_only, defer_accept }
     }
+}
+
+#[cold]
+fn meaningless(setting: &str, what: &str) -> Error {
+    Error::invalid(format!("{setting} is set, but is for {what}; leave it out"))
 }
 
 impl From<SocketAddr> for Listener {
@@ -179,18 +264,31 @@ impl From<TcpListener> for Listener {
     }
 }
 
-/// An address as [`Endpoint`] writes it.
+impl From<UnixListener> for Listener {
+    fn from(socket: UnixListener) -> Self {
+        OwnedFd::from(socket).into()
+    }
+}
+
+/// An address as [`Endpoint`] writes it: `127.0.0.1:80`, `unix:/run/app.sock`, `unix:@name`.
 impl FromStr for Listener {
     type Err = Error;
 
     /// # Errors
     /// [`Malformed`](ErrorKind::Malformed) when it is none.
     fn from_str(text: &str) -> Result<Self> {
-        match text.parse() {
-            Ok(address) => Ok(Self::tcp(address)),
-            Err(_) => Err(Error::new(
+        match (text.strip_prefix("unix:"), text.parse()) {
+            (Some(name), _) if !name.trim_start_matches('@').is_empty() => Ok(match name.strip_prefix('@') {
+                Some(name) => Self::abstract_name(name),
+                None => Self::unix(name),
+            }),
+            (_, Ok(address)) => Ok(Self::tcp(address)),
+            (_, Err(_)) => Err(Error::new(
                 ErrorKind::Malformed,
-                format!("{text:?} is no address to listen on: give an IP address and port, as 127.0.0.1:80 or [::]:80"),
+                format!(
+                    "{text:?} is no address to listen on: give an IP address and port, as 127.0.0.1:80 or [::]:80, or \
+                    a Unix socket, as unix:/run/app.sock or unix:@name"
+                ),
             )),
         }
     }
@@ -202,6 +300,10 @@ impl FromStr for Listener {
 pub enum Endpoint {
     /// A TCP address, with its port.
     Tcp(SocketAddr),
+    /// A Unix socket that is a file.
+    Unix(PathBuf),
+    /// A Unix socket of an abstract name.
+    Abstract(Vec<u8>),
 }
 
 impl Endpoint {
@@ -210,6 +312,7 @@ impl Endpoint {
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
+            Self::Unix(_) | Self::Abstract(_) => None,
         }
     }
 }
@@ -230,6 +333,8 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{}", String::from_utf8_lossy(name)),
         }
     }
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 use super::bound::{self, Bound, ShardState};
 use super::listener::{Endpoint, Listener, Source};
+use super::refused::Refused;
+use super::socket_file::SocketFile;
 use crate::error::{Error, ErrorKind};
 use crate::policy::SocketOptions;
 use crate::shard::{DesiredState, ListenAddress};
@@ -34,37 +36,21 @@ struct Opened {
     /// port: who waits there already is not told that there is none.
     is_shown: bool,
     shared: Arc<ListenAddress>,
+    /// Gone with it.
+    file: Option<SocketFile>,
 }
 
 impl Opened {
     fn close(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
         self.shared.sockets.iter().flatten().for_each(|socket| socket.close());
     }
 
     /// For the shards it is another one from now on: they let go of it, and look anew.
     fn begin_anew(&mut self, id: u64) {
         Arc::make_mut(&mut self.shared).id = id;
-    }
-}
-
-/// Why an address was not opened.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) error: Error,
-    /// A socket of another process has it, which may be about to be closed.
-    pub(super) may_pass: bool,
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self { error, may_pass: false }
-    }
-}
-
-impl Refused {
-    /// With what the error is about before its text.
-    pub(super) fn about(self, subject: impl std::fmt::Display) -> Self {
-        Self { error: self.error.about(subject), ..self }
     }
 }
 
@@ -169,14 +155,20 @@ impl Listeners {
             let text = format!("cannot listen any more: {ADDRESSES_MAX} addresses are listened on, {remedy}");
             return Err(Error::invalid(text).into());
         }
-        let Bound { address, entrance, sockets } = match &listener.source {
+        let Bound { address, entrance, sockets, file } = match &listener.source {
             Source::Tcp(address) => self.bind(*address, listener, shards, inherited)?,
+            Source::Unix(path) => self.told(bound::bind_path(path, listener, shards), |endpoint| {
+                matches!(endpoint, Endpoint::Unix(ours) if std::path::absolute(path).is_ok_and(|path| path == *ours))
+            })?,
+            Source::Abstract(name) => self.told(bound::bind_name(name, listener, shards), |endpoint| {
+                matches!(endpoint, Endpoint::Abstract(ours) if ours == name)
+            })?,
             Source::HandedOver(socket) => bound::adopt(socket, listener, shards, inherited)?,
         };
         self.last += 1;
         let sockets = sockets.into_iter().map(|socket| socket.map(Arc::new)).collect();
         let shared = Arc::new(ListenAddress { id: self.last, entrance, sockets });
-        self.opened.push(Opened { address: address.clone(), explicit, is_shown: true, shared });
+        self.opened.push(Opened { address: address.clone(), explicit, is_shown: true, shared, file });
         Ok(address)
     }
 
@@ -189,9 +181,19 @@ impl Listeners {
     ) -> Result<Bound, Refused> {
         bound::bind(address, listener, shards, inherited).map_err(|error| {
             let (is_taken, is_ours) = (error.kind() == io::ErrorKind::AddrInUse, self.is_ours(address));
-            let error = if is_taken && is_ours { listened_on(address) } else { refused(address, shards.len(), error) };
+            let error =
+                if is_taken && is_ours { listened_on(&address.into()) } else { refused(address, shards.len(), error) };
             Refused { error, may_pass: is_taken && !is_ours }
         })
+    }
+
+    /// What is taken may be this engine's own.
+    fn told(&self, bound: Result<Bound, Refused>, is_it: impl Fn(&Endpoint) -> bool) -> Result<Bound, Refused> {
+        let ours = self.opened.iter().find(|opened| is_it(&opened.address));
+        match (bound, ours) {
+            (Err(refused), Some(ours)) if refused.may_pass => Err(listened_on(&ours.address).into()),
+            (bound, _) => bound,
+        }
     }
 
     /// Closes addresses: from now on nobody comes in there, whatever the shards are doing.
@@ -251,7 +253,7 @@ fn is_no_ipv6(error: &Error) -> bool {
 }
 
 #[cold]
-fn listened_on(address: SocketAddr) -> Error {
+fn listened_on(address: &Endpoint) -> Error {
     let text = format!("cannot listen on {address}: this engine does already, there or at an address that covers it");
     Error::new(ErrorKind::AlreadyExists, text + "; unlisten that first, or share it")
 }

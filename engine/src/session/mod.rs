@@ -20,7 +20,9 @@ mod listeners;
 mod listing;
 mod queue_options;
 mod queues;
+mod refused;
 mod request_queue;
+mod socket_file;
 #[cfg(test)]
 mod tests;
 mod url_groups;

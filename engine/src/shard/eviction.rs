@@ -87,7 +87,7 @@ impl<I: Io> Shard<I> {
         match self.connections.insert_with(|key| Connection::new(accepted, key)) {
             Some(key) => {
                 self.eviction.candidates.look_again();
-                self.protocol.dispatch.peers_mut().enter(key, accepted.peer.ip());
+                self.protocol.dispatch.peers_mut().enter(key, accepted.origin());
                 self.visit(key, Protocol::begin);
             }
             None => self.protocol.transport.turn_away(accepted.fd),

@@ -12,7 +12,8 @@ pub(crate) mod watched;
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -273,6 +274,13 @@ impl Client {
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the engine takes input in time");
+    }
+
+    /// Over a Unix socket, which reads and writes like any.
+    pub(crate) fn over_unix(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(WAIT_MAX)).expect("not zero");
+        stream.set_write_timeout(Some(WAIT_MAX)).expect("not zero");
+        Self { stream: OwnedFd::from(stream).into(), input: Vec::new() }
     }
 
     /// Sends a GET for `path`.

@@ -86,13 +86,21 @@ impl Request {
         self.record().routed
     }
 
-    /// The client's address.
+    /// The client's address. `[::]:0` over a Unix socket, where clients have none: see [`is_unix`](Self::is_unix).
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.record().peer.into()
     }
 
-    /// The address the client connected to.
+    /// Whether the client came over a Unix socket: it is a process of this host that was let in by the socket's file,
+    /// or by its name.
+    #[must_use]
+    pub fn is_unix(&self) -> bool {
+        self.record().local.is_unix()
+    }
+
+    /// The address the client connected to. `[::]` over a Unix socket, with the port that this stands for
+    /// ([`Listener::port`](crate::Listener::port)).
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.record().local.into()

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use super::poller::Bits;
-use crate::driver::SEND_PARTS_MAX;
+use crate::driver::{SEND_PARTS_MAX, net};
 use crate::mem::{Landing, Lent};
 
 /// Makes a call until no signal interrupts it.
@@ -47,11 +47,12 @@ pub(super) fn receive(socket: RawFd, into: Landing) -> Result<usize, i32> {
     again(|| unsafe { libc::recv(socket, address, into.len as usize, libc::MSG_DONTWAIT) })
 }
 
-/// Throws away what is there, at most so many bytes (with MSG_TRUNC, TCP writes nothing: tcp(7)).
-pub(super) fn discard(socket: RawFd, most: u32) -> Result<usize, i32> {
+/// Throws away what is there, at most so many bytes. Gives how many there may have been, too.
+pub(super) fn discard(socket: RawFd, most: u32) -> Result<(usize, usize), i32> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-    // SAFETY: nothing is written, so that no address is needed.
-    again(|| unsafe { libc::recv(socket, std::ptr::null_mut(), most as usize, flags) })
+    let (into, most) = net::discarded(most);
+    // SAFETY: there are so many bytes of a static that has interior mutability, which nobody reads.
+    again(|| unsafe { libc::recv(socket, into, most as usize, flags) }).map(|bytes| (bytes, most as usize))
 }
 
 /// Sends as much as there is room for, in order.

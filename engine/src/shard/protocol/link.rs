@@ -89,7 +89,7 @@ impl Link {
 
     /// Takes it out of a connection that becomes another protocol's.
     pub(super) fn take(&mut self) -> Self {
-        core::mem::replace(self, Self::new(Socket::new(-1, self.key())))
+        core::mem::replace(self, Self::new(Socket::new(-1, self.key(), false)))
     }
 
     /// So many bytes of something are handed to the transport.
@@ -179,18 +179,25 @@ impl<I: Io> Protocol<I> {
     /// The socket is full: of a file's part, with `of_file`, or of what is in memory the rest waits for room.
     #[cold]
     pub(super) fn wait_for_room(&mut self, link: &mut Link, of_file: bool) {
-        if self.dispatch.policy(link.policy).send_rate == 0 {
+        if self.send_rate(link) == 0 {
             // Then each progress begins the time anew.
             link.socket.taking = Account::default();
         }
         self.transport.await_room(&mut link.socket, of_file);
     }
 
+    /// The least rate at which the client is to take what is sent; 0: none.
+    fn send_rate(&self, link: &Link) -> u32 {
+        if link.socket.is_uncounted { 0 } else { self.dispatch.policy(link.policy).send_rate }
+    }
+
     /// The deadline of what waits for room.
     #[cold]
     pub(super) fn send_deadline(&self, link: &Link) -> Tick {
-        let policy = self.dispatch.policy(link.policy);
-        let wait_max = if policy.send_rate == 0 { policy.idle } else { LOOK_EVERY };
+        let wait_max = match self.send_rate(link) {
+            0 => self.dispatch.policy(link.policy).idle,
+            _ => LOOK_EVERY,
+        };
         link.socket.taking.from().saturating_add(wait_max)
     }
 
@@ -201,7 +208,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn judge_send(&mut self, link: &mut Link) {
         // Under other properties meanwhile, it may not have come.
         if self.send_deadline(link) <= self.transport.tick {
-            let rate = self.dispatch.policy(link.policy).send_rate;
+            let rate = self.send_rate(link);
             if rate == 0 {
                 link.timer = Some(Timer::Send);
                 self.counters.timeouts.count();

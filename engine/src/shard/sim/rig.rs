@@ -126,6 +126,18 @@ impl Rig {
         rig
     }
 
+    /// From now on clients come over a Unix socket.
+    pub(super) fn over_unix(mut self) -> Self {
+        let socket = stand_in();
+        self.listener = socket.as_raw_fd();
+        let mut address = Arc::unwrap_or_clone(listen_address(2, 80, socket));
+        (address.entrance.ip, address.entrance.is_unix) = (None, true);
+        self.address = Arc::new(address);
+        self.change(|desired| desired.set_addresses(vec![Arc::clone(&self.address)]));
+        self.settle();
+        self
+    }
+
     /// A change of the control plane's. Gives its generation.
     pub(super) fn change(&self, change: impl FnOnce(&mut DesiredState)) -> u64 {
         let mut desired = self.desired.borrow_mut();
@@ -358,7 +370,7 @@ pub(super) fn stand_in() -> OwnedFd {
 
 /// An address of 127.0.0.1 with one socket.
 pub(super) fn listen_address(id: u64, port: u16, socket: OwnedFd) -> Arc<ListenAddress> {
-    let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port };
+    let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port, is_unix: false };
     Arc::new(ListenAddress { id, entrance, sockets: vec![Some(Arc::new(ListenSocket::alone(socket)))] })
 }
 

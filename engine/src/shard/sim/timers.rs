@@ -408,7 +408,10 @@ fn a_change_holds_for_the_next_deadline_and_a_group_that_is_gone_for_none() {
 
 /// A client with a response of 10,000 bytes that waits for it.
 fn slow_reader(properties: Properties) -> (Rig, usize) {
-    let mut rig = with(properties);
+    reads_slowly(with(properties))
+}
+
+fn reads_slowly(mut rig: Rig) -> (Rig, usize) {
     let client = rig.connect_with_room(1000);
     rig.say(client, get("/a/1"));
     answer_with(rig.claim(), &"x".repeat(10_000), false);
@@ -514,6 +517,28 @@ fn a_slow_reader_is_judged_whatever_the_sizes_of_its_answers() {
 #[test]
 fn without_a_rate_a_client_has_the_idle_time_from_its_last_progress() {
     let (mut rig, client) = slow_reader(Properties::new().send_rate_min(0).idle_connection(SECOND * 20));
+    rig.pass(SECOND * 19);
+    assert!(!rig.shard.protocol.transport.io.was_reset(client));
+    rig.pass(SECOND * 2);
+    assert!(rig.shard.protocol.transport.io.was_reset(client));
+    assert_eq!((rig.counters.timeouts.read(), rig.counters.send_rate_timeouts.read()), (1, 0));
+    rig.assert_idle();
+}
+
+#[test]
+fn over_a_unix_socket_no_rate_is_told_and_the_idle_time_ends_who_takes_nothing() {
+    let slow = || {
+        let properties = Properties::new().send_rate_min(1000).idle_connection(SECOND * 20);
+        reads_slowly(with(properties).over_unix())
+    };
+    let (mut rig, client) = slow();
+    for _ in 0..30 {
+        rig.pass(SECOND * 10);
+        assert!(!rig.shard.protocol.transport.io.read(client, 100).is_empty(), "a tenth of the rate");
+        rig.settle();
+    }
+    assert_eq!(rig.counters.timeouts.read(), 0);
+    let (mut rig, client) = slow();
     rig.pass(SECOND * 19);
     assert!(!rig.shard.protocol.transport.io.was_reset(client));
     rig.pass(SECOND * 2);

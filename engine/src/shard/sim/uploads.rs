@@ -117,7 +117,12 @@ fn time_counts_only_while_the_engine_receives() {
 
 #[test]
 fn without_a_rate_only_a_pause_ends_an_upload() {
-    let mut rig = with(Properties::new().receive_rate_min(0));
+    only_a_pause_ends_an_upload(with(Properties::new().receive_rate_min(0)));
+    // Over a Unix socket no rate is told.
+    only_a_pause_ends_an_upload(with(Properties::new().receive_rate_min(1000)).over_unix());
+}
+
+fn only_a_pause_ends_an_upload(mut rig: Rig) {
     let client = rig.connect();
     rig.say(client, post(60_000));
     let _lease = rig.claim();

@@ -7,7 +7,7 @@
 //! for a connection, and which others end to make room (`shard`).
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -82,8 +82,18 @@ impl Accepting {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Accepted {
     pub(crate) fd: RawFd,
+    /// `[::]:0` over a Unix socket.
     pub(crate) peer: SocketAddr,
+    /// `[::]` over a Unix socket, with the port that this stands for.
     pub(crate) local: SocketAddr,
+    pub(crate) is_unix: bool,
+}
+
+impl Accepted {
+    /// Whose connection it is; `None`: of nobody who has an address.
+    pub(crate) fn origin(&self) -> Option<IpAddr> {
+        (!self.is_unix).then(|| self.peer.ip())
+    }
 }
 
 impl<I: Io> Transport<I> {
@@ -196,15 +206,19 @@ impl<I: Io> Transport<I> {
         accepted
     }
 
-    fn accepted(&mut self, fd: RawFd, Entrance { ip, port }: Entrance) -> Accepted {
+    fn accepted(&mut self, fd: RawFd, Entrance { ip, port, is_unix }: Entrance) -> Accepted {
         self.counters.connections_accepted.count();
+        if is_unix {
+            let of = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+            return Accepted { fd, peer: of(0), local: of(port), is_unix };
+        }
         // A client that is gone already has no address; its receive will say so.
         let unknown = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
         let (peer, local) = match ip {
             Some(ip) => (self.io.addresses(fd).map_or(unknown, |(peer, _)| peer), SocketAddr::new(ip, port)),
             None => self.io.addresses(fd).unwrap_or_else(|| (unknown, SocketAddr::new(unknown.ip(), port))),
         };
-        Accepted { fd, peer, local }
+        Accepted { fd, peer, local, is_unix }
     }
 
     /// There is no place for a connection that has come in.

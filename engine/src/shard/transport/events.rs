@@ -243,7 +243,7 @@ mod tests {
     use crate::slab::ConnectionKey;
 
     fn socket() -> Socket {
-        Socket::new(-1, ConnectionKey::of(0, 1).expect("a generation"))
+        Socket::new(-1, ConnectionKey::of(0, 1).expect("a generation"), false)
     }
 
     /// What is told of a result, and whether anything is on its way afterwards.

@@ -16,6 +16,8 @@ use crate::driver::{Io, net};
 pub(crate) enum Sharing {
     /// Nobody.
     No,
+    /// All shards of this engine.
+    Shards,
     /// It was handed over: other shards, and other processes, too. It is not this engine's to shut.
     HandedOver,
 }
@@ -27,6 +29,8 @@ pub(crate) struct Entrance {
     pub(crate) ip: Option<IpAddr>,
     /// By which URLs are looked for.
     pub(crate) port: u16,
+    /// Who comes in there is of this host, and has no address.
+    pub(crate) is_unix: bool,
 }
 
 /// A listening socket of one shard. The control plane has it, too: it can close an address at once, whatever the shard
@@ -64,7 +68,7 @@ impl ListenSocket {
     /// harm.
     pub(crate) fn close(&self) {
         *self.closed() = true;
-        if self.sharing == Sharing::No {
+        if self.sharing != Sharing::HandedOver {
             net::shutdown(self.descriptor(), Shutdown::Both);
         }
     }
@@ -76,7 +80,11 @@ impl ListenSocket {
     /// Whether who is accepted in the moment of the end comes in all the same: others take clients of this socket, too,
     /// so that the address is not closed.
     pub(super) fn keeps_the_last(&self) -> bool {
-        self.is_shared()
+        match self.sharing {
+            Sharing::No => false,
+            Sharing::Shards => !self.is_closed(),
+            Sharing::HandedOver => true,
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

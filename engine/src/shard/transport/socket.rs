@@ -117,6 +117,8 @@ pub(crate) struct Socket {
     pub(super) held_last: Option<BufferId>,
     /// A receive was begun for it that may have a small buffer of those kept back.
     pub(super) borrows: bool,
+    /// The kernel does not count what goes over it, as it does for TCP: no rate can be told.
+    pub(crate) is_uncounted: bool,
     pub(crate) staging: Staging,
     /// Whether the other side keeps to the least rate at which it is to take what waits to be sent.
     pub(crate) taking: Account,
@@ -125,7 +127,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(fd: RawFd, key: ConnectionKey) -> Self {
+    pub(crate) fn new(fd: RawFd, key: ConnectionKey, is_uncounted: bool) -> Self {
         Self {
             key,
             fd,
@@ -141,6 +143,7 @@ impl Socket {
             held_first: None,
             held_last: None,
             borrows: false,
+            is_uncounted,
             staging: Staging::No,
             taking: Account::default(),
             giving: Account::default(),

@@ -323,7 +323,7 @@ pub(crate) struct Http1 {
 
 impl Http1 {
     pub(crate) fn new(accepted: &Accepted, key: ConnectionKey) -> Self {
-        let mut new = Self::over(Link::new(Socket::new(accepted.fd, key)));
+        let mut new = Self::over(Link::new(Socket::new(accepted.fd, key, accepted.is_unix)));
         (new.peer, new.local) = (Address::from(accepted.peer), Address::from(accepted.local));
         new
     }

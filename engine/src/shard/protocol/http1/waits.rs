@@ -15,7 +15,7 @@ use crate::clock::Tick;
 use crate::driver::Io;
 use crate::queue::Slot;
 use crate::shard::protocol::Protocol;
-use crate::shard::transport::LOOK_EVERY;
+use crate::shard::transport::{LOOK_EVERY, Socket};
 use crate::timer::NEVER;
 
 /// How far a client may fall behind the least rate at which it sends a body, in milliseconds: consumers may be waiting
@@ -47,8 +47,8 @@ impl<I: Io> Protocol<I> {
 
     /// When a client that sends a body is to be looked at next.
     fn next_look_at_body(&self, connection: &Http1, due: Tick) -> Tick {
-        let giving = &connection.link.socket.giving;
-        let is_judged = giving.runs() && self.dispatch.policy(connection.link.policy).receive_rate > 0;
+        let Socket { giving, is_uncounted, .. } = &connection.link.socket;
+        let is_judged = giving.runs() && !is_uncounted && self.dispatch.policy(connection.link.policy).receive_rate > 0;
         let look = if is_judged { giving.from().saturating_add(LOOK_EVERY) } else { NEVER };
         due.min(look)
     }
