@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::driver::fake::Faults;
 use crate::id::QueueNumber;
 use crate::queue::QueueCore;
+use crate::shard::Sharing;
 use crate::shard::protocol::Protocol;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -135,6 +136,27 @@ fn a_closed_listener_lets_nobody_in_who_was_accepted_meanwhile() {
         rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.protocol.transport.io.accepts(rig.listener)
     );
     rig.assert_idle();
+}
+
+#[test]
+fn who_is_accepted_while_a_shared_socket_is_let_go_of_is_served_unless_it_is_closed() {
+    for (sharing, is_closed) in [(Sharing::HandedOver, true), (Sharing::Shards, false), (Sharing::Shards, true)] {
+        let faults = Faults { cancel_late: 1000, ..Faults::default() };
+        let mut rig = Rig::with(Options { faults, ..Options::default() }).over(sharing, false);
+        if is_closed {
+            rig.close_listener();
+        }
+        rig.change(|desired| desired.set_addresses(Vec::new()));
+        let client = rig.connect();
+        assert!(!rig.shard.protocol.transport.io.accepts(rig.listener));
+        if sharing == Sharing::Shards && is_closed {
+            assert!(rig.shard.protocol.transport.io.is_closed(client));
+            continue;
+        }
+        rig.say(client, GET);
+        rig.serve();
+        assert_eq!(rig.heard_answers(client), ["/a/1"]);
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::policy::Policy;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
-use crate::shard::{DesiredState, Entrance, Inbox, ListenAddress, ListenSocket, Shard};
+use crate::shard::{DesiredState, Entrance, Inbox, ListenAddress, ListenSocket, Shard, Sharing};
 
 /// Turns after which a shard that finds no rest is said to turn without end.
 const TURNS_MAX: u32 = 20_000;
@@ -127,15 +127,25 @@ impl Rig {
     }
 
     /// From now on clients come over a Unix socket.
-    pub(super) fn over_unix(mut self) -> Self {
+    pub(super) fn over_unix(self) -> Self {
+        self.over(Sharing::Shards, true)
+    }
+
+    /// From now on clients come over a socket that others may have, too.
+    pub(super) fn over(mut self, sharing: Sharing, is_unix: bool) -> Self {
         let socket = stand_in();
         self.listener = socket.as_raw_fd();
-        let mut address = Arc::unwrap_or_clone(listen_address(2, 80, socket));
-        (address.entrance.ip, address.entrance.is_unix) = (None, true);
-        self.address = Arc::new(address);
+        let entrance = Entrance { ip: None, port: 80, is_unix };
+        let sockets = vec![Some(Arc::new(ListenSocket::new(socket, sharing, None)))];
+        self.address = Arc::new(ListenAddress { id: 2, entrance, sockets });
         self.change(|desired| desired.set_addresses(vec![Arc::clone(&self.address)]));
         self.settle();
         self
+    }
+
+    /// The control plane closes the socket that clients come over, before it says so.
+    pub(super) fn close_listener(&self) {
+        self.address.sockets.iter().flatten().for_each(|socket| socket.close());
     }
 
     /// A change of the control plane's. Gives its generation.
