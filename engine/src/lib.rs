@@ -70,6 +70,7 @@
 //! * `http`: `http::StatusCode`, `http::HeaderName` and `http::HeaderValue` in responses; `ringress::http` is that
 //!   crate.
 //! * `tower` (with `http`): `ringress::tower`. `axum` (with `tower`): `ringress::axum`.
+//! * `tracing`: an event for `tracing` when an engine has started, with its driver, and why that is not io_uring.
 //! * `command`: the program `ringress`, and what it needs; nothing here.
 //!
 //! # Absent

@@ -145,6 +145,55 @@ impl Showcase {
     }
 }
 
+/// Keeps the fields of the events of the thread that it is set on.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Default)]
+struct Heard(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+#[cfg(feature = "tracing")]
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = format!("{} {}", event.metadata().level(), event.metadata().target());
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            text.push_str(&format!(" {field}={value:?}"));
+        });
+        self.0.lock().expect("no test panics with it").push(text);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[cfg(feature = "tracing")]
+#[test]
+fn an_event_says_once_who_drives_an_engine_and_why() {
+    let heard_of = |driver: Driver| {
+        let heard = Heard::default();
+        let engine =
+            tracing::subscriber::with_default(heard.clone(), || Watched::start(builder().driver(driver), MODES[0]));
+        let refusal = engine.io_uring_refusal().map(ToString::to_string);
+        (std::mem::take(&mut *heard.0.lock().expect("as above")), refusal)
+    };
+    let (events, _) = heard_of(Driver::Epoll);
+    assert_eq!(events, ["INFO ringress::session::engine message=engine started driver=epoll"]);
+    if std::env::var_os("RINGRESS_DRIVER").is_some_and(|name| name != "auto") {
+        return eprintln!("skipped: RINGRESS_DRIVER says which driver is to be tried");
+    }
+    let filter = Filter::new(libc::EPERM).deny(IO_URING_CALLS[0], 0);
+    let told = within(WAIT_MAX, "a refused thread", move || filter.install().then(|| heard_of(Driver::Auto)));
+    let Some((events, refusal)) = told else { return };
+    let refusal = refusal.expect("it says why");
+    let expected = "WARN ringress::session::engine message=engine started without io_uring driver=epoll refusal=";
+    assert_eq!(events, [expected.to_owned() + &refusal]);
+}
+
 #[test]
 fn the_environment_says_what_is_tried_where_nothing_else_is_said() {
     showcase(&[], Some("epoll")).check("driver: epoll\n");
@@ -160,6 +209,8 @@ fn the_environment_says_what_is_tried_where_nothing_else_is_said() {
 
 #[test]
 fn a_program_serves_where_the_container_refuses_io_uring() {
+    // If it has to be built, that is not what is waited for.
+    built("showcase");
     for (errno, reason) in [
         (libc::EPERM, "driver: epoll, since io_uring_setup was refused although the sysctl allows it"),
         (libc::ENOSYS, "driver: epoll, since this kernel has no io_uring, or a seccomp filter hides it"),

@@ -84,6 +84,16 @@ impl Engine {
             }
             started => Ok(started?),
         }
+        .inspect(Self::tell_driver)
+    }
+
+    /// Once, who drives it, and why that is not io_uring.
+    fn tell_driver(&self) {
+        #[cfg(feature = "tracing")]
+        match &self.io_uring_refusal {
+            None => tracing::info!(driver = %self.driver(), "engine started"),
+            Some(refusal) => tracing::warn!(driver = %self.driver(), %refusal, "engine started without io_uring"),
+        }
     }
 
     /// Starts with the driver of the configuration. Where anything is `wanted`, that it can be had is known behind
