@@ -45,7 +45,7 @@ pub enum Driver {
     Auto,
     /// io_uring of Linux 6.1 or later: the fast one.
     IoUring,
-    /// epoll, for hosts and containers that refuse io_uring.
+    /// epoll, for hosts and containers that refuse io_uring, and for older kernels (tried on 5.10).
     Epoll,
 }
 

@@ -82,7 +82,7 @@
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(
-    "ringress runs on Linux alone: its shards are io_uring, an interface of Linux (6.1 or later). Build for a target \
+    "ringress runs on Linux alone: its shards are driven by io_uring or epoll, interfaces of Linux. Build for a target \
     like x86_64-unknown-linux-gnu, or leave ringress out of other targets in Cargo.toml: \
     [target.'cfg(target_os = \"linux\")'.dependencies]"
 );
