@@ -160,6 +160,12 @@ impl Machine {
         }
     }
 
+    /// The newest request is answered by nothing of its own.
+    pub(crate) fn forget_newest(&mut self) {
+        debug_assert!(self.in_flight > 0);
+        self.in_flight -= 1;
+    }
+
     /// So many responses are handed to the socket; with `close`, nothing may follow the last of them: what else is in
     /// flight is lost.
     #[inline]

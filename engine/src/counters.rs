@@ -103,8 +103,8 @@ counters! {
     /// Requests delivered that the engine answered in the application's place, for what came behind the head (a body
     /// that was malformed, too long or cut), or for the sake of other clients.
     requests_rejected,
-    /// Of those, requests that no consumer had taken yet, of addresses that had most, and which made room for clients
-    /// that had fewer: 503.
+    /// Requests that no consumer had taken yet, of addresses that had most, and which made room for clients that had
+    /// fewer: 503. Among those that were rejected, or, before their bodies were whole, refused.
     share_refusals,
     /// Requests delivered that the engine answered in the application's place because a timer was over: no consumer
     /// took them in time, or their body came too slowly.

@@ -397,7 +397,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     fn tell_displaced(&mut self, slot: Slot) {
         if let Some(key) = self.protocol.dispatch.find_state(Some(slot)).and_then(|state| state.connection) {
-            self.visit(key, Protocol::flush_later);
+            self.visit(key, |protocol, connection| protocol.was_displaced(connection, slot));
         }
     }
 

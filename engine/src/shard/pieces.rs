@@ -5,7 +5,7 @@
 //! * A connection ends here only while another one waits for a cell of the same kind, and only one that has such a
 //!   cell. First one of an address that has many connections; then one whose client is awaited, then one that waits for
 //!   a buffer, then one that is above its share; of each the one that has not grown for longest. But for those of a
-//!   crowd, it has had its time: 64 ms of its client's, a second of ours.
+//!   crowd, it has had its time: 64 ms of its client's, a second of ours, four of bodies that have promises.
 //! * Who waits for a request's cell beyond its share keeps a buffer meanwhile: for each that waits for a buffer, one
 //!   goes after a second, the one that has waited for longest.
 //! * It is looked at when all that has come is handled: what has its next piece here is not given up.
@@ -18,6 +18,7 @@
 
 use super::Shard;
 use super::crowds::{CONNECTIONS_MAX, Connections, REST_MIN};
+use super::gathered::BEHIND;
 use super::protocol::{Awaits, Connection, Protocol, Stall};
 use super::transport::Resource;
 use crate::candidates::{Candidates, Lack, Rank};
@@ -29,6 +30,9 @@ use crate::timer::NEVER;
 
 /// Ticks for which buffers have been short for something: about a second.
 const SHORT_MIN: Tick = 16;
+/// Ticks for which nothing could be promised: twice as long as a body that has a promise may be behind its pace, so
+/// that those go first which are.
+const UNPROMISED_MIN: Tick = 2 * BEHIND;
 
 /// What makes room for those that wait for one kind of cells.
 #[derive(Debug)]
@@ -62,6 +66,7 @@ fn goes_from(rank: &Rank<Stall>, spares: impl Fn(Awaits) -> bool) -> Tick {
         _ if rank.is_of_crowd() => 0,
         _ if spares(awaits) => NEVER,
         Awaits::Client => since.saturating_add(REST_MIN),
+        Awaits::Promise => since.saturating_add(UNPROMISED_MIN),
         Awaits::Buffers | Awaits::Share | Awaits::Slot | Awaits::Cell => since.saturating_add(SHORT_MIN),
     }
 }

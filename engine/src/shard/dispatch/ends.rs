@@ -496,7 +496,8 @@ impl Dispatch {
             self.meters.end_refusal(meter);
             counters.requests_refused.count();
             counters.queue_full.add(u64::from(outcome == Outcome::Refused(Reject::QueueFull)));
-            return counters.without_consumer.add(u64::from(outcome == Outcome::Refused(Reject::NoConsumer)));
+            counters.without_consumer.add(u64::from(outcome == Outcome::Refused(Reject::NoConsumer)));
+            return self.note_displaced(outcome);
         }
         counter_of(outcome, self.meters.at(meter)).count();
         let counter = match outcome {
@@ -514,8 +515,12 @@ impl Dispatch {
         };
         counter.count();
         counters.queue_timeouts.add(u64::from(outcome == Outcome::TimedOut(Timer::Queue)));
+        self.note_displaced(outcome);
+    }
+
+    fn note_displaced(&mut self, outcome: Outcome) {
         if outcome == Outcome::Refused(Reject::AboveShare) {
-            counters.share_refusals.count();
+            self.counters.share_refusals.count();
             self.shares.note_made_room();
         }
     }

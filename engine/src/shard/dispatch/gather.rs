@@ -54,6 +54,11 @@ impl Pace {
         *self = Self { kept_until: now, over: 0 };
     }
 
+    /// So many ticks do not count.
+    fn put_off(&mut self, now: Tick, waited: Tick) {
+        self.kept_until = self.kept_until.saturating_add(waited).min(now);
+    }
+
     /// So many bytes have come. What is sent ahead buys nothing for later.
     fn come(&mut self, now: Tick, bytes: u32) {
         let over = self.over.saturating_add(bytes);
@@ -108,10 +113,10 @@ impl Dispatch {
     }
 
     /// The request in a slot is to be delivered to a queue when its body is whole.
-    pub(crate) fn begin_gathering(&mut self, slot: Slot, queue: QueuePlace, connection: ConnectionKey) {
+    pub(crate) fn begin_gathering(&mut self, slot: Slot, queue: QueuePlace, connection: ConnectionKey, now: Tick) {
         // Until then it is known by that, should the queue end, and whose the slot is.
-        let connection = Some(connection);
-        self.slots[slot] = SlotState { queue: Some(queue), connection, life: Life::Gathered, ..SlotState::FREE };
+        let (queue, connection) = (Some(queue), Some(connection));
+        self.slots[slot] = SlotState { queue, connection, queued: now, life: Life::Gathered, ..SlotState::FREE };
         self.bodies[slot].promised = 0;
         self.times[slot] = Stamps::of_first_byte(self.arrived);
     }
@@ -169,9 +174,9 @@ impl Dispatch {
         self.is_promised(slot).then_some(Going { is_only, since: chain.pace.kept_until })
     }
 
-    /// It was not the client of a slot's body that was awaited.
-    pub(crate) fn excuse_pace(&mut self, slot: Slot, now: Tick) {
-        self.bodies[slot].pace.begin(now);
+    /// It was not the client of a slot's body that was awaited for so many ticks.
+    pub(crate) fn excuse_pace(&mut self, slot: Slot, now: Tick, waited: Tick) {
+        self.bodies[slot].pace.put_off(now, waited);
     }
 
     /// The request in a slot is looked at again: as when its first byte came, until
@@ -198,5 +203,20 @@ impl Dispatch {
     #[cfg(test)]
     pub(crate) fn promised(&self) -> (u32, u32) {
         (self.promises.buffers, self.peers.holders(Pool::Promised))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_excuses_as_long_as_it_lasts_and_no_more() {
+        let mut pace = Pace::NONE;
+        pace.begin(100);
+        pace.put_off(120, 5);
+        assert_eq!(pace.kept_until, 105, "it was behind before");
+        pace.put_off(125, 25);
+        assert_eq!(pace.kept_until, 125, "and is not ahead");
     }
 }

@@ -193,10 +193,10 @@ impl Dispatch {
         self.slots[slot].note = note;
     }
 
-    /// A request is the next younger one of its connection behind `older`.
+    /// A request is the next younger one of its connection behind `older`, or none is.
     #[inline]
-    pub(crate) fn put_behind(&mut self, older: Slot, slot: Slot) {
-        self.slots[older].next = Some(slot);
+    pub(crate) fn put_behind(&mut self, older: Slot, slot: Option<Slot>) {
+        self.slots[older].next = slot;
     }
 
     /// Whether its slot has a body of its own.

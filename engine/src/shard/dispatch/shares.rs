@@ -36,8 +36,8 @@ pub(super) struct Shares {
     looked_at: Option<Tick>,
     /// Slots that were lent have come back since then.
     any_back: bool,
-    /// Of what waits in queues, what gives its slot up next.
-    pub(super) yielding: Yielding,
+    /// Of what waits, what gives its slot up next: of what is the next to be answered, and of what is the last.
+    pub(super) yielding: [Yielding; 2],
     /// Requests that give up their slots, and have not been sent their refusals yet; since when.
     leaving: u32,
     leaving_since: Tick,
@@ -53,7 +53,7 @@ impl Shares {
             holders: 0,
             looked_at: None,
             any_back: false,
-            yielding: Yielding::new(YIELDING_MAX),
+            yielding: [Yielding::new(YIELDING_MAX), Yielding::new(YIELDING_MAX)],
             leaving: 0,
             leaving_since: 0,
         }

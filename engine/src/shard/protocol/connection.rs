@@ -390,10 +390,13 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// A connection's responses are to be looked at: there is one that it has not been lent for.
+    /// A request of a connection has made room for another client's, which it has not been lent for.
     #[cold]
-    pub(crate) fn flush_later(&mut self, connection: &mut Connection) {
-        self.queue_flush(connection.link_mut());
+    pub(crate) fn was_displaced(&mut self, connection: &mut Connection, slot: Slot) {
+        match connection {
+            Connection::Http1(http) if !http.link.socket.is_closing() => self.http1_was_displaced(http, slot),
+            Connection::Http1(_) | Connection::Raw(_) => {}
+        }
     }
 
     /// A connection's entry is gone: gives back what it still had.

@@ -1,7 +1,7 @@
 //! Seeded sieges: pools of a few, greedy clients of one address that keep what they can get, honest ones of others.
 //!
 //! Greedy clients pipeline and read nothing, leave heads or bodies half sent, or ask and are gone. They stay until all
-//! honest ones are content.
+//! honest ones are content. In some runs all of them do the same.
 //!
 //! Oracle: an honest client sends a request, waits for its response and reads it at once. None is reset or refused, and
 //! all are answered, before any time is over and while the greedy keep what they have.
@@ -103,8 +103,13 @@ fn honest(random: &mut Random, number: &mut u32) -> Script {
 }
 
 /// A greedy client comes, and takes of the `slots` that are left to such; gives it if it stays.
-fn be_greedy(rig: &mut Rig, slots: &mut usize, random: &mut Random, number: &mut u32) -> Option<usize> {
-    let greed = match GREEDS[random.below(GREEDS.len())] {
+fn be_greedy(
+    rig: &mut Rig,
+    (greed, slots): (Option<Greed>, &mut usize),
+    random: &mut Random,
+    number: &mut u32,
+) -> Option<usize> {
+    let greed = match greed.unwrap_or_else(|| GREEDS[random.below(GREEDS.len())]) {
         Greed::LongPieces => Greed::LongPieces,
         _ if *slots == 0 => Greed::HalfHead,
         greed => greed,
@@ -119,8 +124,8 @@ fn be_greedy(rig: &mut Rig, slots: &mut usize, random: &mut Random, number: &mut
         Greed::HalfHead => io.write(peer, request("GET /a/N HTTP/1.1\r\nHo").as_bytes()),
         Greed::HalfBody => {
             *slots -= 1;
-            let length = [900, 4_000, 9_000][random.below(3)];
-            let form = format!("POST /a/N HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\nx");
+            let (length, begun) = ([900, 4_000, 9_000][random.below(3)], ["", "x"][random.below(2)]);
+            let form = format!("POST /a/N HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{begun}");
             io.write(peer, request(&form).as_bytes());
         }
         Greed::LongPieces => {
@@ -179,12 +184,14 @@ fn run(seed: u64, demand: Demand) {
         number: 0,
     }));
     rig.shard.protocol.transport.io.outside = Some(world.clone());
-    let (mut greedy, mut to_come, mut number) = (1 + random.below(20), 1 + random.below(HONEST_MAX), 0);
+    let alike = random.chance(400).then(|| GREEDS[random.below(GREEDS.len())]);
+    let most = if alike.is_some() { 48 } else { 20 };
+    let (mut greedy, mut to_come, mut number) = (1 + random.below(most), 1 + random.below(HONEST_MAX), 0);
     let mut greedy_peers = Vec::new();
     while greedy > 0 || to_come > 0 {
         if greedy > 0 && (to_come == 0 || random.chance(700)) {
             greedy -= 1;
-            greedy_peers.extend(be_greedy(&mut rig, &mut slots, &mut random, &mut number));
+            greedy_peers.extend(be_greedy(&mut rig, (alike, &mut slots), &mut random, &mut number));
         } else {
             to_come -= 1;
             let script = honest(&mut random, &mut number);

@@ -67,10 +67,11 @@ pub(super) fn honest(number: u32, random: &mut Random) -> Asked {
 pub(super) fn greedy(number: u32, may_take_slot: bool, random: &mut Random) -> [String; 2] {
     let long = |letter: &str| letter.repeat(LONGEST);
     let head = format!("POST /a/{number} HTTP/1.1\r\nHost: h\r\n");
-    match if may_take_slot { random.below(4) } else { 0 } {
+    match if may_take_slot { random.below(5) } else { 0 } {
         0 => [format!("{head}Cookie: {}", "c".repeat([LONG, LONGEST][random.below(2)])), String::new()],
         1 => [format!("{head}Cookie: {}", long("c")), "\r\n\r\n".into()],
         2 => [format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\nT: {}", long("t")), String::new()],
+        3 => [format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\nT: "), "t".into()],
         _ => {
             let head = format!("{head}Cookie: {}\r\nTransfer-Encoding: chunked\r\n\r\n", "c".repeat(LONG));
             [head, format!("0\r\nT: {}", "t".repeat(LONG))]

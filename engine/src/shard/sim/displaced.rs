@@ -15,6 +15,8 @@ const LENGTH: u32 = 8;
 /// So many slots are kept back of sixteen.
 const RESERVE: usize = 2;
 const FOR_ALL: usize = 16 - RESERVE;
+/// Begins a body, of which nothing comes.
+const UPLOAD: &str = "POST /a/greedy HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n";
 
 fn with(queue_length: u32, config: Config) -> Rig {
     let config = Config { requests_max: 16, pipeline_max: 64, ..config };
@@ -238,6 +240,82 @@ fn who_asks_often_has_no_more_than_it_has_at_a_time() {
     drop(leases);
     clients.extend([greedy, often, other]);
     everybody_leaves(rig, clients);
+}
+
+#[test]
+fn bodies_that_wait_for_a_promise_give_their_slots_up_for_newcomers() {
+    let properties = Properties::new().deliver_when_whole(3_000);
+    let mut rig = with(1000, Config { properties, body_buffers: 8, ..Options::default().config });
+    let greedy: Vec<usize> = (0..FOR_ALL).map(|_| rig.connect_from(GREEDY)).collect();
+    greedy.iter().for_each(|client| rig.say(*client, UPLOAD));
+    assert_eq!((rig.shard.protocol.dispatch.side().in_use(), rig.queue.len()), (FOR_ALL, 0));
+    let newcomers: Vec<usize> = (1..=6).map(|last| ask(&mut rig, last, "new")).collect();
+    rig.pass(std::time::Duration::from_millis(128));
+    assert_eq!((rig.queue.len(), refused(&rig)), (6, (4, 0)), "as many as found none");
+    let heard: Vec<String> = greedy.iter().map(|client| rig.heard(*client)).filter(|heard| !heard.is_empty()).collect();
+    assert_eq!(heard.len(), 4);
+    for heard in heard {
+        assert!(heard.starts_with("HTTP/1.1 503 ") && heard.contains("clients that have fewer came first"), "{heard}");
+    }
+    answer_all(&mut rig);
+    assert!(newcomers.iter().all(|client| rig.heard_answers(*client) == ["/a/new"]));
+    assert_eq!(rig.counters.timeouts.read() + rig.counters.bodies_evicted.read(), 0);
+    everybody_leaves(rig, greedy.into_iter().chain(newcomers));
+}
+
+#[test]
+fn what_waits_behind_a_claimed_request_gives_its_slot_up_from_the_end() {
+    for awaits_whole in [false, true] {
+        let properties = Properties::new().deliver_when_whole(3_000);
+        let mut rig = with(1000, Config { properties, body_buffers: 4, ..Options::default().config });
+        let [uploads, greedy] = [0, 1].map(|_| rig.connect_from(GREEDY));
+        let behind = match awaits_whole {
+            true => {
+                // This one has the promise.
+                rig.say(uploads, UPLOAD);
+                get("greedy").repeat(FOR_ALL - 2) + UPLOAD
+            }
+            false => get("greedy").repeat(FOR_ALL + 6),
+        };
+        rig.say(greedy, behind);
+        assert_eq!(rig.shard.protocol.dispatch.side().in_use(), FOR_ALL);
+        let first = rig.claim();
+        let newcomers: Vec<usize> = (1..=4).map(|last| ask(&mut rig, last, "new")).collect();
+        rig.pass(std::time::Duration::from_millis(128));
+        assert_eq!((refused(&rig), rig.heard(greedy)), ((2, 0), String::new()), "as many as found none");
+        let leases = rig.claim_all();
+        assert_eq!(leases.iter().filter(|lease| target(lease) == "/a/new").count(), 4);
+        leases.into_iter().for_each(answer);
+        answer(first);
+        rig.settle();
+        assert!(newcomers.iter().all(|client| rig.heard_answers(*client) == ["/a/new"]));
+        let heard = statuses(&mut rig, greedy);
+        let served = FOR_ALL - if awaits_whole { 3 } else { 2 };
+        assert_eq!(heard, [vec!["200"; served], vec!["503"]].concat(), "each is told something, and the last the end");
+        assert!(rig.shard.protocol.transport.io.at_end(greedy));
+        everybody_leaves(rig, newcomers.into_iter().chain([greedy, uploads]));
+    }
+}
+
+#[test]
+fn a_head_behind_a_request_of_its_own_that_finds_no_slot_in_time_is_told_so() {
+    let properties = Properties::new().request_queue(std::time::Duration::from_secs(5));
+    let mut rig = with(1000, Config { properties, ..Options::default().config });
+    let client = ask(&mut rig, GREEDY, "first");
+    rig.say(client, "GET /a/second HTTP/1.1\r\nHo");
+    let crowd = crowd(&mut rig, FOR_ALL - 1);
+    let mut leases = rig.claim_all();
+    assert_eq!(leases.len(), FOR_ALL);
+    rig.say(client, "st: h\r\n\r\n");
+    rig.pass(std::time::Duration::from_secs(6));
+    assert_eq!(rig.heard(client), "", "in its turn");
+    answer(leases.remove(0));
+    rig.settle();
+    assert_eq!(statuses(&mut rig, client), ["200", "503"]);
+    assert!(rig.shard.protocol.transport.io.at_end(client));
+    assert_eq!((rig.counters.timeouts.read(), rig.counters.requests_overloaded.read()), (0, 1));
+    drop(leases);
+    everybody_leaves(rig, crowd.into_iter().chain([client]));
 }
 
 #[test]

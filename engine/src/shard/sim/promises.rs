@@ -201,3 +201,33 @@ fn nobody_waits_for_a_promise_with_a_cell_that_those_with_promises_wait_for() {
     clients.extend([promised, waits]);
     rig.all_leave(&clients);
 }
+
+#[test]
+fn a_head_that_waits_for_a_promise_gives_its_cell_up_if_those_that_have_one_keep_the_pace() {
+    let properties = Properties::new().deliver_when_whole(WHOLE_MAX);
+    let config = Config { properties, assembly_buffers: 2, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let mut clients: Vec<usize> = (1..=4).map(|address| rig.connect_from(address)).collect();
+    clients.iter().for_each(|client| rig.say(*client, post_of(WHOLE_MAX as usize)));
+    let long = format!("Cookie: {}\r\n", "c".repeat(5000));
+    let waits = rig.connect_from(5);
+    rig.say(waits, format!("POST /a/1 HTTP/1.1\r\nHost: h\r\n{long}"));
+    rig.say(waits, format!("Content-Length: {BYTES}\r\n\r\n"));
+    assert_eq!((rig.promised(), rig.wait_for_promises()), ((8, 4), (1, 0)));
+    let newcomer = rig.connect_from(6);
+    rig.say(newcomer, format!("GET /a/2 HTTP/1.1\r\nHost: h\r\n{long}"));
+    assert_eq!(rig.shard.protocol.transport.waiting.count(Resource::Cell), 1);
+    for tick in 0..70 {
+        let paced = clients.iter().filter(|_| tick >= 28);
+        paced.for_each(|client| rig.say(*client, [b'w'; 64]));
+        rig.pass(A_TICK);
+    }
+    let evicted = (rig.counters.heads_evicted.read(), rig.counters.bodies_evicted.read());
+    assert_eq!((evicted, rig.promised(), rig.wait_for_promises()), ((1, 0), (8, 4), (0, 0)));
+    assert!(rig.heard(waits).starts_with("HTTP/1.1 503 "));
+    rig.say(newcomer, "\r\n");
+    rig.serve();
+    assert_eq!(rig.heard_answers(newcomer), ["/a/2"]);
+    clients.extend([waits, newcomer]);
+    rig.all_leave(&clients);
+}

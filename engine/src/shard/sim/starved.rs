@@ -7,6 +7,7 @@ use super::rig::{Options, Rig, answer, body, read_body, read_prefix};
 use crate::config::{Config, Mode};
 use crate::driver::Wait;
 use crate::mem::Group;
+use crate::policy::Properties;
 use crate::queue::{BodyState, Lease};
 use crate::record::RequestRecord;
 use crate::shard::transport::Resource;
@@ -24,8 +25,12 @@ const ENTITY_BODY: Duration = Duration::from_secs(121);
 
 /// A shard of the fewest buffers.
 fn tiny() -> Rig {
+    tiny_with(Properties::new())
+}
+
+fn tiny_with(properties: Properties) -> Rig {
     let large = u32::try_from(LARGE_COUNT).expect("small");
-    let config = Config { receive_buffers: SMALL_COUNT, body_buffers: large, ..Options::default().config };
+    let config = Config { properties, receive_buffers: SMALL_COUNT, body_buffers: large, ..Options::default().config };
     Rig::with(Options { config, ..Options::default() })
 }
 
@@ -47,7 +52,11 @@ struct Dry {
 impl Dry {
     /// With two clients that have no buffer.
     fn new() -> Self {
-        let mut rig = tiny();
+        Self::with(Properties::new())
+    }
+
+    fn with(properties: Properties) -> Self {
+        let mut rig = tiny_with(properties);
         let mut leases = Vec::new();
         let clients: Vec<usize> = (0..=LARGE_COUNT).map(|_| rig.connect()).collect();
         for client in &clients {
@@ -315,6 +324,21 @@ fn nobody_is_blamed_or_refused_for_buffers_that_others_hold() {
     dry.rig.pass(ENTITY_BODY);
     let heard = dry.rig.heard(dry.clients[LARGE_COUNT]);
     assert!(heard.starts_with("HTTP/1.1 408 "), "now it is the client who is awaited: {heard}");
+    dry.end();
+}
+
+#[test]
+fn the_rate_of_a_body_does_not_count_while_there_is_no_buffer_for_it() {
+    let mut dry = Dry::with(Properties::new().receive_rate_min(100_000));
+    dry.starve(LARGE_COUNT);
+    dry.rig.pass(Duration::from_secs(9));
+    dry.read(LARGE_COUNT);
+    assert_eq!(dry.read(LARGE_COUNT), LARGE);
+    // Half a minute is what it may be behind.
+    for second in 0..28 {
+        dry.rig.pass(Duration::from_secs(1));
+        assert_eq!(dry.rig.heard(dry.clients[LARGE_COUNT]), "", "after {second} s that it was awaited");
+    }
     dry.end();
 }
 

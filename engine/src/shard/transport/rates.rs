@@ -76,6 +76,11 @@ impl Account {
         self.stopped == AWAITED
     }
 
+    /// For how many ticks it has not been.
+    pub(crate) fn rested(&self, now: Tick) -> Tick {
+        if self.runs() { 0 } else { now.saturating_sub(self.stopped) }
+    }
+
     /// Since when time counts.
     pub(crate) fn from(&self) -> Tick {
         self.from

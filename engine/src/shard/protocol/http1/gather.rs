@@ -49,7 +49,7 @@ impl<I: Io> Protocol<I> {
         incoming: Incoming,
         expects: bool,
     ) {
-        self.dispatch.begin_gathering(slot, queue, connection.key());
+        self.dispatch.begin_gathering(slot, queue, connection.key(), self.transport.tick);
         connection.link.policy = policy;
         let go_ahead = if expects { GoAhead::Awaited } else { GoAhead::NotAwaited };
         connection.intake = Intake::Body(RestOfBody::new(incoming, Reader::Engine(slot), go_ahead));
@@ -199,7 +199,8 @@ impl<I: Io> Protocol<I> {
     pub(super) fn receive_gathered(&mut self, connection: &mut Http1, slot: Slot, incoming: Incoming) {
         if self.has_promise(connection, slot, incoming) {
             if self.turn_of == Some(connection.key()) {
-                self.dispatch.excuse_pace(slot, self.transport.tick);
+                let waited = connection.link.socket.giving.rested(self.transport.tick);
+                self.dispatch.excuse_pace(slot, self.transport.tick, waited);
             }
             let awaited = self.http1_awaited(connection);
             let missing = if let Incoming::Length { missing } = incoming { missing } else { u64::MAX };

@@ -106,8 +106,8 @@ impl<I: Io> Protocol<I> {
         self.transport.set_deadline(&connection.link.socket, from.saturating_add(ticks));
     }
 
-    /// How long a connection that owes nothing may wait for a slot or a cell: as long as for a consumer. For a buffer
-    /// it waits as long as that takes.
+    /// How long a connection that owes nothing, or has a part of a head, may wait for a slot or a cell: as long as for
+    /// a consumer. For a buffer it waits as long as that takes.
     #[cold]
     fn wait_limit(&self, connection: &mut Http1) -> Tick {
         if let Intake::Head(head) = &mut connection.intake {
@@ -133,7 +133,8 @@ impl<I: Io> Protocol<I> {
             Some(Resource::CellOfRequest | Resource::CellBeyondShare) => connection.has_head(),
             _ => false,
         };
-        if waits && !connection.link.socket.blocked() && connection.machine.in_flight() == 0 {
+        let owes_nothing = connection.machine.in_flight() == 0;
+        if waits && !connection.link.socket.blocked() && (owes_nothing || connection.has_head()) {
             return self.refuse_waiting(connection);
         }
         let expiry = connection.machine.expired(connection.part(), connection.link.socket.blocked());

@@ -34,13 +34,23 @@ impl<I: Io> Protocol<I> {
     /// No slot or cell has come free for a request in all its time: the client is told so in the fewest bytes.
     #[cold]
     pub(super) fn refuse_waiting(&mut self, connection: &mut Http1) {
+        self.dispatch.refused_without_slot();
+        self.refuse_slotless(connection);
+    }
+
+    /// The client of a request that has no slot, or no longer, is told that it is refused, behind what is owed before;
+    /// the connection ends with that.
+    #[cold]
+    pub(super) fn refuse_slotless(&mut self, connection: &mut Http1) {
         self.forget_input(connection);
         self.drop_head(connection);
         self.drop_gathered(connection);
-        self.dispatch.refused_without_slot();
-        connection.machine.refusal(false);
-        connection.owed.add(PendingWrites::OVERLOAD);
+        if !connection.owed.has(PendingWrites::OVERLOAD) {
+            connection.machine.refusal(false);
+            connection.owed.add(PendingWrites::OVERLOAD);
+        }
         self.queue_flush(&mut connection.link);
+        self.set_timer(connection);
     }
 
     /// A connection takes no more of what has come, nor waits to.

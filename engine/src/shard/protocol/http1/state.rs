@@ -293,8 +293,11 @@ pub(crate) enum Awaits {
     Client,
     /// What its client has sent, or will: there is no buffer for it.
     Buffers,
-    /// A cell that its request may keep, beyond its client's share: but for that it is whole.
+    /// A cell that its request may keep, or the promise of buffers, beyond its client's share: but for that it is
+    /// whole.
     Share,
+    /// The promise of buffers for its body.
+    Promise,
     /// The same of a slot.
     Slot,
     /// A cell that its request may keep.
@@ -355,7 +358,7 @@ impl Http1 {
     pub(super) fn append(&mut self, slot: Slot, dispatch: &mut Dispatch) -> bool {
         let newest = self.newest.replace(slot).filter(|_| self.oldest.is_some());
         match newest {
-            Some(newest) => dispatch.put_behind(newest, slot),
+            Some(newest) => dispatch.put_behind(newest, Some(slot)),
             None => self.oldest = Some(slot),
         }
         newest.is_none()
@@ -506,7 +509,8 @@ impl Http1 {
             None => Awaits::Client,
             Some(Resource::ReservedSlot | Resource::Slot) => Awaits::Slot,
             Some(Resource::CellBeyondShare | Resource::Promise) => Awaits::Share,
-            Some(Resource::Cell | Resource::CellOfRequest | Resource::ReservedPromise) => Awaits::Cell,
+            Some(Resource::ReservedPromise) => Awaits::Promise,
+            Some(Resource::Cell | Resource::CellOfRequest) => Awaits::Cell,
             Some(_) => Awaits::Buffers,
         };
         let can_go = socket.is_open() && !self.machine.takes_no_more() && head.cell.is_scarce();

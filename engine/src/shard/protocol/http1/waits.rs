@@ -28,6 +28,7 @@ impl<I: Io> Protocol<I> {
     pub(super) fn body_deadline(&mut self, connection: &mut Http1) -> Tick {
         if connection.link.socket.is_starved() {
             // It is not the client who is awaited.
+            connection.link.socket.giving.stop(self.transport.tick);
             return NEVER;
         }
         let due = self.transport.after(self.dispatch.policy(connection.link.policy).entity_body);
