@@ -44,12 +44,7 @@ pub enum Signal {
 /// # Errors
 /// [`Io`](crate::ErrorKind::Io) when the handler or its thread cannot be had.
 pub fn wait() -> Result<Signal> {
-    let watch = Watch::begin()?;
-    loop {
-        if let Some(signal) = watch.signal_unless(|| false) {
-            return Ok(signal);
-        }
-    }
+    Watch::begin().map(Watch::wait)
 }
 
 /// What those who wait share with the thread that takes signals.
@@ -69,15 +64,30 @@ fn desk() -> MutexGuard<'static, Desk> {
     DESK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Somebody who waits, from when it is made on.
+/// Somebody who waits, from when it is made on: a signal that comes before [`wait`](Self::wait) is called is not lost,
+/// and does not end the process. To be made before a program says that it is there, since it may be asked to end then.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # fn run(engine: &ringress::Engine) -> ringress::Result<()> {
+/// let watch = ringress::signal::Watch::begin()?;
+/// println!("serving");
+/// engine.run_until(watch, Duration::from_secs(5))
+/// # }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Watch {
+#[must_use = "who waits no more leaves signals to end the process"]
+pub struct Watch {
     /// Signals told before.
     before: u64,
 }
 
 impl Watch {
-    pub(crate) fn begin() -> Result<Self> {
+    /// From now on; the process catches both signals then.
+    ///
+    /// # Errors
+    /// As [`wait`].
+    pub fn begin() -> Result<Self> {
         let mut desk = desk();
         if !desk.is_open {
             open()?;
@@ -85,6 +95,16 @@ impl Watch {
         }
         desk.waiting += 1;
         Ok(Self { before: desk.told })
+    }
+
+    /// Waits until the process gets SIGINT or SIGTERM, unless it has since the [beginning](Self::begin).
+    #[must_use]
+    pub fn wait(self) -> Signal {
+        loop {
+            if let Some(signal) = self.signal_unless(|| false) {
+                return signal;
+            }
+        }
     }
 
     /// Waits for a signal, or until `is_over`, which is looked at again after [`look_again`].

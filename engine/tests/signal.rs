@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{Host, WAIT_MAX, receive, wait_until, within};
 use ringress::Response;
-use ringress::signal::{self, Signal};
+use ringress::signal::{self, Signal, Watch};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 fn send(number: i32) {
@@ -64,6 +64,14 @@ fn who_waits_is_told_and_an_engine_stops_in_order() {
     client.read_end();
     drop(client);
     within(WAIT_MAX, "the run", move || run.join()).expect("no panic").expect("no shard failed");
+
+    // One that comes before is not lost.
+    apart();
+    let host = std::sync::Arc::new(Host::start());
+    let (runs, watch) = (std::sync::Arc::clone(&host), Watch::begin().expect("handlers"));
+    send(SIGTERM);
+    within(WAIT_MAX, "the run", move || runs.engine.run_until(watch, WAIT_MAX)).expect("no shard failed");
+    assert!(host.engine.listen(common::loopback(0)).is_err());
 
     // Without a signal it ends with its engine.
     let host = std::sync::Arc::new(Host::start());

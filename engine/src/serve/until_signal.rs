@@ -21,8 +21,16 @@ impl Engine {
     /// [`failure`](Self::failure), when the engine has failed; as [`wait`](Self::wait) and
     /// [`signal::wait`](crate::signal::wait).
     pub fn run_until_signal(&self, grace: Duration) -> Result<()> {
+        self.run_until(Watch::begin()?, grace)
+    }
+
+    /// As [`run_until_signal`](Self::run_until_signal), for a signal that may have come before, since the watch began.
+    ///
+    /// # Errors
+    /// [`failure`](Self::failure), when the engine has failed; as [`wait`](Self::wait).
+    pub fn run_until(&self, watch: Watch, grace: Duration) -> Result<()> {
         self.check_may_wait()?;
-        let (watch, is_over) = (Watch::begin()?, AtomicBool::new(false));
+        let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
                 // Why it has ended is asked below.

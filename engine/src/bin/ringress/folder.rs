@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use ringress::signal::Watch;
 use ringress::{Engine, Method, Request, Response};
 
 use super::files::{self, Found, Root};
@@ -47,8 +48,10 @@ pub(crate) fn serve(folder: &Path, addresses: &[SocketAddr]) -> Result<(), Box<d
         Some(refusal) => format!("driver: {}, since {refusal}\n", engine.driver()),
         None => format!("driver: {}\n", engine.driver()),
     };
+    // Whoever reads that it listens may end it.
+    let watch = Watch::begin()?;
     super::print(lines.as_bytes())?;
-    Ok(engine.run_until_signal(GRACE)?)
+    Ok(engine.run_until(watch, GRACE)?)
 }
 
 fn answer(request: &Request, root: &Root) -> Response<'static> {
