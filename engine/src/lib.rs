@@ -98,6 +98,9 @@ mod clock;
 mod config;
 mod conn;
 mod counters;
+#[cfg(feature = "command")]
+#[doc(hidden)]
+pub mod diagnostics;
 #[expect(unsafe_code, reason = "lends memory to the kernel")]
 mod driver;
 mod error;

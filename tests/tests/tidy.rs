@@ -95,6 +95,8 @@ const ENGINE: &[Room] = &[
     ("tower", &["api", "error", "foreign", "id", "promise", "session"], IO_URING_AND_FILES),
     // Behind a feature: such services on tokio.
     ("axum", &["error", "session", "tower"], IO_URING_AND_FILES),
+    // Behind a feature: what the program tells of a host.
+    ("diagnostics", &["driver"], RING_AND_HTTP_AND_LOCKS),
     // The program, behind a feature: it has of the library what others have.
     ("bin", &[], BIN_NEVER),
     // For benchmarks only: a feature that no user turns on.

@@ -38,6 +38,8 @@ use crate::mem::{Filled, Group, Landing, Lent, Spare};
 pub(crate) use epoll::Epoll;
 pub(crate) use token::{Op, Token};
 pub(crate) use uring::Uring;
+#[cfg(feature = "command")]
+pub use uring::{Piece, pieces};
 
 /// Parts that one send has at most.
 pub(crate) const SEND_PARTS_MAX: usize = 16;

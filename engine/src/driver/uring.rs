@@ -16,6 +16,8 @@
 
 mod buffers;
 mod setup;
+#[cfg(feature = "command")]
+mod trial;
 
 use std::fs::File;
 use std::io;
@@ -27,6 +29,8 @@ use io_uring::{cqueue, opcode, squeue, types};
 
 use self::buffers::BufferRing;
 use self::setup::Ring;
+#[cfg(feature = "command")]
+pub use self::trial::{Piece, pieces};
 use super::files::Files;
 use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, listen, net};
 use crate::error::{Error, Result};
@@ -113,14 +117,8 @@ impl Uring {
         let groups = [small, of_bodies(LARGE), of_bodies(RESERVED), kept_back];
         let ([small, large, reserved, reserved_small], ring) = setup::create(groups)?;
         let files = Files::new(id).map_err(|error| Error::io("cannot open an event counter (eventfd)", error))?;
-        let params = ring.params();
-        if !(params.is_feature_ext_arg() && params.is_feature_nodrop() && params.is_feature_skip_cqe_on_success()) {
-            return Err(Error::unsupported(
-                "this kernel's io_uring lacks EXT_ARG, NODROP or CQE_SKIP, which the engine needs. Remedy: run \
-                Linux 6.1 or later",
-            ));
-        }
-        let no_iowait = if params.is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
+        setup::check_features(&ring)?;
+        let no_iowait = if ring.params().is_feature_no_iowait() { ENTER_NO_IOWAIT } else { 0 };
         let message = || Message {
             // SAFETY: a msghdr is pointers and lengths, for which zero is a valid value.
             header: unsafe { std::mem::zeroed() },

@@ -4,14 +4,16 @@ use super::{ringress, said};
 
 #[test]
 fn help_and_version_are_as_people_expect() {
-    for arguments in [&["--help"][..], &["-h"], &["help"], &["serve", "--help"], &["help", "serve"]] {
+    for arguments in
+        [&["--help"][..], &["-h"], &["help"], &["serve", "--help"], &["help", "serve"], &["doctor", "--help"]]
+    {
         let (status, text, errors) = said(&mut ringress(arguments));
         assert_eq!((status, &*errors), (Some(0), ""), "{arguments:?}");
         assert!(text.contains("Usage: ringress") && text.contains("--help"), "{arguments:?}: {text}");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{arguments:?}: {text}");
     }
     let (_, text, _) = said(&mut ringress(&["--help"]));
-    assert!(["serve", "completions", "Exit status:"].iter().all(|word| text.contains(word)), "{text}");
+    assert!(["serve", "doctor", "completions", "Exit status:"].iter().all(|word| text.contains(word)), "{text}");
     let version = format!("ringress {}\n", env!("CARGO_PKG_VERSION"));
     for argument in ["--version", "-V"] {
         assert_eq!(said(&mut ringress(&[argument])), (Some(0), version.clone(), String::new()));
@@ -35,6 +37,7 @@ fn a_wrong_command_line_is_told_with_status_2() {
         (&["serve"], "<DIR>"),
         (&["serve", ".", "--listen", "8080"], "an IP address and port are wanted, such as 127.0.0.1:8080"),
         (&["serve", ".", "--lisent", "127.0.0.1:0"], "'--listen'"),
+        (&["doctor", "--listen", "localhost"], "an IP address and port are wanted"),
         (&["completions", "command.com"], "possible values"),
     ] {
         let (status, text, errors) = said(&mut ringress(arguments));

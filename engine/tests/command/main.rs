@@ -5,12 +5,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod doctor;
 mod lines;
 mod serve;
 
 use std::process::{Command, Output, Stdio};
 
-use common::wait_until;
+use common::{WAIT_MAX, holds_within};
 
 /// The program with these arguments, where nothing says which driver is wanted.
 fn ringress(arguments: &[&str]) -> Command {
@@ -24,7 +25,8 @@ fn ringress(arguments: &[&str]) -> Command {
 fn run(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     // What it says fits its pipes.
-    wait_until("it ends", || child.try_wait().expect("a child").is_some());
+    let ends = holds_within(3 * WAIT_MAX, || child.try_wait().expect("a child").is_some());
+    assert!(ends, "it runs on: {command:?}");
     child.wait_with_output().expect("it has ended")
 }
 

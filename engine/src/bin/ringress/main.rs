@@ -3,8 +3,9 @@
 //! Invariants: what it is asked for goes to standard output, and what is wrong to standard error; its exit status is 0,
 //! 1 when what was asked for could not be done, or 2 for a command line that it does not understand.
 //!
-//! Not here: what is served of a folder (`folder`), and how (the library).
+//! Not here: what is served of a folder (`folder`) and said of a host (`doctor`), and how (the library).
 
+mod doctor;
 mod files;
 mod folder;
 
@@ -20,10 +21,10 @@ use clap_complete::Shell;
 const STATUSES: &str = "\
 Exit status:
   0  it is done; a server has ended in order
-  1  it could not be done: the reason stands on standard error
+  1  it could not be done: the reason stands on standard error; doctor: something is broken
   2  the command line is wrong";
 
-/// Serves folders over HTTP
+/// Serves folders over HTTP, and says what this host gives the engine that does
 ///
 /// The engine runs over io_uring where that can be had, and over epoll elsewhere; the environment
 /// variable RINGRESS_DRIVER (auto, io_uring or epoll) decides.
@@ -37,6 +38,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Action {
     Serve(Serve),
+    Doctor(Doctor),
     /// Print completions for a shell
     ///
     /// For bash: ringress completions bash > ~/.local/share/bash-completion/completions/ringress
@@ -65,13 +67,30 @@ struct Serve {
     listen: Vec<SocketAddr>,
 }
 
+/// Say what this host gives the engine, one line each
+///
+/// A line begins with ok, slow (it works, and costs time, clients or safety under load) or broken
+/// (the engine cannot start, or not listen where --listen says), and goes on with what was looked
+/// at, the cause and a remedy. What can be tried is tried: io_uring, an engine with the default
+/// settings, a request over loopback. The exit status is 1 only if something is broken.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+struct Doctor {
+    /// An address that is wanted, repeatable: it is listened on, and let go of
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    listen: Vec<SocketAddr>,
+    /// The same as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an IP address and port are wanted, such as 127.0.0.1:8080 or [::1]:8080")
 }
 
 fn main() -> ExitCode {
     match run(CommandLine::parse().action) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ringress: {error}");
             ExitCode::FAILURE
@@ -79,15 +98,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(action: Action) -> Result<(), Box<dyn Error>> {
+fn run(action: Action) -> Result<ExitCode, Box<dyn Error>> {
     match action {
-        Action::Serve(Serve { folder, listen }) => folder::serve(&folder, &listen),
+        Action::Serve(Serve { folder, listen }) => folder::serve(&folder, &listen)?,
+        Action::Doctor(Doctor { listen, json }) => {
+            let (text, is_well) = doctor::examine(&listen, json);
+            print(text.as_bytes())?;
+            if !is_well {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         Action::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut CommandLine::command(), "ringress", &mut text);
-            print(&text)
+            print(&text)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// To standard output. Who does not read to the end, as `head`, has no more of it.

@@ -10,13 +10,14 @@
 use std::io;
 use std::time::Duration;
 
-use io_uring::{IoUring, cqueue, squeue};
+use io_uring::{Builder, IoUring, Parameters, cqueue, squeue};
 
 use super::buffers::BufferRing;
 use crate::clock;
 use crate::error::{Error, Result};
 
 pub(super) type Ring = IoUring<squeue::Entry, cqueue::Entry>;
+type Settings = Builder<squeue::Entry, cqueue::Entry>;
 
 /// Submission entries; when they are full, they are submitted early.
 const SQ_ENTRIES: u32 = 1024;
@@ -24,7 +25,7 @@ const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8 * SQ_ENTRIES;
 
 /// Fewer are of no use.
-const SQ_ENTRIES_MIN: u32 = 64;
+pub(super) const SQ_ENTRIES_MIN: u32 = 64;
 
 /// How long a smaller ring is waited for before it is asked for again, twice as long each time, at most; and the
 /// smallest. The kernel takes a ring down some milliseconds after it was closed, more on a busy machine, and counts its
@@ -32,6 +33,15 @@ const SQ_ENTRIES_MIN: u32 = 64;
 const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(32);
 const LAST_PAUSE_MAX: Duration = Duration::from_millis(512);
+
+type Feature = (&'static str, &'static str, fn(&Parameters) -> bool);
+
+/// What a ring must say that it has, and the first Linux whose rings do.
+pub(super) const FEATURES: [Feature; 3] = [
+    ("NODROP", "5.5", Parameters::is_feature_nodrop),
+    ("EXT_ARG", "5.11", Parameters::is_feature_ext_arg),
+    ("CQE_SKIP", "5.17", Parameters::is_feature_skip_cqe_on_success),
+];
 
 /// A group of provided buffers: how many, and the setting that says so.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +52,7 @@ pub(super) struct Group {
 }
 
 /// A system call that was refused.
-enum Refusal {
+pub(super) enum Refusal {
     SetUp(io::Error),
     Register(Group, io::Error),
 }
@@ -91,6 +101,15 @@ fn create_of(entries: u32, groups: [Group; 4]) -> std::result::Result<([BufferRi
 }
 
 fn ring_of(entries: u32) -> io::Result<Ring> {
+    let settings = settings(entries);
+    match without_array(settings.clone()).build(entries) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => settings.build(entries),
+        ring => ring,
+    }
+}
+
+/// Of a ring as any kernel must give it.
+pub(super) fn settings(entries: u32) -> Settings {
     let mut builder = IoUring::builder();
     // Only this thread submits: the kernel skips locks (6.0).
     builder.setup_single_issuer();
@@ -100,17 +119,31 @@ fn ring_of(entries: u32) -> io::Result<Ring> {
     builder.setup_submit_all();
     builder.setup_cqsize(entries * (CQ_ENTRIES / SQ_ENTRIES));
     builder.setup_clamp();
-    let plain = builder.clone();
-    // One indirection less a submission (6.6).
-    builder.setup_no_sqarray();
-    match builder.build(entries) {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => plain.build(entries),
-        ring => ring,
-    }
+    builder
+}
+
+/// One indirection less a submission (6.6).
+pub(super) fn without_array(mut settings: Settings) -> Settings {
+    settings.setup_no_sqarray();
+    settings
+}
+
+/// Whether a ring has what it must.
+pub(super) fn check_features(ring: &Ring) -> Result<()> {
+    FEATURES.iter().try_for_each(|(name, _, has)| check_feature(name, has(ring.params())))
+}
+
+pub(super) fn check_feature(name: &str, is_there: bool) -> Result<()> {
+    let lacks = || {
+        Error::unsupported(format!(
+            "this kernel's io_uring lacks {name}, which the engine needs. Remedy: run Linux 6.1 or later"
+        ))
+    };
+    if is_there { Ok(()) } else { Err(lacks()) }
 }
 
 #[cold]
-fn explain(refusal: Refusal, groups: &[Group; 4]) -> Error {
+pub(super) fn explain(refusal: Refusal, groups: &[Group; 4]) -> Error {
     match refusal {
         refusal if refusal.is_of_memory() => explain_memory(refusal, groups),
         Refusal::SetUp(error) => explain_set_up(error),
@@ -208,6 +241,8 @@ mod tests {
                 assert_eq!(text.contains("RLIMIT_MEMLOCK"), errno == libc::ENOMEM, "{text}");
             }
         }
+        let lacks = check_feature("NODROP", false).expect_err("it is not there").to_string();
+        assert!(lacks.contains("lacks NODROP") && lacks.contains("Remedy: "), "{lacks}");
         let text = explain(Refusal::Register(groups[1], io::ErrorKind::Other.into()), &groups).to_string();
         assert!(text.contains("Remedy: lower body_buffers"), "{text}");
         for errno in [libc::EPERM, libc::EACCES, libc::ENOSYS] {
