@@ -19,7 +19,7 @@ use crate::id::{Origin, QueueNumber, QueuePlace, ShardId};
 use crate::mem::ArenaSizes;
 use crate::policy::{Policy, Properties};
 use crate::queue::{Answered, Completion, Driving, Exchange, Lease, Producer, QueueCore, ShardSide, Sizes, SlotUse};
-use crate::record::{Address, Ended, RequestRecord};
+use crate::record::{Address, Ended, Facts, RequestRecord};
 use crate::route::{GroupRow, Prefix, Snapshot};
 
 pub use self::rooms::{Buffers, Slots, Timers};
@@ -144,9 +144,10 @@ impl Hop {
             stage: (1, 64),
         };
         let template = HeadTemplate::new("").expect("no Server field is a valid one");
+        let facts = Facts::new(template, &[]);
         let sizes = Sizes { slots, departed: 0, arena };
         let (exchange, side) =
-            Exchange::new(1, ShardId(0), Origin::LONE, template, &sizes).expect("memory and an eventfd");
+            Exchange::new(1, ShardId(0), Origin::LONE, facts, &sizes).expect("memory and an eventfd");
         let queue = QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange]));
         let (producer, completed) = (queue.producer(&side), Vec::with_capacity(slots as usize));
         Self { driving: None, side, queue, producer, completed, next: 0 }

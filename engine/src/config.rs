@@ -20,6 +20,7 @@ use crate::mem::ArenaSizes;
 use crate::peers::Network;
 use crate::policy::Properties;
 use crate::queue::{LINE_BYTES, Sizes};
+use crate::record::Facts;
 
 pub use self::capacity::{Capacity, PoolCapacity};
 use self::memory::Given;
@@ -267,6 +268,11 @@ impl Config {
             Error::invalid(format!("server is {server:?}, but must be at most {most} bytes without control characters"))
         };
         HeadTemplate::new(&self.server).map_err(refused)
+    }
+
+    /// What all requests of a shard have in common.
+    pub(crate) fn facts(&self) -> Result<Facts> {
+        Ok(Facts::new(self.template()?, &self.trusted_proxies))
     }
 
     /// The core of a shard, if shards are pinned; cores are used in turn.

@@ -167,6 +167,15 @@ counters! {
     responses_truncated,
     /// Cells of memory in use now for parts of files on their way to clients.
     stage_cells_in_use,
+    /// Connections that a proxy has said to be somebody else's, by a PROXY header.
+    connections_proxied,
+    /// Connections closed because their PROXY header was malformed.
+    proxy_headers_malformed,
+    /// Connections closed because they began without the PROXY header that their listener requires, or because the rest
+    /// of it was too long in coming; the latter are counted among the `timeouts`, too.
+    proxy_headers_missing,
+    /// Connections closed because their listener requires PROXY headers, and whoever has connected is no trusted proxy.
+    proxy_strangers,
     /// Connections closed by a timeout.
     timeouts,
     /// Of those, connections whose clients took their responses too slowly.

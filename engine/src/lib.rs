@@ -112,6 +112,7 @@ mod peers;
 mod policy;
 #[cfg(feature = "axum")]
 mod promise;
+mod proxied;
 #[expect(unsafe_code, reason = "hands that memory over between threads")]
 mod queue;
 mod record;
@@ -137,15 +138,16 @@ pub use ringress_proto::head::Version;
 pub use ringress_proto::header::{KnownHeader, ResponseHeader};
 pub use ringress_proto::limits::Limits;
 pub use ringress_proto::method::Method;
+pub use ringress_proto::proxy::Tls as ProxyTls;
 pub use ringress_proto::range::{ByteRange, Ranges, Selection};
 pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
 pub use self::api::{
     Batch, Body, Chunk, Completion, Cookies, Disconnect, FieldName, FillBuffer, Form, HeaderName, HeaderValue,
-    HeaderValues, Headers, IntoFd, NextChunk, Pairs, Precondition, ReadBytes, Receive, ReceiveBatch, Request,
-    RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady, ToBytes, ToForm,
-    TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
+    HeaderValues, Headers, IntoFd, NextChunk, Pairs, Precondition, ProxyHeader, ReadBytes, Receive, ReceiveBatch,
+    Request, RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady, ToBytes,
+    ToForm, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::{Capacity, Driver, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};
@@ -153,6 +155,7 @@ pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
 pub use self::peers::Network;
 pub use self::policy::Properties;
+pub use self::proxied::ProxyProtocol;
 pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::serve::{IntoReply, Pool, Reply, Server, Site};
 pub use self::session::{

@@ -170,7 +170,8 @@ impl Peers {
 
     /// For so many connections and requests at a time.
     pub(crate) fn new(connections: u32, requests: u32, proxies: &[Network]) -> Self {
-        let capacity = connections as usize + requests as usize + 1;
+        // One of nobody's, and one that a connection moves to before it leaves another.
+        let capacity = connections as usize + requests as usize + 2;
         let mut peers = Self {
             entries: Vec::with_capacity(capacity),
             held: core::array::from_fn(|_| Vec::with_capacity(capacity)),
@@ -200,9 +201,8 @@ impl Peers {
     /// A connection has come in from an address; without one, from a process of this host, which is trusted to speak
     /// for others.
     pub(crate) fn enter(&mut self, connection: ConnectionKey, ip: Option<IpAddr>) -> PeerKey {
-        let ip = ip.filter(|ip| !self.proxies.iter().any(|network| network.contains(*ip)));
         let proxied = Origin::Proxied { connection: connection.index, generation: connection.generation() };
-        let origin = ip.map_or(proxied, Origin::of);
+        let origin = ip.filter(|ip| !self.is_trusted(Some(*ip))).map_or(proxied, Origin::of);
         let bucket = self.bucket(&origin);
         let mut next = self.buckets[bucket];
         while next != 0 && self.entries[next as usize].origin != origin {
@@ -214,6 +214,23 @@ impl Peers {
         self.of.resize(self.of.len().max(index + 1), PeerKey::NOBODY);
         self.of[index] = key;
         key
+    }
+
+    /// Whether an address is a trusted proxy's, as one of nobody who has an address is.
+    pub(crate) fn is_trusted(&self, ip: Option<IpAddr>) -> bool {
+        ip.is_none_or(|ip| self.proxies.iter().any(|network| network.contains(ip)))
+    }
+
+    /// A connection is in truth of this address. Of the pools, so many inputs are held for it, and else nothing but
+    /// itself.
+    pub(crate) fn move_to(&mut self, connection: ConnectionKey, ip: IpAddr, inputs: u32) {
+        let before = self.of(connection);
+        let after = self.enter(connection, Some(ip));
+        if inputs > 0 {
+            self.release_many(before, Pool::Inputs, inputs);
+            self.hold_many(after, Pool::Inputs, inputs);
+        }
+        self.release(before, Pool::Connections);
     }
 
     /// The address of a connection that has come in and has not gone.
@@ -416,6 +433,26 @@ mod tests {
         assert_eq!([5, 0, 7].map(|index| peers.of(connection(index))), keys);
         assert_eq!((keys[0] == keys[1], peers.len()), (true, 2));
         [5, 7, 0].into_iter().for_each(|index| peers.leave(connection(index)));
+        assert_eq!(peers.len(), 0);
+    }
+
+    #[test]
+    fn a_connection_moves_with_what_is_held_for_it() {
+        let connection = ConnectionKey::of(3, 1).expect("a key");
+        let mut peers = Peers::new(8, 8, &[Network::new(v4(0), 24).expect("a network")]);
+        let proxy = peers.enter(connection, Some(v4(1)));
+        peers.hold(proxy, Pool::Inputs);
+        peers.move_to(connection, v6("2001:db8::1"), 1);
+        let client = peers.of(connection);
+        assert_ne!(client, proxy);
+        let held = |peers: &Peers, key| (peers.held(key, Pool::Connections), peers.held(key, Pool::Inputs));
+        assert_eq!((held(&peers, client), peers.len()), ((1, 1), 1));
+        // To another address of the proxies' own: it is still of itself alone.
+        peers.release(client, Pool::Inputs);
+        peers.move_to(connection, v4(2), 0);
+        peers.move_to(connection, v4(3), 0);
+        assert_eq!((held(&peers, peers.of(connection)), peers.len()), ((1, 0), 1));
+        peers.leave(connection);
         assert_eq!(peers.len(), 0);
     }
 

@@ -20,6 +20,7 @@ pub(crate) use self::properties::SocketOptions;
 pub(crate) struct Policy {
     pub(crate) idle: Tick,
     pub(crate) header_wait: Tick,
+    pub(crate) proxy_header: Tick,
     pub(crate) entity_body: Tick,
     pub(crate) drain: Tick,
     /// How long a request may wait for a consumer.
@@ -64,6 +65,7 @@ impl Policy {
         Self {
             idle: time(all.idle_connection),
             header_wait: time(all.header_wait),
+            proxy_header: time(all.proxy_header),
             entity_body: time(all.entity_body),
             drain: time(all.drain_entity_body),
             queue: time(all.request_queue),

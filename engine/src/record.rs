@@ -9,6 +9,7 @@ mod ended;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use ringress_proto::head::{Head, Version};
 use ringress_proto::method::Method;
@@ -16,6 +17,8 @@ use ringress_proto::response::HeadTemplate;
 use ringress_proto::url::{Cooked, CookedPath};
 
 use crate::id::{ConnectionId, UrlGroupId};
+use crate::peers::Network;
+use crate::proxied::Proxied;
 use crate::queue::{Record, slot_bytes};
 
 pub(crate) use self::ended::{Ended, Moment, Outcome, Timer, Times, UnsentReason};
@@ -96,6 +99,23 @@ impl Routed {
     }
 }
 
+/// What all requests of a shard have in common.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// What every response says.
+    pub(crate) template: HeadTemplate,
+    /// Who is believed about whom a request is for.
+    pub(crate) trusted_proxies: Arc<[Network]>,
+    pub(crate) proxied: Proxied,
+}
+
+impl Facts {
+    /// Of a shard on whose connections no header of a proxy's has come.
+    pub(crate) fn new(template: HeadTemplate, trusted_proxies: &[Network]) -> Self {
+        Self { template, trusted_proxies: trusted_proxies.into(), proxied: Proxied::default() }
+    }
+}
+
 /// One request, as parsed and routed. In this order, so that all but the header fields share a few cache lines.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -110,6 +130,7 @@ pub(crate) struct RequestRecord {
     pub(crate) url_context: u64,
     /// The group it was routed to, also if that refuses it.
     pub(crate) group: UrlGroupId,
+    /// The client.
     pub(crate) peer: Address,
     pub(crate) local: Address,
     pub(crate) cooked: Cooked,
@@ -117,12 +138,15 @@ pub(crate) struct RequestRecord {
     pub(crate) keep_alive: bool,
     /// More of the body comes behind what came with the head, or a trailer section has come: the slot has it.
     pub(crate) body_open: bool,
+    /// Its client is who a proxy says, and its connection `transport_peer`'s, which is meaningless otherwise.
+    pub(crate) is_proxied: bool,
     /// Bytes of a streamed response that may be under way before its sender has to wait.
     pub(crate) send_credit: u32,
     pub(crate) routed: Routed,
     pub(crate) head: Head,
+    pub(crate) transport_peer: Address,
     /// Never touched: see below.
-    pub(crate) padding: [u64; 5],
+    pub(crate) padding: [u64; 1],
 }
 
 // See `queue::exchange::Slot`: the first lines of 64 slots, 16 lines apart, had 32 places in the first-level cache.
@@ -138,7 +162,7 @@ impl std::fmt::Debug for RequestRecord {
 }
 
 impl Record for RequestRecord {
-    type HeadTemplate = HeadTemplate;
+    type Facts = Facts;
     type End = Ended;
 
     const EMPTY: Self = Self {
@@ -155,8 +179,10 @@ impl Record for RequestRecord {
         send_credit: 0,
         routed: Routed::NONE,
         body_open: false,
+        is_proxied: false,
+        transport_peer: Address::NONE,
         head: Head::EMPTY,
-        padding: [0; 5],
+        padding: [0; 1],
     };
 
     #[inline]

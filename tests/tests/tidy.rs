@@ -74,10 +74,11 @@ const ENGINE: &[Room] = &[
     ("slab", &["mem"], RING_AND_HTTP),
     ("candidates", &["clock"], RING_AND_HTTP_AND_LOCKS),
     ("peers", &["error", "mem", "slab"], RING_AND_HTTP_AND_LOCKS),
+    ("proxied", &["id"], RING_AND_HTTP),
     ("driver", &["clock", "error", "id", "mem"], HTTP),
     ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
     ("queue", &["clock", "counters", "foreign", "id", "mem", "stream"], RING_AND_HTTP),
-    ("record", &["counters", "id", "queue"], RING),
+    ("record", &["counters", "id", "peers", "proxied", "queue"], RING),
     ("conn", &["id"], IO),
     ("timer", &["clock", "id", "mem", "slab"], IO),
     ("policy", &["clock", "error"], RING_AND_HTTP),
@@ -105,23 +106,26 @@ const ENGINE: &[Room] = &[
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
     "candidates", "clock", "config", "conn", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy",
-    "queue", "record", "route", "slab", "stream", "timer",
+    "proxied", "queue", "record", "route", "slab", "stream", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
-    "clock", "config", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy", "queue", "record",
-    "route", "shard", "slab",
+    "clock", "config", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy", "proxied", "queue",
+    "record", "route", "shard", "slab",
 ];
 
-const API_MAY: &[&str] = &["clock", "config", "error", "foreign", "id", "mem", "queue", "record", "session", "stream"];
+#[rustfmt::skip]
+const API_MAY: &[&str] = &[
+    "clock", "config", "error", "foreign", "id", "mem", "peers", "queue", "record", "session", "stream",
+];
 
 #[rustfmt::skip]
 const SERVE_MAY: &[&str] = &["api", "config", "error", "foreign", "queue", "record", "route", "session", "signal"];
 
 #[rustfmt::skip]
 const BENCH_DOOR_MAY: &[&str] = &[
-    "api", "config", "counters", "driver", "error", "id", "mem", "policy", "queue", "record", "route", "session",
-    "shard", "slab", "timer",
+    "api", "config", "counters", "driver", "error", "id", "mem", "policy", "proxied", "queue", "record", "route",
+    "session", "shard", "slab", "timer",
 ];
 
 /// Rooms inside of `shard`, each a folder there: the rooms of the crate it may import, those of `shard` by
@@ -132,7 +136,7 @@ const INSIDE_SHARD: &[Room] = &[
     // What operations have come to is said by the transport, in its own words.
     ("protocol", PROTOCOL_MAY, &["io_uring", "libc", "Op", "Event", "RawFd", "Slab", "Shard"]),
 ];
-const TRANSPORT_MAY: &[&str] = &["clock", "counters", "driver", "error", "id", "mem", "slab", "timer"];
+const TRANSPORT_MAY: &[&str] = &["clock", "counters", "driver", "error", "id", "mem", "proxied", "slab", "timer"];
 /// Of no version: what one notes of a request is a number there (`SlotState::note`).
 const DISPATCH_NEVER: &[&str] = &[
     "io_uring",
@@ -157,8 +161,8 @@ const DISPATCH_MAY: &[&str] = &[
 ];
 #[rustfmt::skip]
 const PROTOCOL_MAY: &[&str] = &[
-    "clock", "config", "conn", "counters", "driver", "error", "id", "mem", "peers", "policy", "queue", "record", "slab",
-    "stream", "timer", "shard::dispatch", "shard::transport",
+    "clock", "config", "conn", "counters", "driver", "error", "id", "mem", "peers", "policy", "proxied", "queue",
+    "record", "slab", "stream", "timer", "shard::dispatch", "shard::transport",
 ];
 
 /// What all protocols of a shard share, and so must know none of them.

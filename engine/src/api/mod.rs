@@ -10,6 +10,7 @@
 mod body;
 mod completion;
 mod disconnect;
+mod proxy;
 mod reading;
 mod receive;
 mod request;
@@ -24,6 +25,7 @@ mod wait;
 pub use body::{Chunk, FillBuffer, NextChunk, ReadBytes, RequestBody, ToBytes};
 pub use completion::{Completion, Sent};
 pub use disconnect::Disconnect;
+pub use proxy::ProxyHeader;
 pub use reading::{Cookies, FieldName, Form, HeaderValues, Headers, Pairs, Segments, ToForm};
 #[cfg(feature = "tower")]
 pub(crate) use receive::Place;

@@ -120,8 +120,8 @@ impl RequestQueue {
     /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the request then stays open.
     pub fn respond(&self, id: RequestId, mut response: Response<'_>) -> Result<()> {
         let exchange = self.exchange_of(id).ok_or(Error::GONE)?;
-        let filled =
-            exchange.respond_by_id(id, |record, area| response::fill(record, exchange.template(), &mut response, area));
+        let filled = exchange
+            .respond_by_id(id, |record, area| response::fill(record, &exchange.facts().template, &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
     }
 

@@ -122,7 +122,7 @@ impl Request {
             response.end_connection();
         }
         let filled = self.lease.fill(|area| {
-            let filled = response::fill_pieces(self.record(), self.lease.template(), &mut response, area);
+            let filled = response::fill_pieces(self.record(), &self.lease.facts().template, &mut response, area);
             filled.map(|(answered, stream)| {
                 sent = Some(stream);
                 answered
@@ -142,7 +142,7 @@ impl Request {
         if self.leaves_body() {
             response.end_connection();
         }
-        self.lease.fill(|area| response::fill(self.record(), self.lease.template(), response, area))
+        self.lease.fill(|area| response::fill(self.record(), &self.lease.facts().template, response, area))
     }
 
     #[inline]
@@ -150,7 +150,7 @@ impl Request {
         if self.leaves_body() {
             short.end_connection();
         }
-        self.lease.fill(|area| short.fill(self.record(), self.lease.template(), area))
+        self.lease.fill(|area| short.fill(self.record(), &self.lease.facts().template, area))
     }
 
     // Out of line it would be lent its lease in memory: turn/colocated-64/1.

@@ -166,7 +166,7 @@ impl ResponseStream {
     fn start(request: Request, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
         let lease = request.lease();
-        let filled = lease.answer(|area| begin(lease.record(), lease.template(), response, area, &mut begun));
+        let filled = lease.answer(|area| begin(lease.record(), &lease.facts().template, response, area, &mut begun));
         if let Err(error) = filled.unwrap_or(Err(Error::GONE)) {
             return Err(error.holding(request));
         }
@@ -175,7 +175,7 @@ impl ResponseStream {
 
     fn start_by_id(exchange: &Arc<Exchange<RequestRecord>>, id: RequestId, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
-        let template = exchange.template();
+        let template = &exchange.facts().template;
         let filled = exchange.respond_by_id(id, |record, area| begin(record, template, response, area, &mut begun));
         filled.unwrap_or(Err(Error::GONE))?;
         Self::begun(Answering::ById(Arc::clone(exchange), id), begun)

@@ -155,7 +155,7 @@ fn is_upgrade(name: HeaderName<'_>) -> bool {
 
 /// Writes the head of the response into a request's response area.
 fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Arc<OutStream>) -> Result<Answered> {
-    let answered = response::alone(request.record(), request.lease.template(), response, None, area)?;
+    let answered = response::alone(request.record(), &request.lease.facts().template, response, None, area)?;
     let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), answered.head.len));
     Ok(Answered { flags: ResponseFlags::SWITCHES, tail, ..answered })
 }

@@ -30,6 +30,7 @@ use crate::driver::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
 use crate::error::Error;
 use crate::id::{Origin, QueueNumber, ShardId};
 use crate::mem::{Group, Landing, Lent, Spare};
+use crate::proxied::ProxyProtocol;
 use crate::queue::{Exchange, QueueCore};
 use crate::route::Snapshot;
 use crate::session::{Engine, RequestQueue};
@@ -74,8 +75,8 @@ impl Turns {
         assert!((1..=4096).contains(&connections), "connections must be from 1 to 4,096, not {connections}");
         let config = Config { mode, shards_wanted: Some(1), connections_max: 4096, ..Config::default() };
         let config = config.checked().expect("the defaults hold");
-        let template = config.template().expect("the default name is valid");
-        let exchange = Exchange::new(ENGINE, ShardId(0), Origin::LONE, template, &config.sizes());
+        let facts = config.facts().expect("the default name is valid");
+        let exchange = Exchange::new(ENGINE, ShardId(0), Origin::LONE, facts, &config.sizes());
         let (exchange, side) = exchange.expect("address space");
         let fake = Fake::new(Arc::clone(exchange.arena()), 1, Faults::default());
         let fake = Rc::new(RefCell::new(fake));
@@ -88,7 +89,8 @@ impl Turns {
         let listener = socket.as_raw_fd();
         let mut desired = DesiredState::new(routes([("http://*:80/", 7)]));
         desired.set_queues(vec![Some(Arc::clone(&core))]);
-        let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port: 80, is_unix: false };
+        let ip = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let entrance = Entrance { ip, port: 80, is_unix: false, proxy: ProxyProtocol::Off };
         let sockets = vec![Some(Arc::new(ListenSocket::alone(socket)))];
         desired.set_addresses(vec![Arc::new(ListenAddress { id: 1, entrance, sockets })]);
         desired.advance();

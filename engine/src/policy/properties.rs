@@ -113,6 +113,9 @@ properties! {
     /// How long a request's head may take from its first byte (then 408), and a new connection's first byte (then it is
     /// closed without a response); 120 s by default.
     header_wait: Duration = USUAL, SHORTEST, LONGEST;
+    /// How long a connection's PROXY header may take from when it has come in, where one is awaited (then it is closed
+    /// without a response); 5 s by default. The engine's alone: it comes before any request.
+    proxy_header: Duration = Duration::from_secs(5), SHORTEST, LONGEST;
     /// How long a request's body may pause before it is answered 408; begins anew with each piece; 120 s by default.
     entity_body: Duration = USUAL, SHORTEST, LONGEST;
     /// How long input that nobody wants is read and thrown away, so that the client gets to read its response; 120 s by
@@ -185,6 +188,7 @@ impl Properties {
         self.check()?;
         let of_engine = [
             ("keep_alive", self.keep_alive.is_none() || self.keep_alive == engine.keep_alive),
+            ("proxy_header", self.proxy_header.is_none() || self.proxy_header == engine.proxy_header),
             ("keep_memory", self.keep_memory.is_none() || self.keep_memory == engine.keep_memory),
             ("socket_buffer", self.socket_buffer.is_none() || self.socket_buffer == engine.socket_buffer),
         ];
@@ -250,6 +254,7 @@ mod tests {
         let promised = Properties {
             idle_connection: two_minutes,
             header_wait: two_minutes,
+            proxy_header: Some(Duration::from_secs(5)),
             entity_body: two_minutes,
             drain_entity_body: two_minutes,
             request_queue: two_minutes,
@@ -269,6 +274,7 @@ mod tests {
         let wanted = Policy {
             idle: ticks,
             header_wait: ticks,
+            proxy_header: super::super::ticks(Duration::from_secs(5)),
             entity_body: ticks,
             drain: ticks,
             queue: ticks,
@@ -285,7 +291,7 @@ mod tests {
     #[test]
     fn the_defaults_can_be_set_and_every_name_is_known() {
         Properties::DEFAULTS.check().expect("the defaults are within their ranges");
-        assert_eq!(Properties::NAMES.len(), 14);
+        assert_eq!(Properties::NAMES.len(), 15);
         for name in Properties::NAMES {
             let error = Properties::new().set(name, "nonsense").expect_err("no value").to_string();
             assert!(error.starts_with(&format!("{name} is \"nonsense\", but must be ")), "{error}");

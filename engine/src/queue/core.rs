@@ -324,7 +324,7 @@ mod tests {
     struct Nothing;
 
     impl Record for Nothing {
-        type HeadTemplate = ();
+        type Facts = ();
         type End = ();
         const EMPTY: Self = Self;
 

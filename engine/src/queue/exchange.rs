@@ -34,8 +34,8 @@ const RUNS: i64 = -1;
 
 /// What the shard tells the application about a request: plain data that says which bytes it may read.
 pub(crate) trait Record: Copy + Send + Sync + 'static {
-    /// What every response of an engine says; for those who write answers.
-    type HeadTemplate: Send + Sync + 'static;
+    /// What all requests of a shard have in common.
+    type Facts: Send + Sync + 'static;
     /// How a request ended: nobody frees the slot of one that was published, or that is answered, without it.
     type End;
     /// What a slot holds before its first use.
@@ -101,8 +101,8 @@ pub(crate) struct Exchange<R: Record> {
     leftovers: AtomicU64,
     pub(super) shard: ShardId,
     pub(super) origin: Origin,
-    /// What every response of this engine says; for those who write answers.
-    pub(super) template: R::HeadTemplate,
+    /// What all requests of the shard have in common.
+    pub(super) facts: R::Facts,
     /// Slots below the shard's high-water mark are initialised; no other one has ever been published.
     pub(super) slots: Box<[UnsafeCell<MaybeUninit<SharedSlot<R>>>]>,
     /// How many slots are initialised, for those who come with an id; and how many of those refer to one.
@@ -142,7 +142,7 @@ impl<R: Record> Exchange<R> {
         engine: u64,
         shard: ShardId,
         origin: Origin,
-        template: R::HeadTemplate,
+        facts: R::Facts,
         sizes: &Sizes,
     ) -> io::Result<Arc<Self>> {
         let of_slots = (sizes.slots + sizes.departed) as usize;
@@ -157,7 +157,7 @@ impl<R: Record> Exchange<R> {
             leftovers: AtomicU64::new(0),
             shard,
             origin,
-            template,
+            facts,
             slots,
             initialised: AtomicU64::new(0),
             visitors: CachePadded::default(),
@@ -231,8 +231,8 @@ impl<R: Record> Exchange<R> {
     }
 
     /// What every response of this engine says.
-    pub(crate) fn template(&self) -> &R::HeadTemplate {
-        &self.template
+    pub(crate) fn facts(&self) -> &R::Facts {
+        &self.facts
     }
 
     /// Sets ANSWERED and lets `fill` write the area; the caller gives the slot back. `None`: the request is over.

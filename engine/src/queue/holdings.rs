@@ -394,6 +394,15 @@ impl<R: Record> ShardSide<R> {
         Some(cell)
     }
 
+    /// Keeps the first bytes of a head that are not in a buffer any more. `None`: there is no cell for them.
+    pub(crate) fn keep_begun(&mut self, bytes: &[u8]) -> Option<HeadCell> {
+        let len = u32::try_from(bytes.len()).ok()?;
+        let mut cell = self.cells.take_for_head(len)?;
+        let mut blank = self.arena().blank(cell.cell_mut());
+        self.blank_mut(&mut blank, 0, len).copy_from_slice(bytes);
+        Some(cell)
+    }
+
     /// Puts the next piece of a head behind the first `len` bytes of its cell, for which a larger one is taken where it
     /// does not fit. `false`: there is no such cell, and nothing has changed.
     pub(crate) fn add_piece(&mut self, cell: &mut HeadCell, len: u32, input: Input<'_>) -> bool {

@@ -130,8 +130,8 @@ impl<R: Record> Lease<R> {
     }
 
     /// What every response of this engine says.
-    pub(crate) fn template(&self) -> &R::HeadTemplate {
-        &self.exchange().template
+    pub(crate) fn facts(&self) -> &R::Facts {
+        &self.exchange().facts
     }
 
     #[inline]

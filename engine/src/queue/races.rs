@@ -19,7 +19,7 @@ const REQUESTS: u64 = if cfg!(miri) { 200 } else { 20_000 };
 struct Plain;
 
 impl Record for Plain {
-    type HeadTemplate = ();
+    type Facts = ();
     type End = ();
     const EMPTY: Self = Self;
     fn cooked_bytes(&self) -> u32 {

@@ -86,10 +86,10 @@ impl<R: Record> Exchange<R> {
         engine: u64,
         shard: ShardId,
         origin: Origin,
-        template: R::HeadTemplate,
+        facts: R::Facts,
         sizes: &Sizes,
     ) -> io::Result<(Arc<Self>, ShardSide<R>)> {
-        let exchange = Self::without_side(engine, shard, origin, template, sizes)?;
+        let exchange = Self::without_side(engine, shard, origin, facts, sizes)?;
         let side = ShardSide::new(Arc::clone(&exchange), sizes);
         Ok((exchange, side))
     }
@@ -275,6 +275,11 @@ impl<R: Record> ShardSide<R> {
             copy[usize::from(date_at)..][..DATE].copy_from_slice(date);
         }
         Some((len, date_at))
+    }
+
+    /// What all requests of the shard have in common.
+    pub(crate) fn facts(&self) -> &R::Facts {
+        self.exchange.facts()
     }
 
     /// Received bytes, the record to parse into, and the cooked area: three disjoint places at once.

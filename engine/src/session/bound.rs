@@ -61,12 +61,16 @@ pub(super) fn bind(
         Ok(Some(ListenSocket::new(socket, Sharing::No, Some(backlog))))
     };
     let sockets = shards.iter().map(for_shard).collect::<io::Result<_>>()?;
-    Ok(Bound { address: bound.into(), entrance: entrance(bound), sockets, file: None })
+    Ok(Bound { address: bound.into(), entrance: entrance(bound, listener), sockets, file: None })
 }
 
-fn entrance(address: SocketAddr) -> Entrance {
+fn entrance(address: SocketAddr, listener: &Listener) -> Entrance {
     let ip = (!address.ip().is_unspecified()).then(|| address.ip().to_canonical());
-    Entrance { ip, port: address.port(), is_unix: false }
+    Entrance { ip, port: address.port(), is_unix: false, proxy: listener.proxy() }
+}
+
+fn unix_entrance(listener: &Listener) -> Entrance {
+    Entrance { ip: None, port: listener.port_or_usual(), is_unix: true, proxy: listener.proxy() }
 }
 
 /// Binds a Unix socket, of which all shards take clients; it listens at once.
@@ -109,7 +113,7 @@ pub(super) fn bind_name(name: &[u8], listener: &Listener, shards: &[ShardState])
 
 /// A socket of this engine's that listens, for all shards.
 fn unix(socket: BorrowedFd<'_>, address: Endpoint, listener: &Listener, shards: &[ShardState]) -> Result<Bound, Error> {
-    let entrance = Entrance { ip: None, port: listener.port_or_usual(), is_unix: true };
+    let entrance = unix_entrance(listener);
     let cannot = |error| Error::io(format!("cannot have a descriptor of {address} for each shard"), error);
     let sockets = share(socket, Sharing::Shards, shards).map_err(cannot)?;
     Ok(Bound { address, entrance, sockets, file: None })
@@ -134,7 +138,7 @@ pub(super) fn adopt(
                 .ok_or_else(|| Error::invalid(format!("{} has no address", subject())))?;
             handed::adopt(socket.as_fd(), &listener.tcp_options(inherited), listener.backlog_wanted())
                 .map_err(|error| Error::io(format!("cannot set the options of {}", subject()), error))?;
-            (address.into(), entrance(address))
+            (address.into(), entrance(address, listener))
         }
         Family::Unix => {
             let cannot = |error| Error::io(format!("cannot take {}", subject()), error);
@@ -143,7 +147,7 @@ pub(super) fn adopt(
                 Ok(path) => Endpoint::Unix(path),
                 Err(name) => Endpoint::Abstract(name),
             };
-            (address, Entrance { ip: None, port: listener.port_or_usual(), is_unix: true })
+            (address, unix_entrance(listener))
         }
     };
     let sockets = share(socket.as_fd(), Sharing::HandedOver, shards)

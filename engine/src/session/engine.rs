@@ -100,13 +100,13 @@ impl Engine {
     /// this.
     fn start_as(config: Config, wanted: Driver) -> std::result::Result<Self, Refused> {
         let id = ENGINES.fetch_add(1, Ordering::Relaxed);
-        let (sizes, template) = (config.sizes(), config.template()?);
+        let sizes = config.sizes();
         let places = places_of(&config)?;
         let (mut exchanges, mut sides) = (Vec::new(), Vec::new());
         for index in 0..config.shards {
             let shard = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
             let (exchange, side) =
-                Exchange::new(id, shard, places.origin(shard), template, &sizes).map_err(|error| {
+                Exchange::new(id, shard, places.origin(shard), config.facts()?, &sizes).map_err(|error| {
                     let bytes = config.shard_bytes();
                     Error::io(
                         format!(
@@ -239,6 +239,7 @@ impl Engine {
     /// no such folder.
     pub fn listen_on(&self, listener: impl Into<Listener>) -> Result<Endpoint> {
         let listener = listener.into();
+        listener.check_proxies(&self.shared.config.trusted_proxies)?;
         self.shared.once_free(|control| {
             control.check_open()?;
             let bound = control.listen(&listener)?;

@@ -15,7 +15,9 @@ use std::time::Duration;
 use super::socket_file::FileOptions;
 use crate::driver::listen::{BACKLOG, TcpOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::peers::Network;
 use crate::policy::SocketOptions;
+use crate::proxied::ProxyProtocol;
 
 /// What a Unix socket stands for, where nobody says.
 const PORT: u16 = 80;
@@ -65,6 +67,7 @@ pub(super) enum Source {
 /// What was said of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ListenOptions {
+    pub(super) proxy: ProxyProtocol,
     backlog: Option<u32>,
     reuse_port: bool,
     v6_only: bool,
@@ -163,10 +166,40 @@ impl Listener {
         self
     }
 
+    /// Whether connections begin with a header of the PROXY protocol, by which a proxy says whose they are:
+    /// [`Request::peer_addr`](crate::Request::peer_addr) is that client's then, and so are the shares of what a shard
+    /// has; [`Request::proxy_header`](crate::Request::proxy_header) has the rest. Off by default. Which URLs a request
+    /// is for is said by the address that is listened on, as without it. Headers are of 4,096 bytes at most, and come
+    /// within [`proxy_header`](crate::Properties::proxy_header).
+    pub fn proxy_protocol(mut self, mode: ProxyProtocol) -> Self {
+        self.options.proxy = mode;
+        self
+    }
+
+    pub(super) fn proxy(&self) -> ProxyProtocol {
+        self.options.proxy
+    }
+
+    fn is_unix(&self) -> bool {
+        matches!(self.source, Source::Unix(_) | Source::Abstract(_))
+    }
+
+    /// # Errors
+    /// That headers are asked for, and nobody is trusted to send them.
+    pub(super) fn check_proxies(&self, trusted: &[Network]) -> Result<()> {
+        let mode = self.options.proxy;
+        if mode == ProxyProtocol::Off || !trusted.is_empty() || self.is_unix() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "proxy_protocol is {mode:?}, but nobody is believed: name the networks of the proxies in trusted_proxies"
+        )))
+    }
+
     /// # Errors
     /// That a setting is out of range, or of no meaning for what is listened on.
     pub(super) fn check(&self) -> Result<()> {
-        let ListenOptions { backlog, reuse_port, v6_only, defer_accept, port, file } = self.options;
+        let ListenOptions { backlog, reuse_port, v6_only, defer_accept, port, file, .. } = self.options;
         if let Some(backlog) = backlog.filter(|backlog| !(1..=BACKLOG_MAX).contains(backlog)) {
             return Err(Error::invalid(format!("backlog is {backlog}, but must be from 1 to {BACKLOG_MAX}")));
         }
@@ -179,7 +212,7 @@ impl Listener {
         if let Some(mode) = file.mode.filter(|mode| *mode > 0o777) {
             return Err(Error::invalid(format!("mode is {mode:#o}, but must be from 0 to 0o777")));
         }
-        let is_unix = matches!(self.source, Source::Unix(_) | Source::Abstract(_));
+        let is_unix = self.is_unix();
         let of_tcp = [("reuse_port", reuse_port), ("v6_only", v6_only), ("defer_accept", defer_accept.is_some())];
         let of_files = [("mode", file.mode.is_some()), ("owner", file.owner != (None, None))];
         if let Some((name, _)) = of_tcp.into_iter().find(|(_, is_set)| is_unix && *is_set) {

@@ -29,6 +29,7 @@ use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
 use crate::driver::Io;
 use crate::peers::{CONNECTIONS_FEW, Pool};
+use crate::proxied::ProxyProtocol;
 use crate::slab::ConnectionKey;
 
 /// Connections that come at once and find no place: further ones are turned away.
@@ -73,7 +74,13 @@ impl Eviction {
 
 impl<I: Io> Shard<I> {
     /// Serves a connection that has come in, lets it wait for a place, or turns it away.
-    pub(super) fn admit(&mut self, accepted: Accepted) {
+    pub(super) fn admit(&mut self, mut accepted: Accepted) {
+        if accepted.proxy != ProxyProtocol::Off && !self.protocol.dispatch.peers_mut().is_trusted(accepted.origin()) {
+            if accepted.proxy == ProxyProtocol::Required {
+                return self.protocol.transport.refuse_stranger(accepted.fd);
+            }
+            accepted.proxy = ProxyProtocol::Off;
+        }
         if self.eviction.arrivals.is_empty() && !self.connections.is_full() {
             self.begin(&accepted);
         } else if self.eviction.arrivals.len() < ARRIVALS_MAX {

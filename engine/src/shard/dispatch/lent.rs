@@ -122,6 +122,11 @@ impl Dispatch {
         self.side.keep(slot, bytes)
     }
 
+    /// See [`ShardSide::keep_begun`](crate::queue::ShardSide::keep_begun).
+    pub(crate) fn keep_begun(&mut self, bytes: &[u8]) -> Option<HeadCell> {
+        self.side.keep_begun(bytes)
+    }
+
     /// Keeps the first piece of a head.
     pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<HeadCell> {
         self.side.keep_piece(input)

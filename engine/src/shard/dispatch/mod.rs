@@ -15,6 +15,7 @@ mod gather;
 mod given;
 mod lent;
 mod meters;
+mod proxied;
 mod queues;
 mod shares;
 mod slots;
@@ -42,7 +43,7 @@ use crate::mem::{Arena, ReceiveBuffers, give_back_room};
 use crate::peers::{PeerKey, Peers};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::{Completion, SLOT_TABLE_BYTES, ShardSide, Slot, SlotTable};
-use crate::record::RequestRecord;
+use crate::record::{Address, RequestRecord};
 use crate::route::Snapshot;
 
 /// Why a body has ended whose request is over: no [`Reject`](ringress_proto::reject::Reject) has this number.
@@ -106,6 +107,8 @@ pub(crate) struct Dispatch {
     signalled: Vec<Slot>,
     /// What few connections have: who is to be told of their end.
     extras: Extras,
+    /// Where connections come from that proxies pass on, by their index.
+    transport_peers: Vec<Address>,
     counters: Arc<ShardCounters>,
     #[cfg(test)]
     overlooks_claims: bool,
@@ -150,6 +153,7 @@ impl Dispatch {
             completed: Vec::with_capacity(of_slots),
             signalled: Vec::with_capacity(of_slots),
             extras: Extras::default(),
+            transport_peers: Vec::new(),
             counters,
             #[cfg(test)]
             overlooks_claims: false,

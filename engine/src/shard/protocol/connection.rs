@@ -78,6 +78,14 @@ impl Connection {
         }
     }
 
+    /// Whether a proxy has said whose it is.
+    fn is_proxied(&self) -> bool {
+        match self {
+            Self::Http1(http) => http.is_proxied,
+            Self::Raw(raw) => raw.is_proxied,
+        }
+    }
+
     /// The slot of its oldest request.
     fn first(&self) -> Option<Slot> {
         match self {
@@ -237,7 +245,8 @@ impl<I: Io> Protocol<I> {
     /// The switch of protocols has its turn.
     #[cold]
     fn switch(&mut self, connection: &mut Connection, pipe: Pipe) {
-        let mut raw = Raw::new(connection.link_mut().take(), pipe);
+        let is_proxied = connection.is_proxied();
+        let mut raw = Raw::new(connection.link_mut().take(), pipe, is_proxied);
         self.begin_raw(&mut raw);
         *connection = Connection::Raw(raw);
         self.end_pipe_if_over(connection);
@@ -256,9 +265,10 @@ impl<I: Io> Protocol<I> {
     #[cold]
     fn end_pipe(&mut self, connection: &mut Connection) {
         let Connection::Raw(raw) = connection else { return };
-        let (link, slot) = (raw.link.take(), raw.pipe.slot);
+        let (link, slot, is_proxied) = (raw.link.take(), raw.pipe.slot, raw.is_proxied);
         self.dispatch.response_sent(slot);
         let mut http = Http1::over(link);
+        http.is_proxied = is_proxied;
         self.end_http1(&mut http);
         *connection = Connection::Http1(http);
     }
@@ -405,6 +415,9 @@ impl<I: Io> Protocol<I> {
         if let Connection::Http1(http) = &mut connection {
             self.drop_head(http);
             self.drop_gathered(http);
+        }
+        if connection.is_proxied() {
+            self.dispatch.is_proxied_no_more(connection.link().key());
         }
         let (oldest, why) = (connection.first(), connection.why_unsent());
         let link = connection.link_mut();

@@ -77,11 +77,13 @@ pub(crate) struct Raw {
     pub(super) link: Link,
     pub(super) pipe: Pipe,
     ours: Side,
+    /// A proxy has said whose it is.
+    pub(super) is_proxied: bool,
 }
 
 impl Raw {
-    pub(super) fn new(link: Link, pipe: Pipe) -> Self {
-        Self { link, pipe, ours: Side::Open }
+    pub(super) fn new(link: Link, pipe: Pipe, is_proxied: bool) -> Self {
+        Self { link, pipe, ours: Side::Open, is_proxied }
     }
 }
 

@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use super::app::{App, sum};
+use super::app::sum;
 use super::besiegers;
 use super::client::Client;
 use super::ends;
@@ -24,6 +24,7 @@ use super::world::World;
 use crate::config::{Config, Mode};
 use crate::driver::fake::{Faults, Outside, Random};
 use crate::policy::Properties;
+use crate::proxied::ProxyProtocol;
 
 const GREEDY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
 const HONEST_MAX: usize = 6;
@@ -172,17 +173,8 @@ fn run(seed: u64, demand: Demand) {
     let mut rig = Rig::with(options);
     ends::expect_notes(false);
     let _driving = colocated.then(|| rig.shard.drive_here());
-    let world = Rc::new(RefCell::new(World {
-        random: Random::new(random.next()),
-        app: App::new(seed, rig.queue.clone(), rig.exchange.clone()),
-        clients: Vec::new(),
-        tight: false,
-        to_come: 0,
-        app_waits: false,
-        seed,
-        listener: rig.listener,
-        number: 0,
-    }));
+    let world = World::new(Random::new(random.next()), seed, &rig, ProxyProtocol::Off);
+    let world = Rc::new(RefCell::new(world));
     rig.shard.protocol.transport.io.outside = Some(world.clone());
     let alike = random.chance(400).then(|| GREEDS[random.below(GREEDS.len())]);
     let most = if alike.is_some() { 48 } else { 20 };

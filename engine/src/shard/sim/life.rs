@@ -8,6 +8,7 @@ use crate::clock::ticks;
 use crate::config::Config;
 use crate::driver::fake::Faults;
 use crate::id::QueueNumber;
+use crate::proxied::ProxyProtocol;
 use crate::queue::QueueCore;
 use crate::shard::Sharing;
 use crate::shard::protocol::Protocol;
@@ -106,7 +107,7 @@ fn a_listener_that_comes_after_a_stop_does_not_keep_the_shard_alive() {
     let client = rig.connect();
     rig.say(client, GET);
     rig.stop(Duration::from_secs(60));
-    rig.change(|desired| desired.set_addresses(vec![listen_address(2, 81, stand_in())]));
+    rig.change(|desired| desired.set_addresses(vec![listen_address(2, 81, stand_in(), ProxyProtocol::Off)]));
     rig.settle();
     rig.serve();
     rig.shard.protocol.transport.io.end(client);
@@ -183,7 +184,7 @@ fn of_many_changes_a_shard_takes_the_newest_and_says_so() {
 #[test]
 fn a_closed_socket_never_begins_to_listen_again() {
     let mut rig = Rig::new();
-    let address = listen_address(2, 81, stand_in());
+    let address = listen_address(2, 81, stand_in(), ProxyProtocol::Off);
     let socket = address.sockets[0].clone().expect("it is there");
     let descriptor = socket.descriptor();
     rig.change(|desired| desired.set_addresses(vec![address]));

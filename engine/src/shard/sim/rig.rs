@@ -14,6 +14,7 @@ use crate::counters::ShardCounters;
 use crate::driver::fake::{Fake, Faults, Outside, Random};
 use crate::id::{Origin, QueueNumber, QueuePlace, RequestId, ShardId};
 use crate::policy::Policy;
+use crate::proxied::ProxyProtocol;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
@@ -39,6 +40,8 @@ pub(super) struct Options {
     pub(super) measured: bool,
     /// Another shard fills the same queue: see `shared_queue`.
     pub(super) is_shared: bool,
+    /// Whether connections begin with what proxies say of them.
+    pub(super) proxy: ProxyProtocol,
     pub(super) seed: u64,
     pub(super) faults: Faults,
 }
@@ -59,7 +62,16 @@ impl Default for Options {
             ..Config::default()
         };
         let faults = Faults::default();
-        Self { config, body_credit: 256 * 1024, queue_length: 1000, measured: false, is_shared: false, seed: 1, faults }
+        Self {
+            config,
+            body_credit: 256 * 1024,
+            queue_length: 1000,
+            measured: false,
+            is_shared: false,
+            proxy: ProxyProtocol::Off,
+            seed: 1,
+            faults,
+        }
     }
 }
 
@@ -99,8 +111,8 @@ impl Rig {
 
     pub(super) fn with(options: Options) -> Self {
         let config = options.config.checked().expect("the settings hold");
-        let template = config.template().expect("the server's name is valid");
-        let exchange_of = |shard| Exchange::new(1, ShardId(shard), Origin::LONE, template, &config.sizes());
+        let facts = || config.facts().expect("the server's name is valid");
+        let exchange_of = |shard| Exchange::new(1, ShardId(shard), Origin::LONE, facts(), &config.sizes());
         let (exchange, side) = exchange_of(0).expect("a small mapping");
         let beside = options.is_shared.then(|| exchange_of(1).expect("a small mapping"));
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
@@ -116,7 +128,7 @@ impl Rig {
         let listener = socket.as_raw_fd();
         let body_credit = options.body_credit;
         let policy = Policy { body_credit, body_max: BODY_MAX, ..Policy::of(&config.properties) };
-        let address = listen_address(1, 80, socket);
+        let address = listen_address(1, 80, socket, options.proxy);
         let desired = RefCell::new(DesiredState::new(routes(policy, &[("/a/", 1, policy)], &queue)));
         let rig = Self { shard, queue, exchange, counters, listener, beside, inbox, desired, policy, address };
         rig.change(|desired| {
@@ -135,7 +147,7 @@ impl Rig {
     pub(super) fn over(mut self, sharing: Sharing, is_unix: bool) -> Self {
         let socket = stand_in();
         self.listener = socket.as_raw_fd();
-        let entrance = Entrance { ip: None, port: 80, is_unix };
+        let entrance = Entrance { ip: None, port: 80, is_unix, proxy: ProxyProtocol::Off };
         let sockets = vec![Some(Arc::new(ListenSocket::new(socket, sharing, None)))];
         self.address = Arc::new(ListenAddress { id: 2, entrance, sockets });
         self.change(|desired| desired.set_addresses(vec![Arc::clone(&self.address)]));
@@ -170,7 +182,7 @@ impl Rig {
                 desired.set_queues(core::iter::once(Some(Arc::clone(&self.queue))).chain(beside).collect());
             }),
             1 => self.change(|desired| {
-                let beside = comes.then(|| listen_address(u64::from(number) + 1, 81, stand_in()));
+                let beside = comes.then(|| listen_address(u64::from(number) + 1, 81, stand_in(), ProxyProtocol::Off));
                 desired.set_addresses(core::iter::once(Arc::clone(&self.address)).chain(beside).collect());
             }),
             _ => self.change(|desired| {
@@ -379,8 +391,8 @@ pub(super) fn stand_in() -> OwnedFd {
 }
 
 /// An address of 127.0.0.1 with one socket.
-pub(super) fn listen_address(id: u64, port: u16, socket: OwnedFd) -> Arc<ListenAddress> {
-    let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port, is_unix: false };
+pub(super) fn listen_address(id: u64, port: u16, socket: OwnedFd, proxy: ProxyProtocol) -> Arc<ListenAddress> {
+    let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port, is_unix: false, proxy };
     Arc::new(ListenAddress { id, entrance, sockets: vec![Some(Arc::new(ListenSocket::alone(socket)))] })
 }
 

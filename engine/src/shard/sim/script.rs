@@ -60,6 +60,15 @@ pub(super) struct Script {
     pub(super) room: usize,
 }
 
+impl Script {
+    /// The same behind other bytes.
+    pub(super) fn behind(mut self, bytes: Vec<u8>, pace: usize) -> Self {
+        self.expected.iter_mut().for_each(|expected| expected.due_at += bytes.len());
+        self.steps.insert(0, Step::Write { bytes, pace });
+        self
+    }
+}
+
 /// Requests that are malformed, and what they are answered.
 const MALFORMED: [(&str, u16); 12] = [
     ("GET /a/1 HTTP/1.1\r\nHost : h\r\n\r\n", 400),

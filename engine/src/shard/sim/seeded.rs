@@ -10,7 +10,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::app::App;
 use super::ends;
 use super::rig::{Options, Rig};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
@@ -18,7 +17,9 @@ use super::world::World;
 use crate::clock::{Tick, ticks};
 use crate::config::{Config, Mode, longest_whole};
 use crate::driver::fake::{Faults, Outside, Random};
+use crate::peers::Network;
 use crate::policy::Properties;
+use crate::proxied::ProxyProtocol;
 
 /// Turns of the shard while clients come and go.
 const TURNS: usize = 200;
@@ -78,14 +79,22 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
     let whole_max = whole_max.min(longest_whole(config.body_buffers, config.body_buffer_bytes));
     let config = Config { properties: config.properties.deliver_when_whole(whole_max), ..config };
     let seed = random.next() ^ seed;
-    Options { config, body_credit, queue_length, measured, is_shared, seed, faults: faults(random) }
+    let (mut own, proxy) = (Random::new(seed ^ 0x9e), ProxyProtocol::Off);
+    let proxy = if own.chance(700) { proxy } else { [ProxyProtocol::Optional, ProxyProtocol::Required][own.below(2)] };
+    let mut config = config;
+    if proxy != ProxyProtocol::Off {
+        config.trusted_proxies = vec![Network::new([0, 0, 0, 0].into(), 0).expect("all addresses")];
+        // Who is late by what it does is so by the same time as everywhere.
+        config.properties = config.properties.proxy_header(Duration::from_secs(120));
+    }
+    Options { config, body_credit, queue_length, measured, is_shared, proxy, seed, faults: faults(random) }
 }
 
 fn run_one(seed: u64) {
     let mut random = Random::new(seed);
     let (tight, hasty) = (random.chance(250), random.chance(150));
     let mut options = options(seed, &mut random, tight, hasty);
-    let (colocated, measured) = (options.config.mode == Mode::Colocated, options.measured);
+    let (colocated, measured, proxy) = (options.config.mode == Mode::Colocated, options.measured, options.proxy);
     let mut slow = colocated.then(|| Random::new(seed ^ 0x510)).filter(|own| own.clone().chance(700));
     if slow.is_some() && !hasty {
         // What waits for an application that takes its time is not to be answered in its place.
@@ -100,17 +109,8 @@ fn run_one(seed: u64) {
     }
     rig.shard.protocol.transport.turns.sizes.draw(&mut random);
     let _driving = colocated.then(|| rig.shard.drive_here());
-    let world = Rc::new(RefCell::new(World {
-        random: Random::new(random.next()),
-        app: App::new(seed, rig.queue.clone(), rig.exchange.clone()),
-        clients: Vec::new(),
-        tight: tight || hasty,
-        to_come: 30,
-        app_waits: false,
-        seed,
-        listener: rig.listener,
-        number: 0,
-    }));
+    let world = World::new(Random::new(random.next()), seed, &rig, proxy);
+    let world = Rc::new(RefCell::new(World { tight: tight || hasty, to_come: 30, ..world }));
     rig.shard.protocol.transport.io.outside = Some(world.clone());
     let mut gives_back = Some(Random::new(seed ^ 0x6b)).filter(|own| own.clone().chance(300));
     for _ in 0..TURNS {

@@ -4,9 +4,11 @@ use std::os::fd::RawFd;
 
 use super::app::App;
 use super::client::{Choice, Client, Seen};
+use super::rig::Rig;
 use super::script;
 use crate::counters::{Counter, RequestCounters, ShardCounters};
 use crate::driver::fake::{Fake, Outside, Random};
+use crate::proxied::ProxyProtocol;
 
 /// Clients there are at a time, at most.
 const CLIENTS_AT_ONCE: usize = 8;
@@ -23,6 +25,8 @@ pub(super) struct World {
     pub(super) app_waits: bool,
     pub(super) seed: u64,
     pub(super) listener: RawFd,
+    /// What proxies say of connections is drawn by this, and whether they say something of each.
+    pub(super) proxies: (Random, ProxyProtocol),
     /// The last request number given out.
     pub(super) number: u32,
 }
@@ -37,7 +41,39 @@ enum Act {
     Stream,
 }
 
+/// What a proxy says of a connection.
+fn header(random: &mut Random) -> Vec<u8> {
+    let client = random.below(4);
+    let v2 = |command: u8, rest: &[u8]| {
+        let family = if rest.is_empty() { 0 } else { 0x11 };
+        let len = u8::try_from(rest.len()).expect("short");
+        [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, family, 0, len], rest].concat()
+    };
+    match random.below(5) {
+        0 => b"PROXY UNKNOWN\r\n".to_vec(),
+        1 => v2(0x20, &[]),
+        2 => v2(0x21, &[192, 0, 2, 1, 192, 0, 2, 9, 1, 1, 0, 80, 2, 0, 1, b'h']),
+        _ => format!("PROXY TCP4 192.0.2.{client} 192.0.2.9 1 80\r\n").into_bytes(),
+    }
+}
+
 impl World {
+    /// Nobody is there, and nobody is to come.
+    pub(super) fn new(random: Random, seed: u64, rig: &Rig, proxy: ProxyProtocol) -> Self {
+        Self {
+            random,
+            app: App::new(seed, rig.queue.clone(), rig.exchange.clone()),
+            clients: Vec::new(),
+            tight: false,
+            to_come: 0,
+            app_waits: false,
+            seed,
+            listener: rig.listener,
+            proxies: (Random::new(seed ^ 0x9f), proxy),
+            number: 0,
+        }
+    }
+
     fn options(&mut self, fake: &Fake) -> Vec<Act> {
         let mut acts = Vec::new();
         let mut here = 0;
@@ -63,7 +99,16 @@ impl World {
 
     fn connect(&mut self, fake: &mut Fake) {
         self.to_come -= 1;
-        let script = script::draw(&mut self.random, &mut self.number);
+        let mut script = script::draw(&mut self.random, &mut self.number);
+        let (random, protocol) = &mut self.proxies;
+        let is_proxied = match protocol {
+            ProxyProtocol::Off => false,
+            ProxyProtocol::Optional => random.chance(700),
+            ProxyProtocol::Required => true,
+        };
+        if is_proxied {
+            script = script.behind(header(random), 1 + random.below(40));
+        }
         let peer = fake.connect(self.listener, script.room);
         self.clients.push(Client::new(peer, self.seed, self.tight, script));
     }

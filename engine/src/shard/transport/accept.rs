@@ -16,6 +16,7 @@ use crate::clock::Tick;
 use crate::driver::{Event, Io, Op, Token, Wait, net};
 use crate::error::{Error, Result};
 use crate::id::SLOT_BITS;
+use crate::proxied::ProxyProtocol;
 use crate::slab::{Key, Slab};
 
 /// Ticks to wait before accepting again after descriptors ran out: about a tenth of a second.
@@ -87,6 +88,8 @@ pub(crate) struct Accepted {
     /// `[::]` over a Unix socket, with the port that this stands for.
     pub(crate) local: SocketAddr,
     pub(crate) is_unix: bool,
+    /// Whether it may begin with what a proxy says of it.
+    pub(crate) proxy: ProxyProtocol,
 }
 
 impl Accepted {
@@ -206,11 +209,11 @@ impl<I: Io> Transport<I> {
         accepted
     }
 
-    fn accepted(&mut self, fd: RawFd, Entrance { ip, port, is_unix }: Entrance) -> Accepted {
+    fn accepted(&mut self, fd: RawFd, Entrance { ip, port, is_unix, proxy }: Entrance) -> Accepted {
         self.counters.connections_accepted.count();
         if is_unix {
             let of = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-            return Accepted { fd, peer: of(0), local: of(port), is_unix };
+            return Accepted { fd, peer: of(0), local: of(port), is_unix, proxy };
         }
         // A client that is gone already has no address; its receive will say so.
         let unknown = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
@@ -218,12 +221,19 @@ impl<I: Io> Transport<I> {
             Some(ip) => (self.io.addresses(fd).map_or(unknown, |(peer, _)| peer), SocketAddr::new(ip, port)),
             None => self.io.addresses(fd).unwrap_or_else(|| (unknown, SocketAddr::new(unknown.ip(), port))),
         };
-        Accepted { fd, peer, local, is_unix }
+        Accepted { fd, peer, local, is_unix, proxy }
     }
 
     /// There is no place for a connection that has come in.
     pub(crate) fn turn_away(&mut self, fd: RawFd) {
         self.counters.connections_refused.count();
+        self.io.close(fd);
+    }
+
+    /// Somebody has come in who may not.
+    #[cold]
+    pub(crate) fn refuse_stranger(&mut self, fd: RawFd) {
+        self.counters.proxy_strangers.count();
         self.io.close(fd);
     }
 

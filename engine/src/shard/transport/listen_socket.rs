@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::driver::{Io, net};
+use crate::proxied::ProxyProtocol;
 
 /// Who else takes clients of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) struct Entrance {
     pub(crate) port: u16,
     /// Who comes in there is of this host, and has no address.
     pub(crate) is_unix: bool,
+    /// Whether a connection may begin with what a proxy says of it.
+    pub(crate) proxy: ProxyProtocol,
 }
 
 /// A listening socket of one shard. The control plane has it, too: it can close an address at once, whatever the shard

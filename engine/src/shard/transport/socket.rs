@@ -223,6 +223,11 @@ impl Socket {
         }
     }
 
+    /// How much input is held for it, or may come to be.
+    pub(crate) fn inputs(&self) -> u32 {
+        u32::from(self.held_count) + u32::from(self.borrows)
+    }
+
     /// A receive into a small buffer of those kept back is over. `false`: there was none.
     pub(crate) fn borrows_no_more(&mut self) -> bool {
         core::mem::take(&mut self.borrows)

@@ -97,6 +97,9 @@ impl<I: Io> Protocol<I> {
         slot: Slot,
         extent: Extent<'_>,
     ) -> Result<Option<HeadRead>, Reject> {
+        if connection.is_proxied {
+            self.dispatch.note_transport_peer(slot, connection.key());
+        }
         let View { bytes, record, mut scratch, routes, origin } = self.dispatch.view(extent, slot);
         match head::parse(bytes, &self.settings.limits, &mut record.head) {
             Ok(Parse::Complete) => {}
@@ -118,6 +121,7 @@ impl<I: Io> Protocol<I> {
         let key = connection.key();
         record.connection = origin.connection(key.generation(), key.index);
         (record.peer, record.local) = (connection.peer, connection.local);
+        record.is_proxied = connection.is_proxied;
         record.keep_alive = record.head.keep_alive() && !self.stop.has_begun();
         let path = record.cooked.path(bytes, || scratch.bytes());
         let (queue, policy) = match routes.find(&connection.local, record.cooked.host.of(bytes), path) {

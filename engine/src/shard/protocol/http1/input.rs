@@ -96,6 +96,8 @@ impl<I: Io> Protocol<I> {
                 self.take_body(connection, input.apart())
             } else if admission == Admission::Never {
                 self.throw_away(connection)
+            } else if connection.awaits_preface() {
+                self.take_preface(connection, input.apart())
             } else if connection.has_head() {
                 self.extend_head(connection, input.apart())
             } else {

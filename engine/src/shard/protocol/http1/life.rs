@@ -88,6 +88,10 @@ impl<I: Io> Protocol<I> {
                     head.is_timed = true;
                     policy.header_wait
                 }
+                Intake::Preface(preface) if !preface.is_timed => {
+                    preface.is_timed = true;
+                    policy.proxy_header
+                }
                 _ => return,
             },
             WaitReason::Body | WaitReason::Drain | WaitReason::Send => {
@@ -113,6 +117,8 @@ impl<I: Io> Protocol<I> {
         if let Intake::Head(head) = &mut connection.intake {
             // When it goes on, it has all its time again.
             head.is_timed = false;
+        } else if let Intake::Preface(preface) = &mut connection.intake {
+            preface.is_timed = false;
         }
         match connection.link.socket.is_starved() {
             true => NEVER,
@@ -146,6 +152,7 @@ impl<I: Io> Protocol<I> {
             Expiry::Send => self.judge_send(&mut connection.link),
             Expiry::Close => self.close(&mut connection.link),
             Expiry::Reset => self.abort(&mut connection.link),
+            Expiry::Head if connection.awaits_preface() => self.preface_is_missing(connection),
             Expiry::Head => self.give_head_up(connection, Reject::HeaderTimeout),
             Expiry::Body => self.judge_body(connection),
         }
@@ -169,6 +176,15 @@ impl<I: Io> Protocol<I> {
     /// A connection that has come in is received from.
     pub(crate) fn begin_http1(&mut self, connection: &mut Http1) {
         self.arm_receive(connection);
+        if connection.awaits_preface() {
+            connection.quiet_since = self.transport.tick;
+            return self.set_timer(connection);
+        }
+        self.await_first_request(connection);
+    }
+
+    /// The first request of a connection is awaited.
+    pub(super) fn await_first_request(&mut self, connection: &mut Http1) {
         connection.quiet_since = self.transport.tick;
         let header_wait = self.dispatch.policy(connection.link.policy).header_wait;
         self.transport.set_deadline(&connection.link.socket, self.transport.after(header_wait));

@@ -21,6 +21,8 @@ mod informational;
 mod input;
 mod life;
 mod output;
+mod partial;
+mod preface;
 mod refuse;
 mod state;
 mod unwanted;

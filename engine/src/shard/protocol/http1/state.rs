@@ -9,9 +9,11 @@ use ringress_proto::chunked::Decoder;
 use ringress_proto::framing::BodyLength;
 use ringress_proto::reject::Reject;
 
+use super::partial::{PartialHead, Preface};
 use crate::clock::Tick;
 use crate::conn::{Machine, Part, WaitReason};
-use crate::queue::{HeadCell, Slot};
+use crate::proxied::ProxyProtocol;
+use crate::queue::Slot;
 use crate::record::{Address, DISCARDED_BYTES_MAX};
 use crate::shard::dispatch::Dispatch;
 use crate::shard::protocol::link::Link;
@@ -39,6 +41,8 @@ pub(crate) enum Intake {
     Nothing,
     Head(PartialHead),
     Body(RestOfBody),
+    /// Before everything else: a header of the PROXY protocol is awaited.
+    Preface(Box<Preface>),
     /// Our side is shut, and what comes is thrown away: until then at the latest; `NEVER`: not known yet.
     Unwanted {
         due: Tick,
@@ -48,22 +52,6 @@ pub(crate) enum Intake {
     Pipe(Pipe),
     /// And these are sent: the connection is another protocol's from now on.
     Switched(Pipe),
-}
-
-/// A part of a head that is not whole.
-#[derive(Debug)]
-pub(crate) struct PartialHead {
-    /// Has its bytes.
-    pub(super) cell: HeadCell,
-    pub(super) len: u32,
-    /// When the first of them came: see `Dispatch::arrived`.
-    pub(super) since: u32,
-    /// When the last of them came.
-    pub(super) grown: Tick,
-    /// Its deadline is set.
-    pub(super) is_timed: bool,
-    /// It is whole but for what is held, and so many bytes of its body wait for a promise.
-    pub(super) unpromised: u32,
 }
 
 /// A body of which not all is here.
@@ -320,6 +308,8 @@ pub(crate) struct Http1 {
     pub(super) quiet_since: Tick,
     pub(super) peer: Address,
     pub(super) local: Address,
+    /// A proxy has said whose it is.
+    pub(in crate::shard::protocol) is_proxied: bool,
     pub(super) body_size: BodySize,
     pub(super) owed: PendingWrites,
 }
@@ -328,6 +318,9 @@ impl Http1 {
     pub(crate) fn new(accepted: &Accepted, key: ConnectionKey) -> Self {
         let mut new = Self::over(Link::new(Socket::new(accepted.fd, key, accepted.is_unix)));
         (new.peer, new.local) = (Address::from(accepted.peer), Address::from(accepted.local));
+        if accepted.proxy != ProxyProtocol::Off {
+            new.intake = Intake::Preface(Box::new(Preface::of(accepted.proxy)));
+        }
         new
     }
 
@@ -345,6 +338,7 @@ impl Http1 {
             discarded: 0,
             peer: Address::NONE,
             local: Address::NONE,
+            is_proxied: false,
         }
     }
 
@@ -369,8 +363,13 @@ impl Http1 {
         match &self.intake {
             Intake::Body(body) => body.reader.slot(),
             Intake::Pipe(pipe) | Intake::Switched(pipe) => pipe.reader(),
-            Intake::Nothing | Intake::Head(_) | Intake::Unwanted { .. } => None,
+            Intake::Nothing | Intake::Head(_) | Intake::Preface(_) | Intake::Unwanted { .. } => None,
         }
+    }
+
+    /// Whether a header of the PROXY protocol is awaited.
+    pub(crate) fn awaits_preface(&self) -> bool {
+        matches!(self.intake, Intake::Preface(_))
     }
 
     /// Whether a part of a head is here that is not whole.
@@ -379,10 +378,11 @@ impl Http1 {
         matches!(self.intake, Intake::Head(_))
     }
 
-    /// Whether a part of a head or of a body is here, and more of it is to come.
+    /// Whether what comes next does not begin a request: a part of a head or of a body is here, and more of it is to
+    /// come, or a header of the PROXY protocol is.
     #[inline]
     pub(super) fn is_within_request(&self) -> bool {
-        matches!(self.intake, Intake::Head(_) | Intake::Body(_))
+        matches!(self.intake, Intake::Head(_) | Intake::Body(_) | Intake::Preface(_))
     }
 
     /// Takes that part, for whoever puts it back or gives its cell back.
@@ -442,7 +442,7 @@ impl Http1 {
     pub(super) fn due_mut(&mut self) -> Option<&mut Tick> {
         match &mut self.intake {
             Intake::Body(RestOfBody { due, .. }) | Intake::Unwanted { due } => Some(due),
-            Intake::Nothing | Intake::Head(_) | Intake::Pipe(_) | Intake::Switched(_) => None,
+            Intake::Nothing | Intake::Head(_) | Intake::Preface(_) | Intake::Pipe(_) | Intake::Switched(_) => None,
         }
     }
 
@@ -489,7 +489,8 @@ impl Http1 {
     pub(super) fn part(&self) -> Part {
         match &self.intake {
             Intake::Nothing | Intake::Pipe(_) | Intake::Switched(_) => Part::None,
-            Intake::Head(_) => Part::Head,
+            // One is on its way.
+            Intake::Head(_) | Intake::Preface(_) => Part::Head,
             Intake::Body(body) => match body.reader {
                 // The application is awaited.
                 Reader::Paused(_) => Part::None,
@@ -557,7 +558,8 @@ impl Http1 {
         // Who waits for a buffer has sent something.
         let has_sent = socket.holds_input() || socket.has_half_closed() || socket.waits_for().is_some();
         let is_quiet = socket.is_open() && !socket.sends() && !has_sent;
-        let is_idle = self.machine.wait_reason(self.part(), socket.blocked()) == WaitReason::Idle && !self.owes_more();
+        let reason = self.machine.wait_reason(self.part(), socket.blocked());
+        let is_idle = (reason == WaitReason::Idle || self.awaits_preface()) && !self.owes_more();
         // The newest request is named from the first one on.
         let before = if self.newest.is_none() { RestBefore::FirstRequest } else { RestBefore::NextRequest };
         (is_quiet && is_idle).then_some(Rest { before, since: self.quiet_since })
@@ -567,7 +569,7 @@ impl Http1 {
     pub(crate) fn pipe(&self) -> Option<&Pipe> {
         match &self.intake {
             Intake::Pipe(pipe) | Intake::Switched(pipe) => Some(pipe),
-            Intake::Nothing | Intake::Head(_) | Intake::Body(_) | Intake::Unwanted { .. } => None,
+            Intake::Nothing | Intake::Head(_) | Intake::Body(_) | Intake::Preface(_) | Intake::Unwanted { .. } => None,
         }
     }
 
