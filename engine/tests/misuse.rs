@@ -35,6 +35,8 @@ fn who_waits_for_a_colocated_engine_that_nobody_drives_is_told() {
             scope.spawn(|| queue.receive().err()),
             scope.spawn(|| queue.receive_timeout(WAIT_MAX).err()),
             scope.spawn(|| queue.receive_batch(8).err()),
+            scope.spawn(|| pollster::block_on(queue.receive_async()).err()),
+            scope.spawn(|| ringress::block_on(queue.receive_batch_async(8)).err()),
             scope.spawn(|| engine.wait().err()),
         ];
         for wait in waits {
@@ -45,6 +47,7 @@ fn who_waits_for_a_colocated_engine_that_nobody_drives_is_told() {
     });
     assert!(queue.try_receive().expect("which does not wait").is_none());
     assert!(queue.receive_timeout(Duration::from_millis(20)).expect("not for ever").is_none());
+    assert_eq!(kind(pollster::block_on(queue.receive_async())), ErrorKind::Invalid, "it has been waited for");
     // With a thread that drives, another one may wait, whichever begins.
     let (address, session) = (engine.listen(loopback(0)).expect("a free port"), engine.server_session());
     let group = session.url_group();
@@ -60,6 +63,11 @@ fn who_waits_for_a_colocated_engine_that_nobody_drives_is_told() {
         client.get("/");
         receive(&queue).respond(Response::text("by another thread")).expect("open");
         assert_eq!(client.read().text(), "by another thread");
+        let waiting = scope.spawn(|| pollster::block_on(queue.receive_async()));
+        client.get("/");
+        let request = waiting.join().expect("no panic").expect("a thread drives the shard by now");
+        request.respond(Response::text("by a task")).expect("open");
+        assert_eq!(client.read().text(), "by a task");
         drop(client);
         engine.shutdown(WAIT_MAX).expect("no shard failed");
         assert!(queue.receive().expect_err("over").is_closed());

@@ -94,7 +94,9 @@ impl RequestQueue {
     /// The next request as a future, for any executor or none: it needs no runtime, and dropping it loses nothing.
     ///
     /// On a thread attached to a shard, wait for it with [`block_on`](crate::block_on), which drives the shard;
-    /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// anywhere else it fails there with [`Unsupported`](crate::ErrorKind::Unsupported). On other threads in co-located
+    /// mode it fails with [`Invalid`](crate::ErrorKind::Invalid) once tasks have waited for 5 seconds, and no thread
+    /// has begun to drive a shard.
     pub fn receive_async(&self) -> Receive<'_> {
         Receive { queue: self, place: Place::default() }
     }
@@ -309,7 +311,17 @@ impl Place {
         let shard = session::attached_shard(queue.core.engine());
         queue.core.sleepers().register(ticket, shard, context.waker());
         // The sleeper's second look.
-        self.look(queue).map_or(Poll::Pending, Poll::Ready)
+        if let Some(found) = self.look(queue) {
+            return Poll::Ready(found);
+        }
+        if shard.is_none()
+            && queue.is_colocated()
+            && let Err(error) = queue.expect_driver()
+        {
+            self.leave(queue);
+            return Poll::Ready(Err(error));
+        }
+        Poll::Pending
     }
 
     fn look(&mut self, queue: &RequestQueue) -> Option<Result<Request>> {

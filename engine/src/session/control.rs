@@ -4,9 +4,10 @@
 //! all shards before the call that made it returns.
 //!
 //! Not here: what is kept of queues, groups and addresses (`queues`, `groups`, `listeners`), what is changed of them
-//! (`changes`), and how a shard takes what is published (`shard::control`).
+//! (`changes`), who waits for a shard that nobody drives (`running`), and how a shard takes what is published
+//! (`shard::control`).
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::drivers::{LiveShard, Refused};
 use super::groups::Groups;
 use super::listeners::Listeners;
 use super::queues::Queues;
+use super::running::Running;
 use crate::clock;
 use crate::config::{Config, Driver, Mode};
 use crate::counters::ShardCounters;
@@ -29,8 +31,6 @@ use crate::shard::{DesiredState, Inbox, Shard};
 
 /// Between two looks at shards that are in the middle of a turn.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long somebody may wait for a co-located engine before a thread drives it.
-const DRIVER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What the control plane knows, behind one lock.
 #[derive(Debug)]
@@ -60,19 +60,9 @@ pub(crate) struct EngineShared {
     pub(super) inboxes: Vec<Arc<Inbox>>,
     pub(super) counters: Vec<Arc<ShardCounters>>,
     pub(super) control: Mutex<Control>,
-    pub(super) running: Mutex<Running>,
-    pub(super) running_changed: Condvar,
+    pub(super) running: Arc<Running>,
     /// Panics of applications' code on threads that drive no shard, before the start.
     pub(super) caught_before: u64,
-}
-
-/// What those who wait for the engine's end, or for its beginning in co-located mode, look at.
-#[derive(Debug, Default)]
-pub(super) struct Running {
-    /// Shards that run.
-    pub(super) shards: usize,
-    /// The engine serves no more: it has been shut down, it has failed, or its last shard has ended.
-    pub(super) over: bool,
 }
 
 impl Control {
@@ -164,31 +154,25 @@ impl EngineShared {
         is_first
     }
 
-    pub(super) fn running(&self) -> MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits, in co-located mode, until a thread drives a shard, for a while: who begins with both at once does so in
-    /// any order.
+    /// As [`Running::await_driver`], if somebody has to drive the shards.
     ///
     /// # Errors
-    /// That none does, so that who waits for what a shard brings would do so for ever.
+    /// As there.
     pub(super) fn await_driver(&self, what: &str, wait_max: Option<Duration>) -> Result<()> {
-        if self.config.mode == Mode::Queue {
-            return Ok(());
-        }
-        let is_undriven = |running: &mut Running| running.shards == 0 && !running.over;
-        let left = wait_max.map_or(DRIVER_WAIT_MAX, |wait_max| wait_max.min(DRIVER_WAIT_MAX));
-        let waited = self.running_changed.wait_timeout_while(self.running(), left, is_undriven);
-        let (mut running, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if left < DRIVER_WAIT_MAX || !is_undriven(&mut running) {
-            return Ok(());
-        }
-        Err(Error::invalid(format!(
-            "{what} where nobody drives a shard of this co-located engine, so that it would last for ever. Remedy: \
-            beside that, attach a thread to each shard (Engine::attach, or RequestQueue::serve), or start the engine \
-            in Mode::Queue"
-        )))
+        if self.config.mode == Mode::Queue { Ok(()) } else { self.running.await_driver(what, wait_max) }
+    }
+
+    /// As [`Running::expect_driver`], for a task that is registered with a queue.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn expect_driver(self: &Arc<Self>, what: &str) -> Result<()> {
+        let shared = Arc::clone(self);
+        self.running.expect_driver(what, move || {
+            let queues = shared.control().queues.cores();
+            // Wakers are the application's code: not under the lock.
+            queues.iter().for_each(|queue| queue.sleepers().wake_all());
+        })
     }
 
     /// Makes the shard `index` on the current thread.
@@ -245,8 +229,7 @@ impl EngineShared {
         control.check_free(index)?;
         self.pin(index)?;
         let side = control.sides.get_mut(index).and_then(Option::take).ok_or(Error::CLOSED)?;
-        self.running().shards += 1;
-        self.running_changed.notify_all();
+        self.running.add_shard();
         Ok(side)
     }
 
@@ -284,7 +267,7 @@ impl EngineShared {
             control.listeners.shard_ended(index, &mut control.desired);
             self.publish(control);
             let is_last = {
-                let mut running = self.running();
+                let mut running = self.running.state();
                 running.shards -= 1;
                 running.shards == 0
             };
@@ -301,8 +284,7 @@ impl EngineShared {
         }
         // What wakers did on the end: the shard counts no more.
         self.counters[index].foreign_panics.add(foreign::take_caught());
-        self.running().over |= failed || is_last;
-        self.running_changed.notify_all();
+        self.running.ended(failed || is_last);
     }
 
     /// Gives the engine up, whose clients a part of it serves no more: so that they are refused and turn elsewhere, all

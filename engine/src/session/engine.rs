@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -125,8 +125,7 @@ impl Engine {
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
             control: Mutex::new(Control::new(sides, Groups::new(&config.properties, config.shards as usize))),
-            running: Mutex::default(),
-            running_changed: Condvar::new(),
+            running: Arc::default(),
             caught_before: foreign::caught_elsewhere(),
             config,
             places: Arc::new(places),
@@ -405,9 +404,7 @@ impl Engine {
     /// co-located mode when no thread has begun to drive one after 5 seconds.
     pub fn wait(&self) -> Result<()> {
         self.check_may_wait()?;
-        let running = self.shared.running();
-        let waited = self.shared.running_changed.wait_while(running, |running| !running.over);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.shared.running.await_end();
         self.failure().map_or(Ok(()), Err)
     }
 
@@ -436,22 +433,20 @@ impl Engine {
         }
         self.await_attached(grace);
         self.shared.close_queues();
-        self.shared.running().over = true;
-        self.shared.running_changed.notify_all();
+        self.shared.running.ended(true);
     }
 
     /// Waits for the shards that application threads drive; those have to receive for that, so only for so long.
     fn await_attached(&self, grace: Duration) {
         let deadline = grace.checked_add(Duration::from_secs(1)).and_then(|left| clock::now().checked_add(left));
-        let mut running = self.shared.running();
+        let mut running = self.shared.running.state();
         while running.shards > 0 && !attached::drives(self.shared.id) {
             // A grace beyond what the clock can say is waited for as long as it takes.
             let left = deadline.map_or(Duration::from_secs(3600), |end| end.saturating_duration_since(clock::now()));
             if left.is_zero() {
                 return;
             }
-            let waited = self.shared.running_changed.wait_timeout(running, left);
-            running = waited.unwrap_or_else(PoisonError::into_inner).0;
+            running = self.shared.running.await_change(running, left);
         }
     }
 }

@@ -22,6 +22,7 @@ mod queue_options;
 mod queues;
 mod refused;
 mod request_queue;
+mod running;
 mod socket_file;
 #[cfg(test)]
 mod tests;

@@ -119,6 +119,18 @@ impl RequestQueue {
         }
     }
 
+    /// As [`await_driver`](Self::await_driver), for a task that is registered with the queue's sleepers: it is woken
+    /// when the time is up.
+    ///
+    /// # Errors
+    /// As there, and when there is nobody to wake it.
+    pub(crate) fn expect_driver(&self) -> Result<()> {
+        match self.consumers.shared.upgrade() {
+            Some(shared) if self.consumers.is_colocated => shared.expect_driver("receiving"),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether application threads drive the shards.
     #[inline]
     pub(crate) fn is_colocated(&self) -> bool {

@@ -168,5 +168,5 @@ fn an_engine_is_not_over_while_a_shard_begins() {
     drop(engine.attach(0).expect("the shard is free"));
     assert!(engine.request_queue("test").is_ok(), "a shard is there, though another one has ended");
     drop(beginning);
-    engine.shared.running().shards -= 1;
+    engine.shared.running.state().shards -= 1;
 }
