@@ -5,11 +5,12 @@ mod common;
 use std::error::Error as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::ports::free_port;
 use common::{Client, Host, WAIT_MAX, Watched, builder, loopback, receive, settled};
-use ringress::{Engine, Error, ErrorKind, Mode, Properties, Response, Result};
+use ringress::{Engine, Error, ErrorKind, Event, Mode, Properties, Response, Result};
 
 fn kind<T>(outcome: Result<T>) -> ErrorKind {
     outcome.err().expect("it is refused").kind()
@@ -129,6 +130,37 @@ fn what_is_dropped_is_closed_with_what_is_in_it() {
     assert_eq!(status("/queue/"), 503);
     assert_eq!(settled(&host.engine).without_consumer, 1);
     assert_eq!(host.engine.url_groups().len(), 1, "only the one that is held");
+}
+
+#[test]
+fn who_runs_an_engine_is_told_when_a_queue_has_no_consumer_left() {
+    let Host { group, session, queue, engine, address } = Host::start();
+    let told = Arc::<Mutex<Vec<String>>>::default();
+    let listener = Arc::clone(&told);
+    engine.on_event(|_| panic!("replaced"));
+    engine.on_event(move |event| {
+        let Event::WithoutConsumer { queue, url_groups, .. } = event else { panic!("no other: {event}") };
+        listener.lock().expect("no panic").push(format!("{queue}: {url_groups}"));
+        assert_ne!(*queue, "other", "meant to panic");
+    });
+    let told = || told.lock().expect("no panic").clone();
+    drop(queue.clone());
+    drop(engine.request_queue("unbound").expect("free"));
+    assert_eq!(told(), [""; 0], "none of them was the last that clients need");
+    let second = session.url_group();
+    second.bind(&queue).expect("one engine");
+    drop(queue);
+    assert_eq!(told(), ["test: 2"]);
+    assert_eq!(Client::connect(address).ask("/").status, 503);
+    let other = engine.request_queue("other").expect("free");
+    group.bind(&other).expect("one engine");
+    drop(other);
+    assert_eq!((told(), engine.counters().foreign_panics), (vec!["test: 2".to_owned(), "other: 1".to_owned()], 1));
+    let last = engine.request_queue("last").expect("free");
+    group.bind(&last).expect("one engine");
+    engine.shutdown(Duration::ZERO).expect("no shard failed");
+    drop(last);
+    assert_eq!(told().len(), 2, "the engine serves no more");
 }
 
 #[test]

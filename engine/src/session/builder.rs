@@ -134,8 +134,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Bytes of a request's response area, 512 to 65,536; 4,096 by default. A response head must fit it; a body that
-    /// fits beside its head is sent without a further allocation.
+    /// Bytes of a request's response area, 512 to 65,536; 4,096 by default. A head that fits it, and a body that fits
+    /// beside its head, are sent without an allocation. Larger heads, up to 256 KiB, cost one.
     pub fn response_area_bytes(mut self, bytes: u32) -> Self {
         self.config.response_area_bytes = bytes;
         self
@@ -193,7 +193,7 @@ impl EngineBuilder {
         self
     }
 
-    /// The Server field of every response, at most 128 bytes; `ringress` by default, none if empty.
+    /// The Server field of every response that has none of its own, at most 128 bytes; `ringress` by default, none if empty.
     pub fn server(mut self, value: &str) -> Self {
         self.config.server = value.to_owned();
         self

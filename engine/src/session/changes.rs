@@ -66,12 +66,14 @@ impl Control {
         Ok(opened)
     }
 
-    /// A queue's last handle is gone: its place may be given to another one, to which no group is bound.
-    pub(super) fn close_queue(&mut self, shared: &EngineShared, key: QueueKey) {
+    /// A queue's last handle is gone: its place may be given to another one, to which no group is bound. Gives how many
+    /// groups are left without a consumer by that; none, if the engine serves no more.
+    pub(super) fn close_queue(&mut self, shared: &EngineShared, key: QueueKey) -> usize {
         self.queues.close(key);
         self.desired.set_queues(self.queues.table());
-        self.groups.queue_closed(key);
+        let bound = self.groups.queue_closed(key);
         self.publish_routes(shared);
+        if self.check_open().is_ok() { bound } else { 0 }
     }
 
     /// Opens an address on every shard, by request.

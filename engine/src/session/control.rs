@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::bound::ShardState;
 use super::drivers::{LiveShard, Refused};
+use super::events::EventListener;
 use super::groups::Groups;
 use super::listeners::Listeners;
 use super::queues::Queues;
@@ -61,6 +62,8 @@ pub(crate) struct EngineShared {
     pub(super) counters: Vec<Arc<ShardCounters>>,
     pub(super) control: Mutex<Control>,
     pub(super) running: Arc<Running>,
+    /// Who is told what happens.
+    pub(super) listener: EventListener,
     /// Panics of applications' code on threads that drive no shard, before the start.
     pub(super) caught_before: u64,
 }

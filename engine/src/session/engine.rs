@@ -17,6 +17,7 @@ use std::time::Duration;
 use super::attached::{self, Attached};
 use super::control::{Control, EngineShared};
 use super::drivers::Refused;
+use super::events::EventListener;
 use super::groups::Groups;
 use super::listener::{Endpoint, Listener};
 use super::queue_options::QueueOptions;
@@ -126,6 +127,7 @@ impl Engine {
             exchanges: exchanges.into(),
             control: Mutex::new(Control::new(sides, Groups::new(&config.properties, config.shards as usize))),
             running: Arc::default(),
+            listener: EventListener::default(),
             caught_before: foreign::caught_elsewhere(),
             config,
             places: Arc::new(places),

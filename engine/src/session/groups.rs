@@ -198,15 +198,18 @@ impl Groups {
         ports
     }
 
-    /// Whoever was bound to a queue is bound to none that is open.
-    pub(super) fn queue_closed(&mut self, queue: QueueKey) {
+    /// Whoever was bound to a queue is bound to none that is open. Gives how many those are.
+    pub(super) fn queue_closed(&mut self, queue: QueueKey) -> usize {
         let bound = self.groups.iter().filter(|(_, group)| group.binding == Binding::To(queue));
-        for key in bound.map(|(key, _)| key).collect::<Vec<_>>() {
+        let bound: Vec<_> = bound.map(|(key, _)| key).collect();
+        let count = bound.len();
+        for key in bound {
             if let Some(group) = self.groups.get_mut(key) {
                 group.binding = Binding::ToClosed;
             }
             self.refresh(key);
         }
+        count
     }
 
     /// Writes into the routes what holds for a group now.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::attached::{self, Attached};
 use super::control::EngineShared;
+use super::events::Event;
 use super::queue_options::{QueueOptions, check_length};
 use super::queues::{QueueKey, queue_id};
 use crate::config::Mode;
@@ -25,6 +26,7 @@ use crate::record::RequestRecord;
 struct Consumers {
     core: Arc<QueueCore<RequestRecord>>,
     key: QueueKey,
+    name: Arc<str>,
     /// A handle that outlives its engine keeps nothing of that but the exchanges.
     shared: Weak<EngineShared>,
     places: Arc<Places>,
@@ -37,7 +39,10 @@ impl Drop for Consumers {
     fn drop(&mut self) {
         self.core.close_and_abandon();
         if let Some(shared) = self.shared.upgrade() {
-            shared.control().close_queue(&shared, self.key);
+            let url_groups = shared.control().close_queue(&shared, self.key);
+            if url_groups > 0 {
+                shared.listener.tell(&Event::WithoutConsumer { queue: &self.name, url_groups });
+            }
         }
     }
 }
@@ -54,13 +59,12 @@ pub struct RequestQueue {
     /// Shared by all handles: the last one to go closes the queue.
     consumers: Arc<Consumers>,
     pub(crate) wait: WaitStrategy,
-    name: Arc<str>,
 }
 
 impl fmt::Debug for RequestQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = self.len();
-        f.debug_struct("RequestQueue").field("name", &self.name).field("waiting", &waiting).finish_non_exhaustive()
+        f.debug_struct("RequestQueue").field("name", &self.name()).field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 
@@ -71,8 +75,8 @@ impl RequestQueue {
         let (key, core) = shared.control().open_queue(shared, &name, &options)?;
         let is_colocated = shared.config.mode == Mode::Colocated;
         let (places, shared) = (Arc::clone(&shared.places), Arc::downgrade(shared));
-        let consumers = Arc::new(Consumers { core: Arc::clone(&core), key, shared, places, is_colocated });
-        Ok(Self { core, consumers, wait: options.wait, name })
+        let consumers = Arc::new(Consumers { core: Arc::clone(&core), key, name, shared, places, is_colocated });
+        Ok(Self { core, consumers, wait: options.wait })
     }
 
     pub(super) fn key(&self) -> QueueKey {
@@ -160,7 +164,7 @@ impl RequestQueue {
     /// The name given when it was made.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.consumers.name
     }
 
     /// The most requests that wait undelivered: see [`QueueOptions::length`].
@@ -175,7 +179,7 @@ impl RequestQueue {
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for a length out of range; then nothing has changed.
     pub fn set_length(&self, length: u32) -> Result<()> {
-        check_length(&self.name, length)?;
+        check_length(self.name(), length)?;
         self.core.set_length_max(length);
         Ok(())
     }
