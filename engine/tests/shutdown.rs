@@ -93,6 +93,31 @@ fn what_exceeds_the_grace_is_cut() {
     drop(host);
 }
 
+/// A WebSocket, for example, whose two sides keep it open.
+#[test]
+fn a_pipe_that_both_sides_keep_ends_with_the_grace_and_is_counted() {
+    let host = Host::start();
+    let mut client = host.connect();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    let mut pipe = host.receive().upgrade(Response::switching("echo")).expect("asked for");
+    assert_eq!(client.read().status, 101);
+    let grace = Duration::from_millis(200);
+    let stopping = stopping(host, grace);
+    // It may be used meanwhile.
+    client.send("ping");
+    let mut bytes = [0; 4];
+    let got = pipe.read(&mut bytes);
+    assert!(got.as_ref().map_or_else(ringress::Error::is_gone, |got| bytes[..*got] == b"ping"[..*got]), "{got:?}");
+    let (host, took) = stopping.join().expect("it does not wait for the pipe");
+    assert!(took >= grace - Duration::from_millis(70), "the grace was given: {took:?}");
+    assert_eq!(client.read_end(), End::Reset);
+    let counters = host.counters();
+    assert_eq!((counters.connections_open, counters.requests_open, counters.requests_stopped), (0, 0, 1));
+    assert!(pipe.send("late").expect_err("cut").is_gone());
+    drop(pipe);
+    host.await_rest();
+}
+
 #[test]
 fn every_consumer_is_told_however_it_waits() {
     for wait in [WaitStrategy::Park, WaitStrategy::SpinThenPark(100), WaitStrategy::Spin] {

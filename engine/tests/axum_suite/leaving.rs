@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Request, WebSocketUpgrade};
 use axum::response::sse::Sse;
-use axum::routing::get;
+use axum::routing::{any, get};
 use futures_util::stream;
 use ringress::QueueOptions;
 use tokio::sync::oneshot;
@@ -207,7 +207,14 @@ fn a_graceful_shutdown_ends_with_its_grace() {
     let host = Host::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
     let (stop, stopped) = oneshot::channel::<()>();
-    let serving = ringress::axum::serve(host.queue.clone(), silent(&counts))
+    let of_socket = counts.clone();
+    let socket = |upgrade: WebSocketUpgrade| async {
+        upgrade.on_upgrade(|mut socket| async move {
+            let _held = of_socket.hold();
+            while socket.recv().await.is_some_and(|message| message.is_ok()) {}
+        })
+    };
+    let serving = ringress::axum::serve(host.queue.clone(), silent(&counts).route("/socket", any(socket)))
         .with_graceful_shutdown(async { stopped.await.expect("told") })
         .grace(Duration::from_millis(50));
     let serving = runtime.spawn(serving.into_future());
@@ -216,12 +223,19 @@ fn a_graceful_shutdown_ends_with_its_grace() {
         client.send(asks(path));
         client
     });
-    counts.await_begun(2);
+    let (mut socket, _) =
+        tungstenite::client(format!("ws://{}/socket", host.address), host.connect().stream).expect("a good handshake");
+    counts.await_begun(3);
     assert!(!holds_within(Duration::from_millis(100), || counts.dropped() > 0), "nothing ends before the signal");
     stop.send(()).expect("served");
-    let ended = within(WAIT_MAX, "serving", move || runtime.block_on(serving));
+    let (ended, runtime) = within(WAIT_MAX, "serving", move || (runtime.block_on(serving), runtime));
     ended.expect("no panic").expect("the end in order");
-    assert_eq!(counts.dropped(), 2, "when serving has ended, so have the handlers");
+    assert!(counts.dropped() >= 2, "when serving has ended, so have the handlers");
+    // What was upgraded is a task of axum's.
+    counts.await_dropped(3);
+    assert!(socket.read().is_err(), "it is cut");
+    drop(runtime);
+    assert_eq!(host.counters().requests_stopped, 3);
     for client in &mut clients {
         let _reset = client.stream.read_to_end(&mut Vec::new());
     }

@@ -73,6 +73,7 @@ pub(crate) fn await_rest(engine: &Engine) {
 
 /// The levels that are not zero.
 fn left(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-    let levels = counters.named().filter(|(name, _)| name.ends_with("_open") || name.ends_with("_in_use"));
+    let is_level = |name: &str| name.ends_with("_open") || name.ends_with("_in_use") || name == "requests_departed";
+    let levels = counters.named().filter(move |(name, _)| is_level(name));
     levels.filter(|(_, level)| *level > 0)
 }
