@@ -344,7 +344,7 @@ fn mistakes(large: &str) -> Vec<(Response<'_>, ErrorKind)> {
 fn mistakes_by_handle_are_typed_errors_and_the_client_gets_500() {
     let host = Host::start();
     let mut client = host.connect();
-    let large = "v".repeat(5000);
+    let large = "v".repeat(300_000);
     let mut abandoned = 0;
     for (response, kind) in mistakes(&large) {
         let told = format!("{response:.200?}");
@@ -368,7 +368,7 @@ fn mistakes_by_handle_are_typed_errors_and_the_client_gets_500() {
 fn mistakes_by_id_leave_the_request_open_for_a_right_answer() {
     let host = Host::start();
     let mut client = host.connect();
-    let large = "v".repeat(5000);
+    let large = "v".repeat(300_000);
     for (number, (response, kind)) in mistakes(&large).into_iter().enumerate() {
         let told = format!("{response:.200?}");
         client.get("/");

@@ -267,9 +267,9 @@ fn fields_of_the_engine_and_the_connection_do_not_pass() {
     let mut client = served.host.connect();
     let reply = client.ask("/fields");
     assert_eq!((reply.status, reply.text(), reply.closes()), (200, "text", true));
-    assert_eq!(reply.field("x-own"), Some("kept"));
+    assert_eq!((reply.field("x-own"), reply.field("server")), (Some("kept"), Some("axum")));
     assert!(reply.head.contains("a=1") && reply.head.contains("b=2"), "{}", reply.head);
-    for absent in ["yesterday", "axum", "timeout", "gzip"] {
+    for absent in ["yesterday", "timeout", "gzip"] {
         assert!(!reply.head.contains(absent), "{}", reply.head);
     }
     assert_eq!(client.read_end(), End::Closed);
@@ -590,7 +590,7 @@ fn a_response_that_cannot_be_sent_is_answered_500_while_its_failure_is_kept() {
             } else {
                 Body::from_stream(futures_lite::stream::pending::<Result<Bytes, std::io::Error>>())
             };
-            ([("x-large", "v".repeat(5000))], body)
+            ([("x-large", "v".repeat(300_000))], body)
         };
         client.get("/");
         let failure = pollster::block_on(handle(host.receive(), Router::new().route("/", get(answer))));

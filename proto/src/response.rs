@@ -152,12 +152,13 @@ impl<'a> HeadWriter<'a> {
     /// # Errors
     /// [`WriteError::BadValue`], [`WriteError::NoSpace`], [`WriteError::BadStatus`] before the status.
     #[inline]
-    pub fn server(&mut self, value: &str) -> Result<(), WriteError> {
+    pub fn server(&mut self, value: impl AsRef<[u8]>) -> Result<(), WriteError> {
         self.after_status()?;
-        if !is_value(value.as_bytes()) {
+        let value = value.as_ref();
+        if !is_value(value) {
             return Err(WriteError::BadValue);
         }
-        self.put_parts([b"Server: ", value.as_bytes(), b"\r\n"])
+        self.put_parts([b"Server: ", value, b"\r\n"])
     }
 
     /// Writes the Date field. Returns the offset of the date's 29 bytes, so that a stored head can be freshened in

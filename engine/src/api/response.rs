@@ -24,7 +24,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ringress_proto::header::{HeaderName as WireName, ResponseHeader};
-use ringress_proto::response::{FieldLine, HeadTemplate, body_allowed, check_field};
+use ringress_proto::response::{FieldLine, HeadTemplate, WriteError, body_allowed, check_field};
 
 pub use self::content::Body;
 use self::content::Memory;
@@ -33,6 +33,7 @@ pub use self::header::{HeaderName, HeaderValue};
 pub(super) use self::refused::field_refused;
 pub(super) use self::short::Short;
 pub use self::status::StatusCode;
+use self::text::Written;
 pub(super) use self::text::{ResponseBodyLength, alone, has_informational};
 use crate::error::{Error, ErrorKind, Result};
 use crate::queue::{Answered, Informational, ResponseFlags, Tail};
@@ -135,8 +136,8 @@ impl<'a> Response<'a> {
         self
     }
 
-    /// With a header field more. Date, Server, Connection, Transfer-Encoding and Content-Length are the engine's and
-    /// are refused. Upgrade is a list of protocols, and Connection then names it.
+    /// With a header field more. Date, Connection, Transfer-Encoding and Content-Length are the engine's and are
+    /// refused; a Server field takes the place of [the engine's](crate::EngineBuilder::server). Upgrade is a list of protocols, and Connection then names it.
     ///
     /// Name and value are borrowed (`&str`, `&[u8]`) or owned (`String`, `Vec<u8>`, `Bytes`, `Cow`, and with the
     /// feature `http` those of the crate `http`). Up to four borrowed fields take no allocation.
@@ -295,7 +296,10 @@ fn fill_plain(
     // Beside a status without a body, a length that was said is one that may be (304).
     let is_framed = !is_rare || body_allowed(status) || response.content_length.is_some();
     let framing = is_framed.then_some(ResponseBodyLength::Length(length));
-    let (head, body_len) = text::with_body(record, template, response, framing, area)?;
+    let (head, body_len) = match text::with_body(record, template, response, framing, area) {
+        Ok(written) => written,
+        Err(error) => return fill_uncommon(record, response, framing, (error, template), area),
+    };
     let tail = if body_len.is_some() {
         Tail::None
     } else {
@@ -304,6 +308,31 @@ fn fill_plain(
     };
     let flags = if response.close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
     Ok(Answered { status, head, body_len: body_len.unwrap_or(0), flags, tail })
+}
+
+/// As [`fill_plain`], of a head that takes another way.
+#[cold]
+fn fill_uncommon(
+    record: &RequestRecord,
+    response: &mut Response<'_>,
+    framing: Option<ResponseBodyLength>,
+    (error, template): (WriteError, &HeadTemplate),
+    area: &mut [u8],
+) -> Result<Answered> {
+    let body = if record.is_head() { &[] } else { response.body.as_bytes() };
+    let written = text::uncommon(response, framing, (error, body, template), area)?;
+    let flags = if response.close { ResponseFlags::CLOSE } else { ResponseFlags::default() };
+    let unsent = match written.body_len {
+        Some(_) => None,
+        None => Some(core::mem::replace(&mut response.body, Memory::NONE).into_held()),
+    };
+    if written.rest.is_some() {
+        let pieces = unsent.map(|bytes| Piece::Content(Data::Bytes(bytes))).into_iter().collect();
+        return Ok(before((written, flags), response.status, &OutStream::whole(pieces), false));
+    }
+    let body_len = written.body_len.unwrap_or(0);
+    let tail = unsent.map_or(Tail::None, Tail::Bytes);
+    Ok(Answered { status: response.status, head: written.head, body_len, flags, tail })
 }
 
 /// As [`fill`], with the whole body in pieces. Gives the stream of them, too.
@@ -332,7 +361,7 @@ pub(super) fn fill_pieces(
     response.mixed = Some(mixed);
     let head = checked?;
     let stream = OutStream::whole(sent.into_iter().map(Piece::Content).collect());
-    Ok((before(head, &stream, false), stream))
+    Ok((before(head, response.status, &stream, false), stream))
 }
 
 /// As [`fill`], with the head alone; the body is given to a stream later. Gives what the stream has to do.
@@ -361,14 +390,22 @@ pub(super) fn fill_start(
     // A 304 may state a length, and has no body.
     let framing = framing.filter(|_| body_allowed(response.status));
     let is_chunked = framing == Some(ResponseBodyLength::Chunked) && !record.is_head();
-    Ok((before(head, stream, is_chunked), framing))
+    Ok((before(head, response.status, stream, is_chunked), framing))
 }
 
 /// The response that a head and a stream make; `is_chunked`: the shard puts the content into chunks.
-fn before(answered: Answered, stream: &Arc<OutStream>, is_chunked: bool) -> Answered {
+pub(super) fn before(
+    (written, flags): (Written, ResponseFlags),
+    status: u16,
+    stream: &Arc<OutStream>,
+    is_chunked: bool,
+) -> Answered {
     let framing = if is_chunked { Framing::Pieces { begun: false } } else { Framing::Outside };
-    let tail = Tail::Stream(Outgoing::framed(Arc::clone(stream), answered.head.len, framing));
-    Answered { tail, ..answered }
+    let mut outgoing = Outgoing::framed(Arc::clone(stream), written.head.len, framing);
+    if let Some(rest) = written.rest {
+        outgoing.put_head_rest(rest);
+    }
+    Answered { status, head: written.head, body_len: 0, flags, tail: Tail::Stream(outgoing) }
 }
 
 /// Statuses and lengths that need a look.

@@ -28,8 +28,8 @@ use super::sender::{SendChunk, TrySendError};
 use super::wait::{block_on, is_undriven, undriven};
 use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
-use crate::queue::{Answered, HandOver, ResponseFlags, Tail, notify_deferred};
-use crate::stream::{OutStream, Outgoing};
+use crate::queue::{Answered, HandOver, ResponseFlags, notify_deferred};
+use crate::stream::OutStream;
 
 pub use self::reader::UpgradedReader;
 pub use self::writer::UpgradedWriter;
@@ -108,6 +108,8 @@ impl Request {
     }
 }
 
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// Whether a request can be answered with a switch of protocols.
 fn check(request: &Request, response: &Response<'_>) -> Result<()> {
     let record = request.record();
@@ -155,9 +157,8 @@ fn is_upgrade(name: HeaderName<'_>) -> bool {
 
 /// Writes the head of the response into a request's response area.
 fn fill(request: &Request, response: &Response<'_>, area: &mut [u8], stream: &Arc<OutStream>) -> Result<Answered> {
-    let answered = response::alone(request.record(), &request.lease.facts().template, response, None, area)?;
-    let tail = Tail::Stream(Outgoing::new(Arc::clone(stream), answered.head.len));
-    Ok(Answered { flags: ResponseFlags::SWITCHES, tail, ..answered })
+    let (written, _) = response::alone(request.record(), &request.lease.facts().template, response, None, area)?;
+    Ok(response::before((written, ResponseFlags::SWITCHES), SWITCHING_PROTOCOLS, stream, false))
 }
 
 impl Upgraded {

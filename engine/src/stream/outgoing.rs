@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::closing::HeldFile;
 use super::piece::{Data, Frame, Framed, OutPiece, Piece};
 use super::{ABORTED, DONE, FINISHED, GONE, OutStream};
+use crate::foreign::HeldBytes;
 
 /// Pieces in the window at most.
 pub(super) const WINDOW: usize = 8;
@@ -58,6 +59,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// The way out of a stream, behind a head of so many bytes.
+    #[cfg(test)]
     pub(crate) fn new(stream: Arc<OutStream>, head_len: u32) -> Box<Self> {
         Self::framed(stream, head_len, Framing::Outside)
     }
@@ -67,6 +69,12 @@ impl Outgoing {
         let window = core::array::from_fn(|_| OutPiece::default());
         let (first, count, sent, taken) = (0, 0, 0, 0);
         Box::new(Self { stream, window, first, count, head_left: head_len, sent, framing, taken, reads_only: false })
+    }
+
+    /// Before anything that was given, this goes out: what of a head has no room where the rest of it is.
+    pub(crate) fn put_head_rest(&mut self, rest: HeldBytes) {
+        debug_assert!(self.count == 0 && self.taken == 0, "it has begun");
+        self.put(OutPiece::framing(rest));
     }
 
     /// What the application says about the end: to be asked before [`refill`](Self::refill), which then finds all that

@@ -160,6 +160,11 @@ impl OutPiece {
         }
     }
 
+    /// Bytes that are no content, and no frame goes before.
+    pub(super) fn framing(bytes: HeldBytes) -> Self {
+        Self { frame: Frame::default(), data: Data::Bytes(bytes), is_framing: true }
+    }
+
     /// A frame alone.
     pub(super) fn end(frame: Frame) -> Self {
         Self { frame, data: Data::Nothing, is_framing: true }

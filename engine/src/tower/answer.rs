@@ -22,7 +22,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRAILER, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
@@ -269,7 +269,7 @@ pub(super) fn head_of(parts: &Parts) -> Response<'_> {
 
 /// Whether a field is the engine's or the connection's.
 fn is_engines(name: &HeaderName) -> bool {
-    let engines = [CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING];
+    let engines = [CONTENT_LENGTH, DATE, TRANSFER_ENCODING];
     engines.contains(name) || ["keep-alive", "proxy-connection"].contains(&name.as_str())
 }
 

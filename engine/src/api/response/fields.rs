@@ -13,8 +13,8 @@ use super::header::{HeaderName, HeaderValue, Name, Value};
 /// Fields held without allocating.
 const INLINE: usize = 4;
 
-/// Bytes of owned text at most: no response area is larger, so that a response with more is refused.
-const OWNED_BYTES_MAX: usize = 65_536;
+/// Bytes of owned text at most: no head is larger, so that a response with more is refused.
+const OWNED_BYTES_MAX: usize = super::text::HEAD_BYTES_MAX;
 
 /// A name and a value.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         place
     }
 
-    /// Whether more was to be owned than fits any response area.
+    /// Whether more was to be owned than fits any head.
     #[inline]
     pub(super) fn is_beyond(&self) -> bool {
         self.more.as_ref().is_some_and(|more| more.is_beyond)

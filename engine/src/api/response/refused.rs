@@ -11,6 +11,7 @@ use ringress_proto::response::{WriteError, bad_name_byte, bad_value_byte, check_
 
 use super::Response;
 use super::fields::known;
+use super::text::HEAD_BYTES_MAX;
 use crate::error::{Error, ErrorKind};
 
 /// Characters of a name or value that a text quotes.
@@ -18,11 +19,9 @@ const QUOTED_CHARS_MAX: usize = 64;
 
 /// Why the head of a response cannot be written.
 #[cold]
-pub(super) fn refused(error: WriteError, response: &Response<'_>, area_bytes: usize) -> Error {
+pub(super) fn refused(error: WriteError, response: &Response<'_>) -> Error {
     match error {
-        WriteError::NoSpace => {
-            beyond_area(response.fields().map(|(name, value)| (name.as_str(), value.len())), area_bytes)
-        }
+        WriteError::NoSpace => beyond_head(response),
         WriteError::BadStatus => {
             Error::invalid(format!("status {} is none: a response needs one from 200 to 999", response.status))
         }
@@ -31,7 +30,12 @@ pub(super) fn refused(error: WriteError, response: &Response<'_>, area_bytes: us
             Error::invalid(format!("the reason phrase {} {}", quoted(reason.as_bytes()), in_value(reason.as_bytes())))
         }
         _ => {
-            let bad = response.fields().find_map(|(name, value)| Some((check_field(name, value).err()?, name, value)));
+            let checked = |name, value| match known(name) {
+                ResponseHeader::Server if bad_value_byte(value).is_none() => Ok(()),
+                ResponseHeader::Server => Err(WriteError::BadValue),
+                _ => check_field(name, value),
+            };
+            let bad = response.fields().find_map(|(name, value)| Some((checked(name, value).err()?, name, value)));
             bad.map_or_else(
                 || Error::invalid(error.to_string()),
                 |(error, name, value)| field_refused(error, name, value),
@@ -40,11 +44,31 @@ pub(super) fn refused(error: WriteError, response: &Response<'_>, area_bytes: us
     }
 }
 
-/// Why the fields of a head, of these names and bytes of values, are too many for their area.
+/// Why the head of a response is too large.
+#[cold]
+pub(super) fn beyond_head(response: &Response<'_>) -> Error {
+    let text = format!("the response head is larger than {HEAD_BYTES_MAX} bytes, which is the most that is sent");
+    beyond(text, response.fields().map(|(name, value)| (name.as_str(), value.len())))
+}
+
+/// Why a reason phrase is too long, behind which there is the date.
+#[cold]
+pub(super) fn reason_beyond_area(response: &Response<'_>, area_bytes: usize) -> Error {
+    let bytes = response.reason_phrase().map_or(0, str::len);
+    let text = format!("the reason phrase of {bytes} bytes does not fit the response area of {area_bytes} bytes");
+    Error::new(ErrorKind::TooLarge, text + " (response_area_bytes)")
+}
+
+/// Why the fields of an informational response, of these names and bytes of values, are too many for their area.
 #[cold]
 pub(super) fn beyond_area<'f>(fields: impl Iterator<Item = (&'f str, usize)>, area_bytes: usize) -> Error {
-    let mut text =
-        format!("the response head does not fit the response area of {area_bytes} bytes (response_area_bytes)");
+    let text = format!(
+        "the informational response does not fit the response area of {area_bytes} bytes (response_area_bytes)"
+    );
+    beyond(text, fields)
+}
+
+fn beyond<'f>(mut text: String, fields: impl Iterator<Item = (&'f str, usize)>) -> Error {
     if let Some((name, bytes)) = fields.max_by_key(|(name, bytes)| name.len().saturating_add(*bytes)) {
         let (name, name_bytes) = (quoted(name.as_bytes()), name.len());
         text += &format!("; its largest field is {name}, a name of {name_bytes} bytes with a value of {bytes}");
