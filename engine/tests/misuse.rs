@@ -220,7 +220,7 @@ fn an_error_says_the_systems_once() {
 fn what_is_shown_for_debugging_fits_a_line() {
     let host = Host::start();
     let engine = format!("{:?}", *host.engine);
-    let said = format!("Engine {{ mode: Queue, shards: 1, addresses: [127.0.0.1:{}], .. }}", host.address.port());
+    let said = format!("Engine {{ mode: Queue, shards: 1, addresses: [Tcp({})], .. }}", host.address);
     assert_eq!(engine, said);
     let port = free_port();
     let server = builder().serve(&format!("http://127.0.0.1:{port}/"), |_| Response::ok()).expect("it serves");
