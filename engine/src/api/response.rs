@@ -137,7 +137,8 @@ impl<'a> Response<'a> {
     }
 
     /// With a header field more. Date, Connection, Transfer-Encoding and Content-Length are the engine's and are
-    /// refused; a Server field takes the place of [the engine's](crate::EngineBuilder::server). Upgrade is a list of protocols, and Connection then names it.
+    /// refused; a Server field takes the place of [the engine's](crate::EngineBuilder::server). Upgrade is a list of
+    /// protocols, and Connection then names it.
     ///
     /// Name and value are borrowed (`&str`, `&[u8]`) or owned (`String`, `Vec<u8>`, `Bytes`, `Cow`, and with the
     /// feature `http` those of the crate `http`). Up to four borrowed fields take no allocation.

@@ -193,7 +193,8 @@ impl EngineBuilder {
         self
     }
 
-    /// The Server field of every response that has none of its own, at most 128 bytes; `ringress` by default, none if empty.
+    /// The Server field of every response that has none of its own, at most 128 bytes; `ringress` by default, none if
+    /// empty.
     pub fn server(mut self, value: &str) -> Self {
         self.config.server = value.to_owned();
         self

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::attached::{self, Attached};
 use super::control::{Control, EngineShared};
 use super::drivers::Refused;
-use super::events::EventListener;
+use super::events::{Event, EventListener};
 use super::groups::Groups;
 use super::listener::{Endpoint, Listener};
 use super::queue_options::QueueOptions;
@@ -323,6 +323,19 @@ impl Engine {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.shared.config.mode
+    }
+
+    /// Has `listener` told what happens in the engine from now on, in the place of an earlier one. It is called on the
+    /// thread that made it happen, which waits for it, and may use the engine. If it panics, that is counted
+    /// ([`foreign_panics`](crate::Counters::foreign_panics)).
+    ///
+    /// ```no_run
+    /// # fn run(engine: &ringress::Engine) {
+    /// engine.on_event(|event| eprintln!("{event}"));
+    /// # }
+    /// ```
+    pub fn on_event(&self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) {
+        self.shared.listener.set(listener);
     }
 
     /// What of the kernel's its shards are driven by: [`Driver::IoUring`] or [`Driver::Epoll`].

@@ -8,10 +8,9 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::engine::Engine;
 use crate::foreign;
 
-/// What an engine tells: see [`Engine::on_event`].
+/// What an engine tells: see [`Engine::on_event`](crate::Engine::on_event).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -52,8 +51,10 @@ impl fmt::Debug for EventListener {
 }
 
 impl EventListener {
-    fn swap(&self, call: Option<Arc<Call>>) -> Option<Arc<Call>> {
-        core::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), call)
+    /// Tells `listener` from now on, in the place of an earlier one.
+    pub(super) fn set(&self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) {
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(Arc::new(listener));
+        foreign::drop_guarded(before);
     }
 
     pub(super) fn tell(&self, event: &Event<'_>) {
@@ -62,20 +63,5 @@ impl EventListener {
             foreign::call(|| call(event));
             foreign::drop_guarded(call);
         }
-    }
-}
-
-impl Engine {
-    /// Has `listener` told what happens in the engine from now on, in the place of an earlier one. It is called on the
-    /// thread that made it happen, which waits for it, and may use the engine. If it panics, that is counted
-    /// ([`foreign_panics`](crate::Counters::foreign_panics)).
-    ///
-    /// ```no_run
-    /// # fn run(engine: &ringress::Engine) {
-    /// engine.on_event(|event| eprintln!("{event}"));
-    /// # }
-    /// ```
-    pub fn on_event(&self, listener: impl Fn(&Event<'_>) + Send + Sync + 'static) {
-        foreign::drop_guarded(self.shared.listener.swap(Some(Arc::new(listener))));
     }
 }

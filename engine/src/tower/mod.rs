@@ -41,8 +41,8 @@
 //!   as it waits for something; so is, later, the body of its response. What must not end there belongs into a task of
 //!   its own. A client that has ended its side has left, unless [`Handling::half_close`] says otherwise.
 //! * Fields that are the connection's or the engine's do not pass: of the service's Connection only `close` is heeded,
-//!   its Content-Length is a promise that is kept, and Keep-Alive, Proxy-Connection, Transfer-Encoding and Date are left
-//!   out.
+//!   its Content-Length is a promise that is kept, and Keep-Alive, Proxy-Connection, Transfer-Encoding and Date are
+//!   left out.
 //!
 //! * A response of status 101 gives 500. With the feature `axum`, it switches the connection where the client asked for
 //!   that, and who took hyper's `OnUpgrade` from the request gets it; and each request has axum's

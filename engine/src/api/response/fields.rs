@@ -13,8 +13,10 @@ use super::header::{HeaderName, HeaderValue, Name, Value};
 /// Fields held without allocating.
 const INLINE: usize = 4;
 
+/// Bytes that the head of a final response has at most.
+pub(super) const HEAD_BYTES_MAX: usize = 256 << 10;
 /// Bytes of owned text at most: no head is larger, so that a response with more is refused.
-const OWNED_BYTES_MAX: usize = super::text::HEAD_BYTES_MAX;
+const OWNED_BYTES_MAX: usize = HEAD_BYTES_MAX;
 
 /// A name and a value.
 #[derive(Clone, Copy, Debug)]

@@ -10,8 +10,7 @@ use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::response::{WriteError, bad_name_byte, bad_value_byte, check_field};
 
 use super::Response;
-use super::fields::known;
-use super::text::HEAD_BYTES_MAX;
+use super::fields::{HEAD_BYTES_MAX, known};
 use crate::error::{Error, ErrorKind};
 
 /// Characters of a name or value that a text quotes.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: the room `api` writes no head but here, and asks nowhere else which version a request came by: with
 //! another one, whose heads travel as fields, this file does not compile. A head ends with its blank line, and has a
-//! place for the date, which is in its area, however long it is; what it says of the connection is the shard's to put behind that.
+//! place for the date, which is in its area, however long it is; what it says of the connection is the shard's to put
+//! behind that.
 //!
 //! Not here: what may be answered (`response`), why it cannot be (`refused`), the syntax of fields (`proto::response`),
 //! trailer sections (`stream/ending.rs`), and informational responses, which travel as fields.
@@ -14,15 +15,12 @@ use ringress_proto::header::{HeaderName, ResponseHeader};
 use ringress_proto::response::{FieldLine, HeadTemplate, HeadWriter, WriteError};
 
 use super::Response;
-use super::fields::known;
+use super::fields::{HEAD_BYTES_MAX, known};
 use super::refused::{reason_beyond_area, refused};
 use crate::error::Result;
 use crate::foreign::HeldBytes;
 use crate::queue::{HeadText, ResponseFlags};
 use crate::record::RequestRecord;
-
-/// Bytes that the head of a final response has at most.
-pub(super) const HEAD_BYTES_MAX: usize = 256 << 10;
 
 // Another version has other heads, and other answers to each question of this file.
 const _: () = assert!(Version::ALL.len() == 2, "every function here is of HTTP/1: look at each");
