@@ -413,6 +413,30 @@ fn a_trailer_section_that_takes_a_cell_when_none_could_be_given_up_is_looked_at_
 }
 
 #[test]
+fn who_gets_one_cell_and_then_lacks_one_of_requests_is_seen_before_the_shard_sleeps() {
+    let mut rig = with_cells(1);
+    let [holder, greedy, client] = [2, 3, 4].map(|last| rig.connect_from(last));
+    let (begun, trailers) = with_trailers(LONGEST);
+    rig.say(greedy, begun + &trailers[..LONGEST - 200]);
+    let lease = rig.claim();
+    rig.pass(A_WHILE);
+    rig.say(holder, long(0).0);
+    // In two pieces, of which the second needs a cell: both together do not fit the cell of a long head.
+    let head = format!("GET /a/1 HTTP/1.1\r\nHost: h\r\nA: {}\r\n\r\n", "a".repeat(1100));
+    rig.say(client, &head[..200]);
+    rig.say(client, &head[200..]);
+    assert_eq!((rig.heard(greedy), rig.heard(holder)), (String::new(), String::new()), "it waits for the holder");
+    rig.say(holder, long(0).1);
+    assert!(rig.heard(greedy).starts_with("HTTP/1.1 408 "), "it had its time, and its cell is wanted by now");
+    for client in [holder, client] {
+        rig.serve();
+        assert_eq!(rig.heard_answers(client).len(), 1);
+    }
+    drop(lease);
+    rig.end_all([holder, greedy, client]);
+}
+
+#[test]
 fn requests_with_long_trailer_sections_keep_no_assembly_buffer_from_others() {
     let mut rig = with_cells(1);
     let clients: Vec<usize> = (0..5).map(|_| rig.connect()).collect();

@@ -70,7 +70,8 @@ pub(crate) struct Transport<I: Io> {
     held: BufferTable<Held>,
     /// Sockets whose silent sends end with this turn.
     pub(crate) silent: Vec<ConnectionKey>,
-    /// Something is to be done as soon as the silent sends have ended.
+    /// Something is to be done as soon as the silent sends have ended, or for who has begun to wait: the next enter
+    /// does not wait.
     pub(crate) follow_up: bool,
     /// Sockets whose input waits for something that has run out.
     pub(crate) waiting: Waiting,

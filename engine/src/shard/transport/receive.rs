@@ -169,6 +169,8 @@ impl<I: Io> Transport<I> {
         socket.giving.stop(self.tick);
         socket.waits_for = Some(resource);
         self.waiting.join(resource, socket.key.index);
+        // Others are looked through for it when all that has come is handled: once more if that has been done.
+        self.follow_up |= resource.is_given_up();
     }
 
     /// A socket waits for nothing any more.

@@ -51,6 +51,13 @@ impl Resource {
         Self::ReservedPromise,
         Self::Promise,
     ];
+
+    /// Whether others may give it up for who begins to wait, and are looked through for that otherwise than by the
+    /// clock.
+    pub(super) fn is_given_up(self) -> bool {
+        use Resource::{Cell, CellBeyondShare, CellOfRequest, Promise, ReservedPromise};
+        matches!(self, CellOfRequest | CellBeyondShare | Cell | ReservedPromise | Promise)
+    }
 }
 
 /// See the module's head.
