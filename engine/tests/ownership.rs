@@ -307,7 +307,7 @@ fn an_answer_from_a_thread_without_a_queue_may_race_with_the_end() {
 fn an_answer_that_fails_while_the_handle_is_dropped_leaves_500() {
     let host = Host::start();
     let mut client = host.connect();
-    let too_large = vec![b'x'; 100_000];
+    let too_large = vec![b'x'; 300_000];
     thread::scope(|scope| {
         let (hand_over, handed) = mpsc::channel::<(Request, Arc<Barrier>)>();
         let dropping = scope.spawn(move || {
