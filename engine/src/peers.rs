@@ -125,6 +125,11 @@ impl Network {
         let ip = ip.to_canonical();
         ip.is_ipv4() == self.address.is_ipv4() && self.first_of(ip) == self.address
     }
+
+    /// Whether an address is in one of these.
+    pub(crate) fn any_contains(networks: &[Self], ip: IpAddr) -> bool {
+        networks.iter().any(|network| network.contains(ip))
+    }
 }
 
 impl std::fmt::Display for Network {
@@ -218,7 +223,7 @@ impl Peers {
 
     /// Whether an address is a trusted proxy's, as one of nobody who has an address is.
     pub(crate) fn is_trusted(&self, ip: Option<IpAddr>) -> bool {
-        ip.is_none_or(|ip| self.proxies.iter().any(|network| network.contains(ip)))
+        ip.is_none_or(|ip| Network::any_contains(&self.proxies, ip))
     }
 
     /// A connection is in truth of this address. Of the pools, so many inputs are held for it, and else nothing but

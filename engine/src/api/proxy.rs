@@ -52,22 +52,23 @@ impl ProxyHeader {
         }
     }
 
+    fn endpoints(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self.read()?.relayed() {
+            Relayed::Client { source, destination } => Some((source, destination)),
+            Relayed::Own | Relayed::Unknown => None,
+        }
+    }
+
     /// The client's address. `None` where the proxy does not know it: then [`Request::peer_addr`] is the proxy's.
     #[must_use]
     pub fn source(&self) -> Option<SocketAddr> {
-        match self.read()?.relayed() {
-            Relayed::Client { source, .. } => Some(source),
-            _ => None,
-        }
+        self.endpoints().map(|(source, _)| source)
     }
 
     /// The address at which the client reached the proxy, if that knows it.
     #[must_use]
     pub fn destination(&self) -> Option<SocketAddr> {
-        match self.read()?.relayed() {
-            Relayed::Client { destination, .. } => Some(destination),
-            _ => None,
-        }
+        self.endpoints().map(|(_, destination)| destination)
     }
 
     fn additions(&self) -> Option<Additions<'_>> {
@@ -143,7 +144,7 @@ impl Request {
     pub fn client_address(&self) -> IpAddr {
         let (peer, trusted) = (self.peer_addr().ip().to_canonical(), &*self.lease().facts().trusted_proxies);
         let is_of_host = self.is_unix() && !self.record().is_proxied;
-        if !is_of_host && !is_trusted(trusted, peer) {
+        if !is_of_host && !Network::any_contains(trusted, peer) {
             return peer;
         }
         let listed = self.header_values("x-forwarded-for").flat_map(XForwardedFor::new);
@@ -156,15 +157,11 @@ impl Request {
     }
 }
 
-fn is_trusted(trusted: &[Network], ip: IpAddr) -> bool {
-    trusted.iter().any(|network| network.contains(ip))
-}
-
 /// The last hop that is not trusted; without one, or with a hidden one behind it, the first trusted one behind that.
 fn named(hops: impl Iterator<Item = Hop>, trusted: &[Network]) -> Named {
     hops.fold(Named::Nobody, |found, hop| match (hop, found) {
         (Hop::Unknown, _) => Named::Hidden,
-        (Hop::Address(ip), Named::Address(_)) if is_trusted(trusted, ip) => found,
+        (Hop::Address(ip), Named::Address(_)) if Network::any_contains(trusted, ip) => found,
         (Hop::Address(ip), _) => Named::Address(ip.to_canonical()),
     })
 }
