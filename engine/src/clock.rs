@@ -53,8 +53,16 @@ pub(crate) fn simulated() -> u64 {
 
 /// Microseconds since a moment that is the same for the whole process, and before anything it measures; never 0.
 pub(crate) fn micros(at: Instant) -> u64 {
+    whole_micros(since_base(at))
+}
+
+/// From the moment that [`micros`] counts from.
+fn since_base(at: Instant) -> Duration {
     static BASE: OnceLock<Instant> = OnceLock::new();
-    let since = at.saturating_duration_since(*BASE.get_or_init(|| at));
+    at.saturating_duration_since(*BASE.get_or_init(|| at))
+}
+
+fn whole_micros(since: Duration) -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
@@ -62,16 +70,16 @@ pub(crate) fn micros(at: Instant) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
-    now: Instant,
-    /// When the wall clock is to be read again.
-    date_until: Instant,
+    /// From the moment that [`micros`] counts from to the start.
+    before: Duration,
+    /// From the start to the last turn.
+    elapsed: Duration,
+    /// When the wall clock is to be read again, from the start.
+    date_until: Duration,
     date: [u8; IMF_LEN],
     /// Time passes by [`skip`](Self::skip) alone.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "bench-door"))]
     stopped: bool,
-    /// Microseconds that were let pass.
-    #[cfg(test)]
-    skipped: u64,
 }
 
 impl Clock {
@@ -79,13 +87,12 @@ impl Clock {
         let start = Instant::now();
         let mut clock = Self {
             start,
-            now: start,
-            date_until: start,
+            before: since_base(start),
+            elapsed: Duration::ZERO,
+            date_until: Duration::ZERO,
             date: [b' '; IMF_LEN],
-            #[cfg(test)]
+            #[cfg(any(test, feature = "bench-door"))]
             stopped: false,
-            #[cfg(test)]
-            skipped: 0,
         };
         clock.read_date();
         clock
@@ -93,12 +100,12 @@ impl Clock {
 
     /// Reads the time: once a turn.
     pub(crate) fn advance(&mut self) {
-        #[cfg(test)]
-        if self.stopped {
-            return;
-        }
-        self.now = Instant::now();
-        if self.now >= self.date_until {
+        let elapsed = self.start.elapsed();
+        // What is counted reads the time as ever.
+        #[cfg(any(test, feature = "bench-door"))]
+        let elapsed = if self.stopped { self.elapsed } else { elapsed };
+        self.elapsed = elapsed;
+        if self.elapsed >= self.date_until {
             self.read_date();
         }
     }
@@ -108,51 +115,40 @@ impl Clock {
         let wall = wall();
         self.date = imf_fixdate(wall.as_secs());
         // Until the wall clock's next full second.
-        self.date_until = self.now + Duration::from_nanos(u64::from(1_000_000_000 - wall.subsec_nanos()));
+        self.date_until = self.elapsed + Duration::from_nanos(u64::from(1_000_000_000 - wall.subsec_nanos()));
     }
 
     /// The tick of the last [`advance`](Self::advance).
     pub(crate) fn tick(&self) -> Tick {
-        let elapsed = self.now.duration_since(self.start);
-        let ms = elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis());
+        let ms = self.elapsed.as_secs() * 1000 + u64::from(self.elapsed.subsec_millis());
         Tick::try_from(ms / u64::from(TICK_MS)).unwrap_or(Tick::MAX / 2)
     }
 
     /// The microseconds of the last [`advance`](Self::advance), as of [`micros`].
     pub(crate) fn micros(&self) -> u64 {
-        #[cfg(test)]
-        return micros(self.now) + self.skipped;
-        #[cfg(not(test))]
-        micros(self.now)
+        whole_micros(self.before + self.elapsed)
     }
 
-    /// No time has passed since the last [`advance`](Self::advance): for counts that must be the same on any machine.
-    #[cfg(feature = "bench-door")]
-    pub(crate) fn pass_over(&mut self) {
-        let now = Instant::now();
-        self.start += now.duration_since(self.now);
-        self.now = now;
-    }
-
-    /// From now on no time passes by itself, however slow the machine is: for simulations.
-    #[cfg(test)]
+    /// From now on no time passes by itself, however slow the machine is: for simulations and counts.
+    #[cfg(any(test, feature = "bench-door"))]
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
+        #[cfg(test)]
         SIMULATED.set(self.micros());
     }
 
     /// Lets time pass, for tests.
     #[cfg(test)]
     pub(crate) fn skip(&mut self, ticks: Tick) {
-        self.skipped += u64::from(ticks) * u64::from(TICK_MS) * 1000;
-        self.start -= Duration::from_millis(u64::from(ticks) * u64::from(TICK_MS));
+        let skipped = Duration::from_millis(u64::from(ticks) * u64::from(TICK_MS));
+        self.start -= skipped;
+        self.elapsed += skipped;
         SIMULATED.set(self.micros());
     }
 
     /// How long from the last [`advance`](Self::advance) until `tick` begins.
     pub(crate) fn until(&self, tick: Tick) -> Duration {
-        let due = Duration::from_millis(u64::from(tick) * u64::from(TICK_MS));
-        due.saturating_sub(self.now.duration_since(self.start))
+        Duration::from_millis(u64::from(tick) * u64::from(TICK_MS)).saturating_sub(self.elapsed)
     }
 
     /// The value of the Date field (RFC 9110 section 6.6.1) as of the last [`advance`](Self::advance).

@@ -33,12 +33,13 @@ pub use server::{Mode, Output, Server, Setup, run_showcase, showcase_path, wait_
 /// The first form runs on [`Setup::new`]; the second takes a `fn(Mode) -> Setup` first.
 #[macro_export]
 macro_rules! both_modes {
-    (setup = $setup:expr; $($test:ident),+ $(,)?) => {
+    (setup = $setup:expr; $($(#[$attribute:meta])* $test:ident),+ $(,)?) => {
         mod queue {
             #[allow(unused_imports, reason = "the setup expression may name what the test file imports")]
             use super::*;
             $(
                 #[test]
+                $(#[$attribute])*
                 fn $test() {
                     $crate::with_server($setup($crate::Mode::Queue), super::$test);
                 }
@@ -49,13 +50,14 @@ macro_rules! both_modes {
             use super::*;
             $(
                 #[test]
+                $(#[$attribute])*
                 fn $test() {
                     $crate::with_server($setup($crate::Mode::Colocated), super::$test);
                 }
             )+
         }
     };
-    ($($test:ident),+ $(,)?) => {
-        $crate::both_modes!(setup = $crate::Setup::new; $($test),+);
+    ($($(#[$attribute:meta])* $test:ident),+ $(,)?) => {
+        $crate::both_modes!(setup = $crate::Setup::new; $($(#[$attribute])* $test),+);
     };
 }

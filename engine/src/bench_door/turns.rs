@@ -8,7 +8,7 @@
 //!   instructions can leave them out by that name.
 //! * The shard's part and the application's are one call each, so that a profile shows them apart.
 //! * Nobody sleeps: a turn begins with something to do.
-//! * No time passes between rounds, so that none of the timers comes due in one, however slow the machine is.
+//! * No time passes, so that none of the timers comes due in one, however slow the machine is.
 //!
 //! Not here: the room `ring` proper and the kernel, in time as in instructions; and the few instructions by which a
 //! thread finds the shard it drives: here the caller holds it.
@@ -84,7 +84,8 @@ impl Turns {
         let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
         let outlet = Outlet(Rc::clone(&fake));
         let shard = Shard::new(outlet, ShardId(0), || Ok(side), &config, Arc::clone(&inbox), counters);
-        let shard = shard.expect("/dev/null can be opened");
+        let mut shard = shard.expect("/dev/null can be opened");
+        shard.stop_clock();
         let core = Arc::new(QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange])));
         let socket: OwnedFd = File::open("/dev/null").expect("it is there").into();
         let listener = socket.as_raw_fd();
@@ -142,7 +143,6 @@ impl Turns {
     /// # Panics
     /// When the shard has closed a connection, or there are fewer clients.
     pub fn say(&mut self, clients: Range<usize>, bytes: &[u8]) {
-        self.shard.pass_over();
         let mut fake = self.fake.borrow_mut();
         for client in &self.clients[clients] {
             assert!(!fake.is_closed(*client), "a client's connection is open");
