@@ -140,9 +140,14 @@ impl Clock {
     /// Lets time pass, for tests.
     #[cfg(test)]
     pub(crate) fn skip(&mut self, ticks: Tick) {
-        let skipped = Duration::from_millis(u64::from(ticks) * u64::from(TICK_MS));
-        self.start -= skipped;
-        self.elapsed += skipped;
+        self.skip_for(Duration::from_millis(u64::from(ticks) * u64::from(TICK_MS)));
+    }
+
+    /// The same, by other than ticks.
+    #[cfg(test)]
+    pub(crate) fn skip_for(&mut self, time: Duration) {
+        self.start -= time;
+        self.elapsed += time;
         SIMULATED.set(self.micros());
     }
 

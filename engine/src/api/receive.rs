@@ -242,7 +242,7 @@ impl RequestQueue {
                 }
                 continue;
             }
-            let look = || !self.core.is_empty() || self.core.is_closed() || is_set(is_over);
+            let look = || self.core.shows_any() || self.core.is_closed() || is_set(is_over);
             if self.core.sleepers().sleep(deadline, look) == Woken::TimedOut {
                 return Ok(self.claim());
             }

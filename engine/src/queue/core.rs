@@ -167,13 +167,18 @@ impl<R: Record> QueueCore<R> {
         self.rings.iter().map(|ring| ring.len()).sum()
     }
 
+    /// Whether there is something that a consumer could claim.
+    pub(crate) fn shows_any(&self) -> bool {
+        self.rings.iter().any(|ring| ring.shows_any())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.rings.iter().all(|ring| ring.len() == 0)
+        self.len() == 0
     }
 
     /// Wakes others for what is there: a future was woken for it and did not take it.
     pub(crate) fn pass_on(&self) {
-        let waiting = self.rings.iter().enumerate().filter(|(_, ring)| ring.len() > 0);
+        let waiting = self.rings.iter().enumerate().filter(|(_, ring)| ring.shows_any());
         waiting.for_each(|(shard, _)| self.sleepers.wake(shard, 1));
     }
 

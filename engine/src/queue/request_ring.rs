@@ -5,7 +5,8 @@
 //!
 //! Invariants: each id is claimed once, in the order of the pushes; consumers see nothing that is not published; a push
 //! to a full ring fails and overwrites nothing. What is withdrawn leaves its entry behind, which counts no more and is
-//! taken out when the ring is full of such.
+//! taken out when the ring is full of such. What is published can be shown in pieces: it counts, but is not to be
+//! claimed yet.
 //!
 //! Not here: how many requests may wait, and what a claimed id gives (`core`); who is woken (`sleepers`).
 
@@ -21,8 +22,10 @@ use crate::id::RequestId;
 pub(crate) struct RequestRing {
     /// The next entry to claim; moved by consumers.
     head: CachePadded<AtomicU64>,
-    /// One past the last published entry; moved by the producer.
+    /// One past the last entry that is shown; moved by the producer.
     tail: CachePadded<AtomicU64>,
+    /// Entries behind that which are published and not shown yet.
+    unshown: AtomicU64,
     /// Entries of requests that were withdrawn. Who claims one takes it off a moment later.
     leftovers: AtomicU64,
     entries: Box<[AtomicU64]>,
@@ -45,6 +48,7 @@ impl RequestRing {
         Self {
             head: CachePadded::new(AtomicU64::new(0)),
             tail: CachePadded::new(AtomicU64::new(0)),
+            unshown: AtomicU64::new(0),
             leftovers: AtomicU64::new(0),
             entries: untouched(capacity),
         }
@@ -60,10 +64,17 @@ impl RequestRing {
 
     /// Ids published, and neither claimed nor withdrawn.
     pub(crate) fn len(&self) -> u64 {
-        // The head first: a tail read after it cannot lie behind it.
+        // The head first: a tail read after it cannot lie behind it. What is shown meanwhile may count twice.
         let head = self.head.load(Ordering::Acquire);
-        let entries = self.tail.load(Ordering::Acquire) - head;
+        let unshown = self.unshown.load(Ordering::Acquire);
+        let entries = self.tail.load(Ordering::Acquire) - head + unshown;
         entries.saturating_sub(self.leftovers.load(Ordering::Relaxed))
+    }
+
+    /// Whether there is something to claim, if only what was withdrawn.
+    pub(crate) fn shows_any(&self) -> bool {
+        let head = self.head.load(Ordering::Acquire);
+        self.tail.load(Ordering::Acquire) > head
     }
 
     /// Whether the id pushed at a position has been claimed.
@@ -132,15 +143,19 @@ pub(crate) struct Producer {
     ring: Arc<RequestRing>,
     /// One past the last entry written.
     tail: u64,
-    /// The tail consumers see.
+    /// One past the last entry that is published.
     published: u64,
+    /// Of what is published, so many are not shown.
+    unshown: u64,
     /// The head as last read: the ring holds at most `tail - head_seen` ids.
     head_seen: u64,
+    /// The head when it was last asked how many were taken.
+    head_asked: u64,
 }
 
 impl Producer {
     pub(super) fn new(ring: Arc<RequestRing>) -> Self {
-        Self { ring, tail: 0, published: 0, head_seen: 0 }
+        Self { ring, tail: 0, published: 0, unshown: 0, head_seen: 0, head_asked: 0 }
     }
 
     /// Ids in the ring, written or published, that are not withdrawn: as an upper bound when at most `enough`, else
@@ -180,7 +195,7 @@ impl Producer {
     /// published before, and how many others have another place now; who sleeps is to be woken for both.
     #[cold]
     pub(super) fn compact(&mut self, mut position: impl FnMut(u64, u64) -> bool) -> (u64, u64) {
-        let fresh = self.publish();
+        let fresh = self.publish_all();
         let mut moved = 0;
         // As a consumer among the others. What is written again is not published meanwhile, so this ends.
         while let Some(id) = self.ring.claim() {
@@ -213,15 +228,48 @@ impl Producer {
         Ok(self.tail - 1)
     }
 
-    /// Shows consumers what has been written since the last call; says how many ids.
+    /// Publishes what has been written since the last call, all of which is shown at once; says how many ids.
     #[inline]
     pub(crate) fn publish(&mut self) -> u64 {
+        debug_assert_eq!(self.unshown, 0, "what is shown in pieces is to be shown first");
         let fresh = self.tail - self.published;
         if fresh > 0 {
             self.ring.tail.store(self.tail, Ordering::Release);
             self.published = self.tail;
         }
         fresh
+    }
+
+    /// As [`publish`](Self::publish), with what is not shown yet.
+    #[cold]
+    pub(crate) fn publish_all(&mut self) -> u64 {
+        self.publish_up_to(u64::MAX).0
+    }
+
+    /// Publishes what has been written since the last call, and shows of all that is published what comes next, until
+    /// consumers see `most` ids that nobody has claimed. Says how many ids are published, and how many shown.
+    #[cold]
+    pub(crate) fn publish_up_to(&mut self, most: u64) -> (u64, u64) {
+        let shown_before = self.published - self.unshown;
+        let fresh = self.tail - core::mem::replace(&mut self.published, self.tail);
+        self.head_seen = self.ring.head.load(Ordering::Acquire);
+        let shown = self.head_seen.saturating_add(most).clamp(shown_before, self.tail);
+        self.unshown = self.tail - shown;
+        self.ring.tail.store(shown, Ordering::Release);
+        self.ring.unshown.store(self.unshown, Ordering::Release);
+        (fresh, shown - shown_before)
+    }
+
+    /// Whether something is published and not shown.
+    pub(crate) fn has_unshown(&self) -> bool {
+        self.unshown > 0
+    }
+
+    /// How many ids have been claimed since this was asked last, and how many consumers still see.
+    pub(crate) fn taken(&mut self) -> (u64, u64) {
+        let head = self.ring.head.load(Ordering::Acquire);
+        let taken = head - core::mem::replace(&mut self.head_asked, head);
+        (taken, self.published - self.unshown - head)
     }
 }
 
@@ -236,24 +284,40 @@ mod tests {
         let ring = Arc::new(RequestRing::new(4));
         let mut producer = Producer::new(Arc::clone(&ring));
         let (mut written, mut visible) = (VecDeque::new(), VecDeque::new());
+        let (mut unpublished, mut taken) = (0, 0);
         let mut seed = 7_u64;
         for id in 1..10_000_u64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            match (seed >> 60) % 3 {
+            match (seed >> 60) % 4 {
                 0 => {
                     let full = written.len() + visible.len() == 4;
                     assert_eq!(producer.try_push(id).is_err(), full);
                     if !full {
                         written.push_back(id);
+                        unpublished += 1;
                     }
                 }
                 1 => {
-                    assert_eq!(producer.publish(), written.len() as u64);
-                    visible.append(&mut written);
+                    let most = [1, 2, u64::MAX][(seed >> 40) as usize % 3];
+                    let missing = most.saturating_sub(visible.len() as u64).min(written.len() as u64);
+                    let fresh = written.len() as u64 - producer.unshown;
+                    let can_all = producer.unshown == 0 && most == u64::MAX;
+                    let published = if can_all { (producer.publish(), fresh) } else { producer.publish_up_to(most) };
+                    assert_eq!(published, (fresh, missing));
+                    (0..missing).for_each(|_| visible.extend(written.pop_front()));
+                    assert_eq!(producer.has_unshown(), !written.is_empty());
+                    unpublished = 0;
                 }
-                _ => assert_eq!(ring.claim(), visible.pop_front()),
+                2 => {
+                    assert_eq!(producer.taken(), (core::mem::take(&mut taken), visible.len() as u64));
+                }
+                _ => {
+                    assert_eq!(ring.claim(), visible.front().copied());
+                    taken += u64::from(visible.pop_front().is_some());
+                }
             }
-            assert_eq!(ring.len(), visible.len() as u64);
+            assert_eq!(ring.len(), (visible.len() + written.len()) as u64 - unpublished);
+            assert_eq!(ring.shows_any(), !visible.is_empty());
         }
     }
 

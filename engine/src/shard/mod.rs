@@ -45,7 +45,7 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::dispatch::Dispatch;
+use self::dispatch::{Dispatch, Then};
 use self::eviction::Eviction;
 use self::gathered::Gathered;
 use self::pieces::Pieces;
@@ -53,7 +53,7 @@ use self::protocol::{Connection, Protocol};
 use self::quiet::Quiet;
 use self::transport::{Accepting, Resource, Sizes, Transport};
 use crate::clock::Tick;
-use crate::config::{CONNECTION_BYTES, Config, Mode};
+use crate::config::{CONNECTION_BYTES, Config};
 use crate::counters::ShardCounters;
 use crate::driver::{Event, Io, Op, Token, Wait};
 use crate::error::Result;
@@ -76,12 +76,6 @@ pub(crate) struct Driven {
     _driving: Driving,
     _closing: ClosingElsewhere,
 }
-
-/// Requests that co-located mode hands out before it looks at more completions: few enough to stay in cache.
-const COLOCATED_PUBLISH_MAX: u32 = 32;
-/// Requests that queue mode publishes before it looks at more completions: consumers on other CPUs begin while the
-/// shard goes on.
-const QUEUE_PUBLISH_MAX: u32 = 128;
 
 // What a connection takes: its entry, what the transport and the protocol list it by, and its address.
 const _: () = assert!(
@@ -106,8 +100,6 @@ pub(crate) struct Shard<I: Io> {
     cursor: usize,
     /// When the kernel was entered last: what had come by then has been handled, or is in `events`.
     entered_at: Tick,
-    /// Requests published in one turn.
-    publish_max: u32,
     inbox: Arc<Inbox>,
     /// Which tables of the control plane it goes by.
     queues_version: u64,
@@ -136,10 +128,6 @@ impl<I: Io> Shard<I> {
         let dispatch = Dispatch::new(id, side, config, Arc::clone(&counters));
         let mut protocol = Protocol::new(transport, dispatch, (config, template), Arc::clone(&counters));
         protocol.post_buffers();
-        let publish_max = match config.mode {
-            Mode::Colocated => COLOCATED_PUBLISH_MAX,
-            Mode::Queue => QUEUE_PUBLISH_MAX,
-        };
         Ok(Self {
             connections: Slab::new(config.connections_max),
             eviction: Eviction::new(config.connections_max),
@@ -149,7 +137,6 @@ impl<I: Io> Shard<I> {
             events: Vec::with_capacity(16 * 1024),
             cursor: 0,
             entered_at: 0,
-            publish_max,
             inbox,
             queues_version: 0,
             listening_version: 0,
@@ -201,6 +188,8 @@ impl<I: Io> Shard<I> {
             self.enter(wait_max, was_read)?;
             // After the wait: a change that was made before a request was sent holds for that request.
             self.take_newer();
+        } else {
+            self.note_left_over();
         }
         self.handle_events();
         if (self.is_short() || self.lacks_something()) && self.cursor == self.events.len() {
@@ -209,7 +198,8 @@ impl<I: Io> Shard<I> {
         self.protocol.dispatch.wake_readers();
         self.call_waiting();
         self.protocol.post_buffers();
-        let _ = self.protocol.dispatch.publish(self.cursor < self.events.len());
+        let then = if self.cursor < self.events.len() { Then::HandlesMore } else { Then::Ends };
+        let _ = self.protocol.dispatch.publish(then);
         self.run_timers();
         self.protocol.dispatch.write_tally();
         self.inbox.end_turn();
@@ -229,6 +219,15 @@ impl<I: Io> Shard<I> {
         is_read
     }
 
+    /// Completions are left over from an earlier turn: if that has been so in turns of three different ticks, the shard
+    /// is behind.
+    #[inline]
+    fn note_left_over(&mut self) {
+        if self.protocol.transport.tick > self.entered_at.saturating_add(1) {
+            self.protocol.dispatch.fall_behind();
+        }
+    }
+
     /// Enters the kernel once. The clock `was_read` in this turn.
     fn enter(&mut self, wait_max: Option<Duration>, was_read: bool) -> Result<()> {
         let notifier = self.notifier();
@@ -237,7 +236,7 @@ impl<I: Io> Shard<I> {
             self.protocol.transport.io.watch(notifier.descriptor(), Token::new(Op::Notifier, 0, 0));
         }
         // Answers may have made room for held input: those requests are not kept waiting by this wait.
-        let published = self.protocol.dispatch.publish(false);
+        let published = self.protocol.dispatch.publish(Then::Enters);
         self.protocol.dispatch.wake_readers();
         let mut wait = if published && self.protocol.dispatch.is_colocated() { Wait::No } else { self.wait(wait_max) };
         if wait != Wait::No {
@@ -431,7 +430,7 @@ impl<I: Io> Shard<I> {
     }
 
     fn handle_events(&mut self) {
-        while self.cursor < self.events.len() && self.protocol.dispatch.fresh() < self.publish_max {
+        while self.cursor < self.events.len() && self.protocol.dispatch.takes_more() {
             let event = self.events[self.cursor].take();
             self.cursor += 1;
             match event.token.op() {

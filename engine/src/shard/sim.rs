@@ -36,6 +36,7 @@ mod seeded;
 mod seeds;
 pub(super) mod shared_queue;
 mod shares;
+mod slow_consumer;
 mod starved;
 mod streaming;
 mod streams;

@@ -27,10 +27,10 @@ impl Dispatch {
         self.side.completions_empty()
     }
 
-    /// Requests pushed and not yet published.
+    /// Whether more completions are handled before responses are looked at.
     #[inline]
-    pub(crate) fn fresh(&self) -> u32 {
-        self.fresh
+    pub(crate) fn takes_more(&self) -> bool {
+        self.fresh < self.pace.most()
     }
 
     /// It is measured how long requests of some queue take.

@@ -15,6 +15,7 @@ mod gather;
 mod given;
 mod lent;
 mod meters;
+mod pace;
 mod proxied;
 mod queues;
 mod shares;
@@ -32,7 +33,9 @@ pub(crate) use self::gather::Going;
 use self::gather::Promises;
 pub(crate) use self::lent::View;
 use self::meters::Meters;
+use self::pace::Pace;
 use self::queues::QueueEnd;
+pub(crate) use self::queues::Then;
 use self::shares::Shares;
 pub(crate) use self::slots::SlotState;
 use self::watch::Extras;
@@ -98,6 +101,7 @@ pub(crate) struct Dispatch {
     touched: Vec<QueuePlace>,
     /// Requests pushed and not yet published.
     fresh: u32,
+    pace: Pace,
     tally: Tally,
     /// The most slots that were seen in use since memory was given back.
     most_open: usize,
@@ -147,6 +151,7 @@ impl Dispatch {
             measures: false,
             touched: Vec::with_capacity(64),
             fresh: 0,
+            pace: Pace::of(config.mode),
             tally: Tally::default(),
             most_open: 0,
             mode: config.mode,

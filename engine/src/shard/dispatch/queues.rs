@@ -11,12 +11,24 @@ use std::sync::Arc;
 use ringress_proto::reject::Reject;
 
 use super::displace::{YIELDING_MAX, Yielding};
+use super::pace::Showing;
 use super::slots::Life;
 use super::{Dispatch, SlotState};
 use crate::id::{QueueNumber, QueuePlace};
 use crate::policy::PolicyIndex;
 use crate::queue::{Producer, QueueCore, ShardSide, ShortBytes, Slot, SlotTable};
 use crate::record::RequestRecord;
+
+/// What a shard does when it has published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// It enters the kernel.
+    Enters,
+    /// It handles more completions when it has looked at responses.
+    HandlesMore,
+    /// All that had come is handled.
+    Ends,
+}
 
 /// A queue as a shard sees it.
 #[derive(Debug)]
@@ -88,10 +100,13 @@ impl Dispatch {
     fn release_queue(&mut self, index: usize) -> Option<QueueNumber> {
         let mut end = self.queues[index].take()?;
         let shard = usize::from(self.id.0);
-        let count = end.producer.publish();
+        let count = end.producer.publish_all();
         self.counters.requests_delivered.add(count);
         end.core.abandon_of(shard);
         self.touched.retain(|touched| touched.index() != index);
+        if self.touched.is_empty() {
+            self.pace.catch_up();
+        }
         for slot in self.side.slots_used() {
             let state = &mut self.slots[slot];
             state.queue = state.queue.filter(|queue| queue.index() != index);
@@ -181,18 +196,22 @@ impl Dispatch {
     /// Shows consumers what has been pushed since the last time, and wakes those that sleep: once a queue. `true`:
     /// there was something.
     ///
-    /// In queue mode, while there are `more` completions to handle, a consumer that sleeps on this very CPU is left
+    /// In queue mode, while there are more completions to handle, a consumer that sleeps on this very CPU is left
     /// asleep: it could only run instead of the shard, and each change of threads costs as much as several requests.
     /// The loop comes back here before it enters the kernel; in co-located mode the application may come between, so
     /// there it is woken at once.
-    pub(crate) fn publish(&mut self, more: bool) -> bool {
+    pub(crate) fn publish(&mut self, then: Then) -> bool {
         // Also where nothing is left to be shown, because the queue has ended meanwhile.
         self.fresh = 0;
         self.meters.settle();
         if self.touched.is_empty() {
             return false;
         }
-        let can_wait = more && !self.is_colocated();
+        let can_wait = match self.pace.showing() {
+            Showing::AtOnce => false,
+            Showing::MayWait => then == Then::HandlesMore,
+            Showing::InPieces => return self.publish_piece(then),
+        };
         let shard = usize::from(self.id.0);
         self.touched.retain(|place| {
             let Some(queue) = &mut self.queues[place.index()] else { return false };
@@ -214,11 +233,67 @@ impl Dispatch {
         true
     }
 
+    /// The shard is [behind](super::pace): it shows consumers what they are about to take, or all, if nobody takes it.
+    #[cold]
+    #[inline(never)]
+    fn publish_piece(&mut self, then: Then) -> bool {
+        if then == Then::Enters {
+            // Behind that: it does not wait.
+            self.touched.iter().for_each(|place| {
+                let Some(queue) = &mut self.queues[place.index()] else { return };
+                queue.room = 0;
+            });
+            return true;
+        }
+        let (mut taken, mut seen, mut any_left) = (0, 0, false);
+        for queue in self.queues.iter_mut().flatten() {
+            let of_queue = queue.producer.taken();
+            (taken, seen) = (taken + of_queue.0, seen + of_queue.1);
+        }
+        let helps = self.pace.look((taken, seen), self.now);
+        let most = if helps { (self.pace.piece() / self.touched.len() as u64).max(1) } else { u64::MAX };
+        let shard = usize::from(self.id.0);
+        self.touched.retain(|place| {
+            let Some(queue) = &mut self.queues[place.index()] else { return false };
+            let is_closed = queue.core.is_closed();
+            let (fresh, shown) = queue.producer.publish_up_to(if is_closed { u64::MAX } else { most });
+            queue.room = 0;
+            self.counters.requests_delivered.add(fresh);
+            queue.core.sleepers().wake(shard, shown + core::mem::take(&mut queue.unannounced));
+            if is_closed {
+                queue.core.abandon_of(shard);
+            }
+            queue.touched = queue.producer.has_unshown();
+            any_left |= queue.touched;
+            queue.touched
+        });
+        if !any_left {
+            self.pace.catch_up();
+        }
+        true
+    }
+
+    /// Completions have been left over for too long.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn fall_behind(&mut self) {
+        if !self.pace.fall_behind() {
+            return;
+        }
+        // While it is behind, what holds something back is listed, and each is looked at in this turn.
+        for (place, end) in (0..).map(QueuePlace::new).zip(&mut self.queues) {
+            if let Some(end) = end.as_mut().filter(|end| !end.touched) {
+                end.touched = true;
+                self.touched.push(place);
+            }
+        }
+    }
+
     /// The shard ends: what has been pushed counts as delivered, though nobody is woken for it.
     pub(crate) fn count_pushed(&mut self) {
         self.meters.settle();
         for end in self.queues.iter_mut().flatten() {
-            self.counters.requests_delivered.add(end.producer.publish());
+            self.counters.requests_delivered.add(end.producer.publish_all());
         }
     }
 
@@ -252,10 +327,29 @@ impl Dispatch {
     }
 
     /// Drops the requests that wait in queues.
-    pub(crate) fn abandon_queued(&self) {
+    pub(crate) fn abandon_queued(&mut self) {
+        self.count_pushed();
         for queue in self.queues.iter().flatten() {
             queue.core.abandon_of(usize::from(self.id.0));
         }
+    }
+
+    /// Whether completions were left over for too long, and what came of them is not all shown yet.
+    #[cfg(test)]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.pace.showing() == Showing::InPieces
+    }
+
+    /// Requests pushed and not yet published.
+    #[cfg(test)]
+    pub(crate) fn fresh(&self) -> u32 {
+        self.fresh
+    }
+
+    /// From now on so many requests are published in a turn.
+    #[cfg(test)]
+    pub(crate) fn set_publish_max(&mut self, most: u32) {
+        self.pace.set_usual(most);
     }
 
     /// Whether requests are published for which nobody has been woken.

@@ -155,7 +155,7 @@ impl App {
     pub(super) fn options(&mut self) -> (bool, Vec<usize>, usize, bool) {
         let streams = self.streams.iter().any(Streaming::can_act);
         let pending = self.pending.iter().enumerate().filter_map(|(at, pending)| pending.can_act().then_some(at));
-        (!self.queue.is_empty(), pending.collect(), self.kept.len(), streams)
+        (self.queue.shows_any(), pending.collect(), self.kept.len(), streams)
     }
 
     /// Goes on with one of the streams that can.

@@ -113,7 +113,7 @@ fn what_waits_while_the_application_works_on_others_takes_that_time_too() {
     let config = Config { mode: Mode::Colocated, ..Options::default().config };
     let mut rig = Rig::with(Options { measured: true, config, ..Options::default() });
     let _driving = rig.shard.drive_here();
-    rig.shard.publish_max = 1;
+    rig.shard.protocol.dispatch.set_publish_max(1);
     let clients = [rig.connect(), rig.connect()];
     for client in clients {
         rig.shard.protocol.transport.io.write(client, b"GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n");

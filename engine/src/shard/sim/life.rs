@@ -230,7 +230,7 @@ fn a_queue_that_ends_before_its_requests_are_published_stops_nothing() {
     // More than are published in one turn.
     let clients: Vec<usize> = (0..50).map(|_| rig.connect()).collect();
     clients.iter().for_each(|client| rig.shard.protocol.transport.io.write(*client, GET.as_bytes()));
-    rig.shard.publish_max = 32;
+    rig.shard.protocol.dispatch.set_publish_max(32);
     rig.shard.inbox.begin_turn();
     rig.shard.enter(None, false).expect("the fake never fails");
     rig.shard.handle_events();

@@ -211,6 +211,7 @@ impl Rig {
         let unannounced = self.shard.protocol.dispatch.is_unannounced();
         assert!(!(self.shard.protocol.transport.io.asleep && unannounced), "hang: nobody was told of requests");
         if self.shard.protocol.transport.io.asleep {
+            assert!(!self.shard.protocol.dispatch.is_behind(), "hang: what is published is not shown");
             let cells = self.shard.protocol.dispatch.side().cells.stage.in_use();
             assert!(
                 cells <= self.shard.protocol.transport.io.reading() as u64,

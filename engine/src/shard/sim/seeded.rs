@@ -102,10 +102,10 @@ fn run_one(seed: u64) {
     }
     let mut rig = Rig::with(options);
     ends::expect_notes(measured);
-    rig.shard.publish_max = [1, 3, 64, 512][random.below(4)];
+    rig.shard.protocol.dispatch.set_publish_max([1, 3, 64, 512][random.below(4)]);
     rig.shard.protocol.transport.io.descriptors_max = if tight && random.chance(300) { 3 } else { usize::MAX };
     if let Some(own) = &mut slow {
-        rig.shard.publish_max = [1, 1, 3][own.below(3)];
+        rig.shard.protocol.dispatch.set_publish_max([1, 1, 3][own.below(3)]);
     }
     rig.shard.protocol.transport.turns.sizes.draw(&mut random);
     let _driving = colocated.then(|| rig.shard.drive_here());

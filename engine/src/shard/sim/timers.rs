@@ -104,15 +104,17 @@ fn what_has_come_is_not_late_however_long_the_application_takes() {
     let mut rig = Rig::with(Options { config, ..Options::default() });
     let _driving = rig.shard.drive_here();
     // As many clients as a turn hands out, three times over.
-    rig.shard.publish_max = 2;
+    rig.shard.protocol.dispatch.set_publish_max(2);
     let clients: Vec<usize> = (0..6).map(|_| rig.connect()).collect();
     for client in &clients {
         rig.shard.protocol.transport.io.write(*client, get("/a/1").as_bytes());
     }
-    for _ in 0..3 {
+    let mut served = 0;
+    while served < clients.len() {
         rig.turn();
         let leases = rig.claim_all();
-        assert_eq!(leases.len(), 2, "the rest of what has come is handled later");
+        assert!((1..=2).contains(&leases.len()), "the rest of what has come is handled or shown later");
+        served += leases.len();
         rig.shard.protocol.transport.clock.skip(ticks(SECOND * 10));
         leases.into_iter().for_each(answer);
     }

@@ -18,7 +18,7 @@ fn rig(options: Options, clients: usize) -> (Rig, Vec<usize>) {
     let core = core_affinity::get_core_ids().and_then(|cores| cores.first().copied()).expect("some core is allowed");
     assert!(core_affinity::set_for_current(core), "an allowed core");
     let mut rig = Rig::with(options);
-    rig.shard.publish_max = 1;
+    rig.shard.protocol.dispatch.set_publish_max(1);
     let clients = (0..clients).map(|_| rig.connect()).collect();
     (rig, clients)
 }
