@@ -10,10 +10,11 @@
 //!
 //! Not here: how much somebody may hold, and what happens to who holds more (room `shard`).
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+mod places;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use self::places::Places;
 use crate::error::{Error, Result};
 use crate::mem::give_back_room;
 use crate::slab::ConnectionKey;
@@ -138,19 +139,12 @@ impl std::fmt::Display for Network {
     }
 }
 
-#[derive(Debug)]
-struct Entry {
-    origin: Origin,
-    /// The next one in the same bucket, or of those that are free; 0: none.
-    next: u32,
-}
-
 /// See the module's head.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    /// The first is nobody's.
-    entries: Vec<Entry>,
-    /// How much of each pool is held for each entry's address.
+    /// Of those for whom something is held. The first is nobody's.
+    places: Places<Origin>,
+    /// How much of each pool is held for the address of each place.
     held: [Vec<u32>; POOLS],
     /// For how many addresses something of it is.
     holders: [u32; POOLS],
@@ -158,49 +152,37 @@ pub(crate) struct Peers {
     slots: Vec<u32>,
     /// And how many each was given since then, of which some may have come back.
     given: Vec<u32>,
-    /// The first free one; 0: none.
-    free: u32,
-    /// The first entry in each; 0: none.
-    buckets: Vec<u32>,
-    hasher: RandomState,
     proxies: Vec<Network>,
-    len: u32,
     /// The address of each connection, by its index.
     of: Vec<PeerKey>,
 }
 
 impl Peers {
     /// Bytes that what is held for one more connection takes at most, with an address of its own.
-    pub(crate) const BYTES: usize = size_of::<Entry>() + (POOLS + 4) * size_of::<u32>() + size_of::<PeerKey>();
+    pub(crate) const BYTES: usize = Places::<Origin>::BYTES + (POOLS + 2) * size_of::<u32>() + size_of::<PeerKey>();
 
     /// For so many connections and requests at a time.
     pub(crate) fn new(connections: u32, requests: u32, proxies: &[Network]) -> Self {
         // One of nobody's, and one that a connection moves to before it leaves another.
         let capacity = connections as usize + requests as usize + 2;
         let mut peers = Self {
-            entries: Vec::with_capacity(capacity),
+            places: Places::new(capacity, connections as usize, Origin::V4(Ipv4Addr::UNSPECIFIED)),
             held: core::array::from_fn(|_| Vec::with_capacity(capacity)),
             holders: [0; POOLS],
             slots: Vec::with_capacity(capacity),
             given: Vec::with_capacity(capacity),
-            free: 0,
-            // Zeros that take no memory before they are written.
-            buckets: vec![0; (connections.max(1) as usize).next_power_of_two()],
-            hasher: RandomState::new(),
             proxies: proxies.to_vec(),
-            len: 0,
             of: Vec::with_capacity(connections as usize),
         };
-        peers.push(Entry { origin: Origin::V4(Ipv4Addr::UNSPECIFIED), next: 0 });
+        peers.grow(1);
         peers
     }
 
-    fn push(&mut self, entry: Entry) -> u32 {
-        self.entries.push(entry);
-        self.held.iter_mut().for_each(|held| held.push(0));
-        self.slots.push(0);
-        self.given.push(0);
-        u32::try_from(self.entries.len() - 1).expect("as many as connections and requests, below 2^32")
+    /// There are so many places.
+    fn grow(&mut self, len: usize) {
+        self.held.iter_mut().for_each(|held| held.resize(len, 0));
+        self.slots.resize(len, 0);
+        self.given.resize(len, 0);
     }
 
     /// A connection has come in from an address; without one, from a process of this host, which is trusted to speak
@@ -208,12 +190,7 @@ impl Peers {
     pub(crate) fn enter(&mut self, connection: ConnectionKey, ip: Option<IpAddr>) -> PeerKey {
         let proxied = Origin::Proxied { connection: connection.index, generation: connection.generation() };
         let origin = ip.filter(|ip| !self.is_trusted(Some(*ip))).map_or(proxied, Origin::of);
-        let bucket = self.bucket(&origin);
-        let mut next = self.buckets[bucket];
-        while next != 0 && self.entries[next as usize].origin != origin {
-            next = self.entries[next as usize].next;
-        }
-        let key = PeerKey(if next == 0 { self.insert(origin, bucket) } else { next });
+        let key = PeerKey(self.places.find(&origin).unwrap_or_else(|| self.insert(origin)));
         self.hold(key, Pool::Connections);
         let index = connection.index as usize;
         self.of.resize(self.of.len().max(index + 1), PeerKey::NOBODY);
@@ -251,43 +228,27 @@ impl Peers {
     /// While nothing is held for anybody, the memory goes back to the system.
     #[cold]
     pub(crate) fn give_back_room(&mut self) {
-        if self.len == 0 {
+        self.places.give_back_room();
+        if self.places.len() == 0 {
             // The first is nobody's.
-            self.entries.truncate(1);
             self.held.iter_mut().for_each(|held| held.truncate(1));
             self.slots.truncate(1);
             self.given.truncate(1);
             self.of.clear();
-            self.free = 0;
         }
-        give_back_room(&mut self.entries);
         self.held.iter_mut().for_each(give_back_room);
         give_back_room(&mut self.slots);
         give_back_room(&mut self.given);
         give_back_room(&mut self.of);
     }
 
-    fn bucket(&self, origin: &Origin) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "some bits are as good as others")]
-        let hash = self.hasher.hash_one(origin) as usize;
-        hash & (self.buckets.len() - 1)
-    }
-
-    fn insert(&mut self, origin: Origin, bucket: usize) -> u32 {
-        let entry = Entry { origin, next: self.buckets[bucket] };
-        let place = match self.free {
-            0 => self.push(entry),
-            free => {
-                let place = &mut self.entries[free as usize];
-                self.free = place.next;
-                *place = entry;
-                // What was counted was of another address.
-                (self.slots[free as usize], self.given[free as usize]) = (0, 0);
-                free
-            }
-        };
-        self.buckets[bucket] = place;
-        self.len += 1;
+    fn insert(&mut self, origin: Origin) -> u32 {
+        let place = self.places.insert(origin);
+        if place as usize == self.slots.len() {
+            self.grow(place as usize + 1);
+        }
+        // What was counted was of another address.
+        (self.slots[place as usize], self.given[place as usize]) = (0, 0);
         place
     }
 
@@ -316,25 +277,8 @@ impl Peers {
         self.holders[pool as usize] -= u32::from(*held == 0);
         let is_unused = self.held.iter().all(|held| held[key.0 as usize] == 0);
         if is_unused && key != PeerKey::NOBODY {
-            self.remove(key);
+            self.places.remove(key.0);
         }
-    }
-
-    fn remove(&mut self, key: PeerKey) {
-        let entry = &self.entries[key.0 as usize];
-        let (bucket, behind) = (self.bucket(&entry.origin), entry.next);
-        if self.buckets[bucket] == key.0 {
-            self.buckets[bucket] = behind;
-        } else {
-            let mut before = self.buckets[bucket];
-            while before != 0 && self.entries[before as usize].next != key.0 {
-                before = self.entries[before as usize].next;
-            }
-            self.entries[before as usize].next = behind;
-        }
-        self.entries[key.0 as usize].next = self.free;
-        self.free = key.0;
-        self.len -= 1;
     }
 
     /// How much of a pool is held for an address.
@@ -389,7 +333,7 @@ impl Peers {
 
     /// Addresses for which something is held.
     pub(crate) fn len(&self) -> u32 {
-        self.len
+        self.places.len()
     }
 }
 
