@@ -14,6 +14,7 @@ use std::str::FromStr;
 use ringress_proto::limits::Limits;
 use ringress_proto::response::{HeadTemplate, SERVER_BYTES_MAX};
 
+use crate::admission::ConnectionLimits;
 use crate::error::{Error, Result};
 use crate::id::SLOT_BITS;
 use crate::mem::ArenaSizes;
@@ -115,6 +116,8 @@ pub(crate) struct Config {
     pub(crate) pipeline_max: u32,
     /// Clients in these networks speak for many: none of them has too much.
     pub(crate) trusted_proxies: Vec<Network>,
+    /// Of connections, over all listeners.
+    pub(crate) connection_limits: ConnectionLimits,
     /// What sessions and groups inherit, and what it inherits itself.
     pub(crate) properties: Properties,
     pub(crate) base: Properties,
@@ -165,6 +168,7 @@ impl Default for Config {
             stack_bytes: None,
             pipeline_max: 64,
             trusted_proxies: Vec::new(),
+            connection_limits: ConnectionLimits::new(),
             properties: Properties::new(),
             base: Properties::new(),
             limits: Limits::DEFAULT,
@@ -202,6 +206,7 @@ impl Config {
         });
         within("shards", self.shards, 1, 255)?;
         within("connections_max", self.connections_max, 1, 1 << 24)?;
+        self.connection_limits.check()?;
         within("requests_max", self.requests_max, 16, 1 << 24)?;
         within("receive_buffers", self.receive_buffers, 16, 32_768)?;
         power_of_two("receive_buffers", self.receive_buffers)?;

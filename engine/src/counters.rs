@@ -54,6 +54,18 @@ counters! {
     connections_open,
     /// Connections refused for want of a slot or a descriptor.
     connections_refused,
+    /// Connections closed on arrival because as many were open as
+    /// [`connections_max`](crate::ConnectionLimits::connections_max) of their listener or of the engine allows.
+    over_connections_max,
+    /// Connections closed on arrival because more came in a second than
+    /// [`connection_rate_max`](crate::ConnectionLimits::connection_rate_max) allows.
+    over_connection_rate_max,
+    /// Connections closed on arrival, or when a PROXY header said whose they are, because their address had as many
+    /// open as [`connections_per_address_max`](crate::ConnectionLimits::connections_per_address_max) allows.
+    over_connections_per_address_max,
+    /// Connections closed so because more of their address came in a second than
+    /// [`connection_rate_per_address_max`](crate::ConnectionLimits::connection_rate_per_address_max) allows.
+    over_connection_rate_per_address_max,
     /// Connections with nothing to do that were closed for others, when a shard had as many as it may, or no descriptor
     /// was left.
     connections_evicted,

@@ -87,6 +87,7 @@ compile_error!(
     [target.'cfg(target_os = \"linux\")'.dependencies]"
 );
 
+mod admission;
 mod api;
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -143,6 +144,7 @@ pub use ringress_proto::range::{ByteRange, Ranges, Selection};
 pub use ringress_proto::trailers::Trailers;
 pub use ringress_proto::url::TargetForm;
 
+pub use self::admission::ConnectionLimits;
 pub use self::api::{
     Batch, Body, Chunk, Completion, Cookies, Disconnect, FieldName, FillBuffer, Form, HeaderName, HeaderValue,
     HeaderValues, Headers, IntoFd, NextChunk, Pairs, Precondition, ProxyHeader, ReadBytes, Receive, ReceiveBatch,

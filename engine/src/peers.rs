@@ -8,13 +8,14 @@
 //! start, as much as there can be connections and requests; which bucket an address is in depends on a random key of
 //! the table, so that nobody can fill one on purpose.
 //!
-//! Not here: how much somebody may hold, and what happens to who holds more (room `shard`).
+//! Not here: how much somebody may hold, and what happens to who holds more (room `shard`); how many connections may
+//! come, of all shards together (room `admission`).
 
 mod places;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use self::places::Places;
+pub(crate) use self::places::Places;
 use crate::error::{Error, Result};
 use crate::mem::give_back_room;
 use crate::slab::ConnectionKey;
@@ -49,7 +50,7 @@ impl PeerKey {
 
 /// What counts as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Origin {
+pub(crate) enum Origin {
     V4(Ipv4Addr),
     /// The first 64 bits.
     V6(u64),
@@ -61,7 +62,7 @@ enum Origin {
 }
 
 impl Origin {
-    fn of(ip: IpAddr) -> Self {
+    pub(crate) fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Self::V4(ip),
             IpAddr::V6(ip) => Self::V6(u64::try_from(ip.to_bits() >> 64).unwrap_or(0)),
@@ -218,6 +219,12 @@ impl Peers {
     /// The address of a connection that has come in and has not gone.
     pub(crate) fn of(&self, connection: ConnectionKey) -> PeerKey {
         self.of.get(connection.index as usize).copied().unwrap_or(PeerKey::NOBODY)
+    }
+
+    /// Whether a connection is of an address, and not of a trusted proxy.
+    #[cfg(test)]
+    pub(crate) fn is_of_address(&self, connection: ConnectionKey) -> bool {
+        !matches!(self.places.key(self.of(connection).0), Origin::Proxied { .. })
     }
 
     /// A connection has gone.

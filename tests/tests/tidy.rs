@@ -74,6 +74,7 @@ const ENGINE: &[Room] = &[
     ("slab", &["mem"], RING_AND_HTTP),
     ("candidates", &["clock"], RING_AND_HTTP_AND_LOCKS),
     ("peers", &["error", "mem", "slab"], RING_AND_HTTP_AND_LOCKS),
+    ("admission", &["error", "mem", "peers", "slab"], RING_AND_HTTP),
     ("proxied", &["id"], RING_AND_HTTP),
     ("driver", &["clock", "error", "id", "mem"], HTTP),
     ("stream", &["foreign"], RING_AND_HTTP_AND_LOCKS),
@@ -83,7 +84,7 @@ const ENGINE: &[Room] = &[
     ("timer", &["clock", "id", "mem", "slab"], IO),
     ("policy", &["clock", "error"], RING_AND_HTTP),
     ("route", &["counters", "id", "policy", "record"], IO),
-    ("config", &["error", "id", "mem", "peers", "policy", "queue", "record"], RING),
+    ("config", &["admission", "error", "id", "mem", "peers", "policy", "queue", "record"], RING),
     ("shard", SHARD_MAY, LOCKS),
     ("session", SESSION_MAY, RING),
     ("api", API_MAY, RING),
@@ -105,13 +106,13 @@ const ENGINE: &[Room] = &[
 ];
 #[rustfmt::skip]
 const SHARD_MAY: &[&str] = &[
-    "candidates", "clock", "config", "conn", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy",
-    "proxied", "queue", "record", "route", "slab", "stream", "timer",
+    "admission", "candidates", "clock", "config", "conn", "counters", "driver", "error", "foreign", "id", "mem",
+    "peers", "policy", "proxied", "queue", "record", "route", "slab", "stream", "timer",
 ];
 #[rustfmt::skip]
 const SESSION_MAY: &[&str] = &[
-    "clock", "config", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy", "proxied", "queue",
-    "record", "route", "shard", "slab",
+    "admission", "clock", "config", "counters", "driver", "error", "foreign", "id", "mem", "peers", "policy", "proxied",
+    "queue", "record", "route", "shard", "slab",
 ];
 
 #[rustfmt::skip]
@@ -136,7 +137,8 @@ const INSIDE_SHARD: &[Room] = &[
     // What operations have come to is said by the transport, in its own words.
     ("protocol", PROTOCOL_MAY, &["io_uring", "libc", "Op", "Event", "RawFd", "Slab", "Shard"]),
 ];
-const TRANSPORT_MAY: &[&str] = &["clock", "counters", "driver", "error", "id", "mem", "proxied", "slab", "timer"];
+const TRANSPORT_MAY: &[&str] =
+    &["admission", "clock", "counters", "driver", "error", "id", "mem", "proxied", "slab", "timer"];
 /// Of no version: what one notes of a request is a number there (`SlotState::note`).
 const DISPATCH_NEVER: &[&str] = &[
     "io_uring",
@@ -161,8 +163,8 @@ const DISPATCH_MAY: &[&str] = &[
 ];
 #[rustfmt::skip]
 const PROTOCOL_MAY: &[&str] = &[
-    "clock", "config", "conn", "counters", "driver", "error", "id", "mem", "peers", "policy", "proxied", "queue",
-    "record", "slab", "stream", "timer", "shard::dispatch", "shard::transport",
+    "admission", "clock", "config", "conn", "counters", "driver", "error", "id", "mem", "peers", "policy", "proxied",
+    "queue", "record", "slab", "stream", "timer", "shard::dispatch", "shard::transport",
 ];
 
 /// What all protocols of a shard share, and so must know none of them.

@@ -92,7 +92,7 @@ impl Turns {
         let mut desired = DesiredState::new(routes([("http://*:80/", 7)]));
         desired.set_queues(vec![Some(Arc::clone(&core))]);
         let ip = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let entrance = Entrance { ip, port: 80, is_unix: false, proxy: ProxyProtocol::Off };
+        let entrance = Entrance { ip, port: 80, is_unix: false, proxy: ProxyProtocol::Off, gate: None };
         let sockets = vec![Some(Arc::new(ListenSocket::alone(socket)))];
         desired.set_addresses(vec![Arc::new(ListenAddress { id: 1, entrance, sockets })]);
         desired.advance();

@@ -97,6 +97,12 @@ impl<K: Copy + Eq + Hash> Places<K> {
         self.len -= 1;
     }
 
+    /// The key that has a place, or had it last.
+    #[cfg(test)]
+    pub(crate) fn key(&self, place: u32) -> K {
+        self.entries[place as usize].key
+    }
+
     /// How many keys have a place.
     pub(crate) fn len(&self) -> u32 {
         self.len

@@ -66,11 +66,11 @@ pub(super) fn bind(
 
 fn entrance(address: SocketAddr, listener: &Listener) -> Entrance {
     let ip = (!address.ip().is_unspecified()).then(|| address.ip().to_canonical());
-    Entrance { ip, port: address.port(), is_unix: false, proxy: listener.proxy() }
+    Entrance { ip, port: address.port(), is_unix: false, proxy: listener.proxy(), gate: None }
 }
 
 fn unix_entrance(listener: &Listener) -> Entrance {
-    Entrance { ip: None, port: listener.port_or_usual(), is_unix: true, proxy: listener.proxy() }
+    Entrance { ip: None, port: listener.port_or_usual(), is_unix: true, proxy: listener.proxy(), gate: None }
 }
 
 /// Binds a Unix socket, of which all shards take clients; it listens at once.
@@ -141,6 +141,7 @@ pub(super) fn adopt(
             (address.into(), entrance(address, listener))
         }
         Family::Unix => {
+            listener.check_unix()?;
             let cannot = |error| Error::io(format!("cannot take {}", subject()), error);
             handed::adopt_unix(socket.as_fd(), listener.backlog_wanted()).map_err(cannot)?;
             let address = match unix_socket::name_of(socket.as_fd()).map_err(cannot)? {

@@ -8,6 +8,7 @@
 use ringress_proto::limits::Limits;
 
 use super::engine::Engine;
+use crate::admission::ConnectionLimits;
 use crate::config::{Capacity, Config, Driver, Mode, Pool};
 use crate::error::Result;
 use crate::peers::Network;
@@ -150,8 +151,8 @@ impl EngineBuilder {
 
     /// Networks of proxies that speak for many clients: an address there is never taken for one that has much, however
     /// many connections it has, when some end so that others are served (`connections_evicted`); and each of its
-    /// connections is an address of its own when request slots run out ([`requests_max`](Self::requests_max)). None by
-    /// default.
+    /// connections is an address of its own when request slots run out ([`requests_max`](Self::requests_max)). Nor do
+    /// [`connection_limits`](Self::connection_limits) of one address hold for them. None by default.
     ///
     /// ```
     /// use ringress::{Engine, Network};
@@ -162,6 +163,17 @@ impl EngineBuilder {
     /// ```
     pub fn trusted_proxies(mut self, networks: &[Network]) -> Self {
         self.config.trusted_proxies = networks.to_vec();
+        self
+    }
+
+    /// How many connections may be open and come in a second, over all listeners and shards, in all and of one address;
+    /// none said by default. A listener may have [limits of its own](crate::Listener::limits): both hold. Addresses in
+    /// the networks of [`trusted_proxies`](Self::trusted_proxies) have no limit of one address.
+    ///
+    /// This closes connections on arrival, whatever room there is; [`connections_max`](Self::connections_max) of this
+    /// builder is the room of each shard, for which others make way.
+    pub fn connection_limits(mut self, limits: ConnectionLimits) -> Self {
+        self.config.connection_limits = limits;
         self
     }
 

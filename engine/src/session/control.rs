@@ -18,6 +18,7 @@ use super::groups::Groups;
 use super::listeners::Listeners;
 use super::queues::Queues;
 use super::running::Running;
+use crate::admission::Gates;
 use crate::clock;
 use crate::config::{Config, Driver, Mode};
 use crate::counters::ShardCounters;
@@ -69,9 +70,9 @@ pub(crate) struct EngineShared {
 }
 
 impl Control {
-    pub(super) fn new(sides: Vec<Option<ShardSide<RequestRecord>>>, groups: Groups) -> Self {
+    pub(super) fn new(sides: Vec<Option<ShardSide<RequestRecord>>>, groups: Groups, gates: Gates) -> Self {
         let desired = DesiredState::new(groups.routes.clone());
-        let (queues, listeners, ended) = (Queues::default(), Listeners::default(), Vec::new());
+        let (queues, listeners, ended) = (Queues::default(), Listeners::new(gates), Vec::new());
         Self { queues, groups, listeners, desired, sides, ended, stopped: false, failure: None }
     }
 

@@ -23,6 +23,7 @@ use super::listener::{Endpoint, Listener};
 use super::queue_options::QueueOptions;
 use super::request_queue::RequestQueue;
 use super::url_groups::ServerSession;
+use crate::admission::Gates;
 use crate::clock;
 use crate::config::{Config, Driver, Mode};
 use crate::counters::Counters;
@@ -120,12 +121,14 @@ impl Engine {
             exchanges.push(exchange);
             sides.push(Some(side));
         }
+        let groups = Groups::new(&config.properties, config.shards as usize);
+        let gates = Gates::new(config.connection_limits, config.shards, config.connections_max);
         let shared = Arc::new(EngineShared {
             id,
             inboxes: sides.iter().map(|_| Arc::default()).collect(),
             counters: sides.iter().map(|_| Arc::default()).collect(),
             exchanges: exchanges.into(),
-            control: Mutex::new(Control::new(sides, Groups::new(&config.properties, config.shards as usize))),
+            control: Mutex::new(Control::new(sides, groups, gates)),
             running: Arc::default(),
             listener: EventListener::default(),
             caught_before: foreign::caught_elsewhere(),

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::socket_file::FileOptions;
+use crate::admission::ConnectionLimits;
 use crate::driver::listen::{BACKLOG, TcpOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peers::Network;
@@ -68,6 +69,7 @@ pub(super) enum Source {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ListenOptions {
     pub(super) proxy: ProxyProtocol,
+    pub(super) limits: ConnectionLimits,
     backlog: Option<u32>,
     reuse_port: bool,
     v6_only: bool,
@@ -176,6 +178,30 @@ impl Listener {
         self
     }
 
+    /// How many connections that come in here may be open and come in a second, over all shards, in all and of one
+    /// address. None by default; [those of the engine](crate::EngineBuilder::connection_limits) hold as well. Who comes
+    /// over a Unix socket has an address only where a proxy says one.
+    pub fn limits(mut self, limits: ConnectionLimits) -> Self {
+        self.options.limits = limits;
+        self
+    }
+
+    pub(super) fn connection_limits(&self) -> ConnectionLimits {
+        self.options.limits
+    }
+
+    /// # Errors
+    /// That it limits what comes of an address over a Unix socket, where nobody says one.
+    pub(super) fn check_unix(&self) -> Result<()> {
+        match self.options.limits.of_address().filter(|_| self.options.proxy == ProxyProtocol::Off) {
+            None => Ok(()),
+            Some(name) => Err(Error::invalid(format!(
+                "{name} is set for a Unix socket, where nobody has an address; leave it out, or have a proxy say whose \
+                connections they are (proxy_protocol)"
+            ))),
+        }
+    }
+
     pub(super) fn proxy(&self) -> ProxyProtocol {
         self.options.proxy
     }
@@ -199,7 +225,7 @@ impl Listener {
     /// # Errors
     /// That a setting is out of range, or of no meaning for what is listened on.
     pub(super) fn check(&self) -> Result<()> {
-        let ListenOptions { backlog, reuse_port, v6_only, defer_accept, port, file, .. } = self.options;
+        let ListenOptions { limits, backlog, reuse_port, v6_only, defer_accept, port, file, .. } = self.options;
         if let Some(backlog) = backlog.filter(|backlog| !(1..=BACKLOG_MAX).contains(backlog)) {
             return Err(Error::invalid(format!("backlog is {backlog}, but must be from 1 to {BACKLOG_MAX}")));
         }
@@ -212,7 +238,11 @@ impl Listener {
         if let Some(mode) = file.mode.filter(|mode| *mode > 0o777) {
             return Err(Error::invalid(format!("mode is {mode:#o}, but must be from 0 to 0o777")));
         }
+        limits.check()?;
         let is_unix = self.is_unix();
+        if is_unix {
+            self.check_unix()?;
+        }
         let of_tcp = [("reuse_port", reuse_port), ("v6_only", v6_only), ("defer_accept", defer_accept.is_some())];
         let of_files = [("mode", file.mode.is_some()), ("owner", file.owner != (None, None))];
         if let Some((name, _)) = of_tcp.into_iter().find(|(_, is_set)| is_unix && *is_set) {

@@ -20,6 +20,7 @@ use super::bound::{self, Bound, ShardState};
 use super::listener::{Endpoint, Listener, Source};
 use super::refused::Refused;
 use super::socket_file::SocketFile;
+use crate::admission::Gates;
 use crate::error::{Error, ErrorKind};
 use crate::policy::SocketOptions;
 use crate::shard::{DesiredState, ListenAddress};
@@ -55,15 +56,21 @@ impl Opened {
 }
 
 /// See the module's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Listeners {
     /// In the order of their ids.
     opened: Vec<Opened>,
     /// The id of the last one.
     last: u64,
+    /// Where their connections count, if there are limits.
+    gates: Gates,
 }
 
 impl Listeners {
+    pub(super) fn new(gates: Gates) -> Self {
+        Self { opened: Vec::new(), last: 0, gates }
+    }
+
     /// Opens an address on every shard, by request.
     pub(super) fn listen(
         &mut self,
@@ -155,7 +162,7 @@ impl Listeners {
             let text = format!("cannot listen any more: {ADDRESSES_MAX} addresses are listened on, {remedy}");
             return Err(Error::invalid(text).into());
         }
-        let Bound { address, entrance, sockets, file } = match &listener.source {
+        let Bound { address, mut entrance, sockets, file } = match &listener.source {
             Source::Tcp(address) => self.bind(*address, listener, shards, inherited)?,
             Source::Unix(path) => self.told(bound::bind_path(path, listener, shards), |endpoint| {
                 matches!(endpoint, Endpoint::Unix(ours) if std::path::absolute(path).is_ok_and(|path| path == *ours))
@@ -165,6 +172,7 @@ impl Listeners {
             })?,
             Source::HandedOver(socket) => bound::adopt(socket, listener, shards, inherited)?,
         };
+        entrance.gate = self.gates.gate(listener.connection_limits());
         self.last += 1;
         let sockets = sockets.into_iter().map(|socket| socket.map(Arc::new)).collect();
         let shared = Arc::new(ListenAddress { id: self.last, entrance, sockets });

@@ -215,7 +215,7 @@ impl<I: Io> Shard<I> {
             let socket = address.sockets.get(usize::from(self.protocol.dispatch.shard().0)).and_then(Option::as_ref);
             let Some(socket) = socket.filter(|_| !self.protocol.stop.has_begun()) else { continue };
             if socket.listen(&mut transport.io) {
-                transport.accept_on(address.id, address.entrance, Arc::clone(socket));
+                transport.accept_on(address.id, address.entrance.clone(), Arc::clone(socket));
             } else if !socket.is_closed() {
                 self.counters.addresses_not_opened.count();
             }

@@ -25,6 +25,7 @@ use super::Shard;
 use super::crowds::{CONNECTIONS_MAX, Connections, REST_MIN};
 use super::protocol::{Connection, Protocol, Rest};
 use super::transport::Accepted;
+use crate::admission::{Admission, Gate};
 use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
 use crate::driver::Io;
@@ -45,7 +46,7 @@ pub(super) struct Eviction {
     /// Connections that end for others, until they are closed.
     leaving: Vec<ConnectionKey>,
     /// What has come and found no place.
-    arrivals: VecDeque<Accepted>,
+    arrivals: VecDeque<(Accepted, Option<Admission>)>,
     /// When there will be some to end for them.
     looks_again: Option<Tick>,
 }
@@ -81,20 +82,40 @@ impl<I: Io> Shard<I> {
             }
             accepted.proxy = ProxyProtocol::Off;
         }
+        let admission = match accepted.gate.take() {
+            None => None,
+            Some(gate) => match self.count_in(&gate, &accepted) {
+                Some(admission) => Some(admission),
+                None => return self.protocol.transport.io.close(accepted.fd),
+            },
+        };
         if self.eviction.arrivals.is_empty() && !self.connections.is_full() {
-            self.begin(&accepted);
+            self.begin(&accepted, admission);
         } else if self.eviction.arrivals.len() < ARRIVALS_MAX {
-            self.eviction.arrivals.push_back(accepted);
+            self.eviction.arrivals.push_back((accepted, admission));
         } else {
             self.protocol.transport.turn_away(accepted.fd);
         }
     }
 
-    fn begin(&mut self, accepted: &Accepted) {
+    /// A connection counts by the limits of where it has come in. `None`: it is beyond one.
+    #[cold]
+    #[inline(never)]
+    fn count_in(&mut self, gate: &Gate, accepted: &Accepted) -> Option<Admission> {
+        let Protocol { transport, dispatch, .. } = &self.protocol;
+        let address = accepted.origin().filter(|ip| !dispatch.peers().is_trusted(Some(*ip)));
+        let counted = gate.admit(address, transport.clock.micros());
+        counted.map_err(|over| self.protocol.count_over(over)).ok()
+    }
+
+    fn begin(&mut self, accepted: &Accepted, admission: Option<Admission>) {
         match self.connections.insert_with(|key| Connection::new(accepted, key)) {
             Some(key) => {
                 self.eviction.candidates.look_again();
                 self.protocol.dispatch.peers_mut().enter(key, accepted.origin());
+                if let Some(admission) = admission {
+                    self.protocol.admitted.keep(key, admission);
+                }
                 self.visit(key, Protocol::begin);
             }
             None => self.protocol.transport.turn_away(accepted.fd),
@@ -133,9 +154,9 @@ impl<I: Io> Shard<I> {
         let before = self.eviction.leaving.len();
         self.eviction.leaving.retain(|key| self.connections.get(*key).is_some());
         while !self.connections.is_full()
-            && let Some(accepted) = self.eviction.arrivals.pop_front()
+            && let Some((accepted, admission)) = self.eviction.arrivals.pop_front()
         {
-            self.begin(&accepted);
+            self.begin(&accepted, admission);
         }
         if self.eviction.arrivals.is_empty() {
             self.eviction.looks_again = None;
@@ -191,6 +212,17 @@ impl<I: Io> Shard<I> {
         Ok(())
     }
 
+    /// Connections that are to count for their limits: all, and those of them that are of addresses.
+    #[cfg(test)]
+    pub(super) fn to_count(&self) -> (u32, u32) {
+        let peers = self.protocol.dispatch.peers();
+        let of_addresses = self.connections.iter().filter(|(key, _)| peers.is_of_address(*key)).count();
+        let waiting = self.eviction.arrivals.iter().map(|(accepted, _)| accepted);
+        let waiting_of = waiting.clone().filter(|accepted| !peers.is_trusted(accepted.origin())).count();
+        let count = |count: usize| u32::try_from(count).expect("a few");
+        (count(self.connections.len() + waiting.count()), count(of_addresses + waiting_of))
+    }
+
     /// Whether clients wait for a moment that is known.
     #[cfg(test)]
     pub(super) fn waits_for_a_tick(&self) -> bool {
@@ -202,7 +234,7 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(super) fn turn_all_away(&mut self) {
         self.eviction.looks_again = None;
-        for accepted in self.eviction.arrivals.drain(..) {
+        for (accepted, _) in self.eviction.arrivals.drain(..) {
             self.protocol.transport.turn_away(accepted.fd);
         }
     }

@@ -426,6 +426,7 @@ impl<I: Io> Protocol<I> {
         self.drop_held(link);
         self.return_borrowed(link);
         self.transport.leave_stage(&mut link.socket, &mut self.dispatch.cells_mut().stage);
+        self.admitted.leave(link.key());
         if link.socket.has_left() {
             self.hand_out(link, oldest);
             return self.dispatch.peers_mut().leave(link.key());

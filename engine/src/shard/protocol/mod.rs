@@ -36,6 +36,7 @@ pub(crate) use self::connection::Connection;
 pub(crate) use self::http1::{Awaits, Rest, Stall};
 use self::stop::Stop;
 use self::worklist::Worklist;
+use crate::admission::{Admitted, Over};
 use crate::config::Config;
 use crate::counters::ShardCounters;
 use crate::driver::Io;
@@ -72,6 +73,8 @@ pub(crate) struct Protocol<I: Io> {
     pub(crate) displaced: Vec<Slot>,
     /// Whose turn it is among those that waited.
     turn_of: Option<ConnectionKey>,
+    /// What connections count as, where there are limits.
+    pub(crate) admitted: Admitted,
     pub(crate) stop: Stop,
     counters: Arc<ShardCounters>,
 }
@@ -100,6 +103,7 @@ impl<I: Io> Protocol<I> {
             resume: Worklist::new(connections),
             displaced: Vec::with_capacity(config.slots() as usize),
             turn_of: None,
+            admitted: Admitted::new(config.connections_max),
             stop: Stop::No,
             counters,
         }
@@ -111,8 +115,21 @@ impl<I: Io> Protocol<I> {
         self.flush.give_back_room();
         self.resume.give_back_room();
         give_back_room(&mut self.displaced);
+        self.admitted.give_back_room();
         let (buffers, arena) = self.dispatch.give_memory_back();
         self.transport.give_memory_back(buffers, arena);
+    }
+
+    /// A connection is beyond a limit, and ends.
+    #[cold]
+    pub(crate) fn count_over(&self, over: Over) {
+        let counter = match over {
+            Over::Connections => &self.counters.over_connections_max,
+            Over::Rate => &self.counters.over_connection_rate_max,
+            Over::ConnectionsOfAddress => &self.counters.over_connections_per_address_max,
+            Over::RateOfAddress => &self.counters.over_connection_rate_per_address_max,
+        };
+        counter.count();
     }
 
     /// Gives spare buffers to the kernel.

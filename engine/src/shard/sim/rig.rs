@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::{ConnectionLimits, Gates};
 use crate::clock::{Tick, ticks};
 use crate::config::Config;
 use crate::counters::RequestCounts;
@@ -42,6 +43,8 @@ pub(super) struct Options {
     pub(super) is_shared: bool,
     /// Whether connections begin with what proxies say of them.
     pub(super) proxy: ProxyProtocol,
+    /// Of connections: the listener's, and the engine's.
+    pub(super) limits: [ConnectionLimits; 2],
     pub(super) seed: u64,
     pub(super) faults: Faults,
 }
@@ -69,6 +72,7 @@ impl Default for Options {
             measured: false,
             is_shared: false,
             proxy: ProxyProtocol::Off,
+            limits: [ConnectionLimits::new(); 2],
             seed: 1,
             faults,
         }
@@ -88,6 +92,7 @@ pub(super) struct Rig {
     desired: RefCell<DesiredState>,
     policy: Policy,
     address: Arc<ListenAddress>,
+    limits: [ConnectionLimits; 2],
 }
 
 /// Routes to a queue, which counts their requests, with these groups: a path, how often the group's row has changed
@@ -128,9 +133,24 @@ impl Rig {
         let listener = socket.as_raw_fd();
         let body_credit = options.body_credit;
         let policy = Policy { body_credit, body_max: BODY_MAX, ..Policy::of(&config.properties) };
-        let address = listen_address(1, 80, socket, options.proxy);
+        let mut address = listen_address(1, 80, socket, options.proxy);
+        let [own, engines] = options.limits;
+        let gates = Gates::new(engines, 1, config.connections_max);
+        Arc::make_mut(&mut address).entrance.gate = gates.gate(own);
         let desired = RefCell::new(DesiredState::new(routes(policy, &[("/a/", 1, policy)], &queue)));
-        let rig = Self { shard, queue, exchange, counters, listener, beside, inbox, desired, policy, address };
+        let rig = Self {
+            shard,
+            queue,
+            exchange,
+            counters,
+            listener,
+            beside,
+            inbox,
+            desired,
+            policy,
+            address,
+            limits: options.limits,
+        };
         rig.change(|desired| {
             desired.set_queues(vec![Some(Arc::clone(&rig.queue))]);
             desired.set_addresses(vec![Arc::clone(&rig.address)]);
@@ -147,7 +167,7 @@ impl Rig {
     pub(super) fn over(mut self, sharing: Sharing, is_unix: bool) -> Self {
         let socket = stand_in();
         self.listener = socket.as_raw_fd();
-        let entrance = Entrance { ip: None, port: 80, is_unix, proxy: ProxyProtocol::Off };
+        let entrance = Entrance { ip: None, port: 80, is_unix, proxy: ProxyProtocol::Off, gate: None };
         let sockets = vec![Some(Arc::new(ListenSocket::new(socket, sharing, None)))];
         self.address = Arc::new(ListenAddress { id: 2, entrance, sockets });
         self.change(|desired| desired.set_addresses(vec![Arc::clone(&self.address)]));
@@ -206,6 +226,7 @@ impl Rig {
         self.shard.protocol.transport.io.delayed.clear();
         self.shard.protocol.transport.io.naps = self.shard.protocol.transport.waiting.any_by_clock();
         self.shard.turn(None).expect("the fake never fails");
+        self.assert_limits();
         let overslept = self.shard.protocol.transport.io.overslept;
         assert_eq!(overslept, None, "hang: the shard went to sleep with this to do");
         let unannounced = self.shard.protocol.dispatch.is_unannounced();
@@ -217,6 +238,18 @@ impl Rig {
                 cells <= self.shard.protocol.transport.io.reading() as u64,
                 "{cells} cells are kept by slow clients"
             );
+        }
+    }
+
+    /// What counts for limits is what is open, and no more than they allow.
+    fn assert_limits(&self) {
+        let Some(gate) = &self.address.entrance.gate else { return };
+        let (open, of_addresses) = self.shard.to_count();
+        for (limits, counted) in self.limits.iter().zip(gate.counted()) {
+            let is_set = *limits != ConnectionLimits::new();
+            let of_addresses = if limits.of_address().is_some() { of_addresses } else { 0 };
+            assert_eq!(counted, if is_set { (of_addresses, open) } else { (0, 0) }, "counted of {limits:?}");
+            assert!(limits.allows(open), "{open} are open with {limits:?}");
         }
     }
 
@@ -393,7 +426,7 @@ pub(super) fn stand_in() -> OwnedFd {
 
 /// An address of 127.0.0.1 with one socket.
 pub(super) fn listen_address(id: u64, port: u16, socket: OwnedFd, proxy: ProxyProtocol) -> Arc<ListenAddress> {
-    let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port, is_unix: false, proxy };
+    let entrance = Entrance { ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), port, is_unix: false, proxy, gate: None };
     Arc::new(ListenAddress { id, entrance, sockets: vec![Some(Arc::new(ListenSocket::alone(socket)))] })
 }
 

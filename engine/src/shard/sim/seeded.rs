@@ -14,6 +14,7 @@ use super::ends;
 use super::rig::{Options, Rig};
 use super::seeds::{as_many_as_asked, run_each, the_one_asked};
 use super::world::World;
+use crate::admission::ConnectionLimits;
 use crate::clock::{Tick, ticks};
 use crate::config::{Config, Mode, longest_whole};
 use crate::driver::fake::{Faults, Outside, Random};
@@ -87,7 +88,29 @@ fn options(seed: u64, random: &mut Random, tight: bool, hasty: bool) -> Options 
         // Who is late by what it does is so by the same time as everywhere.
         config.properties = config.properties.proxy_header(Duration::from_secs(120));
     }
-    Options { config, body_credit, queue_length, measured, is_shared, proxy, seed, faults: faults(random) }
+    let limits = limits(&mut Random::new(seed ^ 0x4c), tight || hasty);
+    if limits[0].of_address().is_some() && proxy != ProxyProtocol::Off {
+        // Proxies', but not those of their clients.
+        config.trusted_proxies = vec![Network::new([0, 0, 0, 0].into(), 1).expect("half of all addresses")];
+    }
+    Options { config, body_credit, queue_length, measured, is_shared, proxy, limits, seed, faults: faults(random) }
+}
+
+/// How many connections may come, where it is fair that some are closed.
+fn limits(own: &mut Random, is_fair: bool) -> [ConnectionLimits; 2] {
+    [1, 2].map(|which| {
+        let mut limits = ConnectionLimits::new();
+        if !is_fair || own.chance(600) {
+            return limits;
+        }
+        let mut some = |most: usize| own.chance(400).then(|| u32::try_from(1 + own.below(most * which)).expect("few"));
+        let (open, of_address) = (some(6), some(3));
+        let (rate, rate_of_address) = (some(12), some(6));
+        limits = open.map_or(limits, |open| limits.connections_max(open));
+        limits = of_address.map_or(limits, |open| limits.connections_per_address_max(open));
+        limits = rate.map_or(limits, |rate| limits.connection_rate_max(rate));
+        rate_of_address.map_or(limits, |rate| limits.connection_rate_per_address_max(rate))
+    })
 }
 
 fn run_one(seed: u64) {

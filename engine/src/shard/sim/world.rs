@@ -1,5 +1,6 @@
 //! Everything outside the shard: clients that come and go, and the application.
 
+use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 
 use super::app::App;
@@ -27,6 +28,8 @@ pub(super) struct World {
     pub(super) listener: RawFd,
     /// What proxies say of connections is drawn by this, and whether they say something of each.
     pub(super) proxies: (Random, ProxyProtocol),
+    /// Which addresses clients come from.
+    pub(super) addresses: Random,
     /// The last request number given out.
     pub(super) number: u32,
 }
@@ -70,6 +73,7 @@ impl World {
             seed,
             listener: rig.listener,
             proxies: (Random::new(seed ^ 0x9f), proxy),
+            addresses: Random::new(seed ^ 0x1b),
             number: 0,
         }
     }
@@ -109,7 +113,8 @@ impl World {
         if is_proxied {
             script = script.behind(header(random), 1 + random.below(40));
         }
-        let peer = fake.connect(self.listener, script.room);
+        let address = Ipv4Addr::new(10, 0, 0, u8::try_from(self.addresses.below(3)).expect("a few"));
+        let peer = fake.connect_from(address, self.listener, script.room);
         self.clients.push(Client::new(peer, self.seed, self.tight, script));
     }
 

@@ -12,6 +12,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use super::{Entrance, ListenSocket, Transport};
+use crate::admission::Gate;
 use crate::clock::Tick;
 use crate::driver::{Event, Io, Op, Token, Wait, net};
 use crate::error::{Error, Result};
@@ -80,7 +81,7 @@ impl Accepting {
 }
 
 /// A connection that has come in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) fd: RawFd,
     /// `[::]:0` over a Unix socket.
@@ -90,6 +91,8 @@ pub(crate) struct Accepted {
     pub(crate) is_unix: bool,
     /// Whether it may begin with what a proxy says of it.
     pub(crate) proxy: ProxyProtocol,
+    /// Where it is to count, if there is a limit.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 impl Accepted {
@@ -165,7 +168,7 @@ impl<I: Io> Transport<I> {
             }
             return None;
         };
-        let entrance = listener.entrance;
+        let entrance = listener.entrance.clone();
         let is_closing = listener.accept == Accept::Ending;
         if !event.more {
             listener.accept = Accept::Paused;
@@ -209,11 +212,11 @@ impl<I: Io> Transport<I> {
         accepted
     }
 
-    fn accepted(&mut self, fd: RawFd, Entrance { ip, port, is_unix, proxy }: Entrance) -> Accepted {
+    fn accepted(&mut self, fd: RawFd, Entrance { ip, port, is_unix, proxy, gate }: Entrance) -> Accepted {
         self.counters.connections_accepted.count();
         if is_unix {
             let of = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-            return Accepted { fd, peer: of(0), local: of(port), is_unix, proxy };
+            return Accepted { fd, peer: of(0), local: of(port), is_unix, proxy, gate };
         }
         // A client that is gone already has no address; its receive will say so.
         let unknown = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 0);
@@ -221,7 +224,7 @@ impl<I: Io> Transport<I> {
             Some(ip) => (self.io.addresses(fd).map_or(unknown, |(peer, _)| peer), SocketAddr::new(ip, port)),
             None => self.io.addresses(fd).unwrap_or_else(|| (unknown, SocketAddr::new(unknown.ip(), port))),
         };
-        Accepted { fd, peer, local, is_unix, proxy }
+        Accepted { fd, peer, local, is_unix, proxy, gate }
     }
 
     /// There is no place for a connection that has come in.
@@ -291,6 +294,17 @@ impl<I: Io> Transport<I> {
                 self.accepting.reserve = File::open("/dev/null").ok();
             }
             self.arm_accepts();
+        }
+    }
+
+    /// What limits count in gives its memory back that is not used.
+    #[cold]
+    pub(super) fn give_gates_room_back(&mut self) {
+        for key in self.accepting.listeners.keys() {
+            let gate = self.accepting.listeners.get(key).and_then(|listener| listener.entrance.gate.as_ref());
+            if let Some(gate) = gate {
+                gate.give_back_room(self.clock.micros());
+            }
         }
     }
 

@@ -7,8 +7,9 @@
 
 use std::net::{IpAddr, Shutdown};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::admission::Gate;
 use crate::driver::{Io, net};
 use crate::proxied::ProxyProtocol;
 
@@ -24,7 +25,7 @@ pub(crate) enum Sharing {
 }
 
 /// What a shard has to know of an address that it accepts on: the same for all that come in there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entrance {
     /// The one address that it is; `None` when it is all of them.
     pub(crate) ip: Option<IpAddr>,
@@ -34,6 +35,8 @@ pub(crate) struct Entrance {
     pub(crate) is_unix: bool,
     /// Whether a connection may begin with what a proxy says of it.
     pub(crate) proxy: ProxyProtocol,
+    /// Where they count, if there is a limit.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 /// A listening socket of one shard. The control plane has it, too: it can close an address at once, whatever the shard

@@ -145,6 +145,7 @@ impl<I: Io> Transport<I> {
         self.turns.give_back_room();
         self.drains.give_back_room();
         self.wheel.give_back_room();
+        self.give_gates_room_back();
         for (group, count) in buffers.give_back(arena) {
             let token = Token::new(Op::Recall, 0, group as u32);
             if count > 0 && !self.io.recall_buffers(group, count, token) {

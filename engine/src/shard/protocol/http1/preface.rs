@@ -1,7 +1,7 @@
 //! What comes before the first request where a proxy says whose connection this is: a header of the PROXY protocol.
 //!
 //! Invariants: nothing of a request is looked at before the header is whole, or is known not to come; from then on the
-//! connection counts as its client's; what belongs to a request is given on as it came.
+//! connection counts as its client's, or ends if that has too many; what belongs to a request is given on as it came.
 //!
 //! Not here: the grammar (`ringress_proto::proxy`), whom a header is believed of (`shard`), what applications see of it
 //! (rooms `proxied`, `api`).
@@ -12,6 +12,7 @@ use super::Http1;
 use super::input::Taken;
 use super::partial::PartialHead;
 use super::state::Intake;
+use crate::admission::Over;
 use crate::driver::Io;
 use crate::mem::Input;
 use crate::shard::protocol::Protocol;
@@ -30,6 +31,8 @@ enum Come {
     /// Something else.
     Other,
     Malformed,
+    /// The end of one that says that it is one too many of its client's.
+    TooMany,
 }
 
 impl<I: Io> Protocol<I> {
@@ -44,6 +47,10 @@ impl<I: Io> Protocol<I> {
                 Taken::Bytes(u32::try_from(bytes).unwrap_or(input.len()))
             }
             Come::Other => self.begin_without_preface(connection),
+            Come::TooMany => {
+                self.close(&mut connection.link);
+                Taken::Over
+            }
             Come::Malformed => {
                 self.counters.proxy_headers_malformed.count();
                 self.close(&mut connection.link);
@@ -65,8 +72,13 @@ impl<I: Io> Protocol<I> {
             Parse::Complete(header) => {
                 let (end, relayed) = (header.bytes(), header.relayed());
                 let header: Box<[u8]> = bytes[..end].into();
-                self.is_relayed(connection, relayed, &header);
-                Come::Whole(end - before)
+                match self.is_relayed(connection, relayed, &header) {
+                    Ok(()) => Come::Whole(end - before),
+                    Err(over) => {
+                        self.count_over(over);
+                        Come::TooMany
+                    }
+                }
             }
             Parse::Partial => {
                 if before == 0 {
@@ -83,18 +95,24 @@ impl<I: Io> Protocol<I> {
     }
 
     /// A proxy has said whose connection this is.
-    fn is_relayed(&mut self, connection: &mut Http1, relayed: Relayed, header: &[u8]) {
+    ///
+    /// # Errors
+    /// That client has as many as it may; the connection is the proxy's still.
+    fn is_relayed(&mut self, connection: &mut Http1, relayed: Relayed, header: &[u8]) -> Result<(), Over> {
         if relayed == Relayed::Own {
-            return;
+            return Ok(());
         }
         connection.is_proxied = true;
         self.counters.connections_proxied.count();
         self.dispatch.is_proxied(connection.key(), connection.peer, header);
         if let Relayed::Client { source, .. } = relayed {
+            let limited = Some(source.ip()).filter(|ip| !self.dispatch.peers().is_trusted(Some(*ip)));
+            self.admitted.move_to(connection.key(), limited, self.transport.clock.micros())?;
             connection.peer = source.into();
             let inputs = connection.link.socket.inputs();
             self.dispatch.peers_mut().move_to(connection.key(), source.ip(), inputs);
         }
+        Ok(())
     }
 
     /// What comes is no header. Where none has to be, it is a request, of which the first bytes may have been kept.
