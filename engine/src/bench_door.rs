@@ -17,7 +17,7 @@ use ringress_proto::url;
 use crate::counters::RequestCounts;
 use crate::id::{Origin, QueueNumber, QueuePlace, ShardId};
 use crate::mem::ArenaSizes;
-use crate::policy::{Policy, Properties};
+use crate::policy::{Policy, Properties, SharedVerbosity};
 use crate::queue::{Answered, Completion, Driving, Exchange, Lease, Producer, QueueCore, ShardSide, Sizes, SlotUse};
 use crate::record::{Address, Ended, Facts, RequestRecord};
 use crate::route::{GroupRow, Prefix, Snapshot};
@@ -92,7 +92,16 @@ impl RouteTable {
 fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
     let policy = Policy::of(&Properties::DEFAULTS);
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Ok(QueuePlace::new(0)), owner: 1, policy, counts: RequestCounts::new(1) });
+    routes.put_group(
+        1,
+        GroupRow {
+            queue: Ok(QueuePlace::new(0)),
+            owner: 1,
+            policy,
+            counts: RequestCounts::new(1),
+            verbosity: SharedVerbosity::default(),
+        },
+    );
     for (prefix, context) in prefixes {
         assert!(routes.insert(&parse(prefix), context, 1), "given twice");
     }

@@ -9,11 +9,14 @@
 
 mod properties;
 mod text;
+mod verbosity;
 
 use crate::clock::{Tick, ticks};
 
 pub use self::properties::Properties;
 pub(crate) use self::properties::SocketOptions;
+pub(crate) use self::verbosity::SharedVerbosity;
+pub use self::verbosity::Verbosity;
 
 /// The properties of one owner, in a shard's units. A time that is off is `Tick::MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

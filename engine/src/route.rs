@@ -27,7 +27,7 @@ pub(crate) use self::table::GroupRow;
 use self::table::GroupTable;
 use self::text::hash_of;
 use crate::id::{QueuePlace, UrlGroupId};
-use crate::policy::{Policy, PolicyIndex, PolicyKey};
+use crate::policy::{Policy, PolicyIndex, PolicyKey, Verbosity};
 use crate::record::{Address, Routed};
 
 /// Where the requests for a prefix go.
@@ -178,6 +178,12 @@ impl Snapshot {
     /// Says what holds for a group.
     pub(crate) fn put_group(&mut self, index: PolicyIndex, row: GroupRow) {
         self.groups.put(index, row);
+    }
+
+    /// What the clients of a group are told when its queue takes nothing.
+    #[cold]
+    pub(crate) fn verbosity(&self, index: PolicyIndex) -> Verbosity {
+        self.groups.get(index).verbosity.get()
     }
 
     /// The timers and limits of a connection.

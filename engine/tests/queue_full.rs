@@ -5,12 +5,12 @@ mod common;
 use std::net::Ipv4Addr;
 
 use common::{Client, Host, Reply, StopOnDrop, Watched, builder, colocated_with, receive, serve, settled, wait_until};
-use ringress::{Mode, QueueOptions, Request, Response};
+use ringress::{Mode, QueueOptions, Request, Response, Verbosity};
 
 const LENGTH: u32 = 4;
 
 fn short_queue() -> Host {
-    Host::start_with(builder(), QueueOptions::default().length(LENGTH))
+    Host::start_with(builder(), QueueOptions::default().length(LENGTH).verbosity(Verbosity::Reason))
 }
 
 /// Fills the queue from connections of their own, one request each.

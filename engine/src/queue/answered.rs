@@ -50,6 +50,8 @@ pub(crate) enum Tail {
     Bytes(HeldBytes),
     /// A body in pieces, of which there may be more to come.
     Stream(Box<Outgoing>),
+    /// There is no response: the connection is reset in its place.
+    Reset,
 }
 
 impl Tail {

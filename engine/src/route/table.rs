@@ -11,7 +11,7 @@ use ringress_proto::reject::Reject;
 
 use crate::counters::RequestCounts;
 use crate::id::QueuePlace;
-use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey};
+use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey, SharedVerbosity};
 
 /// One group, as of one moment.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct GroupRow {
     pub(crate) policy: Policy,
     /// Where its requests are counted.
     pub(crate) counts: RequestCounts,
+    /// What its clients are told when its queue takes nothing.
+    pub(crate) verbosity: SharedVerbosity,
 }
 
 /// Rows of groups, shared between versions: a change copies the rows around the changed one.
@@ -38,7 +40,13 @@ type Piece = [GroupRow; ROWS];
 impl GroupTable {
     /// Only the engine's own.
     pub(super) fn new(own: Policy) -> Self {
-        let row = GroupRow { queue: Err(Reject::Unbound), owner: 0, policy: own, counts: RequestCounts::none() };
+        let row = GroupRow {
+            queue: Err(Reject::Unbound),
+            owner: 0,
+            policy: own,
+            counts: RequestCounts::none(),
+            verbosity: SharedVerbosity::default(),
+        };
         Self { pieces: Arc::new([Arc::new(core::array::from_fn(|_| row.clone()))]) }
     }
 

@@ -17,7 +17,7 @@ use super::queues::{Core, QueueKey};
 use crate::counters::{CountsRegister, RequestCounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{QueuePlace, SessionId, UrlGroupId};
-use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties};
+use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties, SharedVerbosity};
 use crate::route::{GroupRow, Prefix, Snapshot};
 use crate::slab::{Key, Slab};
 
@@ -37,6 +37,8 @@ pub(super) struct Group {
     /// Where its requests are counted, as it is bound now, and all that were.
     counts: RequestCounts,
     register: Arc<CountsRegister>,
+    /// That of the queue it is bound to, or was before that ended.
+    verbosity: SharedVerbosity,
 }
 
 /// To which queue a group's requests go.
@@ -148,7 +150,9 @@ impl Groups {
         register.add(&counts, 1);
         let binding = Binding::None;
         let register_of_group = Arc::clone(&register);
-        let group = Group { session, binding, active: true, properties, urls, counts, register: register_of_group };
+        let verbosity = SharedVerbosity::default();
+        let group =
+            Group { session, binding, active: true, properties, urls, counts, register: register_of_group, verbosity };
         let key = self.groups.insert(group).expect("memory ends before keys do");
         self.session_mut(session).groups.insert(key.index);
         self.refresh(key);
@@ -156,17 +160,24 @@ impl Groups {
     }
 
     /// Binds a group, to the queue with these counts if to one: what is delivered from now on counts apart.
-    pub(super) fn bind(&mut self, key: GroupKey, binding: Binding, queue: Option<&Core>) -> Result<()> {
-        let counts = match queue {
-            Some(queue) if queue.is_measured() => RequestCounts::measured(self.shards),
+    pub(super) fn bind(
+        &mut self,
+        key: GroupKey,
+        binding: Binding,
+        queue: Option<(&Core, SharedVerbosity)>,
+    ) -> Result<()> {
+        let counts = match &queue {
+            Some((queue, _)) if queue.is_measured() => RequestCounts::measured(self.shards),
             _ => RequestCounts::new(self.shards),
         };
         let group = self.get_mut(key)?;
         if group.binding != binding {
             let registers = 1 + usize::from(queue.is_some());
             group.register.add(&counts, registers);
-            if let Some(queue) = queue {
+            group.verbosity = SharedVerbosity::default();
+            if let Some((queue, verbosity)) = queue {
                 queue.counts().add(&counts, registers);
+                group.verbosity = verbosity;
             }
             (group.binding, group.counts) = (binding, counts);
             self.refresh(key);
@@ -180,7 +191,13 @@ impl Groups {
         let policy = Policy::of(&self.inherited);
         self.routes.put_group(
             row_of(key),
-            GroupRow { queue: Err(Reject::Unbound), owner: 0, policy, counts: RequestCounts::none() },
+            GroupRow {
+                queue: Err(Reject::Unbound),
+                owner: 0,
+                policy,
+                counts: RequestCounts::none(),
+                verbosity: SharedVerbosity::default(),
+            },
         );
         for url in &group.urls {
             self.routes.remove(url);
@@ -222,8 +239,8 @@ impl Groups {
             Binding::ToClosed => Err(Reject::NoConsumer),
         };
         let policy = Policy::of(&self.of_group(group));
-        let (owner, counts) = (key.generation(), group.counts.clone());
-        self.routes.put_group(row_of(key), GroupRow { queue, owner, policy, counts });
+        let (owner, counts, verbosity) = (key.generation(), group.counts.clone(), group.verbosity.clone());
+        self.routes.put_group(row_of(key), GroupRow { queue, owner, policy, counts, verbosity });
     }
 
     /// As [`refresh`](Self::refresh), for all groups of a session.

@@ -6,6 +6,7 @@
 //! Not here: the queue's handles (`request_queue`), and what is kept of it (`queues`).
 
 use crate::error::{Error, Result};
+use crate::policy::Verbosity;
 use crate::queue::WaitStrategy;
 
 /// What a request queue is told when it is made.
@@ -23,11 +24,14 @@ pub struct QueueOptions {
     /// binding of a group to the queue, and a read of the clock for each batch of requests and of responses. See
     /// [`RequestQueue::latency`](crate::RequestQueue::latency).
     pub measured: bool,
+    /// What clients are told when the engine answers 503 in the queue's place; [`Verbosity::Bare`] by default. Changed
+    /// live by [`RequestQueue::set_verbosity`](crate::RequestQueue::set_verbosity).
+    pub verbosity: Verbosity,
 }
 
 impl Default for QueueOptions {
     fn default() -> Self {
-        Self { length: 1000, wait: WaitStrategy::Park, measured: false }
+        Self { length: 1000, wait: WaitStrategy::Park, measured: false, verbosity: Verbosity::Bare }
     }
 }
 
@@ -43,6 +47,13 @@ impl QueueOptions {
     #[must_use]
     pub const fn wait(mut self, wait: WaitStrategy) -> Self {
         self.wait = wait;
+        self
+    }
+
+    /// With another [`verbosity`](Self::verbosity).
+    #[must_use]
+    pub const fn verbosity(mut self, verbosity: Verbosity) -> Self {
+        self.verbosity = verbosity;
         self
     }
 

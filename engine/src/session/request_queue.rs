@@ -19,6 +19,7 @@ use crate::config::Mode;
 use crate::counters::{Latency, RequestCounters};
 use crate::error::{Error, Result};
 use crate::id::{ConnectionId, Places, QueueId, RequestId};
+use crate::policy::{SharedVerbosity, Verbosity};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
 
@@ -31,6 +32,7 @@ struct Consumers {
     shared: Weak<EngineShared>,
     places: Arc<Places>,
     is_colocated: bool,
+    verbosity: SharedVerbosity,
 }
 
 impl Drop for Consumers {
@@ -75,7 +77,10 @@ impl RequestQueue {
         let (key, core) = shared.control().open_queue(shared, &name, &options)?;
         let is_colocated = shared.config.mode == Mode::Colocated;
         let (places, shared) = (Arc::clone(&shared.places), Arc::downgrade(shared));
-        let consumers = Arc::new(Consumers { core: Arc::clone(&core), key, name, shared, places, is_colocated });
+        let verbosity = SharedVerbosity::new(options.verbosity);
+        let core_kept = Arc::clone(&core);
+        let consumers = Consumers { core: core_kept, key, name, shared, places, is_colocated, verbosity };
+        let consumers = Arc::new(consumers);
         Ok(Self { core, consumers, wait: options.wait })
     }
 
@@ -182,6 +187,22 @@ impl RequestQueue {
         check_length(self.name(), length)?;
         self.core.set_length_max(length);
         Ok(())
+    }
+
+    /// What clients are told of 503: see [`Verbosity`].
+    #[must_use]
+    pub fn verbosity(&self) -> Verbosity {
+        self.consumers.verbosity.get()
+    }
+
+    /// Sets what clients are told of 503, live: for every request that is refused from now on.
+    pub fn set_verbosity(&self, verbosity: Verbosity) {
+        self.consumers.verbosity.set(verbosity);
+    }
+
+    /// As the groups that are bound to it have it.
+    pub(super) fn shared_verbosity(&self) -> SharedVerbosity {
+        self.consumers.verbosity.clone()
     }
 
     /// Requests that wait undelivered, over all shards; a moment's view.

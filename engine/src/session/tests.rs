@@ -13,7 +13,7 @@ use crate::config::Mode;
 use crate::counters::RequestCounts;
 use crate::error::ErrorKind;
 use crate::id::{QueueNumber, QueuePlace};
-use crate::policy::{Policy, Properties};
+use crate::policy::{Policy, Properties, SharedVerbosity};
 use crate::queue::QueueCore;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
 
@@ -43,7 +43,16 @@ fn arm(engine: &Engine, address: SocketAddr) {
     let core = Arc::new(QueueCore::new(QueueNumber(u32::MAX), 16, Arc::from([])));
     let policy = Policy::of(&Properties::new());
     let mut routes = Snapshot::new(policy);
-    routes.put_group(1, GroupRow { queue: Ok(QueuePlace::new(0)), owner: 1, policy, counts: RequestCounts::none() });
+    routes.put_group(
+        1,
+        GroupRow {
+            queue: Ok(QueuePlace::new(0)),
+            owner: 1,
+            policy,
+            counts: RequestCounts::none(),
+            verbosity: SharedVerbosity::default(),
+        },
+    );
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };
     assert!(routes.insert(&prefix, 0, 1));
     let control = &mut *engine.shared.control();

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use super::control::EngineShared;
 use super::groups::{Binding, GroupKey, SessionKey, group_id, session_id};
-use super::queues::Core;
 use super::request_queue::RequestQueue;
 use crate::counters::{CountsRegister, RequestCounters};
 use crate::error::{Error, Result};
@@ -183,7 +182,7 @@ impl UrlGroup {
         if queue.core.engine() != self.shared.id {
             return Err(Error::invalid(format!("request queue {:?} belongs to another engine", queue.name())));
         }
-        self.set_binding(Binding::To(queue.key()), Some(&queue.core))
+        self.set_binding(Binding::To(queue.key()), Some(queue))
     }
 
     /// Takes the group off its queue: until it is bound again, the engine answers its requests with 503.
@@ -194,8 +193,9 @@ impl UrlGroup {
         self.set_binding(Binding::None, None)
     }
 
-    fn set_binding(&self, binding: Binding, queue: Option<&Core>) -> Result<()> {
+    fn set_binding(&self, binding: Binding, queue: Option<&RequestQueue>) -> Result<()> {
         let mut control = self.shared.control();
+        let queue = queue.map(|queue| (&queue.core, queue.shared_verbosity()));
         control.groups.bind(self.key, binding, queue)?;
         control.publish_routes(&self.shared);
         Ok(())

@@ -28,6 +28,7 @@ use super::meters::UNMETERED;
 use super::slots::Life;
 use crate::counters::{Counter, ShardRequestCounts};
 use crate::mem::CellId;
+use crate::policy::Verbosity;
 use crate::queue::{Answered, ResponseFlags, Slot, SlotUse, Tail};
 use crate::record::{Ended, Moment, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
@@ -80,6 +81,7 @@ fn response_bytes(answer: &Answered) -> u64 {
         Tail::None => u64::from(answer.area_len()),
         Tail::Bytes(tail) => u64::from(answer.area_len()) + tail.len() as u64,
         Tail::Stream(outgoing) => outgoing.taken(),
+        Tail::Reset => 0,
     }
 }
 
@@ -96,6 +98,12 @@ impl Dispatch {
         if self.measures {
             self.stamp(slot, Life::Refused);
         }
+    }
+
+    /// What the client of a refused request is told of a 503.
+    #[cold]
+    pub(crate) fn verbosity(&self, slot: Slot) -> Verbosity {
+        self.side.record(slot).group.row().map_or_else(Verbosity::default, |row| self.routes.verbosity(row))
     }
 
     /// From now on these routes hold.

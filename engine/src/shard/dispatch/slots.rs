@@ -153,7 +153,7 @@ impl Dispatch {
     pub(crate) fn outgoing(&mut self, slot: Slot) -> Option<&mut Outgoing> {
         match &mut self.side.answered_mut(slot).tail {
             Tail::Stream(outgoing) => Some(outgoing),
-            Tail::None | Tail::Bytes(_) => None,
+            Tail::None | Tail::Bytes(_) | Tail::Reset => None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::counters::RequestCounts;
 use crate::counters::ShardCounters;
 use crate::driver::fake::{Fake, Faults, Outside, Random};
 use crate::id::{Origin, QueueNumber, QueuePlace, RequestId, ShardId};
-use crate::policy::Policy;
+use crate::policy::{Policy, SharedVerbosity, Verbosity};
 use crate::proxied::ProxyProtocol;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
@@ -93,16 +93,31 @@ pub(super) struct Rig {
     policy: Policy,
     address: Arc<ListenAddress>,
     limits: [ConnectionLimits; 2],
+    /// What clients are told of 503.
+    pub(super) verbosity: SharedVerbosity,
 }
 
 /// Routes to a queue, which counts their requests, with these groups: a path, how often the group's row has changed
 /// hands, and what holds for it.
-pub(super) fn routes(own: Policy, groups: &[(&str, u32, Policy)], queue: &QueueCore<RequestRecord>) -> Snapshot {
+pub(super) fn routes(
+    own: Policy,
+    groups: &[(&str, u32, Policy)],
+    (queue, verbosity): (&QueueCore<RequestRecord>, &SharedVerbosity),
+) -> Snapshot {
     let mut routes = Snapshot::new(own);
     for (group, (path, owner, policy)) in (1..).zip(groups) {
         let counts = if queue.is_measured() { RequestCounts::measured(1) } else { RequestCounts::new(1) };
         queue.counts().add(&counts, 1);
-        routes.put_group(group, GroupRow { queue: Ok(QueuePlace::new(0)), owner: *owner, policy: *policy, counts });
+        routes.put_group(
+            group,
+            GroupRow {
+                queue: Ok(QueuePlace::new(0)),
+                owner: *owner,
+                policy: *policy,
+                counts,
+                verbosity: verbosity.clone(),
+            },
+        );
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };
         assert!(routes.insert(&prefix, 7, group), "{path} is given twice");
     }
@@ -137,7 +152,8 @@ impl Rig {
         let [own, engines] = options.limits;
         let gates = Gates::new(engines, 1, config.connections_max);
         Arc::make_mut(&mut address).entrance.gate = gates.gate(own);
-        let desired = RefCell::new(DesiredState::new(routes(policy, &[("/a/", 1, policy)], &queue)));
+        let verbosity = SharedVerbosity::new(Verbosity::Bare);
+        let desired = RefCell::new(DesiredState::new(routes(policy, &[("/a/", 1, policy)], (&queue, &verbosity))));
         let rig = Self {
             shard,
             queue,
@@ -150,6 +166,7 @@ impl Rig {
             policy,
             address,
             limits: options.limits,
+            verbosity,
         };
         rig.change(|desired| {
             desired.set_queues(vec![Some(Arc::clone(&rig.queue))]);
@@ -206,7 +223,8 @@ impl Rig {
                 desired.set_addresses(core::iter::once(Arc::clone(&self.address)).chain(beside).collect());
             }),
             _ => self.change(|desired| {
-                desired.routes = Arc::new(routes(self.policy, &[("/a/", number, self.policy)], &self.queue));
+                desired.routes =
+                    Arc::new(routes(self.policy, &[("/a/", number, self.policy)], (&self.queue, &self.verbosity)));
             }),
         };
     }

@@ -19,7 +19,7 @@ use crate::clock::{Tick, ticks};
 use crate::config::{Config, Mode, longest_whole};
 use crate::driver::fake::{Faults, Outside, Random};
 use crate::peers::Network;
-use crate::policy::Properties;
+use crate::policy::{Properties, Verbosity};
 use crate::proxied::ProxyProtocol;
 
 /// Turns of the shard while clients come and go.
@@ -124,6 +124,7 @@ fn run_one(seed: u64) {
         options.config.properties = options.config.properties.request_queue(Properties::OFF);
     }
     let mut rig = Rig::with(options);
+    let mut verbose = Random::new(seed ^ 0x503);
     ends::expect_notes(measured);
     rig.shard.protocol.dispatch.set_publish_max([1, 3, 64, 512][random.below(4)]);
     rig.shard.protocol.transport.io.descriptors_max = if tight && random.chance(300) { 3 } else { usize::MAX };
@@ -137,6 +138,9 @@ fn run_one(seed: u64) {
     rig.shard.protocol.transport.io.outside = Some(world.clone());
     let mut gives_back = Some(Random::new(seed ^ 0x6b)).filter(|own| own.clone().chance(300));
     for _ in 0..TURNS {
+        if verbose.chance(20) {
+            rig.verbosity.set([Verbosity::Reset, Verbosity::Bare, Verbosity::Reason][verbose.below(3)]);
+        }
         between_turns(&mut rig, &world, &mut random, (hasty, slow.as_mut()));
         if gives_back.as_mut().is_some_and(|own| own.chance(100)) {
             // As if memory were kept for a moment only.

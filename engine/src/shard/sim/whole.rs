@@ -161,7 +161,7 @@ fn what_is_wrong_with_a_body_is_told_and_delivered_to_nobody() {
         let mut rig = with(properties);
         let mut policy = *rig.shard.protocol.dispatch.policy(crate::policy::PolicyKey::OF_ENGINE);
         policy.body_max = 900;
-        let routes = super::rig::routes(policy, &[("/a/", 2, policy)], &rig.queue);
+        let routes = super::rig::routes(policy, &[("/a/", 2, policy)], (&rig.queue, &rig.verbosity));
         rig.change(|desired| desired.routes = std::sync::Arc::new(routes));
         let client = rig.connect();
         rig.say(client, post("Transfer-Encoding: chunked"));
@@ -279,7 +279,7 @@ fn a_group_that_is_gone_meanwhile_gets_no_request() {
     let client = rig.connect();
     rig.say(client, post_of(5) + "wh");
     let policy = *rig.shard.protocol.dispatch.policy(crate::policy::PolicyKey::OF_ENGINE);
-    let routes = super::rig::routes(policy, &[], &rig.queue);
+    let routes = super::rig::routes(policy, &[], (&rig.queue, &rig.verbosity));
     rig.change(|desired| desired.routes = std::sync::Arc::new(routes));
     rig.say(client, "ole");
     assert!(rig.heard(client).starts_with("HTTP/1.1 503 "));

@@ -259,6 +259,7 @@ impl<I: Io> Protocol<I> {
                 Intake::Pipe(pipe) if pipe.slot == slot => return connection.intake = Intake::Switched(pipe),
                 _ => return self.send_stream(connection, slot),
             },
+            Tail::Reset => return self.abort(&mut connection.link),
         };
         let SlotState { next, note, .. } = *self.dispatch.state(slot);
         let note = AnswerNote(note);

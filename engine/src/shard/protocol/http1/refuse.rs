@@ -15,6 +15,7 @@ use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phra
 use super::Http1;
 use super::state::PendingWrites;
 use crate::driver::Io;
+use crate::policy::Verbosity;
 use crate::queue::{Answered, HeadText, LINE_BYTES, ResponseFlags, Slot, Tail};
 use crate::shard::protocol::Protocol;
 
@@ -22,7 +23,7 @@ impl<I: Io> Protocol<I> {
     /// Answers a request, or what was to be one, in its turn. The slot is the shard's own and becomes the response's.
     #[cold]
     pub(super) fn refuse(&mut self, connection: &mut Http1, slot: Slot, reject: Reject, keep_alive: bool) {
-        self.write_refusal(slot, reject, ResponseFlags::ABANDONED);
+        let keep_alive = self.write_refusal(slot, reject, ResponseFlags::ABANDONED) && keep_alive;
         self.dispatch.begin_refused(slot, reject);
         self.note_last(slot, !keep_alive);
         connection.machine.refusal(keep_alive);
@@ -64,7 +65,7 @@ impl<I: Io> Protocol<I> {
     #[cold]
     pub(super) fn answer_abandoned(&mut self, slot: Slot) {
         self.dispatch.decide(slot, Reject::Abandoned);
-        self.write_refusal(slot, Reject::Abandoned, ResponseFlags::ABANDONED);
+        let _ = self.write_refusal(slot, Reject::Abandoned, ResponseFlags::ABANDONED);
     }
 
     /// Answers a request in the application's place, whose response the shard has won; a handle of it may be out.
@@ -73,26 +74,33 @@ impl<I: Io> Protocol<I> {
         self.dispatch.decide(slot, reject);
         let _ = self.dispatch.withdraw(slot);
         let keep_alive = self.dispatch.request(slot).keep_alive && !reject.closes();
-        self.write_refusal(slot, reject, ResponseFlags::default());
+        let keep_alive = self.write_refusal(slot, reject, ResponseFlags::default()) && keep_alive;
         self.dispatch.answer_is_here(slot);
         if !keep_alive {
             self.note_last(slot, true);
         }
     }
 
-    /// Writes a response of the engine's own; `flags` say whether a handle may still be out.
-    fn write_refusal(&mut self, slot: Slot, reject: Reject, flags: ResponseFlags) {
+    /// Writes a response of the engine's own, or that there is to be none; `flags` say whether a handle may still be
+    /// out. Gives whether the connection can go on behind it.
+    fn write_refusal(&mut self, slot: Slot, reject: Reject, flags: ResponseFlags) -> bool {
+        let status = reject.status();
+        let verbosity = if status == 503 { self.dispatch.verbosity(slot) } else { Verbosity::Reason };
+        if verbosity == Verbosity::Reset {
+            *self.dispatch.answered_mut(slot) = Answered { status, flags, tail: Tail::Reset, ..Answered::default() };
+            return false;
+        }
         // Of a head that could not be read, the record has the method (RFC 9110 section 9.3.2).
-        let without_body = self.dispatch.request(slot).is_head();
+        let is_head = self.dispatch.request(slot).is_head();
         let cell = self.dispatch.response_mut(slot);
         let area_bytes = cell.len() - LINE_BYTES as usize;
         let area = &mut cell[..area_bytes];
-        let written = write_refusal(area, &self.settings.template, reject, without_body);
+        let written = write_refusal(area, &self.settings.template, reject, (verbosity, is_head));
         // The smallest response area allowed holds every refusal (tested below); an empty response would end the
         // connection.
         let (head, body_len) = written.unwrap_or_default();
-        *self.dispatch.answered_mut(slot) =
-            Answered { status: reject.status(), head, body_len, flags, tail: Tail::None };
+        *self.dispatch.answered_mut(slot) = Answered { status, head, body_len, flags, tail: Tail::None };
+        true
     }
 }
 
@@ -101,7 +109,7 @@ fn write_refusal(
     area: &mut [u8],
     template: &HeadTemplate,
     reject: Reject,
-    without_body: bool,
+    (verbosity, is_head): (Verbosity, bool),
 ) -> Result<(HeadText, u32), WriteError> {
     let status = reject.status();
     let mut text = [0_u8; 160];
@@ -109,16 +117,18 @@ fn write_refusal(
     // A text longer than the buffer would be cut, not refused.
     let _ = writeln!(rest, "{status} {}: {}", reason_phrase(status), reject.detail());
     let unused = rest.len();
-    let body = &text[..text.len() - unused];
+    let body = if verbosity == Verbosity::Reason { &text[..text.len() - unused] } else { &[] };
     let mut head = HeadWriter::new(area);
     let date_at = head.status_and_template(status, None, template)?;
-    head.header(HeaderName::Known(ResponseHeader::ContentType), b"text/plain")?;
+    if !body.is_empty() {
+        head.header(HeaderName::Known(ResponseHeader::ContentType), b"text/plain")?;
+    }
     if status == 503 {
         head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
     }
     head.content_length(body.len() as u64)?;
     let head_len = head.finish()?;
-    let body = if without_body { &[][..] } else { body };
+    let body = if is_head { &[][..] } else { body };
     let place = area.get_mut(head_len..head_len + body.len()).ok_or(WriteError::NoSpace)?;
     place.copy_from_slice(body);
     let bytes = |count: usize| u32::try_from(count).map_err(|_| WriteError::NoSpace);
@@ -134,7 +144,8 @@ mod tests {
         let template = HeadTemplate::new(&"s".repeat(128)).expect("valid");
         for reject in Reject::ALL {
             let mut area = [0; 512];
-            let (head, body_len) = write_refusal(&mut area, &template, *reject, false).expect("it fits");
+            let (head, body_len) =
+                write_refusal(&mut area, &template, *reject, (Verbosity::Reason, false)).expect("it fits");
             let text = String::from_utf8(area[..(head.len + body_len) as usize].to_vec()).expect("text");
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", reject.status())), "{text}");
             assert!(text.ends_with(".\n"), "{text}");
@@ -146,7 +157,8 @@ mod tests {
     fn a_refusal_of_head_has_no_body() {
         let mut area = [0; 512];
         let template = HeadTemplate::new("").expect("valid");
-        let (head, body_len) = write_refusal(&mut area, &template, Reject::PathUnknown, true).expect("it fits");
+        let (head, body_len) =
+            write_refusal(&mut area, &template, Reject::PathUnknown, (Verbosity::Reason, true)).expect("it fits");
         assert!(area[..head.len as usize].ends_with(b"\r\n\r\n") && body_len == 0);
     }
 }
