@@ -17,7 +17,7 @@ const CONNECT_MAX: Option<Duration> = Some(Duration::from_secs(5));
 const ANSWER_MAX: Option<Duration> = Some(Duration::from_secs(60));
 /// Fields of one connection (RFC 9110 section 7.6.1), and those that either side writes itself.
 const OWN: &str = "connection keep-alive proxy-connection te trailer transfer-encoding upgrade expect host \
-    content-length date server";
+    content-length date";
 
 struct Proxy {
     upstream: String,

@@ -344,6 +344,11 @@ fn proxies_of_this_host_may_come_over_a_unix_socket() {
             [&v2(0x20, &[], &[])[..], b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"].concat(),
             "[::]:0 :: - -|192.0.2.7",
         ),
+        // A header that names nobody takes no trust away.
+        (
+            b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n".to_vec(),
+            "[::]:0 :: - -|192.0.2.7",
+        ),
     ] {
         let mut proxy = UnixStream::connect_addr(&name).expect("it listens");
         proxy.write_all(&sent).expect("there is room");

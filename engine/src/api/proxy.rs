@@ -143,7 +143,7 @@ impl Request {
     #[must_use]
     pub fn client_address(&self) -> IpAddr {
         let (peer, trusted) = (self.peer_addr().ip().to_canonical(), &*self.lease().facts().trusted_proxies);
-        let is_of_host = self.is_unix() && !self.record().is_proxied;
+        let is_of_host = self.is_unix() && peer.is_unspecified();
         if !is_of_host && !Network::any_contains(trusted, peer) {
             return peer;
         }
