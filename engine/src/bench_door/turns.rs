@@ -230,6 +230,10 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
+    fn accept_left(&mut self, _listener: RawFd) -> Vec<RawFd> {
+        Vec::new()
+    }
+
     fn receive(&mut self, socket: RawFd, token: Token) {
         self.0.borrow_mut().receive(socket, token);
     }

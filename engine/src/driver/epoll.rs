@@ -41,7 +41,7 @@ use self::sends::Sends;
 use self::sockets::{Poll, Receive, Socket, Sockets, WATCHED};
 use self::streams::{Stream, Streams};
 use super::files::{Files, Reading, Source};
-use super::{Event, FilePart, Io, Op, SendMode, Token, Wait, listen, net};
+use super::{Event, FilePart, Io, Op, SendMode, Token, Wait, handed, listen, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Arena, Filled, Group, Landing, Lent, Spare};
@@ -347,6 +347,10 @@ impl Io for Epoll {
             Ok(()) => self.accepts.begin(listener, token),
             Err(error) => self.finish(token, -error.raw_os_error().unwrap_or(libc::EIO), false),
         }
+    }
+
+    fn accept_left(&mut self, listener: RawFd) -> Vec<RawFd> {
+        handed::accept_left(listener)
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {

@@ -518,6 +518,9 @@ impl Fake {
         while let Some(listening) = self.listeners.get_mut(&listener)
             && let Some(Multishot { token, cancelled, .. }) = listening.accept.take()
         {
+            if cancelled && self.random.chance(self.faults.clients_left) {
+                return self.finish(token, -libc::ECANCELED, false, None);
+            }
             if let Some(client) = listening.backlog.pop_front() {
                 let is_short = self.descriptors.len() >= self.descriptors_max;
                 if is_short || self.random.chance(self.faults.descriptors_missing) {
@@ -526,10 +529,7 @@ impl Fake {
                 }
                 let more = !self.random.chance(self.faults.more_lost);
                 listening.accept = more.then_some(Multishot { token, once: None, cancelled });
-                let descriptor = (FIRST_DESCRIPTOR..).find(|number| !self.descriptors.contains_key(number));
-                let descriptor = descriptor.expect("numbers do not run out");
-                self.descriptors.insert(descriptor, client);
-                self.links[client].descriptor = Some(descriptor);
+                let descriptor = self.let_in(client);
                 self.finish(token, descriptor, more, None);
             } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
                 return self.finish(token, -libc::ECANCELED, false, None);
@@ -538,6 +538,15 @@ impl Fake {
                 return;
             }
         }
+    }
+
+    /// A client is accepted.
+    fn let_in(&mut self, client: usize) -> RawFd {
+        let descriptor = (FIRST_DESCRIPTOR..).find(|number| !self.descriptors.contains_key(number));
+        let descriptor = descriptor.expect("numbers do not run out");
+        self.descriptors.insert(descriptor, client);
+        self.links[client].descriptor = Some(descriptor);
+        descriptor
     }
 
     /// Reports the notifier if it has been rung.

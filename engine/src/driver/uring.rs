@@ -32,7 +32,7 @@ use self::setup::Ring;
 #[cfg(feature = "command")]
 pub use self::trial::{Piece, pieces};
 use super::files::Files;
-use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, listen, net};
+use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, handed, listen, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, Arena, BufferId, Filled, Group, Landing, Lent, ReceiveBuffers, Spare};
@@ -321,6 +321,10 @@ impl Io for Uring {
         let entry =
             opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK).build();
         self.push(&entry.user_data(token.bits()));
+    }
+
+    fn accept_left(&mut self, listener: RawFd) -> Vec<RawFd> {
+        handed::accept_left(listener)
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {

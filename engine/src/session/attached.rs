@@ -15,7 +15,7 @@ use super::drivers::LiveShard;
 use crate::error::{Error, Result};
 use crate::foreign::{self, OnShard};
 use crate::queue::Notifier;
-use crate::shard::Driven;
+use crate::shard::{Driven, Leave};
 
 struct AttachedShard {
     shared: Arc<EngineShared>,
@@ -192,7 +192,7 @@ fn end(attached: AttachedShard) {
     ATTACHED.set((0, 0));
     let _on_shard = OnShard::enter(shared.id);
     let outcome = foreign::attempt(|| {
-        shard.stop(Duration::ZERO);
+        shard.stop(Leave::within(Duration::ZERO));
         while !shard.is_done() {
             shard.turn(Some(Duration::from_millis(10)))?;
         }

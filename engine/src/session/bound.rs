@@ -128,9 +128,11 @@ pub(super) fn adopt(
 ) -> Result<Bound, Error> {
     let subject = || format!("descriptor {}, which was handed over", socket.as_raw_fd());
     let family = handed::family_of(socket.as_fd()).map_err(|why| unusable(why, subject()))?;
+    let mut file = None;
     let (address, entrance) = match family {
-        Family::Tcp if listener.port_wanted().is_some() => {
-            let text = format!("port is set for {}, but is for Unix sockets: an address has its own", subject());
+        Family::Tcp if listener.port_wanted().is_some() || listener.file.is_some() => {
+            let name = if listener.file.is_some() { "file" } else { "port" };
+            let text = format!("{name} is set for {}, but is for Unix sockets: an address has its own port", subject());
             return Err(Error::invalid(text));
         }
         Family::Tcp => {
@@ -144,16 +146,26 @@ pub(super) fn adopt(
             listener.check_unix()?;
             let cannot = |error| Error::io(format!("cannot take {}", subject()), error);
             handed::adopt_unix(socket.as_fd(), listener.backlog_wanted()).map_err(cannot)?;
-            let address = match unix_socket::name_of(socket.as_fd()).map_err(cannot)? {
-                Ok(path) => Endpoint::Unix(path),
-                Err(name) => Endpoint::Abstract(name),
+            let address = match (&listener.file, unix_socket::name_of(socket.as_fd()).map_err(cannot)?) {
+                (Some(path), Ok(_)) => {
+                    let path = std::path::absolute(path).map_err(cannot)?;
+                    file =
+                        Some(SocketFile::left(&path).map_err(|why| Error::invalid(format!("{why} ({})", subject())))?);
+                    Endpoint::Unix(path)
+                }
+                (Some(path), Err(_)) => {
+                    let text = format!("file is set ({}), but the name of {} is no file", path.display(), subject());
+                    return Err(Error::invalid(text + "; leave it out"));
+                }
+                (None, Ok(path)) => Endpoint::Unix(path),
+                (None, Err(name)) => Endpoint::Abstract(name),
             };
             (address, unix_entrance(listener))
         }
     };
     let sockets = share(socket.as_fd(), Sharing::HandedOver, shards)
         .map_err(|error| Error::io(format!("cannot have another descriptor of {} for each shard", subject()), error))?;
-    Ok(Bound { address, entrance, sockets, file: None })
+    Ok(Bound { address, entrance, sockets, file })
 }
 
 /// A descriptor of a socket for each shard, all of the same.

@@ -29,7 +29,7 @@ use crate::id::{Places, ShardId};
 use crate::mem::Arena;
 use crate::queue::{Exchange, ShardSide};
 use crate::record::RequestRecord;
-use crate::shard::{DesiredState, Inbox, Shard};
+use crate::shard::{DesiredState, Inbox, Leave, Shard};
 
 /// Between two looks at shards that are in the middle of a turn.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -139,21 +139,21 @@ impl EngineShared {
         true
     }
 
-    /// Has every shard stop, within this grace if it has had none that is shorter, and nobody come in any more.
-    pub(super) fn stop_shards(&self, control: &mut Control, grace: Duration) {
+    /// Has every shard stop, within this time if it has had none that is shorter, and nobody come in any more.
+    pub(super) fn stop_shards(&self, control: &mut Control, leave: Leave) {
         let untaken = self.inboxes.iter().zip(&control.sides).filter(|(_, side)| side.is_some());
         untaken.for_each(|(inbox, _)| inbox.close());
         control.listeners.close_all(&mut control.desired);
-        control.desired.stop = Some(control.desired.stop.map_or(grace, |earlier| earlier.min(grace)));
+        control.desired.stop = Some(control.desired.stop.map_or(leave, |earlier| earlier.sooner(leave)));
         self.publish(control);
     }
 
-    /// Begins the engine's end, which is not waited for. `false`: it had begun.
-    pub(super) fn begin_stop(&self, grace: Duration) -> bool {
+    /// Begins the engine's end, which is not waited for, or has it come sooner. `false`: it had begun.
+    pub(super) fn begin_stop(&self, leave: Leave) -> bool {
         let control = &mut *self.control();
         let is_first = !core::mem::replace(&mut control.stopped, true);
-        if is_first {
-            self.stop_shards(control, grace);
+        if is_first || control.desired.stop.is_some_and(|earlier| earlier.sooner(leave) != earlier) {
+            self.stop_shards(control, leave);
         }
         is_first
     }
@@ -297,7 +297,7 @@ impl EngineShared {
     fn give_up(&self, error: Error) {
         let mut control = self.control();
         control.failure.get_or_insert(error);
-        self.stop_shards(&mut control, Duration::MAX);
+        self.stop_shards(&mut control, Leave::within(Duration::MAX));
         let queues = control.queues.cores();
         drop(control);
         // Nobody has to take what waits in them.

@@ -18,7 +18,7 @@ use crate::config::Driver;
 use crate::driver::{Epoll, Uring};
 use crate::error::{Error, Result};
 use crate::queue::Notifier;
-use crate::shard::{Driven, Shard};
+use crate::shard::{Driven, Leave, Shard};
 
 /// Where the driver is looked for that an application leaves open.
 const VARIABLE: &str = "RINGRESS_DRIVER";
@@ -112,8 +112,8 @@ impl LiveShard {
         either!(self, shard => shard.drive_here())
     }
 
-    pub(super) fn stop(&mut self, grace: Duration) {
-        either!(self, shard => shard.stop(grace));
+    pub(super) fn stop(&mut self, leave: Leave) {
+        either!(self, shard => shard.stop(leave));
     }
 
     pub(super) fn end(self) {

@@ -33,6 +33,7 @@ use crate::foreign::{self, OnShard};
 use crate::id::{PLACES_MAX, Places, ShardId};
 use crate::policy::Properties;
 use crate::queue::Exchange;
+use crate::shard::Leave;
 
 /// Engines of this process are told apart by a number.
 static ENGINES: AtomicU64 = AtomicU64::new(1);
@@ -377,6 +378,8 @@ impl Engine {
     /// Stops: no more connections are taken, idle ones are closed, requests under way may still be answered for
     /// `grace`; then everything ends and every `receive` gives [`Closed`](crate::ErrorKind::Closed).
     ///
+    /// Called again meanwhile, the end comes as soon as the shorter of both times says.
+    ///
     /// Call it from a thread that is not attached to a shard. In code that a shard runs (a waker, a call on a
     /// connection's end, a destructor) it begins the stop and does not wait for it. A consumer that ends with it:
     ///
@@ -394,7 +397,31 @@ impl Engine {
     /// # Errors
     /// [`failure`](Self::failure), if the engine has failed: before, or while it stopped.
     pub fn shutdown(&self, grace: Duration) -> Result<()> {
-        self.stop(grace);
+        self.stop(Leave::within(grace));
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    /// Stops as [`shutdown`](Self::shutdown), and nobody loses a request by it: no more connections are taken, but each
+    /// one that is there may send one more request. Its response says `Connection: close`, and ends it, so that the
+    /// client sends the next request over a new connection, to whoever [has the socket](Self::hand_over) by then. When
+    /// no connection is left, or when `linger` has passed, the rest is a shutdown with this grace: connections that
+    /// are idle then are closed.
+    ///
+    /// HTTP/1.1 cannot tell a client that is idle. One that sends a request in the moment in which its connection is
+    /// closed gets no answer, and has to send it again, which it may do by itself only if the method is idempotent (RFC
+    /// 9112, section 9.3.1). So make `linger` longer than clients pause between two requests, as far as they are to see
+    /// nothing of it; a connection that stays idle costs nothing but the wait.
+    ///
+    /// A TCP socket of the engine's own that was not handed over is closed at once, and clients that wait to be
+    /// accepted there are reset. Where others serve in this one's place, as behind a load balancer, have them chosen
+    /// first.
+    ///
+    /// Another call of `shutdown` or `drain` meanwhile, on another thread, has the end come sooner.
+    ///
+    /// # Errors
+    /// [`failure`](Self::failure), if the engine has failed: before, or while it stopped.
+    pub fn drain(&self, linger: Duration, grace: Duration) -> Result<()> {
+        self.stop(Leave::after(linger, grace));
         self.failure().map_or(Ok(()), Err)
     }
 
@@ -435,8 +462,8 @@ impl Engine {
         self.shared.await_driver("waiting for the engine's end", None)
     }
 
-    fn stop(&self, grace: Duration) {
-        let is_first = self.shared.begin_stop(grace);
+    fn stop(&self, leave: Leave) {
+        let is_first = self.shared.begin_stop(leave);
         if foreign::is_on_shard_of(self.shared.id) {
             // It would wait for itself. The last shard to end closes the queues.
             return;
@@ -449,7 +476,7 @@ impl Engine {
             // A shard's panic is a fault of the engine; it has been printed, and its queues must close all the same.
             let _ = thread.join();
         }
-        self.await_attached(grace);
+        self.await_attached(leave.all());
         self.shared.close_queues();
         self.shared.running.ended(true);
     }
@@ -471,6 +498,6 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.stop(Duration::ZERO);
+        self.stop(Leave::within(Duration::ZERO));
     }
 }

@@ -52,6 +52,8 @@ const DEFER_ACCEPT_MAX: Duration = Duration::from_secs(3600);
 pub struct Listener {
     pub(super) source: Source,
     pub(super) name: Option<String>,
+    /// That of a Unix socket that was handed over, where it is this engine's.
+    pub(super) file: Option<PathBuf>,
     pub(super) options: ListenOptions,
 }
 
@@ -80,7 +82,7 @@ pub(super) struct ListenOptions {
 
 impl Listener {
     fn of(source: Source) -> Self {
-        Self { source, name: None, options: ListenOptions::default() }
+        Self { source, name: None, file: None, options: ListenOptions::default() }
     }
 
     /// A TCP address. Port 0: a free one.
@@ -142,6 +144,15 @@ impl Listener {
     /// CAP_CHOWN, a group that this user is not in as well.
     pub fn owner(mut self, user: Option<u32>, group: Option<u32>) -> Self {
         self.options.file.owner = (user, group);
+        self
+    }
+
+    /// The file by which clients reach a Unix socket that was handed over, where it becomes this engine's with the
+    /// socket: it goes when it is no longer listened on, as that of [`unix`](Self::unix) does. For what
+    /// [`Engine::hand_over`](crate::Engine::hand_over) gives: the engine that has made the file leaves it to the next
+    /// one. Not for a service manager's.
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
         self
     }
 
@@ -254,6 +265,9 @@ impl Listener {
             return Err(meaningless(name, "Unix sockets that are files (Listener::unix)"));
         }
         match &self.source {
+            Source::Tcp(_) | Source::Unix(_) | Source::Abstract(_) if self.file.is_some() => {
+                Err(meaningless("file", "Unix sockets that were handed over"))
+            }
             Source::Tcp(_) if port.is_some() => Err(meaningless("port", "Unix sockets: an address has its own")),
             Source::Tcp(address) if v6_only && !(address.is_ipv6() && address.ip().is_unspecified()) => {
                 let text = format!("v6_only is set for {address}, but is for all addresses of IPv6: listen on [::]");

@@ -14,6 +14,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::bound::{self, Bound, ShardState};
@@ -36,6 +37,8 @@ struct Opened {
     /// The shards know of it. What clients may know of before the engine does, they learn of with the first URL of its
     /// port: who waits there already is not told that there is none.
     is_shown: bool,
+    /// All shards have the same socket.
+    is_one_socket: bool,
     shared: Arc<ListenAddress>,
     /// Gone with it.
     file: Option<SocketFile>,
@@ -174,9 +177,10 @@ impl Listeners {
         };
         entrance.gate = self.gates.gate(listener.connection_limits());
         self.last += 1;
-        let sockets = sockets.into_iter().map(|socket| socket.map(Arc::new)).collect();
+        let sockets: Vec<_> = sockets.into_iter().map(|socket| socket.map(Arc::new)).collect();
+        let is_one_socket = sockets.iter().flatten().any(|socket| socket.is_shared());
         let shared = Arc::new(ListenAddress { id: self.last, entrance, sockets });
-        self.opened.push(Opened { address: address.clone(), explicit, is_shown: true, shared, file });
+        self.opened.push(Opened { address: address.clone(), explicit, is_shown: true, is_one_socket, shared, file });
         Ok(address)
     }
 
@@ -216,6 +220,30 @@ impl Listeners {
     /// Closes every address.
     pub(super) fn close_all(&mut self, desired: &mut DesiredState) {
         self.close(desired, |_| true);
+    }
+
+    /// Another descriptor of each socket that listens, for another process. From now on they are let go of, and neither
+    /// shut down nor removed.
+    pub(super) fn hand_over(&mut self) -> io::Result<Vec<(Endpoint, OwnedFd)>> {
+        let mut given = Vec::new();
+        for opened in &self.opened {
+            let sockets = opened.shared.sockets.iter().flatten().filter(|socket| socket.listens());
+            for socket in sockets.take(if opened.is_one_socket { 1 } else { usize::MAX }) {
+                given.push((opened.address.clone(), socket.another()?));
+            }
+        }
+        // Nothing fails any more.
+        for opened in &mut self.opened {
+            opened.file = None;
+            opened
+                .shared
+                .sockets
+                .iter()
+                .flatten()
+                .filter(|socket| socket.listens())
+                .for_each(|it| it.was_handed_over());
+        }
+        Ok(given)
     }
 
     /// A shard has ended: its sockets go. What it shared with others is for these to look at again: the kernel may have

@@ -16,6 +16,7 @@ mod drivers;
 mod engine;
 mod events;
 mod groups;
+mod hand_over;
 mod listener;
 mod listeners;
 mod listing;

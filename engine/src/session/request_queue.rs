@@ -150,7 +150,7 @@ impl RequestQueue {
     #[cfg(feature = "axum")]
     pub(crate) fn begin_shutdown(&self, grace: core::time::Duration) {
         if let Some(shared) = self.consumers.shared.upgrade() {
-            shared.begin_stop(grace);
+            shared.begin_stop(crate::shard::Leave::within(grace));
         }
     }
 

@@ -8,7 +8,8 @@
 //!
 //! Invariants: a file that appears under its name listens already, with its mode and owner, so that nobody takes it for
 //! a stale one; of several processes that want a name one has it, and the others find it listened on; what is no
-//! socket, or another user's, is left alone; only what this engine has put there is removed, while it listens.
+//! socket, or another user's, is left alone; only what this engine has put there, or was left, is removed, while it
+//! listens.
 //!
 //! Not here: sockets and their names (`driver::unix`), and when an address closes (`listeners`).
 
@@ -62,6 +63,18 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
+    /// One that another engine has made, and leaves to this one with its socket.
+    pub(super) fn left(path: &Path) -> Result<Self, String> {
+        let wrong = |what| format!("file is {}, but {what}: that of a Unix socket is wanted", path.display());
+        match fs::symlink_metadata(path) {
+            Ok(file) if file.file_type().is_socket() => {
+                Ok(Self { path: path.to_owned(), identity: Identity::of(&file) })
+            }
+            Ok(file) => Err(wrong(format!("that is {}", kind_of(file.file_type())))),
+            Err(error) => Err(wrong(error.to_string())),
+        }
+    }
+
     /// Removes it, unless another one has its name by now. While its socket listens: then nobody takes it for a stale
     /// one, and puts another in its place meanwhile.
     pub(super) fn remove(&self) {

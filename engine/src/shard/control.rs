@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Shard;
+use super::protocol::Protocol;
 use super::transport::{Entrance, ListenSocket};
 use crate::clock::ticks;
 use crate::driver::Io;
@@ -33,8 +34,37 @@ pub(crate) struct DesiredState {
     pub(crate) routes: Arc<Snapshot>,
     queues: Arc<QueueTable>,
     listening: Arc<Listening>,
-    /// Take no more connections, answer what is under way for at most this long, then end.
-    pub(crate) stop: Option<Duration>,
+    /// Take no more connections, and end.
+    pub(crate) stop: Option<Leave>,
+}
+
+/// How long clients have when the engine is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leave {
+    /// Idle connections are let be for so long, each for one more request.
+    linger: Duration,
+    /// What is under way is answered for so long, at the most.
+    all: Duration,
+}
+
+impl Leave {
+    pub(crate) fn after(linger: Duration, grace: Duration) -> Self {
+        Self { linger, all: linger.saturating_add(grace) }
+    }
+
+    /// Idle connections end at once.
+    pub(crate) fn within(grace: Duration) -> Self {
+        Self::after(Duration::ZERO, grace)
+    }
+
+    pub(crate) fn all(self) -> Duration {
+        self.all
+    }
+
+    /// Of both, what ends first.
+    pub(crate) fn sooner(self, other: Self) -> Self {
+        Self { linger: self.linger.min(other.linger), all: self.all.min(other.all) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -180,9 +210,9 @@ impl<I: Io> Shard<I> {
         }
         self.protocol.dispatch.take_routes(state.routes);
         self.take_listeners(&state.listening);
-        if let Some(grace) = state.stop {
-            // Told again, it is the same stop: the grace that was taken first ends first.
-            self.stop(grace);
+        if let Some(leave) = state.stop {
+            // Told again, it is the same stop: what was taken first ends first.
+            self.stop(leave);
         }
         if !ended.is_empty() {
             ended.into_iter().for_each(|queue| self.end_queue(queue));
@@ -223,14 +253,39 @@ impl<I: Io> Shard<I> {
     }
 
     /// Begins to stop: see [`DesiredState::stop`].
-    pub(crate) fn stop(&mut self, grace: Duration) {
+    pub(crate) fn stop(&mut self, leave: Leave) {
         let transport = &mut self.protocol.transport;
         // The thread that drives the shard may have been elsewhere since the turn before: the grace begins now.
         transport.read_clock();
-        let deadline = if grace.is_zero() { transport.tick } else { transport.after(ticks(grace)) };
+        let at = |time: Duration| if time.is_zero() { transport.tick } else { transport.after(ticks(time)) };
+        let (ends, until) = (at(leave.linger), at(leave.all));
         transport.unlisten(|_| true);
+        self.protocol.stop.begin(ends, until);
+        self.end_idle();
+    }
+
+    /// Goes on with a stop that has begun, by the clock.
+    #[cold]
+    pub(super) fn go_on_stopping(&mut self) {
+        let tick = self.protocol.transport.tick;
+        if self.protocol.stop.goes_on_at().is_none_or(|at| at > tick) {
+            return;
+        }
+        self.end_idle();
+        if self.protocol.stop.abort_if_overdue(tick) {
+            for key in self.connections.keys() {
+                self.visit(key, Protocol::reset);
+            }
+        }
+    }
+
+    /// Connections end that owe nothing, and nobody is let in, unless they are let be for a while.
+    #[cold]
+    fn end_idle(&mut self) {
+        if !self.protocol.stop.ends_idle(self.protocol.transport.tick) {
+            return;
+        }
         self.turn_all_away();
-        self.protocol.stop.begin(deadline);
         for key in self.connections.keys() {
             self.visit(key, |protocol, connection| protocol.finish(connection));
         }

@@ -67,7 +67,7 @@ use crate::slab::{ConnectionKey, OfConnection, Slab};
 use crate::stream::ClosingElsewhere;
 use crate::timer::NEVER;
 
-pub(crate) use self::control::{DesiredState, Inbox, ListenAddress};
+pub(crate) use self::control::{DesiredState, Inbox, Leave, ListenAddress};
 pub(crate) use self::transport::{Entrance, ListenSocket, Sharing};
 
 /// While it lives, the thread that made it drives a shard.
@@ -470,8 +470,10 @@ impl<I: Io> Shard<I> {
 
     /// Something has come to a listener.
     fn accept(&mut self, event: &Event) {
-        if let Some(accepted) = self.protocol.transport.on_accept(event) {
+        let mut next = self.protocol.transport.on_accept(event);
+        while let Some(accepted) = next {
             self.admit(accepted);
+            next = self.protocol.transport.take_left();
         }
     }
 
@@ -488,10 +490,8 @@ impl<I: Io> Shard<I> {
             }
         }
         self.protocol.transport.resume_accepting();
-        if self.protocol.stop.abort_if_overdue(self.protocol.transport.tick) {
-            for key in self.connections.keys() {
-                self.visit(key, Protocol::reset);
-            }
+        if self.protocol.stop.has_begun() {
+            self.go_on_stopping();
         }
         if any {
             self.work_off();

@@ -68,11 +68,14 @@ impl Program {
         Self { child, address: address.parse().expect("an address"), lines: lines_said }
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.child.id()).expect("a pid");
         // SAFETY: the call takes two numbers; the child has not been waited for, so that the pid is still its own.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
     /// Waits until it has ended well.

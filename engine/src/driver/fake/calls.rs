@@ -27,6 +27,14 @@ impl Io for Fake {
         self.queued.push(Entry::Accept { listener, token });
     }
 
+    fn accept_left(&mut self, listener: RawFd) -> Vec<RawFd> {
+        let listening = self.listeners.entry(listener).or_default();
+        assert!(listening.accept.is_none(), "listener {listener} still accepts");
+        let free = self.descriptors_max.saturating_sub(self.descriptors.len());
+        let waiting: Vec<usize> = listening.backlog.drain(..free.min(listening.backlog.len())).collect();
+        waiting.into_iter().map(|client| self.let_in(client)).collect()
+    }
+
     fn receive(&mut self, socket: RawFd, token: Token) {
         self.command(socket, "a receive");
         assert_eq!(token.op(), Op::Receive);

@@ -53,6 +53,8 @@ pub(crate) struct Faults {
     pub(crate) late: u16,
     /// A cancelled operation goes on for a while.
     pub(crate) cancel_late: u16,
+    /// A cancelled accept ends although clients wait.
+    pub(crate) clients_left: u16,
     /// A read of a file gets less than there is.
     pub(crate) read_short: u16,
     /// A read of a file fails: EIO.

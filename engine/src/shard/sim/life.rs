@@ -69,6 +69,58 @@ fn a_stop_answers_what_is_under_way_and_ends() {
 }
 
 #[test]
+fn a_drain_gives_each_connection_one_more_request_and_waits_for_the_idle_no_longer_than_it_lingers() {
+    let (mut rig, linger) = (Rig::new(), Duration::from_secs(10));
+    let [idle, asks, pipelining, begun] = [(); 4].map(|()| rig.connect());
+    rig.say(pipelining, GET);
+    rig.say(begun, "GET /a/2 HTTP/1.1\r\nHo");
+    rig.drain(linger, Duration::from_secs(60));
+    rig.settle();
+    assert!(!rig.shard.protocol.transport.io.accepts(rig.listener));
+    assert!(![idle, asks, begun].iter().any(|client| rig.shard.protocol.transport.io.is_closed(*client)));
+    rig.say(asks, GET);
+    rig.say(begun, "st: h\r\n\r\n");
+    rig.claim_all().into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!((rig.heard_answers(asks), rig.heard_answers(begun)), (vec!["/a/1".into()], vec!["/a/2".into()]));
+    // What was taken before is no last one.
+    assert_eq!(rig.heard_answers(pipelining), ["/a/1"]);
+    assert!(!rig.shard.protocol.transport.io.at_end(pipelining));
+    rig.say(pipelining, GET);
+    rig.serve();
+    assert_eq!(rig.heard_answers(pipelining), ["/a/1"]);
+    for client in [asks, begun, pipelining] {
+        assert!(rig.shard.protocol.transport.io.at_end(client));
+        rig.shard.protocol.transport.io.end(client);
+    }
+    rig.settle();
+    assert!(!rig.shard.protocol.transport.io.is_closed(idle) && !rig.shard.is_done());
+    rig.expire(linger);
+    rig.settle();
+    assert!(rig.shard.protocol.transport.io.is_closed(idle) && rig.shard.is_done());
+    rig.end();
+}
+
+#[test]
+fn a_drain_ends_when_nobody_is_left_and_sooner_when_it_is_told_so() {
+    for is_told in [false, true] {
+        let mut rig = Rig::new();
+        let client = rig.connect();
+        rig.drain(Duration::from_secs(3600), Duration::from_secs(3600));
+        rig.settle();
+        assert!(!rig.shard.is_done());
+        if is_told {
+            rig.stop(Duration::ZERO);
+        } else {
+            rig.shard.protocol.transport.io.end(client);
+        }
+        rig.settle();
+        assert!(rig.shard.is_done());
+        rig.end();
+    }
+}
+
+#[test]
 fn a_request_begun_before_a_stop_is_not_delivered_after_it() {
     let mut rig = Rig::new();
     let client = rig.connect();
@@ -124,6 +176,32 @@ fn no_longer_listening_leaves_connections_alone() {
     rig.say(client, GET);
     rig.serve();
     assert_eq!(rig.heard_answers(client), ["/a/1"]);
+}
+
+#[test]
+fn who_waits_at_a_socket_that_was_handed_over_is_not_left_to_wait_for_others_to_be_told() {
+    for drains in [false, true] {
+        let faults = Faults { clients_left: 1000, ..Faults::default() };
+        let mut rig = Rig::with(Options { faults, ..Options::default() }).over(Sharing::HandedOver, false);
+        let listener = rig.listener;
+        let clients = [(); 3].map(|()| rig.shard.protocol.transport.io.connect(listener, 1 << 20));
+        if drains {
+            rig.drain(Duration::from_secs(60), Duration::from_secs(60));
+        } else {
+            rig.change(|desired| desired.set_addresses(Vec::new()));
+        }
+        rig.settle();
+        for client in clients {
+            rig.say(client, GET);
+            rig.serve();
+            assert_eq!(rig.heard_answers(client), ["/a/1"]);
+            rig.shard.protocol.transport.io.end(client);
+        }
+        rig.settle();
+        assert_eq!(rig.shard.is_done(), drains);
+        rig.stop(Duration::ZERO);
+        rig.end();
+    }
 }
 
 #[test]

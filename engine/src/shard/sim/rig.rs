@@ -19,7 +19,7 @@ use crate::proxied::ProxyProtocol;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
-use crate::shard::{DesiredState, Entrance, Inbox, ListenAddress, ListenSocket, Shard, Sharing};
+use crate::shard::{DesiredState, Entrance, Inbox, Leave, ListenAddress, ListenSocket, Shard, Sharing};
 
 /// Turns after which a shard that finds no rest is said to turn without end.
 const TURNS_MAX: u32 = 20_000;
@@ -235,7 +235,12 @@ impl Rig {
     }
 
     pub(super) fn stop(&self, grace: Duration) {
-        self.change(|desired| desired.stop = Some(grace));
+        self.change(|desired| desired.stop = Some(Leave::within(grace)));
+    }
+
+    /// Idle connections are let be for a while.
+    pub(super) fn drain(&self, linger: Duration, grace: Duration) {
+        self.change(|desired| desired.stop = Some(Leave::after(linger, grace)));
     }
 
     /// One turn.

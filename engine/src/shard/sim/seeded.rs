@@ -21,6 +21,7 @@ use crate::driver::fake::{Faults, Outside, Random};
 use crate::peers::Network;
 use crate::policy::{Properties, Verbosity};
 use crate::proxied::ProxyProtocol;
+use crate::shard::Sharing;
 
 /// Turns of the shard while clients come and go.
 const TURNS: usize = 200;
@@ -44,6 +45,7 @@ fn faults(random: &mut Random) -> Faults {
         late: often(700),
         cancel_late: often(900),
         address_missing: often(200),
+        clients_left: 0,
         read_short: often(500),
         read_failed: 0,
         reads_hang: false,
@@ -125,6 +127,11 @@ fn run_one(seed: u64) {
     }
     let mut rig = Rig::with(options);
     let mut verbose = Random::new(seed ^ 0x503);
+    if proxy == ProxyProtocol::Off && Random::new(seed ^ 0x40).chance(200) {
+        // Others take clients of the socket, too.
+        rig = rig.over(Sharing::HandedOver, false);
+        rig.shard.protocol.transport.io.faults.clients_left = 500;
+    }
     ends::expect_notes(measured);
     rig.shard.protocol.dispatch.set_publish_max([1, 3, 64, 512][random.below(4)]);
     rig.shard.protocol.transport.io.descriptors_max = if tight && random.chance(300) { 3 } else { usize::MAX };
@@ -270,12 +277,25 @@ pub(super) fn settle(rig: &mut Rig, world: &RefCell<World>, colocated: bool) {
     panic!("livelock: no rest in 20,000 turns");
 }
 
-/// A stop with grace, in the middle of everything: whoever is owed a response gets it, then the shard ends by itself.
-/// Requests whose bodies do not come to their end are waited for until their time is over.
+/// Less than the other timers.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A stop with grace, with and without a linger, in the middle of everything: whoever is owed a response gets it, then
+/// the shard ends by itself. Requests whose bodies do not come to their end are waited for until their time is over.
 fn stop_in_time(mut rig: Rig, world: &RefCell<World>, colocated: bool) {
     world.borrow_mut().expect_stop(&mut rig.shard.protocol.transport.io);
-    rig.stop(Duration::from_secs(600));
+    let lingers = Random::new(world.borrow().seed).chance(500);
+    if lingers {
+        rig.drain(LINGER, Duration::from_secs(600));
+    } else {
+        rig.stop(Duration::from_secs(600));
+    }
     go_on_stopping(&mut rig, world, colocated);
+    if lingers && !rig.shard.is_done() {
+        // Clients that are idle are let be until then.
+        rig.expire(LINGER);
+        go_on_stopping(&mut rig, world, colocated);
+    }
     if rig.shard.connections.keys().iter().all(|key| {
         let connection = rig.shard.connections.get_mut(*key);
         connection.is_some_and(|connection| connection.has_incoming())

@@ -52,6 +52,8 @@ pub(crate) struct Accepting {
     resumes: Option<Tick>,
     /// A listener that has found no descriptor, until it is decided what to do about it.
     short: Option<Key<Listener>>,
+    /// Those who were left at sockets that others take clients of, when the accept there had ended.
+    left: Vec<Accepted>,
 }
 
 impl Accepting {
@@ -60,7 +62,8 @@ impl Accepting {
     pub(crate) fn new() -> Result<Self> {
         let reserve = File::open("/dev/null")
             .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
-        Ok(Self { listeners: Slab::growing(1 << SLOT_BITS), reserve: Some(reserve), resumes: None, short: None })
+        let listeners = Slab::growing(1 << SLOT_BITS);
+        Ok(Self { listeners, reserve: Some(reserve), resumes: None, short: None, left: Vec::new() })
     }
 
     /// Whether anything listens.
@@ -177,7 +180,7 @@ impl<I: Io> Transport<I> {
         if is_closing || (event.result < 0 && listener.socket.is_closed()) {
             let comes_in = event.result >= 0 && listener.socket.keeps_the_last();
             if !event.more {
-                self.accepting.listeners.remove(key);
+                self.let_go(key);
             }
             if comes_in {
                 return Some(self.accepted(event.result, entrance));
@@ -185,7 +188,7 @@ impl<I: Io> Transport<I> {
             if event.result >= 0 {
                 self.io.close(event.result);
             }
-            return None;
+            return self.take_left();
         }
         let accepted = (event.result >= 0).then(|| self.accepted(event.result, entrance));
         match -event.result {
@@ -210,6 +213,25 @@ impl<I: Io> Transport<I> {
             self.arm_accept(key);
         }
         accepted
+    }
+
+    /// A listener has no accept under way any more. The kernel may have told this one alone of who waits there, where
+    /// others take clients, too: that one is taken here, or would wait until somebody else comes.
+    #[cold]
+    fn let_go(&mut self, key: Key<Listener>) {
+        let Some(Listener { socket, entrance, .. }) = self.accepting.listeners.remove(key) else { return };
+        if socket.keeps_the_last() {
+            for fd in self.io.accept_left(socket.descriptor()) {
+                let accepted = self.accepted(fd, entrance.clone());
+                self.accepting.left.push(accepted);
+            }
+        }
+    }
+
+    /// One of those who were left, to be kept or [turned away](Self::turn_away).
+    #[inline]
+    pub(crate) fn take_left(&mut self) -> Option<Accepted> {
+        self.accepting.left.pop()
     }
 
     fn accepted(&mut self, fd: RawFd, Entrance { ip, port, is_unix, proxy, gate }: Entrance) -> Accepted {

@@ -5,12 +5,13 @@
 //!
 //! Not here: binding and which addresses are open (room `session`), and accepting (`accept`).
 
+use std::io;
 use std::net::{IpAddr, Shutdown};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admission::Gate;
-use crate::driver::{Io, net};
+use crate::driver::{Io, handed, net};
 use crate::proxied::ProxyProtocol;
 
 /// Who else takes clients of a listening socket.
@@ -20,7 +21,8 @@ pub(crate) enum Sharing {
     No,
     /// All shards of this engine.
     Shards,
-    /// It was handed over: other shards, and other processes, too. It is not this engine's to shut.
+    /// It was handed over, to this engine or by it: other shards, and other processes, too. It is not this engine's to
+    /// shut.
     HandedOver,
 }
 
@@ -44,15 +46,20 @@ pub(crate) struct Entrance {
 #[derive(Debug)]
 pub(crate) struct ListenSocket {
     socket: OwnedFd,
-    sharing: Sharing,
     /// How many may wait to be accepted; `None`: as many as may.
     backlog: Option<u32>,
-    is_closed: Mutex<bool>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    sharing: Sharing,
+    is_closed: bool,
 }
 
 impl ListenSocket {
     pub(crate) fn new(socket: OwnedFd, sharing: Sharing, backlog: Option<u32>) -> Self {
-        Self { socket, sharing, backlog, is_closed: Mutex::new(false) }
+        Self { socket, backlog, state: Mutex::new(State { sharing, is_closed: false }) }
     }
 
     /// That listens already, and nobody else has.
@@ -65,42 +72,62 @@ impl ListenSocket {
         self.socket.as_raw_fd()
     }
 
-    fn closed(&self) -> MutexGuard<'_, bool> {
-        self.is_closed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody comes in any more: who waits to be accepted is reset, and the address can be bound again, though not all
     /// have let go of this socket. But of one that was handed over, who else has it takes them. Done twice, it does no
     /// harm.
     pub(crate) fn close(&self) {
-        *self.closed() = true;
-        if self.sharing != Sharing::HandedOver {
+        let sharing = {
+            let mut state = self.state();
+            state.is_closed = true;
+            state.sharing
+        };
+        if sharing != Sharing::HandedOver {
             net::shutdown(self.descriptor(), Shutdown::Both);
         }
     }
 
+    /// Another descriptor of it, for another process.
+    pub(crate) fn another(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+
+    /// Another process has it, too: from now on, this one only lets go of it.
+    pub(crate) fn was_handed_over(&self) {
+        self.state().sharing = Sharing::HandedOver;
+    }
+
+    /// Whether clients can wait there by now.
+    pub(crate) fn listens(&self) -> bool {
+        handed::family_of(self.socket.as_fd()).is_ok()
+    }
+
     pub(crate) fn is_shared(&self) -> bool {
-        self.sharing != Sharing::No
+        self.state().sharing != Sharing::No
     }
 
     /// Whether who is accepted in the moment of the end comes in all the same: others take clients of this socket, too,
     /// so that the address is not closed.
     pub(super) fn keeps_the_last(&self) -> bool {
-        match self.sharing {
+        let State { sharing, is_closed } = *self.state();
+        match sharing {
             Sharing::No => false,
-            Sharing::Shards => !self.is_closed(),
+            Sharing::Shards => !is_closed,
             Sharing::HandedOver => true,
         }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        *self.closed()
+        self.state().is_closed
     }
 
     /// Has a socket listen that the control plane has not closed. `false`: it is closed, or the kernel refuses.
     pub(crate) fn listen(&self, io: &mut impl Io) -> bool {
         // Locked meanwhile: a socket that is closed never begins to listen again.
-        let closed = self.closed();
-        !*closed && io.listen(self.descriptor(), self.backlog).is_ok()
+        let state = self.state();
+        !state.is_closed && io.listen(self.descriptor(), self.backlog).is_ok()
     }
 }
