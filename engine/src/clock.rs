@@ -66,6 +66,14 @@ fn whole_micros(since: Duration) -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX).saturating_add(1)
 }
 
+/// The microseconds now, as of [`micros`]: for who measures what a turn does not.
+pub(crate) fn micros_now() -> u64 {
+    #[cfg(test)]
+    return simulated();
+    #[cfg(not(test))]
+    micros(now())
+}
+
 /// A shard's clock: the time as of its last turn.
 #[derive(Debug)]
 pub(crate) struct Clock {

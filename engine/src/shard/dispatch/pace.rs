@@ -89,9 +89,16 @@ impl Pace {
         }
     }
 
-    /// Consumers have taken so many of what they were shown, and still see others. `false`: holding back helps nobody.
+    /// Consumers are shown something at this moment, and the application goes on.
+    pub(super) fn shown(&mut self, now: u64) {
+        self.shown_at = Some(now);
+    }
+
+    /// The application has come back at this moment. Consumers have taken so many of what they were shown, and still
+    /// see others. `false`: holding back helps nobody. What the shard does in between is not the application's time: of
+    /// that a crowd may make it take as much.
     pub(super) fn look(&mut self, (taken, seen): (u64, u64), now: u64) -> bool {
-        let Some(before) = self.shown_at.replace(now) else { return true };
+        let Some(before) = self.shown_at.take() else { return true };
         let each = now.saturating_sub(before).checked_div(taken);
         if let Some(each) = each {
             let in_a_tick = u64::from(TICK_MS) * 1000 / each.max(1);
@@ -119,19 +126,26 @@ mod tests {
         let mut pace = Pace::of(Mode::Colocated);
         assert!(pace.fall_behind());
         assert!(pace.look((0, 0), 0) && pace.piece() == 1, "nothing is known");
-        // A sixteenth of a tick each.
+        // A sixteenth of a tick each; and the shard itself takes ten ticks in between.
         let (mut now, mut pieces) = (0, Vec::new());
+        let mut work = |pace: &mut Pace, (taken, seen): (u64, u64), time: u64| {
+            pace.shown(now);
+            now += time;
+            let helps = pace.look((taken, seen), now);
+            now += 10 * TICK;
+            helps
+        };
         for _ in 0..6 {
-            now += pace.piece() * TICK / 16;
-            assert!(pace.look((pace.piece(), 0), now));
+            let piece = pace.piece();
+            assert!(work(&mut pace, (piece, 0), piece * TICK / 16));
             pieces.push(pace.piece());
         }
         assert_eq!(pieces, [2, 4, 8, 16, 16, 16]);
         // Each for ten ticks.
-        assert!(pace.look((16, 0), now + 160 * TICK) && pace.piece() == 1);
-        assert!(pace.look((1, 0), now + 160 * TICK) && pace.piece() == 2, "in no time");
-        assert!(pace.look((0, 0), now + 200 * TICK), "there was nothing to take");
-        assert!(!pace.look((0, 2), now + 201 * TICK), "nobody takes anything");
+        assert!(work(&mut pace, (16, 0), 160 * TICK) && pace.piece() == 1);
+        assert!(work(&mut pace, (1, 0), 0) && pace.piece() == 2, "in no time");
+        assert!(work(&mut pace, (0, 0), TICK), "there was nothing to take");
+        assert!(!work(&mut pace, (0, 2), TICK), "nobody takes anything");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::displace::{YIELDING_MAX, Yielding};
 use super::pace::Showing;
 use super::slots::Life;
 use super::{Dispatch, SlotState};
+use crate::clock;
 use crate::id::{QueueNumber, QueuePlace};
 use crate::policy::PolicyIndex;
 use crate::queue::{Producer, QueueCore, ShardSide, ShortBytes, Slot, SlotTable};
@@ -233,26 +234,35 @@ impl Dispatch {
         true
     }
 
-    /// The shard is [behind](super::pace): it shows consumers what they are about to take, or all, if nobody takes it.
+    /// The shard is [behind](super::pace): before it gives the thread back, it shows consumers what they are about to
+    /// take; when it has it again, it looks at what they have taken, and shows all if that is nothing.
     #[cold]
     #[inline(never)]
     fn publish_piece(&mut self, then: Then) -> bool {
         if then == Then::Enters {
-            // Behind that: it does not wait.
-            self.touched.iter().for_each(|place| {
-                let Some(queue) = &mut self.queues[place.index()] else { return };
-                queue.room = 0;
-            });
-            return true;
+            let (mut taken, mut seen) = (0, 0);
+            for queue in self.queues.iter_mut().flatten() {
+                let of_queue = queue.producer.taken();
+                (taken, seen) = (taken + of_queue.0, seen + of_queue.1);
+            }
+            if !self.pace.look((taken, seen), clock::micros_now()) {
+                self.show_up_to(u64::MAX);
+            }
+            for place in &self.touched {
+                if let Some(queue) = &mut self.queues[place.index()] {
+                    queue.room = 0;
+                }
+            }
+        } else {
+            self.show_up_to((self.pace.piece() / self.touched.len() as u64).max(1));
+            self.pace.shown(clock::micros_now());
         }
-        let (mut taken, mut seen, mut any_left) = (0, 0, false);
-        for queue in self.queues.iter_mut().flatten() {
-            let of_queue = queue.producer.taken();
-            (taken, seen) = (taken + of_queue.0, seen + of_queue.1);
-        }
-        let helps = self.pace.look((taken, seen), self.now);
-        let most = if helps { (self.pace.piece() / self.touched.len() as u64).max(1) } else { u64::MAX };
-        let shard = usize::from(self.id.0);
+        true
+    }
+
+    /// Shows consumers so many requests of each queue that nobody has claimed.
+    fn show_up_to(&mut self, most: u64) {
+        let (shard, mut any_left) = (usize::from(self.id.0), false);
         self.touched.retain(|place| {
             let Some(queue) = &mut self.queues[place.index()] else { return false };
             let is_closed = queue.core.is_closed();
@@ -270,7 +280,6 @@ impl Dispatch {
         if !any_left {
             self.pace.catch_up();
         }
-        true
     }
 
     /// Completions have been left over for too long.
