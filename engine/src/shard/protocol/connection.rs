@@ -20,7 +20,7 @@ use crate::driver::Io;
 use crate::queue::{Informational, Registration, ResponseFlags, Slot, SocketReceiver};
 use crate::record::UnsentReason;
 use crate::shard::dispatch::Dispatch;
-use crate::shard::transport::{Accepted, OtherSide, Socket, SocketEvent};
+use crate::shard::transport::{Accepted, OtherSide, Resource, Socket, SocketEvent};
 use crate::slab::ConnectionKey;
 
 /// See the module's head.
@@ -116,6 +116,11 @@ impl Connection {
             Self::Http1(http) => http.rest(),
             Self::Raw(_) => None,
         }
+    }
+
+    /// Whether it waits for a cell to put a head together in.
+    pub(crate) fn waits_for_cell(&self) -> bool {
+        self.socket().waits_for() == Some(Resource::Cell)
     }
 
     /// Why the head under way does not go on, if it could make room for others.

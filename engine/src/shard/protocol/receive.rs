@@ -233,11 +233,11 @@ impl<I: Io> Protocol<I> {
         self.transport.waiting.count(Resource::CellBeyondShare) > 0 && self.dispatch.looks_beyond_shares()
     }
 
-    /// Whether a connection would get a slot now.
-    pub(crate) fn would_get_slot(&mut self, connection: &Connection) -> bool {
+    /// Whether a connection would have to wait for a slot beyond its client's share.
+    pub(crate) fn is_beyond_share_of_slots(&mut self, connection: &Connection) -> bool {
         match connection {
-            Connection::Http1(http) => self.lacks_slot(http).is_none(),
-            Connection::Raw(_) => false,
+            Connection::Http1(http) => self.lacks_slot(http) == Some(Resource::Slot),
+            Connection::Raw(_) => true,
         }
     }
 

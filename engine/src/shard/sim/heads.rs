@@ -206,6 +206,33 @@ fn a_head_in_pieces_behind_requests_is_refused_in_its_turn() {
     rig.end_all([first, second]);
 }
 
+#[test]
+fn who_has_few_waits_for_no_cell_behind_those_that_would_wait_for_slots() {
+    // Two slots are kept back.
+    let config = Config { assembly_buffers: 2, requests_max: 16, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let others: Vec<usize> = (0..2).map(|_| rig.connect_from(66)).collect();
+    // The first one has the cell, the other waits for it; then all slots that anybody gets are their client's.
+    others.iter().for_each(|client| rig.say(*client, long(1).0));
+    let busy = rig.connect_from(66);
+    rig.say(busy, "GET /a/0 HTTP/1.1\r\nHost: h\r\n\r\n".repeat(14));
+    let leases = rig.claim_all();
+    assert_eq!(leases.len(), 14);
+    rig.say(others[0], long(1).1);
+    let newcomer = rig.connect_from(2);
+    rig.say(newcomer, long(2).0);
+    rig.say(newcomer, long(2).1);
+    assert!(rig.queue.is_empty(), "it waits behind the other");
+    rig.pass(Duration::from_secs(2));
+    rig.serve();
+    assert_eq!((rig.heard_answers(newcomer), rig.counters.heads_evicted.read()), (vec!["/a/2".to_owned()], 1));
+    assert!(rig.heard(others[0]).starts_with("HTTP/1.1 503 "));
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    assert_eq!(rig.heard_answers(busy).len(), 14);
+    rig.end_all(others.into_iter().chain([busy, newcomer]));
+}
+
 /// A request with a body in chunks and a trailer section of so many bytes.
 fn with_trailers(bytes: usize) -> (String, String) {
     let head = "POST /a/1 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";

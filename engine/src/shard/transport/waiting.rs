@@ -91,10 +91,16 @@ impl Waiting {
     }
 
     /// Whether somebody waits for what is looked for by the clock: a buffer that its reader has done with, to be below
-    /// its share of the slots or of what is promised, or for others to give up their slots.
+    /// its share of the slots or of what is promised, or for others to give up their slots or cells.
+    #[inline]
     pub(crate) fn any_by_clock(&self) -> bool {
+        !self.is_empty() && self.some_by_clock()
+    }
+
+    #[cold]
+    fn some_by_clock(&self) -> bool {
         let slots = self.count(Resource::Slot) + self.count(Resource::ReservedSlot);
-        self.starved() + slots + self.count(Resource::Promise) > 0
+        self.starved() + slots + self.count(Resource::Promise) + self.count(Resource::Cell) > 0
     }
 
     /// The place of the one that has begun to wait for the same next.

@@ -286,7 +286,9 @@ pub(crate) enum Awaits {
     Share,
     /// The promise of buffers for its body.
     Promise,
-    /// The same of a slot.
+    /// A slot, beyond its client's share or behind others of its connection.
+    SlotBeyondShare,
+    /// The same of one of those kept back.
     Slot,
     /// A cell that its request may keep.
     Cell,
@@ -508,7 +510,8 @@ impl Http1 {
         let awaits = match socket.waits_for() {
             None if socket.holds_input() => return None,
             None => Awaits::Client,
-            Some(Resource::ReservedSlot | Resource::Slot) => Awaits::Slot,
+            Some(Resource::ReservedSlot) => Awaits::Slot,
+            Some(Resource::Slot) => Awaits::SlotBeyondShare,
             Some(Resource::CellBeyondShare | Resource::Promise) => Awaits::Share,
             Some(Resource::ReservedPromise) => Awaits::Promise,
             Some(Resource::Cell | Resource::CellOfRequest) => Awaits::Cell,
