@@ -193,6 +193,11 @@ impl<R: Record> ShardSide<R> {
         (0..self.high_water).map(Slot::new)
     }
 
+    /// How many these are.
+    pub(crate) fn count_used(&self) -> usize {
+        self.high_water as usize
+    }
+
     /// The record of a slot that the shard has allocated and not published.
     #[inline]
     pub(crate) fn record_mut(&mut self, slot: Slot) -> &mut R {

@@ -10,7 +10,8 @@
 //! * Only a connection ends that has nothing to do ([`Connection::rest`]) and has had time to begin something: never
 //!   one with a request under way, a part of a head, a body, or a pipe. First those of an address that has many; of
 //!   these, and of all others, first those that have never sent a request, then those between two requests; of each
-//!   the one that has rested for longest.
+//!   the one that has rested for longest. Of one that never had a buffer to be received into, the kernel is asked
+//!   whether its client has sent something.
 //! * It is looked at when all that has come is handled: a request that is here already does not end with its
 //!   connection.
 //! * Who waits in `arrivals` waits for a connection that is leaving, or for a tick that is near; without either it is
@@ -38,6 +39,9 @@ const ARRIVALS_MAX: usize = 1024;
 /// Of the connections, one in so many ends at once for want of descriptors, up to a number.
 const DESCRIPTORS_SHARE: usize = 16;
 const DESCRIPTORS_AT_ONCE: usize = 64;
+/// Connections of which the kernel says that they have sent something: more are not asked about at a time.
+const HEARD_OF_MAX: usize = 64;
+
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Eviction {
@@ -191,7 +195,8 @@ impl<I: Io> Shard<I> {
 
     /// Ends connections that rest: `count` of them, or as many as there are, at least one.
     fn evict(&mut self, count: usize) -> Result<(), Lack> {
-        for evicted in 0..count {
+        let (mut evicted, mut heard_of) = (0, 0);
+        while evicted < count {
             let among = Connections {
                 all: &self.connections,
                 peers: self.protocol.dispatch.peers(),
@@ -199,8 +204,15 @@ impl<I: Io> Shard<I> {
                 rest_of: Connection::rest,
                 from: |rank: &Rank<Rest>| rank.rest.since().saturating_add(REST_MIN),
             };
-            match self.eviction.candidates.take(self.protocol.transport.tick, &among) {
+            let now = self.protocol.transport.tick;
+            let found = match self.eviction.candidates.take(now, &among) {
+                Ok(_) if heard_of == HEARD_OF_MAX => Err(Lack::Until(now + 1)),
+                found => found,
+            };
+            match found {
+                Ok(key) if self.has_spoken(key) => heard_of += 1,
                 Ok(key) => {
+                    evicted += 1;
                     self.eviction.leaving.push(key);
                     self.counters.connections_evicted.count();
                     self.visit(key, Protocol::evict);
@@ -221,6 +233,18 @@ impl<I: Io> Shard<I> {
         let waiting_of = waiting.clone().filter(|accepted| !peers.is_trusted(accepted.origin())).count();
         let count = |count: usize| u32::try_from(count).expect("a few");
         (count(self.connections.len() + waiting.count()), count(of_addresses + waiting_of))
+    }
+
+    /// Whether a connection has sent something for which there was no buffer: then it is left alone for a while.
+    fn has_spoken(&mut self, key: ConnectionKey) -> bool {
+        let Some(connection) = self.connections.get_mut(key) else { return false };
+        let transport = &mut self.protocol.transport;
+        let is_unheard = connection.rest().is_some_and(Rest::is_unheard);
+        let has_spoken = is_unheard && transport.traffic(connection.socket()).received > 0;
+        if has_spoken {
+            connection.is_heard_of(transport.tick);
+        }
+        has_spoken
     }
 
     /// Whether clients wait for a moment that is known.

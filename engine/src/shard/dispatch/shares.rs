@@ -3,7 +3,8 @@
 //! Invariants: an eighth of the slots, at least one, is kept back, and what was lent of it is kept back again before
 //! anybody else gets a slot, once a turn at the latest; an address is lent no more than its share. Whose slots are in
 //! use is not known before they run out: then they are counted, at most once a tick or for each sixteenth of them that
-//! was lent or delivered, so that a request costs nothing while there are enough.
+//! was lent or delivered, so that a request costs nothing while there are enough, and while there are not, no more than
+//! a number of looks, however many slots were in use before.
 //!
 //! Not here: who waits, and in which order (`transport::waiting`, `protocol::receive`).
 
@@ -17,8 +18,10 @@ use crate::slab::ConnectionKey;
 
 /// One slot of so many is kept back.
 const RESERVE_OF: u32 = 8;
-/// Slots are counted again when one of so many in use has been lent, or as many requests were delivered.
+/// Slots are counted again when one of so many in use has been lent, or as many requests were delivered; and one of so
+/// many that were ever in use, all of which are looked at.
 const COUNTED_OF: usize = 16;
+const LOOKED_AT_OF: usize = 64;
 
 /// What is known of who has how many slots.
 #[derive(Debug)]
@@ -131,8 +134,8 @@ impl Dispatch {
     /// Counts whose slots are in use, if that is to be done again. Gives which count it is that holds.
     pub(super) fn count_slots(&mut self, now: Tick) -> u32 {
         let is_known = self.shares.counted_at == Some(now);
-        let (delivered, few) =
-            (self.counters.requests_delivered.read() + u64::from(self.fresh), self.side.in_use() / COUNTED_OF);
+        let delivered = self.counters.requests_delivered.read() + u64::from(self.fresh);
+        let few = (self.side.in_use() / COUNTED_OF).max(self.side.count_used() / LOOKED_AT_OF);
         let is_alike = self.shares.lent <= few && delivered.abs_diff(self.shares.delivered) <= few as u64;
         if is_known && is_alike {
             return self.shares.counts;
@@ -155,6 +158,12 @@ impl Dispatch {
                 self.shares.holders += u32::from(self.peers.count_slot(self.peers.of(connection)));
             }
         }
+        self.shares.counts
+    }
+
+    /// How often slots were counted.
+    #[cfg(test)]
+    pub(crate) fn counts_of_slots(&self) -> u32 {
         self.shares.counts
     }
 

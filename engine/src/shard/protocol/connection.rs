@@ -118,6 +118,13 @@ impl Connection {
         }
     }
 
+    /// The kernel says that its client has sent something.
+    pub(crate) fn is_heard_of(&mut self, now: Tick) {
+        if let Self::Http1(http) = self {
+            http.is_heard_of(now);
+        }
+    }
+
     /// Whether it waits for a cell to put a head together in.
     pub(crate) fn waits_for_cell(&self) -> bool {
         self.socket().waits_for() == Some(Resource::Cell)

@@ -363,6 +363,30 @@ fn while_nobody_else_comes_nothing_is_limited_but_by_the_reserve() {
 }
 
 #[test]
+fn what_was_in_use_before_makes_it_no_dearer_to_see_who_has_most() {
+    let config = Config { requests_max: 512, pipeline_max: 64, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let rush: Vec<usize> = (1..49).map(|last| rig.connect_from(last)).collect();
+    rush.iter().for_each(|client| rig.say(*client, get("rush").repeat(5)));
+    answer_all(&mut rig);
+    let used = rig.shard.protocol.dispatch.side().count_used();
+    rig.queue.set_length_max(2 * LENGTH);
+    let greedy = rig.connect_from(GREEDY);
+    rig.say(greedy, get("greedy").repeat(2 * LENGTH as usize));
+    let (counts, delivered) = (rig.shard.protocol.dispatch.counts_of_slots(), rig.counters.requests_delivered.read());
+    let newcomers = &rush[..2 * LENGTH as usize - 1];
+    newcomers.iter().for_each(|client| rig.say(*client, get("new")));
+    assert_eq!(refused(&rig), (newcomers.len() as u64, 0), "each has got a place");
+    let looks = (rig.shard.protocol.dispatch.counts_of_slots() - counts) as usize * used;
+    let delivered = usize::try_from(rig.counters.requests_delivered.read() - delivered).expect("a few");
+    assert!(
+        used == 240 && looks <= 64 * delivered + 2 * used,
+        "{looks} looks at {used} slots for {delivered} requests"
+    );
+    everybody_leaves(rig, rush.into_iter().chain([greedy]));
+}
+
+#[test]
 fn who_is_to_be_told_may_be_gone_with_its_slot() {
     let mut rig = long_queue();
     let clients = crowd(&mut rig, FOR_ALL);

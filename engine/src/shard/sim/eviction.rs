@@ -217,3 +217,33 @@ fn an_address_with_many_connections_makes_room_before_others() {
     assert_eq!(crowd.iter().filter(|client| rig.is_closed(**client)).count(), gone, "until it has few");
     assert_eq!(others.iter().filter(|client| rig.is_closed(**client)).count(), newcomers.len() - gone);
 }
+
+#[test]
+fn silent_clients_for_whom_there_is_no_buffer_make_room_and_those_that_have_sent_do_not() {
+    let config = Config { connections_max: 41, receive_buffers: 16, requests_max: 16, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    // One client's requests have all slots that anybody gets and, behind these, all such buffers.
+    let greedy = rig.connect_from(66);
+    rig.say(greedy, GET.repeat(14));
+    let leases = rig.claim_all();
+    let more: Vec<usize> = (0..30).map(|_| rig.connect_from(66)).collect();
+    more.iter().for_each(|client| rig.say(*client, GET));
+    // Others have what is kept back of both, or wait for that.
+    let speaking: Vec<usize> = (2..7).map(|last| rig.connect_from(last)).collect();
+    speaking.iter().for_each(|client| rig.say(*client, GET));
+    let silent: Vec<usize> = (7..12).map(|last| rig.connect_from(last)).collect();
+    rig.pass(A_WHILE);
+    assert!(rig.shard.protocol.transport.waiting.starved() >= silent.len(), "nobody waits for a buffer");
+    let newcomers: Vec<usize> = (20..25)
+        .map(|last| {
+            let newcomer = rig.connect_from(last);
+            rig.pass(A_WHILE);
+            newcomer
+        })
+        .collect();
+    assert!(silent.iter().all(|client| rig.is_closed(*client)), "they have never spoken");
+    let mut others = speaking.iter().chain(&more).chain(&newcomers).chain([&greedy]);
+    assert!(others.all(|client| !rig.is_closed(*client)), "they have, or have come just now");
+    assert_eq!((rig.counters.connections_evicted.read(), rig.counters.connections_refused.read()), (5, 0));
+    drop(leases);
+}

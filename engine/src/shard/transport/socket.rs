@@ -211,6 +211,11 @@ impl Socket {
         self.waits_for
     }
 
+    /// Whether it waits for a buffer for what is short.
+    pub(crate) fn waits_for_small(&self) -> bool {
+        matches!(self.waits_for, Some(Resource::SmallBuffer | Resource::ReservedSmall))
+    }
+
     /// Whether it waits for a buffer, or the promise of some: then it is not its client who is awaited.
     #[inline]
     pub(crate) fn is_starved(&self) -> bool {

@@ -24,8 +24,10 @@ mod output;
 mod partial;
 mod preface;
 mod refuse;
+mod rest;
 mod state;
 mod unwanted;
 mod waits;
 
-pub(crate) use self::state::{Awaits, Http1, Intake, Rest, Stall};
+pub(crate) use self::rest::Rest;
+pub(crate) use self::state::{Awaits, Http1, Intake, Stall};

@@ -11,7 +11,7 @@ use ringress_proto::reject::Reject;
 
 use super::partial::{PartialHead, Preface};
 use crate::clock::Tick;
-use crate::conn::{Machine, Part, WaitReason};
+use crate::conn::{Machine, Part};
 use crate::proxied::ProxyProtocol;
 use crate::queue::Slot;
 use crate::record::{Address, DISCARDED_BYTES_MAX};
@@ -236,28 +236,6 @@ impl Incoming {
     pub(super) fn of_length(missing: u64) -> Option<Self> {
         (missing > 0).then_some(Self::Length { missing })
     }
-}
-
-/// A connection that has nothing to do: the one that is less makes room first for those that come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rest {
-    before: RestBefore,
-    since: Tick,
-}
-
-impl Rest {
-    /// Since when it rests.
-    pub(crate) fn since(self) -> Tick {
-        self.since
-    }
-}
-
-/// What is awaited of a connection that rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum RestBefore {
-    /// Its client has never sent anything whole.
-    FirstRequest,
-    NextRequest,
 }
 
 /// What came in pieces and is not whole, in a cell that others may need: the one that is less makes room first.
@@ -553,19 +531,6 @@ impl Http1 {
             other => matches!(other, Some(Resource::CellOfRequest | Resource::CellBeyondShare)),
         };
         self.gathered().filter(|_| is_awaited && socket.is_open())
-    }
-
-    /// Since when it has had nothing to do: no part of a request is here, none is under way, nothing is sent or held.
-    pub(crate) fn rest(&self) -> Option<Rest> {
-        let socket = &self.link.socket;
-        // Who waits for a buffer has sent something.
-        let has_sent = socket.holds_input() || socket.has_half_closed() || socket.waits_for().is_some();
-        let is_quiet = socket.is_open() && !socket.sends() && !has_sent;
-        let reason = self.machine.wait_reason(self.part(), socket.blocked());
-        let is_idle = (reason == WaitReason::Idle || self.awaits_preface()) && !self.owes_more();
-        // The newest request is named from the first one on.
-        let before = if self.newest.is_none() { RestBefore::FirstRequest } else { RestBefore::NextRequest };
-        (is_quiet && is_idle).then_some(Rest { before, since: self.quiet_since })
     }
 
     /// The pipe for which is what comes, or will be.
