@@ -87,6 +87,8 @@ pub(crate) struct Fake {
     pub(crate) naps: bool,
     /// Much time has passed: what could have come by now has, and nothing of that is late in the next turn.
     pub(crate) prompt: bool,
+    /// Completions that a turn gives at most, beside those of sends.
+    pub(crate) given_max: usize,
     /// How long the last turn was to wait.
     pub(crate) waited: Wait,
     /// Connections that may be open at a time: further accepts fail with EMFILE.
@@ -132,6 +134,7 @@ impl Fake {
             asleep: false,
             naps: false,
             prompt: false,
+            given_max: usize::MAX,
             waited: Wait::No,
             descriptors_max: usize::MAX,
             breaks: false,

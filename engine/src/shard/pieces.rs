@@ -11,8 +11,8 @@
 //! * It is looked at when all that has come is handled: what has its next piece here is not given up.
 //! * A head that is whole and waits for a slot goes only if it is of a crowd, or waits beyond its share for who would
 //!   not; one that waits for the cell of a request, only if it is of a crowd or above its share. They wait for
-//!   applications, and so would who takes their cells. Who would not wait for a slot beyond its share gets the cell that
-//!   is given up for it, whoever waits before it: it is looked for once a tick.
+//!   applications, and so would who takes their cells. Who would not wait for a slot beyond its share gets the cell
+//!   that is given up for it, whoever waits before it: it is looked for once a tick.
 //!
 //! Not here: who waits (`transport::waiting`), what is where (`protocol`), which request may have a cell
 //! (`dispatch::cells`).

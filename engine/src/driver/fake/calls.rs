@@ -145,7 +145,13 @@ impl Io for Fake {
         if !slept {
             self.delayed.clear();
         }
-        events.append(&mut self.done);
+        let (mut left, all) = (self.given_max, core::mem::take(&mut self.done));
+        for event in all {
+            // How a send has ended is said by the enter that has begun it.
+            let is_given = event.token.op() == Op::Send || left > 0;
+            left = left.saturating_sub(usize::from(event.token.op() != Op::Send));
+            if is_given { events.push(event) } else { self.done.push(event) }
+        }
         if core::mem::take(&mut self.breaks) {
             self.failed = true;
             return Err(io::Error::from_raw_os_error(libc::EBADF));

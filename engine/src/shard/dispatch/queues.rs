@@ -344,7 +344,7 @@ impl Dispatch {
     }
 
     /// Whether completions were left over for too long, and what came of them is not all shown yet.
-    #[cfg(test)]
+    #[inline]
     pub(crate) fn is_behind(&self) -> bool {
         self.pace.showing() == Showing::InPieces
     }

@@ -205,7 +205,7 @@ fn newcomer(number: usize) -> Ipv4Addr {
 
 /// What a crowd of `connections` to each of `addresses` asks for, ten times of what the consumer can do, keeps no
 /// newcomer from being served.
-fn newcomers_are_served_beside(addresses: usize, connections: usize, burst: usize) {
+fn newcomers_are_served_beside((addresses, connections, burst): (usize, usize, usize), given_max: usize) {
     let config = Config {
         connections_max: 512,
         requests_max: 256,
@@ -216,6 +216,7 @@ fn newcomers_are_served_beside(addresses: usize, connections: usize, burst: usiz
     let crowd = addresses * connections * burst;
     let work = 1000 * MS / u32::try_from(crowd).expect("a few");
     let mut siege = Siege::new(Options { config, queue_length: 100, ..Options::default() }, vec![work], 1);
+    siege.rig.shard.protocol.transport.io.given_max = given_max;
     let _driving = siege.rig.shard.drive_here();
     for number in 0..addresses * connections {
         siege.comes(greedy(number % addresses), (burst, 100 * MS), false);
@@ -230,7 +231,7 @@ fn newcomers_are_served_beside(addresses: usize, connections: usize, burst: usiz
     let newcomers = &siege.askers[first..];
     let served: Vec<_> = newcomers.iter().map(|asker| (asker.answered, asker.refused, asker.longest)).collect();
     // A full queue is worked off in as much; what has come in two ticks is looked at before.
-    let most = 100 * work + 4 * 64 * MS;
+    let most = 100 * work + if given_max == usize::MAX { 4 } else { 10 } * 64 * MS;
     let is_served = |(answered, refused, longest): &(_, _, _)| *answered > 0 && *refused == 0 && *longest < most;
     assert!(served.iter().all(is_served), "{served:?}");
     assert!(siege.rig.counters.share_refusals.read() > 0, "somebody has made room");
@@ -239,12 +240,17 @@ fn newcomers_are_served_beside(addresses: usize, connections: usize, burst: usiz
 
 #[test]
 fn newcomers_are_served_beside_a_crowd_of_one_address() {
-    newcomers_are_served_beside(1, 200, 1);
+    newcomers_are_served_beside((1, 200, 1), usize::MAX);
+}
+
+#[test]
+fn newcomers_are_served_however_little_the_kernel_gives_at_a_time() {
+    newcomers_are_served_beside((1, 200, 1), 20);
 }
 
 #[test]
 fn newcomers_are_served_beside_many_greedy_addresses() {
-    newcomers_are_served_beside(16, 1, 16);
+    newcomers_are_served_beside((16, 1, 16), usize::MAX);
 }
 
 /// A shard that is behind: of 30 requests, consumers have taken 3 and see one more.
@@ -307,6 +313,7 @@ fn run_one(seed: u64) {
     let batch = [1, 3, 64][random.below(3)];
     let mut siege = Siege::new(Options { config, queue_length, seed, faults, ..Options::default() }, work, batch);
     siege.rig.shard.protocol.dispatch.set_publish_max(publish_max);
+    siege.rig.shard.protocol.transport.io.given_max = [3, 20, usize::MAX][random.below(3)];
     let _driving = siege.rig.shard.drive_here();
     let (addresses, bursts) = (1 + random.below(8), [1, 1, 4, 20][random.below(4)]);
     for number in 0..1 + random.below(40) {
