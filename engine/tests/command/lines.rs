@@ -35,7 +35,9 @@ fn a_wrong_command_line_is_told_with_status_2() {
         (&[][..], "Usage: ringress"),
         (&["sreve"], "'serve'"),
         (&["serve"], "<DIR>"),
-        (&["serve", ".", "--listen", "8080"], "an IP address and port are wanted, such as 127.0.0.1:8080"),
+        (&["serve", ".", "--listen", "8080"], "'--listen <ADDR>': \"8080\" is no address to listen on: give an IP"),
+        (&["serve", ".", "--listen", "unix:"], "'unix:' for '--listen <ADDR>'"),
+        (&["serve", ".", "--listen", "unix:@"], "or a Unix socket, as unix:/run/app.sock or unix:@name"),
         (&["serve", ".", "--lisent", "127.0.0.1:0"], "'--listen'"),
         (&["doctor", "--listen", "localhost"], "an IP address and port are wanted"),
         (&["completions", "command.com"], "possible values"),
@@ -55,10 +57,15 @@ fn what_cannot_be_served_is_told_in_one_line_with_status_1() {
     std::fs::write(&file, "").expect("it is ours");
     let path = |path: &std::path::Path| path.to_str().expect("text").to_owned();
     let (folder, none, file) = (path(folder.path()), path(&folder.path().join("none")), path(&file));
+    let (of_file, of_nowhere) = (format!("unix:{file}"), format!("unix:{none}/http.sock"));
+    let of_long = format!("unix:@{}", "n".repeat(108));
     for (arguments, wanted) in [
         (&["serve", &*none][..], &*none),
         (&["serve", &file], "a directory is wanted"),
-        (&["serve", &folder, "--listen", &address], &*address),
+        (&["serve", &folder, "--listen", &address], &*format!("--listen {address}: ")),
+        (&["serve", &folder, "--listen", &of_file], "is no socket"),
+        (&["serve", &folder, "--listen", &of_nowhere], &of_nowhere),
+        (&["serve", &folder, "--listen", &of_long], "an abstract name has from 1 to 107 bytes"),
     ] {
         let (status, text, errors) = said(&mut ringress(arguments));
         assert_eq!((status, &*text, errors.lines().count()), (Some(1), "", 1), "{arguments:?}: {errors}");

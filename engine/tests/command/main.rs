@@ -7,6 +7,7 @@
 mod common;
 mod doctor;
 mod lines;
+mod listening;
 mod serve;
 
 use std::process::{Command, Output, Stdio};

@@ -1,7 +1,7 @@
 //! Programs: examples, built when they are missing or stale, and others; started, and ended by signals.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -42,6 +42,7 @@ pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
 /// A running program, killed when dropped.
 pub(crate) struct Program {
     child: Child,
+    /// Where its first line says that it listens; port 0, where that is no TCP address.
     pub(crate) address: SocketAddr,
     /// What it says behind its first line.
     pub(crate) lines: mpsc::Receiver<String>,
@@ -56,16 +57,30 @@ impl Program {
 
     /// The same of any command.
     pub(crate) fn of(command: &mut Command) -> Self {
+        Self::of_any(command, |line| {
+            let address = line.strip_prefix("listening on ").and_then(|rest| rest.split_once("://"));
+            let address = address.and_then(|(_, rest)| rest.split('/').next());
+            let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
+            address.parse().expect("an address")
+        })
+    }
+
+    /// The same of one that says first that it listens there, which is no TCP address.
+    pub(crate) fn of_line(command: &mut Command, endpoint: &str) -> Self {
+        Self::of_any(command, |line| {
+            assert_eq!(line, format!("listening on {endpoint}"));
+            (Ipv4Addr::UNSPECIFIED, 0).into()
+        })
+    }
+
+    fn of_any(command: &mut Command, address: impl FnOnce(&str) -> SocketAddr) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let (said, lines_said) = mpsc::channel();
         // All of them are read: it may say more while it serves.
         thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
         let line = lines_said.recv_timeout(WAIT_MAX).expect("it says where it listens");
-        let address = line.strip_prefix("listening on ").and_then(|rest| rest.split_once("://"));
-        let address = address.and_then(|(_, rest)| rest.split('/').next());
-        let address = address.unwrap_or_else(|| panic!("not an address: {line}"));
-        Self { child, address: address.parse().expect("an address"), lines: lines_said }
+        Self { child, address: address(&line), lines: lines_said }
     }
 
     pub(crate) fn pid(&self) -> i32 {

@@ -8,17 +8,19 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use ringress::signal::Watch;
-use ringress::{Engine, Method, Request, Response};
+use ringress::{Endpoint, Engine, Listener, Method, Request, Response};
 
 use super::files::{self, Found, Root};
 
 /// Files that are opened at a time. What is sent then takes no thread.
 const THREADS: usize = 16;
+
+/// Where it listens if nothing says where.
+const USUAL: &str = "127.0.0.1:8080";
 
 /// What requests under way have to end after a signal.
 const GRACE: Duration = Duration::from_secs(5);
@@ -30,20 +32,23 @@ const INDEX: &str = "index.html";
 const WELL_KNOWN: &str = ".well-known";
 
 /// Serves until a signal, or until the engine fails.
-pub(crate) fn serve(folder: &Path, addresses: &[SocketAddr]) -> Result<(), Box<dyn Error>> {
+pub(crate) fn serve(folder: &Path, addresses: &[String]) -> Result<(), Box<dyn Error>> {
+    // Before anything else has descriptors that these could be taken for.
+    let activated = Listener::activated()?;
     let root = Root::open(folder).map_err(|error| format!("DIR {}: {error}", folder.display()))?;
     let engine = Engine::builder().raise_descriptor_limit(true).start()?;
     let queue = engine.request_queue("folder")?;
     let session = engine.server_session();
     let group = session.url_group();
     group.bind(&queue)?;
-    let bound = addresses.iter().map(|address| engine.listen(*address)).collect::<ringress::Result<Vec<_>>>()?;
-    for port in bound.iter().map(SocketAddr::port).collect::<BTreeSet<_>>() {
+    let bound = listen(&engine, addresses, activated)?;
+    // Unix sockets stand for a port, too.
+    for port in engine.addresses().iter().map(|opened| opened.port).collect::<BTreeSet<_>>() {
         group.add_url(&format!("http://*:{port}/"), 0)?;
     }
     let pool = queue.serve(THREADS, move |request| answer(request, &root))?;
     let _pool = pool.on_error(|error| eprintln!("ringress: {error}"));
-    let mut lines: String = bound.iter().map(|address| format!("listening on http://{address}/\n")).collect();
+    let mut lines: String = bound.iter().map(line).collect();
     lines += &match engine.io_uring_refusal() {
         Some(refusal) => format!("driver: {}, since {refusal}\n", engine.driver()),
         None => format!("driver: {}\n", engine.driver()),
@@ -52,6 +57,30 @@ pub(crate) fn serve(folder: &Path, addresses: &[SocketAddr]) -> Result<(), Box<d
     let watch = Watch::begin()?;
     super::print(lines.as_bytes())?;
     Ok(engine.run_until(watch, GRACE)?)
+}
+
+/// Listens on these addresses, then on the sockets that a service manager has opened, or else on the usual address.
+fn listen(engine: &Engine, addresses: &[String], activated: Vec<Listener>) -> Result<Vec<Endpoint>, Box<dyn Error>> {
+    let on = |address: &str| address.parse::<Listener>().and_then(|listener| engine.listen_on(listener));
+    if addresses.is_empty() && activated.is_empty() {
+        let error = |error| format!("{error}. {USUAL} is where it listens by default: --listen says where else");
+        return Ok(vec![on(USUAL).map_err(error)?]);
+    }
+    let mut bound = Vec::new();
+    for address in addresses {
+        bound.push(on(address).map_err(|error| format!("--listen {address}: {error}"))?);
+    }
+    for socket in activated {
+        bound.push(engine.listen_on(socket).map_err(|error| format!("LISTEN_FDS: {error}"))?);
+    }
+    Ok(bound)
+}
+
+fn line(bound: &Endpoint) -> String {
+    match bound {
+        Endpoint::Tcp(address) => format!("listening on http://{address}/\n"),
+        other => format!("listening on {other}\n"),
+    }
 }
 
 fn answer(request: &Request, root: &Root) -> Response<'static> {

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use ringress::Listener;
 
 const STATUSES: &str = "\
 Exit status:
@@ -55,6 +56,9 @@ enum Action {
 /// and never with a list of what it has. No path and no symbolic link leads out of DIR, and names
 /// that begin with a dot are not there, but for .well-known.
 ///
+/// Sockets that a service manager has opened for the program (LISTEN_FDS, LISTEN_PID) are served,
+/// too, behind those of --listen. Where there are neither, 127.0.0.1:8080 is listened on.
+///
 /// On a signal, requests under way have 5 seconds to end; another one ends the program at once.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -62,9 +66,10 @@ struct Serve {
     /// The folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// An address to listen on, repeatable; port 0: a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address)]
-    listen: Vec<SocketAddr>,
+    /// An address to listen on, repeatable: 127.0.0.1:8080 or [::]:80 (port 0: a free one), or a
+    /// Unix socket: unix:/run/site.sock or, without a file, unix:@name
+    #[arg(long, value_name = "ADDR", value_parser = listened_on, verbatim_doc_comment)]
+    listen: Vec<String>,
 }
 
 /// Say what this host gives the engine, one line each
@@ -86,6 +91,11 @@ struct Doctor {
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an IP address and port are wanted, such as 127.0.0.1:8080 or [::1]:8080")
+}
+
+/// An address in a form that the library takes.
+fn listened_on(text: &str) -> ringress::Result<String> {
+    text.parse::<Listener>().map(|_| text.to_owned())
 }
 
 fn main() -> ExitCode {
