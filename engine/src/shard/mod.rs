@@ -492,6 +492,8 @@ impl<I: Io> Shard<I> {
     }
 
     /// Something has come to a listener.
+    #[cold]
+    #[inline(never)]
     fn accept(&mut self, event: &Event) {
         let mut next = self.protocol.transport.on_accept(event);
         while let Some(accepted) = next {

@@ -250,25 +250,39 @@ impl<I: Io> Protocol<I> {
     /// Sends one response from where it is.
     #[inline(always)]
     pub(super) fn send_one(&mut self, connection: &mut Http1, slot: Slot) {
+        if !self.dispatch.answered_mut(slot).tail.is_none() {
+            return self.send_with_tail(connection, slot);
+        }
+        let len = self.unlink_whole(connection, slot);
+        self.start_send(connection, Out::Area { slot }, len);
+    }
+
+    /// As [`send_one`](Self::send_one), of one that is more than its area, or none.
+    #[inline(never)]
+    fn send_with_tail(&mut self, connection: &mut Http1, slot: Slot) {
+        match &self.dispatch.answered_mut(slot).tail {
+            Tail::Bytes(tail) => {
+                let tail_len = u32::try_from(tail.len()).unwrap_or(u32::MAX);
+                let len = self.unlink_whole(connection, slot);
+                self.start_send(connection, Out::AreaAndTail { slot }, len.saturating_add(tail_len));
+            }
+            Tail::Stream(_) => match connection.intake {
+                Intake::Pipe(pipe) if pipe.slot == slot => connection.intake = Intake::Switched(pipe),
+                _ => self.send_stream(connection, slot),
+            },
+            Tail::None | Tail::Reset => self.abort(&mut connection.link),
+        }
+    }
+
+    /// Unlinks the oldest response, whose head is whole, and finishes that. Gives the bytes of its area.
+    #[inline(always)]
+    fn unlink_whole(&mut self, connection: &mut Http1, slot: Slot) -> u32 {
         let answer = self.dispatch.answered_mut(slot);
         let (len, date_at) = (answer.area_len(), answer.head.date_at);
-        let tail_len = match &answer.tail {
-            Tail::None => None,
-            Tail::Bytes(tail) => Some(u32::try_from(tail.len()).unwrap_or(u32::MAX)),
-            Tail::Stream(_) => match connection.intake {
-                Intake::Pipe(pipe) if pipe.slot == slot => return connection.intake = Intake::Switched(pipe),
-                _ => return self.send_stream(connection, slot),
-            },
-            Tail::Reset => return self.abort(&mut connection.link),
-        };
         let SlotState { next, note, .. } = *self.dispatch.state(slot);
         let note = AnswerNote(note);
         let last = self.unlink(connection, 1, next, note.is_last());
-        let len = len + self.finish_head(slot, (len, date_at), Self::word(last, note.is_http10()));
-        match tail_len {
-            Some(tail_len) => self.start_send(connection, Out::AreaAndTail { slot }, len.saturating_add(tail_len)),
-            None => self.start_send(connection, Out::Area { slot }, len),
-        }
+        len + self.finish_head(slot, (len, date_at), Self::word(last, note.is_http10()))
     }
 
     /// As [`send_one`](Self::send_one), off the way of most answers.
