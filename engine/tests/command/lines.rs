@@ -38,6 +38,11 @@ fn a_wrong_command_line_is_told_with_status_2() {
         (&["serve", ".", "--listen", "8080"], "'--listen <ADDR>': \"8080\" is no address to listen on: give an IP"),
         (&["serve", ".", "--listen", "unix:"], "'unix:' for '--listen <ADDR>'"),
         (&["serve", ".", "--listen", "unix:@"], "or a Unix socket, as unix:/run/app.sock or unix:@name"),
+        (
+            &["serve", ".", "--connections-per-address-max", "0"],
+            "'0' for '--connections-per-address-max <N>': 0 is not in",
+        ),
+        (&["serve", ".", "--connection-rate-per-address-max", "1000001"], "1..=1000000"),
         (&["serve", ".", "--lisent", "127.0.0.1:0"], "'--listen'"),
         (&["doctor", "--listen", "localhost"], "an IP address and port are wanted"),
         (&["completions", "command.com"], "possible values"),

@@ -1,8 +1,8 @@
-//! `ringress serve`: where it listens, as options and a service manager say it.
+//! `ringress serve`: where it listens, as options and a service manager say it, and how many it takes there.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -12,7 +12,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::common::program::{ANYWHERE, Program};
-use super::common::{Client, WAIT_MAX};
+use super::common::{Client, WAIT_MAX, wait_until};
 use super::{ringress, said};
 
 /// A folder with a file.
@@ -126,5 +126,41 @@ fn what_a_service_manager_gives_wrongly_is_told_and_what_is_for_others_is_left()
     let arguments = [text(folder.path()), "--listen", ANYWHERE];
     let program = Program::of(&mut activated("LISTEN_PID=1 LISTEN_FDS=1", null(), "", &arguments));
     assert_next(&program, "driver: ");
+    end(program);
+}
+
+/// A client from an address of this host's, if it is served: otherwise it is closed without a response.
+fn comes(program: &Program, last: u8) -> Option<Client> {
+    let mut client = Client::connect_from(Ipv4Addr::new(127, 0, 0, last), program.address);
+    // Who is refused may see that as early as this.
+    _ = client.stream.write_all(b"GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
+    match client.stream.peek(&mut [0]) {
+        Ok(1) => {
+            assert_eq!(client.read().text(), "content");
+            Some(client)
+        }
+        Ok(_) => None,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        Err(error) => panic!("neither a response nor an end: {error}"),
+    }
+}
+
+#[test]
+fn an_address_has_no_more_connections_than_it_may() {
+    let folder = folder();
+    let limited =
+        |option, most| Program::of(&mut ringress(&["serve", text(folder.path()), "--listen", ANYWHERE, option, most]));
+    let program = limited("--connections-per-address-max", "2");
+    let two = [comes(&program, 1), comes(&program, 1)];
+    assert!(two.iter().all(Option::is_some) && comes(&program, 1).is_none());
+    assert!(comes(&program, 2).is_some(), "another address has its own");
+    drop(two);
+    wait_until("there is room again", || comes(&program, 1).is_some());
+    end(program);
+    // One may come at once, and another one a second: whoever comes again and again is refused before long.
+    let program = limited("--connection-rate-per-address-max", "1");
+    assert!(comes(&program, 1).is_some());
+    wait_until("it comes too often", || comes(&program, 1).is_none());
+    assert!(comes(&program, 2).is_some(), "another address has its own");
     end(program);
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringress::signal::Watch;
-use ringress::{Endpoint, Engine, Listener, Method, Request, Response};
+use ringress::{ConnectionLimits, Endpoint, Engine, Listener, Method, Request, Response};
 
 use super::files::{self, Found, Root};
 
@@ -32,11 +32,11 @@ const INDEX: &str = "index.html";
 const WELL_KNOWN: &str = ".well-known";
 
 /// Serves until a signal, or until the engine fails.
-pub(crate) fn serve(folder: &Path, addresses: &[String]) -> Result<(), Box<dyn Error>> {
+pub(crate) fn serve(folder: &Path, addresses: &[String], limits: ConnectionLimits) -> Result<(), Box<dyn Error>> {
     // Before anything else has descriptors that these could be taken for.
     let activated = Listener::activated()?;
     let root = Root::open(folder).map_err(|error| format!("DIR {}: {error}", folder.display()))?;
-    let engine = Engine::builder().raise_descriptor_limit(true).start()?;
+    let engine = Engine::builder().raise_descriptor_limit(true).connection_limits(limits).start()?;
     let queue = engine.request_queue("folder")?;
     let session = engine.server_session();
     let group = session.url_group();

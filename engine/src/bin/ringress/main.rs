@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use ringress::Listener;
+use ringress::{ConnectionLimits, Listener};
 
 const STATUSES: &str = "\
 Exit status:
@@ -70,6 +70,12 @@ struct Serve {
     /// Unix socket: unix:/run/site.sock or, without a file, unix:@name
     #[arg(long, value_name = "ADDR", value_parser = listened_on, verbatim_doc_comment)]
     listen: Vec<String>,
+    /// Connections of one address that may be open at a time, from 1; those beyond are closed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    connections_per_address_max: Option<u32>,
+    /// New connections of one address a second, 1 to 1000000; those beyond are closed
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connection_rate_per_address_max: Option<u32>,
 }
 
 /// Say what this host gives the engine, one line each
@@ -93,6 +99,19 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.parse().map_err(|_| "an IP address and port are wanted, such as 127.0.0.1:8080 or [::1]:8080")
 }
 
+impl Serve {
+    fn limits(&self) -> ConnectionLimits {
+        let mut limits = ConnectionLimits::new();
+        if let Some(connections) = self.connections_per_address_max {
+            limits = limits.connections_per_address_max(connections);
+        }
+        if let Some(connections) = self.connection_rate_per_address_max {
+            limits = limits.connection_rate_per_address_max(connections);
+        }
+        limits
+    }
+}
+
 /// An address in a form that the library takes.
 fn listened_on(text: &str) -> ringress::Result<String> {
     text.parse::<Listener>().map(|_| text.to_owned())
@@ -110,7 +129,7 @@ fn main() -> ExitCode {
 
 fn run(action: Action) -> Result<ExitCode, Box<dyn Error>> {
     match action {
-        Action::Serve(Serve { folder, listen }) => folder::serve(&folder, &listen)?,
+        Action::Serve(serve) => folder::serve(&serve.folder, &serve.listen, serve.limits())?,
         Action::Doctor(Doctor { listen, json }) => {
             let (text, is_well) = doctor::examine(&listen, json);
             print(text.as_bytes())?;
