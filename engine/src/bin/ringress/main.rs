@@ -87,7 +87,7 @@ struct Serve {
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 struct Doctor {
-    /// An address that is wanted, repeatable: it is listened on, and let go of
+    /// A TCP address that is wanted, repeatable: it is listened on, and let go of
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Vec<SocketAddr>,
     /// The same as JSON
