@@ -222,3 +222,19 @@ fn a_file_that_is_no_sockets_is_refused_by_name_and_remedy() {
         assert!(path.exists() && engine.addresses().is_empty());
     });
 }
+
+#[test]
+fn a_next_engine_that_ends_before_it_serves_leaves_the_file_to_the_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("http.sock");
+    serving(KINDS[0], "first", |first, group| {
+        first.listen_on(Listener::unix(&path).port(81)).expect("it listens");
+        add(group, 81);
+        let sockets = first.hand_over().expect("descriptors are left");
+        let next = Watched::start(builder(), Mode::Queue);
+        take(&next, sockets);
+        drop(next);
+        let mut client = Client::over_unix(UnixStream::connect(&path).expect("the file is there"));
+        assert_eq!(client.ask("/").text(), "first");
+    });
+}

@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Client, End, Host, builder, receive, wait_until};
-use ringress::{QueueOptions, Response, Verbosity};
+use ringress::{Properties, QueueOptions, Response, Verbosity};
 
 fn host(verbosity: Verbosity) -> Host {
     Host::start_with(builder(), QueueOptions::default().length(1).verbosity(verbosity))
@@ -97,4 +99,22 @@ fn it_is_changed_live_for_every_cause_and_group_and_stays_when_the_queue_has_end
     assert_eq!(client.read_end(), End::Reset, "the queue has ended");
     drop((first, client));
     drop(engine);
+}
+
+#[test]
+fn nothing_is_taken_behind_a_request_in_whose_place_the_connection_is_reset() {
+    let host = host(Verbosity::Reset);
+    host.group.set_properties(Properties::new().request_queue(Duration::from_millis(100))).expect("a time");
+    let mut client = host.connect();
+    client.get("/held");
+    let held = receive(&host.queue);
+    client.get("/late");
+    wait_until("it is queued", || host.queue.len() == 1);
+    wait_until("its time is over", || host.queue.is_empty());
+    client.get("/vain");
+    held.respond(Response::text("held")).expect("the client is there");
+    assert_eq!(client.read().text(), "held");
+    assert_eq!(client.read_end(), End::Reset);
+    let counters = host.settled();
+    assert_eq!((counters.requests_delivered, counters.queue_timeouts), (2, 1), "{counters:?}");
 }

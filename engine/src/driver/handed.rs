@@ -21,7 +21,7 @@ const FIRST: RawFd = 3;
 
 /// How many are accepted of those that wait where this process accepts no more. Of those who come behind it, the kernel
 /// tells others.
-const LEFT_MAX: usize = 64;
+const LEFT_MAX: usize = 1024;
 
 /// What a call waits for on a socket that was to have something: as short as can be said.
 const SHORTEST: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 1 };

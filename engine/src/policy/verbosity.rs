@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verbosity {
-    /// "Basic": nothing. The connection is reset, once what was asked on it before has been answered.
+    /// "Basic": nothing. The connection is reset, once what was asked on it before has been answered; of those answers
+    /// a client may lose what it has not received by then.
     Reset,
     /// "Limited": 503 with Retry-After (RFC 9110 section 10.2.3), without a body.
     #[default]

@@ -105,6 +105,11 @@ impl Sleepers {
             && self.last_cpu.load(Ordering::Relaxed) == current_cpu()
     }
 
+    /// How many sleep, threads and tasks; a moment's view.
+    pub(crate) fn sleeping(&self) -> u64 {
+        u64::from(self.parked.load(Ordering::Relaxed)) + u64::from(self.pending.load(Ordering::Relaxed))
+    }
+
     /// A sleeper that never wakes up: for tests of those who wake.
     #[cfg(test)]
     pub(crate) fn pretend_sleep(&self) {

@@ -148,9 +148,9 @@ impl Listener {
     }
 
     /// The file by which clients reach a Unix socket that was handed over, where it becomes this engine's with the
-    /// socket: it goes when it is no longer listened on, as that of [`unix`](Self::unix) does. For what
-    /// [`Engine::hand_over`](crate::Engine::hand_over) gives: the engine that has made the file leaves it to the next
-    /// one. Not for a service manager's.
+    /// first URL of its port (an engine that ends before that leaves it): it goes when it is no longer listened on, as
+    /// that of [`unix`](Self::unix) does. For what [`Engine::hand_over`](crate::Engine::hand_over) gives: the engine
+    /// that has made the file leaves it to the next one. Not for a service manager's.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self

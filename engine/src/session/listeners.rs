@@ -46,7 +46,8 @@ struct Opened {
 
 impl Opened {
     fn close(&self) {
-        if let Some(file) = &self.file {
+        // Who was handed a socket, and ends before it serves, leaves the file to whom it was handed by.
+        if let Some(file) = self.file.as_ref().filter(|_| self.is_shown) {
             file.remove();
         }
         self.shared.sockets.iter().flatten().for_each(|socket| socket.close());

@@ -267,6 +267,8 @@ impl Dispatch {
         self.touched.retain(|place| {
             let Some(queue) = &mut self.queues[place.index()] else { return false };
             let is_closed = queue.core.is_closed();
+            // Those who sleep are not on this shard's thread: each takes one beside what that takes.
+            let most = most.saturating_add(queue.core.sleepers().sleeping());
             let (fresh, shown) = queue.producer.publish_up_to(if is_closed { u64::MAX } else { most });
             queue.room = 0;
             self.counters.requests_delivered.add(fresh);

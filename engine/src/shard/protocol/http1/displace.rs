@@ -66,6 +66,8 @@ impl<I: Io> Protocol<I> {
         if is_behind && self.dispatch.state(slot).is_answered() && !self.dispatch.has_body(slot) {
             self.take_newest_off(connection, slot);
             self.refuse_slotless(connection);
+        } else if self.dispatch.state(slot).is_answered() {
+            self.take_no_more_behind(connection, slot);
         }
         self.queue_flush(&mut connection.link);
     }

@@ -67,7 +67,7 @@ impl<I: Io> Protocol<I> {
 
     /// What is noted of a request.
     #[inline]
-    fn note_of(&self, slot: Slot) -> AnswerNote {
+    pub(super) fn note_of(&self, slot: Slot) -> AnswerNote {
         AnswerNote(self.dispatch.state(slot).note)
     }
 

@@ -98,11 +98,22 @@ impl<I: Io> Protocol<I> {
                 deadline = due;
                 break;
             }
-            any |= self.refuse_queued(slot, Reject::QueueTimeout);
+            if self.refuse_queued(slot, Reject::QueueTimeout) {
+                any = true;
+                self.take_no_more_behind(connection, slot);
+            }
         }
         self.transport.set_deadline(&connection.link.socket, deadline);
         if any {
             self.queue_flush(&mut connection.link);
+        }
+    }
+
+    /// Nothing is answered behind a refusal that ends the connection, so that nothing more is taken.
+    #[cold]
+    pub(super) fn take_no_more_behind(&mut self, connection: &mut Http1, slot: Slot) {
+        if self.note_of(slot).is_last() {
+            connection.machine.finish();
         }
     }
 
