@@ -10,12 +10,15 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use common::ports::free_port;
 use common::seccomp::IO_URING_CALLS;
-use common::{Client, StopOnDrop, Watched, builder, loopback, wait_until};
-use ringress::{Listener, Mode, Network, ProxyProtocol, RequestQueue, Response};
+use common::{Client, StopOnDrop, WAIT_MAX, Watched, builder, loopback, serve, wait_until};
+use ringress::{Listener, Mode, Network, ProxyProtocol, RequestQueue, Response, ServerSession, UrlGroup};
 
 /// What stands in the papers for an engine, and for an engine that takes PROXY headers.
 const ENGINE: &str = "10.0.0.11:8080";
@@ -201,4 +204,125 @@ fn the_fragment_of_a_profile_allows_the_three_calls_and_nothing_else() {
     assert_eq!(names.len(), IO_URING_CALLS.len());
     let want = serde_json::json!({ "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }] });
     assert_eq!(fragment, want);
+}
+
+/// What an engine behind the proxy tells, and is told.
+#[derive(Default)]
+struct Board {
+    is_leaving: AtomicBool,
+    /// Health checks that were told so.
+    checks_refused: AtomicU64,
+    /// Requests of clients.
+    answered: AtomicU64,
+}
+
+/// One of several engines behind a proxy, as its program is.
+struct Member {
+    // Dropped in this order: URLs first, the engine last.
+    _group: UrlGroup,
+    _session: ServerSession,
+    engine: Watched,
+    consumer: JoinHandle<u64>,
+    board: Arc<Board>,
+}
+
+impl Member {
+    fn start(address: SocketAddr) -> Self {
+        let engine = Watched::start(builder(), Mode::Queue);
+        let queue = engine.request_queue("test").expect("a queue");
+        engine.listen(address).expect("the port is free");
+        let session = engine.server_session();
+        let group = session.url_group();
+        group.bind(&queue).expect("both are of one engine");
+        group.add_url(&format!("http://*:{}/", address.port()), 0).expect("the URL is free");
+        let board = Arc::new(Board::default());
+        let shown = Arc::clone(&board);
+        let consumer = serve(&queue, move |request| {
+            let is_check = request.raw_path() == b"/ready";
+            let refuses = is_check && shown.is_leaving.load(Ordering::SeqCst);
+            let path = String::from_utf8_lossy(request.raw_path()).into_owned();
+            let response = if refuses { Response::new(404) } else { Response::text(path) };
+            // Whom it does not reach says so.
+            _ = request.respond(response);
+            shown.checks_refused.fetch_add(refuses.into(), Ordering::SeqCst);
+            shown.answered.fetch_add((!is_check).into(), Ordering::SeqCst);
+        });
+        Self { _group: group, _session: session, engine, consumer, board }
+    }
+
+    fn answered(&self) -> u64 {
+        self.board.answered.load(Ordering::SeqCst)
+    }
+
+    /// Leaves as its program would at a signal, and gives how many requests of clients it has answered.
+    fn leave(self) -> u64 {
+        self.board.is_leaving.store(true, Ordering::SeqCst);
+        // The second one is asked for when the first was understood.
+        wait_until("the proxy knows", || self.board.checks_refused.load(Ordering::SeqCst) >= 2);
+        self.engine.drain(Duration::from_secs(1), WAIT_MAX).expect("no shard failed");
+        self.consumer.join().expect("it ends with the queue");
+        self.board.answered.load(Ordering::SeqCst)
+    }
+}
+
+/// Clients stop also when a test fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Asks until it is told to stop, over one connection or over many, and gives how often it has asked.
+fn ask_on(number: usize, proxy: SocketAddr, stop: &AtomicBool) -> u64 {
+    let (mut client, mut asked) = (None, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let mut open = client.take().unwrap_or_else(|| Client::connect(proxy));
+        let path = format!("/{number}-{asked}");
+        asked += 1;
+        let reply = open.ask(&path);
+        assert!(reply.status == 200 && reply.text() == path, "{path}: {} {}", reply.head, reply.text());
+        client = (number.is_multiple_of(2) && !reply.closes()).then_some(open);
+    }
+    asked
+}
+
+#[test]
+fn of_two_engines_behind_haproxy_each_is_stopped_and_started_and_no_request_fails() {
+    if !is_installed("haproxy", "-v") {
+        return;
+    }
+    let addresses = [loopback(free_port()), loopback(free_port())];
+    let (web, passed) = (loopback(free_port()), loopback(free_port()));
+    let configuration = edited(
+        "haproxy.cfg",
+        &[
+            ("bind :80\n", format!("bind {web}\n")),
+            ("bind :8443\n", format!("bind {passed}\n")),
+            (ENGINE, addresses[0].to_string()),
+            (SECOND, addresses[1].to_string()),
+            (PROXIED, loopback(free_port()).to_string()),
+            ("inter 1s", "inter 100ms".to_owned()),
+        ],
+    );
+    let mut members = addresses.map(|address| Some(Member::start(address)));
+    let _haproxy = Proxy::haproxy(&configuration, web);
+    let (stop, mut answered) = (AtomicBool::new(false), 0);
+    let asked: u64 = thread::scope(|scope| {
+        let stop = &stop;
+        let clients: Vec<_> = (0..4).map(|number| scope.spawn(move || ask_on(number, web, stop))).collect();
+        let stopping = SetOnDrop(stop);
+        for (member, address) in members.iter_mut().zip(addresses) {
+            let before = member.as_ref().map_or(0, Member::answered);
+            wait_until("it has its part", || member.as_ref().is_some_and(|member| member.answered() >= before + 50));
+            answered += member.take().expect("it is there").leave();
+            let again = member.insert(Member::start(address));
+            wait_until("clients come to it again", || again.answered() >= 50);
+        }
+        drop(stopping);
+        clients.into_iter().map(|client| client.join().expect("no request fails")).sum()
+    });
+    answered += members.into_iter().flatten().map(Member::leave).sum::<u64>();
+    assert_eq!(answered, asked, "each request once");
 }
