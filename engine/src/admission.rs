@@ -84,7 +84,8 @@ impl ConnectionLimits {
         Self { all: NONE, address: NONE }
     }
 
-    /// Connections open at a time, from 1.
+    /// Connections open at a time, from 1. At this limit nobody makes room for newcomers: without [one for each
+    /// address](Self::connections_per_address_max), a client can use it up by connections that say nothing.
     pub const fn connections_max(mut self, connections: u32) -> Self {
         self.all.open = Some(connections);
         self
