@@ -47,7 +47,7 @@ struct Opened {
 impl Opened {
     fn close(&self) {
         // Who was handed a socket, and ends before it serves, leaves the file to whom it was handed by.
-        if let Some(file) = self.file.as_ref().filter(|_| self.is_shown) {
+        if let Some(file) = self.file.as_ref().filter(|file| self.is_shown || !file.was_left()) {
             file.remove();
         }
         self.shared.sockets.iter().flatten().for_each(|socket| socket.close());

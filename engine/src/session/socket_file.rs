@@ -55,11 +55,13 @@ impl Identity {
     }
 }
 
-/// The file of a socket that this engine has bound.
+/// The file of a socket that this engine has bound, or was handed.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: Identity,
+    /// Another engine has made it.
+    was_left: bool,
 }
 
 impl SocketFile {
@@ -68,11 +70,16 @@ impl SocketFile {
         let wrong = |what| format!("file is {}, but {what}: that of a Unix socket is wanted", path.display());
         match fs::symlink_metadata(path) {
             Ok(file) if file.file_type().is_socket() => {
-                Ok(Self { path: path.to_owned(), identity: Identity::of(&file) })
+                Ok(Self { path: path.to_owned(), identity: Identity::of(&file), was_left: true })
             }
             Ok(file) => Err(wrong(format!("that is {}", kind_of(file.file_type())))),
             Err(error) => Err(wrong(error.to_string())),
         }
+    }
+
+    /// Whether another engine has made it.
+    pub(super) fn was_left(&self) -> bool {
+        self.was_left
     }
 
     /// Removes it, unless another one has its name by now. While its socket listens: then nobody takes it for a stale
@@ -121,7 +128,7 @@ pub(super) fn listen(path: &Path, options: FileOptions, backlog: u32) -> Result<
     start_listening(socket.as_raw_fd(), backlog).map_err(|error| failed(path, "listen", error))?;
     for _ in 0..ATTEMPTS {
         match link(&between.0, path) {
-            Ok(()) => return Ok((socket, SocketFile { path: path.to_owned(), identity })),
+            Ok(()) => return Ok((socket, SocketFile { path: path.to_owned(), identity, was_left: false })),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if let Some(stale) = find_stale(path, options)? {
                     take_away(path, stale).map_err(|error| failed(path, "replace a stale file", error))?;
