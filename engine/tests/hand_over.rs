@@ -8,12 +8,11 @@ mod common;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, End, StopOnDrop, WAIT_MAX, Watched, await_rest, builder, loopback, wait_until};
-use ringress::{Driver, Endpoint, Engine, ErrorKind, Listener, Mode, Response, UrlGroup};
+use common::{Client, End, WAIT_MAX, Watched, add, builder, by_two_shards, loopback, wait_until};
+use ringress::{Driver, Endpoint, Engine, ErrorKind, Listener, Mode, UrlGroup};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -27,34 +26,7 @@ const KINDS: [(Mode, Driver); 4] = [
 
 /// Runs an engine of two shards that answers everything with `said`, and a client against it.
 fn serving<R>((mode, driver): (Mode, Driver), said: &str, client: impl FnOnce(&Engine, &UrlGroup) -> R) -> R {
-    let engine = Watched::start(builder().shards(2).driver(driver), mode);
-    let queue = engine.request_queue("test").expect("a queue");
-    let session = engine.server_session();
-    let group = session.url_group();
-    group.bind(&queue).expect("both are of one engine");
-    thread::scope(|scope| {
-        let stop = StopOnDrop(&engine);
-        let (attached, is_attached) = mpsc::channel();
-        for index in 0..2 {
-            let (engine, queue, attached) = (&engine, &queue, attached.clone());
-            scope.spawn(move || {
-                let _shard = (mode == Mode::Colocated).then(|| engine.attach(index).expect("the shard is free"));
-                attached.send(()).expect("the test waits");
-                while let Ok(request) = queue.receive() {
-                    request.respond(Response::text(said)).expect("open");
-                }
-            });
-        }
-        (0..2).for_each(|_| is_attached.recv_timeout(WAIT_MAX).expect("it begins"));
-        let result = client(&engine, &group);
-        await_rest(&engine);
-        drop(stop);
-        result
-    })
-}
-
-fn add(group: &UrlGroup, port: u16) {
-    group.add_url(&format!("http://*:{port}/"), 0).expect("the URL is free");
+    by_two_shards((builder().driver(driver), mode), |_| said.to_owned(), client)
 }
 
 /// Waits until a drain that another thread has called for holds.

@@ -17,46 +17,16 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use common::{StopOnDrop, WAIT_MAX, Watched, await_rest, builder};
-use ringress::{Engine, ErrorKind, Mode, Request, Response, UrlGroup};
+use common::{WAIT_MAX, add, builder, by_two_shards};
+use ringress::{Engine, ErrorKind, Mode, Request, UrlGroup};
 
 const MODES: [Mode; 2] = [Mode::Queue, Mode::Colocated];
 /// What a child is to do.
 const CHILD: &str = "RINGRESS_TEST_CHILD";
 
-/// Runs an engine of two shards whose consumers answer each request with what `answer` says, and a client against it,
-/// after which everything must come back. The group takes all requests of this port once the client says so.
+/// As [`by_two_shards`], with what is usual.
 fn serving<R>(mode: Mode, answer: fn(&Request) -> String, client: impl FnOnce(&Engine, &UrlGroup) -> R) -> R {
-    let engine = Watched::start(builder().shards(2), mode);
-    let queue = engine.request_queue("test").expect("a queue");
-    let session = engine.server_session();
-    let group = session.url_group();
-    group.bind(&queue).expect("both are of one engine");
-    thread::scope(|scope| {
-        let stop = StopOnDrop(&engine);
-        let (attached, is_attached) = mpsc::channel();
-        for index in 0..2 {
-            let (engine, queue, attached) = (&engine, &queue, attached.clone());
-            scope.spawn(move || {
-                let _shard = (mode == Mode::Colocated).then(|| engine.attach(index).expect("the shard is free"));
-                attached.send(()).expect("the test waits");
-                while let Ok(request) = queue.receive() {
-                    let said = answer(&request);
-                    request.respond(Response::text(&said)).expect("open");
-                }
-            });
-        }
-        (0..2).for_each(|_| is_attached.recv_timeout(WAIT_MAX).expect("it begins"));
-        let result = client(&engine, &group);
-        await_rest(&engine);
-        drop(stop);
-        result
-    })
-}
-
-/// Everything on a port goes to the group.
-fn add(group: &UrlGroup, port: u16) {
-    group.add_url(&format!("http://*:{port}/"), 0).expect("the URL is free");
+    by_two_shards((builder(), mode), answer, client)
 }
 
 fn served(_: &Request) -> String {

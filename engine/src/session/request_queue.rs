@@ -78,9 +78,8 @@ impl RequestQueue {
         let is_colocated = shared.config.mode == Mode::Colocated;
         let (places, shared) = (Arc::clone(&shared.places), Arc::downgrade(shared));
         let verbosity = SharedVerbosity::new(options.verbosity);
-        let core_kept = Arc::clone(&core);
-        let consumers = Consumers { core: core_kept, key, name, shared, places, is_colocated, verbosity };
-        let consumers = Arc::new(consumers);
+        let kept = Arc::clone(&core);
+        let consumers = Arc::new(Consumers { core: kept, key, name, shared, places, is_colocated, verbosity });
         Ok(Self { core, consumers, wait: options.wait })
     }
 

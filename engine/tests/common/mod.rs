@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use ringress::{Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, RequestQueue, ServerSession, UrlGroup};
+use ringress::{
+    Counters, Engine, EngineBuilder, Mode, QueueOptions, Request, RequestQueue, Response, ServerSession, UrlGroup,
+};
 
 pub(crate) use self::watched::{Watched, await_rest};
 
@@ -148,6 +150,45 @@ pub(crate) fn colocated_with<R>(
         driver.join().expect("the application ends well");
         result
     })
+}
+
+/// Runs an engine of two shards whose consumers, one for each, answer every request with what `answer` says, and a
+/// client against it, after which everything must come back. The group takes what the client adds to it.
+pub(crate) fn by_two_shards<R>(
+    (builder, mode): (EngineBuilder, Mode),
+    answer: impl Fn(&Request) -> String + Sync,
+    client: impl FnOnce(&Engine, &UrlGroup) -> R,
+) -> R {
+    let engine = Watched::start(builder.shards(2), mode);
+    let queue = engine.request_queue("test").expect("a queue");
+    let session = engine.server_session();
+    let group = session.url_group();
+    group.bind(&queue).expect("both are of one engine");
+    thread::scope(|scope| {
+        let stop = StopOnDrop(&engine);
+        let (attached, is_attached) = mpsc::channel();
+        for index in 0..2 {
+            let (engine, queue, answer, attached) = (&engine, &queue, &answer, attached.clone());
+            scope.spawn(move || {
+                let _shard = (mode == Mode::Colocated).then(|| engine.attach(index).expect("the shard is free"));
+                attached.send(()).expect("the test waits");
+                while let Ok(request) = queue.receive() {
+                    let said = answer(&request);
+                    request.respond(Response::text(&said)).expect("open");
+                }
+            });
+        }
+        (0..2).for_each(|_| is_attached.recv_timeout(WAIT_MAX).expect("it begins"));
+        let result = client(&engine, &group);
+        await_rest(&engine);
+        drop(stop);
+        result
+    })
+}
+
+/// Everything on a port goes to the group.
+pub(crate) fn add(group: &UrlGroup, port: u16) {
+    group.add_url(&format!("http://*:{port}/"), 0).expect("the URL is free");
 }
 
 /// Shuts an engine down when a test is over, also by a failed assertion: otherwise its consumers would hold up the end.
