@@ -72,11 +72,9 @@ const COST: [Column; 8] = [
     ("CPU us/request", |row| Some(cell(row.cpu_us_per_request, 1.0))),
     ("to floor", |row| row.to_floor.map(ratio)),
     (TO_OLD, |row| row.to_old.map(ratio)),
-    ("server's core", |row| Some(percent(row.server_core_share))),
-    ("generator's core", |row| Some(percent(row.generator_core_share))),
-    ("other work", |row| {
-        Some(format!("{:.0} %, {:.0} %", row.others_server_core * 100.0, row.others_load_core * 100.0))
-    }),
+    ("server core", |row| Some(percent(row.server_core_share))),
+    ("load core", |row| Some(percent(row.generator_core_share))),
+    ("other work", |row| Some(format!("{:.0}, {:.0} %", row.others_server_core * 100.0, row.others_load_core * 100.0))),
     ("faults", |row| {
         let unsent = if row.unsent > 0 { format!(", {} unsent", row.unsent) } else { String::new() };
         Some(format!("{}{unsent}", row.faults))
@@ -207,10 +205,10 @@ mod tests {
             "`ringress-bench compare --repeat 2`",
             "at commit 0123456789ab; Linux 6.18.0, 2 x A processor, congestion control cubic, loopback.",
             "### plaintext-64: GET /plaintext, 64 connections kept alive",
-            "| server | requests/s | CPU us/request | to floor | server's core | generator's core | other work | \
+            "| server | requests/s | CPU us/request | to floor | server core | load core | other work | \
              faults |",
             "|---|--:|--:|--:|--:|--:|--:|--:|",
-            "| queue | 100000 | 6.000 (5.500 to 6.500) | 1.200 (1.100 to 1.300) | 50 % | 20 % | 0 %, 1 % | 0 |",
+            "| queue | 100000 | 6.000 (5.500 to 6.500) | 1.200 (1.100 to 1.300) | 50 % | 20 % | 0, 1 % | 0 |",
             "| server | p50 us | p99 us | p99.9 us | resident MiB |",
             "| queue | 200 | 400 | 800 | 10.000 |",
             "- hyper is missing: it does not build",
