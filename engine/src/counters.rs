@@ -69,6 +69,9 @@ counters! {
     /// Connections with nothing to do that were closed for others, when a shard had as many as it may, or no descriptor
     /// was left.
     connections_evicted,
+    /// Times that one was closed so because another shard had asked for a descriptor, whose clients found none, and
+    /// which had no connection with nothing to do.
+    descriptors_given,
     /// Heads in pieces that were answered 408 for others, when the assembly buffers of heads had run out: they had not
     /// grown. (Or 503, if it was not for their clients.)
     heads_evicted,

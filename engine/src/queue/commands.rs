@@ -1,5 +1,5 @@
 //! What any thread tells a shard in so many words, and rarely: cancel a request, tell me when a connection ends, give
-//! me its socket.
+//! me its socket; and from another shard: close a connection that rests, for my clients.
 //!
 //! Invariants: a command that was put in is read by the shard, or, when that has ended, dropped at once; only who
 //! writes a command allocates; a shard without commands pays one load a turn. A command names requests and connections
@@ -15,7 +15,7 @@ use crossbeam_utils::CachePadded;
 
 use super::handover::SocketReceiver;
 use super::watch::Registration;
-use crate::id::{ConnectionId, RequestId};
+use crate::id::{ConnectionId, RequestId, ShardId};
 
 /// A status and header fields, whatever version of HTTP they go out by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub(crate) enum Command {
     Watch(ConnectionId, Registration),
     /// The socket of a request that was answered with a switch of protocols is to be handed over.
     HandOver(RequestId, SocketReceiver),
+    /// Clients of this other shard find no descriptor: a connection is to be closed for them.
+    GiveDescriptor(ShardId),
+    /// The answer of a shard that was asked so.
+    Descriptor { from: ShardId, is_given: bool },
 }
 
 /// See the module's head.

@@ -204,7 +204,8 @@ impl EngineShared {
         let id = ShardId(u8::try_from(index).unwrap_or(u8::MAX));
         let io = make(Arc::clone(exchange.arena()), id).map_err(Refused::of_driver)?;
         let (inbox, counters) = (Arc::clone(&self.inboxes[index]), Arc::clone(&self.counters[index]));
-        let mut shard = Shard::new(io, id, || self.take_side(index), &self.config, inbox, counters)?;
+        let shard = Shard::new(io, id, || self.take_side(index), &self.config, inbox, counters)?;
+        let mut shard = shard.among(Arc::clone(&self.exchanges));
         // What was wanted before the shard ran, so that it listens when this returns.
         shard.take_newest();
         Ok(shard)

@@ -1,5 +1,5 @@
-//! What applications tell in commands: requests to be cancelled or informed, connections to be watched or let go. See
-//! `queue::commands`.
+//! What applications tell in commands: requests to be cancelled or informed, connections to be watched or let go; and
+//! what other shards ask for and answer. See `queue::commands`.
 //!
 //! Invariants: commands are read after the responses of a turn have been taken back and before any of them is sent, so
 //! that nothing that was cancelled by then begins to leave.
@@ -31,6 +31,8 @@ impl<I: Io> Shard<I> {
                 Command::Informational(id, answer) => self.send_informational(id, answer),
                 Command::Watch(id, registration) => self.watch(id, registration),
                 Command::HandOver(id, taker) => self.hand_over(id, taker),
+                Command::GiveDescriptor(asker) => self.descriptor_is_wanted(asker),
+                Command::Descriptor { from, is_given } => self.others_answered(from, is_given),
             }
         }
     }

@@ -15,15 +15,18 @@
 //! * It is looked at when all that has come is handled: a request that is here already does not end with its
 //!   connection.
 //! * Who waits in `arrivals` waits for a connection that is leaving, or for a tick that is near; without either it is
-//!   turned away. A listener that waits for a descriptor does so for the same, else it pauses.
+//!   turned away. A listener that waits for a descriptor does so for the same, then for what others give up (`others`);
+//!   else it pauses.
 //! * Resting costs a store.
 //!
 //! Not here: what rests (`protocol`), which one goes first (`crowds`), accepting and its pauses (`transport`).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Shard;
 use super::crowds::{CONNECTIONS_MAX, Connections, REST_MIN};
+use super::others::Others;
 use super::protocol::{Connection, Protocol, Rest};
 use super::transport::Accepted;
 use crate::admission::{Admission, Gate};
@@ -52,6 +55,11 @@ pub(super) struct Eviction {
     /// What has come and found no place.
     arrivals: VecDeque<(Accepted, Option<Admission>)>,
     /// When there will be some to end for them.
+    places_at: Option<Tick>,
+    pub(super) others: Others,
+    /// Whether anybody waits of these, here or in another shard: found so when it is made room for them.
+    pub(super) is_awaited: bool,
+    /// When there is something to do for them.
     looks_again: Option<Tick>,
 }
 
@@ -61,8 +69,11 @@ impl Eviction {
         let connections = connections_max as usize;
         Self {
             candidates: Candidates::new(connections_max.min(CONNECTIONS_MAX)),
-            leaving: Vec::with_capacity(connections.min(ARRIVALS_MAX) + DESCRIPTORS_AT_ONCE),
+            leaving: Vec::with_capacity(connections.min(ARRIVALS_MAX) + DESCRIPTORS_AT_ONCE + usize::from(u8::MAX)),
             arrivals: VecDeque::with_capacity(ARRIVALS_MAX),
+            places_at: None,
+            others: Others::new(Arc::from([])),
+            is_awaited: false,
             looks_again: None,
         }
     }
@@ -72,8 +83,15 @@ impl Eviction {
         self.looks_again
     }
 
-    fn is_under_way(&self) -> bool {
-        !self.arrivals.is_empty() || !self.leaving.is_empty()
+    /// Connections that end for others.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving.len()
+    }
+
+    /// Sees who waits by now, and for when.
+    fn note_awaited(&mut self) {
+        self.is_awaited = !self.arrivals.is_empty() || !self.leaving.is_empty() || self.others.is_awaited();
+        self.looks_again = [self.places_at, self.others.due()].into_iter().flatten().min();
     }
 }
 
@@ -97,6 +115,7 @@ impl<I: Io> Shard<I> {
             self.begin(&accepted, admission);
         } else if self.eviction.arrivals.len() < ARRIVALS_MAX {
             self.eviction.arrivals.push_back((accepted, admission));
+            self.eviction.is_awaited = true;
         } else {
             self.protocol.transport.turn_away(accepted.fd);
         }
@@ -129,7 +148,7 @@ impl<I: Io> Shard<I> {
     /// Whether somebody waits for a place or a descriptor.
     #[inline]
     pub(super) fn is_short(&self) -> bool {
-        self.eviction.is_under_way() || self.protocol.transport.accepting.is_short()
+        self.eviction.is_awaited || self.protocol.transport.accepting.is_short()
     }
 
     /// Makes room for those who wait. All that has come is handled.
@@ -139,17 +158,24 @@ impl<I: Io> Shard<I> {
         let missing = self.eviction.arrivals.len().saturating_sub(self.eviction.leaving.len());
         match missing {
             // For each of them one leaves.
-            0 => self.eviction.looks_again = None,
+            0 => self.eviction.places_at = None,
             missing => self.make_places(missing),
         }
         let waits = self.protocol.transport.accepting.is_short() && !any_closed;
         if waits && self.eviction.leaving.is_empty() {
             self.make_descriptors();
         }
+        if self.eviction.others.is_asked() && !any_closed {
+            self.give_descriptors();
+        }
         any_closed |= self.settle_leaving();
         if any_closed && self.protocol.transport.accepting.is_short() {
-            self.protocol.transport.accept_again();
+            self.accept_again();
         }
+        if any_closed && self.eviction.others.is_asked() {
+            self.descriptors_are_given();
+        }
+        self.eviction.note_awaited();
         self.work_off();
     }
 
@@ -163,20 +189,20 @@ impl<I: Io> Shard<I> {
             self.begin(&accepted, admission);
         }
         if self.eviction.arrivals.is_empty() {
-            self.eviction.looks_again = None;
+            self.eviction.places_at = None;
         }
         self.eviction.leaving.len() < before
     }
 
     /// So many connections end for those who have come, or these are turned away.
     fn make_places(&mut self, count: usize) {
-        if self.eviction.looks_again.is_some_and(|tick| tick > self.protocol.transport.tick) {
+        if self.eviction.places_at.is_some_and(|tick| tick > self.protocol.transport.tick) {
             return;
         }
-        self.eviction.looks_again = None;
+        self.eviction.places_at = None;
         match self.evict(count) {
             Ok(()) => {}
-            Err(Lack::Until(tick)) => self.eviction.looks_again = Some(tick),
+            Err(Lack::Until(tick)) => self.eviction.places_at = Some(tick),
             // Who takes the places of those that leave makes room later.
             Err(Lack::Lasting) if !self.eviction.leaving.is_empty() => {}
             Err(Lack::Lasting) => self.turn_all_away(),
@@ -185,16 +211,19 @@ impl<I: Io> Shard<I> {
 
     /// Connections end for the descriptors they have, or accepting pauses.
     fn make_descriptors(&mut self) {
+        if self.awaits_others() {
+            return;
+        }
         let count = (self.connections.len() / DESCRIPTORS_SHARE).clamp(1, DESCRIPTORS_AT_ONCE);
         match self.evict(count) {
             Ok(()) => {}
             Err(Lack::Until(tick)) => self.protocol.transport.accept_again_at(tick),
-            Err(Lack::Lasting) => self.protocol.transport.out_of_descriptors(),
+            Err(Lack::Lasting) => self.ask_others(),
         }
     }
 
     /// Ends connections that rest: `count` of them, or as many as there are, at least one.
-    fn evict(&mut self, count: usize) -> Result<(), Lack> {
+    pub(super) fn evict(&mut self, count: usize) -> Result<(), Lack> {
         let (mut evicted, mut heard_of) = (0, 0);
         while evicted < count {
             let among = Connections {
@@ -214,6 +243,7 @@ impl<I: Io> Shard<I> {
                 Ok(key) => {
                     evicted += 1;
                     self.eviction.leaving.push(key);
+                    self.eviction.is_awaited = true;
                     self.counters.connections_evicted.count();
                     self.visit(key, Protocol::evict);
                 }
@@ -257,7 +287,7 @@ impl<I: Io> Shard<I> {
     /// Nobody is let in of those that wait.
     #[cold]
     pub(super) fn turn_all_away(&mut self) {
-        self.eviction.looks_again = None;
+        self.eviction.places_at = None;
         for (accepted, _) in self.eviction.arrivals.drain(..) {
             self.protocol.transport.turn_away(accepted.fd);
         }

@@ -30,6 +30,7 @@ mod dispatch;
 mod end;
 mod eviction;
 mod gathered;
+mod others;
 mod pieces;
 mod protocol;
 mod quiet;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer};
 use crate::config::Config;
+use crate::id::ShardId;
+use crate::queue::Command;
 
 const GET: &str = "GET /a/1 HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -246,4 +248,118 @@ fn silent_clients_for_whom_there_is_no_buffer_make_room_and_those_that_have_sent
     assert!(others.all(|client| !rig.is_closed(*client)), "they have, or have come just now");
     assert_eq!((rig.counters.connections_evicted.read(), rig.counters.connections_refused.read()), (5, 0));
     drop(leases);
+}
+
+/// A shard beside another one, with so many descriptors of those that both have, on each of which a request is begun.
+fn beside_another(count: usize) -> (Rig, Vec<usize>) {
+    let mut rig = Rig::with(Options { is_shared: true, ..Options::default() });
+    rig.shard.protocol.transport.io.descriptors_max = count;
+    let busy: Vec<usize> = (0..count).map(|_| rig.connect()).collect();
+    busy.iter().for_each(|client| rig.say(*client, "GET /a/1 HT"));
+    (rig, busy)
+}
+
+/// What the other shard is told.
+fn told_beside(rig: &mut Rig) -> Vec<Command> {
+    let side = rig.beside.as_mut().expect("there is another shard");
+    side.open_commands();
+    core::iter::from_fn(|| side.take_command()).collect()
+}
+
+/// How often the other shard has been asked to give up a descriptor.
+fn asked_beside(rig: &mut Rig) -> usize {
+    let told = told_beside(rig);
+    assert!(told.iter().all(|command| matches!(command, Command::GiveDescriptor(ShardId(0)))), "{told:?}");
+    told.len()
+}
+
+fn answer_from_beside(rig: &mut Rig, is_given: bool) {
+    rig.exchange.command(Command::Descriptor { from: ShardId(1), is_given });
+    rig.settle();
+}
+
+#[test]
+fn a_shard_where_nobody_rests_asks_the_other_and_serves_with_what_that_gives() {
+    let (mut rig, busy) = beside_another(3);
+    rig.pass(A_WHILE);
+    let late = rig.connect();
+    assert_eq!((asked_beside(&mut rig), rig.counters.accept_pauses.read()), (1, 0), "it waits for the answer");
+    for _ in 0..50 {
+        rig.turn();
+        assert!(rig.shard.protocol.transport.io.asleep, "it turned in vain");
+    }
+    rig.shard.protocol.transport.io.descriptors_max += 1;
+    answer_from_beside(&mut rig, true);
+    rig.be_served(late);
+    rig.shard.protocol.transport.io.end(late);
+    rig.settle();
+    // The next one finds a descriptor, and another one asks again.
+    let [next, last] = [rig.connect(), rig.connect()];
+    rig.be_served(next);
+    rig.pass(A_WHILE);
+    assert_eq!((asked_beside(&mut rig), rig.is_closed(next)), (0, true), "one that rests here goes first");
+    rig.be_served(last);
+    assert!(busy.iter().all(|client| !rig.is_closed(*client)));
+    assert_eq!((rig.counters.connections_refused.read(), rig.counters.connections_evicted.read()), (0, 1));
+}
+
+#[test]
+fn a_client_is_turned_away_where_the_other_shard_has_none_or_does_not_answer() {
+    // The fake has no socket to turn one away from: the pause that goes with it shows.
+    let pauses = |rig: &Rig| rig.counters.accept_pauses.read();
+    let (mut rig, _busy) = beside_another(3);
+    rig.connect();
+    assert_eq!((asked_beside(&mut rig), pauses(&rig)), (1, 0));
+    answer_from_beside(&mut rig, false);
+    assert_eq!(pauses(&rig), 1, "nobody could give one up");
+    rig.pass(A_WHILE);
+    assert_eq!((asked_beside(&mut rig), pauses(&rig)), (1, 1), "it is asked again behind the pause");
+    rig.pass(Duration::from_secs(5));
+    assert_eq!((asked_beside(&mut rig), pauses(&rig)), (0, 2), "it does not answer");
+    for round in 0..20 {
+        rig.pass(A_WHILE);
+        assert_eq!((asked_beside(&mut rig), pauses(&rig)), (0, 3 + round), "and is not asked before it has");
+    }
+    rig.shard.protocol.transport.io.descriptors_max += 1;
+    answer_from_beside(&mut rig, true);
+    rig.pass(A_WHILE);
+    assert_eq!((asked_beside(&mut rig), rig.shard.protocol.transport.io.open()), (0, 4), "behind the pause");
+}
+
+#[test]
+fn a_shard_that_is_asked_ends_the_one_that_rests_for_longest_and_says_so() {
+    let mut rig = Rig::with(Options { is_shared: true, ..Options::default() });
+    let ask = |rig: &mut Rig| {
+        rig.exchange.command(Command::GiveDescriptor(ShardId(1)));
+        rig.settle();
+    };
+    let answers = |rig: &mut Rig| -> Vec<bool> {
+        let answer = |told: Command| match told {
+            Command::Descriptor { from: ShardId(0), is_given } => is_given,
+            other => panic!("not an answer: {other:?}"),
+        };
+        told_beside(rig).into_iter().map(answer).collect()
+    };
+    let busy = rig.connect();
+    rig.say(busy, "GET /a/1 HT");
+    ask(&mut rig);
+    assert_eq!((answers(&mut rig), rig.is_closed(busy)), (vec![false], false), "nobody rests");
+    let hasty = rig.connect_and_serve();
+    ask(&mut rig);
+    assert!(answers(&mut rig).is_empty() && rig.shard.eviction.others.due().is_some(), "it has time to begin");
+    rig.pass(A_WHILE);
+    assert_eq!((answers(&mut rig), rig.is_closed(hasty)), (vec![true], true));
+    let first = rig.connect_and_serve();
+    rig.pass(A_WHILE);
+    let second = rig.connect_and_serve();
+    rig.pass(A_WHILE);
+    ask(&mut rig);
+    assert_eq!(answers(&mut rig), [true]);
+    assert!(rig.is_closed(first) && !rig.is_closed(second), "it has rested for longest");
+    let silent = rig.connect();
+    rig.pass(A_WHILE);
+    ask(&mut rig);
+    assert_eq!((answers(&mut rig), rig.is_closed(silent)), (vec![true], true), "it has never spoken");
+    assert_eq!((rig.counters.descriptors_given.read(), rig.counters.connections_evicted.read()), (3, 3));
+    rig.be_served(second);
 }

@@ -138,9 +138,10 @@ impl Rig {
         let fake = Fake::new(Arc::clone(exchange.arena()), options.seed, options.faults);
         let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
         let shard = Shard::new(fake, ShardId(0), || Ok(side), &config, Arc::clone(&inbox), Arc::clone(&counters));
-        let mut shard = shard.expect("nothing is missing");
+        let exchanges: Arc<[_]> =
+            core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
+        let mut shard = shard.expect("nothing is missing").among(Arc::clone(&exchanges));
         shard.protocol.transport.clock.stop();
-        let exchanges = core::iter::once(&exchange).chain(beside.iter().map(|(other, _)| other)).cloned().collect();
         let queue =
             Arc::new(QueueCore::new(QueueNumber(0), options.queue_length, exchanges).measured(options.measured));
         let beside = beside.map(|(_, side)| side);
