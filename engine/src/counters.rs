@@ -131,8 +131,8 @@ counters! {
     requests_refused,
     /// Of those, requests whose queue was full: 503.
     queue_full,
-    /// Of those, requests whose queue nobody can receive from any more, since its last handle is gone: 503. An
-    /// application that sees this grow has lost its consumers.
+    /// Of those, requests whose queue nobody can receive from any more, since its last handle is gone or it was
+    /// [shut down](crate::RequestQueue::shutdown): 503. An application that sees this grow has lost its consumers.
     without_consumer,
     /// Of those, requests for which no slot or assembly buffer came free within `request_queue`: 503.
     requests_overloaded,

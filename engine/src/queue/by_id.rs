@@ -13,7 +13,8 @@ use super::commands::{Command, Informational};
 use super::exchange::{Exchange, Record, SharedSlot};
 use super::signals::Signals;
 use super::word::{
-    CANCELLED, CLOSED, DEAD, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE, OPEN, ORPHAN, SENT, generation_of,
+    ANSWERED, CANCELLED, CLOSED, DEAD, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE, OPEN, ORPHAN, SENT,
+    generation_of,
 };
 use crate::id::{QueueNumber, RequestId};
 
@@ -59,11 +60,16 @@ impl<R: Record> Exchange<R> {
     /// The slot of an id, if it is one that is used: of which request, the caller sees to. It stays, free or not, as
     /// long as the caller has this.
     fn known(&self, id: RequestId) -> Option<Visited<'_, R>> {
+        self.visit(self.origin.slot(id))
+    }
+
+    /// The slot of a number: see [`known`](Self::known).
+    fn visit(&self, number: u32) -> Option<Visited<'_, R>> {
         // The shard gives slots up (`trim`) if it finds nobody here when it has lowered the mark.
         self.visitors.fetch_add(1, Ordering::SeqCst);
         let visit = Visit(&self.visitors);
         // SAFETY: duty 1: counted above, until the result is dropped.
-        let place = unsafe { self.find(self.origin.slot(id)) }?;
+        let place = unsafe { self.find(number) }?;
         Some(Visited { place, _visit: visit })
     }
 
@@ -108,6 +114,20 @@ impl<R: Record> Exchange<R> {
         }
         self.command(Command::Cancel(id));
         true
+    }
+
+    /// Cancels the requests of a queue that nobody has answered. Gives how many. Looks at all slots: queues end seldom.
+    pub(crate) fn cancel_of(&self, queue: QueueNumber) -> u64 {
+        let mut cancelled = 0;
+        for number in 0.. {
+            let Some(visited) = self.visit(number) else { break };
+            let word = visited.place.word.load(Ordering::Acquire);
+            // As in `is_of_queue`: if it is a later request's queue by now, the generation is not this one's.
+            if word & (OPEN | ANSWERED) == OPEN && visited.place.queue.load(Ordering::Relaxed) == queue.0 {
+                cancelled += u64::from(self.cancel(self.origin.request(generation_of(word), number)));
+            }
+        }
+        cancelled
     }
 
     /// Gives the shard an informational response for a request that is not answered yet.

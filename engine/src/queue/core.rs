@@ -30,6 +30,8 @@ pub(crate) struct QueueCore<R: Record> {
     /// A shard's part of that.
     share: AtomicU32,
     closed: AtomicBool,
+    /// It was closed by a shutdown: what waits in it is refused, not abandoned.
+    shut_down: AtomicBool,
     active: AtomicBool,
     /// Where its requests are counted.
     counts: CountsRegister,
@@ -92,6 +94,7 @@ impl<R: Record> QueueCore<R> {
             length_max: AtomicU32::new(length_max),
             share: AtomicU32::new(share),
             closed: AtomicBool::new(false),
+            shut_down: AtomicBool::new(false),
             active: AtomicBool::new(true),
             counts: CountsRegister::default(),
             measured: false,
@@ -156,8 +159,33 @@ impl<R: Record> QueueCore<R> {
         self.sleepers.wake_all();
     }
 
+    /// Nobody receives from now on: the shards refuse what waits. `false`: it had ended before.
+    pub(crate) fn shut_down(&self) -> bool {
+        if self.is_closed() {
+            return false;
+        }
+        self.shut_down.store(true, Ordering::SeqCst);
+        self.close();
+        true
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down.load(Ordering::Acquire)
+    }
+
+    /// Whether shards abandon what they publish.
+    pub(crate) fn abandons(&self) -> bool {
+        self.is_closed() && !self.is_shut_down()
+    }
+
+    /// Cancels the requests that came through it and that nobody has answered, over all shards. Gives how many.
+    pub(crate) fn cancel_all(&self) -> u64 {
+        self.exchanges.iter().map(|exchange| exchange.cancel_of(self.number)).sum()
+    }
+
     /// The last consumer has gone: what waits is abandoned, and shards abandon what they publish from now on.
     pub(crate) fn close_and_abandon(&self) {
+        self.shut_down.store(false, Ordering::SeqCst);
         self.close();
         (0..self.rings.len()).for_each(|shard| self.abandon_of(shard));
     }

@@ -76,6 +76,12 @@ impl Control {
         if self.check_open().is_ok() { bound } else { 0 }
     }
 
+    /// A queue was shut down: the shards refuse what waits in it.
+    pub(super) fn queue_shut_down(&mut self, shared: &EngineShared) {
+        self.desired.set_queues(self.queues.table());
+        shared.publish(self);
+    }
+
     /// Opens an address on every shard, by request.
     pub(super) fn listen(&mut self, listener: &Listener) -> core::result::Result<Endpoint, Refused> {
         let (shards, options) = (self.shard_states(), self.groups.inherited().of_sockets());

@@ -8,20 +8,26 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attached::{self, Attached};
 use super::control::EngineShared;
 use super::events::Event;
 use super::queue_options::{QueueOptions, check_length};
 use super::queues::{QueueKey, queue_id};
+use crate::clock;
 use crate::config::Mode;
 use crate::counters::{Latency, RequestCounters};
 use crate::error::{Error, Result};
+use crate::foreign;
 use crate::id::{ConnectionId, Places, QueueId, RequestId};
 use crate::policy::{SharedVerbosity, Verbosity};
 use crate::queue::{Exchange, QueueCore, WaitStrategy};
 use crate::record::RequestRecord;
+
+/// Between two looks at whether what was received is answered: longer each time.
+const PAUSE_MIN: Duration = Duration::from_micros(250);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
 
 /// The handles of a queue.
 struct Consumers {
@@ -186,6 +192,59 @@ impl RequestQueue {
         check_length(self.name(), length)?;
         self.core.set_length_max(length);
         Ok(())
+    }
+
+    /// Shuts the queue down for good, from any thread: no request is delivered any more, every receive that waits, in
+    /// whatever form, ends with [`Closed`](crate::ErrorKind::Closed), and clients whose requests wait here, or come
+    /// later, get 503 ([`without_consumer`](crate::Counters::without_consumer)). What was received can still be
+    /// answered, by handle or by id, for as long as `deadline`: the call returns when all of it is, responses sent
+    /// included, or else cancels what is unanswered then, as by [`cancel`](Self::cancel), and gives how many requests
+    /// that were. Responses that are being sent at the deadline go on.
+    ///
+    /// What is left to be done then: unbind its groups or bind them elsewhere (live: this is how a service is moved to
+    /// another queue), and drop the handles. Its name is free at once. Called again, it waits for what is left, with
+    /// the time given then. A thread that is attached to a shard drives it meanwhile.
+    ///
+    /// `HttpShutdownRequestQueue` cancels what was received and is not answered at once: that is `Duration::ZERO`.
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) in code that a shard runs (a waker, a call on a connection's
+    /// end, a destructor), which would wait for itself; then nothing has changed.
+    pub fn shutdown(&self, deadline: Duration) -> Result<u64> {
+        if foreign::is_on_shard_of(self.core.engine()) {
+            return Err(attached::in_turn("shutting a queue down"));
+        }
+        let end = clock::now().checked_add(deadline);
+        if self.core.shut_down()
+            && let Some(shared) = self.consumers.shared.upgrade()
+        {
+            shared.control().queue_shut_down(&shared);
+        }
+        let is_over = || self.is_empty() && self.counters().open() == 0;
+        if self.await_long(end, is_over) { Ok(0) } else { Ok(self.core.cancel_all()) }
+    }
+
+    /// Waits for something that takes as long as applications and clients do, until a moment at most; a thread that
+    /// drives a shard does so meanwhile. `false`: not in time.
+    fn await_long(&self, end: Option<Instant>, is_over: impl Fn() -> bool) -> bool {
+        let mut pause = PAUSE_MIN;
+        while !is_over() {
+            let left = end.map_or(PAUSE_MAX, |end| end.saturating_duration_since(clock::now()));
+            if left.is_zero() {
+                return false;
+            }
+            pause = (pause * 2).min(PAUSE_MAX).min(left);
+            if !attached::drives(self.core.engine()) || attached::drive(Some(pause)).is_err() {
+                clock::pause(pause);
+            }
+        }
+        true
+    }
+
+    /// Whether nobody receives from it any more: it was [shut down](Self::shutdown), or its engine has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
     }
 
     /// What clients are told of 503: see [`Verbosity`].

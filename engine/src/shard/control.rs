@@ -17,11 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Shard;
+use super::dispatch::EndedQueues;
 use super::protocol::Protocol;
 use super::transport::{Entrance, ListenSocket};
 use crate::clock::ticks;
 use crate::driver::Io;
-use crate::id::QueueNumber;
+use crate::id::{QueueNumber, QueuePlace};
 use crate::queue::QueueCore;
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
@@ -204,9 +205,9 @@ impl<I: Io> Shard<I> {
     #[cold]
     pub(crate) fn take_newest(&mut self) {
         let Some(state) = self.inbox.waiting().state.take() else { return };
-        let (generation, mut ended) = (state.generation, Vec::new());
+        let (generation, mut queues) = (state.generation, EndedQueues::default());
         if core::mem::replace(&mut self.queues_version, state.queues.version) != state.queues.version {
-            ended = self.protocol.dispatch.take_queues(&state.queues.queues);
+            queues = self.protocol.dispatch.take_queues(&state.queues.queues);
         }
         self.protocol.dispatch.take_routes(state.routes);
         self.take_listeners(&state.listening);
@@ -214,8 +215,9 @@ impl<I: Io> Shard<I> {
             // Told again, it is the same stop: what was taken first ends first.
             self.stop(leave);
         }
-        if !ended.is_empty() {
-            ended.into_iter().for_each(|queue| self.end_queue(queue));
+        if !queues.ended.is_empty() || !queues.shut_down.is_empty() {
+            queues.ended.into_iter().for_each(|queue| self.end_queue(queue));
+            queues.shut_down.into_iter().for_each(|queue| self.refuse_waiting(queue));
             // By the new routes: in the place of a queue that has ended may be another one.
             self.work_off();
         }
@@ -227,6 +229,17 @@ impl<I: Io> Shard<I> {
         for slot in self.protocol.dispatch.slots_used() {
             if let Some(completed) = self.protocol.dispatch.close_to_ids(slot, queue) {
                 self.take_back(completed);
+            }
+        }
+    }
+
+    /// Nobody receives from a queue any more: clients whose requests wait there are told so. Looks at all slots.
+    fn refuse_waiting(&mut self, queue: QueuePlace) {
+        for slot in self.protocol.dispatch.slots_used() {
+            if self.protocol.dispatch.waits_in(slot, queue)
+                && let Some(key) = self.protocol.dispatch.state(slot).connection
+            {
+                self.visit(key, |protocol, connection| protocol.lost_consumers(connection, slot));
             }
         }
     }

@@ -35,7 +35,7 @@ pub(crate) use self::lent::View;
 use self::meters::Meters;
 use self::pace::Pace;
 use self::queues::QueueEnd;
-pub(crate) use self::queues::Then;
+pub(crate) use self::queues::{EndedQueues, Then};
 use self::shares::Shares;
 pub(crate) use self::slots::SlotState;
 use self::watch::Extras;

@@ -31,6 +31,15 @@ pub(crate) enum Then {
     Ends,
 }
 
+/// Queues from which nobody receives any more.
+#[derive(Debug, Default)]
+pub(crate) struct EndedQueues {
+    /// Their last handles are gone.
+    pub(crate) ended: Vec<QueueNumber>,
+    /// They were shut down, and are there still.
+    pub(crate) shut_down: Vec<QueuePlace>,
+}
+
 /// A queue as a shard sees it.
 #[derive(Debug)]
 pub(super) struct QueueEnd {
@@ -77,13 +86,12 @@ impl QueueEnd {
 }
 
 impl Dispatch {
-    /// From now on these are the queues, where routes look for them: lets go of those that have ended, and gives their
-    /// numbers.
-    pub(crate) fn take_queues(&mut self, queues: &[Option<Arc<QueueCore<RequestRecord>>>]) -> Vec<QueueNumber> {
-        let mut ended = Vec::new();
+    /// From now on these are the queues, where routes look for them: lets go of those that have ended.
+    pub(crate) fn take_queues(&mut self, queues: &[Option<Arc<QueueCore<RequestRecord>>>]) -> EndedQueues {
+        let (mut ended, mut shut_down) = (Vec::new(), Vec::new());
         let places = self.queues.len().max(queues.len());
         self.queues.resize_with(places, || None);
-        for index in 0..places {
+        for (place, index) in (0..).map(QueuePlace::new).zip(0..places) {
             let wanted = queues.get(index).and_then(Option::as_ref);
             if self.queues[index].as_ref().map(|end| Arc::as_ptr(&end.core)) != wanted.map(Arc::as_ptr) {
                 ended.extend(self.release_queue(index));
@@ -93,9 +101,20 @@ impl Dispatch {
                     QueueEnd { core, producer, touched: false, unannounced: 0, room: 0, yielding }
                 });
             }
+            if let Some(end) = self.queues[index].as_mut().filter(|end| end.core.is_shut_down()) {
+                // What comes from now on is refused, too.
+                end.room = 0;
+                shut_down.push(place);
+            }
         }
         self.set_measures(self.queues.iter().flatten().any(|end| end.core.is_measured()));
-        ended
+        EndedQueues { ended, shut_down }
+    }
+
+    /// Whether a request is in a queue, and no consumer has claimed it; a moment's view.
+    pub(crate) fn waits_in(&self, slot: Slot, queue: QueuePlace) -> bool {
+        let state = &self.slots[slot];
+        state.queue == Some(queue) && state.life == Life::Delivered && self.is_queued(state)
     }
 
     /// A queue has ended: what this shard has pushed and not yet shown is abandoned, and no slot names it any more.
@@ -227,7 +246,7 @@ impl Dispatch {
             queue.touched = false;
             queue.core.sleepers().wake(shard, core::mem::take(&mut queue.unannounced));
             // Nobody will ever take them: their clients get 500.
-            if queue.core.is_closed() {
+            if queue.core.abandons() {
                 queue.core.abandon_of(shard);
             }
             false
@@ -273,7 +292,7 @@ impl Dispatch {
             queue.room = 0;
             self.counters.requests_delivered.add(fresh);
             queue.core.sleepers().wake(shard, shown + core::mem::take(&mut queue.unannounced));
-            if is_closed {
+            if queue.core.abandons() {
                 queue.core.abandon_of(shard);
             }
             queue.touched = queue.producer.has_unshown();

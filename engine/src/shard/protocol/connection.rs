@@ -423,6 +423,16 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// Nobody receives any more from the queue that a request of a connection waits in.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lost_consumers(&mut self, connection: &mut Connection, slot: Slot) {
+        match connection {
+            Connection::Http1(http) if !http.link.socket.is_closing() => self.http1_lost_consumers(http, slot),
+            Connection::Http1(_) | Connection::Raw(_) => {}
+        }
+    }
+
     /// A connection's entry is gone: gives back what it still had.
     #[cold]
     pub(crate) fn ended(&mut self, mut connection: Connection) {

@@ -109,6 +109,15 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// Answers 503 to a request whose queue nobody receives from any more, unless a consumer has it.
+    #[cold]
+    pub(crate) fn http1_lost_consumers(&mut self, connection: &mut Http1, slot: Slot) {
+        if self.refuse_queued(slot, Reject::NoConsumer) {
+            self.take_no_more_behind(connection, slot);
+            self.queue_flush(&mut connection.link);
+        }
+    }
+
     /// Nothing is answered behind a refusal that ends the connection, so that nothing more is taken.
     #[cold]
     pub(super) fn take_no_more_behind(&mut self, connection: &mut Http1, slot: Slot) {
