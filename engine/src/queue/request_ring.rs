@@ -6,7 +6,7 @@
 //! Invariants: each id is claimed once, in the order of the pushes; consumers see nothing that is not published; a push
 //! to a full ring fails and overwrites nothing. What is withdrawn leaves its entry behind, which counts no more and is
 //! taken out when the ring is full of such. What is published can be shown in pieces: it counts, but is not to be
-//! claimed yet.
+//! claimed yet. What was withdrawn is no part of a piece.
 //!
 //! Not here: how many requests may wait, and what a claimed id gives (`core`); who is woken (`sleepers`).
 
@@ -24,10 +24,12 @@ pub(crate) struct RequestRing {
     head: CachePadded<AtomicU64>,
     /// One past the last entry that is shown; moved by the producer.
     tail: CachePadded<AtomicU64>,
-    /// Entries behind that which are published and not shown yet.
-    unshown: AtomicU64,
-    /// Entries of requests that were withdrawn. Who claims one takes it off a moment later.
-    leftovers: AtomicU64,
+    /// One past the last entry that was published when not all was shown at once, though it may be by now.
+    published: AtomicU64,
+    /// Entries of requests that were withdrawn, ever; and those of them that were claimed: who claims one counts it a
+    /// moment later.
+    withdrawn: AtomicU64,
+    passed: AtomicU64,
     entries: Box<[AtomicU64]>,
 }
 
@@ -48,8 +50,9 @@ impl RequestRing {
         Self {
             head: CachePadded::new(AtomicU64::new(0)),
             tail: CachePadded::new(AtomicU64::new(0)),
-            unshown: AtomicU64::new(0),
-            leftovers: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            withdrawn: AtomicU64::new(0),
+            passed: AtomicU64::new(0),
             entries: untouched(capacity),
         }
     }
@@ -62,13 +65,32 @@ impl RequestRing {
         &self.entries[place]
     }
 
-    /// Ids published, and neither claimed nor withdrawn.
+    /// Ids published, and neither claimed nor withdrawn. What is published while this looks may count or not, what is
+    /// claimed or passed over may still count; nothing counts twice.
+    ///
+    /// For at each moment the later of `published` and `tail` is where what is published ends: a publication moves
+    /// `tail` there, or, where not all is shown, first `published` and then `tail` to some place before it. None of
+    /// them goes back. So the later one of two that are read one after the other is such an end of in between.
     pub(crate) fn len(&self) -> u64 {
-        // The head first: a tail read after it cannot lie behind it. What is shown meanwhile may count twice.
+        // The head first: an end read after it cannot lie before it.
         let head = self.head.load(Ordering::Acquire);
-        let unshown = self.unshown.load(Ordering::Acquire);
-        let entries = self.tail.load(Ordering::Acquire) - head + unshown;
-        entries.saturating_sub(self.leftovers.load(Ordering::Relaxed))
+        let published = self.published.load(Ordering::Acquire);
+        let end = published.max(self.tail.load(Ordering::Acquire));
+        (end - head).saturating_sub(self.leftovers())
+    }
+
+    /// Entries of requests that were withdrawn which nobody has claimed.
+    fn leftovers(&self) -> u64 {
+        // In this order, none that is passed was not withdrawn.
+        let passed = self.passed.load(Ordering::Acquire);
+        self.withdrawn.load(Ordering::Relaxed).saturating_sub(passed)
+    }
+
+    /// The producer has published the entries before `all`, and shows those before `end`.
+    fn show(&self, all: u64, end: u64) {
+        // In this order: see `len`.
+        self.published.store(all, Ordering::Release);
+        self.tail.store(end, Ordering::Release);
     }
 
     /// Whether there is something to claim, if only what was withdrawn.
@@ -92,7 +114,7 @@ impl RequestRing {
         if self.has_claimed(position) {
             return false;
         }
-        self.leftovers.fetch_add(1, Ordering::Relaxed);
+        self.withdrawn.fetch_add(1, Ordering::Relaxed);
         let is_taken = take();
         if !is_taken {
             self.passed_leftover();
@@ -103,7 +125,7 @@ impl RequestRing {
     /// An entry that was claimed was one left behind.
     #[cold]
     pub(super) fn passed_leftover(&self) {
-        self.leftovers.fetch_sub(1, Ordering::Relaxed);
+        self.passed.fetch_add(1, Ordering::Release);
     }
 
     /// Claims one id.
@@ -149,20 +171,21 @@ pub(crate) struct Producer {
     unshown: u64,
     /// The head as last read: the ring holds at most `tail - head_seen` ids.
     head_seen: u64,
-    /// The head when it was last asked how many were taken.
+    /// When it was last asked how many were taken: the head, and how many had been passed over.
     head_asked: u64,
+    passed_asked: u64,
 }
 
 impl Producer {
     pub(super) fn new(ring: Arc<RequestRing>) -> Self {
-        Self { ring, tail: 0, published: 0, unshown: 0, head_seen: 0, head_asked: 0 }
+        Self { ring, tail: 0, published: 0, unshown: 0, head_seen: 0, head_asked: 0, passed_asked: 0 }
     }
 
     /// Ids in the ring, written or published, that are not withdrawn: as an upper bound when at most `enough`, else
     /// exactly.
     #[inline]
     pub(super) fn len(&mut self, enough: u64) -> u64 {
-        let leftovers = self.ring.leftovers.load(Ordering::Relaxed);
+        let leftovers = self.ring.leftovers();
         if (self.tail - self.head_seen).saturating_sub(leftovers) >= enough {
             self.head_seen = self.ring.head.load(Ordering::Acquire);
         }
@@ -181,7 +204,7 @@ impl Producer {
 
     /// Whether something is left in the ring of what was withdrawn.
     pub(crate) fn has_leftovers(&self) -> bool {
-        self.ring.leftovers.load(Ordering::Relaxed) > 0
+        self.ring.leftovers() > 0
     }
 
     /// Whether no entry is free, as after so many requests that were withdrawn.
@@ -190,25 +213,35 @@ impl Producer {
         self.space(1) == 0
     }
 
-    /// Takes what was withdrawn out of the ring, which leaves the rest in its order, and publishes all. `position` says
-    /// of each id whether it is left, and is told where it is from now on. Gives how many ids were written and not
-    /// published before, and how many others have another place now; who sleeps is to be woken for both.
+    /// Takes what was withdrawn out of the ring, which leaves the rest in its order, and publishes all; consumers see
+    /// what they saw before. `position` says of each id whether it is left, and is told where it is from now on. Gives
+    /// how many ids were written and not published before, and how many consumers did not see for a moment; who sleeps
+    /// is to be woken for these.
     #[cold]
     pub(super) fn compact(&mut self, mut position: impl FnMut(u64, u64) -> bool) -> (u64, u64) {
-        let fresh = self.publish_all();
-        let mut moved = 0;
-        // As a consumer among the others. What is written again is not published meanwhile, so this ends.
-        while let Some(id) = self.ring.claim() {
-            if position(id, self.tail) {
-                let written = self.try_push(id);
-                debug_assert!(written.is_ok(), "an entry was claimed for it");
-                moved += 1;
-            } else {
-                self.ring.passed_leftover();
+        let (seen, all) = (self.shown(), self.tail);
+        let fresh = self.tail - self.published;
+        let mut seen_again = 0;
+        // As a consumer among the others, who get of what they did not see before one at most at a time.
+        for end in [seen].into_iter().chain(seen + 1..=all) {
+            self.ring.show(self.tail, end);
+            while let Some(id) = self.ring.claim() {
+                self.head_asked += 1;
+                if position(id, self.tail) {
+                    let written = self.try_push(id);
+                    debug_assert!(written.is_ok(), "an entry was claimed for it");
+                    // It counts again.
+                    self.ring.show(self.tail, end);
+                    seen_again += u64::from(end == seen);
+                } else {
+                    self.ring.passed_leftover();
+                    self.passed_asked += 1;
+                }
             }
         }
-        let _ = self.publish();
-        (fresh, moved)
+        // Those that were seen are the first of those that are left.
+        self.show_up_to(all + seen_again);
+        (fresh, seen_again)
     }
 
     /// Queues a request for consumers, not yet visible to them. Gives its position among all that were ever pushed.
@@ -243,21 +276,46 @@ impl Producer {
     /// As [`publish`](Self::publish), with what is not shown yet.
     #[cold]
     pub(crate) fn publish_all(&mut self) -> u64 {
-        self.publish_up_to(u64::MAX).0
+        let fresh = self.tail - self.published;
+        self.show_up_to(self.tail);
+        fresh
     }
 
     /// Publishes what has been written since the last call, and shows of all that is published what comes next, until
-    /// consumers see `most` ids that nobody has claimed. Says how many ids are published, and how many shown.
+    /// consumers see `most` ids that nobody has claimed, and that `is_left` does not say were withdrawn. Says how many
+    /// ids are published, and how many of those that are left are shown.
     #[cold]
-    pub(crate) fn publish_up_to(&mut self, most: u64) -> (u64, u64) {
-        let shown_before = self.published - self.unshown;
-        let fresh = self.tail - core::mem::replace(&mut self.published, self.tail);
+    pub(crate) fn publish_up_to(&mut self, most: u64, is_left: impl Fn(u64) -> bool) -> (u64, u64) {
+        let fresh = self.tail - self.published;
+        let (before, mut end) = (self.seen(&is_left), self.shown());
+        let mut seen = before;
+        while seen < most && end < self.tail {
+            seen += u64::from(self.is_left_at(end, &is_left));
+            end += 1;
+        }
+        self.show_up_to(end);
+        (fresh, seen - before)
+    }
+
+    /// All is published, and shown as far as this.
+    fn show_up_to(&mut self, end: u64) {
+        (self.published, self.unshown) = (self.tail, self.tail - end);
+        self.ring.show(self.tail, end);
+    }
+
+    /// One past the last entry that is shown.
+    fn shown(&self) -> u64 {
+        self.published - self.unshown
+    }
+
+    /// How many ids consumers see that are left.
+    fn seen(&mut self, is_left: &impl Fn(u64) -> bool) -> u64 {
         self.head_seen = self.ring.head.load(Ordering::Acquire);
-        let shown = self.head_seen.saturating_add(most).clamp(shown_before, self.tail);
-        self.unshown = self.tail - shown;
-        self.ring.tail.store(shown, Ordering::Release);
-        self.ring.unshown.store(self.unshown, Ordering::Release);
-        (fresh, shown - shown_before)
+        (self.head_seen..self.shown()).filter(|index| self.is_left_at(*index, is_left)).count() as u64
+    }
+
+    fn is_left_at(&self, index: u64, is_left: &impl Fn(u64) -> bool) -> bool {
+        is_left(self.ring.entry(index).load(Ordering::Relaxed))
     }
 
     /// Whether something is published and not shown.
@@ -265,11 +323,14 @@ impl Producer {
         self.unshown > 0
     }
 
-    /// How many ids have been claimed since this was asked last, and how many consumers still see.
-    pub(crate) fn taken(&mut self) -> (u64, u64) {
-        let head = self.ring.head.load(Ordering::Acquire);
-        let taken = head - core::mem::replace(&mut self.head_asked, head);
-        (taken, self.published - self.unshown - head)
+    /// How many ids have been claimed since this was asked last, and how many consumers still see, without those that
+    /// were withdrawn, as `is_left` says.
+    pub(crate) fn taken(&mut self, is_left: impl Fn(u64) -> bool) -> (u64, u64) {
+        let passed = self.ring.passed.load(Ordering::Relaxed);
+        let seen = self.seen(&is_left);
+        let claimed = self.head_seen - core::mem::replace(&mut self.head_asked, self.head_seen);
+        let passed = passed - core::mem::replace(&mut self.passed_asked, passed);
+        (claimed.saturating_sub(passed), seen)
     }
 }
 
@@ -302,14 +363,17 @@ mod tests {
                     let missing = most.saturating_sub(visible.len() as u64).min(written.len() as u64);
                     let fresh = written.len() as u64 - producer.unshown;
                     let can_all = producer.unshown == 0 && most == u64::MAX;
-                    let published = if can_all { (producer.publish(), fresh) } else { producer.publish_up_to(most) };
+                    let published = match can_all {
+                        true => (producer.publish(), fresh),
+                        false => producer.publish_up_to(most, |_| true),
+                    };
                     assert_eq!(published, (fresh, missing));
                     (0..missing).for_each(|_| visible.extend(written.pop_front()));
                     assert_eq!(producer.has_unshown(), !written.is_empty());
                     unpublished = 0;
                 }
                 2 => {
-                    assert_eq!(producer.taken(), (core::mem::take(&mut taken), visible.len() as u64));
+                    assert_eq!(producer.taken(|_| true), (core::mem::take(&mut taken), visible.len() as u64));
                 }
                 _ => {
                     assert_eq!(ring.claim(), visible.front().copied());
@@ -319,6 +383,84 @@ mod tests {
             assert_eq!(ring.len(), (visible.len() + written.len()) as u64 - unpublished);
             assert_eq!(ring.shows_any(), !visible.is_empty());
         }
+    }
+
+    /// A ring with ids, of which those above 100 are withdrawn.
+    fn with_withdrawn(ids: &[u64], capacity: u32) -> (Arc<RequestRing>, Producer) {
+        let ring = Arc::new(RequestRing::new(capacity));
+        let mut producer = Producer::new(Arc::clone(&ring));
+        for id in ids {
+            let position = producer.try_push(*id).expect("there is room");
+            assert!(*id <= 100 || ring.withdraw(position, || true));
+        }
+        (ring, producer)
+    }
+
+    fn is_left(id: u64) -> bool {
+        id <= 100
+    }
+
+    /// Claims the next one, as a consumer does that finds out what was withdrawn.
+    fn claim(ring: &RequestRing) -> Option<u64> {
+        core::iter::from_fn(|| ring.claim()).find(|id| {
+            is_left(*id) || {
+                ring.passed_leftover();
+                false
+            }
+        })
+    }
+
+    #[test]
+    fn what_was_withdrawn_is_no_part_of_a_piece_and_of_what_is_taken() {
+        let (ring, mut producer) = with_withdrawn(&[101, 102, 1, 103, 104, 105, 2, 106, 3, 107], 16);
+        assert_eq!(producer.publish_up_to(1, is_left), (10, 1));
+        assert_eq!((ring.len(), producer.taken(is_left)), (3, (0, 1)));
+        assert_eq!((claim(&ring), claim(&ring), producer.taken(is_left)), (Some(1), None, (1, 0)));
+        assert_eq!((producer.publish_up_to(2, is_left), producer.taken(is_left)), ((0, 2), (0, 2)));
+        assert_eq!((producer.publish_up_to(2, is_left), ring.len()), ((0, 0), 2), "they see two");
+        assert_eq!((claim(&ring), claim(&ring), claim(&ring)), (Some(2), Some(3), None));
+        assert_eq!((producer.taken(is_left), producer.has_unshown()), ((2, 0), true), "what is left over");
+        assert_eq!((producer.publish_up_to(2, is_left), producer.has_unshown(), ring.len()), ((0, 0), false, 0));
+    }
+
+    #[test]
+    fn a_ring_that_is_cleared_shows_as_much_as_before() {
+        for piece in 0..4 {
+            let (ring, mut producer) = with_withdrawn(&[101, 1, 102, 103, 2, 3, 104, 4], 8);
+            assert_eq!(producer.publish_up_to(piece, is_left), (8, piece));
+            let mut places = Vec::new();
+            let moved = producer.compact(|id, place| {
+                places.extend(is_left(id).then_some((id, place)));
+                is_left(id)
+            });
+            assert_eq!((moved, ring.len(), producer.has_leftovers()), ((0, piece), 4, false));
+            assert_eq!(places, [(1, 8), (2, 9), (3, 10), (4, 11)]);
+            assert_eq!((producer.taken(is_left), producer.space(8)), ((0, piece), 4));
+            let seen: Vec<u64> = core::iter::from_fn(|| claim(&ring)).collect();
+            assert_eq!((seen.len() as u64, seen.is_sorted()), (piece, true));
+            assert_eq!(producer.taken(is_left), (piece, 0), "what clearing claims was not taken");
+            assert_eq!(producer.publish_up_to(u64::MAX, is_left), (0, 4 - piece));
+            assert_eq!(core::iter::from_fn(|| claim(&ring)).last(), Some(4));
+        }
+    }
+
+    #[test]
+    fn what_is_shown_counts_once_however_others_look() {
+        const IDS: u64 = 1 << 15;
+        let ring = Arc::new(RequestRing::new(1 << 15));
+        let mut producer = Producer::new(Arc::clone(&ring));
+        for id in 1..=IDS {
+            assert!(producer.try_push(id).is_ok());
+        }
+        assert_eq!(producer.publish_up_to(0, |_| true), (IDS, 0));
+        std::thread::scope(|scope| {
+            // It owns one end, and drops the other's when it has shown all.
+            scope.spawn(move || (1..=IDS).for_each(|_| producer.show_up_to(producer.shown() + 1)));
+            while Arc::strong_count(&ring) > 1 {
+                assert_eq!(ring.len(), IDS);
+            }
+        });
+        assert_eq!(ring.len(), IDS);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::pace::Showing;
 use super::slots::Life;
 use super::{Dispatch, SlotState};
 use crate::clock;
-use crate::id::{QueueNumber, QueuePlace};
+use crate::id::{QueueNumber, QueuePlace, RequestId};
 use crate::policy::PolicyIndex;
 use crate::queue::{Producer, QueueCore, ShardSide, ShortBytes, Slot, SlotTable};
 use crate::record::RequestRecord;
@@ -74,15 +74,20 @@ impl QueueEnd {
         self.core.is_overfull()
     }
 
-    /// Takes what was withdrawn out of the queue's ring. What is left has other places there. Gives how many requests
-    /// consumers see now that they did not see before.
+    /// Takes what was withdrawn out of the queue's ring. What is left has other places there, and as much of it is
+    /// shown as before. Gives how many requests are published by this.
     fn compact(&mut self, shard: usize, side: &ShardSide<RequestRecord>, slots: &mut SlotTable<SlotState>) -> u64 {
         let (fresh, moved) = self.core.compact(shard, &mut self.producer, |id, position| {
             side.queued(id).map(|slot| slots[slot].position = position).is_some()
         });
-        self.unannounced += fresh + moved;
+        self.unannounced += moved;
         fresh
     }
+}
+
+/// Whether what is in a ring is not left of a request that was withdrawn.
+fn is_left(side: &ShardSide<RequestRecord>, id: u64) -> bool {
+    RequestId::from_u64(id).is_some_and(|id| side.queued(id).is_some())
 }
 
 impl Dispatch {
@@ -154,6 +159,9 @@ impl Dispatch {
     fn compact(&mut self, queue: QueuePlace) {
         let Some(end) = self.queues.get_mut(queue.index()).and_then(Option::as_mut) else { return };
         let fresh = end.compact(usize::from(self.id.0), &self.side, &mut self.slots);
+        if self.pace.showing() != Showing::InPieces {
+            end.unannounced += end.producer.publish_up_to(u64::MAX, |id| is_left(&self.side, id)).1;
+        }
         self.counters.requests_delivered.add(fresh);
         // Who went to sleep because nothing was to be seen for a moment is woken.
         if end.unannounced > 0 && !end.touched {
@@ -262,7 +270,7 @@ impl Dispatch {
         if then == Then::Enters {
             let (mut taken, mut seen) = (0, 0);
             for queue in self.queues.iter_mut().flatten() {
-                let of_queue = queue.producer.taken();
+                let of_queue = queue.producer.taken(|id| is_left(&self.side, id));
                 (taken, seen) = (taken + of_queue.0, seen + of_queue.1);
             }
             if !self.pace.look((taken, seen), clock::micros_now()) {
@@ -280,7 +288,7 @@ impl Dispatch {
         true
     }
 
-    /// Shows consumers so many requests of each queue that nobody has claimed.
+    /// Shows consumers so many requests of each queue that nobody has claimed, and that were not withdrawn.
     fn show_up_to(&mut self, most: u64) {
         let (shard, mut any_left) = (usize::from(self.id.0), false);
         self.touched.retain(|place| {
@@ -288,7 +296,8 @@ impl Dispatch {
             let is_closed = queue.core.is_closed();
             // Those who sleep are not on this shard's thread: each takes one beside what that takes.
             let most = most.saturating_add(queue.core.sleepers().sleeping());
-            let (fresh, shown) = queue.producer.publish_up_to(if is_closed { u64::MAX } else { most });
+            let most = if is_closed { u64::MAX } else { most };
+            let (fresh, shown) = queue.producer.publish_up_to(most, |id| is_left(&self.side, id));
             queue.room = 0;
             self.counters.requests_delivered.add(fresh);
             queue.core.sleepers().wake(shard, shown + core::mem::take(&mut queue.unannounced));

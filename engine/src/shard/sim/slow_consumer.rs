@@ -281,6 +281,60 @@ fn before_the_shard_sleeps_all_is_shown() {
 }
 
 #[test]
+fn requests_that_were_withdrawn_hold_up_nobody_behind_them() {
+    let (mut siege, _driving) = behind();
+    siege.comes(newcomer(0), (1, 1000 * MS), true);
+    let newcomer = siege.askers.len() - 1;
+    // Accepted, and received.
+    for _ in 0..2 {
+        assert!(siege.work_off(), "the application takes one after the other");
+        siege.rig.turn();
+    }
+    assert!(siege.work_off() && siege.askers[newcomer].answered == 0);
+    for asker in &mut siege.askers[..newcomer] {
+        siege.rig.shard.protocol.transport.io.reset(asker.peer);
+        asker.is_over = true;
+    }
+    siege.rig.turn();
+    assert!(siege.work_off(), "the newcomer's request is next");
+    siege.rig.turn();
+    siege.clients_act();
+    assert_eq!(siege.askers[newcomer].answered, 1);
+    siege.end();
+}
+
+#[test]
+fn a_ring_that_is_cleared_meanwhile_shows_no_more_than_the_application_takes() {
+    let (mut siege, _driving) = behind();
+    let mut waiting = 0;
+    for round in 0..40 {
+        // Most of those that come leave at once, and as many stay as are served.
+        let first = siege.askers.len();
+        for number in 0..12 {
+            siege.comes(newcomer(number), (1, 100_000 * MS), true);
+        }
+        for _ in 0..2 {
+            siege.rig.turn();
+            let claimed = siege.rig.claim_all();
+            assert_eq!(claimed.len(), 1, "{} at once in round {round}", claimed.len());
+            claimed.into_iter().for_each(|lease| siege.serve(lease));
+        }
+        for asker in &mut siege.askers[first + 2..] {
+            siege.rig.shard.protocol.transport.io.reset(asker.peer);
+            asker.is_over = true;
+        }
+        // Who was served makes room.
+        for asker in siege.askers.iter_mut().filter(|asker| asker.answered > 0 && !asker.is_over) {
+            siege.rig.shard.protocol.transport.io.reset(asker.peer);
+            asker.is_over = true;
+        }
+        waiting = siege.rig.queue.len();
+    }
+    assert!(siege.rig.shard.protocol.dispatch.is_behind() && waiting > 10, "{waiting}");
+    siege.end();
+}
+
+#[test]
 fn a_queue_that_closes_while_the_shard_is_behind_leaves_nobody_waiting() {
     for ends in [false, true] {
         let (mut siege, _driving) = behind();
