@@ -17,7 +17,7 @@ use ringress_proto::url;
 use crate::counters::RequestCounts;
 use crate::id::{Origin, QueueNumber, QueuePlace, ShardId};
 use crate::mem::ArenaSizes;
-use crate::policy::{Policy, Properties, SharedVerbosity};
+use crate::policy::{Policy, Properties, Refusals, SharedVerbosity};
 use crate::queue::{Answered, Completion, Driving, Exchange, Lease, Producer, QueueCore, ShardSide, Sizes, SlotUse};
 use crate::record::{Address, Ended, Facts, RequestRecord};
 use crate::route::{GroupRow, Prefix, Snapshot};
@@ -100,6 +100,7 @@ fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
             policy,
             counts: RequestCounts::new(1),
             verbosity: SharedVerbosity::default(),
+            refusals: Refusals::new(),
         },
     );
     for (prefix, context) in prefixes {

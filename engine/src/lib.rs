@@ -156,7 +156,7 @@ pub use self::counters::{Counters, Histogram, Latency, RequestCounters};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
 pub use self::peers::Network;
-pub use self::policy::{Properties, Verbosity};
+pub use self::policy::{Properties, Refusals, Verbosity};
 pub use self::proxied::ProxyProtocol;
 pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::serve::{IntoReply, Pool, Reply, Server, Site};

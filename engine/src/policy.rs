@@ -8,6 +8,7 @@
 //! Source of the names and the defaults: the HTTP Server API's `HTTP_TIMEOUT_LIMIT_INFO`.
 
 mod properties;
+mod refusals;
 mod text;
 mod verbosity;
 
@@ -15,6 +16,8 @@ use crate::clock::{Tick, ticks};
 
 pub use self::properties::Properties;
 pub(crate) use self::properties::SocketOptions;
+pub(crate) use self::refusals::Page;
+pub use self::refusals::Refusals;
 pub(crate) use self::verbosity::SharedVerbosity;
 pub use self::verbosity::Verbosity;
 

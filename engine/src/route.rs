@@ -27,7 +27,7 @@ pub(crate) use self::table::GroupRow;
 use self::table::GroupTable;
 use self::text::hash_of;
 use crate::id::{QueuePlace, UrlGroupId};
-use crate::policy::{Policy, PolicyIndex, PolicyKey, Verbosity};
+use crate::policy::{Policy, PolicyIndex, PolicyKey, Refusals, Verbosity};
 use crate::record::{Address, Routed};
 
 /// Where the requests for a prefix go.
@@ -184,6 +184,12 @@ impl Snapshot {
     #[cold]
     pub(crate) fn verbosity(&self, index: PolicyIndex) -> Verbosity {
         self.groups.get(index).verbosity.get()
+    }
+
+    /// What the clients of a group are sent in the place of the engine's own refusals.
+    #[cold]
+    pub(crate) fn refusals(&self, index: PolicyIndex) -> &Refusals {
+        &self.groups.get(index).refusals
     }
 
     /// The timers and limits of a connection.

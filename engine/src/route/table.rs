@@ -11,7 +11,7 @@ use ringress_proto::reject::Reject;
 
 use crate::counters::RequestCounts;
 use crate::id::QueuePlace;
-use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey, SharedVerbosity};
+use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey, Refusals, SharedVerbosity};
 
 /// One group, as of one moment.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub(crate) struct GroupRow {
     pub(crate) counts: RequestCounts,
     /// What its clients are told when its queue takes nothing.
     pub(crate) verbosity: SharedVerbosity,
+    /// What they are sent in the place of the engine's own refusals.
+    pub(crate) refusals: Refusals,
 }
 
 /// Rows of groups, shared between versions: a change copies the rows around the changed one.
@@ -46,6 +48,7 @@ impl GroupTable {
             policy: own,
             counts: RequestCounts::none(),
             verbosity: SharedVerbosity::default(),
+            refusals: Refusals::new(),
         };
         Self { pieces: Arc::new([Arc::new(core::array::from_fn(|_| row.clone()))]) }
     }

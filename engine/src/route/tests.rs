@@ -8,7 +8,7 @@ use super::*;
 use crate::counters::RequestCounts;
 use crate::driver::fake::Random;
 use crate::id::QueuePlace;
-use crate::policy::{Properties, SharedVerbosity};
+use crate::policy::{Properties, Refusals, SharedVerbosity};
 
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -376,6 +376,7 @@ fn a_key_whose_owner_has_no_row_any_more_means_the_engines_own() {
         policy: policy(rate),
         counts: RequestCounts::none(),
         verbosity: SharedVerbosity::default(),
+        refusals: Refusals::new(),
     };
     let rate = |snapshot: &Snapshot, index, owner| snapshot.policy(PolicyKey { index, owner }).send_rate;
     let before = Snapshot::new(policy(1));

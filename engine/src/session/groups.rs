@@ -17,7 +17,7 @@ use super::queues::{Core, QueueKey};
 use crate::counters::{CountsRegister, RequestCounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{QueuePlace, SessionId, UrlGroupId};
-use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties, SharedVerbosity};
+use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties, Refusals, SharedVerbosity};
 use crate::route::{GroupRow, Prefix, Snapshot};
 use crate::slab::{Key, Slab};
 
@@ -39,6 +39,7 @@ pub(super) struct Group {
     register: Arc<CountsRegister>,
     /// That of the queue it is bound to, or was before that ended.
     verbosity: SharedVerbosity,
+    pub(super) refusals: Refusals,
 }
 
 /// To which queue a group's requests go.
@@ -150,9 +151,17 @@ impl Groups {
         register.add(&counts, 1);
         let binding = Binding::None;
         let register_of_group = Arc::clone(&register);
-        let verbosity = SharedVerbosity::default();
-        let group =
-            Group { session, binding, active: true, properties, urls, counts, register: register_of_group, verbosity };
+        let group = Group {
+            session,
+            binding,
+            active: true,
+            properties,
+            urls,
+            counts,
+            register: register_of_group,
+            verbosity: SharedVerbosity::default(),
+            refusals: Refusals::new(),
+        };
         let key = self.groups.insert(group).expect("memory ends before keys do");
         self.session_mut(session).groups.insert(key.index);
         self.refresh(key);
@@ -197,6 +206,7 @@ impl Groups {
                 policy,
                 counts: RequestCounts::none(),
                 verbosity: SharedVerbosity::default(),
+                refusals: Refusals::new(),
             },
         );
         for url in &group.urls {
@@ -240,7 +250,8 @@ impl Groups {
         };
         let policy = Policy::of(&self.of_group(group));
         let (owner, counts, verbosity) = (key.generation(), group.counts.clone(), group.verbosity.clone());
-        self.routes.put_group(row_of(key), GroupRow { queue, owner, policy, counts, verbosity });
+        let refusals = group.refusals.clone();
+        self.routes.put_group(row_of(key), GroupRow { queue, owner, policy, counts, verbosity, refusals });
     }
 
     /// As [`refresh`](Self::refresh), for all groups of a session.

@@ -13,7 +13,7 @@ use crate::config::Mode;
 use crate::counters::RequestCounts;
 use crate::error::ErrorKind;
 use crate::id::{QueueNumber, QueuePlace};
-use crate::policy::{Policy, Properties, SharedVerbosity};
+use crate::policy::{Policy, Properties, Refusals, SharedVerbosity};
 use crate::queue::QueueCore;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
 
@@ -51,6 +51,7 @@ fn arm(engine: &Engine, address: SocketAddr) {
             policy,
             counts: RequestCounts::none(),
             verbosity: SharedVerbosity::default(),
+            refusals: Refusals::new(),
         },
     );
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };

@@ -15,7 +15,7 @@ use super::request_queue::RequestQueue;
 use crate::counters::{CountsRegister, RequestCounters};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, UrlGroupId};
-use crate::policy::Properties;
+use crate::policy::{Properties, Refusals};
 
 /// A server session: the container of URL groups, normally one an application.
 ///
@@ -211,6 +211,28 @@ impl UrlGroup {
         control.groups.refresh(self.key);
         control.publish_routes(&self.shared);
         Ok(())
+    }
+
+    /// What the group's clients are sent from now on in the place of the engine's own refusals, by status; replaces all
+    /// that was set here before, and an empty one undoes it. The status, its counters and what becomes of the
+    /// connection stay the same, so does [`Verbosity::Reset`](crate::Verbosity::Reset); a response to HEAD has no body.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn set_refusals(&self, refusals: Refusals) -> Result<()> {
+        let mut control = self.shared.control();
+        control.groups.get_mut(self.key)?.refusals = refusals;
+        control.groups.refresh(self.key);
+        control.publish_routes(&self.shared);
+        Ok(())
+    }
+
+    /// What was set by [`set_refusals`](Self::set_refusals).
+    ///
+    /// # Errors
+    /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
+    pub fn refusals(&self) -> Result<Refusals> {
+        Ok(self.shared.control().groups.get(self.key)?.refusals.clone())
     }
 
     /// Sets timers and limits of the group, live. Replaces all that was set here before: what is not among

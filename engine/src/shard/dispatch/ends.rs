@@ -28,7 +28,7 @@ use super::meters::UNMETERED;
 use super::slots::Life;
 use crate::counters::{Counter, ShardRequestCounts};
 use crate::mem::CellId;
-use crate::policy::Verbosity;
+use crate::policy::{Page, Verbosity};
 use crate::queue::{Answered, ResponseFlags, Slot, SlotUse, Tail};
 use crate::record::{Ended, Moment, Outcome, Timer, Times, UnsentReason};
 use crate::route::Snapshot;
@@ -104,6 +104,12 @@ impl Dispatch {
     #[cold]
     pub(crate) fn verbosity(&self, slot: Slot) -> Verbosity {
         self.side.record(slot).group.row().map_or_else(Verbosity::default, |row| self.routes.verbosity(row))
+    }
+
+    /// What the client of a refused request is sent instead of the engine's own text.
+    #[cold]
+    pub(crate) fn refusal_page(&self, slot: Slot, status: u16) -> Option<&Page> {
+        self.routes.refusals(self.side.record(slot).group.row()?).of(status)
     }
 
     /// From now on these routes hold.

@@ -14,7 +14,7 @@ use crate::counters::RequestCounts;
 use crate::counters::ShardCounters;
 use crate::driver::fake::{Fake, Faults, Outside, Random};
 use crate::id::{Origin, QueueNumber, QueuePlace, RequestId, ShardId};
-use crate::policy::{Policy, SharedVerbosity, Verbosity};
+use crate::policy::{Policy, Refusals, SharedVerbosity, Verbosity};
 use crate::proxied::ProxyProtocol;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
 use crate::record::RequestRecord;
@@ -116,6 +116,7 @@ pub(super) fn routes(
                 policy: *policy,
                 counts,
                 verbosity: verbosity.clone(),
+                refusals: Refusals::new(),
             },
         );
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };

@@ -15,7 +15,7 @@ use ringress_proto::response::{HeadTemplate, HeadWriter, WriteError, reason_phra
 use super::Http1;
 use super::state::PendingWrites;
 use crate::driver::Io;
-use crate::policy::Verbosity;
+use crate::policy::{Page, Verbosity};
 use crate::queue::{Answered, HeadText, LINE_BYTES, ResponseFlags, Slot, Tail};
 use crate::shard::protocol::Protocol;
 
@@ -92,16 +92,41 @@ impl<I: Io> Protocol<I> {
         }
         // Of a head that could not be read, the record has the method (RFC 9110 section 9.3.2).
         let is_head = self.dispatch.request(slot).is_head();
+        let page = self.dispatch.refusal_page(slot, status).cloned();
         let cell = self.dispatch.response_mut(slot);
         let area_bytes = cell.len() - LINE_BYTES as usize;
         let area = &mut cell[..area_bytes];
-        let written = write_refusal(area, &self.settings.template, reject, (verbosity, is_head));
+        let (written, tail) = match page {
+            Some(page) => {
+                let written = write_page_head(area, &self.settings.template, status, &page);
+                let tail = if is_head || page.body.is_empty() { Tail::None } else { Tail::Bytes(page.body.into()) };
+                (written.map(|head| (head, 0)), tail)
+            }
+            None => (write_refusal(area, &self.settings.template, reject, (verbosity, is_head)), Tail::None),
+        };
         // The smallest response area allowed holds every refusal (tested below); an empty response would end the
         // connection.
         let (head, body_len) = written.unwrap_or_default();
-        *self.dispatch.answered_mut(slot) = Answered { status, head, body_len, flags, tail: Tail::None };
+        *self.dispatch.answered_mut(slot) = Answered { status, head, body_len, flags, tail };
         true
     }
+}
+
+/// Writes the head of a refusal whose body is a page.
+fn write_page_head(area: &mut [u8], template: &HeadTemplate, status: u16, page: &Page) -> Result<HeadText, WriteError> {
+    let mut head = HeadWriter::new(area);
+    let date_at = head.status_and_template(status, None, template)?;
+    head.header(HeaderName::Known(ResponseHeader::ContentType), &page.content_type)?;
+    finish_head(head, status, page.body.len()).map(|len| HeadText { len, date_at })
+}
+
+/// What every refusal has at the end of its head, whose length it gives.
+fn finish_head(mut head: HeadWriter<'_>, status: u16, body_len: usize) -> Result<u32, WriteError> {
+    if status == 503 {
+        head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
+    }
+    head.content_length(body_len as u64)?;
+    u32::try_from(head.finish()?).map_err(|_| WriteError::NoSpace)
 }
 
 /// Writes a whole response. Gives its head, and the bytes of the body behind that.
@@ -123,16 +148,12 @@ fn write_refusal(
     if !body.is_empty() {
         head.header(HeaderName::Known(ResponseHeader::ContentType), b"text/plain")?;
     }
-    if status == 503 {
-        head.header(HeaderName::Known(ResponseHeader::RetryAfter), b"1")?;
-    }
-    head.content_length(body.len() as u64)?;
-    let head_len = head.finish()?;
+    let len = finish_head(head, status, body.len())?;
     let body = if is_head { &[][..] } else { body };
-    let place = area.get_mut(head_len..head_len + body.len()).ok_or(WriteError::NoSpace)?;
-    place.copy_from_slice(body);
-    let bytes = |count: usize| u32::try_from(count).map_err(|_| WriteError::NoSpace);
-    Ok((HeadText { len: bytes(head_len)?, date_at }, bytes(body.len())?))
+    let place = area.get_mut(len as usize..).and_then(|rest| rest.get_mut(..body.len()));
+    place.ok_or(WriteError::NoSpace)?.copy_from_slice(body);
+    let body_len = u32::try_from(body.len()).map_err(|_| WriteError::NoSpace)?;
+    Ok((HeadText { len, date_at }, body_len))
 }
 
 #[cfg(test)]
