@@ -295,6 +295,11 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// Whether a listener's limits are these here.
+    pub(crate) fn has(&self, limits: ConnectionLimits) -> bool {
+        self.scopes[0].as_ref().map_or(ConnectionLimits::new(), |scope| scope.limits) == limits
+    }
+
     /// A connection has come, of this address if that has a limit.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Client, StopOnDrop, Watched, await_rest, builder, loopback, wait_until};
+use common::{Client, StopOnDrop, Watched, add, await_rest, builder, by_two_shards, loopback, wait_until};
 use ringress::{
     ConnectionLimits, Counters, Engine, EngineBuilder, ErrorKind, Listener, Mode, Network, Properties, ProxyProtocol,
     Request, Response,
@@ -174,6 +174,33 @@ fn a_limit_holds_for_all_shards_together() {
     open.extend([served(address, 3), served(address, 4)]);
     (0..20).for_each(|_| assert!(comes(address, 5).is_none(), "whichever shard gets it"));
     assert_eq!(refused(&engine.counters()), [20, 0, 20, 0]);
+}
+
+/// Sockets of one address, as an engine hands them over that has one for each shard, count in one place.
+#[test]
+fn a_limit_holds_once_for_all_sockets_of_an_address() {
+    let text = |_: &Request| "served".to_owned();
+    for mode in MODES {
+        by_two_shards((builder(), mode), text, |next, group| {
+            let address = by_two_shards((builder(), mode), text, |first, _| {
+                let address = first.listen(loopback(0)).expect("a free port");
+                let sockets = first.hand_over().expect("descriptors are left");
+                assert_eq!(sockets.len(), 2, "one a shard");
+                for (_, socket) in sockets {
+                    let listener = Listener::from(socket).limits(limits().connections_max(1));
+                    next.listen_on(listener).expect("it listens");
+                }
+                address
+            });
+            add(group, address.port());
+            let only = served(address, 2);
+            // The kernel deals them to the sockets by their ports.
+            (0..32).for_each(|_| assert!(comes(address, 3).is_none(), "whichever socket it comes to"));
+            assert_eq!(refused(&next.counters()), [32, 0, 0, 0]);
+            only.reset();
+            drop(await_served(address, 3));
+        });
+    }
 }
 
 /// Comes again and again until it is refused, and gives how many were served, and the time that it took at most.

@@ -21,7 +21,7 @@ use super::bound::{self, Bound, ShardState};
 use super::listener::{Endpoint, Listener, Source};
 use super::refused::Refused;
 use super::socket_file::SocketFile;
-use crate::admission::Gates;
+use crate::admission::{ConnectionLimits, Gate, Gates};
 use crate::error::{Error, ErrorKind};
 use crate::policy::SocketOptions;
 use crate::shard::{DesiredState, ListenAddress};
@@ -176,13 +176,21 @@ impl Listeners {
             })?,
             Source::HandedOver(socket) => bound::adopt(socket, listener, shards, inherited)?,
         };
-        entrance.gate = self.gates.gate(listener.connection_limits());
+        entrance.gate = self.gate(&address, listener.connection_limits());
         self.last += 1;
         let sockets: Vec<_> = sockets.into_iter().map(|socket| socket.map(Arc::new)).collect();
         let is_one_socket = sockets.iter().flatten().any(|socket| socket.is_shared());
         let shared = Arc::new(ListenAddress { id: self.last, entrance, sockets });
         self.opened.push(Opened { address: address.clone(), explicit, is_shown: true, is_one_socket, shared, file });
         Ok(address)
+    }
+
+    /// Where they count who come in there: an address that has several sockets (as one that was handed over by an
+    /// engine of several shards) has the same limits once.
+    fn gate(&self, address: &Endpoint, limits: ConnectionLimits) -> Option<Arc<Gate>> {
+        let of_address = self.opened.iter().filter(|opened| opened.address == *address);
+        let mut gates = of_address.filter_map(|opened| opened.shared.entrance.gate.as_ref());
+        gates.find(|gate| gate.has(limits)).cloned().or_else(|| self.gates.gate(limits))
     }
 
     fn bind(
