@@ -23,7 +23,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
-use ringress::{Endpoint, Engine, Listener, Request, Response};
+use ringress::{Driver, Endpoint, Engine, HandedOver, Request, Response};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -51,8 +51,10 @@ fn main() -> Result<(), Error> {
         Some(_) => Some(UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?)),
         None => None,
     };
-    let engine = Arc::new(Engine::builder().raise_descriptor_limit(true).start()?);
     let handed = before.as_ref().map(receive).transpose()?.unwrap_or_default();
+    // Who shares sockets has the same driver.
+    let driver = handed.first().map_or(Driver::Auto, |socket| socket.driver);
+    let engine = Arc::new(Engine::builder().driver(driver).raise_descriptor_limit(true).start()?);
     listen(&engine, handed)?;
 
     let greeting = Arc::new(RwLock::new(read_greeting()));
@@ -112,24 +114,20 @@ fn answer(request: &Request, greeting: &RwLock<String>) -> Response<'static> {
 
 /// Listens where the command line says: on the sockets that the process before had there, or on new ones. What it had
 /// elsewhere is closed with `handed`.
-fn listen(engine: &Engine, mut handed: Vec<(String, OwnedFd)>) -> Result<(), Error> {
+fn listen(engine: &Engine, mut handed: Vec<HandedOver>) -> Result<(), Error> {
     let mut wanted: Vec<String> = env::args().skip(1).collect();
     if wanted.is_empty() {
         wanted.push("127.0.0.1:8080".into());
     }
     for address in wanted {
-        let sockets: Vec<_> = handed.extract_if(.., |(of, _)| *of == address).collect();
+        let address: Endpoint = address.parse()?;
+        let sockets: Vec<_> = handed.extract_if(.., |socket| socket.address == address).collect();
         if sockets.is_empty() {
-            engine.listen_on(address.parse::<Listener>()?)?;
+            engine.listen_on(address)?;
         }
         // As many as the engine before had shards.
-        for (_, socket) in sockets {
-            let listener = Listener::from(socket);
-            engine.listen_on(match address.strip_prefix("unix:") {
-                // The file is this process's from now on.
-                Some(path) if !path.starts_with('@') => listener.file(path),
-                _ => listener,
-            })?;
+        for socket in sockets {
+            engine.listen_on(socket)?;
         }
     }
     Ok(())
@@ -141,9 +139,7 @@ fn start_next(engine: &Engine) -> Result<(), Error> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let mut arguments = env::args_os();
     let mut command = Command::new(arguments.next().ok_or("the name of the program is not known")?);
-    // Whether calls wait for a socket is the same for all who have it, so the driver has to be the same.
-    let driver = engine.driver().to_string();
-    command.args(arguments).env(SUCCEEDS, "1").env("RINGRESS_DRIVER", driver).stdin(Stdio::from(OwnedFd::from(theirs)));
+    command.args(arguments).env(SUCCEEDS, "1").stdin(Stdio::from(OwnedFd::from(theirs)));
     let mut next = command.spawn()?;
     // Its end of the pair is its own alone: should it end, so does this one.
     drop(command);
@@ -157,14 +153,14 @@ fn start_next(engine: &Engine) -> Result<(), Error> {
     Ok(said?)
 }
 
-/// The addresses as text, with its length before it, and then each socket with one byte.
-fn send(to: &UnixStream, sockets: &[(Endpoint, OwnedFd)]) -> io::Result<()> {
-    let text: String = sockets.iter().map(|(address, _)| format!("{address}\n")).collect();
+/// Drivers and addresses as text, with its length before it, and then each socket with one byte.
+fn send(to: &UnixStream, sockets: &[HandedOver]) -> io::Result<()> {
+    let text: String = sockets.iter().map(|it| format!("{} {}\n", it.driver, it.address)).collect();
     let length = u32::try_from(text.len()).map_err(io::Error::other)?;
     let mut stream = to;
     stream.write_all(&length.to_le_bytes())?;
     stream.write_all(text.as_bytes())?;
-    for (_, socket) in sockets {
+    for HandedOver { socket, .. } in sockets {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let sent = [socket.as_fd()];
@@ -176,12 +172,14 @@ fn send(to: &UnixStream, sockets: &[(Endpoint, OwnedFd)]) -> io::Result<()> {
     Ok(())
 }
 
-fn receive(mut from: &UnixStream) -> io::Result<Vec<(String, OwnedFd)>> {
+fn receive(mut from: &UnixStream) -> io::Result<Vec<HandedOver>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let mut text = String::new();
     from.take(u32::from_le_bytes(length).into()).read_to_string(&mut text)?;
-    let one = |address: &str| {
+    let one = |line: &str| {
+        let (driver, address) = line.split_once(' ').ok_or_else(|| io::Error::other("a driver is missing"))?;
+        let (driver, address) = (driver.parse::<Driver>()?, address.parse::<Endpoint>()?);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
@@ -190,7 +188,7 @@ fn receive(mut from: &UnixStream) -> io::Result<Vec<(String, OwnedFd)>> {
             _ => None,
         });
         let socket = sockets.flatten().next().ok_or_else(|| io::Error::other("a socket is missing"))?;
-        Ok((address.to_owned(), socket))
+        Ok(HandedOver { address, driver, socket })
     };
     text.lines().map(one).collect()
 }

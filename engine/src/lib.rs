@@ -161,7 +161,7 @@ pub use self::proxied::ProxyProtocol;
 pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::serve::{IntoReply, Pool, Reply, Server, Site};
 pub use self::session::{
-    AddressInfo, Attached, Endpoint, Engine, EngineBuilder, Event, Listener, QueueInfo, QueueOptions, RequestQueue,
-    ServerSession, UrlGroup, UrlGroupInfo, UrlInfo,
+    AddressInfo, Attached, Endpoint, Engine, EngineBuilder, Event, HandedOver, Listener, QueueInfo, QueueOptions,
+    RequestQueue, ServerSession, UrlGroup, UrlGroupInfo, UrlInfo,
 };
 pub use self::stream::FileRange;

@@ -5,14 +5,13 @@
 
 mod common;
 
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Client, End, WAIT_MAX, Watched, add, builder, by_two_shards, loopback, wait_until};
-use ringress::{Driver, Endpoint, Engine, ErrorKind, Listener, Mode, UrlGroup};
+use ringress::{Driver, Endpoint, Engine, ErrorKind, HandedOver, Listener, Mode, UrlGroup};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -85,13 +84,35 @@ fn the_idle_are_waited_for_no_longer_than_said_and_a_shutdown_meanwhile_ends_it(
 }
 
 /// Gives everything to the next engine.
-fn take(next: &Engine, sockets: Vec<(Endpoint, OwnedFd)>) {
-    for (endpoint, socket) in sockets {
+fn take(next: &Engine, sockets: Vec<HandedOver>) {
+    for socket in sockets {
+        let address = socket.address.clone();
         let listener = Listener::from(socket);
-        let listener = if let Endpoint::Unix(path) = &endpoint { listener.file(path) } else { listener };
-        let listener = if endpoint.tcp().is_some() { listener } else { listener.port(81) };
-        assert_eq!(next.listen_on(listener).expect("it listens"), endpoint);
+        let listener = if address.tcp().is_some() { listener } else { listener.port(81) };
+        assert_eq!(next.listen_on(listener).expect("it listens"), address);
+        assert_eq!(address.to_string().parse::<Endpoint>().expect("as it is written"), address);
     }
+}
+
+#[test]
+fn a_socket_of_an_engine_with_another_driver_is_refused_by_both_names_and_the_remedy() {
+    serving(KINDS[0], "first", |first, _| {
+        first.listen(loopback(0)).expect("a free port");
+        let ours = first.driver();
+        let theirs = if ours == Driver::Epoll { Driver::IoUring } else { Driver::Epoll };
+        let next = Watched::start(builder().driver(ours), Mode::Queue);
+        for mut socket in first.hand_over().expect("descriptors are left") {
+            assert_eq!(socket.driver, ours);
+            // As if the first one had the other driver.
+            socket.driver = theirs;
+            let error = next.listen_on(socket).expect_err("it is refused");
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("the driver of this engine is {ours}, but that of")), "{text}");
+            assert!(text.contains(&format!("RINGRESS_DRIVER={theirs}")), "{text}");
+        }
+        assert!(next.addresses().is_empty());
+    });
 }
 
 #[test]
@@ -190,6 +211,9 @@ fn a_file_that_is_no_sockets_is_refused_by_name_and_remedy() {
         refused(Listener::from(tcp).file(&path), "file is set for descriptor");
         refused(unix().file(&path), "a file that is no socket");
         refused(unix().file(folder.path().join("nothing")), "No such file");
+        let others = folder.path().join("others");
+        let _listens = std::os::unix::net::UnixListener::bind(&others).expect("a new name");
+        refused(unix().file(&others), "another socket listens there");
         refused(Listener::unix(folder.path().join("new")).file(&path), "leave it out");
         assert!(path.exists() && engine.addresses().is_empty());
     });

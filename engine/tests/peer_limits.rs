@@ -186,7 +186,7 @@ fn a_limit_holds_once_for_all_sockets_of_an_address() {
                 let address = first.listen(loopback(0)).expect("a free port");
                 let sockets = first.hand_over().expect("descriptors are left");
                 assert_eq!(sockets.len(), 2, "one a shard");
-                for (_, socket) in sockets {
+                for socket in sockets {
                     let listener = Listener::from(socket).limits(limits().connections_max(1));
                     next.listen_on(listener).expect("it listens");
                 }

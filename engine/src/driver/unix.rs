@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::listen::open;
@@ -65,17 +65,22 @@ pub(crate) fn bind(name: Name<'_>, mode: Option<u32>) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A client of who listens on a name.
+fn connect(name: Name<'_>) -> io::Result<UnixStream> {
+    let socket = open(libc::AF_UNIX)?;
+    super::listen::never_wait(socket.as_raw_fd())?;
+    let (address, len) = raw(name)?;
+    // SAFETY: as above.
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), len) })?;
+    Ok(socket.into())
+}
+
 /// Whether somebody listens on a name, which they notice: as a client that leaves at once.
 ///
 /// # Errors
 /// When that cannot be said: nothing is there, it is not for streams, or this user may not connect.
 pub(crate) fn is_listened_on(name: Name<'_>) -> io::Result<bool> {
-    let socket = open(libc::AF_UNIX)?;
-    super::listen::never_wait(socket.as_raw_fd())?;
-    let (address, len) = raw(name)?;
-    // SAFETY: as above.
-    let connected = check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), len) });
-    match connected {
+    match connect(name) {
         Ok(_) => Ok(true),
         // As many wait there as may.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
@@ -86,11 +91,23 @@ pub(crate) fn is_listened_on(name: Name<'_>) -> io::Result<bool> {
 
 /// What a listening socket is bound to: a path, or else an abstract name.
 pub(crate) fn name_of(socket: BorrowedFd<'_>) -> io::Result<Result<PathBuf, Vec<u8>>> {
-    let address = UnixListener::from(socket.try_clone_to_owned()?).local_addr()?;
-    Ok(match address.as_pathname() {
+    Ok(name(&UnixListener::from(socket.try_clone_to_owned()?).local_addr()?))
+}
+
+fn name(address: &SocketAddr) -> Result<PathBuf, Vec<u8>> {
+    match address.as_pathname() {
         Some(path) => Ok(path.to_owned()),
         None => Err(address.as_abstract_name().unwrap_or_default().to_owned()),
-    })
+    }
+}
+
+/// What the socket is bound to that listens where a path leads, which may be another name of its file: as a client that
+/// leaves at once.
+///
+/// # Errors
+/// As [`is_listened_on`], and when nobody listens there, or as many wait as may.
+pub(crate) fn name_behind(path: &Path) -> io::Result<Result<PathBuf, Vec<u8>>> {
+    Ok(name(&connect(Name::Path(path))?.peer_addr()?))
 }
 
 /// The user whose rights this process has.

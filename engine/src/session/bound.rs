@@ -149,8 +149,8 @@ pub(super) fn adopt(
             let address = match (&listener.file, unix_socket::name_of(socket.as_fd()).map_err(cannot)?) {
                 (Some(path), Ok(_)) => {
                     let path = std::path::absolute(path).map_err(cannot)?;
-                    file =
-                        Some(SocketFile::left(&path).map_err(|why| Error::invalid(format!("{why} ({})", subject())))?);
+                    let left = SocketFile::left(&path, socket.as_fd());
+                    file = Some(left.map_err(|why| Error::invalid(format!("{why} ({})", subject())))?);
                     Endpoint::Unix(path)
                 }
                 (Some(path), Err(_)) => {

@@ -237,14 +237,15 @@ impl Engine {
     /// # Errors
     /// As [`listen`](Self::listen), and [`Invalid`](crate::ErrorKind::Invalid) when a setting is out of range, or of no
     /// meaning for what is listened on, or the descriptor that was handed over is no socket for TCP or Unix streams
-    /// that listens; that is closed then. For a Unix socket, [`AlreadyExists`](crate::ErrorKind::AlreadyExists) also
-    /// when its path is that of something else than a socket,
+    /// that listens, or is of an engine with another driver; that is closed then. For a Unix socket,
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) also when its path is that of something else than a socket,
     /// [`PermissionDenied`](crate::ErrorKind::PermissionDenied) when a stale file is another user's, when its folder
     /// cannot be written in, and when it cannot be given to its owner, and [`Io`](crate::ErrorKind::Io) when there is
     /// no such folder.
     pub fn listen_on(&self, listener: impl Into<Listener>) -> Result<Endpoint> {
         let listener = listener.into();
         listener.check_proxies(&self.shared.config.trusted_proxies)?;
+        listener.check_driver(self.driver())?;
         self.shared.once_free(|control| {
             control.check_open()?;
             let bound = control.listen(&listener)?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::socket_file::FileOptions;
 use crate::admission::ConnectionLimits;
+use crate::config::Driver;
 use crate::driver::listen::{BACKLOG, TcpOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::peers::Network;
@@ -54,6 +55,8 @@ pub struct Listener {
     pub(super) name: Option<String>,
     /// That of a Unix socket that was handed over, where it is this engine's.
     pub(super) file: Option<PathBuf>,
+    /// That of the engine that has handed it over.
+    driver: Option<Driver>,
     pub(super) options: ListenOptions,
 }
 
@@ -82,7 +85,7 @@ pub(super) struct ListenOptions {
 
 impl Listener {
     fn of(source: Source) -> Self {
-        Self { source, name: None, file: None, options: ListenOptions::default() }
+        Self { source, name: None, file: None, driver: None, options: ListenOptions::default() }
     }
 
     /// A TCP address. Port 0: a free one.
@@ -149,8 +152,9 @@ impl Listener {
 
     /// The file by which clients reach a Unix socket that was handed over, where it becomes this engine's with the
     /// first URL of its port (an engine that ends before that leaves it): it goes when it is no longer listened on, as
-    /// that of [`unix`](Self::unix) does. For what [`Engine::hand_over`](crate::Engine::hand_over) gives: the engine
-    /// that has made the file leaves it to the next one. Not for a service manager's.
+    /// that of [`unix`](Self::unix) does. What [`Engine::hand_over`](crate::Engine::hand_over) gives says it by itself
+    /// ([`HandedOver`]). Not for a service manager's. Whether it is this socket that listens there is found out by
+    /// connecting to it once, if this user may.
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
@@ -219,6 +223,20 @@ impl Listener {
 
     fn is_unix(&self) -> bool {
         matches!(self.source, Source::Unix(_) | Source::Abstract(_))
+    }
+
+    /// # Errors
+    /// That an engine has handed it over which has another driver than this one.
+    pub(super) fn check_driver(&self, ours: Driver) -> Result<()> {
+        match self.driver.filter(|theirs| *theirs != ours) {
+            None => Ok(()),
+            Some(theirs) => Err(Error::invalid(format!(
+                "the driver of this engine is {ours}, but that of the engine which has handed the socket over is \
+                {theirs}: whether calls wait for a listening socket is the same for all who have it, so both have to \
+                be the same; start this engine with the driver {theirs} (EngineBuilder::driver, or \
+                RINGRESS_DRIVER={theirs})"
+            ))),
+        }
     }
 
     /// # Errors
@@ -347,6 +365,39 @@ impl From<UnixListener> for Listener {
     }
 }
 
+/// A listening socket on its way to the engine that is to serve next: what
+/// [`Engine::hand_over`](crate::Engine::hand_over) gives, and [`Engine::listen_on`](crate::Engine::listen_on) takes.
+/// Between two processes all three go in one message, the first two as text.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// Where it listens; of a Unix socket that is a file, by which path. Goes as it is displayed, and is parsed.
+    pub address: Endpoint,
+    /// That of the engine that has it, and goes on. An engine with another one refuses it: whether calls wait for a
+    /// listening socket (O_NONBLOCK) is the same for all who have it, io_uring needs them to, and epoll not to. So give
+    /// it to [`EngineBuilder::driver`](crate::EngineBuilder::driver) of the next one.
+    pub driver: Driver,
+    /// Another descriptor of it, which is closed on exec.
+    pub socket: OwnedFd,
+}
+
+/// With its file, if it has one.
+impl From<HandedOver> for Listener {
+    fn from(HandedOver { address, driver, socket }: HandedOver) -> Self {
+        let file = if let Endpoint::Unix(path) = address { Some(path) } else { None };
+        Self { file, driver: Some(driver), ..Self::from(socket) }
+    }
+}
+
+impl From<Endpoint> for Listener {
+    fn from(endpoint: Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Tcp(address) => Self::tcp(address),
+            Endpoint::Unix(path) => Self::unix(path),
+            Endpoint::Abstract(name) => Self::abstract_name(name),
+        }
+    }
+}
+
 /// An address as [`Endpoint`] writes it: `127.0.0.1:80`, `unix:/run/app.sock`, `unix:@name`.
 impl FromStr for Listener {
     type Err = Error;
@@ -354,12 +405,23 @@ impl FromStr for Listener {
     /// # Errors
     /// [`Malformed`](ErrorKind::Malformed) when it is none.
     fn from_str(text: &str) -> Result<Self> {
+        text.parse::<Endpoint>().map(Self::from)
+    }
+}
+
+/// As it is written: `127.0.0.1:80`, `unix:/run/app.sock`, `unix:@name`.
+impl FromStr for Endpoint {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Malformed`](ErrorKind::Malformed) when it is none.
+    fn from_str(text: &str) -> Result<Self> {
         match (text.strip_prefix("unix:"), text.parse()) {
             (Some(name), _) if !name.trim_start_matches('@').is_empty() => Ok(match name.strip_prefix('@') {
-                Some(name) => Self::abstract_name(name),
-                None => Self::unix(name),
+                Some(name) => Self::Abstract(name.into()),
+                None => Self::Unix(name.into()),
             }),
-            (_, Ok(address)) => Ok(Self::tcp(address)),
+            (_, Ok(address)) => Ok(Self::Tcp(address)),
             (_, Err(_)) => Err(Error::new(
                 ErrorKind::Malformed,
                 format!(

@@ -243,14 +243,10 @@ impl Listeners {
         }
         // Nothing fails any more.
         for opened in &mut self.opened {
-            opened.file = None;
-            opened
-                .shared
-                .sockets
-                .iter()
-                .flatten()
-                .filter(|socket| socket.listens())
-                .for_each(|it| it.was_handed_over());
+            for socket in opened.shared.sockets.iter().flatten().filter(|socket| socket.listens()) {
+                socket.was_handed_over();
+                opened.file = None;
+            }
         }
         Ok(given)
     }

@@ -36,7 +36,7 @@ pub use builder::EngineBuilder;
 pub use engine::Engine;
 pub use events::Event;
 pub(crate) use groups::parse_url;
-pub use listener::{Endpoint, Listener};
+pub use listener::{Endpoint, HandedOver, Listener};
 pub use listing::{AddressInfo, QueueInfo, UrlGroupInfo, UrlInfo};
 pub use queue_options::QueueOptions;
 pub use request_queue::RequestQueue;

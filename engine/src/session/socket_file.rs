@@ -16,7 +16,7 @@
 use std::fs::{self, FileType, Metadata, OpenOptions, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -65,15 +65,21 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// One that another engine has made, and leaves to this one with its socket.
-    pub(super) fn left(path: &Path) -> Result<Self, String> {
-        let wrong = |what| format!("file is {}, but {what}: that of a Unix socket is wanted", path.display());
-        match fs::symlink_metadata(path) {
-            Ok(file) if file.file_type().is_socket() => {
-                Ok(Self { path: path.to_owned(), identity: Identity::of(&file), was_left: true })
+    /// One that another engine has made, and leaves to this one with its socket, which listens.
+    pub(super) fn left(path: &Path, socket: BorrowedFd<'_>) -> Result<Self, String> {
+        let wrong = |what| format!("file is {}, but {what}: that of this socket is wanted", path.display());
+        let file = fs::symlink_metadata(path).map_err(|error| wrong(error.to_string()))?;
+        if !file.file_type().is_socket() {
+            return Err(wrong(format!("that is {}", kind_of(file.file_type()))));
+        }
+        let behind = unix::name_behind(path);
+        match (&behind, unix::name_of(socket)) {
+            (Ok(behind), Ok(ours)) if *behind != ours => Err(wrong("another socket listens there".to_owned())),
+            (Err(error), _) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Err(wrong("nobody listens there".to_owned()))
             }
-            Ok(file) => Err(wrong(format!("that is {}", kind_of(file.file_type())))),
-            Err(error) => Err(wrong(error.to_string())),
+            // Or it cannot be said: as many wait there as may, or this user may not connect.
+            _ => Ok(Self { path: path.to_owned(), identity: Identity::of(&file), was_left: true }),
         }
     }
 
