@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(crate) use self::addresses::ROOM_ASIDE;
 use self::addresses::{Addresses, Place};
 use crate::error::Error;
 use crate::mem::give_back_room;
@@ -211,6 +212,14 @@ impl Scope {
     }
 }
 
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if self.limits.address.rate.is_some() {
+            self.addresses.forget(self.id);
+        }
+    }
+}
+
 /// A connection, as one scope counts it.
 #[derive(Debug)]
 struct Counted {
@@ -369,10 +378,10 @@ impl Gates {
         if limits.is_none() {
             return None;
         }
-        if limits.of_address().is_some() {
-            self.addresses.reserve();
-        }
         let id = self.scopes.fetch_add(1, Ordering::Relaxed);
+        if limits.of_address().is_some() {
+            self.addresses.reserve(limits.address.rate.map(|_| id));
+        }
         let (open, full_at, addresses) = (AtomicU32::new(0), AtomicU64::new(0), Arc::clone(&self.addresses));
         Some(Arc::new(Scope { id, limits, open, full_at, addresses }))
     }

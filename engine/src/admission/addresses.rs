@@ -27,10 +27,10 @@ use crate::peers::{Origin, Places};
 /// A scope and an address.
 pub(super) type Key = (u32, Origin);
 
-/// Cells of a table that addresses share whose places were taken.
+/// Cells of a table that addresses of one scope share whose places were taken.
 const COARSE: u32 = 4096;
-/// Places of a table beside as many as a shard has connections, and as many again.
-const ROOM_ASIDE: usize = 512;
+/// Places of a table beside as many as a shard has connections, and as many again: for those that wait for one.
+pub(crate) const ROOM_ASIDE: usize = 1026;
 /// Places that are looked at for each one that is wanted, whether they are still needed.
 const LOOKED_AT: usize = 2;
 
@@ -57,9 +57,19 @@ impl Addresses {
         Self { tables: OnceLock::new(), shards, connections, hasher: RandomState::new() }
     }
 
-    /// Addresses are counted from now on. For the control plane: this allocates.
-    pub(super) fn reserve(&self) {
-        self.tables();
+    /// Addresses are counted from now on, and how fast they come, if this is a scope in which that has a limit. For the
+    /// control plane: this allocates.
+    pub(super) fn reserve(&self, paced: Option<u32>) {
+        for index in 0..self.tables().len() {
+            paced.into_iter().for_each(|scope| self.table(index).pace(scope));
+        }
+    }
+
+    /// What is known of how fast the addresses of a scope have come is known no more.
+    pub(super) fn forget(&self, scope: u32) {
+        for index in 0..self.tables().len() {
+            self.table(index).coarse.retain(|(of, _)| *of != scope);
+        }
     }
 
     fn tables(&self) -> &[Mutex<Table>] {
@@ -140,8 +150,9 @@ pub(super) struct Table {
     states: Vec<State>,
     /// Places that are used before idle ones give theirs up.
     room: u32,
-    /// When the buckets of those are full that have given up their places.
-    coarse: Box<[u64]>,
+    /// When the buckets of those are full that have given up their places: of each scope that has a rate, since what is
+    /// much by one is little by another. In the order of their numbers.
+    coarse: Vec<(u32, Box<[u64]>)>,
 }
 
 impl Table {
@@ -151,8 +162,18 @@ impl Table {
         let nobody = (0, Origin::of(Ipv4Addr::UNSPECIFIED.into()));
         let mut states = Vec::with_capacity(capacity);
         states.push(State::default());
-        let (places, coarse) = (Places::new(capacity, room as usize, nobody), vec![0; COARSE as usize].into());
-        Self { places, states, room, coarse }
+        Self { places: Places::new(capacity, room as usize, nobody), states, room, coarse: Vec::new() }
+    }
+
+    /// A scope has a rate, the last one of all.
+    pub(super) fn pace(&mut self, scope: u32) {
+        self.coarse.push((scope, vec![0; COARSE as usize].into()));
+    }
+
+    /// What is known of those of a scope that have no place and have this cell.
+    fn coarse(&mut self, scope: u32, cell: u32) -> Option<&mut u64> {
+        let index = self.coarse.binary_search_by_key(&scope, |(of, _)| *of).ok()?;
+        Some(&mut self.coarse[index].1[cell as usize])
     }
 
     /// A connection has come of an address, whose hash this is. Nothing is kept of one that is refused.
@@ -160,7 +181,7 @@ impl Table {
         let (found, cell) = (self.places.find(&key), hash % COARSE);
         let known = match found {
             Some(place) => self.states[place as usize],
-            None => State { cell, full_at: self.coarse[cell as usize], ..State::default() },
+            None => State { cell, full_at: self.coarse(key.0, cell).map_or(0, |full_at| *full_at), ..State::default() },
         };
         if bounds.open.is_some_and(|most| known.open >= most) {
             return Err(Over::ConnectionsOfAddress);
@@ -186,9 +207,11 @@ impl Table {
         self.forget(now, LOOKED_AT);
         while self.places.len() >= self.room && self.idle() != 0 {
             // Its rate is not forgotten.
-            let State { cell, full_at, .. } = self.states[self.idle() as usize];
-            let coarse = &mut self.coarse[cell as usize];
-            *coarse = full_at.max(*coarse);
+            let idle = self.idle();
+            let State { cell, full_at, .. } = self.states[idle as usize];
+            if let Some(coarse) = self.coarse(self.places.key(idle).0, cell) {
+                *coarse = full_at.max(*coarse);
+            }
             self.remove_idle();
         }
         let place = self.places.insert(key);

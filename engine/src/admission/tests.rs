@@ -133,6 +133,13 @@ fn a_connection_moves_to_its_client_or_stays_as_it_was() {
     assert_eq!(gate.counted(), [(0, 0); 2]);
 }
 
+/// Of a scope with a rate.
+fn paced_table(room: u32) -> Table {
+    let mut table = Table::new(room);
+    table.pace(0);
+    table
+}
+
 /// As the table has to be, with a place for everybody.
 #[derive(Default)]
 struct Model {
@@ -144,7 +151,7 @@ struct Model {
 fn with_few_places_no_address_gets_ahead_of_its_limits_whoever_comes_beside_it() {
     const ROOM: u32 = 8;
     let bounds = Bounds { open: Some(3), rate: Some(4) };
-    let (mut table, mut known) = (Table::new(ROOM), BTreeMap::<u8, (Model, Vec<u32>)>::new());
+    let (mut table, mut known) = (paced_table(ROOM), BTreeMap::<u8, (Model, Vec<u32>)>::new());
     let (mut seed, mut now, mut most, mut differ) = (7_u64, 0, ROOM, 0);
     for _ in 0..100_000 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -183,7 +190,7 @@ fn strangers_in_numbers_do_not_make_an_address_forgotten_nor_lock_others_out() {
     let key = |number: u32| (0, Origin::of(Ipv4Addr::from_bits(number).into()));
     // As the hash would be.
     let hash = |number: u32| number.wrapping_mul(2_654_435_769) >> 7;
-    let mut table = Table::new(64);
+    let mut table = paced_table(64);
     for _ in 0..5 {
         let place = table.enter((key(1), hash(1)), bounds, 0).expect("within its rate");
         table.leave(place, true);
@@ -197,6 +204,24 @@ fn strangers_in_numbers_do_not_make_an_address_forgotten_nor_lock_others_out() {
     assert!(served > strangers.len() * 9 / 10, "{served} of {} who never came before", strangers.len());
     assert!(table.counted().1 <= 64);
     assert!(table.enter((key(1), hash(1)), bounds, SECOND).is_ok(), "its time is over");
+}
+
+/// However many come by one listener, what is known of their rate is nothing to those who come by another.
+#[test]
+fn addresses_of_listeners_with_different_rates_do_not_share_what_is_known_of_them() {
+    let gates = Gates::new(ConnectionLimits::new(), 2, 8);
+    let [slow, fast] = [1, 1000].map(|rate| {
+        gates.gate(ConnectionLimits::new().connection_rate_per_address_max(rate)).expect("there are limits")
+    });
+    let address = |number| Some(IpAddr::from(Ipv4Addr::from_bits(number)));
+    (0..40_000).for_each(|number| drop(slow.admit(address(number), MS)));
+    let refused = (0..1_000).filter(|number| fast.admit(address(50_000 + number), MS).is_err()).count();
+    assert_eq!(refused, 0, "of 1000 who never came before");
+    assert_eq!(slow.admit(address(0), MS).err(), Some(Over::RateOfAddress), "its rate is known still");
+    // What was known of one goes with it.
+    drop(slow);
+    let again = gates.gate(ConnectionLimits::new().connection_rate_per_address_max(1)).expect("there are limits");
+    drop(admitted(&again, address(0), MS));
 }
 
 #[test]

@@ -98,7 +98,6 @@ impl<K: Copy + Eq + Hash> Places<K> {
     }
 
     /// The key that has a place, or had it last.
-    #[cfg(test)]
     pub(crate) fn key(&self, place: u32) -> K {
         self.entries[place as usize].key
     }

@@ -29,7 +29,7 @@ use super::crowds::{CONNECTIONS_MAX, Connections, REST_MIN};
 use super::others::Others;
 use super::protocol::{Connection, Protocol, Rest};
 use super::transport::Accepted;
-use crate::admission::{Admission, Gate};
+use crate::admission::{Admission, Gate, ROOM_ASIDE};
 use crate::candidates::{Candidates, Lack, Rank};
 use crate::clock::Tick;
 use crate::driver::Io;
@@ -39,6 +39,8 @@ use crate::slab::ConnectionKey;
 
 /// Connections that come at once and find no place: further ones are turned away.
 const ARRIVALS_MAX: usize = 1024;
+// They count for the limits of their addresses, where there are any, and so does the one that is looked at.
+const _: () = assert!(ARRIVALS_MAX < ROOM_ASIDE);
 /// Of the connections, one in so many ends at once for want of descriptors, up to a number.
 const DESCRIPTORS_SHARE: usize = 16;
 const DESCRIPTORS_AT_ONCE: usize = 64;
@@ -83,6 +85,11 @@ impl Eviction {
         self.looks_again
     }
 
+    /// Whether somebody has come and waits for a place.
+    pub(super) fn has_arrivals(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+
     /// Connections that end for others.
     pub(super) fn leaving(&self) -> usize {
         self.leaving.len()
@@ -90,7 +97,7 @@ impl Eviction {
 
     /// Sees who waits by now, and for when.
     fn note_awaited(&mut self) {
-        self.is_awaited = !self.arrivals.is_empty() || !self.leaving.is_empty() || self.others.is_awaited();
+        self.is_awaited = self.has_arrivals() || !self.leaving.is_empty() || self.others.is_awaited();
         self.looks_again = [self.places_at, self.others.due()].into_iter().flatten().min();
     }
 }
