@@ -230,8 +230,8 @@ impl Io for Outlet {
     }
 
     #[inline(never)]
-    fn accept_left(&mut self, _listener: RawFd) -> Vec<RawFd> {
-        Vec::new()
+    fn accept_left(&mut self, listener: RawFd, token: Token) {
+        self.0.borrow_mut().accept_left(listener, token);
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {

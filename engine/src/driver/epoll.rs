@@ -41,7 +41,7 @@ use self::sends::Sends;
 use self::sockets::{Poll, Receive, Socket, Sockets, WATCHED};
 use self::streams::{Stream, Streams};
 use super::files::{Files, Reading, Source};
-use super::{Event, FilePart, Io, Op, SendMode, Token, Wait, handed, listen, net};
+use super::{Event, FilePart, Io, Op, SendMode, Token, Wait, listen, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Arena, Filled, Group, Landing, Lent, Spare};
@@ -349,8 +349,14 @@ impl Io for Epoll {
         }
     }
 
-    fn accept_left(&mut self, listener: RawFd) -> Vec<RawFd> {
-        handed::accept_left(listener)
+    #[cold]
+    fn accept_left(&mut self, listener: RawFd, token: Token) {
+        // Should another have had it wait meanwhile. It is a socket: this does not fail.
+        let _ = listen::never_wait(listener);
+        let done = &mut self.done;
+        let event = |result| Event { token, result, more: true, buffer: None, more_at_hand: false };
+        let ended = accepts::accept_left(listener, |socket| done.push(event(socket)));
+        self.finish(token, -ended, false);
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {

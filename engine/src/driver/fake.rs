@@ -11,6 +11,7 @@
 //!
 //! Not here: time (a wait with a limit returns at once), and congestion other than a full socket buffer.
 
+mod accepts;
 mod calls;
 mod files;
 mod link;
@@ -47,6 +48,7 @@ pub(crate) trait Outside {
 #[derive(Debug)]
 enum Entry {
     Accept { listener: RawFd, token: Token },
+    AcceptLeft { listener: RawFd, token: Token },
     Receive { socket: RawFd, token: Token },
     ReceiveOnce { socket: RawFd, token: Token, group: Group, most: u32 },
     ReceiveAndDiscard { socket: RawFd, token: Token, most: u32 },
@@ -93,6 +95,8 @@ pub(crate) struct Fake {
     pub(crate) waited: Wait,
     /// Connections that may be open at a time: further accepts fail with EMFILE.
     pub(crate) descriptors_max: usize,
+    /// Listening sockets do not wait, as one that another process has set so.
+    pub(crate) never_waits: bool,
     /// The next turn fails once it has brought what it had.
     pub(crate) breaks: bool,
     /// The shard has failed, and closes descriptors whatever is under way.
@@ -137,6 +141,7 @@ impl Fake {
             given_max: usize::MAX,
             waited: Wait::No,
             descriptors_max: usize::MAX,
+            never_waits: false,
             breaks: false,
             failed: false,
             left_open: Rc::default(),
@@ -308,6 +313,7 @@ impl Fake {
                     assert!(listening.accept.is_none(), "a second accept on listener {listener}");
                     listening.accept = Some(Multishot { token, once: None, cancelled: false });
                 }
+                Entry::AcceptLeft { listener, token } => self.accept_who_is_left(listener, token),
                 Entry::Receive { socket, token } => self.begin_receive(socket, token, Group::Small, None),
                 Entry::ReceiveOnce { socket, token, group, most } => {
                     self.begin_receive(socket, token, group, Some(most));
@@ -515,41 +521,6 @@ impl Fake {
         if let Some(event) = self.done.last_mut() {
             event.more_at_hand = !self.links[client].inbound.is_empty();
         }
-    }
-
-    fn progress_accept(&mut self, listener: RawFd, all: bool) {
-        while let Some(listening) = self.listeners.get_mut(&listener)
-            && let Some(Multishot { token, cancelled, .. }) = listening.accept.take()
-        {
-            if cancelled && self.random.chance(self.faults.clients_left) {
-                return self.finish(token, -libc::ECANCELED, false, None);
-            }
-            if let Some(client) = listening.backlog.pop_front() {
-                let is_short = self.descriptors.len() >= self.descriptors_max;
-                if is_short || self.random.chance(self.faults.descriptors_missing) {
-                    listening.backlog.push_front(client);
-                    return self.finish(token, -libc::EMFILE, false, None);
-                }
-                let more = !self.random.chance(self.faults.more_lost);
-                listening.accept = more.then_some(Multishot { token, once: None, cancelled });
-                let descriptor = self.let_in(client);
-                self.finish(token, descriptor, more, None);
-            } else if cancelled && (all || !self.random.chance(self.faults.cancel_late)) {
-                return self.finish(token, -libc::ECANCELED, false, None);
-            } else {
-                listening.accept = Some(Multishot { token, once: None, cancelled });
-                return;
-            }
-        }
-    }
-
-    /// A client is accepted.
-    fn let_in(&mut self, client: usize) -> RawFd {
-        let descriptor = (FIRST_DESCRIPTOR..).find(|number| !self.descriptors.contains_key(number));
-        let descriptor = descriptor.expect("numbers do not run out");
-        self.descriptors.insert(descriptor, client);
-        self.links[client].descriptor = Some(descriptor);
-        descriptor
     }
 
     /// Reports the notifier if it has been rung.

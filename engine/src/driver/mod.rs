@@ -121,8 +121,9 @@ pub(crate) trait Io {
     fn listen(&mut self, socket: RawFd, backlog: Option<u32>) -> io::Result<()>;
     /// Accepts connections until a completion comes without `more`.
     fn accept(&mut self, listener: RawFd, token: Token);
-    /// Accepts who waits at a socket that others accept on, too, where no accept is under way any more: at once.
-    fn accept_left(&mut self, listener: RawFd) -> Vec<RawFd>;
+    /// As [`accept`](Self::accept), of who waits at a socket that others accept on, too: it ends without waiting for
+    /// anybody.
+    fn accept_left(&mut self, listener: RawFd, token: Token);
     /// Receives into small provided buffers until a completion comes without `more`.
     fn receive(&mut self, socket: RawFd, token: Token);
     /// Receives once, at most `len` bytes, into a provided buffer of a group, which is chosen when the bytes are there.

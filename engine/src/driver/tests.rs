@@ -7,7 +7,7 @@ mod receiving;
 mod sending;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -283,6 +283,31 @@ fn accepts_go_on_until_they_are_cancelled(mut rig: Rig<impl Io>) {
     assert!(got.token == again && got.result < 0 && !got.more, "{got:?}");
 }
 
+fn who_is_left_is_accepted_and_nobody_is_waited_for(mut rig: Rig<impl Io>) {
+    const CLIENTS: usize = 100;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let (address, descriptor) = (listener.local_addr().expect("bound"), listener.as_raw_fd());
+    rig.io.listen(descriptor, None).expect("it listens");
+    for (round, count) in [(1, CLIENTS), (2, 0), (3, 1)] {
+        let clients: Vec<_> = (0..count).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+        let token = Token::new(Op::Accept, round, 0);
+        rig.io.accept_left(descriptor, token);
+        rig.until("it has ended", |got| got.last().is_some_and(|got| !got.more));
+        assert_eq!(rig.got.len(), count + 1);
+        for got in rig.got.drain(..) {
+            assert!(got.token == token && got.more == (got.result > 0), "{got:?}");
+            if got.more {
+                // What it is accepted by leaves no mark on a socket: an application may take it.
+                // SAFETY: it was just accepted, and is nobody else's.
+                let socket = TcpStream::from(unsafe { OwnedFd::from_raw_fd(got.result) });
+                assert_eq!(socket.read_timeout().expect("a socket"), None);
+            }
+        }
+        drop(clients);
+        rig.assert_quiet();
+    }
+}
+
 fn buffers_that_are_recalled_come_back(mut rig: Rig<impl Io>) {
     let (token, posted) = (Token::new(Op::Recall, 0, 0), rig.buffers.small.posted());
     rig.posts = false;
@@ -306,5 +331,6 @@ fn buffers_that_are_recalled_come_back(mut rig: Rig<impl Io>) {
 for_each_driver!(
     notifier_wakes_and_wakes_again,
     accepts_go_on_until_they_are_cancelled,
+    who_is_left_is_accepted_and_nobody_is_waited_for,
     buffers_that_are_recalled_come_back,
 );

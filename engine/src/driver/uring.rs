@@ -32,7 +32,7 @@ use self::setup::Ring;
 #[cfg(feature = "command")]
 pub use self::trial::{Piece, pieces};
 use super::files::Files;
-use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, handed, listen, net};
+use super::{Event, FilePart, Io, Op, SEND_PARTS_MAX, SendMode, Token, Wait, listen, net};
 use crate::error::{Error, Result};
 use crate::id::ShardId;
 use crate::mem::{Area, Arena, BufferId, Filled, Group, Landing, Lent, ReceiveBuffers, Spare};
@@ -323,8 +323,11 @@ impl Io for Uring {
         self.push(&entry.user_data(token.bits()));
     }
 
-    fn accept_left(&mut self, listener: RawFd) -> Vec<RawFd> {
-        handed::accept_left(listener)
+    #[cold]
+    fn accept_left(&mut self, listener: RawFd, token: Token) {
+        // It is tried when it is submitted, for as long as somebody is there, and would wait only then.
+        self.accept(listener, token);
+        self.cancel(token);
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {

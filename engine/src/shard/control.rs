@@ -210,11 +210,11 @@ impl<I: Io> Shard<I> {
             queues = self.protocol.dispatch.take_queues(&state.queues.queues);
         }
         self.protocol.dispatch.take_routes(state.routes);
-        self.take_listeners(&state.listening);
         if let Some(leave) = state.stop {
             // Told again, it is the same stop: what was taken first ends first.
             self.stop(leave);
         }
+        self.take_listeners(&state.listening);
         if !queues.ended.is_empty() || !queues.shut_down.is_empty() {
             queues.ended.into_iter().for_each(|queue| self.end_queue(queue));
             queues.shut_down.into_iter().for_each(|queue| self.refuse_waiting(queue));
@@ -250,13 +250,14 @@ impl<I: Io> Shard<I> {
             return;
         }
         let addresses = &listening.addresses;
-        let transport = &mut self.protocol.transport;
-        transport.unlisten(|id| addresses.binary_search_by_key(&id, |address| address.id).is_err());
+        let Protocol { transport, dispatch, stop, .. } = &mut self.protocol;
+        let is_closed = |id| addresses.binary_search_by_key(&id, |address| address.id).is_err();
+        transport.unlisten(is_closed, stop.has_time(transport.tick));
         let first = addresses.partition_point(|address| address.id <= self.last_address);
         for address in &addresses[first..] {
             self.last_address = address.id;
-            let socket = address.sockets.get(usize::from(self.protocol.dispatch.shard().0)).and_then(Option::as_ref);
-            let Some(socket) = socket.filter(|_| !self.protocol.stop.has_begun()) else { continue };
+            let socket = address.sockets.get(usize::from(dispatch.shard().0)).and_then(Option::as_ref);
+            let Some(socket) = socket.filter(|_| !stop.has_begun()) else { continue };
             if socket.listen(&mut transport.io) {
                 transport.accept_on(address.id, address.entrance.clone(), Arc::clone(socket));
             } else if !socket.is_closed() {
@@ -272,8 +273,9 @@ impl<I: Io> Shard<I> {
         transport.read_clock();
         let at = |time: Duration| if time.is_zero() { transport.tick } else { transport.after(ticks(time)) };
         let (ends, until) = (at(leave.linger), at(leave.all));
-        transport.unlisten(|_| true);
         self.protocol.stop.begin(ends, until);
+        let Protocol { transport, stop, .. } = &mut self.protocol;
+        transport.unlisten(|_| true, stop.has_time(transport.tick));
         self.end_idle();
     }
 
@@ -285,7 +287,8 @@ impl<I: Io> Shard<I> {
             return;
         }
         self.end_idle();
-        if self.protocol.stop.abort_if_overdue(tick) {
+        // Who is accepted last ends with all others, so accepting has to have ended before.
+        if !self.protocol.transport.accepting.listens() && self.protocol.stop.abort_if_overdue(tick) {
             for key in self.connections.keys() {
                 self.visit(key, Protocol::reset);
             }

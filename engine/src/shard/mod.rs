@@ -175,7 +175,7 @@ impl<I: Io> Shard<I> {
     /// Whether it has been told to stop, and has.
     pub(crate) fn is_done(&self) -> bool {
         let Protocol { stop, transport, .. } = &self.protocol;
-        let is_left = stop.has_begun() && !transport.accepting.listens();
+        let is_left = stop.has_begun() && !transport.accepting.listens() && !self.eviction.has_arrivals();
         is_left && (self.connections.len() == 0 || stop.leaves_the_rest(transport.tick))
     }
 
@@ -312,7 +312,9 @@ impl<I: Io> Shard<I> {
         let [looks_again, at_pieces] = [self.eviction.looks_again(), self.looks_at_pieces()];
         let at_bodies = self.looks_at_bodies();
         let [visit, resumes] = [transport.wheel.next_visit(), transport.accepting.resumes()];
-        let [stopped, quiet] = [stop.goes_on_at(), self.quiet.ends()];
+        // It is not aborted before accepting has ended, of which there will be a completion.
+        let goes_on = stop.goes_on_at().filter(|at| *at > transport.tick || !transport.accepting.listens());
+        let [stopped, quiet] = [goes_on, self.quiet.ends()];
         let dues = [visit, resumes, stopped, reclaim, sent, looks_again, at_pieces, at_bodies, quiet];
         // By reference: `into_iter` of arrays that are chained costs a hundred instructions in each such turn.
         let soonest = dues.iter().fold(NEVER, |soonest, due| soonest.min(due.unwrap_or(NEVER)));
@@ -496,10 +498,10 @@ impl<I: Io> Shard<I> {
     #[cold]
     #[inline(never)]
     fn accept(&mut self, event: &Event) {
-        let mut next = self.protocol.transport.on_accept(event);
-        while let Some(accepted) = next {
+        let Protocol { transport, stop, .. } = &mut self.protocol;
+        let has_time = stop.has_time(transport.tick);
+        if let Some(accepted) = transport.on_accept(event, has_time) {
             self.admit(accepted);
-            next = self.protocol.transport.take_left();
         }
     }
 

@@ -7,6 +7,7 @@
 //! Not here: waiting. Deadlines are brought about by [`Rig::pass`](rig::Rig::pass), which puts the shard's clock
 //! forward.
 
+mod accepting;
 mod answers;
 mod app;
 mod besieged;

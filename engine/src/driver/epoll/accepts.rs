@@ -13,6 +13,22 @@ use crate::driver::Token;
 /// Connections of one listener that a turn accepts at most.
 const BURST: usize = 64;
 
+/// Connections that are accepted of those who wait where accepting ends: of who comes behind them others are told.
+const LEFT_MAX: usize = 1024;
+
+/// Accepts who waits, without waiting for anybody. Gives why it has ended.
+pub(super) fn accept_left(listener: RawFd, mut tell: impl FnMut(RawFd)) -> i32 {
+    for _ in 0..LEFT_MAX {
+        match calls::accept(listener) {
+            Ok(socket) => tell(socket),
+            Err(libc::ECONNABORTED | libc::EPROTO) => {}
+            Err(libc::EAGAIN) => break,
+            Err(errno) => return errno,
+        }
+    }
+    libc::ECANCELED
+}
+
 /// A listener that is accepted on.
 struct Accept {
     token: Token,

@@ -27,12 +27,9 @@ impl Io for Fake {
         self.queued.push(Entry::Accept { listener, token });
     }
 
-    fn accept_left(&mut self, listener: RawFd) -> Vec<RawFd> {
-        let listening = self.listeners.entry(listener).or_default();
-        assert!(listening.accept.is_none(), "listener {listener} still accepts");
-        let free = self.descriptors_max.saturating_sub(self.descriptors.len());
-        let waiting: Vec<usize> = listening.backlog.drain(..free.min(listening.backlog.len())).collect();
-        waiting.into_iter().map(|client| self.let_in(client)).collect()
+    fn accept_left(&mut self, listener: RawFd, token: Token) {
+        assert_eq!(token.op(), Op::Accept);
+        self.queued.push(Entry::AcceptLeft { listener, token });
     }
 
     fn receive(&mut self, socket: RawFd, token: Token) {

@@ -69,6 +69,15 @@ impl Stop {
         is_overdue
     }
 
+    /// Whether who comes in now has any time left.
+    pub(crate) fn has_time(self, tick: Tick) -> bool {
+        match self {
+            Self::No => true,
+            Self::Lingering { until, .. } | Self::Gracefully { until } => until > tick,
+            Self::Aborted { .. } => false,
+        }
+    }
+
     /// Whether a request that comes now is the last of its connection.
     #[inline]
     pub(crate) fn has_begun(self) -> bool {
@@ -107,6 +116,7 @@ mod tests {
         stop.begin(15, 30);
         stop.begin(4, 25);
         assert_eq!(stop, Stop::Lingering { ends: 4, until: 20 });
+        assert!(stop.has_time(19) && !stop.has_time(20));
         assert!(!stop.ends_idle(3) && stop.has_begun() && !stop.abort_if_overdue(20) && stop.goes_on_at() == Some(4));
         assert!(stop.ends_idle(4) && stop.ends_idle(4));
         stop.begin(1, 10);

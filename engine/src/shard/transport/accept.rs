@@ -41,6 +41,8 @@ enum Accept {
     UnderWay,
     /// It was asked to end: the listener goes with it.
     Ending,
+    /// It takes who is left, where others take clients, too: the listener goes with it.
+    Last,
 }
 
 /// How connections come in.
@@ -52,8 +54,6 @@ pub(crate) struct Accepting {
     resumes: Option<Tick>,
     /// A listener that has found no descriptor, until it is decided what to do about it.
     short: Option<Key<Listener>>,
-    /// Those who were left at sockets that others take clients of, when the accept there had ended.
-    left: Vec<Accepted>,
 }
 
 impl Accepting {
@@ -63,7 +63,7 @@ impl Accepting {
         let reserve = File::open("/dev/null")
             .map_err(|error| Error::io("cannot open /dev/null to hold a descriptor in reserve", error))?;
         let listeners = Slab::growing(1 << SLOT_BITS);
-        Ok(Self { listeners, reserve: Some(reserve), resumes: None, short: None, left: Vec::new() })
+        Ok(Self { listeners, reserve: Some(reserve), resumes: None, short: None })
     }
 
     /// Whether anything listens.
@@ -113,18 +113,20 @@ impl<I: Io> Transport<I> {
         self.arm_accept(key.expect("the control plane opens no more addresses than tokens tell apart"));
     }
 
-    /// Stops listening on addresses, by their ids.
-    pub(crate) fn unlisten(&mut self, closed: impl Fn(u64) -> bool) {
+    /// Stops listening on addresses, by their ids. `takes_left`: there is time for who waits there.
+    pub(crate) fn unlisten(&mut self, closed: impl Fn(u64) -> bool, takes_left: bool) {
         for key in self.accepting.listeners.keys() {
             let Some(listener) = self.accepting.listeners.get_mut(key) else { continue };
-            if listener.accept == Accept::Ending || !closed(listener.id) {
+            if !closed(listener.id) {
                 continue;
             }
-            if listener.accept == Accept::UnderWay {
-                listener.accept = Accept::Ending;
-                self.io.cancel(Token::new(Op::Accept, key.generation(), key.index));
-            } else {
-                self.accepting.listeners.remove(key);
+            match listener.accept {
+                Accept::UnderWay => {
+                    listener.accept = Accept::Ending;
+                    self.io.cancel(Token::new(Op::Accept, key.generation(), key.index));
+                }
+                Accept::Paused => self.let_go(key, takes_left),
+                Accept::Ending | Accept::Last => {}
             }
         }
     }
@@ -161,7 +163,8 @@ impl<I: Io> Transport<I> {
     }
 
     /// Something has come to a listener. Gives the connection that has, to be kept or [turned away](Self::turn_away).
-    pub(crate) fn on_accept(&mut self, event: &Event) -> Option<Accepted> {
+    /// `takes_left`: there is time for who waits at a socket that is let go of.
+    pub(crate) fn on_accept(&mut self, event: &Event, takes_left: bool) -> Option<Accepted> {
         let key = Key::of(event.token.slot(), event.token.generation());
         let found = key.and_then(|key| Some((key, self.accepting.listeners.get_mut(key)?)));
         let Some((key, listener)) = found else {
@@ -172,15 +175,15 @@ impl<I: Io> Transport<I> {
             return None;
         };
         let entrance = listener.entrance.clone();
-        let is_closing = listener.accept == Accept::Ending;
-        if !event.more {
+        let is_closing = matches!(listener.accept, Accept::Ending | Accept::Last);
+        if !event.more && !is_closing {
             listener.accept = Accept::Paused;
         }
         // The control plane may have closed it before it says so.
         if is_closing || (event.result < 0 && listener.socket.is_closed()) {
             let comes_in = event.result >= 0 && listener.socket.keeps_the_last();
             if !event.more {
-                self.let_go(key);
+                self.let_go(key, takes_left);
             }
             if comes_in {
                 return Some(self.accepted(event.result, entrance));
@@ -188,7 +191,7 @@ impl<I: Io> Transport<I> {
             if event.result >= 0 {
                 self.io.close(event.result);
             }
-            return self.take_left();
+            return None;
         }
         let accepted = (event.result >= 0).then(|| self.accepted(event.result, entrance));
         match -event.result {
@@ -201,8 +204,8 @@ impl<I: Io> Transport<I> {
                 return None;
             }
             // Of one client, or asked for.
-            libc::ECONNABORTED | libc::ECANCELED | libc::EINTR | libc::EAGAIN | libc::EPROTO => {}
-            // Of the host: tried again, but not at once.
+            libc::ECONNABORTED | libc::ECANCELED | libc::EINTR | libc::EPROTO => {}
+            // Of the host, or of another who has had the socket not wait (EAGAIN): tried again, but not at once.
             errno if errno > 0 => {
                 self.pause_accepting();
                 return None;
@@ -216,22 +219,18 @@ impl<I: Io> Transport<I> {
     }
 
     /// A listener has no accept under way any more. The kernel may have told this one alone of who waits there, where
-    /// others take clients, too: that one is taken here, or would wait until somebody else comes.
+    /// others take clients, too: that one is taken here, or would wait until somebody else comes. But without time for
+    /// it: it would only be cut, and others may be told in time.
     #[cold]
-    fn let_go(&mut self, key: Key<Listener>) {
-        let Some(Listener { socket, entrance, .. }) = self.accepting.listeners.remove(key) else { return };
-        if socket.keeps_the_last() {
-            for fd in self.io.accept_left(socket.descriptor()) {
-                let accepted = self.accepted(fd, entrance.clone());
-                self.accepting.left.push(accepted);
-            }
+    fn let_go(&mut self, key: Key<Listener>, takes_left: bool) {
+        let Some(listener) = self.accepting.listeners.get_mut(key) else { return };
+        if listener.accept != Accept::Last && takes_left && listener.socket.keeps_the_last() {
+            listener.accept = Accept::Last;
+            let token = Token::new(Op::Accept, key.generation(), key.index);
+            self.io.accept_left(listener.socket.descriptor(), token);
+        } else {
+            self.accepting.listeners.remove(key);
         }
-    }
-
-    /// One of those who were left, to be kept or [turned away](Self::turn_away).
-    #[inline]
-    pub(crate) fn take_left(&mut self) -> Option<Accepted> {
-        self.accepting.left.pop()
     }
 
     fn accepted(&mut self, fd: RawFd, Entrance { ip, port, is_unix, proxy, gate }: Entrance) -> Accepted {
