@@ -241,3 +241,27 @@ fn bodies_that_are_awaited_whole_are_among_what_an_address_has() {
     is_served(&mut rig, newcomer, "new");
     everybody_leaves(&mut rig, greedy.into_iter().chain([newcomer]));
 }
+
+#[test]
+fn a_stop_waits_for_requests_that_wait_for_a_slot() {
+    let mut rig = small();
+    let (greedy, leases) = greedy(&mut rig);
+    let others = [1, 2, 3].map(|last| rig.connect_from(last));
+    others.iter().for_each(|client| rig.say(*client, get("other")));
+    assert_eq!(kept_back(&rig), 0, "the third waits");
+    rig.stop(Duration::from_secs(60));
+    rig.settle();
+    leases.into_iter().for_each(answer);
+    rig.settle();
+    for _ in 0..2 {
+        rig.claim_all().into_iter().for_each(answer);
+        rig.settle();
+    }
+    for client in others {
+        let heard = rig.heard(client);
+        assert!(heard.contains("[/a/other]"), "{heard}");
+        rig.shard.protocol.transport.io.end(client);
+    }
+    rig.shard.protocol.transport.io.end(greedy);
+    rig.end();
+}

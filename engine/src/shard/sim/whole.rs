@@ -263,17 +263,6 @@ fn a_full_queue_is_met_at_delivery_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_stop_ends_what_is_awaited() {
-    let mut rig = rig();
-    let client = rig.connect();
-    rig.say(client, post_of(5) + "wh");
-    rig.stop(SECOND);
-    rig.settle();
-    rig.assert_nobodys();
-    rig.end();
-}
-
-#[test]
 fn a_group_that_is_gone_meanwhile_gets_no_request() {
     let mut rig = rig();
     let client = rig.connect();
@@ -320,4 +309,55 @@ fn the_fewest_buffers_serve_many_bodies() {
         }
         rig.leave(&clients);
     }
+}
+
+#[test]
+fn a_stop_waits_for_a_body_that_is_awaited_whole_until_its_grace_is_over() {
+    for (linger, is_finished) in [(Duration::ZERO, true), (SECOND * 30, true), (Duration::ZERO, false)] {
+        let mut rig = rig();
+        let client = rig.connect();
+        rig.say(client, post_of(1000));
+        rig.say(client, [b'x'; 400]);
+        rig.drain(linger, SECOND * 5);
+        rig.settle();
+        rig.assert_nobodys();
+        assert!(!rig.shard.protocol.transport.io.is_closed(client) && !rig.shard.is_done());
+        if is_finished {
+            rig.say(client, [b'x'; 600]);
+            let mut lease = rig.claim();
+            assert_eq!(body(&mut lease), [b'x'; 1000]);
+            super::rig::answer(lease);
+            rig.settle();
+            let heard = rig.heard(client);
+            assert!(heard.contains("\r\nConnection: close\r\n") && heard.contains("[/a/1]"), "{linger:?}: {heard}");
+            rig.shard.protocol.transport.io.end(client);
+        } else {
+            rig.pass(SECOND * 6);
+            assert!(rig.shard.protocol.transport.io.is_closed(client));
+        }
+        rig.settle();
+        assert!(rig.shard.is_done());
+        rig.end();
+    }
+}
+
+#[test]
+fn a_stop_waits_for_a_body_behind_a_response_that_says_nothing_of_an_end() {
+    let mut rig = rig();
+    let client = rig.connect();
+    rig.say(client, "GET /a/0 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned() + &post_of(1000));
+    rig.say(client, [b'x'; 400]);
+    let first = rig.claim();
+    rig.stop(SECOND * 5);
+    rig.settle();
+    super::rig::answer(first);
+    rig.settle();
+    let heard = rig.heard(client);
+    assert!(heard.contains("[/a/0]") && !heard.contains("Connection: close"), "{heard}");
+    rig.say(client, [b'x'; 600]);
+    rig.serve();
+    let heard = rig.heard(client);
+    assert!(heard.contains("[/a/1]") && heard.contains("\r\nConnection: close\r\n"), "{heard}");
+    rig.shard.protocol.transport.io.end(client);
+    rig.end();
 }

@@ -170,7 +170,7 @@ impl<I: Io> Protocol<I> {
         connection.end_body();
         self.dispatch.end_gathering(slot);
         if connection.machine.takes_no_more() {
-            // The engine has begun to stop.
+            // A response before it was the last.
             self.dispatch.discard(slot);
             return self.set_timer(connection);
         }
@@ -181,7 +181,7 @@ impl<I: Io> Protocol<I> {
             queue: self.dispatch.queue_of_gathered(slot, policy),
             policy,
             exclusivity: if record.head.method_is_safe { Exclusivity::Shared } else { Exclusivity::UntilAnswered },
-            keep_alive: record.keep_alive,
+            keep_alive: record.keep_alive && !self.stop.has_begun(),
             is_http10: record.is_http10(),
             rest: Rest::touched(rest.is_none_or(|rest| Self::can_discard(&rest, false))),
         };

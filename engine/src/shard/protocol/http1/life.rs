@@ -45,9 +45,13 @@ impl<I: Io> Protocol<I> {
         self.after_response(connection);
     }
 
-    /// Lets a connection end as soon as it owes nothing: the engine is stopping.
+    /// Lets a connection end as soon as it owes nothing: the engine is stopping. A request that is not delivered yet
+    /// will be, and then is its last ([`read_request`](Self::read_request)).
     #[cold]
     pub(crate) fn finish_http1(&mut self, connection: &mut Http1) {
+        if connection.has_undelivered() {
+            return;
+        }
         let busy = connection.link.socket.sends() || connection.owed.has(PendingWrites::OVERLOAD);
         self.transport.follow_up |= connection.link.socket.sends_silently();
         connection.machine.finish();

@@ -394,6 +394,18 @@ impl Http1 {
         if let Reader::Engine(slot) = self.reader() { Some(slot) } else { None }
     }
 
+    /// Whether a request is under way that nobody was given yet: its body is awaited whole, or, as far as can be seen,
+    /// it is whole, and waits for what the shard lacks.
+    pub(super) fn has_undelivered(&self) -> bool {
+        use Resource::{CellBeyondShare, CellOfRequest, Promise, ReservedPromise, ReservedSlot, Slot};
+        let waits = matches!(
+            self.link.socket.waits_for(),
+            Some(ReservedSlot | Slot | CellOfRequest | CellBeyondShare | ReservedPromise | Promise)
+        );
+        let is_next = waits && self.machine.in_flight() == 0;
+        !self.machine.takes_no_more() && (is_next || self.gathered().is_some())
+    }
+
     /// No more comes of the body under way, or is wanted. Gives who has read it.
     pub(super) fn end_body(&mut self) -> Reader {
         let reader = self.reader();
