@@ -193,11 +193,12 @@ impl<I: Io> Shard<I> {
             self.note_left_over();
         }
         self.handle_events();
+        // First what there is, before others give something up.
+        self.call_waiting();
         if (self.is_short() || self.lacks_something()) && self.cursor == self.events.len() {
             self.serve_newcomers();
         }
         self.protocol.dispatch.wake_readers();
-        self.call_waiting();
         self.protocol.post_buffers();
         let then = if self.cursor < self.events.len() { Then::HandlesMore } else { Then::Ends };
         let _ = self.protocol.dispatch.publish(then);
@@ -412,7 +413,8 @@ impl<I: Io> Shard<I> {
         !waiting.is_empty() && (self.lacks_cells() || self.lacks_promises() || lacks_slots())
     }
 
-    /// All that has come is handled: what others have that can go goes, for those that wait for it.
+    /// All that has come is handled, and what has come back is given out: what others have that can go goes, for those
+    /// that wait for it.
     #[cold]
     fn serve_newcomers(&mut self) {
         self.free_cells();

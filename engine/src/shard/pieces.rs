@@ -124,6 +124,8 @@ impl<I: Io> Shard<I> {
             }
             self.visit(key, Protocol::refuse_beyond_share);
             self.work_off();
+            // Its buffers come back with the turn: who waits for one is called in the next.
+            self.protocol.transport.follow_up = true;
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer};
 use super::whole::{WHOLE_MAX, post_of, with};
+use crate::clock::ticks;
 use crate::config::Config;
 use crate::policy::Properties;
 use crate::shard::transport::Resource;
@@ -132,6 +133,22 @@ fn the_slowest_of_who_has_most_is_given_up_for_newcomers() {
     slow.iter().for_each(|client| rig.is_served_whole(*client));
     assert_eq!(rig.counters.bodies_evicted.read(), 1);
     rig.all_leave(&[greedy, slow, vec![newcomer]].concat());
+}
+
+#[test]
+fn nobody_is_given_up_for_who_gets_what_has_come_back_in_the_same_turn() {
+    let mut rig = rig();
+    let clients = rig.begin_uploads(3, GREEDY);
+    assert_eq!(rig.wait_for_promises(), (0, 1));
+    // One is whole in the turn in which the other is behind.
+    rig.shard.protocol.transport.io.write(clients[0], &[b'w'; BYTES]);
+    rig.shard.protocol.transport.clock.skip(ticks(SECONDS));
+    rig.settle();
+    assert_eq!((rig.evicted(&clients), rig.wait_for_promises()), (vec![], (0, 0)));
+    rig.answer_whole(clients[0], &[b'w'; BYTES]);
+    clients[1..].iter().for_each(|client| rig.is_served_whole(*client));
+    assert_eq!(rig.counters.bodies_evicted.read(), 0);
+    rig.all_leave(&clients);
 }
 
 #[test]
