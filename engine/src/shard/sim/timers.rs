@@ -65,6 +65,32 @@ fn a_request_that_nobody_takes_is_answered_503_and_delivered_to_nobody() {
 }
 
 #[test]
+fn a_request_that_nobody_takes_is_timed_while_a_part_of_another_is_awaited() {
+    let mut rig = with(Properties::new().header_wait(SECOND * 20).request_queue(SECOND * 5));
+    let client = rig.connect();
+    rig.say(client, get("/a/1") + "GET /a/2 HT");
+    rig.pass(SECOND * 6);
+    let heard = rig.heard(client);
+    assert!(heard.starts_with("HTTP/1.1 503 ") && !heard.contains("Connection: close"), "{heard}");
+    assert_eq!((rig.counters.queue_timeouts.read(), rig.counters.timeouts.read()), (1, 0));
+    rig.say(client, "TP/1.1\r\nHost: h\r\n\r\n");
+    rig.serve();
+    assert_eq!(rig.heard_answers(client), ["/a/2"], "the connection goes on");
+    // Of one that was taken there is no timer, and the head behind it has its own.
+    rig.say(client, get("/a/3") + "GET /a/4 HT");
+    let lease = rig.claim();
+    rig.pass(SECOND * 19);
+    assert_eq!((rig.heard(client).as_str(), rig.counters.timeouts.read()), ("", 0));
+    rig.pass(SECOND * 2);
+    answer(lease);
+    rig.settle();
+    let heard = rig.heard(client);
+    assert!(heard.contains("[/a/3]HTTP/1.1 408 "), "{heard}");
+    assert_eq!((rig.counters.queue_timeouts.read(), rig.counters.timeouts.read()), (1, 1));
+    end(rig, &[client]);
+}
+
+#[test]
 fn a_request_that_was_taken_is_not_timed() {
     let mut rig = Rig::new();
     let client = rig.connect();

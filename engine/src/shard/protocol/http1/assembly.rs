@@ -32,7 +32,7 @@ impl<I: Io> Protocol<I> {
         };
         self.counters.copies.count();
         let (since, grown) = (self.dispatch.arrived(), self.transport.tick);
-        connection.intake = Intake::Head(PartialHead { cell, len, since, grown, is_timed: false, unpromised: 0 });
+        connection.intake = Intake::Head(PartialHead::new(cell, len, since, grown));
         self.set_timer(connection);
         Taken::Bytes(len)
     }

@@ -85,19 +85,7 @@ impl<I: Io> Protocol<I> {
                 connection.quiet_since = from;
                 policy.idle
             }
-            WaitReason::Head if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
-            WaitReason::Head => match &mut connection.intake {
-                // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
-                Intake::Head(head) if !head.is_timed => {
-                    head.is_timed = true;
-                    policy.header_wait
-                }
-                Intake::Preface(preface) if !preface.is_timed => {
-                    preface.is_timed = true;
-                    policy.proxy_header
-                }
-                _ => return,
-            },
+            WaitReason::Head => return self.set_head_timer(connection),
             WaitReason::Body | WaitReason::Drain | WaitReason::Send => {
                 if let Intake::Head(head) = &mut connection.intake {
                     // Its deadline is another one afterwards.
@@ -112,6 +100,34 @@ impl<I: Io> Protocol<I> {
             }
         };
         self.transport.set_deadline(&connection.link.socket, from.saturating_add(ticks));
+    }
+
+    /// The same, while a part of a head is here: that has a deadline, and so has the oldest request before it.
+    #[cold]
+    #[inline(never)]
+    fn set_head_timer(&mut self, connection: &mut Http1) {
+        let policy = self.dispatch.policy(connection.link.policy);
+        let limit = match &mut connection.intake {
+            _ if connection.link.socket.waits_for().is_some() => Some(self.wait_limit(connection)),
+            // The whole head has one deadline, from its first bytes; a body's starts anew with each piece.
+            Intake::Head(head) if !head.is_timed => {
+                head.is_timed = true;
+                Some(policy.header_wait)
+            }
+            Intake::Preface(preface) if !preface.is_timed => {
+                preface.is_timed = true;
+                Some(policy.proxy_header)
+            }
+            _ => None,
+        };
+        let due = limit.map(|limit| self.transport.tick.saturating_add(limit));
+        if let Intake::Head(head) = &mut connection.intake {
+            head.due = due.unwrap_or(head.due);
+            let due = head.due.min(self.queue_due(connection));
+            self.transport.set_deadline(&connection.link.socket, due);
+        } else if let Some(due) = due {
+            self.transport.set_deadline(&connection.link.socket, due);
+        }
     }
 
     /// How long a connection that owes nothing, or has a part of a head, may wait for a slot or a cell: as long as for
@@ -136,6 +152,11 @@ impl<I: Io> Protocol<I> {
         if connection.link.socket.has_more_to_send() {
             // What it waits for is the shard.
             return self.transport.set_deadline(&connection.link.socket, self.transport.after(1));
+        }
+        let reason = connection.machine.wait_reason(connection.part(), connection.link.socket.blocked());
+        if reason == WaitReason::Head && connection.head_due() > self.transport.tick {
+            // It is that of a request before the head.
+            return self.expire_queued(connection);
         }
         let waits = match connection.link.socket.waits_for() {
             Some(Resource::ReservedSlot | Resource::Slot | Resource::Cell) => true,

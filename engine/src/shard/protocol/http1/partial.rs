@@ -7,6 +7,7 @@
 use crate::clock::Tick;
 use crate::proxied::ProxyProtocol;
 use crate::queue::HeadCell;
+use crate::timer::NEVER;
 
 /// A part of a head that is not whole.
 #[derive(Debug)]
@@ -20,8 +21,16 @@ pub(crate) struct PartialHead {
     pub(super) grown: Tick,
     /// Its deadline is set.
     pub(super) is_timed: bool,
+    /// When it has to be whole, or, if it waits for something, to go on, at the latest; `NEVER`: not known yet.
+    pub(super) due: Tick,
     /// It is whole but for what is held, and so many bytes of its body wait for a promise.
     pub(super) unpromised: u32,
+}
+
+impl PartialHead {
+    pub(super) fn new(cell: HeadCell, len: u32, since: u32, grown: Tick) -> Self {
+        Self { cell, len, since, grown, is_timed: false, due: NEVER, unpromised: 0 }
+    }
 }
 
 /// A header of the PROXY protocol of which not all is here.

@@ -493,6 +493,11 @@ impl Http1 {
         }
     }
 
+    /// When the part of a head that is here has to go on at the latest; 0 without one.
+    pub(super) fn head_due(&self) -> Tick {
+        if let Intake::Head(head) = &self.intake { head.due } else { 0 }
+    }
+
     /// Why the head under way does not go on, if it is in a cell of those that can run out.
     pub(crate) fn head_stall(&self) -> Option<Stall> {
         let Intake::Head(head) = &self.intake else { return None };

@@ -81,6 +81,13 @@ impl<I: Io> Protocol<I> {
         }
     }
 
+    /// When the oldest request is answered 503, if nobody has taken it by then; one that is answered leaves at once.
+    pub(super) fn queue_due(&self, connection: &Http1) -> Tick {
+        let limit = self.dispatch.policy(connection.link.policy).queue;
+        let oldest = self.dispatch.find_state(connection.oldest).filter(|oldest| !oldest.is_answered());
+        oldest.map_or(NEVER, |oldest| oldest.queued.saturating_add(limit))
+    }
+
     /// Answers 503 to what nobody has taken in time, and sets the deadline of what is left.
     pub(super) fn expire_queued(&mut self, connection: &mut Http1) {
         let (mut next, limit) = (connection.oldest, self.dispatch.policy(connection.link.policy).queue);
@@ -102,6 +109,9 @@ impl<I: Io> Protocol<I> {
                 any = true;
                 self.take_no_more_behind(connection, slot);
             }
+        }
+        if connection.head_due() > self.transport.tick {
+            deadline = deadline.min(connection.head_due());
         }
         self.transport.set_deadline(&connection.link.socket, deadline);
         if any {
