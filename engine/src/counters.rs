@@ -78,8 +78,8 @@ counters! {
     /// Bodies awaited whole that were answered 408 for others, when the buffers for such were promised: they came too
     /// slowly.
     bodies_evicted,
-    /// Requests that were answered so for others because their long trailer section had not grown, when the assembly
-    /// buffers of requests had run out.
+    /// Requests that were answered so for others when the assembly buffers of requests had run out: their long trailer
+    /// section had not grown, or, behind a long head, their body came too slowly that was awaited whole.
     trailers_evicted,
     /// Connections that have switched protocols.
     connections_upgraded,

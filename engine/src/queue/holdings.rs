@@ -387,6 +387,11 @@ impl<R: Record> ShardSide<R> {
         cell.is_in(Area::Assembly).then(|| cell.id())
     }
 
+    /// Whether the bytes of the slot's request are in an assembly cell.
+    pub(crate) fn is_assembled(&self, slot: Slot) -> bool {
+        matches!(&self.holdings[slot].source, Backing::Cell(cell) if cell.is_in(Area::Assembly))
+    }
+
     /// Keeps the first piece of a head. `None`: there is no cell for it.
     pub(crate) fn keep_piece(&mut self, input: Input<'_>) -> Option<HeadCell> {
         let mut cell = self.cells.take_for_head(input.len())?;

@@ -20,7 +20,7 @@ use crate::peers::Pool;
 use crate::slab::ConnectionKey;
 
 /// How far behind one is that goes for others: of those that have more than their share, for who has less.
-const GREEDY_BEHIND: Tick = 500_u32.div_ceil(TICK_MS);
+pub(super) const GREEDY_BEHIND: Tick = 500_u32.div_ceil(TICK_MS);
 /// ... of any, for any.
 pub(super) const BEHIND: Tick = 2_000_u32.div_ceil(TICK_MS);
 

@@ -1,11 +1,12 @@
 //! What came in pieces and makes room for others, when the assembly cells for it have run out: heads for heads, trailer
-//! sections for requests.
+//! sections for requests, and with these, behind long heads, bodies that are awaited whole.
 //!
 //! Invariants:
 //! * A connection ends here only while another one waits for a cell of the same kind, and only one that has such a
 //!   cell. First one of an address that has many connections; then one whose client is awaited, then one that waits for
 //!   a buffer, then one that is above its share; of each the one that has not grown for longest. But for those of a
-//!   crowd, it has had its time: 64 ms of its client's, a second of ours, four of bodies that have promises.
+//!   crowd, it has had its time: 64 ms of its client's, a second of ours, four of bodies that have promises. A body
+//!   that is awaited whole goes if it is behind its pace by two seconds, or, of a crowd, by half a one.
 //! * Who waits for a request's cell beyond its share keeps a buffer meanwhile: for each that waits for a buffer, one
 //!   goes after a second, the one that has waited for longest.
 //! * It is looked at when all that has come is handled: what has its next piece here is not given up.
@@ -19,7 +20,7 @@
 
 use super::Shard;
 use super::crowds::{CONNECTIONS_MAX, Connections, REST_MIN};
-use super::gathered::BEHIND;
+use super::gathered::{BEHIND, GREEDY_BEHIND};
 use super::protocol::{Awaits, Connection, Protocol, Stall};
 use super::transport::Resource;
 use crate::candidates::{Candidates, Lack, Rank};
@@ -73,6 +74,8 @@ impl Pieces {
 fn goes_from(rank: &Rank<Stall>, spares: impl Fn(Awaits) -> bool) -> Tick {
     let Stall { awaits, since } = rank.rest;
     match awaits {
+        Awaits::Body if rank.is_of_crowd() => since.saturating_add(GREEDY_BEHIND),
+        Awaits::Body => since.saturating_add(BEHIND),
         _ if rank.is_of_crowd() => 0,
         _ if spares(awaits) => NEVER,
         Awaits::Client => since.saturating_add(REST_MIN),
@@ -217,13 +220,13 @@ impl<I: Io> Shard<I> {
                 all: &self.connections,
                 peers: dispatch.peers(),
                 of: (Pool::Connections, CONNECTIONS_FEW),
-                rest_of: |connection: &Connection| connection.trailers_stall(dispatch),
+                rest_of: |connection: &Connection| connection.body_stall(dispatch),
                 from: |rank: &Rank<Stall>| goes_from(rank, |_| false),
             };
             let found = self.pieces.trailers.candidates.take(now, &among);
             self.pieces.trailers.looks_again = until(found);
             let Ok(key) = found else { return };
-            self.visit(key, Protocol::evict_trailers);
+            self.visit(key, Protocol::evict_stalled_body);
             self.work_off();
         }
     }

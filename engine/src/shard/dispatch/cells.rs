@@ -131,4 +131,8 @@ impl Dispatch {
     pub(crate) fn assembles_trailers(&self, slot: Slot) -> bool {
         self.side.assembly_of_trailers(slot).is_some()
     }
+    /// Whether the head of a slot's request is.
+    pub(crate) fn assembles_head(&self, slot: Slot) -> bool {
+        self.side.is_assembled(slot)
+    }
 }

@@ -139,9 +139,9 @@ impl Connection {
     }
 
     /// ... the trailer section.
-    pub(crate) fn trailers_stall(&self, dispatch: &Dispatch) -> Option<Stall> {
+    pub(crate) fn body_stall(&self, dispatch: &Dispatch) -> Option<Stall> {
         match self {
-            Self::Http1(http) => http.trailers_stall(dispatch),
+            Self::Http1(http) => http.body_stall(dispatch),
             Self::Raw(_) => None,
         }
     }
@@ -385,11 +385,10 @@ impl<I: Io> Protocol<I> {
         }
     }
 
-    /// Gives a request up whose trailer section is [stalled](Connection::trailers_stall), in the same way; its reader
-    /// is told.
-    pub(crate) fn evict_trailers(&mut self, connection: &mut Connection) {
+    /// Gives a request up whose body is [stalled](Connection::body_stall), in the same way; its reader is told.
+    pub(crate) fn evict_stalled_body(&mut self, connection: &mut Connection) {
         if let Connection::Http1(http) = connection
-            && let Some(stall) = http.trailers_stall(&self.dispatch)
+            && let Some(stall) = http.body_stall(&self.dispatch)
         {
             self.counters.trailers_evicted.count();
             self.body_failed(http, stall.reject(Reject::BodyTimeout));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::rig::{Options, Rig, answer, body};
 use crate::config::Config;
+use crate::policy::Properties;
 use crate::queue::BodyState;
 
 /// Longer than a head has to grow.
@@ -291,6 +292,27 @@ fn without_anybody_to_give_one_up_a_trailer_section_waits_and_then_its_request_f
     rig.settle();
     assert_eq!(rig.heard_answers(clients[0]), ["/a/1"]);
     rig.end_all(clients);
+}
+
+#[test]
+fn a_body_awaited_whole_gives_up_the_cell_of_its_long_head_once_its_client_is_behind() {
+    let properties = Properties::new().deliver_when_whole(3000);
+    let config = Config { properties, assembly_buffers: 2, ..Options::default().config };
+    let mut rig = Rig::with(Options { config, ..Options::default() });
+    let [silent, client] = [2, 3].map(|last| rig.connect_from(last));
+    let fields = format!("Content-Length: 5\r\nA: {}", "a".repeat(LONGEST));
+    rig.say(silent, format!("POST /a/1 HTTP/1.1\r\nHost: h\r\n{fields}"));
+    rig.say(silent, "\r\n\r\nwh");
+    let (begun, rest) = longest(2);
+    rig.say(client, begun);
+    rig.say(client, rest);
+    rig.pass(Duration::from_secs(1));
+    assert!(rig.queue.is_empty() && rig.heard(silent).is_empty(), "it has its time");
+    rig.pass(Duration::from_millis(1500));
+    assert!(rig.heard(silent).starts_with("HTTP/1.1 408 "));
+    rig.serve();
+    assert_eq!((rig.heard_answers(client), rig.counters.trailers_evicted.read()), (vec!["/a/2".to_owned()], 1));
+    rig.end_all([silent, client]);
 }
 
 #[test]

@@ -249,7 +249,7 @@ pub(crate) struct Stall {
 impl Stall {
     /// What it is answered when it makes room: for the client who is awaited, this.
     pub(crate) fn reject(self, of_client: Reject) -> Reject {
-        if self.awaits == Awaits::Client { of_client } else { Reject::Overloaded }
+        if matches!(self.awaits, Awaits::Client | Awaits::Body) { of_client } else { Reject::Overloaded }
     }
 }
 
@@ -257,6 +257,8 @@ impl Stall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Awaits {
     Client,
+    /// The same, for a body that is awaited whole and comes at a pace.
+    Body,
     /// What its client has sent, or will: there is no buffer for it.
     Buffers,
     /// A cell that its request may keep, or the promise of buffers, beyond its client's share: but for that it is
@@ -521,8 +523,9 @@ impl Http1 {
         if let Intake::Head(head) = &self.intake { head.grown } else { self.quiet_since }
     }
 
-    /// Why the trailer section under way does not go on, if it is in such a cell.
-    pub(crate) fn trailers_stall(&self, dispatch: &Dispatch) -> Option<Stall> {
+    /// Why the body under way does not go on, if its request has a cell that can run out: for its trailer section, or,
+    /// where it is awaited whole, for a long head.
+    pub(crate) fn body_stall(&self, dispatch: &Dispatch) -> Option<Stall> {
         let Intake::Body(body) = &self.intake else { return None };
         let slot = match body.reader {
             Reader::Slot(slot) | Reader::Engine(slot) => slot,
@@ -535,8 +538,14 @@ impl Http1 {
             None => Awaits::Client,
             Some(_) => Awaits::Buffers,
         };
-        let can_go = socket.is_open() && dispatch.assembles_trailers(slot);
-        can_go.then_some(Stall { awaits, since: self.quiet_since })
+        if !socket.is_open() {
+            return None;
+        }
+        if dispatch.assembles_trailers(slot) {
+            return Some(Stall { awaits, since: self.quiet_since });
+        }
+        let is_awaited = awaits == Awaits::Client && self.gathered().is_some() && dispatch.assembles_head(slot);
+        dispatch.going(slot).filter(|_| is_awaited).map(|going| Stall { awaits: Awaits::Body, since: going.since })
     }
 
     /// The slot of the body under way, if it is awaited whole, and its client for it, or a cell for its trailer
