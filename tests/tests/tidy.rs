@@ -17,7 +17,7 @@ const STARTER: &str = "engine/tests/common/watched.rs";
 
 /// Unsafe blocks and impls outside tests, in rooms of the engine and in the crate `scan`; a change is made here too, on
 /// purpose.
-const UNSAFE_COUNTS: [(&str, usize); 4] = [("driver", 69), ("mem", 25), ("queue", 83), ("scan", 2)];
+const UNSAFE_COUNTS: [(&str, usize); 4] = [("driver", 69), ("mem", 25), ("queue", 86), ("scan", 2)];
 
 /// A room: its name, the rooms of the same crate it may import, and words its code must not use.
 type Room = (&'static str, &'static [&'static str], &'static [&'static str]);

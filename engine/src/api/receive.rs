@@ -20,7 +20,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::RequestId;
-use crate::queue::{NotifyScope, Source, WaitStrategy, Woken, notify_deferred};
+use crate::queue::{NotRegained, NotifyScope, Source, WaitStrategy, Woken, notify_deferred};
 use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
 
@@ -125,6 +125,37 @@ impl RequestQueue {
         let filled = exchange
             .respond_by_id(id, |record, area| response::fill(record, &exchange.facts().template, &mut response, area));
         filled.unwrap_or(Err(Error::GONE))
+    }
+
+    /// The handle of a request of this queue whose handle was given up ([`Request::into_id`]): to read it, its body
+    /// from where that was left, answer it in pieces, upgrade it, or whatever else takes a handle. From any thread; one
+    /// at a time has it. As `HttpReceiveHttpRequest` with the id of a request.
+    ///
+    /// # Errors
+    /// [`Gone`](crate::ErrorKind::Gone) when the request is over, is being answered by id at this moment, or came from
+    /// another queue or engine; [`Invalid`](crate::ErrorKind::Invalid) while somebody has its handle (also one that
+    /// waits in the queue: receive it), and when a part of its body is gone, since it was read by a future that was
+    /// dropped ([`body`](Request::body)) and its handle was given up then: answer it by id.
+    pub fn request(&self, id: RequestId) -> Result<Request> {
+        let exchange = self.exchange_of(id).ok_or(Error::GONE)?;
+        let request = match exchange.regain(id) {
+            Ok(lease) => Request::new(lease),
+            Err(NotRegained::Over) => return Err(Error::GONE),
+            Err(NotRegained::Held) => {
+                return Err(Error::invalid(format!(
+                    "request {id}: its handle is held, by a consumer or by the queue that it waits in; it can be taken \
+                     back after Request::into_id"
+                )));
+            }
+        };
+        if request.has_torn_body() {
+            let id = request.into_id();
+            return Err(Error::invalid(format!(
+                "request {id}: a part of its body was read by a future that was dropped, and is gone since its handle \
+                 was given up; answer it by id"
+            )));
+        }
+        Ok(request)
     }
 
     /// Cancels a request of this queue by its id, from any thread and at any stage: waiting in the queue, delivered,

@@ -210,11 +210,21 @@ impl Request {
         if self.lease.cancel() { Ok(()) } else { Err(Error::GONE) }
     }
 
+    /// Whether a part of its body can be read no more.
+    pub(super) fn has_torn_body(&self) -> bool {
+        // Without a body, its slot's reader is that of an earlier request.
+        self.content_length() != Some(0) && self.lease.reader().is_torn
+    }
+
     /// Gives the handle up and keeps the id: the request stays open until it is answered by id
     /// ([`RequestQueue::respond`](crate::RequestQueue::respond)), its client leaves or its queue ends, which abandons
-    /// it: now, if that is closed by the last of its handles. It can no longer be read.
+    /// it: now, if that is closed by the last of its handles. To read it again, take the handle back:
+    /// [`RequestQueue::request`](crate::RequestQueue::request).
     #[must_use = "without its id the request can never be answered"]
-    pub fn into_id(self) -> RequestId {
+    pub fn into_id(mut self) -> RequestId {
+        if self.given_back.is_some() {
+            self.lease.reader_mut().is_torn = true;
+        }
         self.lease.detach()
     }
 }

@@ -215,10 +215,13 @@ pub(crate) struct Reader {
     pub(crate) asked: bool,
     /// Bytes read in all, but for those given back.
     pub(crate) taken: u64,
+    /// What was given back is gone with the handle that had it.
+    pub(crate) is_torn: bool,
 }
 
 impl Reader {
-    pub(super) const START: Self = Self { cursor: Cursor::START, prefix: 0, ended: false, asked: false, taken: 0 };
+    pub(super) const START: Self =
+        Self { cursor: Cursor::START, prefix: 0, ended: false, asked: false, taken: 0, is_torn: false };
 }
 
 impl Reader {

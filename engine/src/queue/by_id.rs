@@ -7,10 +7,12 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 use super::answered::{Answered, NotSent, ResponseFlags};
 use super::commands::{Command, Informational};
 use super::exchange::{Exchange, Record, SharedSlot};
+use super::lease::{Lease, NotRegained};
 use super::signals::Signals;
 use super::word::{
     ANSWERED, CANCELLED, CLOSED, DEAD, INFORMATIONAL, INFORMATIONAL_MAX, INFORMATIONAL_ONE, OPEN, ORPHAN, SENT,
@@ -48,6 +50,13 @@ impl<R: Record> Exchange<R> {
             unsafe { Self::give_back(self, NonNull::from(visited.place)) };
         }
         filled
+    }
+
+    /// The handle of a request that was given up: see [`Lease::detach`].
+    pub(crate) fn regain(self: &Arc<Self>, id: RequestId) -> Result<Lease<R>, NotRegained> {
+        let visited = self.known(id).ok_or(NotRegained::Over)?;
+        // SAFETY: duty 1: `known` has found it here, and it stays as long as `visited`.
+        unsafe { Lease::regain(self, NonNull::from(visited.place), id.generation()) }
     }
 
     /// Whether the request can still be answered.

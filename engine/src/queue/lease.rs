@@ -1,7 +1,7 @@
 //! The application's right to one request: to read it, and to answer it unless somebody answers by id first.
 //!
-//! Invariants: a claimed id has one lease; what a lease reads does not change while it lives; a lease dropped without
-//! a response abandons its request. The slot's life is drawn in `exchange`.
+//! Invariants: an id has at most one lease, whose slot has HANDLE set; what a lease reads does not change while it
+//! lives; a lease dropped without a response abandons its request. The slot's life is drawn in `word`.
 //!
 //! Not here: answering by id (`by_id`), how a body's chain is read (`body`), and the request as applications see it
 //! (room `api`).
@@ -17,7 +17,9 @@ use super::commands::{Command, Informational};
 use super::exchange::{Exchange, Received, Record, SharedSlot};
 use super::signals::Signals;
 use super::slot::Slot;
-use super::word::{ANSWERED, CANCELLED, COMPLETING, DEAD, HANDLE, LEFT, MARKS, ORPHAN, SENT, generation_of};
+use super::word::{
+    ANSWERED, CANCELLED, CLOSED, COMPLETING, DEAD, HANDLE, LEFT, MARKS, OPEN, ORPHAN, SENT, generation_of,
+};
 use crate::id::{Generation, RequestId, ShardId};
 use crate::mem::Area;
 
@@ -43,6 +45,15 @@ pub(super) enum PassedOver {
     Handle,
     /// What was left of it: the shard had taken the handle out.
     Leftover,
+}
+
+/// Why there is no lease of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotRegained {
+    /// The request is over.
+    Over,
+    /// Somebody has its handle.
+    Held,
 }
 
 /// The right to read one request, and to answer it unless somebody answers by id first. `Send`, one a request.
@@ -81,6 +92,38 @@ impl<R: Record> Lease<R> {
             return Ok(Self { exchange: pointer, place: NonNull::from(place), generation });
         }
         Err(Self::pass_over(pointer, place, generation))
+    }
+
+    /// Makes the lease of an open request whose handle was given up ([`detach`](Self::detach)): whoever sets HANDLE has
+    /// it. What was read of the body stays read.
+    ///
+    /// # Safety
+    /// 1. The place is one of the exchange's, and stays in use during the call.
+    pub(super) unsafe fn regain(
+        exchange: &Arc<Exchange<R>>,
+        place: NonNull<SharedSlot<R>>,
+        generation: Generation,
+    ) -> Result<Self, NotRegained> {
+        // SAFETY: by duty 1.
+        let word = unsafe { &place.as_ref().word };
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            if generation_of(seen) != generation || seen & (OPEN | CLOSED | LEFT) != OPEN {
+                return Err(NotRegained::Over);
+            }
+            if seen & HANDLE != 0 {
+                return Err(NotRegained::Held);
+            }
+            // Acquires what the handle before this has left of the reader's place. A request that ends is DEAD or
+            // ANSWERED before the shard looks whether somebody has the handle: this fails then, or is seen there.
+            match word.compare_exchange(seen, seen | HANDLE, Ordering::SeqCst, Ordering::Acquire) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
+        // SAFETY: the pointer of an `Arc` is not null.
+        let exchange = unsafe { NonNull::new_unchecked(Arc::as_ptr(exchange).cast_mut()) };
+        Ok(Self { exchange, place, generation })
     }
 
     /// Drops the handle of a request that is over, unless the shard has taken it: its slot is freed, or will be by the
@@ -378,7 +421,7 @@ impl<R: Record> Lease<R> {
         self.exchange().command(command);
     }
 
-    /// Gives the handle up; the request lives on and can be answered by id.
+    /// Gives the handle up; the request lives on, and can be answered by id or [regained](Self::regain).
     pub(crate) fn detach(self) -> RequestId {
         let id = self.id();
         self.leave(false);

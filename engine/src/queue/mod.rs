@@ -52,7 +52,7 @@ pub(crate) use self::core::{QueueCore, Source};
 pub(crate) use self::driving::Driving;
 pub(crate) use self::exchange::{Exchange, Record, Sizes, slot_bytes};
 pub(crate) use self::handover::{HandOver, SocketReceiver};
-pub(crate) use self::lease::{Filled, Lease, ReadCursor};
+pub(crate) use self::lease::{Filled, Lease, NotRegained, ReadCursor};
 pub(crate) use self::notifier::{Notifier, NotifyScope, notify_deferred};
 pub(crate) use self::owned::{CellPools, HeadCell, SLOT_TABLE_BYTES, ShortBytes};
 pub(crate) use self::request_ring::Producer;

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use super::{
-    Answered, Command, Completion, Exchange, Lease, QueueCore, Record, ShardSide, Sizes, Slot, SlotTable, SlotUse,
+    Answered, Command, Completion, Exchange, Lease, NotRegained, QueueCore, Record, ShardSide, Sizes, Slot, SlotTable,
+    SlotUse,
 };
 use crate::id::{Generation, Origin, QueueNumber, RequestId, ShardId};
 use crate::mem::ArenaSizes;
@@ -86,7 +87,7 @@ impl Outcomes {
 }
 
 /// Claims, and does one thing or another with the handle, while `by_id` does so with the id.
-fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, outcomes: &Outcomes, by_id: &Sender<RequestId>) {
+fn consume(queue: &QueueCore<Plain>, exchange: &Arc<Exchange<Plain>>, outcomes: &Outcomes, by_id: &Sender<RequestId>) {
     let _alarm = Alarm(outcomes);
     let mut turn = 0_u64;
     while !queue.is_closed() || !queue.is_empty() {
@@ -111,17 +112,27 @@ fn consume(queue: &QueueCore<Plain>, exchange: &Exchange<Plain>, outcomes: &Outc
             }
             _ => {
                 let id = lease.detach();
-                outcomes.answer(exchange, id, false);
+                match exchange.regain(id) {
+                    Ok(lease) => outcomes.respond_by_handle(lease),
+                    Err(_) => outcomes.answer(exchange, id, false),
+                }
             }
         }
     }
 }
 
-fn act_by_id(ids: Receiver<RequestId>, exchange: &Exchange<Plain>, outcomes: &Outcomes) {
+fn act_by_id(ids: Receiver<RequestId>, exchange: &Arc<Exchange<Plain>>, outcomes: &Outcomes) {
     let _alarm = Alarm(outcomes);
     for (turn, id) in ids.into_iter().enumerate() {
-        match turn % 5 {
+        match turn % 6 {
             0 | 1 => outcomes.cancel(exchange, id),
+            5 => match exchange.regain(id) {
+                Ok(lease) if turn % 4 == 1 => drop(lease.detach()),
+                Ok(lease) if turn % 4 == 3 => outcomes.respond_by_handle(lease),
+                Ok(lease) => drop(lease),
+                Err(NotRegained::Held) => outcomes.answer(exchange, id, false),
+                Err(NotRegained::Over) => {}
+            },
             2 => {
                 // Whoever wanted to answer meanwhile was outcomes that somebody did: who fails has to try again.
                 outcomes.answer(exchange, id, true);

@@ -5,7 +5,7 @@
 //!           publish                answer (by handle or id)                      taken, sent
 //!   free ───────────▶ OPEN, HANDLE ───────────────────────▶ ANSWERED, COMPLETING ───────────▶ free, generation + 1
 //!                        │ detach                              ▲ answer by id
-//!                        └──────────────▶ OPEN ────────────────┘
+//!                        └──────────────▶ OPEN ────────────────┘ (and back to OPEN, HANDLE: regain)
 //!   COMPLETING: somebody is about to put the slot into the completions, or has; the shard's end waits for it.
 //!   DEAD:      the client is gone; nobody can answer any more. The slot is free once the handle is dropped.
 //!   SENT:      answered by id and sent, but the handle still reads the head. The slot is free once it is dropped.
