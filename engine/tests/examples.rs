@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use common::peer::{Peer, pattern};
 use common::ports::free_port;
 use common::program::{ANYWHERE, Program, built};
-use common::{Client, wait_until};
+use common::{Client, WAIT_MAX, wait_until};
 
 fn post(path: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -45,6 +45,35 @@ fn tokio_serves_bodies_in_pieces_and_ends_in_order() {
     assert_eq!(client.read().text(), "slow\n");
     program.signal(libc::SIGINT);
     assert_eq!(client.read().text(), "slow\n");
+    program.end();
+}
+
+#[test]
+fn ready_says_that_it_leaves_serves_on_and_then_drains() {
+    // Longer than a test: a second signal cuts it short.
+    let program = Program::start("ready", &[ANYWHERE, "3600"]);
+    let said = || program.lines.recv_timeout(WAIT_MAX).expect("it says so");
+    let (mut client, mut idle) = (Client::connect(program.address), Client::connect(program.address));
+    assert_eq!((client.ask("/ready").status, idle.ask("/ready").text()), (200, "ready\n"));
+    program.signal(libc::SIGTERM);
+    assert_eq!(said(), "leaving: /ready answers 503");
+    for _ in 0..3 {
+        assert_eq!((client.ask("/ready").status, Client::connect(program.address).ask("/ready").status), (503, 503));
+        let served = client.ask("/path");
+        assert!(served.status == 200 && served.text().starts_with("/path from ") && !served.closes());
+    }
+    program.signal(libc::SIGTERM);
+    assert_eq!(said(), "draining");
+    wait_until("it takes no more connections", || std::net::TcpStream::connect(program.address).is_err());
+    // The shard may learn of it a moment later than clients do.
+    wait_until("a response is the last", || {
+        let answered = client.ask("/path");
+        assert_eq!(answered.status, 200);
+        answered.closes()
+    });
+    drop(idle);
+    let last = said();
+    assert!(last.starts_with("ended after "), "{last}");
     program.end();
 }
 
