@@ -12,7 +12,7 @@ use std::thread;
 
 use common::program::built;
 use common::seccomp::{Filter, IO_URING_CALLS};
-use common::{Client, WAIT_MAX, Watched, builder, loopback, receive, within};
+use common::{Client, WAIT_MAX, Watched, builder, loopback, profile, receive, within};
 use ringress::{Driver, ErrorKind, Mode, Response};
 
 const MODES: [Mode; 2] = [Mode::Queue, Mode::Colocated];
@@ -221,6 +221,45 @@ fn a_program_serves_where_the_container_refuses_io_uring() {
                 if IO_URING_CALLS.into_iter().fold(Filter::new(errno), deny).install() {
                     showcase(&["--mode", mode], None).check(reason);
                 }
+            });
+        }
+    }
+}
+
+/// A file of JSON, from the folder of the crate.
+fn json(path: &str) -> serde_json::Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    serde_json::from_slice(&std::fs::read(path).expect("it is there")).expect("JSON")
+}
+
+/// What `docs/deploy.md` says of Docker's default profile, and of it with the fragment merged as by its call of jq.
+#[test]
+fn under_a_containers_default_profile_io_uring_is_had_with_the_fragment_alone() {
+    built("showcase");
+    let has_io_uring = serve(MODES[0], Driver::IoUring).is_ok();
+    let default = json("tests/deployed/docker.json");
+    let mut merged = default.clone();
+    let mut fragment = json("../docs/deploy/io_uring.json");
+    let added = fragment["syscalls"].as_array_mut().expect("a list");
+    for name in added.iter().flat_map(|rule| rule["names"].as_array().expect("a list")) {
+        assert!(profile::number(name.as_str().expect("a name")).is_some(), "{name} is no call");
+    }
+    merged["syscalls"].as_array_mut().expect("a list").append(added);
+    for mode in ["queue", "colocated"] {
+        for (is_merged, profile) in [(false, &default), (true, &merged)] {
+            let filter = profile::compile(profile);
+            within(2 * WAIT_MAX, "a showcase", move || match (filter.install(), is_merged) {
+                (false, _) => {}
+                (true, false) => {
+                    showcase(&["--mode", mode], None)
+                        .check("driver: epoll, since io_uring_setup was refused although the sysctl allows it");
+                    let mut asks = showcase(&["--mode", mode, "--driver", "io_uring"], None).child;
+                    assert!(!asks.wait().expect("it ends").success(), "nothing else was asked for");
+                }
+                (true, true) if has_io_uring => {
+                    showcase(&["--mode", mode, "--driver", "io_uring"], None).check("driver: io_uring");
+                }
+                (true, true) => eprintln!("skipped: an engine over io_uring: this host has none"),
             });
         }
     }

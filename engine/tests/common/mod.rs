@@ -6,6 +6,7 @@
 
 pub(crate) mod peer;
 pub(crate) mod ports;
+pub(crate) mod profile;
 pub(crate) mod program;
 pub(crate) mod seccomp;
 pub(crate) mod watched;

@@ -10,6 +10,7 @@
 //! Exit status: the program's; 2 if it cannot be run like this.
 
 #[path = "../../../engine/tests/common/seccomp.rs"]
+#[allow(dead_code, reason = "it does more for the tests that it is shared with")]
 mod seccomp;
 
 use std::ffi::OsString;
