@@ -223,6 +223,12 @@ impl ShardCounters {
 }
 
 impl Counters {
+    /// Whether a name is that of a level, which falls as well, and not of a count: those that say "now".
+    #[must_use]
+    pub fn is_level(name: &str) -> bool {
+        name.ends_with("_open") || name.ends_with("_in_use") || matches!(name, "requests_departed" | "client_addresses")
+    }
+
     /// Of the levels at the end of a shard, those that are left while `held` of its requests are.
     fn lower_to(&mut self, held: u64) {
         self.requests_open = self.requests_open.min(held);

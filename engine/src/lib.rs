@@ -24,7 +24,8 @@
 //! returns ([`RequestQueue::serve`]); or any number of your own threads [receive](RequestQueue::receive) requests, one
 //! by one or in [batches](RequestQueue::receive_batch), and answer by handle ([`Request::respond`]) or by id
 //! ([`RequestQueue::respond`]), at once or later, from any thread. Bounds are set by [`EngineBuilder`]; timers and
-//! limits that change live are [`Properties`]; [`Engine::counters`] tells what came of it all.
+//! limits that change live are [`Properties`]; [`Engine::counters`] tells what came of it all, [`Engine::snapshot`] of
+//! each part.
 //!
 //! # Reading
 //! A [`Request`] is read where it lies: [`header`](Request::header) by any name in any case, [`path`](Request::path) or
@@ -161,7 +162,8 @@ pub use self::proxied::ProxyProtocol;
 pub use self::queue::{Disconnected, WaitStrategy};
 pub use self::serve::{IntoReply, Pool, Reply, Server, Site};
 pub use self::session::{
-    AddressInfo, Attached, Endpoint, Engine, EngineBuilder, Event, HandedOver, Listener, QueueInfo, QueueOptions,
-    RequestQueue, ServerSession, UrlGroup, UrlGroupInfo, UrlInfo,
+    AddressInfo, Attached, Endpoint, Engine, EngineBuilder, EngineSnapshot, Event, HandedOver, Listener,
+    ListenerSnapshot, Phase, QueueInfo, QueueOptions, QueueSnapshot, RequestQueue, ServerSession, SessionSnapshot,
+    ShardSnapshot, ShardState, UrlGroup, UrlGroupInfo, UrlGroupSnapshot, UrlInfo,
 };
 pub use self::stream::FileRange;

@@ -93,6 +93,11 @@ macro_rules! properties {
                 Err(Error::new(ErrorKind::NotFound, format!("there is no property {name:?}; there are {known}")))
             }
 
+            /// All of them with their names, each as [`set`](Self::set) takes it where it is set: for logs and lists.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, Option<String>)> + use<> {
+                [$((stringify!($name), self.$name.map(Value::show)),)+].into_iter()
+            }
+
             /// Checks every value that is set.
             pub(crate) fn check(&self) -> Result<()> {
                 $(

@@ -20,11 +20,14 @@ use crate::policy::SocketOptions;
 use crate::shard::{Entrance, ListenSocket, Sharing};
 
 /// What a shard does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ShardState {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ShardState {
     /// No thread has taken it yet.
     Waits,
+    /// A thread runs it, or, co-located, has it, and runs it while it receives.
     Runs,
+    /// It has ended, with its engine, with the thread that had it, or because it failed.
     Ended,
 }
 

@@ -20,6 +20,7 @@ use super::refused::Refused;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
+use crate::policy::SharedVerbosity;
 use crate::route::Prefix;
 
 /// How long an address that is taken is asked for again. The kernel takes down the rings of a process that was killed,
@@ -57,7 +58,7 @@ impl Control {
         &mut self,
         shared: &EngineShared,
         name: &Arc<str>,
-        options: &QueueOptions,
+        options: (&QueueOptions, &SharedVerbosity),
     ) -> Result<(QueueKey, Core)> {
         self.check_open()?;
         let opened = self.queues.open(name, options, &shared.exchanges)?;

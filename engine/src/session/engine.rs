@@ -368,12 +368,7 @@ impl Engine {
     /// last one, all levels are 0, unless a shard has failed.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let mut counters = Counters::default();
-        for (shard, exchange) in self.shared.counters.iter().zip(self.shared.exchanges.iter()) {
-            counters.add(shard, exchange.orphans());
-        }
-        counters.foreign_panics += foreign::caught_elsewhere() - self.shared.caught_before;
-        counters
+        self.shared.counters()
     }
 
     /// Stops: no more connections are taken, idle ones are closed, requests under way may still be answered for

@@ -58,6 +58,13 @@ pub(super) struct Session {
     pub(super) groups: BTreeSet<u32>,
 }
 
+impl Group {
+    /// Where all its requests have been counted.
+    pub(super) fn register(&self) -> Arc<CountsRegister> {
+        Arc::clone(&self.register)
+    }
+}
+
 /// All sessions and groups of an engine.
 #[derive(Debug)]
 pub(super) struct Groups {

@@ -279,6 +279,11 @@ impl Listeners {
         self.opened.iter().map(|opened| (&opened.address, opened.shared.entrance.port, opened.explicit))
     }
 
+    /// How many have come in by each, in the same order, of the shards that have not ended.
+    pub(super) fn accepted(&self) -> impl Iterator<Item = u64> {
+        self.opened.iter().map(|opened| opened.shared.sockets.iter().flatten().map(|it| it.accepted.read()).sum())
+    }
+
     /// Whether this engine has the address, or another one that covers it or is covered by it: who has it keeps it.
     fn is_ours(&self, address: SocketAddr) -> bool {
         let overlaps = |other: SocketAddr| {

@@ -106,9 +106,7 @@ impl Engine {
     /// All addresses that are listened on.
     #[must_use]
     pub fn addresses(&self) -> Vec<AddressInfo> {
-        let info =
-            |(address, port, explicit): (&Endpoint, _, _)| AddressInfo { address: address.clone(), port, explicit };
-        self.shared.control().listeners.addresses().map(info).collect()
+        self.shared.control().address_infos().collect()
     }
 }
 
@@ -124,7 +122,13 @@ impl UrlGroup {
 }
 
 impl Control {
-    fn queue_infos(&self) -> Vec<QueueInfo> {
+    pub(super) fn address_infos(&self) -> impl Iterator<Item = AddressInfo> {
+        let info =
+            |(address, port, explicit): (&Endpoint, _, _)| AddressInfo { address: address.clone(), port, explicit };
+        self.listeners.addresses().map(info)
+    }
+
+    pub(super) fn queue_infos(&self) -> Vec<QueueInfo> {
         let mut bound: BTreeMap<u32, Vec<UrlGroupId>> = BTreeMap::new();
         for (group, record) in self.groups.groups.iter() {
             if let Binding::To(queue) = record.binding {

@@ -25,6 +25,7 @@ mod queues;
 mod refused;
 mod request_queue;
 mod running;
+mod snapshot;
 mod socket_file;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ mod url_groups;
 
 pub use attached::Attached;
 pub(crate) use attached::{attached_shard, drive, driven_notifier, in_turn, is_over};
+pub use bound::ShardState;
 pub use builder::EngineBuilder;
 pub use engine::Engine;
 pub use events::Event;
@@ -40,4 +42,7 @@ pub use listener::{Endpoint, HandedOver, Listener};
 pub use listing::{AddressInfo, QueueInfo, UrlGroupInfo, UrlInfo};
 pub use queue_options::QueueOptions;
 pub use request_queue::RequestQueue;
+pub use snapshot::{
+    EngineSnapshot, ListenerSnapshot, Phase, QueueSnapshot, SessionSnapshot, ShardSnapshot, UrlGroupSnapshot,
+};
 pub use url_groups::{ServerSession, UrlGroup};

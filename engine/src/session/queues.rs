@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::queue_options::QueueOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{QueueId, QueueNumber};
+use crate::policy::{SharedVerbosity, Verbosity};
 use crate::queue::{Exchange, QueueCore};
 use crate::record::RequestRecord;
 use crate::slab::{Key, Slab};
@@ -27,6 +28,7 @@ pub(super) type QueueKey = Key<QueueRecord>;
 pub(super) struct QueueRecord {
     name: Arc<str>,
     core: Core,
+    verbosity: SharedVerbosity,
 }
 
 /// All queues of an engine that have handles.
@@ -47,7 +49,7 @@ impl Queues {
     pub(super) fn open(
         &mut self,
         name: &Arc<str>,
-        options: &QueueOptions,
+        (options, verbosity): (&QueueOptions, &SharedVerbosity),
         exchanges: &Arc<[Arc<Exchange<RequestRecord>>]>,
     ) -> Result<(QueueKey, Core)> {
         let is_open = |record: &QueueRecord| record.name == *name && !record.core.is_closed();
@@ -57,7 +59,7 @@ impl Queues {
         }
         let core = QueueCore::new(QueueNumber(self.made), options.length, Arc::clone(exchanges));
         let core = Arc::new(core.measured(options.measured));
-        let record = QueueRecord { name: Arc::clone(name), core: Arc::clone(&core) };
+        let record = QueueRecord { name: Arc::clone(name), core: Arc::clone(&core), verbosity: verbosity.clone() };
         let key = match self.made {
             u32::MAX => None,
             _ => self.records.insert(record),
@@ -79,6 +81,11 @@ impl Queues {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (QueueKey, &str, &Core)> {
         self.records.iter().map(|(key, record)| (key, &*record.name, &record.core))
+    }
+
+    /// What clients of each are told of 503, in the same order.
+    pub(super) fn verbosities(&self) -> impl Iterator<Item = Verbosity> {
+        self.records.iter().map(|(_, record)| record.verbosity.get())
     }
 
     pub(super) fn cores(&self) -> Vec<Core> {

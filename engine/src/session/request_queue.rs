@@ -80,10 +80,10 @@ impl RequestQueue {
     pub(super) fn open(shared: &Arc<EngineShared>, name: &str, options: QueueOptions) -> Result<Self> {
         check_length(name, options.length)?;
         let name: Arc<str> = name.into();
-        let (key, core) = shared.control().open_queue(shared, &name, &options)?;
+        let verbosity = SharedVerbosity::new(options.verbosity);
+        let (key, core) = shared.control().open_queue(shared, &name, (&options, &verbosity))?;
         let is_colocated = shared.config.mode == Mode::Colocated;
         let (places, shared) = (Arc::clone(&shared.places), Arc::downgrade(shared));
-        let verbosity = SharedVerbosity::new(options.verbosity);
         let kept = Arc::clone(&core);
         let consumers = Arc::new(Consumers { core: kept, key, name, shared, places, is_colocated, verbosity });
         Ok(Self { core, consumers, wait: options.wait })

@@ -182,6 +182,9 @@ impl<I: Io> Transport<I> {
         // The control plane may have closed it before it says so.
         if is_closing || (event.result < 0 && listener.socket.is_closed()) {
             let comes_in = event.result >= 0 && listener.socket.keeps_the_last();
+            if comes_in {
+                listener.socket.accepted.count();
+            }
             if !event.more {
                 self.let_go(key, takes_left);
             }
@@ -192,6 +195,9 @@ impl<I: Io> Transport<I> {
                 self.io.close(event.result);
             }
             return None;
+        }
+        if event.result >= 0 {
+            listener.socket.accepted.count();
         }
         let accepted = (event.result >= 0).then(|| self.accepted(event.result, entrance));
         match -event.result {

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admission::Gate;
+use crate::counters::Counter;
 use crate::driver::{Io, handed, net};
 use crate::proxied::ProxyProtocol;
 
@@ -49,6 +50,8 @@ pub(crate) struct ListenSocket {
     /// How many may wait to be accepted; `None`: as many as may.
     backlog: Option<u32>,
     state: Mutex<State>,
+    /// Connections that have come in by it, whatever became of them: written by its shard.
+    pub(crate) accepted: Counter,
 }
 
 #[derive(Debug)]
@@ -59,7 +62,8 @@ struct State {
 
 impl ListenSocket {
     pub(crate) fn new(socket: OwnedFd, sharing: Sharing, backlog: Option<u32>) -> Self {
-        Self { socket, backlog, state: Mutex::new(State { sharing, is_closed: false }) }
+        let state = Mutex::new(State { sharing, is_closed: false });
+        Self { socket, backlog, state, accepted: Counter::default() }
     }
 
     /// That listens already, and nobody else has.
