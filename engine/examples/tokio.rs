@@ -43,7 +43,7 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
                 _ = interrupts.recv() => {}
                 _ = terminations.recv() => {}
             }
-        } => tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??,
+        } => println!("{}", tokio::task::spawn_blocking(move || engine.shutdown(GRACE)).await??),
         // A shard has failed: the program ends, and says why.
         ended = waiting => ended??,
     }

@@ -72,6 +72,8 @@ counters! {
     /// Times that one was closed so because another shard had asked for a descriptor, whose clients found none, and
     /// which had no connection with nothing to do.
     descriptors_given,
+    /// Connections that were reset because the grace of a shutdown was over, with something under way.
+    connections_stopped,
     /// Heads in pieces that were answered 408 for others, when the assembly buffers of heads had run out: they had not
     /// grown. (Or 503, if it was not for their clients.)
     heads_evicted,

@@ -164,6 +164,6 @@ pub use self::serve::{IntoReply, Pool, Reply, Server, Site};
 pub use self::session::{
     AddressInfo, Attached, Endpoint, Engine, EngineBuilder, EngineSnapshot, Event, HandedOver, Listener,
     ListenerSnapshot, Phase, QueueInfo, QueueOptions, QueueSnapshot, RequestQueue, ServerSession, SessionSnapshot,
-    ShardSnapshot, ShardState, UrlGroup, UrlGroupInfo, UrlGroupSnapshot, UrlInfo,
+    ShardSnapshot, ShardState, Stopped, UrlGroup, UrlGroupInfo, UrlGroupSnapshot, UrlInfo,
 };
 pub use self::stream::FileRange;

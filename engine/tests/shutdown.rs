@@ -72,6 +72,54 @@ fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[test]
+fn what_was_cut_is_reported_exactly() {
+    let host = Host::start();
+    let mut answered = host.connect();
+    answered.get("/answered");
+    host.receive().respond(Response::text("answered")).expect("open");
+    assert_eq!(answered.read().text(), "answered");
+    // Two requests on one connection, and half a body behind one.
+    let mut two = host.connect();
+    two.send("GET /a HTTP/1.1\r\nHost: test\r\n\r\nGET /b HTTP/1.1\r\nHost: test\r\n\r\n");
+    let mut half = host.connect();
+    half.send("POST /c HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nhalf");
+    let held: Vec<Request> = (0..3).map(|_| host.receive()).collect();
+    let stopped = host.engine.shutdown(Duration::from_millis(100)).expect("no shard failed");
+    assert_eq!((stopped.requests_cut, stopped.connections_cut, stopped.shards_left), (3, 2, 0), "{stopped}");
+    assert!(!stopped.is_clean());
+    let counters = host.counters();
+    assert_eq!((counters.requests_stopped, counters.connections_stopped), (3, 2));
+    assert_eq!((answered.read_end(), two.read_end(), half.read_end()), (End::Closed, End::Reset, End::Reset));
+    drop(held);
+    let host = Host::start();
+    let mut client = host.connect();
+    client.get("/");
+    host.receive().respond(Response::text("all")).expect("open");
+    assert_eq!(client.read().text(), "all");
+    let stopped = host.engine.shutdown(LONG).expect("no shard failed");
+    assert!(stopped.is_clean(), "{stopped}");
+}
+
+#[test]
+fn a_thread_that_does_not_receive_leaves_its_shard_behind() {
+    let engine = Watched::start(builder(), Mode::Colocated);
+    let (attached, is_attached) = mpsc::channel();
+    let (stopped, is_stopped) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let engine = &engine;
+        scope.spawn(move || {
+            let _shard = engine.attach(0).expect("the shard is free");
+            attached.send(()).expect("the test waits");
+            is_stopped.recv_timeout(WAIT_MAX).expect("the test goes on");
+        });
+        is_attached.recv_timeout(WAIT_MAX).expect("it begins");
+        let report = engine.shutdown(Duration::ZERO).expect("no shard failed");
+        assert_eq!((report.shards_left, report.is_clean()), (1, false), "{report}");
+        stopped.send(()).expect("it waits");
+    });
+}
+
+#[test]
 fn what_exceeds_the_grace_is_cut() {
     let host = Host::start();
     let queue = host.queue.clone();

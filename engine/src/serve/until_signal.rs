@@ -41,7 +41,7 @@ impl Engine {
             let signal = watch.signal_unless(|| is_over.load(Ordering::SeqCst));
             // The next one finds nobody who waits.
             drop(watch);
-            if signal.is_some() { self.shutdown(grace) } else { self.failure().map_or(Ok(()), Err) }
+            if signal.is_some() { self.shutdown(grace).map(drop) } else { self.failure().map_or(Ok(()), Err) }
         })
     }
 }

@@ -22,6 +22,7 @@ use super::groups::Groups;
 use super::listener::{Endpoint, Listener};
 use super::queue_options::QueueOptions;
 use super::request_queue::RequestQueue;
+use super::stopped::Stopped;
 use super::url_groups::ServerSession;
 use crate::admission::Gates;
 use crate::clock;
@@ -390,11 +391,13 @@ impl Engine {
     /// # }
     /// ```
     ///
+    /// Gives what it had to cut, by which time the counters have all of it.
+    ///
     /// # Errors
     /// [`failure`](Self::failure), if the engine has failed: before, or while it stopped.
-    pub fn shutdown(&self, grace: Duration) -> Result<()> {
+    pub fn shutdown(&self, grace: Duration) -> Result<Stopped> {
         self.stop(Leave::within(grace));
-        self.failure().map_or(Ok(()), Err)
+        self.stopped()
     }
 
     /// Stops as [`shutdown`](Self::shutdown), and nobody loses a request by it: no more connections are taken, but each
@@ -416,9 +419,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`failure`](Self::failure), if the engine has failed: before, or while it stopped.
-    pub fn drain(&self, linger: Duration, grace: Duration) -> Result<()> {
+    pub fn drain(&self, linger: Duration, grace: Duration) -> Result<Stopped> {
         self.stop(Leave::after(linger, grace));
-        self.failure().map_or(Ok(()), Err)
+        self.stopped()
+    }
+
+    fn stopped(&self) -> Result<Stopped> {
+        if let Some(failure) = self.failure() {
+            return Err(failure);
+        }
+        let (counters, shards_left) = (self.counters(), self.shared.running.state().shards);
+        let (requests_cut, connections_cut) = (counters.requests_stopped, counters.connections_stopped);
+        Ok(Stopped { requests_cut, connections_cut, shards_left })
     }
 
     /// Why the engine no longer serves, when it has failed; `None` while it serves, and after an orderly

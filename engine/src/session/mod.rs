@@ -27,6 +27,7 @@ mod request_queue;
 mod running;
 mod snapshot;
 mod socket_file;
+mod stopped;
 #[cfg(test)]
 mod tests;
 mod url_groups;
@@ -45,4 +46,5 @@ pub use request_queue::RequestQueue;
 pub use snapshot::{
     EngineSnapshot, ListenerSnapshot, Phase, QueueSnapshot, SessionSnapshot, ShardSnapshot, UrlGroupSnapshot,
 };
+pub use stopped::Stopped;
 pub use url_groups::{ServerSession, UrlGroup};

@@ -290,6 +290,8 @@ impl<I: Io> Shard<I> {
         // Who is accepted last ends with all others, so accepting has to have ended before.
         if !self.protocol.transport.accepting.listens() && self.protocol.stop.abort_if_overdue(tick) {
             for key in self.connections.keys() {
+                let is_closing = self.connections.get(key).is_none_or(|connection| connection.socket().is_closing());
+                self.counters.connections_stopped.add(u64::from(!is_closing));
                 self.visit(key, Protocol::reset);
             }
         }
