@@ -423,7 +423,11 @@ impl Rig {
             self.turn();
             assert!(
                 !self.shard.protocol.transport.io.asleep || self.shard.is_done(),
-                "the shard sleeps instead of ending"
+                "the shard sleeps instead of ending {:?} {} {:?} {:?}",
+                self.shard.protocol.transport.accepting,
+                self.shard.connections.len(),
+                self.shard.eviction,
+                self.shard.protocol.transport.io.waited
             );
         }
         panic!("the shard does not end in {TURNS_MAX} turns");

@@ -5,6 +5,7 @@
 //! afterwards nothing is in use. Where resources are short (`tight`) or time flies (`hasty`), 503, 408 and a closed
 //! connection are fair, and everything else still holds. Where the application keeps the shard's own thread for minutes
 //! (`slow`), they are fair for those clients alone who are late by what they do: whose requests had come is not.
+//! Another shard asks for descriptors, each time for one answer, and is asked.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,9 +19,11 @@ use crate::admission::ConnectionLimits;
 use crate::clock::{Tick, ticks};
 use crate::config::{Config, Mode, longest_whole};
 use crate::driver::fake::{Faults, Outside, Random};
+use crate::id::ShardId;
 use crate::peers::Network;
 use crate::policy::{Properties, Verbosity};
 use crate::proxied::ProxyProtocol;
+use crate::queue::Command;
 use crate::shard::Sharing;
 
 /// Turns of the shard while clients come and go.
@@ -115,10 +118,54 @@ fn limits(own: &mut Random, is_fair: bool) -> [ConnectionLimits; 2] {
     })
 }
 
+/// Another shard of the engine.
+struct Beside {
+    random: Random,
+    asked: u32,
+    answered: u32,
+    /// How many answers it owes.
+    owes: u32,
+}
+
+impl Beside {
+    fn hear(&mut self, rig: &mut Rig) {
+        let Some(side) = &mut rig.beside else { return };
+        side.open_commands();
+        while let Some(command) = side.take_command() {
+            match command {
+                Command::GiveDescriptor(ShardId(0)) => self.owes += 1,
+                Command::Descriptor { from: ShardId(0), .. } => self.answered += 1,
+                other => panic!("the other shard is told {other:?}"),
+            }
+        }
+        assert!(self.owes <= 1, "it is asked again before it has answered");
+    }
+
+    fn act(&mut self, rig: &mut Rig) {
+        self.hear(rig);
+        if rig.beside.is_none() {
+            return;
+        }
+        if self.random.chance(30) {
+            self.asked += 1;
+            rig.exchange.command(Command::GiveDescriptor(ShardId(1)));
+        }
+        if self.owes > 0 && self.random.chance(300) {
+            self.owes -= 1;
+            let is_given = self.random.chance(500);
+            let most = &mut rig.shard.protocol.transport.io.descriptors_max;
+            *most = most.saturating_add(usize::from(is_given));
+            rig.exchange.command(Command::Descriptor { from: ShardId(1), is_given });
+        }
+    }
+}
+
 fn run_one(seed: u64) {
     let mut random = Random::new(seed);
     let (tight, hasty) = (random.chance(250), random.chance(150));
     let mut options = options(seed, &mut random, tight, hasty);
+    let mut beside = Beside { random: Random::new(seed ^ 0xbe), asked: 0, answered: 0, owes: 0 };
+    options.is_shared = tight && beside.random.chance(600);
     let (colocated, measured, proxy) = (options.config.mode == Mode::Colocated, options.measured, options.proxy);
     let mut slow = colocated.then(|| Random::new(seed ^ 0x510)).filter(|own| own.clone().chance(700));
     if slow.is_some() && !hasty {
@@ -153,29 +200,41 @@ fn run_one(seed: u64) {
             // As if memory were kept for a moment only.
             rig.shard.give_memory_back();
         }
+        beside.act(&mut rig);
         turn(&mut rig, &world, colocated);
     }
     match random.below(8) {
-        0 => return stop_at_once(rig, &world),
-        1 => return stop_in_time(rig, &world, colocated),
-        2 => return fail(rig, &world),
-        3 => return end_queue(rig, &world),
-        _ => {}
+        0 => stop_at_once(rig, &world),
+        1 => stop_in_time(rig, &world, colocated),
+        2 => fail(rig, &world),
+        3 => end_queue(rig, &world),
+        _ => end_well((rig, beside), &world, &mut random, (tight, colocated)),
     }
+}
+
+/// All is answered, everybody leaves, and nothing is left.
+fn end_well(
+    (mut rig, mut beside): (Rig, Beside),
+    world: &RefCell<World>,
+    random: &mut Random,
+    (tight, colocated): (bool, bool),
+) {
     world.borrow_mut().hurry(&mut rig.shard.protocol.transport.io);
-    settle(&mut rig, &world, colocated);
+    settle(&mut rig, world, colocated);
     if tight && !world.borrow().clients.iter().all(|client| client.is_content()) {
         // Half heads of silent clients have the cells, or their requests the slots, until their time is over.
         rig.expire(Duration::from_secs(130));
-        settle(&mut rig, &world, colocated);
+        settle(&mut rig, world, colocated);
     }
     world.borrow().clients.iter().for_each(|client| client.assert_content(&rig.shard.protocol.transport.io));
     if random.chance(300) {
-        time_out(&mut rig, &world, colocated);
+        time_out(&mut rig, world, colocated);
     }
     world.borrow_mut().finish(&mut rig.shard.protocol.transport.io);
-    settle(&mut rig, &world, colocated);
+    settle(&mut rig, world, colocated);
+    beside.hear(&mut rig);
     rig.assert_idle();
+    assert_eq!(beside.asked, beside.answered, "who has asked is answered once");
     world.borrow().app.assert_told();
     world.borrow().app.assert_streams_over();
     let cancelled = rig.counters.requests_cancelled.read() + rig.counters.cancels_late.read();
@@ -340,7 +399,8 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
     }
     rig.assert_idle();
     world.borrow().app.assert_told();
-    rig.stop(Duration::from_secs(60));
+    // Clients that wait for accepting to go on would be taken, and have as much time as there is.
+    rig.stop(Duration::ZERO);
     rig.end();
 }
 
