@@ -181,15 +181,19 @@ impl Producer {
         Self { ring, tail: 0, published: 0, unshown: 0, head_seen: 0, head_asked: 0, passed_asked: 0 }
     }
 
-    /// Ids in the ring, written or published, that are not withdrawn: as an upper bound when at most `enough`, else
+    /// Ids in the ring, written or published, that are not withdrawn: as an upper bound when less than `enough`, else
     /// exactly.
     #[inline]
     pub(super) fn len(&mut self, enough: u64) -> u64 {
-        let leftovers = self.ring.leftovers();
-        if (self.tail - self.head_seen).saturating_sub(leftovers) >= enough {
-            self.head_seen = self.ring.head.load(Ordering::Acquire);
-        }
-        (self.tail - self.head_seen).saturating_sub(leftovers)
+        let entries = self.tail - self.head_seen;
+        if entries < enough { entries } else { self.len_exactly() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn len_exactly(&mut self) -> u64 {
+        self.head_seen = self.ring.head.load(Ordering::Acquire);
+        (self.tail - self.head_seen).saturating_sub(self.ring.leftovers())
     }
 
     /// Entries that are free: as a lower bound when at least `enough`, else exactly.

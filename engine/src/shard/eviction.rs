@@ -95,9 +95,9 @@ impl Eviction {
         self.leaving.len()
     }
 
-    /// Sees who waits by now, and for when.
-    fn note_awaited(&mut self) {
-        self.is_awaited = self.has_arrivals() || !self.leaving.is_empty() || self.others.is_awaited();
+    /// Sees who waits by now, a listener if it `is_short`, and for when.
+    fn note_awaited(&mut self, is_short: bool) {
+        self.is_awaited = is_short || self.has_arrivals() || !self.leaving.is_empty() || self.others.is_awaited();
         self.looks_again = [self.places_at, self.others.due()].into_iter().flatten().min();
     }
 }
@@ -155,7 +155,7 @@ impl<I: Io> Shard<I> {
     /// Whether somebody waits for a place or a descriptor.
     #[inline]
     pub(super) fn is_short(&self) -> bool {
-        self.eviction.is_awaited || self.protocol.transport.accepting.is_short()
+        self.eviction.is_awaited
     }
 
     /// Makes room for those who wait. All that has come is handled.
@@ -182,7 +182,7 @@ impl<I: Io> Shard<I> {
         if any_closed && self.eviction.others.is_asked() {
             self.descriptors_are_given();
         }
-        self.eviction.note_awaited();
+        self.eviction.note_awaited(self.protocol.transport.accepting.is_short());
         self.work_off();
     }
 

@@ -193,10 +193,8 @@ impl<I: Io> Shard<I> {
             self.note_left_over();
         }
         self.handle_events();
-        // First what there is, before others give something up.
-        self.call_waiting();
-        if (self.is_short() || self.lacks_something()) && self.cursor == self.events.len() {
-            self.serve_newcomers();
+        if !self.protocol.transport.waiting.is_empty() || self.is_short() {
+            self.serve_waiting();
         }
         self.protocol.dispatch.wake_readers();
         self.protocol.post_buffers();
@@ -405,8 +403,17 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Those that wait get what there is; then, for those that wait for it, others give something up.
+    #[cold]
+    #[inline(never)]
+    fn serve_waiting(&mut self) {
+        self.call_waiting();
+        if (self.is_short() || self.lacks_something()) && self.cursor == self.events.len() {
+            self.serve_newcomers();
+        }
+    }
+
     /// Whether somebody waits for what others may have to give up.
-    #[inline]
     fn lacks_something(&self) -> bool {
         let waiting = &self.protocol.transport.waiting;
         let lacks_slots = || waiting.count(Resource::ReservedSlot) > 0;
@@ -505,6 +512,8 @@ impl<I: Io> Shard<I> {
         if let Some(accepted) = transport.on_accept(event, has_time) {
             self.admit(accepted);
         }
+        // Also when there is no descriptor.
+        self.eviction.is_awaited |= self.protocol.transport.accepting.is_short();
     }
 
     /// Ends what has run out of time. What has come is not late, however long an application keeps the thread before it

@@ -12,15 +12,7 @@ use crate::driver::Io;
 
 impl<I: Io> Shard<I> {
     /// Goes on with the input of those that wait for something, oldest first, as far as it is there.
-    #[inline]
     pub(super) fn call_waiting(&mut self) {
-        if !self.protocol.transport.waiting.is_empty() {
-            self.call_all_waiting();
-        }
-    }
-
-    #[cold]
-    fn call_all_waiting(&mut self) {
         if self.protocol.transport.waiting.starved() > 0 {
             self.protocol.dispatch.reclaim_bodies_if_short();
             self.protocol.post_buffers();
