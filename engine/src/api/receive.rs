@@ -20,7 +20,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::RequestId;
-use crate::queue::{NotRegained, NotifyScope, Source, WaitStrategy, Woken, notify_deferred};
+use crate::queue::{NotRegained, NotifyScope, Receiving, Source, WaitStrategy, Woken, notify_deferred};
 use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
 
@@ -222,19 +222,29 @@ impl RequestQueue {
 
     /// Drives this thread's shard until a request is there.
     fn drive(&self, deadline: Option<Instant>, is_over: Option<&AtomicBool>) -> Result<Option<Request>> {
+        let receiving = self.core.sleepers().receive();
         loop {
             let wait_max = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
             session::drive(wait_max)?;
             if is_set(is_over) {
-                return Ok(None);
+                return Ok(self.leave(receiving));
             }
             if let Some(request) = self.claim() {
                 return Ok(Some(request));
             }
             if wait_max == Some(Duration::ZERO) {
-                return Ok(None);
+                return Ok(self.leave(receiving));
             }
         }
+    }
+
+    /// Ends a wait that has brought no request. What has come in this very moment, while this thread was among those
+    /// who receive, is somebody else's.
+    #[cold]
+    fn leave(&self, receiving: Receiving<'_>) -> Option<Request> {
+        drop(receiving);
+        self.core.pass_on();
+        None
     }
 
     /// Waits as the queue's strategy says until a request is there.
@@ -248,11 +258,11 @@ impl RequestQueue {
         // A shard that sleeps on what this thread owes it would keep its clients waiting.
         notify_deferred();
         let mut spins = 0_u32;
+        let receiving = self.core.sleepers().receive();
         loop {
             if is_set(is_over) {
                 // What this thread was woken for may be a request.
-                self.core.pass_on();
-                return Ok(None);
+                return Ok(self.leave(receiving));
             }
             if let Some(request) = self.claim() {
                 return Ok(Some(request));
@@ -269,13 +279,13 @@ impl RequestQueue {
             if spin {
                 core::hint::spin_loop();
                 if spins.is_multiple_of(SPINS_PER_CLOCK) && deadline.is_some_and(|deadline| clock::now() >= deadline) {
-                    return Ok(None);
+                    return Ok(self.leave(receiving));
                 }
                 continue;
             }
             let look = || self.core.shows_any() || self.core.is_closed() || is_set(is_over);
             if self.core.sleepers().sleep(deadline, look) == Woken::TimedOut {
-                return Ok(self.claim());
+                return Ok(self.claim().or_else(|| self.leave(receiving)));
             }
         }
     }

@@ -7,7 +7,7 @@
 //! Not here: the rings (`request_ring`), how consumers sleep (`sleepers`), when a shard pushes, publishes and wakes
 //! (`shard::dispatch`), and a queue's handles and name (room `session`).
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::Arc;
 
 use super::exchange::{Exchange, Record};
@@ -206,6 +206,8 @@ impl<R: Record> QueueCore<R> {
 
     /// Wakes others for what is there: a future was woken for it and did not take it.
     pub(crate) fn pass_on(&self) {
+        // The caller was among those who receive until now: what was published meanwhile is seen here.
+        fence(Ordering::SeqCst);
         let waiting = self.rings.iter().enumerate().filter(|(_, ring)| ring.shows_any());
         waiting.for_each(|(shard, _)| self.sleepers.wake(shard, 1));
     }

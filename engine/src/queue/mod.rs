@@ -59,7 +59,7 @@ pub(crate) use self::request_ring::Producer;
 pub(crate) use self::shard_side::{Scratch, ShardSide, SlotUse};
 pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
-pub(crate) use self::sleepers::Woken;
+pub(crate) use self::sleepers::{Receiving, Woken};
 pub(crate) use self::slot::{Slot, SlotTable};
 pub use self::watch::Disconnected;
 pub(crate) use self::watch::{Registration, Watch};

@@ -1,4 +1,5 @@
-//! Consumers that wait for requests: blocked threads (futex) and pending futures (wakers).
+//! Consumers that wait for requests: blocked threads (futex) and pending futures (wakers); and who wants to know when
+//! there are none.
 //!
 //! A waker grants one permit for each sleeper it takes off the count, so that a sleeper already granted is not woken
 //! twice while it is on its way: between two batches a shard makes at most one futex call a sleeping consumer.
@@ -11,11 +12,12 @@
 //! Not here: the work itself (`core`), looking again before a sleep as `WaitStrategy` says (room `api`), and shards
 //! that sleep (`notifier`).
 
+use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use core::task::Waker;
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
@@ -54,10 +56,46 @@ pub(crate) struct Sleepers {
     last_cpu: AtomicU32,
     /// Permits granted and not yet taken: the futex word.
     permits: AtomicU32,
-    /// Futures in `wakers`.
+    /// How many there are in `waiting`.
     pending: AtomicU32,
-    wakers: Mutex<VecDeque<Pending>>,
+    waiting: Mutex<Waiting>,
     tickets: AtomicU64,
+    /// Threads that wait for a request, asleep, spinning or driving a shard.
+    receiving: AtomicU32,
+}
+
+/// Code of an application's that is called once.
+pub(crate) type Call = Box<dyn FnOnce() + Send>;
+
+/// Who is told by a call.
+#[derive(Default)]
+struct Waiting {
+    futures: VecDeque<Pending>,
+    /// Called when a request is there and nobody receives.
+    demand: Option<Call>,
+}
+
+impl Waiting {
+    fn count(&self) -> u32 {
+        let count = self.futures.len() + usize::from(self.demand.is_some());
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").field("futures", &self.futures).finish_non_exhaustive()
+    }
+}
+
+/// While it lives, a thread waits for a request.
+#[derive(Debug)]
+pub(crate) struct Receiving<'s>(&'s AtomicU32);
+
+impl Drop for Receiving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// Names one pending future among the sleepers.
@@ -81,6 +119,7 @@ impl Sleepers {
 
     /// Wakes everybody: the queue is closed.
     pub(crate) fn wake_all(&self) {
+        foreign::drop_guarded(self.take_demand());
         self.wake_those(u64::MAX, |_| true);
     }
 
@@ -103,6 +142,39 @@ impl Sleepers {
         self.parked.load(Ordering::Relaxed) == 1
             && self.pending.load(Ordering::Relaxed) == 0
             && self.last_cpu.load(Ordering::Relaxed) == current_cpu()
+    }
+
+    /// The current thread waits for a request: nobody else need be called for one.
+    #[inline]
+    pub(crate) fn receive(&self) -> Receiving<'_> {
+        self.receiving.fetch_add(1, Ordering::SeqCst);
+        Receiving(&self.receiving)
+    }
+
+    /// Has `call` made, once, when a request is there and nobody receives; the caller [looks](Self::wake) whether one
+    /// is there by now. Gives it back if another one is there.
+    pub(crate) fn demand(&self, call: Call) -> Result<(), Call> {
+        let mut waiting = self.waiting();
+        if waiting.demand.is_some() {
+            return Err(call);
+        }
+        waiting.demand = Some(call);
+        self.pending.store(waiting.count(), Ordering::Relaxed);
+        drop(waiting);
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Takes the call back that has not been made.
+    pub(crate) fn take_demand(&self) -> Option<Call> {
+        let mut waiting = self.waiting();
+        let call = waiting.demand.take();
+        self.pending.store(waiting.count(), Ordering::Relaxed);
+        call
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many sleep, threads and tasks; a moment's view.
@@ -143,17 +215,24 @@ impl Sleepers {
         let mut left = count;
         while left > 0 {
             let pending = {
-                let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-                let first = wakers.iter().position(&who);
-                let pending = first.and_then(|place| wakers.remove(place));
-                self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+                let mut waiting = self.waiting();
+                let first = waiting.futures.iter().position(&who);
+                let pending = first.and_then(|place| waiting.futures.remove(place));
+                self.pending.store(waiting.count(), Ordering::Relaxed);
                 pending
             };
             match pending {
                 // Where one has panicked nobody may come: another one is woken in its place.
                 Some(pending) => left -= u64::from(foreign::wake(pending.waker)),
-                None => return,
+                None => break,
             }
+        }
+        // A thread that was woken is among those who receive until it has taken a request.
+        if left == count
+            && self.receiving.load(Ordering::SeqCst) == 0
+            && let Some(call) = self.take_demand()
+        {
+            foreign::call(call);
         }
     }
 
@@ -210,19 +289,19 @@ impl Sleepers {
     pub(crate) fn register(&self, ticket: Ticket, shard: Option<usize>, waker: &Waker) {
         // Outside the lock: a waker may own a task with a future that comes here.
         let waker = waker.clone();
-        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = match wakers.iter_mut().find(|known| known.ticket == ticket) {
+        let mut waiting = self.waiting();
+        let old = match waiting.futures.iter_mut().find(|known| known.ticket == ticket) {
             Some(known) => {
                 known.shard = shard;
                 Some(core::mem::replace(&mut known.waker, waker))
             }
             None => {
-                wakers.push_back(Pending { ticket, shard, waker });
+                waiting.futures.push_back(Pending { ticket, shard, waker });
                 None
             }
         };
-        self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
-        drop(wakers);
+        self.pending.store(waiting.count(), Ordering::Relaxed);
+        drop(waiting);
         foreign::drop_guarded(old);
         fence(Ordering::SeqCst);
     }
@@ -230,11 +309,11 @@ impl Sleepers {
     /// Takes a future's waker back; `false` when it had been woken already (and must pass the wake on if it does not
     /// use it).
     pub(crate) fn unregister(&self, ticket: Ticket) -> bool {
-        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = wakers.iter().position(|known| known.ticket == ticket);
-        let old = place.and_then(|place| wakers.remove(place));
-        self.pending.store(u32::try_from(wakers.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
-        drop(wakers);
+        let mut waiting = self.waiting();
+        let place = waiting.futures.iter().position(|known| known.ticket == ticket);
+        let old = place.and_then(|place| waiting.futures.remove(place));
+        self.pending.store(waiting.count(), Ordering::Relaxed);
+        drop(waiting);
         let was_here = old.is_some();
         foreign::drop_guarded(old);
         was_here

@@ -18,7 +18,7 @@ use super::queues::{QueueKey, queue_id};
 use crate::clock;
 use crate::config::Mode;
 use crate::counters::{Latency, RequestCounters};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::{ConnectionId, Places, QueueId, RequestId};
 use crate::policy::{SharedVerbosity, Verbosity};
@@ -192,6 +192,57 @@ impl RequestQueue {
         check_length(self.name(), length)?;
         self.core.set_length_max(length);
         Ok(())
+    }
+
+    /// Has `call` made, once, when a request waits here and nobody receives: no thread is in a receive of this queue,
+    /// asleep, spinning or driving a shard, and no future waits for one. Threads that are busy with a request do not
+    /// count, so that more can be started for the next one. Where a request waits already, it is made at once, here;
+    /// else on the thread of the shard that has the request: so it should do no more than wake or start a thread. If
+    /// it panics, that is counted ([`foreign_panics`](crate::Counters::foreign_panics)). Arm it again for the next
+    /// time, from within the call or later: `HttpWaitForDemandStart`, within a process.
+    ///
+    /// ```no_run
+    /// # fn work(queue: &ringress::RequestQueue) {}
+    /// fn start_on_demand(queue: &ringress::RequestQueue) -> ringress::Result<()> {
+    ///     let of_call = queue.clone();
+    ///     queue.on_demand(move || {
+    ///         let (worker, again) = (of_call.clone(), of_call);
+    ///         std::thread::spawn(move || work(&worker));
+    ///         let _ = start_on_demand(&again);
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// A handle of the queue that the call owns keeps the queue open until it is made or
+    /// [taken back](Self::cancel_demand).
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) while there is another one that has not been made;
+    /// [`Closed`](crate::ErrorKind::Closed) when the queue has been shut down or the engine has ended, which also lets
+    /// go of one that has not been made.
+    pub fn on_demand(&self, call: impl FnOnce() + Send + 'static) -> Result<()> {
+        if self.core.is_closed() {
+            return Err(Error::CLOSED);
+        }
+        if let Err(call) = self.core.sleepers().demand(Box::new(call)) {
+            foreign::drop_guarded(call);
+            let text = format!("request queue {:?} has a call on demand that was not made yet", self.name());
+            return Err(Error::new(ErrorKind::AlreadyExists, text + "; cancel_demand takes it back"));
+        }
+        self.core.pass_on();
+        if self.core.is_closed() {
+            // Closed meanwhile, perhaps before it was there to be let go of.
+            let _ = self.cancel_demand();
+        }
+        Ok(())
+    }
+
+    /// Takes a call [on demand](Self::on_demand) back. `false`: there is none, or it is made.
+    pub fn cancel_demand(&self) -> bool {
+        let call = self.core.sleepers().take_demand();
+        let is_taken = call.is_some();
+        foreign::drop_guarded(call);
+        is_taken
     }
 
     /// Shuts the queue down for good, from any thread: no request is delivered any more, every receive that waits, in
