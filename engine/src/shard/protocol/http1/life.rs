@@ -66,7 +66,6 @@ impl<I: Io> Protocol<I> {
     #[inline]
     pub(crate) fn set_timer(&mut self, connection: &mut Http1) {
         let reason = connection.machine.wait_reason(connection.part(), connection.link.socket.blocked());
-        let policy = self.dispatch.policy(connection.link.policy);
         let mut from = self.transport.tick;
         if connection.link.socket.giving.runs() && reason != WaitReason::Body {
             connection.link.socket.giving.stop(from);
@@ -76,30 +75,36 @@ impl<I: Io> Protocol<I> {
                 Some(oldest) => {
                     // One that is answered leaves at once.
                     from = if oldest.is_answered() { from } else { oldest.queued };
-                    policy.queue
+                    self.dispatch.policy(connection.link.policy).queue
                 }
                 None => NEVER,
             },
-            WaitReason::Idle if connection.link.socket.waits_for().is_some() => self.wait_limit(connection),
-            WaitReason::Idle => {
+            WaitReason::Idle if connection.link.socket.waits_for().is_none() => {
                 connection.quiet_since = from;
-                policy.idle
+                self.dispatch.policy(connection.link.policy).idle
             }
-            WaitReason::Head => return self.set_head_timer(connection),
-            WaitReason::Body | WaitReason::Drain | WaitReason::Send => {
-                if let Intake::Head(head) = &mut connection.intake {
-                    // Its deadline is another one afterwards.
-                    head.is_timed = false;
-                }
-                let deadline = match reason {
-                    WaitReason::Body => self.body_deadline(connection),
-                    WaitReason::Drain => self.drain_deadline(connection),
-                    _ => self.send_deadline(&connection.link),
-                };
-                return self.transport.set_deadline(&connection.link.socket, deadline);
-            }
+            _ => return self.set_uncommon_timer(connection, reason),
         };
         self.transport.set_deadline(&connection.link.socket, from.saturating_add(ticks));
+    }
+
+    /// The same, while there is a part of a request, or it is not the application or the next request that is awaited.
+    #[inline(never)]
+    fn set_uncommon_timer(&mut self, connection: &mut Http1, reason: WaitReason) {
+        if reason == WaitReason::Head {
+            return self.set_head_timer(connection);
+        }
+        if let Intake::Head(head) = &mut connection.intake {
+            // Its deadline is another one afterwards.
+            head.is_timed = false;
+        }
+        let deadline = match reason {
+            WaitReason::Body => self.body_deadline(connection),
+            WaitReason::Drain => self.drain_deadline(connection),
+            WaitReason::Send => self.send_deadline(&connection.link),
+            _ => self.transport.tick.saturating_add(self.wait_limit(connection)),
+        };
+        self.transport.set_deadline(&connection.link.socket, deadline);
     }
 
     /// The same, while a part of a head is here: that has a deadline, and so has the oldest request before it.
