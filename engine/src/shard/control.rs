@@ -20,7 +20,7 @@ use super::Shard;
 use super::dispatch::EndedQueues;
 use super::protocol::Protocol;
 use super::transport::{Entrance, ListenSocket};
-use crate::clock::ticks;
+use crate::clock::{Tick, ticks};
 use crate::driver::Io;
 use crate::id::{QueueNumber, QueuePlace};
 use crate::queue::QueueCore;
@@ -279,9 +279,24 @@ impl<I: Io> Shard<I> {
         self.end_idle();
     }
 
+    /// When a stop that has begun goes on by the clock. It is not aborted before accepting has ended, of which there
+    /// will be a completion.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn stop_goes_on_at(&self) -> Option<Tick> {
+        let Protocol { transport, stop, .. } = &self.protocol;
+        let goes_on = stop.goes_on_at().filter(|at| *at > transport.tick || !transport.accepting.listens());
+        [goes_on, self.idle_again].into_iter().flatten().min()
+    }
+
     /// Goes on with a stop that has begun, by the clock.
     #[cold]
     pub(super) fn go_on_stopping(&mut self) {
+        let is_all_handled = self.cursor == self.events.len();
+        if is_all_handled && self.idle_again.is_some_and(|at| at <= self.entered_at) {
+            self.idle_again = None;
+            self.end_idle();
+        }
         let tick = self.protocol.transport.tick;
         if self.protocol.stop.goes_on_at().is_none_or(|at| at > tick) {
             return;

@@ -46,6 +46,7 @@ mod waiters;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::crowds::REST_MIN;
 use self::dispatch::{Dispatch, Then};
 use self::eviction::Eviction;
 use self::gathered::Gathered;
@@ -107,6 +108,8 @@ pub(crate) struct Shard<I: Io> {
     listening_version: u64,
     /// The id of the last address that it was told of.
     last_address: u64,
+    /// When connections that have come in behind the beginning of a stop are idle, if they have asked for nothing.
+    idle_again: Option<Tick>,
     counters: Arc<ShardCounters>,
     notifier_armed: bool,
     quiet: Quiet,
@@ -142,6 +145,7 @@ impl<I: Io> Shard<I> {
             queues_version: 0,
             listening_version: 0,
             last_address: 0,
+            idle_again: None,
             counters,
             notifier_armed: false,
             quiet: Quiet::new(config.properties.keeps_memory()),
@@ -311,8 +315,7 @@ impl<I: Io> Shard<I> {
         let [looks_again, at_pieces] = [self.eviction.looks_again(), self.looks_at_pieces()];
         let at_bodies = self.looks_at_bodies();
         let [visit, resumes] = [transport.wheel.next_visit(), transport.accepting.resumes()];
-        // It is not aborted before accepting has ended, of which there will be a completion.
-        let goes_on = stop.goes_on_at().filter(|at| *at > transport.tick || !transport.accepting.listens());
+        let goes_on = if stop.has_begun() { self.stop_goes_on_at() } else { None };
         let [stopped, quiet] = [goes_on, self.quiet.ends()];
         let dues = [visit, resumes, stopped, reclaim, sent, looks_again, at_pieces, at_bodies, quiet];
         // By reference: `into_iter` of arrays that are chained costs a hundred instructions in each such turn.
@@ -510,6 +513,8 @@ impl<I: Io> Shard<I> {
         let Protocol { transport, stop, .. } = &mut self.protocol;
         let has_time = stop.has_time(transport.tick);
         if let Some(accepted) = transport.on_accept(event, has_time) {
+            // Those who come in last may have asked for something already.
+            self.idle_again = stop.has_begun().then(|| transport.after(REST_MIN));
             self.admit(accepted);
         }
         // Also when there is no descriptor.

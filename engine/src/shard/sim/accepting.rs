@@ -85,6 +85,24 @@ fn a_stop_that_has_no_time_leaves_who_waits_to_others() {
 }
 
 #[test]
+fn who_comes_in_last_is_served_if_it_has_asked_and_is_not_waited_for_otherwise() {
+    let mut rig = shared(Faults { clients_left: 1000, ..Faults::default() });
+    rig.settle();
+    let [asks, silent] = [(); 2].map(|()| comes(&mut rig));
+    rig.shard.protocol.transport.io.write(asks, GET.as_bytes());
+    rig.stop(SECOND * 60);
+    rig.settle();
+    assert_eq!(rig.counters.connections_accepted.read(), 2, "they may have been told of here alone");
+    rig.pass(SECOND / 5);
+    assert!(rig.shard.protocol.transport.io.is_closed(silent), "as all that are idle");
+    rig.serve();
+    let heard = rig.heard(asks);
+    assert!(heard.contains("\r\nConnection: close\r\n") && heard.contains("[/a/1]"), "{heard}");
+    rig.shard.protocol.transport.io.end(asks);
+    rig.end();
+}
+
+#[test]
 fn who_comes_in_while_accepting_ends_does_not_outlive_a_stop() {
     let mut rig = shared(Faults { cancel_late: 1000, ..Faults::default() });
     let first = rig.connect();
