@@ -1,10 +1,10 @@
 //! Connections that proxies pass on: headers of the PROXY protocol, and fields that say for whom a request is.
 //!
-//! Proxies are clients here that write headers byte for byte; a real one is in `behind_haproxy`. Not here: the grammar
+//! Proxies are clients here that write headers byte for byte; real ones are in `behind_proxies`. Not here: the grammar
 //! of headers and fields (the crate `ringress-proto`).
 
-#[path = "proxied/behind_haproxy.rs"]
-mod behind_haproxy;
+#[path = "proxied/behind_proxies.rs"]
+mod behind_proxies;
 mod common;
 
 use std::io::{Read, Write};

@@ -408,6 +408,11 @@ impl App {
         self.abandon();
     }
 
+    /// Abandons some of the requests that it has, and keeps others.
+    pub(super) fn let_go_of_some(&mut self, random: &mut Random) {
+        self.pending.retain(|_| random.chance(500));
+    }
+
     /// Drops everything, as an application does that ends.
     pub(super) fn abandon(&mut self) {
         self.pending.clear();

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ends;
@@ -207,6 +208,7 @@ fn run_one(seed: u64) {
         0 => stop_at_once(rig, &world),
         1 => stop_in_time(rig, &world, colocated),
         2 => fail(rig, &world),
+        3 if Random::new(seed ^ 0x5d).chance(500) => shut_queue_down(rig, &world),
         3 => end_queue(rig, &world),
         _ => end_well((rig, beside), &world, &mut random, (tight, colocated)),
     }
@@ -402,6 +404,52 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
     rig.assert_idle();
     world.borrow().app.assert_told();
     // Clients that wait for accepting to go on would be taken, and have as much time as there is.
+    rig.stop(Duration::ZERO);
+    rig.end();
+}
+
+/// The queue is shut down, in the middle of everything: nothing waits in it any more, what was received and is not
+/// answered is cancelled at the deadline, and everybody who asked is told.
+fn shut_queue_down(mut rig: Rig, world: &RefCell<World>) {
+    rig.shard.protocol.transport.io.outside = None;
+    let mut random = Random::new(world.borrow().seed);
+    assert!(rig.queue.shut_down() && !rig.queue.shut_down(), "once");
+    if random.chance(500) {
+        // A turn that does not know of it yet: what is published in it is left in the queue.
+        rig.turn();
+    }
+    rig.change(|desired| {
+        let queue = Some(Arc::clone(&rig.queue));
+        desired.set_queues(vec![queue]);
+    });
+    rig.settle();
+    assert_eq!(rig.queue.len(), 0, "something waits in a queue that nobody receives from");
+    // What comes now is refused, too.
+    world.borrow_mut().hurry(&mut rig.shard.protocol.transport.io);
+    rig.settle();
+    assert_eq!(rig.queue.len(), 0, "something was put into a queue that was shut down");
+    if random.chance(500) {
+        world.borrow_mut().app.let_go_of_some(&mut random);
+        rig.settle();
+    }
+    let before = rig.counters.requests_cancelled.read() + rig.counters.cancels_late.read();
+    let cancelled = rig.queue.cancel_all();
+    rig.settle();
+    let after = rig.counters.requests_cancelled.read() + rig.counters.cancels_late.read();
+    assert_eq!(after - before, cancelled, "a cancel is not counted, or twice");
+    assert_eq!(rig.queue.cancel_all(), 0, "something is left to be cancelled");
+    world.borrow_mut().app.abandon();
+    rig.change(|desired| desired.set_queues(Vec::new()));
+    rig.settle();
+    for _ in 0..40 {
+        if rig.shard.connections.len() == 0 {
+            break;
+        }
+        rig.expire(Duration::from_secs(130));
+        rig.settle();
+    }
+    rig.assert_idle();
+    world.borrow().app.assert_told();
     rig.stop(Duration::ZERO);
     rig.end();
 }
