@@ -14,9 +14,10 @@
 mod places;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 pub(crate) use self::places::Places;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::mem::give_back_room;
 use crate::slab::ConnectionKey;
 
@@ -77,12 +78,34 @@ impl Origin {
 ///
 /// let network = ringress::Network::new(Ipv4Addr::new(10, 0, 0, 0).into(), 8).unwrap();
 /// assert_eq!(network.to_string(), "10.0.0.0/8");
+/// assert_eq!("10.0.0.0/8".parse::<ringress::Network>().unwrap(), network);
 /// assert!(ringress::Network::new(Ipv4Addr::new(10, 0, 0, 1).into(), 8).is_err());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network {
     address: IpAddr,
     prefix: u8,
+}
+
+impl FromStr for Network {
+    type Err = Error;
+
+    /// As it is written: an address, `/` and the bits that count; an address alone is itself.
+    ///
+    /// # Errors
+    /// [`Malformed`](crate::ErrorKind::Malformed) for what is neither, and as [`new`](Self::new).
+    fn from_str(text: &str) -> Result<Self> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+        let address = address.parse::<IpAddr>().ok();
+        let bits = address.map_or(0, |address| if address.is_ipv4() { 32 } else { 128 });
+        let is_number = |prefix: &str| prefix.bytes().all(|byte| byte.is_ascii_digit());
+        let prefix = prefix.map_or(Some(bits), |prefix| prefix.parse().ok().filter(|_| is_number(prefix)));
+        let (address, prefix) = address.zip(prefix).ok_or_else(|| {
+            let text = format!("{text:?} is no network: an address and its bits are wanted, as 10.0.0.0/8 or fd00::/8");
+            Error::new(ErrorKind::Malformed, text)
+        })?;
+        Self::new(address, prefix)
+    }
 }
 
 impl Network {
@@ -360,6 +383,27 @@ mod tests {
 
     fn v6(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_network_is_read_as_it_is_written() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "127.0.0.1/32", "fd00::/8", "::1/128"] {
+            assert_eq!(text.parse::<Network>().expect(text).to_string(), text);
+        }
+        assert_eq!("127.0.0.1".parse::<Network>().expect("itself").to_string(), "127.0.0.1/32");
+        assert_eq!("::ffff:10.0.0.0/104".parse::<Network>().expect("of IPv4").to_string(), "10.0.0.0/8");
+        for (text, kind) in [
+            ("", ErrorKind::Malformed),
+            ("10.0.0.0/", ErrorKind::Malformed),
+            ("10.0.0.0/+8", ErrorKind::Malformed),
+            ("10.0.0.0/8/8", ErrorKind::Malformed),
+            ("10.0.0.0/256", ErrorKind::Malformed),
+            ("example.org/8", ErrorKind::Malformed),
+            ("10.0.0.0/33", ErrorKind::Invalid),
+            ("10.0.0.1/8", ErrorKind::Invalid),
+        ] {
+            assert_eq!(text.parse::<Network>().expect_err(text).kind(), kind, "{text:?}");
+        }
     }
 
     #[test]

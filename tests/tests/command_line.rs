@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use ringress_tests::{Client, Mode, Server, Setup, run_showcase};
+use ringress_tests::{Client, Mode, Response, Server, Setup, run_showcase};
 use rustix::process::Signal;
 
 /// Exit status for a command line or a port that cannot be used.
@@ -23,6 +23,9 @@ const FLAGS: &[&str] = &[
     "--requests",
     "--queue-length",
     "--pool",
+    "--limit",
+    "--trust",
+    "--proxy-protocol",
     "--profile",
     "--memory-max",
     "--root",
@@ -81,6 +84,12 @@ fn bad_values_are_refused() {
         ("--pool", "receive_buffers"),
         ("--pool", "receive_buffers=none"),
         ("--pool", "sandwiches=3"),
+        ("--limit", "open"),
+        ("--limit", "open=0"),
+        ("--limit", "cheese=3"),
+        ("--trust", "10.0.0.1/8"),
+        ("--trust", "everybody"),
+        ("--proxy-protocol", "maybe"),
         ("--root", "/nowhere/at/all"),
         ("--root", "/dev/null"),
         ("--set", "header_wait"),
@@ -93,6 +102,27 @@ fn bad_values_are_refused() {
         let named = output.stderr.contains(flag) || output.stderr.contains(flag.trim_start_matches('-'));
         assert!(named, "{flag} {value}: the line names the flag: {output:?}");
         assert!(output.stderr.contains(value), "{flag} {value}: the line names the value: {output:?}");
+    }
+}
+
+#[test]
+fn whom_a_trusted_proxy_names_is_the_client_and_limits_hold() {
+    let named = |response: Response, client| String::from_utf8_lossy(&response.body).contains(client);
+    for mode in Mode::ALL {
+        let options = ["--proxy-protocol", "optional", "--trust", "127.0.0.0/8", "--limit", "open_of_an_address=1"];
+        let server = Server::start(&options.iter().fold(Setup::new(mode), |setup, option| setup.arg(option)));
+        let ask = "GET /who HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        let mut held = server.connect();
+        held.send(b"PROXY TCP4 203.0.113.7 127.0.0.1 4000 80\r\nGET /who HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert!(named(held.response(), "203.0.113.7:4000"), "the client is whom the header names");
+        let mut beyond = server.connect();
+        beyond.send(format!("PROXY TCP4 203.0.113.7 127.0.0.1 4001 80\r\n{ask}").as_bytes());
+        assert_eq!(beyond.read_until_gone().0, b"", "one of an address is open");
+        let mut other = server.connect();
+        other.send(format!("PROXY TCP4 203.0.113.8 127.0.0.1 4000 80\r\n{ask}").as_bytes());
+        assert!(named(other.response(), "203.0.113.8:4000"));
+        drop((held, other));
+        server.finish();
     }
 }
 

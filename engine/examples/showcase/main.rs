@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 
 use files::Root;
 use options::{Listen, Options, Parsed, Pool, Profile};
-use ringress::{Endpoint, Engine, EngineBuilder, Listener, Mode, QueueOptions, RequestQueue, ServerSession, UrlGroup};
+use ringress::{
+    Endpoint, Engine, EngineBuilder, Listener, Mode, ProxyProtocol, QueueOptions, RequestQueue, ServerSession, UrlGroup,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -75,7 +77,7 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     }
     let engine = Arc::new(builder.start()?);
     let queue = engine.request_queue_with("showcase", QueueOptions::default().length(options.queue_length))?;
-    let addresses = listen(&engine, core::mem::take(&mut options.listen))?;
+    let addresses = listen(&engine, core::mem::take(&mut options.listen), options.proxy_protocol)?;
     let session = engine.server_session();
     let _groups = register(&session, &queue, engine.addresses().iter().map(|info| info.port).collect())?;
     let signals = Signals::new([SIGINT, SIGTERM])?;
@@ -105,7 +107,7 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// Listens on all of these, in order.
-fn listen(engine: &Engine, listen: Vec<Listen>) -> Result<Vec<Endpoint>, Box<dyn Error>> {
+fn listen(engine: &Engine, listen: Vec<Listen>, proxy: ProxyProtocol) -> Result<Vec<Endpoint>, Box<dyn Error>> {
     let mut addresses = Vec::new();
     for listen in listen {
         let listeners = match listen {
@@ -116,7 +118,7 @@ fn listen(engine: &Engine, listen: Vec<Listen>) -> Result<Vec<Endpoint>, Box<dyn
             return Err("--listen fd: no sockets were handed over to this process (LISTEN_FDS, LISTEN_PID)".into());
         }
         for listener in listeners {
-            addresses.push(engine.listen_on(listener)?);
+            addresses.push(engine.listen_on(listener.proxy_protocol(proxy))?);
         }
     }
     Ok(addresses)
@@ -162,6 +164,7 @@ fn builder(options: &Options) -> io::Result<EngineBuilder> {
     if let Some(bytes) = options.memory_max {
         builder = builder.memory_max(bytes);
     }
+    builder = builder.connection_limits(options.limits).trusted_proxies(&options.trusted);
     Ok(builder.properties(options.properties))
 }
 

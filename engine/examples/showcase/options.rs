@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use lexopt::prelude::*;
-use ringress::{Driver, Listener, Mode, Properties};
+use ringress::{ConnectionLimits, Driver, Listener, Mode, Network, Properties, ProxyProtocol};
 
 use crate::files::Root;
 
@@ -24,6 +24,10 @@ showcase: an HTTP server that shows, tests and measures ringress
   --pool NAME=N        buffers of a shard, repeatable: receive_buffers, body_buffers, assembly_buffers, file_buffers
   --connections N      connections that a shard holds, 1 to 16777216 (default 65536); the limit of descriptors
                        (ulimit -n) is raised as far as it can be
+  --limit NAME=N       connections, repeatable: open, new_in_a_second, open_of_an_address,
+                       new_of_an_address_in_a_second; who comes beyond it is closed at once (default: none)
+  --trust NETWORK      proxies that are believed, repeatable, as 10.0.0.0/8: whom they name is the client
+  --proxy-protocol HOW off, optional or required: whether those begin connections with a PROXY header (default off)
   --profile small      for a host with little memory: one shard, 28 MiB for the engine, small buffers and credits
   --memory-max BYTES   what the engine can have resident at most, as 64MiB (default: no bound); split by the engine
   --capacity           show what the engine can hold at a time, and the memory that takes, and end
@@ -50,6 +54,9 @@ pub(crate) struct Options {
     pub(crate) capacity: bool,
     pub(crate) pools: Vec<(Pool, u32)>,
     pub(crate) connections: Option<u32>,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) trusted: Vec<Network>,
+    pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) root: Option<Root>,
     pub(crate) properties: Properties,
 }
@@ -102,6 +109,9 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         capacity: false,
         pools: Vec::new(),
         connections: None,
+        limits: ConnectionLimits::new(),
+        trusted: Vec::new(),
+        proxy_protocol: ProxyProtocol::Off,
         root: None,
         properties: Properties::new(),
     };
@@ -127,6 +137,9 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("connections") => {
                 options.connections = Some(value(&mut parser, "--connections", |text| ranged(text, 1, 1 << 24))?);
             }
+            Long("limit") => options.limits = value(&mut parser, "--limit", |text| limit(options.limits, text))?,
+            Long("trust") => options.trusted.push(value(&mut parser, "--trust", network)?),
+            Long("proxy-protocol") => options.proxy_protocol = value(&mut parser, "--proxy-protocol", proxy)?,
             Long("profile") => options.profile = value(&mut parser, "--profile", profile)?,
             Long("memory-max") => options.memory_max = Some(value(&mut parser, "--memory-max", bytes)?),
             Long("capacity") => options.capacity = true,
@@ -208,6 +221,34 @@ fn pool(text: &str) -> Result<(Pool, u32), String> {
     };
     // The engine knows the range of each.
     Ok((pool, ranged(count, 1, u32::MAX)?))
+}
+
+fn limit(limits: ConnectionLimits, text: &str) -> Result<ConnectionLimits, String> {
+    let (name, count) = text.split_once('=').ok_or("NAME=N is wanted, such as open_of_an_address=100")?;
+    // The engine knows the range of each.
+    let count = ranged(count, 1, u32::MAX)?;
+    Ok(match name {
+        "open" => limits.connections_max(count),
+        "new_in_a_second" => limits.connection_rate_max(count),
+        "open_of_an_address" => limits.connections_per_address_max(count),
+        "new_of_an_address_in_a_second" => limits.connection_rate_per_address_max(count),
+        _ => {
+            return Err("open, new_in_a_second, open_of_an_address or new_of_an_address_in_a_second is wanted".into());
+        }
+    })
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    text.parse().map_err(|error: ringress::Error| error.to_string())
+}
+
+fn proxy(text: &str) -> Result<ProxyProtocol, String> {
+    match text {
+        "off" => Ok(ProxyProtocol::Off),
+        "optional" => Ok(ProxyProtocol::Optional),
+        "required" => Ok(ProxyProtocol::Required),
+        _ => Err("off, optional or required is wanted".into()),
+    }
 }
 
 fn mode(text: &str) -> Result<Mode, String> {
