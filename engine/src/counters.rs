@@ -43,6 +43,11 @@ macro_rules! counters {
             pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($name), self.$name),)+].into_iter()
             }
+
+            /// What is said above of each, line by line, in the same order.
+            #[cfg(feature = "admin")]
+            pub(crate) const DESCRIBED: &'static [(&'static str, &'static [&'static str])] =
+                &[$((stringify!($name), &[$($doc,)+]),)+];
         }
     };
 }
@@ -282,6 +287,17 @@ macro_rules! request_counters {
                 $(self.$name += shard.$name.read();)+
                 $(self.$other += shard.$other.read();)+
             }
+
+            /// The ways in which they have ended, each with its name and how many have: the first ones of all.
+            #[cfg(feature = "admin")]
+            pub(crate) fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
+            /// What is said above of each, line by line, in the order of [`named`](Self::named).
+            #[cfg(feature = "admin")]
+            pub(crate) const DESCRIBED: &'static [(&'static str, &'static [&'static str])] =
+                &[$((stringify!($name), &[$($doc,)+]),)+ $((stringify!($other), &[$($other_doc,)+]),)+];
 
             /// Delivered requests that have ended, in whatever way.
             #[must_use]

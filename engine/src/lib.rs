@@ -71,6 +71,7 @@
 //! * `http`: `http::StatusCode`, `http::HeaderName` and `http::HeaderValue` in responses; `ringress::http` is that
 //!   crate.
 //! * `tower` (with `http`): `ringress::tower`. `axum` (with `tower`): `ringress::axum`.
+//! * `admin`: `ringress::admin`, metrics in OpenMetrics, health and a status page on a port of their own.
 //! * `tracing`: an event for `tracing` when an engine has started, with its driver, and why that is not io_uring.
 //! * `command`: the program `ringress`, and what it needs; nothing here.
 //!
@@ -88,6 +89,8 @@ compile_error!(
     [target.'cfg(target_os = \"linux\")'.dependencies]"
 );
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod admission;
 mod api;
 #[cfg(feature = "axum")]

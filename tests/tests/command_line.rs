@@ -29,6 +29,7 @@ const FLAGS: &[&str] = &[
     "--profile",
     "--memory-max",
     "--root",
+    "--admin",
     "--set",
 ];
 

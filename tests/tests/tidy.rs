@@ -58,6 +58,7 @@ const RING_AND_HTTP_AND_LOCKS: &[&str] = &["io_uring", "ringress_proto", "Mutex"
 const RING: &[&str] = &["io_uring"];
 const IO_URING_AND_PROTO_AND_FILES: &[&str] = &["io_uring", "libc", "ringress_proto", "std::fs"];
 const BIN_NEVER: &[&str] = &["io_uring", "libc", "ringress_proto", "thread::spawn"];
+const ADMIN_NEVER: &[&str] = &["io_uring", "libc", "std::fs"];
 const IO_URING_AND_FILES: &[&str] = &["io_uring", "libc", "std::fs", "std::io"];
 const LOCKS: &[&str] = &["Mutex", "RwLock", "io_uring"];
 const IO: &[&str] = &["std::io", "std::fs", "TcpListener", "TcpStream", "libc", "Mutex", "RwLock", "io_uring"];
@@ -97,6 +98,8 @@ const ENGINE: &[Room] = &[
     ("tower", &["api", "error", "foreign", "id", "promise", "session"], IO_URING_AND_FILES),
     // Behind a feature: such services on tokio.
     ("axum", &["error", "session", "tower"], IO_URING_AND_FILES),
+    // Behind a feature: metrics and a status page, on a listener and a thread of their own.
+    ("admin", &["clock", "config", "counters", "error", "id", "policy", "session"], ADMIN_NEVER),
     // Behind a feature: what the program tells of a host.
     ("diagnostics", &["driver"], RING_AND_HTTP_AND_LOCKS),
     // The program, behind a feature: it has of the library what others have.

@@ -76,7 +76,9 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let engine = Arc::new(builder.start()?);
-    let queue = engine.request_queue_with("showcase", QueueOptions::default().length(options.queue_length))?;
+    let measured = options.admin.is_some();
+    let queue_options = QueueOptions::default().length(options.queue_length).measured(measured);
+    let queue = engine.request_queue_with("showcase", queue_options)?;
     let addresses = listen(&engine, core::mem::take(&mut options.listen), options.proxy_protocol)?;
     let session = engine.server_session();
     let _groups = register(&session, &queue, engine.addresses().iter().map(|info| info.port).collect())?;
@@ -97,6 +99,15 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
             other => println!("listening on {other}"),
         }
     }
+    #[cfg(feature = "admin")]
+    let _admin = match options.admin {
+        Some(address) => {
+            let admin = ringress::admin::serve(&engine, address)?;
+            println!("status page: http://{}/", admin.address());
+            Some(admin)
+        }
+        None => None,
+    };
     heed(signals, Arc::downgrade(&engine))?;
     // A shard that fails ends the program, and says why: clients are to be refused, and whoever started it is to know.
     engine.wait()?;

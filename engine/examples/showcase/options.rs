@@ -32,6 +32,7 @@ showcase: an HTTP server that shows, tests and measures ringress
   --memory-max BYTES   what the engine can have resident at most, as 64MiB (default: no bound); split by the engine
   --capacity           show what the engine can hold at a time, and the memory that takes, and end
   --root DIR           the directory whose files /file/.. gives (default: none)
+  --admin ADDR:PORT    metrics, health and a status page at this loopback address (a build with the feature admin)
   --set NAME=VALUE     a timer or limit of the engine by its name, repeatable, as header_wait=2s or EntityBody=500ms
   --help               this text
 ";
@@ -58,6 +59,8 @@ pub(crate) struct Options {
     pub(crate) trusted: Vec<Network>,
     pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) root: Option<Root>,
+    /// Where metrics and the status page are.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) properties: Properties,
 }
 
@@ -113,6 +116,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
         trusted: Vec::new(),
         proxy_protocol: ProxyProtocol::Off,
         root: None,
+        admin: None,
         properties: Properties::new(),
     };
     while let Some(argument) = parser.next()? {
@@ -144,6 +148,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Parsed, lexopt::Error> {
             Long("memory-max") => options.memory_max = Some(value(&mut parser, "--memory-max", bytes)?),
             Long("capacity") => options.capacity = true,
             Long("root") => options.root = Some(value(&mut parser, "--root", |path| Root::open(path.as_ref()))?),
+            Long("admin") => options.admin = Some(value(&mut parser, "--admin", admin)?),
             Long("set") => value(&mut parser, "--set", |text| property(&mut options.properties, text))?,
             Long("help") | Short('h') => return Ok(Parsed::Help(HELP)),
             _ => return Err(format!("{}; --help lists all options", argument.unexpected()).into()),
@@ -173,6 +178,13 @@ fn listen(text: &str) -> Result<Listen, String> {
         "fd" => Ok(Listen::Activated),
         _ => text.parse().map(Listen::On).map_err(|error: ringress::Error| error.to_string()),
     }
+}
+
+fn admin(text: &str) -> Result<SocketAddr, String> {
+    if !cfg!(feature = "admin") {
+        return Err("this build has none; build it with --features admin".into());
+    }
+    text.parse().map_err(|_| "an address with a port is wanted, such as 127.0.0.1:9090".into())
 }
 
 fn ranged(text: &str, lowest: u32, highest: u32) -> Result<u32, String> {

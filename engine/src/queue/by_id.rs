@@ -30,8 +30,8 @@ impl Drop for Visit<'_> {
 }
 
 /// A slot that stays as long as this.
-struct Visited<'e, R> {
-    place: &'e SharedSlot<R>,
+pub(super) struct Visited<'e, R> {
+    pub(super) place: &'e SharedSlot<R>,
     _visit: Visit<'e>,
 }
 
@@ -73,7 +73,7 @@ impl<R: Record> Exchange<R> {
     }
 
     /// The slot of a number: see [`known`](Self::known).
-    fn visit(&self, number: u32) -> Option<Visited<'_, R>> {
+    pub(super) fn visit(&self, number: u32) -> Option<Visited<'_, R>> {
         // The shard gives slots up (`trim`) if it finds nobody here when it has lowered the mark.
         self.visitors.fetch_add(1, Ordering::SeqCst);
         let visit = Visit(&self.visitors);

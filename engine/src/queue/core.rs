@@ -195,6 +195,12 @@ impl<R: Record> QueueCore<R> {
         self.rings.iter().map(|ring| ring.len()).sum()
     }
 
+    /// So many of each shard at most of the ids of requests that wait, with some that are over; a moment's view.
+    #[cfg(feature = "admin")]
+    pub(crate) fn waiting(&self, most: usize) -> impl Iterator<Item = u64> {
+        self.rings.iter().flat_map(move |ring| ring.waiting(most))
+    }
+
     /// Whether there is something that a consumer could claim.
     pub(crate) fn shows_any(&self) -> bool {
         self.rings.iter().any(|ring| ring.shows_any())

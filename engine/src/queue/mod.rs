@@ -41,6 +41,8 @@ mod signals;
 mod sleepers;
 mod slot;
 mod trim;
+#[cfg(feature = "admin")]
+mod under_way;
 mod watch;
 mod word;
 
@@ -61,6 +63,8 @@ pub(crate) use self::signals::Signals;
 pub use self::sleepers::WaitStrategy;
 pub(crate) use self::sleepers::{Receiving, Woken};
 pub(crate) use self::slot::{Slot, SlotTable};
+#[cfg(feature = "admin")]
+pub(crate) use self::under_way::Stage;
 pub use self::watch::Disconnected;
 pub(crate) use self::watch::{Registration, Watch};
 pub(crate) use self::word::INFORMATIONAL_MAX;

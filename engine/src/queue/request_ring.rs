@@ -79,6 +79,14 @@ impl RequestRing {
         (end - head).saturating_sub(self.leftovers())
     }
 
+    /// So many at most of the ids that are published and not claimed, with some that were withdrawn; a moment's view.
+    #[cfg(feature = "admin")]
+    pub(super) fn waiting(&self, most: usize) -> Vec<u64> {
+        let head = self.head.load(Ordering::Acquire);
+        let end = self.published.load(Ordering::Acquire).max(self.tail.load(Ordering::Acquire));
+        (head..end).take(most).map(|place| self.entry(place).load(Ordering::Relaxed)).collect()
+    }
+
     /// Entries of requests that were withdrawn which nobody has claimed.
     fn leftovers(&self) -> u64 {
         // In this order, none that is passed was not withdrawn.

@@ -81,8 +81,7 @@ impl Engine {
     /// All URL groups, with their URLs and what each is bound to.
     #[must_use]
     pub fn url_groups(&self) -> Vec<UrlGroupInfo> {
-        let control = self.shared.control();
-        control.groups.groups.iter().map(|(key, group)| control.groups.info(key, group)).collect()
+        self.shared.control().group_infos(usize::MAX)
     }
 
     /// The group that has registered a URL prefix: this one, whatever its case and final slash; not one that covers it.
@@ -94,7 +93,7 @@ impl Engine {
         let control = self.shared.control();
         let row = control.groups.routes.get(&prefix).map(|target| target.group);
         let key = row.and_then(|row| control.groups.at_row(row));
-        Ok(key.and_then(|key| Some(control.groups.info(key, control.groups.groups.get(key)?))))
+        Ok(key.and_then(|key| Some(control.groups.info(key, control.groups.groups.get(key)?, usize::MAX))))
     }
 
     /// All request queues that have handles, and which groups are bound to them.
@@ -117,11 +116,22 @@ impl UrlGroup {
     /// [`Closed`](crate::ErrorKind::Closed) after the session was closed.
     pub fn urls(&self) -> Result<Vec<UrlInfo>> {
         let control = self.shared.control();
-        Ok(control.groups.urls_of(control.groups.get(self.key)?))
+        Ok(control.groups.urls_of(control.groups.get(self.key)?, usize::MAX))
     }
 }
 
 impl Control {
+    /// All groups, with so many URLs at most in all.
+    pub(super) fn group_infos(&self, urls_max: usize) -> Vec<UrlGroupInfo> {
+        let mut left = urls_max;
+        let info = |(key, group): (GroupKey, &Group)| {
+            let info = self.groups.info(key, group, left);
+            left -= info.urls.len();
+            info
+        };
+        self.groups.groups.iter().map(info).collect()
+    }
+
     pub(super) fn address_infos(&self) -> impl Iterator<Item = AddressInfo> {
         let info =
             |(address, port, explicit): (&Endpoint, _, _)| AddressInfo { address: address.clone(), port, explicit };
@@ -148,7 +158,7 @@ impl Control {
 }
 
 impl Groups {
-    fn info(&self, key: GroupKey, group: &Group) -> UrlGroupInfo {
+    fn info(&self, key: GroupKey, group: &Group, urls_max: usize) -> UrlGroupInfo {
         let queue = match group.binding {
             Binding::To(queue) => Some(queue_id(queue)),
             Binding::None | Binding::ToClosed => None,
@@ -159,12 +169,17 @@ impl Groups {
             queue,
             active: group.active,
             own_properties: group.properties,
-            urls: self.urls_of(group),
+            urls: self.urls_of(group, urls_max),
         }
     }
 
-    fn urls_of(&self, group: &Group) -> Vec<UrlInfo> {
+    fn urls_of(&self, group: &Group, most: usize) -> Vec<UrlInfo> {
         let context = |prefix| self.routes.get(prefix).map_or(0, |target| target.context);
-        group.urls.iter().map(|prefix| UrlInfo { url: prefix.to_string(), context: context(prefix) }).collect()
+        group
+            .urls
+            .iter()
+            .take(most)
+            .map(|prefix| UrlInfo { url: prefix.to_string(), context: context(prefix) })
+            .collect()
     }
 }

@@ -31,6 +31,8 @@ mod stopped;
 #[cfg(test)]
 mod tests;
 mod url_groups;
+#[cfg(feature = "admin")]
+mod watcher;
 
 pub use attached::Attached;
 pub(crate) use attached::{attached_shard, drive, driven_notifier, in_turn, is_over};
@@ -48,3 +50,5 @@ pub use snapshot::{
 };
 pub use stopped::Stopped;
 pub use url_groups::{ServerSession, UrlGroup};
+#[cfg(feature = "admin")]
+pub(crate) use watcher::{RequestInfo, Watcher};

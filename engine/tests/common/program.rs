@@ -27,8 +27,9 @@ pub(crate) fn built(name: &str) -> PathBuf {
     let newest = sources.iter().map(|source| newest_change(&package.join(source))).max();
     if binary.metadata().and_then(|file| file.modified()).ok() < newest {
         let mut cargo = Command::new(env!("CARGO"));
-        let features = if cfg!(feature = "axum") { "axum" } else { "tower" };
-        cargo.current_dir(package).args(["build", "--locked", "--quiet", "--features", features, "--example", name]);
+        let adapters = if cfg!(feature = "axum") { "axum" } else { "tower" };
+        let features = if cfg!(feature = "admin") { format!("{adapters},admin") } else { adapters.to_owned() };
+        cargo.current_dir(package).args(["build", "--locked", "--quiet", "--features", &features, "--example", name]);
         cargo.args(profile.ends_with("release").then_some("--release"));
         cargo.arg("--target-dir").arg(profile.parent().expect("a profile is in the target directory"));
         assert!(cargo.status().expect("cargo runs").success(), "{name} cannot be built");
