@@ -131,10 +131,10 @@ fn queues(all: &mut Exposition, engine: &EngineSnapshot, ages: &Ages) {
     requests(all, "ringress_queue_", labelled().map(|(queue, labels)| (labels, queue.counters)));
     type Part = fn(&Latency) -> &Histogram;
     let parts: [(&str, &str, Part); 4] = [
-        ("waiting", "From the delivery of answered requests until a consumer took them.", |latency| &latency.waiting),
-        ("serving", "From then until their responses came back to the shard.", |latency| &latency.serving),
-        ("sending", "From then until the socket had taken the response.", |latency| &latency.sending),
-        ("duration", "From the first byte of answered requests until then.", |latency| &latency.total),
+        ("waiting", "How long answered requests waited for a consumer.", |latency| &latency.waiting),
+        ("serving", "How long consumers had answered requests, until the response was back.", |it| &it.serving),
+        ("sending", "How long responses took, until the socket had taken them.", |latency| &latency.sending),
+        ("duration", "How long answered requests took in all, from their first byte on.", |latency| &latency.total),
     ];
     for (name, help, part) in parts {
         all.family(Kind::Histogram, &format!("ringress_queue_request_{name}_seconds"), Some("seconds"), help);

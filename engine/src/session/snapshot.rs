@@ -136,8 +136,8 @@ pub struct ListenerSnapshot {
 
 impl Engine {
     /// What there is in the engine and what has been counted, of each shard, queue, group and address: for metrics and
-    /// status pages. It takes some microseconds, and one for every hundred groups or so; no shard is waited for, nor
-    /// held up.
+    /// status pages. It copies what there is, so it takes as long as there are groups; no shard is waited for, or held
+    /// up.
     ///
     /// The ages of requests that wait are not in it: when a request was delivered, its shard alone knows.
     #[must_use]
