@@ -49,6 +49,7 @@ fn unknown_arguments_are_refused() {
     assert_refused(&["-x"], "-x");
     assert_refused(&["stray"], "stray");
     assert_refused(&["--mode", "queue", "stray"], "stray");
+    assert_refused(&["--admin", "nonsense"], "--admin");
     assert_refused(&["--nonsense"], "--help lists all options");
 }
 

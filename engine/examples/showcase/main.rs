@@ -89,6 +89,8 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
     let root = options.root.take();
     let site = Site { engine: Arc::downgrade(&engine), root, timers: Timers::start(), echo_held_bytes };
     let threads = start_consumers(&engine, &queue, &Arc::new(site), &options)?;
+    #[cfg(feature = "admin")]
+    let admin = options.admin.map(|address| ringress::admin::serve(&engine, address)).transpose()?;
     match engine.io_uring_refusal() {
         Some(refusal) => println!("driver: {}, since {refusal}", engine.driver()),
         None => println!("driver: {}", engine.driver()),
@@ -100,14 +102,9 @@ fn serve(mut options: Options) -> Result<(), Box<dyn Error>> {
         }
     }
     #[cfg(feature = "admin")]
-    let _admin = match options.admin {
-        Some(address) => {
-            let admin = ringress::admin::serve(&engine, address)?;
-            println!("status page: http://{}/", admin.address());
-            Some(admin)
-        }
-        None => None,
-    };
+    if let Some(admin) = &admin {
+        println!("status page: http://{}/", admin.address());
+    }
     heed(signals, Arc::downgrade(&engine))?;
     // A shard that fails ends the program, and says why: clients are to be refused, and whoever started it is to know.
     engine.wait()?;
