@@ -188,7 +188,7 @@ impl Hop {
             self.deliver();
         }
         let fresh = self.producer.publish();
-        self.queue.sleepers().wake(0, fresh);
+        self.queue.wake(0, fresh);
         while let Some(lease) = self.queue.claim() {
             answer(lease);
         }

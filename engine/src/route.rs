@@ -27,7 +27,7 @@ pub(crate) use self::table::GroupRow;
 use self::table::GroupTable;
 use self::text::hash_of;
 use crate::id::{QueuePlace, UrlGroupId};
-use crate::policy::{Policy, PolicyIndex, PolicyKey, Refusals, Verbosity};
+use crate::policy::{Policy, PolicyIndex, PolicyKey};
 use crate::record::{Address, Routed};
 
 /// Where the requests for a prefix go.
@@ -180,16 +180,10 @@ impl Snapshot {
         self.groups.put(index, row);
     }
 
-    /// What the clients of a group are told when its queue takes nothing.
+    /// What holds for the group that has a row now.
     #[cold]
-    pub(crate) fn verbosity(&self, index: PolicyIndex) -> Verbosity {
-        self.groups.get(index).verbosity.get()
-    }
-
-    /// What the clients of a group are sent in the place of the engine's own refusals.
-    #[cold]
-    pub(crate) fn refusals(&self, index: PolicyIndex) -> &Refusals {
-        &self.groups.get(index).refusals
+    pub(crate) fn group(&self, index: PolicyIndex) -> &GroupRow {
+        self.groups.get(index)
     }
 
     /// The timers and limits of a connection.

@@ -117,6 +117,73 @@ fn a_worker_is_started_for_each_request_that_finds_all_busy() {
 }
 
 #[test]
+fn armed_again_from_within_it_is_made_once_for_each_request() {
+    fn count_each(queue: &RequestQueue, calls: &Arc<AtomicU64>) {
+        let (of_call, calls) = (queue.clone(), Arc::clone(calls));
+        let armed = queue.on_demand(move || {
+            calls.fetch_add(1, Ordering::SeqCst);
+            count_each(&of_call, &calls);
+        });
+        armed.expect("the one before is made");
+    }
+    let host = Host::start();
+    let calls = Arc::default();
+    count_each(&host.queue, &calls);
+    let mut clients: Vec<Client> = Vec::new();
+    for number in 1..=5 {
+        let mut client = host.connect();
+        client.get("/");
+        wait_until("it is called for that one", || count(&calls) == number);
+        clients.push(client);
+    }
+    (0..5).for_each(|_| answer(receive(&host.queue)));
+    clients.iter_mut().for_each(|client| assert_eq!(client.read().text(), "/"));
+    assert_eq!(count(&calls), 5);
+    assert!(host.queue.cancel_demand());
+}
+
+#[test]
+fn of_two_requests_one_receiver_takes_one_and_it_is_made_for_the_other() {
+    let host = Host::start();
+    let (taken, is_taken) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let queue = &host.queue;
+        scope.spawn(move || {
+            let request = receive(queue);
+            taken.send(()).expect("the test waits");
+            // As a handler that waits for the other one.
+            goes_on.recv_timeout(WAIT_MAX).expect("the test goes on");
+            answer(request);
+        });
+        let calls = Arc::default();
+        arm(queue, &calls);
+        let mut clients: Vec<Client> = (0..2).map(|_| host.connect()).collect();
+        // In one packet each, or both before the thread is awake: whichever, one is left.
+        clients.iter_mut().for_each(|client| client.get("/both"));
+        is_taken.recv_timeout(WAIT_MAX).expect("one is taken");
+        wait_until("it is called for the other", || count(&calls) == 1);
+        answer(receive(queue));
+        go_on.send(()).expect("it waits");
+        clients.iter_mut().for_each(|client| assert_eq!(client.read().text(), "/both"));
+    });
+}
+
+#[test]
+fn it_stays_armed_when_the_last_pool_is_gone() {
+    let host = Host::start();
+    let calls = Arc::default();
+    let pool = host.queue.serve(1, |request: &mut Request| Response::text(request.path().to_owned())).expect("a pool");
+    arm(&host.queue, &calls);
+    drop(pool);
+    let mut client = host.connect();
+    client.get("/alone");
+    wait_until("it is called", || count(&calls) == 1);
+    answer(receive(&host.queue));
+    assert_eq!(client.read().text(), "/alone");
+}
+
+#[test]
 fn it_goes_unmade_with_its_queue_and_a_panic_in_it_costs_nothing_else() {
     let host = Host::start();
     let kept = Arc::new(());

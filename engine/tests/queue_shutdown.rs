@@ -157,6 +157,38 @@ fn a_thread_that_drives_a_shard_drives_it_meanwhile() {
 }
 
 #[test]
+fn a_thread_that_drives_a_shard_and_receives_is_told_too() {
+    let (give, given) = mpsc::channel();
+    colocated(
+        |queue| {
+            give.send(queue.clone()).expect("the test waits");
+            assert!(queue.receive().expect_err("it is shut down").is_closed());
+            assert!(queue.receive_timeout(WAIT_MAX).expect_err("it is shut down").is_closed());
+            assert!(block_on(queue.receive_async()).expect_err("it is shut down").is_closed());
+        },
+        |_, _| {
+            let queue: ringress::RequestQueue = given.recv_timeout(WAIT_MAX).expect("it receives");
+            assert_eq!(queue.shutdown(WAIT_MAX).expect("from outside"), 0);
+        },
+    );
+}
+
+#[test]
+fn what_waits_is_refused_also_without_a_deadline() {
+    for _ in 0..20 {
+        let host = Host::start();
+        let mut held = waiting(&host, "/held");
+        let request = host.receive();
+        let mut refused: Vec<Client> = (0..3).map(|number| waiting(&host, &format!("/{number}"))).collect();
+        assert_eq!(host.queue.shutdown(Duration::ZERO).expect("from outside"), 1, "the one that was received");
+        refused.iter_mut().for_each(|client| assert_gone(&client.read()));
+        assert_eq!(held.read_end(), End::Reset);
+        drop(request);
+        assert_eq!(host.settled().requests_cancelled, 1);
+    }
+}
+
+#[test]
 fn under_load_every_request_is_answered_or_refused() {
     for mode in [Mode::Queue, Mode::Colocated] {
         let answer = |request: &Request| request.path().to_owned();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Client, End, Host, Reply, builder, receive, wait_until};
+use common::{Client, End, Host, Reply, WAIT_MAX, builder, receive, wait_until};
 use ringress::{ErrorKind, Properties, QueueOptions, Refusals, Verbosity};
 
 const BUSY: &str = "<!doctype html><title>Busy</title>";
@@ -121,6 +121,25 @@ fn a_page_of_a_megabyte_goes_to_many_and_a_reset_stays_one() {
     clients[0].get("/");
     assert_eq!(clients[0].read_end(), End::Reset);
     drop((clients, first));
+}
+
+#[test]
+fn a_request_whose_group_has_gone_gets_no_other_groups_page() {
+    let host = host(Verbosity::Bare);
+    let gone = host.session.url_group();
+    gone.bind(&host.queue).expect("of one engine");
+    gone.add_url(&format!("http://*:{}/gone/", host.address.port()), 0).expect("free");
+    let mut client = host.connect();
+    client.get("/gone/");
+    let request = receive(&host.queue);
+    drop(gone);
+    // It may have the place of the one that has gone.
+    let next = host.session.url_group();
+    next.set_refusals(Refusals::new().page(500, "text/plain", "of another group").expect("valid")).expect("open");
+    assert!(host.engine.await_changes(WAIT_MAX).expect("not in a turn"));
+    drop(request);
+    let reply = client.read();
+    assert_eq!((reply.status, reply.text().contains("another")), (500, false), "{}", reply.text());
 }
 
 #[test]

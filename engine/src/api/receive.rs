@@ -215,36 +215,43 @@ impl RequestQueue {
             return Ok(Some(request));
         }
         match session::attached_shard(self.core.engine()) {
-            Some(_) => self.drive(deadline, is_over),
+            Some(own) => self.drive(own, deadline, is_over),
             None => self.wait(deadline, is_over),
         }
     }
 
     /// Drives this thread's shard until a request is there.
-    fn drive(&self, deadline: Option<Instant>, is_over: Option<&AtomicBool>) -> Result<Option<Request>> {
-        let receiving = self.core.sleepers().receive();
+    fn drive(&self, own: usize, deadline: Option<Instant>, is_over: Option<&AtomicBool>) -> Result<Option<Request>> {
+        let receiving = self.core.sleepers().receive(Some(own));
         loop {
             let wait_max = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
             session::drive(wait_max)?;
             if is_set(is_over) {
-                return Ok(self.leave(receiving));
+                return Ok(self.leave(receiving, None));
             }
             if let Some(request) = self.claim() {
-                return Ok(Some(request));
+                return Ok(self.leave(receiving, Some(request)));
+            }
+            if self.core.is_closed() {
+                return Err(Error::CLOSED);
             }
             if wait_max == Some(Duration::ZERO) {
-                return Ok(self.leave(receiving));
+                return Ok(self.leave(receiving, None));
             }
         }
     }
 
-    /// Ends a wait that has brought no request. What has come in this very moment, while this thread was among those
-    /// who receive, is somebody else's.
-    #[cold]
-    fn leave(&self, receiving: Receiving<'_>) -> Option<Request> {
+    /// Ends a wait. What has come while this thread was among those who receive, and is not what it takes, is for
+    /// somebody else.
+    #[inline]
+    fn leave(&self, receiving: Receiving<'_>, request: Option<Request>) -> Option<Request> {
         drop(receiving);
-        self.core.pass_on();
-        None
+        if request.is_none() {
+            self.core.pass_on();
+        } else if self.core.sleepers().is_armed() {
+            self.core.look_for_demand();
+        }
+        request
     }
 
     /// Waits as the queue's strategy says until a request is there.
@@ -258,14 +265,14 @@ impl RequestQueue {
         // A shard that sleeps on what this thread owes it would keep its clients waiting.
         notify_deferred();
         let mut spins = 0_u32;
-        let receiving = self.core.sleepers().receive();
+        let receiving = self.core.sleepers().receive(None);
         loop {
             if is_set(is_over) {
                 // What this thread was woken for may be a request.
-                return Ok(self.leave(receiving));
+                return Ok(self.leave(receiving, None));
             }
             if let Some(request) = self.claim() {
-                return Ok(Some(request));
+                return Ok(self.leave(receiving, Some(request)));
             }
             if self.core.is_closed() {
                 return Err(Error::CLOSED);
@@ -279,13 +286,14 @@ impl RequestQueue {
             if spin {
                 core::hint::spin_loop();
                 if spins.is_multiple_of(SPINS_PER_CLOCK) && deadline.is_some_and(|deadline| clock::now() >= deadline) {
-                    return Ok(self.leave(receiving));
+                    return Ok(self.leave(receiving, None));
                 }
                 continue;
             }
             let look = || self.core.shows_any() || self.core.is_closed() || is_set(is_over);
             if self.core.sleepers().sleep(deadline, look) == Woken::TimedOut {
-                return Ok(self.claim().or_else(|| self.leave(receiving)));
+                let request = self.claim();
+                return Ok(self.leave(receiving, request));
             }
         }
     }

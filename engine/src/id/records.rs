@@ -64,8 +64,8 @@ impl UrlGroupId {
     /// Of a request that was not routed.
     pub(crate) const NONE: Self = Self { place: 0, generation: 0 };
 
-    /// The group's row among the routes; none of [`NONE`](Self::NONE).
-    pub(crate) fn row(self) -> Option<u32> {
-        (self != Self::NONE).then_some(self.place)
+    /// The group's row among the routes, and whose it is; none of [`NONE`](Self::NONE).
+    pub(crate) fn row(self) -> Option<(u32, u32)> {
+        (self != Self::NONE).then_some((self.place, self.generation))
     }
 }

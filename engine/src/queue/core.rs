@@ -7,7 +7,7 @@
 //! Not here: the rings (`request_ring`), how consumers sleep (`sleepers`), when a shard pushes, publishes and wakes
 //! (`shard::dispatch`), and a queue's handles and name (room `session`).
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::Arc;
 
 use super::exchange::{Exchange, Record};
@@ -16,15 +16,18 @@ use super::request_ring::{Producer, RequestRing};
 use super::shard_side::ShardSide;
 use super::sleepers::Sleepers;
 use crate::counters::CountsRegister;
+use crate::foreign;
 use crate::id::{QueueNumber, RequestId};
 
 /// What consumers and shards share of a request queue.
 #[derive(Debug)]
 pub(crate) struct QueueCore<R: Record> {
     number: QueueNumber,
-    rings: Box<[Arc<RequestRing>]>,
+    pub(super) rings: Box<[Arc<RequestRing>]>,
     exchanges: Arc<[Arc<Exchange<R>>]>,
-    sleepers: Sleepers,
+    pub(super) sleepers: Sleepers,
+    /// For each ring, up to where a call on demand was made for its requests.
+    pub(super) demanded: Box<[AtomicU64]>,
     /// The most undelivered requests, over all shards; changes live.
     length_max: AtomicU32,
     /// A shard's part of that.
@@ -89,8 +92,9 @@ impl<R: Record> QueueCore<R> {
             // Whatever the length: a request that waits has its slot until it is claimed, so no more can wait. Twice as
             // many: a ring that is full is half full of what was withdrawn.
             rings: exchanges.iter().map(|exchange| Arc::new(RequestRing::new(2 * exchange.capacity()))).collect(),
+            sleepers: Sleepers::new(exchanges.len()),
+            demanded: exchanges.iter().map(|_| AtomicU64::new(0)).collect(),
             exchanges,
-            sleepers: Sleepers::default(),
             length_max: AtomicU32::new(length_max),
             share: AtomicU32::new(share),
             closed: AtomicBool::new(false),
@@ -156,7 +160,17 @@ impl<R: Record> QueueCore<R> {
     /// Ends the queue: consumers that wait are told so.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        foreign::drop_guarded(self.sleepers.take_demand());
         self.sleepers.wake_all();
+    }
+
+    /// Wakes up to `count` sleepers for as many requests of a shard's, which have been published.
+    #[inline]
+    pub(crate) fn wake(&self, shard: usize, count: u64) {
+        if self.sleepers.is_armed() {
+            self.look_for_demand();
+        }
+        self.sleepers.wake(shard, count);
     }
 
     /// Nobody receives from now on: the shards refuse what waits. `false`: it had ended before.
@@ -215,7 +229,7 @@ impl<R: Record> QueueCore<R> {
         // The caller was among those who receive until now: what was published meanwhile is seen here.
         fence(Ordering::SeqCst);
         let waiting = self.rings.iter().enumerate().filter(|(_, ring)| ring.shows_any());
-        waiting.for_each(|(shard, _)| self.sleepers.wake(shard, 1));
+        waiting.for_each(|(shard, _)| self.wake(shard, 1));
     }
 
     /// What one shard has published.
@@ -358,7 +372,6 @@ mod tests {
     use crate::id::{Origin, ShardId};
     use crate::mem::ArenaSizes;
     use crate::queue::{Answered, ResponseFlags, Sizes, Slot, SlotUse};
-    use core::sync::atomic::AtomicU64;
     use std::collections::VecDeque;
 
     #[derive(Clone, Copy)]

@@ -75,9 +75,9 @@ impl<R: Record> Lease<R> {
     /// request was cancelled, or has been answered by the shard or by id.
     ///
     /// # Safety
-    /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it, and its slot is
-    ///    in use until this lease is gone; or, if its handle was taken by the shard, that is counted as a leftover
-    ///    until the caller has been told so.
+    /// 1. `id` was published by `exchange` and claimed by the caller: nobody else makes a lease of it before, and its
+    ///    slot is in use until this lease is gone; or, if its handle was taken by the shard, that is counted as a
+    ///    leftover until the caller has been told so.
     #[inline(always)]
     pub(super) unsafe fn claim(exchange: &Arc<Exchange<R>>, id: RequestId) -> Result<Self, PassedOver> {
         let generation = id.generation();
@@ -475,8 +475,8 @@ impl<R: Record> Lease<R> {
                 continue;
             }
             if before & ORPHAN != 0 {
-                // SAFETY: duty 1: the pointer is that of `claim`, and HANDLE, cleared above, was counted. Duty 2:
-                // nothing follows.
+                // SAFETY: duty 1: the pointer is that of `claim` or `regain`, and HANDLE, cleared above, was counted.
+                // Duty 2: nothing follows.
                 unsafe { Exchange::release_orphan(self.exchange.as_ptr()) };
                 return true;
             }

@@ -23,6 +23,7 @@ mod by_id;
 mod commands;
 mod completions;
 mod core;
+mod demand;
 mod driving;
 mod ending;
 mod exchange;

@@ -107,6 +107,14 @@ impl RequestRing {
         self.tail.load(Ordering::Acquire) > head
     }
 
+    /// How many requests are there to be claimed, and the position behind the last of them; a moment's view.
+    pub(super) fn unclaimed(&self) -> (u64, u64) {
+        let head = self.head.load(Ordering::Acquire);
+        let tail = self.tail.load(Ordering::Acquire);
+        // Not what was withdrawn.
+        (tail.saturating_sub(head).min(self.len()), tail)
+    }
+
     /// Whether the id pushed at a position has been claimed.
     pub(super) fn has_claimed(&self, position: u64) -> bool {
         // Sequentially consistent for `withdraw`.

@@ -56,13 +56,18 @@ pub(crate) struct Sleepers {
     last_cpu: AtomicU32,
     /// Permits granted and not yet taken: the futex word.
     permits: AtomicU32,
-    /// How many there are in `waiting`.
+    /// How many futures there are in `waiting`; and [`ARMED`], if there is a call on demand.
     pending: AtomicU32,
     waiting: Mutex<Waiting>,
     tickets: AtomicU64,
-    /// Threads that wait for a request, asleep, spinning or driving a shard.
+    /// Threads that wait for a request, asleep or spinning; and those that drive a shard and take that one's alone, for
+    /// each shard.
     receiving: AtomicU32,
+    driving: Box<[AtomicU32]>,
 }
+
+/// See [`Sleepers::pending`].
+const ARMED: u32 = 1 << 31;
 
 /// Code of an application's that is called once.
 pub(crate) type Call = Box<dyn FnOnce() + Send>;
@@ -76,9 +81,9 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn count(&self) -> u32 {
-        let count = self.futures.len() + usize::from(self.demand.is_some());
-        u32::try_from(count).unwrap_or(u32::MAX)
+    fn state(&self) -> u32 {
+        let futures = u32::try_from(self.futures.len()).unwrap_or(u32::MAX).min(ARMED - 1);
+        futures | if self.demand.is_some() { ARMED } else { 0 }
     }
 }
 
@@ -119,7 +124,6 @@ impl Sleepers {
 
     /// Wakes everybody: the queue is closed.
     pub(crate) fn wake_all(&self) {
-        foreign::drop_guarded(self.take_demand());
         self.wake_those(u64::MAX, |_| true);
     }
 
@@ -129,7 +133,7 @@ impl Sleepers {
         if self.parked.load(Ordering::Relaxed) > 0 {
             self.grant(u32::try_from(count).unwrap_or(u32::MAX));
         }
-        if self.pending.load(Ordering::Relaxed) > 0 {
+        if self.futures() > 0 {
             self.wake_futures(count, who);
         }
     }
@@ -140,26 +144,53 @@ impl Sleepers {
     #[inline]
     pub(crate) fn one_sleeps_here(&self) -> bool {
         self.parked.load(Ordering::Relaxed) == 1
-            && self.pending.load(Ordering::Relaxed) == 0
+            && self.futures() == 0
             && self.last_cpu.load(Ordering::Relaxed) == current_cpu()
     }
 
-    /// The current thread waits for a request: nobody else need be called for one.
-    #[inline]
-    pub(crate) fn receive(&self) -> Receiving<'_> {
-        self.receiving.fetch_add(1, Ordering::SeqCst);
-        Receiving(&self.receiving)
+    /// For a queue of so many shards.
+    pub(super) fn new(shards: usize) -> Self {
+        Self { driving: (0..shards).map(|_| AtomicU32::new(0)).collect(), ..Self::default() }
     }
 
-    /// Has `call` made, once, when a request is there and nobody receives; the caller [looks](Self::wake) whether one
-    /// is there by now. Gives it back if another one is there.
+    /// Futures that wait.
+    #[inline]
+    fn futures(&self) -> u32 {
+        self.pending.load(Ordering::Relaxed) & !ARMED
+    }
+
+    /// The current thread waits for a request, of its own shard alone if it drives one: nobody need be called for that.
+    #[inline]
+    pub(crate) fn receive(&self, own: Option<usize>) -> Receiving<'_> {
+        let count = own.and_then(|own| self.driving.get(own)).unwrap_or(&self.receiving);
+        count.fetch_add(1, Ordering::SeqCst);
+        Receiving(count)
+    }
+
+    /// How many requests those take that receive, of any shard.
+    pub(super) fn receiving(&self) -> u64 {
+        u64::from(self.receiving.load(Ordering::SeqCst)) + u64::from(self.futures())
+    }
+
+    /// How many requests those take that receive, of one shard alone.
+    pub(super) fn driving(&self, shard: usize) -> u64 {
+        self.driving.get(shard).map_or(0, |count| u64::from(count.load(Ordering::SeqCst)))
+    }
+
+    /// Whether there is a call on demand.
+    #[inline]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) & ARMED != 0
+    }
+
+    /// Keeps a call on demand; the caller looks whether it is to be made. Gives it back if another one is there.
     pub(crate) fn demand(&self, call: Call) -> Result<(), Call> {
         let mut waiting = self.waiting();
         if waiting.demand.is_some() {
             return Err(call);
         }
         waiting.demand = Some(call);
-        self.pending.store(waiting.count(), Ordering::Relaxed);
+        self.pending.store(waiting.state(), Ordering::Relaxed);
         drop(waiting);
         fence(Ordering::SeqCst);
         Ok(())
@@ -169,7 +200,7 @@ impl Sleepers {
     pub(crate) fn take_demand(&self) -> Option<Call> {
         let mut waiting = self.waiting();
         let call = waiting.demand.take();
-        self.pending.store(waiting.count(), Ordering::Relaxed);
+        self.pending.store(waiting.state(), Ordering::Relaxed);
         call
     }
 
@@ -179,7 +210,7 @@ impl Sleepers {
 
     /// How many sleep, threads and tasks; a moment's view.
     pub(crate) fn sleeping(&self) -> u64 {
-        u64::from(self.parked.load(Ordering::Relaxed)) + u64::from(self.pending.load(Ordering::Relaxed))
+        u64::from(self.parked.load(Ordering::Relaxed)) + u64::from(self.futures())
     }
 
     /// A sleeper that never wakes up: for tests of those who wake.
@@ -218,7 +249,7 @@ impl Sleepers {
                 let mut waiting = self.waiting();
                 let first = waiting.futures.iter().position(&who);
                 let pending = first.and_then(|place| waiting.futures.remove(place));
-                self.pending.store(waiting.count(), Ordering::Relaxed);
+                self.pending.store(waiting.state(), Ordering::Relaxed);
                 pending
             };
             match pending {
@@ -226,13 +257,6 @@ impl Sleepers {
                 Some(pending) => left -= u64::from(foreign::wake(pending.waker)),
                 None => break,
             }
-        }
-        // A thread that was woken is among those who receive until it has taken a request.
-        if left == count
-            && self.receiving.load(Ordering::SeqCst) == 0
-            && let Some(call) = self.take_demand()
-        {
-            foreign::call(call);
         }
     }
 
@@ -300,7 +324,7 @@ impl Sleepers {
                 None
             }
         };
-        self.pending.store(waiting.count(), Ordering::Relaxed);
+        self.pending.store(waiting.state(), Ordering::Relaxed);
         drop(waiting);
         foreign::drop_guarded(old);
         fence(Ordering::SeqCst);
@@ -312,7 +336,7 @@ impl Sleepers {
         let mut waiting = self.waiting();
         let place = waiting.futures.iter().position(|known| known.ticket == ticket);
         let old = place.and_then(|place| waiting.futures.remove(place));
-        self.pending.store(waiting.count(), Ordering::Relaxed);
+        self.pending.store(waiting.state(), Ordering::Relaxed);
         drop(waiting);
         let was_here = old.is_some();
         foreign::drop_guarded(old);

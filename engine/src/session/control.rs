@@ -125,11 +125,16 @@ impl EngineShared {
         }
     }
 
+    /// Whether all changes hold for whatever the shards do from now on.
+    pub(super) fn has_changed(&self) -> bool {
+        let generation = self.control().desired.generation();
+        self.inboxes.iter().all(|inbox| inbox.holds(generation))
+    }
+
     /// Waits until all changes hold for whatever the shards do from now on; without the lock. `false`: not in time.
     pub(super) fn await_changes(&self, timeout: Duration) -> bool {
-        let generation = self.control().desired.generation();
         let deadline = clock::now().checked_add(timeout);
-        while !self.inboxes.iter().all(|inbox| inbox.holds(generation)) {
+        while !self.has_changed() {
             if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return false;
             }

@@ -428,7 +428,9 @@ impl Engine {
         if let Some(failure) = self.failure() {
             return Err(failure);
         }
-        let (counters, shards_left) = (self.counters(), self.shared.running.state().shards);
+        // In this order: what a shard that ends in this moment has cut is counted before.
+        let shards_left = self.shared.running.state().shards;
+        let counters = self.counters();
         let (requests_cut, connections_cut) = (counters.requests_stopped, counters.connections_stopped);
         Ok(Stopped { requests_cut, connections_cut, shards_left })
     }

@@ -22,12 +22,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::{ConnectionId, Places, QueueId, RequestId};
 use crate::policy::{SharedVerbosity, Verbosity};
-use crate::queue::{Exchange, QueueCore, WaitStrategy};
+use crate::queue::{Exchange, QueueCore, WaitStrategy, notify_deferred};
 use crate::record::RequestRecord;
 
 /// Between two looks at whether what was received is answered: longer each time.
 const PAUSE_MIN: Duration = Duration::from_micros(250);
 const PAUSE_MAX: Duration = Duration::from_millis(16);
+
+/// By then shards that run have refused what waits in a queue that is shut down, whatever its deadline.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The handles of a queue.
 struct Consumers {
@@ -194,12 +197,13 @@ impl RequestQueue {
         Ok(())
     }
 
-    /// Has `call` made, once, when a request waits here and nobody receives: no thread is in a receive of this queue,
-    /// asleep, spinning or driving a shard, and no future waits for one. Threads that are busy with a request do not
-    /// count, so that more can be started for the next one. Where a request waits already, it is made at once, here;
-    /// else on the thread of the shard that has the request: so it should do no more than wake or start a thread. If
-    /// it panics, that is counted ([`foreign_panics`](crate::Counters::foreign_panics)). Arm it again for the next
-    /// time, from within the call or later: `HttpWaitForDemandStart`, within a process.
+    /// Has `call` made, once, when a request waits here that nobody receives: there are more of them than threads in a
+    /// receive of this queue (asleep, spinning or driving a shard) and futures that wait for one. Threads that are busy
+    /// with a request do not count, so that more can be started for the next one. Where a request waits already, it is
+    /// made at once, here; else on the thread of the shard that has the request, or of who takes another one: so it
+    /// should do no more than wake or start a thread. If it panics, that is counted
+    /// ([`foreign_panics`](crate::Counters::foreign_panics)). Arm it again for the next time, from within the call or
+    /// later; for one request it is made once at most. `HttpWaitForDemandStart`, within a process.
     ///
     /// ```no_run
     /// # fn work(queue: &ringress::RequestQueue) {}
@@ -219,7 +223,7 @@ impl RequestQueue {
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) while there is another one that has not been made;
     /// [`Closed`](crate::ErrorKind::Closed) when the queue has been shut down or the engine has ended, which also lets
-    /// go of one that has not been made.
+    /// go of one that has not been made; where that happens in this very moment, it may have been.
     pub fn on_demand(&self, call: impl FnOnce() + Send + 'static) -> Result<()> {
         if self.core.is_closed() {
             return Err(Error::CLOSED);
@@ -229,10 +233,11 @@ impl RequestQueue {
             let text = format!("request queue {:?} has a call on demand that was not made yet", self.name());
             return Err(Error::new(ErrorKind::AlreadyExists, text + "; cancel_demand takes it back"));
         }
-        self.core.pass_on();
+        self.core.look_for_demand();
         if self.core.is_closed() {
             // Closed meanwhile, perhaps before it was there to be let go of.
             let _ = self.cancel_demand();
+            return Err(Error::CLOSED);
         }
         Ok(())
     }
@@ -246,11 +251,13 @@ impl RequestQueue {
     }
 
     /// Shuts the queue down for good, from any thread: no request is delivered any more, every receive that waits, in
-    /// whatever form, ends with [`Closed`](crate::ErrorKind::Closed), and clients whose requests wait here, or come
-    /// later, get 503 ([`without_consumer`](crate::Counters::without_consumer)). What was received can still be
-    /// answered, by handle or by id, for as long as `deadline`: the call returns when all of it is, responses sent
-    /// included, or else cancels what is unanswered then, as by [`cancel`](Self::cancel), and gives how many requests
-    /// that were. Responses that are being sent at the deadline go on.
+    /// whatever form, ends with [`Closed`](crate::ErrorKind::Closed), and clients whose requests wait here (counted as
+    /// [`requests_rejected`](crate::Counters::requests_rejected)) or come later
+    /// ([`without_consumer`](crate::Counters::without_consumer)) get 503. What was received can still be answered, by
+    /// handle or by id, for as long as `deadline`: the call returns when all of it is, responses sent included, or else
+    /// cancels what is unanswered then, as by [`cancel`](Self::cancel), and gives how many requests that were.
+    /// Responses that are being sent at the deadline go on. Who receives while it is called may still get what waited;
+    /// what waits at a shard that no thread drives within a second is cancelled with the rest.
     ///
     /// What is left to be done then: unbind its groups or bind them elsewhere (live: this is how a service is moved to
     /// another queue), and drop the handles. Its name is free at once. Called again, it waits for what is left, with
@@ -265,14 +272,20 @@ impl RequestQueue {
         if foreign::is_on_shard_of(self.core.engine()) {
             return Err(attached::in_turn("shutting a queue down"));
         }
-        let end = clock::now().checked_add(deadline);
-        if self.core.shut_down()
-            && let Some(shared) = self.consumers.shared.upgrade()
-        {
-            shared.control().queue_shut_down(&shared);
+        notify_deferred();
+        let begun = clock::now();
+        let shared = self.consumers.shared.upgrade();
+        if let Some(shared) = shared.as_ref().filter(|_| self.core.shut_down()) {
+            shared.control().queue_shut_down(shared);
         }
-        let is_over = || self.is_empty() && self.counters().open() == 0;
-        if self.await_long(end, is_over) { Ok(0) } else { Ok(self.core.cancel_all()) }
+        // Every shard knows of it, and has refused what waited: nothing more is put in.
+        let is_refused = || self.is_empty() && shared.as_ref().is_none_or(|shared| shared.has_changed());
+        let is_over = || is_refused() && self.counters().open() == 0;
+        if self.await_long(begun.checked_add(deadline), is_over) {
+            return Ok(0);
+        }
+        self.await_long(begun.checked_add(deadline.max(REFUSED_WITHIN)), is_refused);
+        Ok(self.core.cancel_all())
     }
 
     /// Waits for something that takes as long as applications and clients do, until a moment at most; a thread that

@@ -14,12 +14,13 @@ pub struct Stopped {
     /// Requests that were not answered then, or whose responses were not sent whole, pipes among them
     /// ([`requests_stopped`](crate::Counters::requests_stopped)).
     pub requests_cut: u64,
-    /// Connections that had something under way then, and were reset: requests of these, what came of a head or of a
-    /// body that was not delivered yet, input that was thrown away
-    /// ([`connections_stopped`](crate::Counters::connections_stopped)).
+    /// Connections that had something under way then, and were reset: requests, a body that was awaited whole, input
+    /// that was thrown away ([`connections_stopped`](crate::Counters::connections_stopped)). Heads of which a part has
+    /// come are let go of when the end begins, as idle connections are.
     pub connections_cut: u64,
     /// Shards of a co-located engine whose threads did not receive again in time: they end, and count what they cut,
-    /// when these do. Also all shards, where the call was made in code that one of them runs.
+    /// when these do. Also those that have not ended yet, where the call was made in code that a shard runs, or while
+    /// another call waits for the end, which then has all of it.
     pub shards_left: usize,
 }
 

@@ -31,13 +31,24 @@ use crate::record::RequestRecord;
 /// that nobody drives, that is once.
 const WAIT_MAX: Tick = 64;
 
+/// What another shard owes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// Nothing.
+    No,
+    /// An answer, which is waited for.
+    Now,
+    /// An answer to what was asked earlier, and that is not waited for any more.
+    Before,
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Others {
     /// Of all shards of the engine, this one among them.
     exchanges: Arc<[Arc<Exchange<RequestRecord>>]>,
-    /// By shard: it was asked, and has not answered.
-    asked: Vec<bool>,
+    /// By shard.
+    asked: Vec<Asked>,
     /// Until then this one waits for answers.
     waits_until: Option<Tick>,
     /// Who has asked this one.
@@ -49,7 +60,7 @@ pub(super) struct Others {
 impl Others {
     /// Shards by their numbers; without any, there is nobody to be asked.
     pub(super) fn new(exchanges: Arc<[Arc<Exchange<RequestRecord>>]>) -> Self {
-        let (asked, asked_by) = (vec![false; exchanges.len()], Vec::with_capacity(exchanges.len()));
+        let (asked, asked_by) = (vec![Asked::No; exchanges.len()], Vec::with_capacity(exchanges.len()));
         Self { exchanges, asked, waits_until: None, asked_by, looks_again: None }
     }
 
@@ -72,9 +83,13 @@ impl Others {
     fn ask(&mut self, own: ShardId) -> bool {
         let mut any = false;
         for (index, (exchange, asked)) in self.exchanges.iter().zip(&mut self.asked).enumerate() {
-            if index != usize::from(own.0) && !*asked {
-                (*asked, any) = (true, true);
-                exchange.command(Command::GiveDescriptor(own));
+            match *asked {
+                _ if index == usize::from(own.0) => {}
+                Asked::No => {
+                    (*asked, any) = (Asked::Now, true);
+                    exchange.command(Command::GiveDescriptor(own));
+                }
+                Asked::Now | Asked::Before => *asked = Asked::Before,
             }
         }
         any
@@ -132,9 +147,9 @@ impl<I: Io> Shard<I> {
     pub(super) fn others_answered(&mut self, from: ShardId, is_given: bool) {
         let others = &mut self.eviction.others;
         if let Some(asked) = others.asked.get_mut(usize::from(from.0)) {
-            *asked = false;
+            *asked = Asked::No;
         }
-        let (waits, any_left) = (others.waits_until.is_some(), others.asked.contains(&true));
+        let (waits, any_left) = (others.waits_until.is_some(), others.asked.contains(&Asked::Now));
         match is_given {
             // It is late, and accepting is to go on, or does.
             _ if !waits => {}

@@ -31,7 +31,7 @@ use crate::mem::CellId;
 use crate::policy::{Page, Verbosity};
 use crate::queue::{Answered, ResponseFlags, Slot, SlotUse, Tail};
 use crate::record::{Ended, Moment, Outcome, Timer, Times, UnsentReason};
-use crate::route::Snapshot;
+use crate::route::{GroupRow, Snapshot};
 
 /// What a refusal is, if the response that says so goes out or not.
 fn refused(reject: Reject) -> Outcome {
@@ -93,7 +93,7 @@ impl Dispatch {
         assert!(state.life == Life::Over, "a request begins once");
         (state.life, state.outcome) = (Life::Refused, refused(reject));
         // Also if it is refused for its body, or was of a group that was switched off.
-        state.meter = self.side.record(slot).group.row().map_or(UNMETERED, |row| self.meters.of_group(row));
+        state.meter = self.side.record(slot).group.row().map_or(UNMETERED, |(row, _)| self.meters.of_group(row));
         self.meters.begin_refusal(state.meter);
         if self.measures {
             self.stamp(slot, Life::Refused);
@@ -103,13 +103,19 @@ impl Dispatch {
     /// What the client of a refused request is told of a 503.
     #[cold]
     pub(crate) fn verbosity(&self, slot: Slot) -> Verbosity {
-        self.side.record(slot).group.row().map_or_else(Verbosity::default, |row| self.routes.verbosity(row))
+        self.group_of(slot).map_or_else(Verbosity::default, |group| group.verbosity.get())
     }
 
     /// What the client of a refused request is sent instead of the engine's own text.
     #[cold]
     pub(crate) fn refusal_page(&self, slot: Slot, status: u16) -> Option<&Page> {
-        self.routes.refusals(self.side.record(slot).group.row()?).of(status)
+        self.group_of(slot)?.refusals.of(status)
+    }
+
+    /// The group that a request was routed to, unless another one has its place by now.
+    fn group_of(&self, slot: Slot) -> Option<&GroupRow> {
+        let (row, owner) = self.side.record(slot).group.row()?;
+        Some(self.routes.group(row)).filter(|group| group.owner == owner)
     }
 
     /// From now on these routes hold.

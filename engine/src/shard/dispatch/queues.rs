@@ -45,6 +45,8 @@ pub(crate) struct EndedQueues {
 pub(super) struct QueueEnd {
     core: Arc<QueueCore<RequestRecord>>,
     producer: Producer,
+    /// It was shut down, and what waited in it is refused.
+    is_over: bool,
     /// It has been pushed to since it was last published and its sleepers woken.
     touched: bool,
     /// Requests published for which nobody has been woken yet.
@@ -103,12 +105,12 @@ impl Dispatch {
                 self.queues[index] = wanted.map(|core| {
                     let (core, producer) = (Arc::clone(core), core.producer(&self.side));
                     let yielding = Yielding::new(YIELDING_MAX);
-                    QueueEnd { core, producer, touched: false, unannounced: 0, room: 0, yielding }
+                    QueueEnd { core, producer, is_over: false, touched: false, unannounced: 0, room: 0, yielding }
                 });
             }
-            if let Some(end) = self.queues[index].as_mut().filter(|end| end.core.is_shut_down()) {
+            if let Some(end) = self.queues[index].as_mut().filter(|end| !end.is_over && end.core.is_shut_down()) {
                 // What comes from now on is refused, too.
-                end.room = 0;
+                (end.is_over, end.room) = (true, 0);
                 shut_down.push(place);
             }
         }
@@ -252,7 +254,7 @@ impl Dispatch {
                 return true;
             }
             queue.touched = false;
-            queue.core.sleepers().wake(shard, core::mem::take(&mut queue.unannounced));
+            queue.core.wake(shard, core::mem::take(&mut queue.unannounced));
             // Nobody will ever take them: their clients get 500.
             if queue.core.abandons() {
                 queue.core.abandon_of(shard);
@@ -300,7 +302,7 @@ impl Dispatch {
             let (fresh, shown) = queue.producer.publish_up_to(most, |id| is_left(&self.side, id));
             queue.room = 0;
             self.counters.requests_delivered.add(fresh);
-            queue.core.sleepers().wake(shard, shown + core::mem::take(&mut queue.unannounced));
+            queue.core.wake(shard, shown + core::mem::take(&mut queue.unannounced));
             if queue.core.abandons() {
                 queue.core.abandon_of(shard);
             }
