@@ -26,7 +26,9 @@ struct Proxy {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let upstream = arguments.next().ok_or("usage: proxy UPSTREAM [ADDRESS]")?.trim_end_matches('/').to_owned();
+    let upstream = arguments.next().filter(|url| url.starts_with("http://") || url.starts_with("https://"));
+    let upstream = upstream.ok_or("usage: proxy UPSTREAM [ADDRESS], with a URL, such as http://127.0.0.1:9000")?;
+    let upstream = upstream.trim_end_matches('/').to_owned();
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8080".into());
     let settings =
         Agent::config_builder().max_redirects(0).http_status_as_error(false).allow_non_standard_methods(true);

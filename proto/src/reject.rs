@@ -124,7 +124,7 @@ rejects! {
     /// A prefix fits the host, none fits the path.
     PathUnknown = 404 keep "No service is registered for this path.";
     /// The application dropped the request without a response.
-    Abandoned = 500 keep "The application did not answer the request.";
+    Abandoned = 500 keep "The application failed to answer the request.";
     /// The request queue is full.
     QueueFull = 503 keep "The request queue is full.";
     /// The request waited in its queue, and another client's that has fewer took its place.
