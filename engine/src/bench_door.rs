@@ -16,6 +16,7 @@ use ringress_proto::url;
 
 use crate::counters::RequestCounts;
 use crate::id::{Origin, QueueNumber, QueuePlace, ShardId};
+use crate::log::LogTarget;
 use crate::mem::ArenaSizes;
 use crate::policy::{Policy, Properties, Refusals, SharedVerbosity};
 use crate::queue::{Answered, Completion, Driving, Exchange, Lease, Producer, QueueCore, ShardSide, Sizes, SlotUse};
@@ -88,21 +89,23 @@ impl RouteTable {
     }
 }
 
+/// A group whose requests go to the first queue.
+fn group() -> GroupRow {
+    GroupRow {
+        queue: Ok(QueuePlace::new(0)),
+        owner: 1,
+        policy: Policy::of(&Properties::DEFAULTS),
+        counts: RequestCounts::new(1),
+        verbosity: SharedVerbosity::default(),
+        refusals: Refusals::new(),
+        log: LogTarget::NONE,
+    }
+}
+
 /// Routes with one group, whose requests go to the first queue.
 fn routes<'a>(prefixes: impl IntoIterator<Item = (&'a str, u64)>) -> Snapshot {
-    let policy = Policy::of(&Properties::DEFAULTS);
-    let mut routes = Snapshot::new(policy);
-    routes.put_group(
-        1,
-        GroupRow {
-            queue: Ok(QueuePlace::new(0)),
-            owner: 1,
-            policy,
-            counts: RequestCounts::new(1),
-            verbosity: SharedVerbosity::default(),
-            refusals: Refusals::new(),
-        },
-    );
+    let mut routes = Snapshot::new(Policy::of(&Properties::DEFAULTS));
+    routes.put_group(1, group());
     for (prefix, context) in prefixes {
         assert!(routes.insert(&parse(prefix), context, 1), "given twice");
     }

@@ -211,6 +211,10 @@ counters! {
     /// Addresses that a shard found taken by another process when it was attached, after `listen` had given them: their
     /// clients are served by the shards that were there before, if any.
     addresses_not_opened,
+    /// Lines that were written to logs.
+    log_records_written,
+    /// Lines that are missing from logs: a disk was too slow, or did not take them.
+    log_records_dropped,
     /// Panics of the application's code that have ended in the engine: of wakers, of calls on a connection's end, of
     /// owners of bytes, and of parts of a `tower` service that are dropped. The panic hook has told of each. Those on
     /// threads that run no shard are counted by all engines of the process.

@@ -76,7 +76,7 @@
 //! * `command`: the program `ringress`, and what it needs; nothing here.
 //!
 //! # Absent
-//! TLS, HTTP/2, caching and logging, for now; an HTTP client, routing by pattern and middleware, for good.
+//! TLS, HTTP/2 and caching, for now; an HTTP client, routing by pattern and middleware, for good.
 
 // On docs.rs each item says the feature that it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -111,6 +111,7 @@ mod driver;
 mod error;
 mod foreign;
 mod id;
+mod log;
 #[expect(unsafe_code, reason = "memory that the kernel and the applications share")]
 mod mem;
 mod peers;
@@ -151,14 +152,15 @@ pub use ringress_proto::url::TargetForm;
 pub use self::admission::ConnectionLimits;
 pub use self::api::{
     Batch, Body, Chunk, Completion, Cookies, Disconnect, FieldName, FillBuffer, Form, HeaderName, HeaderValue,
-    HeaderValues, Headers, IntoFd, NextChunk, Pairs, Precondition, ProxyHeader, ReadBytes, Receive, ReceiveBatch,
-    Request, RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady, ToBytes,
-    ToForm, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
+    HeaderValues, Headers, IntoFd, LogData, NextChunk, Pairs, Precondition, ProxyHeader, ReadBytes, Receive,
+    ReceiveBatch, Request, RequestBody, Response, ResponseStream, Segments, SendChunk, Sent, StatusCode, StreamReady,
+    ToBytes, ToForm, TrySendError, Upgraded, UpgradedReader, UpgradedWriter, Validators, block_on,
 };
 pub use self::config::{Capacity, Driver, Mode, PoolCapacity};
 pub use self::counters::{Counters, Histogram, Latency, RequestCounters};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::id::{ConnectionId, QueueId, RequestId, SessionId, UrlGroupId};
+pub use self::log::{LogFields, LogFormat, Logging, Rollover};
 pub use self::peers::Network;
 pub use self::policy::{Properties, Refusals, Verbosity};
 pub use self::proxied::ProxyProtocol;

@@ -42,6 +42,20 @@ impl Address {
         self.port
     }
 
+    /// Its bytes, for [`of_bytes`](Self::of_bytes).
+    #[inline]
+    pub(crate) fn to_bytes(self) -> [u8; 18] {
+        let mut bytes = [0; 18];
+        bytes[..16].copy_from_slice(&self.ip);
+        bytes[16..].copy_from_slice(&self.port.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn of_bytes(bytes: [u8; 18]) -> Self {
+        let [ip @ .., low, high] = bytes;
+        Self { ip, port: u16::from_le_bytes([low, high]) }
+    }
+
     /// Whether it is none: that of a Unix socket. IPv4's `0.0.0.0` is mapped.
     pub(crate) fn is_unix(self) -> bool {
         self.ip == Self::NONE.ip

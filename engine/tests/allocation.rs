@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering}
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Host, StopOnDrop, WAIT_MAX, await_rest, builder, colocated, serve};
+use common::{Host, StopOnDrop, WAIT_MAX, await_rest, builder, colocated, serve, wait_until};
 use ringress::{
-    Body, Driver, FileRange, Method, QueueOptions, Request, RequestQueue, Response, ResponseHeader, WaitStrategy,
+    Body, Driver, FileRange, LogFormat, Logging, Method, QueueOptions, Request, RequestQueue, Response, ResponseHeader,
+    WaitStrategy,
 };
 
 /// Rounds before counting, and while counting.
@@ -38,6 +39,9 @@ thread_local! {
     static EXEMPT: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The thread that writes logs, which may allocate; 0: there is none.
+static WRITER_THREAD: AtomicI32 = AtomicI32::new(0);
+
 /// The thread that the test runs on.
 static TEST_THREAD: AtomicI32 = AtomicI32::new(0);
 
@@ -57,6 +61,9 @@ impl Counting {
     fn count(size: usize) {
         LARGEST.fetch_max(size, Ordering::SeqCst);
         if EXEMPT.try_with(Cell::get).unwrap_or(false) || !ARMED.load(Ordering::SeqCst) || is_harness() {
+            return;
+        }
+        if thread_id() == WRITER_THREAD.load(Ordering::SeqCst) {
             return;
         }
         // The first offender tells where it is.
@@ -300,6 +307,8 @@ fn a_request_allocates_nothing_on_its_way() {
     host.engine.shutdown(Duration::ZERO).expect("no shard failed");
     consumer.join().expect("ends");
 
+    count_logged();
+
     // Who answers in pieces allocates; the shard does not.
     let host = Host::start();
     // Over epoll, files are read by the helper, whose messages come in blocks.
@@ -317,6 +326,40 @@ fn a_request_allocates_nothing_on_its_way() {
     for given in LARGE_BODIES {
         count_large(given);
     }
+}
+
+/// A shard that notes requests for a log does not allocate; the thread that writes it is not on their way.
+fn count_logged() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let host = Host::start();
+    host.group.set_logging(Logging::new(LogFormat::W3c, folder.path())).expect("free");
+    WRITER_THREAD.store(thread_named("ringress-log"), Ordering::SeqCst);
+    let consumer = serve(&host.queue, by_handle);
+    assert_frugal("queue mode, logged", host.address);
+    await_rest(&host.engine);
+    host.engine.shutdown(Duration::ZERO).expect("no shard failed");
+    consumer.join().expect("ends");
+    let requests = host.counters().requests_answered;
+    assert_eq!(host.counters().log_records_written, requests);
+    WRITER_THREAD.store(0, Ordering::SeqCst);
+}
+
+/// The thread of this process that has this name, once it has given itself one.
+fn thread_named(name: &str) -> i32 {
+    let find = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("Linux").filter_map(Result::ok);
+        let is_it = |path: &std::path::Path| {
+            std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let found = tasks.map(|task| task.path()).find(|path| is_it(path))?;
+        found.file_name()?.to_str()?.parse().ok()
+    };
+    let mut found = None;
+    wait_until("the thread has begun", || {
+        found = found.or_else(find);
+        found.is_some()
+    });
+    found.expect("waited for")
 }
 
 const LARGE: usize = 1 << 20;

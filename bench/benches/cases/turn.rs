@@ -7,6 +7,7 @@
 //! only whether something has changed. Kernel, wake-ups and cache lines that move are in neither.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use ringress::Mode;
 use ringress::bench_door::{RouteTable, Turns};
@@ -50,12 +51,16 @@ struct Rounds {
 }
 
 fn rounds(mode: Mode, amounts: Amounts, depth: usize) -> Box<dyn Case> {
-    let turns = Turns::new(mode, amounts.connections);
-    let [said, heard] = [(); 2].map(|()| vec![0; amounts.connections]);
-    Box::new(Rounds { turns, amounts, depth, input: REQUEST.repeat(depth), speaking: 0..0, said, heard })
+    Box::new(Rounds::new(mode, amounts, depth))
 }
 
 impl Rounds {
+    fn new(mode: Mode, amounts: Amounts, depth: usize) -> Self {
+        let turns = Turns::new(mode, amounts.connections);
+        let [said, heard] = [(); 2].map(|()| vec![0; amounts.connections]);
+        Self { turns, amounts, depth, input: REQUEST.repeat(depth), speaking: 0..0, said, heard }
+    }
+
     fn check(&mut self, clients: Range<usize>) {
         for (heard, bytes) in self.heard[clients.clone()].iter_mut().zip(self.turns.heard(clients)) {
             let answers = bytes.chunks_exact(ANSWER_BYTES);
@@ -88,6 +93,36 @@ impl Case for Rounds {
         self.turns.flush();
         self.check(0..self.amounts.connections);
         assert!(self.heard == self.said, "every request has one answer");
+    }
+}
+
+/// The same, with a line of a log for each request. The thread that writes them is not counted, nor is it waited for.
+struct Logged {
+    rounds: Rounds,
+    folder: PathBuf,
+}
+
+fn logged(amounts: Amounts) -> Box<dyn Case> {
+    let folder = std::env::temp_dir().join(format!("ringress-logged-{}", std::process::id()));
+    let mut rounds = Rounds::new(Mode::Queue, amounts, 1);
+    rounds.turns.log_to(&folder);
+    Box::new(Logged { rounds, folder })
+}
+
+impl Case for Logged {
+    fn prepare(&mut self) {
+        self.rounds.prepare();
+    }
+
+    fn run(&mut self) {
+        self.rounds.run();
+    }
+
+    fn finish(&mut self) {
+        self.rounds.finish();
+        let dropped = self.rounds.turns.end_log();
+        std::fs::remove_dir_all(&self.folder).expect("lines were written");
+        assert_eq!(dropped, 0, "the writer keeps up");
     }
 }
 
@@ -133,6 +168,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         entry("turn/colocated-4096/1", MANY, 1, || rounds(Mode::Colocated, MANY, 1)),
         entry("turn/colocated-4096/16", MANY, DEPTH, || rounds(Mode::Colocated, MANY, DEPTH)),
         entry("turn/queue-4096/16", MANY, DEPTH, || rounds(Mode::Queue, MANY, DEPTH)),
+        entry("turn/logged-64/1", FEW, 1, || logged(FEW)),
         Entry { name: "turn/new-routes/10,000-prefixes", amount: Amount::One, prepared: true, make: new_routes },
     ]
 }

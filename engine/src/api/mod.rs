@@ -10,6 +10,7 @@
 mod body;
 mod completion;
 mod disconnect;
+mod log_data;
 mod proxy;
 mod reading;
 mod receive;
@@ -25,6 +26,7 @@ mod wait;
 pub use body::{Chunk, FillBuffer, NextChunk, ReadBytes, RequestBody, ToBytes};
 pub use completion::{Completion, Sent};
 pub use disconnect::Disconnect;
+pub use log_data::LogData;
 pub use proxy::ProxyHeader;
 pub use reading::{Cookies, FieldName, Form, HeaderValues, Headers, Pairs, Segments, ToForm};
 #[cfg(feature = "tower")]

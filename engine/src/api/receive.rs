@@ -20,7 +20,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::RequestId;
-use crate::queue::{NotRegained, NotifyScope, Receiving, Source, WaitStrategy, Woken, notify_deferred};
+use crate::queue::{Command, NotRegained, NotifyScope, Receiving, Source, WaitStrategy, Woken, notify_deferred};
 use crate::record::RequestRecord;
 use crate::session::{self, RequestQueue};
 
@@ -122,6 +122,9 @@ impl RequestQueue {
     /// [`TooLarge`](crate::ErrorKind::TooLarge) for a response that cannot be sent: the request then stays open.
     pub fn respond(&self, id: RequestId, mut response: Response<'_>) -> Result<()> {
         let exchange = self.exchange_of(id).ok_or(Error::GONE)?;
+        if let Some(text) = response.log_text() {
+            exchange.command(Command::LogText(id, text.into()));
+        }
         let filled = exchange
             .respond_by_id(id, |record, area| response::fill(record, &exchange.facts().template, &mut response, area));
         filled.unwrap_or(Err(Error::GONE))

@@ -121,6 +121,7 @@ impl Request {
         if self.leaves_body() {
             response.end_connection();
         }
+        self.tell_log(&response);
         let filled = self.lease.fill(|area| {
             let filled = response::fill_pieces(self.record(), &self.lease.facts().template, &mut response, area);
             filled.map(|(answered, stream)| {
@@ -142,7 +143,16 @@ impl Request {
         if self.leaves_body() {
             response.end_connection();
         }
+        self.tell_log(response);
         self.lease.fill(|area| response::fill(self.record(), &self.lease.facts().template, response, area))
+    }
+
+    /// What the log is to say comes before the response. It stays, if that cannot be sent, for the next one.
+    #[inline]
+    pub(super) fn tell_log(&self, response: &Response<'_>) {
+        if let Some(text) = response.log_text() {
+            self.command(Command::LogText(self.id(), text.into()));
+        }
     }
 
     #[inline]

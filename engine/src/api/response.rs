@@ -35,8 +35,9 @@ pub(super) use self::short::Short;
 pub use self::status::StatusCode;
 use self::text::Written;
 pub(super) use self::text::{ResponseBodyLength, alone, has_informational};
+use super::log_data::LogData;
 use crate::error::{Error, ErrorKind, Result};
-use crate::queue::{Answered, Informational, ResponseFlags, Tail};
+use crate::queue::{Answered, Informational, LogText, ResponseFlags, Tail};
 use crate::record::RequestRecord;
 use crate::stream::{Data, FileRange, Framing, OutStream, Outgoing, Piece};
 
@@ -81,6 +82,7 @@ struct Mixed<'a> {
     chunks: Vec<Body<'a>>,
     /// What was given and is not sent: nothing of the application's is dropped while its request is being answered.
     unsent: Vec<Data>,
+    log: Option<LogData<'a>>,
 }
 
 impl Mixed<'_> {
@@ -202,6 +204,19 @@ impl<'a> Response<'a> {
         self
     }
 
+    /// With what its line in the log is to say of it, where its group [has one](crate::UrlGroup::set_logging). Costs an
+    /// allocation or two.
+    pub fn log_data(mut self, data: LogData<'a>) -> Self {
+        self.mixed.get_or_insert_default().log = Some(data);
+        self
+    }
+
+    /// What the log is to say of it.
+    #[inline]
+    pub(super) fn log_text(&self) -> Option<LogText> {
+        self.mixed.as_ref().and_then(|mixed| mixed.log.as_ref()).map(LogData::to_text)
+    }
+
     /// The connection ends after this response.
     pub const fn close(mut self) -> Self {
         self.close = true;
@@ -222,7 +237,8 @@ impl<'a> Response<'a> {
 
     /// Whether it has nothing but a status of 101, a reason and fields.
     pub(super) fn is_bare_switch(&self) -> bool {
-        let bare = self.mixed.is_none() && self.body.as_bytes().is_empty() && self.line.is_none();
+        let bare =
+            self.mixed.as_deref().is_none_or(Mixed::is_plain) && self.body.as_bytes().is_empty() && self.line.is_none();
         bare && self.status == 101 && self.content_length.is_none() && !self.close
     }
 

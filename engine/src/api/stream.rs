@@ -29,7 +29,7 @@ use crate::config::SEND_PIECES_MAX;
 use crate::error::{Error, Result};
 use crate::foreign;
 use crate::id::RequestId;
-use crate::queue::{self, Exchange, Signals, notify_deferred};
+use crate::queue::{self, Command, Exchange, Signals, notify_deferred};
 use crate::record::RequestRecord;
 use crate::session::RequestQueue;
 use crate::stream::OutStream;
@@ -166,6 +166,7 @@ impl ResponseStream {
     fn start(request: Request, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
         let lease = request.lease();
+        request.tell_log(response);
         let filled = lease.answer(|area| begin(lease.record(), &lease.facts().template, response, area, &mut begun));
         if let Err(error) = filled.unwrap_or(Err(Error::GONE)) {
             return Err(error.holding(request));
@@ -176,6 +177,9 @@ impl ResponseStream {
     fn start_by_id(exchange: &Arc<Exchange<RequestRecord>>, id: RequestId, response: &Response<'_>) -> Result<Self> {
         let mut begun = None;
         let template = &exchange.facts().template;
+        if let Some(text) = response.log_text() {
+            exchange.command(Command::LogText(id, text.into()));
+        }
         let filled = exchange.respond_by_id(id, |record, area| begin(record, template, response, area, &mut begun));
         filled.unwrap_or(Err(Error::GONE))?;
         Self::begun(Answering::ById(Arc::clone(exchange), id), begun)

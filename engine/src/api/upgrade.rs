@@ -94,6 +94,7 @@ impl Request {
     pub fn upgrade(mut self, response: Response<'_>) -> Result<Upgraded> {
         let stream = OutStream::new(SEND_PIECES_MAX, u64::from(self.record().send_credit));
         let checked = check(&self, &response);
+        self.tell_log(&response);
         let filled = checked
             .and_then(|()| self.lease.answer(|area| fill(&self, &response, area, &stream)).unwrap_or(Err(Error::GONE)));
         if let Err(error) = filled {

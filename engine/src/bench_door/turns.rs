@@ -19,23 +19,26 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::api::Response;
-use crate::bench_door::{RouteTable, routes};
+use crate::bench_door::{RouteTable, group, routes};
 use crate::config::{Config, Mode};
 use crate::counters::ShardCounters;
 use crate::driver::fake::{Fake, Faults};
 use crate::driver::{Event, FilePart, Io, SendMode, Token, Traffic, Wait};
 use crate::error::Error;
 use crate::id::{Origin, QueueNumber, ShardId};
+use crate::log::{LogFormat, LogTarget, LogWriter, Logging};
 use crate::mem::{Group, Landing, Lent, Spare};
 use crate::proxied::ProxyProtocol;
 use crate::queue::{Exchange, QueueCore};
-use crate::route::Snapshot;
+use crate::route::{GroupRow, Snapshot};
 use crate::session::{Engine, RequestQueue};
-use crate::shard::{DesiredState, Driven, Entrance, Inbox, ListenAddress, ListenSocket, Shard};
+use crate::shard::{DesiredLogs, DesiredState, Driven, Entrance, Inbox, ListenAddress, ListenSocket, Shard};
 
 /// Undelivered requests at the most: those of a whole round, so that none is refused.
 const LENGTH_MAX: u32 = 4096;
@@ -63,6 +66,8 @@ pub struct Turns {
     desired: DesiredState,
     /// The routes before the newest.
     before: Arc<Snapshot>,
+    counters: Arc<ShardCounters>,
+    log: Option<LogWriter>,
 }
 
 impl Turns {
@@ -83,7 +88,8 @@ impl Turns {
         let fake = Rc::new(RefCell::new(fake));
         let (inbox, counters) = (Arc::new(Inbox::default()), Arc::new(ShardCounters::default()));
         let outlet = Outlet(Rc::clone(&fake));
-        let shard = Shard::new(outlet, ShardId(0), || Ok(side), &config, Arc::clone(&inbox), counters);
+        let for_shard = Arc::clone(&counters);
+        let shard = Shard::new(outlet, ShardId(0), || Ok(side), &config, Arc::clone(&inbox), for_shard);
         let mut shard = shard.expect("/dev/null can be opened");
         shard.stop_clock();
         let core = Arc::new(QueueCore::new(QueueNumber(0), LENGTH_MAX, Arc::from([exchange])));
@@ -112,11 +118,41 @@ impl Turns {
             inbox,
             before: Arc::clone(&desired.routes),
             desired,
+            counters,
+            log: None,
         };
         (0..3).for_each(|_| turns.turn());
         let receives = |client: &usize| turns.fake.borrow().receives(*client);
         assert!(turns.clients.iter().all(receives), "the shard receives from every client");
         turns
+    }
+
+    /// From the next turn on, all requests are logged there, in lines of JSON, by a thread of its own.
+    ///
+    /// # Panics
+    /// When there can be no thread.
+    pub fn log_to(&mut self, directory: &Path) {
+        let (writer, logging) = (LogWriter::start(1).expect("a thread"), Logging::new(LogFormat::Json, directory));
+        let logged = LogTarget::new(1, logging.which());
+        writer.open(1, logging);
+        self.desired.logs = DesiredLogs { ends: Some(Arc::clone(writer.ends())), are_open: true };
+        let mut routes = Snapshot::clone(&self.desired.routes);
+        routes.put_group(1, GroupRow { log: logged, ..group() });
+        self.before = core::mem::replace(&mut self.desired.routes, Arc::new(routes));
+        self.desired.advance();
+        self.inbox.put(self.desired.clone());
+        self.log = Some(writer);
+    }
+
+    /// Lines that are missing in the log. It ends with this.
+    ///
+    /// # Panics
+    /// When the thread does not end.
+    #[must_use]
+    pub fn end_log(&mut self) -> u64 {
+        let writer = self.log.take().expect("there is one");
+        assert!(writer.end(Duration::from_secs(60)), "the disk answers");
+        writer.counts().1 + self.counters.log_records_dropped.read()
     }
 
     /// From the next turn on, these routes hold.

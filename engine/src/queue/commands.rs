@@ -1,5 +1,5 @@
 //! What any thread tells a shard in so many words, and rarely: cancel a request, tell me when a connection ends, give
-//! me its socket; and from another shard: close a connection that rests, for my clients.
+//! me its socket, have the log say this; and from another shard: close a connection that rests, for my clients.
 //!
 //! Invariants: a command that was put in is read by the shard, or, when that has ended, dropped at once; only who
 //! writes a command allocates; a shard without commands pays one load a turn. A command names requests and connections
@@ -32,6 +32,15 @@ impl Informational {
     }
 }
 
+/// What an application has said of a request for its log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogText {
+    /// Who has asked.
+    pub(crate) user: Box<[u8]>,
+    pub(crate) substatus: u16,
+    pub(crate) win32_status: u32,
+}
+
 /// One command.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -47,6 +56,8 @@ pub(crate) enum Command {
     GiveDescriptor(ShardId),
     /// The answer of a shard that was asked so.
     Descriptor { from: ShardId, is_given: bool },
+    /// What the log is to say of the request. It comes before the response.
+    LogText(RequestId, Box<LogText>),
 }
 
 /// See the module's head.

@@ -95,6 +95,15 @@ impl<R: Record> ShardSide<R> {
         unsafe { self.exchange.arena.copy(bytes.offset(), received.offset, received.len) };
     }
 
+    /// The bytes of the request in a slot in use, which are kept.
+    pub(crate) fn received(&self, slot: Slot) -> &[u8] {
+        // SAFETY: it changes only while the slot is not published, through the one shard side, which is borrowed.
+        let Received { offset, len } = unsafe { *self.slot(slot).received.get() };
+        // SAFETY: the slot holds these bytes until it is free, which takes the shard side exclusively; whoever writes
+        // where they are does, too.
+        unsafe { self.exchange().arena.read(offset, len) }
+    }
+
     /// Whether the bytes of the slot's request are kept.
     pub(crate) fn is_kept(&self, slot: Slot) -> bool {
         !matches!(self.holdings[slot].source, Backing::Nothing)

@@ -49,7 +49,7 @@ mod word;
 
 pub(crate) use self::answered::{Answered, HeadText, LINE_BYTES, NotSent, ResponseFlags, Tail};
 pub(crate) use self::body::{BodyState, Reading};
-pub(crate) use self::commands::{Command, Informational};
+pub(crate) use self::commands::{Command, Informational, LogText};
 pub(crate) use self::completions::Completion;
 pub(crate) use self::core::{QueueCore, Source};
 pub(crate) use self::driving::Driving;

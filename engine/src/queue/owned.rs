@@ -36,7 +36,7 @@ impl<'a> ShortBytes<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn bytes(&self) -> &Extent<'a> {
+    pub(crate) fn bytes(&self) -> &Extent<'a> {
         &self.0
     }
 }

@@ -11,6 +11,7 @@ use ringress_proto::reject::Reject;
 
 use crate::counters::RequestCounts;
 use crate::id::QueuePlace;
+use crate::log::LogTarget;
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, PolicyKey, Refusals, SharedVerbosity};
 
 /// One group, as of one moment.
@@ -27,6 +28,8 @@ pub(crate) struct GroupRow {
     pub(crate) verbosity: SharedVerbosity,
     /// What they are sent in the place of the engine's own refusals.
     pub(crate) refusals: Refusals,
+    /// Where its requests are logged.
+    pub(crate) log: LogTarget,
 }
 
 /// Rows of groups, shared between versions: a change copies the rows around the changed one.
@@ -49,6 +52,7 @@ impl GroupTable {
             counts: RequestCounts::none(),
             verbosity: SharedVerbosity::default(),
             refusals: Refusals::new(),
+            log: LogTarget::NONE,
         };
         Self { pieces: Arc::new([Arc::new(core::array::from_fn(|_| row.clone()))]) }
     }

@@ -377,6 +377,7 @@ fn a_key_whose_owner_has_no_row_any_more_means_the_engines_own() {
         counts: RequestCounts::none(),
         verbosity: SharedVerbosity::default(),
         refusals: Refusals::new(),
+        log: LogTarget::NONE,
     };
     let rate = |snapshot: &Snapshot, index, owner| snapshot.policy(PolicyKey { index, owner }).send_rate;
     let before = Snapshot::new(policy(1));

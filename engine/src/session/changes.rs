@@ -166,16 +166,20 @@ impl Control {
     }
 
     pub(super) fn close_group(&mut self, shared: &EngineShared, group: GroupKey) {
+        let logs = self.groups.get_mut(group).ok().and_then(|group| group.log.take());
         let ports = self.groups.close_group(group);
         self.close_unused(ports);
         self.publish_routes(shared);
+        self.close_logs(shared, logs.as_slice());
     }
 
     /// Closes a session with its groups: its handle is gone.
     pub(super) fn close_session(&mut self, shared: &EngineShared, session: SessionKey) {
+        let logs = self.groups.take_logs(session);
         let ports = self.groups.close_session(session);
         self.close_unused(ports);
         self.publish_routes(shared);
+        self.close_logs(shared, &logs);
     }
 
     /// Closes those of these ports that no URL needs any more.

@@ -7,7 +7,7 @@
 //! (`changes`), who waits for a shard that nobody drives (`running`), and how a shard takes what is published
 //! (`shard::control`).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::drivers::{LiveShard, Refused};
 use super::events::EventListener;
 use super::groups::Groups;
 use super::listeners::Listeners;
+use super::logs::Logs;
 use super::queues::Queues;
 use super::running::Running;
 use crate::admission::Gates;
@@ -26,6 +27,7 @@ use crate::driver::{Epoll, Io, Uring};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign;
 use crate::id::{Places, ShardId};
+use crate::log::LogWriter;
 use crate::mem::Arena;
 use crate::queue::{Exchange, ShardSide};
 use crate::record::RequestRecord;
@@ -40,6 +42,7 @@ pub(super) struct Control {
     pub(super) queues: Queues,
     pub(super) groups: Groups,
     pub(super) listeners: Listeners,
+    pub(super) logs: Logs,
     /// What all this comes to for the shards.
     pub(super) desired: DesiredState,
     /// Shard sides that no thread has taken yet.
@@ -63,6 +66,8 @@ pub(crate) struct EngineShared {
     pub(super) counters: Vec<Arc<ShardCounters>>,
     pub(super) control: Mutex<Control>,
     pub(super) running: Arc<Running>,
+    /// Who writes logs, once there was one.
+    pub(super) log_writer: OnceLock<LogWriter>,
     /// Who is told what happens.
     pub(super) listener: EventListener,
     /// Panics of applications' code on threads that drive no shard, before the start.
@@ -73,7 +78,7 @@ impl Control {
     pub(super) fn new(sides: Vec<Option<ShardSide<RequestRecord>>>, groups: Groups, gates: Gates) -> Self {
         let desired = DesiredState::new(groups.routes.clone());
         let (queues, listeners, ended) = (Queues::default(), Listeners::new(gates), Vec::new());
-        Self { queues, groups, listeners, desired, sides, ended, stopped: false, failure: None }
+        Self { queues, groups, listeners, logs: Logs::default(), desired, sides, ended, stopped: false, failure: None }
     }
 
     /// What the shards do at the moment.

@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -132,6 +132,7 @@ impl Engine {
             exchanges: exchanges.into(),
             control: Mutex::new(Control::new(sides, groups, gates)),
             running: Arc::default(),
+            log_writer: OnceLock::new(),
             listener: EventListener::default(),
             caught_before: foreign::caught_elsewhere(),
             config,
@@ -488,6 +489,7 @@ impl Engine {
         }
         self.await_attached(leave.all());
         self.shared.close_queues();
+        self.shared.end_logs();
         self.shared.running.ended(true);
     }
 

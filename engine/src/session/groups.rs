@@ -13,10 +13,12 @@ use std::sync::Arc;
 use ringress_proto::reject::Reject;
 use ringress_proto::url::{self, Scheme};
 
+use super::logs::OwnLog;
 use super::queues::{Core, QueueKey};
 use crate::counters::{CountsRegister, RequestCounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{QueuePlace, SessionId, UrlGroupId};
+use crate::log::LogTarget;
 use crate::policy::{OF_ENGINE, Policy, PolicyIndex, Properties, Refusals, SharedVerbosity};
 use crate::route::{GroupRow, Prefix, Snapshot};
 use crate::slab::{Key, Slab};
@@ -33,6 +35,8 @@ pub(super) struct Group {
     pub(super) binding: Binding,
     pub(super) active: bool,
     pub(super) properties: Properties,
+    /// Its own log, if one was set.
+    pub(super) log: Option<OwnLog>,
     pub(super) urls: BTreeSet<Prefix>,
     /// Where its requests are counted, as it is bound now, and all that were.
     counts: RequestCounts,
@@ -55,6 +59,8 @@ pub(super) enum Binding {
 pub(super) struct Session {
     pub(super) active: bool,
     pub(super) properties: Properties,
+    /// What its groups inherit.
+    pub(super) log: Option<OwnLog>,
     pub(super) groups: BTreeSet<u32>,
 }
 
@@ -144,10 +150,25 @@ impl Groups {
         group.properties.over(&self.of_session(group.session))
     }
 
+    /// The log that holds for a group, if there is one.
+    pub(super) fn log_of<'a>(&'a self, group: &'a Group) -> Option<&'a OwnLog> {
+        group.log.as_ref().or_else(|| self.session(group.session).log.as_ref())
+    }
+
+    /// All logs of a session that ends, and of its groups.
+    pub(super) fn take_logs(&mut self, session: SessionKey) -> Vec<OwnLog> {
+        let groups: Vec<u32> = self.session(session).groups.iter().copied().collect();
+        let mut logs: Vec<OwnLog> = self.session_mut(session).log.take().into_iter().collect();
+        for key in groups.into_iter().filter_map(|index| self.groups.key_of(index)).collect::<Vec<_>>() {
+            logs.extend(self.groups.get_mut(key).and_then(|group| group.log.take()));
+        }
+        logs
+    }
+
     /// A new session.
     pub(super) fn open_session(&mut self) -> SessionKey {
         let (properties, groups) = (Properties::new(), BTreeSet::new());
-        let session = self.sessions.insert(Session { active: true, properties, groups });
+        let session = self.sessions.insert(Session { active: true, properties, log: None, groups });
         session.expect("memory ends before keys do")
     }
 
@@ -163,6 +184,7 @@ impl Groups {
             binding,
             active: true,
             properties,
+            log: None,
             urls,
             counts,
             register: register_of_group,
@@ -214,6 +236,7 @@ impl Groups {
                 counts: RequestCounts::none(),
                 verbosity: SharedVerbosity::default(),
                 refusals: Refusals::new(),
+                log: LogTarget::NONE,
             },
         );
         for url in &group.urls {
@@ -258,7 +281,8 @@ impl Groups {
         let policy = Policy::of(&self.of_group(group));
         let (owner, counts, verbosity) = (key.generation(), group.counts.clone(), group.verbosity.clone());
         let refusals = group.refusals.clone();
-        self.routes.put_group(row_of(key), GroupRow { queue, owner, policy, counts, verbosity, refusals });
+        let log = self.log_of(group).map_or(LogTarget::NONE, |own| own.target);
+        self.routes.put_group(row_of(key), GroupRow { queue, owner, policy, counts, verbosity, refusals, log });
     }
 
     /// As [`refresh`](Self::refresh), for all groups of a session.

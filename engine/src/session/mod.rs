@@ -20,6 +20,8 @@ mod hand_over;
 mod listener;
 mod listeners;
 mod listing;
+mod logging;
+mod logs;
 mod queue_options;
 mod queues;
 mod refused;

@@ -245,6 +245,7 @@ impl EngineShared {
         let mut counters = Counters::default();
         (0..self.counters.len()).for_each(|shard| self.add_counters_of(shard, &mut counters));
         counters.foreign_panics += foreign::caught_elsewhere() - self.caught_before;
+        self.add_log_counts(&mut counters);
         counters
     }
 

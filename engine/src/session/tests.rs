@@ -13,6 +13,7 @@ use crate::config::Mode;
 use crate::counters::RequestCounts;
 use crate::error::ErrorKind;
 use crate::id::{QueueNumber, QueuePlace};
+use crate::log::LogTarget;
 use crate::policy::{Policy, Properties, Refusals, SharedVerbosity};
 use crate::queue::QueueCore;
 use crate::route::{GroupRow, Host, Prefix, Snapshot};
@@ -52,6 +53,7 @@ fn arm(engine: &Engine, address: SocketAddr) {
             counts: RequestCounts::none(),
             verbosity: SharedVerbosity::default(),
             refusals: Refusals::new(),
+            log: LogTarget::NONE,
         },
     );
     let prefix = Prefix { port: address.port(), host: Host::Strong, path: "/".into() };

@@ -22,8 +22,8 @@ use crate::policy::{Properties, Refusals};
 /// Dropping it closes it with its groups, as [`close`](Self::close) does: keep it as long as them.
 #[must_use = "a server session is closed, with its URL groups, when it is dropped"]
 pub struct ServerSession {
-    shared: Arc<EngineShared>,
-    key: SessionKey,
+    pub(super) shared: Arc<EngineShared>,
+    pub(super) key: SessionKey,
 }
 
 impl fmt::Debug for ServerSession {

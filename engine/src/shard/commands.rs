@@ -33,6 +33,7 @@ impl<I: Io> Shard<I> {
                 Command::HandOver(id, taker) => self.hand_over(id, taker),
                 Command::GiveDescriptor(asker) => self.descriptor_is_wanted(asker),
                 Command::Descriptor { from, is_given } => self.others_answered(from, is_given),
+                Command::LogText(id, text) => self.protocol.dispatch.keep_log_text(id, text),
             }
         }
     }

@@ -23,6 +23,7 @@ use super::transport::{Entrance, ListenSocket};
 use crate::clock::{Tick, ticks};
 use crate::driver::Io;
 use crate::id::{QueueNumber, QueuePlace};
+use crate::log::LogEnds;
 use crate::queue::QueueCore;
 use crate::record::RequestRecord;
 use crate::route::Snapshot;
@@ -35,8 +36,18 @@ pub(crate) struct DesiredState {
     pub(crate) routes: Arc<Snapshot>,
     queues: Arc<QueueTable>,
     listening: Arc<Listening>,
+    pub(crate) logs: DesiredLogs,
     /// Take no more connections, and end.
     pub(crate) stop: Option<Leave>,
+}
+
+/// What is wanted of the shards for logs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DesiredLogs {
+    /// Where each shard finds its end, once there was a log.
+    pub(crate) ends: Option<Arc<LogEnds>>,
+    /// There is one.
+    pub(crate) are_open: bool,
 }
 
 /// How long clients have when the engine is to stop.
@@ -86,7 +97,8 @@ impl DesiredState {
     /// These routes, without queues and addresses.
     pub(crate) fn new(routes: Snapshot) -> Self {
         let (queues, listening) = (Arc::default(), Arc::default());
-        Self { generation: 0, routes: Arc::new(routes), queues, listening, stop: None }
+        let logs = DesiredLogs::default();
+        Self { generation: 0, routes: Arc::new(routes), queues, listening, logs, stop: None }
     }
 
     /// The queues that are open, where routes look for them.
@@ -209,6 +221,7 @@ impl<I: Io> Shard<I> {
         if core::mem::replace(&mut self.queues_version, state.queues.version) != state.queues.version {
             queues = self.protocol.dispatch.take_queues(&state.queues.queues);
         }
+        self.protocol.dispatch.take_logs(state.logs.ends.as_deref(), state.logs.are_open);
         self.protocol.dispatch.take_routes(state.routes);
         if let Some(leave) = state.stop {
             // Told again, it is the same stop: what was taken first ends first.

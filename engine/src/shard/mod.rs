@@ -69,7 +69,7 @@ use crate::slab::{ConnectionKey, OfConnection, Slab};
 use crate::stream::ClosingElsewhere;
 use crate::timer::NEVER;
 
-pub(crate) use self::control::{DesiredState, Inbox, Leave, ListenAddress};
+pub(crate) use self::control::{DesiredLogs, DesiredState, Inbox, Leave, ListenAddress};
 pub(crate) use self::transport::{Entrance, ListenSocket, Sharing};
 
 /// While it lives, the thread that made it drives a shard.
@@ -206,6 +206,7 @@ impl<I: Io> Shard<I> {
         let _ = self.protocol.dispatch.publish(then);
         self.run_timers();
         self.protocol.dispatch.write_tally();
+        self.protocol.dispatch.hand_over_notes(self.protocol.transport.tick);
         self.inbox.end_turn();
         Ok(())
     }
@@ -215,7 +216,7 @@ impl<I: Io> Shard<I> {
     #[inline]
     fn read_clock_for_answers(&mut self) -> bool {
         let Protocol { transport, dispatch, .. } = &mut self.protocol;
-        let is_read = (dispatch.is_colocated() || dispatch.measures()) && !dispatch.is_told_nothing();
+        let is_read = (dispatch.is_colocated() || dispatch.measures_latency()) && !dispatch.is_told_nothing();
         if is_read {
             transport.read_clock();
             dispatch.set_time(transport.clock.micros());
@@ -317,7 +318,8 @@ impl<I: Io> Shard<I> {
         let [visit, resumes] = [transport.wheel.next_visit(), transport.accepting.resumes()];
         let goes_on = if stop.has_begun() { self.stop_goes_on_at() } else { None };
         let [stopped, quiet] = [goes_on, self.quiet.ends()];
-        let dues = [visit, resumes, stopped, reclaim, sent, looks_again, at_pieces, at_bodies, quiet];
+        let noted = dispatch.notes_due();
+        let dues = [visit, resumes, stopped, reclaim, sent, looks_again, at_pieces, at_bodies, quiet, noted];
         // By reference: `into_iter` of arrays that are chained costs a hundred instructions in each such turn.
         let soonest = dues.iter().fold(NEVER, |soonest, due| soonest.min(due.unwrap_or(NEVER)));
         let timer = (soonest != NEVER).then(|| transport.clock.until(soonest));

@@ -346,12 +346,7 @@ impl Client {
     /// Reads one response, of a known length.
     #[track_caller]
     pub(crate) fn read(&mut self) -> Reply {
-        let head_len = loop {
-            match self.input.windows(4).position(|four| four == b"\r\n\r\n") {
-                Some(at) => break at,
-                None => self.fill_more(),
-            }
-        };
+        let head_len = self.await_head();
         let head = String::from_utf8(self.input[..head_len].to_vec()).expect("a text head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
         let mut reply = Reply { status, head, body: Vec::new() };
@@ -363,6 +358,26 @@ impl Client {
         reply.body = self.input[head_len + 4..end].to_vec();
         self.input.drain(..end);
         reply
+    }
+
+    /// Reads the head of a response to HEAD: as [`Reply::head`].
+    #[track_caller]
+    pub(crate) fn read_head(&mut self) -> String {
+        let head_len = self.await_head();
+        let head = String::from_utf8(self.input[..head_len].to_vec()).expect("a text head");
+        self.input.drain(..head_len + 4);
+        head
+    }
+
+    /// Waits for a whole head. Gives its bytes, but for the blank line.
+    #[track_caller]
+    fn await_head(&mut self) -> usize {
+        loop {
+            match self.input.windows(4).position(|four| four == b"\r\n\r\n") {
+                Some(at) => return at,
+                None => self.fill_more(),
+            }
+        }
     }
 
     #[track_caller]

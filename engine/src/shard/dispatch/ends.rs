@@ -27,6 +27,7 @@ use super::Dispatch;
 use super::meters::UNMETERED;
 use super::slots::Life;
 use crate::counters::{Counter, ShardRequestCounts};
+use crate::log::LogTarget;
 use crate::mem::CellId;
 use crate::policy::{Page, Verbosity};
 use crate::queue::{Answered, ResponseFlags, Slot, SlotUse, Tail};
@@ -57,9 +58,11 @@ pub(super) struct Tally {
 /// What a shard notes of a request under way, in microseconds; 0 for what has not come to pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stamps {
-    first_byte: u64,
+    pub(super) first_byte: u64,
     delivered: u64,
     answered: u64,
+    /// Where it is logged.
+    pub(super) log: LogTarget,
 }
 
 impl Stamps {
@@ -76,7 +79,7 @@ impl Stamps {
 
 /// Bytes of a response; of a stream, those that the socket has taken.
 #[inline]
-fn response_bytes(answer: &Answered) -> u64 {
+pub(super) fn response_bytes(answer: &Answered) -> u64 {
     match &answer.tail {
         Tail::None => u64::from(answer.area_len()),
         Tail::Bytes(tail) => u64::from(answer.area_len()) + tail.len() as u64,
@@ -171,7 +174,11 @@ impl Dispatch {
     // A call of its own before there is an `Ended`: to be lent to one, each would be put together in memory.
     #[cold]
     fn response_copied_timed(&mut self, slot: Slot, cell: CellId) {
+        self.log_end(slot, None);
         let ended = self.leave_slot(slot, self.slots[slot].outcome, None);
+        if !self.log.latency {
+            return self.copied.put(cell, ended);
+        }
         let times = self.times_of(slot, ended.status);
         self.copied.put_timed(cell, ended, times);
     }
@@ -304,7 +311,11 @@ impl Dispatch {
     // As for `response_copied_timed`.
     #[cold]
     fn request_ended_timed(&mut self, slot: Slot, outcome: Outcome, sent: Option<u64>) {
+        self.log_end(slot, sent);
         let ended = self.leave_slot(slot, outcome, sent);
+        if !self.log.latency {
+            return self.record(ended);
+        }
         self.record_timed(ended, self.times_of(slot, ended.status));
     }
 
@@ -333,6 +344,7 @@ impl Dispatch {
         let (life, meter, bytes_in) = self.end_life(slot);
         assert!(life == Life::Delivered, "a request ends once");
         let times = self.times_of(slot, 0);
+        self.leave_log(slot);
         let ended = Ended { outcome, status: 0, delivered: true, meter, bytes_in, bytes_out: 0 };
         // A response already on its way back finds no connection.
         let connection = self.slots[slot].connection.take();
@@ -374,7 +386,9 @@ impl Dispatch {
     pub(super) fn stamp(&mut self, slot: Slot, life: Life) {
         let is_refused = life == Life::Refused;
         let (delivered, answered) = if is_refused { (0, self.now) } else { (self.now, 0) };
-        self.times[slot] = Stamps { first_byte: self.arrived, delivered, answered };
+        // What is refused is logged at once.
+        let log = if is_refused { LogTarget::NONE } else { self.begin_log(slot) };
+        self.times[slot] = Stamps { first_byte: self.arrived, delivered, answered, log };
         self.side.forget_taken(slot);
     }
 
@@ -387,7 +401,7 @@ impl Dispatch {
     /// When what happened to the request that is, or was last, in a slot. None: nobody noted its beginning.
     #[cold]
     fn times_of(&self, slot: Slot, status: u16) -> Option<Times> {
-        let Stamps { first_byte, delivered, answered } = self.times[slot];
+        let Stamps { first_byte, delivered, answered, .. } = self.times[slot];
         let first_byte = Moment::new(first_byte).filter(|_| self.measures)?;
         let delivered = Moment::new(delivered);
         // Of a batch, consumers say when that began; and the shard may have seen a response by a time that it had read
@@ -399,8 +413,9 @@ impl Dispatch {
         Some(Times { first_byte, delivered, taken, answered, sent })
     }
 
-    /// Something uses the times of requests from now on, if it `measures`.
-    pub(super) fn set_measures(&mut self, measures: bool) {
+    /// Something uses the times of requests from now on: the latency of a queue's, or their logs.
+    pub(super) fn set_measures(&mut self, latency: bool, logs: bool) {
+        let measures = latency || logs;
         if measures && !self.measures {
             // Of those that are under way nobody knows them.
             for slot in self.side.slots_used() {
@@ -411,7 +426,7 @@ impl Dispatch {
         if measures != self.measures {
             self.copied.forget_times();
         }
-        self.measures = measures;
+        (self.log.latency, self.log.logs, self.measures) = (latency, logs, measures);
     }
 
     /// As [`record`](Self::record), with times, as far as they are known.
@@ -454,6 +469,7 @@ impl Dispatch {
             if !life.has_begun() {
                 continue;
             }
+            self.leave_log(slot);
             let (outcome, delivered) = (Outcome::Stopped, life.was_delivered());
             let times = self.times_of(slot, 0);
             let ended = Ended { outcome, status: 0, delivered, meter, bytes_in, bytes_out: 0 };

@@ -33,7 +33,19 @@ impl Dispatch {
         self.fresh < self.pace.most()
     }
 
+    /// Some requests are logged.
+    #[inline]
+    pub(crate) fn logs(&self) -> bool {
+        self.log.logs
+    }
+
     /// It is measured how long requests of some queue take.
+    #[inline]
+    pub(crate) fn measures_latency(&self) -> bool {
+        self.log.latency
+    }
+
+    /// Something uses the times of requests.
     #[inline]
     pub(crate) fn measures(&self) -> bool {
         self.measures

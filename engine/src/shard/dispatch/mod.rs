@@ -14,6 +14,7 @@ mod ends;
 mod gather;
 mod given;
 mod lent;
+mod log;
 mod meters;
 mod pace;
 mod proxied;
@@ -32,6 +33,7 @@ use self::ends::{Stamps, Tally};
 pub(crate) use self::gather::Going;
 use self::gather::Promises;
 pub(crate) use self::lent::View;
+use self::log::Log;
 use self::meters::Meters;
 use self::pace::Pace;
 use self::queues::QueueEnd;
@@ -59,6 +61,7 @@ const _: () = assert!(
         + size_of::<BodyChain>()
         + size_of::<Stamps>()
         + size_of::<Option<PeerKey>>()
+        + Log::SLOT_BYTES
         + 4 * size_of::<Slot>()
         + Peers::BYTES
         + SLOT_TABLE_BYTES
@@ -96,8 +99,9 @@ pub(crate) struct Dispatch {
     arrived: u64,
     /// Of each slot's request, where something uses that.
     times: SlotTable<Stamps>,
-    /// Something uses the times of requests: it is measured how long those of some queue take.
+    /// Something uses the times of requests: see `log`.
     measures: bool,
+    log: Box<Log>,
     touched: Vec<QueuePlace>,
     /// Requests pushed and not yet published.
     fresh: u32,
@@ -149,6 +153,7 @@ impl Dispatch {
             arrived: 0,
             times: SlotTable::with_capacity(slots),
             measures: false,
+            log: Box::new(Log::new()),
             touched: Vec::with_capacity(64),
             fresh: 0,
             pace: Pace::of(config.mode),
@@ -243,6 +248,7 @@ impl Dispatch {
             self.slots.truncate(left);
             self.bodies.truncate(left);
             self.times.truncate(left);
+            self.log.truncate(left);
             self.departed.truncate(left);
         }
         self.side.give_memory_back(most)

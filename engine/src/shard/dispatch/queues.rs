@@ -114,7 +114,8 @@ impl Dispatch {
                 shut_down.push(place);
             }
         }
-        self.set_measures(self.queues.iter().flatten().any(|end| end.core.is_measured()));
+        let latency = self.queues.iter().flatten().any(|end| end.core.is_measured());
+        self.set_measures(latency, self.log.logs);
         EndedQueues { ended, shut_down }
     }
 
@@ -214,13 +215,13 @@ impl Dispatch {
             self.touched.push(queue);
         }
         self.fresh += 1;
+        if self.measures {
+            self.stamp(slot, Life::Delivered);
+        }
         let meter = self.meters.deliver(row);
         let place = &mut self.slots[slot];
         assert!(place.life == Life::Over, "a request begins once");
         *place = SlotState { queue: Some(queue), position, meter, life: Life::Delivered, ..state() };
-        if self.measures {
-            self.stamp(slot, Life::Delivered);
-        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::counters::RequestCounts;
 use crate::counters::ShardCounters;
 use crate::driver::fake::{Fake, Faults, Outside, Random};
 use crate::id::{Origin, QueueNumber, QueuePlace, RequestId, ShardId};
+use crate::log::LogTarget;
 use crate::policy::{Policy, Refusals, SharedVerbosity, Verbosity};
 use crate::proxied::ProxyProtocol;
 use crate::queue::{Answered, BodyState, Exchange, HeadText, Lease, QueueCore, ResponseFlags, ShardSide, Tail};
@@ -117,6 +118,7 @@ pub(super) fn routes(
                 counts,
                 verbosity: verbosity.clone(),
                 refusals: Refusals::new(),
+                log: LogTarget::NONE,
             },
         );
         let prefix = Prefix { port: 80, host: Host::Strong, path: (*path).into() };

@@ -194,6 +194,7 @@ impl<I: Io> Protocol<I> {
                 // Another client's request has made room: it is tried again.
                 Err(Reject::QueueFull) if queue.is_ok_and(|queue| self.make_place(connection, queue)) => {}
                 Err(reject) => {
+                    self.dispatch.stash_request(slot, bytes);
                     connection.link.policy = policy;
                     self.dispatch.set_state(slot, state());
                     let goes_on = keep_alive && rest != Rest::Impassable && !reject.closes();

@@ -25,6 +25,9 @@ impl<I: Io> Protocol<I> {
     pub(super) fn refuse(&mut self, connection: &mut Http1, slot: Slot, reject: Reject, keep_alive: bool) {
         let keep_alive = self.write_refusal(slot, reject, ResponseFlags::ABANDONED) && keep_alive;
         self.dispatch.begin_refused(slot, reject);
+        if self.dispatch.logs() {
+            self.dispatch.log_refused(slot, (connection.peer, connection.local));
+        }
         self.note_last(slot, !keep_alive);
         connection.machine.refusal(keep_alive);
         connection.append(slot, &mut self.dispatch);
