@@ -226,20 +226,16 @@ fn a_program_serves_where_the_container_refuses_io_uring() {
     }
 }
 
-/// A file of JSON, from the folder of the crate.
-fn json(path: &str) -> serde_json::Value {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    serde_json::from_slice(&std::fs::read(path).expect("it is there")).expect("JSON")
-}
-
 /// What `docs/deploy.md` says of Docker's default profile, and of it with the fragment merged as by its call of jq.
 #[test]
 fn under_a_containers_default_profile_io_uring_is_had_with_the_fragment_alone() {
     built("showcase");
     let has_io_uring = serve(MODES[0], Driver::IoUring).is_ok();
-    let default = json("tests/deployed/docker.json");
+    let json = |text| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    // In the program: it also runs where there is nothing else of the project, as in a virtual machine.
+    let default = json(include_str!("deployed/docker.json"));
     let mut merged = default.clone();
-    let mut fragment = json("../docs/deploy/io_uring.json");
+    let mut fragment = json(include_str!("../../docs/deploy/io_uring.json"));
     let added = fragment["syscalls"].as_array_mut().expect("a list");
     for name in added.iter().flat_map(|rule| rule["names"].as_array().expect("a list")) {
         assert!(profile::number(name.as_str().expect("a name")).is_some(), "{name} is no call");
