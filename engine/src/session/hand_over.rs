@@ -34,7 +34,8 @@ impl Engine {
     ///     pass_on(socket);
     /// }
     /// // Behind the other process's word that it serves:
-    /// engine.drain(Duration::from_secs(10), Duration::from_secs(30))
+    /// println!("{}", engine.drain(Duration::from_secs(10), Duration::from_secs(30))?);
+    /// # Ok(())
     /// # }
     /// ```
     ///
