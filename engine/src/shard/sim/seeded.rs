@@ -390,22 +390,7 @@ fn end_queue(mut rig: Rig, world: &RefCell<World>) {
         rig.turn();
     }
     rig.change(|desired| desired.set_queues(Vec::new()));
-    // Who waits to be accepted comes in before the stop, which takes who is left at sockets of others, too.
-    rig.shard.protocol.transport.io.faults.descriptors_missing = 0;
-    // The requests whose bodies never come, and the clients that read no more, have their timers.
-    rig.settle();
-    for _ in 0..40 {
-        if rig.shard.connections.len() == 0 && !rig.shard.waits_for_a_tick() {
-            break;
-        }
-        rig.expire(Duration::from_secs(130));
-        rig.settle();
-    }
-    rig.assert_idle();
-    world.borrow().app.assert_told();
-    // Clients that wait for accepting to go on would be taken, and have as much time as there is.
-    rig.stop(Duration::ZERO);
-    rig.end();
+    end_without_queue(rig, world);
 }
 
 /// The queue is shut down, in the middle of everything: nothing waits in it any more, what was received and is not
@@ -440,9 +425,17 @@ fn shut_queue_down(mut rig: Rig, world: &RefCell<World>) {
     assert_eq!(rig.queue.cancel_all(), 0, "something is left to be cancelled");
     world.borrow_mut().app.abandon();
     rig.change(|desired| desired.set_queues(Vec::new()));
+    end_without_queue(rig, world);
+}
+
+/// The queue has ended: the timers close every connection, and nothing is left.
+fn end_without_queue(mut rig: Rig, world: &RefCell<World>) {
+    // Who waits to be accepted comes in before the stop, which takes who is left at sockets of others, too.
+    rig.shard.protocol.transport.io.faults.descriptors_missing = 0;
+    // The requests whose bodies never come, and the clients that read no more, have their timers.
     rig.settle();
     for _ in 0..40 {
-        if rig.shard.connections.len() == 0 {
+        if rig.shard.connections.len() == 0 && !rig.shard.waits_for_a_tick() {
             break;
         }
         rig.expire(Duration::from_secs(130));
@@ -450,6 +443,7 @@ fn shut_queue_down(mut rig: Rig, world: &RefCell<World>) {
     }
     rig.assert_idle();
     world.borrow().app.assert_told();
+    // Clients that wait for accepting to go on would be taken, and have as much time as there is.
     rig.stop(Duration::ZERO);
     rig.end();
 }
