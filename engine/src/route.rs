@@ -27,7 +27,6 @@ pub(crate) use self::table::GroupRow;
 use self::table::GroupTable;
 use self::text::hash_of;
 use crate::id::{QueuePlace, UrlGroupId};
-use crate::log::LogTarget;
 use crate::policy::{Policy, PolicyIndex, PolicyKey};
 use crate::record::{Address, Routed};
 
@@ -182,14 +181,8 @@ impl Snapshot {
     }
 
     /// What holds for the group that has a row now.
-    #[cold]
     pub(crate) fn group(&self, index: PolicyIndex) -> &GroupRow {
         self.groups.get(index)
-    }
-
-    /// Where the requests of a group are logged.
-    pub(crate) fn log(&self, index: PolicyIndex) -> LogTarget {
-        self.groups.get(index).log
     }
 
     /// The timers and limits of a connection.

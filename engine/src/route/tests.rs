@@ -8,6 +8,7 @@ use super::*;
 use crate::counters::RequestCounts;
 use crate::driver::fake::Random;
 use crate::id::QueuePlace;
+use crate::log::LogTarget;
 use crate::policy::{Properties, Refusals, SharedVerbosity};
 
 const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -116,7 +116,7 @@ impl Dispatch {
     }
 
     /// The group that a request was routed to, unless another one has its place by now.
-    fn group_of(&self, slot: Slot) -> Option<&GroupRow> {
+    pub(super) fn group_of(&self, slot: Slot) -> Option<&GroupRow> {
         let (row, owner) = self.side.record(slot).group.row()?;
         Some(self.routes.group(row)).filter(|group| group.owner == owner)
     }

@@ -114,7 +114,7 @@ impl Dispatch {
 
     /// The log of a request's group.
     fn log_of(&self, slot: Slot) -> LogTarget {
-        self.side.record(slot).group.row().map_or(LogTarget::NONE, |(row, _)| self.routes.log(row))
+        self.group_of(slot).map_or(LogTarget::NONE, |group| group.log)
     }
 
     /// An application has said what the log is to say of a request.
